@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * One logical processor and the physical memory beside it: all that L1 and L0 share.
+ *
+ * L1 stores into memory and executes instructions; L0 implements the instructions behind
+ * struct virt_cpu_ops. Neither side sees anything else of the other.
+ */
+#ifndef KVM_VMX_ASM_VIRT_CPU_H
+#define KVM_VMX_ASM_VIRT_CPU_H
+
+#include <linux/types.h>
+
+/* Guest-physical memory of the L1 machine: GPA 0..size at host address base. */
+struct phys_mem {
+	u8 *base;
+	u64 size;
+	u64 *unbacked;		/* one bit a page, 1: nothing is there; NULL: all is backed */
+};
+
+/*
+ * What an instruction did. A VMX instruction leaves the RFLAGS bit that reports its failure
+ * (CF: VMfailInvalid, ZF: VMfailValid); any instruction may fault instead.
+ */
+typedef u32 insn_t;
+
+#define INSN_OK			0u
+#define INSN_VMFAIL_INVALID	0x01u
+#define INSN_VMFAIL_VALID	0x40u
+#define INSN_FAULT		0x80000000u
+#define INSN_FAULT_VECTOR(status)	((status) >> 16 & 0xff)
+#define INSN_FAULT_ERROR(status)	((status) & 0xffff)
+#define INSN_MAKE_FAULT(vector, error)	(INSN_FAULT | (u32)(vector) << 16 | (u32)(error))
+
+/* General registers in the order of their encodings, as kvm_vcpu_arch.regs has them. */
+enum gpr {
+	GPR_RAX, GPR_RCX, GPR_RDX, GPR_RBX, GPR_RSP, GPR_RBP, GPR_RSI, GPR_RDI,
+	GPR_R8, GPR_R9, GPR_R10, GPR_R11, GPR_R12, GPR_R13, GPR_R14, GPR_R15, NR_GPRS
+};
+
+struct virt_cpu;
+
+struct virt_cpu_ops {
+	insn_t (*cpuid)(struct virt_cpu *cpu, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx);
+	insn_t (*rdmsr)(struct virt_cpu *cpu, u32 msr, u64 *value);
+	insn_t (*wrmsr)(struct virt_cpu *cpu, u32 msr, u64 value);
+	insn_t (*mov_to_cr)(struct virt_cpu *cpu, u32 cr, u64 value);
+	insn_t (*vmxon)(struct virt_cpu *cpu, u64 pa);
+	insn_t (*vmxoff)(struct virt_cpu *cpu);
+	insn_t (*vmclear)(struct virt_cpu *cpu, u64 pa);
+	insn_t (*vmptrld)(struct virt_cpu *cpu, u64 pa);
+	insn_t (*vmptrst)(struct virt_cpu *cpu, u64 *pa);
+	insn_t (*vmread)(struct virt_cpu *cpu, u64 field, u64 *value);
+	insn_t (*vmwrite)(struct virt_cpu *cpu, u64 field, u64 value);
+	/* VMLAUNCH and VMRESUME. regs is both L1's register file at the instruction and L2's
+	 * while it runs (entry and exit leave the general registers alone); RSP and RIP of L2
+	 * are in the VMCS, and regs[GPR_RSP] is not touched. INSN_OK: L2 ran and exited, and
+	 * cpu->rip and cpu->rsp are what the exit loaded from the host state. */
+	insn_t (*vmentry)(struct virt_cpu *cpu, u64 *regs, int launch);
+	insn_t (*invept)(struct virt_cpu *cpu, u64 type, u64 eptp, u64 gpa);
+	insn_t (*invvpid)(struct virt_cpu *cpu, u64 type, u64 vpid, u64 gla);
+	/* VMCALL from L1: the hypercall ABI of Hyper-V, registers in and out. */
+	insn_t (*vmcall)(struct virt_cpu *cpu, u64 *regs);
+};
+
+/* The registers that software of L1 reads without trapping. Written by L0; L1 changes
+ * control registers only through ops->mov_to_cr. L0's own state lies behind this struct. */
+struct virt_cpu {
+	const struct virt_cpu_ops *ops;
+	const struct phys_mem *mem;
+	u64 rip, rsp, rflags;
+	u64 cr0, cr2, cr3, cr4, dr7;
+	u64 idtr_base, gdtr_base, tr_base;
+	u32 index;		/* the VP index */
+	u32 cpl;
+	/* A pending external interrupt: 0, or 0x100 | vector. Any thread may set it; an exit
+	 * that acknowledges the interrupt clears it. */
+	u32 intr;
+	/* A pending NMI, likewise: 0 or 1. */
+	u32 nmi;
+};
+
+#endif

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * L0's state: one struct for every VMCS, one for every virtual processor, one for the partition.
+ *
+ * A plain VMCS and L0's copy of an enlightened one are the same struct l0_vmcs: the layout of
+ * the enlightened VMCS, and behind it the fields that it has no slot for. Entry checks, the
+ * guest and the exit therefore exist once.
+ */
+#ifndef KVM_VMX_L0_STATE_H
+#define KVM_VMX_L0_STATE_H
+
+#include <asm/hyperv-tlfs.h>
+#include <asm/virt_cpu.h>
+#include <asm/vmx.h>
+
+struct l0_vmcs {
+	struct hv_enlightened_vmcs f;
+
+	/* fields without a slot in the enlightened VMCS, version 1 */
+	u16 posted_intr_nv;
+	u16 guest_intr_status;
+	u16 guest_pml_index;
+	u16 reserved16;
+	u32 ple_gap;
+	u32 ple_window;
+	u32 vmx_preemption_timer_value;
+	u32 launch_state;		/* plain VMCS only: 0 clear, 1 launched */
+	u64 pml_address;
+	u64 apic_access_addr;
+	u64 posted_intr_desc_addr;
+	u64 vm_function_control;
+	u64 eoi_exit_bitmap[4];
+	u64 eptp_list_address;
+	u64 vmread_bitmap;
+	u64 vmwrite_bitmap;
+	u64 encls_exiting_bitmap;
+	u64 tsc_multiplier;
+	u64 guest_ia32_perf_global_ctrl;
+	u64 host_ia32_perf_global_ctrl;
+};
+
+/* What the L2 processor does until something must leave it; the guest fills these before it
+ * returns, and the exit copies them into the VMCS. */
+struct l2_exit {
+	u32 reason;
+	u32 intr_info;
+	u32 intr_error_code;
+	u32 instruction_len;
+	u32 instruction_info;
+	u32 idt_vectoring_info;
+	u32 idt_vectoring_error_code;
+	u64 qualification;
+	u64 guest_linear_address;
+	u64 guest_physical_address;
+};
+
+#define L2_TLB_ENTRIES 64
+
+/* One linear page of L2, translated through its page tables and the EPT. host is 0 where the
+ * entry is empty. */
+struct l2_tlb_entry {
+	u64 tag;		/* linear page number << 12 | access rights granted, see guest */
+	u8 *host;
+};
+
+/* What of L0's work can be counted. The names are the counter names that users see. */
+#define L0_COUNTERS(X)							\
+	X(cpuid) X(rdmsr) X(wrmsr) X(mov_to_cr)				\
+	X(vmxon) X(vmxoff) X(vmclear) X(vmptrld) X(vmptrst)		\
+	X(vmread) X(vmwrite) X(vmlaunch) X(vmresume)			\
+	X(invept) X(invvpid) X(vmcall)					\
+	X(exits) X(failed_entries) X(l2_instructions)			\
+	X(groups_reread) X(bytes_reread) X(bytes_written_back) X(lints)
+
+struct l0_counters {
+#define L0_COUNTER_MEMBER(name) u64 name;
+	L0_COUNTERS(L0_COUNTER_MEMBER)
+#undef L0_COUNTER_MEMBER
+};
+
+enum l0_cache_policy {
+	CACHE_ALWAYS,		/* a group whose clean bit is set is never read again */
+	CACHE_NEVER,		/* every group is read at every entry */
+	CACHE_RANDOM,		/* a clean group is read again by a seeded coin */
+	CACHE_COMMIT_ON_SUCCESS	/* as always, but a failed entry consumes no dirty group */
+};
+
+#define L0_MAX_LEAVES 32
+#define L0_MAX_PROFILE_MSRS 64
+
+struct l0_cpuid_leaf {
+	u32 function, eax, ebx, ecx, edx;
+};
+
+struct l0_msr_value {
+	u32 index;
+	u64 value;
+};
+
+/* A profile in C form: numbers only, filled from the data of kvm_vmx/l0/profile.py. */
+struct l0_profile {
+	u32 nr_leaves;
+	u32 nr_msrs;
+	struct l0_cpuid_leaf leaf[L0_MAX_LEAVES];
+	struct l0_msr_value msr[L0_MAX_PROFILE_MSRS];
+	u32 maxphyaddr;
+	u32 vmcs_revision;
+	/* the choices of the policy table, 0 or 1 */
+	u8 bad_evmcs_pointer_is_ud;	/* else VMfailInvalid */
+	u8 vmread_serves_evmcs;		/* else VMfailInvalid while an eVMCS is active */
+	u8 honour_msr_lists;		/* else ignored with a lint when an eVMCS is active */
+	u8 assist_overlay;		/* else the assist page is in L1's own memory */
+	u8 one_vp_per_evmcs;		/* enforce R30 */
+	u8 aligned_evmcs_pointer;	/* refuse a misaligned pointer, else use its frame */
+	u8 reject_uncovered_controls;	/* controls without an eVMCS field fail with error 7 */
+	u8 enforce_cpuid;		/* an MSR that CPUID does not announce is #GP */
+};
+
+struct l0_partition;
+
+#define L0_NR_MSRS 32
+
+/* A virtual processor. The architectural part comes first: it is all that L1 sees. */
+struct l0_vp {
+	struct virt_cpu cpu;
+	struct l0_partition *partition;
+
+	/* VMX operation */
+	u8 in_vmx;
+	u8 in_guest;
+	u8 mov_ss_shadow;
+	u64 vmxon_ptr;
+	u64 current_vmptr;	/* ~0: none */
+	u64 active_evmcs;	/* ~0: none */
+	struct l0_vmcs plain;	/* the current plain VMCS, written back to its page by VMCLEAR */
+	struct l0_vmcs copy;	/* the copy of the active eVMCS */
+	u32 valid_groups;	/* which clean groups of copy hold something */
+	u32 unchecked;		/* clean groups changed since the entry checks last passed */
+
+	/* L2 while it runs: the VMCS in force, L1's register file, why it left */
+	struct l0_vmcs *vmcs;
+	u64 *regs;
+	struct l2_exit exit;
+	struct l2_tlb_entry tlb[L2_TLB_ENTRIES];
+	u64 tlb_context[4];	/* eptp, cr3, vpid, mode that the entries belong to */
+
+	/* MSRs that are per processor */
+	struct l0_msr_value msr[L0_NR_MSRS];
+	u32 nr_msr;
+	u64 efer;
+	u64 assist_msr;
+	u64 random_state;
+	struct l0_counters counters;
+};
+
+struct l0_partition {
+	struct phys_mem mem;
+	struct l0_profile profile;
+	u32 nr_vps;
+	u32 cache_policy;
+	u64 seed;
+	u64 guest_os_id;
+	u64 hypercall_msr;
+	u8 strict;
+	struct l0_vp *vp;	/* nr_vps of them, cache-line aligned */
+};
+
+/* A host pointer to len bytes of guest-physical memory, or NULL where any of it is missing. */
+static inline u8 *phys_ptr(const struct phys_mem *mem, u64 gpa, u64 len)
+{
+	if (gpa >= mem->size || len > mem->size - gpa)
+		return NULL;
+	if (__builtin_expect(!!(mem->unbacked), 0)) {
+		for (u64 page = gpa >> 12; page <= (gpa + len - 1) >> 12; page++)
+			if (mem->unbacked[page / 64] >> (page % 64) & 1)
+				return NULL;
+	}
+	return mem->base + gpa;
+}
+
+#endif
