@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# The names of kvm_vmx/l0/state.h, for Cython.
+from kvm_vmx.abi.types cimport u8, u16, u32, u64
+from kvm_vmx.abi.virt_cpu cimport phys_mem, virt_cpu
+from kvm_vmx.abi.hyperv_tlfs cimport hv_enlightened_vmcs
+
+cdef extern from "kvm_vmx/l0/state.h" nogil:
+    enum:
+        L2_TLB_ENTRIES
+        L0_MAX_LEAVES
+        L0_MAX_PROFILE_MSRS
+        L0_NR_MSRS
+        CACHE_ALWAYS
+        CACHE_NEVER
+        CACHE_RANDOM
+        CACHE_COMMIT_ON_SUCCESS
+
+    ctypedef struct l0_partition "struct l0_partition"
+
+    ctypedef struct l0_vmcs "struct l0_vmcs":
+        hv_enlightened_vmcs f
+        u16 posted_intr_nv
+        u16 guest_intr_status
+        u16 guest_pml_index
+        u16 reserved16
+        u32 ple_gap
+        u32 ple_window
+        u32 vmx_preemption_timer_value
+        u32 launch_state
+        u64 pml_address
+        u64 apic_access_addr
+        u64 posted_intr_desc_addr
+        u64 vm_function_control
+        u64 eoi_exit_bitmap[4]
+        u64 eptp_list_address
+        u64 vmread_bitmap
+        u64 vmwrite_bitmap
+        u64 encls_exiting_bitmap
+        u64 tsc_multiplier
+        u64 guest_ia32_perf_global_ctrl
+        u64 host_ia32_perf_global_ctrl
+
+    ctypedef struct l2_exit "struct l2_exit":
+        u32 reason
+        u32 intr_info
+        u32 intr_error_code
+        u32 instruction_len
+        u32 instruction_info
+        u32 idt_vectoring_info
+        u32 idt_vectoring_error_code
+        u64 qualification
+        u64 guest_linear_address
+        u64 guest_physical_address
+
+    ctypedef struct l2_tlb_entry "struct l2_tlb_entry":
+        u64 tag
+        u8 *host
+
+    ctypedef struct l0_counters "struct l0_counters":
+        u64 cpuid
+        u64 rdmsr
+        u64 wrmsr
+        u64 mov_to_cr
+        u64 vmxon
+        u64 vmxoff
+        u64 vmclear
+        u64 vmptrld
+        u64 vmptrst
+        u64 vmread
+        u64 vmwrite
+        u64 vmlaunch
+        u64 vmresume
+        u64 invept
+        u64 invvpid
+        u64 vmcall
+        u64 exits
+        u64 failed_entries
+        u64 l2_instructions
+        u64 groups_reread
+        u64 bytes_reread
+        u64 bytes_written_back
+        u64 lints
+
+    ctypedef struct l0_cpuid_leaf "struct l0_cpuid_leaf":
+        u32 function
+        u32 eax
+        u32 ebx
+        u32 ecx
+        u32 edx
+
+    ctypedef struct l0_msr_value "struct l0_msr_value":
+        u32 index
+        u64 value
+
+    ctypedef struct l0_profile "struct l0_profile":
+        u32 nr_leaves
+        u32 nr_msrs
+        l0_cpuid_leaf leaf[L0_MAX_LEAVES]
+        l0_msr_value msr[L0_MAX_PROFILE_MSRS]
+        u32 maxphyaddr
+        u32 vmcs_revision
+        u8 bad_evmcs_pointer_is_ud
+        u8 vmread_serves_evmcs
+        u8 honour_msr_lists
+        u8 assist_overlay
+        u8 one_vp_per_evmcs
+        u8 aligned_evmcs_pointer
+        u8 reject_uncovered_controls
+        u8 enforce_cpuid
+
+    ctypedef struct l0_vp "struct l0_vp":
+        virt_cpu cpu
+        l0_partition *partition
+        u8 in_vmx
+        u8 in_guest
+        u8 mov_ss_shadow
+        u64 vmxon_ptr
+        u64 current_vmptr
+        u64 active_evmcs
+        l0_vmcs plain
+        l0_vmcs copy
+        u32 valid_groups
+        u32 unchecked
+        l0_vmcs *vmcs
+        u64 *regs
+        l2_exit exit
+        l2_tlb_entry tlb[L2_TLB_ENTRIES]
+        u64 tlb_context[4]
+        l0_msr_value msr[L0_NR_MSRS]
+        u32 nr_msr
+        u64 efer
+        u64 assist_msr
+        u64 random_state
+        l0_counters counters
+
+    ctypedef struct l0_partition "struct l0_partition":
+        phys_mem mem
+        l0_profile profile
+        u32 nr_vps
+        u32 cache_policy
+        u64 seed
+        u64 guest_os_id
+        u64 hypercall_msr
+        u8 strict
+        l0_vp *vp
+
+    u8 *phys_ptr(const phys_mem *mem, u64 gpa, u64 len)
