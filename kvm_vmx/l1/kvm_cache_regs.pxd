@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# C: arch/x86/kvm/kvm_cache_regs.h
+from kvm_vmx.abi.types cimport __clear_bit, __set_bit, set_bit, clear_bit, test_bit, u32, u64, ulong
+from kvm_vmx.l1.kvm_host cimport *
+from kvm_vmx.l1.x86 cimport kvm_x86_ops
+
+
+cdef inline ulong kvm_register_read(kvm_vcpu_t *vcpu, int reg) noexcept nogil:
+    if not (vcpu.arch.regs_avail & (<u32>1 << reg)):
+        kvm_x86_ops.cache_reg(vcpu, reg)
+    return vcpu.arch.regs[reg]
+
+
+cdef inline void kvm_register_write(kvm_vcpu_t *vcpu, int reg, ulong val) noexcept nogil:
+    vcpu.arch.regs[reg] = val
+    vcpu.arch.regs_dirty |= <u32>1 << reg
+    vcpu.arch.regs_avail |= <u32>1 << reg
+
+
+cdef inline ulong kvm_rip_read(kvm_vcpu_t *vcpu) noexcept nogil:
+    return kvm_register_read(vcpu, VCPU_REGS_RIP)
+
+
+cdef inline void kvm_rip_write(kvm_vcpu_t *vcpu, ulong val) noexcept nogil:
+    kvm_register_write(vcpu, VCPU_REGS_RIP, val)
+
+
+cdef inline ulong kvm_read_cr0_bits(kvm_vcpu_t *vcpu, ulong mask) noexcept nogil:
+    cdef ulong tmask = mask & <ulong>(X86_CR0_TS | X86_CR0_MP)
+    if tmask & vcpu.arch.cr0_guest_owned_bits:
+        kvm_x86_ops.decache_cr0_guest_bits(vcpu)
+    return vcpu.arch.cr0 & mask
+
+
+cdef inline ulong kvm_read_cr0(kvm_vcpu_t *vcpu) noexcept nogil:
+    return kvm_read_cr0_bits(vcpu, ~<ulong>0)
+
+
+cdef inline ulong kvm_read_cr4_bits(kvm_vcpu_t *vcpu, ulong mask) noexcept nogil:
+    if mask & vcpu.arch.cr4_guest_owned_bits:
+        kvm_x86_ops.decache_cr4_guest_bits(vcpu)
+    return vcpu.arch.cr4 & mask
+
+
+cdef inline ulong kvm_read_cr4(kvm_vcpu_t *vcpu) noexcept nogil:
+    return kvm_read_cr4_bits(vcpu, ~<ulong>0)
+
+
+cdef inline ulong kvm_read_cr3(kvm_vcpu_t *vcpu) noexcept nogil:
+    if not (vcpu.arch.regs_avail & (<u32>1 << VCPU_EXREG_CR3)):
+        kvm_x86_ops.decache_cr3(vcpu)
+    return vcpu.arch.cr3
+
+
+cdef inline bint is_long_mode(kvm_vcpu_t *vcpu) noexcept nogil:
+    return (vcpu.arch.efer & EFER_LMA) != 0
+
+
+cdef inline bint is_paging(kvm_vcpu_t *vcpu) noexcept nogil:
+    return kvm_read_cr0_bits(vcpu, <ulong>X86_CR0_PG) != 0
+
+
+cdef inline bint is_protmode(kvm_vcpu_t *vcpu) noexcept nogil:
+    return kvm_read_cr0_bits(vcpu, X86_CR0_PE) != 0
+
+
+cdef inline bint is_pae(kvm_vcpu_t *vcpu) noexcept nogil:
+    return kvm_read_cr4_bits(vcpu, X86_CR4_PAE) != 0
+
+
+cdef inline void kvm_make_request(int req, kvm_vcpu_t *vcpu) noexcept nogil:
+    set_bit(req, &vcpu.requests)
+
+
+cdef inline bint kvm_request_pending(kvm_vcpu_t *vcpu) noexcept nogil:
+    return vcpu.requests != 0
+
+
+cdef inline bint kvm_check_request(int req, kvm_vcpu_t *vcpu) noexcept nogil:
+    if test_bit(req, &vcpu.requests):
+        clear_bit(req, &vcpu.requests)
+        return True
+    return False
+
+
+cdef inline void kvm_clear_exception_queue(kvm_vcpu_t *vcpu) noexcept nogil:
+    vcpu.arch.exception.pending = False
+    vcpu.arch.exception.injected = False
+
+
+cdef inline void kvm_queue_interrupt(kvm_vcpu_t *vcpu, unsigned char vector, bint soft) noexcept nogil:
+    vcpu.arch.interrupt.injected = True
+    vcpu.arch.interrupt.soft = soft
+    vcpu.arch.interrupt.nr = vector
+
+
+cdef inline void kvm_clear_interrupt_queue(kvm_vcpu_t *vcpu) noexcept nogil:
+    vcpu.arch.interrupt.injected = False
