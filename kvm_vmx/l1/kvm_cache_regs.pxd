@@ -96,3 +96,36 @@ cdef inline void kvm_queue_interrupt(kvm_vcpu_t *vcpu, unsigned char vector, bin
 
 cdef inline void kvm_clear_interrupt_queue(kvm_vcpu_t *vcpu) noexcept nogil:
     vcpu.arch.interrupt.injected = False
+
+
+# C: arch/x86/kvm/x86.h
+cdef inline ulong kvm_register_readl(kvm_vcpu_t *vcpu, int reg) noexcept nogil:
+    cdef ulong val = kvm_register_read(vcpu, reg)
+
+    return val if is_long_mode(vcpu) else <u32>val
+
+
+cdef inline bint kvm_exception_is_soft(unsigned int nr) noexcept nogil:
+    return nr == BP_VECTOR or nr == OF_VECTOR
+
+
+cdef inline bint kvm_mwait_in_guest(kvm_t *kvm) noexcept nogil:
+    return kvm.arch.mwait_in_guest
+
+
+cdef inline bint kvm_hlt_in_guest(kvm_t *kvm) noexcept nogil:
+    return kvm.arch.hlt_in_guest
+
+
+cdef inline bint kvm_pause_in_guest(kvm_t *kvm) noexcept nogil:
+    return kvm.arch.pause_in_guest
+
+
+cdef inline u32 get_rdx_init_val() noexcept nogil:
+    # C: arch/x86/include/asm/kvm_host.h
+    return 0x600  # Pentium Pro
+
+
+cdef inline bint kvm_mpx_supported() noexcept nogil:
+    # C- xsave feature masks: the processor has no XSAVE
+    return False

@@ -9,7 +9,7 @@ cdef enum:
     KVM_MAX_VCPUS = 288
     KVM_NR_INTERRUPTS = 256
 
-cdef enum kvm_reg:
+cdef enum:
     VCPU_REGS_RAX = 0
     VCPU_REGS_RCX = 1
     VCPU_REGS_RDX = 2
@@ -206,6 +206,14 @@ cdef enum:
     KVM_REQ_TRIPLE_FAULT = 10
     KVM_REQ_NMI = 17
     KVM_REQ_APIC_PAGE_RELOAD = 25
+
+cdef enum:
+    DR6_BD = 0x2000
+    DR6_RTM = 0x10000
+    DR6_FIXED_1 = 0xfffe0ff0
+    DR6_INIT = 0xffff0ff0
+    DR7_GD = 0x2000
+    DR7_FIXED_1 = 0x400
 
 cdef enum:
     OUTSIDE_GUEST_MODE = 0
@@ -418,6 +426,7 @@ ctypedef struct kvm_vcpu_arch:
     int switch_db_regs
     bint apicv_active
     bint apic_attention
+    u64 exits_until
     bint l1tf_flush_l1d
     bint gpa_available
     u64 gpa_val
@@ -533,3 +542,13 @@ ctypedef struct kvm_x86_ops_t:
     void (*handle_external_intr)(kvm_vcpu_t *vcpu) noexcept nogil
     void (*request_immediate_exit)(kvm_vcpu_t *vcpu) noexcept nogil
     void (*cpuid_update)(kvm_vcpu_t *vcpu) noexcept nogil
+
+# What perf asks KVM to switch with the guest. There is no perf here: the list is empty.
+ctypedef struct perf_guest_switch_msr:
+    unsigned int msr
+    u64 host
+    u64 guest
+
+cdef inline perf_guest_switch_msr *perf_guest_get_msrs(int *nr) noexcept nogil:
+    nr[0] = 0
+    return NULL

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The VMX instructions as L1 executes them: by a call to the processor this thread runs as.
+ *
+ * Each returns what the kernel's CC_SET(na) would: true where CF or ZF reports a failure. A
+ * fault ends the thread as kvm_spurious_fault() does, unless kvm_rebooting forgives it.
+ */
+#ifndef KVM_VMX_ASM_VMX_INSN_H
+#define KVM_VMX_ASM_VMX_INSN_H
+
+#include <asm/percpu.h>
+#include <asm/vmx.h>
+#include <linux/bug.h>
+#include <linux/sched.h>
+
+/* Where a VM exit lands: the address of the instruction behind VMLAUNCH and VMRESUME in the
+ * text of the L1 kernel. By call nothing jumps there; L0 must still bring it back unharmed. */
+#define VMX_RETURN 0xffffffffa0021000UL
+static const unsigned long vmx_return = VMX_RETURN;
+
+static noinline __attribute__((cold)) void insn_spurious_fault(insn_t status)
+{
+	if (!this_cpu_read(vmlinux)->kvm_rebooting)
+		BUG_MSG("VMX instruction faulted: vector %u", INSN_FAULT_VECTOR(status));
+}
+
+static __always_inline bool insn_na(insn_t status)
+{
+	if (unlikely(status & INSN_FAULT)) {
+		insn_spurious_fault(status);
+		return false;
+	}
+	return status != INSN_OK;
+}
+
+static __always_inline bool asm_vmxon(const u64 *phys_addr)
+{
+	struct virt_cpu *cpu = this_cpu_read(virt_cpu);
+
+	return insn_na(cpu->ops->vmxon(cpu, *phys_addr));
+}
+
+static __always_inline bool asm_vmxoff(void)
+{
+	struct virt_cpu *cpu = this_cpu_read(virt_cpu);
+
+	return insn_na(cpu->ops->vmxoff(cpu));
+}
+
+static __always_inline bool asm_vmclear(const u64 *phys_addr)
+{
+	struct virt_cpu *cpu = this_cpu_read(virt_cpu);
+
+	return insn_na(cpu->ops->vmclear(cpu, *phys_addr));
+}
+
+static __always_inline bool asm_vmptrld(const u64 *phys_addr)
+{
+	struct virt_cpu *cpu = this_cpu_read(virt_cpu);
+
+	return insn_na(cpu->ops->vmptrld(cpu, *phys_addr));
+}
+
+/* A VMREAD that fails leaves its destination alone and v4.19 does not look: zero here. */
+static __always_inline unsigned long asm_vmread(unsigned long field)
+{
+	struct virt_cpu *cpu = this_cpu_read(virt_cpu);
+	u64 value = 0;
+
+	insn_na(cpu->ops->vmread(cpu, field, &value));
+	return value;
+}
+
+static __always_inline bool asm_vmwrite(unsigned long field, unsigned long value)
+{
+	struct virt_cpu *cpu = this_cpu_read(virt_cpu);
+
+	return insn_na(cpu->ops->vmwrite(cpu, field, value));
+}
+
+static __always_inline bool asm_invept(unsigned long ext, u64 eptp, u64 gpa)
+{
+	struct virt_cpu *cpu = this_cpu_read(virt_cpu);
+
+	return insn_na(cpu->ops->invept(cpu, ext, eptp, gpa));
+}
+
+static __always_inline bool asm_invvpid(unsigned long ext, u64 vpid, u64 gva)
+{
+	struct virt_cpu *cpu = this_cpu_read(virt_cpu);
+
+	return insn_na(cpu->ops->invvpid(cpu, ext, vpid, gva));
+}
+
+/*
+ * The assembly of vmx_vcpu_run(): note the stack pointer for the exit, where it moved, by VMWRITE
+ * or by a plain store; load CR2; enter L2; save CR2. The plain store leaves the HOST_POINTER
+ * clean bit alone, as v4.19 does (erratum: host_rsp).
+ */
+static __always_inline u8 asm_vmx_vcpu_run(unsigned long *regs, unsigned long *host_rsp,
+					   unsigned long evmcs_rsp, unsigned long *cr2, bool launched)
+{
+	struct virt_cpu *cpu = this_cpu_read(virt_cpu);
+	unsigned long rsp = current->sp;
+	insn_t status;
+
+	if (rsp != *host_rsp) {
+		*host_rsp = rsp;
+		if (evmcs_rsp)
+			*(unsigned long *)evmcs_rsp = rsp;
+		else
+			asm_vmwrite(HOST_RSP, rsp);
+	}
+	if (cpu->cr2 != *cr2)
+		cpu->cr2 = *cr2;
+	status = cpu->ops->vmentry(cpu, (u64 *)regs, !launched);
+	*cr2 = cpu->cr2;
+	if (status == INSN_OK && unlikely(cpu->rip != vmx_return || cpu->rsp != rsp))
+		BUG_MSG("VM exit to a stale host state: RIP %llx RSP %llx", cpu->rip, cpu->rsp);
+	return insn_na(status);
+}
+
+#endif

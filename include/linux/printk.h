@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* printk() and its levels: format here, keep in the kernel's ring. */
+#ifndef KVM_VMX_LINUX_PRINTK_H
+#define KVM_VMX_LINUX_PRINTK_H
+
+#include <asm/percpu.h>
+#include <linux/vmlinux.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+static noinline __attribute__((cold, format(printf, 2, 3)))
+void printk_level(int level, const char *fmt, ...)
+{
+	char text[512];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	this_cpu_read(vmlinux)->emit(level, text);
+}
+
+#define pr_err(...) printk_level(3, __VA_ARGS__)
+#define pr_warn(...) printk_level(4, __VA_ARGS__)
+#define pr_info(...) printk_level(6, __VA_ARGS__)
+
+/* Flags of the _once kind live in a section of their own: a module load starts them afresh. */
+#define ONCE_FLAG static bool __attribute__((section("once_flags"))) once__
+#define pr_once(print, ...) do { ONCE_FLAG; if (!once__) { once__ = true; print(__VA_ARGS__); } } while (0)
+#define pr_warn_once(...) pr_once(pr_warn, __VA_ARGS__)
+#define pr_info_once(...) pr_once(pr_info, __VA_ARGS__)
+#define vcpu_unimpl(vcpu, ...) pr_once(pr_err, __VA_ARGS__)
+#define dump_stack() ((void)0)
+
+#endif

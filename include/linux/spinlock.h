@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Spinlocks, for sections of a few instructions. */
+#ifndef KVM_VMX_LINUX_SPINLOCK_H
+#define KVM_VMX_LINUX_SPINLOCK_H
+
+#include <sched.h>
+
+typedef int spinlock_t;
+
+static inline void spin_lock_init(spinlock_t *lock)
+{
+	__atomic_store_n(lock, 0, __ATOMIC_RELEASE);
+}
+
+/* The holder may have lost its processor: let it have this one. */
+static inline void spin_lock(spinlock_t *lock)
+{
+	while (__atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE))
+		sched_yield();
+}
+
+static inline void spin_unlock(spinlock_t *lock)
+{
+	__atomic_store_n(lock, 0, __ATOMIC_RELEASE);
+}
+
+#endif

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# The names of include/asm/{msr,processor}.h, for Cython.
+from kvm_vmx.abi.types cimport u32, u64, ulong
+
+cdef extern from "asm/msr.h" nogil:
+    int rdmsrl_safe(u32 msr, u64 *value)
+    int wrmsrl_safe(u32 msr, u64 value)
+    void rdmsrl(u32 msr, u64 *value)
+    void wrmsrl(u32 msr, u64 value)
+    void rdmsr(u32 msr, u32 *low, u32 *high)
+    int rdmsr_safe(u32 msr, u32 *low, u32 *high)
+    int wrmsr_safe(u32 msr, u32 low, u32 high)
+
+cdef extern from "asm/processor.h" nogil:
+    enum:
+        __KERNEL_CS
+        __KERNEL_DS
+        GDT_ENTRY_TSS
+    const u64 X86_FEATURE_PCID
+    const u64 X86_FEATURE_XSAVE
+    const u64 X86_FEATURE_VMX
+    const u64 X86_FEATURE_HYPERVISOR
+    const u64 X86_FEATURE_SMEP
+    const u64 X86_FEATURE_INVPCID
+    const u64 X86_FEATURE_RDSEED
+    const u64 X86_FEATURE_RDRAND
+    const u64 X86_FEATURE_SPEC_CTRL
+    const u64 X86_FEATURE_ARCH_CAPABILITIES
+    const u64 X86_FEATURE_XSAVES
+    const u64 X86_FEATURE_NX
+    const u64 X86_FEATURE_RDTSCP
+    void cpuid(u32 op, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx)
+    u32 cpuid_eax(u32 op)
+    u32 cpuid_ebx(u32 op)
+    u32 cpuid_ecx(u32 op)
+    u32 cpuid_edx(u32 op)
+    bint boot_cpu_has(u64 feature)
+    bint cpu_has_vmx()
+    bint tboot_enabled()
+    u32 boot_cpu_data_x86()
+    u32 boot_cpu_data_x86_model()
+    ulong read_cr0()
+    ulong __read_cr3()
+    ulong __get_current_cr3_fast()
+    ulong cr4_read_shadow()
+    ulong store_idt()
+    ulong get_current_gdt_ro()
+    ulong get_cpu_entry_area_tss(int cpu)
+    ulong cpu_kernelmode_gs_base(int cpu)
+    void cr4_set_bits(u64 mask)
+    void cr4_clear_bits(u64 mask)
+    u64 get_debugctlmsr()
+    void update_debugctlmsr(u64 value)
+    u64 rdtsc()
+    u64 ktime_get()

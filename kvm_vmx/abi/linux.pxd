@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# The names of include/linux/{printk,bug,jump_label,mm,module,sched,spinlock,vmlinux}.h, for Cython.
+from kvm_vmx.abi.types cimport u64, ulong
+
+cdef extern from "linux/printk.h" nogil:
+    void pr_err(const char *fmt, ...)
+    void pr_warn(const char *fmt, ...)
+    void pr_info(const char *fmt, ...)
+    void pr_warn_once(const char *fmt, ...)
+    void pr_info_once(const char *fmt, ...)
+    void vcpu_unimpl(void *vcpu, const char *fmt, ...)
+    void dump_stack()
+
+cdef extern from "linux/bug.h" nogil:
+    bint WARN(bint condition, const char *fmt, ...)
+    bint WARN_ONCE(bint condition, const char *fmt, ...)
+    bint WARN_ON(bint condition)
+    bint WARN_ON_ONCE(bint condition)
+    void BUG_ON(bint condition)
+
+cdef extern from "linux/jump_label.h" nogil:
+    ctypedef struct static_key_t "struct static_key":
+        int enabled
+        ulong type
+
+    ctypedef struct static_key_true "struct static_key_true":
+        static_key_t key
+
+    ctypedef struct static_key_false "struct static_key_false":
+        static_key_t key
+
+    ctypedef struct jump_entry_t "struct jump_entry":
+        u64 code
+        u64 target
+        u64 key
+
+    int static_key_count(const static_key_t *key)
+    bint static_branch_unlikely(static_key_false *key)
+    bint static_branch_likely(static_key_false *key)
+    bint static_branch_unlikely_true "static_branch_unlikely"(static_key_true *key)
+    bint static_branch_likely_true "static_branch_likely"(static_key_true *key)
+
+cdef extern from "linux/mm.h" nogil:
+    ctypedef struct page_t "struct page"
+    enum:
+        GFP_KERNEL
+        __GFP_ZERO
+    const u64 INVALID_PAGE
+    bint VALID_PAGE(u64 page)
+    u64 __pa(const void *address)
+    void *__va(u64 pa)
+    void *page_address(page_t *page)
+    u64 page_to_phys(page_t *page)
+    page_t *virt_to_page(const void *address)
+    u64 vmalloc_to_pfn(const void *address)
+    int cpu_to_node(int cpu)
+    int get_order(ulong size)
+
+cdef extern from "linux/module.h" nogil:
+    ctypedef struct module_param_t "struct module_param":
+        const char *name
+        int *value
+        int is_bool
+
+    ctypedef struct module_t "struct module":
+        const char *name
+        int (*init)() noexcept nogil
+        void (*exit)() noexcept nogil
+        void (*data)() noexcept nogil
+        jump_entry_t *jump_entries
+        jump_entry_t *jump_entries_end
+        bint *once_flags
+        bint *once_flags_end
+        int nr_params
+        module_param_t params[32]
+        int loaded
+
+    void module_sections(module_t *mod)
+    void module_add_param(module_t *mod, const char *name, bint *value, bint is_bool)
+
+cdef extern from "linux/spinlock.h" nogil:
+    ctypedef int spinlock_t
+    void spin_lock_init(spinlock_t *lock)
+    void spin_lock(spinlock_t *lock)
+    void spin_unlock(spinlock_t *lock)
+
+cdef extern from "linux/sched.h" nogil:
+    ctypedef struct task_struct "struct task_struct":
+        ulong sp
+        ulong fsbase
+        ulong gsbase
+        int sigpending
+        int need_resched
+    task_struct *current
+    bint signal_pending(const task_struct *task)
+    bint need_resched()
+    void preempt_disable()
+    void preempt_enable()
+    void local_irq_disable()
+    void local_irq_enable()
+    int get_cpu()
+    void put_cpu()

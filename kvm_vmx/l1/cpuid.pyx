@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# C: arch/x86/kvm/cpuid.c
+from kvm_vmx.abi.types cimport E2BIG, ENOMEM, u32, u64
+from kvm_vmx.l1.kvm_cache_regs cimport kvm_register_read, kvm_register_write
+from kvm_vmx.l1.kvm_host cimport (
+    KVM_CPUID_FLAG_SIGNIFCANT_INDEX, KVM_CPUID_FLAG_STATEFUL_FUNC, KVM_CPUID_FLAG_STATE_READ_NEXT,
+    KVM_MAX_CPUID_ENTRIES, VCPU_REGS_RAX, VCPU_REGS_RBX, VCPU_REGS_RCX, VCPU_REGS_RDX,
+    kvm_cpuid_entry2, kvm_vcpu_t)
+from kvm_vmx.l1.linux.mm cimport kfree, kmalloc
+from kvm_vmx.l1.x86 cimport kvm_skip_emulated_instruction
+from libc.string cimport memcpy
+
+
+cdef int kvm_vcpu_ioctl_set_cpuid2(kvm_vcpu_t *vcpu, const kvm_cpuid_entry2 *entries,
+                                   int nent) noexcept nogil:
+    cdef kvm_cpuid_entry2 *copy
+
+    if nent > KVM_MAX_CPUID_ENTRIES:
+        return -E2BIG
+    # C~ a fixed array of KVM_MAX_CPUID_ENTRIES in vcpu->arch: only what is used is allocated
+    copy = <kvm_cpuid_entry2 *>kmalloc((nent + 1) * sizeof(kvm_cpuid_entry2), 0)
+    if not copy:
+        return -ENOMEM
+    memcpy(copy, entries, nent * sizeof(kvm_cpuid_entry2))
+    kfree(vcpu.arch.cpuid_entries)
+    vcpu.arch.cpuid_entries = copy
+    vcpu.arch.cpuid_nent = nent
+    return 0
+
+
+cdef int move_to_next_stateful_cpuid_entry(kvm_vcpu_t *vcpu, int i) noexcept nogil:
+    cdef kvm_cpuid_entry2 *e = &vcpu.arch.cpuid_entries[i]
+    cdef kvm_cpuid_entry2 *ej
+    cdef int j = i
+    cdef int nent = vcpu.arch.cpuid_nent
+
+    e.flags &= ~<u32>KVM_CPUID_FLAG_STATE_READ_NEXT
+    # with no other entry of the function, this one comes round again
+    while True:
+        j = (j + 1) % nent
+        ej = &vcpu.arch.cpuid_entries[j]
+        if ej.function == e.function:
+            break
+
+    ej.flags |= KVM_CPUID_FLAG_STATE_READ_NEXT
+
+    return j
+
+
+cdef inline bint is_matching_cpuid_entry(kvm_cpuid_entry2 *e, u32 function, u32 index) noexcept nogil:
+    if e.function != function:
+        return 0
+    if (e.flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) and e.index != index:
+        return 0
+    if (e.flags & KVM_CPUID_FLAG_STATEFUL_FUNC) and \
+            not (e.flags & KVM_CPUID_FLAG_STATE_READ_NEXT):
+        return 0
+    return 1
+
+
+cdef kvm_cpuid_entry2 *kvm_find_cpuid_entry(kvm_vcpu_t *vcpu, u32 function, u32 index) noexcept nogil:
+    cdef int i
+    cdef kvm_cpuid_entry2 *e
+    cdef kvm_cpuid_entry2 *best = NULL
+
+    for i in range(vcpu.arch.cpuid_nent):
+        e = &vcpu.arch.cpuid_entries[i]
+        if is_matching_cpuid_entry(e, function, index):
+            if e.flags & KVM_CPUID_FLAG_STATEFUL_FUNC:
+                move_to_next_stateful_cpuid_entry(vcpu, i)
+            best = e
+            break
+    return best
+
+
+cdef kvm_cpuid_entry2 *check_cpuid_limit(kvm_vcpu_t *vcpu, u32 function, u32 index) noexcept nogil:
+    cdef kvm_cpuid_entry2 *maxlevel
+
+    maxlevel = kvm_find_cpuid_entry(vcpu, function & <u32>0x80000000, 0)
+    if not maxlevel or maxlevel.eax >= function:
+        return NULL
+    if function & <u32>0x80000000:
+        maxlevel = kvm_find_cpuid_entry(vcpu, 0, 0)
+        if not maxlevel:
+            return NULL
+    return kvm_find_cpuid_entry(vcpu, maxlevel.eax, index)
+
+
+cdef bint kvm_cpuid(kvm_vcpu_t *vcpu, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx,
+                    bint check_limit) noexcept nogil:
+    cdef u32 function = eax[0], index = ecx[0]
+    cdef kvm_cpuid_entry2 *best
+    cdef bint entry_found = True
+
+    best = kvm_find_cpuid_entry(vcpu, function, index)
+
+    if not best:
+        entry_found = False
+        if check_limit:
+            best = check_cpuid_limit(vcpu, function, index)
+
+    if best:
+        eax[0] = best.eax
+        ebx[0] = best.ebx
+        ecx[0] = best.ecx
+        edx[0] = best.edx
+    else:
+        eax[0] = 0
+        ebx[0] = 0
+        ecx[0] = 0
+        edx[0] = 0
+    return entry_found
+
+
+cdef int kvm_emulate_cpuid(kvm_vcpu_t *vcpu) noexcept nogil:
+    cdef u32 eax, ebx, ecx, edx
+
+    # C- cpuid_fault_enabled(vcpu): the guest has no such MSR
+
+    eax = <u32>kvm_register_read(vcpu, VCPU_REGS_RAX)
+    ecx = <u32>kvm_register_read(vcpu, VCPU_REGS_RCX)
+    kvm_cpuid(vcpu, &eax, &ebx, &ecx, &edx, True)
+    kvm_register_write(vcpu, VCPU_REGS_RAX, eax)
+    kvm_register_write(vcpu, VCPU_REGS_RBX, ebx)
+    kvm_register_write(vcpu, VCPU_REGS_RCX, ecx)
+    kvm_register_write(vcpu, VCPU_REGS_RDX, edx)
+    return kvm_skip_emulated_instruction(vcpu)
+
+
+# C: arch/x86/kvm/cpuid.h
+cdef u32 *guest_cpuid_get_register(kvm_vcpu_t *vcpu, u64 x86_feature) noexcept nogil:
+    cdef kvm_cpuid_entry2 *entry = kvm_find_cpuid_entry(vcpu, <u32>(x86_feature >> 8), 0)
+
+    if not entry:
+        return NULL
+    return &entry.eax + ((x86_feature >> 5) & 3)
+
+
+cdef bint guest_cpuid_has(kvm_vcpu_t *vcpu, u64 x86_feature) noexcept nogil:
+    cdef u32 *reg = guest_cpuid_get_register(vcpu, x86_feature)
+
+    if not reg:
+        return False
+
+    return (reg[0] >> (x86_feature & 31)) & 1
+
+
+cdef void guest_cpuid_clear(kvm_vcpu_t *vcpu, u64 x86_feature) noexcept nogil:
+    cdef u32 *reg = guest_cpuid_get_register(vcpu, x86_feature)
+
+    if reg:
+        reg[0] &= ~(<u32>1 << (x86_feature & 31))

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# C: arch/x86/hyperv/hv_init.c
+from kvm_vmx.abi.asm cimport rdmsrl, wrmsrl
+from kvm_vmx.abi.hyperv_tlfs cimport (
+    HV_HYPERCALL_RESULT_MASK, HV_LINUX_VENDOR_ID, HV_X64_ENLIGHTENED_VMCS_RECOMMENDED,
+    HV_X64_MSR_GUEST_OS_ID, HV_X64_MSR_HYPERCALL, HV_X64_MSR_HYPERCALL_AVAILABLE,
+    HV_X64_MSR_HYPERCALL_ENABLE, HV_X64_MSR_HYPERCALL_PAGE_ADDRESS_SHIFT,
+    HV_X64_MSR_VP_ASSIST_PAGE, HV_X64_MSR_VP_ASSIST_PAGE_ADDRESS_SHIFT,
+    HV_X64_MSR_VP_ASSIST_PAGE_ENABLE, HV_X64_MSR_VP_INDEX, HV_X64_MSR_VP_INDEX_AVAILABLE,
+    HVCALL_FLUSH_GUEST_PHYSICAL_ADDRESS_SPACE)
+from kvm_vmx.abi.hyperv_tlfs cimport hv_vp_assist_page as hv_vp_assist_page_t
+from kvm_vmx.abi.linux cimport (
+    GFP_KERNEL, __pa, local_irq_disable, local_irq_enable, page_address, vmalloc_to_pfn)
+from kvm_vmx.abi.types cimport ENOTSUPP, u16, u32, u64, ulong
+from kvm_vmx.abi.virt_cpu cimport GPR_R8, GPR_RAX, GPR_RCX, GPR_RDX, INSN_OK, NR_GPRS, virt_cpu
+from kvm_vmx.l1.linux.cpu cimport (
+    CPUHP_AP_ONLINE_DYN, cpuhp_remove_state, cpuhp_setup_state, num_possible_cpus)
+from kvm_vmx.l1.linux.mm cimport (
+    __get_free_page, __vmalloc, free_page, kcalloc, kfree, kmalloc, vfree_pages)
+from kvm_vmx.l1.mshyperv cimport ms_hyperv, x86_hyper_type_ms_hyperv
+from libc.string cimport memset
+
+cdef extern from "asm/percpu.h" nogil:
+    void *hyperv_pcpu_input_arg
+    void **this_cpu_ptr(void *var)
+    int smp_processor_id()
+    virt_cpu *this_cpu_virt_cpu "this_cpu_read(virt_cpu)"
+
+cdef enum:
+    VP_INVAL = 0xffffffff
+    LINUX_VERSION_CODE = 4 << 16 | 19 << 8
+
+
+cdef u64 generate_guest_id(u64 d_info1, u64 kernel_version, u64 d_info2) noexcept nogil:
+    cdef u64 guest_id = 0
+
+    guest_id = <u64>HV_LINUX_VENDOR_ID << 48
+    guest_id |= d_info1 << 48
+    guest_id |= kernel_version << 16
+    guest_id |= d_info2
+
+    return guest_id
+
+
+cdef int hv_cpu_init(unsigned int cpu) noexcept nogil:
+    cdef u64 msr_vp_index
+    cdef hv_vp_assist_page_t **hvp = &hv_vp_assist_page[smp_processor_id()]
+    cdef void **input_arg
+    cdef u64 val
+
+    global hv_max_vp_index
+    input_arg = this_cpu_ptr(hyperv_pcpu_input_arg)
+    input_arg[0] = <void *>__get_free_page(GFP_KERNEL)
+
+    rdmsrl(HV_X64_MSR_VP_INDEX, &msr_vp_index)
+
+    hv_vp_index[smp_processor_id()] = <u32>msr_vp_index
+
+    if msr_vp_index > hv_max_vp_index:
+        hv_max_vp_index = <u32>msr_vp_index
+
+    if not hv_vp_assist_page:
+        return 0
+
+    # Whatever the page held before, Hyper-V finds in it (erratum: assist_not_zeroed).
+    if not hvp[0]:
+        hvp[0] = <hv_vp_assist_page_t *>__vmalloc(4096, GFP_KERNEL)
+
+    # A CPU without memory for its page goes without, and nobody is told.
+    if hvp[0]:
+        val = vmalloc_to_pfn(hvp[0])
+        val = (val << HV_X64_MSR_VP_ASSIST_PAGE_ADDRESS_SHIFT) | \
+            HV_X64_MSR_VP_ASSIST_PAGE_ENABLE
+
+        wrmsrl(HV_X64_MSR_VP_ASSIST_PAGE, val)
+
+    return 0
+
+
+cdef int hv_cpu_die(unsigned int cpu) noexcept nogil:
+    cdef void **input_arg
+    cdef void *input_pg = NULL
+
+    local_irq_disable()
+    input_arg = this_cpu_ptr(hyperv_pcpu_input_arg)
+    input_pg = input_arg[0]
+    input_arg[0] = NULL
+    local_irq_enable()
+    free_page(<ulong>input_pg)
+
+    if hv_vp_assist_page and hv_vp_assist_page[cpu]:
+        wrmsrl(HV_X64_MSR_VP_ASSIST_PAGE, 0)
+
+    # C- the re-enlightenment target: nobody registers a callback
+    return 0
+
+
+cdef void hyperv_init() noexcept nogil:
+    cdef u64 guest_id, required_msrs
+    cdef u64 hypercall_msr
+    cdef int cpuhp, i
+
+    global hv_vp_assist_page, hv_vp_index, hv_max_vp_index, hv_hypercall_pg
+    hv_vp_assist_page = NULL
+    hv_vp_index = NULL
+    hv_max_vp_index = 0
+    hv_hypercall_pg = NULL
+
+    if not x86_hyper_type_ms_hyperv:
+        return
+
+    # both are indispensable
+    required_msrs = HV_X64_MSR_HYPERCALL_AVAILABLE | \
+        HV_X64_MSR_VP_INDEX_AVAILABLE
+
+    if (ms_hyperv.features & required_msrs) != required_msrs:
+        return
+
+    # C- alloc_percpu(hyperv_pcpu_input_arg): it has its place in asm/percpu.h
+
+    hv_vp_index = <u32 *>kmalloc(num_possible_cpus() * sizeof(u32), GFP_KERNEL)
+    if not hv_vp_index:
+        return
+
+    for i in range(num_possible_cpus()):
+        hv_vp_index[i] = <u32>VP_INVAL
+
+    hv_vp_assist_page = <hv_vp_assist_page_t **>kcalloc(
+        num_possible_cpus(), sizeof(hv_vp_assist_page_t *), GFP_KERNEL)
+    if not hv_vp_assist_page:
+        ms_hyperv.hints &= ~<u32>HV_X64_ENLIGHTENED_VMCS_RECOMMENDED
+        hyperv_init_free_vp_index()
+        return
+
+    cpuhp = cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, hv_cpu_init, hv_cpu_die)
+    if cpuhp < 0:
+        hyperv_init_free_vp_assist_page()
+        return
+
+    # Who is speaking comes first: without it Hyper-V enables no hypercall page.
+    guest_id = generate_guest_id(0, LINUX_VERSION_CODE, 0)
+    wrmsrl(HV_X64_MSR_GUEST_OS_ID, guest_id)
+
+    hv_hypercall_pg = __vmalloc(4096, GFP_KERNEL)
+    if hv_hypercall_pg == NULL:
+        wrmsrl(HV_X64_MSR_GUEST_OS_ID, 0)
+        cpuhp_remove_state(CPUHP_AP_ONLINE_DYN)
+        hyperv_init_free_vp_assist_page()
+        return
+
+    rdmsrl(HV_X64_MSR_HYPERCALL, &hypercall_msr)
+    hypercall_msr = (hypercall_msr & 0xfff) | HV_X64_MSR_HYPERCALL_ENABLE | \
+        (vmalloc_to_pfn(hv_hypercall_pg) << HV_X64_MSR_HYPERCALL_PAGE_ADDRESS_SHIFT)
+    wrmsrl(HV_X64_MSR_HYPERCALL, hypercall_msr)
+
+    # C- hv_apic_init(), the clock sources: no APIC, no clock
+
+
+cdef void hyperv_init_free_vp_assist_page() noexcept nogil:
+    # C~ free_vp_assist_page: the array alone, not the pages
+    global hv_vp_assist_page
+    kfree(hv_vp_assist_page)
+    hv_vp_assist_page = NULL
+    hyperv_init_free_vp_index()
+
+
+cdef void hyperv_init_free_vp_index() noexcept nogil:
+    # C~ free_vp_index
+    global hv_vp_index
+    kfree(hv_vp_index)
+    hv_vp_index = NULL
+
+
+cdef void hyperv_shutdown() noexcept nogil:
+    # C+ the machine is switched off: what a power cycle would forget is given back here
+    cdef int i
+
+    if hv_hypercall_pg:
+        cpuhp_remove_state(CPUHP_AP_ONLINE_DYN)
+        vfree_pages(hv_hypercall_pg)
+    if hv_vp_assist_page:
+        for i in range(num_possible_cpus()):
+            vfree_pages(hv_vp_assist_page[i])
+        hyperv_init_free_vp_assist_page()
+
+
+# C: arch/x86/include/asm/mshyperv.h
+cdef u64 hv_do_hypercall(u64 control, void *input, void *output) noexcept nogil:
+    cdef u64 regs[NR_GPRS]
+
+    if not hv_hypercall_pg:
+        return <u64>0xffffffffffffffff
+    memset(regs, 0, sizeof(regs))
+    regs[GPR_RCX] = control
+    regs[GPR_RDX] = __pa(input) if input else 0
+    regs[GPR_R8] = __pa(output) if output else 0
+    if this_cpu_virt_cpu.ops.vmcall(this_cpu_virt_cpu, regs) != INSN_OK:
+        return <u64>0xffffffffffffffff
+    return regs[GPR_RAX]
+
+
+# C: arch/x86/hyperv/nested.c
+cdef int hyperv_flush_guest_mapping(u64 as_) noexcept nogil:
+    cdef u64 *flush
+    cdef u64 status
+    cdef int ret = -ENOTSUPP
+
+    if not hv_hypercall_pg:
+        return ret
+
+    local_irq_disable()
+
+    flush = <u64 *>this_cpu_ptr(hyperv_pcpu_input_arg)[0]
+
+    if not flush:
+        local_irq_enable()
+        return ret
+
+    flush[0] = as_
+    flush[1] = 0
+
+    status = hv_do_hypercall(HVCALL_FLUSH_GUEST_PHYSICAL_ADDRESS_SPACE, flush, NULL)
+    local_irq_enable()
+
+    if not (status & HV_HYPERCALL_RESULT_MASK):
+        ret = 0
+
+    return ret

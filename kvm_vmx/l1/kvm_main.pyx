@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# C: virt/kvm/kvm_main.c
+from kvm_vmx.abi.linux cimport (
+    BUG_ON, GFP_KERNEL, __GFP_ZERO, get_cpu, get_order, page_address, pr_info, preempt_disable,
+    preempt_enable, put_cpu, spin_lock, spin_unlock, spinlock_t)
+from kvm_vmx.abi.types cimport EBUSY, EEXIST, EINVAL, ENOMEM, smp_wmb, u8, u64, ulong
+from kvm_vmx.l1.kvm_host cimport KVM_MAX_VCPUS, kvm_run_t, kvm_t, kvm_vcpu_t
+from kvm_vmx.l1.linux.cpu cimport (
+    CPUHP_AP_KVM_STARTING, cpu_online, cpuhp_remove_state_nocalls, cpuhp_setup_state_nocalls,
+    nr_cpu_ids, num_possible_cpus, on_each_cpu, smp_call_function_single)
+from kvm_vmx.l1.linux.mm cimport (
+    __alloc_pages_node, __get_free_page, free_page, free_pages, kcalloc, kfree)
+from kvm_vmx.l1.mmu cimport build_guest_memory, free_guest_memory
+from kvm_vmx.l1.x86 cimport (
+    kvm_arch_check_processor_compat, kvm_arch_exit, kvm_arch_hardware_disable,
+    kvm_arch_hardware_enable, kvm_arch_hardware_setup, kvm_arch_hardware_unsetup, kvm_arch_init,
+    kvm_arch_init_vm, kvm_arch_vcpu_create, kvm_arch_vcpu_destroy, kvm_arch_vcpu_init,
+    kvm_arch_vcpu_load, kvm_arch_vcpu_put, kvm_arch_vcpu_setup, kvm_arch_vcpu_uninit, kvm_x86_ops)
+
+cdef extern from "asm/percpu.h" nogil:
+    int raw_smp_processor_id()
+
+cdef spinlock_t kvm_count_lock = 0
+cdef u8 *cpus_hardware_enabled
+cdef int hardware_enable_failed
+cdef int kvm_vcpu_cache_order
+
+
+cdef void vcpu_load(kvm_vcpu_t *vcpu) noexcept nogil:
+    cdef int cpu = get_cpu()
+
+    kvm_arch_vcpu_load(vcpu, cpu)
+    put_cpu()
+
+
+cdef void vcpu_put(kvm_vcpu_t *vcpu) noexcept nogil:
+    preempt_disable()
+    kvm_arch_vcpu_put(vcpu)
+    preempt_enable()
+
+
+cdef void *kvm_vcpu_cache_zalloc() noexcept nogil:
+    # C~ kmem_cache_zalloc(kvm_vcpu_cache): pages, since the processor reads MSR lists in a vCPU
+    return page_address(__alloc_pages_node(0, GFP_KERNEL | __GFP_ZERO, kvm_vcpu_cache_order))
+
+
+cdef void kvm_vcpu_cache_free(void *vcpu) noexcept nogil:
+    free_pages(<ulong>vcpu, kvm_vcpu_cache_order)
+
+
+cdef int kvm_vcpu_init(kvm_vcpu_t *vcpu, kvm_t *kvm, unsigned int id) noexcept nogil:
+    cdef int r
+
+    vcpu.cpu = -1
+    vcpu.kvm = kvm
+    vcpu.vcpu_id = id
+
+    vcpu.run = <kvm_run_t *>__get_free_page(GFP_KERNEL | __GFP_ZERO)
+    if not vcpu.run:
+        return -ENOMEM
+
+    vcpu.preempted = False
+
+    r = kvm_arch_vcpu_init(vcpu)
+    if r < 0:
+        free_page(<ulong>vcpu.run)
+        return r
+    return 0
+
+
+cdef void kvm_vcpu_uninit(kvm_vcpu_t *vcpu) noexcept nogil:
+    kvm_arch_vcpu_uninit(vcpu)
+    free_page(<ulong>vcpu.run)
+
+
+cdef kvm_t *kvm_create_vm(u64 memory_size, int *err) noexcept nogil:
+    cdef int r
+    cdef kvm_t *kvm = kvm_x86_ops.vm_alloc()
+
+    if not kvm:
+        err[0] = -ENOMEM
+        return NULL
+
+    r = kvm_arch_init_vm(kvm)
+    if not r:
+        r = hardware_enable_all()
+    if r:
+        kvm_x86_ops.vm_free(kvm)
+        err[0] = r
+        return NULL
+
+    # C~ memory slots, SRCU, buses, MMU notifiers: the memory is all there from the start
+    r = build_guest_memory(kvm, memory_size)
+    if r:
+        hardware_disable_all()
+        kvm_x86_ops.vm_free(kvm)
+        err[0] = r
+        return NULL
+
+    return kvm
+
+
+cdef void kvm_destroy_vm(kvm_t *kvm) noexcept nogil:
+    cdef int i
+
+    # C~ kvm_arch_destroy_vm(): its vCPUs first
+    for i in range(kvm.online_vcpus):
+        kvm_arch_vcpu_destroy(kvm.vcpus[i])
+        kvm.vcpus[i] = NULL
+    kvm.online_vcpus = 0
+    free_guest_memory(kvm)
+    kvm_x86_ops.vm_free(kvm)
+    hardware_disable_all()
+
+
+cdef kvm_vcpu_t *kvm_vm_ioctl_create_vcpu(kvm_t *kvm, unsigned int id, int *err) noexcept nogil:
+    cdef int r, i
+    cdef kvm_vcpu_t *vcpu
+
+    if id >= KVM_MAX_VCPUS:
+        err[0] = -EINVAL
+        return NULL
+
+    if kvm.created_vcpus == KVM_MAX_VCPUS:
+        err[0] = -EINVAL
+        return NULL
+
+    kvm.created_vcpus += 1
+
+    vcpu = kvm_arch_vcpu_create(kvm, id, err)
+    if not vcpu:
+        kvm.created_vcpus -= 1
+        return NULL
+
+    r = kvm_arch_vcpu_setup(vcpu)
+    if not r:
+        for i in range(kvm.online_vcpus):
+            if kvm.vcpus[i].vcpu_id == <int>id:
+                r = -EEXIST
+    if r:
+        kvm_arch_vcpu_destroy(vcpu)
+        kvm.created_vcpus -= 1
+        err[0] = r
+        return NULL
+
+    # now that it is whole, it may be reached
+    kvm.vcpus[kvm.online_vcpus] = vcpu
+    smp_wmb()
+    kvm.online_vcpus += 1
+    return vcpu
+
+
+cdef void hardware_enable_nolock(void *junk) noexcept nogil:
+    cdef int cpu = raw_smp_processor_id()
+    cdef int r
+
+    global hardware_enable_failed
+    if cpus_hardware_enabled[cpu]:
+        return
+
+    cpus_hardware_enabled[cpu] = 1
+
+    r = kvm_arch_hardware_enable()
+
+    if r:
+        cpus_hardware_enabled[cpu] = 0
+        hardware_enable_failed += 1
+        pr_info("kvm: enabling virtualization on CPU%d failed\n", cpu)
+
+
+cdef int kvm_starting_cpu(unsigned int cpu) noexcept nogil:
+    spin_lock(&kvm_count_lock)
+    if kvm_usage_count:
+        hardware_enable_nolock(NULL)
+    spin_unlock(&kvm_count_lock)
+    return 0
+
+
+cdef void hardware_disable_nolock(void *junk) noexcept nogil:
+    cdef int cpu = raw_smp_processor_id()
+
+    if not cpus_hardware_enabled[cpu]:
+        return
+    cpus_hardware_enabled[cpu] = 0
+    kvm_arch_hardware_disable()
+
+
+cdef int kvm_dying_cpu(unsigned int cpu) noexcept nogil:
+    spin_lock(&kvm_count_lock)
+    if kvm_usage_count:
+        hardware_disable_nolock(NULL)
+    spin_unlock(&kvm_count_lock)
+    return 0
+
+
+cdef void hardware_disable_all_nolock() noexcept nogil:
+    global kvm_usage_count
+    BUG_ON(not kvm_usage_count)
+
+    kvm_usage_count -= 1
+    if not kvm_usage_count:
+        on_each_cpu(hardware_disable_nolock, NULL, 1)
+
+
+cdef void hardware_disable_all() noexcept nogil:
+    spin_lock(&kvm_count_lock)
+    hardware_disable_all_nolock()
+    spin_unlock(&kvm_count_lock)
+
+
+cdef int hardware_enable_all() noexcept nogil:
+    cdef int r = 0
+
+    global kvm_usage_count, hardware_enable_failed
+    spin_lock(&kvm_count_lock)
+
+    kvm_usage_count += 1
+    if kvm_usage_count == 1:
+        hardware_enable_failed = 0
+        on_each_cpu(hardware_enable_nolock, NULL, 1)
+
+        if hardware_enable_failed:
+            hardware_disable_all_nolock()
+            r = -EBUSY
+
+    spin_unlock(&kvm_count_lock)
+
+    return r
+
+
+cdef int kvm_init(void *opaque, unsigned int vcpu_size, unsigned int vcpu_align,
+                  void *module) noexcept nogil:
+    cdef int r
+    cdef int cpu
+
+    global cpus_hardware_enabled, kvm_vcpu_cache_order, kvm_usage_count
+    r = kvm_arch_init(opaque)
+    if r:
+        return r
+
+    # C- kvm_irqfd_init(): no interrupt file descriptors
+
+    cpus_hardware_enabled = <u8 *>kcalloc(num_possible_cpus(), 1, GFP_KERNEL)
+    if not cpus_hardware_enabled:
+        kvm_arch_exit()
+        return -ENOMEM
+
+    r = kvm_arch_hardware_setup()
+    if r < 0:
+        return kvm_init_out_free_0a(r)
+
+    for cpu in range(nr_cpu_ids()):
+        if not cpu_online(cpu):
+            continue
+        smp_call_function_single(cpu, kvm_arch_check_processor_compat, &r, 1)
+        if r < 0:
+            return kvm_init_out_free_1(r)
+
+    r = cpuhp_setup_state_nocalls(CPUHP_AP_KVM_STARTING, kvm_starting_cpu, kvm_dying_cpu)
+    if r:
+        return kvm_init_out_free_1(r)
+
+    # C~ kmem_cache_create_usercopy(): whole pages of the order that a vCPU takes
+    kvm_vcpu_cache_order = get_order(vcpu_size)
+    kvm_usage_count = 0
+
+    # C- the character device, debugfs, VFIO, reboot and suspend hooks
+    return 0
+
+
+cdef int kvm_init_out_free_1(int r) noexcept nogil:
+    # C~ out_free_1
+    kvm_arch_hardware_unsetup()
+    return kvm_init_out_free_0a(r)
+
+
+cdef int kvm_init_out_free_0a(int r) noexcept nogil:
+    # C~ out_free_0a
+    global cpus_hardware_enabled
+    kfree(cpus_hardware_enabled)
+    cpus_hardware_enabled = NULL
+    kvm_arch_exit()
+    return r
+
+
+cdef void kvm_exit() noexcept nogil:
+    global cpus_hardware_enabled
+    cpuhp_remove_state_nocalls(CPUHP_AP_KVM_STARTING)
+    on_each_cpu(hardware_disable_nolock, NULL, 1)
+    kvm_arch_hardware_unsetup()
+    kvm_arch_exit()
+    kfree(cpus_hardware_enabled)
+    cpus_hardware_enabled = NULL

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0-only
+from kvm_vmx.abi.linux cimport task_struct
+from kvm_vmx.abi.types cimport u8, u64, ulong
+from kvm_vmx.abi.virt_cpu cimport phys_mem, virt_cpu
+
+cdef extern from "linux/cpu.h" nogil:
+    ctypedef struct percpu_area "struct percpu_area":
+        virt_cpu *virt_cpu
+        task_struct *current_task
+        int cpu_number
+        int irqs_disabled
+        int preempt_count
+
+    ctypedef struct cpu_binding "struct cpu_binding":
+        int cpu
+        ulong saved_gs
+
+cdef enum:
+    MAX_CPUS = 4096
+
+    # Hotplug states in v4.19's order: KVM starts before the Hyper-V assist page is there.
+    CPUHP_AP_KVM_STARTING = 0
+    CPUHP_AP_ONLINE_DYN = 1
+    NR_CPUHP_STATES = 2
+
+ctypedef void (*smp_call_func_t)(void *info) noexcept nogil
+ctypedef int (*cpuhp_callback_t)(unsigned int cpu) noexcept nogil
+
+cdef int nr_cpu_ids() noexcept nogil
+cdef bint cpu_possible(int cpu) noexcept nogil
+cdef bint cpu_online(int cpu) noexcept nogil
+cdef int num_possible_cpus() noexcept nogil
+cdef int num_online_cpus() noexcept nogil
+
+cdef int cpus_init(virt_cpu **cpus, int possible, int online, const phys_mem *mem, u8 *vmalloc_window) noexcept nogil
+cdef void cpus_exit() noexcept nogil
+cdef int cpu_bind(int cpu, task_struct *task, cpu_binding *binding) noexcept nogil
+cdef void cpu_unbind(cpu_binding *binding) noexcept nogil
+cdef void cpu_unbind_oops(cpu_binding *binding) noexcept nogil
+cdef percpu_area *cpu_area(int cpu) noexcept nogil
+
+cdef int smp_call_function_single(int cpu, smp_call_func_t func, void *info, int wait) noexcept nogil
+cdef int on_each_cpu(smp_call_func_t func, void *info, int wait) noexcept nogil
+cdef void stop_machine_begin() noexcept nogil
+cdef void stop_machine_end() noexcept nogil
+cdef void do_IRQ(u8 vector) noexcept nogil
+
+cdef int cpuhp_setup_state(int state, cpuhp_callback_t startup, cpuhp_callback_t teardown) noexcept nogil
+cdef int cpuhp_setup_state_nocalls(int state, cpuhp_callback_t startup, cpuhp_callback_t teardown) noexcept nogil
+cdef void cpuhp_remove_state(int state) noexcept nogil
+cdef void cpuhp_remove_state_nocalls(int state) noexcept nogil
+cdef int cpu_up(int cpu) noexcept nogil
+cdef int cpu_down(int cpu) noexcept nogil

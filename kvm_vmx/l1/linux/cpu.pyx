@@ -1,0 +1,411 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# CPUs: which exist, which thread runs as which, calls from one to another, hotplug.
+from kvm_vmx.abi.linux cimport task_struct, spin_lock, spin_unlock, spinlock_t
+from kvm_vmx.abi.types cimport EBUSY, EINVAL, ENOMEM, ENXIO, u8, u32, u64, ulong
+from kvm_vmx.abi.virt_cpu cimport phys_mem, virt_cpu
+from kvm_vmx.l1.linux.printk cimport log_emit, log_warn
+from libc.stdlib cimport free
+from libc.string cimport memset
+
+cdef extern from "stdlib.h" nogil:
+    int posix_memalign(void **memptr, size_t alignment, size_t size)
+
+cdef extern from "sched.h" nogil:
+    int sched_yield()
+
+cdef extern from "linux/cpu.h" nogil:
+    """
+    static struct vmlinux vmlinux_exports;
+    static void area_init(struct percpu_area *area, int cpu, struct percpu_area *base,
+                          struct virt_cpu *virt_cpu, const struct phys_mem *mem, u8 *vmalloc_window)
+    {
+        area->virt_cpu = virt_cpu;
+        area->vmlinux = &vmlinux_exports;
+        area->per_cpu_base = base;
+        area->page_offset_base = (unsigned long)mem->base;
+        area->vmalloc_base = (unsigned long)vmalloc_window;
+        area->cpu_number = cpu;
+    }
+    static bool is_self(unsigned long thread) { return thread == (unsigned long)pthread_self(); }
+    """
+    ctypedef struct vmlinux_t "struct vmlinux":
+        void (*emit)(int level, const char *text) noexcept nogil
+        void (*warn)() noexcept nogil
+        void (*oops)() noexcept nogil
+        void (*service)() noexcept nogil
+        int kvm_rebooting
+    vmlinux_t vmlinux_exports
+    void area_init(percpu_area *area, int cpu, percpu_area *base, virt_cpu *virt_cpu,
+                   const phys_mem *mem, u8 *vmalloc_window)
+    bint is_self(ulong thread)
+    ulong pthread_self()
+    bint has_fsgsbase()
+    ulong read_gs_base(bint fsgsbase)
+    void write_gs_base(bint fsgsbase, ulong base)
+    void task_oops()
+    task_struct *current
+    int smp_processor_id()
+
+cdef enum:
+    IPI_VECTOR = 0xfc
+    TIMER_VECTOR = 0xec
+
+ctypedef struct cpu_call:
+    smp_call_func_t func
+    void *info
+    cpu_call *next
+    int done
+
+# Who runs as the CPU (0: nobody), how often it has taken it, and what others ask of it.
+ctypedef struct cpu_slot:
+    ulong owner
+    int depth
+    cpu_call *calls
+    u8 possible
+    u8 online
+
+ctypedef struct hotplug_state:
+    cpuhp_callback_t startup
+    cpuhp_callback_t teardown
+
+cdef cpu_slot slots[MAX_CPUS]
+cdef percpu_area *areas = NULL
+cdef int nr_cpus = 0
+cdef spinlock_t slots_lock = 0
+cdef bint fsgsbase = has_fsgsbase()
+cdef hotplug_state states[NR_CPUHP_STATES]
+
+
+cdef int nr_cpu_ids() noexcept nogil:
+    return nr_cpus
+
+
+cdef bint cpu_possible(int cpu) noexcept nogil:
+    return slots[cpu].possible
+
+
+cdef bint cpu_online(int cpu) noexcept nogil:
+    return slots[cpu].online
+
+
+cdef int num_possible_cpus() noexcept nogil:
+    return nr_cpus
+
+
+cdef int num_online_cpus() noexcept nogil:
+    cdef int n = 0, cpu
+
+    for cpu in range(nr_cpus):
+        n += slots[cpu].online
+    return n
+
+
+cdef int cpus_init(virt_cpu **cpus, int possible, int online, const phys_mem *mem,
+                   u8 *vmalloc_window) noexcept nogil:
+    cdef int cpu
+
+    global areas, nr_cpus
+    if possible < 1 or possible > MAX_CPUS or online > possible:
+        return -EINVAL
+    if posix_memalign(<void **>&areas, 64, possible * sizeof(percpu_area)):
+        return -ENOMEM
+    memset(areas, 0, possible * sizeof(percpu_area))
+    memset(slots, 0, sizeof(slots))
+    memset(states, 0, sizeof(states))
+    vmlinux_exports.emit = log_emit
+    vmlinux_exports.warn = log_warn
+    vmlinux_exports.oops = task_oops
+    vmlinux_exports.service = service_interrupts
+    vmlinux_exports.kvm_rebooting = 0
+    for cpu in range(possible):
+        area_init(&areas[cpu], cpu, areas, cpus[cpu], mem, vmalloc_window)
+        slots[cpu].possible = 1
+        slots[cpu].online = cpu < online
+    nr_cpus = possible
+    return 0
+
+
+cdef void cpus_exit() noexcept nogil:
+    global areas, nr_cpus
+    free(areas)
+    areas = NULL
+    nr_cpus = 0
+
+
+cdef percpu_area *cpu_area(int cpu) noexcept nogil:
+    return &areas[cpu]
+
+
+cdef bint take_cpu(int cpu) noexcept nogil:
+    # True where the CPU is now, or was already, this thread's.
+    cdef bint taken = False
+
+    spin_lock(&slots_lock)
+    if slots[cpu].owner == 0 or is_self(slots[cpu].owner):
+        slots[cpu].owner = pthread_self()
+        slots[cpu].depth += 1
+        taken = True
+    spin_unlock(&slots_lock)
+    return taken
+
+
+cdef void give_cpu(int cpu) noexcept nogil:
+    # Calls that came while the CPU was held run before it is let go: none is forgotten.
+    cdef cpu_call *call
+
+    while True:
+        spin_lock(&slots_lock)
+        call = slots[cpu].calls if slots[cpu].depth == 1 else NULL
+        if not call:
+            slots[cpu].depth -= 1
+            if slots[cpu].depth == 0:
+                slots[cpu].owner = 0
+            spin_unlock(&slots_lock)
+            return
+        slots[cpu].calls = call.next
+        spin_unlock(&slots_lock)
+        run_as(cpu, call.func, call.info)
+        finish_call(call)
+
+
+cdef void finish_call(cpu_call *call) noexcept nogil:
+    # The caller's stack holds the call: nothing of it may be touched after this.
+    (<volatile_int *>&call.done)[0] = 1
+
+
+cdef extern from *:
+    """
+    typedef volatile int volatile_int;
+    """
+    ctypedef int volatile_int
+
+
+cdef void run_as(int cpu, smp_call_func_t func, void *info) noexcept nogil:
+    # Call func with %gs on another CPU of this thread's, interrupts off there.
+    cdef ulong saved_gs = read_gs_base(fsgsbase)
+    cdef task_struct *task = current
+    cdef task_struct *displaced = areas[cpu].current_task
+
+    areas[cpu].current_task = task
+    areas[cpu].irqs_disabled += 1
+    write_gs_base(fsgsbase, <ulong>&areas[cpu])
+    func(info)
+    write_gs_base(fsgsbase, saved_gs)
+    areas[cpu].irqs_disabled -= 1
+    areas[cpu].current_task = displaced
+
+
+cdef int cpu_bind(int cpu, task_struct *task, cpu_binding *binding) noexcept nogil:
+    if cpu < 0 or cpu >= nr_cpus or not slots[cpu].online:
+        return -ENXIO
+    if not take_cpu(cpu):
+        return -EBUSY
+    binding.cpu = cpu
+    binding.saved_gs = read_gs_base(fsgsbase)
+    areas[cpu].current_task = task
+    write_gs_base(fsgsbase, <ulong>&areas[cpu])
+    return 0
+
+
+cdef void cpu_unbind(cpu_binding *binding) noexcept nogil:
+    give_cpu(binding.cpu)
+    write_gs_base(fsgsbase, binding.saved_gs)
+
+
+cdef void cpu_unbind_oops(cpu_binding *binding) noexcept nogil:
+    # After a BUG: whatever CPUs the thread had taken on the way are let go.
+    cdef int cpu
+
+    write_gs_base(fsgsbase, <ulong>&areas[binding.cpu])
+    for cpu in range(nr_cpus):
+        if is_self(slots[cpu].owner):
+            areas[cpu].irqs_disabled = 0
+            areas[cpu].preempt_count = 0
+            slots[cpu].depth = 1
+            give_cpu(cpu)
+    write_gs_base(fsgsbase, binding.saved_gs)
+
+
+cdef void serve_calls(int cpu) noexcept nogil:
+    cdef cpu_call *call
+
+    while slots[cpu].calls:
+        spin_lock(&slots_lock)
+        call = slots[cpu].calls
+        if call:
+            slots[cpu].calls = call.next
+        spin_unlock(&slots_lock)
+        if call:
+            areas[cpu].irqs_disabled += 1
+            call.func(call.info)
+            areas[cpu].irqs_disabled -= 1
+            finish_call(call)
+
+
+cdef void service_interrupts() noexcept nogil:
+    cdef int cpu = smp_processor_id()
+
+    areas[cpu].virt_cpu.intr = 0
+    serve_calls(cpu)
+
+
+cdef void do_IRQ(u8 vector) noexcept nogil:
+    if vector == IPI_VECTOR:
+        serve_calls(smp_processor_id())
+    elif vector == TIMER_VECTOR:
+        current.need_resched = 1
+
+
+cdef int smp_call_function_single(int cpu, smp_call_func_t func, void *info, int wait) noexcept nogil:
+    cdef int this = smp_processor_id()
+    cdef cpu_call call
+
+    if cpu == this:
+        areas[this].irqs_disabled += 1
+        func(info)
+        areas[this].irqs_disabled -= 1
+        return 0
+    if cpu < 0 or cpu >= nr_cpus or not slots[cpu].online:
+        return -ENXIO
+    if take_cpu(cpu):
+        run_as(cpu, func, info)
+        give_cpu(cpu)
+        return 0
+    # Another thread runs as that CPU. Always wait, since the call lies on this stack; serve
+    # this CPU meanwhile, since the other may be waiting for it.
+    call.func = func
+    call.info = info
+    call.done = 0
+    spin_lock(&slots_lock)
+    call.next = slots[cpu].calls
+    slots[cpu].calls = &call
+    areas[cpu].virt_cpu.intr = 0x100 | IPI_VECTOR
+    spin_unlock(&slots_lock)
+    while not (<volatile_int *>&call.done)[0]:
+        serve_calls(this)
+        if not (<volatile_int *>&call.done)[0] and take_cpu(cpu):
+            give_cpu(cpu)
+        sched_yield()
+    return 0
+
+
+cdef int on_each_cpu(smp_call_func_t func, void *info, int wait) noexcept nogil:
+    cdef int cpu
+
+    for cpu in range(nr_cpus):
+        if slots[cpu].online:
+            smp_call_function_single(cpu, func, info, wait)
+    return 0
+
+
+cdef void stop_machine_begin() noexcept nogil:
+    # Every CPU becomes this thread's: nobody else is inside the kernel.
+    cdef int cpu
+
+    for cpu in range(nr_cpus):
+        while not take_cpu(cpu):
+            serve_calls(smp_processor_id())
+            sched_yield()
+
+
+cdef void stop_machine_end() noexcept nogil:
+    cdef int cpu
+
+    for cpu in range(nr_cpus):
+        give_cpu(cpu)
+
+
+ctypedef struct hotplug_call:
+    cpuhp_callback_t callback
+    int cpu
+    int ret
+
+
+cdef void hotplug_trampoline(void *info) noexcept nogil:
+    cdef hotplug_call *call = <hotplug_call *>info
+
+    call.ret = call.callback(call.cpu)
+
+
+cdef int call_hotplug(int cpu, cpuhp_callback_t callback) noexcept nogil:
+    cdef hotplug_call call
+
+    if not callback:
+        return 0
+    call.callback = callback
+    call.cpu = cpu
+    call.ret = 0
+    smp_call_function_single(cpu, hotplug_trampoline, &call, 1)
+    return call.ret
+
+
+cdef int cpuhp_setup_state_nocalls(int state, cpuhp_callback_t startup,
+                                   cpuhp_callback_t teardown) noexcept nogil:
+    if states[state].startup or states[state].teardown:
+        return -EBUSY
+    states[state].startup = startup
+    states[state].teardown = teardown
+    return 0
+
+
+cdef int cpuhp_setup_state(int state, cpuhp_callback_t startup, cpuhp_callback_t teardown) noexcept nogil:
+    # The startup callback runs on every CPU that is online; one failure undoes the others.
+    cdef int cpu, done, ret
+
+    ret = cpuhp_setup_state_nocalls(state, startup, teardown)
+    if ret:
+        return ret
+    for cpu in range(nr_cpus):
+        if not slots[cpu].online:
+            continue
+        ret = call_hotplug(cpu, startup)
+        if ret < 0:
+            for done in range(cpu):
+                if slots[done].online:
+                    call_hotplug(done, teardown)
+            cpuhp_remove_state_nocalls(state)
+            return ret
+    return 0
+
+
+cdef void cpuhp_remove_state_nocalls(int state) noexcept nogil:
+    states[state].startup = NULL
+    states[state].teardown = NULL
+
+
+cdef void cpuhp_remove_state(int state) noexcept nogil:
+    cdef int cpu
+
+    for cpu in range(nr_cpus):
+        if slots[cpu].online:
+            call_hotplug(cpu, states[state].teardown)
+    cpuhp_remove_state_nocalls(state)
+
+
+cdef int cpu_up(int cpu) noexcept nogil:
+    cdef int state, back, ret
+
+    if cpu < 0 or cpu >= nr_cpus or not slots[cpu].possible or slots[cpu].online:
+        return -EINVAL
+    slots[cpu].online = 1
+    for state in range(NR_CPUHP_STATES):
+        ret = call_hotplug(cpu, states[state].startup)
+        if ret < 0:
+            for back in range(state - 1, -1, -1):
+                call_hotplug(cpu, states[back].teardown)
+            slots[cpu].online = 0
+            return ret
+    return 0
+
+
+cdef int cpu_down(int cpu) noexcept nogil:
+    cdef int state
+
+    if cpu < 0 or cpu >= nr_cpus or not slots[cpu].online:
+        return -EINVAL
+    if num_online_cpus() == 1:
+        return -EBUSY
+    for state in range(NR_CPUHP_STATES - 1, -1, -1):
+        call_hotplug(cpu, states[state].teardown)
+    slots[cpu].online = 0
+    return 0

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# C: kernel/jump_label.c
+# The text of every site of a key is rewritten in one pass while no thread is in the kernel.
+from kvm_vmx.abi.linux cimport (
+    WARN_ONCE, jump_entry_t, module_t, pr_err, pr_warn, static_key_t)
+from kvm_vmx.abi.types cimport (
+    CONFIG_JUMP_LABEL, EBUSY, EFAULT, ENOSPC, PAGE_MASK, PAGE_SIZE, s32, u8, u64, ulong)
+from kvm_vmx.l1.linux.cpu cimport stop_machine_begin, stop_machine_end
+from kvm_vmx.l1.linux.fault cimport FAIL_MPROTECT, should_fail
+from libc.errno cimport EACCES, errno
+from libc.string cimport memcmp, memcpy, strerror
+
+cdef extern from "sys/mman.h" nogil:
+    int mprotect(void *addr, size_t len, int prot)
+    enum:
+        PROT_READ
+        PROT_WRITE
+        PROT_EXEC
+
+cdef extern from *:
+    """
+    #include <linux/membarrier.h>
+    #include <sys/syscall.h>
+    #include <unistd.h>
+    static const u8 nop5[] = { STATIC_KEY_INIT_NOP };
+    static int membarrier(int command) { return syscall(SYS_membarrier, command, 0, 0); }
+    """
+    const u8 *nop5
+    int membarrier(int command) noexcept nogil
+    enum:
+        MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE
+        MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE
+
+cdef enum:
+    MAX_MODULES = 8
+    JUMP_LABEL_NOP_SIZE = 5
+    JMP_OPCODE = 0xe9
+
+cdef module_t *modules[MAX_MODULES]
+cdef int nr_modules = 0
+cdef bint sync_core = False
+
+
+cdef int jump_label_init() noexcept nogil:
+    global sync_core, nr_modules
+    sync_core = membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE) == 0
+    nr_modules = 0
+    return 0
+
+
+cdef int jump_label_add_module(module_t *mod) noexcept nogil:
+    global nr_modules
+    if nr_modules == MAX_MODULES:
+        return -ENOSPC
+    modules[nr_modules] = mod
+    nr_modules += 1
+    return 0
+
+
+cdef void jump_label_del_module(module_t *mod) noexcept nogil:
+    cdef int i
+
+    global nr_modules
+    for i in range(nr_modules):
+        if modules[i] == mod:
+            nr_modules -= 1
+            modules[i] = modules[nr_modules]
+            return
+
+
+cdef int jump_label_nr_modules() noexcept nogil:
+    return nr_modules
+
+
+cdef module_t *jump_label_module(int index) noexcept nogil:
+    return modules[index]
+
+
+cdef inline static_key_t *jump_entry_key(jump_entry_t *entry) noexcept nogil:
+    return <static_key_t *>(entry.key & ~<u64>1)
+
+
+cdef inline bint jump_label_type(jump_entry_t *entry, bint enabled) noexcept nogil:
+    # True: a jump belongs there. Off the expected path lies what the key is not.
+    return enabled ^ <bint>(entry.key & 1)
+
+
+cdef void compose(jump_entry_t *entry, bint jump, u8 *text) noexcept nogil:
+    cdef s32 distance
+
+    if jump:
+        distance = <s32>(entry.target - (entry.code + JUMP_LABEL_NOP_SIZE))
+        text[0] = JMP_OPCODE
+        memcpy(text + 1, &distance, 4)
+    else:
+        memcpy(text, nop5, JUMP_LABEL_NOP_SIZE)
+
+
+cdef int protect(ulong start, ulong end, int prot) noexcept nogil:
+    # One change for the span of a key's sites, page by page only in what it covers.
+    start &= PAGE_MASK
+    end = (end + PAGE_SIZE - 1) & PAGE_MASK
+    if should_fail(FAIL_MPROTECT):
+        return -EACCES
+    if mprotect(<void *>start, end - start, prot):
+        return -errno
+    return 0
+
+
+cdef int jump_label_update_module(module_t *mod, static_key_t *key, bint enabled) noexcept nogil:
+    cdef jump_entry_t *entry
+    cdef ulong first = ~<ulong>0, last = 0
+    cdef u8 text[JUMP_LABEL_NOP_SIZE]
+    cdef int ret
+
+    entry = mod.jump_entries
+    while entry < mod.jump_entries_end:
+        if jump_entry_key(entry) == key:
+            compose(entry, jump_label_type(entry, not enabled), text)
+            if memcmp(<void *>entry.code, text, JUMP_LABEL_NOP_SIZE):
+                pr_err("jump_label: unexpected bytes at %p of %s, text left as it is\n",
+                       <void *>entry.code, mod.name)
+                return -EFAULT
+            first = min(first, <ulong>entry.code)
+            last = max(last, <ulong>entry.code + JUMP_LABEL_NOP_SIZE)
+        entry += 1
+    if last == 0:
+        return 0
+
+    ret = protect(first, last, PROT_READ | PROT_WRITE)
+    if ret:
+        pr_err("jump_label: the text of %s cannot be made writable (%s): "
+               "build with CONFIG_JUMP_LABEL=n\n", mod.name, strerror(-ret))
+        return ret
+    entry = mod.jump_entries
+    while entry < mod.jump_entries_end:
+        if jump_entry_key(entry) == key:
+            compose(entry, jump_label_type(entry, enabled), text)
+            memcpy(<void *>entry.code, text, JUMP_LABEL_NOP_SIZE)
+        entry += 1
+    mprotect(<void *>(first & PAGE_MASK),
+             ((last + PAGE_SIZE - 1) & PAGE_MASK) - (first & PAGE_MASK), PROT_READ | PROT_EXEC)
+    return 0
+
+
+cdef int jump_label_update(static_key_t *key, bint enabled) noexcept nogil:
+    cdef int i, ret = 0
+
+    if not CONFIG_JUMP_LABEL:
+        return 0
+    stop_machine_begin()
+    for i in range(nr_modules):
+        ret = jump_label_update_module(modules[i], key, enabled)
+        if ret:
+            break
+    if sync_core:
+        membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE)
+    stop_machine_end()
+    return ret
+
+
+cdef int static_key_enable(static_key_t *key) noexcept nogil:
+    cdef int ret
+
+    if key.enabled > 0:
+        WARN_ONCE(key.enabled != 1, "static_key_enable(): count %d\n", key.enabled)
+        return 0
+
+    if key.enabled == 0:
+        # -1 reads as "on" to whoever composes the text, before it reads as on to anyone else.
+        key.enabled = -1
+        ret = jump_label_update(key, True)
+        if ret:
+            key.enabled = 0
+            return ret
+        key.enabled = 1
+    return 0
+
+
+cdef int static_key_disable(static_key_t *key) noexcept nogil:
+    cdef int ret
+
+    if key.enabled != 1:
+        WARN_ONCE(key.enabled != 0, "static_key_disable(): count %d\n", key.enabled)
+        return 0
+
+    key.enabled = 0
+    ret = jump_label_update(key, False)
+    if ret:
+        key.enabled = 1
+    return ret

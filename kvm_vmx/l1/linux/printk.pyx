@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# The kernel log: a ring of lines, each kept until LOG_LINES younger ones have come.
+from kvm_vmx.abi.linux cimport spin_lock, spin_unlock, spinlock_t
+from kvm_vmx.abi.types cimport u64
+from libc.string cimport memcpy, strlen
+
+cdef char ring[LOG_LINES][LOG_LINE_MAX]
+cdef u64 sequence_end = 0
+cdef u64 warnings = 0
+cdef spinlock_t log_lock = 0
+
+
+cdef void log_emit(int level, const char *text) noexcept nogil:
+    cdef size_t length = strlen(text)
+    cdef char *line
+
+    while length > 0 and text[length - 1] == c'\n':
+        length -= 1
+    if length >= LOG_LINE_MAX:
+        length = LOG_LINE_MAX - 1
+    spin_lock(&log_lock)
+    line = ring[sequence_end % LOG_LINES]
+    memcpy(line, text, length)
+    line[length] = 0
+    global sequence_end
+    sequence_end += 1
+    spin_unlock(&log_lock)
+
+
+cdef void log_warn() noexcept nogil:
+    global warnings
+    warnings += 1
+
+
+cdef void log_clear() noexcept nogil:
+    global sequence_end, warnings
+    sequence_end = 0
+    warnings = 0
+
+
+cdef u64 log_end() noexcept nogil:
+    return sequence_end
+
+
+cdef const char *log_line(u64 sequence) noexcept nogil:
+    return ring[sequence % LOG_LINES]
+
+
+cdef u64 log_warnings() noexcept nogil:
+    return warnings

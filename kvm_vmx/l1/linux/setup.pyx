@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# Boot and shutdown: the order in which an L1 kernel comes up and goes down.
+from kvm_vmx.abi.types cimport u8
+from kvm_vmx.abi.virt_cpu cimport phys_mem, virt_cpu
+from kvm_vmx.l1.hv_init cimport hyperv_init, hyperv_shutdown
+from kvm_vmx.l1.linux.cpu cimport cpus_exit, cpus_init
+from kvm_vmx.l1.linux.jump_label cimport jump_label_init
+from kvm_vmx.l1.linux.mm cimport mm_exit, mm_init
+from kvm_vmx.l1.linux.printk cimport log_clear
+from kvm_vmx.l1.mshyperv cimport init_hypervisor_platform
+
+
+cdef int start_kernel(const phys_mem *mem, u8 *vmalloc_window, virt_cpu **cpus, int possible,
+                      int online) noexcept nogil:
+    # What needs no CPU of its own: log, memory, the CPUs themselves.
+    cdef int ret
+
+    log_clear()
+    jump_label_init()
+    ret = mm_init(mem, vmalloc_window)
+    if ret:
+        return ret
+    ret = cpus_init(cpus, possible, online, mem, vmalloc_window)
+    if ret:
+        mm_exit()
+    return ret
+
+
+cdef void start_platform() noexcept nogil:
+    # On the boot CPU: find the hypervisor, then use it.
+    init_hypervisor_platform()
+    hyperv_init()
+
+
+cdef void shutdown_platform() noexcept nogil:
+    hyperv_shutdown()
+
+
+cdef void shutdown_kernel() noexcept nogil:
+    cpus_exit()
+    mm_exit()

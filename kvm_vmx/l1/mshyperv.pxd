@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# C: arch/x86/include/asm/mshyperv.h
+from kvm_vmx.abi.types cimport u32
+
+ctypedef struct ms_hyperv_info:
+    u32 features
+    u32 misc_features
+    u32 hints
+    u32 nested_features
+
+    u32 max_vp_index
+    u32 max_lp_index
+
+cdef ms_hyperv_info ms_hyperv
+cdef bint x86_hyper_type_ms_hyperv
+
+cdef void init_hypervisor_platform() noexcept nogil

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# C: arch/x86/kernel/cpu/mshyperv.c
+from kvm_vmx.abi.asm cimport (
+    X86_FEATURE_HYPERVISOR, boot_cpu_has, cpuid, cpuid_eax, cpuid_ebx, cpuid_ecx, cpuid_edx)
+from kvm_vmx.abi.hyperv_tlfs cimport *
+from kvm_vmx.abi.linux cimport pr_info
+from kvm_vmx.abi.types cimport u32
+from libc.string cimport memcmp, memset
+
+
+cdef u32 ms_hyperv_platform() noexcept nogil:
+    cdef u32 eax
+    cdef u32 hyp_signature[3]
+
+    if not boot_cpu_has(X86_FEATURE_HYPERVISOR):
+        return 0
+
+    cpuid(HYPERV_CPUID_VENDOR_AND_MAX_FUNCTIONS,
+          &eax, &hyp_signature[0], &hyp_signature[1], &hyp_signature[2])
+
+    if eax >= HYPERV_CPUID_MIN and \
+            eax <= HYPERV_CPUID_MAX and \
+            not memcmp(b"Microsoft Hv", hyp_signature, 12):
+        return HYPERV_CPUID_VENDOR_AND_MAX_FUNCTIONS
+
+    return 0
+
+
+cdef void ms_hyperv_init_platform() noexcept nogil:
+    cdef int hv_host_info_eax
+    cdef int hv_host_info_ebx
+    cdef int hv_host_info_ecx
+    cdef int hv_host_info_edx
+
+    # what it offers, and what it recommends
+    ms_hyperv.features = cpuid_eax(HYPERV_CPUID_FEATURES)
+    ms_hyperv.misc_features = cpuid_edx(HYPERV_CPUID_FEATURES)
+    ms_hyperv.hints = cpuid_eax(HYPERV_CPUID_ENLIGHTMENT_INFO)
+
+    pr_info("Hyper-V: features 0x%x, hints 0x%x\n",
+            ms_hyperv.features, ms_hyperv.hints)
+
+    ms_hyperv.max_vp_index = cpuid_eax(HYPERV_CPUID_IMPLEMENT_LIMITS)
+    ms_hyperv.max_lp_index = cpuid_ebx(HYPERV_CPUID_IMPLEMENT_LIMITS)
+
+    # C- pr_debug() of both: debug messages are off
+
+    # which build it is
+    if cpuid_eax(HYPERV_CPUID_VENDOR_AND_MAX_FUNCTIONS) >= HYPERV_CPUID_VERSION:
+        hv_host_info_eax = cpuid_eax(HYPERV_CPUID_VERSION)
+        hv_host_info_ebx = cpuid_ebx(HYPERV_CPUID_VERSION)
+        hv_host_info_ecx = cpuid_ecx(HYPERV_CPUID_VERSION)
+        hv_host_info_edx = cpuid_edx(HYPERV_CPUID_VERSION)
+
+        pr_info("Hyper-V Host Build:%d-%d.%d-%d-%d.%d\n",
+                hv_host_info_eax, hv_host_info_ebx >> 16,
+                hv_host_info_ebx & 0xFFFF, hv_host_info_ecx,
+                hv_host_info_edx >> 24, hv_host_info_edx & 0xFFFFFF)
+
+    # C- calibrate_tsc, calibrate_cpu: nothing here needs the frequency
+
+    # The leaf is read unasked whether it lies below the highest (erratum: leaf_a_unchecked).
+    if ms_hyperv.hints & HV_X64_ENLIGHTENED_VMCS_RECOMMENDED:
+        ms_hyperv.nested_features = \
+            cpuid_eax(HYPERV_CPUID_NESTED_FEATURES)
+
+    # C- APIC frequency, NMI handler, crash and shutdown hooks, mark_tsc_unstable(), IDT vectors
+
+
+cdef void init_hypervisor_platform() noexcept nogil:
+    # C~ init_hypervisor_platform() of cpu/hypervisor.c, with this hypervisor alone to try
+    global x86_hyper_type_ms_hyperv
+    memset(&ms_hyperv, 0, sizeof(ms_hyperv))
+    x86_hyper_type_ms_hyperv = ms_hyperv_platform() != 0
+    if x86_hyper_type_ms_hyperv:
+        pr_info("Hypervisor detected: Microsoft Hyper-V\n")
+        ms_hyperv_init_platform()

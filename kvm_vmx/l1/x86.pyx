@@ -1,0 +1,997 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# C: arch/x86/kvm/x86.c
+from kvm_vmx.abi.asm cimport rdmsrl_safe, rdtsc, wrmsrl_safe
+from kvm_vmx.abi.linux cimport (
+    BUG_ON, GFP_KERNEL, WARN_ON, WARN_ON_ONCE, __GFP_ZERO, current, local_irq_disable,
+    local_irq_enable, need_resched, pr_err, preempt_disable, preempt_enable, signal_pending)
+from kvm_vmx.abi.types cimport (
+    EEXIST, EINTR, EINVAL, ENOMEM, s64, smp_mb, smp_wmb, u8, u16, u32, u64, ulong, unlikely)
+from kvm_vmx.l1.cpuid cimport guest_cpuid_has
+from kvm_vmx.l1.kvm_cache_regs cimport *
+from kvm_vmx.l1.kvm_host cimport *
+from kvm_vmx.l1.kvm_main cimport vcpu_load, vcpu_put
+from kvm_vmx.l1.linux.cpu cimport num_possible_cpus
+from kvm_vmx.l1.linux.mm cimport __get_free_page, free_page, kcalloc, kfree
+from kvm_vmx.l1.mmu cimport kvm_mmu_reload
+from kvm_vmx.l1.mshyperv cimport x86_hyper_type_ms_hyperv
+from libc.string cimport memset
+
+cdef extern from "asm/percpu.h" nogil:
+    int smp_processor_id()
+
+cdef enum:
+    KVM_NR_SHARED_MSRS = 16
+    NMI_VECTOR = 2
+    EOPNOTSUPP = 95
+    KVM_EPERM = 1
+    KVM_ENOSYS = 1000
+
+    EXCPT_BENIGN = 0
+    EXCPT_CONTRIBUTORY = 1
+    EXCPT_PF = 2
+
+    EXCPT_FAULT = 0
+    EXCPT_TRAP = 1
+    EXCPT_ABORT = 2
+    EXCPT_INTERRUPT = 3
+
+cdef extern from *:
+    """
+    #define CR0_RESERVED_BITS (~(u64)0xe005003f)
+    #define INVALID_ROOT (~0ULL)
+    """
+    const u64 CR0_RESERVED_BITS
+    const u64 INVALID_ROOT
+
+ctypedef struct kvm_shared_msr_values:
+    u64 host
+    u64 curr
+
+ctypedef struct kvm_shared_msrs:
+    bint registered
+    kvm_shared_msr_values values[KVM_NR_SHARED_MSRS]
+
+cdef int shared_msrs_nr
+cdef u32 shared_msrs_global[KVM_NR_SHARED_MSRS]
+cdef kvm_shared_msrs *shared_msrs
+cdef u64 efer_reserved_bits
+
+
+cdef void kvm_on_user_return(kvm_shared_msrs *locals) noexcept nogil:
+    cdef unsigned int slot
+    cdef kvm_shared_msr_values *values
+
+    locals.registered = False
+    for slot in range(shared_msrs_nr):
+        values = &locals.values[slot]
+        if values.host != values.curr:
+            wrmsrl_safe(shared_msrs_global[slot], values.host)
+            values.curr = values.host
+
+
+cdef void shared_msr_update(unsigned int slot, u32 msr) noexcept nogil:
+    cdef u64 value
+    cdef kvm_shared_msrs *smsr = &shared_msrs[smp_processor_id()]
+
+    rdmsrl_safe(msr, &value)
+    smsr.values[slot].host = value
+    smsr.values[slot].curr = value
+
+
+cdef void kvm_define_shared_msr(unsigned int slot, u32 msr) noexcept nogil:
+    global shared_msrs_nr
+    BUG_ON(slot >= KVM_NR_SHARED_MSRS)
+    shared_msrs_global[slot] = msr
+    if <int>slot >= shared_msrs_nr:
+        shared_msrs_nr = slot + 1
+
+
+cdef void kvm_shared_msr_cpu_online() noexcept nogil:
+    cdef unsigned int i
+
+    for i in range(shared_msrs_nr):
+        shared_msr_update(i, shared_msrs_global[i])
+
+
+cdef int kvm_set_shared_msr(unsigned int slot, u64 value, u64 mask) noexcept nogil:
+    cdef kvm_shared_msrs *smsr = &shared_msrs[smp_processor_id()]
+    cdef int err
+
+    if ((value ^ smsr.values[slot].curr) & mask) == 0:
+        return 0
+    smsr.values[slot].curr = value
+    err = wrmsrl_safe(shared_msrs_global[slot], value)
+    if err:
+        return 1
+
+    # C~ user_return_notifier_register(): vcpu_put() is the only way back to user space
+    smsr.registered = True
+    return 0
+
+
+cdef void drop_user_return_notifiers() noexcept nogil:
+    cdef kvm_shared_msrs *smsr = &shared_msrs[smp_processor_id()]
+
+    if smsr.registered:
+        kvm_on_user_return(smsr)
+
+
+cdef int exception_class(int vector) noexcept nogil:
+    if vector == PF_VECTOR:
+        return EXCPT_PF
+    elif vector == DE_VECTOR or vector == TS_VECTOR or vector == NP_VECTOR or \
+            vector == SS_VECTOR or vector == GP_VECTOR:
+        return EXCPT_CONTRIBUTORY
+    return EXCPT_BENIGN
+
+
+cdef int exception_type(int vector) noexcept nogil:
+    cdef unsigned int mask
+
+    if WARN_ON(vector > 31 or vector == NMI_VECTOR):
+        return EXCPT_INTERRUPT
+
+    mask = <u32>1 << vector
+
+    # a data watchpoint is a trap; instruction watchpoints are handled elsewhere
+    if mask & ((1 << DB_VECTOR) | (1 << BP_VECTOR) | (1 << OF_VECTOR)):
+        return EXCPT_TRAP
+
+    if mask & ((1 << DF_VECTOR) | (1 << MC_VECTOR)):
+        return EXCPT_ABORT
+
+    # and so are the reserved ones
+    return EXCPT_FAULT
+
+
+cdef void kvm_multiple_exception(kvm_vcpu_t *vcpu, unsigned int nr, bint has_error,
+                                 u32 error_code, bint reinject) noexcept nogil:
+    cdef u32 prev_nr
+    cdef int class1, class2
+
+    kvm_make_request(KVM_REQ_EVENT, vcpu)
+
+    if vcpu.arch.exception.pending or vcpu.arch.exception.injected:
+        prev_nr = vcpu.arch.exception.nr
+        if prev_nr == DF_VECTOR:
+            # triple fault: shutdown
+            kvm_make_request(KVM_REQ_TRIPLE_FAULT, vcpu)
+            return
+        class1 = exception_class(prev_nr)
+        class2 = exception_class(nr)
+        if (class1 == EXCPT_CONTRIBUTORY and class2 == EXCPT_CONTRIBUTORY) \
+                or (class1 == EXCPT_PF and class2 != EXCPT_BENIGN):
+            vcpu.arch.exception.pending = True
+            vcpu.arch.exception.injected = False
+            vcpu.arch.exception.has_error_code = True
+            vcpu.arch.exception.nr = DF_VECTOR
+            vcpu.arch.exception.error_code = 0
+            return
+        # Otherwise the new one takes the place of the old, which the instruction will raise again.
+
+    if has_error and not is_protmode(vcpu):
+        has_error = False
+    if reinject:
+        WARN_ON_ONCE(vcpu.arch.exception.pending)
+        vcpu.arch.exception.injected = True
+    else:
+        vcpu.arch.exception.pending = True
+        vcpu.arch.exception.injected = False
+    vcpu.arch.exception.has_error_code = has_error
+    vcpu.arch.exception.nr = nr
+    vcpu.arch.exception.error_code = error_code
+
+
+cdef void kvm_queue_exception(kvm_vcpu_t *vcpu, unsigned int nr) noexcept nogil:
+    kvm_multiple_exception(vcpu, nr, False, 0, False)
+
+
+cdef void kvm_requeue_exception(kvm_vcpu_t *vcpu, unsigned int nr) noexcept nogil:
+    kvm_multiple_exception(vcpu, nr, False, 0, True)
+
+
+cdef int kvm_complete_insn_gp(kvm_vcpu_t *vcpu, int err) noexcept nogil:
+    if err:
+        kvm_inject_gp(vcpu, 0)
+    else:
+        return kvm_skip_emulated_instruction(vcpu)
+
+    return 1
+
+
+cdef void kvm_queue_exception_e(kvm_vcpu_t *vcpu, unsigned int nr, u32 error_code) noexcept nogil:
+    kvm_multiple_exception(vcpu, nr, True, error_code, False)
+
+
+cdef void kvm_inject_gp(kvm_vcpu_t *vcpu, u32 error_code) noexcept nogil:
+    # C~ a static inline of x86.h
+    kvm_queue_exception_e(vcpu, GP_VECTOR, error_code)
+
+
+cdef void kvm_requeue_exception_e(kvm_vcpu_t *vcpu, unsigned int nr, u32 error_code) noexcept nogil:
+    kvm_multiple_exception(vcpu, nr, True, error_code, True)
+
+
+cdef bint kvm_require_cpl(kvm_vcpu_t *vcpu, int required_cpl) noexcept nogil:
+    if kvm_x86_ops.get_cpl(vcpu) <= required_cpl:
+        return True
+    kvm_queue_exception_e(vcpu, GP_VECTOR, 0)
+    return False
+
+
+cdef bint kvm_require_dr(kvm_vcpu_t *vcpu, int dr) noexcept nogil:
+    if (dr != 4 and dr != 5) or not kvm_read_cr4_bits(vcpu, X86_CR4_DE):
+        return True
+
+    kvm_queue_exception(vcpu, UD_VECTOR)
+    return False
+
+
+cdef int kvm_set_cr0(kvm_vcpu_t *vcpu, ulong cr0) noexcept nogil:
+    cr0 |= X86_CR0_ET
+
+    if cr0 & <ulong>0xffffffff00000000:
+        return 1
+
+    cr0 &= ~CR0_RESERVED_BITS
+
+    if (cr0 & X86_CR0_NW) and not (cr0 & X86_CR0_CD):
+        return 1
+
+    if (cr0 & <ulong>X86_CR0_PG) and not (cr0 & X86_CR0_PE):
+        return 1
+
+    if not is_paging(vcpu) and (cr0 & <ulong>X86_CR0_PG):
+        if vcpu.arch.efer & EFER_LME:
+            if not is_pae(vcpu):
+                return 1
+
+    if not (cr0 & <ulong>X86_CR0_PG) and kvm_read_cr4_bits(vcpu, X86_CR4_PCIDE):
+        return 1
+
+    kvm_x86_ops.set_cr0(vcpu, cr0)
+
+    # C- kvm_mmu_reset_context() and what follows it: the EPT is fixed
+    return 0
+
+
+cdef void kvm_lmsw(kvm_vcpu_t *vcpu, ulong msw) noexcept nogil:
+    kvm_set_cr0(vcpu, kvm_read_cr0_bits(vcpu, ~<ulong>0x0e) | (msw & 0x0f))
+
+
+cdef int kvm_set_cr4(kvm_vcpu_t *vcpu, ulong cr4) noexcept nogil:
+    if cr4 & ~<ulong>0x7fffff:
+        return 1
+
+    if is_long_mode(vcpu):
+        if not (cr4 & X86_CR4_PAE):
+            return 1
+
+    if kvm_x86_ops.set_cr4(vcpu, cr4):
+        return 1
+
+    return 0
+
+
+cdef int kvm_set_cr3(kvm_vcpu_t *vcpu, ulong cr3) noexcept nogil:
+    vcpu.arch.cr3 = cr3
+    vcpu.arch.regs_avail |= <u32>1 << VCPU_EXREG_CR3
+    # C~ kvm_mmu_new_cr3(): the guest's root is the guest's own, with EPT below it
+    kvm_x86_ops.set_tdp_cr3(vcpu, vcpu.arch.mmu.root_hpa)
+    return 0
+
+
+cdef int kvm_set_cr8(kvm_vcpu_t *vcpu, ulong cr8) noexcept nogil:
+    if cr8 & ~<ulong>0xf:
+        return 1
+    vcpu.arch.cr8 = cr8
+    return 0
+
+
+cdef ulong kvm_get_cr8(kvm_vcpu_t *vcpu) noexcept nogil:
+    return vcpu.arch.cr8
+
+
+cdef int __kvm_set_dr(kvm_vcpu_t *vcpu, int dr, ulong val) noexcept nogil:
+    if dr < 4:
+        vcpu.arch.db[dr] = val
+        if not (vcpu.guest_debug & KVM_GUESTDBG_USE_HW_BP):
+            vcpu.arch.eff_db[dr] = val
+    elif dr == 4 or dr == 6:
+        if val & <ulong>0xffffffff00000000:
+            return -1  # #GP
+        vcpu.arch.dr6 = (val & 0xe00f) | <u32>DR6_FIXED_1
+    else:
+        if val & <ulong>0xffffffff00000000:
+            return -1  # #GP
+        vcpu.arch.dr7 = (val & <u32>0xffff2bff) | DR7_FIXED_1
+        kvm_x86_ops.set_dr7(vcpu, vcpu.arch.dr7)
+
+    return 0
+
+
+cdef int kvm_set_dr(kvm_vcpu_t *vcpu, int dr, ulong val) noexcept nogil:
+    if __kvm_set_dr(vcpu, dr, val):
+        kvm_inject_gp(vcpu, 0)
+        return 1
+    return 0
+
+
+cdef int kvm_get_dr(kvm_vcpu_t *vcpu, int dr, ulong *val) noexcept nogil:
+    if dr < 4:
+        val[0] = vcpu.arch.db[dr]
+    elif dr == 4 or dr == 6:
+        if vcpu.guest_debug & KVM_GUESTDBG_USE_HW_BP:
+            val[0] = vcpu.arch.dr6
+        else:
+            val[0] = kvm_x86_ops.get_dr6(vcpu)
+    else:
+        val[0] = vcpu.arch.dr7
+    return 0
+
+
+cdef int kvm_rdpmc(kvm_vcpu_t *vcpu) noexcept nogil:
+    # C~ kvm_pmu_rdpmc(): no counter exists, so no index is valid
+    return 1
+
+
+cdef int set_efer(kvm_vcpu_t *vcpu, u64 efer) noexcept nogil:
+    cdef u64 old_efer = vcpu.arch.efer
+
+    if efer & efer_reserved_bits:
+        return 1
+
+    if is_paging(vcpu) \
+            and (vcpu.arch.efer & EFER_LME) != (efer & EFER_LME):
+        return 1
+
+    efer &= ~<u64>EFER_LMA
+    efer |= old_efer & EFER_LMA
+
+    kvm_x86_ops.set_efer(vcpu, efer)
+
+    return 0
+
+
+cdef void kvm_enable_efer_bits(u64 mask) noexcept nogil:
+    global efer_reserved_bits
+    efer_reserved_bits &= ~mask
+
+
+cdef bint is_noncanonical_address(u64 la) noexcept nogil:
+    return <u64>(<s64>(la << 16) >> 16) != la
+
+
+cdef int kvm_set_msr(kvm_vcpu_t *vcpu, msr_data *msr) noexcept nogil:
+    if msr.index == <u32>MSR_FS_BASE or msr.index == <u32>MSR_GS_BASE or \
+            msr.index == <u32>MSR_KERNEL_GS_BASE or msr.index == <u32>MSR_CSTAR or \
+            msr.index == <u32>MSR_LSTAR:
+        if is_noncanonical_address(msr.data):
+            return 1
+    elif msr.index == MSR_IA32_SYSENTER_EIP or msr.index == MSR_IA32_SYSENTER_ESP:
+        # Intel refuses what AMD cuts off: make it canonical, so that an entry passes either way.
+        msr.data = <u64>(<s64>(msr.data << 16) >> 16)
+    return kvm_x86_ops.set_msr(vcpu, msr)
+
+
+cdef bint kvm_pat_valid(u64 data) noexcept nogil:
+    # C~ kvm_mtrr_valid() for the PAT: each byte a memory type that exists
+    cdef int i
+    cdef u8 t
+
+    for i in range(8):
+        t = (data >> (i * 8)) & 0xff
+        if not (t == 0 or t == 1 or t == 4 or t == 5 or t == 6 or t == 7):
+            return False
+    return True
+
+
+cdef int kvm_set_msr_common(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil:
+    if msr_info.index == <u32>MSR_EFER:
+        return set_efer(vcpu, msr_info.data)
+    elif msr_info.index == MSR_IA32_TSC:
+        vcpu.arch.tsc_offset = msr_info.data - rdtsc()
+        kvm_x86_ops.write_tsc_offset(vcpu, vcpu.arch.tsc_offset)
+        return 0
+    elif msr_info.index == MSR_IA32_CR_PAT:
+        if not kvm_pat_valid(msr_info.data):
+            return 1
+        vcpu.arch.pat = msr_info.data
+        return 0
+    elif msr_info.index == MSR_IA32_UCODE_REV or msr_info.index == MSR_IA32_MISC_ENABLE:
+        return 0
+    return 1
+
+
+cdef int kvm_get_msr_common(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil:
+    if msr_info.index == <u32>MSR_EFER:
+        msr_info.data = vcpu.arch.efer
+    elif msr_info.index == MSR_IA32_TSC:
+        msr_info.data = rdtsc() + vcpu.arch.tsc_offset
+    elif msr_info.index == MSR_IA32_CR_PAT:
+        msr_info.data = vcpu.arch.pat
+    elif msr_info.index == MSR_IA32_UCODE_REV:
+        msr_info.data = vcpu.arch.microcode_version
+    elif msr_info.index == MSR_IA32_MISC_ENABLE:
+        msr_info.data = 0
+    else:
+        return 1
+    return 0
+
+
+cdef u64 kvm_compute_tsc_offset(kvm_vcpu_t *vcpu, u64 target_tsc) noexcept nogil:
+    return target_tsc - rdtsc()
+
+
+cdef void kvm_vcpu_write_tsc_offset(kvm_vcpu_t *vcpu, u64 offset) noexcept nogil:
+    kvm_x86_ops.write_tsc_offset(vcpu, offset)
+    vcpu.arch.tsc_offset = offset
+
+
+cdef inline bint kvm_check_tsc_unstable() noexcept nogil:
+    # Hyper-V guests mark their TSC unstable at boot.
+    return x86_hyper_type_ms_hyperv
+
+
+cdef void kvm_arch_vcpu_load(kvm_vcpu_t *vcpu, int cpu) noexcept nogil:
+    kvm_x86_ops.vcpu_load(vcpu, cpu)
+
+    if unlikely(vcpu.cpu != cpu) or kvm_check_tsc_unstable():
+        if kvm_check_tsc_unstable():
+            kvm_vcpu_write_tsc_offset(
+                vcpu, kvm_compute_tsc_offset(vcpu, vcpu.arch.last_guest_tsc))
+        vcpu.cpu = cpu
+
+    # C- steal time, kvmclock, timers: no clock
+
+
+cdef void kvm_arch_vcpu_put(kvm_vcpu_t *vcpu) noexcept nogil:
+    kvm_x86_ops.vcpu_put(vcpu)
+    drop_user_return_notifiers()
+
+
+cdef int kvm_emulate_wbinvd(kvm_vcpu_t *vcpu) noexcept nogil:
+    return kvm_skip_emulated_instruction(vcpu)
+
+
+cdef int kvm_skip_emulated_instruction(kvm_vcpu_t *vcpu) noexcept nogil:
+    cdef ulong rflags = kvm_x86_ops.get_rflags(vcpu)
+    cdef int r = EMULATE_DONE
+
+    kvm_x86_ops.skip_emulated_instruction(vcpu)
+
+    # rflags is what the guest had before the instruction: one that sets TF does not trap.
+    if unlikely(rflags & X86_EFLAGS_TF):
+        kvm_vcpu_do_singlestep(vcpu, &r)
+    return r == EMULATE_DONE
+
+
+cdef void kvm_vcpu_do_singlestep(kvm_vcpu_t *vcpu, int *r) noexcept nogil:
+    if vcpu.guest_debug & KVM_GUESTDBG_SINGLESTEP:
+        vcpu.run.ex.exception = DB_VECTOR
+        vcpu.run.exit_reason = KVM_EXIT_DEBUG
+        r[0] = EMULATE_USER_EXIT
+    else:
+        # the debug status keeps what the handler has not cleared
+        vcpu.arch.dr6 &= ~<ulong>15
+        vcpu.arch.dr6 |= 0x4000 | DR6_RTM
+        kvm_queue_exception(vcpu, DB_VECTOR)
+
+
+cdef int kvm_fast_pio(kvm_vcpu_t *vcpu, int size, u16 port, int in_) noexcept nogil:
+    # C~ kvm_fast_pio_out() and kvm_fast_pio_in(): no device in the kernel, so user space sees all
+    vcpu.run.exit_reason = KVM_EXIT_IO
+    vcpu.run.io.direction = KVM_EXIT_IO_IN if in_ else KVM_EXIT_IO_OUT
+    vcpu.run.io.size = size
+    vcpu.run.io.port = port
+    vcpu.run.io.count = 1
+    vcpu.run.io.data = vcpu.arch.regs[VCPU_REGS_RAX] & ((<u64>1 << (8 * size)) - 1)
+    if in_:
+        # No device answers: the bus reads all ones.
+        kvm_register_write(vcpu, VCPU_REGS_RAX, vcpu.arch.regs[VCPU_REGS_RAX]
+                           | ((<u64>1 << (8 * size)) - 1))
+    kvm_skip_emulated_instruction(vcpu)
+    return 0
+
+
+cdef int kvm_arch_init(void *opaque) noexcept nogil:
+    cdef kvm_x86_ops_t *ops = <kvm_x86_ops_t *>opaque
+
+    global kvm_x86_ops, shared_msrs, shared_msrs_nr, efer_reserved_bits, kvm_has_tsc_control
+    if kvm_x86_ops:
+        pr_err("kvm: already loaded the other module\n")
+        return -EEXIST
+
+    if not ops.cpu_has_kvm_support():
+        pr_err("kvm: no hardware support\n")
+        return -EOPNOTSUPP
+    if ops.disabled_by_bios():
+        pr_err("kvm: disabled by bios\n")
+        return -EOPNOTSUPP
+
+    shared_msrs = <kvm_shared_msrs *>kcalloc(num_possible_cpus(), sizeof(kvm_shared_msrs),
+                                             GFP_KERNEL)
+    if not shared_msrs:
+        pr_err("kvm: failed to allocate percpu kvm_shared_msrs\n")
+        return -ENOMEM
+    shared_msrs_nr = 0
+    kvm_has_tsc_control = False
+    efer_reserved_bits = ~<u64>(EFER_SCE | EFER_LME | EFER_LMA)
+
+    kvm_x86_ops = ops
+    return 0
+
+
+cdef void kvm_arch_exit() noexcept nogil:
+    global kvm_x86_ops, shared_msrs
+    kvm_x86_ops = NULL
+    kfree(shared_msrs)
+    shared_msrs = NULL
+
+
+cdef int kvm_vcpu_halt(kvm_vcpu_t *vcpu) noexcept nogil:
+    vcpu.stat.halt_exits += 1
+    # C- lapic_in_kernel(vcpu): no APIC, so user space waits for the interrupt
+    vcpu.run.exit_reason = KVM_EXIT_HLT
+    return 0
+
+
+cdef int kvm_emulate_halt(kvm_vcpu_t *vcpu) noexcept nogil:
+    cdef int ret = kvm_skip_emulated_instruction(vcpu)
+
+    return kvm_vcpu_halt(vcpu) and ret
+
+
+cdef int kvm_emulate_hypercall(kvm_vcpu_t *vcpu) noexcept nogil:
+    cdef ulong ret
+
+    # C- kvm_hv_hypercall(): the guest is shown no Hyper-V
+    if kvm_x86_ops.get_cpl(vcpu) != 0:
+        ret = <ulong>-KVM_EPERM
+    else:
+        # C- KVM_HC_VAPIC_POLL_IRQ and the other calls: each needs an APIC or a clock
+        ret = <ulong>-KVM_ENOSYS
+
+    if not is_long_mode(vcpu):
+        ret = <u32>ret
+    kvm_register_write(vcpu, VCPU_REGS_RAX, ret)
+
+    vcpu.stat.hypercalls += 1
+    return kvm_skip_emulated_instruction(vcpu)
+
+
+cdef inline bint kvm_event_needs_reinjection(kvm_vcpu_t *vcpu) noexcept nogil:
+    return vcpu.arch.exception.injected or vcpu.arch.interrupt.injected or \
+        vcpu.arch.nmi_injected
+
+
+cdef int inject_pending_event(kvm_vcpu_t *vcpu) noexcept nogil:
+    # what an exit interrupted comes first
+    if vcpu.arch.exception.injected:
+        kvm_x86_ops.queue_exception(vcpu)
+    elif not vcpu.arch.exception.pending:
+        if vcpu.arch.nmi_injected:
+            kvm_x86_ops.set_nmi(vcpu)
+        elif vcpu.arch.interrupt.injected:
+            kvm_x86_ops.set_irq(vcpu)
+
+    # then a new exception
+    if vcpu.arch.exception.pending:
+        WARN_ON_ONCE(vcpu.arch.exception.injected)
+        vcpu.arch.exception.pending = False
+        vcpu.arch.exception.injected = True
+
+        if exception_type(vcpu.arch.exception.nr) == EXCPT_FAULT:
+            kvm_x86_ops.set_rflags(vcpu, kvm_get_rflags(vcpu) | X86_EFLAGS_RF)
+
+        if vcpu.arch.exception.nr == DB_VECTOR and \
+                (vcpu.arch.dr7 & DR7_GD):
+            vcpu.arch.dr7 &= ~<ulong>DR7_GD
+            kvm_x86_ops.set_dr7(vcpu, vcpu.arch.dr7)
+
+        kvm_x86_ops.queue_exception(vcpu)
+
+    # one event an entry
+    if kvm_event_needs_reinjection(vcpu):
+        return 0
+
+    if vcpu.arch.nmi_pending and kvm_x86_ops.nmi_allowed(vcpu):
+        vcpu.arch.nmi_pending = False
+        vcpu.arch.nmi_injected = True
+        kvm_x86_ops.set_nmi(vcpu)
+    # C- kvm_cpu_has_injectable_intr(vcpu): no APIC; user space queues interrupts itself
+
+    return 0
+
+
+cdef int vcpu_enter_guest(kvm_vcpu_t *vcpu) noexcept nogil:
+    cdef int r
+
+    if kvm_request_pending(vcpu):
+        if kvm_check_request(KVM_REQ_TLB_FLUSH, vcpu):
+            vcpu.stat.tlb_flush += 1
+            kvm_x86_ops.tlb_flush(vcpu, True)
+        if kvm_check_request(KVM_REQ_TRIPLE_FAULT, vcpu):
+            vcpu.run.exit_reason = KVM_EXIT_SHUTDOWN
+            vcpu.mmio_needed = 0
+            return 0
+
+    if kvm_check_request(KVM_REQ_EVENT, vcpu):
+        vcpu.stat.req_event += 1
+        inject_pending_event(vcpu)
+        if vcpu.arch.nmi_pending:
+            kvm_x86_ops.enable_nmi_window(vcpu)
+        WARN_ON(vcpu.arch.exception.pending)
+
+    r = kvm_mmu_reload(vcpu)
+    if unlikely(r):
+        kvm_x86_ops.cancel_injection(vcpu)
+        return r
+
+    preempt_disable()
+
+    kvm_x86_ops.prepare_guest_switch(vcpu)
+
+    # From here on an IPI for the guest waits until the entry, which it then ends.
+    local_irq_disable()
+    vcpu.mode = IN_GUEST_MODE
+
+    # C- srcu_read_unlock(): memory slots never change
+    smp_mb()
+
+    if vcpu.mode == EXITING_GUEST_MODE or kvm_request_pending(vcpu) \
+            or need_resched() or signal_pending(current):
+        vcpu.mode = OUTSIDE_GUEST_MODE
+        smp_wmb()
+        local_irq_enable()
+        preempt_enable()
+        kvm_x86_ops.cancel_injection(vcpu)
+        return 1
+
+    # C- kvm_load_guest_xcr0(vcpu): the processor has no XSAVE
+
+    # C- the debug registers of a guest that owns them: the processor keeps none for L2
+
+    kvm_x86_ops.run(vcpu)
+
+    if unlikely(vcpu.arch.switch_db_regs & KVM_DEBUGREG_WONT_EXIT):
+        WARN_ON(vcpu.guest_debug & KVM_GUESTDBG_USE_HW_BP)
+        kvm_x86_ops.sync_dirty_debug_regs(vcpu)
+        vcpu.arch.switch_db_regs &= ~KVM_DEBUGREG_RELOAD
+
+    vcpu.arch.last_guest_tsc = rdtsc() + vcpu.arch.tsc_offset
+
+    vcpu.mode = OUTSIDE_GUEST_MODE
+    smp_wmb()
+
+    kvm_x86_ops.handle_external_intr(vcpu)
+
+    vcpu.stat.exits += 1
+    # C+ the signal that ends a run of so many exits
+    if unlikely(vcpu.stat.exits == vcpu.arch.exits_until):
+        current.sigpending = 1
+
+    local_irq_enable()
+    preempt_enable()
+
+    vcpu.arch.gpa_available = False
+    r = kvm_x86_ops.handle_exit(vcpu)
+    return r
+
+
+cdef int vcpu_block(kvm_t *kvm, kvm_vcpu_t *vcpu) noexcept nogil:
+    # C~ without an in-kernel APIC nothing wakes a vCPU but user space
+    vcpu.run.exit_reason = KVM_EXIT_HLT
+    return 0
+
+
+cdef inline bint kvm_vcpu_running(kvm_vcpu_t *vcpu) noexcept nogil:
+    return vcpu.arch.mp_state == KVM_MP_STATE_RUNNABLE
+
+
+cdef int vcpu_run(kvm_vcpu_t *vcpu) noexcept nogil:
+    cdef int r
+    cdef kvm_t *kvm = vcpu.kvm
+
+    vcpu.arch.l1tf_flush_l1d = True
+
+    while True:
+        if kvm_vcpu_running(vcpu):
+            r = vcpu_enter_guest(vcpu)
+        else:
+            r = vcpu_block(kvm, vcpu)
+
+        if r <= 0:
+            break
+
+        # C- timers, interrupt windows of user space, asynchronous page faults
+
+        if signal_pending(current):
+            r = -EINTR
+            vcpu.run.exit_reason = KVM_EXIT_INTR
+            vcpu.stat.signal_exits += 1
+            break
+        if need_resched():
+            # C~ cond_resched(): the way back to user space is this kernel's scheduler
+            current.need_resched = 0
+            r = -EINTR
+            vcpu.run.exit_reason = KVM_EXIT_INTR
+            break
+
+    return r
+
+
+cdef int kvm_arch_vcpu_ioctl_run(kvm_vcpu_t *vcpu) noexcept nogil:
+    cdef int r
+
+    vcpu_load(vcpu)
+
+    if vcpu.run.immediate_exit:
+        r = -EINTR
+    else:
+        r = vcpu_run(vcpu)
+
+    vcpu_put(vcpu)
+    return r
+
+
+cdef int kvm_arch_vcpu_ioctl_get_regs(kvm_vcpu_t *vcpu, kvm_regs *regs) noexcept nogil:
+    vcpu_load(vcpu)
+    regs.rax = kvm_register_read(vcpu, VCPU_REGS_RAX)
+    regs.rbx = kvm_register_read(vcpu, VCPU_REGS_RBX)
+    regs.rcx = kvm_register_read(vcpu, VCPU_REGS_RCX)
+    regs.rdx = kvm_register_read(vcpu, VCPU_REGS_RDX)
+    regs.rsi = kvm_register_read(vcpu, VCPU_REGS_RSI)
+    regs.rdi = kvm_register_read(vcpu, VCPU_REGS_RDI)
+    regs.rsp = kvm_register_read(vcpu, VCPU_REGS_RSP)
+    regs.rbp = kvm_register_read(vcpu, VCPU_REGS_RBP)
+    regs.r8 = kvm_register_read(vcpu, VCPU_REGS_R8)
+    regs.r9 = kvm_register_read(vcpu, VCPU_REGS_R9)
+    regs.r10 = kvm_register_read(vcpu, VCPU_REGS_R10)
+    regs.r11 = kvm_register_read(vcpu, VCPU_REGS_R11)
+    regs.r12 = kvm_register_read(vcpu, VCPU_REGS_R12)
+    regs.r13 = kvm_register_read(vcpu, VCPU_REGS_R13)
+    regs.r14 = kvm_register_read(vcpu, VCPU_REGS_R14)
+    regs.r15 = kvm_register_read(vcpu, VCPU_REGS_R15)
+    regs.rip = kvm_rip_read(vcpu)
+    regs.rflags = kvm_get_rflags(vcpu)
+    vcpu_put(vcpu)
+    return 0
+
+
+cdef int kvm_arch_vcpu_ioctl_set_regs(kvm_vcpu_t *vcpu, kvm_regs *regs) noexcept nogil:
+    vcpu_load(vcpu)
+    kvm_register_write(vcpu, VCPU_REGS_RAX, regs.rax)
+    kvm_register_write(vcpu, VCPU_REGS_RBX, regs.rbx)
+    kvm_register_write(vcpu, VCPU_REGS_RCX, regs.rcx)
+    kvm_register_write(vcpu, VCPU_REGS_RDX, regs.rdx)
+    kvm_register_write(vcpu, VCPU_REGS_RSI, regs.rsi)
+    kvm_register_write(vcpu, VCPU_REGS_RDI, regs.rdi)
+    kvm_register_write(vcpu, VCPU_REGS_RSP, regs.rsp)
+    kvm_register_write(vcpu, VCPU_REGS_RBP, regs.rbp)
+    kvm_register_write(vcpu, VCPU_REGS_R8, regs.r8)
+    kvm_register_write(vcpu, VCPU_REGS_R9, regs.r9)
+    kvm_register_write(vcpu, VCPU_REGS_R10, regs.r10)
+    kvm_register_write(vcpu, VCPU_REGS_R11, regs.r11)
+    kvm_register_write(vcpu, VCPU_REGS_R12, regs.r12)
+    kvm_register_write(vcpu, VCPU_REGS_R13, regs.r13)
+    kvm_register_write(vcpu, VCPU_REGS_R14, regs.r14)
+    kvm_register_write(vcpu, VCPU_REGS_R15, regs.r15)
+
+    kvm_rip_write(vcpu, regs.rip)
+    kvm_set_rflags(vcpu, regs.rflags | X86_EFLAGS_FIXED)
+
+    vcpu.arch.exception.pending = False
+
+    kvm_make_request(KVM_REQ_EVENT, vcpu)
+    vcpu_put(vcpu)
+    return 0
+
+
+cdef int kvm_arch_vcpu_ioctl_get_sregs(kvm_vcpu_t *vcpu, kvm_sregs *sregs) noexcept nogil:
+    cdef desc_ptr dt
+
+    memset(sregs, 0, sizeof(kvm_sregs))
+    vcpu_load(vcpu)
+    kvm_x86_ops.get_segment(vcpu, &sregs.cs, VCPU_SREG_CS)
+    kvm_x86_ops.get_segment(vcpu, &sregs.ds, VCPU_SREG_DS)
+    kvm_x86_ops.get_segment(vcpu, &sregs.es, VCPU_SREG_ES)
+    kvm_x86_ops.get_segment(vcpu, &sregs.fs, VCPU_SREG_FS)
+    kvm_x86_ops.get_segment(vcpu, &sregs.gs, VCPU_SREG_GS)
+    kvm_x86_ops.get_segment(vcpu, &sregs.ss, VCPU_SREG_SS)
+
+    kvm_x86_ops.get_segment(vcpu, &sregs.tr, VCPU_SREG_TR)
+    kvm_x86_ops.get_segment(vcpu, &sregs.ldt, VCPU_SREG_LDTR)
+
+    kvm_x86_ops.get_idt(vcpu, &dt)
+    sregs.idt.limit = dt.size
+    sregs.idt.base = dt.address
+    kvm_x86_ops.get_gdt(vcpu, &dt)
+    sregs.gdt.limit = dt.size
+    sregs.gdt.base = dt.address
+
+    sregs.cr0 = kvm_read_cr0(vcpu)
+    sregs.cr2 = vcpu.arch.cr2
+    sregs.cr3 = kvm_read_cr3(vcpu)
+    sregs.cr4 = kvm_read_cr4(vcpu)
+    sregs.cr8 = kvm_get_cr8(vcpu)
+    sregs.efer = vcpu.arch.efer
+    sregs.apic_base = vcpu.arch.apic_base
+    vcpu_put(vcpu)
+    return 0
+
+
+cdef int kvm_valid_sregs(kvm_vcpu_t *vcpu, kvm_sregs *sregs) noexcept nogil:
+    if (sregs.efer & EFER_LME) and (sregs.cr0 & <ulong>X86_CR0_PG):
+        # Paging with LME set is long mode: all of its conditions together, or none.
+        if not (sregs.cr4 & X86_CR4_PAE) \
+                or not (sregs.efer & EFER_LMA):
+            return -EINVAL
+    else:
+        # and outside it neither 64-bit code nor LMA
+        if sregs.efer & EFER_LMA or sregs.cs.l:
+            return -EINVAL
+
+    return 0
+
+
+cdef int __set_sregs(kvm_vcpu_t *vcpu, kvm_sregs *sregs) noexcept nogil:
+    cdef desc_ptr dt
+
+    if kvm_valid_sregs(vcpu, sregs):
+        return -EINVAL
+
+    vcpu.arch.apic_base = sregs.apic_base
+
+    dt.size = sregs.idt.limit
+    dt.address = sregs.idt.base
+    kvm_x86_ops.set_idt(vcpu, &dt)
+    dt.size = sregs.gdt.limit
+    dt.address = sregs.gdt.base
+    kvm_x86_ops.set_gdt(vcpu, &dt)
+
+    vcpu.arch.cr2 = sregs.cr2
+    vcpu.arch.cr3 = sregs.cr3
+    vcpu.arch.regs_avail |= <u32>1 << VCPU_EXREG_CR3
+
+    kvm_set_cr8(vcpu, sregs.cr8)
+
+    kvm_x86_ops.set_efer(vcpu, sregs.efer)
+
+    kvm_x86_ops.set_cr0(vcpu, sregs.cr0)
+    vcpu.arch.cr0 = sregs.cr0
+
+    kvm_x86_ops.set_cr4(vcpu, sregs.cr4)
+
+    # C~ kvm_mmu_reset_context(): the root is loaded again, and the guest's CR3 with it
+    vcpu.arch.mmu.root_hpa = INVALID_ROOT
+
+    kvm_x86_ops.set_segment(vcpu, &sregs.cs, VCPU_SREG_CS)
+    kvm_x86_ops.set_segment(vcpu, &sregs.ds, VCPU_SREG_DS)
+    kvm_x86_ops.set_segment(vcpu, &sregs.es, VCPU_SREG_ES)
+    kvm_x86_ops.set_segment(vcpu, &sregs.fs, VCPU_SREG_FS)
+    kvm_x86_ops.set_segment(vcpu, &sregs.gs, VCPU_SREG_GS)
+    kvm_x86_ops.set_segment(vcpu, &sregs.ss, VCPU_SREG_SS)
+
+    kvm_x86_ops.set_segment(vcpu, &sregs.tr, VCPU_SREG_TR)
+    kvm_x86_ops.set_segment(vcpu, &sregs.ldt, VCPU_SREG_LDTR)
+
+    kvm_make_request(KVM_REQ_EVENT, vcpu)
+
+    return 0
+
+
+cdef int kvm_arch_vcpu_ioctl_set_sregs(kvm_vcpu_t *vcpu, kvm_sregs *sregs) noexcept nogil:
+    cdef int ret
+
+    vcpu_load(vcpu)
+    ret = __set_sregs(vcpu, sregs)
+    vcpu_put(vcpu)
+    return ret
+
+
+cdef kvm_vcpu_t *kvm_arch_vcpu_create(kvm_t *kvm, unsigned int id, int *err) noexcept nogil:
+    return kvm_x86_ops.vcpu_create(kvm, id, err)
+
+
+cdef int kvm_arch_vcpu_setup(kvm_vcpu_t *vcpu) noexcept nogil:
+    # C- kvm_vcpu_mtrr_init(vcpu), kvm_mmu_setup(vcpu)
+    vcpu_load(vcpu)
+    kvm_vcpu_reset(vcpu, False)
+    vcpu_put(vcpu)
+    return 0
+
+
+cdef void kvm_arch_vcpu_destroy(kvm_vcpu_t *vcpu) noexcept nogil:
+    vcpu_load(vcpu)
+    vcpu.arch.mmu.root_hpa = INVALID_ROOT
+    vcpu_put(vcpu)
+
+    kvm_x86_ops.vcpu_free(vcpu)
+
+
+cdef void kvm_vcpu_reset(kvm_vcpu_t *vcpu, bint init_event) noexcept nogil:
+    vcpu.arch.nmi_pending = 0
+    vcpu.arch.nmi_injected = False
+    kvm_clear_interrupt_queue(vcpu)
+    kvm_clear_exception_queue(vcpu)
+    vcpu.arch.exception.pending = False
+
+    memset(vcpu.arch.db, 0, sizeof(vcpu.arch.db))
+    vcpu.arch.dr6 = <u32>DR6_INIT
+    vcpu.arch.dr7 = DR7_FIXED_1
+    kvm_x86_ops.set_dr7(vcpu, vcpu.arch.dr7)
+
+    vcpu.arch.cr2 = 0
+
+    kvm_make_request(KVM_REQ_EVENT, vcpu)
+
+    memset(vcpu.arch.regs, 0, sizeof(vcpu.arch.regs))
+    vcpu.arch.regs_avail = ~<u32>0
+    vcpu.arch.regs_dirty = ~<u32>0
+
+    kvm_x86_ops.vcpu_reset(vcpu, init_event)
+
+
+cdef int kvm_arch_hardware_enable() noexcept nogil:
+    cdef int ret
+
+    kvm_shared_msr_cpu_online()
+    ret = kvm_x86_ops.hardware_enable()
+    if ret != 0:
+        return ret
+
+    # C- the search for a TSC that went backwards: it never does here
+    return 0
+
+
+cdef void kvm_arch_hardware_disable() noexcept nogil:
+    kvm_x86_ops.hardware_disable()
+    drop_user_return_notifiers()
+
+
+cdef int kvm_arch_hardware_setup() noexcept nogil:
+    return kvm_x86_ops.hardware_setup()
+
+
+cdef void kvm_arch_hardware_unsetup() noexcept nogil:
+    kvm_x86_ops.hardware_unsetup()
+
+
+cdef void kvm_arch_check_processor_compat(void *rtn) noexcept nogil:
+    kvm_x86_ops.check_processor_compatibility(rtn)
+
+
+cdef int kvm_arch_vcpu_init(kvm_vcpu_t *vcpu) noexcept nogil:
+    vcpu.arch.apicv_active = False
+    vcpu.arch.mp_state = KVM_MP_STATE_RUNNABLE
+
+    # C- the PIO page, the APIC, machine-check banks, FPU: out of scope
+    vcpu.arch.mmu.root_hpa = INVALID_ROOT
+    vcpu.arch.walk_mmu = &vcpu.arch.mmu
+    vcpu.arch.pat = <u64>0x0007040600070406
+    vcpu.arch.cr0 |= X86_CR0_ET
+    return 0
+
+
+cdef void kvm_arch_vcpu_uninit(kvm_vcpu_t *vcpu) noexcept nogil:
+    kfree(vcpu.arch.cpuid_entries)
+    vcpu.arch.cpuid_entries = NULL
+
+
+cdef int kvm_arch_init_vm(kvm_t *kvm) noexcept nogil:
+    return kvm_x86_ops.vm_init(kvm)
+
+
+cdef ulong kvm_get_rflags(kvm_vcpu_t *vcpu) noexcept nogil:
+    cdef ulong rflags
+
+    rflags = kvm_x86_ops.get_rflags(vcpu)
+    if vcpu.guest_debug & KVM_GUESTDBG_SINGLESTEP:
+        rflags &= ~<ulong>X86_EFLAGS_TF
+    return rflags
+
+
+cdef void kvm_set_rflags(kvm_vcpu_t *vcpu, ulong rflags) noexcept nogil:
+    kvm_x86_ops.set_rflags(vcpu, rflags)
+    kvm_make_request(KVM_REQ_EVENT, vcpu)
