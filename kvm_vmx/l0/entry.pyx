@@ -121,7 +121,7 @@ cdef insn_t enter(l0_vp *vp, l0_vmcs *v, u64 *regs, u8 *page) noexcept nogil:
 cdef insn_t enter_or_forget(l0_vp *vp, u64 *regs, u8 *page) noexcept nogil:
     cdef l0_vmcs before = vp.copy
     cdef u32 valid = vp.valid_groups
-    cdef u64 entries = vp.counters.exits
+    cdef u64 exits = vp.counters.exits
     cdef insn_t status
 
     enlightened_refresh(vp, page)
@@ -129,7 +129,11 @@ cdef insn_t enter_or_forget(l0_vp *vp, u64 *regs, u8 *page) noexcept nogil:
         status = refused(vp, VMXERR_ENTRY_EVENTS_BLOCKED_BY_MOV_SS)
     else:
         status = enter(vp, &vp.copy, regs, page)
-    if vp.counters.exits == entries:
+    if vp.counters.exits == exits:
+        # how the entry failed is not something that was read
+        before.f.vm_instruction_error = vp.copy.f.vm_instruction_error
+        before.f.vm_exit_reason = vp.copy.f.vm_exit_reason
+        before.f.exit_qualification = vp.copy.f.exit_qualification
         vp.copy = before
         vp.valid_groups = valid
     return status

@@ -8,12 +8,13 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap
 from posix.unistd cimport close, ftruncate
 
+from kvm_vmx.abi.hyperv_tlfs cimport hv_enlightened_vmcs
 from kvm_vmx.abi.types cimport u8, u32, u64
 from kvm_vmx.abi.virt_cpu cimport *
 from kvm_vmx.l0.partition cimport partition_create, partition_destroy
 from kvm_vmx.l0.state cimport *
 
-from kvm_vmx.l0.profile import POLICIES, build
+from kvm_vmx.l0.profile import build
 from kvm_vmx.machine.outcome import Fault, Outcome, VMfailInvalid, VMfailValid, VMsucceed
 
 cdef extern from "sys/mman.h" nogil:
@@ -155,13 +156,14 @@ cdef void fill_profile(l0_profile *to, profile):
     to.nr_msrs = len(profile.msrs)
     to.maxphyaddr = profile.maxphyaddr
     to.vmcs_revision = profile.vmcs_revision
-    to.bad_evmcs_pointer_is_ud = profile.policies["bad_evmcs_pointer_is_ud"]
-    to.vmread_serves_evmcs = profile.policies["vmread_serves_evmcs"]
-    to.honour_msr_lists = profile.policies["honour_msr_lists"]
-    to.assist_overlay = profile.policies["assist_overlay"]
-    to.one_vp_per_evmcs = profile.policies["one_vp_per_evmcs"]
-    to.aligned_evmcs_pointer = profile.policies["aligned_evmcs_pointer"]
-    to.reject_uncovered_controls = profile.policies["reject_uncovered_controls"]
+    policies = profile.policies
+    to.bad_evmcs_pointer_is_ud = policies["bad_evmcs_pointer_is_ud"]
+    to.vmread_serves_evmcs = policies["vmread_serves_evmcs"]
+    to.honour_msr_lists = policies["honour_msr_lists"]
+    to.assist_overlay = policies["assist_overlay"]
+    to.one_vp_per_evmcs = policies["one_vp_per_evmcs"]
+    to.aligned_evmcs_pointer = policies["aligned_evmcs_pointer"]
+    to.reject_uncovered_controls = policies["reject_uncovered_controls"]
     to.enforce_cpuid = profile.enforce_cpuid
 
 
@@ -381,6 +383,13 @@ cdef class Processor:
     def active_evmcs(self) -> int | None:
         """The GPA of the eVMCS that is active, or None."""
         return None if self.vp.active_evmcs == ~<u64>0 else self.vp.active_evmcs
+
+    @property
+    def evmcs_copy(self) -> bytes | None:
+        """What L0 holds of the active eVMCS, laid out like it (1024 bytes); None without one."""
+        if self.vp.active_evmcs == ~<u64>0:
+            return None
+        return PyBytes_FromStringAndSize(<char *>&self.vp.copy.f, sizeof(hv_enlightened_vmcs))
 
     @property
     def rip(self) -> int:
