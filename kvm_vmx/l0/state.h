@@ -42,13 +42,14 @@ struct l0_vmcs {
 /* What the L2 processor does until something must leave it; the guest fills these before it
  * returns, and the exit copies them into the VMCS. */
 struct l2_exit {
+	u32 reserved;		/* from here to qualification: the order of the VMCS */
 	u32 reason;
 	u32 intr_info;
 	u32 intr_error_code;
-	u32 instruction_len;
-	u32 instruction_info;
 	u32 idt_vectoring_info;
 	u32 idt_vectoring_error_code;
+	u32 instruction_len;
+	u32 instruction_info;
 	u64 qualification;
 	u64 guest_linear_address;
 	u64 guest_physical_address;
@@ -63,19 +64,47 @@ struct l2_tlb_entry {
 	u8 *host;
 };
 
-/* What of L0's work can be counted. The names are the counter names that users see. */
+/*
+ * What of L0's work can be counted. The names are the counter names that users see.
+ *
+ * groups_reread and bytes_reread count what the clean fields govern, and guest_rip and
+ * tpr_threshold, which belong to no group and are read at every entry (12 bytes). The fields
+ * that the specification forgot to put into a group (MSR lists, CR3 targets, page-fault mask
+ * and match, the enlightenment flags) are read at every entry too, and counted apart in
+ * bytes_ungrouped.
+ */
 #define L0_COUNTERS(X)							\
 	X(cpuid) X(rdmsr) X(wrmsr) X(mov_to_cr)				\
 	X(vmxon) X(vmxoff) X(vmclear) X(vmptrld) X(vmptrst)		\
 	X(vmread) X(vmwrite) X(vmlaunch) X(vmresume)			\
 	X(invept) X(invvpid) X(vmcall)					\
 	X(exits) X(failed_entries) X(l2_instructions)			\
-	X(groups_reread) X(bytes_reread) X(bytes_written_back) X(lints)
+	X(groups_reread) X(bytes_reread) X(bytes_ungrouped)		\
+	X(bytes_written_back) X(lints)
 
 struct l0_counters {
 #define L0_COUNTER_MEMBER(name) u64 name;
 	L0_COUNTERS(L0_COUNTER_MEMBER)
 #undef L0_COUNTER_MEMBER
+};
+
+#define L0_NR_COUNTERS (sizeof(struct l0_counters) / sizeof(u64))
+
+/* What L0 noticed and let pass; one bit each in l0_vp.lints. */
+#define L0_LINTS(X)							\
+	X(msr_lists_ignored)	/* the profile ignores MSR lists of an eVMCS */	\
+	X(evmcs_on_two_cpus)	/* an eVMCS is active on another processor too */	\
+	X(vmptrld_while_evmcs)	/* VMPTRLD or VMPTRST while an eVMCS is active */	\
+	X(vmread_while_evmcs)	/* VMREAD or VMWRITE while an eVMCS is active */	\
+	X(evmcs_vanished)	/* the page of the active eVMCS is no longer there */	\
+	X(vmcs_vanished)	/* the page of the current VMCS is no longer there */	\
+	X(msr_list_aborted)	/* an exit MSR list could not be stored or loaded */
+
+enum l0_lint {
+#define L0_LINT_MEMBER(name) LINT_##name,
+	L0_LINTS(L0_LINT_MEMBER)
+#undef L0_LINT_MEMBER
+	L0_NR_LINTS
 };
 
 enum l0_cache_policy {
@@ -116,9 +145,32 @@ struct l0_profile {
 	u8 enforce_cpuid;		/* an MSR that CPUID does not announce is #GP */
 };
 
+/* The capability MSRs of the profile, decoded for the checks. */
+struct l0_caps {
+	u32 pin_must, pin_may;
+	u32 proc_must, proc_may;
+	u32 secondary_must, secondary_may;
+	u32 exit_must, exit_may;
+	u32 entry_must, entry_may;
+	u64 basic, misc, ept_vpid, vmfunc;
+	u64 cr0_must, cr0_may;
+	u64 cr4_must, cr4_may;
+	u64 address_reserved;	/* bits of a physical address that must be 0 */
+	u64 perf_global_may;	/* bits of IA32_PERF_GLOBAL_CTRL that exist */
+};
+
 struct l0_partition;
 
 #define L0_NR_MSRS 32
+
+/* The MSRs that a processor keeps, each at its place in l0_vp.msr. */
+enum l0_msr_slot {
+	SLOT_FEATURE_CONTROL, SLOT_PAT, SLOT_DEBUGCTL, SLOT_PERF_GLOBAL_CTRL,
+	SLOT_SYSENTER_CS, SLOT_SYSENTER_ESP, SLOT_SYSENTER_EIP,
+	SLOT_STAR, SLOT_LSTAR, SLOT_CSTAR, SLOT_SYSCALL_MASK,
+	SLOT_FS_BASE, SLOT_GS_BASE, SLOT_KERNEL_GS_BASE, SLOT_TSC_AUX, SLOT_TSC_ADJUST,
+	SLOT_SPEC_CTRL, SLOT_MISC_ENABLE, SLOT_APIC_BASE, NR_SLOTS
+};
 
 /* A virtual processor. The architectural part comes first: it is all that L1 sees. */
 struct l0_vp {
@@ -150,11 +202,13 @@ struct l0_vp {
 	u64 efer;
 	u64 assist_msr;
 	u64 random_state;
+	u8 host_loaded;		/* the control registers, bases and MSRs are the host state's */
+	u32 lints;
 	struct l0_counters counters;
-};
+	u8 overlaid[4096];	/* what the assist page covers, where it is an overlay */
+} __attribute__((aligned(64)));
 
 struct l0_partition {
-	struct phys_mem mem;
 	struct l0_profile profile;
 	u32 nr_vps;
 	u32 cache_policy;
@@ -162,6 +216,8 @@ struct l0_partition {
 	u64 guest_os_id;
 	u64 hypercall_msr;
 	u8 strict;
+	struct l0_caps caps;
+	u64 created_tsc, created_ns, tsc_hz;	/* tsc_hz is 0 until it is first asked for */
 	struct l0_vp *vp;	/* nr_vps of them, cache-line aligned */
 };
 
@@ -177,5 +233,7 @@ static inline u8 *phys_ptr(const struct phys_mem *mem, u64 gpa, u64 len)
 	}
 	return mem->base + gpa;
 }
+
+_Static_assert(sizeof(struct l0_vmcs) <= 4096, "a VMCS is one page");
 
 #endif

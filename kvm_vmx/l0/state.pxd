@@ -14,6 +14,35 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         CACHE_NEVER
         CACHE_RANDOM
         CACHE_COMMIT_ON_SUCCESS
+        L0_NR_COUNTERS
+        L0_NR_LINTS
+        LINT_msr_lists_ignored
+        LINT_evmcs_on_two_cpus
+        LINT_vmptrld_while_evmcs
+        LINT_vmread_while_evmcs
+        LINT_evmcs_vanished
+        LINT_vmcs_vanished
+        LINT_msr_list_aborted
+        SLOT_FEATURE_CONTROL
+        SLOT_PAT
+        SLOT_DEBUGCTL
+        SLOT_PERF_GLOBAL_CTRL
+        SLOT_SYSENTER_CS
+        SLOT_SYSENTER_ESP
+        SLOT_SYSENTER_EIP
+        SLOT_STAR
+        SLOT_LSTAR
+        SLOT_CSTAR
+        SLOT_SYSCALL_MASK
+        SLOT_FS_BASE
+        SLOT_GS_BASE
+        SLOT_KERNEL_GS_BASE
+        SLOT_TSC_AUX
+        SLOT_TSC_ADJUST
+        SLOT_SPEC_CTRL
+        SLOT_MISC_ENABLE
+        SLOT_APIC_BASE
+        NR_SLOTS
 
     ctypedef struct l0_partition "struct l0_partition"
 
@@ -44,10 +73,10 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u32 reason
         u32 intr_info
         u32 intr_error_code
-        u32 instruction_len
-        u32 instruction_info
         u32 idt_vectoring_info
         u32 idt_vectoring_error_code
+        u32 instruction_len
+        u32 instruction_info
         u64 qualification
         u64 guest_linear_address
         u64 guest_physical_address
@@ -78,6 +107,7 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u64 l2_instructions
         u64 groups_reread
         u64 bytes_reread
+        u64 bytes_ungrouped
         u64 bytes_written_back
         u64 lints
 
@@ -108,6 +138,28 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u8 reject_uncovered_controls
         u8 enforce_cpuid
 
+    ctypedef struct l0_caps "struct l0_caps":
+        u32 pin_must
+        u32 pin_may
+        u32 proc_must
+        u32 proc_may
+        u32 secondary_must
+        u32 secondary_may
+        u32 exit_must
+        u32 exit_may
+        u32 entry_must
+        u32 entry_may
+        u64 basic
+        u64 misc
+        u64 ept_vpid
+        u64 vmfunc
+        u64 cr0_must
+        u64 cr0_may
+        u64 cr4_must
+        u64 cr4_may
+        u64 address_reserved
+        u64 perf_global_may
+
     ctypedef struct l0_vp "struct l0_vp":
         virt_cpu cpu
         l0_partition *partition
@@ -131,10 +183,12 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u64 efer
         u64 assist_msr
         u64 random_state
+        u8 host_loaded
+        u32 lints
         l0_counters counters
+        u8 overlaid[4096]
 
     ctypedef struct l0_partition "struct l0_partition":
-        phys_mem mem
         l0_profile profile
         u32 nr_vps
         u32 cache_policy
@@ -142,6 +196,10 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u64 guest_os_id
         u64 hypercall_msr
         u8 strict
+        l0_caps caps
+        u64 created_tsc
+        u64 created_ns
+        u64 tsc_hz
         l0_vp *vp
 
     u8 *phys_ptr(const phys_mem *mem, u64 gpa, u64 len)

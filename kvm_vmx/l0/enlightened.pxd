@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# The enlightened VMCS at VM entry: which one, and what of it is read again.
+from kvm_vmx.abi.hyperv_tlfs cimport (
+    HV_X64_MSR_VP_ASSIST_PAGE_ENABLE, hv_enlightened_vmcs, hv_vp_assist_page,
+)
+from kvm_vmx.abi.types cimport likely, u8, u32, u64, unlikely
+from kvm_vmx.abi.virt_cpu cimport INSN_OK, insn_t
+from kvm_vmx.l0.layout cimport L0_UNGROUPED_BYTES, l0_counts_are_zero, l0_reload_live
+from kvm_vmx.l0.state cimport CACHE_ALWAYS, l0_vp, phys_ptr
+
+cdef enum:
+    CLEAN_ALL = 0xffff
+    # guest_rip and tpr_threshold
+    LIVE_BYTES = 12
+
+# No eVMCS is active any more, and the copy of it is worth nothing.
+cdef void enlightened_release(l0_vp *vp) noexcept nogil
+# The page of an eVMCS that is to become active, or that VMLAUNCH makes L0 read anew.
+cdef insn_t enlightened_activate(l0_vp *vp, u64 pointer, u8 **page) noexcept nogil
+# Read the dirty groups, as the cache policy has it.
+cdef void enlightened_reload(l0_vp *vp, const u8 *page, u32 dirty) noexcept nogil
+# One of the counts without a clean group is not zero.
+cdef void enlightened_counts(l0_vp *vp) noexcept nogil
+
+# Is the next entry enlightened? The assist page is sampled at the instruction (R9, R24, R25).
+cdef inline bint enlightened_pointer(l0_vp *vp, u64 *pointer) noexcept nogil:
+    cdef hv_vp_assist_page *assist
+
+    if not vp.assist_msr & HV_X64_MSR_VP_ASSIST_PAGE_ENABLE:
+        return False
+    assist = <hv_vp_assist_page *>phys_ptr(vp.cpu.mem, vp.assist_msr & ~<u64>0xfff, 4096)
+    # the switch is one byte; the bytes behind it are reserved
+    if assist == NULL or not (<u8 *>&assist.enlighten_vmentry)[0]:
+        return False
+    pointer[0] = assist.current_nested_vmcs
+    # K9: -1 and -2 mean none
+    return pointer[0] < ~<u64>1
+
+# The page of the eVMCS to enter with; the same one as last time is the short way.
+cdef inline insn_t enlightened_page(l0_vp *vp, u64 pointer, bint launch, u8 **page) noexcept nogil:
+    if likely(pointer == vp.active_evmcs and not launch):
+        page[0] = phys_ptr(vp.cpu.mem, pointer & ~<u64>0xfff, 4096)
+        if likely(page[0] != NULL):
+            return INSN_OK
+    return enlightened_activate(vp, pointer, page)
+
+cdef inline void enlightened_refresh(l0_vp *vp, u8 *page) noexcept nogil:
+    cdef u32 clean = (<hv_enlightened_vmcs *>page).hv_clean_fields & vp.valid_groups
+
+    if unlikely(clean & CLEAN_ALL != CLEAN_ALL or vp.partition.cache_policy != CACHE_ALWAYS):
+        enlightened_reload(vp, page, ~clean & CLEAN_ALL)
+    l0_reload_live(&vp.copy, page)
+    vp.counters.bytes_reread += LIVE_BYTES
+    vp.counters.bytes_ungrouped += L0_UNGROUPED_BYTES
+    if unlikely(not l0_counts_are_zero(&vp.copy)):
+        enlightened_counts(vp)

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# Activation of an enlightened VMCS and the clean-field cache behind it.
+from kvm_vmx.abi.hyperv_tlfs cimport hv_enlightened_vmcs
+from kvm_vmx.abi.types cimport u8, u32, u64
+from kvm_vmx.abi.virt_cpu cimport INSN_OK, insn_t
+from kvm_vmx.l0.layout cimport l0_reload_groups
+from kvm_vmx.l0.outcome cimport fail_invalid, fault_ud, lint
+from kvm_vmx.l0.state cimport *
+from kvm_vmx.l0.vmx_insn cimport release_plain
+
+cdef extern from *:
+    int __builtin_popcount(unsigned int bits) nogil
+
+cdef enum:
+    EVMCS_VERSION = 1
+    # the group whose checks look at the counts
+    CONTROL_GRP1 = 1 << 3
+
+
+cdef void enlightened_release(l0_vp *vp) noexcept nogil:
+    vp.active_evmcs = ~<u64>0
+    vp.valid_groups = 0
+    vp.unchecked = CLEAN_ALL
+
+
+cdef insn_t refuse_pointer(l0_vp *vp) noexcept nogil:
+    if vp.partition.profile.bad_evmcs_pointer_is_ud:
+        return fault_ud()
+    return fail_invalid(vp)
+
+
+# R30: an eVMCS is active on one processor at most.
+cdef bint active_elsewhere(l0_vp *vp, u64 pointer) noexcept nogil:
+    cdef l0_partition *partition = vp.partition
+    cdef u32 i
+
+    for i in range(partition.nr_vps):
+        if i != vp.cpu.index and partition.vp[i].active_evmcs == pointer:
+            return True
+    return False
+
+
+cdef insn_t become_active(l0_vp *vp, u64 pointer, const u8 *page) noexcept nogil:
+    cdef u32 revision = (<const hv_enlightened_vmcs *>page).revision_id
+
+    if revision != EVMCS_VERSION and revision != vp.partition.profile.vmcs_revision:
+        return fail_invalid(vp)
+    if active_elsewhere(vp, pointer):
+        lint(vp, LINT_evmcs_on_two_cpus)
+        if vp.partition.profile.one_vp_per_evmcs:
+            return fail_invalid(vp)
+    vp.active_evmcs = pointer
+    vp.copy.f.revision_id = revision
+    return INSN_OK
+
+
+cdef insn_t enlightened_activate(l0_vp *vp, u64 pointer, u8 **page) noexcept nogil:
+    cdef bint changed = pointer != vp.active_evmcs
+    cdef insn_t status
+
+    if changed:
+        release_plain(vp)
+        enlightened_release(vp)
+    if pointer & 0xfff and vp.partition.profile.aligned_evmcs_pointer:
+        return fail_invalid(vp)
+    page[0] = phys_ptr(vp.cpu.mem, pointer & ~<u64>0xfff, 4096)
+    if page[0] == NULL:
+        if not changed:
+            lint(vp, LINT_evmcs_vanished)
+            enlightened_release(vp)
+        return refuse_pointer(vp)
+    if changed:
+        status = become_active(vp, pointer, page[0])
+        if status != INSN_OK:
+            return status
+    # R14: nothing of an earlier copy counts, and the page says so too
+    vp.valid_groups = 0
+    vp.unchecked = CLEAN_ALL
+    (<hv_enlightened_vmcs *>page[0]).hv_clean_fields &= ~<u32>CLEAN_ALL
+    return INSN_OK
+
+
+# xorshift64: sixteen coins an entry, the same for the same seed.
+cdef u32 coins(l0_vp *vp) noexcept nogil:
+    vp.random_state ^= vp.random_state << 13
+    vp.random_state ^= vp.random_state >> 7
+    vp.random_state ^= vp.random_state << 17
+    return <u32>(vp.random_state >> 32) & CLEAN_ALL
+
+
+cdef void enlightened_reload(l0_vp *vp, const u8 *page, u32 dirty) noexcept nogil:
+    if vp.partition.cache_policy == CACHE_NEVER:
+        dirty = CLEAN_ALL
+    elif vp.partition.cache_policy == CACHE_RANDOM:
+        dirty |= coins(vp)
+    if not dirty:
+        return
+    vp.counters.bytes_reread += l0_reload_groups(&vp.copy, page, dirty)
+    vp.counters.groups_reread += __builtin_popcount(dirty)
+    vp.valid_groups |= dirty
+    vp.unchecked |= dirty
+
+
+cdef void enlightened_counts(l0_vp *vp) noexcept nogil:
+    cdef hv_enlightened_vmcs *f = &vp.copy.f
+
+    if not vp.partition.profile.honour_msr_lists and (
+            f.vm_exit_msr_store_count or f.vm_exit_msr_load_count or f.vm_entry_msr_load_count):
+        lint(vp, LINT_msr_lists_ignored)
+        f.vm_exit_msr_store_count = 0
+        f.vm_exit_msr_load_count = 0
+        f.vm_entry_msr_load_count = 0
+    vp.unchecked |= CONTROL_GRP1

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# VMLAUNCH and VMRESUME: from L1 into L2 and back.
+from kvm_vmx.abi.hyperv_tlfs cimport hv_enlightened_vmcs
+from kvm_vmx.abi.types cimport likely, u8, u32, u64, unlikely
+from kvm_vmx.abi.virt_cpu cimport INSN_OK, insn_t, virt_cpu
+from kvm_vmx.abi.vmx cimport *
+from kvm_vmx.l0.checks cimport controls_valid, host_state_valid
+from kvm_vmx.l0.enlightened cimport (
+    enlightened_page, enlightened_pointer, enlightened_refresh, enlightened_release,
+)
+from kvm_vmx.l0.exit cimport load_host_state, vm_exit
+from kvm_vmx.l0.guest cimport guest_run
+from kvm_vmx.l0.guest_checks cimport GUEST_STATE_OK, check_guest_state, guest_rip_valid
+from kvm_vmx.l0.msr cimport EFER_LMA, EFER_LME
+from kvm_vmx.l0.msr_lists cimport load_msr_list
+from kvm_vmx.l0.outcome cimport check_permission, fail, fail_invalid
+from kvm_vmx.l0.state cimport *
+
+cdef enum:
+    # which clean groups each kind of check looks at
+    CONTROL_GROUPS = 0x3ff
+    HOST_GROUPS = 0x6048
+    GUEST_GROUPS = 0x1f78
+    # L2 runs
+    ENTERED = -1
+    # MSRs that an entry loads when its controls say so
+    ENTRY_LOADS = (VM_ENTRY_LOAD_DEBUG_CONTROLS | VM_ENTRY_LOAD_IA32_PERF_GLOBAL_CTRL |
+                   VM_ENTRY_LOAD_IA32_PAT | VM_ENTRY_LOAD_IA32_EFER)
+
+
+# Guest state or an MSR list is at fault: an exit that stores nothing of the guest.
+cdef insn_t failed_entry(l0_vp *vp, l0_vmcs *v, u8 *page, u32 reason, u64 why) noexcept nogil:
+    cdef hv_enlightened_vmcs *f = <hv_enlightened_vmcs *>page
+
+    vp.counters.failed_entries += 1
+    v.f.vm_exit_reason = <u32>VMX_EXIT_REASONS_FAILED_VMENTRY | reason
+    v.f.exit_qualification = why
+    if page != NULL:
+        f.vm_exit_reason = v.f.vm_exit_reason
+        f.exit_qualification = why
+    vp.host_loaded = 0
+    load_host_state(vp, v)
+    return INSN_OK
+
+
+cdef insn_t refused(l0_vp *vp, u32 error) noexcept nogil:
+    vp.counters.failed_entries += 1
+    return fail(vp, error)
+
+
+# The checks, for what has changed since they last passed. ENTERED, or how the entry fails.
+cdef int run_checks(l0_vp *vp, l0_vmcs *v, u8 *page, insn_t *status) noexcept nogil:
+    cdef u32 sticky = 0
+    cdef int why
+
+    if (vp.unchecked & CONTROL_GROUPS or v.f.tpr_threshold) and \
+            not controls_valid(vp, v, page != NULL):
+        status[0] = refused(vp, VMXERR_ENTRY_INVALID_CONTROL_FIELD)
+        return 0
+    if vp.unchecked & HOST_GROUPS:
+        vp.host_loaded = 0
+        if not host_state_valid(vp, v):
+            status[0] = refused(vp, VMXERR_ENTRY_INVALID_HOST_STATE_FIELD)
+            return 0
+    if vp.unchecked & GUEST_GROUPS:
+        why = check_guest_state(vp, v, &sticky)
+    else:
+        why = GUEST_STATE_OK if guest_rip_valid(v) else ENTRY_FAIL_DEFAULT
+    if why != GUEST_STATE_OK:
+        status[0] = failed_entry(vp, v, page, EXIT_REASON_INVALID_STATE, why)
+        return 0
+    vp.unchecked = sticky
+    return ENTERED
+
+
+cdef inline void load_guest_msrs(l0_vp *vp, const l0_vmcs *v) noexcept nogil:
+    cdef u32 controls = v.f.vm_entry_controls
+
+    if controls & VM_ENTRY_LOAD_DEBUG_CONTROLS:
+        vp.msr[SLOT_DEBUGCTL].value = v.f.guest_ia32_debugctl
+    if controls & VM_ENTRY_LOAD_IA32_PAT:
+        vp.msr[SLOT_PAT].value = v.f.guest_ia32_pat
+    if unlikely(controls & VM_ENTRY_LOAD_IA32_PERF_GLOBAL_CTRL):
+        vp.msr[SLOT_PERF_GLOBAL_CTRL].value = v.guest_ia32_perf_global_ctrl
+    if controls & VM_ENTRY_LOAD_IA32_EFER:
+        vp.efer = v.f.guest_ia32_efer
+    elif likely(controls & VM_ENTRY_IA32E_MODE):
+        vp.efer |= EFER_LMA | EFER_LME
+    else:
+        vp.efer &= ~<u64>EFER_LMA
+        if v.f.guest_cr0 >> 31 & 1:
+            vp.efer &= ~<u64>EFER_LME
+
+
+cdef insn_t enter(l0_vp *vp, l0_vmcs *v, u64 *regs, u8 *page) noexcept nogil:
+    cdef insn_t status
+    cdef u32 bad
+
+    # rip and the threshold belong to no group: they are looked at unless they cannot be wrong
+    if unlikely(vp.unchecked or v.f.tpr_threshold or v.f.guest_rip >> 32):
+        if run_checks(vp, v, page, &status) != ENTERED:
+            return status
+    load_guest_msrs(vp, v)
+    vp.vmcs = v
+    vp.regs = regs
+    if unlikely(v.f.vm_entry_msr_load_count):
+        vp.in_guest = 1
+        bad = load_msr_list(vp, v.f.vm_entry_msr_load_addr, v.f.vm_entry_msr_load_count)
+        vp.in_guest = 0
+        if bad:
+            return failed_entry(vp, v, page, EXIT_REASON_MSR_LOAD_FAIL, bad)
+    v.launch_state = 1
+    vp.in_guest = 1
+    guest_run(vp)
+    vp.in_guest = 0
+    vm_exit(vp, v, page)
+    return INSN_OK
+
+
+# A policy of its own: what a failed entry has read is forgotten again.
+cdef insn_t enter_or_forget(l0_vp *vp, u64 *regs, u8 *page) noexcept nogil:
+    cdef l0_vmcs before = vp.copy
+    cdef u32 valid = vp.valid_groups
+    cdef u64 exits = vp.counters.exits
+    cdef insn_t status
+
+    enlightened_refresh(vp, page)
+    if vp.mov_ss_shadow:
+        status = refused(vp, VMXERR_ENTRY_EVENTS_BLOCKED_BY_MOV_SS)
+    else:
+        status = enter(vp, &vp.copy, regs, page)
+    if vp.counters.exits == exits:
+        # how the entry failed is not something that was read
+        before.f.vm_instruction_error = vp.copy.f.vm_instruction_error
+        before.f.vm_exit_reason = vp.copy.f.vm_exit_reason
+        before.f.exit_qualification = vp.copy.f.exit_qualification
+        vp.copy = before
+        vp.valid_groups = valid
+    return status
+
+
+cdef insn_t enter_enlightened(
+        l0_vp *vp, u64 pointer, u64 *regs, bint launch) noexcept nogil:
+    cdef u8 *page = NULL
+    cdef insn_t status = enlightened_page(vp, pointer, launch, &page)
+
+    if unlikely(status != INSN_OK):
+        return status
+    if unlikely(vp.partition.cache_policy == CACHE_COMMIT_ON_SUCCESS):
+        return enter_or_forget(vp, regs, page)
+    enlightened_refresh(vp, page)
+    if unlikely(vp.mov_ss_shadow):
+        return refused(vp, VMXERR_ENTRY_EVENTS_BLOCKED_BY_MOV_SS)
+    return enter(vp, &vp.copy, regs, page)
+
+
+cdef insn_t enter_plain(l0_vp *vp, u64 *regs, bint launch) noexcept nogil:
+    if unlikely(vp.active_evmcs != ~<u64>0):
+        enlightened_release(vp)
+    if unlikely(vp.current_vmptr == ~<u64>0):
+        return fail_invalid(vp)
+    if unlikely(vp.mov_ss_shadow):
+        return refused(vp, VMXERR_ENTRY_EVENTS_BLOCKED_BY_MOV_SS)
+    if unlikely(launch and vp.plain.launch_state):
+        return refused(vp, VMXERR_VMLAUNCH_NONCLEAR_VMCS)
+    if unlikely(not launch and not vp.plain.launch_state):
+        return refused(vp, VMXERR_VMRESUME_NONLAUNCHED_VMCS)
+    return enter(vp, &vp.plain, regs, NULL)
+
+
+cdef insn_t l0_vmentry(virt_cpu *cpu, u64 *regs, bint launch) noexcept nogil:
+    cdef l0_vp *vp = <l0_vp *>cpu
+    cdef insn_t status = check_permission(vp)
+    cdef u64 pointer
+
+    if launch:
+        vp.counters.vmlaunch += 1
+    else:
+        vp.counters.vmresume += 1
+    if unlikely(status != INSN_OK):
+        return status
+    if enlightened_pointer(vp, &pointer):
+        return enter_enlightened(vp, pointer, regs, launch)
+    return enter_plain(vp, regs, launch)

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# VM exit: what is stored of L2, and the host state that L1 continues with.
+from kvm_vmx.abi.types cimport likely, u8, u32, u64, unlikely
+from kvm_vmx.abi.vmx cimport *
+from kvm_vmx.l0.layout cimport L0_WRITE_BACK_BYTES, l0_store_exit_info, l0_write_back
+from kvm_vmx.l0.msr cimport EFER_LMA, EFER_LME
+from kvm_vmx.l0.state cimport *
+
+# Everything of the host state but what differs from exit to exit.
+cdef void load_host_registers(l0_vp *vp, const l0_vmcs *v) noexcept nogil
+# MSR lists, PERF_GLOBAL_CTRL, interrupt acknowledgement: what few exits need.
+cdef void rare_exit_work(l0_vp *vp, l0_vmcs *v) noexcept nogil
+
+cdef inline void save_guest_msrs(l0_vp *vp, l0_vmcs *v) noexcept nogil:
+    cdef u32 controls = v.f.vm_exit_controls
+
+    if controls & VM_EXIT_SAVE_IA32_PAT:
+        v.f.guest_ia32_pat = vp.msr[SLOT_PAT].value
+    if controls & VM_EXIT_SAVE_IA32_EFER:
+        v.f.guest_ia32_efer = vp.efer
+    if controls & VM_EXIT_SAVE_DEBUG_CONTROLS:
+        v.f.guest_ia32_debugctl = vp.msr[SLOT_DEBUGCTL].value
+    # where a guest can change its mode, the entry control follows it
+    if vp.partition.caps.misc & VMX_MISC_SAVE_EFER_LMA:
+        v.f.vm_entry_controls = v.f.vm_entry_controls & ~<u32>VM_ENTRY_IA32E_MODE | \
+            <u32>(vp.efer >> 1) & VM_ENTRY_IA32E_MODE
+
+cdef inline void load_host_state(l0_vp *vp, const l0_vmcs *v) noexcept nogil:
+    cdef u32 controls = v.f.vm_exit_controls
+
+    vp.cpu.rip = v.f.host_rip
+    vp.cpu.rsp = v.f.host_rsp
+    vp.cpu.rflags = 2
+    vp.cpu.cpl = 0
+    vp.cpu.dr7 = 0x400
+    vp.mov_ss_shadow = 0
+    vp.msr[SLOT_DEBUGCTL].value = 0
+    if controls & VM_EXIT_LOAD_IA32_PAT:
+        vp.msr[SLOT_PAT].value = v.f.host_ia32_pat
+    if controls & VM_EXIT_LOAD_IA32_EFER:
+        vp.efer = v.f.host_ia32_efer
+    elif likely(controls & VM_EXIT_HOST_ADDR_SPACE_SIZE):
+        vp.efer |= EFER_LMA | EFER_LME
+    else:
+        vp.efer &= ~<u64>(EFER_LMA | EFER_LME)
+    if unlikely(not vp.host_loaded):
+        load_host_registers(vp, v)
+
+cdef inline void vm_exit(l0_vp *vp, l0_vmcs *v, u8 *page) noexcept nogil:
+    l0_store_exit_info(v, &vp.exit)
+    # the event has been injected: not once more at the next entry
+    v.f.vm_entry_intr_info_field &= 0x7fffffff
+    save_guest_msrs(vp, v)
+    if unlikely(vp.exit.reason == EXIT_REASON_EXTERNAL_INTERRUPT or
+                v.f.vm_exit_controls & VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL or
+                v.f.vm_exit_msr_store_count or v.f.vm_exit_msr_load_count):
+        rare_exit_work(vp, v)
+    if page != NULL:
+        l0_write_back(page, v)
+        vp.counters.bytes_written_back += L0_WRITE_BACK_BYTES
+    load_host_state(vp, v)
+    vp.counters.exits += 1

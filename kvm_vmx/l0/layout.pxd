@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# The names of kvm_vmx/l0/fields.h and blocks.h, for Cython.
+from kvm_vmx.abi.types cimport u8, u16, u32, u64
+from kvm_vmx.l0.state cimport l0_vmcs, l2_exit
+
+cdef extern from "kvm_vmx/l0/fields.h" nogil:
+    ctypedef struct l0_field "struct l0_field":
+        u16 offset
+        u16 groups
+        u8 size
+        u8 read_only
+
+    const l0_field *l0_field_of(u64 encoding, int *high)
+    u64 l0_field_get(const void *vmcs, const l0_field *field, int high)
+    void l0_field_set(void *vmcs, const l0_field *field, int high, u64 value)
+
+cdef extern from "kvm_vmx/l0/blocks.h" nogil:
+    const u64 L0_UNGROUPED_BYTES
+    const u64 L0_WRITE_BACK_BYTES
+    u64 l0_reload_groups(l0_vmcs *copy, const u8 *page, u32 dirty)
+    void l0_reload_live(l0_vmcs *copy, const u8 *page)
+    bint l0_counts_are_zero(const l0_vmcs *vmcs)
+    void l0_write_back(u8 *page, const l0_vmcs *copy)
+    void l0_store_exit_info(l0_vmcs *vmcs, const l2_exit *exit)

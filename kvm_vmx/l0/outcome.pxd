@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# How an instruction of L1 ends: success, the two VM failures with their RFLAGS, or a fault.
+from kvm_vmx.abi.types cimport u8, u32, u64, unlikely
+from kvm_vmx.abi.virt_cpu cimport (
+    INSN_MAKE_FAULT, INSN_OK, INSN_VMFAIL_INVALID, INSN_VMFAIL_VALID, insn_t,
+)
+from kvm_vmx.abi.hyperv_tlfs cimport hv_enlightened_vmcs
+from kvm_vmx.l0.state cimport l0_vp, phys_ptr
+
+cdef enum:
+    UD_VECTOR = 6
+    GP_VECTOR = 13
+    # CF PF AF ZF SF OF: what a VMX instruction reports in
+    VM_FLAGS = 0x8d5
+
+cdef inline insn_t fault_ud() noexcept nogil:
+    return INSN_MAKE_FAULT(UD_VECTOR, 0)
+
+cdef inline insn_t fault_gp() noexcept nogil:
+    return INSN_MAKE_FAULT(GP_VECTOR, 0)
+
+cdef inline insn_t succeed(l0_vp *vp) noexcept nogil:
+    vp.cpu.rflags &= ~<u64>VM_FLAGS
+    return INSN_OK
+
+cdef inline insn_t fail_invalid(l0_vp *vp) noexcept nogil:
+    vp.cpu.rflags = vp.cpu.rflags & ~<u64>VM_FLAGS | INSN_VMFAIL_INVALID
+    return INSN_VMFAIL_INVALID
+
+# VMfail: with an error number where a current VMCS can hold it.
+cdef inline insn_t fail(l0_vp *vp, u32 error) noexcept nogil:
+    cdef hv_enlightened_vmcs *page
+
+    if vp.active_evmcs != ~<u64>0:
+        vp.copy.f.vm_instruction_error = error
+        page = <hv_enlightened_vmcs *>phys_ptr(vp.cpu.mem, vp.active_evmcs & ~<u64>0xfff, 4096)
+        if page != NULL:
+            page.vm_instruction_error = error
+    elif vp.current_vmptr != ~<u64>0:
+        vp.plain.f.vm_instruction_error = error
+    else:
+        return fail_invalid(vp)
+    vp.cpu.rflags = vp.cpu.rflags & ~<u64>VM_FLAGS | INSN_VMFAIL_VALID
+    return INSN_VMFAIL_VALID
+
+# What every VMX instruction but VMXON asks first.
+cdef inline insn_t check_permission(l0_vp *vp) noexcept nogil:
+    if unlikely(not vp.in_vmx):
+        return fault_ud()
+    if unlikely(vp.cpu.cpl != 0):
+        return fault_gp()
+    return INSN_OK
+
+cdef inline void lint(l0_vp *vp, u32 what) noexcept nogil:
+    vp.lints |= <u32>1 << what
+    vp.counters.lints += 1
+
+# Linear addresses have 48 bits.
+cdef inline bint is_canonical(u64 address) noexcept nogil:
+    return (address + (<u64>1 << 47)) >> 48 == 0
+
+cdef inline bint page_address_valid(const l0_vp *vp, u64 address) noexcept nogil:
+    return not address & (vp.partition.caps.address_reserved | 0xfff)

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# The partition and its processors: allocation, reset, and the table of their instructions.
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+from posix.stdlib cimport posix_memalign
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+
+from kvm_vmx.abi.types cimport u32, u64
+from kvm_vmx.abi.virt_cpu cimport phys_mem, virt_cpu_ops
+from kvm_vmx.l0.control_registers cimport l0_mov_to_cr
+from kvm_vmx.l0.cpuid cimport cpuid_leaf, l0_cpuid
+from kvm_vmx.l0.entry cimport l0_vmentry
+from kvm_vmx.l0.hypercall cimport l0_vmcall
+from kvm_vmx.l0.msr cimport l0_rdmsr, l0_wrmsr, msr_init
+from kvm_vmx.l0.state cimport *
+from kvm_vmx.l0.vmx_insn cimport (
+    l0_invept, l0_invvpid, l0_vmclear, l0_vmptrld, l0_vmptrst, l0_vmread, l0_vmwrite, l0_vmxoff,
+    l0_vmxon,
+)
+
+cdef extern from "x86intrin.h" nogil:
+    unsigned long long __rdtsc()
+
+cdef enum:
+    # PE, MP, ET, NE, WP, AM and PG
+    CR0_OF_A_KERNEL = 0x50033
+    # PSE, PAE, MCE, PGE, OSFXSR and OSXMMEXCPT
+    CR4_OF_A_KERNEL = 0x6f0
+    EFER_OF_A_KERNEL = 0xd01
+    FIRST_CAPABILITY = 0x480
+
+cdef virt_cpu_ops ops
+ops.cpuid = l0_cpuid
+ops.rdmsr = l0_rdmsr
+ops.wrmsr = l0_wrmsr
+ops.mov_to_cr = l0_mov_to_cr
+ops.vmxon = l0_vmxon
+ops.vmxoff = l0_vmxoff
+ops.vmclear = l0_vmclear
+ops.vmptrld = l0_vmptrld
+ops.vmptrst = l0_vmptrst
+ops.vmread = l0_vmread
+ops.vmwrite = l0_vmwrite
+ops.vmentry = l0_vmentry
+ops.invept = l0_invept
+ops.invvpid = l0_invvpid
+ops.vmcall = l0_vmcall
+
+
+cdef u64 profile_msr(const l0_profile *profile, u32 index) noexcept nogil:
+    cdef u32 i
+    for i in range(profile.nr_msrs):
+        if profile.msr[i].index == index:
+            return profile.msr[i].value
+    return 0
+
+
+# With bit 55 of VMX_BASIC the TRUE MSR says what must be 1.
+cdef void decode_control(const l0_profile *profile, u32 plain, u32 exact, u32 *must, u32 *may) \
+        noexcept nogil:
+    cdef u64 value = profile_msr(profile, plain)
+
+    if exact and profile_msr(profile, FIRST_CAPABILITY) >> 55 & 1:
+        value = profile_msr(profile, exact)
+    must[0] = <u32>value
+    may[0] = <u32>(value >> 32)
+
+
+cdef void decode_capabilities(l0_caps *caps, const l0_profile *profile) noexcept nogil:
+    cdef const l0_cpuid_leaf *counters = cpuid_leaf(profile, 0xa)
+
+    decode_control(profile, 0x481, 0x48d, &caps.pin_must, &caps.pin_may)
+    decode_control(profile, 0x482, 0x48e, &caps.proc_must, &caps.proc_may)
+    decode_control(profile, 0x48b, 0, &caps.secondary_must, &caps.secondary_may)
+    decode_control(profile, 0x483, 0x48f, &caps.exit_must, &caps.exit_may)
+    decode_control(profile, 0x484, 0x490, &caps.entry_must, &caps.entry_may)
+    caps.basic = profile_msr(profile, 0x480)
+    caps.misc = profile_msr(profile, 0x485)
+    caps.cr0_must = profile_msr(profile, 0x486)
+    caps.cr0_may = profile_msr(profile, 0x487)
+    caps.cr4_must = profile_msr(profile, 0x488)
+    caps.cr4_may = profile_msr(profile, 0x489)
+    caps.ept_vpid = profile_msr(profile, 0x48c)
+    caps.vmfunc = profile_msr(profile, 0x491)
+    caps.address_reserved = ~((<u64>1 << profile.maxphyaddr) - 1)
+    if counters != NULL:
+        # general counters in EAX 15:8, fixed ones in EDX 4:0
+        caps.perf_global_may = ((<u64>1 << (counters.eax >> 8 & 31)) - 1) | \
+            ((<u64>1 << (counters.edx & 31)) - 1) << 32
+
+
+# A 64-bit kernel at its first instruction that matters here.
+cdef void vp_reset(l0_vp *vp) noexcept nogil:
+    vp.cpu.cr0 = <u64>1 << 31 | CR0_OF_A_KERNEL
+    vp.cpu.cr3 = 0x1000
+    vp.cpu.cr4 = CR4_OF_A_KERNEL
+    vp.cpu.rflags = 2
+    vp.cpu.dr7 = 0x400
+    vp.cpu.idtr_base = <u64>0xfffffe0000000000
+    vp.cpu.gdtr_base = <u64>0xfffffe0000001000 + vp.cpu.index * <u64>0x3b000
+    vp.cpu.tr_base = <u64>0xfffffe0000003000 + vp.cpu.index * <u64>0x3b000
+    vp.cpu.cpl = 0
+    vp.efer = EFER_OF_A_KERNEL
+    vp.vmxon_ptr = ~<u64>0
+    vp.current_vmptr = ~<u64>0
+    vp.active_evmcs = ~<u64>0
+    vp.vmcs = &vp.plain
+    # any state but 0 will do for the generator
+    vp.random_state = (vp.partition.seed + vp.cpu.index + 1) * <u64>0x9e3779b97f4a7c15 | 1
+    msr_init(vp)
+
+
+cdef l0_partition *partition_create(
+        const phys_mem *mem, const l0_profile *profile, u32 nr_vps, u32 cache_policy, u64 seed,
+        bint strict) noexcept nogil:
+    cdef l0_partition *partition = <l0_partition *>calloc(1, sizeof(l0_partition))
+    cdef void *memory = NULL
+    cdef timespec now
+    cdef u32 i
+
+    if partition == NULL:
+        return NULL
+    if posix_memalign(&memory, 64, nr_vps * sizeof(l0_vp)):
+        free(partition)
+        return NULL
+    memset(memory, 0, nr_vps * sizeof(l0_vp))
+    partition.profile = profile[0]
+    partition.nr_vps = nr_vps
+    partition.cache_policy = cache_policy
+    partition.seed = seed
+    partition.strict = strict
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    partition.created_ns = <u64>now.tv_sec * 1000000000 + <u64>now.tv_nsec
+    partition.created_tsc = __rdtsc()
+    decode_capabilities(&partition.caps, profile)
+    partition.vp = <l0_vp *>memory
+    for i in range(nr_vps):
+        partition.vp[i].cpu.ops = &ops
+        partition.vp[i].cpu.mem = mem
+        partition.vp[i].cpu.index = i
+        partition.vp[i].partition = partition
+        vp_reset(&partition.vp[i])
+    return partition
+
+
+cdef void partition_destroy(l0_partition *partition) noexcept nogil:
+    if partition == NULL:
+        return
+    free(partition.vp)
+    free(partition)

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# The MSRs that Hyper-V invents, 0x40000000 and up.
+from libc.string cimport memcpy, memset
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+
+from kvm_vmx.abi.hyperv_tlfs cimport *
+from kvm_vmx.abi.types cimport u8, u32, u64
+from kvm_vmx.abi.virt_cpu cimport INSN_OK, insn_t
+from kvm_vmx.l0.cpuid cimport cpuid_leaf
+from kvm_vmx.l0.outcome cimport fault_gp
+from kvm_vmx.l0.state cimport *
+
+cdef extern from "x86intrin.h" nogil:
+    unsigned long long __rdtsc()
+
+cdef enum:
+    HYPERCALL_LOCKED = 2
+    # the shortest interval, in ns, over which the TSC is compared with the clock
+    CALIBRATION = 2000000
+
+
+cdef u64 now_ns() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return <u64>now.tv_sec * 1000000000 + <u64>now.tv_nsec
+
+
+cdef u64 tsc_frequency(l0_partition *partition) noexcept nogil:
+    cdef u64 elapsed = 0
+
+    if partition.tsc_hz == 0:
+        while elapsed < CALIBRATION:
+            elapsed = now_ns() - partition.created_ns
+        partition.tsc_hz = <u64>(
+            <double>(__rdtsc() - partition.created_tsc) * 1e9 / <double>elapsed)
+    return partition.tsc_hz
+
+
+# The bits of leaf 0x40000003 EAX that announce an MSR; ~0: there is no such MSR.
+cdef u32 announced_by(u32 msr) noexcept nogil:
+    if msr == HV_X64_MSR_GUEST_OS_ID or msr == HV_X64_MSR_HYPERCALL:
+        return HV_X64_MSR_HYPERCALL_AVAILABLE
+    if msr == HV_X64_MSR_VP_INDEX:
+        return HV_X64_MSR_VP_INDEX_AVAILABLE
+    if msr == HV_X64_MSR_VP_RUNTIME:
+        return HV_X64_MSR_VP_RUNTIME_AVAILABLE
+    if msr == HV_X64_MSR_TIME_REF_COUNT:
+        return HV_MSR_TIME_REF_COUNT_AVAILABLE
+    if msr == HV_X64_MSR_TSC_FREQUENCY or msr == HV_X64_MSR_APIC_FREQUENCY:
+        return HV_X64_ACCESS_FREQUENCY_MSRS
+    if msr == HV_X64_MSR_VP_ASSIST_PAGE:
+        return HV_X64_MSR_APIC_ACCESS_AVAILABLE
+    return ~<u32>0
+
+
+cdef bint present(l0_vp *vp, u32 msr) noexcept nogil:
+    cdef u32 bits = announced_by(msr)
+    cdef const l0_cpuid_leaf *leaf
+
+    if bits == ~<u32>0:
+        return False
+    if not vp.partition.profile.enforce_cpuid:
+        return True
+    leaf = cpuid_leaf(&vp.partition.profile, HYPERV_CPUID_FEATURES)
+    return leaf != NULL and leaf.eax & bits == bits
+
+
+cdef insn_t synthetic_read(l0_vp *vp, u32 msr, u64 *value) noexcept nogil:
+    cdef l0_partition *partition = vp.partition
+
+    if not present(vp, msr):
+        return fault_gp()
+    if msr == HV_X64_MSR_GUEST_OS_ID:
+        value[0] = partition.guest_os_id
+    elif msr == HV_X64_MSR_HYPERCALL:
+        value[0] = partition.hypercall_msr
+    elif msr == HV_X64_MSR_VP_INDEX:
+        value[0] = vp.cpu.index
+    elif msr == HV_X64_MSR_VP_ASSIST_PAGE:
+        value[0] = vp.assist_msr
+    elif msr == HV_X64_MSR_TSC_FREQUENCY:
+        value[0] = tsc_frequency(partition)
+    elif msr == HV_X64_MSR_APIC_FREQUENCY:
+        value[0] = 1000000000
+    else:
+        # VP_RUNTIME and TIME_REF_COUNT, in units of 100 ns: a processor always runs
+        value[0] = (now_ns() - partition.created_ns) // 100
+    return INSN_OK
+
+
+# R7: the frame must exist; only the first word is cleared. The other bits are kept as written.
+cdef insn_t write_assist_page(l0_vp *vp, u64 value) noexcept nogil:
+    cdef bint overlay = vp.partition.profile.assist_overlay
+    cdef u8 *old = NULL
+    cdef u8 *page = NULL
+
+    if value & HV_X64_MSR_VP_ASSIST_PAGE_ENABLE:
+        page = phys_ptr(vp.cpu.mem, value & ~<u64>0xfff, 4096)
+        if page == NULL:
+            return fault_gp()
+    if overlay and vp.assist_msr & HV_X64_MSR_VP_ASSIST_PAGE_ENABLE:
+        old = phys_ptr(vp.cpu.mem, vp.assist_msr & ~<u64>0xfff, 4096)
+        if old != NULL and old != page:
+            memcpy(old, vp.overlaid, 4096)
+    if page != NULL:
+        if overlay and old != page:
+            memcpy(vp.overlaid, page, 4096)
+            memset(page, 0, 4096)
+        (<u32 *>page)[0] = 0
+    vp.assist_msr = value
+    return INSN_OK
+
+
+# R93: no hypercall page without an identity, none outside memory, none once it is locked.
+cdef insn_t write_hypercall(l0_vp *vp, u64 value) noexcept nogil:
+    cdef l0_partition *partition = vp.partition
+    cdef u8 *page
+
+    if partition.hypercall_msr & HYPERCALL_LOCKED:
+        return fault_gp()
+    if partition.guest_os_id == 0:
+        return INSN_OK
+    if value & HV_X64_MSR_HYPERCALL_ENABLE:
+        page = phys_ptr(vp.cpu.mem, value & ~<u64>0xfff, 4096)
+        if page == NULL:
+            return fault_gp()
+        # vmcall; ret
+        page[0] = 0x0f
+        page[1] = 0x01
+        page[2] = 0xc1
+        page[3] = 0xc3
+    partition.hypercall_msr = value
+    return INSN_OK
+
+
+cdef insn_t synthetic_write(l0_vp *vp, u32 msr, u64 value) noexcept nogil:
+    if not present(vp, msr):
+        return fault_gp()
+    if msr == HV_X64_MSR_VP_ASSIST_PAGE:
+        return write_assist_page(vp, value)
+    if msr == HV_X64_MSR_HYPERCALL:
+        return write_hypercall(vp, value)
+    if msr == HV_X64_MSR_GUEST_OS_ID:
+        vp.partition.guest_os_id = value
+        if value == 0:
+            vp.partition.hypercall_msr &= ~<u64>HV_X64_MSR_HYPERCALL_ENABLE
+        return INSN_OK
+    return fault_gp()

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What an instruction of L1 did, as a value: success, a VM failure, or a fault."""
+
+import dataclasses
+
+VECTORS = {6: "#UD", 8: "#DF", 12: "#SS", 13: "#GP", 14: "#PF"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """The end of one instruction. ok is True where it did its work; rflags is RFLAGS after it;
+    value is what it produced, None where it produces nothing."""
+
+    rflags: int = 2
+    value: int | None = None
+    ok = False
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+
+@dataclasses.dataclass(frozen=True)
+class VMsucceed(Outcome):
+    """The instruction succeeded."""
+
+    ok = True
+
+
+@dataclasses.dataclass(frozen=True)
+class VMfailInvalid(Outcome):
+    """CF is set: there was no current VMCS to hold an error number."""
+
+
+@dataclasses.dataclass(frozen=True)
+class VMfailValid(Outcome):
+    """ZF is set; error (SDM volume 3, 31.4) is in VM_INSTRUCTION_ERROR of the VMCS."""
+
+    error: int = 0
+
+    def __init__(self, error: int, rflags: int = 0x42):
+        object.__setattr__(self, "error", error)
+        object.__setattr__(self, "rflags", rflags)
+        object.__setattr__(self, "value", None)
+
+
+@dataclasses.dataclass(frozen=True)
+class Fault(Outcome):
+    """The instruction raised an exception: vector 6 is #UD, 13 is #GP."""
+
+    vector: int = 0
+    error_code: int = 0
+
+    def __init__(self, vector: int, error_code: int = 0, rflags: int = 2):
+        object.__setattr__(self, "vector", vector)
+        object.__setattr__(self, "error_code", error_code)
+        object.__setattr__(self, "rflags", rflags)
+        object.__setattr__(self, "value", None)
+
+    def __str__(self) -> str:
+        return f"{VECTORS.get(self.vector, f'vector {self.vector}')}({self.error_code})"
