@@ -11,6 +11,8 @@ import sys
 
 from kvm_vmx.commands import TROUBLE, Trouble, fields, keys, run
 
+VERSION = "0.1.0"
+
 TOUR = """\
 kvm-vmx: KVM's enlightened-VMCS path (vmx.c, Linux v4.19) on an emulated Hyper-V
 
@@ -35,11 +37,9 @@ class Version(argparse.Action):
     """--version: what this build is made of, looked up only when asked for."""
 
     def __call__(self, parser, *_):
-        from importlib.metadata import version
-
         from kvm_vmx import build_info
 
-        print(f"kvm-vmx {version('kvm_vmx')}, baseline Linux v4.19")
+        print(f"kvm-vmx {VERSION}, baseline Linux v4.19")
         print(f"built with Cython {build_info.cython}, {build_info.compiler}")
         print(" ".join(f"{name}={value}" for name, value in build_info.config.items()))
         parser.exit()

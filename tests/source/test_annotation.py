@@ -77,7 +77,10 @@ def test_no_function_line_touches_python(path, generated):
 
 
 def test_a_python_line_is_seen(generated, tmp_path, monkeypatch):
-    source = "cdef object f(object x):\n    return x + 1\n\ncdef int g(int x) noexcept nogil:\n    return x + 1\n"
+    source = (
+        "cdef object f(object x):\n    return x + 1\n\n"
+        "cdef int g(int x) noexcept nogil:\n    return x + 1\n"
+    )
     (tmp_path / "seen.pyx").write_text(source)
     monkeypatch.chdir(tmp_path)
     (lines,) = [lines for name, lines in generated(type(MODULES[0])("seen.pyx")).items()
@@ -90,6 +93,7 @@ def test_every_function_of_both_rooms_is_below_python():
     """A `def` or a class is Python by itself, whatever its lines cost."""
     found = []
     for path in tree.under("kvm_vmx/l0", "kvm_vmx/l1", suffixes=tree.CYTHON):
-        found += [f"{path}:{number}: {line}" for number, line in
-                  tree.function_lines(tree.text(path)) if line.startswith(("def ", "class ", "cpdef "))]
+        found += [f"{path}:{number}: {line}"
+                  for number, line in tree.function_lines(tree.text(path))
+                  if line.startswith(("def ", "class ", "cpdef "))]
     assert found == []

@@ -40,7 +40,7 @@ def text(path) -> str:
 
 # A line at column 0 that opens a block, and the blocks that are declarations only.
 OPENS = re.compile(r"(?:cdef|cpdef|def|class|async)\b")
-DECLARES = re.compile(r"cdef\s+(?:extern|enum|struct|union|packed|public\s+enum)\b|cdef\s*:|ctypedef")
+DECLARES = re.compile(r"cdef\s+(?:extern|enum|struct|union|packed)\b|cdef\s*:")
 
 
 def function_lines(source: str):
