@@ -40,7 +40,7 @@ def folder(tmp_path_factory):
     return path
 
 
-def assert_trouble(done, cure):
+def check_trouble(done, cure):
     lines = done.stderr.splitlines()
     assert done.returncode == 2, done.stderr
     assert done.stdout == ""
@@ -50,21 +50,21 @@ def assert_trouble(done, cure):
 @pytest.mark.parametrize("options, cure", BAD.values(), ids=BAD)
 @pytest.mark.parametrize("form", [[], ["--json"]], ids=["page", "json"])
 def test_run(folder, options, cure, form):
-    assert_trouble(kvm_vmx("run", *options.split(), *form, cwd=folder), cure)
+    check_trouble(kvm_vmx("run", *options.split(), *form, cwd=folder), cure)
 
 
 def test_a_fifo_does_not_hang(folder):
     os.mkfifo(folder / "fifo")
-    assert_trouble(kvm_vmx("run", "--guest", folder / "fifo"), "give a flat binary")
+    check_trouble(kvm_vmx("run", "--guest", folder / "fifo"), "give a flat binary")
 
 
 def test_unknown_command():
-    assert_trouble(kvm_vmx("walk"), "run")
+    check_trouble(kvm_vmx("walk"), "run")
 
 
 @pytest.mark.parametrize("command", ["fields", "keys"])
 def test_unexpected_argument(command):
-    assert_trouble(kvm_vmx(command, "more"), "unrecognized arguments: more")
+    check_trouble(kvm_vmx(command, "more"), "unrecognized arguments: more")
 
 
 @pytest.mark.parametrize("seed", range(8))
