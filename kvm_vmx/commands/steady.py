@@ -10,7 +10,22 @@ MODES = {"vmcs": "VMCS", "evmcs": "eVMCS"}
 
 WARM_UP = 1_000
 STRETCHES = 10
-STRETCH_LIMIT = 1_000_000
+SHORTEST, LONGEST = 100, 1_000_000
+
+
+class Window(NamedTuple):
+    """Some exits in a row: how far the counters moved, and how often user space called."""
+
+    counters: dict[str, int]
+    exits: int
+    calls: int
+
+    def less(self, once):
+        """The window without what a call costs by itself, known from `once`: one exit, one call."""
+        return Window(
+            {name: value - self.calls * once.counters[name]
+             for name, value in self.counters.items()},
+            self.exits - self.calls, 0)
 
 
 class Result(NamedTuple):
@@ -33,7 +48,7 @@ class Run:
         self.ns_per_exit = []
 
     def stretch(self, exits):
-        """Run at most `exits` more; False once the guest has ended."""
+        """One call: run at most `exits` more."""
         start = time.perf_counter_ns()
         summary = self.vcpu.run(exits=exits)
         elapsed = time.perf_counter_ns() - start
@@ -45,16 +60,28 @@ class Run:
         if summary.exits < exits:
             self.ended = summary.reason
         self.report(self.exits)
-        return not self.ended
 
     def window(self, exits):
-        """Run `exits` more in stretches; the counters' difference and the exits it took."""
-        before, exits_before = dict(self.machine.counters), self.exits
+        """Run `exits` more in stretches, unless the guest ends before."""
+        before, exits_before, calls = dict(self.machine.counters), self.exits, 0
+        end = self.exits + exits
+        length = min(LONGEST, max(SHORTEST, exits // STRETCHES))
         self.ns_per_exit = []
-        length = min(STRETCH_LIMIT, max(1, exits // STRETCHES))
-        while exits > 0 and self.stretch(min(length, exits)):
-            exits -= length
-        return difference(before, self.machine.counters), self.exits - exits_before
+        while self.exits < end and not self.ended:
+            self.stretch(min(length, end - self.exits))
+            calls += 1
+        return Window(difference(before, self.machine.counters), self.exits - exits_before, calls)
+
+    def steady(self, exits):
+        """Run `exits` in all; the window of the steady state, or all where it was not reached."""
+        before = dict(self.machine.counters)
+        warm_up = min(WARM_UP, max(1, exits // STRETCHES))
+        self.window(warm_up)
+        once = self.window(min(1, exits - warm_up))
+        long = self.window(exits - self.exits)
+        if long.exits > long.calls:
+            return long.less(once)
+        return Window(difference(before, self.machine.counters), self.exits, 0)
 
 
 def measure(machine, mode, code, memory, exits, report):
@@ -68,21 +95,18 @@ def measure(machine, mode, code, memory, exits, report):
     vm = kvm.create_vm(code=code, memory=memory)
     vcpu = vm.create_vcpu(cpu=0)
     run = Run(machine, vcpu, lambda done: report(mode, done))
-
-    warm_up = min(WARM_UP, exits // STRETCHES)
-    steady, count = run.window(warm_up)
-    if not run.ended:
-        steady, count = run.window(exits - warm_up)
+    steady = run.steady(exits)
     result = Result(dict(vcpu.regs), digest(vm.memory), run.reasons, run.ended)
     kvm.rmmod()
 
-    entries = steady["vmlaunch"] + steady["vmresume"]
+    counters = steady.counters
+    entries = counters["vmlaunch"] + counters["vmresume"]
     return {
         "exits": run.exits,
         "instructions": difference(boot, machine.counters),
-        "per_exit": {name: ratio(value, count) for name, value in steady.items()},
-        "groups_reread_per_entry": ratio(steady["groups_reread"], entries),
-        "bytes_reread_per_entry": ratio(steady["bytes_reread"], entries),
+        "per_exit": {name: ratio(value, steady.exits) for name, value in counters.items()},
+        "groups_reread_per_entry": ratio(counters["groups_reread"], entries),
+        "bytes_reread_per_entry": ratio(counters["bytes_reread"], entries),
         "ns_per_exit": round(statistics.median(run.ns_per_exit), 1) if run.ns_per_exit else 0,
         "enable_evmcs": key,
     }, result
