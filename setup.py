@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Build the extension modules: one .pyx, one module; the port's Kconfig variants from one source."""
+"""Build the extension modules, one a .pyx; the port's Kconfig variants from one source."""
 
 import os
 import pathlib
-import sys
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
@@ -20,6 +19,13 @@ FLAGS = [
     "-Wno-unused-function", "-Wno-unused-variable",
     "-DCYTHON_INLINE=inline __attribute__((always_inline))",
 ]
+
+# A changed header rebuilds every module: none may keep an old layout.
+HEADERS = sorted(
+    str(path.relative_to(HERE))
+    for room in ("include", "kvm_vmx")
+    for path in (HERE / room).rglob("*.h")
+)
 
 DIRECTIVES = {
     "language_level": 3,
@@ -41,6 +47,7 @@ def extension(path):
         include_dirs=["include", "."],
         define_macros=[(key, str(value)) for key, value in CONFIG.items()],
         extra_compile_args=FLAGS,
+        depends=HEADERS,
     )
 
 
@@ -52,6 +59,7 @@ if __name__ == "__main__":
             compiler_directives=DIRECTIVES,
             emit_linenums=True,
             build_dir="build/cython",
-            nthreads=0 if sys.platform == "win32" else os.cpu_count(),
-        )
+            nthreads=os.cpu_count(),
+        ),
+        options={"build_ext": {"parallel": os.cpu_count()}},
     )

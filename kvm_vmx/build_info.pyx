@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What this build was compiled with: for `kvm-vmx --version`."""
+
+cdef extern from *:
+    """
+    #ifdef __clang__
+    #define BUILD_COMPILER __VERSION__
+    #else
+    #define BUILD_COMPILER "gcc " __VERSION__
+    #endif
+    """
+    const char *BUILD_COMPILER
+    const char *CYTHON_ABI
+    enum:
+        CONFIG_HYPERV
+        CONFIG_JUMP_LABEL
+
+compiler = BUILD_COMPILER.decode()
+cython = CYTHON_ABI.decode().removeprefix("abi").replace("_", ".")
+config = {"CONFIG_HYPERV": CONFIG_HYPERV, "CONFIG_JUMP_LABEL": CONFIG_JUMP_LABEL}

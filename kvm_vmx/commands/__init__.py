@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the commands share: exit statuses, trouble, a booted machine, columns, JSON."""
+
+import contextlib
+import json
+import sys
+
+HOLDS, DIFFERS, TROUBLE = 0, 1, 2
+
+
+class Trouble(Exception):
+    """What stops a command; its text is one line that names the cure."""
+
+
+@contextlib.contextmanager
+def booted(**config):
+    """A Machine for the time of a command; what goes wrong in it becomes Trouble."""
+    from kvm_vmx import KernelBug, Machine, MachineError
+
+    try:
+        with Machine(**config) as machine:
+            yield machine
+    except (KernelBug, MachineError, OSError, ValueError) as error:
+        raise Trouble(str(error).partition("\n")[0]) from error
+    except MemoryError as error:
+        raise Trouble("not enough memory for this machine: give fewer --cpus") from error
+
+
+def add_command(commands, module, name, example):
+    """A sub-parser named `name`, told about in the module's docstring, with --json."""
+    import argparse
+
+    summary = module.__doc__.partition("\n")[0].rstrip(".")
+    command = commands.add_parser(
+        name, help=summary, description=module.__doc__, epilog=example, allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("--json", action="store_true", help="print one JSON object instead")
+    command.set_defaults(execute=module.execute)
+    return command
+
+
+def print_json(value) -> None:
+    """One JSON object on standard output."""
+    json.dump(value, sys.stdout, indent=1)
+    print()
+
+
+def print_columns(rows, right=()) -> None:
+    """Rows of text in aligned columns; the columns whose numbers are in `right` align right."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    for row in rows:
+        cells = (
+            text.rjust(width) if n in right else text.ljust(width)
+            for n, (text, width) in enumerate(zip(row, widths))
+        )
+        print("  ".join(cells).rstrip())

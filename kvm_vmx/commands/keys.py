@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Every static-branch site: its address, its bytes, its function, before the load and after.
+
+Each row is one jump label in the text of this very process: a 5-byte NOP while the branch is
+not taken, a JMP to its target while it is. "before" is the state before kvm-intel is loaded,
+"after" the state with kvm-intel loaded and enable_evmcs on.
+With --json: {"schema": "kvm_vmx.keys/1", "before": [...], "after": [...]}.
+"""
+
+import sys
+
+from kvm_vmx.commands import DIFFERS, HOLDS, add_command, booted, print_columns, print_json
+
+EXAMPLE = """\
+example:
+  kvm-vmx keys | grep vmx_vcpu_run      the sites that one VM exit passes
+"""
+
+TITLES = ("address", "key", "function", "before", "bytes", "after", "bytes")
+
+
+def configure(commands) -> None:
+    """Add `keys` to the command line."""
+    add_command(commands, sys.modules[__name__], "keys", EXAMPLE)
+
+
+def execute(args) -> int:
+    """Read all sites, load kvm-intel, read them again."""
+    with booted() as machine:
+        before = machine.keys()
+        kvm = machine.insmod(enlightened_vmcs=True)
+        after, key_on = machine.keys(), kvm.enable_evmcs
+        kvm.rmmod()
+    if args.json:
+        print_json({"schema": "kvm_vmx.keys/1", "before": before, "after": after})
+    else:
+        print_sites(before, after)
+    if not key_on:
+        print("kvm-vmx keys: enable_evmcs is off: this build does not switch it", file=sys.stderr)
+    return HOLDS if key_on else DIFFERS
+
+
+def print_sites(before, after) -> None:
+    """One row a site, ordered by address."""
+    old = {site["address"]: site for site in before}
+    rows = [TITLES]
+    for site in sorted(after, key=lambda site: site["address"]):
+        was = old.get(site["address"], {"state": "-", "bytes": "-"})
+        rows.append((
+            f"{site['address']:#x}", site["key"], site["function"],
+            was["state"], was["bytes"], site["state"], site["bytes"],
+        ))
+    print_columns(rows)

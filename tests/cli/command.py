@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Run kvm-vmx as a user does: a process of its own, its output, its exit status."""
+
+import importlib.util
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+# A process started in another folder finds the same package as the tests do.
+PACKAGE = pathlib.Path(importlib.util.find_spec("kvm_vmx").origin).parents[1]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(PACKAGE)}
+
+
+def kvm_vmx(*args, **options):
+    """The finished process of one command line; it must end within two minutes."""
+    return subprocess.run(
+        [sys.executable, "-m", "kvm_vmx", *map(str, args)],
+        capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120,
+        env=ENVIRONMENT, **options)
+
+
+def kvm_vmx_json(*args):
+    """The JSON object that a command prints with --json; the command must succeed."""
+    done = kvm_vmx(*args, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What every file of the tree keeps to: licence line, origin, no built file, no loose end."""
+
+import re
+import subprocess
+
+import pytest
+import tree
+
+SPDX = "SPDX-License-Identifier: GPL-2.0-only"
+ORIGIN = r"^# C: (?:arch|drivers|include|kernel|lib|mm|virt)/[\w/.-]+\.[chS](?:, |$)"
+
+
+@pytest.fixture(scope="module")
+def code():
+    files = [path for path in tree.tracked() if path.suffix in tree.CODE]
+    assert len(files) > 30
+    return files
+
+
+def test_every_source_file_begins_with_its_licence(code):
+    first = {str(path): tree.text(path).partition("\n")[0] for path in code}
+    assert {path: line for path, line in first.items()
+            if line not in (f"# {SPDX}", f"// {SPDX}")} == {}
+
+
+def test_every_ported_file_names_its_kernel_file():
+    ported = [path for path in tree.under("kvm_vmx/l1", suffixes=tree.CYTHON)
+              if "linux" not in path.parts]
+    assert ported
+    second = {str(path): (tree.text(path).split("\n") + [""])[1] for path in ported}
+    assert {path: line for path, line in second.items() if not re.match(ORIGIN, line)} == {}
+
+
+def test_every_other_file_says_its_job(code):
+    """Except a .pxd beside its .pyx, which only declares what that defines, and __init__.py."""
+    silent = []
+    for path in code:
+        twin = path.suffix == ".pxd" and path.with_suffix(".pyx") in code
+        second = (tree.text(path).split("\n") + [""])[1]
+        if not twin and path.name != "__init__.py" and not re.match(r'# |// |/\*|"""', second):
+            silent.append(str(path))
+    assert silent == []
+
+
+# Spelled so that this file does not find itself.
+LOOSE = re.compile(
+    r"\b(?:TOD[O]|FIXM[E]|XX[X]|HAC[K]|NotImplementedErro[r])\b"
+    r"|\bissue [#]?\d+|/(?:home|root|Users|wor[k])/\w"
+    r"|\b(?:pypi|pythonhosted)\.org\b|\bdeb\.debian\.org\b"
+)
+
+
+def test_no_file_has_a_loose_end_or_a_local_path():
+    found = []
+    for path in tree.tracked():
+        if path.name == "LICENSE" or path.suffix == ".bin":
+            continue
+        for number, line in enumerate(tree.text(path).split("\n"), 1):
+            found += [f"{path}:{number}: {match}" for match in LOOSE.findall(line)]
+    assert found == []
+
+
+def test_no_built_file_is_tracked():
+    files = tree.tracked()
+    built = {".so", ".o", ".pyc", ".html", ".whl", ".gz"}
+    assert [str(path) for path in files if path.suffix in built] == []
+    assert [str(path) for path in files if path.suffix == ".c" and path.parts[0] == "kvm_vmx"] == []
+
+
+def test_quick_start_is_one_block_of_two_commands():
+    section = re.search(r"^## Quick start\n(.*?)^## ", tree.text("README.md"), re.M | re.S)[1]
+    blocks = re.findall(r"^```\w*\n(.*?)^```", section, re.M | re.S)
+    assert len(blocks) == 1
+    commands = blocks[0].splitlines()
+    assert len(commands) == 2 and all(line.strip() for line in commands)
+    assert commands[0].endswith("kvm-vmx run") and "pytest" in commands[1]
+
+
+def test_ci_calls_the_second_command():
+    script = tree.text(".ci/run")
+    out = subprocess.run(
+        ["bash", "-c", script[script.index("mapfile"):].replace("exec bash -e -c", "printf %s")],
+        cwd=tree.ROOT, capture_output=True, text=True, check=True)
+    assert out.stdout.endswith("-m pytest -q") and out.stdout in tree.text("README.md")

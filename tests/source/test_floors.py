@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The one rule of the house: L1 and L0 share memory and instructions, and nothing else."""
+
+import re
+
+import pytest
+import tree
+
+IMPORT = re.compile(
+    r"^\s*(?:from|c?import|include)\b.*$|^\s*cdef extern from .*$|^\s*#\s*include.*$", re.M)
+
+
+def reaches(source, room):
+    """The lines by which source text reaches a room of kvm_vmx."""
+    name = re.compile(
+        rf"\bkvm_vmx[./]{room}\b|\bfrom\s+\.+{room}\b|\bimport\s+{room}\b|[\"</.]{room}/")
+    return [line for line in IMPORT.findall(source) if name.search(line)]
+
+
+@pytest.mark.parametrize("here, there", [
+    ("kvm_vmx/l0", "l1"), ("kvm_vmx/l1", "l0"),
+    ("kvm_vmx/l0", "machine"), ("kvm_vmx/l1", "machine"),
+    ("kvm_vmx/l0", "commands"), ("kvm_vmx/l1", "commands"),
+    ("kvm_vmx/abi", "l0"), ("kvm_vmx/abi", "l1"), ("include", "l0"), ("include", "l1"),
+])
+def test_no_floor_reaches_across_or_up(here, there):
+    files = tree.under(here)
+    assert files
+    assert {str(path): reaches(tree.text(path), there) for path in files
+            if reaches(tree.text(path), there)} == {}
+
+
+def test_a_reach_is_seen():
+    lines = [
+        "from kvm_vmx.l1.vmx cimport vmx_init", "cimport kvm_vmx.l1.x86", "from ..l1 import linux",
+        "from kvm_vmx import l1", 'cdef extern from "kvm_vmx/l1/foo.h" nogil:',
+        "#include <kvm_vmx/l1/foo.h>", '# include "../l1/foo.h"',
+    ]
+    assert reaches("\n".join(lines), "l1") == lines
+    assert reaches("\n".join(lines), "l0") == []
+
+
+KERNEL_PREFIX = re.compile(r"^(?:evmcs|vmcs|hv|vmx|kvm)_")
+DEFINED = re.compile(r"^(?:cdef|cpdef|def|static|extern)\b[^=:]*?\b(\w+)\(", re.M)
+
+
+def test_l0_uses_its_own_words():
+    files = tree.under("kvm_vmx/l0")
+    defined = {(str(path), name) for path in files for name in DEFINED.findall(tree.text(path))}
+    assert defined
+    assert {pair for pair in defined if KERNEL_PREFIX.match(pair[1])} == set()
