@@ -9,7 +9,7 @@
 	bool warn__ = !!(condition);					\
 	if (unlikely(warn__)) {						\
 		this_cpu_read(vmlinux)->warn();				\
-		pr_warn("WARNING: " __VA_ARGS__);			\
+		printk_prefixed(4, "WARNING: ", __VA_ARGS__);		\
 	}								\
 	unlikely(warn__); })
 
@@ -26,7 +26,7 @@
 #define WARN_ON_ONCE(condition) WARN_ONCE(condition, "%s:%d\n", __FILE__, __LINE__)
 
 #define BUG_MSG(...) do {						\
-	printk_level(2, "kernel BUG: " __VA_ARGS__);			\
+	printk_prefixed(2, "kernel BUG: ", __VA_ARGS__);		\
 	this_cpu_read(vmlinux)->oops();					\
 	__builtin_unreachable();					\
 } while (0)

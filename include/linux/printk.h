@@ -8,17 +8,23 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-static noinline __attribute__((cold, format(printf, 2, 3)))
-void printk_level(int level, const char *fmt, ...)
+#define LOG_TEXT_MAX 512
+
+/* prefix: what stands before the text, since Cython's literals cannot be pasted. */
+static noinline __attribute__((cold))
+void printk_prefixed(int level, const char *prefix, const char *fmt, ...)
 {
-	char text[512];
+	char text[LOG_TEXT_MAX];
+	int used = snprintf(text, sizeof(text), "%s", prefix);
 	va_list args;
 
 	va_start(args, fmt);
-	vsnprintf(text, sizeof(text), fmt, args);
+	vsnprintf(text + used, sizeof(text) - used, fmt, args);
 	va_end(args);
 	this_cpu_read(vmlinux)->emit(level, text);
 }
+
+#define printk_level(level, ...) printk_prefixed(level, "", __VA_ARGS__)
 
 #define pr_err(...) printk_level(3, __VA_ARGS__)
 #define pr_warn(...) printk_level(4, __VA_ARGS__)

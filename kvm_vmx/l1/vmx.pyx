@@ -259,7 +259,8 @@ cdef ulong *vmx_bitmap[VMX_BITMAP_NR]
 cdef bint cpu_has_load_ia32_efer
 cdef bint cpu_has_load_perf_global_ctrl
 
-cdef ulong vmx_vpid_bitmap[VMX_NR_VPIDS // BITS_PER_LONG]
+# VMX_NR_VPIDS bits
+cdef ulong vmx_vpid_bitmap[1024]
 cdef spinlock_t vmx_vpid_lock
 
 ctypedef struct vmcs_config_t:
