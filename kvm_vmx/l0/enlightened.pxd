@@ -6,7 +6,7 @@ from kvm_vmx.abi.hyperv_tlfs cimport (
 from kvm_vmx.abi.types cimport likely, u8, u32, u64, unlikely
 from kvm_vmx.abi.virt_cpu cimport INSN_OK, insn_t
 from kvm_vmx.l0.layout cimport L0_UNGROUPED_BYTES, l0_counts_are_zero, l0_reload_live
-from kvm_vmx.l0.state cimport CACHE_ALWAYS, l0_vp, phys_ptr
+from kvm_vmx.l0.state cimport CACHE_ALWAYS, l0_vp, phys_page
 
 cdef enum:
     CLEAN_ALL = 0xffff
@@ -28,7 +28,7 @@ cdef inline bint enlightened_pointer(l0_vp *vp, u64 *pointer) noexcept nogil:
 
     if not vp.assist_msr & HV_X64_MSR_VP_ASSIST_PAGE_ENABLE:
         return False
-    assist = <hv_vp_assist_page *>phys_ptr(vp.cpu.mem, vp.assist_msr & ~<u64>0xfff, 4096)
+    assist = <hv_vp_assist_page *>phys_page(vp.cpu.mem, vp.assist_msr)
     # the switch is one byte; the bytes behind it are reserved
     if assist == NULL or not (<u8 *>&assist.enlighten_vmentry)[0]:
         return False
@@ -39,7 +39,7 @@ cdef inline bint enlightened_pointer(l0_vp *vp, u64 *pointer) noexcept nogil:
 # The page of the eVMCS to enter with; the same one as last time is the short way.
 cdef inline insn_t enlightened_page(l0_vp *vp, u64 pointer, bint launch, u8 **page) noexcept nogil:
     if likely(pointer == vp.active_evmcs and not launch):
-        page[0] = phys_ptr(vp.cpu.mem, pointer & ~<u64>0xfff, 4096)
+        page[0] = phys_page(vp.cpu.mem, pointer)
         if likely(page[0] != NULL):
             return INSN_OK
     return enlightened_activate(vp, pointer, page)

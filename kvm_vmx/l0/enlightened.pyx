@@ -63,7 +63,7 @@ cdef insn_t enlightened_activate(l0_vp *vp, u64 pointer, u8 **page) noexcept nog
         enlightened_release(vp)
     if pointer & 0xfff and vp.partition.profile.aligned_evmcs_pointer:
         return fail_invalid(vp)
-    page[0] = phys_ptr(vp.cpu.mem, pointer & ~<u64>0xfff, 4096)
+    page[0] = phys_page(vp.cpu.mem, pointer)
     if page[0] == NULL:
         if not changed:
             lint(vp, LINT_evmcs_vanished)

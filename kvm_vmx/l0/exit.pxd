@@ -21,9 +21,9 @@ cdef inline void save_guest_msrs(l0_vp *vp, l0_vmcs *v) noexcept nogil:
     if controls & VM_EXIT_SAVE_DEBUG_CONTROLS:
         v.f.guest_ia32_debugctl = vp.msr[SLOT_DEBUGCTL].value
     # where a guest can change its mode, the entry control follows it
-    if vp.partition.caps.misc & VMX_MISC_SAVE_EFER_LMA:
-        v.f.vm_entry_controls = v.f.vm_entry_controls & ~<u32>VM_ENTRY_IA32E_MODE | \
-            <u32>(vp.efer >> 1) & VM_ENTRY_IA32E_MODE
+    if unlikely((vp.efer >> 1 ^ v.f.vm_entry_controls) & VM_ENTRY_IA32E_MODE) and \
+            vp.partition.caps.misc & VMX_MISC_SAVE_EFER_LMA:
+        v.f.vm_entry_controls ^= VM_ENTRY_IA32E_MODE
 
 cdef inline void load_host_state(l0_vp *vp, const l0_vmcs *v) noexcept nogil:
     cdef u32 controls = v.f.vm_exit_controls

@@ -46,7 +46,7 @@ cdef void abort_list(l0_vp *vp, l0_vmcs *v, u32 indicator) noexcept nogil:
     v.f.abort = indicator
     if v == &vp.copy:
         pointer = vp.active_evmcs & ~<u64>0xfff
-    page = phys_ptr(vp.cpu.mem, pointer, 4096)
+    page = phys_page(vp.cpu.mem, pointer)
     if page != NULL:
         (<u32 *>page)[1] = indicator
 

@@ -116,7 +116,8 @@ cdef bint activity_valid(const l0_caps *caps, const hv_enlightened_vmcs *f) noex
         return False
     if activity == GUEST_ACTIVITY_HLT and VMX_AR_DPL(f.guest_ss_ar_bytes):
         return False
-    if activity and f.guest_interruptibility_info & (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS):
+    if activity and f.guest_interruptibility_info & (
+            GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS):
         return False
     return wakes(activity, f.vm_entry_intr_info_field)
 
@@ -147,7 +148,8 @@ cdef bint interruptibility_valid(const hv_enlightened_vmcs *f) noexcept nogil:
 
 cdef bint pending_debug_valid(const hv_enlightened_vmcs *f) noexcept nogil:
     cdef u64 pending = f.guest_pending_dbg_exceptions
-    cdef bint stepping = f.guest_rflags & RFLAGS_TF != 0 and not f.guest_ia32_debugctl & DEBUGCTL_BTF
+    cdef bint stepping = f.guest_rflags & RFLAGS_TF != 0 and \
+        not f.guest_ia32_debugctl & DEBUGCTL_BTF
     cdef bint blocked = f.guest_interruptibility_info & (
         GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS) != 0 or \
         f.guest_activity_state == GUEST_ACTIVITY_HLT
@@ -167,7 +169,7 @@ cdef bint link_pointer_valid(l0_vp *vp, const l0_vmcs *v, u32 secondary) noexcep
         return True
     if link & (vp.partition.caps.address_reserved | 0xfff) or link == vp.current_vmptr:
         return False
-    page = phys_ptr(vp.cpu.mem, link, 4096)
+    page = phys_page(vp.cpu.mem, link)
     if secondary & SECONDARY_EXEC_SHADOW_VMCS:
         revision |= <u32>1 << 31
     return page != NULL and (<const u32 *>page)[0] == revision

@@ -5,7 +5,7 @@ from kvm_vmx.abi.virt_cpu cimport (
     INSN_MAKE_FAULT, INSN_OK, INSN_VMFAIL_INVALID, INSN_VMFAIL_VALID, insn_t,
 )
 from kvm_vmx.abi.hyperv_tlfs cimport hv_enlightened_vmcs
-from kvm_vmx.l0.state cimport l0_vp, phys_ptr
+from kvm_vmx.l0.state cimport l0_vp, phys_page
 
 cdef enum:
     UD_VECTOR = 6
@@ -33,7 +33,7 @@ cdef inline insn_t fail(l0_vp *vp, u32 error) noexcept nogil:
 
     if vp.active_evmcs != ~<u64>0:
         vp.copy.f.vm_instruction_error = error
-        page = <hv_enlightened_vmcs *>phys_ptr(vp.cpu.mem, vp.active_evmcs & ~<u64>0xfff, 4096)
+        page = <hv_enlightened_vmcs *>phys_page(vp.cpu.mem, vp.active_evmcs)
         if page != NULL:
             page.vm_instruction_error = error
     elif vp.current_vmptr != ~<u64>0:

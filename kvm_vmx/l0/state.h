@@ -234,6 +234,17 @@ static inline u8 *phys_ptr(const struct phys_mem *mem, u64 gpa, u64 len)
 	return mem->base + gpa;
 }
 
+/* The page around gpa, or NULL where there is none. Memory ends at a page's end. */
+static inline u8 *phys_page(const struct phys_mem *mem, u64 gpa)
+{
+	gpa &= ~0xfffull;
+	if (gpa >= mem->size)
+		return NULL;
+	if (__builtin_expect(!!(mem->unbacked), 0) && mem->unbacked[gpa >> 18] >> (gpa >> 12 & 63) & 1)
+		return NULL;
+	return mem->base + gpa;
+}
+
 _Static_assert(sizeof(struct l0_vmcs) <= 4096, "a VMCS is one page");
 
 #endif

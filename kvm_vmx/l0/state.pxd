@@ -203,3 +203,4 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         l0_vp *vp
 
     u8 *phys_ptr(const phys_mem *mem, u64 gpa, u64 len)
+    u8 *phys_page(const phys_mem *mem, u64 gpa)

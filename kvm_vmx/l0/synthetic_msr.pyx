@@ -95,11 +95,11 @@ cdef insn_t write_assist_page(l0_vp *vp, u64 value) noexcept nogil:
     cdef u8 *page = NULL
 
     if value & HV_X64_MSR_VP_ASSIST_PAGE_ENABLE:
-        page = phys_ptr(vp.cpu.mem, value & ~<u64>0xfff, 4096)
+        page = phys_page(vp.cpu.mem, value)
         if page == NULL:
             return fault_gp()
     if overlay and vp.assist_msr & HV_X64_MSR_VP_ASSIST_PAGE_ENABLE:
-        old = phys_ptr(vp.cpu.mem, vp.assist_msr & ~<u64>0xfff, 4096)
+        old = phys_page(vp.cpu.mem, vp.assist_msr)
         if old != NULL and old != page:
             memcpy(old, vp.overlaid, 4096)
     if page != NULL:
@@ -121,7 +121,7 @@ cdef insn_t write_hypercall(l0_vp *vp, u64 value) noexcept nogil:
     if partition.guest_os_id == 0:
         return INSN_OK
     if value & HV_X64_MSR_HYPERCALL_ENABLE:
-        page = phys_ptr(vp.cpu.mem, value & ~<u64>0xfff, 4096)
+        page = phys_page(vp.cpu.mem, value)
         if page == NULL:
             return fault_gp()
         # vmcall; ret

@@ -48,7 +48,7 @@ cdef insn_t l0_vmxon(virt_cpu *cpu, u64 pa) noexcept nogil:
         return fault_gp()
     if not page_address_valid(vp, pa):
         return fail_invalid(vp)
-    region = phys_ptr(cpu.mem, pa, 4096)
+    region = phys_page(cpu.mem, pa)
     if region == NULL or (<u32 *>region)[0] != vp.partition.profile.vmcs_revision:
         return fail_invalid(vp)
     vp.in_vmx = 1
@@ -77,7 +77,7 @@ cdef void release_plain(l0_vp *vp) noexcept nogil:
 
     if vp.current_vmptr == ~<u64>0:
         return
-    page = phys_ptr(vp.cpu.mem, vp.current_vmptr, 4096)
+    page = phys_page(vp.cpu.mem, vp.current_vmptr)
     if page != NULL:
         memcpy(page, &vp.plain, sizeof(l0_vmcs))
     else:
@@ -107,7 +107,7 @@ cdef insn_t l0_vmclear(virt_cpu *cpu, u64 pa) noexcept nogil:
         vp.plain.launch_state = 0
         release_plain(vp)
     else:
-        page = phys_ptr(cpu.mem, pa, 4096)
+        page = phys_page(cpu.mem, pa)
         if page != NULL:
             (<l0_vmcs *>page).launch_state = 0
     return succeed(vp)
@@ -129,7 +129,7 @@ cdef insn_t l0_vmptrld(virt_cpu *cpu, u64 pa) noexcept nogil:
         return fail(vp, VMXERR_VMPTRLD_VMXON_POINTER)
     if pa == vp.current_vmptr:
         return succeed(vp)
-    page = phys_ptr(cpu.mem, pa, 4096)
+    page = phys_page(cpu.mem, pa)
     if page == NULL or (<u32 *>page)[0] != vp.partition.profile.vmcs_revision:
         return fail(vp, VMXERR_VMPTRLD_INCORRECT_VMCS_REVISION_ID)
     release_plain(vp)
@@ -159,7 +159,7 @@ cdef insn_t read_enlightened(l0_vp *vp, u64 encoding, u64 *value) noexcept nogil
     cdef int high
 
     lint(vp, LINT_vmread_while_evmcs)
-    page = phys_ptr(vp.cpu.mem, vp.active_evmcs & ~<u64>0xfff, 4096)
+    page = phys_page(vp.cpu.mem, vp.active_evmcs)
     if not vp.partition.profile.vmread_serves_evmcs or page == NULL:
         return fail_invalid(vp)
     field = l0_field_of(encoding, &high)

@@ -177,7 +177,9 @@ def test_an_unknown_revision(world):
     assert world.cpu.vmresume().ok, "it was checked when it became active"
 
 
-@pytest.mark.parametrize(("profile", "result"), [("kvm-6.12", Fault), ("tlfs-strict", VMfailInvalid)])
+@pytest.mark.parametrize(
+    ("profile", "result"), [("kvm-6.12", Fault), ("tlfs-strict", VMfailInvalid)]
+)
 @pytest.mark.parametrize("pointer", [0xDEADBEEF000, 1 << 62, (1 << 64) - 3])
 def test_a_pointer_outside_memory(profile, result, pointer):
     world = World(profile=profile)

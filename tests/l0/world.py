@@ -22,7 +22,9 @@ def _header(name):
 
 FIELDS = {
     name: int(number, 16)
-    for name, number in re.findall(r"^\t([A-Z][A-Z0-9_]+) = (0x[0-9a-f]{4}),", _header("vmx.h"), re.M)
+    for name, number in re.findall(
+        r"^\t([A-Z][A-Z0-9_]+) = (0x[0-9a-f]{4}),", _header("vmx.h"), re.M
+    )
 }
 
 

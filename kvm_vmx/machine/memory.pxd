@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: GPL-2.0-only
+from kvm_vmx.abi.virt_cpu cimport phys_mem
+
+
+cdef class PhysicalMemory:
+    cdef phys_mem mem
+    # the second mapping of the same pages
+    cdef unsigned char *vmalloc_base
+    cdef object __weakref__
+
+    cdef check(self, gpa, length)

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Guest-physical memory of one L1 machine, as Python and the kernel's two mappings see it."""
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.errno cimport errno
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, strerror
+from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap
+from posix.unistd cimport close, ftruncate
+
+from kvm_vmx.abi.types cimport u8, u64
+from kvm_vmx.l0.state cimport phys_ptr
+
+cdef extern from "sys/mman.h" nogil:
+    enum:
+        MAP_NORESERVE
+        MFD_CLOEXEC
+    int memfd_create(const char *name, unsigned int flags)
+
+
+cdef class PhysicalMemory:
+    """Guest-physical memory of one L1 machine: GPA 0 up to size, in bytes, all zero at first.
+
+    The pages are mapped twice, as a kernel maps them: once linearly, once where vmalloc puts
+    them. They take memory of the host only when they are touched.
+    """
+
+    def __cinit__(self, size_t size):
+        cdef int fd
+
+        if size == 0 or size & 0xfff or size > <size_t>1 << 40:
+            raise ValueError(
+                f"memory of {size} bytes: give a multiple of 4096, at most {1 << 40}")
+        fd = memfd_create("l1-memory", MFD_CLOEXEC)
+        if fd < 0 or ftruncate(fd, size) != 0:
+            raise MemoryError(f"no memory file of {size} bytes: {strerror(errno).decode()}")
+        self.mem.base = <u8 *>mmap(
+            NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0)
+        self.vmalloc_base = <u8 *>mmap(
+            NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0)
+        close(fd)
+        self.mem.size = size
+        if self.mem.base == MAP_FAILED or self.vmalloc_base == MAP_FAILED:
+            raise MemoryError(f"cannot map {size} bytes: {strerror(errno).decode()}")
+
+    def __dealloc__(self):
+        if self.mem.base != NULL and self.mem.base != MAP_FAILED:
+            munmap(self.mem.base, self.mem.size)
+        if self.vmalloc_base != NULL and self.vmalloc_base != MAP_FAILED:
+            munmap(self.vmalloc_base, self.mem.size)
+        free(self.mem.unbacked)
+
+    @property
+    def size(self) -> int:
+        """How many bytes there are."""
+        return self.mem.size
+
+    cdef check(self, gpa, length):
+        if length < 0:
+            raise ValueError(f"a length of {length}: give 0 or more bytes")
+        if not 0 <= gpa < self.mem.size or length > self.mem.size - gpa:
+            raise IndexError(
+                f"{length} bytes at {gpa:#x} are outside memory, which ends at "
+                f"{self.mem.size:#x}")
+        if length and phys_ptr(&self.mem, gpa, length) == NULL:
+            raise IndexError(f"{length} bytes at {gpa:#x} are not backed: call back() first")
+
+    def read(self, gpa: int, length: int) -> bytes:
+        """length bytes at a guest-physical address; IndexError where there is no memory."""
+        self.check(gpa, length)
+        return PyBytes_FromStringAndSize(<char *>self.mem.base + <u64>gpa, length)
+
+    def write(self, gpa: int, data: bytes) -> None:
+        """Store bytes at a guest-physical address; IndexError where there is no memory."""
+        cdef const unsigned char[::1] view = data
+
+        self.check(gpa, len(view))
+        if len(view):
+            memcpy(self.mem.base + <u64>gpa, &view[0], len(view))
+
+    def read_u64(self, gpa: int) -> int:
+        """The 8 bytes at gpa as a number, least significant first."""
+        return int.from_bytes(self.read(gpa, 8), "little")
+
+    def write_u64(self, gpa: int, value: int) -> None:
+        """Store a 64-bit number at gpa, least significant byte first."""
+        self.write(gpa, value.to_bytes(8, "little"))
+
+    def back(self, gpa: int) -> None:
+        """Let the page around gpa be there again, with what it held."""
+        self._mark(gpa, False)
+
+    def unback(self, gpa: int) -> None:
+        """Take the page around gpa away: L0 and Python then find nothing there."""
+        self._mark(gpa, True)
+
+    def _mark(self, gpa: int, bint gone) -> None:
+        cdef u64 page
+
+        if not 0 <= gpa < self.mem.size:
+            raise IndexError(f"{gpa:#x} is outside memory, which ends at {self.mem.size:#x}")
+        page = <u64>gpa >> 12
+        if self.mem.unbacked == NULL:
+            if not gone:
+                return
+            self.mem.unbacked = <u64 *>calloc((self.mem.size >> 12) // 64 + 1, 8)
+            if self.mem.unbacked == NULL:
+                raise MemoryError("no memory for the page map")
+        if gone:
+            self.mem.unbacked[page // 64] |= <u64>1 << (page % 64)
+        else:
+            self.mem.unbacked[page // 64] &= ~(<u64>1 << (page % 64))

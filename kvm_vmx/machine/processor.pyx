@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One L1 processor as hardware: its instructions, and what a test may set or look at."""
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+
+from kvm_vmx.abi.hyperv_tlfs cimport hv_enlightened_vmcs
+from kvm_vmx.abi.types cimport u32, u64
+from kvm_vmx.abi.virt_cpu cimport *
+from kvm_vmx.l0.state cimport *
+
+from kvm_vmx.machine.outcome import Fault, Outcome, VMfailInvalid, VMfailValid, VMsucceed
+
+cdef extern from *:
+    """
+    static const char *const l0_counter_names[] = {
+    #define L0_COUNTER_NAME(name) #name,
+    L0_COUNTERS(L0_COUNTER_NAME)
+    };
+    """
+    const char *l0_counter_names[]
+
+_MASK_64 = (1 << 64) - 1
+
+
+cdef u64 word(value) except? 0:
+    """An operand as a register holds it: 64 bits, whatever the sign."""
+    return <u64>(value & _MASK_64)
+
+
+cdef class Processor:
+    """One L1 processor as hardware: its instructions, and the registers a test may set.
+
+    Every method is one instruction and returns an Outcome; what a processor would report
+    (VMfail, a fault) is in it and never raised.
+    """
+
+    def __init__(self):
+        raise TypeError("a Processor comes from Partition.processor(n)")
+
+    cdef outcome(self, insn_t status, value=None):
+        cdef u64 rflags = self.vp.cpu.rflags
+
+        if status == INSN_OK:
+            return VMsucceed(rflags, value)
+        if status & INSN_FAULT:
+            return Fault(INSN_FAULT_VECTOR(status), INSN_FAULT_ERROR(status), rflags)
+        if status == INSN_VMFAIL_INVALID:
+            return VMfailInvalid(rflags)
+        if self.vp.active_evmcs != ~<u64>0:
+            return VMfailValid(self.vp.copy.f.vm_instruction_error, rflags)
+        return VMfailValid(self.vp.plain.f.vm_instruction_error, rflags)
+
+    @property
+    def index(self) -> int:
+        """The VP index."""
+        return self.vp.cpu.index
+
+    def cpuid(self, function: int, index: int = 0) -> tuple[int, int, int, int]:
+        """CPUID with EAX and ECX: (eax, ebx, ecx, edx)."""
+        cdef u32 eax = <u32>word(function), ebx = 0, ecx = <u32>word(index), edx = 0
+
+        self.vp.cpu.ops.cpuid(&self.vp.cpu, &eax, &ebx, &ecx, &edx)
+        return eax, ebx, ecx, edx
+
+    def rdmsr(self, msr: int) -> Outcome:
+        """RDMSR; the value is 64 bits."""
+        cdef u64 value = 0
+        cdef insn_t status = self.vp.cpu.ops.rdmsr(&self.vp.cpu, <u32>word(msr), &value)
+        return self.outcome(status, value if status == INSN_OK else None)
+
+    def wrmsr(self, msr: int, value: int) -> Outcome:
+        """WRMSR of a 64-bit value."""
+        return self.outcome(self.vp.cpu.ops.wrmsr(&self.vp.cpu, <u32>word(msr), word(value)))
+
+    def mov_to_cr(self, cr: int, value: int) -> Outcome:
+        """MOV to CR0, CR2, CR3, CR4 or CR8."""
+        return self.outcome(self.vp.cpu.ops.mov_to_cr(&self.vp.cpu, <u32>word(cr), word(value)))
+
+    def vmxon(self, pa: int) -> Outcome:
+        """VMXON with the physical address of the region."""
+        return self.outcome(self.vp.cpu.ops.vmxon(&self.vp.cpu, word(pa)))
+
+    def vmxoff(self) -> Outcome:
+        """VMXOFF."""
+        return self.outcome(self.vp.cpu.ops.vmxoff(&self.vp.cpu))
+
+    def vmclear(self, pa: int) -> Outcome:
+        """VMCLEAR of the VMCS at a physical address."""
+        return self.outcome(self.vp.cpu.ops.vmclear(&self.vp.cpu, word(pa)))
+
+    def vmptrld(self, pa: int) -> Outcome:
+        """VMPTRLD of the VMCS at a physical address."""
+        return self.outcome(self.vp.cpu.ops.vmptrld(&self.vp.cpu, word(pa)))
+
+    def vmptrst(self) -> Outcome:
+        """VMPTRST; the value is the current VMCS's address, all ones without one."""
+        cdef u64 value = 0
+        cdef insn_t status = self.vp.cpu.ops.vmptrst(&self.vp.cpu, &value)
+        return self.outcome(status, value if status == INSN_OK else None)
+
+    def vmread(self, field: int) -> Outcome:
+        """VMREAD of a field by its encoding."""
+        cdef u64 value = 0
+        cdef insn_t status = self.vp.cpu.ops.vmread(&self.vp.cpu, word(field), &value)
+        return self.outcome(status, value if status == INSN_OK else None)
+
+    def vmwrite(self, field: int, value: int) -> Outcome:
+        """VMWRITE of a field by its encoding."""
+        return self.outcome(self.vp.cpu.ops.vmwrite(&self.vp.cpu, word(field), word(value)))
+
+    cdef enter(self, bint launch):
+        cdef insn_t status
+        with nogil:
+            status = self.vp.cpu.ops.vmentry(&self.vp.cpu, self.regs, launch)
+        return self.outcome(status)
+
+    def vmlaunch(self) -> Outcome:
+        """VMLAUNCH: success means that L2 ran, or failed to enter, and the exit is recorded."""
+        return self.enter(True)
+
+    def vmresume(self) -> Outcome:
+        """VMRESUME; see vmlaunch."""
+        return self.enter(False)
+
+    def invept(self, type: int, eptp: int = 0, gpa: int = 0) -> Outcome:
+        """INVEPT: the type from the register, the EPT pointer and a reserved word from memory."""
+        return self.outcome(self.vp.cpu.ops.invept(
+            &self.vp.cpu, word(type), word(eptp), word(gpa)))
+
+    def invvpid(self, type: int, vpid: int = 0, gla: int = 0) -> Outcome:
+        """INVVPID: the type from the register, the VPID and a linear address from memory."""
+        return self.outcome(self.vp.cpu.ops.invvpid(
+            &self.vp.cpu, word(type), word(vpid), word(gla)))
+
+    def hypercall(self, control: int, rdx: int = 0, r8: int = 0) -> Outcome:
+        """VMCALL with a control word, and two registers of parameters; the value is RAX."""
+        cdef insn_t status
+
+        self.regs[GPR_RCX] = word(control)
+        self.regs[GPR_RDX] = word(rdx)
+        self.regs[GPR_R8] = word(r8)
+        status = self.vp.cpu.ops.vmcall(&self.vp.cpu, self.regs)
+        return self.outcome(status, self.regs[GPR_RAX] if status == INSN_OK else None)
+
+    @property
+    def registers(self) -> list[int]:
+        """The 16 general registers of L1, by encoding: RAX RCX RDX RBX RSP RBP RSI RDI R8..R15."""
+        return [self.regs[i] for i in range(NR_GPRS)]
+
+    @registers.setter
+    def registers(self, values: list[int]):
+        if len(values) != NR_GPRS:
+            raise ValueError(f"{len(values)} registers: give {NR_GPRS}")
+        for i, value in enumerate(values):
+            self.regs[<int>i] = word(value)
+
+    def counters(self) -> dict[str, int]:
+        """What L0 has done for this processor, by name."""
+        cdef const u64 *counts = <const u64 *>&self.vp.counters
+        cdef int i
+        return {l0_counter_names[i].decode(): counts[i] for i in range(<int>L0_NR_COUNTERS)}
+
+    @property
+    def active_evmcs(self) -> int | None:
+        """The GPA of the eVMCS that is active, or None."""
+        return None if self.vp.active_evmcs == ~<u64>0 else self.vp.active_evmcs
+
+    @property
+    def evmcs_copy(self) -> bytes | None:
+        """What L0 holds of the active eVMCS, laid out like it (1024 bytes); None without one."""
+        if self.vp.active_evmcs == ~<u64>0:
+            return None
+        return PyBytes_FromStringAndSize(<char *>&self.vp.copy.f, sizeof(hv_enlightened_vmcs))
+
+    @property
+    def rip(self) -> int:
+        """The instruction pointer: what the last exit loaded."""
+        return self.vp.cpu.rip
+
+    @rip.setter
+    def rip(self, value: int):
+        self.vp.cpu.rip = word(value)
+
+    @property
+    def rsp(self) -> int:
+        """The stack pointer: what the last exit loaded."""
+        return self.vp.cpu.rsp
+
+    @property
+    def rflags(self) -> int:
+        """RFLAGS, where a VMX instruction leaves its outcome."""
+        return self.vp.cpu.rflags
+
+    @rflags.setter
+    def rflags(self, value: int):
+        self.vp.cpu.rflags = word(value)
+
+    @property
+    def cpl(self) -> int:
+        """The privilege level, 0 to 3."""
+        return self.vp.cpu.cpl
+
+    @cpl.setter
+    def cpl(self, value: int):
+        if value not in (0, 1, 2, 3):
+            raise ValueError(f"privilege level {value!r}: give 0 to 3")
+        self.vp.cpu.cpl = value
+
+    @property
+    def cr0(self) -> int:
+        """CR0, set without the checks of MOV to CR0."""
+        return self.vp.cpu.cr0
+
+    @cr0.setter
+    def cr0(self, value: int):
+        self.vp.cpu.cr0 = word(value)
+        self.vp.host_loaded = 0
+
+    @property
+    def cr3(self) -> int:
+        """CR3."""
+        return self.vp.cpu.cr3
+
+    @property
+    def cr4(self) -> int:
+        """CR4, set without the checks of MOV to CR4."""
+        return self.vp.cpu.cr4
+
+    @cr4.setter
+    def cr4(self, value: int):
+        self.vp.cpu.cr4 = word(value)
+        self.vp.host_loaded = 0
+
+    @property
+    def efer(self) -> int:
+        """IA32_EFER, set without the checks of WRMSR."""
+        return self.vp.efer
+
+    @efer.setter
+    def efer(self, value: int):
+        self.vp.efer = word(value)
+        self.vp.unchecked = 0xffff
+
+    @property
+    def mov_ss_shadow(self) -> bool:
+        """Does the instruction before, MOV to SS, block events?"""
+        return bool(self.vp.mov_ss_shadow)
+
+    @mov_ss_shadow.setter
+    def mov_ss_shadow(self, value: bool):
+        self.vp.mov_ss_shadow = 1 if value else 0
+
+    @property
+    def pending_interrupt(self) -> int | None:
+        """The vector of the external interrupt that waits, or None."""
+        return self.vp.cpu.intr & 0xff if self.vp.cpu.intr else None
+
+    @pending_interrupt.setter
+    def pending_interrupt(self, vector: int | None):
+        if vector is not None and not 0 <= vector <= 255:
+            raise ValueError(f"interrupt vector {vector!r}: give 0 to 255 or None")
+        self.vp.cpu.intr = 0 if vector is None else 0x100 | <u32>vector
+
+    @property
+    def pending_nmi(self) -> bool:
+        """Does a non-maskable interrupt wait?"""
+        return bool(self.vp.cpu.nmi)
+
+    @pending_nmi.setter
+    def pending_nmi(self, value: bool):
+        self.vp.cpu.nmi = 1 if value else 0
