@@ -8,7 +8,7 @@ from kvm_vmx.l0.checks cimport controls_valid, host_state_valid
 from kvm_vmx.l0.enlightened cimport (
     enlightened_page, enlightened_pointer, enlightened_refresh, enlightened_release,
 )
-from kvm_vmx.l0.exit cimport load_host_state, vm_exit
+from kvm_vmx.l0.exit cimport load_host_state, vm_exit, record_exit
 from kvm_vmx.l0.guest cimport guest_run
 from kvm_vmx.l0.guest_checks cimport GUEST_STATE_OK, check_guest_state, guest_rip_valid
 from kvm_vmx.l0.msr cimport EFER_LMA, EFER_LME
@@ -40,6 +40,7 @@ cdef insn_t failed_entry(l0_vp *vp, l0_vmcs *v, u8 *page, u32 reason, u64 why) n
         f.exit_qualification = why
     vp.host_loaded = 0
     load_host_state(vp, v)
+    record_exit(vp, v)
     return INSN_OK
 
 

@@ -46,6 +46,19 @@ cdef inline void load_host_state(l0_vp *vp, const l0_vmcs *v) noexcept nogil:
     if unlikely(not vp.host_loaded):
         load_host_registers(vp, v)
 
+# For whoever watches: how often each reason came, and the last ones with their circumstances.
+cdef inline void record_exit(l0_vp *vp, const l0_vmcs *v) noexcept nogil:
+    cdef l0_exit_record *record
+
+    vp.exit_reasons[v.f.vm_exit_reason & (L0_NR_EXIT_REASONS - 1)] += 1
+    if unlikely(vp.exit_log != NULL):
+        record = &vp.exit_log[vp.exit_log_end % vp.exit_log_size]
+        vp.exit_log_end += 1
+        record.rip = v.f.guest_rip
+        record.qualification = v.f.exit_qualification
+        record.reason = v.f.vm_exit_reason
+        record.clean_fields = v.f.hv_clean_fields
+
 cdef inline void vm_exit(l0_vp *vp, l0_vmcs *v, u8 *page) noexcept nogil:
     l0_store_exit_info(v, &vp.exit)
     # the event has been injected: not once more at the next entry
@@ -59,4 +72,5 @@ cdef inline void vm_exit(l0_vp *vp, l0_vmcs *v, u8 *page) noexcept nogil:
         l0_write_back(page, v)
         vp.counters.bytes_written_back += L0_WRITE_BACK_BYTES
     load_host_state(vp, v)
+    record_exit(vp, v)
     vp.counters.exits += 1

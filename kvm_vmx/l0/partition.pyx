@@ -144,7 +144,11 @@ cdef l0_partition *partition_create(
 
 
 cdef void partition_destroy(l0_partition *partition) noexcept nogil:
+    cdef u32 n
+
     if partition == NULL:
         return
+    for n in range(partition.nr_vps):
+        free(partition.vp[n].exit_log)
     free(partition.vp)
     free(partition)

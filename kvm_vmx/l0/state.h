@@ -159,6 +159,15 @@ struct l0_caps {
 	u64 perf_global_may;	/* bits of IA32_PERF_GLOBAL_CTRL that exist */
 };
 
+#define L0_NR_EXIT_REASONS 128
+
+struct l0_exit_record {
+	u64 rip;
+	u64 qualification;
+	u32 reason;
+	u32 clean_fields;
+};
+
 struct l0_partition;
 
 #define L0_NR_MSRS 32
@@ -205,6 +214,11 @@ struct l0_vp {
 	u8 host_loaded;		/* the control registers, bases and MSRs are the host state's */
 	u32 lints;
 	struct l0_counters counters;
+
+	/* every exit by basic reason, and one record each where a log is given */
+	u64 exit_reasons[L0_NR_EXIT_REASONS];
+	struct l0_exit_record *exit_log;
+	u64 exit_log_size, exit_log_end;
 	u8 overlaid[4096];	/* what the assist page covers, where it is an overlay */
 } __attribute__((aligned(64)));
 

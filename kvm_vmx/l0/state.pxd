@@ -10,6 +10,7 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         L0_MAX_LEAVES
         L0_MAX_PROFILE_MSRS
         L0_NR_MSRS
+        L0_NR_EXIT_REASONS
         CACHE_ALWAYS
         CACHE_NEVER
         CACHE_RANDOM
@@ -160,6 +161,12 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u64 address_reserved
         u64 perf_global_may
 
+    ctypedef struct l0_exit_record "struct l0_exit_record":
+        u64 rip
+        u64 qualification
+        u32 reason
+        u32 clean_fields
+
     ctypedef struct l0_vp "struct l0_vp":
         virt_cpu cpu
         l0_partition *partition
@@ -185,6 +192,10 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u64 random_state
         u8 host_loaded
         u32 lints
+        u64 exit_reasons[128]
+        l0_exit_record *exit_log
+        u64 exit_log_size
+        u64 exit_log_end
         l0_counters counters
         u8 overlaid[4096]
 

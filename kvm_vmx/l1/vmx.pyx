@@ -4328,6 +4328,64 @@ cdef int vmx_init() noexcept nogil:
 
 
 
+# C+ Accessors out of line: for callers that know a field only when they run.
+cdef u16 call_vmcs_read16(ulong field) noexcept nogil:
+    return vmcs_read16(field)
+
+
+cdef u32 call_vmcs_read32(ulong field) noexcept nogil:
+    return vmcs_read32(field)
+
+
+cdef u64 call_vmcs_read64(ulong field) noexcept nogil:
+    return vmcs_read64(field)
+
+
+cdef ulong call_vmcs_readl(ulong field) noexcept nogil:
+    return vmcs_readl(field)
+
+
+cdef void call_vmcs_write16(ulong field, u16 value) noexcept nogil:
+    vmcs_write16(field, value)
+
+
+cdef void call_vmcs_write32(ulong field, u32 value) noexcept nogil:
+    vmcs_write32(field, value)
+
+
+cdef void call_vmcs_write64(ulong field, u64 value) noexcept nogil:
+    vmcs_write64(field, value)
+
+
+cdef void call_vmcs_writel(ulong field, ulong value) noexcept nogil:
+    vmcs_writel(field, value)
+
+
+cdef void call_vmcs_clear_bits(ulong field, u32 mask) noexcept nogil:
+    vmcs_clear_bits(field, mask)
+
+
+cdef void call_vmcs_set_bits(ulong field, u32 mask) noexcept nogil:
+    vmcs_set_bits(field, mask)
+
+
+# C+ One access of each shape with a constant field: what an accessor compiles to.
+cdef void probe_write_guest_rsp(ulong value) noexcept nogil:
+    vmcs_writel(GUEST_RSP, value)
+
+
+cdef void probe_write_guest_rip(ulong value) noexcept nogil:
+    vmcs_writel(GUEST_RIP, value)
+
+
+cdef ulong probe_read_guest_rip() noexcept nogil:
+    return vmcs_readl(GUEST_RIP)
+
+
+cdef u32 probe_read_exit_reason() noexcept nogil:
+    return vmcs_read32(VM_EXIT_REASON)
+
+
 cdef void vmx_module_data() noexcept nogil:
     # C+ what the module loader does by mapping .data and .bss: every variable's initial value
     global enable_vpid, enable_vnmi, flexpriority_enabled, enable_ept, enable_unrestricted_guest
@@ -4396,3 +4454,13 @@ cdef void declare_module() noexcept nogil:
 
 
 declare_module()
+
+
+def module_address() -> int:
+    """Where this module's struct module is."""
+    return <size_t>&vmx_module
+
+
+def enable_evmcs_state() -> bool:
+    """Whether the static key enable_evmcs is on."""
+    return enable_evmcs_is_on()

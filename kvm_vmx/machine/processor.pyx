@@ -3,6 +3,8 @@
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 
+from libc.stdlib cimport calloc, free
+
 from kvm_vmx.abi.hyperv_tlfs cimport hv_enlightened_vmcs
 from kvm_vmx.abi.types cimport u32, u64
 from kvm_vmx.abi.virt_cpu cimport *
@@ -159,6 +161,37 @@ cdef class Processor:
         cdef const u64 *counts = <const u64 *>&self.vp.counters
         cdef int i
         return {l0_counter_names[i].decode(): counts[i] for i in range(<int>L0_NR_COUNTERS)}
+
+    @property
+    def exit_reasons(self) -> list[int]:
+        """How often each basic exit reason has come, by its number."""
+        cdef int i
+        return [self.vp.exit_reasons[i] for i in range(<int>L0_NR_EXIT_REASONS)]
+
+    def log_exits(self, size: int) -> None:
+        """Keep a record of the last `size` exits, from none on; 0 stops it."""
+        if not 0 <= size <= 1 << 24:
+            raise ValueError(f"a log of {size} exits: give 0 to {1 << 24}")
+        free(self.vp.exit_log)
+        self.vp.exit_log = NULL
+        self.vp.exit_log_size = self.vp.exit_log_end = 0
+        if size:
+            self.vp.exit_log = <l0_exit_record *>calloc(size, sizeof(l0_exit_record))
+            if self.vp.exit_log == NULL:
+                raise MemoryError(f"no memory for a log of {size} exits")
+            self.vp.exit_log_size = size
+
+    @property
+    def exit_log(self) -> list[tuple[int, int, int, int]]:
+        """(reason, qualification, RIP of L2, clean fields that the entry found) of each exit."""
+        cdef u64 i, size = self.vp.exit_log_size, end = self.vp.exit_log_end
+        cdef l0_exit_record *record
+
+        found = []
+        for i in range(end - size if end > size else 0, end):
+            record = &self.vp.exit_log[i % size]
+            found.append((record.reason, record.qualification, record.rip, record.clean_fields))
+        return found
 
     @property
     def active_evmcs(self) -> int | None:

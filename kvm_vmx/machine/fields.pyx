@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The field table as data: the rows of asm/evmcs_fields.h, as the compiler sees them."""
+
+from kvm_vmx.abi.types cimport u16, u32
+
+cdef extern from *:
+    """
+    #include <asm/hyperv-tlfs.h>
+    #include <asm/vmx.h>
+    struct field_row {
+        const char *field, *member, *group;
+        u32 encoding;
+        u16 offset, size, mask;
+    };
+    #define EVMCS_FIELD(field, member, group) {                                 \\
+        #field, #member, #group, field,                                          \\
+        offsetof(struct hv_enlightened_vmcs, member),                            \\
+        sizeof(((struct hv_enlightened_vmcs *)0)->member),                       \\
+        HV_VMX_ENLIGHTENED_CLEAN_FIELD_##group },
+    static const struct field_row field_rows[] = {
+    #include <asm/evmcs_fields.h>
+    };
+    #undef EVMCS_FIELD
+    #define NR_FIELD_ROWS (sizeof(field_rows) / sizeof(field_rows[0]))
+    """
+    ctypedef struct field_row "struct field_row":
+        const char *field
+        const char *member
+        const char *group
+        u32 encoding
+        u16 offset
+        u16 size
+        u16 mask
+    const field_row *field_rows
+    enum:
+        NR_FIELD_ROWS
+
+
+def fields() -> list[dict]:
+    """One dict a row, in the table's order: vmcs_field, encoding, evmcs_field, offset and size
+    in bytes, clean_field, clean_mask; encoding and mask as hexadecimal text."""
+    return [{
+        "vmcs_field": field_rows[i].field.decode(),
+        "encoding": f"0x{field_rows[i].encoding:08x}",
+        "evmcs_field": field_rows[i].member.decode(),
+        "offset": field_rows[i].offset,
+        "size": field_rows[i].size,
+        "clean_field": field_rows[i].group.decode(),
+        "clean_mask": f"0x{field_rows[i].mask:04x}",
+    } for i in range(NR_FIELD_ROWS)]

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: GPL-2.0-only
+from kvm_vmx.abi.types cimport u8, u64
+from kvm_vmx.machine.partition cimport Partition
+
+
+cdef class Kernel:
+    cdef readonly Partition partition
+    cdef void **cpu_pointers
+    cdef readonly bint booted
+    cdef readonly bint oopsed
+
+    cdef int call(self, int cpu, void (*fn)(void *) noexcept nogil, void *arg) except -1
+
+
+cdef class VirtualMachine:
+    cdef readonly Kernel kernel
+    cdef void *kvm
+
+    cdef int copy(self, u64 gpa, u8 *data, size_t length, bint store) except -1
+    cdef u8 *page(self, u64 gpa) except? NULL
+
+
+cdef class VirtualCpu:
+    cdef readonly VirtualMachine vm
+    cdef void *vcpu

@@ -1,0 +1,578 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From Python into the L1 kernel: each call borrows a CPU, and a BUG comes back as an exception."""
+
+import threading
+
+from cpython.exc cimport PyErr_CheckSignals
+from libc.errno cimport EBUSY, EFAULT, EINTR, ENXIO
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+
+from kvm_vmx.abi.hyperv_tlfs cimport hv_vp_assist_page as hv_vp_assist_page_t
+from kvm_vmx.abi.linux cimport jump_entry_t, module_t, task_struct
+from kvm_vmx.abi.types cimport u8, u32, u64, ulong
+from kvm_vmx.abi.virt_cpu cimport virt_cpu
+from kvm_vmx.l1.cpuid cimport kvm_vcpu_ioctl_set_cpuid2
+from kvm_vmx.l1.hv_init cimport hv_get_vp_assist_page
+from kvm_vmx.l1.kvm_host cimport kvm_cpuid_entry2, kvm_regs, kvm_run_t, kvm_sregs, kvm_t, kvm_vcpu_t
+from kvm_vmx.l1.kvm_main cimport (
+    kvm_create_vm, kvm_destroy_vm, kvm_vm_ioctl_create_vcpu, vcpu_load, vcpu_put)
+from kvm_vmx.l1.linux.cpu cimport (
+    cpu_area, cpu_bind, cpu_binding, cpu_down, cpu_online, cpu_unbind, cpu_unbind_oops, cpu_up)
+from kvm_vmx.l1.linux.fault cimport (
+    FAIL_KMALLOC, FAIL_MPROTECT, FAIL_PAGE, FAIL_VMALLOC, fail_none, fail_nth, fail_vmalloc_on)
+from kvm_vmx.l1.linux.jump_label cimport jump_label_module, jump_label_nr_modules
+from kvm_vmx.l1.linux.mm cimport mm_objects_outstanding, mm_pages_outstanding
+from kvm_vmx.l1.linux.module cimport delete_module, init_module, load_module
+from kvm_vmx.l1.linux.printk cimport LOG_LINES, log_end, log_line, log_warnings
+from kvm_vmx.l1.linux.setup cimport (
+    shutdown_kernel, shutdown_platform, start_kernel, start_platform)
+from kvm_vmx.l1.mmu cimport guest_page
+from kvm_vmx.l1.x86 cimport (
+    kvm_arch_vcpu_ioctl_get_regs, kvm_arch_vcpu_ioctl_get_sregs, kvm_arch_vcpu_ioctl_run,
+    kvm_arch_vcpu_ioctl_set_regs, kvm_arch_vcpu_ioctl_set_sregs)
+from kvm_vmx.machine.partition cimport Partition
+
+cdef extern from "linux/cpu.h" nogil:
+    """
+    static unsigned long current_vmcs_pa(void)
+    {
+        return (unsigned long)this_cpu_read(current_vmcs) - this_cpu_read(page_offset_base);
+    }
+    """
+    ulong current_vmcs_pa()
+    int call_until_oops(task_struct *task, void (*fn)(void *) noexcept nogil, void *arg)
+
+FAIL_POINTS = {
+    "page": FAIL_PAGE, "kmalloc": FAIL_KMALLOC, "vmalloc": FAIL_VMALLOC, "mprotect": FAIL_MPROTECT}
+
+# How far a run goes before Python gets a look at its signals.
+cdef enum:
+    SLICE_EXITS = 2_000_000
+    PAGE = 4096
+
+
+class MachineError(RuntimeError):
+    """The machine is not in the state that this needs; the text says what to do."""
+
+
+class KernelBug(MachineError):
+    """The L1 kernel hit a BUG: its log is in the text, and the machine can only be closed."""
+
+
+# The arguments and results of one call into the kernel.
+cdef struct request:
+    int cpu
+    int ret
+    void *object
+    u64 value
+    kvm_regs regs
+    kvm_sregs sregs
+
+
+cdef void do_start_platform(void *arg) noexcept nogil:
+    start_platform()
+
+
+cdef void do_shutdown_platform(void *arg) noexcept nogil:
+    shutdown_platform()
+
+
+cdef void do_cpu_up(void *arg) noexcept nogil:
+    (<request *>arg).ret = cpu_up((<request *>arg).cpu)
+
+
+cdef void do_cpu_down(void *arg) noexcept nogil:
+    (<request *>arg).ret = cpu_down((<request *>arg).cpu)
+
+
+cdef void do_init_module(void *arg) noexcept nogil:
+    (<request *>arg).ret = init_module(<module_t *>(<request *>arg).object)
+
+
+cdef void do_delete_module(void *arg) noexcept nogil:
+    (<request *>arg).ret = delete_module(<module_t *>(<request *>arg).object)
+
+
+cdef void do_load_module(void *arg) noexcept nogil:
+    (<request *>arg).ret = load_module(<module_t *>(<request *>arg).object)
+
+
+cdef void do_create_vm(void *arg) noexcept nogil:
+    cdef request *call = <request *>arg
+    call.object = kvm_create_vm(call.value, &call.ret)
+
+
+cdef void do_destroy_vm(void *arg) noexcept nogil:
+    kvm_destroy_vm(<kvm_t *>(<request *>arg).object)
+
+
+cdef void do_create_vcpu(void *arg) noexcept nogil:
+    cdef request *call = <request *>arg
+    call.object = kvm_vm_ioctl_create_vcpu(<kvm_t *>call.object, <unsigned int>call.value, &call.ret)
+
+
+cdef void do_run(void *arg) noexcept nogil:
+    (<request *>arg).ret = kvm_arch_vcpu_ioctl_run(<kvm_vcpu_t *>(<request *>arg).object)
+
+
+cdef void do_get_regs(void *arg) noexcept nogil:
+    cdef request *call = <request *>arg
+    call.ret = kvm_arch_vcpu_ioctl_get_regs(<kvm_vcpu_t *>call.object, &call.regs)
+
+
+cdef void do_set_regs(void *arg) noexcept nogil:
+    cdef request *call = <request *>arg
+    call.ret = kvm_arch_vcpu_ioctl_set_regs(<kvm_vcpu_t *>call.object, &call.regs)
+
+
+cdef void do_get_sregs(void *arg) noexcept nogil:
+    cdef request *call = <request *>arg
+    call.ret = kvm_arch_vcpu_ioctl_get_sregs(<kvm_vcpu_t *>call.object, &call.sregs)
+
+
+cdef void do_set_sregs(void *arg) noexcept nogil:
+    cdef request *call = <request *>arg
+    call.ret = kvm_arch_vcpu_ioctl_set_sregs(<kvm_vcpu_t *>call.object, &call.sregs)
+
+
+cdef void do_vcpu_load(void *arg) noexcept nogil:
+    cdef request *call = <request *>arg
+    vcpu_load(<kvm_vcpu_t *>call.object)
+    vcpu_put(<kvm_vcpu_t *>call.object)
+    call.value = current_vmcs_pa()
+
+
+_threads = {}
+_threads_lock = threading.Lock()
+
+
+cdef int thread_number() except -1:
+    """A small number for the calling thread, the same each time it comes."""
+    with _threads_lock:
+        return _threads.setdefault(threading.get_ident(), len(_threads))
+
+
+cdef void task_init(task_struct *task, int number) noexcept nogil:
+    # A kernel stack and a user-space thread pointer of the thread's own, as L1 would have it.
+    memset(task, 0, sizeof(task_struct))
+    task.sp = <ulong>0xffffc90000000000 + <ulong>number * 0x8000 + 0x3c58
+    task.fsbase = <ulong>0x7f0000000000 + <ulong>number * 0x1000
+
+
+cdef class Kernel:
+    """An L1 kernel on a partition: booted by boot(), gone after shutdown().
+
+    Every method that runs kernel code takes the CPU it runs on, as a number, and raises
+    MachineError where another thread is using that CPU.
+    """
+
+    def __cinit__(self, Partition partition not None):
+        cdef u32 i
+
+        self.partition = partition
+        self.cpu_pointers = <void **>calloc(partition.partition.nr_vps, sizeof(void *))
+        if self.cpu_pointers == NULL:
+            raise MemoryError("no memory for the CPU table")
+        for i in range(partition.partition.nr_vps):
+            self.cpu_pointers[i] = &partition.partition.vp[i].cpu
+
+    def __dealloc__(self):
+        free(self.cpu_pointers)
+
+    def boot(self, int online, no_assist_page=()) -> None:
+        """Bring the kernel up with CPUs 0..online-1; CPUs named in no_assist_page get no memory
+        for their assist page."""
+        cdef int ret = start_kernel(
+            &self.partition.memory.mem, self.partition.memory.vmalloc_base,
+            <virt_cpu **>self.cpu_pointers, self.partition.partition.nr_vps, online)
+        if ret:
+            raise MemoryError("no memory to boot: give fewer CPUs")
+        self.booted = True
+        for cpu in no_assist_page:
+            fail_vmalloc_on(cpu, True)
+        self.call(0, do_start_platform, NULL)
+        for cpu in no_assist_page:
+            fail_vmalloc_on(cpu, False)
+
+    def shutdown(self) -> None:
+        """Switch the machine off; what a power cut would lose is given back."""
+        if self.booted:
+            fail_none()
+            if not self.oopsed:
+                for cpu in range(self.partition.partition.nr_vps):
+                    if cpu_online(cpu):
+                        self.call(cpu, do_shutdown_platform, NULL)
+                        break
+            shutdown_kernel()
+            self.booted = False
+
+    cdef int call(self, int cpu, void (*fn)(void *) noexcept nogil, void *arg) except -1:
+        """Run fn(arg) as a CPU, without the GIL."""
+        cdef task_struct task
+        cdef cpu_binding binding
+        cdef int ret, number = thread_number()
+
+        if not self.booted:
+            raise MachineError("the machine is closed: boot another Machine")
+        if self.oopsed:
+            raise KernelBug("the kernel has hit a BUG: close the machine and boot another")
+        with nogil:
+            task_init(&task, number)
+            ret = cpu_bind(cpu, &task, &binding)
+            if ret == 0:
+                ret = call_until_oops(&task, fn, arg)
+                if ret:
+                    cpu_unbind_oops(&binding)
+                else:
+                    cpu_unbind(&binding)
+        if ret == -EBUSY:
+            raise MachineError(f"CPU {cpu} is in use by another thread: wait for it, or use another")
+        if ret == -ENXIO:
+            raise MachineError(f"CPU {cpu} is not online: use one that is, or bring it online")
+        if ret == -EFAULT:
+            self.oopsed = True
+            log = self.log()
+            raise KernelBug("; ".join(log[len(log) - 3:]))
+        return 0
+
+    def log(self) -> list[str]:
+        """The kernel log: its last lines, oldest first."""
+        cdef u64 end = log_end(), i
+
+        return [log_line(i).decode(errors="replace")
+                for i in range(end - LOG_LINES if end > LOG_LINES else 0, end)]
+
+    def warnings(self) -> int:
+        """How many WARNINGs the kernel has printed."""
+        return log_warnings()
+
+    def allocations(self) -> dict[str, int]:
+        """Pages and heap objects that the kernel holds."""
+        return {"pages": mm_pages_outstanding(), "objects": mm_objects_outstanding()}
+
+    def online(self, int cpu) -> bool:
+        """Whether a CPU is online."""
+        return 0 <= cpu < <int>self.partition.partition.nr_vps and cpu_online(cpu)
+
+    def _any_other(self, int cpu):
+        for other in range(self.partition.partition.nr_vps):
+            if <int>other != cpu and cpu_online(other):
+                return other
+        return cpu
+
+    def cpu_up(self, int cpu) -> int:
+        """Bring a CPU online; 0 or a negative errno."""
+        cdef request call
+
+        call.cpu = cpu
+        self.call(self._any_other(cpu), do_cpu_up, &call)
+        return call.ret
+
+    def cpu_down(self, int cpu) -> int:
+        """Take a CPU offline; 0 or a negative errno."""
+        cdef request call
+
+        call.cpu = cpu
+        self.call(self._any_other(cpu), do_cpu_down, &call)
+        return call.ret
+
+    def fail(self, point: str, nth: int) -> None:
+        """Let the nth step of a kind fail, counted from now; 0 takes it back."""
+        if point not in FAIL_POINTS:
+            raise ValueError(f"no fail point {point!r}: there are {', '.join(FAIL_POINTS)}")
+        fail_nth(FAIL_POINTS[point], nth)
+
+    def assist_page(self, int cpu):
+        """(GPA, the 56 bytes in use) of a CPU's assist page, or None where it has none."""
+        cdef hv_vp_assist_page_t *page = hv_get_vp_assist_page(cpu)
+
+        if page == NULL:
+            return None
+        gpa = <u8 *>page - self.partition.memory.vmalloc_base
+        return gpa, (<u8 *>page)[:sizeof(hv_vp_assist_page_t)]
+
+    def sites(self) -> list[dict]:
+        """Every static-branch site of the modules that are loaded, in the order of its table."""
+        cdef module_t *mod
+        cdef jump_entry_t *entry
+        cdef u8 *text
+
+        found = []
+        for i in range(jump_label_nr_modules()):
+            mod = jump_label_module(i)
+            entry = mod.jump_entries
+            while entry < mod.jump_entries_end:
+                text = <u8 *>entry.code
+                found.append({
+                    "address": entry.code, "target": entry.target, "key": entry.key & ~1,
+                    "likely": bool(entry.key & 1), "bytes": text[:5],
+                    "module": mod.name.decode()})
+                entry += 1
+        return found
+
+    def load(self, size_t module, dict params, int cpu=0) -> int:
+        """Load the module whose struct is at an address; 0 or a negative errno."""
+        cdef module_t *mod = <module_t *>module
+        cdef request call
+
+        call.object = mod
+        self.call(cpu, do_load_module, &call)
+        if call.ret:
+            return call.ret
+        for i in range(mod.nr_params):
+            name = mod.params[i].name.decode()
+            if name in params:
+                mod.params[i].value[0] = int(params[name])
+        self.call(cpu, do_init_module, &call)
+        return call.ret
+
+    def unload(self, size_t module, int cpu=0) -> int:
+        """Unload a module; 0 or a negative errno."""
+        cdef request call
+
+        call.object = <void *>module
+        self.call(cpu, do_delete_module, &call)
+        return call.ret
+
+    def parameters(self, size_t module) -> dict:
+        """The parameters of a module as they stand."""
+        cdef module_t *mod = <module_t *>module
+
+        return {mod.params[i].name.decode():
+                bool(mod.params[i].value[0]) if mod.params[i].is_bool else mod.params[i].value[0]
+                for i in range(mod.nr_params)}
+
+    def create_vm(self, memory: int, int cpu=0):
+        """(VirtualMachine, 0), or (None, a negative errno)."""
+        cdef request call
+        cdef VirtualMachine vm
+
+        call.value = memory
+        call.ret = 0
+        self.call(cpu, do_create_vm, &call)
+        if call.object == NULL:
+            return None, call.ret
+        vm = VirtualMachine.__new__(VirtualMachine)
+        vm.kernel = self
+        vm.kvm = call.object
+        return vm, 0
+
+
+cdef class VirtualMachine:
+    """A struct kvm."""
+
+    def destroy(self, int cpu=0) -> None:
+        """Destroy it and its vCPUs."""
+        cdef request call
+
+        call.object = self.kvm
+        self.kernel.call(cpu, do_destroy_vm, &call)
+        self.kvm = NULL
+
+    def create_vcpu(self, int number, int cpu):
+        """(VirtualCpu, 0), or (None, a negative errno)."""
+        cdef request call
+        cdef VirtualCpu vcpu
+
+        call.object = self.kvm
+        call.value = number
+        call.ret = 0
+        self.kernel.call(cpu, do_create_vcpu, &call)
+        if call.object == NULL:
+            return None, call.ret
+        vcpu = VirtualCpu.__new__(VirtualCpu)
+        vcpu.vm = self
+        vcpu.vcpu = call.object
+        return vcpu, 0
+
+    cdef int copy(self, u64 gpa, u8 *data, size_t length, bint store) except -1:
+        cdef u8 *page
+        cdef size_t part
+
+        while length:
+            part = min(<size_t>(PAGE - (gpa & (PAGE - 1))), length)
+            page = self.page(gpa)
+            if page == NULL:
+                raise IndexError(f"{gpa:#x} is outside the guest's memory")
+            if store:
+                memcpy(page + (gpa & (PAGE - 1)), data, part)
+            else:
+                memcpy(data, page + (gpa & (PAGE - 1)), part)
+            gpa += part
+            data += part
+            length -= part
+        return 0
+
+    cdef u8 *page(self, u64 gpa) except? NULL:
+        cdef page_request call
+
+        call.kvm = <kvm_t *>self.kvm
+        call.gpa = gpa
+        self.kernel.call(self.kernel._any_other(-1), do_guest_page, &call)
+        return call.page
+
+    def read(self, gpa: int, length: int) -> bytes:
+        """Bytes of the guest's memory; IndexError outside it."""
+        data = bytearray(length)
+        cdef u8[::1] view = data
+        if length:
+            self.copy(gpa, &view[0], length, False)
+        return bytes(data)
+
+    def write(self, gpa: int, data: bytes) -> None:
+        """Store bytes in the guest's memory; IndexError outside it."""
+        cdef const u8[::1] view = data
+        if len(view):
+            self.copy(gpa, <u8 *>&view[0], len(view), True)
+
+
+cdef struct page_request:
+    kvm_t *kvm
+    u64 gpa
+    u8 *page
+
+
+cdef void do_guest_page(void *arg) noexcept nogil:
+    cdef page_request *call = <page_request *>arg
+    call.page = guest_page(call.kvm, call.gpa)
+
+
+REGISTERS = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rsp", "rbp", "r8", "r9", "r10", "r11",
+             "r12", "r13", "r14", "r15", "rip", "rflags")
+
+
+cdef class VirtualCpu:
+    """A struct kvm_vcpu."""
+
+    @property
+    def address(self) -> int:
+        """Where the struct is, for calls of the port's own functions."""
+        return <size_t>self.vcpu
+
+    def run(self, int cpu, exits=None):
+        """Run on a CPU until so many VM exits, or until KVM returns to user space.
+
+        Returns (exits, KVM's return value). Python's signals are looked at in between.
+        """
+        cdef kvm_vcpu_t *vcpu = <kvm_vcpu_t *>self.vcpu
+        cdef request call
+        cdef u64 start = vcpu.stat.exits
+        cdef u64 end = ~<u64>0 if exits is None else start + <u64>exits
+
+        call.object = vcpu
+        while True:
+            vcpu.arch.exits_until = min(end, vcpu.stat.exits + SLICE_EXITS)
+            self.vm.kernel.call(cpu, do_run, &call)
+            if call.ret != -EINTR or vcpu.stat.exits >= end:
+                return vcpu.stat.exits - start, call.ret
+            PyErr_CheckSignals()
+
+    def load(self, int cpu) -> int:
+        """Make its VMCS current on a CPU; the GPA of the VMCS."""
+        cdef request call
+
+        call.object = self.vcpu
+        self.vm.kernel.call(cpu, do_vcpu_load, &call)
+        return call.value
+
+    def exit_state(self) -> dict:
+        """struct kvm_run, as far as its exit reason fills it."""
+        cdef kvm_run_t *run = (<kvm_vcpu_t *>self.vcpu).run
+
+        return {
+            "exit_reason": run.exit_reason,
+            "fail_entry": run.fail_entry.hardware_entry_failure_reason,
+            "exception": run.ex.exception, "error_code": run.ex.error_code,
+            "io": {"direction": "in" if run.io.direction == 0 else "out", "size": run.io.size,
+                   "port": run.io.port, "data": run.io.data},
+            "internal": {"suberror": run.internal.suberror,
+                         "data": [run.internal.data[i] for i in range(run.internal.ndata)]}}
+
+    def get_regs(self, int cpu) -> dict[str, int]:
+        """The general registers, RIP and RFLAGS."""
+        cdef request call
+
+        call.object = self.vcpu
+        self.vm.kernel.call(cpu, do_get_regs, &call)
+        return call.regs
+
+    def set_regs(self, int cpu, dict regs) -> None:
+        """Set them all."""
+        cdef request call
+
+        call.object = self.vcpu
+        call.regs = regs
+        self.vm.kernel.call(cpu, do_set_regs, &call)
+
+    def get_sregs(self, int cpu) -> dict:
+        """Segments, tables and control registers."""
+        cdef request call
+
+        call.object = self.vcpu
+        self.vm.kernel.call(cpu, do_get_sregs, &call)
+        return call.sregs
+
+    def set_sregs(self, int cpu, dict sregs) -> int:
+        """Set them all; 0 or a negative errno."""
+        cdef request call
+
+        call.object = self.vcpu
+        call.sregs = sregs
+        self.vm.kernel.call(cpu, do_set_sregs, &call)
+        return call.ret
+
+    def set_cpuid(self, entries: list[dict]) -> int:
+        """Give the guest its CPUID table; 0 or a negative errno."""
+        cdef cpuid_request call
+        cdef int i
+
+        call.vcpu = <kvm_vcpu_t *>self.vcpu
+        call.nent = len(entries)
+        call.entries = <kvm_cpuid_entry2 *>calloc(len(entries) + 1, sizeof(kvm_cpuid_entry2))
+        if call.entries == NULL:
+            raise MemoryError("no memory for the CPUID table")
+        try:
+            for i, entry in enumerate(entries):
+                call.entries[i] = entry
+            self.vm.kernel.call(self.vm.kernel._any_other(-1), do_set_cpuid, &call)
+        finally:
+            free(call.entries)
+        return call.ret
+
+
+cdef struct cpuid_request:
+    kvm_vcpu_t *vcpu
+    kvm_cpuid_entry2 *entries
+    int nent
+    int ret
+
+
+cdef void do_set_cpuid(void *arg) noexcept nogil:
+    cdef cpuid_request *call = <cpuid_request *>arg
+    call.ret = kvm_vcpu_ioctl_set_cpuid2(call.vcpu, call.entries, call.nent)
+
+
+cdef struct function_request:
+    u64 (*function)(u64, u64, u64, u64) noexcept nogil
+    u64 argument[4]
+    u64 result
+
+
+cdef void do_call_function(void *arg) noexcept nogil:
+    cdef function_request *call = <function_request *>arg
+    call.result = call.function(
+        call.argument[0], call.argument[1], call.argument[2], call.argument[3])
+
+
+def call_function(Kernel kernel, int cpu, size_t address, tuple arguments) -> int:
+    """Call a function of up to four integer arguments on a CPU; RAX as it left it."""
+    cdef function_request call
+    cdef int i
+
+    memset(&call, 0, sizeof(call))
+    call.function = <u64 (*)(u64, u64, u64, u64) noexcept nogil>address
+    for i, argument in enumerate(arguments):
+        call.argument[i] = <u64>(argument & 0xffffffffffffffff)
+    kernel.call(cpu, do_call_function, &call)
+    return call.result

@@ -1,0 +1,553 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The machine: an L1 kernel booted on the emulated Hyper-V, and what runs in it."""
+
+import errno
+import importlib
+import os
+import threading
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from kvm_vmx.machine import long_mode
+from kvm_vmx.machine.fields import fields
+from kvm_vmx.machine.kernel import Kernel, KernelBug, MachineError, REGISTERS
+from kvm_vmx.machine.partition import MAX_CPUS, Partition, PhysicalMemory
+from kvm_vmx.machine.port import Port
+from kvm_vmx.machine.sites import name_of
+
+CONFIGS = {
+    "hyperv": "kvm_vmx.l1.vmx",
+    "no-hyperv": "kvm_vmx.l1.vmx_no_hyperv",
+    "no-jump-label": "kvm_vmx.l1.vmx_no_jump_label",
+}
+
+# KVM's exit reasons to user space, by number (uapi/linux/kvm.h).
+KVM_EXITS = {
+    0: "UNKNOWN", 1: "EXCEPTION", 2: "IO", 3: "HYPERCALL", 4: "DEBUG", 5: "HLT", 6: "MMIO",
+    7: "IRQ_WINDOW_OPEN", 8: "SHUTDOWN", 9: "FAIL_ENTRY", 10: "INTR", 11: "SET_TPR",
+    17: "INTERNAL_ERROR",
+}
+
+MEMORY_BASE, MEMORY_PER_CPU = 256 << 20, 64 << 10
+
+_machine = None
+_machine_lock = threading.Lock()
+
+
+def _errno(ret: int, what: str, log: list[str]) -> OSError:
+    """The exception for a negative errno of the kernel, with its last words."""
+    text = f"{what}: {os.strerror(-ret)}"
+    if log:
+        text += f" (kernel: {log[-1]})"
+    return OSError(-ret, text)
+
+
+@dataclass(frozen=True)
+class ExitSummary:
+    """One run of a vCPU: VM exits, why it came back (KVM's exit reason without KVM_EXIT_),
+    what KVM says of that, and how often each VM-exit reason came, by number."""
+
+    exits: int
+    reason: str
+    data: dict = field(default_factory=dict)
+    reasons: dict[int, int] = field(default_factory=dict)
+
+
+class Machine:
+    """An L1 kernel booted on the emulated Hyper-V; one per process, since a kernel's text and
+    its per-CPU state are the process's own.
+
+    cpus online CPUs of possible_cpus (the same by default), 1 to 4096; profile is the Hyper-V to
+    be ("kvm-6.12" or "tlfs-strict"), which msrs {index: value}, cpuid {leaf: (eax, ebx, ecx,
+    edx)}, maxphyaddr (bits) and enforce_cpuid change; memory is L1's, in bytes; cache_policy is
+    how L0 uses clean fields ("always", "never", "random", "random(SEED)", "commit_on_success").
+    CPUs in no_assist_page find no memory for their assist page. ValueError for bad values,
+    MachineError where a machine is already open.
+    """
+
+    def __init__(self, cpus: int = 2, *, profile: str = "kvm-6.12", possible_cpus=None,
+                 memory=None, msrs=None, cpuid=None, maxphyaddr: int = 46,
+                 enforce_cpuid: bool = False, cache_policy: str = "always", seed: int = 0,
+                 strict: bool = False, insn: str = "call", no_assist_page=()):
+        global _machine
+        possible = cpus if possible_cpus is None else possible_cpus
+        for number in (cpus, possible):
+            if not isinstance(number, int) or not 1 <= number <= MAX_CPUS:
+                raise ValueError(f"{number} CPUs: give a number from 1 to {MAX_CPUS}")
+        if possible < cpus:
+            raise ValueError(f"{cpus} CPUs of {possible} possible ones: raise possible_cpus")
+        if insn != "call":
+            raise ValueError(f"instructions by {insn!r}: this build has 'call'")
+        with _machine_lock:
+            if _machine is not None and _machine() is not None:
+                raise MachineError("a Machine is open in this process: close it first, "
+                                   "or use another process")
+            self.memory = PhysicalMemory(memory or MEMORY_BASE + possible * MEMORY_PER_CPU)
+            self._partition = Partition(
+                self.memory, possible, profile=profile, cache_policy=cache_policy, seed=seed,
+                strict=strict, cpuid=cpuid, msrs=msrs, maxphyaddr=maxphyaddr,
+                enforce_cpuid=enforce_cpuid)
+            self.kernel = Kernel(self._partition)
+            self.kernel.boot(cpus, no_assist_page)
+            _machine = weakref.ref(self)
+        self.possible_cpus = possible
+        self.module = None
+        self._binding = threading.local()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def __del__(self):
+        if getattr(self, "kernel", None) is not None and self.kernel.booted:
+            self.close()
+
+    def close(self) -> None:
+        """Unload what is loaded and switch the machine off. Closing twice is no error."""
+        global _machine
+        if not self.kernel.booted:
+            return
+        try:
+            if self.module is not None and not self.kernel.oopsed:
+                self.module.rmmod()
+        finally:
+            self.kernel.shutdown()
+            if self.module is not None:
+                self.module.forget()
+            with _machine_lock:
+                _machine = None
+
+    def check_open(self) -> None:
+        """MachineError after close()."""
+        if not self.kernel.booted:
+            raise MachineError("the machine is closed: boot another Machine")
+
+    @property
+    def cpus(self) -> int:
+        """How many CPUs are online."""
+        self.check_open()
+        return sum(self.kernel.online(n) for n in range(self.possible_cpus))
+
+    def cpu(self, n: int) -> "Cpu":
+        """CPU n as hardware, and as the place where `with` lets the port run."""
+        self.check_open()
+        if not 0 <= n < self.possible_cpus:
+            raise ValueError(f"no CPU {n}: there are {self.possible_cpus}, from 0")
+        return Cpu(self, n)
+
+    def bound_cpu(self):
+        """The CPU of the innermost `with m.cpu(n)` of this thread, or None."""
+        stack = getattr(self._binding, "stack", None)
+        return stack[-1] if stack else None
+
+    @property
+    def dmesg(self) -> list[str]:
+        """The kernel log."""
+        self.check_open()
+        return self.kernel.log()
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """What L0 has done for all processors together, by name."""
+        return self._partition.counters()
+
+    @property
+    def lints(self) -> list[str]:
+        """What L0 noticed and let pass."""
+        return self._partition.lints()
+
+    @property
+    def allocations(self) -> dict[str, int]:
+        """Pages and heap objects that the kernel holds."""
+        self.check_open()
+        return self.kernel.allocations()
+
+    def assist_page(self, cpu: int):
+        """The 56 bytes in use of a CPU's VP assist page, or None where it has none."""
+        self.check_open()
+        found = self.kernel.assist_page(self.cpu(cpu).index)
+        return found and found[1]
+
+    def assist_page_gpa(self, cpu: int):
+        """Where that page is, or None."""
+        self.check_open()
+        found = self.kernel.assist_page(self.cpu(cpu).index)
+        return found and found[0]
+
+    def fail(self, point: str, nth: int = 1) -> None:
+        """Let the nth step of a kind fail from now on: page, kmalloc, vmalloc, mprotect."""
+        self.check_open()
+        self.kernel.fail(point, nth)
+
+    def online(self, cpu: int) -> None:
+        """Bring a CPU online; OSError with the kernel's errno."""
+        self._hotplug(cpu, self.kernel.cpu_up, "online")
+
+    def offline(self, cpu: int) -> None:
+        """Take a CPU offline; OSError with the kernel's errno."""
+        self._hotplug(cpu, self.kernel.cpu_down, "offline")
+
+    def _hotplug(self, cpu, change, what):
+        ret = change(self.cpu(cpu).index)
+        if ret:
+            raise _errno(ret, f"CPU {cpu} {what}", self.kernel.log())
+
+    def keys(self) -> list[dict]:
+        """Every static-branch site of the loaded module: key, function, address, target, bytes
+        as they stand, and state: "nop" or "jmp"."""
+        self.check_open()
+        if self.module is None:
+            return []
+        path = self.module.path
+        return [dict(
+            site, key=name_of(path, site["key"]), function=name_of(path, site["address"]),
+            state="jmp" if site["bytes"][0] == 0xE9 else "nop")
+            for site in self.kernel.sites()]
+
+    def insmod(self, enlightened_vmcs: bool = True, config: str = "hyperv", **params) -> "Module":
+        """Load kvm-intel; OSError with the errno of vmx_init() where it fails."""
+        self.check_open()
+        if config not in CONFIGS:
+            raise ValueError(f"no config {config!r}: there are {', '.join(CONFIGS)}")
+        if self.module is not None:
+            raise MachineError("kvm_intel is already loaded: rmmod() it first")
+        try:
+            port = importlib.import_module(CONFIGS[config])
+        except ModuleNotFoundError as error:
+            raise ValueError(f"config {config!r} is not built: use 'hyperv'") from error
+        known = self.kernel.parameters(port.module_address())
+        if "enlightened_vmcs" in known:
+            params["enlightened_vmcs"] = enlightened_vmcs
+        for name, value in params.items():
+            if name not in known:
+                raise ValueError(f"no parameter {name!r}: there are {', '.join(known)}")
+            if not isinstance(value, int):
+                raise ValueError(f"parameter {name}={value!r}: give a bool or a number")
+        ret = self.kernel.load(port.module_address(), params, self._some_cpu())
+        if ret:
+            raise _errno(ret, "insmod kvm_intel", self.kernel.log())
+        self.module = Module(self, port)
+        return self.module
+
+    def _some_cpu(self):
+        bound = self.bound_cpu()
+        if bound is not None:
+            return bound
+        return next(n for n in range(self.possible_cpus) if self.kernel.online(n))
+
+    def processor(self, n: int):
+        """L0's side of CPU n."""
+        return self._partition.processor(n)
+
+
+class Cpu:
+    """One L1 processor: its instructions, and `with` to run the port's functions on it."""
+
+    def __init__(self, machine: Machine, index: int):
+        self.machine, self.index = machine, index
+        self._processor = machine.processor(index)
+
+    def __enter__(self):
+        binding = self.machine._binding
+        binding.stack = [*getattr(binding, "stack", ()), self.index]
+        return self
+
+    def __exit__(self, *_):
+        self.machine._binding.stack.pop()
+
+    def __getattr__(self, name):
+        if name.startswith("_"):
+            raise AttributeError(name)
+        self.machine.check_open()
+        return getattr(self._processor, name)
+
+    def __setattr__(self, name, value):
+        if name in ("machine", "index", "_processor"):
+            object.__setattr__(self, name, value)
+        else:
+            self.machine.check_open()
+            setattr(self._processor, name, value)
+
+    def __dir__(self):
+        return sorted({*object.__dir__(self), *dir(self._processor)})
+
+
+class Module:
+    """kvm-intel, loaded."""
+
+    def __init__(self, machine: Machine, module):
+        self.machine, self._module = machine, module
+        self.path = module.__file__
+        self._vms = []
+        self._loaded = True
+
+    def check_loaded(self) -> None:
+        """MachineError after rmmod(), or after the machine was closed."""
+        self.machine.check_open()
+        if not self._loaded:
+            raise MachineError("kvm_intel is unloaded: insmod() it again")
+
+    @property
+    def parameters(self) -> dict:
+        """The module's parameters, as sysfs would show them now."""
+        self.check_loaded()
+        return self.machine.kernel.parameters(self._module.module_address())
+
+    @property
+    def enable_evmcs(self) -> bool:
+        """Whether the static key is on: the VMCSs are enlightened."""
+        self.check_loaded()
+        return self._module.enable_evmcs_state()
+
+    @property
+    def port(self) -> Port:
+        """The port's functions by their kernel names."""
+        self.check_loaded()
+        return Port(self.machine, self._module)
+
+    def create_vm(self, code: bytes = b"", memory: int = 2 << 20) -> "Vm":
+        """A VM of so many bytes of memory, with code at 0x1000; ValueError where it does not
+        fit, OSError with the kernel's errno."""
+        self.check_loaded()
+        long_mode.check(code, memory)
+        raw, ret = self.machine.kernel.create_vm(memory, self.machine._some_cpu())
+        if raw is None:
+            raise _errno(ret, "create_vm", self.machine.kernel.log())
+        vm = Vm(self, raw, memory)
+        self._vms.append(vm)
+        long_mode.fill(vm.memory, code, memory)
+        return vm
+
+    def rmmod(self) -> None:
+        """Destroy the VMs that are left and unload: vmx_exit()."""
+        self.check_loaded()
+        while self._vms:
+            self._vms[-1].destroy()
+        kernel = self.machine.kernel
+        ret = kernel.unload(self._module.module_address(), self.machine._some_cpu())
+        if ret:
+            raise _errno(ret, "rmmod kvm_intel", kernel.log())
+        self.forget()
+
+    def forget(self) -> None:
+        """The module is gone, however it went."""
+        self._loaded = False
+        self._vms.clear()
+        self.machine.module = None
+
+
+class GuestMemory:
+    """The physical memory of an L2 guest: GPA 0 up to size, in bytes."""
+
+    def __init__(self, vm: "Vm", size: int):
+        self._vm, self.size = vm, size
+
+    def read(self, gpa: int, length: int) -> bytes:
+        """length bytes at gpa; IndexError outside the memory."""
+        self._vm.check_alive()
+        self._check(gpa, length)
+        return self._vm.raw.read(gpa, length)
+
+    def write(self, gpa: int, data: bytes) -> None:
+        """Store bytes at gpa; IndexError outside the memory."""
+        self._vm.check_alive()
+        self._check(gpa, len(data))
+        self._vm.raw.write(gpa, data)
+
+    def _check(self, gpa, length):
+        if gpa < 0 or length < 0 or gpa + length > self.size:
+            raise IndexError(f"{length} bytes at {gpa:#x} are outside the guest's {self.size:#x}")
+
+
+class Vm:
+    """A virtual machine."""
+
+    def __init__(self, module: Module, raw, size: int):
+        self.module, self.raw = module, raw
+        self.memory = GuestMemory(self, size)
+        self._vcpus = 0
+
+    def check_alive(self) -> None:
+        """MachineError once the VM, its module or the machine is gone."""
+        self.module.check_loaded()
+        if self.raw is None:
+            raise MachineError("the VM is destroyed: create another")
+
+    def create_vcpu(self, cpu: int = 0) -> "Vcpu":
+        """A vCPU that starts at 0x1000 in 64-bit mode, created on and running on a CPU."""
+        self.check_alive()
+        machine = self.module.machine
+        machine.cpu(cpu)
+        raw, ret = self.raw.create_vcpu(self._vcpus, cpu)
+        if raw is None:
+            raise _errno(ret, "create_vcpu", machine.kernel.log())
+        self._vcpus += 1
+        vcpu = Vcpu(self, raw, cpu)
+        raw.set_cpuid(long_mode.cpuid_entries(machine.cpu(cpu)))
+        raw.set_sregs(cpu, long_mode.sregs(self.memory.size))
+        vcpu.regs.update(rip=long_mode.START, rsp=long_mode.stack(self.memory.size), rflags=2)
+        return vcpu
+
+    def destroy(self) -> None:
+        """Destroy the VM and its vCPUs."""
+        self.check_alive()
+        self.raw.destroy(self.module.machine._some_cpu())
+        self.raw = None
+        self.module._vms.remove(self)
+
+
+class Registers(Mapping):
+    """The general registers of a vCPU, by name; read from KVM and written through it."""
+
+    def __init__(self, vcpu: "Vcpu"):
+        self._vcpu = vcpu
+
+    def _all(self):
+        self._vcpu.vm.check_alive()
+        return self._vcpu.raw.get_regs(self._vcpu.cpu)
+
+    def __getitem__(self, name):
+        return self._all()[name]
+
+    def __iter__(self):
+        return iter(REGISTERS)
+
+    def __len__(self):
+        return len(REGISTERS)
+
+    def items(self):
+        return self._all().items()
+
+    def __setitem__(self, name, value):
+        self.update(**{name: value})
+
+    def update(self, **values: int) -> None:
+        """Set some of them; KeyError for a name that is none."""
+        regs = self._all()
+        for name, value in values.items():
+            if name not in regs:
+                raise KeyError(f"no register {name!r}: there are {', '.join(REGISTERS)}")
+            regs[name] = value & (1 << 64) - 1
+        self._vcpu.raw.set_regs(self._vcpu.cpu, regs)
+
+    def __repr__(self):
+        return ", ".join(f"{name}={value:#x}" for name, value in self._all().items())
+
+
+_FIELDS = {row["vmcs_field"]: row for row in fields()}
+
+
+class EvmcsView(Mapping):
+    """The enlightened VMCS of a vCPU as the page has it: field name to value."""
+
+    def __init__(self, vcpu: "Vcpu"):
+        self._vcpu = vcpu
+
+    def _read(self, offset, size):
+        vm = self._vcpu.vm
+        vm.check_alive()
+        if not vm.module.enable_evmcs:
+            raise MachineError("the VMCS is not enlightened: insmod(enlightened_vmcs=True)")
+        return int.from_bytes(
+            vm.module.machine.memory.read(self._vcpu.vmcs_gpa + offset, size), "little")
+
+    def __getitem__(self, name):
+        row = _FIELDS[name]
+        return self._read(row["offset"], row["size"])
+
+    def __iter__(self):
+        return iter(_FIELDS)
+
+    def __len__(self):
+        return len(_FIELDS)
+
+    @property
+    def clean_fields(self) -> int:
+        """hv_clean_fields."""
+        return self._read(824, 4)
+
+
+class VmcsView:
+    """The VMCS of a vCPU through the port's accessors, in either mode."""
+
+    def __init__(self, vcpu: "Vcpu"):
+        self._vcpu = vcpu
+
+    def __getitem__(self, name):
+        row = _FIELDS[name]
+        vcpu = self._vcpu
+        vcpu.vm.check_alive()
+        module = vcpu.vm.module
+        vcpu.raw.load(vcpu.cpu)
+        encoding = int(row["encoding"], 16)
+        kind = "l" if encoding >> 13 == 3 else str(row["size"] * 8)
+        with module.machine.cpu(vcpu.cpu):
+            return getattr(module.port, f"vmcs_read{kind}")(encoding)
+
+
+class Vcpu:
+    """A virtual CPU; cpu is the CPU it runs on, and may be set to migrate it."""
+
+    def __init__(self, vm: Vm, raw, cpu: int):
+        self.vm, self.raw, self.cpu = vm, raw, cpu
+        self._vmcs_gpa = raw.load(cpu)
+        self.regs = Registers(self)
+        self.evmcs = EvmcsView(self)
+        self.vmcs = VmcsView(self)
+
+    def run(self, exits: int | None = None) -> ExitSummary:
+        """Run until so many VM exits, or until KVM hands one to user space. ValueError for fewer
+        than one exit, MachineError where another thread is using the CPU."""
+        self.vm.check_alive()
+        if exits is not None and (not isinstance(exits, int) or exits < 1):
+            raise ValueError(f"{exits} exits: give a number of 1 or more, or None")
+        processor = self.vm.module.machine.processor(self.cpu)
+        before = processor.exit_reasons
+        count, ret = self.raw.run(self.cpu, exits)
+        if ret < 0 and ret != -errno.EINTR:
+            raise _errno(ret, "run", self.vm.module.machine.kernel.log())
+        after = processor.exit_reasons
+        reasons = {reason: n - before[reason] for reason, n in enumerate(after)
+                   if n != before[reason]}
+        state = self.raw.exit_state()
+        reason = KVM_EXITS.get(state["exit_reason"], str(state["exit_reason"]))
+        return ExitSummary(count, reason, _exit_data(reason, state), reasons)
+
+    @property
+    def vmcs_gpa(self) -> int:
+        """Where the vCPU's VMCS page is in L1's physical memory."""
+        self.vm.check_alive()
+        return self._vmcs_gpa
+
+    def trace_exits(self, on: bool = True, size: int = 65536) -> None:
+        """Keep a record of each exit of this vCPU's CPU, the last `size` of them."""
+        self.vm.check_alive()
+        self.vm.module.machine.processor(self.cpu).log_exits(size if on else 0)
+
+    @property
+    def exit_log(self) -> list[tuple[int, int, int]]:
+        """(reason, qualification, guest RIP) of each exit recorded."""
+        self.vm.check_alive()
+        return [record[:3] for record in self.vm.module.machine.processor(self.cpu).exit_log]
+
+    @property
+    def sregs(self) -> dict:
+        """Segments, tables and control registers, as KVM_GET_SREGS gives them."""
+        self.vm.check_alive()
+        return self.raw.get_sregs(self.cpu)
+
+
+def _exit_data(reason, state):
+    """What KVM says of an exit reason."""
+    if reason == "IO":
+        return state["io"]
+    if reason == "FAIL_ENTRY":
+        return {"hardware_entry_failure_reason": state["fail_entry"]}
+    if reason == "INTERNAL_ERROR":
+        return state["internal"]
+    if reason in ("EXCEPTION", "DEBUG"):
+        return {"exception": state["exception"], "error_code": state["error_code"]}
+    return {}

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The port's functions by their kernel names, for a thread that runs as a CPU."""
+
+import ctypes
+import difflib
+import re
+from typing import NamedTuple
+
+from kvm_vmx.machine.kernel import MachineError, call_function
+
+# Bits of the integer types that may be passed and returned.
+BITS = {"void": 0, "int": 32, "u8": 8, "u16": 16, "u32": 32, "u64": 64,
+        "unsigned long": 64, "ulong": 64, "unsigned int": 32}
+SIGNED = {"int"}
+SIGNATURE = re.compile(r"(.+?) ?\((.*)\)")
+
+_name = ctypes.pythonapi.PyCapsule_GetName
+_name.restype, _name.argtypes = ctypes.c_char_p, [ctypes.py_object]
+_pointer = ctypes.pythonapi.PyCapsule_GetPointer
+_pointer.restype, _pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+
+
+class Function(NamedTuple):
+    """A function of the port: where it is, what it takes, what it gives."""
+
+    address: int
+    arguments: tuple[str, ...]
+    result: str
+
+    def convert(self, raw: int):
+        """The result as its C type holds it."""
+        bits = BITS[self.result]
+        if not bits:
+            return None
+        value = raw & (1 << bits) - 1
+        return value - (1 << bits) if self.result in SIGNED and value >> bits - 1 else value
+
+
+def functions(module) -> dict[str, Function]:
+    """{kernel name: Function} of what an extension module exports with integer types alone."""
+    found = {}
+    for name, capsule in module.__pyx_capi__.items():
+        signature = _name(capsule)
+        match = SIGNATURE.fullmatch(signature.decode())
+        if not match:
+            continue
+        arguments = tuple(text.strip() for text in match[2].split(",") if text.strip() != "void")
+        if match[1] in BITS and all(argument in BITS for argument in arguments):
+            found[name.removeprefix("call_")] = Function(
+                _pointer(capsule, signature), arguments, match[1])
+    return found
+
+
+class Port:
+    """Attributes are the port's functions; each call runs on the CPU of `with m.cpu(n)`."""
+
+    def __init__(self, machine, module):
+        self._machine = machine
+        self._functions = functions(module)
+
+    def __dir__(self):
+        return sorted(self._functions)
+
+    def __getattr__(self, name):
+        try:
+            function = self._functions[name]
+        except KeyError:
+            near = difflib.get_close_matches(name, self._functions) or sorted(self._functions)
+            raise AttributeError(
+                f"the port has no callable {name!r}: there are {', '.join(near)}") from None
+
+        def call(*arguments: int):
+            cpu = self._machine.bound_cpu()
+            if cpu is None:
+                raise MachineError(f"{name}() needs a CPU: call it inside `with machine.cpu(n):`")
+            if len(arguments) != len(function.arguments):
+                raise TypeError(f"{name}() takes {len(function.arguments)} arguments")
+            for argument, kind in zip(arguments, function.arguments):
+                if not -(1 << BITS[kind] - 1) <= argument < 1 << BITS[kind]:
+                    raise OverflowError(f"{name}(): {argument:#x} does not fit {kind}")
+            return function.convert(
+                call_function(self._machine.kernel, cpu, function.address, arguments))
+
+        return call
