@@ -10,8 +10,6 @@ from libc.string cimport memset
 cdef enum:
     MAX_ORDER = 20
     NO_FRAME = 0
-    # what __vmalloc() memory holds: v4.19 does not clear it
-    POISON = 0xa5
 
 # A free block of an order is found by its first frame; frame 0 is never handed out.
 cdef u32 free_head[MAX_ORDER + 1]
@@ -136,10 +134,10 @@ cdef void *__vmalloc(ulong size, int gfp) noexcept nogil:
 
     if size > PAGE_SIZE or should_fail(FAIL_VMALLOC):
         return NULL
-    address = <u8 *>alloc_page(GFP_KERNEL)
+    # Not cleared unless asked for: a page that was in use before still holds what it held.
+    address = <u8 *>alloc_page(gfp)
     if not address:
         return NULL
-    memset(address, 0 if gfp & __GFP_ZERO else POISON, PAGE_SIZE)
     return vmalloc_base + (address - linear_base)
 
 
