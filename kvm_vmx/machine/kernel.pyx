@@ -43,6 +43,10 @@ cdef extern from "linux/cpu.h" nogil:
     ulong current_vmcs_pa()
     int call_until_oops(task_struct *task, void (*fn)(void *) noexcept nogil, void *arg)
 
+cdef extern from "Python.h":
+    void *PyCapsule_GetPointer(object capsule, const char *name) except NULL
+    const char *PyCapsule_GetName(object capsule) except NULL
+
 FAIL_POINTS = {
     "page": FAIL_PAGE, "kmalloc": FAIL_KMALLOC, "vmalloc": FAIL_VMALLOC, "mprotect": FAIL_MPROTECT}
 
@@ -158,6 +162,21 @@ cdef void task_init(task_struct *task, int number) noexcept nogil:
     memset(task, 0, sizeof(task_struct))
     task.sp = <ulong>0xffffc90000000000 + <ulong>number * 0x8000 + 0x3c58
     task.fsbase = <ulong>0x7f0000000000 + <ulong>number * 0x1000
+
+
+cdef void *exported(object extension, str name) except NULL:
+    """Where a function or variable is that a .pxd of the port declares."""
+    capsule = extension.__pyx_capi__[name]
+    return PyCapsule_GetPointer(capsule, PyCapsule_GetName(capsule))
+
+
+cdef module_t *struct_module(object extension) except NULL:
+    """The struct module of an extension module that is one, declared when first asked for."""
+    cdef module_t *mod = <module_t *>exported(extension, "vmx_module")
+
+    if mod.name == NULL:
+        (<void (*)() noexcept nogil>exported(extension, "declare_module"))()
+    return mod
 
 
 cdef class Kernel:
@@ -311,9 +330,9 @@ cdef class Kernel:
                 entry += 1
         return found
 
-    def load(self, size_t module, dict params, int cpu=0) -> int:
-        """Load the module whose struct is at an address; 0 or a negative errno."""
-        cdef module_t *mod = <module_t *>module
+    def load(self, extension, dict params, int cpu=0) -> int:
+        """Load the kernel module that an extension module is; 0 or a negative errno."""
+        cdef module_t *mod = struct_module(extension)
         cdef request call
 
         call.object = mod
@@ -327,17 +346,21 @@ cdef class Kernel:
         self.call(cpu, do_init_module, &call)
         return call.ret
 
-    def unload(self, size_t module, int cpu=0) -> int:
+    def unload(self, extension, int cpu=0) -> int:
         """Unload a module; 0 or a negative errno."""
         cdef request call
 
-        call.object = <void *>module
+        call.object = struct_module(extension)
         self.call(cpu, do_delete_module, &call)
         return call.ret
 
-    def parameters(self, size_t module) -> dict:
+    def enable_evmcs(self, extension) -> bool:
+        """Whether the static key enable_evmcs of a module is on."""
+        return (<bint (*)() noexcept nogil>exported(extension, "enable_evmcs_is_on"))()
+
+    def parameters(self, extension) -> dict:
         """The parameters of a module as they stand."""
-        cdef module_t *mod = <module_t *>module
+        cdef module_t *mod = struct_module(extension)
 
         return {mod.params[i].name.decode():
                 bool(mod.params[i].value[0]) if mod.params[i].is_bool else mod.params[i].value[0]

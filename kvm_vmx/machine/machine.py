@@ -218,7 +218,7 @@ class Machine:
             port = importlib.import_module(CONFIGS[config])
         except ModuleNotFoundError as error:
             raise ValueError(f"config {config!r} is not built: use 'hyperv'") from error
-        known = self.kernel.parameters(port.module_address())
+        known = self.kernel.parameters(port)
         if "enlightened_vmcs" in known:
             params["enlightened_vmcs"] = enlightened_vmcs
         for name, value in params.items():
@@ -226,7 +226,7 @@ class Machine:
                 raise ValueError(f"no parameter {name!r}: there are {', '.join(known)}")
             if not isinstance(value, int):
                 raise ValueError(f"parameter {name}={value!r}: give a bool or a number")
-        ret = self.kernel.load(port.module_address(), params, self._some_cpu())
+        ret = self.kernel.load(port, params, self._some_cpu())
         if ret:
             raise _errno(ret, "insmod kvm_intel", self.kernel.log())
         self.module = Module(self, port)
@@ -294,13 +294,13 @@ class Module:
     def parameters(self) -> dict:
         """The module's parameters, as sysfs would show them now."""
         self.check_loaded()
-        return self.machine.kernel.parameters(self._module.module_address())
+        return self.machine.kernel.parameters(self._module)
 
     @property
     def enable_evmcs(self) -> bool:
         """Whether the static key is on: the VMCSs are enlightened."""
         self.check_loaded()
-        return self._module.enable_evmcs_state()
+        return self.machine.kernel.enable_evmcs(self._module)
 
     @property
     def port(self) -> Port:
@@ -327,7 +327,7 @@ class Module:
         while self._vms:
             self._vms[-1].destroy()
         kernel = self.machine.kernel
-        ret = kernel.unload(self._module.module_address(), self.machine._some_cpu())
+        ret = kernel.unload(self._module, self.machine._some_cpu())
         if ret:
             raise _errno(ret, "rmmod kvm_intel", kernel.log())
         self.forget()
