@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# What stands in for KVM's MMU: an EPT built once with the VM over its memory.
+# Stands in for arch/x86/kvm/mmu.c: an EPT built once with the VM over its memory.
 from kvm_vmx.abi.types cimport u8, u64
 from kvm_vmx.l1.kvm_host cimport kvm_t, kvm_vcpu_t
 

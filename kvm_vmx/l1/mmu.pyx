@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# What stands in for KVM's MMU: an EPT built once with the VM over its memory.
+# Stands in for arch/x86/kvm/mmu.c: an EPT built once with the VM over its memory.
 from kvm_vmx.abi.linux cimport GFP_KERNEL, __GFP_ZERO, __pa, __va
 from kvm_vmx.abi.types cimport EINVAL, ENOMEM, PAGE_MASK, PAGE_SIZE, likely, u8, u64, ulong
 from kvm_vmx.l1.kvm_cache_regs cimport kvm_x86_ops
