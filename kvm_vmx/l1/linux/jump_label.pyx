@@ -130,7 +130,7 @@ cdef int jump_label_update_module(module_t *mod, static_key_t *key, bint enabled
     ret = protect(first, last, PROT_READ | PROT_WRITE)
     if ret:
         pr_err("jump_label: the text of %s cannot be made writable (%s): "
-               "build with CONFIG_JUMP_LABEL=n\n", mod.name, strerror(-ret))
+               "load the CONFIG_JUMP_LABEL=n build\n", mod.name, strerror(-ret))
         return ret
     entry = mod.jump_entries
     while entry < mod.jump_entries_end:
