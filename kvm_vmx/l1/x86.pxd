@@ -8,6 +8,8 @@ from kvm_vmx.l1.kvm_host cimport (
 cdef kvm_x86_ops_t *kvm_x86_ops
 cdef bint kvm_has_tsc_control
 
+cdef void kvm_arch_data() noexcept nogil
+
 cdef int kvm_skip_emulated_instruction(kvm_vcpu_t *vcpu) noexcept nogil
 cdef int kvm_emulate_halt(kvm_vcpu_t *vcpu) noexcept nogil
 cdef int kvm_emulate_hypercall(kvm_vcpu_t *vcpu) noexcept nogil

@@ -20,7 +20,8 @@ from kvm_vmx.l1.kvm_main cimport (
 from kvm_vmx.l1.linux.cpu cimport (
     cpu_area, cpu_bind, cpu_binding, cpu_down, cpu_online, cpu_unbind, cpu_unbind_oops, cpu_up)
 from kvm_vmx.l1.linux.fault cimport (
-    FAIL_KMALLOC, FAIL_MPROTECT, FAIL_PAGE, FAIL_VMALLOC, fail_none, fail_nth, fail_vmalloc_on)
+    FAIL_KMALLOC, FAIL_MPROTECT, FAIL_PAGE, FAIL_VMALLOC, fail_left, fail_none, fail_nth,
+    fail_vmalloc_on)
 from kvm_vmx.l1.linux.jump_label cimport jump_label_module, jump_label_nr_modules
 from kvm_vmx.l1.linux.mm cimport mm_objects_outstanding, mm_pages_outstanding
 from kvm_vmx.l1.linux.module cimport delete_module, init_module, load_module
@@ -31,6 +32,8 @@ from kvm_vmx.l1.mmu cimport guest_page
 from kvm_vmx.l1.x86 cimport (
     kvm_arch_vcpu_ioctl_get_regs, kvm_arch_vcpu_ioctl_get_sregs, kvm_arch_vcpu_ioctl_run,
     kvm_arch_vcpu_ioctl_set_regs, kvm_arch_vcpu_ioctl_set_sregs)
+from kvm_vmx.machine.failing cimport (
+    FAIL_HYPERCALL, FAIL_MSR, failing_left, failing_none, failing_nth)
 from kvm_vmx.machine.partition cimport Partition
 
 cdef extern from "linux/cpu.h" nogil:
@@ -47,8 +50,10 @@ cdef extern from "Python.h":
     void *PyCapsule_GetPointer(object capsule, const char *name) except NULL
     const char *PyCapsule_GetName(object capsule) except NULL
 
-FAIL_POINTS = {
+# Steps of the kernel that fail inside it, and instructions that fail under it.
+FAIL_STEPS = {
     "page": FAIL_PAGE, "kmalloc": FAIL_KMALLOC, "vmalloc": FAIL_VMALLOC, "mprotect": FAIL_MPROTECT}
+FAIL_INSTRUCTIONS = {"msr": FAIL_MSR, "hypercall": FAIL_HYPERCALL}
 
 # How far a run goes before Python gets a look at its signals.
 cdef enum:
@@ -218,6 +223,7 @@ cdef class Kernel:
         """Switch the machine off; what a power cut would lose is given back."""
         if self.booted:
             fail_none()
+            failing_none(self.partition.partition)
             if not self.oopsed:
                 for cpu in range(self.partition.partition.nr_vps):
                     if cpu_online(cpu):
@@ -298,9 +304,19 @@ cdef class Kernel:
 
     def fail(self, point: str, nth: int) -> None:
         """Let the nth step of a kind fail, counted from now; 0 takes it back."""
-        if point not in FAIL_POINTS:
-            raise ValueError(f"no fail point {point!r}: there are {', '.join(FAIL_POINTS)}")
-        fail_nth(FAIL_POINTS[point], nth)
+        if point in FAIL_STEPS:
+            fail_nth(FAIL_STEPS[point], nth)
+        elif point in FAIL_INSTRUCTIONS:
+            failing_nth(self.partition.partition, FAIL_INSTRUCTIONS[point], nth)
+        else:
+            points = ", ".join((*FAIL_STEPS, *FAIL_INSTRUCTIONS))
+            raise ValueError(f"no fail point {point!r}: there are {points}")
+
+    def failures_left(self) -> dict[str, int]:
+        """The steps still to come before each failure that has been asked for."""
+        left = {point: fail_left(number) for point, number in FAIL_STEPS.items()}
+        left |= {point: failing_left(kind) for point, kind in FAIL_INSTRUCTIONS.items()}
+        return {point: count for point, count in left.items() if count}
 
     def assist_page(self, int cpu):
         """(GPA, the 56 bytes in use) of a CPU's assist page, or None where it has none."""

@@ -42,7 +42,12 @@ cdef bint sync_core = False
 
 
 cdef int jump_label_init() noexcept nogil:
+    # A kernel that has just booted has no module, whatever the one before it had.
+    cdef int i
+
     global sync_core, nr_modules
+    for i in range(nr_modules):
+        modules[i].loaded = 0
     sync_core = membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE) == 0
     nr_modules = 0
     return 0
