@@ -407,6 +407,23 @@ class Vm:
         vcpu.regs.update(rip=long_mode.START, rsp=long_mode.stack(self.memory.size), rflags=2)
         return vcpu
 
+    def move_page(self, gpa: int, flush: bool = True) -> None:
+        """Give the page at gpa another frame of L1's memory, as reclaim would, and flush every
+        TLB that may know the old one (kvm_flush_remote_tlbs()). Without flush the guest goes on
+        with what its TLB has: the bug to look at. IndexError outside the guest's memory."""
+        self.check_alive()
+        self.memory._check(gpa, 1)
+        machine = self.module.machine
+        ret = self.raw.move_page(gpa, flush, machine._some_cpu())
+        if ret:
+            raise _errno(ret, "move_page", machine.kernel.log())
+
+    @property
+    def remote_tlb_flushes(self) -> int:
+        """How often the TLBs of all its vCPUs were flushed at once."""
+        self.check_alive()
+        return self.raw.remote_tlb_flushes
+
     def destroy(self) -> None:
         """Destroy the VM and its vCPUs."""
         self.check_alive()
