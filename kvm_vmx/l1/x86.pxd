@@ -41,6 +41,7 @@ cdef int kvm_set_shared_msr(unsigned int slot, u64 value, u64 mask) noexcept nog
 cdef void kvm_enable_efer_bits(u64 mask) noexcept nogil
 
 # Entry points of user space's ioctls.
+cdef void kvm_arch_boot_data() noexcept nogil
 cdef int kvm_arch_init(void *opaque) noexcept nogil
 cdef void kvm_arch_exit() noexcept nogil
 cdef int kvm_arch_hardware_setup() noexcept nogil

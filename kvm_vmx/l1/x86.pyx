@@ -494,6 +494,13 @@ cdef int kvm_fast_pio(kvm_vcpu_t *vcpu, int size, u16 port, int in_) noexcept no
     return 0
 
 
+cdef void kvm_arch_boot_data() noexcept nogil:
+    # C+ no vendor module is loaded yet
+    global kvm_x86_ops, shared_msrs
+    kvm_x86_ops = NULL
+    shared_msrs = NULL
+
+
 cdef int kvm_arch_init(void *opaque) noexcept nogil:
     cdef kvm_x86_ops_t *ops = <kvm_x86_ops_t *>opaque
 
