@@ -172,8 +172,11 @@ cdef void *exported(object extension, str name) except NULL:
 
 cdef module_t *struct_module(object extension) except NULL:
     """The struct module of an extension module that is one, declared when first asked for."""
-    cdef module_t *mod = <module_t *>exported(extension, "vmx_module")
+    cdef module_t *mod
 
+    name, = [name for name, capsule in extension.__pyx_capi__.items()
+             if PyCapsule_GetName(capsule) == b"struct module"]
+    mod = <module_t *>exported(extension, name)
     if mod.name == NULL:
         (<void (*)() noexcept nogil>exported(extension, "declare_module"))()
     return mod

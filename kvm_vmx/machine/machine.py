@@ -205,7 +205,7 @@ class Machine:
         return [dict(
             site, key=name_of(path, site["key"]), function=name_of(path, site["address"]),
             state="jmp" if site["bytes"][0] == 0xE9 else "nop")
-            for site in self.kernel.sites()]
+            for site in self.kernel.sites() if site["module"] == "kvm_intel"]
 
     def insmod(self, enlightened_vmcs: bool = True, config: str = "hyperv", **params) -> "Module":
         """Load kvm-intel; OSError with the errno of vmx_init() where it fails."""
