@@ -202,20 +202,25 @@ cdef class Kernel:
     def __dealloc__(self):
         free(self.cpu_pointers)
 
-    def boot(self, int online, no_assist_page=()) -> None:
+    def boot(self, int online, no_assist_page=(), fail={}) -> None:
         """Bring the kernel up with CPUs 0..online-1; CPUs named in no_assist_page get no memory
-        for their assist page."""
-        cdef int ret = start_kernel(
-            &self.partition.memory.mem, self.partition.memory.vmalloc_base,
-            <virt_cpu **>self.cpu_pointers, self.partition.partition.nr_vps, online)
-        if ret:
-            raise MemoryError("no memory to boot: give fewer CPUs")
-        self.booted = True
-        for cpu in no_assist_page:
-            fail_vmalloc_on(cpu, True)
-        self.call(0, do_start_platform, NULL)
-        for cpu in no_assist_page:
-            fail_vmalloc_on(cpu, False)
+        for their assist page, and fail {point: nth} holds while it comes up."""
+        cdef int ret
+
+        for point, nth in fail.items():
+            self.fail(point, nth)
+        try:
+            ret = start_kernel(
+                &self.partition.memory.mem, self.partition.memory.vmalloc_base,
+                <virt_cpu **>self.cpu_pointers, self.partition.partition.nr_vps, online)
+            if ret:
+                raise MemoryError("no memory to boot: give fewer CPUs")
+            self.booted = True
+            for cpu in no_assist_page:
+                fail_vmalloc_on(cpu)
+            self.call(0, do_start_platform, NULL)
+        finally:
+            fail_none()
 
     def shutdown(self) -> None:
         """Switch the machine off; what a power cut would lose is given back."""
@@ -299,10 +304,12 @@ cdef class Kernel:
         self.call(self._any_other(cpu), do_cpu_down, &call)
         return call.ret
 
-    def fail(self, point: str, nth: int) -> None:
+    def fail(self, point, nth) -> None:
         """Let the nth step of a kind fail, counted from now; 0 takes it back."""
         if point not in FAIL_POINTS:
             raise ValueError(f"no fail point {point!r}: there are {', '.join(FAIL_POINTS)}")
+        if not 0 <= nth < 1 << 31:
+            raise ValueError(f"the {nth}th step: give 1 for the next one, or 0 for none")
         fail_nth(FAIL_POINTS[point], nth)
 
     def assist_page(self, int cpu):
