@@ -178,8 +178,11 @@ cdef void *exported(object extension, str name) except NULL:
 
 cdef module_t *struct_module(object extension) except NULL:
     """The struct module of an extension module that is one, declared when first asked for."""
-    cdef module_t *mod = <module_t *>exported(extension, "vmx_module")
+    cdef module_t *mod
 
+    name, = [name for name, capsule in extension.__pyx_capi__.items()
+             if PyCapsule_GetName(capsule) == b"struct module"]
+    mod = <module_t *>exported(extension, name)
     if mod.name == NULL:
         (<void (*)() noexcept nogil>exported(extension, "declare_module"))()
     return mod
@@ -205,20 +208,25 @@ cdef class Kernel:
     def __dealloc__(self):
         free(self.cpu_pointers)
 
-    def boot(self, int online, no_assist_page=()) -> None:
+    def boot(self, int online, no_assist_page=(), fail={}) -> None:
         """Bring the kernel up with CPUs 0..online-1; CPUs named in no_assist_page get no memory
-        for their assist page."""
-        cdef int ret = start_kernel(
-            &self.partition.memory.mem, self.partition.memory.vmalloc_base,
-            <virt_cpu **>self.cpu_pointers, self.partition.partition.nr_vps, online)
-        if ret:
-            raise MemoryError("no memory to boot: give fewer CPUs")
-        self.booted = True
-        for cpu in no_assist_page:
-            fail_vmalloc_on(cpu, True)
-        self.call(0, do_start_platform, NULL)
-        for cpu in no_assist_page:
-            fail_vmalloc_on(cpu, False)
+        for their assist page, and fail {point: nth} holds while it comes up."""
+        cdef int ret
+
+        for point, nth in fail.items():
+            self.fail(point, nth)
+        try:
+            ret = start_kernel(
+                &self.partition.memory.mem, self.partition.memory.vmalloc_base,
+                <virt_cpu **>self.cpu_pointers, self.partition.partition.nr_vps, online)
+            if ret:
+                raise MemoryError("no memory to boot: give fewer CPUs")
+            self.booted = True
+            for cpu in no_assist_page:
+                fail_vmalloc_on(cpu)
+            self.call(0, do_start_platform, NULL)
+        finally:
+            fail_none()
 
     def shutdown(self) -> None:
         """Switch the machine off; what a power cut would lose is given back."""
@@ -303,15 +311,17 @@ cdef class Kernel:
         self.call(self._any_other(cpu), do_cpu_down, &call)
         return call.ret
 
-    def fail(self, point: str, nth: int) -> None:
+    def fail(self, point, nth) -> None:
         """Let the nth step of a kind fail, counted from now; 0 takes it back."""
-        if point in FAIL_STEPS:
-            fail_nth(FAIL_STEPS[point], nth)
-        elif point in FAIL_INSTRUCTIONS:
-            failing_nth(self.partition.partition, FAIL_INSTRUCTIONS[point], nth)
-        else:
+        if point not in FAIL_STEPS and point not in FAIL_INSTRUCTIONS:
             points = ", ".join((*FAIL_STEPS, *FAIL_INSTRUCTIONS))
             raise ValueError(f"no fail point {point!r}: there are {points}")
+        if not 0 <= nth < 1 << 31:
+            raise ValueError(f"the {nth}th step: give 1 for the next one, or 0 for none")
+        if point in FAIL_STEPS:
+            fail_nth(FAIL_STEPS[point], nth)
+        else:
+            failing_nth(self.partition.partition, FAIL_INSTRUCTIONS[point], nth)
 
     def failures_left(self) -> dict[str, int]:
         """The steps still to come before each failure that has been asked for."""

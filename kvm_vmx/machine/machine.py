@@ -62,14 +62,15 @@ class Machine:
     be ("kvm-6.12" or "tlfs-strict"), which msrs {index: value}, cpuid {leaf: (eax, ebx, ecx,
     edx)}, maxphyaddr (bits) and enforce_cpuid change; memory is L1's, in bytes; cache_policy is
     how L0 uses clean fields ("always", "never", "random", "random(SEED)", "commit_on_success").
-    CPUs in no_assist_page find no memory for their assist page. ValueError for bad values,
+    CPUs in no_assist_page find no memory for their assist page, and fail {point: nth} lets the
+    nth step of a kind fail during the boot, as fail() does after it. ValueError for bad values,
     MachineError where a machine is already open.
     """
 
     def __init__(self, cpus: int = 2, *, profile: str = "kvm-6.12", possible_cpus=None,
                  memory=None, msrs=None, cpuid=None, maxphyaddr: int = 46,
                  enforce_cpuid: bool = False, cache_policy: str = "always", seed: int = 0,
-                 strict: bool = False, insn: str = "call", no_assist_page=()):
+                 strict: bool = False, insn: str = "call", no_assist_page=(), fail=None):
         global _machine
         possible = cpus if possible_cpus is None else possible_cpus
         for number in (cpus, possible):
@@ -79,6 +80,11 @@ class Machine:
             raise ValueError(f"{cpus} CPUs of {possible} possible ones: raise possible_cpus")
         if insn != "call":
             raise ValueError(f"instructions by {insn!r}: this build has 'call'")
+        no_assist_page = tuple(no_assist_page)
+        for cpu in no_assist_page:
+            if not isinstance(cpu, int) or not 0 <= cpu < possible:
+                raise ValueError(f"no CPU {cpu} to go without an assist page: "
+                                 f"there are {possible}, from 0")
         with _machine_lock:
             if _machine is not None and _machine() is not None:
                 raise MachineError("a Machine is open in this process: close it first, "
@@ -89,7 +95,7 @@ class Machine:
                 strict=strict, cpuid=cpuid, msrs=msrs, maxphyaddr=maxphyaddr,
                 enforce_cpuid=enforce_cpuid)
             self.kernel = Kernel(self._partition)
-            self.kernel.boot(cpus, no_assist_page)
+            self.kernel.boot(cpus, no_assist_page, fail or {})
             _machine = weakref.ref(self)
         self.possible_cpus = possible
         self.module = None
@@ -218,7 +224,7 @@ class Machine:
         return [dict(
             site, key=name_of(path, site["key"]), function=name_of(path, site["address"]),
             state="jmp" if site["bytes"][0] == 0xE9 else "nop")
-            for site in self.kernel.sites()]
+            for site in self.kernel.sites() if site["module"] == "kvm_intel"]
 
     def insmod(self, enlightened_vmcs: bool = True, config: str = "hyperv", **params) -> "Module":
         """Load kvm-intel; OSError with the errno of vmx_init() where it fails."""
