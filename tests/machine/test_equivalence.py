@@ -152,8 +152,13 @@ def test_a_made_up_guest_cannot_tell(code):
     same(code, calls=(3, 25))
 
 
+# No byte of a jump: a loop without an exit runs until the timer, and takes its time.
+JUMPS = {0xE9, 0xEB, *range(0x70, 0x90)}
+JUNK = st.lists(st.sampled_from(sorted(set(range(256)) - JUMPS)), min_size=1, max_size=6)
+
+
 @QUIET
-@given(GUEST, st.binary(min_size=1, max_size=6).filter(lambda junk: b"\xeb" not in junk))
+@given(GUEST, JUNK.map(bytes))
 def test_a_guest_that_goes_wrong_goes_wrong_alike(code, junk):
     """Junk in the middle: #UD, which no IDT takes, is a triple fault and KVM's SHUTDOWN."""
     half = len(code) // 2
