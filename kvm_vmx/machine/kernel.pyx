@@ -43,8 +43,10 @@ cdef extern from "linux/cpu.h" nogil:
     {
         return (unsigned long)this_cpu_read(current_vmcs) - this_cpu_read(page_offset_base);
     }
+    static bool has_current_vmcs(void) { return this_cpu_read(current_vmcs) != NULL; }
     """
     ulong current_vmcs_pa()
+    bint has_current_vmcs()
     int call_until_oops(task_struct *task, void (*fn)(void *) noexcept nogil, void *arg)
 
 cdef extern from "Python.h":
@@ -150,6 +152,12 @@ cdef void do_vcpu_load(void *arg) noexcept nogil:
     cdef request *call = <request *>arg
     vcpu_load(<kvm_vcpu_t *>call.object)
     vcpu_put(<kvm_vcpu_t *>call.object)
+    call.value = current_vmcs_pa()
+
+
+cdef void do_current_vmcs(void *arg) noexcept nogil:
+    cdef request *call = <request *>arg
+    call.ret = has_current_vmcs()
     call.value = current_vmcs_pa()
 
 
@@ -356,6 +364,13 @@ cdef class Kernel:
                     "module": mod.name.decode()})
                 entry += 1
         return found
+
+    def current_vmcs(self, int cpu):
+        """The GPA of the VMCS that is current on a CPU, or None."""
+        cdef request call
+
+        self.call(cpu, do_current_vmcs, &call)
+        return call.value if call.ret else None
 
     def load(self, extension, dict params, int cpu=0) -> int:
         """Load the kernel module that an extension module is; 0 or a negative errno."""
