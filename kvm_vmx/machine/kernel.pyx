@@ -68,6 +68,10 @@ class MachineError(RuntimeError):
     """The machine is not in the state that this needs; the text says what to do."""
 
 
+class CpuInUse(MachineError):
+    """Another thread runs as the CPU."""
+
+
 class KernelBug(MachineError):
     """The L1 kernel hit a BUG: its log is in the text, and the machine can only be closed."""
 
@@ -80,6 +84,10 @@ cdef struct request:
     u64 value
     kvm_regs regs
     kvm_sregs sregs
+
+
+cdef void do_nothing(void *arg) noexcept nogil:
+    pass
 
 
 cdef void do_start_platform(void *arg) noexcept nogil:
@@ -269,7 +277,7 @@ cdef class Kernel:
                 else:
                     cpu_unbind(&binding)
         if ret == -EBUSY:
-            raise MachineError(f"CPU {cpu} is in use by another thread: wait for it, or use another")
+            raise CpuInUse(f"CPU {cpu} is in use by another thread: wait for it, or use another")
         if ret == -ENXIO:
             raise MachineError(f"CPU {cpu} is not online: use one that is, or bring it online")
         if ret == -EFAULT:
@@ -302,6 +310,17 @@ cdef class Kernel:
             if <int>other != cpu and cpu_online(other):
                 return other
         return cpu
+
+    def idle_cpu(self) -> int:
+        """The first online CPU that no other thread runs as; the first of all where none is."""
+        online = [n for n in range(self.partition.partition.nr_vps) if cpu_online(n)]
+        for cpu in online:
+            try:
+                self.call(cpu, do_nothing, NULL)
+                return cpu
+            except CpuInUse:
+                pass
+        return online[0]
 
     def cpu_up(self, int cpu) -> int:
         """Bring a CPU online; 0 or a negative errno."""
@@ -490,7 +509,7 @@ cdef class VirtualMachine:
 
         call.kvm = <kvm_t *>self.kvm
         call.gpa = gpa
-        self.kernel.call(self.kernel._any_other(-1), do_guest_page, &call)
+        self.kernel.call(self.kernel.idle_cpu(), do_guest_page, &call)
         return call.page
 
     def read(self, gpa: int, length: int) -> bytes:
@@ -634,7 +653,7 @@ cdef class VirtualCpu:
         try:
             for i, entry in enumerate(entries):
                 call.entries[i] = entry
-            self.vm.kernel.call(self.vm.kernel._any_other(-1), do_set_cpuid, &call)
+            self.vm.kernel.call(self.vm.kernel.idle_cpu(), do_set_cpuid, &call)
         finally:
             free(call.entries)
         return call.ret

@@ -82,6 +82,11 @@ class Machine:
             raise ValueError(f"{cpus} CPUs of {possible} possible ones: raise possible_cpus")
         if insn != "call":
             raise ValueError(f"instructions by {insn!r}: this build has 'call'")
+        if memory is not None and (
+                not isinstance(memory, int) or memory < 4096 or memory % 4096 or memory > 1 << 40):
+            raise ValueError(f"memory of {memory!r} bytes: give a multiple of 4096, at most 1 << 40")
+        if not isinstance(seed, int):
+            raise ValueError(f"seed {seed!r}: give a number")
         no_assist_page = tuple(no_assist_page)
         for cpu in no_assist_page:
             if not isinstance(cpu, int) or not 0 <= cpu < possible:
@@ -265,7 +270,7 @@ class Machine:
         bound = self.bound_cpu()
         if bound is not None:
             return bound
-        return next(n for n in range(self.possible_cpus) if self.kernel.online(n))
+        return self.kernel.idle_cpu()
 
     def processor(self, n: int):
         """L0's side of CPU n."""
@@ -556,12 +561,21 @@ class Vcpu:
     """A virtual CPU; cpu is the CPU it runs on, and may be set to migrate it."""
 
     def __init__(self, vm: Vm, raw, cpu: int):
-        self.vm, self.raw, self.cpu = vm, raw, cpu
+        self.vm, self.raw, self._cpu = vm, raw, cpu
         self._vmcs_gpa = raw.load(cpu)
         self._busy = Busy("the vCPU")
         self.regs = Registers(self)
         self.evmcs = EvmcsView(self)
         self.vmcs = VmcsView(self)
+
+    @property
+    def cpu(self) -> int:
+        """The CPU it runs on."""
+        return self._cpu
+
+    @cpu.setter
+    def cpu(self, n: int):
+        self._cpu = self.vm.module.machine.cpu(n).index
 
     @contextlib.contextmanager
     def used(self):
