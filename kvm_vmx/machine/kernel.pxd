@@ -9,7 +9,7 @@ cdef class Kernel:
     cdef readonly bint booted
     cdef readonly bint oopsed
 
-    cdef int call(self, int cpu, void (*fn)(void *) noexcept nogil, void *arg) except -1
+    cdef int call(self, int cpu, void (*fn)(void *) noexcept nogil, void *arg, u64 depth=*) except -1
 
 
 cdef class VirtualMachine:

@@ -19,7 +19,8 @@ from kvm_vmx.l1.kvm_main cimport (
     kvm_create_vm, kvm_destroy_vm, kvm_flush_remote_tlbs, kvm_vm_ioctl_create_vcpu, vcpu_load,
     vcpu_put)
 from kvm_vmx.l1.linux.cpu cimport (
-    cpu_area, cpu_bind, cpu_binding, cpu_down, cpu_online, cpu_unbind, cpu_unbind_oops, cpu_up)
+    cpu_area, cpu_bind, cpu_binding, cpu_down, cpu_online, cpu_unbind, cpu_unbind_oops, cpu_up,
+    perf_guest_events)
 from kvm_vmx.l1.linux.fault cimport (
     FAIL_KMALLOC, FAIL_MPROTECT, FAIL_PAGE, FAIL_VMALLOC, fail_left, fail_none, fail_nth,
     fail_vmalloc_on)
@@ -179,10 +180,11 @@ cdef int thread_number() except -1:
         return _threads.setdefault(threading.get_ident(), len(_threads))
 
 
-cdef void task_init(task_struct *task, int number) noexcept nogil:
-    # A kernel stack and a user-space thread pointer of the thread's own, as L1 would have it.
+cdef void task_init(task_struct *task, int number, u64 depth) noexcept nogil:
+    # A kernel stack and a user-space thread pointer of the thread's own, as L1 would have it,
+    # with depth bytes of the stack in use.
     memset(task, 0, sizeof(task_struct))
-    task.sp = <ulong>0xffffc90000000000 + <ulong>number * 0x8000 + 0x3c58
+    task.sp = <ulong>0xffffc90000000000 + <ulong>number * 0x8000 + 0x3c58 - depth
     task.fsbase = <ulong>0x7f0000000000 + <ulong>number * 0x1000
 
 
@@ -257,7 +259,8 @@ cdef class Kernel:
             shutdown_kernel()
             self.booted = False
 
-    cdef int call(self, int cpu, void (*fn)(void *) noexcept nogil, void *arg) except -1:
+    cdef int call(self, int cpu, void (*fn)(void *) noexcept nogil, void *arg,
+                  u64 depth=0) except -1:
         """Run fn(arg) as a CPU, without the GIL."""
         cdef task_struct task
         cdef cpu_binding binding
@@ -268,7 +271,7 @@ cdef class Kernel:
         if self.oopsed:
             raise KernelBug("the kernel has hit a BUG: close the machine and boot another")
         with nogil:
-            task_init(&task, number)
+            task_init(&task, number, depth)
             ret = cpu_bind(cpu, &task, &binding)
             if ret == 0:
                 ret = call_until_oops(&task, fn, arg)
@@ -355,6 +358,10 @@ cdef class Kernel:
         left = {point: fail_left(number) for point, number in FAIL_STEPS.items()}
         left |= {point: failing_left(kind) for point, kind in FAIL_INSTRUCTIONS.items()}
         return {point: count for point, count in left.items() if count}
+
+    def perf_guest_events(self, u64 host, u64 guest) -> None:
+        """What perf asks KVM to have in PERF_GLOBAL_CTRL, in L1 and in the guest."""
+        perf_guest_events(host, guest)
 
     def assist_page(self, int cpu):
         """(GPA, the 56 bytes in use) of a CPU's assist page, or None where it has none."""
@@ -568,10 +575,11 @@ cdef class VirtualCpu:
         """Where the struct is, for calls of the port's own functions."""
         return <size_t>self.vcpu
 
-    def run(self, int cpu, exits=None):
+    def run(self, int cpu, exits=None, u64 depth=0):
         """Run on a CPU until so many VM exits, or until KVM returns to user space.
 
-        Returns (exits, KVM's return value). Python's signals are looked at in between.
+        depth bytes of the thread's kernel stack are in use before. Returns (exits, KVM's return
+        value). Python's signals are looked at in between.
         """
         cdef kvm_vcpu_t *vcpu = <kvm_vcpu_t *>self.vcpu
         cdef request call
@@ -581,10 +589,15 @@ cdef class VirtualCpu:
         call.object = vcpu
         while True:
             vcpu.arch.exits_until = min(end, vcpu.stat.exits + SLICE_EXITS)
-            self.vm.kernel.call(cpu, do_run, &call)
+            self.vm.kernel.call(cpu, do_run, &call, depth)
             if call.ret != -EINTR or vcpu.stat.exits >= end:
                 return vcpu.stat.exits - start, call.ret
             PyErr_CheckSignals()
+
+    @property
+    def address(self) -> int:
+        """Where its struct kvm_vcpu is."""
+        return <size_t>self.vcpu
 
     def load(self, int cpu) -> int:
         """Make its VMCS current on a CPU; the GPA of the VMCS."""

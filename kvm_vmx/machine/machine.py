@@ -213,6 +213,12 @@ class Machine:
         self.check_open()
         return self.kernel.failures_left()
 
+    def perf_guest_events(self, host: int, guest: int) -> None:
+        """Let perf count in L1 what PERF_GLOBAL_CTRL=host does and in guests what guest does;
+        KVM switches the MSR where they differ. (0, 0) ends it."""
+        self.check_open()
+        self.kernel.perf_guest_events(host, guest)
+
     def online(self, cpu: int) -> None:
         """Bring a CPU online; OSError with the kernel's errno."""
         self._hotplug(cpu, self.kernel.cpu_up, "online")
@@ -583,16 +589,19 @@ class Vcpu:
         with self.vm.used(), self._busy:
             yield self.raw
 
-    def run(self, exits: int | None = None) -> ExitSummary:
-        """Run until so many VM exits, or until KVM hands one to user space. ValueError for fewer
-        than one exit, MachineError where another thread is using the CPU or the vCPU."""
+    def run(self, exits: int | None = None, *, stack_depth: int = 0) -> ExitSummary:
+        """Run until so many VM exits, or until KVM hands one to user space, stack_depth bytes (up
+        to 8192) down the thread's kernel stack. ValueError for fewer than one exit, MachineError
+        where another thread is using the CPU or the vCPU."""
         if exits is not None and (not isinstance(exits, int) or not 1 <= exits < 1 << 63):
             raise ValueError(f"{exits} exits: give a number of 1 or more, or None")
+        if not isinstance(stack_depth, int) or not 0 <= stack_depth <= 8192:
+            raise ValueError(f"a stack depth of {stack_depth}: give 0 to 8192 bytes")
         machine = self.vm.module.machine
         with self.used() as raw:
             processor = machine.cpu(self.cpu)
             before = processor.exit_reasons
-            count, ret = raw.run(self.cpu, exits)
+            count, ret = raw.run(self.cpu, exits, stack_depth)
             if ret < 0 and ret != -errno.EINTR:
                 raise _errno(ret, "run", machine.kernel.log())
             after = processor.exit_reasons

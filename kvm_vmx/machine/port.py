@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The port's functions by their kernel names, for a thread that runs as a CPU."""
 
+import contextlib
 import ctypes
 import difflib
 import re
@@ -19,6 +20,8 @@ CR4_VMXE = 1 << 13
 BITS = {"void": 0, "int": 32, "u8": 8, "u16": 16, "u32": 32, "u64": 64,
         "unsigned long": 64, "ulong": 64, "unsigned int": 32}
 SIGNED = {"int"}
+# A struct kvm_vcpu, as Cython names it: the caller gives a Vcpu.
+VCPU = "kvm_vcpu_t *"
 SIGNATURE = re.compile(r"(.+?) ?\((.*)\)")
 
 _name = ctypes.pythonapi.PyCapsule_GetName
@@ -44,7 +47,7 @@ class Function(NamedTuple):
 
 
 def functions(module) -> dict[str, Function]:
-    """{kernel name: Function} of what an extension module exports with integer types alone."""
+    """{kernel name: Function} of what an extension module exports with integers and vCPUs alone."""
     found = {}
     for name, capsule in module.__pyx_capi__.items():
         signature = _name(capsule)
@@ -52,10 +55,25 @@ def functions(module) -> dict[str, Function]:
         if not match or name in NOT_FOR_CALLERS:
             continue
         arguments = tuple(text.strip() for text in match[2].split(",") if text.strip() != "void")
-        if match[1] in BITS and all(argument in BITS for argument in arguments):
+        if match[1] in BITS and all(argument in BITS or argument.endswith(VCPU)
+                                    for argument in arguments):
             found[name.removeprefix("call_")] = Function(
                 _pointer(capsule, signature), arguments, match[1])
     return found
+
+
+def convert_argument(name: str, argument, kind: str, held: contextlib.ExitStack) -> int:
+    """What a function of the port gets for an argument of Python's: a number, or where a vCPU is;
+    the vCPU is this call's alone until held ends."""
+    if kind.endswith(VCPU):
+        if not hasattr(argument, "vmcs_gpa"):
+            raise TypeError(f"{name}(): give a Vcpu, not {argument!r}")
+        return held.enter_context(argument.used()).address
+    if not isinstance(argument, int):
+        raise TypeError(f"{name}(): {argument!r} is no number")
+    if not -(1 << BITS[kind] - 1) <= argument < 1 << BITS[kind]:
+        raise OverflowError(f"{name}(): {argument:#x} does not fit {kind}")
+    return argument
 
 
 class Port:
@@ -85,16 +103,14 @@ class Port:
                 raise MachineError(f"{name}() needs a CPU: call it inside `with machine.cpu(n):`")
             if len(arguments) != len(function.arguments):
                 raise TypeError(f"{name}() takes {len(function.arguments)} arguments")
-            for argument, kind in zip(arguments, function.arguments):
-                if not isinstance(argument, int):
-                    raise TypeError(f"{name}(): {argument!r} is no number")
-                if not -(1 << BITS[kind] - 1) <= argument < 1 << BITS[kind]:
-                    raise OverflowError(f"{name}(): {argument:#x} does not fit {kind}")
-            with self._guard():
+            with contextlib.ExitStack() as held:
+                held.enter_context(self._guard())
                 self._check()
+                values = tuple(convert_argument(name, argument, kind, held)
+                               for argument, kind in zip(arguments, function.arguments))
                 self._check_state(name, cpu)
                 return function.convert(
-                    call_function(self._machine.kernel, cpu, function.address, arguments))
+                    call_function(self._machine.kernel, cpu, function.address, values))
 
         return call
 

@@ -26,6 +26,11 @@ cdef extern from "linux/cpu.h" nogil:
         area->vmalloc_base = (unsigned long)vmalloc_window;
         area->cpu_number = cpu;
     }
+    static void set_perf_msr(unsigned int msr, u64 host, u64 guest, int nr)
+    {
+        vmlinux_exports.perf_msrs[0] = (struct perf_guest_switch_msr){ msr, host, guest };
+        vmlinux_exports.nr_perf_msrs = nr;
+    }
     static bool is_self(unsigned long thread) { return thread == (unsigned long)pthread_self(); }
     """
     ctypedef struct vmlinux_t "struct vmlinux":
@@ -37,6 +42,7 @@ cdef extern from "linux/cpu.h" nogil:
     vmlinux_t vmlinux_exports
     void area_init(percpu_area *area, int cpu, percpu_area *base, virt_cpu *virt_cpu,
                    const phys_mem *mem, u8 *vmalloc_window)
+    void set_perf_msr(unsigned int msr, u64 host, u64 guest, int nr)
     bint is_self(ulong thread)
     ulong pthread_self()
     bint has_fsgsbase()
@@ -49,6 +55,7 @@ cdef extern from "linux/cpu.h" nogil:
 cdef enum:
     IPI_VECTOR = 0xfc
     TIMER_VECTOR = 0xec
+    MSR_CORE_PERF_GLOBAL_CTRL = 0x38f
 
 ctypedef struct cpu_call:
     smp_call_func_t func
@@ -117,12 +124,18 @@ cdef int cpus_init(virt_cpu **cpus, int possible, int online, const phys_mem *me
     vmlinux_exports.oops = task_oops
     vmlinux_exports.service = service_interrupts
     vmlinux_exports.kvm_rebooting = 0
+    perf_guest_events(0, 0)
     for cpu in range(possible):
         area_init(&areas[cpu], cpu, areas, cpus[cpu], mem, vmalloc_window)
         slots[cpu].possible = 1
         slots[cpu].online = cpu < online
     nr_cpus = possible
     return 0
+
+
+cdef void perf_guest_events(u64 host, u64 guest) noexcept nogil:
+    # Stands in for perf: PERF_GLOBAL_CTRL of host and guest; the same for both is no switch.
+    set_perf_msr(MSR_CORE_PERF_GLOBAL_CTRL, host, guest, host != guest)
 
 
 cdef void cpus_exit() noexcept nogil:
