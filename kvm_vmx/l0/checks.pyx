@@ -34,8 +34,12 @@ cdef bint control_words_valid(const l0_caps *caps, const l0_vmcs *v, u32 seconda
         allowed(v.f.vm_entry_controls, caps.entry_must, caps.entry_may))
 
 
-# R18, R63: an eVMCS may not switch on what it has no fields for.
-cdef bint covered(const l0_vmcs *v, u32 secondary) noexcept nogil:
+# R63: an eVMCS may not switch on what it has no fields for; R14: nor what is not announced.
+cdef bint covered(const l0_caps *caps, const l0_vmcs *v, u32 secondary) noexcept nogil:
+    if not caps.nested_ebx & 1 and (
+            v.f.vm_exit_controls & VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL or
+            v.f.vm_entry_controls & VM_ENTRY_LOAD_IA32_PERF_GLOBAL_CTRL):
+        return False
     return not (v.f.pin_based_vm_exec_control & UNCOVERED_PIN or
                 secondary & UNCOVERED_SECONDARY or
                 v.f.vm_exit_controls & VM_EXIT_SAVE_VMX_PREEMPTION_TIMER)
@@ -201,7 +205,7 @@ cdef bint controls_valid(l0_vp *vp, const l0_vmcs *v, bint enlightened) noexcept
     if not control_words_valid(&vp.partition.caps, v, secondary):
         return False
     if enlightened and vp.partition.profile.reject_uncovered_controls \
-            and not covered(v, secondary):
+            and not covered(&vp.partition.caps, v, secondary):
         return False
     return (
         v.f.cr3_target_count <= (vp.partition.caps.misc >> 16 & 0x1ff) and
