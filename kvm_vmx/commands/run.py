@@ -35,7 +35,7 @@ LONG_RUN = 2_000_000
 # What L0 counts besides the instructions that L1 executes.
 NOT_INSTRUCTIONS = {
     "exits", "failed_entries", "l2_instructions", "groups_reread", "bytes_reread",
-    "bytes_written_back", "tlb_flushes", "lints",
+    "bytes_ungrouped", "bytes_written_back", "tlb_flushes", "lints",
 }
 
 
@@ -135,6 +135,7 @@ def print_modes(modes) -> None:
         row(name, lambda mode: mode["instructions"][name], lambda mode: mode["per_exit"][name])
     row("groups re-read an entry", blank, lambda mode: mode["groups_reread_per_entry"])
     row("bytes re-read an entry", blank, lambda mode: mode["bytes_reread_per_entry"])
+    row("bytes without a group", blank, lambda mode: mode["per_exit"]["bytes_ungrouped"])
     row("ns, measured here", blank, lambda mode: mode["ns_per_exit"])
     row("enable_evmcs", lambda mode: "on" if mode["enable_evmcs"] else "off", blank)
     print_columns(rows, right=(1, 2, 3, 4))

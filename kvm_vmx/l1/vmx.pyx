@@ -3425,6 +3425,7 @@ cdef int hardware_setup() noexcept nogil:
 
     # C- the posted-interrupt wakeup handler, nested_vmx_setup_ctls_msrs(), LMCE
 
+    # Where this fails, nobody gives vmx_bitmap back (erratum: bitmaps_leaked).
     return alloc_kvm_area()
 
 

@@ -181,9 +181,22 @@ class Machine:
         return found and found[0]
 
     def fail(self, point: str, nth: int = 1) -> None:
-        """Let the nth step of a kind fail from now on: page, kmalloc, vmalloc, mprotect."""
+        """Let the nth step of a kind fail from now on; 0 takes it back.
+
+        page, kmalloc, vmalloc: the allocation finds no memory; mprotect: text cannot be made
+        writable; msr: RDMSR or WRMSR raises #GP; hypercall: Hyper-V answers that it has not the
+        means.
+        """
         self.check_open()
+        if not isinstance(nth, int) or nth < 0:
+            raise ValueError(f"step {nth}: give a number of 1 or more, or 0 to take it back")
         self.kernel.fail(point, nth)
+
+    @property
+    def failures_left(self) -> dict[str, int]:
+        """{fail point: steps still to come} of what fail() asked for and has not struck yet."""
+        self.check_open()
+        return self.kernel.failures_left()
 
     def online(self, cpu: int) -> None:
         """Bring a CPU online; OSError with the kernel's errno."""
@@ -389,10 +402,30 @@ class Vm:
             raise _errno(ret, "create_vcpu", machine.kernel.log())
         self._vcpus += 1
         vcpu = Vcpu(self, raw, cpu)
-        raw.set_cpuid(long_mode.cpuid_entries(machine.cpu(cpu)))
-        raw.set_sregs(cpu, long_mode.sregs(self.memory.size))
+        ret = (raw.set_cpuid(long_mode.cpuid_entries(machine.cpu(cpu)))
+               or raw.set_sregs(cpu, long_mode.sregs(self.memory.size)))
+        if ret:
+            # As with KVM, what exists of the vCPU goes with its VM.
+            raise _errno(ret, "create_vcpu", machine.kernel.log())
         vcpu.regs.update(rip=long_mode.START, rsp=long_mode.stack(self.memory.size), rflags=2)
         return vcpu
+
+    def move_page(self, gpa: int, flush: bool = True) -> None:
+        """Give the page at gpa another frame of L1's memory, as reclaim would, and flush every
+        TLB that may know the old one (kvm_flush_remote_tlbs()). Without flush the guest goes on
+        with what its TLB has: the bug to look at. IndexError outside the guest's memory."""
+        self.check_alive()
+        self.memory._check(gpa, 1)
+        machine = self.module.machine
+        ret = self.raw.move_page(gpa, flush, machine._some_cpu())
+        if ret:
+            raise _errno(ret, "move_page", machine.kernel.log())
+
+    @property
+    def remote_tlb_flushes(self) -> int:
+        """How often the TLBs of all its vCPUs were flushed at once."""
+        self.check_alive()
+        return self.raw.remote_tlb_flushes
 
     def destroy(self) -> None:
         """Destroy the VM and its vCPUs."""

@@ -26,6 +26,11 @@ cdef void fail_nth(int point, long nth) noexcept nogil:
     countdown[point] = nth
 
 
+cdef long fail_left(int point) noexcept nogil:
+    # 0 once it has struck
+    return countdown[point]
+
+
 cdef void fail_vmalloc_on(int cpu, bint fail) noexcept nogil:
     vmalloc_fails[cpu] = fail
 

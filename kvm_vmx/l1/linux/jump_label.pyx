@@ -42,7 +42,12 @@ cdef bint sync_core = False
 
 
 cdef int jump_label_init() noexcept nogil:
+    # A kernel that has just booted has no module, whatever the one before it had.
+    cdef int i
+
     global sync_core, nr_modules
+    for i in range(nr_modules):
+        modules[i].loaded = 0
     sync_core = membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE) == 0
     nr_modules = 0
     return 0
@@ -130,7 +135,7 @@ cdef int jump_label_update_module(module_t *mod, static_key_t *key, bint enabled
     ret = protect(first, last, PROT_READ | PROT_WRITE)
     if ret:
         pr_err("jump_label: the text of %s cannot be made writable (%s): "
-               "build with CONFIG_JUMP_LABEL=n\n", mod.name, strerror(-ret))
+               "load the CONFIG_JUMP_LABEL=n build\n", mod.name, strerror(-ret))
         return ret
     entry = mod.jump_entries
     while entry < mod.jump_entries_end:

@@ -21,12 +21,18 @@ cdef extern from *:
 
 
 cdef int load_module(module_t *mod) noexcept nogil:
-    # Parameters may be set between this and init_module().
+    # Parameters may be set between this and init_module(). The text is known before the data is
+    # made fresh: a kernel that died with a key on has left its sites as they were.
+    cdef int ret
+
     if mod.loaded:
         return -EEXIST
+    ret = jump_label_add_module(mod)
+    if ret:
+        return ret
     memset(mod.once_flags, 0, <char *>mod.once_flags_end - <char *>mod.once_flags)
     mod.data()
-    return jump_label_add_module(mod)
+    return 0
 
 
 cdef int init_module(module_t *mod) noexcept nogil:
