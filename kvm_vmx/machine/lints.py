@@ -117,7 +117,7 @@ def of_profile(profile) -> list[Lint]:
 
     highest, nested = leaf(0x40000000)[0], leaf(0x4000000A)
     version, recommended = nested[0] & 0xFFFF, leaf(0x40000004)[0] >> 14 & 1
-    uncovered = (profile.msrs[0x48B] >> 32 & 0x27701 | profile.msrs[0x481] >> 32 & 0xC0
+    uncovered = (profile.msrs[0x48B] >> 32 & 0x26701 | profile.msrs[0x481] >> 32 & 0xC0
                  | profile.msrs[0x483] >> 32 & 1 << 22)
     perf_global = profile.msrs[0x483] >> 44 & 1 or profile.msrs[0x484] >> 45 & 1
     found = [
