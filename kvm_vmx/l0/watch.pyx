@@ -27,7 +27,9 @@ cdef enum:
     FEATURE_DIRECT_CALLS = 1
     FEATURE_EXCEPTION = 2
 
+    GUEST_RIP = 816
     CLEAN_FIELDS = 824
+    FLAGS = 836
 
 
 # A member differs from what the last exit left: was L1 free to change it, and did it say so?
@@ -46,11 +48,15 @@ cdef void look_at(l0_vp *vp, const u8 *page, u32 offset, u32 clean) noexcept nog
     l0_note(vp, what, offset, l0_member_get(page, offset), l0_member_get(vp.seen, offset))
 
 
-# R39: what has changed behind a clean bit. A stretch without a change costs one comparison.
+# R39: what has changed behind a clean bit. Most entries change nothing but RIP and the clean
+# fields, which stand side by side.
 cdef void compare(l0_vp *vp, const u8 *page, u32 clean) noexcept nogil:
     cdef u32 start, offset
 
-    for start in range(0, LAYOUT_BYTES, 64):
+    if memcmp(page, vp.seen, GUEST_RIP) == 0 and \
+            memcmp(page + FLAGS, vp.seen + FLAGS, LAYOUT_BYTES - FLAGS) == 0:
+        return
+    for start in range(0, <u32>LAYOUT_BYTES, 64):
         if memcmp(page + start, vp.seen + start, 64) == 0:
             continue
         for offset in range(start, start + 64, 2):
