@@ -16,6 +16,8 @@ cdef enum:
                            SECONDARY_EXEC_PAUSE_LOOP_EXITING | SECONDARY_EXEC_ENABLE_VMFUNC |
                            SECONDARY_EXEC_SHADOW_VMCS | SECONDARY_EXEC_ENABLE_PML)
     UNCOVERED_PIN = PIN_BASED_POSTED_INTR | PIN_BASED_VMX_PREEMPTION_TIMER
+    # execute rights by privilege: EPT has them, and v4.19 does not know them
+    SECONDARY_EXECUTE_BY_MODE = 1 << 22
     # exceptions 8, 10 to 14 and 17 push an error code
     WITH_ERROR_CODE = 1 << 8 | 0x1f << 10 | 1 << 17
 
@@ -129,7 +131,8 @@ cdef bint translation_controls_valid(
         return False
     if ept and not ept_pointer_valid(caps, v.f.ept_pointer):
         return False
-    if not ept and secondary & (SECONDARY_EXEC_UNRESTRICTED_GUEST | SECONDARY_EXEC_ENABLE_PML):
+    if not ept and secondary & (SECONDARY_EXEC_UNRESTRICTED_GUEST | SECONDARY_EXEC_ENABLE_PML |
+                                SECONDARY_EXECUTE_BY_MODE):
         return False
     if secondary & SECONDARY_EXEC_ENABLE_PML and not page_address_valid(vp, v.pml_address):
         return False
