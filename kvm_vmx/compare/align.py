@@ -10,7 +10,7 @@ import dataclasses
 from kvm_vmx.compare import cstatements, idioms
 from kvm_vmx.compare.marks import Mark, pin
 from kvm_vmx.compare.pysource import port_units
-from kvm_vmx.compare.unify import bind, unify
+from kvm_vmx.compare.unify import ROOTS, bind, unify
 
 PAIR, CONTEXT = 10, 1
 
@@ -70,7 +70,7 @@ class Alignment:
         if i == len(self.kernel):
             return
         unit = self.kernel[i]
-        if unit.kind == item.kind or unit.kind in ("#", "stub"):
+        if unit.kind == item.kind or unit.kind in ("#", "stub") or (unit.kind, item.kind) in ROOTS:
             yield from self.pair(i, j, unit, item)
         for sequence in SEQUENCES:
             if sequence.c[0][0] == unit.kind and sequence.port[0][0] == item.kind:

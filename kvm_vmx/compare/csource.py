@@ -32,6 +32,7 @@ class CFile:
         self.path, self.source = path, source
         self.active = preprocessor.preprocess(source, config)
         self.lines = Lines(source)
+        self.rows = source.split("\n")
         self.places = {}
         for place in braces(self.active.text):
             self.places.setdefault(place.name, place)
@@ -65,7 +66,11 @@ class CFile:
             function.units = table_units(place.name, text, place.open, place.close, self.lines)
         else:
             function.units = statements(text, found.start(), place.open, place.close, self.lines)
-        function.inactive = [n for n in sorted(self.active.inactive) if first <= n <= last]
+        function.units = [named(unit, place.name) for unit in function.units]
+        function.inactive = [
+            Unit(("inactive",), n, n, self.rows[n - 1].strip())
+            for n in sorted(self.active.inactive) if first <= n <= last
+        ]
         function.condition = self.condition(first)
         for condition in self.active.conditions:
             if first < condition.line <= last:
@@ -85,6 +90,20 @@ class CFile:
             else:
                 stack.append(condition.text)
         return stack[-1] if stack else ""
+
+
+def named(unit: Unit, name: str) -> Unit:
+    """A unit whose __func__ is the name that it stands for."""
+    if "__func__" in unit.text:
+        unit.key = replace(unit.key, ("name", "__func__"), ("str", name))
+    return unit
+
+
+def replace(tree, old, new):
+    """A tree with each `old` in it exchanged."""
+    if tree == old:
+        return new
+    return tuple(replace(part, old, new) for part in tree) if isinstance(tree, tuple) else tree
 
 
 def insert(units, condition):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The statements of a C function as units: flat, in order, each knowing its block."""
 
-from kvm_vmx.compare.expressions import parse
+from kvm_vmx.compare.expressions import name, parse, step
 from kvm_vmx.compare.lexer import C, Lines, tokens
 from kvm_vmx.compare.types import DROPPED, WORDS, parse_type
 from kvm_vmx.compare.units import Unit
@@ -75,7 +75,7 @@ def signature_key(signature):
         else:
             stars = sum(token.text == "[" for token in part)
             kind = parse_type(part[:last])
-            parameters.append(("decl", (*kind[:2], kind[2] + stars), part[last].text))
+            parameters.append(("decl", (*kind[:2], kind[2] + stars), name(part[last].text)))
     return ("def", parse_type(signature[:max(begin - 1, 0)]), *parameters)
 
 
@@ -171,7 +171,7 @@ class Reader:
         else:
             part = self.until(";")
             if part:
-                self.emit(parse(part), begin, self.at, parent)
+                self.emit(step(parse(part)), begin, self.at, parent)
 
     def block(self, parent):
         """The statements between braces."""
@@ -214,16 +214,17 @@ class Reader:
             equal = next((i for i, token in enumerate(part) if token.text == "="), len(part))
             left = part[:equal]
             bracket = next((i for i, token in enumerate(left) if token.text == "["), len(left))
-            name = next(i for i in reversed(range(bracket)) if left[i].kind == "id")
+            word = next(i for i in reversed(range(bracket)) if left[i].kind == "id")
             if n == 0:
-                kind = [token for token in left[:name] if token.text != "*"]
-            stars = [token for token in left[:name] if token.text == "*"]
-            key = ("decl", parse_type(kind + stars), left[name].text, *sizes(left[bracket:]))
+                kind = [token for token in left[:word] if token.text != "*"]
+            stars = [token for token in left[:word] if token.text == "*"]
+            title = name(left[word].text)
+            key = ("decl", parse_type(kind + stars), title, *sizes(left[bracket:]))
             self.emit(key, place, place + equal, parent)
             if equal < len(part):
-                target = ("name", left[name].text)
                 value = parse(part[equal + 1:])
-                self.emit(("=", "=", target, value), place + name, place + len(part), parent)
+                self.emit(
+                    ("=", "=", ("name", title), value), place + word, place + len(part), parent)
             place += len(part) + 1
 
     def if_(self, parent, word: str = "if", begin: int | None = None):
@@ -265,7 +266,7 @@ class Reader:
         """for: a counted loop as the range it runs over, any other by its three parts."""
         begin = self.at
         self.at += 1
-        parts = [parse(part) if part else None for part in split(self.brackets(), ";")]
+        parts = [step(parse(part)) if part else None for part in split(self.brackets(), ";")]
         unit = self.emit(counted(parts), begin, self.at, parent)
         self.statement(unit)
 
@@ -325,12 +326,19 @@ def sizes(brackets):
     return found
 
 
+def after(tree):
+    """The number behind a tree's."""
+    if tree[0] == "num":
+        return ("num", tree[1] + 1)
+    return ("bin", "+", tree, ("num", 1))
+
+
 def counted(parts):
     """`for (i = a; i < b; i++)` as ("for", i, a, b, step)."""
     if len(parts) == 3 and all(parts):
-        start, test, step = parts
-        if start[:2] == ("=", "=") and test[0] == "bin" and step[0] == "=" and step[1] == "+=" \
-                and start[2] == test[2] == step[2] and test[1] in ("<", "<="):
-            end = test[3] if test[1] == "<" else ("bin", "+", test[3], ("num", 1))
-            return ("for", start[2], start[3], end, step[3])
+        start, test, stride = parts
+        if start[:2] == ("=", "=") and test[0] == "bin" and stride[:2] == ("=", "+=") \
+                and start[2] == test[2] == stride[2] and test[1] in ("<", "<="):
+            return ("for", start[2], start[3], test[3] if test[1] == "<" else after(test[3]),
+                    stride[3])
     return ("for", *parts)

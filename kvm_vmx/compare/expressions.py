@@ -7,6 +7,8 @@ A tree is a nested tuple, its first item the kind: ("name", n), ("num", value), 
 ("type", base, stars), ("sizeof", x), ("init", items...), ("paste", parts...).
 """
 
+import keyword
+
 from kvm_vmx.compare.lexer import Token
 from kvm_vmx.compare.types import SUFFIX_TYPES, is_type, parse_type
 
@@ -187,9 +189,9 @@ class Parser:
             while self.accept("*"):
                 pass
             return parse_type(self.tokens[begin:self.at])
-        if self.at < len(self.tokens) and self.tokens[self.at].kind == "str" and not self.cython:
+        if not self.cython and (self.peek().startswith(('"', "$")) and self.peek() != "$$"):
             return ("paste", token.text, self.primary())
-        return ("name", CONSTANTS.get(token.text, token.text))
+        return ("name", name(token.text))
 
     def parenthesis(self):
         """What stands in parentheses: an expression, or a tuple of Cython's."""
@@ -267,9 +269,21 @@ class Parser:
                 tree = ("[]", tree, index)
             elif text in ("++", "--") and not self.cython:
                 self.take()
-                tree = ("=", text[0] + "=", tree, ("num", 1))
+                tree = ("post", text[0] + "=", tree)
             else:
                 return tree
+
+
+def name(text: str) -> str:
+    """A name as both sides spell it: Cython's own words carry a trailing underscore there."""
+    if text.endswith("_") and keyword.iskeyword(text[:-1]):
+        return text[:-1]
+    return CONSTANTS.get(text, text)
+
+
+def step(tree):
+    """`x++` where nobody looks at its value is `x += 1`."""
+    return ("=", tree[1], tree[2], ("num", 1)) if tree[0] == "post" else tree
 
 
 def membership(left, right):

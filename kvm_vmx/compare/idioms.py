@@ -17,18 +17,45 @@ class Idiom(NamedTuple):
     why: str
 
 
+BINT = "bint keeps a number as it is: it is made 0 or 1 by hand"
+PASTE = "Cython pastes no literals"
+MACRO = "a macro of the kernel writes to its argument: here it gets the address"
+BIT = "the bit of a u32 itself: what the kernel's word-wide helper touches"
+ONES = "all ones, without a sign"
+TABLE = "the name that the table has in Cython"
+
 EXPRESSIONS = (
-    Idiom("truth", "$x", "$x != 0", "bint keeps a number as it is: it is made 0 or 1 by hand"),
-    Idiom("truth", "!!$x", "$x != 0", "bint keeps a number as it is: it is made 0 or 1 by hand"),
+    Idiom("truth", "$x", "$x != 0", BINT),
+    Idiom("truth", "!!$x", "$x != 0", BINT),
+    Idiom("truth", "!!test_bit($n, $a)", "test_bit($n, $a)", "test_bit() is a bint here"),
     Idiom("bool", "true", "1", "a bint is set by number"),
     Idiom("bool", "false", "0", "a bint is set by number"),
-    Idiom("log level", "printk(KERN_ERR $f, $$a)", "pr_err($f, $$a)", "Cython pastes no literals"),
-    Idiom("log level", "printk(KERN_INFO $f, $$a)", "pr_info($f, $$a)", "Cython pastes no literals"),
-    Idiom("log level", "printk(KERN_WARNING $f, $$a)", "pr_warn($f, $$a)",
-          "Cython pastes no literals"),
+    Idiom("all ones", "-1ull", "~<u64>0", ONES),
+    Idiom("all ones", "-1", "~<u64>0", ONES),
+    Idiom("all ones", "-1u", "<u32>0xffffffff", ONES),
+    Idiom("log level", "printk(KERN_ERR $f, $$a)", "pr_err($f, $$a)", PASTE),
+    Idiom("log level", "printk(KERN_INFO $f, $$a)", "pr_info($f, $$a)", PASTE),
+    Idiom("log level", "printk(KERN_WARNING $f, $$a)", "pr_warn($f, $$a)", PASTE),
+    Idiom("log level", "printk_once(KERN_WARNING $f, $$a)", "pr_warn_once($f, $$a)", PASTE),
+    Idiom("message", "BUILD_BUG_ON_MSG($a && $b, $m)", "BUILD_BUG_ON($a & $b)",
+          "a constant expression for the compiler, its message dropped"),
+    Idiom("out argument", "rdmsrl($m, $v)", "rdmsrl($m, &$v)", MACRO),
+    Idiom("out argument", "rdmsr($m, $a, $b)", "rdmsr($m, &$a, &$b)", MACRO),
+    Idiom("bit", "__set_bit($n, (unsigned long *)&$x)", "$x |= <u32>1 << $n", BIT),
+    Idiom("bit", "test_bit($n, (unsigned long *)&$x)", "$x & (<u32>1 << $n)", BIT),
+    Idiom("bit", "__set_bit($n, (ulong *)&$x)", "$x |= <u32>1 << $n", BIT),
+    Idiom("bit", "test_bit($n, (ulong *)&$x)", "$x & (<u32>1 << $n)", BIT),
     Idiom("per CPU", "per_cpu($v, $c)", "per_cpu_ptr($v, $c)[0]", "the same variable, by address"),
-    Idiom("per CPU list", "&per_cpu($v, $c)", "per_cpu_list($v, $c)",
-          "per_cpu_ptr() of a list head, under a name of its own for its type"),
+    Idiom("per CPU", "&per_cpu($v, $c)", "per_cpu_list($v, $c)", "per_cpu_ptr() of a list head"),
+    Idiom("per CPU", "&per_cpu($v, $c)", "per_cpu_lock($v, $c)", "per_cpu_ptr() of a lock"),
+    Idiom("clean fields", "current_evmcs->hv_clean_fields &= $m", "evmcs_clean_fields_and($m)",
+          "the same statement as a macro, so that the per-CPU pointer is read once"),
+    Idiom("clean fields", "current_evmcs->hv_clean_fields |= $m", "evmcs_clean_fields_or($m)",
+          "the same statement as a macro, so that the per-CPU pointer is read once"),
+    Idiom("table", "ARRAY_SIZE(vmx_msr_index)", "NR_VMX_MSRS", TABLE),
+    Idiom("table", "vmx_vmread_bitmap", "vmx_bitmap[VMX_VMREAD_BITMAP]", TABLE),
+    Idiom("table", "vmx_vmwrite_bitmap", "vmx_bitmap[VMX_VMWRITE_BITMAP]", TABLE),
+    Idiom("vCPU", "kvm_get_vcpu($k, $n)", "$k.vcpus[$n]", "what the inline function returns"),
 )
 
 STATEMENTS = (
@@ -40,6 +67,11 @@ STATEMENTS = (
     Idiom("possible CPUs", "for_each_possible_cpu($c) ;",
           "for $c in range(nr_cpu_ids()):\n    if not cpu_possible($c):\n        continue",
           "Cython has no macros that loop"),
+    Idiom("vCPUs", "kvm_for_each_vcpu($i, $v, $k) ;",
+          "for $i in range($k.online_vcpus):\n    $v = $k.vcpus[$i]",
+          "Cython has no macros that loop"),
+    Idiom("step", "$x = $y++;", "$x = $y\n$y += 1", "Cython has no ++"),
+    Idiom("step", "$f($a, $b, $y++);", "$f($a, $b, $y)\n$y += 1", "Cython has no ++"),
 )
 
 # Idioms that are rules of the engine and no patterns.

@@ -4,7 +4,7 @@
 import re
 from typing import NamedTuple
 
-from kvm_vmx.compare.expressions import parse
+from kvm_vmx.compare.expressions import name, parse
 from kvm_vmx.compare.lexer import CYTHON, Lines, tokens
 from kvm_vmx.compare.marks import Mark, read_mark
 from kvm_vmx.compare.cstatements import signature_key, sizes, split
@@ -160,15 +160,16 @@ class PortFile:
             equal = next((i for i, token in enumerate(piece) if token.text == "="), len(piece))
             left = piece[:equal]
             bracket = next((i for i, token in enumerate(left) if token.text == "["), len(left))
-            name = next(i for i in reversed(range(bracket)) if left[i].kind == "id")
+            word = next(i for i in reversed(range(bracket)) if left[i].kind == "id")
             if n == 0:
-                kind = [token for token in left[:name] if token.text != "*"]
-            stars = [token for token in left[:name] if token.text == "*"]
-            key = ("decl", parse_type(kind + stars), left[name].text, *sizes(left[bracket:]))
+                kind = [token for token in left[:word] if token.text != "*"]
+            stars = [token for token in left[:word] if token.text == "*"]
+            title = name(left[word].text)
+            key = ("decl", parse_type(kind + stars), title, *sizes(left[bracket:]))
             self.emit(found, key, part[:1] + left if n == 0 else left, parent)
             if equal < len(piece):
                 value = parse(piece[equal + 1:], True)
-                self.emit(found, ("=", "=", ("name", left[name].text), value), piece[name:], parent)
+                self.emit(found, ("=", "=", ("name", title), value), piece[word:], parent)
 
 
 def colon_of(part) -> int:

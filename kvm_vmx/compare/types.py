@@ -10,7 +10,7 @@ DROPPED = {
     "struct", "union", "enum", "const", "volatile", "static", "register", "inline", "extern",
     "__user", "__iomem", "__percpu", "__rcu", "__maybe_unused", "__always_unused",
     "__always_inline", "noinline", "__init", "__exit", "__initdata", "__read_mostly", "asmlinkage",
-    "__ref", "__cpuinit", "__visible", "__hot", "__cold", "notrace", "__must_check", "cdef",
+    "__noclone", "__ref", "__cpuinit", "__visible", "__hot", "__cold", "notrace", "__must_check", "cdef",
     "__always_inline__", "noinstr", "__force", "__x86_shared", "__attribute_const__",
 }
 INTEGERS = {
@@ -19,6 +19,7 @@ INTEGERS = {
     "long long": "s64", "unsigned char": "uchar", "unsigned short": "ushort", "bool": "bint",
     "long int": "long", "signed int": "int", "__u8": "u8", "__u16": "u16", "__u32": "u32",
     "__u64": "u64", "__s32": "s32", "__s64": "s64", "_Bool": "bint", "noinline_void": "void",
+    "uint8_t": "u8", "uint16_t": "u16", "uint32_t": "u32", "uint64_t": "u64",
 }
 WORDS = {
     "struct", "union", "enum", "const", "volatile", "unsigned", "signed", "int", "long", "short",
@@ -48,6 +49,8 @@ def parse_type(tokens: list[Token]):
     """The tree of a type: ("type", base, stars), alike for `struct x *` and `x_t *`."""
     stars = sum(token.text == "*" for token in tokens)
     words = [token.text for token in tokens if token.kind == "id" and token.text not in DROPPED]
+    if any(token.text == "enum" for token in tokens):
+        words = ["int"]  # Cython's ints hold the numbers of C's enumerations
     base = " ".join(words)
     base = INTEGERS.get(base, base)
     return ("type", base.removesuffix("_t"), stars)

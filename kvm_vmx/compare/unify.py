@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Whether a tree of C and one of Cython mean the same, by equality and by idioms."""
 
-from kvm_vmx.compare import cstatements, idioms
+from kvm_vmx.compare import idioms
 from kvm_vmx.compare.expressions import parse
-from kvm_vmx.compare.lexer import C, CYTHON, Lines, tokens
+from kvm_vmx.compare.lexer import C, CYTHON, tokens
 
 CAST = "cast"
 NARROW = {"u8", "u16", "bint", "s8", "s16", "char", "uchar", "short", "ushort"}
@@ -21,6 +21,7 @@ EXPRESSIONS = tuple(
     Rule(idiom, parse(tokens(idiom.c, C)), parse(tokens(idiom.cython, CYTHON), True))
     for idiom in idioms.EXPRESSIONS
 )
+ROOTS = {(rule.c[0], rule.cython[0]) for rule in EXPRESSIONS if rule.c[0] != rule.cython[0]}
 WHY = {idiom.name: idiom.why for idiom in (*idioms.EXPRESSIONS, *idioms.STATEMENTS)} | idioms.NAMES
 
 
