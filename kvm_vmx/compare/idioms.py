@@ -22,6 +22,7 @@ PASTE = "Cython pastes no literals"
 MACRO = "a macro of the kernel writes to its argument: here it gets the address"
 BIT = "the bit of a u32 itself: what the kernel's word-wide helper touches"
 ONES = "all ones, without a sign"
+POINTER = "an address that is an error number is no address here: the number goes beside it"
 TABLE = "the name that the table has in Cython"
 
 EXPRESSIONS = (
@@ -61,15 +62,17 @@ EXPRESSIONS = (
 STATEMENTS = (
     Idiom("void return", "return $f($$a);", "$f($$a)\nreturn",
           "Cython returns no value from a void function, not even a void one"),
-    Idiom("online CPUs", "for_each_online_cpu($c) ;",
+    Idiom("online CPUs", "for_each_online_cpu($c) {}",
           "for $c in range(nr_cpu_ids()):\n    if not cpu_online($c):\n        continue",
           "Cython has no macros that loop"),
-    Idiom("possible CPUs", "for_each_possible_cpu($c) ;",
+    Idiom("possible CPUs", "for_each_possible_cpu($c) {}",
           "for $c in range(nr_cpu_ids()):\n    if not cpu_possible($c):\n        continue",
           "Cython has no macros that loop"),
-    Idiom("vCPUs", "kvm_for_each_vcpu($i, $v, $k) ;",
+    Idiom("vCPUs", "kvm_for_each_vcpu($i, $v, $k) {}",
           "for $i in range($k.online_vcpus):\n    $v = $k.vcpus[$i]",
           "Cython has no macros that loop"),
+    Idiom("error pointer", "return ERR_PTR($e);", "error[0] = $e\nreturn NULL", POINTER),
+    Idiom("error pointer", "return ERR_PTR($e);", "err[0] = $e\nreturn NULL", POINTER),
     Idiom("step", "$x = $y++;", "$x = $y\n$y += 1", "Cython has no ++"),
     Idiom("step", "$f($a, $b, $y++);", "$f($a, $b, $y)\n$y += 1", "Cython has no ++"),
 )

@@ -80,7 +80,9 @@ class Report:
         """Both sides with what only the surroundings say: the stub of another configuration."""
         stub = self.tree.stub(kernel)
         if stub is not None:
-            kernel = dataclasses.replace(kernel, units=[kernel.units[0], stub, *kernel.units[1:]])
+            units = kernel.units
+            first = next((n for n in range(1, len(units)) if units[n].kind != "decl"), len(units))
+            kernel = dataclasses.replace(kernel, units=[*units[:first], stub, *units[first:]])
         if kernel.units and kernel.units[0].kind != "def":
             port = dataclasses.replace(port, units=[
                 dataclasses.replace(port.units[0], silent="initialiser"), *port.units[1:]])
