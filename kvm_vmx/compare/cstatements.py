@@ -341,4 +341,4 @@ def counted(parts):
                 and start[2] == test[2] == stride[2] and test[1] in ("<", "<="):
             return ("for", start[2], start[3], test[3] if test[1] == "<" else after(test[3]),
                     stride[3])
-    return ("for", *parts)
+    return ("for", *parts) if any(parts) else ("while", ("name", "True"))

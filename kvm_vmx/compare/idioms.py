@@ -23,6 +23,9 @@ MACRO = "a macro of the kernel writes to its argument: here it gets the address"
 BIT = "the bit of a u32 itself: what the kernel's word-wide helper touches"
 ONES = "all ones, without a sign"
 POINTER = "an address that is an error number is no address here: the number goes beside it"
+LOCK = "a raw spinlock differs on PREEMPT_RT only"
+MASK = "a byte for each CPU instead of a bit"
+ATOMIC = "a counter that the lock around it protects"
 TABLE = "the name that the table has in Cython"
 
 EXPRESSIONS = (
@@ -56,6 +59,17 @@ EXPRESSIONS = (
     Idiom("table", "ARRAY_SIZE(vmx_msr_index)", "NR_VMX_MSRS", TABLE),
     Idiom("table", "vmx_vmread_bitmap", "vmx_bitmap[VMX_VMREAD_BITMAP]", TABLE),
     Idiom("table", "vmx_vmwrite_bitmap", "vmx_bitmap[VMX_VMWRITE_BITMAP]", TABLE),
+    Idiom("lock", "raw_spin_lock($l)", "spin_lock($l)", LOCK),
+    Idiom("lock", "raw_spin_unlock($l)", "spin_unlock($l)", LOCK),
+    Idiom("CPU mask", "cpumask_test_cpu($c, $m)", "$m[$c]", MASK),
+    Idiom("CPU mask", "cpumask_set_cpu($c, $m)", "$m[$c] = 1", MASK),
+    Idiom("CPU mask", "cpumask_clear_cpu($c, $m)", "$m[$c] = 0", MASK),
+    Idiom("atomic", "atomic_set(&$x, $v)", "$x = $v", ATOMIC),
+    Idiom("atomic", "atomic_read(&$x)", "$x", ATOMIC),
+    Idiom("atomic", "atomic_inc(&$x)", "$x += 1", ATOMIC),
+    Idiom("no value", "(void)$x", "$x", "Cython drops a value without being told"),
+    Idiom("out argument", "hv_get_vp_index($v)", "rdmsrl(HV_X64_MSR_VP_INDEX, &$v)",
+          "the macro of mshyperv.h, spelled out"),
     Idiom("vCPU", "kvm_get_vcpu($k, $n)", "$k.vcpus[$n]", "what the inline function returns"),
 )
 
