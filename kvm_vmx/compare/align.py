@@ -10,7 +10,7 @@ import dataclasses
 from kvm_vmx.compare import cstatements, idioms
 from kvm_vmx.compare.marks import Mark, pin
 from kvm_vmx.compare.pysource import port_units
-from kvm_vmx.compare.unify import ROOTS, bind, unify
+from kvm_vmx.compare.unify import bind, rooted, unify
 
 PAIR, CONTEXT = 10, 1
 
@@ -70,7 +70,8 @@ class Alignment:
         if i == len(self.kernel):
             return
         unit = self.kernel[i]
-        if unit.kind == item.kind or unit.kind in ("#", "stub") or (unit.kind, item.kind) in ROOTS:
+        if unit.kind == item.kind or unit.kind in ("#", "stub") \
+                or rooted(unit.kind, item.kind):
             yield from self.pair(i, j, unit, item)
         for sequence in SEQUENCES:
             if sequence.c[0][0] == unit.kind and sequence.port[0][0] == item.kind:
@@ -99,7 +100,8 @@ class Alignment:
         if unify(unit.key, item.key, used):
             near = (unit.parent is None) == (item.parent is None)
             near = near and (unit.parent is None or unit.parent.kind == item.parent.kind)
-            yield PAIR + CONTEXT * near - bool(used), 1, 1, Step(
+            worth = PAIR // 2 if unit.kind == "decl" else PAIR  # one that moved can be found
+            yield worth + CONTEXT * near - bool(used), 1, 1, Step(
                 [unit], [item], "idiom" if used else "same", frozenset(used))
 
     def mark_moves(self, i: int, j: int, mark: Mark):

@@ -12,6 +12,7 @@ from kvm_vmx.compare.units import Function, Unit
 SCAN = re.compile(r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])+\'|[{};]')
 ATTRIBUTE = re.compile(r"\b__\w+(?:\(\([^()]*(?:\([^()]*\))?[^()]*\)\))?")
 TABLE = re.compile(r"(\w+)\s*(?:\[[^\]]*\]\s*)*(?:\b__\w+\s*)*=\s*\Z")
+POINTERS = re.compile(r"\(\s*\*\s*(?:const\s+)?(\w+)\s*\[[^\]]*\]\s*\)\s*\([^()]*\)\s*=\s*\Z")
 STRUCT = re.compile(r"\b(?:struct|union|enum)\s+(\w+)\s*\Z")
 
 
@@ -137,7 +138,7 @@ def braces(text: str):
 def title(header: str) -> tuple[str, str]:
     """What a header defines: a function, a table, a structure, or nothing of a name."""
     bare = header.rstrip()
-    if hit := TABLE.search(bare):
+    if hit := TABLE.search(bare) or POINTERS.search(bare):
         return hit[1], "table"
     if hit := STRUCT.search(bare):
         return hit[1], "struct"

@@ -162,7 +162,8 @@ class Parser:
             while end < len(self.tokens) and self.tokens[end].text not in ("(", ")"):
                 end += 1
             inside = self.tokens[self.at + 1:end]
-            if end < len(self.tokens) and self.tokens[end].text == ")" and is_type(inside):
+            closed = end < len(self.tokens) and self.tokens[end].text == ")"
+            if closed and (is_type(inside) or len(inside) == 1):
                 self.at = end + 1
                 return ("sizeof", parse_type(inside))
         operand = self.unary()

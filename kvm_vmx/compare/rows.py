@@ -5,7 +5,7 @@ import dataclasses
 import difflib
 
 from kvm_vmx.compare.align import Alignment, Step
-from kvm_vmx.compare.marks import pinned
+from kvm_vmx.compare.marks import Mark, pinned
 from kvm_vmx.compare.unify import WHY
 
 CLASSES = ("same", "idiom", "adapted", "omitted", "added", "moved", "inactive", "unexplained")
@@ -20,6 +20,7 @@ class Row:
     kernel: list
     port: list
     why: str = ""
+    mark: Mark | None = None
 
 
 def compare(kernel, port, void: bool) -> list[Row]:
@@ -42,10 +43,11 @@ def row_of(step: Step) -> Row:
     if step.how in MARKED:
         mark = step.mark
         text = f"{mark.what}: {mark.reason}" if mark.what else mark.reason
-        return Row(MARKED[step.how], step.kernel, step.port, text)
+        return Row(MARKED[step.how], step.kernel, step.port, text, step.mark)
     if step.how == "stale":
         fault = step.mark.fault or "the mark fits no statement here"
-        return Row("unexplained", [], [], f"line {step.mark.line}: {fault}: {step.mark.what}")
+        text = f"line {step.mark.line}: {fault}: {step.mark.what}"
+        return Row("unexplained", [], [], text, step.mark)
     unit = (step.kernel or step.port)[0]
     if unit.silent:
         return Row("idiom", step.kernel, step.port, WHY.get(unit.silent, unit.silent))
@@ -158,9 +160,12 @@ def joined(gap):
 
 def hint(rows):
     """Say with each run of unexplained rows how the mark of it would begin."""
-    run = []
+    run, before = [], None
     for row in [*rows, None]:
         loose = row is not None and row.kind == "unexplained" and not row.why
+        if loose and not run and before and begins_together(before, row):
+            run.append(before)
+        before = row
         if loose or (run and row is not None and silent(row)):
             run.append(row)
             continue
@@ -171,10 +176,18 @@ def hint(rows):
             ours = [unit for each in run for unit in each.port]
             kind = "-" if not ours else "+" if not theirs else "~"
             for each in run:
-                if not silent(each):
+                if each.kind == "unexplained":
                     each.why = f"no mark: {pinned(kind, theirs, ours)}"
         run = []
     return rows
+
+
+def begins_together(before: Row, row: Row) -> bool:
+    """Whether a row's statement of the port began in the row before: a declaration's value."""
+    if not before.port or not before.kernel or before.port[-1].kind != "decl":
+        return False
+    side, other = (row.port, before.port) if row.port else (row.kernel, before.kernel)
+    return side[0].key[0] == "=" and side[0].line == other[-1].line
 
 
 def silent(row: Row) -> bool:

@@ -21,7 +21,6 @@ EXPRESSIONS = tuple(
     Rule(idiom, parse(tokens(idiom.c, C)), parse(tokens(idiom.cython, CYTHON), True))
     for idiom in idioms.EXPRESSIONS
 )
-ROOTS = {(rule.c[0], rule.cython[0]) for rule in EXPRESSIONS if rule.c[0] != rule.cython[0]}
 WHY = {idiom.name: idiom.why for idiom in (*idioms.EXPRESSIONS, *idioms.STATEMENTS)} | idioms.NAMES
 
 
@@ -63,7 +62,7 @@ def unify(c, p, used: set) -> bool:
             used |= mine
             return True
     for rule in EXPRESSIONS:
-        if rule.cython[0] == p[0] and rule.c[0] in (c[0], "name"):
+        if rule.cython[0] in (p[0], "name") and rule.c[0] in (c[0], "name"):
             in_c, in_p, mine = {}, {}, {rule.name}
             if bind(rule.cython, p, in_p) and bind(rule.c, c, in_c) and all(
                 unify(in_c[name], in_p[name], mine) for name in in_c if name in in_p
@@ -71,3 +70,11 @@ def unify(c, p, used: set) -> bool:
                 used |= mine
                 return True
     return False
+
+
+def rooted(c_kind: str, p_kind: str) -> bool:
+    """Whether statements of these kinds can agree by an idiom."""
+    return any(
+        rule.c[0] in (c_kind, "name") and rule.cython[0] in (p_kind, "name")
+        for rule in EXPRESSIONS if rule.c[0] != rule.cython[0]
+    )

@@ -549,6 +549,7 @@ ctypedef struct perf_guest_switch_msr:
     u64 host
     u64 guest
 
+# C+ perf's MSRs of a guest: no counter exists, so there are none
 cdef inline perf_guest_switch_msr *perf_guest_get_msrs(int *nr) noexcept nogil:
     nr[0] = 0
     return NULL

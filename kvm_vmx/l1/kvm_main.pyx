@@ -29,6 +29,7 @@ cdef int kvm_vcpu_cache_order
 cdef void vcpu_load(kvm_vcpu_t *vcpu) noexcept nogil:
     cdef int cpu = get_cpu()
 
+    # C- [1 314356] preempt_notifier_register(): a vCPU runs to its end on its thread
     kvm_arch_vcpu_load(vcpu, cpu)
     put_cpu()
 
@@ -36,18 +37,23 @@ cdef void vcpu_load(kvm_vcpu_t *vcpu) noexcept nogil:
 cdef void vcpu_put(kvm_vcpu_t *vcpu) noexcept nogil:
     preempt_disable()
     kvm_arch_vcpu_put(vcpu)
+    # C- [1 7b578b] preempt_notifier_unregister(): a vCPU runs to its end on its thread
     preempt_enable()
 
 
+# C+ stands for kvm_vcpu_cache: whole pages, since the processor reads MSR lists in a vCPU
 cdef void *kvm_vcpu_cache_zalloc() noexcept nogil:
     # C~ kmem_cache_zalloc(kvm_vcpu_cache): pages, since the processor reads MSR lists in a vCPU
     return page_address(__alloc_pages_node(0, GFP_KERNEL | __GFP_ZERO, kvm_vcpu_cache_order))
 
 
+# C+ stands for kvm_vcpu_cache: whole pages, since the processor reads MSR lists in a vCPU
 cdef void kvm_vcpu_cache_free(void *vcpu) noexcept nogil:
     free_pages(<ulong>vcpu, kvm_vcpu_cache_order)
 
 
+# C~ [28/14 2ae4ef] preemption notifiers, wait queues, spin-loop hints: a vCPU runs to its end on
+# its thread
 cdef int kvm_vcpu_init(kvm_vcpu_t *vcpu, kvm_t *kvm, unsigned int id) noexcept nogil:
     cdef int r
 
@@ -69,10 +75,12 @@ cdef int kvm_vcpu_init(kvm_vcpu_t *vcpu, kvm_t *kvm, unsigned int id) noexcept n
 
 
 cdef void kvm_vcpu_uninit(kvm_vcpu_t *vcpu) noexcept nogil:
+    # C- [1 8dea95] put_pid(): a vCPU is a thread of this process
     kvm_arch_vcpu_uninit(vcpu)
     free_page(<ulong>vcpu.run)
 
 
+# C~ [64/21 b8fca6] memory slots, SRCU, buses, MMU notifiers: the memory is all there from the start
 cdef kvm_t *kvm_create_vm(u64 memory_size, int *err) noexcept nogil:
     cdef int r
     cdef kvm_t *kvm = kvm_x86_ops.vm_alloc()
@@ -89,7 +97,6 @@ cdef kvm_t *kvm_create_vm(u64 memory_size, int *err) noexcept nogil:
         err[0] = r
         return NULL
 
-    # C~ memory slots, SRCU, buses, MMU notifiers: the memory is all there from the start
     r = build_guest_memory(kvm, memory_size)
     if r:
         hardware_disable_all()
@@ -100,10 +107,11 @@ cdef kvm_t *kvm_create_vm(u64 memory_size, int *err) noexcept nogil:
     return kvm
 
 
+# C~ [32/9 d1fc36] memory slots, SRCU, buses, MMU notifiers: there are the vCPUs and the memory to
+# give back
 cdef void kvm_destroy_vm(kvm_t *kvm) noexcept nogil:
     cdef int i
 
-    # C~ kvm_arch_destroy_vm(): its vCPUs first
     for i in range(kvm.online_vcpus):
         kvm_arch_vcpu_destroy(kvm.vcpus[i])
         kvm.vcpus[i] = NULL
@@ -113,6 +121,8 @@ cdef void kvm_destroy_vm(kvm_t *kvm) noexcept nogil:
     hardware_disable_all()
 
 
+# C~ [48/29 8286c5] file descriptors, debugfs, the VM's mutex: a vCPU is handed to the caller, one
+# at a time
 cdef kvm_vcpu_t *kvm_vm_ioctl_create_vcpu(kvm_t *kvm, unsigned int id, int *err) noexcept nogil:
     cdef int r, i
     cdef kvm_vcpu_t *vcpu
@@ -228,6 +238,8 @@ cdef int hardware_enable_all() noexcept nogil:
     return r
 
 
+# C~ [64/35 dd9b1f] caches, the character device, debugfs, VFIO, reboot and suspend hooks: vCPUs are
+# whole pages, and each label is a function of its own
 cdef int kvm_init(void *opaque, unsigned int vcpu_size, unsigned int vcpu_align,
                   void *module) noexcept nogil:
     cdef int r
@@ -238,7 +250,6 @@ cdef int kvm_init(void *opaque, unsigned int vcpu_size, unsigned int vcpu_align,
     if r:
         return r
 
-    # C- kvm_irqfd_init(): no interrupt file descriptors
 
     cpus_hardware_enabled = <u8 *>kcalloc(num_possible_cpus(), 1, GFP_KERNEL)
     if not cpus_hardware_enabled:
@@ -260,22 +271,18 @@ cdef int kvm_init(void *opaque, unsigned int vcpu_size, unsigned int vcpu_align,
     if r:
         return kvm_init_out_free_1(r)
 
-    # C~ kmem_cache_create_usercopy(): whole pages of the order that a vCPU takes
     kvm_vcpu_cache_order = get_order(vcpu_size)
     kvm_usage_count = 0
 
-    # C- the character device, debugfs, VFIO, reboot and suspend hooks
     return 0
 
 
 cdef int kvm_init_out_free_1(int r) noexcept nogil:
-    # C~ out_free_1
     kvm_arch_hardware_unsetup()
     return kvm_init_out_free_0a(r)
 
 
 cdef int kvm_init_out_free_0a(int r) noexcept nogil:
-    # C~ out_free_0a
     global cpus_hardware_enabled
     kfree(cpus_hardware_enabled)
     cpus_hardware_enabled = NULL
@@ -283,6 +290,8 @@ cdef int kvm_init_out_free_0a(int r) noexcept nogil:
     return r
 
 
+# C~ [14/8 8a8099] the character device, debugfs, VFIO, reboot and suspend hooks: there is no user
+# space behind a file
 cdef void kvm_exit() noexcept nogil:
     global cpus_hardware_enabled
     cpuhp_remove_state_nocalls(CPUHP_AP_KVM_STARTING)
