@@ -137,7 +137,7 @@ cdef int kvm_emulate_cpuid(kvm_vcpu_t *vcpu) noexcept nogil:
 # C: arch/x86/kvm/cpuid.h
 # C~ [1/1 5873b9] int *, unsigned: a register is a u32, and a feature's number carries its leaf
 cdef u32 *guest_cpuid_get_register(kvm_vcpu_t *vcpu, u64 x86_feature) noexcept nogil:
-    # C~ [3/1 5cc6a0] x86_feature_cpuid(): the leaf stands in the feature's number
+    # C~ [4/2 2679b2] x86_feature_cpuid(): the leaf stands in the feature's number
     cdef kvm_cpuid_entry2 *entry = kvm_find_cpuid_entry(vcpu, <u32>(x86_feature >> 8), 0)
 
     if not entry:

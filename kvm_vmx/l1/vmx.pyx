@@ -1690,10 +1690,9 @@ cdef int vmx_set_msr(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil:
         # C~ [4/1 f9fae8] TSC_ADJUST, which does the same as default: it falls in there
         else:
             ret = kvm_set_msr_common(vcpu, msr_info)
-        # C- [26 ed2e49] MCG_EXT_CTL, FEATURE_CONTROL, the VMX MSRs, XSS: no machine checks, no
-        # nested VMX, no XSAVE
+    # C~ [30/2 37d52e] MCG_EXT_CTL, FEATURE_CONTROL, the VMX MSRs, XSS: no machine checks, no nested
+    # VMX, no XSAVE; the else holds TSC_AUX and what it falls into
     else:
-        # C~ [3/1 6da8bf] TSC_AUX: the else holds what it falls into
         if msr_index == <u32>MSR_TSC_AUX:
             if not msr_info.host_initiated and \
                     not guest_cpuid_has(vcpu, X86_FEATURE_RDTSCP):
