@@ -122,7 +122,6 @@ cdef bint kvm_cpuid(kvm_vcpu_t *vcpu, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx,
 cdef int kvm_emulate_cpuid(kvm_vcpu_t *vcpu) noexcept nogil:
     cdef u32 eax, ebx, ecx, edx
 
-
     # C- [2 969207] CPUID faulting: the guest has no such MSR
     eax = <u32>kvm_register_read(vcpu, VCPU_REGS_RAX)
     ecx = <u32>kvm_register_read(vcpu, VCPU_REGS_RCX)

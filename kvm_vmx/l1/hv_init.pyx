@@ -124,7 +124,6 @@ cdef void hyperv_init() noexcept nogil:
     if (ms_hyperv.features & required_msrs) != required_msrs:
         return
 
-
     # C- [3 1cbd30] alloc_percpu(), kmalloc_array(): hyperv_pcpu_input_arg has its place in
     # asm/percpu.h
     # C+ [1 1b4ffa] what kmalloc_array() computes

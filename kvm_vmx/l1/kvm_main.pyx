@@ -250,7 +250,6 @@ cdef int kvm_init(void *opaque, unsigned int vcpu_size, unsigned int vcpu_align,
     if r:
         return r
 
-
     cpus_hardware_enabled = <u8 *>kcalloc(num_possible_cpus(), 1, GFP_KERNEL)
     if not cpus_hardware_enabled:
         kvm_arch_exit()

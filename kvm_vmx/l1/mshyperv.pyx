@@ -43,7 +43,6 @@ cdef void ms_hyperv_init_platform() noexcept nogil:
     ms_hyperv.max_vp_index = cpuid_eax(HYPERV_CPUID_IMPLEMENT_LIMITS)
     ms_hyperv.max_lp_index = cpuid_ebx(HYPERV_CPUID_IMPLEMENT_LIMITS)
 
-
     # which build it is
     # C- [1 f9684e] pr_debug(): debug messages are off
     if cpuid_eax(HYPERV_CPUID_VENDOR_AND_MAX_FUNCTIONS) >= HYPERV_CPUID_VERSION:
@@ -56,7 +55,6 @@ cdef void ms_hyperv_init_platform() noexcept nogil:
                 hv_host_info_eax, hv_host_info_ebx >> 16,
                 hv_host_info_ebx & 0xFFFF, hv_host_info_ecx,
                 hv_host_info_edx >> 24, hv_host_info_edx & 0xFFFFFF)
-
 
     # The leaf is read unasked whether it lies below the highest (erratum: leaf_a_unchecked).
     # C- [3 fe8be6] calibrate_tsc, calibrate_cpu: nothing here needs the frequency

@@ -2261,7 +2261,6 @@ cdef void vmx_set_cr0(kvm_vcpu_t *vcpu, ulong cr0) noexcept nogil:
     else:
         hw_cr0 |= <ulong>KVM_VM_CR0_ALWAYS_ON
 
-
     # C- [4 55063b] enter_pmode() and enter_rmode(): real mode without unrestricted guest needs the
     # instruction emulator
     if vcpu.arch.efer & EFER_LME:
@@ -2335,7 +2334,6 @@ cdef int vmx_set_cr4(kvm_vcpu_t *vcpu, ulong cr4) noexcept nogil:
         # C- [2 58d708] the rmode.vm86_active fixups: a guest in real mode runs unrestricted
     else:
         hw_cr4 |= KVM_PMODE_VM_CR4_ALWAYS_ON
-
 
     # C- [6 52527c] UMIP emulation by descriptor-table exits: needs the instruction emulator
     if cr4 & X86_CR4_VMXE:
@@ -2894,7 +2892,6 @@ cdef void vmx_vcpu_reset(kvm_vcpu_t *vcpu, bint init_event) noexcept nogil:
     vmx.vcpu.arch.regs[VCPU_REGS_RDX] = get_rdx_init_val()
     kvm_set_cr8(vcpu, 0)
 
-
     # C- [6 491716] the APIC base: no APIC
     vmx_segment_cache_clear(vmx)
 
@@ -3097,7 +3094,6 @@ cdef int handle_exception(kvm_vcpu_t *vcpu) noexcept nogil:
     if intr_info & INTR_INFO_DELIVER_CODE_MASK:
         error_code = vmcs_read32(VM_EXIT_INTR_ERROR_CODE)
 
-
     # C- [8 ac2162] the #GP of the VMware backdoor: it is never enabled
     if vect_info & <u32>VECTORING_INFO_VALID_MASK and \
             not (is_page_fault(intr_info) and not (error_code & PFERR_RSVD_MASK)):
@@ -3108,7 +3104,6 @@ cdef int handle_exception(kvm_vcpu_t *vcpu) noexcept nogil:
         vcpu.run.internal.data[1] = intr_info
         vcpu.run.internal.data[2] = error_code
         return 0
-
 
     # C- [4 2c1e6c] the guest's page fault: with EPT the guest takes its own
     ex_no = intr_info & INTR_INFO_VECTOR_MASK
@@ -3507,7 +3502,6 @@ cdef int hardware_setup() noexcept nogil:
     if not cpu_has_virtual_nmis():
         enable_vnmi = 0
 
-
     # C- [6 c2f771] set_apic_access_page_addr, update_cr8_intercept, 2 MB pages: no APIC, and the
     # fixed EPT has its own page size
     if IS_ENABLED(CONFIG_HYPERV):
@@ -3523,18 +3517,15 @@ cdef int hardware_setup() noexcept nogil:
     if not cpu_has_vmx_apicv():
         enable_apicv = 0
 
-
     # C- [5 47a6be] sync_pir_to_irr, kvm_has_tsc_control: no APIC; no user space here asks for
     # another TSC frequency
     set_bit(0, vmx_vpid_bitmap)  # 0 is reserved for host
-
 
     # PML is built on the dirty bits of EPT entries.
     # C- [7 6f289f] vmx_enable_tdp() and kvm_disable_tdp(), the nested state: the fixed EPT stands
     # in for the MMU
     if not enable_ept or not enable_ept_ad_bits or not cpu_has_vmx_pml():
         enable_pml = 0
-
 
     # C- [7 fb004d] the dirty-log operations, request_immediate_exit without a preemption timer: no
     # MMU; it is never asked for, as it takes nested VMX or SMM
@@ -3547,7 +3538,6 @@ cdef int hardware_setup() noexcept nogil:
         enable_shadow_vmcs = 0
     # C- [1 4786de] the test for shadow VMCSs: what it guards is left out
     # C- init_vmcs_shadow_fields(): shadowing serves nested VMX only
-
 
     # C- [3 b873f2] the posted-interrupt wakeup handler, nested_vmx_setup_ctls_msrs(), LMCE: out of
     # scope
@@ -3697,7 +3687,6 @@ cdef void vmx_flush_pml_buffer(kvm_vcpu_t *vcpu) noexcept nogil:
     # nothing logged
     if pml_idx == (PML_ENTITY_NUM - 1):
         return
-
 
     # reset PML index
     # C- [10 193a89] kvm_vcpu_mark_page_dirty() of each entry: nobody asks for the dirty log
@@ -3870,7 +3859,6 @@ cdef int vmx_handle_exit(kvm_vcpu_t *vcpu) noexcept nogil:
     # C- [1 81538c] the tracepoint: no tracing
     if enable_pml:
         vmx_flush_pml_buffer(vcpu)
-
 
     # C- [4 c0697a] invalid guest state, exits of L2: an unrestricted guest has none; no nested VMX
     if exit_reason & <u32>VMX_EXIT_REASONS_FAILED_VMENTRY:
@@ -4173,7 +4161,6 @@ cdef void vmx_vcpu_run(kvm_vcpu_t *vcpu) noexcept nogil:
     vmx.fail = asm_vmx_vcpu_run(vcpu.arch.regs, &vmx.host_rsp, evmcs_rsp, &vcpu.arch.cr2,
                                 vmx.__launched)
 
-
     # All fields are clean at this point
     if static_branch_unlikely(&enable_evmcs):
         evmcs_clean_fields_or(HV_VMX_ENLIGHTENED_CLEAN_FIELD_ALL)
@@ -4188,7 +4175,6 @@ cdef void vmx_vcpu_run(kvm_vcpu_t *vcpu) noexcept nogil:
                              | (<u32>1 << VCPU_EXREG_SEGMENTS)
                              | (<u32>1 << VCPU_EXREG_CR3))
     vcpu.arch.regs_dirty = 0
-
 
     # C- [5 66d9d4] the guest's PKRU, nested_run_pending: the processor has no protection keys; no
     # nested VMX
@@ -4493,7 +4479,6 @@ cdef int vmx_init() noexcept nogil:
     r = kvm_init(&vmx_x86_ops, sizeof(vcpu_vmx), 64, &vmx_module)
     if r:
         return r
-
 
     # C- [5 7debb6] vmx_setup_l1d_flush(): the processor is not affected by L1TF
     # C- [1 ba6962] vmx_check_vmcs12_offsets(): no nested VMX

@@ -757,7 +757,6 @@ cdef int vcpu_run(kvm_vcpu_t *vcpu) noexcept nogil:
         if r <= 0:
             break
 
-
         # C- [9 256bf1] timers, interrupt windows of user space, asynchronous page faults: none
         # exists
         if signal_pending(current):
