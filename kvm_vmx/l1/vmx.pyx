@@ -3541,6 +3541,8 @@ cdef int hardware_setup() noexcept nogil:
 
     # C- [3 b873f2] the posted-interrupt wakeup handler, nested_vmx_setup_ctls_msrs(), LMCE: out of
     # scope
+
+    # Where this fails, nobody gives vmx_bitmap back (erratum: bitmaps_leaked).
     return alloc_kvm_area()
 
 
