@@ -13,6 +13,7 @@ SCAN = re.compile(r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])+\'|[{};]')
 ATTRIBUTE = re.compile(r"\b__\w+(?:\(\([^()]*(?:\([^()]*\))?[^()]*\)\))?")
 TABLE = re.compile(r"(\w+)\s*(?:\[[^\]]*\]\s*)*(?:\b__\w+\s*)*=\s*\Z")
 POINTERS = re.compile(r"\(\s*\*\s*(?:const\s+)?(\w+)\s*\[[^\]]*\]\s*\)\s*\([^()]*\)\s*=\s*\Z")
+BLANK = re.compile(r"\n[ \t]*\n")
 STRUCT = re.compile(r"\b(?:struct|union|enum)\s+(\w+)\s*\Z")
 
 
@@ -126,6 +127,7 @@ def braces(text: str):
         elif mark == "}":
             depth = max(depth - 1, 0)
             if depth == 0:
+                header = paragraph(text, header, opened)
                 name, kind = title(text[header:opened])
                 if name:
                     yield Place(name, kind, header, opened, hit.start())
@@ -133,6 +135,14 @@ def braces(text: str):
                     header = hit.end()
         elif mark == ";" and depth == 0:
             header = hit.end()
+
+
+def paragraph(text: str, begin: int, end: int) -> int:
+    """Where the last lines without a blank one between them begin."""
+    end -= len(text[begin:end]) - len(text[begin:end].rstrip())
+    for hit in reversed(list(BLANK.finditer(text, begin, end))):
+        return hit.end()
+    return begin
 
 
 def title(header: str) -> tuple[str, str]:

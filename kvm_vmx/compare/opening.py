@@ -26,11 +26,11 @@ WANTED = re.compile(
     r"|arch/x86/include/asm/(?:mshyperv|hyperv[\w-]*|kvm_host|vmx|jump_label|svm)\.h"
     r"|include/(?:asm-generic|hyperv)/(?:mshyperv|hyperv[\w-]*|hv\w*)\.h"
     r"|include/linux/(?:kvm_host|jump_label|kvm_types)\.h|include/uapi/linux/kvm\.h"
-    r"|kernel/jump_label\.c|virt/kvm/[\w-]+\.[ch]|Makefile"
+    r"|kernel/jump_label\.c|lib/test_static_keys\.c|virt/kvm/[\w-]+\.[ch]|Makefile"
 )
 ROOTS = ("arch/x86/kvm", "arch/x86/hyperv", "arch/x86/kernel", "arch/x86/include/asm",
          "include/asm-generic", "include/hyperv", "include/linux", "include/uapi/linux",
-         "kernel", "virt/kvm", "Makefile")
+         "kernel", "lib/test_static_keys.c", "virt/kvm", "Makefile")
 PLACES = ("/usr/src/linux-source-*", "/usr/src/linux-[0-9]*", "/usr/src/linux",
           "/lib/modules/*/source")
 TARBALL = re.compile(r"\.tar(?:\.(?:xz|gz|bz2))?$")

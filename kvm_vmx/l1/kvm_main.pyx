@@ -49,11 +49,12 @@ cdef void vcpu_put(kvm_vcpu_t *vcpu) noexcept nogil:
 
 
 cdef int kvm_vcpu_exiting_guest_mode(kvm_vcpu_t *vcpu) noexcept nogil:
+    # C- [1 584cc8] smp_mb__before_atomic(): cmpxchg() is a full barrier
     return cmpxchg(&vcpu.mode, IN_GUEST_MODE, EXITING_GUEST_MODE)
 
 
+# C~ [6/2 93cfcf] KVM_REQUEST_WAIT: no request of this kernel waits for its vCPU
 cdef bint kvm_request_needs_ipi(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C~ no request of this kernel waits for its vCPU
     return kvm_vcpu_exiting_guest_mode(vcpu) == IN_GUEST_MODE
 
 
@@ -61,9 +62,9 @@ cdef void ack_flush(void *_completed) noexcept nogil:
     pass
 
 
+# C~ [9/17 38819f] kvm_make_vcpus_request_mask() and kvm_kick_many_cpus(): an IPI as each is found,
+# not to a mask of CPUs at the end
 cdef bint kvm_make_all_cpus_request(kvm_t *kvm, unsigned int req) noexcept nogil:
-    # C~ kvm_make_vcpus_request_mask() and kvm_kick_many_cpus(): an IPI as each is found, not
-    # to a mask of CPUs at the end
     cdef int i, cpu, me
     cdef kvm_vcpu_t *vcpu
     cdef bint called = False
@@ -85,9 +86,12 @@ cdef bint kvm_make_all_cpus_request(kvm_t *kvm, unsigned int req) noexcept nogil
 
 
 cdef void kvm_flush_remote_tlbs(kvm_t *kvm) noexcept nogil:
-    # C- tlbs_dirty: no shadow page is synchronised lazily
+    # C- [2 125f36] tlbs_dirty: no shadow page is synchronised lazily
+    # C+ [1 543425] the order that the acquiring load gives
     smp_mb()
     if not kvm_arch_flush_remote_tlb(kvm) or kvm_make_all_cpus_request(kvm, KVM_REQ_TLB_FLUSH):
+        # C~ [2/1 c279ec] the statistics, tlbs_dirty: a counter of the VM; no shadow page is
+        # synchronised lazily
         kvm.remote_tlb_flush += 1
 
 

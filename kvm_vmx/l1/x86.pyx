@@ -547,6 +547,7 @@ cdef int kvm_fast_pio(kvm_vcpu_t *vcpu, int size, u16 port, int in_) noexcept no
 cdef int kvm_arch_flush_remote_tlb(kvm_t *kvm) noexcept nogil:
     if kvm_x86_ops.tlb_remote_flush and not kvm_x86_ops.tlb_remote_flush(kvm):
         return 0
+    # C- [1 9cf424] else: the block before it returns
     return -ENOTSUPP
 
 

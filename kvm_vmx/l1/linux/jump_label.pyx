@@ -210,6 +210,7 @@ cdef int static_key_disable(static_key_t *key) noexcept nogil:
     return ret
 
 
+# C~ [4/6 2e06e2] static_key_slow_inc_cpuslocked(): spelled out, one update at a time
 cdef void static_key_slow_inc(static_key_t *key) noexcept nogil:
     if key.enabled:
         key.enabled += 1
@@ -218,6 +219,7 @@ cdef void static_key_slow_inc(static_key_t *key) noexcept nogil:
     key.enabled = 0 if jump_label_update(key, True) else 1
 
 
+# C~ [3/7 4738ea] __static_key_slow_dec(): spelled out, one update at a time
 cdef void static_key_slow_dec(static_key_t *key) noexcept nogil:
     # A count that falls below zero stays there, and so does the text.
     key.enabled -= 1
