@@ -13,7 +13,7 @@ SCAN = re.compile(r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])+\'|[{};]')
 ATTRIBUTE = re.compile(r"\b__\w+(?:\(\([^()]*(?:\([^()]*\))?[^()]*\)\))?")
 TABLE = re.compile(r"(\w+)\s*(?:\[[^\]]*\]\s*)*(?:\b__\w+\s*)*=\s*\Z")
 POINTERS = re.compile(r"\(\s*\*\s*(?:const\s+)?(\w+)\s*\[[^\]]*\]\s*\)\s*\([^()]*\)\s*=\s*\Z")
-BLANK = re.compile(r"\n[ \t]*\n")
+BLANK = re.compile(r"\n[ \t]*(?=\n)")
 STRUCT = re.compile(r"\b(?:struct|union|enum)\s+(\w+)\s*\Z")
 
 
