@@ -10,6 +10,11 @@ from kvm_vmx.compare.report import stub_unit
 ENABLED = re.compile(r"#if IS_ENABLED\((CONFIG_\w+)\)")
 
 
+def far(path: str) -> tuple:
+    """The order in which files are searched: those of the other vendor last."""
+    return "svm" in path, path
+
+
 class Tree:
     """The files of a tree that KVM's path lies in; `read` gives the text of one, or None."""
 
@@ -29,7 +34,8 @@ class Tree:
 
     def function(self, name: str, path: str):
         """A function by name: of the file it is said to be in, or of any other that has it."""
-        places = [path, *(other for other in self.files if other != path)]
+        others = sorted((other for other in self.files if other != path), key=far)
+        places = [path, *others]
         for place in places:
             if name in self.files.get(place, ""):
                 found = self.file(place).function(name)
