@@ -6,9 +6,10 @@ statements, or a mark with the statements it is pinned to; what no step takes is
 """
 
 import dataclasses
+import functools
 
 from kvm_vmx.compare import cstatements, idioms
-from kvm_vmx.compare.marks import Mark, pin
+from kvm_vmx.compare.marks import Mark, digest, spelled
 from kvm_vmx.compare.pysource import port_units
 from kvm_vmx.compare.unify import bind, rooted, unify
 
@@ -52,14 +53,49 @@ class Sequence:
 SEQUENCES = [Sequence(idiom) for idiom in idioms.STATEMENTS]
 
 
+@functools.cache
+def sequences(c_kind: str, p_kind: str) -> list[Sequence]:
+    """The idioms of several statements that begin with statements of these kinds."""
+    return [rule for rule in SEQUENCES
+            if rule.c[0][0] == c_kind and rule.port[0][0] == p_kind]
+
+
+@functools.cache
+def possible(c_kind: str, p_kind: str) -> bool:
+    """Whether any step can begin with statements of these kinds."""
+    return c_kind in (p_kind, "#", "stub") or rooted(c_kind, p_kind) \
+        or bool(sequences(c_kind, p_kind))
+
+
 class Alignment:
     """The best way through both sequences; `steps` holds it."""
 
     def __init__(self, kernel, port, marks, void: bool):
         self.kernel, self.void = kernel, void
         self.port = weave(port, marks)
-        self.choices = {}
-        self.steps = self.trace()
+        self.marked = any(mark.digest for mark in marks)
+        before, after = self.ends()
+        self.kernel, middle = cut(kernel, before, after), self.port
+        head = alike(kernel[:before], self.port[:before])
+        tail = alike(kernel[len(kernel) - after:], self.port[len(self.port) - after:])
+        self.port = cut(middle, before, after)
+        self.spelled = [spelled(unit) for unit in self.kernel] if self.marked else ()
+        self.words = {}
+        self.steps = [*head, *self.trace(), *tail]
+
+    def ends(self) -> tuple[int, int]:
+        """How many units at the beginning and at the end are equal, out of the marks' reach."""
+        most = min(len(self.kernel), len(self.port))
+        before = 0
+        while before < most and equal(self.kernel[before], self.port[before]):
+            before += 1
+        reach = max((n + 1 + item.port for n, item in enumerate(self.port)
+                     if isinstance(item, Mark)), default=0)
+        most = min(most - before, len(self.port) - reach)
+        after = 0
+        while after < most and equal(self.kernel[-1 - after], self.port[-1 - after]):
+            after += 1
+        return before, after
 
     def moves(self, i: int, j: int):
         """The steps possible at a place: (score, units of the kernel, items of the port, step)."""
@@ -73,16 +109,15 @@ class Alignment:
         if unit.kind == item.kind or unit.kind in ("#", "stub") \
                 or rooted(unit.kind, item.kind):
             yield from self.pair(i, j, unit, item)
-        for sequence in SEQUENCES:
-            if sequence.c[0][0] == unit.kind and sequence.port[0][0] == item.kind:
-                if sequence.name == "void return" and not self.void:
-                    continue
-                end_c, end_p = i + len(sequence.c), j + len(sequence.port)
-                used = sequence.fits(self.kernel[i:end_c], self.port[j:end_p])
-                if used:
-                    score = PAIR * (len(sequence.c) + len(sequence.port)) // 2
-                    yield score, end_c - i, end_p - j, Step(
-                        self.kernel[i:end_c], self.port[j:end_p], "idiom", frozenset(used))
+        for sequence in sequences(unit.kind, item.kind):
+            if sequence.name == "void return" and not self.void:
+                continue
+            end_c, end_p = i + len(sequence.c), j + len(sequence.port)
+            used = sequence.fits(self.kernel[i:end_c], self.port[j:end_p])
+            if used:
+                score = PAIR * (len(sequence.c) + len(sequence.port)) // 2
+                yield score, end_c - i, end_p - j, Step(
+                    self.kernel[i:end_c], self.port[j:end_p], "idiom", frozenset(used))
 
     def pair(self, i: int, j: int, unit, item):
         """One statement for one, or a condition of the preprocessor."""
@@ -114,7 +149,9 @@ class Alignment:
             whole = len(ours) == mark.port and len(theirs) == mark.kernel
             if not whole or any(isinstance(item, Mark) for item in ours):
                 return
-            if pin(theirs, ours) == mark.digest:
+            if j not in self.words:
+                self.words[j] = [spelled(unit) for unit in ours]
+            if digest(self.spelled[i:i + mark.kernel], self.words[j]) == mark.digest:
                 score = PAIR * 2 * (mark.port + mark.kernel) + 5
                 yield score, mark.kernel, 1 + mark.port, Step(
                     theirs, ours, mark.kind, mark=mark)
@@ -129,12 +166,18 @@ class Alignment:
         rows, columns = len(self.kernel), len(self.port)
         best = [[0] * (columns + 1) for _ in range(rows + 1)]
         chosen = {}
+        theirs = [unit.kind for unit in self.kernel]
+        kinds = ["" if isinstance(item, Mark) else item.kind for item in self.port]
         for i in range(rows, -1, -1):
             here, below = best[i], best[i + 1] if i < rows else None
             for j in range(columns - 1, -1, -1):
                 score, move = here[j + 1], None
                 if below is not None and below[j] >= score:
                     score = below[j]
+                kind = kinds[j]
+                if kind and i < rows and not possible(theirs[i], kind):
+                    here[j] = score
+                    continue
                 for gain, di, dj, step in self.moves(i, j):
                     total = gain + best[i + di][j + dj]
                     if total > score or (total == score and move is None):
@@ -163,6 +206,22 @@ class Alignment:
                                   mark=item if marked else None))
                 j += 1
         return steps
+
+
+def equal(unit, item) -> bool:
+    """Whether two units are the same statement, in blocks of the same kind."""
+    return not isinstance(item, Mark) and unit.key == item.key and not unit.silent \
+        and (unit.parent is None) == (item.parent is None)
+
+
+def alike(kernel, port):
+    """The steps of equal units."""
+    return [Step([unit], [item], "same") for unit, item in zip(kernel, port)]
+
+
+def cut(items, before: int, after: int):
+    """What stands between the equal ends."""
+    return items[before:len(items) - after]
 
 
 def weave(port, marks):

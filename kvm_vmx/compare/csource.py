@@ -13,6 +13,7 @@ SCAN = re.compile(r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])+\'|[{};]')
 ATTRIBUTE = re.compile(r"\b__\w+(?:\(\([^()]*(?:\([^()]*\))?[^()]*\)\))?")
 TABLE = re.compile(r"(\w+)\s*(?:\[[^\]]*\]\s*)*(?:\b__\w+\s*)*=\s*\Z")
 POINTERS = re.compile(r"\(\s*\*\s*(?:const\s+)?(\w+)\s*\[[^\]]*\]\s*\)\s*\([^()]*\)\s*=\s*\Z")
+LONGEST = 800  # characters of a header that are looked at
 BLANK = re.compile(r"\n[ \t]*(?=\n)")
 STRUCT = re.compile(r"\b(?:struct|union|enum)\s+(\w+)\s*\Z")
 
@@ -147,19 +148,21 @@ def paragraph(text: str, begin: int, end: int) -> int:
 
 def title(header: str) -> tuple[str, str]:
     """What a header defines: a function, a table, a structure, or nothing of a name."""
-    bare = header.rstrip()
-    if hit := TABLE.search(bare) or POINTERS.search(bare):
-        return hit[1], "table"
-    if hit := STRUCT.search(bare):
-        return hit[1], "struct"
-    bare = ATTRIBUTE.sub(" ", bare).rstrip() if not bare.endswith(")") else bare
+    bare = header.rstrip()[-LONGEST:]
+    if bare.endswith("="):
+        hit = TABLE.search(bare) or POINTERS.search(bare)
+        return (hit[1], "table") if hit else ("", "")
     if not bare.endswith(")"):
-        return "", ""
+        if hit := STRUCT.search(bare):
+            return hit[1], "struct"
+        bare = ATTRIBUTE.sub(" ", bare).rstrip()
+        if not bare.endswith(")"):
+            return "", ""
     depth, place = 0, len(bare) - 1
     while place >= 0:
         depth += (bare[place] == ")") - (bare[place] == "(")
         if depth == 0:
             break
         place -= 1
-    hit = re.search(r"(\w+)\s*\Z", bare[:max(place, 0)])
+    hit = re.search(r"(\w+)\s*\Z", bare[max(place - 80, 0):max(place, 0)])
     return (hit[1], "function") if hit else ("", "")

@@ -38,7 +38,7 @@ class Drift:
     def __init__(self, port, old, new, ported=None):
         self.old, self.new = old, new
         self.ported = ported or {}
-        self.changes = []
+        self.changes, self.spelled = [], {}
         for subject in port.subjects.values():
             function = old.function(subject.kernel_name, subject.kernel_file)
             if function is not None and not subject.ours:
@@ -93,7 +93,7 @@ class Drift:
                 continue
             file = self.new.file(path)
             for name in file.names():
-                others = set(WORD.findall(file.body(name)))
+                others = self.words(file, name)
                 if len(words & others) < ALIKE * len(words | others):
                     continue
                 other = file.function(name)
@@ -102,6 +102,12 @@ class Drift:
                 if ratio >= score and self.old.function(name, path) is None:
                     best, score = other, ratio
         return best, score
+
+    def words(self, file, name: str) -> set[str]:
+        """The words of a function of the new tree."""
+        if (file.path, name) not in self.spelled:
+            self.spelled[file.path, name] = set(WORD.findall(file.body(name)))
+        return self.spelled[file.path, name]
 
     def replaced(self, alias) -> bool:
         """Whether the old tree's path has the one name and the new tree's the other."""

@@ -55,7 +55,17 @@ def read_mark(text: str, line: int, place: int) -> Mark:
 
 def pin(kernel_units, port_units) -> str:
     """The digest of some statements of both sides."""
-    text = repr([unit.key for unit in kernel_units]) + "|" + repr([u.key for u in port_units])
+    return digest([spelled(unit) for unit in kernel_units], [spelled(unit) for unit in port_units])
+
+
+def spelled(unit) -> str:
+    """A statement as the digest takes it."""
+    return repr(unit.key)
+
+
+def digest(kernel, port) -> str:
+    """Six digits over the spelled statements of both sides."""
+    text = f"[{', '.join(kernel)}]|[{', '.join(port)}]"
     return hashlib.blake2s(text.encode(), digest_size=3).hexdigest()
 
 

@@ -2,13 +2,14 @@
 """The rows of a comparison: every statement of both sides in one, each with its class."""
 
 import dataclasses
-import difflib
+import re
 
 from kvm_vmx.compare.align import Alignment, Step
 from kvm_vmx.compare.marks import Mark, pinned
 from kvm_vmx.compare.unify import WHY
 
 CLASSES = ("same", "idiom", "adapted", "omitted", "added", "moved", "inactive", "unexplained")
+WORD = re.compile(r"\w+|[^\w\s]")
 MARKED = {"-": "omitted", "~": "adapted", "+": "added"}
 
 
@@ -142,12 +143,12 @@ def joined(gap):
     """The rows of one gap, each of the kernel with the port's most alike behind the last."""
     left = [row for row in gap if row.kernel]
     right = [row for row in gap if row.port]
+    words = {id(row): set(WORD.findall((row.kernel or row.port)[0].text)) for row in gap}
     taken = 0
     for row in left:
         best, place = 0.5, None
         for n in range(taken, len(right)):
-            ratio = difflib.SequenceMatcher(
-                None, row.kernel[0].text, right[n].port[0].text, False).ratio()
+            ratio = likeness(words[id(row)], words[id(right[n])])
             if ratio > best:
                 best, place = ratio, n
         if place is not None:
@@ -156,6 +157,11 @@ def joined(gap):
             taken = place + 1
         yield row
     yield from right[taken:]
+
+
+def likeness(one: set, other: set) -> float:
+    """The share of the words that two statements have in common."""
+    return 2 * len(one & other) / ((len(one) + len(other)) or 1)
 
 
 def hint(rows):

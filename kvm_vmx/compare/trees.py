@@ -21,7 +21,7 @@ class Tree:
     def __init__(self, title: str, files: dict, config=None):
         self.title, self.files = title, files
         self.config = {**CONFIG, **(config or {})}
-        self.parsed = {}
+        self.parsed, self.known = {}, {}
 
     def file(self, path: str, **config) -> CFile | None:
         """One file with its definitions, under the tree's configuration or a changed one."""
@@ -34,6 +34,12 @@ class Tree:
 
     def function(self, name: str, path: str):
         """A function by name: of the file it is said to be in, or of any other that has it."""
+        if (name, path) not in self.known:
+            self.known[name, path] = self.search(name, path)
+        return self.known[name, path]
+
+    def search(self, name: str, path: str):
+        """Look into the file it is said to be in first, then into the others."""
         others = sorted((other for other in self.files if other != path), key=far)
         places = [path, *others]
         for place in places:

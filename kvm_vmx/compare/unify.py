@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Whether a tree of C and one of Cython mean the same, by equality and by idioms."""
 
+import functools
+
 from kvm_vmx.compare import idioms
 from kvm_vmx.compare.expressions import parse
 from kvm_vmx.compare.lexer import C, CYTHON, tokens
@@ -61,20 +63,35 @@ def unify(c, p, used: set) -> bool:
         if unify(c, p[2], mine):
             used |= mine
             return True
-    for rule in EXPRESSIONS:
-        if rule.cython[0] in (p[0], "name") and rule.c[0] in (c[0], "name"):
-            in_c, in_p, mine = {}, {}, {rule.name}
-            if bind(rule.cython, p, in_p) and bind(rule.c, c, in_c) and all(
-                unify(in_c[name], in_p[name], mine) for name in in_c if name in in_p
-            ):
-                used |= mine
-                return True
+    for rule in candidates(c[0], p[0], callee(c), callee(p)):
+        in_c, in_p, mine = {}, {}, {rule.name}
+        if bind(rule.cython, p, in_p) and bind(rule.c, c, in_c) and all(
+            unify(in_c[name], in_p[name], mine) for name in in_c if name in in_p
+        ):
+            used |= mine
+            return True
     return False
 
 
+def callee(tree) -> str:
+    """The name of the function that a call calls."""
+    return tree[1][1] if tree[0] == "call" and tree[1][0] == "name" else ""
+
+
+@functools.cache
+def candidates(c_kind: str, p_kind: str, c_callee: str, p_callee: str) -> tuple[Rule, ...]:
+    """The idioms whose patterns can begin with trees of these kinds."""
+    return tuple(
+        rule for rule in EXPRESSIONS
+        if rule.cython[0] in (p_kind, "name") and rule.c[0] in (c_kind, "name")
+        and callee(rule.c) in ("", c_callee) and callee(rule.cython) in ("", p_callee)
+    )
+
+
+@functools.cache
 def rooted(c_kind: str, p_kind: str) -> bool:
     """Whether statements of these kinds can agree by an idiom."""
     return any(
-        rule.c[0] in (c_kind, "name") and rule.cython[0] in (p_kind, "name")
-        for rule in EXPRESSIONS if rule.c[0] != rule.cython[0]
+        rule.c[0] != rule.cython[0] and rule.c[0] in (c_kind, "name")
+        and rule.cython[0] in (p_kind, "name") for rule in EXPRESSIONS
     )
