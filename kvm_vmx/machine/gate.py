@@ -8,7 +8,7 @@ from kvm_vmx.machine.kernel import MachineError
 
 
 class Gate:
-    """Loading and unloading, hotplug and destroying need the machine to themselves: text is not
+    """Loading and unloading and destroying need the machine to themselves: text is not
     executable while it is patched, and what is freed may be in use. A thread that comes at the
     wrong time gets a MachineError, so that none can hang."""
 
@@ -16,7 +16,7 @@ class Gate:
         self._lock = threading.Lock()
         self._users = 0
         self._changer, self._depth = None, 0
-        # builders of VMs and vCPUs come one after the other, beside vCPUs that run
+        # building VMs and vCPUs, and hotplug, come one after the other, beside vCPUs that run
         self.building = threading.RLock()
 
     @contextlib.contextmanager
@@ -26,7 +26,7 @@ class Gate:
         with self._lock:
             if self._changer not in (None, me):
                 raise MachineError("another thread is changing the machine (loading, unloading, "
-                                   "hotplug, destroying): try again when it is done")
+                                   "destroying): try again when it is done")
             self._users += 1
         try:
             yield

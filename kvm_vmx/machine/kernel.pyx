@@ -19,7 +19,7 @@ from kvm_vmx.l1.kvm_main cimport (
     kvm_create_vm, kvm_destroy_vm, kvm_flush_remote_tlbs, kvm_vm_ioctl_create_vcpu, vcpu_load,
     vcpu_put)
 from kvm_vmx.l1.linux.cpu cimport (
-    cpu_area, cpu_bind, cpu_binding, cpu_down, cpu_online, cpu_unbind, cpu_unbind_oops, cpu_up,
+    cpu_active, cpu_area, cpu_bind, cpu_binding, cpu_down, cpu_online, cpu_unbind, cpu_unbind_oops, cpu_up,
     perf_guest_events)
 from kvm_vmx.l1.linux.fault cimport (
     FAIL_KMALLOC, FAIL_MPROTECT, FAIL_PAGE, FAIL_VMALLOC, fail_left, fail_none, fail_nth,
@@ -61,16 +61,13 @@ FAIL_INSTRUCTIONS = {"msr": FAIL_MSR, "hypercall": FAIL_HYPERCALL}
 
 # How far a run goes before Python gets a look at its signals.
 cdef enum:
+    ANY_CPU = -1        # whichever is free
     SLICE_EXITS = 2_000_000
     PAGE = 4096
 
 
 class MachineError(RuntimeError):
     """The machine is not in the state that this needs; the text says what to do."""
-
-
-class CpuInUse(MachineError):
-    """Another thread runs as the CPU."""
 
 
 class KernelBug(MachineError):
@@ -85,10 +82,6 @@ cdef struct request:
     u64 value
     kvm_regs regs
     kvm_sregs sregs
-
-
-cdef void do_nothing(void *arg) noexcept nogil:
-    pass
 
 
 cdef void do_start_platform(void *arg) noexcept nogil:
@@ -261,7 +254,29 @@ cdef class Kernel:
 
     cdef int call(self, int cpu, void (*fn)(void *) noexcept nogil, void *arg,
                   u64 depth=0) except -1:
-        """Run fn(arg) as a CPU, without the GIL."""
+        """Run fn(arg) as a CPU, without the GIL; as any that is free where cpu is ANY_CPU."""
+        if cpu == ANY_CPU:
+            return self.call_anywhere(ANY_CPU, fn, arg)
+        if self.attempt(cpu, fn, arg, depth) == -EBUSY:
+            raise MachineError(f"CPU {cpu} is in use by another thread: wait for it, or use another")
+        return 0
+
+    cdef int call_anywhere(self, int but, void (*fn)(void *) noexcept nogil, void *arg) except -1:
+        """Run fn(arg) as any CPU that is free; as CPU `but` only where there is no other."""
+        cdef int cpu, others = 0
+
+        for cpu in range(<int>self.partition.partition.nr_vps):
+            if cpu != but and cpu_active(cpu):
+                others += 1
+                if self.attempt(cpu, fn, arg, 0) == 0:
+                    return 0
+        if others == 0:
+            return self.call(but, fn, arg)
+        raise MachineError("every CPU is in use by other threads: wait for one of them")
+
+    cdef int attempt(self, int cpu, void (*fn)(void *) noexcept nogil, void *arg,
+                     u64 depth) except 1:
+        """0, or -EBUSY where another thread has the CPU; all else that goes wrong is raised."""
         cdef task_struct task
         cdef cpu_binding binding
         cdef int ret, number = thread_number()
@@ -279,15 +294,13 @@ cdef class Kernel:
                     cpu_unbind_oops(&binding)
                 else:
                     cpu_unbind(&binding)
-        if ret == -EBUSY:
-            raise CpuInUse(f"CPU {cpu} is in use by another thread: wait for it, or use another")
         if ret == -ENXIO:
             raise MachineError(f"CPU {cpu} is not online: use one that is, or bring it online")
         if ret == -EFAULT:
             self.oopsed = True
             log = self.log()
             raise KernelBug("; ".join(log[len(log) - 3:]))
-        return 0
+        return ret
 
     def log(self) -> list[str]:
         """The kernel log: its last lines, oldest first."""
@@ -308,29 +321,12 @@ cdef class Kernel:
         """Whether a CPU is online."""
         return 0 <= cpu < <int>self.partition.partition.nr_vps and cpu_online(cpu)
 
-    def _any_other(self, int cpu):
-        for other in range(self.partition.partition.nr_vps):
-            if <int>other != cpu and cpu_online(other):
-                return other
-        return cpu
-
-    def idle_cpu(self) -> int:
-        """The first online CPU that no other thread runs as; the first of all where none is."""
-        online = [n for n in range(self.partition.partition.nr_vps) if cpu_online(n)]
-        for cpu in online:
-            try:
-                self.call(cpu, do_nothing, NULL)
-                return cpu
-            except CpuInUse:
-                pass
-        return online[0]
-
     def cpu_up(self, int cpu) -> int:
         """Bring a CPU online; 0 or a negative errno."""
         cdef request call
 
         call.cpu = cpu
-        self.call(self._any_other(cpu), do_cpu_up, &call)
+        self.call_anywhere(cpu, do_cpu_up, &call)
         return call.ret
 
     def cpu_down(self, int cpu) -> int:
@@ -338,7 +334,7 @@ cdef class Kernel:
         cdef request call
 
         call.cpu = cpu
-        self.call(self._any_other(cpu), do_cpu_down, &call)
+        self.call_anywhere(cpu, do_cpu_down, &call)
         return call.ret
 
     def fail(self, point, nth) -> None:
@@ -398,7 +394,7 @@ cdef class Kernel:
         self.call(cpu, do_current_vmcs, &call)
         return call.value if call.ret else None
 
-    def load(self, extension, dict params, int cpu=0) -> int:
+    def load(self, extension, dict params, int cpu=ANY_CPU) -> int:
         """Load the kernel module that an extension module is; 0 or a negative errno."""
         cdef module_t *mod = struct_module(extension)
         cdef request call
@@ -414,7 +410,7 @@ cdef class Kernel:
         self.call(cpu, do_init_module, &call)
         return call.ret
 
-    def unload(self, extension, int cpu=0) -> int:
+    def unload(self, extension, int cpu=ANY_CPU) -> int:
         """Unload a module; 0 or a negative errno."""
         cdef request call
 
@@ -434,7 +430,7 @@ cdef class Kernel:
                 bool(mod.params[i].value[0]) if mod.params[i].is_bool else mod.params[i].value[0]
                 for i in range(mod.nr_params)}
 
-    def create_vm(self, memory: int, int cpu=0):
+    def create_vm(self, memory: int, int cpu=ANY_CPU):
         """(VirtualMachine, 0), or (None, a negative errno)."""
         cdef request call
         cdef VirtualMachine vm
@@ -453,7 +449,7 @@ cdef class Kernel:
 cdef class VirtualMachine:
     """A struct kvm."""
 
-    def destroy(self, int cpu=0) -> None:
+    def destroy(self, int cpu=ANY_CPU) -> None:
         """Destroy it and its vCPUs."""
         cdef request call
 
@@ -516,7 +512,7 @@ cdef class VirtualMachine:
 
         call.kvm = <kvm_t *>self.kvm
         call.gpa = gpa
-        self.kernel.call(self.kernel.idle_cpu(), do_guest_page, &call)
+        self.kernel.call_anywhere(ANY_CPU, do_guest_page, &call)
         return call.page
 
     def read(self, gpa: int, length: int) -> bytes:
@@ -578,7 +574,8 @@ cdef class VirtualCpu:
     def run(self, int cpu, exits=None, u64 depth=0):
         """Run on a CPU until so many VM exits, or until KVM returns to user space.
 
-        depth bytes of the thread's kernel stack are in use before. Returns (exits, KVM's return
+        A CPU that goes offline ends the run. depth bytes of the thread's kernel stack are in
+        use before. Returns (exits, KVM's return
         value). Python's signals are looked at in between.
         """
         cdef kvm_vcpu_t *vcpu = <kvm_vcpu_t *>self.vcpu
@@ -590,7 +587,7 @@ cdef class VirtualCpu:
         while True:
             vcpu.arch.exits_until = min(end, vcpu.stat.exits + SLICE_EXITS)
             self.vm.kernel.call(cpu, do_run, &call, depth)
-            if call.ret != -EINTR or vcpu.stat.exits >= end:
+            if call.ret != -EINTR or vcpu.stat.exits >= end or not cpu_active(cpu):
                 return vcpu.stat.exits - start, call.ret
             PyErr_CheckSignals()
 
@@ -666,7 +663,7 @@ cdef class VirtualCpu:
         try:
             for i, entry in enumerate(entries):
                 call.entries[i] = entry
-            self.vm.kernel.call(self.vm.kernel.idle_cpu(), do_set_cpuid, &call)
+            self.vm.kernel.call_anywhere(ANY_CPU, do_set_cpuid, &call)
         finally:
             free(call.entries)
         return call.ret

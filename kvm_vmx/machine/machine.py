@@ -224,12 +224,13 @@ class Machine:
         self._hotplug(cpu, self.kernel.cpu_up, "online")
 
     def offline(self, cpu: int) -> None:
-        """Take a CPU offline; OSError with the kernel's errno."""
+        """Take a CPU offline; OSError with the kernel's errno. A vCPU that runs there comes back
+        from run() with INTR and goes on on another."""
         self._hotplug(cpu, self.kernel.cpu_down, "offline")
 
     def _hotplug(self, cpu, change, what):
         index = self.cpu(cpu).index
-        with self.gate.change():
+        with self.gate.use(), self.gate.building:
             ret = change(index)
         if ret:
             raise _errno(ret, f"CPU {cpu} {what}", self.kernel.log())
@@ -273,10 +274,9 @@ class Machine:
         return self.module
 
     def _some_cpu(self):
+        """The CPU that this thread runs as, or -1: whichever is free."""
         bound = self.bound_cpu()
-        if bound is not None:
-            return bound
-        return self.kernel.idle_cpu()
+        return -1 if bound is None else bound
 
     def processor(self, n: int):
         """L0's side of CPU n."""

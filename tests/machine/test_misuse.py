@@ -351,14 +351,13 @@ def test_a_cpu_and_a_vcpu_in_use_by_another_thread(machine, vcpu):
     assert vcpu.run(exits=3).exits == other.run(exits=3).exits == 3
 
 
-@pytest.mark.parametrize("what", ["rmmod", "destroy", "offline", "close", "insmod", "trace"])
+@pytest.mark.parametrize("what", ["rmmod", "destroy", "close", "insmod", "trace"])
 def test_nothing_is_taken_from_a_vcpu_that_runs(machine, vcpu, what):
     """What is refused can be done as soon as the run is over."""
     vcpu.cpu = 1
     calls = {
         "rmmod": vcpu.vm.module.rmmod, "destroy": vcpu.vm.destroy,
-        "offline": lambda: machine.offline(1), "close": machine.close,
-        "insmod": machine.insmod, "trace": vcpu.trace_exits,
+        "close": machine.close, "insmod": machine.insmod, "trace": vcpu.trace_exits,
     }
     result = []
     thread = threading.Thread(target=lambda: result.append(vcpu.run(exits=3_000_000)))

@@ -30,6 +30,7 @@ ctypedef int (*cpuhp_callback_t)(unsigned int cpu) noexcept nogil
 cdef int nr_cpu_ids() noexcept nogil
 cdef bint cpu_possible(int cpu) noexcept nogil
 cdef bint cpu_online(int cpu) noexcept nogil
+cdef bint cpu_active(int cpu) noexcept nogil
 cdef int num_possible_cpus() noexcept nogil
 cdef int num_online_cpus() noexcept nogil
 

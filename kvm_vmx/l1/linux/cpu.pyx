@@ -70,6 +70,7 @@ ctypedef struct cpu_slot:
     cpu_call *calls
     u8 possible
     u8 online
+    u8 active           # takes threads: all that are online but those on their way down
 
 ctypedef struct hotplug_state:
     cpuhp_callback_t startup
@@ -93,6 +94,10 @@ cdef bint cpu_possible(int cpu) noexcept nogil:
 
 cdef bint cpu_online(int cpu) noexcept nogil:
     return slots[cpu].online
+
+
+cdef bint cpu_active(int cpu) noexcept nogil:
+    return slots[cpu].active
 
 
 cdef int num_possible_cpus() noexcept nogil:
@@ -129,6 +134,7 @@ cdef int cpus_init(virt_cpu **cpus, int possible, int online, const phys_mem *me
         area_init(&areas[cpu], cpu, areas, cpus[cpu], mem, vmalloc_window)
         slots[cpu].possible = 1
         slots[cpu].online = cpu < online
+        slots[cpu].active = slots[cpu].online
     nr_cpus = possible
     return 0
 
@@ -209,7 +215,7 @@ cdef void run_as(int cpu, smp_call_func_t func, void *info) noexcept nogil:
 
 
 cdef int cpu_bind(int cpu, task_struct *task, cpu_binding *binding) noexcept nogil:
-    if cpu < 0 or cpu >= nr_cpus or not slots[cpu].online:
+    if cpu < 0 or cpu >= nr_cpus or not slots[cpu].active:
         return -ENXIO
     if not take_cpu(cpu):
         return -EBUSY
@@ -408,7 +414,16 @@ cdef int cpu_up(int cpu) noexcept nogil:
                 call_hotplug(cpu, states[back].teardown)
             slots[cpu].online = 0
             return ret
+    slots[cpu].active = 1
     return 0
+
+
+cdef void evict(int cpu) noexcept nogil:
+    # The thread that runs as the CPU goes on elsewhere: its time slice is over.
+    while not take_cpu(cpu):
+        areas[cpu].virt_cpu.intr = 0x100 | TIMER_VECTOR
+        serve_calls(smp_processor_id())
+        sched_yield()
 
 
 cdef int cpu_down(int cpu) noexcept nogil:
@@ -418,7 +433,10 @@ cdef int cpu_down(int cpu) noexcept nogil:
         return -EINVAL
     if num_online_cpus() == 1:
         return -EBUSY
+    slots[cpu].active = 0
+    evict(cpu)
     for state in range(NR_CPUHP_STATES - 1, -1, -1):
         call_hotplug(cpu, states[state].teardown)
     slots[cpu].online = 0
+    give_cpu(cpu)
     return 0
