@@ -12,8 +12,11 @@
 /* Each loop begins a cache line, so that no two differ by where they happen to stand. */
 #define bench_loop __attribute__((aligned(64))) void
 
-/* A value that is used, as far as the compiler can tell. */
-#define bench_use(value) __asm__ __volatile__("" : : "r"(value))
+/* A value that is used, as far as the compiler can tell, in its full width. */
+static __always_inline void bench_use(unsigned long value)
+{
+	__asm__ __volatile__("" : : "r"(value));
+}
 
 /* 32 bytes that nobody executes twice: the loop behind them stands half a line further on. */
 #define bench_half_line() __asm__ __volatile__(".skip 32, 0x90")

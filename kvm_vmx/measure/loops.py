@@ -45,10 +45,11 @@ FIELDS = {row["vmcs_field"]: row for row in fields()}
 ENCODING = {name: int(row["encoding"], 16) for name, row in FIELDS.items()}
 CLEAN_FIELDS_OFFSET = 824
 
-# The clean groups by mask, in the order of their bits.
+# The clean groups by mask, in the order of their bits; no VMCS field stands for the last one's.
 GROUPS = {
     mask: name for mask, name in sorted(
-        {(int(row["clean_mask"], 16), row["clean_field"]) for row in FIELDS.values()})
+        {(int(row["clean_mask"], 16), row["clean_field"]) for row in FIELDS.values()}
+        | {(0x8000, "ENLIGHTENMENTSCONTROL")})
     if mask.bit_count() == 1
 }
 
