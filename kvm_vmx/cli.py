@@ -9,7 +9,7 @@ import argparse
 import os
 import sys
 
-from kvm_vmx.commands import TROUBLE, Trouble, fields, keys, run
+from kvm_vmx.commands import TROUBLE, Trouble, fields, keys, measure, run
 
 VERSION = "0.1.0"
 
@@ -19,6 +19,7 @@ kvm-vmx: KVM's enlightened-VMCS path (vmx.c, Linux v4.19) on an emulated Hyper-V
   kvm-vmx run      load kvm-intel, run a guest under VMCS and under eVMCS, unload
   kvm-vmx fields   the field table: encoding, member, offset, size, clean group
   kvm-vmx keys     every static-branch site, with the key off and on
+  kvm-vmx measure  what an access, a static key and a clean bit cost
 
 Begin with: kvm-vmx run
 Every command has --help with an example, and --json for programs.
@@ -53,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action=Version, nargs=0, help="what this build is made of")
     commands = top.add_subparsers(title="commands", metavar="COMMAND")
-    for command in (run, fields, keys):
+    for command in (run, fields, keys, measure):
         command.configure(commands)
     return top
 

@@ -14,6 +14,7 @@ from kvm_vmx.machine.sites import demangle
 from kvm_vmx.measure.child import COUNTED_OPS, entry_masks
 from kvm_vmx.measure.loops import ACCESSORS, GROUPS, STORES
 from kvm_vmx.measure.report import COUNTED, Report
+from kvm_vmx.measure.text import LONGEST_INSTRUCTION, decoder
 
 # Without --smc-check=all a patched static key still executes as it was translated first.
 VALGRIND = ("valgrind", "--tool=callgrind", "--smc-check=all", "--dump-before=measure_mark",
@@ -76,11 +77,16 @@ def a_turn(count: int) -> float:
     return count // COUNTED_OPS if count % COUNTED_OPS == 0 else count / COUNTED_OPS
 
 
-def profiles() -> dict[str, Profile]:
-    """What one turn of each counted loop executes, by the loop's name."""
+def require_valgrind() -> None:
+    """Trouble where there is none."""
     if shutil.which("valgrind") is None:
         raise Trouble("instructions cannot be counted without valgrind: apt install valgrind, "
                       "or --tier 0")
+
+
+def profiles() -> dict[str, Profile]:
+    """What one turn of each counted loop executes, by the loop's name."""
+    require_valgrind()
     with tempfile.TemporaryDirectory() as folder:
         out = pathlib.Path(folder, "profile")
         done = subprocess.run(
@@ -122,6 +128,12 @@ def key(report: Report, found) -> None:
     for config in ("no-hyperv", "no-jump-label"):
         report.add("instructions an exit, VMCS", config, found[f"{config} off: exit"].total,
                    "instructions", COUNTED)
+    more = mnemonics(now)
+    more.subtract(mnemonics(before))
+    for mnemonic, count in sorted(more.items()):
+        if count:
+            report.add("one exit, key off, against the tree before", mnemonic, a_turn(count),
+                       "instructions", COUNTED)
     report.claim("key off: a whole CPUID exit executes at most 16 instructions more than before",
                  change <= 16, f"{change:+}")
 
@@ -144,24 +156,30 @@ def accessors(report: Report, found) -> None:
                    "instructions", COUNTED, note="the loop and one MOV")
 
 
-LOCKED = ("lock ", "xchg ")
+def executed(profile: Profile):
+    """(function, mnemonic, operands, count) of each instruction of the package's modules."""
+    images = {}
+    for (obj, function, address), count in profile.items():
+        if "/kvm_vmx/" in obj:
+            image = images.setdefault(obj, pathlib.Path(obj).read_bytes())
+            for one in decoder().disasm(image[address:address + LONGEST_INSTRUCTION], address, 1):
+                yield demangle(function), one.mnemonic, one.op_str, count
+
+
+def mnemonics(profile: Profile) -> collections.Counter:
+    """How many instructions of each kind a turn executes."""
+    found = collections.Counter()
+    for _, mnemonic, _, count in executed(profile):
+        found[mnemonic] += count
+    return found
 
 
 def locked(profile: Profile) -> list[str]:
-    """The atomic operations among the instructions of a profile, with their functions."""
-    from capstone import CS_ARCH_X86, CS_MODE_64, Cs
-
-    decoder = Cs(CS_ARCH_X86, CS_MODE_64)
-    images, found = {}, set()
-    for obj, function, address in profile:
-        if "/kvm_vmx/" not in obj:
-            continue
-        image = images.setdefault(obj, pathlib.Path(obj).read_bytes())
-        for one in decoder.disasm(image[address:address + 15], address, 1):
-            text = f"{one.mnemonic} {one.op_str}"
-            if text.startswith(LOCKED) and "[" in text:
-                found.add(f"{demangle(function)}: {text}")
-    return sorted(found)
+    """The atomic operations of a turn but the barriers, which change nothing."""
+    return sorted({
+        f"{function}: {mnemonic} {operands}" for function, mnemonic, operands, _ in executed(profile)
+        if (mnemonic.startswith("lock ") or mnemonic == "xchg" and "[" in operands)
+        and not (mnemonic in ("lock or", "lock add") and operands.endswith(", 0"))})
 
 
 def loop(report: Report, found) -> None:
@@ -179,7 +197,7 @@ def loop(report: Report, found) -> None:
         for name, count in list(profile.by_function().items())[:8]:
             report.add(f"instructions an exit, {mode}, by function", name, count, "instructions",
                        COUNTED)
-        atomic = [text for text in locked(profile) if "lock or" not in text and "lock add" not in text]
+        atomic = locked(profile)
         report.claim(f"{mode}: no lock is taken on the way of an exit", not atomic,
                      "; ".join(atomic) or "no atomic operation but barriers")
         heap = {"malloc", "free", "calloc", "realloc"} & set(profile.by_function())
