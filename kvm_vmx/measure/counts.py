@@ -11,7 +11,7 @@ import tempfile
 
 from kvm_vmx.commands import Trouble
 from kvm_vmx.machine.sites import demangle
-from kvm_vmx.measure.child import COUNTED_OPS, entry_masks
+from kvm_vmx.measure.child import entry_masks
 from kvm_vmx.measure.loops import ACCESSORS, GROUPS, STORES
 from kvm_vmx.measure.report import COUNTED, Report
 from kvm_vmx.measure.text import LONGEST_INSTRUCTION, decoder
@@ -23,7 +23,9 @@ DUMPS_A_LOOP = 3
 
 
 class Profile(collections.Counter):
-    """Instructions executed by (object, function, address in the object)."""
+    """Instructions executed by (object, function, address in the object), in so many turns."""
+
+    turns = 1
 
     @classmethod
     def read(cls, path: pathlib.Path) -> "Profile":
@@ -44,9 +46,10 @@ class Profile(collections.Counter):
                     function = line[3:].rstrip()
         return profile
 
-    def less(self, shorter: "Profile") -> "Profile":
+    def less(self, shorter: "Profile", turns: int) -> "Profile":
         """What the longer run executes more; what holds the loops together is left out."""
         found = Profile()
+        found.turns = turns
         for key, count in self.items():
             if count != shorter[key] and "run_marked" not in key[1]:
                 found[key] = count - shorter[key]
@@ -64,17 +67,21 @@ class Profile(collections.Counter):
         found = collections.Counter()
         for (obj, function, _), count in self.items():
             found[name(obj, function)] += count
-        return {key: a_turn(count) for key, count in found.most_common()}
+        return {key: self.a_turn(count) for key, count in found.most_common()}
 
     @property
     def total(self) -> float:
         """Instructions a turn."""
-        return a_turn(sum(self.values()))
+        return self.a_turn(sum(self.values()))
 
+    def calls(self, name: str) -> float:
+        """How often a turn enters a function: as often as its most executed instruction."""
+        return self.a_turn(max(
+            (count for (_, function, _), count in self.items() if function == name), default=0))
 
-def a_turn(count: int) -> float:
-    """A count of COUNTED_OPS turns as one of a turn; an int where it is whole."""
-    return count // COUNTED_OPS if count % COUNTED_OPS == 0 else count / COUNTED_OPS
+    def a_turn(self, count: int) -> float:
+        """A count of all turns as one of a turn; an int where it is whole."""
+        return count // self.turns if count % self.turns == 0 else count / self.turns
 
 
 def require_valgrind() -> None:
@@ -97,14 +104,14 @@ def profiles() -> dict[str, Profile]:
             last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise Trouble(f"valgrind could not run the loops: {last}")
         order = json.loads(done.stdout)
-        return {name: loop_profile(out, i) for i, name in enumerate(order)}
+        return {name: loop_profile(out, i, turns) for i, (name, turns) in enumerate(order)}
 
 
-def loop_profile(out: pathlib.Path, index: int) -> Profile:
+def loop_profile(out: pathlib.Path, index: int, turns: int) -> Profile:
     """One turn of the loop with this place in the order: its third dump less its second."""
     second, third = (Profile.read(out.with_name(f"{out.name}.{index * DUMPS_A_LOOP + dump}"))
                      for dump in (2, 3))
-    return third.less(second)
+    return third.less(second, turns)
 
 
 def key(report: Report, found) -> None:
@@ -132,10 +139,17 @@ def key(report: Report, found) -> None:
     more.subtract(mnemonics(before))
     for mnemonic, count in sorted(more.items()):
         if count:
-            report.add("one exit, key off, against the tree before", mnemonic, a_turn(count),
+            report.add("one exit, key off, against the tree before", mnemonic, now.a_turn(count),
                        "instructions", COUNTED)
     report.claim("key off: a whole CPUID exit executes at most 16 instructions more than before",
                  change <= 16, f"{change:+}")
+
+
+    flips = found["hyperv off: flip_key"]
+    changes = flips.calls("mprotect") / 2
+    report.add("one flip of the key", "protection changes", changes, "calls", COUNTED)
+    report.claim("a flip changes the protection of the text at once, not site by site",
+                 changes == 2, f"{changes:g} calls of mprotect(): writable, executable")
 
 
 def accessors(report: Report, found) -> None:

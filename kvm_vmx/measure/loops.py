@@ -7,6 +7,7 @@ import importlib
 from typing import NamedTuple
 
 from kvm_vmx import Machine, fields
+from kvm_vmx.machine.kernel import call_function
 from kvm_vmx.machine.machine import CONFIGS
 from kvm_vmx.measure.rounds import ENTRIES, EXITS
 
@@ -98,3 +99,10 @@ def loaded(machine: Machine, config: str = "hyperv", enlightened: bool = False):
     vcpu.raw.load(0)
     yield World(machine, kvm, vcpu)
     kvm.rmmod()
+
+
+def flip_key(machine: Machine, flips: int, cpu: int = 0) -> None:
+    """Flip enable_evmcs of the loaded module away from its state and back, so many times."""
+    ret = call_function(machine.kernel, cpu, address("hyperv", "flip_key"), (flips,))
+    if ret & 0xFFFFFFFF:
+        raise OSError("the text of the module cannot be patched: load config='no-jump-label'")

@@ -106,6 +106,11 @@ cdef void run_marked(void *argument) noexcept nogil:
         measure_mark()
 
 
+def read_tsc() -> int:
+    """The time-stamp counter, now."""
+    return ticks_after()
+
+
 EXITS = <size_t>&exits
 ENTRIES = <size_t>&entries
 
