@@ -11,7 +11,7 @@ import time
 
 from kvm_vmx import Machine
 from kvm_vmx.measure.loops import ACCESSORS, GROUPS, STORES, address, loaded
-from kvm_vmx.measure.rounds import Loops, read_tsc
+from kvm_vmx.measure.rounds import Loops, order, read_tsc
 
 COUNTED_OPS = 1_000
 COUNTED_FLIPS = 10
@@ -125,12 +125,11 @@ def exits(rounds: int) -> dict:
     with Machine(cpus=1) as machine:
         with loaded(machine) as world:
             found = {"ops": EXIT_OPS, "calibration": calibrate(world)}
-        for turn in range(-2, rounds):
-            for k in range(len(variants)):
-                name = variants[(turn + k) % len(variants)]
+        for turn in range(rounds + 2):
+            for name in (variants[i] for i in order(turn, len(variants))):
                 with loaded(machine, *TIMED_EXITS[name]) as world:
                     batches = Loops(machine.kernel, 0, [world.exits]).timed(5, EXIT_OPS)[0]
-                if turn >= 0:
+                if turn >= 2:
                     ticks[name].append(sorted(batches)[len(batches) // 2])
     return found | {"exits": ticks}
 

@@ -2,6 +2,7 @@
 """Tier 2: time, as paired rounds in fresh processes; a difference counts only beside its A/A."""
 
 import json
+import math
 import os
 import platform
 import statistics as stdlib
@@ -34,6 +35,8 @@ class Sample:
         self.ticks, self.ops = found[world], found["ops"]
         self.calibration = found["calibration"]
         self.rounds = undisturbed(self.ticks)
+        # the counter moves in steps: what is finer cannot be seen
+        self.resolution = self.cycles(math.gcd(*(t for ticks in self.ticks.values() for t in ticks)))
 
     def cycles(self, ticks: float) -> float:
         """Ticks of a batch as core cycles of one operation."""
@@ -111,9 +114,10 @@ def over(samples: list[Sample], name: str, control: str) -> Estimate:
 def a_a(report: Report, task: str, samples: list[Sample], name: str, control: str) -> None:
     """The control against its own copy: unless they are equal, nothing is measurable."""
     found = over(samples, name, control)
+    step = max(sample.resolution for sample in samples)
     report.add("A/A control", task, found.value, "cycles", MEASURED, low=found.low, high=found.high,
-               note="two copies of one loop")
-    if not found.low <= 0 <= found.high or abs(found.value) > A_A_LIMIT[task.split(",")[0]]:
+               note=f"two copies of one loop; the clock's step is {step:.3f} cycle")
+    if not found.low - step <= 0 <= found.high + step or abs(found.value) > A_A_LIMIT[task.split(",")[0]]:
         report.measurable = False
 
 
@@ -257,29 +261,38 @@ def threads(report: Report) -> None:
         vcpus = [vm.create_vcpu(cpu=n) for n in range(2)]
         for vcpu in vcpus:
             vcpu.run(exits=WARM_UP)
-        speedups, control = [], []
-        for _ in range(THREAD_ROUNDS):
-            one, both, again = (together(part) for part in (vcpus[:1], vcpus, vcpus[:1]))
-            speedups.append(2 * (one + again) / 2 / both)
-            control.append(one / again)
+        rounds = [[together(part) for part in (vcpus[:1], vcpus, vcpus[:1])]
+                  for _ in range(THREAD_ROUNDS)]
         kvm.rmmod()
-    row(report, "two threads on two CPUs", "times one thread", estimate(speedups), "times")
-    row(report, "two threads on two CPUs", "one thread again (A/A)", estimate(control), "times")
-    found = estimate(speedups)
-    report.claim("two vCPU threads on two cores: at least 1.9 times one", found.value >= 1.9,
-                 f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]")
+    table = "two threads on two CPUs"
+    wall, cpu, control = (
+        estimate([2 * (one[0] + again[0]) / 2 / both[0] for one, both, again in rounds]),
+        estimate([2 * (one[1] + again[1]) / both[1] for one, both, again in rounds]),
+        estimate([one[0] / again[0] for one, _, again in rounds]))
+    row(report, table, "times one thread", wall, "times")
+    row(report, table, "times one thread, by CPU time", cpu, "times",
+        "what other processes took of the CPUs left out")
+    row(report, table, "one thread again (A/A)", control, "times")
+    steady = control.low > 0.95 and control.high < 1.05
+    report.claim("two vCPU threads on two cores: at least 1.9 times one",
+                 wall.value >= 1.9 if wall.value >= 1.9 or steady else None,
+                 f"{wall.value:.2f} [{wall.low:.2f}, {wall.high:.2f}], by CPU time {cpu.value:.2f}, "
+                 f"A/A [{control.low:.2f}, {control.high:.2f}]")
 
 
-def together(vcpus) -> float:
-    """Seconds until each vCPU, in a thread of its own, has had its exits."""
+def together(vcpus) -> tuple[float, float]:
+    """Seconds until each vCPU, in a thread of its own, has had its exits; and of CPU time."""
     gate = threading.Barrier(len(vcpus) + 1)
     processors = sorted(os.sched_getaffinity(0))
+    used = []
 
     def run(vcpu):
         # a thread of its own begins on the processor of the one that made it
         os.sched_setaffinity(0, {processors[vcpu.cpu]})
         gate.wait()
+        before = time.thread_time()
         vcpu.run(exits=THREAD_EXITS)
+        used.append(time.thread_time() - before)
 
     workers = [threading.Thread(target=run, args=(vcpu,)) for vcpu in vcpus]
     for worker in workers:
@@ -288,7 +301,7 @@ def together(vcpus) -> float:
     start = time.perf_counter()
     for worker in workers:
         worker.join()
-    return time.perf_counter() - start
+    return time.perf_counter() - start, sum(used)
 
 
 TASK = {"key": "accesses", "accessors": "accesses", "loop": "exits", "entry": "entries"}

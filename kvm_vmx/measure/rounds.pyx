@@ -81,13 +81,25 @@ cdef void entries(u64 n, u64 dirty) noexcept nogil:
         n -= 1
 
 
+cdef u64 stride(u64 r, u64 n) noexcept nogil:
+    # How far from one loop to the next: prime to n, and another from round to round, so that
+    # no loop always runs behind the same one.
+    cdef u64 a = n, b, step = 1 + r % n
+
+    b = step
+    while b:
+        a, b = b, a % b
+    return step if a == 1 else 1
+
+
 cdef void run_rounds(void *argument) noexcept nogil:
     cdef plan *p = <plan *>argument
-    cdef u64 r, k, i, start
+    cdef u64 r, k, i, start, step
 
     for r in range(p.rounds):
+        step = stride(r, p.loops)
         for k in range(p.loops):
-            i = (r + k) % p.loops
+            i = (r + k * step) % p.loops
             start = ticks_before()
             p.loop[i](p.ops, p.arg[i])
             p.ticks[i * p.rounds + r] = ticks_after() - start
@@ -104,6 +116,11 @@ cdef void run_marked(void *argument) noexcept nogil:
         measure_mark()
         p.loop[i](2 * p.ops, p.arg[i])
         measure_mark()
+
+
+def order(r: int, n: int) -> list[int]:
+    """The order of n loops in round r."""
+    return [(r + k * stride(r, n)) % n for k in range(n)]
 
 
 def read_tsc() -> int:
@@ -138,7 +155,8 @@ cdef class Loops:
         free(self.plan.arg)
 
     def timed(self, rounds: int, ops: int) -> list[list[int]]:
-        """TSC ticks of each loop's batches of `ops`, round by round; the order rotates."""
+        """TSC ticks of each loop's batches of `ops`, round by round; the order rotates, with a
+        stride that changes."""
         self.plan.rounds, self.plan.ops = rounds, ops
         self.plan.ticks = <u64 *>calloc(self.plan.loops * rounds + 1, sizeof(u64))
         if self.plan.ticks == NULL:
