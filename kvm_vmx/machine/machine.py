@@ -83,6 +83,11 @@ class Machine:
             raise ValueError(f"{cpus} CPUs of {possible} possible ones: raise possible_cpus")
         if insn != "call":
             raise ValueError(f"instructions by {insn!r}: this build has 'call'")
+        if memory is not None and (
+                not isinstance(memory, int) or memory < 4096 or memory % 4096 or memory > 1 << 40):
+            raise ValueError(f"memory of {memory!r} bytes: give a multiple of 4096, at most 1 << 40")
+        if not isinstance(seed, int):
+            raise ValueError(f"seed {seed!r}: give a number")
         no_assist_page = tuple(no_assist_page)
         for cpu in no_assist_page:
             if not isinstance(cpu, int) or not 0 <= cpu < possible:
@@ -563,12 +568,21 @@ class Vcpu:
     """A virtual CPU; cpu is the CPU it runs on, and may be set to migrate it."""
 
     def __init__(self, vm: Vm, raw, cpu: int):
-        self.vm, self.raw, self.cpu = vm, raw, cpu
+        self.vm, self.raw, self._cpu = vm, raw, cpu
         self._vmcs_gpa = raw.load(cpu)
         self._busy = Busy("the vCPU")
         self.regs = Registers(self)
         self.evmcs = EvmcsView(self)
         self.vmcs = VmcsView(self)
+
+    @property
+    def cpu(self) -> int:
+        """The CPU it runs on."""
+        return self._cpu
+
+    @cpu.setter
+    def cpu(self, n: int):
+        self._cpu = self.vm.module.machine.cpu(n).index
 
     @contextlib.contextmanager
     def used(self):
@@ -582,7 +596,7 @@ class Vcpu:
         where another thread is using the CPU or the vCPU."""
         if exits is not None and (not isinstance(exits, int) or not 1 <= exits < 1 << 63):
             raise ValueError(f"{exits} exits: give a number of 1 or more, or None")
-        if not 0 <= stack_depth <= 8192:
+        if not isinstance(stack_depth, int) or not 0 <= stack_depth <= 8192:
             raise ValueError(f"a stack depth of {stack_depth}: give 0 to 8192 bytes")
         machine = self.vm.module.machine
         with self.used() as raw:
