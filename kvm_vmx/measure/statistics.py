@@ -31,11 +31,10 @@ def lowest_rank(n: int, confidence: float = 0.95) -> int:
     tail, rank = 0.0, 0
     for k in range(n // 2):
         # the binomial probability that exactly k values lie below the median
-        tail += math.comb(n, k) / 2 ** n if n < 1_000 else math.exp(
-            math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) - n * math.log(2))
+        tail += math.comb(n, k) / 2 ** n
         if 2 * tail > 1 - confidence:
             break
-        rank = k + 1
+        rank = k
     return min(rank, (n - 1) // 2)
 
 
