@@ -317,6 +317,13 @@ cdef extern from *:
     """
     DEFINE_STATIC_KEY_FALSE(enable_evmcs);
 
+    /* For measurements, the tree before the patch: no test of this key is compiled. */
+    #ifdef BEFORE_EVMCS
+    #undef static_branch_unlikely
+    #define static_branch_unlikely(x) \\
+        ((void *)(x) != (void *)&enable_evmcs && unlikely(arch_static_branch(&(x)->key, false)))
+    #endif
+
     #define current_evmcs ((struct hv_enlightened_vmcs *)this_cpu_read(current_vmcs))
     #define KVM_EVMCS_VERSION 1
 
@@ -4560,6 +4567,14 @@ cdef ulong probe_read_guest_rip() noexcept nogil:
 # C+ what an accessor with a constant field compiles to
 cdef u32 probe_read_exit_reason() noexcept nogil:
     return vmcs_read32(VM_EXIT_REASON)
+
+
+cdef void probe_vmcs_load(void *vmcs) noexcept nogil:
+    vmcs_load(<vmcs_t *>vmcs)
+
+
+# C+ One access of each shape many times over: what it costs.
+include "vmx_bench.pxi"
 
 
 cdef void vmx_module_data() noexcept nogil:
