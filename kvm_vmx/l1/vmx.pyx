@@ -4569,6 +4569,7 @@ cdef u32 probe_read_exit_reason() noexcept nogil:
     return vmcs_read32(VM_EXIT_REASON)
 
 
+# C+ the switch of VMCSs alone
 cdef void probe_vmcs_load(void *vmcs) noexcept nogil:
     vmcs_load(<vmcs_t *>vmcs)
 
