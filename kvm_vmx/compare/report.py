@@ -41,6 +41,7 @@ class Report:
 
     def __init__(self, port: Port, tree, only=None):
         self.port, self.tree = port, tree
+        self.whole = only is None
         self.pairs = []
         self.own = {}
         covered = set()
