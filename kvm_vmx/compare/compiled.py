@@ -20,7 +20,7 @@ SYMBOL = re.compile(r"\b__pyx_[a-z]+_(\d+[a-z]\w*)")
 
 
 def generated(paths, root: pathlib.Path = ROOT) -> tuple[dict, str]:
-    """The C of each line, by (path, line), out of Cython's own line markers; and what is missing."""
+    """The C of each line, by (path, line), out of Cython's line markers; and what is missing."""
     found, missing = {}, "no generated C beside the sources: build in place to see it"
     for path in paths:
         made = root / "build" / "cython" / pathlib.Path(path).with_suffix(".c")
@@ -55,8 +55,8 @@ def machine_code(root: pathlib.Path = ROOT) -> tuple[dict, str]:
         if older(module, source):
             missing = f"{name}.pyx is younger than its module: build again to see its code"
             continue
-        run = subprocess.run(
-            ["objdump", "-dl", "--inlines", "--no-show-raw-insn", str(module)], capture_output=True, text=True)
+        command = ["objdump", "-dl", "--inlines", "--no-show-raw-insn", str(module)]
+        run = subprocess.run(command, capture_output=True, text=True)
         for place, owner, text in instructions(run.stdout):
             lines = found.setdefault(place, (owner, []))
             if lines[0] == owner and len(lines[1]) < MOST:
