@@ -15,7 +15,7 @@ from kvm_vmx.compare.units import Function, Unit
 KERNEL_FILE = re.compile(r"# C: ([\w/.-]+\.[ch])\b")
 KERNEL_NAME = re.compile(r"# C: (\w+)\s*$")
 COMMENT = re.compile(r"#.*")
-TRAILING = re.compile(r" +#")
+TRAILING = re.compile(r"\n?\n? +#")
 DEFINITION = re.compile(r"(?:cdef|cpdef|def)\b[^:=]*?(\w+)\s*\(")
 OPENERS = {"if", "elif", "else", "for", "while", "try", "finally", "with"}
 
@@ -56,8 +56,8 @@ class PortFile:
             function = Function(
                 hit[1], self.path, first, self.lines.at(last.offset), header=text,
             )
-            while function.end < len(self.rows) and TRAILING.match(self.rows[function.end]):
-                function.end += 1
+            while more := TRAILING.match("\n".join(self.rows[function.end:function.end + 3])):
+                function.end += more[0].count("\n") + 1
             self.functions[hit[1]] = (function, head, after)
             function.units = self.units(head, after)
             self.add_marks(function)
