@@ -317,6 +317,13 @@ cdef extern from *:
     """
     DEFINE_STATIC_KEY_FALSE(enable_evmcs);
 
+    /* For measurements, the tree before the patch: no test of this key is compiled. */
+    #ifdef BEFORE_EVMCS
+    #undef static_branch_unlikely
+    #define static_branch_unlikely(x) \\
+        ((void *)(x) != (void *)&enable_evmcs && unlikely(arch_static_branch(&(x)->key, false)))
+    #endif
+
     #define current_evmcs ((struct hv_enlightened_vmcs *)this_cpu_read(current_vmcs))
     #define KVM_EVMCS_VERSION 1
 
@@ -1380,6 +1387,8 @@ cdef void vmx_vcpu_load(kvm_vcpu_t *vcpu, int cpu) noexcept nogil:
         # Pairs with the barrier of __loaded_vmcs_clear(): cpu was read before the link is.
         smp_rmb()
 
+        # C+ v4.19 follows a null pointer here where hardware_enable() has failed: an oops too
+        BUG_ON(not per_cpu_list(loaded_vmcss_on_cpu, cpu).next)
         list_add(&vmx.loaded_vmcs.loaded_vmcss_on_cpu_link,
                  per_cpu_list(loaded_vmcss_on_cpu, cpu))
         crash_enable_local_vmclear(cpu)
@@ -1485,7 +1494,7 @@ cdef void skip_emulated_instruction(kvm_vcpu_t *vcpu) noexcept nogil:
     rip += vmcs_read32(VM_EXIT_INSTRUCTION_LEN)
     kvm_rip_write(vcpu, rip)
 
-    # skipping an emulated instruction also counts
+    # going past an instruction ends the shadow too
     vmx_set_interrupt_shadow(vcpu, 0)
 
 
@@ -2031,7 +2040,7 @@ cdef vmcs_t *alloc_vmcs_cpu(bint shadow, int cpu) noexcept nogil:
     # the size that VMX_BASIC tells, not the whole page (erratum: memset_size)
     memset(vmcs, 0, vmcs_config.size)
 
-    # KVM supports Enlightened VMCS v1 only
+    # the one version that this kernel speaks
     if static_branch_unlikely(&enable_evmcs):
         vmcs.hdr.revision_id = KVM_EVMCS_VERSION
     else:
@@ -3065,7 +3074,7 @@ cdef int vmx_interrupt_allowed(kvm_vcpu_t *vcpu) noexcept nogil:
 
 
 cdef int handle_machine_check(kvm_vcpu_t *vcpu) noexcept nogil:
-    # already handled by vcpu_run
+    # vcpu_run() looks for it
     return 1
 
 
@@ -4161,7 +4170,8 @@ cdef void vmx_vcpu_run(kvm_vcpu_t *vcpu) noexcept nogil:
     vmx.fail = asm_vmx_vcpu_run(vcpu.arch.regs, &vmx.host_rsp, evmcs_rsp, &vcpu.arch.cr2,
                                 vmx.__launched)
 
-    # All fields are clean at this point
+    # L0 knows the fields as they are now; said also where the entry failed and it has not read
+    # them (erratum: clean_after_failure).
     if static_branch_unlikely(&enable_evmcs):
         evmcs_clean_fields_or(HV_VMX_ENLIGHTENED_CLEAN_FIELD_ALL)
 
@@ -4555,6 +4565,14 @@ cdef ulong probe_read_guest_rip() noexcept nogil:
 # C+ what an accessor with a constant field compiles to
 cdef u32 probe_read_exit_reason() noexcept nogil:
     return vmcs_read32(VM_EXIT_REASON)
+
+
+cdef void probe_vmcs_load(void *vmcs) noexcept nogil:
+    vmcs_load(<vmcs_t *>vmcs)
+
+
+# C+ One access of each shape many times over: what it costs.
+include "vmx_bench.pxi"
 
 
 cdef void vmx_module_data() noexcept nogil:
