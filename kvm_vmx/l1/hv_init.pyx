@@ -168,7 +168,6 @@ cdef void hyperv_init() noexcept nogil:
         (vmalloc_to_pfn(hv_hypercall_pg) << HV_X64_MSR_HYPERCALL_PAGE_ADDRESS_SHIFT)
     wrmsrl(HV_X64_MSR_HYPERCALL, hypercall_msr)
 
-    # C- hv_apic_init(), the clock sources: no APIC, no clock
 
 
 cdef void hyperv_init_free_vp_assist_page() noexcept nogil:

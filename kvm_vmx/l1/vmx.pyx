@@ -3940,9 +3940,7 @@ cdef void vmx_complete_atomic_exit(vcpu_vmx *vmx) noexcept nogil:
     # C- [8 881235] asynchronous page faults, machine checks and NMIs of the host: it has none, and
     # its NMI handler would have nothing to do
 
-    # C- asynchronous page faults of the host, its machine checks
 
-    # C~ asm("int $2"): the host's NMI handler has nothing to do
 
 
 cdef void vmx_handle_external_intr(kvm_vcpu_t *vcpu) noexcept nogil:
