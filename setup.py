@@ -10,6 +10,13 @@ from setuptools import Extension, setup
 HERE = pathlib.Path(__file__).parent
 CONFIG = {"CONFIG_HYPERV": 1, "CONFIG_JUMP_LABEL": 1}
 
+# kvm-intel built again with another Kconfig, from the same source.
+PORT = "kvm_vmx.l1.vmx"
+VARIANTS = {
+    "vmx_no_hyperv": {"CONFIG_HYPERV": 0},
+    "vmx_no_jump_label": {"CONFIG_JUMP_LABEL": 0},
+}
+
 # The kernel's own code model, and hidden visibility: a static key must be local to its module.
 FLAGS = [
     "-std=gnu11", "-O2", "-g", "-fno-strict-aliasing", "-fwrapv",
@@ -38,28 +45,51 @@ DIRECTIVES = {
 }
 
 
-def extension(path):
-    """The extension module of one .pyx, named by its place in the package."""
-    name = ".".join(path.relative_to(HERE).with_suffix("").parts)
+def extension(name, source, **config):
+    """An extension module, with the Kconfig switches that it wants otherwise than CONFIG."""
     return Extension(
         name,
-        [str(path.relative_to(HERE))],
+        [str(source)],
         include_dirs=["include", "."],
-        define_macros=[(key, str(value)) for key, value in CONFIG.items()],
+        define_macros=[(key, str(value)) for key, value in (CONFIG | config).items()],
         extra_compile_args=FLAGS,
         depends=HEADERS,
     )
 
 
+def module_name(path):
+    """The dotted name of a .pyx, by its place in the package."""
+    return ".".join(path.relative_to(HERE).with_suffix("").parts)
+
+
+def variant(port, name):
+    """The port's generated C under another module name; rewritten only when it changed."""
+    source = pathlib.Path(port.sources[0])
+    package, _, old = PORT.rpartition(".")
+    text = source.read_text().replace(f'"{PORT}"', f'"{package}.{name}"')
+    text = text.replace(f"PyInit_{old}", f"PyInit_{name}")
+    target = source.with_name(f"{name}.c")
+    if not target.exists() or target.read_text() != text:
+        target.write_text(text)
+    return extension(f"{package}.{name}", target, **VARIANTS[name])
+
+
+def modules():
+    """All extension modules: one a .pyx, and the port's variants."""
+    built = cythonize(
+        [extension(module_name(path), path.relative_to(HERE))
+         for path in sorted((HERE / "kvm_vmx").rglob("*.pyx"))],
+        compiler_directives=DIRECTIVES,
+        emit_linenums=True,
+        build_dir="build/cython",
+        nthreads=os.cpu_count(),
+    )
+    port = next(module for module in built if module.name == PORT)
+    return built + [variant(port, name) for name in VARIANTS]
+
+
 if __name__ == "__main__":
-    sources = sorted((HERE / "kvm_vmx").rglob("*.pyx"))
     setup(
-        ext_modules=cythonize(
-            [extension(path) for path in sources],
-            compiler_directives=DIRECTIVES,
-            emit_linenums=True,
-            build_dir="build/cython",
-            nthreads=os.cpu_count(),
-        ),
+        ext_modules=modules(),
         options={"build_ext": {"parallel": os.cpu_count()}},
     )

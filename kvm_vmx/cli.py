@@ -18,7 +18,7 @@ kvm-vmx: KVM's enlightened-VMCS path (vmx.c, Linux v4.19) on an emulated Hyper-V
 
   kvm-vmx run      load kvm-intel, run a guest under VMCS and under eVMCS, unload
   kvm-vmx fields   the field table: encoding, member, offset, size, clean group
-  kvm-vmx keys     every static-branch site, before the load and after it
+  kvm-vmx keys     every static-branch site, with the key off and on
 
 Begin with: kvm-vmx run
 Every command has --help with an example, and --json for programs.

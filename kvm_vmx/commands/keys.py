@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Every static-branch site: its address, its bytes, its function, before the load and after.
+"""Every static-branch site: its address, its bytes, its function, off and on.
 
 Each row is one jump label in the text of this very process: a 5-byte NOP while the branch is
-not taken, a JMP to its target while it is. "before" is the state before kvm-intel is loaded,
-"after" the state with kvm-intel loaded and enable_evmcs on.
+not taken, a JMP to its target while it is. "before" is the state with kvm-intel loaded without
+enlightened VMCS, "after" the state once it is loaded with enable_evmcs on.
 With --json: {"schema": "kvm_vmx.keys/1", "before": [...], "after": [...]}.
 """
 
@@ -25,11 +25,13 @@ def configure(commands) -> None:
 
 
 def execute(args) -> int:
-    """Read all sites, load kvm-intel, read them again."""
+    """Read all sites with the key off, then with it on."""
     with booted() as machine:
-        before = machine.keys()
+        kvm = machine.insmod(enlightened_vmcs=False)
+        before = sites(machine)
+        kvm.rmmod()
         kvm = machine.insmod(enlightened_vmcs=True)
-        after, key_on = machine.keys(), kvm.enable_evmcs
+        after, key_on = sites(machine), kvm.enable_evmcs
         kvm.rmmod()
     if args.json:
         print_json({"schema": "kvm_vmx.keys/1", "before": before, "after": after})
@@ -40,12 +42,17 @@ def execute(args) -> int:
     return HOLDS if key_on else DIFFERS
 
 
+def sites(machine) -> list[dict]:
+    """Every site, its bytes as a disassembler writes them."""
+    return [dict(site, bytes=site["bytes"].hex(" ")) for site in machine.keys()]
+
+
 def print_sites(before, after) -> None:
     """One row a site, ordered by address."""
     old = {site["address"]: site for site in before}
     rows = [TITLES]
     for site in sorted(after, key=lambda site: site["address"]):
-        was = old.get(site["address"], {"state": "-", "bytes": "-"})
+        was = old[site["address"]]
         rows.append((
             f"{site['address']:#x}", site["key"], site["function"],
             was["state"], was["bytes"], site["state"], site["bytes"],

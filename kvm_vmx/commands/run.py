@@ -17,6 +17,7 @@ import sys
 
 from kvm_vmx.commands import DIFFERS, HOLDS, Trouble, add_command, booted, print_columns, print_json
 from kvm_vmx.commands.steady import MODES, measure
+from kvm_vmx.machine import long_mode
 
 EXAMPLE = """\
 examples:
@@ -28,12 +29,13 @@ examples:
 # again: mov $0, %eax; cpuid; jmp again
 CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
 GUEST_MEMORY = 2 << 20
+ROOM = long_mode.room(GUEST_MEMORY)
 LONG_RUN = 2_000_000
 
 # What L0 counts besides the instructions that L1 executes.
 NOT_INSTRUCTIONS = {
     "exits", "failed_entries", "l2_instructions", "groups_reread", "bytes_reread",
-    "bytes_written_back", "lints",
+    "bytes_ungrouped", "bytes_written_back", "lints",
 }
 
 
@@ -89,15 +91,15 @@ def read_guest(path) -> bytes:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise Trouble(f"{path}: not a regular file: give a flat binary")
-            code = file.read(GUEST_MEMORY + 1)
+            code = file.read(ROOM + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise Trouble(f"{path}: {reason}: give a flat binary that can be read") from error
     if not code:
         raise Trouble(f"{path}: the guest is empty: give a flat binary with code in it")
-    if len(code) > GUEST_MEMORY:
+    if len(code) > ROOM:
         raise Trouble(
-            f"{path}: the guest is larger than its memory of {GUEST_MEMORY:,} bytes: "
+            f"{path}: the guest is larger than the {ROOM:,} bytes that its memory has for code: "
             "give a smaller flat binary")
     return code
 
@@ -132,6 +134,7 @@ def print_modes(modes) -> None:
         row(name, lambda mode: mode["instructions"][name], lambda mode: mode["per_exit"][name])
     row("groups re-read an entry", blank, lambda mode: mode["groups_reread_per_entry"])
     row("bytes re-read an entry", blank, lambda mode: mode["bytes_reread_per_entry"])
+    row("bytes without a group", blank, lambda mode: mode["per_exit"]["bytes_ungrouped"])
     row("ns, measured here", blank, lambda mode: mode["ns_per_exit"])
     row("enable_evmcs", lambda mode: "on" if mode["enable_evmcs"] else "off", blank)
     print_columns(rows, right=(1, 2, 3, 4))

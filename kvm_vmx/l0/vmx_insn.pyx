@@ -22,7 +22,7 @@ cdef enum:
 
 
 # MSR 0x3a: the firmware must have locked VMX on.
-cdef bint vmx_enabled_by_firmware(const l0_vp *vp) noexcept nogil:
+cdef bint firmware_allows_vmx(const l0_vp *vp) noexcept nogil:
     return vp.msr[SLOT_FEATURE_CONTROL].value & 5 == 5
 
 
@@ -44,7 +44,7 @@ cdef insn_t l0_vmxon(virt_cpu *cpu, u64 pa) noexcept nogil:
         return fault_gp()
     if vp.in_vmx:
         return fail(vp, VMXERR_VMXON_IN_VMX_ROOT_OPERATION)
-    if not control_registers_allow_vmx(vp) or not vmx_enabled_by_firmware(vp):
+    if not control_registers_allow_vmx(vp) or not firmware_allows_vmx(vp):
         return fault_gp()
     if not page_address_valid(vp, pa):
         return fail_invalid(vp)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# What stands in for KVM's instruction emulator and for the parts of its MMU that need one.
+# Stands in for arch/x86/kvm/emulate.c, and for the parts of the MMU that need an emulator.
 from kvm_vmx.abi.types cimport gpa_t, gva_t, u64
 from kvm_vmx.l1.kvm_host cimport (
     EMULATE_USER_EXIT, KVM_EXIT_INTERNAL_ERROR, KVM_INTERNAL_ERROR_EMULATION, UD_VECTOR,

@@ -4,6 +4,7 @@ from kvm_vmx.abi.linux cimport module_t
 from kvm_vmx.abi.types cimport u16, u32, u64, ulong
 
 cdef module_t vmx_module
+cdef void declare_module() noexcept nogil
 cdef bint enable_evmcs_is_on() noexcept nogil
 
 # Functions that may be called by name from outside.

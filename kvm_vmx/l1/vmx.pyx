@@ -3425,6 +3425,7 @@ cdef int hardware_setup() noexcept nogil:
 
     # C- the posted-interrupt wakeup handler, nested_vmx_setup_ctls_msrs(), LMCE
 
+    # Where this fails, nobody gives vmx_bitmap back (erratum: bitmaps_leaked).
     return alloc_kvm_area()
 
 
@@ -4451,16 +4452,3 @@ cdef void declare_module() noexcept nogil:
     module_add_param(&vmx_module, "ple_window", <bint *>&ple_window, 0)
     if IS_ENABLED(CONFIG_HYPERV):
         module_add_param(&vmx_module, "enlightened_vmcs", &enlightened_vmcs, 1)
-
-
-declare_module()
-
-
-def module_address() -> int:
-    """Where this module's struct module is."""
-    return <size_t>&vmx_module
-
-
-def enable_evmcs_state() -> bool:
-    """Whether the static key enable_evmcs is on."""
-    return enable_evmcs_is_on()

@@ -16,21 +16,25 @@ from kvm_vmx.l1.cpuid cimport kvm_vcpu_ioctl_set_cpuid2
 from kvm_vmx.l1.hv_init cimport hv_get_vp_assist_page
 from kvm_vmx.l1.kvm_host cimport kvm_cpuid_entry2, kvm_regs, kvm_run_t, kvm_sregs, kvm_t, kvm_vcpu_t
 from kvm_vmx.l1.kvm_main cimport (
-    kvm_create_vm, kvm_destroy_vm, kvm_vm_ioctl_create_vcpu, vcpu_load, vcpu_put)
+    kvm_create_vm, kvm_destroy_vm, kvm_flush_remote_tlbs, kvm_vm_ioctl_create_vcpu, vcpu_load,
+    vcpu_put)
 from kvm_vmx.l1.linux.cpu cimport (
     cpu_area, cpu_bind, cpu_binding, cpu_down, cpu_online, cpu_unbind, cpu_unbind_oops, cpu_up)
 from kvm_vmx.l1.linux.fault cimport (
-    FAIL_KMALLOC, FAIL_MPROTECT, FAIL_PAGE, FAIL_VMALLOC, fail_none, fail_nth, fail_vmalloc_on)
+    FAIL_KMALLOC, FAIL_MPROTECT, FAIL_PAGE, FAIL_VMALLOC, fail_left, fail_none, fail_nth,
+    fail_vmalloc_on)
 from kvm_vmx.l1.linux.jump_label cimport jump_label_module, jump_label_nr_modules
-from kvm_vmx.l1.linux.mm cimport mm_objects_outstanding, mm_pages_outstanding
+from kvm_vmx.l1.linux.mm cimport free_page, mm_objects_outstanding, mm_pages_outstanding
 from kvm_vmx.l1.linux.module cimport delete_module, init_module, load_module
 from kvm_vmx.l1.linux.printk cimport LOG_LINES, log_end, log_line, log_warnings
 from kvm_vmx.l1.linux.setup cimport (
     shutdown_kernel, shutdown_platform, start_kernel, start_platform)
-from kvm_vmx.l1.mmu cimport guest_page
+from kvm_vmx.l1.mmu cimport guest_page, replace_guest_page
 from kvm_vmx.l1.x86 cimport (
     kvm_arch_vcpu_ioctl_get_regs, kvm_arch_vcpu_ioctl_get_sregs, kvm_arch_vcpu_ioctl_run,
     kvm_arch_vcpu_ioctl_set_regs, kvm_arch_vcpu_ioctl_set_sregs)
+from kvm_vmx.machine.failing cimport (
+    FAIL_HYPERCALL, FAIL_MSR, failing_left, failing_none, failing_nth)
 from kvm_vmx.machine.partition cimport Partition
 
 cdef extern from "linux/cpu.h" nogil:
@@ -43,8 +47,14 @@ cdef extern from "linux/cpu.h" nogil:
     ulong current_vmcs_pa()
     int call_until_oops(task_struct *task, void (*fn)(void *) noexcept nogil, void *arg)
 
-FAIL_POINTS = {
+cdef extern from "Python.h":
+    void *PyCapsule_GetPointer(object capsule, const char *name) except NULL
+    const char *PyCapsule_GetName(object capsule) except NULL
+
+# Steps of the kernel that fail inside it, and instructions that fail under it.
+FAIL_STEPS = {
     "page": FAIL_PAGE, "kmalloc": FAIL_KMALLOC, "vmalloc": FAIL_VMALLOC, "mprotect": FAIL_MPROTECT}
+FAIL_INSTRUCTIONS = {"msr": FAIL_MSR, "hypercall": FAIL_HYPERCALL}
 
 # How far a run goes before Python gets a look at its signals.
 cdef enum:
@@ -160,6 +170,24 @@ cdef void task_init(task_struct *task, int number) noexcept nogil:
     task.fsbase = <ulong>0x7f0000000000 + <ulong>number * 0x1000
 
 
+cdef void *exported(object extension, str name) except NULL:
+    """Where a function or variable is that a .pxd of the port declares."""
+    capsule = extension.__pyx_capi__[name]
+    return PyCapsule_GetPointer(capsule, PyCapsule_GetName(capsule))
+
+
+cdef module_t *struct_module(object extension) except NULL:
+    """The struct module of an extension module that is one, declared when first asked for."""
+    cdef module_t *mod
+
+    name, = [name for name, capsule in extension.__pyx_capi__.items()
+             if PyCapsule_GetName(capsule) == b"struct module"]
+    mod = <module_t *>exported(extension, name)
+    if mod.name == NULL:
+        (<void (*)() noexcept nogil>exported(extension, "declare_module"))()
+    return mod
+
+
 cdef class Kernel:
     """An L1 kernel on a partition: booted by boot(), gone after shutdown().
 
@@ -180,25 +208,31 @@ cdef class Kernel:
     def __dealloc__(self):
         free(self.cpu_pointers)
 
-    def boot(self, int online, no_assist_page=()) -> None:
+    def boot(self, int online, no_assist_page=(), fail={}) -> None:
         """Bring the kernel up with CPUs 0..online-1; CPUs named in no_assist_page get no memory
-        for their assist page."""
-        cdef int ret = start_kernel(
-            &self.partition.memory.mem, self.partition.memory.vmalloc_base,
-            <virt_cpu **>self.cpu_pointers, self.partition.partition.nr_vps, online)
-        if ret:
-            raise MemoryError("no memory to boot: give fewer CPUs")
-        self.booted = True
-        for cpu in no_assist_page:
-            fail_vmalloc_on(cpu, True)
-        self.call(0, do_start_platform, NULL)
-        for cpu in no_assist_page:
-            fail_vmalloc_on(cpu, False)
+        for their assist page, and fail {point: nth} holds while it comes up."""
+        cdef int ret
+
+        for point, nth in fail.items():
+            self.fail(point, nth)
+        try:
+            ret = start_kernel(
+                &self.partition.memory.mem, self.partition.memory.vmalloc_base,
+                <virt_cpu **>self.cpu_pointers, self.partition.partition.nr_vps, online)
+            if ret:
+                raise MemoryError("no memory to boot: give fewer CPUs")
+            self.booted = True
+            for cpu in no_assist_page:
+                fail_vmalloc_on(cpu)
+            self.call(0, do_start_platform, NULL)
+        finally:
+            fail_none()
 
     def shutdown(self) -> None:
         """Switch the machine off; what a power cut would lose is given back."""
         if self.booted:
             fail_none()
+            failing_none(self.partition.partition)
             if not self.oopsed:
                 for cpu in range(self.partition.partition.nr_vps):
                     if cpu_online(cpu):
@@ -277,11 +311,23 @@ cdef class Kernel:
         self.call(self._any_other(cpu), do_cpu_down, &call)
         return call.ret
 
-    def fail(self, point: str, nth: int) -> None:
+    def fail(self, point, nth) -> None:
         """Let the nth step of a kind fail, counted from now; 0 takes it back."""
-        if point not in FAIL_POINTS:
-            raise ValueError(f"no fail point {point!r}: there are {', '.join(FAIL_POINTS)}")
-        fail_nth(FAIL_POINTS[point], nth)
+        if point not in FAIL_STEPS and point not in FAIL_INSTRUCTIONS:
+            points = ", ".join((*FAIL_STEPS, *FAIL_INSTRUCTIONS))
+            raise ValueError(f"no fail point {point!r}: there are {points}")
+        if not 0 <= nth < 1 << 31:
+            raise ValueError(f"the {nth}th step: give 1 for the next one, or 0 for none")
+        if point in FAIL_STEPS:
+            fail_nth(FAIL_STEPS[point], nth)
+        else:
+            failing_nth(self.partition.partition, FAIL_INSTRUCTIONS[point], nth)
+
+    def failures_left(self) -> dict[str, int]:
+        """The steps still to come before each failure that has been asked for."""
+        left = {point: fail_left(number) for point, number in FAIL_STEPS.items()}
+        left |= {point: failing_left(kind) for point, kind in FAIL_INSTRUCTIONS.items()}
+        return {point: count for point, count in left.items() if count}
 
     def assist_page(self, int cpu):
         """(GPA, the 56 bytes in use) of a CPU's assist page, or None where it has none."""
@@ -311,9 +357,9 @@ cdef class Kernel:
                 entry += 1
         return found
 
-    def load(self, size_t module, dict params, int cpu=0) -> int:
-        """Load the module whose struct is at an address; 0 or a negative errno."""
-        cdef module_t *mod = <module_t *>module
+    def load(self, extension, dict params, int cpu=0) -> int:
+        """Load the kernel module that an extension module is; 0 or a negative errno."""
+        cdef module_t *mod = struct_module(extension)
         cdef request call
 
         call.object = mod
@@ -327,17 +373,21 @@ cdef class Kernel:
         self.call(cpu, do_init_module, &call)
         return call.ret
 
-    def unload(self, size_t module, int cpu=0) -> int:
+    def unload(self, extension, int cpu=0) -> int:
         """Unload a module; 0 or a negative errno."""
         cdef request call
 
-        call.object = <void *>module
+        call.object = struct_module(extension)
         self.call(cpu, do_delete_module, &call)
         return call.ret
 
-    def parameters(self, size_t module) -> dict:
+    def enable_evmcs(self, extension) -> bool:
+        """Whether the static key enable_evmcs of a module is on."""
+        return (<bint (*)() noexcept nogil>exported(extension, "enable_evmcs_is_on"))()
+
+    def parameters(self, extension) -> dict:
         """The parameters of a module as they stand."""
-        cdef module_t *mod = <module_t *>module
+        cdef module_t *mod = struct_module(extension)
 
         return {mod.params[i].name.decode():
                 bool(mod.params[i].value[0]) if mod.params[i].is_bool else mod.params[i].value[0]
@@ -386,6 +436,22 @@ cdef class VirtualMachine:
         vcpu.vcpu = call.object
         return vcpu, 0
 
+    def move_page(self, u64 gpa, bint flush, int cpu) -> int:
+        """Give a page of guest memory another frame, and flush the TLBs unless told otherwise;
+        0 or a negative errno."""
+        cdef move_request call
+
+        call.kvm = <kvm_t *>self.kvm
+        call.gpa = gpa
+        call.flush = flush
+        self.kernel.call(cpu, do_move_page, &call)
+        return call.ret
+
+    @property
+    def remote_tlb_flushes(self) -> int:
+        """kvm.stat.remote_tlb_flush."""
+        return (<kvm_t *>self.kvm).remote_tlb_flush
+
     cdef int copy(self, u64 gpa, u8 *data, size_t length, bint store) except -1:
         cdef u8 *page
         cdef size_t part
@@ -425,6 +491,24 @@ cdef class VirtualMachine:
         cdef const u8[::1] view = data
         if len(view):
             self.copy(gpa, <u8 *>&view[0], len(view), True)
+
+
+cdef struct move_request:
+    kvm_t *kvm
+    u64 gpa
+    bint flush
+    int ret
+
+
+cdef void do_move_page(void *arg) noexcept nogil:
+    cdef move_request *call = <move_request *>arg
+    cdef u8 *old = replace_guest_page(call.kvm, call.gpa, &call.ret)
+
+    if old == NULL:
+        return
+    if call.flush:
+        kvm_flush_remote_tlbs(call.kvm)
+    free_page(<ulong>old)
 
 
 cdef struct page_request:

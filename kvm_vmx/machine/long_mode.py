@@ -24,15 +24,19 @@ def stack(memory: int) -> int:
     return memory - tables_size(memory)
 
 
+def room(memory: int) -> int:
+    """Bytes that memory has for code: from the start to the stack's one page."""
+    return stack(memory) - PAGE - START
+
+
 def check(code: bytes, memory: int) -> None:
     """ValueError where memory is no good, or the code does not fit into it."""
     if not isinstance(memory, int) or memory % PAGE or not 16 * PAGE <= memory <= 64 * GIGABYTE:
         raise ValueError(f"guest memory of {memory} bytes: give a multiple of {PAGE} "
                          f"from {16 * PAGE} to {64 * GIGABYTE}")
-    room = stack(memory) - PAGE - START
-    if len(code) > room:
+    if len(code) > room(memory):
         raise ValueError(f"the code is larger than the guest's memory has room for ({len(code)} "
-                         f"of {room} bytes): give more memory")
+                         f"of {room(memory)} bytes): give more memory")
 
 
 def fill(target, code: bytes, memory: int) -> None:

@@ -62,14 +62,15 @@ class Machine:
     be ("kvm-6.12" or "tlfs-strict"), which msrs {index: value}, cpuid {leaf: (eax, ebx, ecx,
     edx)}, maxphyaddr (bits) and enforce_cpuid change; memory is L1's, in bytes; cache_policy is
     how L0 uses clean fields ("always", "never", "random", "random(SEED)", "commit_on_success").
-    CPUs in no_assist_page find no memory for their assist page. ValueError for bad values,
+    CPUs in no_assist_page find no memory for their assist page, and fail {point: nth} lets the
+    nth step of a kind fail during the boot, as fail() does after it. ValueError for bad values,
     MachineError where a machine is already open.
     """
 
     def __init__(self, cpus: int = 2, *, profile: str = "kvm-6.12", possible_cpus=None,
                  memory=None, msrs=None, cpuid=None, maxphyaddr: int = 46,
                  enforce_cpuid: bool = False, cache_policy: str = "always", seed: int = 0,
-                 strict: bool = False, insn: str = "call", no_assist_page=()):
+                 strict: bool = False, insn: str = "call", no_assist_page=(), fail=None):
         global _machine
         possible = cpus if possible_cpus is None else possible_cpus
         for number in (cpus, possible):
@@ -79,6 +80,11 @@ class Machine:
             raise ValueError(f"{cpus} CPUs of {possible} possible ones: raise possible_cpus")
         if insn != "call":
             raise ValueError(f"instructions by {insn!r}: this build has 'call'")
+        no_assist_page = tuple(no_assist_page)
+        for cpu in no_assist_page:
+            if not isinstance(cpu, int) or not 0 <= cpu < possible:
+                raise ValueError(f"no CPU {cpu} to go without an assist page: "
+                                 f"there are {possible}, from 0")
         with _machine_lock:
             if _machine is not None and _machine() is not None:
                 raise MachineError("a Machine is open in this process: close it first, "
@@ -89,7 +95,7 @@ class Machine:
                 strict=strict, cpuid=cpuid, msrs=msrs, maxphyaddr=maxphyaddr,
                 enforce_cpuid=enforce_cpuid)
             self.kernel = Kernel(self._partition)
-            self.kernel.boot(cpus, no_assist_page)
+            self.kernel.boot(cpus, no_assist_page, fail or {})
             _machine = weakref.ref(self)
         self.possible_cpus = possible
         self.module = None
@@ -178,9 +184,22 @@ class Machine:
         return found and found[0]
 
     def fail(self, point: str, nth: int = 1) -> None:
-        """Let the nth step of a kind fail from now on: page, kmalloc, vmalloc, mprotect."""
+        """Let the nth step of a kind fail from now on; 0 takes it back.
+
+        page, kmalloc, vmalloc: the allocation finds no memory; mprotect: text cannot be made
+        writable; msr: RDMSR or WRMSR raises #GP; hypercall: Hyper-V answers that it has not the
+        means.
+        """
         self.check_open()
+        if not isinstance(nth, int) or nth < 0:
+            raise ValueError(f"step {nth}: give a number of 1 or more, or 0 to take it back")
         self.kernel.fail(point, nth)
+
+    @property
+    def failures_left(self) -> dict[str, int]:
+        """{fail point: steps still to come} of what fail() asked for and has not struck yet."""
+        self.check_open()
+        return self.kernel.failures_left()
 
     def online(self, cpu: int) -> None:
         """Bring a CPU online; OSError with the kernel's errno."""
@@ -205,7 +224,7 @@ class Machine:
         return [dict(
             site, key=name_of(path, site["key"]), function=name_of(path, site["address"]),
             state="jmp" if site["bytes"][0] == 0xE9 else "nop")
-            for site in self.kernel.sites()]
+            for site in self.kernel.sites() if site["module"] == "kvm_intel"]
 
     def insmod(self, enlightened_vmcs: bool = True, config: str = "hyperv", **params) -> "Module":
         """Load kvm-intel; OSError with the errno of vmx_init() where it fails."""
@@ -218,7 +237,7 @@ class Machine:
             port = importlib.import_module(CONFIGS[config])
         except ModuleNotFoundError as error:
             raise ValueError(f"config {config!r} is not built: use 'hyperv'") from error
-        known = self.kernel.parameters(port.module_address())
+        known = self.kernel.parameters(port)
         if "enlightened_vmcs" in known:
             params["enlightened_vmcs"] = enlightened_vmcs
         for name, value in params.items():
@@ -226,7 +245,7 @@ class Machine:
                 raise ValueError(f"no parameter {name!r}: there are {', '.join(known)}")
             if not isinstance(value, int):
                 raise ValueError(f"parameter {name}={value!r}: give a bool or a number")
-        ret = self.kernel.load(port.module_address(), params, self._some_cpu())
+        ret = self.kernel.load(port, params, self._some_cpu())
         if ret:
             raise _errno(ret, "insmod kvm_intel", self.kernel.log())
         self.module = Module(self, port)
@@ -294,13 +313,13 @@ class Module:
     def parameters(self) -> dict:
         """The module's parameters, as sysfs would show them now."""
         self.check_loaded()
-        return self.machine.kernel.parameters(self._module.module_address())
+        return self.machine.kernel.parameters(self._module)
 
     @property
     def enable_evmcs(self) -> bool:
         """Whether the static key is on: the VMCSs are enlightened."""
         self.check_loaded()
-        return self._module.enable_evmcs_state()
+        return self.machine.kernel.enable_evmcs(self._module)
 
     @property
     def port(self) -> Port:
@@ -327,7 +346,7 @@ class Module:
         while self._vms:
             self._vms[-1].destroy()
         kernel = self.machine.kernel
-        ret = kernel.unload(self._module.module_address(), self.machine._some_cpu())
+        ret = kernel.unload(self._module, self.machine._some_cpu())
         if ret:
             raise _errno(ret, "rmmod kvm_intel", kernel.log())
         self.forget()
@@ -386,10 +405,30 @@ class Vm:
             raise _errno(ret, "create_vcpu", machine.kernel.log())
         self._vcpus += 1
         vcpu = Vcpu(self, raw, cpu)
-        raw.set_cpuid(long_mode.cpuid_entries(machine.cpu(cpu)))
-        raw.set_sregs(cpu, long_mode.sregs(self.memory.size))
+        ret = (raw.set_cpuid(long_mode.cpuid_entries(machine.cpu(cpu)))
+               or raw.set_sregs(cpu, long_mode.sregs(self.memory.size)))
+        if ret:
+            # As with KVM, what exists of the vCPU goes with its VM.
+            raise _errno(ret, "create_vcpu", machine.kernel.log())
         vcpu.regs.update(rip=long_mode.START, rsp=long_mode.stack(self.memory.size), rflags=2)
         return vcpu
+
+    def move_page(self, gpa: int, flush: bool = True) -> None:
+        """Give the page at gpa another frame of L1's memory, as reclaim would, and flush every
+        TLB that may know the old one (kvm_flush_remote_tlbs()). Without flush the guest goes on
+        with what its TLB has: the bug to look at. IndexError outside the guest's memory."""
+        self.check_alive()
+        self.memory._check(gpa, 1)
+        machine = self.module.machine
+        ret = self.raw.move_page(gpa, flush, machine._some_cpu())
+        if ret:
+            raise _errno(ret, "move_page", machine.kernel.log())
+
+    @property
+    def remote_tlb_flushes(self) -> int:
+        """How often the TLBs of all its vCPUs were flushed at once."""
+        self.check_alive()
+        return self.raw.remote_tlb_flushes
 
     def destroy(self) -> None:
         """Destroy the VM and its vCPUs."""

@@ -264,6 +264,7 @@ def test_a_failed_entry_has_consumed_the_dirty_groups(world):
 def test_guest_state_is_refused_by_an_exit_that_stores_two_fields(world):
     world.put(EVMCS, "guest_rflags", 0)
     world.set_clean(ALL_CLEAN & ~(1 << GROUP_BITS["GUEST_BASIC"]))
+    world.put(EVMCS, "vm_exit_reason", 0)
     before = world.memory.read(EVMCS, 4096)
     assert world.cpu.vmresume().ok
     assert world.get(EVMCS, "vm_exit_reason") == 0x80000021

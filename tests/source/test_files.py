@@ -8,7 +8,8 @@ import pytest
 import tree
 
 SPDX = "SPDX-License-Identifier: GPL-2.0-only"
-ORIGIN = r"^# C: (?:arch|drivers|include|kernel|lib|mm|virt)/[\w/.-]+\.[chS](?:, |$)"
+ORIGIN = (r"^# (?:C: |Stands in for )"
+          r"(?:arch|drivers|include|kernel|lib|mm|virt)/[\w/.-]+\.[chS](?:[,:] |$)")
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +26,7 @@ def test_every_source_file_begins_with_its_licence(code):
 
 
 def test_every_ported_file_names_its_kernel_file():
+    """The one that it ports, or the one that it stands in for."""
     ported = [path for path in tree.under("kvm_vmx/l1", suffixes=tree.CYTHON)
               if "linux" not in path.parts]
     assert ported

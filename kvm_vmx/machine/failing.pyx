@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Instructions that fail when told to: between L1 and L0, in the table through which they go."""
+
+from kvm_vmx.abi.types cimport u32, u64
+from kvm_vmx.abi.virt_cpu cimport GPR_RAX, INSN_MAKE_FAULT, INSN_OK, insn_t, virt_cpu, virt_cpu_ops
+from kvm_vmx.l0.state cimport l0_partition
+
+cdef enum:
+    GP_VECTOR = 13
+    # What Hyper-V answers where a partition lacks the means.
+    HV_STATUS_INSUFFICIENT_MEMORY = 11
+
+cdef long countdown[NR_FAILING]
+cdef const virt_cpu_ops *real
+cdef virt_cpu_ops failing
+
+
+cdef bint strikes(int kind) noexcept nogil:
+    if countdown[kind] == 0:
+        return False
+    countdown[kind] -= 1
+    return countdown[kind] == 0
+
+
+cdef insn_t rdmsr(virt_cpu *cpu, u32 msr, u64 *value) noexcept nogil:
+    if strikes(FAIL_MSR):
+        return INSN_MAKE_FAULT(GP_VECTOR, 0)
+    return real.rdmsr(cpu, msr, value)
+
+
+cdef insn_t wrmsr(virt_cpu *cpu, u32 msr, u64 value) noexcept nogil:
+    if strikes(FAIL_MSR):
+        return INSN_MAKE_FAULT(GP_VECTOR, 0)
+    return real.wrmsr(cpu, msr, value)
+
+
+cdef insn_t vmcall(virt_cpu *cpu, u64 *regs) noexcept nogil:
+    if strikes(FAIL_HYPERCALL):
+        regs[GPR_RAX] = HV_STATUS_INSUFFICIENT_MEMORY
+        return INSN_OK
+    return real.vmcall(cpu, regs)
+
+
+cdef void failing_nth(l0_partition *partition, int kind, long nth) noexcept nogil:
+    global real, failing
+    cdef u32 i
+
+    if real == NULL:
+        real = partition.vp[0].cpu.ops
+        failing = real[0]
+        failing.rdmsr = rdmsr
+        failing.wrmsr = wrmsr
+        failing.vmcall = vmcall
+    countdown[kind] = nth
+    for i in range(partition.nr_vps):
+        partition.vp[i].cpu.ops = &failing
+
+
+cdef long failing_left(int kind) noexcept nogil:
+    return countdown[kind]
+
+
+cdef void failing_none(l0_partition *partition) noexcept nogil:
+    global real
+    cdef int kind
+    cdef u32 i
+
+    for kind in range(NR_FAILING):
+        countdown[kind] = 0
+    if real == NULL:
+        return
+    for i in range(partition.nr_vps):
+        partition.vp[i].cpu.ops = real
+    real = NULL

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Every failure point unwinds: the n-th allocation, MSR access or hypercall of each step fails."""
+
+import errno
+import re
+
+import pytest
+
+from kvm_vmx import KernelBug, Machine
+
+CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
+STEPS = ("insmod", "create_vm", "create_vcpu", "run", "offline", "online", "rmmod")
+CAPABILITIES = {0x480, 0x481, 0x482, 0x483, 0x484, 0x48B}    # what setup_vmcs_config() reads
+FEATURE_CONTROL = 0x3A
+
+# The allocations of alloc_kvm_area(), whose failure leaks two bitmaps (erratum: bitmaps_leaked).
+VMX_BITMAPS, LEAKED = 2, 2
+
+
+class Story:
+    """One machine taken through the steps, and one of them failing."""
+
+    def __init__(self, machine):
+        self.machine, self.module, self.vm, self.vcpu = machine, None, None, None
+
+    def take(self, step):
+        """Take one step."""
+        if step == "insmod":
+            self.module = self.machine.insmod()
+        elif step == "create_vm":
+            self.vm = self.module.create_vm(code=CPUID_LOOP, memory=16 * 4096)
+        elif step == "create_vcpu":
+            self.vcpu = self.vm.create_vcpu(cpu=0)
+        elif step == "run":
+            self.vcpu.run(exits=20)
+        elif step == "offline":
+            self.machine.offline(1)
+        elif step == "online":
+            self.machine.online(1)
+        else:
+            self.module.rmmod()
+            self.module = None
+
+    def take_failing(self, step):
+        """The errno's name that a step ends with, "ok", or "oops"."""
+        try:
+            self.take(step)
+        except OSError as error:
+            return errno.errorcode[error.errno]
+        except KernelBug:
+            return "oops"
+        return "ok"
+
+    def recover(self):
+        """Go back to a machine without a module, all CPUs through a hotplug cycle."""
+        if self.module:
+            self.module.rmmod()
+        if self.machine.cpus == 2:
+            self.machine.offline(1)
+        self.machine.online(1)
+
+
+def runs_again(machine):
+    """Whether the next load takes the enlightened path and runs on both CPUs."""
+    story = Story(machine)
+    for step in ("insmod", "create_vm"):
+        story.take(step)
+    enlightened = story.module.enable_evmcs
+    exits = [story.vm.create_vcpu(cpu=cpu).run(exits=20).exits for cpu in (0, 1)]
+    story.take("rmmod")
+    return enlightened and exits == [20, 20]
+
+
+def failures(point, step):
+    """(n, outcome, kernel log, pages leaked) with the n-th step of a kind failing, for every n."""
+    n = 1
+    while True:
+        with Machine(cpus=2) as machine:
+            before, log = machine.allocations, len(machine.dmesg)
+            story = Story(machine)
+            for earlier in STEPS[:STEPS.index(step)]:
+                story.take(earlier)
+            machine.fail(point, n)
+            outcome = story.take_failing(step)
+            if machine.failures_left:
+                return
+            machine.fail(point, 0)
+            leaked = 0
+            if outcome != "oops":
+                story.recover()
+                after = machine.allocations
+                assert after["objects"] == before["objects"]
+                leaked = after["pages"] - before["pages"]
+                pages = [machine.assist_page(cpu) for cpu in (0, 1)]
+                assert all(page[40:56] == bytes(16) for page in pages)
+                assert runs_again(machine)
+            yield n, outcome, machine.dmesg[log:], leaked
+        n += 1
+
+
+@pytest.mark.parametrize("point", ["page", "kmalloc", "vmalloc"])
+@pytest.mark.parametrize("step", STEPS)
+def test_no_memory(point, step):
+    for n, outcome, _, leaked in failures(point, step):
+        # v4.19 looks at no allocation of hv_cpu_init()
+        assert outcome == ("ok" if step == "online" else "ENOMEM")
+        assert leaked == (LEAKED if (point, step) == ("page", "insmod") and n > VMX_BITMAPS else 0)
+
+
+def test_every_step_that_allocates_was_seen():
+    counts = {(point, step): sum(1 for _ in failures(point, step))
+              for point in ("page", "kmalloc") for step in ("insmod", "create_vm", "create_vcpu")}
+    assert counts["page", "insmod"] == VMX_BITMAPS + 2         # a VMXON region a CPU
+    assert counts["page", "create_vm"] >= 16                   # the guest's memory
+    assert min(counts.values()) >= 1
+
+
+def faulted(log):
+    """The MSR whose unchecked access the kernel warned of, or None after a checked one."""
+    found = [re.search(r"unchecked MSR access error: (?:RD|WR)MSR (?:from|to) 0x(\w+)", line)
+             for line in log]
+    return next((int(match[1], 16) for match in found if match), None)
+
+
+def test_an_msr_that_faults_on_insmod():
+    seen = set()
+    for n, outcome, log, leaked in failures("msr", "insmod"):
+        seen.add((faulted(log), outcome))
+        assert leaked == 0
+        assert outcome == "ok" or (outcome == "EIO" and faulted(log) in CAPABILITIES)
+    assert {(msr, "EIO") for msr in CAPABILITIES} <= seen
+    assert (FEATURE_CONTROL, "ok") in seen
+
+
+@pytest.mark.parametrize("step", STEPS[1:])
+def test_an_msr_that_faults_later(step):
+    """Only VMXON without a locked FEATURE_CONTROL ends the kernel, as on hardware."""
+    for n, outcome, log, leaked in failures("msr", step):
+        assert leaked == 0
+        if outcome != "ok":
+            assert (step, outcome, faulted(log)) == ("create_vm", "oops", FEATURE_CONTROL)
+            assert "VMX instruction faulted" in log[-1]
+
+
+@pytest.mark.parametrize("step", ["insmod", "rmmod"])
+def test_text_that_cannot_be_written(step):
+    struck = 0
+    for n, outcome, log, leaked in failures("mprotect", step):
+        struck += 1
+        assert (outcome, leaked) == ("ok", 0)
+        assert any("cannot be made writable" in line and "CONFIG_JUMP_LABEL=n" in line
+                   for line in log)
+    assert struck == 1
+
+
+def test_a_flush_hypercall_that_fails():
+    for step in STEPS:
+        for n, outcome, log, leaked in failures("hypercall", step):
+            assert (outcome, leaked) == ("ok", 0)
+
+
+def test_bad_fail_points_name_the_good_ones():
+    with Machine() as machine:
+        with pytest.raises(ValueError, match="page, kmalloc, vmalloc, mprotect, msr, hypercall"):
+            machine.fail("disk", 1)
+        with pytest.raises(ValueError, match="1 or more"):
+            machine.fail("page", -1)
