@@ -141,8 +141,8 @@ cdef extern from *:
     u64 eight_bytes(const u8 *code) noexcept nogil
 
 
-# The instructions of a tight loop of 64-bit code, which no event depends on: how many, and
-# with the top bit where the last one has left.
+# The instructions of a tight loop of 64-bit code, which no event depends on, until another
+# one or an event comes; True where the last one has left L2.
 cdef inline bint run_simple(l0_vp *vp) noexcept nogil:
     cdef u64 rip = vp.vmcs.f.guest_rip
     cdef u64 word, target
@@ -178,6 +178,11 @@ cdef inline bint run_simple(l0_vp *vp) noexcept nogil:
     return False
 
 
+cdef inline bint looks(const l0_vp *vp) noexcept nogil:
+    # is there anything at this boundary?
+    return vp.attention or events_wait(vp) or vp.counters.l2_instructions >= vp.deadline
+
+
 cdef void guest_run(l0_vp *vp) noexcept nogil:
     translations_current(vp)
     mode_changed(vp)
@@ -186,14 +191,14 @@ cdef void guest_run(l0_vp *vp) noexcept nogil:
     if unlikely(restless(vp)) and not begin(vp):
         return
     while True:
-        if unlikely(vp.attention or events_wait(vp) or
-                    vp.counters.l2_instructions >= vp.deadline):
+        if unlikely(looks(vp)):
             if not settle(vp):
                 return
-        if likely(vp.code_bits == 64 and not vp.attention) and run_simple(vp):
-            return
-        if unlikely(vp.counters.l2_instructions >= vp.deadline or events_wait(vp)):
-            continue
+        elif likely(vp.code_bits == 64):
+            if run_simple(vp):
+                return
+            if unlikely(looks(vp)):
+                continue
         vp.counters.l2_instructions += 1
         if not step(vp):
             return

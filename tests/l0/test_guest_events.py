@@ -4,7 +4,6 @@
 import pytest
 from guest import *
 
-NO_CR3 = PROC & ~(CR3_LOAD | CR3_STORE)
 IRETQ = "48cf"
 USER = dict(GUEST_CS_SELECTOR=0x1B, GUEST_CS_AR_BYTES=0xA0FB, GUEST_SS_SELECTOR=0x23,
             GUEST_SS_AR_BYTES=0xC0F3)

@@ -31,12 +31,11 @@ BY_CONTROL = [
     ("MOV to DR0", "0f23c2", dict(proc=MOV_DR), dict(rdx=1), 29, 0x200),
     ("OUT", "e680", dict(proc=UNCOND_IO), {}, 30, 0x800040),
 ]
-# with CR3 exiting off, which its default is on
-PLAIN_PROC = PROC & ~(CR3_LOAD | CR3_STORE)
+
 
 
 def controls(proc=0, secondary=0):
-    return dict(CPU_BASED_VM_EXEC_CONTROL=PLAIN_PROC | proc, SECONDARY_VM_EXEC_CONTROL=secondary)
+    return dict(CPU_BASED_VM_EXEC_CONTROL=PROC | proc, SECONDARY_VM_EXEC_CONTROL=secondary)
 
 
 @pytest.mark.parametrize("name, code, needs, registers, reason, qualification", BY_CONTROL,

@@ -5,7 +5,6 @@ import pytest
 from guest import *
 
 GP = VALID | HARD | CODE_BIT | 13
-NO_CR3 = PROC & ~(CR3_LOAD | CR3_STORE)
 
 
 @pytest.mark.parametrize("code, qualification", [
@@ -18,7 +17,7 @@ NO_CR3 = PROC & ~(CR3_LOAD | CR3_STORE)
     ("ef", 0x3F8 << 16 | 3),
 ])
 def test_qualification_of_in_and_out(guest, code, qualification):
-    g = guest(code, CPU_BASED_VM_EXEC_CONTROL=NO_CR3 | UNCOND_IO)
+    g = guest(code, CPU_BASED_VM_EXEC_CONTROL=PROC | UNCOND_IO)
     g.regs(rdx=0xABC003F8)
     assert g.run()[:4] == (30, qualification, len(code) // 2, CODE)
 
@@ -31,7 +30,7 @@ def test_qualification_of_in_and_out(guest, code, qualification):
     ("67646e", 0x3F8 << 16 | 1 << 4, DATA + 0x10, 1 << 7 | 4 << 15),
 ])
 def test_qualification_of_ins_and_outs(guest, code, qualification, linear, info):
-    g = guest(code, CPU_BASED_VM_EXEC_CONTROL=NO_CR3 | UNCOND_IO, GUEST_FS_BASE=0x10)
+    g = guest(code, CPU_BASED_VM_EXEC_CONTROL=PROC | UNCOND_IO, GUEST_FS_BASE=0x10)
     g.regs(rdx=0x3F8, rsi=DATA, rdi=DATA + 0x100, rcx=5)
     found = g.run()
     assert found[:4] == (30, qualification, len(code) // 2, CODE)
@@ -39,7 +38,7 @@ def test_qualification_of_ins_and_outs(guest, code, qualification, linear, info)
 
 
 def test_a_repeat_of_nothing_is_no_access(guest):
-    g = guest("f36c" + VMCALL, CPU_BASED_VM_EXEC_CONTROL=NO_CR3 | UNCOND_IO)
+    g = guest("f36c" + VMCALL, CPU_BASED_VM_EXEC_CONTROL=PROC | UNCOND_IO)
     g.regs(rcx=0)
     assert g.run().reason == 18
 
@@ -55,7 +54,7 @@ def test_io_bitmaps(guest, bits, port, size, leaves):
     # unconditional exiting is ignored where the bitmaps are used
     g = guest({1: "ee", 2: "66ef", 4: "ef"}[size] + VMCALL, IO_BITMAP_A=BITMAPS,
               IO_BITMAP_B=BITMAPS + 0x1000,
-              CPU_BASED_VM_EXEC_CONTROL=NO_CR3 | IO_BITMAPS | UNCOND_IO)
+              CPU_BASED_VM_EXEC_CONTROL=PROC | IO_BITMAPS | UNCOND_IO)
     for bit in bits:
         place = BITMAPS + bit // 8
         g.write(place, g.read(place, 1) | 1 << bit % 8, 1)
@@ -64,14 +63,14 @@ def test_io_bitmaps(guest, bits, port, size, leaves):
 
 
 def test_a_bus_without_devices(guest):
-    g = guest("e480" "4889c3" "66e580" "4889c1" "e580" + VMCALL, CPU_BASED_VM_EXEC_CONTROL=NO_CR3)
+    g = guest("e480" "4889c3" "66e580" "4889c1" "e580" + VMCALL, CPU_BASED_VM_EXEC_CONTROL=PROC)
     g.regs(rax=0)
     assert g.run().reason == 18
     assert (g.regs()[RBX], g.regs()[RCX], g.regs()[RAX]) == (0xFF, 0xFFFF, 0xFFFFFFFF)
 
 
 def test_string_io_without_exits(guest):
-    g = guest("f36c" + VMCALL, CPU_BASED_VM_EXEC_CONTROL=NO_CR3)
+    g = guest("f36c" + VMCALL, CPU_BASED_VM_EXEC_CONTROL=PROC)
     g.regs(rdx=0x80, rdi=DATA, rcx=3)
     assert g.run().reason == 18
     assert g.memory.read(DATA, 4) == b"\xff\xff\xff\0"
@@ -82,7 +81,7 @@ def test_string_io_without_exits(guest):
 def test_the_permission_bitmap_comes_before_the_exit(guest, iopl, bit, faults):
     g = guest("ee", EXCEPTION_BITMAP=1 << 13, GUEST_CS_SELECTOR=0x1B, GUEST_CS_AR_BYTES=0xA0FB,
               GUEST_SS_SELECTOR=0x23, GUEST_SS_AR_BYTES=0xC0F3, GUEST_TR_LIMIT=0x200,
-              GUEST_RFLAGS=2 | iopl << 12, CPU_BASED_VM_EXEC_CONTROL=NO_CR3 | UNCOND_IO)
+              GUEST_RFLAGS=2 | iopl << 12, CPU_BASED_VM_EXEC_CONTROL=PROC | UNCOND_IO)
     g.write(TSS + 0x68 + 0x10, bit)
     g.regs(rdx=0x80)
     found = g.run()
@@ -96,7 +95,7 @@ def test_msr_bitmap(guest, msr, is_write):
     """The bit of the right quarter, and nothing else, makes the access leave; what is in no
     quarter always does."""
     g = guest("0f30" if is_write else "0f32", MSR_BITMAP=BITMAPS, EXCEPTION_BITMAP=1 << 13,
-              CPU_BASED_VM_EXEC_CONTROL=NO_CR3 | MSR_BITMAPS)
+              CPU_BASED_VM_EXEC_CONTROL=PROC | MSR_BITMAPS)
     inside = msr < 0x2000 or 0xC0000000 <= msr < 0xC0002000
     place = BITMAPS + (0x800 if is_write else 0) + (0x400 if msr >> 31 else 0) + (msr & 0x1FFF) // 8
     exits = (32 if is_write else 31, 0, 2, CODE)
@@ -108,21 +107,21 @@ def test_msr_bitmap(guest, msr, is_write):
         g.memory.write(BITMAPS, b"\xff" * 4096)
         g.write(place, 0xFF & ~(1 << (msr & 7)), 1)
         g.code("0f30f4" if is_write else "0f32f4")
-        assert g.run(CPU_BASED_VM_EXEC_CONTROL=NO_CR3 | MSR_BITMAPS | HLT).reason in (0, 12)
+        assert g.run(CPU_BASED_VM_EXEC_CONTROL=PROC | MSR_BITMAPS | HLT).reason in (0, 12)
     else:
         assert g.run()[:4] == exits
 
 
 def test_without_a_bitmap_every_msr_leaves(guest):
     for code, reason in (("0f32", 31), ("0f30", 32)):
-        g = guest(code, CPU_BASED_VM_EXEC_CONTROL=NO_CR3)
+        g = guest(code, CPU_BASED_VM_EXEC_CONTROL=PROC)
         g.regs(rcx=0xC0000080)
         assert g.run().reason == reason
 
 
 def test_an_msr_that_is_not_there(guest):
     g = guest("0f32", MSR_BITMAP=BITMAPS, EXCEPTION_BITMAP=1 << 13,
-              CPU_BASED_VM_EXEC_CONTROL=NO_CR3 | MSR_BITMAPS)
+              CPU_BASED_VM_EXEC_CONTROL=PROC | MSR_BITMAPS)
     g.regs(rcx=0x1234)
     assert (g.run().intr_info, g.last().error) == (GP, 0)
 
@@ -130,7 +129,7 @@ def test_an_msr_that_is_not_there(guest):
 def test_pat_of_the_guest(guest):
     """L2 reads and writes its own PAT; entry and exit load and save it."""
     g = guest("0f32" "4889c3" "b806000000" "31d2" "0f30" + VMCALL, MSR_BITMAP=BITMAPS,
-              GUEST_IA32_PAT=0, CPU_BASED_VM_EXEC_CONTROL=NO_CR3 | MSR_BITMAPS,
+              GUEST_IA32_PAT=0, CPU_BASED_VM_EXEC_CONTROL=PROC | MSR_BITMAPS,
               VM_EXIT_CONTROLS=0x36FFB | 3 << 18, VM_ENTRY_CONTROLS=0x13FB | 1 << 14)
     g.regs(rcx=0x277)
     assert g.run().reason == 18
@@ -141,7 +140,7 @@ def test_pat_of_the_guest(guest):
 def test_efer_of_the_guest(guest):
     g = guest("0f32" "4889c3" "350008000031d2" "0f30" + VMCALL, MSR_BITMAP=BITMAPS,
               GUEST_IA32_EFER=0x501, HOST_IA32_EFER=0x501,
-              CPU_BASED_VM_EXEC_CONTROL=NO_CR3 | MSR_BITMAPS,
+              CPU_BASED_VM_EXEC_CONTROL=PROC | MSR_BITMAPS,
               VM_EXIT_CONTROLS=0x36FFB | 3 << 20, VM_ENTRY_CONTROLS=0x13FB | 1 << 15)
     g.regs(rcx=0xC0000080)
     assert g.run().reason == 18
@@ -150,7 +149,7 @@ def test_efer_of_the_guest(guest):
 
 def test_segment_bases_live_in_the_vmcs(guest):
     g = guest("0f30" "0f32" + VMCALL, MSR_BITMAP=BITMAPS,
-              CPU_BASED_VM_EXEC_CONTROL=NO_CR3 | MSR_BITMAPS)
+              CPU_BASED_VM_EXEC_CONTROL=PROC | MSR_BITMAPS)
     g.regs(rcx=0xC0000100, rax=0x1000, rdx=0x7F)
     assert (g.run().reason, g.get("GUEST_FS_BASE")) == (18, 0x7F00001000)
     g.regs(rdx=0x8000)
@@ -159,7 +158,7 @@ def test_segment_bases_live_in_the_vmcs(guest):
 
 def test_x2apic_priority(guest):
     g = guest("0f30" "0f32" + VMCALL, MSR_BITMAP=BITMAPS, VIRTUAL_APIC_PAGE_ADDR=BITMAPS + 0x1000,
-              CPU_BASED_VM_EXEC_CONTROL=NO_CR3 | MSR_BITMAPS | TPR_SHADOW,
+              CPU_BASED_VM_EXEC_CONTROL=PROC | MSR_BITMAPS | TPR_SHADOW,
               SECONDARY_VM_EXEC_CONTROL=S_X2APIC)
     g.regs(rcx=0x808, rax=0x35, rdx=0)
     assert g.run().reason == 18

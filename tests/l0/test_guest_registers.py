@@ -4,7 +4,6 @@
 import pytest
 from guest import *
 
-NO_CR3 = dict(CPU_BASED_VM_EXEC_CONTROL=PROC & ~(CR3_LOAD | CR3_STORE))
 GP, UD = VALID | HARD | CODE_BIT | 13, VALID | HARD | 6
 CR0, CR4 = 0x80010033, 0x2020
 MOV_CR0_RAX, MOV_RAX_CR0, MOV_CR4_RAX, MOV_RAX_CR4 = "0f22c0", "0f20c0", "0f22e0", "0f20e0"
@@ -87,7 +86,7 @@ def test_cr3_targets(guest):
 
 def test_mov_to_cr3_without_exits_changes_the_translation(guest):
     """A second set of tables maps CODE's page elsewhere."""
-    g = guest("0f22d8" + VMCALL, **NO_CR3)
+    g = guest("0f22d8" + VMCALL)
     g.write(0x11000, 0x12000 | 7)
     g.write(0x12000, 0x13000 | 7)
     g.write(0x13000, 0x87)
@@ -100,7 +99,7 @@ def test_mov_to_cr3_without_exits_changes_the_translation(guest):
 
 
 def test_cr3_reserved_bits(guest):
-    g = guest("0f22d8", EXCEPTION_BITMAP=1 << 13, **NO_CR3)
+    g = guest("0f22d8", EXCEPTION_BITMAP=1 << 13)
     g.regs(rax=1 << 60)
     assert g.run().intr_info == GP
 
