@@ -313,6 +313,10 @@ cdef class Processor:
         """Raise a non-maskable interrupt at this processor; see interrupt()."""
         self.schedule(L0_ALARM_NMI, after)
 
+    def forget_events(self) -> None:
+        """Take back the interrupts and NMIs that have not come yet, or that nobody has taken."""
+        self.vp.nr_alarms = self.vp.cpu.intr = self.vp.cpu.nmi = 0
+
     cdef schedule(self, u32 what, after):
         if not 0 <= after < 1 << 63:
             raise ValueError(f"after {after!r} instructions: give a number from 0")
