@@ -107,18 +107,36 @@ cdef u8 *walk_ept(l0_vp *vp, u64 gpa, u64 linear, u64 need, u64 qualification) n
             slot[i][0] |= VMX_EPT_ACCESS_BIT
         if need & EPT_WRITE:
             slot[level][0] |= VMX_EPT_DIRTY_BIT
-    return memory_of(vp, table & ~inside | gpa & inside)
+    return remember(vp, gpa, need, memory_of(vp, table & ~inside | gpa & inside))
+
+
+# Keep the rights that a walk has granted.
+cdef u8 *remember(l0_vp *vp, u64 gpa, u64 need, u8 *host) noexcept nogil:
+    cdef l2_tlb_entry *entry = &vp.physical_tlb[(gpa >> 12) & (L2_TLB_ENTRIES - 1)]
+    cdef u8 *page = host - (gpa & 4095)
+
+    if is_open_bus(page):
+        return host
+    if entry.tag & ~<u64>0xfff != gpa & ~<u64>0xfff or entry.host != page:
+        entry.tag = gpa & ~<u64>0xfff
+        entry.host = page
+    entry.tag |= need
+    return host
 
 
 cdef u8 *guest_memory(l0_vp *vp, u64 gpa, u64 linear, u32 kind, u32 purpose) noexcept nogil:
     # of the enumeration, read, write and fetch are the bits of the qualification as well
     cdef u64 need = kind
+    cdef const l2_tlb_entry *entry
 
     if not secondary_controls(vp.vmcs) & SECONDARY_EXEC_ENABLE_EPT:
         return memory_of(vp, gpa)
     if purpose != OPERAND and vp.vmcs.f.ept_pointer & VMX_EPTP_AD_ENABLE_BIT:
         # with accessed and dirty flags, paging structures count as written
         need |= EPT_READ | EPT_WRITE
+    entry = &vp.physical_tlb[(gpa >> 12) & (L2_TLB_ENTRIES - 1)]
+    if entry.tag & (~<u64>0xfff | need) == gpa & ~<u64>0xfff | need:
+        return entry.host + (gpa & 4095)
     if purpose == NO_LINEAR:
         return walk_ept(vp, gpa, 0, need, need)
     return walk_ept(vp, gpa, linear, need, need | LINEAR_VALID | (

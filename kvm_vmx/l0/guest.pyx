@@ -10,7 +10,8 @@ from kvm_vmx.l0.execute cimport execute
 from kvm_vmx.l0.operands cimport *
 from kvm_vmx.l0.pending cimport begin, events_wait, restless, set_deadline, settle
 from kvm_vmx.l0.state cimport *
-from kvm_vmx.l0.translate cimport flush_translations, leave, translate, translations_current
+from kvm_vmx.l0.translate cimport (
+    flush_guest_physical, flush_translations, leave, translate, translations_current)
 
 cdef enum:
     OPCODE_CPUID = 0xa20f
@@ -23,6 +24,7 @@ cdef enum:
 
 cdef void guest_flush_tlb(l0_vp *vp) noexcept nogil:
     flush_translations(vp)
+    flush_guest_physical(vp)
 
 
 cdef inline u32 fetch_right(const l0_vp *vp) noexcept nogil:

@@ -6,6 +6,7 @@ from kvm_vmx.abi.vmx cimport *
 from kvm_vmx.l0.checks cimport secondary_controls
 from kvm_vmx.l0.exit_info cimport leave_insn
 from kvm_vmx.l0.msr cimport msr_read, msr_write
+from kvm_vmx.l0.msr_bitmap cimport msr_exits
 from kvm_vmx.l0.operands cimport *
 from kvm_vmx.l0.state cimport *
 from kvm_vmx.l0.translate cimport leave, translations_current
@@ -16,23 +17,6 @@ cdef enum:
     CR4_TSD = 1 << 2
     CR4_PCE = 1 << 8
     VTPR = 0x80
-    # the four quarters of an MSR bitmap, 1024 bytes each
-    READ_LOW = 0
-    READ_HIGH = 0x400
-    WRITE = 0x800
-
-
-cdef bint intercepted(l0_vp *vp, u32 msr, u32 quarter) noexcept nogil:
-    cdef const u8 *page
-
-    if not vp.vmcs.f.cpu_based_vm_exec_control & CPU_BASED_USE_MSR_BITMAPS:
-        return True
-    if msr >> 13 == <u32>0xc0000000 >> 13:
-        quarter += READ_HIGH
-    elif msr >> 13:
-        return True
-    page = phys_page(vp.cpu.mem, vp.vmcs.f.msr_bitmap)
-    return page == NULL or page[quarter + ((msr & 0x1fff) >> 3)] >> (msr & 7) & 1
 
 
 cdef inline u64 tsc_offset(const l0_vp *vp) noexcept nogil:
@@ -88,7 +72,7 @@ cdef int rdmsr_insn(l0_vp *vp, const l2_insn *insn) noexcept nogil:
 
     if vp.cpl2:
         return fault(vp, VECTOR_GP, 0)
-    if intercepted(vp, msr, READ_LOW):
+    if msr_exits(vp, msr, False):
         return leave_insn(vp, EXIT_REASON_MSR_READ, insn, 0)
     if is_virtual_priority(vp, msr):
         value = read_priority(vp)
@@ -106,7 +90,7 @@ cdef int wrmsr_insn(l0_vp *vp, const l2_insn *insn) noexcept nogil:
 
     if vp.cpl2:
         return fault(vp, VECTOR_GP, 0)
-    if intercepted(vp, msr, WRITE):
+    if msr_exits(vp, msr, True):
         return leave_insn(vp, EXIT_REASON_MSR_WRITE, insn, 0)
     if is_virtual_priority(vp, msr):
         return fault(vp, VECTOR_GP, 0) if value >> 8 else write_priority(vp, value)

@@ -7,6 +7,7 @@ from kvm_vmx.l0.checks cimport secondary_controls
 from kvm_vmx.l0.control_insn cimport (
     clear_task_switched, load_machine_status, mov_control, mov_debug, store_machine_status)
 from kvm_vmx.l0.control_registers cimport CR4_VMXE
+from kvm_vmx.l0.direct_flush cimport CALL_DONE, CALL_EXITS, direct_call
 from kvm_vmx.l0.exit_info cimport leave_insn, leave_with_operand
 from kvm_vmx.l0.msr_insn cimport rdmsr_insn, rdpmc_insn, rdtsc_insn, wrmsr_insn
 from kvm_vmx.l0.operands cimport *
@@ -115,6 +116,15 @@ cdef int vm_function(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     return leave_insn(vp, EXIT_REASON_VMFUNC, insn, 0)
 
 
+# VMCALL is L1's, but for the flushes that L1 lets L0 answer.
+cdef int call_monitor(l0_vp *vp, const l2_insn *insn) noexcept nogil:
+    cdef int how = direct_call(vp, insn.length)
+
+    if how == CALL_EXITS:
+        return leave_insn(vp, EXIT_REASON_VMCALL, insn, 0)
+    return L2_DONE if how == CALL_DONE else L2_LEAVES
+
+
 # 0f 01 with a register form: instructions that the whole ModRM byte names.
 cdef int group_01_registers(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     cdef u32 form = 0xc0 | (insn.reg & 7) << 3 | insn.rm & 7
@@ -122,7 +132,7 @@ cdef int group_01_registers(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     if insn.operand_prefix or insn.repeat:
         return undefined(vp)
     if form == 0xc1:
-        return leave_insn(vp, EXIT_REASON_VMCALL, insn, 0)
+        return call_monitor(vp, insn)
     if form == 0xc2:
         return leave_nested(vp, insn, EXIT_REASON_VMLAUNCH)
     if form == 0xc3:

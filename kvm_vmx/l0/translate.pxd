@@ -10,6 +10,7 @@ cdef enum:
 
 cdef u8 *walk(l0_vp *vp, u64 linear, u32 right) noexcept nogil
 cdef void flush_translations(l0_vp *vp) noexcept nogil
+cdef void flush_guest_physical(l0_vp *vp) noexcept nogil
 cdef void flush_address(l0_vp *vp, u64 linear) noexcept nogil
 # The four PDPTEs of PAE paging, from memory: 0, or how that fails.
 cdef int load_pdptes(l0_vp *vp, u64 cr3) noexcept nogil

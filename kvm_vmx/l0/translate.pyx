@@ -59,6 +59,10 @@ cdef void flush_translations(l0_vp *vp) noexcept nogil:
     memset(vp.tlb, 0, sizeof(vp.tlb))
 
 
+cdef void flush_guest_physical(l0_vp *vp) noexcept nogil:
+    memset(vp.physical_tlb, 0, sizeof(vp.physical_tlb))
+
+
 cdef void flush_address(l0_vp *vp, u64 linear) noexcept nogil:
     vp.tlb[(linear >> 12) & (L2_TLB_ENTRIES - 1)].tag = 0
 
@@ -67,6 +71,8 @@ cdef void new_context(l0_vp *vp) noexcept nogil:
     cdef const l0_vmcs *v = vp.vmcs
 
     flush_translations(vp)
+    if vp.tlb_context[0] != v.f.ept_pointer:
+        flush_guest_physical(vp)
     vp.tlb_context[0] = v.f.ept_pointer
     vp.tlb_context[1] = v.f.guest_cr3
     vp.tlb_context[2] = <u64>v.f.virtual_processor_id << 32 | v.f.secondary_vm_exec_control

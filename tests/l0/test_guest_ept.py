@@ -183,12 +183,19 @@ def test_translations_last_until_they_are_flushed(guest):
     g.write(g.ept_entry(DATA), 0)
     assert g.cpu.invept(1, g.eptp).ok
     assert g.run(GUEST_RIP=CODE).reason == VIOLATION
-    # and without one at each entry
+
+
+def test_without_a_vpid_an_entry_forgets_linear_addresses(guest):
+    """But not guest-physical ones, which are INVEPT's."""
     g = with_ept(guest, "488b03" + VMCALL)
-    g.regs(rbx=DATA)
-    assert g.run(EPT_POINTER=g.eptp).reason == 18
-    g.write(g.ept_entry(DATA), 0)
-    assert g.run(GUEST_RIP=CODE).reason == VIOLATION
+    g.write(DATA + 0x5000, 1)
+    g.write(0xA05000, 2)
+    g.regs(rbx=DATA + 0x5000)
+    assert g.run(EPT_POINTER=g.eptp).reason == 18 and g.regs()[RAX] == 1
+    g.write(g.ept_entry(DATA + 0x5000), 0)
+    assert g.run(GUEST_RIP=CODE).reason == 18 and g.regs()[RAX] == 1
+    g.write(PD + 8 * 3, g.read(PD + 8 * 5))
+    assert g.run(GUEST_RIP=CODE).reason == 18 and g.regs()[RAX] == 2
 
 
 def test_pdptes_come_from_the_vmcs(guest):
@@ -206,5 +213,6 @@ def test_pdptes_come_from_the_vmcs(guest):
     assert g.run(GUEST_RIP=CODE, EXCEPTION_BITMAP=1 << 13).intr_info & 0xFF == 13
     # the table is no translation of a linear address
     g.write(g.ept_entry(0x11000), 0)
+    assert g.cpu.invept(1, g.eptp).ok
     found = g.run(GUEST_RIP=CODE)
     assert (found.reason, found.qualification, found.physical) == (VIOLATION, READ, 0x11000)
