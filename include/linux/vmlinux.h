@@ -5,12 +5,20 @@
 
 #include <linux/types.h>
 
+/* An MSR that perf wants switched with the guest. */
+struct perf_guest_switch_msr {
+	unsigned int msr;
+	u64 host, guest;
+};
+
 struct vmlinux {
 	void (*emit)(int level, const char *text);	/* one message into the kernel log */
 	void (*warn)(void);				/* count a WARNING */
 	void (*oops)(void);				/* end the thread; does not return */
 	void (*service)(void);				/* run what other CPUs asked of this one */
 	int kvm_rebooting;
+	struct perf_guest_switch_msr perf_msrs[1];	/* PERF_GLOBAL_CTRL, where perf needs it */
+	int nr_perf_msrs;
 };
 
 #endif

@@ -3,7 +3,7 @@
 from kvm_vmx.abi.types cimport u64
 from kvm_vmx.l1.kvm_host cimport kvm_t, kvm_vcpu_t
 
-cdef void kvm_data() noexcept nogil
+cdef void kvm_boot_data() noexcept nogil
 cdef int kvm_init(void *opaque, unsigned int vcpu_size, unsigned int vcpu_align, void *module) noexcept nogil
 cdef void kvm_exit() noexcept nogil
 

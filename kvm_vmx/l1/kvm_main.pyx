@@ -15,11 +15,11 @@ from kvm_vmx.l1.linux.mm cimport (
     __alloc_pages_node, __get_free_page, free_page, free_pages, kcalloc, kfree)
 from kvm_vmx.l1.mmu cimport build_guest_memory, free_guest_memory
 from kvm_vmx.l1.x86 cimport (
-    kvm_arch_check_processor_compat, kvm_arch_data, kvm_arch_exit, kvm_arch_flush_remote_tlb,
-    kvm_arch_hardware_disable,
-    kvm_arch_hardware_enable, kvm_arch_hardware_setup, kvm_arch_hardware_unsetup, kvm_arch_init,
-    kvm_arch_init_vm, kvm_arch_vcpu_create, kvm_arch_vcpu_destroy, kvm_arch_vcpu_init,
-    kvm_arch_vcpu_load, kvm_arch_vcpu_put, kvm_arch_vcpu_setup, kvm_arch_vcpu_uninit, kvm_x86_ops)
+    kvm_arch_boot_data, kvm_arch_check_processor_compat, kvm_arch_exit, kvm_arch_flush_remote_tlb,
+    kvm_arch_hardware_disable, kvm_arch_hardware_enable, kvm_arch_hardware_setup,
+    kvm_arch_hardware_unsetup, kvm_arch_init, kvm_arch_init_vm, kvm_arch_vcpu_create,
+    kvm_arch_vcpu_destroy, kvm_arch_vcpu_init, kvm_arch_vcpu_load, kvm_arch_vcpu_put,
+    kvm_arch_vcpu_setup, kvm_arch_vcpu_uninit, kvm_x86_ops)
 
 cdef extern from "asm/percpu.h" nogil:
     int raw_smp_processor_id()
@@ -278,13 +278,13 @@ cdef int hardware_enable_all() noexcept nogil:
     return r
 
 
-cdef void kvm_data() noexcept nogil:
-    # C+ the initial values, for a boot after a kernel that died with a VM in it
-    global kvm_usage_count, cpus_hardware_enabled, kvm_count_lock
-    kvm_usage_count = 0
-    cpus_hardware_enabled = NULL
+cdef void kvm_boot_data() noexcept nogil:
+    # C+ kvm.ko as a boot finds it, whatever a machine that hit a BUG has left behind
+    global kvm_count_lock, cpus_hardware_enabled, kvm_usage_count
     kvm_count_lock = 0
-    kvm_arch_data()
+    cpus_hardware_enabled = NULL
+    kvm_usage_count = 0
+    kvm_arch_boot_data()
 
 
 cdef int kvm_init(void *opaque, unsigned int vcpu_size, unsigned int vcpu_align,

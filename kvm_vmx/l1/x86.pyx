@@ -502,8 +502,8 @@ cdef int kvm_arch_flush_remote_tlb(kvm_t *kvm) noexcept nogil:
     return -ENOTSUPP
 
 
-cdef void kvm_arch_data() noexcept nogil:
-    # C+ a boot finds no vendor module, whatever the kernel before it died with
+cdef void kvm_arch_boot_data() noexcept nogil:
+    # C+ no vendor module is loaded yet
     global kvm_x86_ops, shared_msrs
     kvm_x86_ops = NULL
     shared_msrs = NULL

@@ -9,7 +9,9 @@ cdef class Kernel:
     cdef readonly bint booted
     cdef readonly bint oopsed
 
-    cdef int call(self, int cpu, void (*fn)(void *) noexcept nogil, void *arg) except -1
+    cdef int call(self, int cpu, void (*fn)(void *) noexcept nogil, void *arg, u64 depth=*) except -1
+    cdef int call_anywhere(self, int but, void (*fn)(void *) noexcept nogil, void *arg) except -1
+    cdef int attempt(self, int cpu, void (*fn)(void *) noexcept nogil, void *arg, u64 depth) except 1
 
 
 cdef class VirtualMachine:

@@ -19,7 +19,8 @@ from kvm_vmx.l1.kvm_main cimport (
     kvm_create_vm, kvm_destroy_vm, kvm_flush_remote_tlbs, kvm_vm_ioctl_create_vcpu, vcpu_load,
     vcpu_put)
 from kvm_vmx.l1.linux.cpu cimport (
-    cpu_area, cpu_bind, cpu_binding, cpu_down, cpu_online, cpu_unbind, cpu_unbind_oops, cpu_up)
+    cpu_active, cpu_area, cpu_bind, cpu_binding, cpu_down, cpu_online, cpu_unbind, cpu_unbind_oops, cpu_up,
+    perf_guest_events)
 from kvm_vmx.l1.linux.fault cimport (
     FAIL_KMALLOC, FAIL_MPROTECT, FAIL_PAGE, FAIL_VMALLOC, fail_left, fail_none, fail_nth,
     fail_vmalloc_on)
@@ -43,8 +44,10 @@ cdef extern from "linux/cpu.h" nogil:
     {
         return (unsigned long)this_cpu_read(current_vmcs) - this_cpu_read(page_offset_base);
     }
+    static bool has_current_vmcs(void) { return this_cpu_read(current_vmcs) != NULL; }
     """
     ulong current_vmcs_pa()
+    bint has_current_vmcs()
     int call_until_oops(task_struct *task, void (*fn)(void *) noexcept nogil, void *arg)
 
 cdef extern from "Python.h":
@@ -58,6 +61,7 @@ FAIL_INSTRUCTIONS = {"msr": FAIL_MSR, "hypercall": FAIL_HYPERCALL}
 
 # How far a run goes before Python gets a look at its signals.
 cdef enum:
+    ANY_CPU = -1        # whichever is free
     SLICE_EXITS = 2_000_000
     PAGE = 4096
 
@@ -153,6 +157,12 @@ cdef void do_vcpu_load(void *arg) noexcept nogil:
     call.value = current_vmcs_pa()
 
 
+cdef void do_current_vmcs(void *arg) noexcept nogil:
+    cdef request *call = <request *>arg
+    call.ret = has_current_vmcs()
+    call.value = current_vmcs_pa()
+
+
 _threads = {}
 _threads_lock = threading.Lock()
 
@@ -163,10 +173,11 @@ cdef int thread_number() except -1:
         return _threads.setdefault(threading.get_ident(), len(_threads))
 
 
-cdef void task_init(task_struct *task, int number) noexcept nogil:
-    # A kernel stack and a user-space thread pointer of the thread's own, as L1 would have it.
+cdef void task_init(task_struct *task, int number, u64 depth) noexcept nogil:
+    # A kernel stack and a user-space thread pointer of the thread's own, as L1 would have it,
+    # with depth bytes of the stack in use.
     memset(task, 0, sizeof(task_struct))
-    task.sp = <ulong>0xffffc90000000000 + <ulong>number * 0x8000 + 0x3c58
+    task.sp = <ulong>0xffffc90000000000 + <ulong>number * 0x8000 + 0x3c58 - depth
     task.fsbase = <ulong>0x7f0000000000 + <ulong>number * 0x1000
 
 
@@ -178,8 +189,11 @@ cdef void *exported(object extension, str name) except NULL:
 
 cdef module_t *struct_module(object extension) except NULL:
     """The struct module of an extension module that is one, declared when first asked for."""
-    cdef module_t *mod = <module_t *>exported(extension, "vmx_module")
+    cdef module_t *mod
 
+    name, = [name for name, capsule in extension.__pyx_capi__.items()
+             if PyCapsule_GetName(capsule) == b"struct module"]
+    mod = <module_t *>exported(extension, name)
     if mod.name == NULL:
         (<void (*)() noexcept nogil>exported(extension, "declare_module"))()
     return mod
@@ -205,20 +219,25 @@ cdef class Kernel:
     def __dealloc__(self):
         free(self.cpu_pointers)
 
-    def boot(self, int online, no_assist_page=()) -> None:
+    def boot(self, int online, no_assist_page=(), fail={}) -> None:
         """Bring the kernel up with CPUs 0..online-1; CPUs named in no_assist_page get no memory
-        for their assist page."""
-        cdef int ret = start_kernel(
-            &self.partition.memory.mem, self.partition.memory.vmalloc_base,
-            <virt_cpu **>self.cpu_pointers, self.partition.partition.nr_vps, online)
-        if ret:
-            raise MemoryError("no memory to boot: give fewer CPUs")
-        self.booted = True
-        for cpu in no_assist_page:
-            fail_vmalloc_on(cpu, True)
-        self.call(0, do_start_platform, NULL)
-        for cpu in no_assist_page:
-            fail_vmalloc_on(cpu, False)
+        for their assist page, and fail {point: nth} holds while it comes up."""
+        cdef int ret
+
+        for point, nth in fail.items():
+            self.fail(point, nth)
+        try:
+            ret = start_kernel(
+                &self.partition.memory.mem, self.partition.memory.vmalloc_base,
+                <virt_cpu **>self.cpu_pointers, self.partition.partition.nr_vps, online)
+            if ret:
+                raise MemoryError("no memory to boot: give fewer CPUs")
+            self.booted = True
+            for cpu in no_assist_page:
+                fail_vmalloc_on(cpu)
+            self.call(0, do_start_platform, NULL)
+        finally:
+            fail_none()
 
     def shutdown(self) -> None:
         """Switch the machine off; what a power cut would lose is given back."""
@@ -233,8 +252,31 @@ cdef class Kernel:
             shutdown_kernel()
             self.booted = False
 
-    cdef int call(self, int cpu, void (*fn)(void *) noexcept nogil, void *arg) except -1:
-        """Run fn(arg) as a CPU, without the GIL."""
+    cdef int call(self, int cpu, void (*fn)(void *) noexcept nogil, void *arg,
+                  u64 depth=0) except -1:
+        """Run fn(arg) as a CPU, without the GIL; as any that is free where cpu is ANY_CPU."""
+        if cpu == ANY_CPU:
+            return self.call_anywhere(ANY_CPU, fn, arg)
+        if self.attempt(cpu, fn, arg, depth) == -EBUSY:
+            raise MachineError(f"CPU {cpu} is in use by another thread: wait for it, or use another")
+        return 0
+
+    cdef int call_anywhere(self, int but, void (*fn)(void *) noexcept nogil, void *arg) except -1:
+        """Run fn(arg) as any CPU that is free; as CPU `but` only where there is no other."""
+        cdef int cpu, others = 0
+
+        for cpu in range(<int>self.partition.partition.nr_vps):
+            if cpu != but and cpu_active(cpu):
+                others += 1
+                if self.attempt(cpu, fn, arg, 0) == 0:
+                    return 0
+        if others == 0:
+            return self.call(but, fn, arg)
+        raise MachineError("every CPU is in use by other threads: wait for one of them")
+
+    cdef int attempt(self, int cpu, void (*fn)(void *) noexcept nogil, void *arg,
+                     u64 depth) except 1:
+        """0, or -EBUSY where another thread has the CPU; all else that goes wrong is raised."""
         cdef task_struct task
         cdef cpu_binding binding
         cdef int ret, number = thread_number()
@@ -244,7 +286,7 @@ cdef class Kernel:
         if self.oopsed:
             raise KernelBug("the kernel has hit a BUG: close the machine and boot another")
         with nogil:
-            task_init(&task, number)
+            task_init(&task, number, depth)
             ret = cpu_bind(cpu, &task, &binding)
             if ret == 0:
                 ret = call_until_oops(&task, fn, arg)
@@ -252,15 +294,13 @@ cdef class Kernel:
                     cpu_unbind_oops(&binding)
                 else:
                     cpu_unbind(&binding)
-        if ret == -EBUSY:
-            raise MachineError(f"CPU {cpu} is in use by another thread: wait for it, or use another")
         if ret == -ENXIO:
             raise MachineError(f"CPU {cpu} is not online: use one that is, or bring it online")
         if ret == -EFAULT:
             self.oopsed = True
             log = self.log()
             raise KernelBug("; ".join(log[len(log) - 3:]))
-        return 0
+        return ret
 
     def log(self) -> list[str]:
         """The kernel log: its last lines, oldest first."""
@@ -281,18 +321,12 @@ cdef class Kernel:
         """Whether a CPU is online."""
         return 0 <= cpu < <int>self.partition.partition.nr_vps and cpu_online(cpu)
 
-    def _any_other(self, int cpu):
-        for other in range(self.partition.partition.nr_vps):
-            if <int>other != cpu and cpu_online(other):
-                return other
-        return cpu
-
     def cpu_up(self, int cpu) -> int:
         """Bring a CPU online; 0 or a negative errno."""
         cdef request call
 
         call.cpu = cpu
-        self.call(self._any_other(cpu), do_cpu_up, &call)
+        self.call_anywhere(cpu, do_cpu_up, &call)
         return call.ret
 
     def cpu_down(self, int cpu) -> int:
@@ -300,24 +334,30 @@ cdef class Kernel:
         cdef request call
 
         call.cpu = cpu
-        self.call(self._any_other(cpu), do_cpu_down, &call)
+        self.call_anywhere(cpu, do_cpu_down, &call)
         return call.ret
 
-    def fail(self, point: str, nth: int) -> None:
+    def fail(self, point, nth) -> None:
         """Let the nth step of a kind fail, counted from now; 0 takes it back."""
-        if point in FAIL_STEPS:
-            fail_nth(FAIL_STEPS[point], nth)
-        elif point in FAIL_INSTRUCTIONS:
-            failing_nth(self.partition.partition, FAIL_INSTRUCTIONS[point], nth)
-        else:
+        if point not in FAIL_STEPS and point not in FAIL_INSTRUCTIONS:
             points = ", ".join((*FAIL_STEPS, *FAIL_INSTRUCTIONS))
             raise ValueError(f"no fail point {point!r}: there are {points}")
+        if not 0 <= nth < 1 << 31:
+            raise ValueError(f"the {nth}th step: give 1 for the next one, or 0 for none")
+        if point in FAIL_STEPS:
+            fail_nth(FAIL_STEPS[point], nth)
+        else:
+            failing_nth(self.partition.partition, FAIL_INSTRUCTIONS[point], nth)
 
     def failures_left(self) -> dict[str, int]:
         """The steps still to come before each failure that has been asked for."""
         left = {point: fail_left(number) for point, number in FAIL_STEPS.items()}
         left |= {point: failing_left(kind) for point, kind in FAIL_INSTRUCTIONS.items()}
         return {point: count for point, count in left.items() if count}
+
+    def perf_guest_events(self, u64 host, u64 guest) -> None:
+        """What perf asks KVM to have in PERF_GLOBAL_CTRL, in L1 and in the guest."""
+        perf_guest_events(host, guest)
 
     def assist_page(self, int cpu):
         """(GPA, the 56 bytes in use) of a CPU's assist page, or None where it has none."""
@@ -347,7 +387,14 @@ cdef class Kernel:
                 entry += 1
         return found
 
-    def load(self, extension, dict params, int cpu=0) -> int:
+    def current_vmcs(self, int cpu):
+        """The GPA of the VMCS that is current on a CPU, or None."""
+        cdef request call
+
+        self.call(cpu, do_current_vmcs, &call)
+        return call.value if call.ret else None
+
+    def load(self, extension, dict params, int cpu=ANY_CPU) -> int:
         """Load the kernel module that an extension module is; 0 or a negative errno."""
         cdef module_t *mod = struct_module(extension)
         cdef request call
@@ -363,7 +410,7 @@ cdef class Kernel:
         self.call(cpu, do_init_module, &call)
         return call.ret
 
-    def unload(self, extension, int cpu=0) -> int:
+    def unload(self, extension, int cpu=ANY_CPU) -> int:
         """Unload a module; 0 or a negative errno."""
         cdef request call
 
@@ -383,7 +430,7 @@ cdef class Kernel:
                 bool(mod.params[i].value[0]) if mod.params[i].is_bool else mod.params[i].value[0]
                 for i in range(mod.nr_params)}
 
-    def create_vm(self, memory: int, int cpu=0):
+    def create_vm(self, memory: int, int cpu=ANY_CPU):
         """(VirtualMachine, 0), or (None, a negative errno)."""
         cdef request call
         cdef VirtualMachine vm
@@ -402,7 +449,7 @@ cdef class Kernel:
 cdef class VirtualMachine:
     """A struct kvm."""
 
-    def destroy(self, int cpu=0) -> None:
+    def destroy(self, int cpu=ANY_CPU) -> None:
         """Destroy it and its vCPUs."""
         cdef request call
 
@@ -465,7 +512,7 @@ cdef class VirtualMachine:
 
         call.kvm = <kvm_t *>self.kvm
         call.gpa = gpa
-        self.kernel.call(self.kernel._any_other(-1), do_guest_page, &call)
+        self.kernel.call_anywhere(ANY_CPU, do_guest_page, &call)
         return call.page
 
     def read(self, gpa: int, length: int) -> bytes:
@@ -524,10 +571,12 @@ cdef class VirtualCpu:
         """Where the struct is, for calls of the port's own functions."""
         return <size_t>self.vcpu
 
-    def run(self, int cpu, exits=None):
+    def run(self, int cpu, exits=None, u64 depth=0):
         """Run on a CPU until so many VM exits, or until KVM returns to user space.
 
-        Returns (exits, KVM's return value). Python's signals are looked at in between.
+        A CPU that goes offline ends the run. depth bytes of the thread's kernel stack are in
+        use before. Returns (exits, KVM's return
+        value). Python's signals are looked at in between.
         """
         cdef kvm_vcpu_t *vcpu = <kvm_vcpu_t *>self.vcpu
         cdef request call
@@ -537,10 +586,15 @@ cdef class VirtualCpu:
         call.object = vcpu
         while True:
             vcpu.arch.exits_until = min(end, vcpu.stat.exits + SLICE_EXITS)
-            self.vm.kernel.call(cpu, do_run, &call)
-            if call.ret != -EINTR or vcpu.stat.exits >= end:
+            self.vm.kernel.call(cpu, do_run, &call, depth)
+            if call.ret != -EINTR or vcpu.stat.exits >= end or not cpu_active(cpu):
                 return vcpu.stat.exits - start, call.ret
             PyErr_CheckSignals()
+
+    @property
+    def address(self) -> int:
+        """Where its struct kvm_vcpu is."""
+        return <size_t>self.vcpu
 
     def load(self, int cpu) -> int:
         """Make its VMCS current on a CPU; the GPA of the VMCS."""
@@ -609,7 +663,7 @@ cdef class VirtualCpu:
         try:
             for i, entry in enumerate(entries):
                 call.entries[i] = entry
-            self.vm.kernel.call(self.vm.kernel._any_other(-1), do_set_cpuid, &call)
+            self.vm.kernel.call_anywhere(ANY_CPU, do_set_cpuid, &call)
         finally:
             free(call.entries)
         return call.ret

@@ -63,7 +63,7 @@ cdef void fill_profile(l0_profile *to, profile):
     to.enforce_cpuid = profile.enforce_cpuid
 
 
-def parse_cache_policy(text: str, seed: int = 0) -> tuple[str, int]:
+def parse_cache_policy(text, seed: int = 0) -> tuple[str, int]:
     """(name, seed) of a policy as a user writes it: always, never, random, random(7), ..."""
     if not isinstance(text, str):
         raise ValueError(f"cache policy {text!r}: give one of {', '.join(CACHE_POLICIES)}")
