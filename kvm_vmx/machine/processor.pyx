@@ -4,11 +4,13 @@
 from cpython.bytes cimport PyBytes_FromStringAndSize
 
 from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
 
 from kvm_vmx.abi.hyperv_tlfs cimport hv_enlightened_vmcs
 from kvm_vmx.abi.types cimport u32, u64
 from kvm_vmx.abi.virt_cpu cimport *
 from kvm_vmx.l0.msr_bitmap cimport msr_exits
+from kvm_vmx.l0.saved cimport l0_saved, vp_restore, vp_save
 from kvm_vmx.l0.state cimport *
 from kvm_vmx.l0.synic cimport synic_signal
 
@@ -117,7 +119,7 @@ cdef class Processor:
     cdef enter(self, bint launch):
         cdef insn_t status
         with nogil:
-            status = self.vp.cpu.ops.vmentry(&self.vp.cpu, self.regs, launch)
+            status = self.vp.cpu.ops.vmentry(&self.vp.cpu, self.vp.gpr, launch)
         return self.outcome(status)
 
     def vmlaunch(self) -> Outcome:
@@ -149,23 +151,45 @@ cdef class Processor:
         for i in range(12):
             self.vp.xmm[i] = word(xmm[i]) if i < len(xmm) else 0
 
-        self.regs[GPR_RCX] = word(control)
-        self.regs[GPR_RDX] = word(rdx)
-        self.regs[GPR_R8] = word(r8)
-        status = self.vp.cpu.ops.vmcall(&self.vp.cpu, self.regs)
-        return self.outcome(status, self.regs[GPR_RAX] if status == INSN_OK else None)
+        self.vp.gpr[GPR_RCX] = word(control)
+        self.vp.gpr[GPR_RDX] = word(rdx)
+        self.vp.gpr[GPR_R8] = word(r8)
+        status = self.vp.cpu.ops.vmcall(&self.vp.cpu, self.vp.gpr)
+        return self.outcome(status, self.vp.gpr[GPR_RAX] if status == INSN_OK else None)
+
+    def save(self) -> bytes:
+        """The processor as it is between two instructions, for restore(); memory is not in it."""
+        cdef l0_saved saved
+
+        vp_save(self.vp, &saved)
+        return PyBytes_FromStringAndSize(<char *>&saved, sizeof(saved))
+
+    def restore(self, blob: bytes) -> None:
+        """Continue as save() found it, here or in another partition of the same profile; what
+        L0 held of an eVMCS is read again. ValueError, and no change, for any other blob."""
+        cdef const unsigned char[::1] view = blob
+        cdef l0_saved saved
+        cdef const char *wrong
+
+        if len(view) != sizeof(saved):
+            raise ValueError(
+                f"a saved processor of {len(view)} bytes: give the {sizeof(saved)} of save()")
+        memcpy(&saved, &view[0], sizeof(saved))
+        wrong = vp_restore(self.vp, &saved)
+        if wrong != NULL:
+            raise ValueError(f"not restored, {wrong.decode()}: give what save() returned")
 
     @property
     def registers(self) -> list[int]:
         """The 16 general registers of L1, by encoding: RAX RCX RDX RBX RSP RBP RSI RDI R8..R15."""
-        return [self.regs[i] for i in range(NR_GPRS)]
+        return [self.vp.gpr[i] for i in range(NR_GPRS)]
 
     @registers.setter
     def registers(self, values: list[int]):
         if len(values) != NR_GPRS:
             raise ValueError(f"{len(values)} registers: give {NR_GPRS}")
         for i, value in enumerate(values):
-            self.regs[<int>i] = word(value)
+            self.vp.gpr[<int>i] = word(value)
 
     def counters(self) -> dict[str, int]:
         """What L0 has done for this processor, by name."""
