@@ -8,6 +8,7 @@ cdef class Kernel:
     cdef void **cpu_pointers
     cdef readonly bint booted
     cdef readonly bint oopsed
+    cdef readonly bint by_trap
 
     cdef int call(self, int cpu, void (*fn)(void *) noexcept nogil, void *arg) except -1
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """From Python into the L1 kernel: each call borrows a CPU, and a BUG comes back as an exception."""
 
+import os
 import threading
 
 from cpython.exc cimport PyErr_CheckSignals
@@ -9,7 +10,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from kvm_vmx.abi.hyperv_tlfs cimport hv_vp_assist_page as hv_vp_assist_page_t
-from kvm_vmx.abi.linux cimport jump_entry_t, module_t, task_struct
+from kvm_vmx.abi.linux cimport jump_entry_t, module_t, static_key_t, task_struct
 from kvm_vmx.abi.types cimport u8, u32, u64, ulong
 from kvm_vmx.abi.virt_cpu cimport virt_cpu
 from kvm_vmx.l1.cpuid cimport kvm_vcpu_ioctl_set_cpuid2
@@ -18,11 +19,14 @@ from kvm_vmx.l1.kvm_host cimport kvm_cpuid_entry2, kvm_regs, kvm_run_t, kvm_sreg
 from kvm_vmx.l1.kvm_main cimport (
     kvm_create_vm, kvm_destroy_vm, kvm_vm_ioctl_create_vcpu, vcpu_load, vcpu_put)
 from kvm_vmx.l1.linux.cpu cimport (
-    cpu_area, cpu_bind, cpu_binding, cpu_down, cpu_online, cpu_unbind, cpu_unbind_oops, cpu_up)
+    cpu_area, cpu_bind, cpu_binding, cpu_down, cpu_online, cpu_unbind, cpu_unbind_oops, cpu_up,
+    set_vmcall_traps)
 from kvm_vmx.l1.linux.fault cimport (
     FAIL_KMALLOC, FAIL_MPROTECT, FAIL_PAGE, FAIL_VMALLOC, fail_left, fail_none, fail_nth,
     fail_vmalloc_on)
-from kvm_vmx.l1.linux.jump_label cimport jump_label_module, jump_label_nr_modules
+from kvm_vmx.l1.linux.extable cimport extable_add
+from kvm_vmx.l1.linux.jump_label cimport (
+    jump_label_form, jump_label_module, jump_label_nr_modules)
 from kvm_vmx.l1.linux.mm cimport mm_objects_outstanding, mm_pages_outstanding
 from kvm_vmx.l1.linux.module cimport delete_module, init_module, load_module
 from kvm_vmx.l1.linux.printk cimport LOG_LINES, log_end, log_line, log_warnings
@@ -35,6 +39,10 @@ from kvm_vmx.l1.x86 cimport (
 from kvm_vmx.machine.failing cimport (
     FAIL_HYPERCALL, FAIL_MSR, failing_left, failing_none, failing_nth)
 from kvm_vmx.machine.partition cimport Partition
+from kvm_vmx.machine.trap cimport Stacks, thread_stacks, trap_bind, trap_binding, trap_unbind
+
+from kvm_vmx.machine import sections, trap
+from kvm_vmx.machine.errors import KernelBug, MachineError
 
 cdef extern from "linux/cpu.h" nogil:
     """
@@ -59,14 +67,6 @@ FAIL_INSTRUCTIONS = {"msr": FAIL_MSR, "hypercall": FAIL_HYPERCALL}
 cdef enum:
     SLICE_EXITS = 2_000_000
     PAGE = 4096
-
-
-class MachineError(RuntimeError):
-    """The machine is not in the state that this needs; the text says what to do."""
-
-
-class KernelBug(MachineError):
-    """The L1 kernel hit a BUG: its log is in the text, and the machine can only be closed."""
 
 
 # The arguments and results of one call into the kernel.
@@ -101,6 +101,19 @@ cdef void do_init_module(void *arg) noexcept nogil:
 
 cdef void do_delete_module(void *arg) noexcept nogil:
     (<request *>arg).ret = delete_module(<module_t *>(<request *>arg).object)
+
+
+# One key of one extension module, and the state it is to take.
+cdef struct form_request:
+    module_t mod
+    static_key_t *key
+    bint by_trap
+    int ret
+
+
+cdef void do_set_form(void *arg) noexcept nogil:
+    cdef form_request *call = <form_request *>arg
+    call.ret = jump_label_form(&call.mod, call.key, call.by_trap)
 
 
 cdef void do_load_module(void *arg) noexcept nogil:
@@ -152,6 +165,8 @@ cdef void do_vcpu_load(void *arg) noexcept nogil:
     call.value = current_vmcs_pa()
 
 
+# Extension modules whose text may trap: they stay loaded for good.
+_trapping = set()
 _threads = {}
 _threads_lock = threading.Lock()
 
@@ -195,6 +210,7 @@ cdef class Kernel:
         cdef u32 i
 
         self.partition = partition
+        self.by_trap = partition.by_trap
         self.cpu_pointers = <void **>calloc(partition.partition.nr_vps, sizeof(void *))
         if self.cpu_pointers == NULL:
             raise MemoryError("no memory for the CPU table")
@@ -213,6 +229,10 @@ cdef class Kernel:
         if ret:
             raise MemoryError("no memory to boot: give fewer CPUs")
         self.booted = True
+        trap.reset_counts()
+        set_vmcall_traps(self.by_trap and "vmcall" not in trap.probe())
+        for path in sections.kernel_proper():
+            self.set_form(path, 0)
         for cpu in no_assist_page:
             fail_vmalloc_on(cpu, True)
         self.call(0, do_start_platform, NULL)
@@ -236,14 +256,23 @@ cdef class Kernel:
         """Run fn(arg) as a CPU, without the GIL."""
         cdef task_struct task
         cdef cpu_binding binding
+        cdef trap_binding traps
+        cdef Stacks stacks
         cdef int ret, number = thread_number()
+        cdef bint by_trap = self.by_trap
+        cdef ulong stack = 0
 
         if not self.booted:
             raise MachineError("the machine is closed: boot another Machine")
         if self.oopsed:
             raise KernelBug("the kernel has hit a BUG: close the machine and boot another")
+        if by_trap:
+            stacks = thread_stacks()
+            stack = stacks.kernel_end
+            trap_bind(&traps, stacks.signal_stack, stacks.signal_size)
         with nogil:
             task_init(&task, number)
+            task.stack = stack
             ret = cpu_bind(cpu, &task, &binding)
             if ret == 0:
                 ret = call_until_oops(&task, fn, arg)
@@ -251,6 +280,8 @@ cdef class Kernel:
                     cpu_unbind_oops(&binding)
                 else:
                     cpu_unbind(&binding)
+            if by_trap:
+                trap_unbind(&traps)
         if ret == -EBUSY:
             raise MachineError(f"CPU {cpu} is in use by another thread: wait for it, or use another")
         if ret == -ENXIO:
@@ -346,12 +377,39 @@ cdef class Kernel:
                 entry += 1
         return found
 
+    def set_form(self, path: str, int cpu) -> None:
+        """Bring the instructions of a loaded extension module into this machine's form."""
+        cdef form_request call
+        cdef object found = sections.loaded(path)
+
+        memset(&call, 0, sizeof(call))
+        if found.key == 0:
+            return
+        if self.by_trap and path not in _trapping:
+            trap.add_text(*found.text, found.vm_return)
+            extable_add(found.extable[0], found.extable[1])
+            _trapping.add(path)
+        call.mod.name = "vmlinux"
+        call.mod.jump_entries = <jump_entry_t *><ulong>found.jump_table[0]
+        call.mod.jump_entries_end = <jump_entry_t *><ulong>found.jump_table[1]
+        call.key = <static_key_t *><ulong>found.key
+        call.by_trap = self.by_trap
+        self.call(cpu, do_set_form, &call)
+        if call.ret:
+            raise OSError(-call.ret, f"{path}: instructions cannot be made to trap: "
+                          f"{os.strerror(-call.ret)}: use insn='call'")
+
+    def traps(self) -> dict[str, int]:
+        """How often each instruction has trapped."""
+        return trap.counts(self.partition.partition.nr_vps)
+
     def load(self, extension, dict params, int cpu=0) -> int:
         """Load the kernel module that an extension module is; 0 or a negative errno."""
         cdef module_t *mod = struct_module(extension)
         cdef request call
 
         call.object = mod
+        self.set_form(extension.__file__, cpu)
         self.call(cpu, do_load_module, &call)
         if call.ret:
             return call.ret

@@ -62,14 +62,15 @@ class Machine:
     be ("kvm-6.12" or "tlfs-strict"), which msrs {index: value}, cpuid {leaf: (eax, ebx, ecx,
     edx)}, maxphyaddr (bits) and enforce_cpuid change; memory is L1's, in bytes; cache_policy is
     how L0 uses clean fields ("always", "never", "random", "random(SEED)", "commit_on_success").
-    CPUs in no_assist_page find no memory for their assist page. ValueError for bad values,
-    MachineError where a machine is already open.
+    insn is the form of privileged instructions: "call", or "trap" for the opcodes themselves;
+    the environment's KVM_VMX_INSN by default, else "call". CPUs in no_assist_page find no memory
+    for their assist page. ValueError for bad values, MachineError where a machine is already open.
     """
 
     def __init__(self, cpus: int = 2, *, profile: str = "kvm-6.12", possible_cpus=None,
                  memory=None, msrs=None, cpuid=None, maxphyaddr: int = 46,
                  enforce_cpuid: bool = False, cache_policy: str = "always", seed: int = 0,
-                 strict: bool = False, insn: str = "call", no_assist_page=()):
+                 strict: bool = False, insn: str | None = None, no_assist_page=()):
         global _machine
         possible = cpus if possible_cpus is None else possible_cpus
         for number in (cpus, possible):
@@ -77,8 +78,6 @@ class Machine:
                 raise ValueError(f"{number} CPUs: give a number from 1 to {MAX_CPUS}")
         if possible < cpus:
             raise ValueError(f"{cpus} CPUs of {possible} possible ones: raise possible_cpus")
-        if insn != "call":
-            raise ValueError(f"instructions by {insn!r}: this build has 'call'")
         with _machine_lock:
             if _machine is not None and _machine() is not None:
                 raise MachineError("a Machine is open in this process: close it first, "
@@ -87,7 +86,7 @@ class Machine:
             self._partition = Partition(
                 self.memory, possible, profile=profile, cache_policy=cache_policy, seed=seed,
                 strict=strict, cpuid=cpuid, msrs=msrs, maxphyaddr=maxphyaddr,
-                enforce_cpuid=enforce_cpuid)
+                enforce_cpuid=enforce_cpuid, insn=insn)
             self.kernel = Kernel(self._partition)
             self.kernel.boot(cpus, no_assist_page)
             _machine = weakref.ref(self)
@@ -153,6 +152,11 @@ class Machine:
     def counters(self) -> dict[str, int]:
         """What L0 has done for all processors together, by name."""
         return self._partition.counters()
+
+    @property
+    def traps(self) -> dict[str, int]:
+        """How often each instruction has trapped, by name; by call none does."""
+        return self.kernel.traps()
 
     @property
     def lints(self) -> list[str]:

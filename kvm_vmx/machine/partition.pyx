@@ -8,6 +8,7 @@ from kvm_vmx.machine.memory cimport PhysicalMemory
 from kvm_vmx.machine.processor cimport Processor
 
 from kvm_vmx.l0.profile import build
+from kvm_vmx.machine import trap
 
 # a type that is only cimported is no attribute of the module
 globals().update(PhysicalMemory=PhysicalMemory, Processor=Processor)
@@ -75,16 +76,18 @@ cdef class Partition:
     memory is the machine's; cpus counts the processors, 1 to 4096. profile names the Hyper-V to
     be ("kvm-6.12" or "tlfs-strict"); cpuid, msrs, maxphyaddr and enforce_cpuid change it as
     kvm_vmx.l0.profile.build says. cache_policy is how L0 uses the clean fields: "always",
-    "never", "random", "random(SEED)" or "commit_on_success". Bad values raise ValueError.
+    "never", "random", "random(SEED)" or "commit_on_success". insn is the form of the processors'
+    instructions: "call", "trap", or None for the environment's. Bad values raise ValueError.
     """
 
     def __cinit__(self, PhysicalMemory memory not None, int cpus=1, profile="kvm-6.12",
                   cache_policy="always", seed=0, bint strict=False, cpuid=None, msrs=None,
-                  maxphyaddr=None, enforce_cpuid=False):
+                  maxphyaddr=None, enforce_cpuid=False, insn=None):
         cdef l0_profile numbers
 
         if not 1 <= cpus <= MAX_CPUS:
             raise ValueError(f"{cpus} processors: give a number from 1 to {MAX_CPUS}")
+        self.by_trap = trap.chosen(insn)
         self.memory = memory
         self.profile = build(profile, cpuid, msrs, maxphyaddr, enforce_cpuid)
         self.cache_policy, seed = parse_cache_policy(cache_policy, seed)

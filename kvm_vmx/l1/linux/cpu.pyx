@@ -3,6 +3,7 @@
 from kvm_vmx.abi.linux cimport task_struct, spin_lock, spin_unlock, spinlock_t
 from kvm_vmx.abi.types cimport EBUSY, EINVAL, ENOMEM, ENXIO, u8, u32, u64, ulong
 from kvm_vmx.abi.virt_cpu cimport phys_mem, virt_cpu
+from kvm_vmx.l1.linux.extable cimport die, fixup_exception, stale_exit
 from kvm_vmx.l1.linux.printk cimport log_emit, log_warn
 from libc.stdlib cimport free
 from libc.string cimport memset
@@ -33,6 +34,10 @@ cdef extern from "linux/cpu.h" nogil:
         void (*warn)() noexcept nogil
         void (*oops)() noexcept nogil
         void (*service)() noexcept nogil
+        ulong (*fixup_exception)(ulong ip) noexcept nogil
+        void (*die)(ulong ip, u32 status) noexcept nogil
+        void (*stale_exit)(ulong rip, ulong rsp) noexcept nogil
+        int vmcall_traps
         int kvm_rebooting
     vmlinux_t vmlinux_exports
     void area_init(percpu_area *area, int cpu, percpu_area *base, virt_cpu *virt_cpu,
@@ -116,6 +121,9 @@ cdef int cpus_init(virt_cpu **cpus, int possible, int online, const phys_mem *me
     vmlinux_exports.warn = log_warn
     vmlinux_exports.oops = task_oops
     vmlinux_exports.service = service_interrupts
+    vmlinux_exports.fixup_exception = fixup_exception
+    vmlinux_exports.die = die
+    vmlinux_exports.stale_exit = stale_exit
     vmlinux_exports.kvm_rebooting = 0
     for cpu in range(possible):
         area_init(&areas[cpu], cpu, areas, cpus[cpu], mem, vmalloc_window)
@@ -123,6 +131,10 @@ cdef int cpus_init(virt_cpu **cpus, int possible, int online, const phys_mem *me
         slots[cpu].online = cpu < online
     nr_cpus = possible
     return 0
+
+
+cdef void set_vmcall_traps(bint traps) noexcept nogil:
+    vmlinux_exports.vmcall_traps = traps
 
 
 cdef void cpus_exit() noexcept nogil:
