@@ -449,6 +449,7 @@ ctypedef struct kvm_t:
     int created_vcpus
     int slots_lock
     int srcu
+    ulong remote_tlb_flush
 
 ctypedef struct kvm_vcpu_t:
     kvm_t *kvm

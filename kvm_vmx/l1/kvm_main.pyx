@@ -3,8 +3,11 @@
 from kvm_vmx.abi.linux cimport (
     BUG_ON, GFP_KERNEL, __GFP_ZERO, get_cpu, get_order, page_address, pr_info, preempt_disable,
     preempt_enable, put_cpu, spin_lock, spin_unlock, spinlock_t)
-from kvm_vmx.abi.types cimport EBUSY, EEXIST, EINVAL, ENOMEM, smp_wmb, u8, u64, ulong
-from kvm_vmx.l1.kvm_host cimport KVM_MAX_VCPUS, kvm_run_t, kvm_t, kvm_vcpu_t
+from kvm_vmx.abi.types cimport EBUSY, EEXIST, EINVAL, ENOMEM, smp_mb, smp_wmb, u8, u64, ulong
+from kvm_vmx.l1.kvm_cache_regs cimport kvm_make_request
+from kvm_vmx.l1.kvm_host cimport (
+    EXITING_GUEST_MODE, IN_GUEST_MODE, KVM_MAX_VCPUS, KVM_REQ_TLB_FLUSH, kvm_run_t, kvm_t,
+    kvm_vcpu_t)
 from kvm_vmx.l1.linux.cpu cimport (
     CPUHP_AP_KVM_STARTING, cpu_online, cpuhp_remove_state_nocalls, cpuhp_setup_state_nocalls,
     nr_cpu_ids, num_possible_cpus, on_each_cpu, smp_call_function_single)
@@ -12,13 +15,17 @@ from kvm_vmx.l1.linux.mm cimport (
     __alloc_pages_node, __get_free_page, free_page, free_pages, kcalloc, kfree)
 from kvm_vmx.l1.mmu cimport build_guest_memory, free_guest_memory
 from kvm_vmx.l1.x86 cimport (
-    kvm_arch_check_processor_compat, kvm_arch_data, kvm_arch_exit, kvm_arch_hardware_disable,
-    kvm_arch_hardware_enable, kvm_arch_hardware_setup, kvm_arch_hardware_unsetup, kvm_arch_init,
-    kvm_arch_init_vm, kvm_arch_vcpu_create, kvm_arch_vcpu_destroy, kvm_arch_vcpu_init,
-    kvm_arch_vcpu_load, kvm_arch_vcpu_put, kvm_arch_vcpu_setup, kvm_arch_vcpu_uninit, kvm_x86_ops)
+    kvm_arch_boot_data, kvm_arch_check_processor_compat, kvm_arch_exit, kvm_arch_flush_remote_tlb,
+    kvm_arch_hardware_disable, kvm_arch_hardware_enable, kvm_arch_hardware_setup,
+    kvm_arch_hardware_unsetup, kvm_arch_init, kvm_arch_init_vm, kvm_arch_vcpu_create,
+    kvm_arch_vcpu_destroy, kvm_arch_vcpu_init, kvm_arch_vcpu_load, kvm_arch_vcpu_put,
+    kvm_arch_vcpu_setup, kvm_arch_vcpu_uninit, kvm_x86_ops)
 
 cdef extern from "asm/percpu.h" nogil:
     int raw_smp_processor_id()
+
+cdef extern from *:
+    int cmpxchg "__sync_val_compare_and_swap"(int *ptr, int old, int new) noexcept nogil
 
 cdef spinlock_t kvm_count_lock = 0
 cdef u8 *cpus_hardware_enabled
@@ -37,6 +44,49 @@ cdef void vcpu_put(kvm_vcpu_t *vcpu) noexcept nogil:
     preempt_disable()
     kvm_arch_vcpu_put(vcpu)
     preempt_enable()
+
+
+cdef int kvm_vcpu_exiting_guest_mode(kvm_vcpu_t *vcpu) noexcept nogil:
+    return cmpxchg(&vcpu.mode, IN_GUEST_MODE, EXITING_GUEST_MODE)
+
+
+cdef bint kvm_request_needs_ipi(kvm_vcpu_t *vcpu) noexcept nogil:
+    # C~ no request of this kernel waits for its vCPU
+    return kvm_vcpu_exiting_guest_mode(vcpu) == IN_GUEST_MODE
+
+
+cdef void ack_flush(void *_completed) noexcept nogil:
+    pass
+
+
+cdef bint kvm_make_all_cpus_request(kvm_t *kvm, unsigned int req) noexcept nogil:
+    # C~ kvm_make_vcpus_request_mask() and kvm_kick_many_cpus(): an IPI as each is found, not
+    # to a mask of CPUs at the end
+    cdef int i, cpu, me
+    cdef kvm_vcpu_t *vcpu
+    cdef bint called = False
+
+    me = get_cpu()
+
+    for i in range(kvm.online_vcpus):
+        vcpu = kvm.vcpus[i]
+        kvm_make_request(req, vcpu)
+        cpu = vcpu.cpu
+
+        if cpu != -1 and cpu != me and kvm_request_needs_ipi(vcpu):
+            smp_call_function_single(cpu, ack_flush, NULL, 0)
+            called = True
+
+    put_cpu()
+
+    return called
+
+
+cdef void kvm_flush_remote_tlbs(kvm_t *kvm) noexcept nogil:
+    # C- tlbs_dirty: no shadow page is synchronised lazily
+    smp_mb()
+    if not kvm_arch_flush_remote_tlb(kvm) or kvm_make_all_cpus_request(kvm, KVM_REQ_TLB_FLUSH):
+        kvm.remote_tlb_flush += 1
 
 
 cdef void *kvm_vcpu_cache_zalloc() noexcept nogil:
@@ -228,13 +278,13 @@ cdef int hardware_enable_all() noexcept nogil:
     return r
 
 
-cdef void kvm_data() noexcept nogil:
-    # C+ the initial values, for a boot after a kernel that died with a VM in it
-    global kvm_usage_count, cpus_hardware_enabled, kvm_count_lock
-    kvm_usage_count = 0
-    cpus_hardware_enabled = NULL
+cdef void kvm_boot_data() noexcept nogil:
+    # C+ kvm.ko as a boot finds it, whatever a machine that hit a BUG has left behind
+    global kvm_count_lock, cpus_hardware_enabled, kvm_usage_count
     kvm_count_lock = 0
-    kvm_arch_data()
+    cpus_hardware_enabled = NULL
+    kvm_usage_count = 0
+    kvm_arch_boot_data()
 
 
 cdef int kvm_init(void *opaque, unsigned int vcpu_size, unsigned int vcpu_align,

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Stands in for arch/x86/kvm/mmu.c: an EPT built once with the VM over its memory.
 from kvm_vmx.abi.linux cimport GFP_KERNEL, __GFP_ZERO, __pa, __va
-from kvm_vmx.abi.types cimport EINVAL, ENOMEM, PAGE_MASK, PAGE_SIZE, likely, u8, u64, ulong
+from kvm_vmx.abi.types cimport EFAULT, EINVAL, ENOMEM, PAGE_MASK, PAGE_SIZE, likely, u8, u64, ulong
 from kvm_vmx.l1.kvm_cache_regs cimport kvm_x86_ops
 from kvm_vmx.l1.kvm_host cimport kvm_t, kvm_vcpu_t
 from kvm_vmx.l1.linux.mm cimport __get_free_page, free_page
+from libc.string cimport memcpy
 
 cdef enum:
     EPT_RWX = 7
@@ -89,6 +90,27 @@ cdef u8 *guest_page(kvm_t *kvm, u64 gpa) noexcept nogil:
         return NULL
     entry = entry_of(kvm, gpa, False)
     return <u8 *>__va(entry[0] & <u64>0x000ffffffffff000) if entry and entry[0] else NULL
+
+
+cdef u8 *replace_guest_page(kvm_t *kvm, u64 gpa, int *err) noexcept nogil:
+    # What reclaim and migration do to a page: another frame with the same bytes. The old frame
+    # is the caller's, to be freed once no TLB leads to it.
+    cdef u64 *entry
+    cdef u8 *old = guest_page(kvm, gpa)
+    cdef u8 *new
+
+    err[0] = -EFAULT
+    if old == NULL:
+        return NULL
+    err[0] = -ENOMEM
+    new = <u8 *>__get_free_page(GFP_KERNEL)
+    if new == NULL:
+        return NULL
+    err[0] = 0
+    memcpy(new, old, PAGE_SIZE)
+    entry = entry_of(kvm, gpa, False)
+    entry[0] = __pa(new) | entry[0] & ~<u64>0x000ffffffffff000
+    return old
 
 
 cdef int kvm_mmu_reload(kvm_vcpu_t *vcpu) noexcept nogil:

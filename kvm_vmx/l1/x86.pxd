@@ -8,7 +8,6 @@ from kvm_vmx.l1.kvm_host cimport (
 cdef kvm_x86_ops_t *kvm_x86_ops
 cdef bint kvm_has_tsc_control
 
-cdef void kvm_arch_data() noexcept nogil
 
 cdef int kvm_skip_emulated_instruction(kvm_vcpu_t *vcpu) noexcept nogil
 cdef int kvm_emulate_halt(kvm_vcpu_t *vcpu) noexcept nogil
@@ -43,6 +42,8 @@ cdef int kvm_set_shared_msr(unsigned int slot, u64 value, u64 mask) noexcept nog
 cdef void kvm_enable_efer_bits(u64 mask) noexcept nogil
 
 # Entry points of user space's ioctls.
+cdef int kvm_arch_flush_remote_tlb(kvm_t *kvm) noexcept nogil
+cdef void kvm_arch_boot_data() noexcept nogil
 cdef int kvm_arch_init(void *opaque) noexcept nogil
 cdef void kvm_arch_exit() noexcept nogil
 cdef int kvm_arch_hardware_setup() noexcept nogil

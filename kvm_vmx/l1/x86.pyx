@@ -5,7 +5,8 @@ from kvm_vmx.abi.linux cimport (
     BUG_ON, GFP_KERNEL, WARN_ON, WARN_ON_ONCE, __GFP_ZERO, current, local_irq_disable,
     local_irq_enable, need_resched, pr_err, preempt_disable, preempt_enable, signal_pending)
 from kvm_vmx.abi.types cimport (
-    EEXIST, EINTR, EINVAL, ENOMEM, s64, smp_mb, smp_wmb, u8, u16, u32, u64, ulong, unlikely)
+    EEXIST, EINTR, EINVAL, ENOMEM, ENOTSUPP, s64, smp_mb, smp_wmb, u8, u16, u32, u64, ulong,
+    unlikely)
 from kvm_vmx.l1.cpuid cimport guest_cpuid_has
 from kvm_vmx.l1.kvm_cache_regs cimport *
 from kvm_vmx.l1.kvm_host cimport *
@@ -494,8 +495,15 @@ cdef int kvm_fast_pio(kvm_vcpu_t *vcpu, int size, u16 port, int in_) noexcept no
     return 0
 
 
-cdef void kvm_arch_data() noexcept nogil:
-    # C+ a boot finds no vendor module, whatever the kernel before it died with
+# C: arch/x86/include/asm/kvm_host.h
+cdef int kvm_arch_flush_remote_tlb(kvm_t *kvm) noexcept nogil:
+    if kvm_x86_ops.tlb_remote_flush and not kvm_x86_ops.tlb_remote_flush(kvm):
+        return 0
+    return -ENOTSUPP
+
+
+cdef void kvm_arch_boot_data() noexcept nogil:
+    # C+ no vendor module is loaded yet
     global kvm_x86_ops, shared_msrs
     kvm_x86_ops = NULL
     shared_msrs = NULL

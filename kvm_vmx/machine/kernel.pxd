@@ -9,6 +9,7 @@ cdef class Kernel:
     cdef readonly bint booted
     cdef readonly bint oopsed
     cdef readonly bint by_trap
+    cdef set form_keys
 
     cdef int call(self, int cpu, void (*fn)(void *) noexcept nogil, void *arg) except -1
 

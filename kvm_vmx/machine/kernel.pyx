@@ -17,7 +17,8 @@ from kvm_vmx.l1.cpuid cimport kvm_vcpu_ioctl_set_cpuid2
 from kvm_vmx.l1.hv_init cimport hv_get_vp_assist_page
 from kvm_vmx.l1.kvm_host cimport kvm_cpuid_entry2, kvm_regs, kvm_run_t, kvm_sregs, kvm_t, kvm_vcpu_t
 from kvm_vmx.l1.kvm_main cimport (
-    kvm_create_vm, kvm_destroy_vm, kvm_vm_ioctl_create_vcpu, vcpu_load, vcpu_put)
+    kvm_create_vm, kvm_destroy_vm, kvm_flush_remote_tlbs, kvm_vm_ioctl_create_vcpu, vcpu_load,
+    vcpu_put)
 from kvm_vmx.l1.linux.cpu cimport (
     cpu_area, cpu_bind, cpu_binding, cpu_down, cpu_online, cpu_unbind, cpu_unbind_oops, cpu_up,
     set_vmcall_traps)
@@ -27,12 +28,12 @@ from kvm_vmx.l1.linux.fault cimport (
 from kvm_vmx.l1.linux.extable cimport extable_add
 from kvm_vmx.l1.linux.jump_label cimport (
     jump_label_form, jump_label_module, jump_label_nr_modules)
-from kvm_vmx.l1.linux.mm cimport mm_objects_outstanding, mm_pages_outstanding
+from kvm_vmx.l1.linux.mm cimport free_page, mm_objects_outstanding, mm_pages_outstanding
 from kvm_vmx.l1.linux.module cimport delete_module, init_module, load_module
 from kvm_vmx.l1.linux.printk cimport LOG_LINES, log_end, log_line, log_warnings
 from kvm_vmx.l1.linux.setup cimport (
     shutdown_kernel, shutdown_platform, start_kernel, start_platform)
-from kvm_vmx.l1.mmu cimport guest_page
+from kvm_vmx.l1.mmu cimport guest_page, replace_guest_page
 from kvm_vmx.l1.x86 cimport (
     kvm_arch_vcpu_ioctl_get_regs, kvm_arch_vcpu_ioctl_get_sregs, kvm_arch_vcpu_ioctl_run,
     kvm_arch_vcpu_ioctl_set_regs, kvm_arch_vcpu_ioctl_set_sregs)
@@ -192,8 +193,11 @@ cdef void *exported(object extension, str name) except NULL:
 
 cdef module_t *struct_module(object extension) except NULL:
     """The struct module of an extension module that is one, declared when first asked for."""
-    cdef module_t *mod = <module_t *>exported(extension, "vmx_module")
+    cdef module_t *mod
 
+    name, = [name for name, capsule in extension.__pyx_capi__.items()
+             if PyCapsule_GetName(capsule) == b"struct module"]
+    mod = <module_t *>exported(extension, name)
     if mod.name == NULL:
         (<void (*)() noexcept nogil>exported(extension, "declare_module"))()
     return mod
@@ -211,6 +215,7 @@ cdef class Kernel:
 
         self.partition = partition
         self.by_trap = partition.by_trap
+        self.form_keys = set()
         self.cpu_pointers = <void **>calloc(partition.partition.nr_vps, sizeof(void *))
         if self.cpu_pointers == NULL:
             raise MemoryError("no memory for the CPU table")
@@ -220,24 +225,29 @@ cdef class Kernel:
     def __dealloc__(self):
         free(self.cpu_pointers)
 
-    def boot(self, int online, no_assist_page=()) -> None:
+    def boot(self, int online, no_assist_page=(), fail={}) -> None:
         """Bring the kernel up with CPUs 0..online-1; CPUs named in no_assist_page get no memory
-        for their assist page."""
-        cdef int ret = start_kernel(
-            &self.partition.memory.mem, self.partition.memory.vmalloc_base,
-            <virt_cpu **>self.cpu_pointers, self.partition.partition.nr_vps, online)
-        if ret:
-            raise MemoryError("no memory to boot: give fewer CPUs")
-        self.booted = True
-        trap.reset_counts()
-        set_vmcall_traps(self.by_trap and "vmcall" not in trap.probe())
-        for path in sections.kernel_proper():
-            self.set_form(path, 0)
-        for cpu in no_assist_page:
-            fail_vmalloc_on(cpu, True)
-        self.call(0, do_start_platform, NULL)
-        for cpu in no_assist_page:
-            fail_vmalloc_on(cpu, False)
+        for their assist page, and fail {point: nth} holds while it comes up."""
+        cdef int ret
+
+        for point, nth in fail.items():
+            self.fail(point, nth)
+        try:
+            ret = start_kernel(
+                &self.partition.memory.mem, self.partition.memory.vmalloc_base,
+                <virt_cpu **>self.cpu_pointers, self.partition.partition.nr_vps, online)
+            if ret:
+                raise MemoryError("no memory to boot: give fewer CPUs")
+            self.booted = True
+            trap.reset_counts()
+            set_vmcall_traps(self.by_trap and "vmcall" not in trap.probe())
+            for path in sections.kernel_proper():
+                self.set_form(path, 0)
+            for cpu in no_assist_page:
+                fail_vmalloc_on(cpu)
+            self.call(0, do_start_platform, NULL)
+        finally:
+            fail_none()
 
     def shutdown(self) -> None:
         """Switch the machine off; what a power cut would lose is given back."""
@@ -333,15 +343,17 @@ cdef class Kernel:
         self.call(self._any_other(cpu), do_cpu_down, &call)
         return call.ret
 
-    def fail(self, point: str, nth: int) -> None:
+    def fail(self, point, nth) -> None:
         """Let the nth step of a kind fail, counted from now; 0 takes it back."""
-        if point in FAIL_STEPS:
-            fail_nth(FAIL_STEPS[point], nth)
-        elif point in FAIL_INSTRUCTIONS:
-            failing_nth(self.partition.partition, FAIL_INSTRUCTIONS[point], nth)
-        else:
+        if point not in FAIL_STEPS and point not in FAIL_INSTRUCTIONS:
             points = ", ".join((*FAIL_STEPS, *FAIL_INSTRUCTIONS))
             raise ValueError(f"no fail point {point!r}: there are {points}")
+        if not 0 <= nth < 1 << 31:
+            raise ValueError(f"the {nth}th step: give 1 for the next one, or 0 for none")
+        if point in FAIL_STEPS:
+            fail_nth(FAIL_STEPS[point], nth)
+        else:
+            failing_nth(self.partition.partition, FAIL_INSTRUCTIONS[point], nth)
 
     def failures_left(self) -> dict[str, int]:
         """The steps still to come before each failure that has been asked for."""
@@ -359,7 +371,8 @@ cdef class Kernel:
         return gpa, (<u8 *>page)[:sizeof(hv_vp_assist_page_t)]
 
     def sites(self) -> list[dict]:
-        """Every static-branch site of the modules that are loaded, in the order of its table."""
+        """Every static-branch site of the modules that are loaded, in the order of its table;
+        form: its key chooses between the two forms of an instruction."""
         cdef module_t *mod
         cdef jump_entry_t *entry
         cdef u8 *text
@@ -373,7 +386,7 @@ cdef class Kernel:
                 found.append({
                     "address": entry.code, "target": entry.target, "key": entry.key & ~1,
                     "likely": bool(entry.key & 1), "bytes": text[:5],
-                    "module": mod.name.decode()})
+                    "form": entry.key & ~1 in self.form_keys, "module": mod.name.decode()})
                 entry += 1
         return found
 
@@ -385,6 +398,7 @@ cdef class Kernel:
         memset(&call, 0, sizeof(call))
         if found.key == 0:
             return
+        self.form_keys.add(found.key)
         if self.by_trap and path not in _trapping:
             trap.add_text(*found.text, found.vm_return)
             extable_add(found.extable[0], found.extable[1])
@@ -483,6 +497,22 @@ cdef class VirtualMachine:
         vcpu.vcpu = call.object
         return vcpu, 0
 
+    def move_page(self, u64 gpa, bint flush, int cpu) -> int:
+        """Give a page of guest memory another frame, and flush the TLBs unless told otherwise;
+        0 or a negative errno."""
+        cdef move_request call
+
+        call.kvm = <kvm_t *>self.kvm
+        call.gpa = gpa
+        call.flush = flush
+        self.kernel.call(cpu, do_move_page, &call)
+        return call.ret
+
+    @property
+    def remote_tlb_flushes(self) -> int:
+        """kvm.stat.remote_tlb_flush."""
+        return (<kvm_t *>self.kvm).remote_tlb_flush
+
     cdef int copy(self, u64 gpa, u8 *data, size_t length, bint store) except -1:
         cdef u8 *page
         cdef size_t part
@@ -522,6 +552,24 @@ cdef class VirtualMachine:
         cdef const u8[::1] view = data
         if len(view):
             self.copy(gpa, <u8 *>&view[0], len(view), True)
+
+
+cdef struct move_request:
+    kvm_t *kvm
+    u64 gpa
+    bint flush
+    int ret
+
+
+cdef void do_move_page(void *arg) noexcept nogil:
+    cdef move_request *call = <move_request *>arg
+    cdef u8 *old = replace_guest_page(call.kvm, call.gpa, &call.ret)
+
+    if old == NULL:
+        return
+    if call.flush:
+        kvm_flush_remote_tlbs(call.kvm)
+    free_page(<ulong>old)
 
 
 cdef struct page_request:

@@ -64,13 +64,15 @@ class Machine:
     how L0 uses clean fields ("always", "never", "random", "random(SEED)", "commit_on_success").
     insn is the form of privileged instructions: "call", or "trap" for the opcodes themselves;
     the environment's KVM_VMX_INSN by default, else "call". CPUs in no_assist_page find no memory
-    for their assist page. ValueError for bad values, MachineError where a machine is already open.
+    for their assist page, and fail {point: nth} lets the nth step of a kind fail during the
+    boot, as fail() does after it. ValueError for bad values, MachineError where a machine is
+    already open.
     """
 
     def __init__(self, cpus: int = 2, *, profile: str = "kvm-6.12", possible_cpus=None,
                  memory=None, msrs=None, cpuid=None, maxphyaddr: int = 46,
                  enforce_cpuid: bool = False, cache_policy: str = "always", seed: int = 0,
-                 strict: bool = False, insn: str | None = None, no_assist_page=()):
+                 strict: bool = False, insn: str | None = None, no_assist_page=(), fail=None):
         global _machine
         possible = cpus if possible_cpus is None else possible_cpus
         for number in (cpus, possible):
@@ -78,6 +80,11 @@ class Machine:
                 raise ValueError(f"{number} CPUs: give a number from 1 to {MAX_CPUS}")
         if possible < cpus:
             raise ValueError(f"{cpus} CPUs of {possible} possible ones: raise possible_cpus")
+        no_assist_page = tuple(no_assist_page)
+        for cpu in no_assist_page:
+            if not isinstance(cpu, int) or not 0 <= cpu < possible:
+                raise ValueError(f"no CPU {cpu} to go without an assist page: "
+                                 f"there are {possible}, from 0")
         with _machine_lock:
             if _machine is not None and _machine() is not None:
                 raise MachineError("a Machine is open in this process: close it first, "
@@ -88,7 +95,7 @@ class Machine:
                 strict=strict, cpuid=cpuid, msrs=msrs, maxphyaddr=maxphyaddr,
                 enforce_cpuid=enforce_cpuid, insn=insn)
             self.kernel = Kernel(self._partition)
-            self.kernel.boot(cpus, no_assist_page)
+            self.kernel.boot(cpus, no_assist_page, fail or {})
             _machine = weakref.ref(self)
         self.possible_cpus = possible
         self.module = None
@@ -222,7 +229,7 @@ class Machine:
         return [dict(
             site, key=name_of(path, site["key"]), function=name_of(path, site["address"]),
             state="jmp" if site["bytes"][0] == 0xE9 else "nop")
-            for site in self.kernel.sites()]
+            for site in self.kernel.sites() if site["module"] == "kvm_intel"]
 
     def insmod(self, enlightened_vmcs: bool = True, config: str = "hyperv", **params) -> "Module":
         """Load kvm-intel; OSError with the errno of vmx_init() where it fails."""
@@ -410,6 +417,23 @@ class Vm:
             raise _errno(ret, "create_vcpu", machine.kernel.log())
         vcpu.regs.update(rip=long_mode.START, rsp=long_mode.stack(self.memory.size), rflags=2)
         return vcpu
+
+    def move_page(self, gpa: int, flush: bool = True) -> None:
+        """Give the page at gpa another frame of L1's memory, as reclaim would, and flush every
+        TLB that may know the old one (kvm_flush_remote_tlbs()). Without flush the guest goes on
+        with what its TLB has: the bug to look at. IndexError outside the guest's memory."""
+        self.check_alive()
+        self.memory._check(gpa, 1)
+        machine = self.module.machine
+        ret = self.raw.move_page(gpa, flush, machine._some_cpu())
+        if ret:
+            raise _errno(ret, "move_page", machine.kernel.log())
+
+    @property
+    def remote_tlb_flushes(self) -> int:
+        """How often the TLBs of all its vCPUs were flushed at once."""
+        self.check_alive()
+        return self.raw.remote_tlb_flushes
 
     def destroy(self) -> None:
         """Destroy the VM and its vCPUs."""

@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 from kvm_vmx.machine.kernel import MachineError, call_function
 
+# The module loader calls it once, and nobody else.
+NOT_FOR_CALLERS = {"declare_module"}
+
 # Bits of the integer types that may be passed and returned.
 BITS = {"void": 0, "int": 32, "u8": 8, "u16": 16, "u32": 32, "u64": 64,
         "unsigned long": 64, "ulong": 64, "unsigned int": 32}
@@ -42,7 +45,7 @@ def functions(module) -> dict[str, Function]:
     for name, capsule in module.__pyx_capi__.items():
         signature = _name(capsule)
         match = SIGNATURE.fullmatch(signature.decode())
-        if not match:
+        if not match or name in NOT_FOR_CALLERS:
             continue
         arguments = tuple(text.strip() for text in match[2].split(",") if text.strip() != "void")
         if match[1] in BITS and all(argument in BITS for argument in arguments):

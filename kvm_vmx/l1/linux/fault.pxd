@@ -9,5 +9,5 @@ cdef enum:
 cdef bint should_fail(int point) noexcept nogil
 cdef void fail_nth(int point, long nth) noexcept nogil
 cdef long fail_left(int point) noexcept nogil
-cdef void fail_vmalloc_on(int cpu, bint fail) noexcept nogil
+cdef void fail_vmalloc_on(int cpu) noexcept nogil
 cdef void fail_none() noexcept nogil

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# Fault injection: the n-th allocation of a kind, or every vmalloc on a CPU, fails.
+# Fault injection: the n-th allocation of a kind, or the next vmalloc on a CPU, fails.
 from kvm_vmx.abi.types cimport u8
 from libc.string cimport memset
 
@@ -15,6 +15,7 @@ cdef u8 vmalloc_fails[MAX_CPUS]
 
 cdef bint should_fail(int point) noexcept nogil:
     if point == FAIL_VMALLOC and vmalloc_fails[smp_processor_id()]:
+        vmalloc_fails[smp_processor_id()] = 0
         return True
     if countdown[point] == 0:
         return False
@@ -31,8 +32,8 @@ cdef long fail_left(int point) noexcept nogil:
     return countdown[point]
 
 
-cdef void fail_vmalloc_on(int cpu, bint fail) noexcept nogil:
-    vmalloc_fails[cpu] = fail
+cdef void fail_vmalloc_on(int cpu) noexcept nogil:
+    vmalloc_fails[cpu] = 1
 
 
 cdef void fail_none() noexcept nogil:

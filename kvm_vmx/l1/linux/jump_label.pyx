@@ -2,7 +2,7 @@
 # C: kernel/jump_label.c
 # The text of every site of a key is rewritten in one pass while no thread is in the kernel.
 from kvm_vmx.abi.linux cimport (
-    WARN_ONCE, jump_entry_t, module_t, pr_err, pr_warn, static_key_t)
+    WARN, WARN_ONCE, jump_entry_t, module_t, pr_err, pr_warn, static_key_t)
 from kvm_vmx.abi.types cimport (
     CONFIG_JUMP_LABEL, EBUSY, EFAULT, ENOSPC, PAGE_MASK, PAGE_SIZE, s32, u8, u64, ulong)
 from kvm_vmx.l1.linux.cpu cimport stop_machine_begin, stop_machine_end
@@ -42,12 +42,7 @@ cdef bint sync_core = False
 
 
 cdef int jump_label_init() noexcept nogil:
-    # A kernel that has just booted has no module, whatever the one before it had.
-    cdef int i
-
     global sync_core, nr_modules
-    for i in range(nr_modules):
-        modules[i].loaded = 0
     sync_core = membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE) == 0
     nr_modules = 0
     return 0
@@ -194,6 +189,24 @@ cdef int static_key_disable(static_key_t *key) noexcept nogil:
     if ret:
         key.enabled = 1
     return ret
+
+
+cdef void static_key_slow_inc(static_key_t *key) noexcept nogil:
+    if key.enabled:
+        key.enabled += 1
+        return
+    key.enabled = -1
+    key.enabled = 0 if jump_label_update(key, True) else 1
+
+
+cdef void static_key_slow_dec(static_key_t *key) noexcept nogil:
+    # A count that falls below zero stays there, and so does the text.
+    key.enabled -= 1
+    if key.enabled:
+        WARN(key.enabled < 0, "jump label: negative count!\n")
+        return
+    if jump_label_update(key, False):
+        key.enabled = 1
 
 
 cdef int jump_label_form(module_t *mod, static_key_t *key, bint by_trap) noexcept nogil:

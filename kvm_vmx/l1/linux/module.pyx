@@ -3,34 +3,32 @@
 from kvm_vmx.abi.linux cimport module_t
 from kvm_vmx.abi.types cimport EEXIST, ENOENT
 from kvm_vmx.l1.linux.jump_label cimport (
-    jump_label_add_module, jump_label_del_module, static_key_disable)
+    jump_label_add_module, jump_label_del_module, jump_label_module, jump_label_nr_modules)
 from libc.string cimport memset
 
-cdef extern from *:
-    """
-    #include <linux/module.h>
-    /* Bring every key of the module back to its initial value: the text of a fresh load. */
-    static struct static_key *key_of_entry(struct jump_entry *entry)
-    {
-        return (struct static_key *)(entry->key & ~1ULL);
-    }
-    """
-    ctypedef struct static_key_any "struct static_key":
-        int enabled
-        unsigned long type
+
+cdef bint module_is_known(module_t *mod) noexcept nogil:
+    # Known to this boot of the kernel: what an earlier one had loaded went with it.
+    cdef int i
+
+    for i in range(jump_label_nr_modules()):
+        if jump_label_module(i) == mod:
+            return True
+    return False
 
 
 cdef int load_module(module_t *mod) noexcept nogil:
-    # Parameters may be set between this and init_module(). The text is known before the data is
-    # made fresh: a kernel that died with a key on has left its sites as they were.
+    # Parameters may be set between this and init_module().
     cdef int ret
 
-    if mod.loaded:
+    if module_is_known(mod):
         return -EEXIST
     ret = jump_label_add_module(mod)
     if ret:
         return ret
+    mod.loaded = 0
     memset(mod.once_flags, 0, <char *>mod.once_flags_end - <char *>mod.once_flags)
+    # last, since keys that are not as they start change the text that is listed by now
     mod.data()
     return 0
 

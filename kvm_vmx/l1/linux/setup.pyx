@@ -3,7 +3,7 @@
 from kvm_vmx.abi.types cimport u8
 from kvm_vmx.abi.virt_cpu cimport phys_mem, virt_cpu
 from kvm_vmx.l1.hv_init cimport hyperv_init, hyperv_shutdown
-from kvm_vmx.l1.kvm_main cimport kvm_data
+from kvm_vmx.l1.kvm_main cimport kvm_boot_data
 from kvm_vmx.l1.linux.cpu cimport cpus_exit, cpus_init
 from kvm_vmx.l1.linux.jump_label cimport jump_label_init
 from kvm_vmx.l1.linux.mm cimport mm_exit, mm_init
@@ -18,7 +18,7 @@ cdef int start_kernel(const phys_mem *mem, u8 *vmalloc_window, virt_cpu **cpus, 
 
     log_clear()
     jump_label_init()
-    kvm_data()
+    kvm_boot_data()
     ret = mm_init(mem, vmalloc_window)
     if ret:
         return ret

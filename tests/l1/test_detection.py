@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""When v4.19 turns enable_evmcs on: every combination, against a model of the kernel's own words."""
+
+import itertools
+
+import pytest
+
+from kvm_vmx import Machine
+
+USING = "KVM: vmx: using Hyper-V Enlightened VMCS"
+HYPERVISOR_BIT, HINT_EVMCS = 1 << 31, 1 << 14
+HYPERCALL_AND_VP_INDEX = 0x60
+MICROSOFT = tuple(int.from_bytes(word, "little") for word in (b"Micr", b"osof", b"t Hv"))
+OTHERS = [
+    tuple(int.from_bytes(word, "little") for word in (b"KVMK", b"VMKV", b"M\0\0\0")),
+    (MICROSOFT[0], MICROSOFT[1], MICROSOFT[2] ^ 1),
+    (MICROSOFT[2], MICROSOFT[1], MICROSOFT[0]),
+]
+
+
+@pytest.fixture(scope="module")
+def leaves():
+    """The CPUID leaves that a case changes, as the profile has them."""
+    with Machine(cpus=1) as machine:
+        return {leaf: machine.cpu(0).cpuid(leaf)
+                for leaf in (1, 0x40000000, 0x40000003, 0x40000004, 0x4000000A)}
+
+
+def cpuid(leaves, *, present=True, signature=MICROSOFT, top=0x4000000A,
+          features=0x873, hint=True, nested=0x000A0101):
+    """{leaf: registers} of one case."""
+    _, ebx, ecx, edx = leaves[1]
+    return {
+        1: (leaves[1][0], ebx, ecx | HYPERVISOR_BIT if present else ecx & ~HYPERVISOR_BIT, edx),
+        0x40000000: (top, *signature),
+        0x40000003: (features, *leaves[0x40000003][1:]),
+        0x40000004: (leaves[0x40000004][0] & ~HINT_EVMCS | HINT_EVMCS * hint,
+                     *leaves[0x40000004][1:]),
+        0x4000000A: (nested, *leaves[0x4000000A][1:]),
+    }
+
+
+class Platform:
+    """ms_hyperv_platform(), ms_hyperv_init_platform() and hyperv_init() of v4.19."""
+
+    def __init__(self, table, online, no_page=()):
+        self.hints = self.nested_features = 0
+        self.pages = set()
+        top, *signature = table[0x40000000]
+        if not table[1][2] & HYPERVISOR_BIT:
+            return
+        if not 0x40000005 <= top <= 0x4000FFFF or tuple(signature) != MICROSOFT:
+            return
+        self.hints = table[0x40000004][0]
+        # the leaf is read unasked whether it lies below the highest one
+        if self.hints & HINT_EVMCS:
+            self.nested_features = table[0x4000000A][0]
+        if table[0x40000003][0] & HYPERCALL_AND_VP_INDEX == HYPERCALL_AND_VP_INDEX:
+            self.pages = set(online) - set(no_page)
+
+    def vmx_init(self, parameter, online):
+        """(the key, the parameter as it is left)."""
+        on = bool(parameter and self.hints & HINT_EVMCS and self.nested_features & 0xFF >= 1
+                  and self.pages >= set(online))
+        return on, on
+
+
+def check(machine, platform, online, what):
+    """Load with the parameter off and on; the key, the parameter and the log line of each."""
+    for parameter in (False, True):
+        before = machine.dmesg.count(USING)
+        kvm = machine.insmod(enlightened_vmcs=parameter)
+        seen = kvm.enable_evmcs, kvm.parameters["enlightened_vmcs"]
+        assert seen == platform.vmx_init(parameter, online), (what, parameter)
+        assert machine.dmesg.count(USING) - before == seen[0]
+        jumps = sum(site["bytes"][0] == 0xE9 for site in machine.kernel.sites()
+                    if not site["form"])
+        assert jumps > 50 if seen[0] else jumps == 0
+        kvm.rmmod()
+
+
+@pytest.mark.parametrize("no_page", [(), (0,), (1,), (0, 1)], ids=str)
+@pytest.mark.parametrize("signature", ["right", "wrong", "no hypervisor bit"])
+def test_every_combination(leaves, signature, no_page):
+    """Parameter, hint, version byte, signature, missing pages: 12,288 loads in all."""
+    online = (0, 1)
+    on = 0
+    for hint, version in itertools.product((False, True), range(256)):
+        table = cpuid(
+            leaves, hint=hint, present=signature != "no hypervisor bit",
+            signature=OTHERS[version % len(OTHERS)] if signature == "wrong" else MICROSOFT,
+            # what stands beside the version must not matter: the highest version, the features
+            nested=version | (0xA0000 | version << 8) & 0xFFFFFF00)
+        platform = Platform(table, online, no_page)
+        with Machine(cpus=2, cpuid=table, no_assist_page=no_page) as machine:
+            pages = {n for n in online if machine.assist_page(n) is not None}
+            assert pages == platform.pages
+            check(machine, platform, online, (hint, version))
+        on += platform.vmx_init(True, online)[0]
+    assert on == (255 if signature == "right" and not no_page else 0)
+
+
+@pytest.mark.parametrize("top, found", [
+    (0, False), (0x40000004, False), (0x40000005, True), (0x40000009, True), (0x4000FFFF, True),
+    (0x40010000, False), (0xFFFFFFFF, False),
+])
+def test_the_highest_leaf_must_lie_in_the_range_of_hypervisors(leaves, top, found):
+    """Below 0x4000000A the version is read all the same (erratum: leaf_a_unchecked)."""
+    table = cpuid(leaves, top=top)
+    with Machine(cpus=2, cpuid=table) as machine:
+        check(machine, Platform(table, (0, 1)), (0, 1), top)
+        assert machine.insmod().enable_evmcs == found
+        assert ("Hypervisor detected: Microsoft Hyper-V" in machine.dmesg) == found
+
+
+@pytest.mark.parametrize("features", [0, 0x20, 0x40, 0x60, 0x813, 0x873, 0xFFFFFFFF])
+def test_without_hypercalls_and_vp_indices_no_cpu_has_a_page(leaves, features):
+    table = cpuid(leaves, features=features)
+    with Machine(cpus=2, cpuid=table) as machine:
+        check(machine, Platform(table, (0, 1)), (0, 1), features)
+        assert (machine.assist_page(0) is not None) == (features & 0x60 == 0x60)
+
+
+@pytest.mark.parametrize("hints", [0x4000, 0xFFFFFFFF, 0xFFFFBFFF, 0])
+def test_only_bit_14_of_the_hints_counts(leaves, hints):
+    table = cpuid(leaves) | {0x40000004: (hints, 0, 0, 0)}
+    with Machine(cpus=2, cpuid=table) as machine:
+        check(machine, Platform(table, (0, 1)), (0, 1), hints)
+
+
+@pytest.mark.parametrize("online, without", [
+    *((n, missing) for n in (1, 3) for missing in range(n)), (2, 2), (2, 3), (5, 4),
+])
+def test_a_page_on_every_online_cpu_and_no_other(leaves, online, without):
+    table = cpuid(leaves)
+    cpus = range(online)
+    with Machine(cpus=online, possible_cpus=6, no_assist_page=(without,)) as machine:
+        check(machine, Platform(table, cpus, (without,)), cpus, without)
+
+
+@pytest.mark.parametrize("point, nth, recommended", [
+    ("kmalloc", 1, True),       # the VP indices
+    ("kmalloc", 2, False),      # the array of pages: v4.19 takes the hint back
+    ("vmalloc", 3, True),       # the hypercall page, after one page for each CPU
+])
+def test_a_boot_that_runs_out_of_memory_has_no_pages(leaves, point, nth, recommended):
+    with Machine(cpus=2, fail={point: nth}) as machine:
+        assert machine.assist_page(0) is machine.assist_page(1) is None
+        kvm = machine.insmod(enlightened_vmcs=True)
+        assert (kvm.enable_evmcs, kvm.parameters["enlightened_vmcs"]) == (False, False)
+        vcpu = kvm.create_vm(code=b"\xf4").create_vcpu()
+        assert vcpu.run().reason == "HLT"
+    with Machine(cpus=2) as machine:
+        assert machine.insmod().enable_evmcs
+
+
+def test_a_cpu_that_comes_online_later_gets_a_page_for_the_next_load():
+    with Machine(cpus=1, possible_cpus=2) as machine:
+        kvm = machine.insmod()
+        assert kvm.enable_evmcs
+        kvm.rmmod()
+        assert machine.assist_page(1) is None
+        machine.online(1)
+        assert machine.assist_page(1) is not None
+        assert machine.insmod().enable_evmcs
+
+
+def test_a_cpu_online_without_a_page_turns_it_off_and_offline_on_again():
+    with Machine(cpus=2, no_assist_page=(1,)) as machine:
+        for online, on in ((True, False), (False, True)):
+            if not online:
+                machine.offline(1)
+            kvm = machine.insmod()
+            assert kvm.enable_evmcs == on
+            kvm.rmmod()
+
+
+def test_the_parameter_is_what_was_given_until_vmx_init_changes_it():
+    """The other parameters are not touched by detection."""
+    with Machine(cpus=1, cpuid={0x40000004: (0, 0, 0, 0)}) as machine:
+        off = machine.insmod(enlightened_vmcs=True).parameters
+        machine.module.rmmod()
+        plain = machine.insmod(enlightened_vmcs=False).parameters
+        assert off == plain and off["enlightened_vmcs"] is False

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""kvm_flush_remote_tlbs(): one hypercall where Hyper-V flushes, a request to each vCPU elsewhere."""
+
+import pytest
+
+from kvm_vmx import Machine
+
+CODE = 0x1000
+
+# The profile that announces the hypercall; KVM as Hyper-V (kvm-6.12) has none.
+WITH_HYPERCALL = "tlfs-strict"
+
+
+def loop(number):
+    """again: mov $number, %esi; cpuid; jmp again"""
+    return b"\xbe" + number.to_bytes(4, "little") + bytes.fromhex("0fa2 ebf7")
+
+
+class Guest:
+    """A VM whose code is replaced under it."""
+
+    def __init__(self, machine, vcpus=1, **insmod):
+        self.machine = machine
+        self.module = machine.insmod(**insmod)
+        self.vm = self.module.create_vm(code=loop(1))
+        self.vcpus = [self.vm.create_vcpu(cpu=cpu) for cpu in range(vcpus)]
+        for vcpu in self.vcpus:
+            vcpu.run(exits=10)
+
+    def move(self, flush=True):
+        """Move the code's page, then change it where it is now; the instructions that cost."""
+        before = dict(self.machine.counters)
+        self.vm.move_page(CODE, flush=flush)
+        self.vm.memory.write(CODE, loop(2))
+        for vcpu in self.vcpus:
+            vcpu.run(exits=10)
+        return {name: value - before[name] for name, value in self.machine.counters.items()}
+
+    def seen(self):
+        """What each vCPU's code loads."""
+        return [vcpu.regs["rsi"] for vcpu in self.vcpus]
+
+
+@pytest.fixture
+def machine():
+    with Machine(cpus=2, profile=WITH_HYPERCALL) as machine:
+        yield machine
+
+
+@pytest.mark.parametrize("enlightened", [False, True])
+def test_one_hypercall_for_all_vcpus(machine, enlightened):
+    guest = Guest(machine, vcpus=2, enlightened_vmcs=enlightened)
+    cost = guest.move()
+    assert (cost["vmcall"], cost["invept"]) == (1, 0)
+    assert guest.seen() == [2, 2]
+    assert guest.vm.remote_tlb_flushes == 1
+
+
+def test_a_forgotten_flush_shows(machine):
+    guest = Guest(machine)
+    cost = guest.move(flush=False)
+    assert (cost["vmcall"], cost["invept"]) == (0, 0)
+    assert guest.seen() == [1]
+
+
+def test_a_hypercall_that_fails_leaves_it_to_requests(machine):
+    guest = Guest(machine, vcpus=2)
+    machine.fail("hypercall", 1)
+    cost = guest.move()
+    assert machine.failures_left == {}
+    assert cost["invept"] == 2
+    assert guest.seen() == [2, 2]
+
+
+@pytest.mark.parametrize("profile, config", [
+    ("kvm-6.12", "hyperv"), (WITH_HYPERCALL, "no-hyperv")])
+def test_without_the_hypercall_each_vcpu_is_asked(profile, config):
+    with Machine(cpus=2, profile=profile) as machine:
+        guest = Guest(machine, vcpus=2, config=config)
+        cost = guest.move()
+        assert (cost["vmcall"], cost["invept"]) == (0, 2)
+        assert guest.seen() == [2, 2]
+
+
+def test_outside_the_memory_nothing_moves(machine):
+    guest = Guest(machine)
+    with pytest.raises(IndexError, match="outside the guest's"):
+        guest.vm.move_page(guest.vm.memory.size)
+    machine.fail("page", 1)
+    with pytest.raises(OSError, match="move_page"):
+        guest.vm.move_page(CODE)
+    guest.vcpus[0].run(exits=10)
+    assert guest.seen() == [1]
