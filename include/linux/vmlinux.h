@@ -5,6 +5,12 @@
 
 #include <linux/types.h>
 
+/* An MSR that perf wants switched with the guest. */
+struct perf_guest_switch_msr {
+	unsigned int msr;
+	u64 host, guest;
+};
+
 struct vmlinux {
 	void (*emit)(int level, const char *text);	/* one message into the kernel log */
 	void (*warn)(void);				/* count a WARNING */
@@ -17,6 +23,8 @@ struct vmlinux {
 	void (*stale_exit)(unsigned long rip, unsigned long rsp);
 	int vmcall_traps;				/* a hypervisor beneath may keep VMCALL */
 	int kvm_rebooting;
+	struct perf_guest_switch_msr perf_msrs[1];	/* PERF_GLOBAL_CTRL, where perf needs it */
+	int nr_perf_msrs;
 };
 
 #endif

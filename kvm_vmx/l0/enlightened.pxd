@@ -45,8 +45,11 @@ cdef inline insn_t enlightened_page(l0_vp *vp, u64 pointer, bint launch, u8 **pa
     return enlightened_activate(vp, pointer, page)
 
 cdef inline void enlightened_refresh(l0_vp *vp, u8 *page) noexcept nogil:
-    cdef u32 clean = (<hv_enlightened_vmcs *>page).hv_clean_fields & vp.valid_groups
+    cdef u32 found = (<hv_enlightened_vmcs *>page).hv_clean_fields
+    cdef u32 clean = found & vp.valid_groups
 
+    # for whoever watches: no decision looks at the copy of it
+    vp.copy.f.hv_clean_fields = found
     if unlikely(clean & CLEAN_ALL != CLEAN_ALL or vp.partition.cache_policy != CACHE_ALWAYS):
         enlightened_reload(vp, page, ~clean & CLEAN_ALL)
     l0_reload_live(&vp.copy, page)

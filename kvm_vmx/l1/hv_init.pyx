@@ -48,6 +48,7 @@ cdef int hv_cpu_init(unsigned int cpu) noexcept nogil:
 
     global hv_max_vp_index
     input_arg = this_cpu_ptr(hyperv_pcpu_input_arg)
+    # Nobody looks whether there was a page (erratum: input_page).
     input_arg[0] = <void *>__get_free_page(GFP_KERNEL)
 
     rdmsrl(HV_X64_MSR_VP_INDEX, &msr_vp_index)

@@ -544,12 +544,10 @@ ctypedef struct kvm_x86_ops_t:
     void (*request_immediate_exit)(kvm_vcpu_t *vcpu) noexcept nogil
     void (*cpuid_update)(kvm_vcpu_t *vcpu) noexcept nogil
 
-# What perf asks KVM to switch with the guest. There is no perf here: the list is empty.
-ctypedef struct perf_guest_switch_msr:
-    unsigned int msr
-    u64 host
-    u64 guest
+cdef extern from "linux/perf_event.h" nogil:
+    ctypedef struct perf_guest_switch_msr "struct perf_guest_switch_msr":
+        unsigned int msr
+        u64 host
+        u64 guest
 
-cdef inline perf_guest_switch_msr *perf_guest_get_msrs(int *nr) noexcept nogil:
-    nr[0] = 0
-    return NULL
+    perf_guest_switch_msr *perf_guest_get_msrs(int *nr)

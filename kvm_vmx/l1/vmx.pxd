@@ -2,6 +2,7 @@
 # C: arch/x86/kvm/vmx.c
 from kvm_vmx.abi.linux cimport module_t
 from kvm_vmx.abi.types cimport u16, u32, u64, ulong
+from kvm_vmx.l1.kvm_host cimport kvm_vcpu_t
 
 cdef module_t vmx_module
 cdef void declare_module() noexcept nogil
@@ -22,6 +23,7 @@ cdef void probe_write_guest_rsp(ulong value) noexcept nogil
 cdef void probe_write_guest_rip(ulong value) noexcept nogil
 cdef ulong probe_read_guest_rip() noexcept nogil
 cdef u32 probe_read_exit_reason() noexcept nogil
+cdef void vmx_update_msr_bitmap(kvm_vcpu_t *vcpu) noexcept nogil
 cdef void dump_vmcs() noexcept nogil
 cdef int hardware_enable() noexcept nogil
 cdef void hardware_disable() noexcept nogil

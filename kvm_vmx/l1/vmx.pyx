@@ -1447,7 +1447,7 @@ cdef void skip_emulated_instruction(kvm_vcpu_t *vcpu) noexcept nogil:
     rip += vmcs_read32(VM_EXIT_INSTRUCTION_LEN)
     kvm_rip_write(vcpu, rip)
 
-    # skipping an emulated instruction also counts
+    # going past an instruction ends the shadow too
     vmx_set_interrupt_shadow(vcpu, 0)
 
 
@@ -1970,7 +1970,7 @@ cdef vmcs_t *alloc_vmcs_cpu(bint shadow, int cpu) noexcept nogil:
     # the size that VMX_BASIC tells, not the whole page (erratum: memset_size)
     memset(vmcs, 0, vmcs_config.size)
 
-    # KVM supports Enlightened VMCS v1 only
+    # the one version that this kernel speaks
     if static_branch_unlikely(&enable_evmcs):
         vmcs.hdr.revision_id = KVM_EVMCS_VERSION
     else:
@@ -2978,7 +2978,7 @@ cdef int vmx_interrupt_allowed(kvm_vcpu_t *vcpu) noexcept nogil:
 
 
 cdef int handle_machine_check(kvm_vcpu_t *vcpu) noexcept nogil:
-    # already handled by vcpu_run
+    # vcpu_run() looks for it
     return 1
 
 
@@ -4023,7 +4023,8 @@ cdef void vmx_vcpu_run(kvm_vcpu_t *vcpu) noexcept nogil:
 
     # C- the guest's SPEC_CTRL, and vmexit_fill_RSB(): nothing speculates here
 
-    # All fields are clean at this point
+    # L0 knows the fields as they are now; said also where the entry failed and it has not read
+    # them (erratum: clean_after_failure).
     if static_branch_unlikely(&enable_evmcs):
         evmcs_clean_fields_or(HV_VMX_ENLIGHTENED_CLEAN_FIELD_ALL)
 

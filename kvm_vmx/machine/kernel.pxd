@@ -11,7 +11,9 @@ cdef class Kernel:
     cdef readonly bint by_trap
     cdef set form_keys
 
-    cdef int call(self, int cpu, void (*fn)(void *) noexcept nogil, void *arg) except -1
+    cdef int call(self, int cpu, void (*fn)(void *) noexcept nogil, void *arg, u64 depth=*) except -1
+    cdef int call_anywhere(self, int but, void (*fn)(void *) noexcept nogil, void *arg) except -1
+    cdef int attempt(self, int cpu, void (*fn)(void *) noexcept nogil, void *arg, u64 depth) except 1
 
 
 cdef class VirtualMachine:

@@ -20,8 +20,8 @@ from kvm_vmx.l1.kvm_main cimport (
     kvm_create_vm, kvm_destroy_vm, kvm_flush_remote_tlbs, kvm_vm_ioctl_create_vcpu, vcpu_load,
     vcpu_put)
 from kvm_vmx.l1.linux.cpu cimport (
-    cpu_area, cpu_bind, cpu_binding, cpu_down, cpu_online, cpu_unbind, cpu_unbind_oops, cpu_up,
-    set_vmcall_traps)
+    cpu_active, cpu_area, cpu_bind, cpu_binding, cpu_down, cpu_online, cpu_unbind,
+    cpu_unbind_oops, cpu_up, perf_guest_events, set_vmcall_traps)
 from kvm_vmx.l1.linux.fault cimport (
     FAIL_KMALLOC, FAIL_MPROTECT, FAIL_PAGE, FAIL_VMALLOC, fail_left, fail_none, fail_nth,
     fail_vmalloc_on)
@@ -51,8 +51,10 @@ cdef extern from "linux/cpu.h" nogil:
     {
         return (unsigned long)this_cpu_read(current_vmcs) - this_cpu_read(page_offset_base);
     }
+    static bool has_current_vmcs(void) { return this_cpu_read(current_vmcs) != NULL; }
     """
     ulong current_vmcs_pa()
+    bint has_current_vmcs()
     int call_until_oops(task_struct *task, void (*fn)(void *) noexcept nogil, void *arg)
 
 cdef extern from "Python.h":
@@ -66,6 +68,7 @@ FAIL_INSTRUCTIONS = {"msr": FAIL_MSR, "hypercall": FAIL_HYPERCALL}
 
 # How far a run goes before Python gets a look at its signals.
 cdef enum:
+    ANY_CPU = -1        # whichever is free
     SLICE_EXITS = 2_000_000
     PAGE = 4096
 
@@ -166,6 +169,12 @@ cdef void do_vcpu_load(void *arg) noexcept nogil:
     call.value = current_vmcs_pa()
 
 
+cdef void do_current_vmcs(void *arg) noexcept nogil:
+    cdef request *call = <request *>arg
+    call.ret = has_current_vmcs()
+    call.value = current_vmcs_pa()
+
+
 # Extension modules whose text may trap: they stay loaded for good.
 _trapping = set()
 _threads = {}
@@ -178,10 +187,11 @@ cdef int thread_number() except -1:
         return _threads.setdefault(threading.get_ident(), len(_threads))
 
 
-cdef void task_init(task_struct *task, int number) noexcept nogil:
-    # A kernel stack and a user-space thread pointer of the thread's own, as L1 would have it.
+cdef void task_init(task_struct *task, int number, u64 depth) noexcept nogil:
+    # A kernel stack and a user-space thread pointer of the thread's own, as L1 would have it,
+    # with depth bytes of the stack in use.
     memset(task, 0, sizeof(task_struct))
-    task.sp = <ulong>0xffffc90000000000 + <ulong>number * 0x8000 + 0x3c58
+    task.sp = <ulong>0xffffc90000000000 + <ulong>number * 0x8000 + 0x3c58 - depth
     task.fsbase = <ulong>0x7f0000000000 + <ulong>number * 0x1000
 
 
@@ -262,8 +272,31 @@ cdef class Kernel:
             shutdown_kernel()
             self.booted = False
 
-    cdef int call(self, int cpu, void (*fn)(void *) noexcept nogil, void *arg) except -1:
-        """Run fn(arg) as a CPU, without the GIL."""
+    cdef int call(self, int cpu, void (*fn)(void *) noexcept nogil, void *arg,
+                  u64 depth=0) except -1:
+        """Run fn(arg) as a CPU, without the GIL; as any that is free where cpu is ANY_CPU."""
+        if cpu == ANY_CPU:
+            return self.call_anywhere(ANY_CPU, fn, arg)
+        if self.attempt(cpu, fn, arg, depth) == -EBUSY:
+            raise MachineError(f"CPU {cpu} is in use by another thread: wait for it, or use another")
+        return 0
+
+    cdef int call_anywhere(self, int but, void (*fn)(void *) noexcept nogil, void *arg) except -1:
+        """Run fn(arg) as any CPU that is free; as CPU `but` only where there is no other."""
+        cdef int cpu, others = 0
+
+        for cpu in range(<int>self.partition.partition.nr_vps):
+            if cpu != but and cpu_active(cpu):
+                others += 1
+                if self.attempt(cpu, fn, arg, 0) == 0:
+                    return 0
+        if others == 0:
+            return self.call(but, fn, arg)
+        raise MachineError("every CPU is in use by other threads: wait for one of them")
+
+    cdef int attempt(self, int cpu, void (*fn)(void *) noexcept nogil, void *arg,
+                     u64 depth) except 1:
+        """0, or -EBUSY where another thread has the CPU; all else that goes wrong is raised."""
         cdef task_struct task
         cdef cpu_binding binding
         cdef trap_binding traps
@@ -278,10 +311,10 @@ cdef class Kernel:
             raise KernelBug("the kernel has hit a BUG: close the machine and boot another")
         if by_trap:
             stacks = thread_stacks()
-            stack = stacks.kernel_end
+            stack = stacks.kernel_end - (depth & ~<u64>15)
             trap_bind(&traps, stacks.signal_stack, stacks.signal_size)
         with nogil:
-            task_init(&task, number)
+            task_init(&task, number, depth)
             task.stack = stack
             ret = cpu_bind(cpu, &task, &binding)
             if ret == 0:
@@ -292,15 +325,13 @@ cdef class Kernel:
                     cpu_unbind(&binding)
             if by_trap:
                 trap_unbind(&traps)
-        if ret == -EBUSY:
-            raise MachineError(f"CPU {cpu} is in use by another thread: wait for it, or use another")
         if ret == -ENXIO:
             raise MachineError(f"CPU {cpu} is not online: use one that is, or bring it online")
         if ret == -EFAULT:
             self.oopsed = True
             log = self.log()
             raise KernelBug("; ".join(log[len(log) - 3:]))
-        return 0
+        return ret
 
     def log(self) -> list[str]:
         """The kernel log: its last lines, oldest first."""
@@ -321,18 +352,12 @@ cdef class Kernel:
         """Whether a CPU is online."""
         return 0 <= cpu < <int>self.partition.partition.nr_vps and cpu_online(cpu)
 
-    def _any_other(self, int cpu):
-        for other in range(self.partition.partition.nr_vps):
-            if <int>other != cpu and cpu_online(other):
-                return other
-        return cpu
-
     def cpu_up(self, int cpu) -> int:
         """Bring a CPU online; 0 or a negative errno."""
         cdef request call
 
         call.cpu = cpu
-        self.call(self._any_other(cpu), do_cpu_up, &call)
+        self.call_anywhere(cpu, do_cpu_up, &call)
         return call.ret
 
     def cpu_down(self, int cpu) -> int:
@@ -340,7 +365,7 @@ cdef class Kernel:
         cdef request call
 
         call.cpu = cpu
-        self.call(self._any_other(cpu), do_cpu_down, &call)
+        self.call_anywhere(cpu, do_cpu_down, &call)
         return call.ret
 
     def fail(self, point, nth) -> None:
@@ -360,6 +385,10 @@ cdef class Kernel:
         left = {point: fail_left(number) for point, number in FAIL_STEPS.items()}
         left |= {point: failing_left(kind) for point, kind in FAIL_INSTRUCTIONS.items()}
         return {point: count for point, count in left.items() if count}
+
+    def perf_guest_events(self, u64 host, u64 guest) -> None:
+        """What perf asks KVM to have in PERF_GLOBAL_CTRL, in L1 and in the guest."""
+        perf_guest_events(host, guest)
 
     def assist_page(self, int cpu):
         """(GPA, the 56 bytes in use) of a CPU's assist page, or None where it has none."""
@@ -390,7 +419,7 @@ cdef class Kernel:
                 entry += 1
         return found
 
-    def set_form(self, path: str, int cpu) -> None:
+    def set_form(self, path: str, int cpu=ANY_CPU) -> None:
         """Bring the instructions of a loaded extension module into this machine's form."""
         cdef form_request call
         cdef object found = sections.loaded(path)
@@ -417,7 +446,14 @@ cdef class Kernel:
         """How often each instruction has trapped."""
         return trap.counts(self.partition.partition.nr_vps)
 
-    def load(self, extension, dict params, int cpu=0) -> int:
+    def current_vmcs(self, int cpu):
+        """The GPA of the VMCS that is current on a CPU, or None."""
+        cdef request call
+
+        self.call(cpu, do_current_vmcs, &call)
+        return call.value if call.ret else None
+
+    def load(self, extension, dict params, int cpu=ANY_CPU) -> int:
         """Load the kernel module that an extension module is; 0 or a negative errno."""
         cdef module_t *mod = struct_module(extension)
         cdef request call
@@ -434,7 +470,7 @@ cdef class Kernel:
         self.call(cpu, do_init_module, &call)
         return call.ret
 
-    def unload(self, extension, int cpu=0) -> int:
+    def unload(self, extension, int cpu=ANY_CPU) -> int:
         """Unload a module; 0 or a negative errno."""
         cdef request call
 
@@ -454,7 +490,7 @@ cdef class Kernel:
                 bool(mod.params[i].value[0]) if mod.params[i].is_bool else mod.params[i].value[0]
                 for i in range(mod.nr_params)}
 
-    def create_vm(self, memory: int, int cpu=0):
+    def create_vm(self, memory: int, int cpu=ANY_CPU):
         """(VirtualMachine, 0), or (None, a negative errno)."""
         cdef request call
         cdef VirtualMachine vm
@@ -473,7 +509,7 @@ cdef class Kernel:
 cdef class VirtualMachine:
     """A struct kvm."""
 
-    def destroy(self, int cpu=0) -> None:
+    def destroy(self, int cpu=ANY_CPU) -> None:
         """Destroy it and its vCPUs."""
         cdef request call
 
@@ -536,7 +572,7 @@ cdef class VirtualMachine:
 
         call.kvm = <kvm_t *>self.kvm
         call.gpa = gpa
-        self.kernel.call(self.kernel._any_other(-1), do_guest_page, &call)
+        self.kernel.call_anywhere(ANY_CPU, do_guest_page, &call)
         return call.page
 
     def read(self, gpa: int, length: int) -> bytes:
@@ -595,10 +631,12 @@ cdef class VirtualCpu:
         """Where the struct is, for calls of the port's own functions."""
         return <size_t>self.vcpu
 
-    def run(self, int cpu, exits=None):
+    def run(self, int cpu, exits=None, u64 depth=0):
         """Run on a CPU until so many VM exits, or until KVM returns to user space.
 
-        Returns (exits, KVM's return value). Python's signals are looked at in between.
+        A CPU that goes offline ends the run. depth bytes of the thread's kernel stack are in
+        use before. Returns (exits, KVM's return
+        value). Python's signals are looked at in between.
         """
         cdef kvm_vcpu_t *vcpu = <kvm_vcpu_t *>self.vcpu
         cdef request call
@@ -608,10 +646,15 @@ cdef class VirtualCpu:
         call.object = vcpu
         while True:
             vcpu.arch.exits_until = min(end, vcpu.stat.exits + SLICE_EXITS)
-            self.vm.kernel.call(cpu, do_run, &call)
-            if call.ret != -EINTR or vcpu.stat.exits >= end:
+            self.vm.kernel.call(cpu, do_run, &call, depth)
+            if call.ret != -EINTR or vcpu.stat.exits >= end or not cpu_active(cpu):
                 return vcpu.stat.exits - start, call.ret
             PyErr_CheckSignals()
+
+    @property
+    def address(self) -> int:
+        """Where its struct kvm_vcpu is."""
+        return <size_t>self.vcpu
 
     def load(self, int cpu) -> int:
         """Make its VMCS current on a CPU; the GPA of the VMCS."""
@@ -680,7 +723,7 @@ cdef class VirtualCpu:
         try:
             for i, entry in enumerate(entries):
                 call.entries[i] = entry
-            self.vm.kernel.call(self.vm.kernel._any_other(-1), do_set_cpuid, &call)
+            self.vm.kernel.call_anywhere(ANY_CPU, do_set_cpuid, &call)
         finally:
             free(call.entries)
         return call.ret

@@ -30,7 +30,9 @@ def room(memory: int) -> int:
 
 
 def check(code: bytes, memory: int) -> None:
-    """ValueError where memory is no good, or the code does not fit into it."""
+    """TypeError and ValueError where memory is no good, or the code does not fit into it."""
+    if not isinstance(code, (bytes, bytearray)):
+        raise TypeError(f"the code is of type {type(code).__name__}: give bytes")
     if not isinstance(memory, int) or memory % PAGE or not 16 * PAGE <= memory <= 64 * GIGABYTE:
         raise ValueError(f"guest memory of {memory} bytes: give a multiple of {PAGE} "
                          f"from {16 * PAGE} to {64 * GIGABYTE}")

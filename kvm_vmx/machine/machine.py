@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The machine: an L1 kernel booted on the emulated Hyper-V, and what runs in it."""
 
+import contextlib
 import errno
 import importlib
 import os
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 
 from kvm_vmx.machine import long_mode
 from kvm_vmx.machine.fields import fields
+from kvm_vmx.machine.gate import Busy, Gate
 from kvm_vmx.machine.kernel import Kernel, KernelBug, MachineError, REGISTERS
 from kvm_vmx.machine.partition import MAX_CPUS, Partition, PhysicalMemory
 from kvm_vmx.machine.port import Port
@@ -85,6 +87,10 @@ class Machine:
             if not isinstance(cpu, int) or not 0 <= cpu < possible:
                 raise ValueError(f"no CPU {cpu} to go without an assist page: "
                                  f"there are {possible}, from 0")
+        self.possible_cpus = possible
+        self.module = None
+        self.gate = Gate()
+        self._binding = threading.local()
         with _machine_lock:
             if _machine is not None and _machine() is not None:
                 raise MachineError("a Machine is open in this process: close it first, "
@@ -97,9 +103,6 @@ class Machine:
             self.kernel = Kernel(self._partition)
             self.kernel.boot(cpus, no_assist_page, fail or {})
             _machine = weakref.ref(self)
-        self.possible_cpus = possible
-        self.module = None
-        self._binding = threading.local()
 
     def __enter__(self):
         return self
@@ -112,19 +115,21 @@ class Machine:
             self.close()
 
     def close(self) -> None:
-        """Unload what is loaded and switch the machine off. Closing twice is no error."""
+        """Unload what is loaded and switch the machine off. Closing twice is no error;
+        MachineError where another thread is inside."""
         global _machine
         if not self.kernel.booted:
             return
-        try:
-            if self.module is not None and not self.kernel.oopsed:
-                self.module.rmmod()
-        finally:
-            self.kernel.shutdown()
-            if self.module is not None:
-                self.module.forget()
-            with _machine_lock:
-                _machine = None
+        with self.gate.change():
+            try:
+                if self.module is not None and not self.kernel.oopsed:
+                    self.module.rmmod()
+            finally:
+                self.kernel.shutdown()
+                if self.module is not None:
+                    self.module.forget()
+                with _machine_lock:
+                    _machine = None
 
     def check_open(self) -> None:
         """MachineError after close()."""
@@ -140,7 +145,7 @@ class Machine:
     def cpu(self, n: int) -> "Cpu":
         """CPU n as hardware, and as the place where `with` lets the port run."""
         self.check_open()
-        if not 0 <= n < self.possible_cpus:
+        if not isinstance(n, int) or not 0 <= n < self.possible_cpus:
             raise ValueError(f"no CPU {n}: there are {self.possible_cpus}, from 0")
         return Cpu(self, n)
 
@@ -178,14 +183,16 @@ class Machine:
 
     def assist_page(self, cpu: int):
         """The 56 bytes in use of a CPU's VP assist page, or None where it has none."""
-        self.check_open()
-        found = self.kernel.assist_page(self.cpu(cpu).index)
+        index = self.cpu(cpu).index
+        with self.gate.use():
+            found = self.kernel.assist_page(index)
         return found and found[1]
 
     def assist_page_gpa(self, cpu: int):
         """Where that page is, or None."""
-        self.check_open()
-        found = self.kernel.assist_page(self.cpu(cpu).index)
+        index = self.cpu(cpu).index
+        with self.gate.use():
+            found = self.kernel.assist_page(index)
         return found and found[0]
 
     def fail(self, point: str, nth: int = 1) -> None:
@@ -206,16 +213,25 @@ class Machine:
         self.check_open()
         return self.kernel.failures_left()
 
+    def perf_guest_events(self, host: int, guest: int) -> None:
+        """Let perf count in L1 what PERF_GLOBAL_CTRL=host does and in guests what guest does;
+        KVM switches the MSR where they differ. (0, 0) ends it."""
+        self.check_open()
+        self.kernel.perf_guest_events(host, guest)
+
     def online(self, cpu: int) -> None:
         """Bring a CPU online; OSError with the kernel's errno."""
         self._hotplug(cpu, self.kernel.cpu_up, "online")
 
     def offline(self, cpu: int) -> None:
-        """Take a CPU offline; OSError with the kernel's errno."""
+        """Take a CPU offline; OSError with the kernel's errno. A vCPU that runs there comes back
+        from run() with INTR and goes on on another."""
         self._hotplug(cpu, self.kernel.cpu_down, "offline")
 
     def _hotplug(self, cpu, change, what):
-        ret = change(self.cpu(cpu).index)
+        index = self.cpu(cpu).index
+        with self.gate.use(), self.gate.building:
+            ret = change(index)
         if ret:
             raise _errno(ret, f"CPU {cpu} {what}", self.kernel.log())
 
@@ -236,8 +252,6 @@ class Machine:
         self.check_open()
         if config not in CONFIGS:
             raise ValueError(f"no config {config!r}: there are {', '.join(CONFIGS)}")
-        if self.module is not None:
-            raise MachineError("kvm_intel is already loaded: rmmod() it first")
         try:
             port = importlib.import_module(CONFIGS[config])
         except ModuleNotFoundError as error:
@@ -248,19 +262,21 @@ class Machine:
         for name, value in params.items():
             if name not in known:
                 raise ValueError(f"no parameter {name!r}: there are {', '.join(known)}")
-            if not isinstance(value, int):
-                raise ValueError(f"parameter {name}={value!r}: give a bool or a number")
-        ret = self.kernel.load(port, params, self._some_cpu())
-        if ret:
-            raise _errno(ret, "insmod kvm_intel", self.kernel.log())
-        self.module = Module(self, port)
+            if not isinstance(value, int) or not -1 << 31 <= value < 1 << 31:
+                raise ValueError(f"parameter {name}={value!r}: give a bool or a number of 32 bits")
+        with self.gate.change():
+            if self.module is not None:
+                raise MachineError("kvm_intel is already loaded: rmmod() it first")
+            ret = self.kernel.load(port, params, self._some_cpu())
+            if ret:
+                raise _errno(ret, "insmod kvm_intel", self.kernel.log())
+            self.module = Module(self, port)
         return self.module
 
     def _some_cpu(self):
+        """The CPU that this thread runs as, or -1: whichever is free."""
         bound = self.bound_cpu()
-        if bound is not None:
-            return bound
-        return next(n for n in range(self.possible_cpus) if self.kernel.online(n))
+        return -1 if bound is None else bound
 
     def processor(self, n: int):
         """L0's side of CPU n."""
@@ -323,38 +339,44 @@ class Module:
     @property
     def enable_evmcs(self) -> bool:
         """Whether the static key is on: the VMCSs are enlightened."""
-        self.check_loaded()
-        return self.machine.kernel.enable_evmcs(self._module)
+        with self.machine.gate.use():
+            self.check_loaded()
+            return self.machine.kernel.enable_evmcs(self._module)
 
     @property
     def port(self) -> Port:
         """The port's functions by their kernel names."""
         self.check_loaded()
-        return Port(self.machine, self._module)
+        return Port(self.machine, self._module, self.machine.gate.use, self.check_loaded)
 
     def create_vm(self, code: bytes = b"", memory: int = 2 << 20) -> "Vm":
         """A VM of so many bytes of memory, with code at 0x1000; ValueError where it does not
         fit, OSError with the kernel's errno."""
         self.check_loaded()
         long_mode.check(code, memory)
-        raw, ret = self.machine.kernel.create_vm(memory, self.machine._some_cpu())
-        if raw is None:
-            raise _errno(ret, "create_vm", self.machine.kernel.log())
-        vm = Vm(self, raw, memory)
-        self._vms.append(vm)
-        long_mode.fill(vm.memory, code, memory)
+        gate = self.machine.gate
+        with gate.use(), gate.building:
+            self.check_loaded()
+            raw, ret = self.machine.kernel.create_vm(memory, self.machine._some_cpu())
+            if raw is None:
+                raise _errno(ret, "create_vm", self.machine.kernel.log())
+            vm = Vm(self, raw, memory)
+            self._vms.append(vm)
+            long_mode.fill(vm.memory, code, memory)
         return vm
 
     def rmmod(self) -> None:
         """Destroy the VMs that are left and unload: vmx_exit()."""
         self.check_loaded()
-        while self._vms:
-            self._vms[-1].destroy()
-        kernel = self.machine.kernel
-        ret = kernel.unload(self._module, self.machine._some_cpu())
-        if ret:
-            raise _errno(ret, "rmmod kvm_intel", kernel.log())
-        self.forget()
+        with self.machine.gate.change():
+            self.check_loaded()
+            while self._vms:
+                self._vms[-1].destroy()
+            kernel = self.machine.kernel
+            ret = kernel.unload(self._module, self.machine._some_cpu())
+            if ret:
+                raise _errno(ret, "rmmod kvm_intel", kernel.log())
+            self.forget()
 
     def forget(self) -> None:
         """The module is gone, however it went."""
@@ -371,15 +393,15 @@ class GuestMemory:
 
     def read(self, gpa: int, length: int) -> bytes:
         """length bytes at gpa; IndexError outside the memory."""
-        self._vm.check_alive()
         self._check(gpa, length)
-        return self._vm.raw.read(gpa, length)
+        with self._vm.used() as raw:
+            return raw.read(gpa, length)
 
     def write(self, gpa: int, data: bytes) -> None:
         """Store bytes at gpa; IndexError outside the memory."""
-        self._vm.check_alive()
         self._check(gpa, len(data))
-        self._vm.raw.write(gpa, data)
+        with self._vm.used() as raw:
+            raw.write(gpa, data)
 
     def _check(self, gpa, length):
         if gpa < 0 or length < 0 or gpa + length > self.size:
@@ -400,47 +422,56 @@ class Vm:
         if self.raw is None:
             raise MachineError("the VM is destroyed: create another")
 
+    @contextlib.contextmanager
+    def used(self):
+        """The struct kvm, there for as long as the `with` lasts."""
+        with self.module.machine.gate.use():
+            self.check_alive()
+            yield self.raw
+
     def create_vcpu(self, cpu: int = 0) -> "Vcpu":
         """A vCPU that starts at 0x1000 in 64-bit mode, created on and running on a CPU."""
-        self.check_alive()
         machine = self.module.machine
-        machine.cpu(cpu)
-        raw, ret = self.raw.create_vcpu(self._vcpus, cpu)
-        if raw is None:
-            raise _errno(ret, "create_vcpu", machine.kernel.log())
-        self._vcpus += 1
-        vcpu = Vcpu(self, raw, cpu)
-        ret = (raw.set_cpuid(long_mode.cpuid_entries(machine.cpu(cpu)))
-               or raw.set_sregs(cpu, long_mode.sregs(self.memory.size)))
-        if ret:
-            # As with KVM, what exists of the vCPU goes with its VM.
-            raise _errno(ret, "create_vcpu", machine.kernel.log())
-        vcpu.regs.update(rip=long_mode.START, rsp=long_mode.stack(self.memory.size), rflags=2)
+        with self.used() as vm, machine.gate.building:
+            hardware = machine.cpu(cpu)
+            raw, ret = vm.create_vcpu(self._vcpus, cpu)
+            if raw is None:
+                raise _errno(ret, "create_vcpu", machine.kernel.log())
+            self._vcpus += 1
+            vcpu = Vcpu(self, raw, cpu)
+            ret = (raw.set_cpuid(long_mode.cpuid_entries(hardware))
+                   or raw.set_sregs(cpu, long_mode.sregs(self.memory.size)))
+            if ret:
+                # As with KVM, what exists of the vCPU goes with its VM.
+                raise _errno(ret, "create_vcpu", machine.kernel.log())
+            vcpu.regs.update(
+                rip=long_mode.START, rsp=long_mode.stack(self.memory.size), rflags=2)
         return vcpu
 
     def move_page(self, gpa: int, flush: bool = True) -> None:
         """Give the page at gpa another frame of L1's memory, as reclaim would, and flush every
         TLB that may know the old one (kvm_flush_remote_tlbs()). Without flush the guest goes on
         with what its TLB has: the bug to look at. IndexError outside the guest's memory."""
-        self.check_alive()
         self.memory._check(gpa, 1)
         machine = self.module.machine
-        ret = self.raw.move_page(gpa, flush, machine._some_cpu())
+        with self.used() as raw, machine.gate.building:
+            ret = raw.move_page(gpa, flush, machine._some_cpu())
         if ret:
             raise _errno(ret, "move_page", machine.kernel.log())
 
     @property
     def remote_tlb_flushes(self) -> int:
         """How often the TLBs of all its vCPUs were flushed at once."""
-        self.check_alive()
-        return self.raw.remote_tlb_flushes
+        with self.used() as raw:
+            return raw.remote_tlb_flushes
 
     def destroy(self) -> None:
         """Destroy the VM and its vCPUs."""
-        self.check_alive()
-        self.raw.destroy(self.module.machine._some_cpu())
-        self.raw = None
-        self.module._vms.remove(self)
+        with self.module.machine.gate.change():
+            self.check_alive()
+            self.raw.destroy(self.module.machine._some_cpu())
+            self.raw = None
+            self.module._vms.remove(self)
 
 
 class Registers(Mapping):
@@ -450,8 +481,8 @@ class Registers(Mapping):
         self._vcpu = vcpu
 
     def _all(self):
-        self._vcpu.vm.check_alive()
-        return self._vcpu.raw.get_regs(self._vcpu.cpu)
+        with self._vcpu.used() as raw:
+            return raw.get_regs(self._vcpu.cpu)
 
     def __getitem__(self, name):
         return self._all()[name]
@@ -470,12 +501,13 @@ class Registers(Mapping):
 
     def update(self, **values: int) -> None:
         """Set some of them; KeyError for a name that is none."""
-        regs = self._all()
-        for name, value in values.items():
-            if name not in regs:
-                raise KeyError(f"no register {name!r}: there are {', '.join(REGISTERS)}")
-            regs[name] = value & (1 << 64) - 1
-        self._vcpu.raw.set_regs(self._vcpu.cpu, regs)
+        with self._vcpu.used() as raw:
+            regs = raw.get_regs(self._vcpu.cpu)
+            for name, value in values.items():
+                if name not in regs:
+                    raise KeyError(f"no register {name!r}: there are {', '.join(REGISTERS)}")
+                regs[name] = value & (1 << 64) - 1
+            raw.set_regs(self._vcpu.cpu, regs)
 
     def __repr__(self):
         return ", ".join(f"{name}={value:#x}" for name, value in self._all().items())
@@ -523,12 +555,11 @@ class VmcsView:
     def __getitem__(self, name):
         row = _FIELDS[name]
         vcpu = self._vcpu
-        vcpu.vm.check_alive()
         module = vcpu.vm.module
-        vcpu.raw.load(vcpu.cpu)
         encoding = int(row["encoding"], 16)
         kind = "l" if encoding >> 13 == 3 else str(row["size"] * 8)
-        with module.machine.cpu(vcpu.cpu):
+        with vcpu.used() as raw, module.machine.cpu(vcpu.cpu):
+            raw.load(vcpu.cpu)
             return getattr(module.port, f"vmcs_read{kind}")(encoding)
 
 
@@ -538,25 +569,36 @@ class Vcpu:
     def __init__(self, vm: Vm, raw, cpu: int):
         self.vm, self.raw, self.cpu = vm, raw, cpu
         self._vmcs_gpa = raw.load(cpu)
+        self._busy = Busy("the vCPU")
         self.regs = Registers(self)
         self.evmcs = EvmcsView(self)
         self.vmcs = VmcsView(self)
 
-    def run(self, exits: int | None = None) -> ExitSummary:
-        """Run until so many VM exits, or until KVM hands one to user space. ValueError for fewer
-        than one exit, MachineError where another thread is using the CPU."""
-        self.vm.check_alive()
-        if exits is not None and (not isinstance(exits, int) or exits < 1):
+    @contextlib.contextmanager
+    def used(self):
+        """The struct kvm_vcpu, there and this call's alone for as long as the `with` lasts."""
+        with self.vm.used(), self._busy:
+            yield self.raw
+
+    def run(self, exits: int | None = None, *, stack_depth: int = 0) -> ExitSummary:
+        """Run until so many VM exits, or until KVM hands one to user space, stack_depth bytes (up
+        to 8192) down the thread's kernel stack. ValueError for fewer than one exit, MachineError
+        where another thread is using the CPU or the vCPU."""
+        if exits is not None and (not isinstance(exits, int) or not 1 <= exits < 1 << 63):
             raise ValueError(f"{exits} exits: give a number of 1 or more, or None")
-        processor = self.vm.module.machine.processor(self.cpu)
-        before = processor.exit_reasons
-        count, ret = self.raw.run(self.cpu, exits)
-        if ret < 0 and ret != -errno.EINTR:
-            raise _errno(ret, "run", self.vm.module.machine.kernel.log())
-        after = processor.exit_reasons
+        if not 0 <= stack_depth <= 8192:
+            raise ValueError(f"a stack depth of {stack_depth}: give 0 to 8192 bytes")
+        machine = self.vm.module.machine
+        with self.used() as raw:
+            processor = machine.cpu(self.cpu)
+            before = processor.exit_reasons
+            count, ret = raw.run(self.cpu, exits, stack_depth)
+            if ret < 0 and ret != -errno.EINTR:
+                raise _errno(ret, "run", machine.kernel.log())
+            after = processor.exit_reasons
+            state = raw.exit_state()
         reasons = {reason: n - before[reason] for reason, n in enumerate(after)
                    if n != before[reason]}
-        state = self.raw.exit_state()
         reason = KVM_EXITS.get(state["exit_reason"], str(state["exit_reason"]))
         return ExitSummary(count, reason, _exit_data(reason, state), reasons)
 
@@ -568,20 +610,22 @@ class Vcpu:
 
     def trace_exits(self, on: bool = True, size: int = 65536) -> None:
         """Keep a record of each exit of this vCPU's CPU, the last `size` of them."""
-        self.vm.check_alive()
-        self.vm.module.machine.processor(self.cpu).log_exits(size if on else 0)
+        machine = self.vm.module.machine
+        with machine.gate.change():
+            self.vm.check_alive()
+            machine.cpu(self.cpu).log_exits(size if on else 0)
 
     @property
     def exit_log(self) -> list[tuple[int, int, int]]:
         """(reason, qualification, guest RIP) of each exit recorded."""
-        self.vm.check_alive()
-        return [record[:3] for record in self.vm.module.machine.processor(self.cpu).exit_log]
+        with self.vm.used():
+            return [record[:3] for record in self.vm.module.machine.cpu(self.cpu).exit_log]
 
     @property
     def sregs(self) -> dict:
         """Segments, tables and control registers, as KVM_GET_SREGS gives them."""
-        self.vm.check_alive()
-        return self.raw.get_sregs(self.cpu)
+        with self.used() as raw:
+            return raw.get_sregs(self.cpu)
 
 
 def _exit_data(reason, state):

@@ -11,10 +11,16 @@ from kvm_vmx.machine.kernel import MachineError, call_function
 # The module loader calls it once, and nobody else.
 NOT_FOR_CALLERS = {"declare_module"}
 
+# What works on the VMCS that is current.
+ON_CURRENT_VMCS = ("vmcs_", "probe_", "dump_vmcs")
+CR4_VMXE = 1 << 13
+
 # Bits of the integer types that may be passed and returned.
 BITS = {"void": 0, "int": 32, "u8": 8, "u16": 16, "u32": 32, "u64": 64,
         "unsigned long": 64, "ulong": 64, "unsigned int": 32}
 SIGNED = {"int"}
+# A struct kvm_vcpu, as Cython names it: the caller gives a Vcpu.
+VCPU = "kvm_vcpu_t *"
 SIGNATURE = re.compile(r"(.+?) ?\((.*)\)")
 
 _name = ctypes.pythonapi.PyCapsule_GetName
@@ -40,7 +46,7 @@ class Function(NamedTuple):
 
 
 def functions(module) -> dict[str, Function]:
-    """{kernel name: Function} of what an extension module exports with integer types alone."""
+    """{kernel name: Function} of what an extension module exports with integers and vCPUs alone."""
     found = {}
     for name, capsule in module.__pyx_capi__.items():
         signature = _name(capsule)
@@ -48,17 +54,34 @@ def functions(module) -> dict[str, Function]:
         if not match or name in NOT_FOR_CALLERS:
             continue
         arguments = tuple(text.strip() for text in match[2].split(",") if text.strip() != "void")
-        if match[1] in BITS and all(argument in BITS for argument in arguments):
+        if match[1] in BITS and all(argument in BITS or argument.endswith(VCPU)
+                                    for argument in arguments):
             found[name.removeprefix("call_")] = Function(
                 _pointer(capsule, signature), arguments, match[1])
     return found
 
 
-class Port:
-    """Attributes are the port's functions; each call runs on the CPU of `with m.cpu(n)`."""
+def convert_argument(name: str, argument, kind: str) -> int:
+    """What a function of the port gets for an argument of Python's: a number, or where a vCPU is."""
+    if kind.endswith(VCPU):
+        if not hasattr(argument, "vmcs_gpa"):
+            raise TypeError(f"{name}(): give a Vcpu, not {argument!r}")
+        return argument.raw.address
+    if not isinstance(argument, int):
+        raise TypeError(f"{name}(): {argument!r} is no number")
+    if not -(1 << BITS[kind] - 1) <= argument < 1 << BITS[kind]:
+        raise OverflowError(f"{name}(): {argument:#x} does not fit {kind}")
+    return argument
 
-    def __init__(self, machine, module):
-        self._machine = machine
+
+class Port:
+    """Attributes are the port's functions; each call runs on the CPU of `with m.cpu(n)`.
+
+    guard() is a context that a call needs, check() raises where the module is gone.
+    """
+
+    def __init__(self, machine, module, guard, check):
+        self._machine, self._guard, self._check = machine, guard, check
         self._functions = functions(module)
 
     def __dir__(self):
@@ -78,10 +101,19 @@ class Port:
                 raise MachineError(f"{name}() needs a CPU: call it inside `with machine.cpu(n):`")
             if len(arguments) != len(function.arguments):
                 raise TypeError(f"{name}() takes {len(function.arguments)} arguments")
-            for argument, kind in zip(arguments, function.arguments):
-                if not -(1 << BITS[kind] - 1) <= argument < 1 << BITS[kind]:
-                    raise OverflowError(f"{name}(): {argument:#x} does not fit {kind}")
-            return function.convert(
-                call_function(self._machine.kernel, cpu, function.address, arguments))
+            values = tuple(convert_argument(name, argument, kind)
+                           for argument, kind in zip(arguments, function.arguments))
+            with self._guard():
+                self._check()
+                self._check_state(name, cpu)
+                return function.convert(
+                    call_function(self._machine.kernel, cpu, function.address, values))
 
         return call
+
+    def _check_state(self, name, cpu):
+        """MachineError where the function would follow a pointer that nobody has set."""
+        if name == "hardware_disable" and not self._machine.cpu(cpu).cr4 & CR4_VMXE:
+            raise MachineError(f"VMX is off on CPU {cpu}: create a VM or hardware_enable() first")
+        if name.startswith(ON_CURRENT_VMCS) and self._machine.kernel.current_vmcs(cpu) is None:
+            raise MachineError(f"no VMCS is current on CPU {cpu}: create a vCPU there first")

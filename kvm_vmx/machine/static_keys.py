@@ -18,8 +18,10 @@ class StaticKeys:
     def __init__(self, machine: Machine):
         machine.check_open()
         self.machine = machine
-        self.port = Port(machine, test_static_keys)
-        ret = machine.kernel.load(test_static_keys, {}, machine._some_cpu())
+        # each call may rewrite text
+        self.port = Port(machine, test_static_keys, machine.gate.change, self._check_loaded)
+        with machine.gate.change():
+            ret = machine.kernel.load(test_static_keys, {}, machine._some_cpu())
         if ret:
             raise OSError(-ret, "insmod test_static_keys failed: rmmod() it first")
         self._loaded = True
@@ -43,9 +45,10 @@ class StaticKeys:
 
     def rmmod(self) -> None:
         """Unload; the next load finds the keys as they start."""
-        self._check_loaded()
-        self.machine.kernel.unload(test_static_keys, self.machine._some_cpu())
-        self._loaded = False
+        with self.machine.gate.change():
+            self._check_loaded()
+            self.machine.kernel.unload(test_static_keys, self.machine._some_cpu())
+            self._loaded = False
 
     def _check_loaded(self):
         self.machine.check_open()

@@ -101,8 +101,10 @@ def test_no_page_is_writable_and_executable_before_during_or_after(machine):
 
     sampler = threading.Thread(target=sample)
     sampler.start()
-    for _ in range(300):
+    rounds = 0
+    while rounds < 300 or samples <= 10:
         machine.insmod(enlightened_vmcs=True).rmmod()
+        rounds += 1
     done.set()
     sampler.join()
     assert found == [] and samples > 10

@@ -18,7 +18,8 @@ cdef extern from "linux/cpu.h" nogil:
 cdef enum:
     MAX_CPUS = 4096
 
-    # Hotplug states in v4.19's order: KVM starts before the Hyper-V assist page is there.
+    # Hotplug states in v4.19's order: KVM starts before the Hyper-V assist page is there, and
+    # stops after it has gone (erratum: offline_order).
     CPUHP_AP_KVM_STARTING = 0
     CPUHP_AP_ONLINE_DYN = 1
     NR_CPUHP_STATES = 2
@@ -29,12 +30,14 @@ ctypedef int (*cpuhp_callback_t)(unsigned int cpu) noexcept nogil
 cdef int nr_cpu_ids() noexcept nogil
 cdef bint cpu_possible(int cpu) noexcept nogil
 cdef bint cpu_online(int cpu) noexcept nogil
+cdef bint cpu_active(int cpu) noexcept nogil
 cdef int num_possible_cpus() noexcept nogil
 cdef int num_online_cpus() noexcept nogil
 
 cdef int cpus_init(virt_cpu **cpus, int possible, int online, const phys_mem *mem, u8 *vmalloc_window) noexcept nogil
 cdef void cpus_exit() noexcept nogil
 cdef void set_vmcall_traps(bint traps) noexcept nogil
+cdef void perf_guest_events(u64 host, u64 guest) noexcept nogil
 cdef int cpu_bind(int cpu, task_struct *task, cpu_binding *binding) noexcept nogil
 cdef void cpu_unbind(cpu_binding *binding) noexcept nogil
 cdef void cpu_unbind_oops(cpu_binding *binding) noexcept nogil

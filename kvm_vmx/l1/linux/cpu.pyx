@@ -27,6 +27,11 @@ cdef extern from "linux/cpu.h" nogil:
         area->vmalloc_base = (unsigned long)vmalloc_window;
         area->cpu_number = cpu;
     }
+    static void set_perf_msr(unsigned int msr, u64 host, u64 guest, int nr)
+    {
+        vmlinux_exports.perf_msrs[0] = (struct perf_guest_switch_msr){ msr, host, guest };
+        vmlinux_exports.nr_perf_msrs = nr;
+    }
     static bool is_self(unsigned long thread) { return thread == (unsigned long)pthread_self(); }
     """
     ctypedef struct vmlinux_t "struct vmlinux":
@@ -42,6 +47,7 @@ cdef extern from "linux/cpu.h" nogil:
     vmlinux_t vmlinux_exports
     void area_init(percpu_area *area, int cpu, percpu_area *base, virt_cpu *virt_cpu,
                    const phys_mem *mem, u8 *vmalloc_window)
+    void set_perf_msr(unsigned int msr, u64 host, u64 guest, int nr)
     bint is_self(ulong thread)
     ulong pthread_self()
     bint has_fsgsbase()
@@ -54,6 +60,7 @@ cdef extern from "linux/cpu.h" nogil:
 cdef enum:
     IPI_VECTOR = 0xfc
     TIMER_VECTOR = 0xec
+    MSR_CORE_PERF_GLOBAL_CTRL = 0x38f
 
 ctypedef struct cpu_call:
     smp_call_func_t func
@@ -68,6 +75,7 @@ ctypedef struct cpu_slot:
     cpu_call *calls
     u8 possible
     u8 online
+    u8 active           # takes threads: all that are online but those on their way down
 
 ctypedef struct hotplug_state:
     cpuhp_callback_t startup
@@ -91,6 +99,10 @@ cdef bint cpu_possible(int cpu) noexcept nogil:
 
 cdef bint cpu_online(int cpu) noexcept nogil:
     return slots[cpu].online
+
+
+cdef bint cpu_active(int cpu) noexcept nogil:
+    return slots[cpu].active
 
 
 cdef int num_possible_cpus() noexcept nogil:
@@ -125,16 +137,23 @@ cdef int cpus_init(virt_cpu **cpus, int possible, int online, const phys_mem *me
     vmlinux_exports.die = die
     vmlinux_exports.stale_exit = stale_exit
     vmlinux_exports.kvm_rebooting = 0
+    perf_guest_events(0, 0)
     for cpu in range(possible):
         area_init(&areas[cpu], cpu, areas, cpus[cpu], mem, vmalloc_window)
         slots[cpu].possible = 1
         slots[cpu].online = cpu < online
+        slots[cpu].active = slots[cpu].online
     nr_cpus = possible
     return 0
 
 
 cdef void set_vmcall_traps(bint traps) noexcept nogil:
     vmlinux_exports.vmcall_traps = traps
+
+
+cdef void perf_guest_events(u64 host, u64 guest) noexcept nogil:
+    # Stands in for perf: PERF_GLOBAL_CTRL of host and guest; the same for both is no switch.
+    set_perf_msr(MSR_CORE_PERF_GLOBAL_CTRL, host, guest, host != guest)
 
 
 cdef void cpus_exit() noexcept nogil:
@@ -208,7 +227,7 @@ cdef void run_as(int cpu, smp_call_func_t func, void *info) noexcept nogil:
 
 
 cdef int cpu_bind(int cpu, task_struct *task, cpu_binding *binding) noexcept nogil:
-    if cpu < 0 or cpu >= nr_cpus or not slots[cpu].online:
+    if cpu < 0 or cpu >= nr_cpus or not slots[cpu].active:
         return -ENXIO
     if not take_cpu(cpu):
         return -EBUSY
@@ -407,7 +426,16 @@ cdef int cpu_up(int cpu) noexcept nogil:
                 call_hotplug(cpu, states[back].teardown)
             slots[cpu].online = 0
             return ret
+    slots[cpu].active = 1
     return 0
+
+
+cdef void evict(int cpu) noexcept nogil:
+    # The thread that runs as the CPU goes on elsewhere: its time slice is over.
+    while not take_cpu(cpu):
+        areas[cpu].virt_cpu.intr = 0x100 | TIMER_VECTOR
+        serve_calls(smp_processor_id())
+        sched_yield()
 
 
 cdef int cpu_down(int cpu) noexcept nogil:
@@ -417,7 +445,10 @@ cdef int cpu_down(int cpu) noexcept nogil:
         return -EINVAL
     if num_online_cpus() == 1:
         return -EBUSY
+    slots[cpu].active = 0
+    evict(cpu)
     for state in range(NR_CPUHP_STATES - 1, -1, -1):
         call_hotplug(cpu, states[state].teardown)
     slots[cpu].online = 0
+    give_cpu(cpu)
     return 0

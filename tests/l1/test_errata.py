@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The weaknesses of v4.19 that the port keeps, one test each, named as in docs/errata.md."""
+
+import pathlib
+import re
+
+import pytest
+
+from kvm_vmx import KernelBug, Machine
+
+ROOT = pathlib.Path(__file__).parents[2]
+CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
+SMALL = 16 << 20
+MSR_BITMAP = 1 << 1                     # clean-field bits
+HOST_POINTER = 1 << 13
+NESTED_FEATURES = 0x4000000A
+ENLIGHTENED_BITMAP = 1 << 19
+
+GUEST_PERF_GLOBAL_CTRL = 0x2808         # a hole of the table
+ENCLS_EXITING_BITMAP = 0x202E           # beyond it
+SECONDARY_CONTROLS, ENCLS_EXITING, X2APIC_MODE = 0x401E, 1 << 15, 1 << 4
+
+# Capability MSRs that allow a 1 in more places than the profile does.
+LOAD_PERF_ON_ENTRY = {0x484: 0x0000F3FF000011FF, 0x490: 0x0000F3FF000011FB}
+LOAD_PERF_ON_EXIT = {0x483: 0x003FFFFF00036DFF, 0x48F: 0x003FFFFF00036DFB}
+ENCLS = {0x48B: (0x000118FE | ENCLS_EXITING) << 32}
+
+
+def guest(machine, cpu=0, **insmod):
+    """The module, a VM and a vCPU that has run."""
+    module = machine.insmod(**insmod)
+    vm = module.create_vm(code=CPUID_LOOP)
+    vcpu = vm.create_vcpu(cpu=cpu)
+    vcpu.run(exits=10)
+    return module, vm, vcpu
+
+
+def word(machine, gpa, length=4):
+    return int.from_bytes(machine.memory.read(gpa, length), "little")
+
+
+def dirty_free_memory(machine):
+    """Leave 0xAA in all memory behind what a kernel that has just booted holds: its first pages."""
+    start = (machine.allocations["pages"] + 1) * 4096
+    machine.memory.write(start, b"\xaa" * (machine.memory.size - start))
+
+
+def test_holes():
+    with Machine() as m:
+        module, _, vcpu = guest(m)
+        warnings = m.kernel.warnings()
+        with m.cpu(0):
+            assert module.port.vmcs_read32(GUEST_PERF_GLOBAL_CTRL) == 1
+            module.port.vmcs_write64(GUEST_PERF_GLOBAL_CTRL, 0x1122334455667788)
+        assert word(m, vcpu.vmcs_gpa, 8) == 0x1122334455667788
+        assert m.kernel.warnings() == warnings
+
+
+def test_host_rsp():
+    with Machine(cache_policy="never") as m:
+        _, _, vcpu = guest(m)
+        assert vcpu.run(exits=10, stack_depth=64).exits == 10
+    with Machine(cache_policy="always") as m:
+        _, _, vcpu = guest(m)
+        with pytest.raises(KernelBug, match="stale host state"):
+            vcpu.run(exits=10, stack_depth=64)
+        assert vcpu.raw is not None and "RSP" in m.dmesg[-1]
+
+
+def test_perf_global_ctrl():
+    with Machine(msrs=LOAD_PERF_ON_ENTRY | LOAD_PERF_ON_EXIT) as m:
+        _, _, vcpu = guest(m)
+        assert word(m, vcpu.vmcs_gpa) == 1
+        m.perf_guest_events(host=3, guest=5)
+        vcpu.run(exits=1)
+        assert word(m, vcpu.vmcs_gpa) == 3
+        assert vcpu.evmcs["VM_ENTRY_CONTROLS"] & 1 << 13
+        assert vcpu.evmcs["VM_EXIT_CONTROLS"] & 1 << 12
+
+
+def test_encls():
+    with Machine(msrs=ENCLS) as m:
+        _, _, vcpu = guest(m)
+        assert vcpu.evmcs["SECONDARY_VM_EXEC_CONTROL"] & ENCLS_EXITING
+        assert any(f"unsupported EVMCS field {ENCLS_EXITING_BITMAP:x}" in line for line in m.dmesg)
+
+
+def test_touch_current():
+    with Machine(cpuid={NESTED_FEATURES: (1 << 8 | 1 | ENLIGHTENED_BITMAP, 0, 0, 0)}) as m:
+        _, vm, first = guest(m)
+        assert first.evmcs.clean_fields & MSR_BITMAP
+        vm.create_vcpu(cpu=0)
+        assert not first.evmcs.clean_fields & MSR_BITMAP
+
+
+def test_x2apic_bitmap():
+    with Machine(cpuid={NESTED_FEATURES: (1 << 8 | 1 | ENLIGHTENED_BITMAP, 0, 0, 0)}) as m:
+        module, _, vcpu = guest(m)
+
+        def switch(on):
+            """The MSR_BITMAP clean bit after the bitmap follows the mode."""
+            with m.cpu(0):
+                change = module.port.vmcs_set_bits if on else module.port.vmcs_clear_bits
+                change(SECONDARY_CONTROLS, X2APIC_MODE)
+                before = m.memory.read(vcpu.evmcs["MSR_BITMAP"], 4096)
+                module.port.vmx_update_msr_bitmap(vcpu)
+                assert m.memory.read(vcpu.evmcs["MSR_BITMAP"], 4096) != before
+            return bool(vcpu.evmcs.clean_fields & MSR_BITMAP)
+
+        assert not switch(on=True)
+        with m.cpu(0):
+            module.port.vmcs_clear_bits(SECONDARY_CONTROLS, X2APIC_MODE)
+            module.port.vmcs_set_bits(SECONDARY_CONTROLS, X2APIC_MODE)
+        m.memory.write(vcpu.vmcs_gpa + 824, b"\xff\xff\x00\x00")
+        assert switch(on=False)
+
+
+def test_stale_assist():
+    with Machine(cpus=2) as m:
+        module, vm, vcpu = guest(m, cpu=1)
+        vm.destroy()
+        assert m.assist_page(1)[40] == 1
+        m.offline(1)
+        module.rmmod()
+        page = m.assist_page(1)
+        assert page[40] == 1 and int.from_bytes(page[48:56], "little") != 0
+
+
+def test_offline_order():
+    with Machine(cpus=2) as m:
+        _, _, vcpu = guest(m, cpu=1)
+        tail = vcpu.vmcs_gpa + 1024
+        m.memory.write(tail, b"\xff" * 3072)
+        vcpu.cpu = 0
+        vcpu.run(exits=10)
+        vcpu.cpu = 1
+        vcpu.run(exits=10)
+        assert m.memory.read(tail, 3072) == b"\xff" * 3072
+        m.offline(1)
+        assert m.memory.read(tail, 3072) != b"\xff" * 3072
+
+
+def test_assist_not_zeroed():
+    with Machine(cpus=1, possible_cpus=2, memory=SMALL) as m:
+        dirty_free_memory(m)
+        m.online(1)
+        assert m.assist_page(1)[40] == 0xAA
+        with pytest.raises(KernelBug):
+            guest(m, cpu=1, enlightened_vmcs=False)
+
+
+def test_assist_layout():
+    layout = re.search(
+        r"struct hv_vp_assist_page \{(.*?)\}", (ROOT / "include/asm/hyperv-tlfs.h").read_text(),
+        re.S)[1]
+    members = re.findall(r"u(\d+) (\w+)(?:\[(\d+)\])?;", layout)
+    offset = 0
+    for bits, name, count in members:
+        if name == "nested_enlightenments_control":
+            break
+        offset += int(bits) // 8 * int(count or 1)
+    assert offset == 24
+
+
+def test_input_page():
+    with Machine(cpus=2, profile="tlfs-strict") as m:
+        _, vm, vcpu = guest(m)
+        m.offline(1)
+        m.fail("page", 1)
+        m.online(1)
+        assert m.failures_left == {}
+        with m.cpu(1):
+            before = dict(m.counters)
+            vm.move_page(0x1000)
+        assert m.counters["vmcall"] == before["vmcall"]
+
+
+@pytest.mark.parametrize("low, high", [(2, 2), (5, 9)])
+def test_version_range(low, high):
+    with Machine(cpuid={NESTED_FEATURES: (high << 8 | low, 0, 0, 0)}) as m:
+        module, _, vcpu = guest(m)
+        assert module.enable_evmcs and word(m, vcpu.vmcs_gpa) == 1
+
+
+def test_leaf_a_unchecked():
+    def leaves_read(highest):
+        """CPUID instructions of a boot where Hyper-V has leaves up to `highest`."""
+        with Machine(cpuid={0x40000000: (highest, 0x7263694D, 0x666F736F, 0x76482074)}) as m:
+            return m.counters["cpuid"]
+
+    assert leaves_read(0x40000005) == leaves_read(0x4000000A)
+
+
+def test_key_left_on():
+    with Machine() as m:
+        m.fail("page", 1)
+        with pytest.raises(OSError, match="Cannot allocate memory"):
+            m.insmod()
+        assert "using Hyper-V Enlightened VMCS" in m.dmesg[-1]
+        assert not m.insmod(enlightened_vmcs=False).enable_evmcs
+
+
+def test_bitmaps_leaked():
+    with Machine() as m:
+        before = m.allocations["pages"]
+        m.fail("page", 3)
+        with pytest.raises(OSError, match="Cannot allocate memory"):
+            m.insmod()
+        assert m.allocations["pages"] == before + 2
+
+
+def test_memset_size():
+    basic = 1 << 55 | 1 << 54 | 6 << 50 | 1024 << 32 | 0x11E57ED0
+    with Machine(msrs={0x480: basic}, memory=SMALL) as m:
+        dirty_free_memory(m)
+        _, _, vcpu = guest(m)
+        # but for what a plain VMCLEAR stores before there is an assist page to tell by
+        assert m.memory.read(vcpu.vmcs_gpa + 1024, 3072).count(0xAA) > 3000
+
+
+def test_clean_after_failure():
+    with Machine() as m:
+        _, vm, _ = guest(m)
+        vcpu = vm.create_vcpu(cpu=0)
+        with m.cpu(0):
+            vm.module.port.vmcs_write64(0x2800, 0)          # a VMCS link pointer that is refused
+        assert vcpu.run(exits=1).reason == "FAIL_ENTRY"
+        assert vcpu.evmcs.clean_fields == 0xFFFF
+
+
+MARK = re.compile(r"erratum: (\w+)")
+
+
+def test_every_mark_is_documented_and_tested():
+    sources = [path for room in ("kvm_vmx/l1", "include") for path in (ROOT / room).rglob("*")
+               if path.suffix in (".pyx", ".pxd", ".h")]
+    marked = {name for path in sources for name in MARK.findall(path.read_text())}
+    documented = set(re.findall(r"^## (\w+)", (ROOT / "docs/errata.md").read_text(), re.M))
+    tested = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
+    assert marked == documented
+    assert marked <= tested

@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""vmx_exit(): what it resets, what it leaves alone, and that nothing is left behind."""
+
+import gc
+import itertools
+
+import pytest
+import text
+
+from kvm_vmx import Machine
+
+CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
+PAGE = 4096
+# struct hv_vp_assist_page: the two fields that vmx.c writes
+ENLIGHTEN_VMENTRY, CURRENT_NESTED_VMCS = slice(40, 44), slice(48, 56)
+
+
+@pytest.fixture(params=[1, 2, 5])
+def machine(request):
+    with Machine(cpus=request.param) as machine:
+        yield machine
+
+
+def pages(machine):
+    """The whole assist page of each CPU."""
+    return [bytearray(machine.memory.read(machine.assist_page_gpa(n), PAGE))
+            for n in range(machine.cpus)]
+
+
+def run_everywhere(machine, kvm, exits=10):
+    """One vCPU on each CPU; their VMCS addresses."""
+    vm = kvm.create_vm(code=CPUID_LOOP)
+    vcpus = [vm.create_vcpu(cpu=n) for n in range(machine.cpus)]
+    for vcpu in vcpus:
+        assert vcpu.run(exits=exits).exits == exits
+    return [vcpu.vmcs_gpa for vcpu in vcpus]
+
+
+def scribble(machine):
+    """Something that is not zero in every byte that the port has no business with."""
+    for n, page in enumerate(pages(machine)):
+        noise = bytearray((i * 7 + n * 13) % 255 + 1 for i in range(PAGE))
+        noise[ENLIGHTEN_VMENTRY] = page[ENLIGHTEN_VMENTRY]
+        noise[CURRENT_NESTED_VMCS] = page[CURRENT_NESTED_VMCS]
+        # the nested-control words and what lies behind the structure: L0 reads none of it here
+        machine.memory.write(machine.assist_page_gpa(n), bytes(noise))
+
+
+def test_both_fields_are_zero_and_no_other_byte_has_changed(machine):
+    kvm = machine.insmod(enlightened_vmcs=True)
+    gpas = run_everywhere(machine, kvm)
+    for page, gpa in zip(pages(machine), gpas):
+        assert page[ENLIGHTEN_VMENTRY] == bytes([1, 0, 0, 0])
+        assert int.from_bytes(page[CURRENT_NESTED_VMCS], "little") == gpa
+    scribble(machine)
+    before = pages(machine)
+    kvm.rmmod()
+    after = pages(machine)
+    for old, new in zip(before, after):
+        assert new[ENLIGHTEN_VMENTRY] == bytes(4) and new[CURRENT_NESTED_VMCS] == bytes(8)
+        new[ENLIGHTEN_VMENTRY] = old[ENLIGHTEN_VMENTRY]
+        new[CURRENT_NESTED_VMCS] = old[CURRENT_NESTED_VMCS]
+        assert new == old
+
+
+def test_a_load_changes_the_two_fields_and_no_other_byte(machine):
+    scribble(machine)
+    before = pages(machine)
+    kvm = machine.insmod(enlightened_vmcs=True)
+    run_everywhere(machine, kvm, exits=100)
+    for old, new in zip(before, pages(machine)):
+        new[ENLIGHTEN_VMENTRY] = old[ENLIGHTEN_VMENTRY]
+        new[CURRENT_NESTED_VMCS] = old[CURRENT_NESTED_VMCS]
+        assert new == old
+
+
+def test_without_enlightened_vmcs_no_byte_of_a_page_changes(machine):
+    scribble(machine)
+    before = pages(machine)
+    kvm = machine.insmod(enlightened_vmcs=False)
+    # what an earlier kernel left in the page would make L0 take an eVMCS: not this test's matter
+    for n, page in enumerate(pages(machine)):
+        page[ENLIGHTEN_VMENTRY] = bytes(4)
+        before[n][ENLIGHTEN_VMENTRY] = bytes(4)
+        machine.memory.write(machine.assist_page_gpa(n), bytes(page))
+    run_everywhere(machine, kvm)
+    kvm.rmmod()
+    assert pages(machine) == before
+
+
+def test_a_cpu_that_is_offline_keeps_what_it_has():
+    """for_each_online_cpu() in v4.19 (erratum: stale_assist)."""
+    with Machine(cpus=2) as machine:
+        kvm = machine.insmod(enlightened_vmcs=True)
+        gpas = run_everywhere(machine, kvm)
+        gpa = machine.assist_page_gpa(1)
+        machine.offline(1)
+        kvm.rmmod()
+        stale = machine.memory.read(gpa, PAGE)
+        assert stale[ENLIGHTEN_VMENTRY] == bytes([1, 0, 0, 0])
+        assert int.from_bytes(stale[CURRENT_NESTED_VMCS], "little") == gpas[1]
+        assert pages(machine)[0][CURRENT_NESTED_VMCS] == bytes(8)
+
+
+@pytest.mark.parametrize("enlightened", [True, False])
+def test_everything_is_given_back(machine, enlightened):
+    before = machine.allocations
+    kvm = machine.insmod(enlightened_vmcs=enlightened)
+    loaded = machine.allocations
+    assert loaded["pages"] > before["pages"] and loaded["objects"] > before["objects"]
+    run_everywhere(machine, kvm)
+    assert machine.allocations["pages"] > loaded["pages"]
+    kvm.rmmod()
+    assert machine.allocations == before
+
+
+def test_the_key_is_off_after_it(machine):
+    kvm = machine.insmod(enlightened_vmcs=True)
+    sites = [site for site in machine.keys() if site["key"] == "enable_evmcs"]
+    assert {text.state(site) for site in sites} == {"jmp"}
+    kvm.rmmod()
+    assert {text.state(site) for site in sites} == {"nop"}
+
+
+@pytest.mark.parametrize("order", list(itertools.product([False, True], repeat=3)), ids=str)
+def test_each_reload_is_what_its_parameter_says(machine, order):
+    for enlightened in order:
+        kvm = machine.insmod(enlightened_vmcs=enlightened)
+        before = dict(machine.counters)
+        run_everywhere(machine, kvm, exits=100)
+        moved = {name: machine.counters[name] - before[name] for name in ("vmread", "vmwrite")}
+        assert kvm.enable_evmcs == enlightened
+        if enlightened:
+            assert moved == {"vmread": 0, "vmwrite": 0}
+            assert all(machine.processor(n).active_evmcs for n in range(machine.cpus))
+        else:
+            assert moved["vmread"] >= 700 * machine.cpus and moved["vmwrite"] > 0
+            assert [machine.processor(n).active_evmcs for n in range(machine.cpus)] \
+                == [None] * machine.cpus
+        kvm.rmmod()
+
+
+def resident():
+    """Bytes of memory that this process holds."""
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * PAGE
+
+
+def test_a_thousand_rounds_leak_nothing():
+    """Pages, objects, and the process's own memory: a leaked page a round would be 4 MB."""
+    with Machine(cpus=2) as machine:
+        def rounds(count):
+            for n in range(count):
+                kvm = machine.insmod(enlightened_vmcs=n % 2 == 0)
+                vm = kvm.create_vm(code=CPUID_LOOP, memory=64 << 10)
+                vm.create_vcpu(cpu=n % 2).run(exits=3)
+                kvm.rmmod()
+                assert machine.allocations == before
+
+        before = machine.allocations
+        rounds(200)
+        gc.collect()
+        start = resident()
+        rounds(1000)
+        gc.collect()
+        assert resident() - start < 512 << 10
+
+
+def test_machines_leak_nothing_either():
+    def rounds(count):
+        for n in range(count):
+            with Machine(cpus=3) as machine:
+                kvm = machine.insmod(enlightened_vmcs=n % 2 == 0)
+                kvm.create_vm(code=CPUID_LOOP, memory=64 << 10).create_vcpu(cpu=2).run(exits=3)
+
+    rounds(100)
+    gc.collect()
+    start = resident()
+    rounds(300)
+    gc.collect()
+    assert resident() - start < 512 << 10
+
+
+def test_a_vm_destroyed_early_gives_back_what_it_took(machine):
+    kvm = machine.insmod(enlightened_vmcs=True)
+    before = machine.allocations
+    for memory in (64 << 10, 2 << 20, 16 << 20):
+        vm = kvm.create_vm(code=CPUID_LOOP, memory=memory)
+        for n in range(machine.cpus):
+            vm.create_vcpu(cpu=n).run(exits=3)
+        vm.destroy()
+        assert machine.allocations == before
+
+
+BITMAPS = 2     # VMX_BITMAP_NR: the VMREAD and the VMWRITE bitmap, a page each
+
+
+@pytest.mark.parametrize("enlightened", [True, False])
+@pytest.mark.parametrize("point", ["page", "kmalloc"])
+def test_a_load_that_runs_out_of_memory_leaves_no_more_than_v4_19(machine, point, enlightened):
+    """hardware_setup() ends in `return alloc_kvm_area()`: where that fails, the bitmaps stay."""
+    for nth in itertools.count(1):
+        before = machine.allocations
+        machine.fail(point, nth)
+        try:
+            kvm = machine.insmod(enlightened_vmcs=enlightened)
+        except OSError as error:
+            assert error.errno == 12
+            lost = machine.allocations["pages"] - before["pages"]
+            assert lost == (BITMAPS if point == "page" and nth > BITMAPS else 0)
+            assert machine.allocations["objects"] == before["objects"]
+            assert machine.keys() == []
+            continue
+        machine.fail(point, 0)
+        assert kvm.enable_evmcs == enlightened
+        kvm.rmmod()
+        assert machine.allocations == before
+        break
+    # every allocation of a load has failed once: two bitmaps, a VMXON region for each CPU
+    assert nth == (BITMAPS + machine.cpus if point == "page" else 2) + 1
+
+
+@pytest.mark.parametrize("enlightened", [True, False])
+@pytest.mark.parametrize("point", ["page", "kmalloc"])
+def test_a_vm_that_runs_out_of_memory_leaves_nothing(machine, point, enlightened):
+    kvm = machine.insmod(enlightened_vmcs=enlightened)
+    before = machine.allocations
+    failures = 0
+    for nth in itertools.count(1):
+        machine.fail(point, nth)
+        try:
+            vm = kvm.create_vm(code=CPUID_LOOP, memory=64 << 10)
+        except OSError as error:
+            assert error.errno == 12
+            assert machine.allocations == before
+            failures += 1
+            continue
+        try:
+            vcpu = vm.create_vcpu()
+        except OSError as error:
+            assert error.errno == 12
+            machine.fail(point, 0)
+            assert vm.create_vcpu().run(exits=3).exits == 3
+            vm.destroy()
+            assert machine.allocations == before
+            failures += 1
+            continue
+        machine.fail(point, 0)
+        assert vcpu.run(exits=3).exits == 3
+        vm.destroy()
+        break
+    assert failures > 1 and machine.allocations == before

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""vCPUs that migrate, CPUs that come and go, all at once: no exit is lost, no vCPU sees another."""
+
+import random
+import threading
+import time
+
+import pytest
+
+from kvm_vmx import Machine, MachineError
+
+CPUID = 10      # the exit reason
+
+
+def counting_guest(number):
+    """again: inc %rdi; mov $number, %esi; mov $0, %eax; cpuid; jmp again"""
+    return (bytes.fromhex("48ffc7") + b"\xbe" + number.to_bytes(4, "little")
+            + bytes.fromhex("b800000000" "0fa2" "ebef"))
+
+
+def turns(summary):
+    """How often a run went round the loop: its CPUID exits, without those that an IPI made."""
+    return summary.reasons.get(CPUID, 0)
+
+
+class Driver(threading.Thread):
+    """One thread: its own vCPUs, on a CPU drawn anew for each run."""
+
+    def __init__(self, machine, vcpus, cpus, seed, stop):
+        super().__init__()
+        self.machine, self.vcpus, self.cpus, self.stop = machine, vcpus, cpus, stop
+        self.random = random.Random(seed)
+        self.done = dict.fromkeys(range(len(vcpus)), 0)
+        self.moves = self.refused = 0
+        self.error = None
+
+    def run(self):
+        try:
+            while not self.stop.is_set():
+                self.step()
+        except Exception as error:      # the main thread raises it
+            self.error = error
+
+    def step(self):
+        which = self.random.randrange(len(self.vcpus))
+        vcpu = self.vcpus[which]
+        vcpu.cpu = self.random.choice(self.cpus)
+        try:
+            self.done[which] += turns(vcpu.run(exits=self.random.randint(1, 2000)))
+            self.moves += 1
+        except MachineError as error:   # the CPU has gone, or the other thread is on it
+            assert "not online" in str(error) or "in use" in str(error)
+            self.refused += 1
+
+
+def storm(seconds, cpus, vcpus):
+    """Two threads of vCPUs while CPUs go and come; what each vCPU has counted and should have."""
+    with Machine(cpus=cpus) as machine:
+        rounds = 0
+        memory = []
+        end = time.monotonic() + seconds
+        while time.monotonic() < end or rounds < 2:
+            kvm = machine.insmod(enlightened_vmcs=rounds % 2 == 0)
+            vm = kvm.create_vm(code=counting_guest(0))
+            guests = []
+            for number in range(vcpus):
+                guest = kvm.create_vm(code=counting_guest(number), memory=16 * 4096)
+                guests.append(guest.create_vcpu(cpu=number % cpus))
+            stop = threading.Event()
+            # CPU 0 stays, so that the hotplug thread always finds one
+            drivers = [Driver(machine, guests[n::2], range(n + 1, cpus, 2), n + rounds, stop)
+                       for n in range(2)]
+            for driver in drivers:
+                driver.start()
+            for _ in range(10):
+                cpu = random.Random(rounds).randrange(1, cpus)
+                machine.offline(cpu)
+                time.sleep(0.01)
+                machine.online(cpu)
+            stop.set()
+            for driver in drivers:
+                driver.join()
+                if driver.error:
+                    raise driver.error
+            for n, driver in enumerate(drivers):
+                assert driver.moves > 0
+                for i, vcpu in enumerate(driver.vcpus):
+                    regs = dict(vcpu.regs)
+                    assert regs["rdi"] == driver.done[i]
+                    assert not driver.done[i] or regs["rsi"] == n + 2 * i
+            vm.destroy()
+            kvm.rmmod()
+            memory.append(tuple(sorted(machine.allocations.items())))
+            rounds += 1
+        return rounds, memory
+
+
+def test_a_short_storm():
+    rounds, memory = storm(seconds=1, cpus=8, vcpus=8)
+    assert rounds >= 2 and len(set(memory)) == 1
+
+
+@pytest.mark.soak
+def test_a_long_storm():
+    rounds, memory = storm(seconds=60, cpus=64, vcpus=64)
+    assert rounds >= 2 and len(set(memory)) == 1
+
+
+def test_a_cpu_that_goes_offline_ends_the_run_there():
+    with Machine(cpus=2) as machine:
+        vcpu = machine.insmod().create_vm(code=counting_guest(1)).create_vcpu(cpu=1)
+        timer = threading.Timer(0.05, machine.offline, [1])
+        timer.start()
+        summary = vcpu.run(exits=10**12)
+        timer.join()
+        assert summary.reason == "INTR" and 0 < summary.exits < 10**12
+        with pytest.raises(MachineError, match="not online"):
+            vcpu.run(exits=1)
+        vcpu.cpu = 0
+        more = vcpu.run(exits=100)
+        assert vcpu.regs["rdi"] == turns(summary) + turns(more)
