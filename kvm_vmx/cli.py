@@ -9,7 +9,7 @@ import argparse
 import os
 import sys
 
-from kvm_vmx.commands import TROUBLE, Trouble, fields, keys, run
+from kvm_vmx.commands import TROUBLE, Trouble, conform, fields, keys, run
 
 VERSION = "0.1.0"
 
@@ -53,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action=Version, nargs=0, help="what this build is made of")
     commands = top.add_subparsers(title="commands", metavar="COMMAND")
-    for command in (run, fields, keys):
+    for command in (run, fields, keys, conform):
         command.configure(commands)
     return top
 

@@ -25,7 +25,7 @@ cdef bint cr0_valid(const l0_vp *vp, u64 value) noexcept nogil:
 cdef bint cr4_valid(const l0_vp *vp, u64 value) noexcept nogil:
     cdef const l0_caps *caps = &vp.partition.caps
 
-    if value & ~caps.cr4_may:
+    if value & ~caps.cr4_may or (value & CR4_VMXE and not caps.vmx):
         return False
     if vp.efer & EFER_LMA and not value & CR4_PAE:
         return False

@@ -3,6 +3,7 @@
 from kvm_vmx.abi.types cimport likely, s8, s32, s64, u8, u16, u32, u64, unlikely
 from kvm_vmx.abi.virt_cpu cimport GPR_RSP
 from kvm_vmx.abi.vmx cimport *
+from kvm_vmx.l0.direct_flush cimport CALL_DONE, CALL_EXITS, direct_call
 from kvm_vmx.l0.state cimport *
 from kvm_vmx.l0.translate cimport fetch_page, flush_translations, translations_current
 from libc.string cimport memset
@@ -292,6 +293,9 @@ cdef bint execute(l0_vp *vp, const u8 *code, u32 have) noexcept nogil:
             if have < at + 1:
                 return truncated(vp, have)
             if code[at] == 0xc1:
+                number = direct_call(vp, at + 1)
+                if number != CALL_EXITS:
+                    return number == CALL_DONE
                 leave(vp, EXIT_REASON_VMCALL, at + 1, 0)
                 return False
             return undefined(vp)

@@ -80,7 +80,7 @@ struct l2_tlb_entry {
 	X(invept) X(invvpid) X(vmcall)					\
 	X(exits) X(failed_entries) X(l2_instructions)			\
 	X(groups_reread) X(bytes_reread) X(bytes_ungrouped)		\
-	X(bytes_written_back) X(lints)
+	X(bytes_written_back) X(tlb_flushes) X(lints)
 
 struct l0_counters {
 #define L0_COUNTER_MEMBER(name) u64 name;
@@ -90,15 +90,19 @@ struct l0_counters {
 
 #define L0_NR_COUNTERS (sizeof(struct l0_counters) / sizeof(u64))
 
-/* What L0 noticed and let pass; one bit each in l0_vp.lints. */
+/*
+ * What L0 noticed and let pass; one bit each in l0_vp.lints. The first ones are met on paths
+ * that are rare anyway; the others cost something to see and are looked for where the
+ * partition watches.
+ */
 #define L0_LINTS(X)							\
-	X(msr_lists_ignored)	/* the profile ignores MSR lists of an eVMCS */	\
-	X(evmcs_on_two_cpus)	/* an eVMCS is active on another processor too */	\
-	X(vmptrld_while_evmcs)	/* VMPTRLD or VMPTRST while an eVMCS is active */	\
-	X(vmread_while_evmcs)	/* VMREAD or VMWRITE while an eVMCS is active */	\
-	X(evmcs_vanished)	/* the page of the active eVMCS is no longer there */	\
-	X(vmcs_vanished)	/* the page of the current VMCS is no longer there */	\
-	X(msr_list_aborted)	/* an exit MSR list could not be stored or loaded */
+	X(msr_lists_ignored) X(evmcs_on_two_cpus) X(vmptrld_while_evmcs) \
+	X(vmread_while_evmcs) X(evmcs_vanished) X(vmcs_vanished) X(msr_list_aborted) \
+	X(stale_field) X(ungrouped_field) X(exit_info_written) X(page_not_zeroed) \
+	X(clean_fields_reserved) X(version_changed) X(pointer_misaligned) X(switch_value) \
+	X(assist_page_reserved) X(enlightenments_reserved) X(msr_bitmap_unannounced) \
+	X(direct_flush_unannounced) X(exception_unannounced) X(debugctl_unannounced) \
+	X(direct_flush_incomplete) X(partition_page_misaligned) X(vmclear_elsewhere)
 
 enum l0_lint {
 #define L0_LINT_MEMBER(name) LINT_##name,
@@ -107,6 +111,17 @@ enum l0_lint {
 	L0_NR_LINTS
 };
 
+/* One kind of lint at one field of one processor: how often, and what the first and the last
+ * time looked like. offset is the field's in the eVMCS, L0_NO_FIELD where there is none. */
+struct l0_lint_record {
+	u32 what, offset;
+	u64 count, first_entry, last_entry;
+	u64 found, kept;	/* the value in the page, and the one that L0 goes on with */
+};
+
+#define L0_NO_FIELD 0xffffffffu
+#define L0_MAX_LINT_RECORDS 256
+
 enum l0_cache_policy {
 	CACHE_ALWAYS,		/* a group whose clean bit is set is never read again */
 	CACHE_NEVER,		/* every group is read at every entry */
@@ -114,7 +129,7 @@ enum l0_cache_policy {
 	CACHE_COMMIT_ON_SUCCESS	/* as always, but a failed entry consumes no dirty group */
 };
 
-#define L0_MAX_LEAVES 32
+#define L0_MAX_LEAVES 40
 #define L0_MAX_PROFILE_MSRS 64
 
 struct l0_cpuid_leaf {
@@ -142,6 +157,7 @@ struct l0_profile {
 	u8 one_vp_per_evmcs;		/* enforce R30 */
 	u8 aligned_evmcs_pointer;	/* refuse a misaligned pointer, else use its frame */
 	u8 reject_uncovered_controls;	/* controls without an eVMCS field fail with error 7 */
+	u8 announced_debugctl;		/* a debug control unannounced fails with error 7 */
 	u8 enforce_cpuid;		/* an MSR that CPUID does not announce is #GP */
 };
 
@@ -157,6 +173,32 @@ struct l0_caps {
 	u64 cr4_must, cr4_may;
 	u64 address_reserved;	/* bits of a physical address that must be 0 */
 	u64 perf_global_may;	/* bits of IA32_PERF_GLOBAL_CTRL that exist */
+	u8 vmx;			/* CPUID.1:ECX.VMX */
+	/* leaves 0x40000003, 0x40000004 and 0x4000000A, 0 where they mean nothing */
+	u32 features, features_ebx, features_edx;
+	u32 hints;
+	u32 nested, nested_ebx;
+};
+
+#define L0_NR_SINTS 16
+
+/* The synthetic interrupt controller and the APIC's MSRs of one processor. */
+struct l0_synic {
+	u64 control, event_page, message_page;
+	u64 source[L0_NR_SINTS];
+	u64 icr, tpr;
+};
+
+/* What of time and migration is the partition's: the TSC that L1 reads is
+ * tsc_base + (host's TSC - tsc_since) * tsc_ratio / 2^32. */
+struct l0_clock {
+	u64 created_tsc, created_ns;
+	u64 tsc_hz;		/* 0 until it is first asked for */
+	u64 tsc_base, tsc_since, tsc_ratio;
+	u64 hardware_ratio;	/* what the TSC ticks at once emulation ends */
+	u64 reference_msr;
+	u64 reenlightenment, emulation_control, emulation_status;
+	u64 migrations;
 };
 
 #define L0_NR_EXIT_REASONS 128
@@ -197,6 +239,8 @@ struct l0_vp {
 	struct l0_vmcs copy;	/* the copy of the active eVMCS */
 	u32 valid_groups;	/* which clean groups of copy hold something */
 	u32 unchecked;		/* clean groups changed since the entry checks last passed */
+	u8 bitmap_kept;		/* msr_bitmap holds what L1's page held when it was last dirty */
+	u8 page_seen;		/* seen holds the eVMCS as the last exit left it */
 
 	/* L2 while it runs: the VMCS in force, L1's register file, why it left */
 	struct l0_vmcs *vmcs;
@@ -212,7 +256,9 @@ struct l0_vp {
 	u64 assist_msr;
 	u64 random_state;
 	u8 host_loaded;		/* the control registers, bases and MSRs are the host state's */
-	u32 lints;
+	u64 xmm[12];		/* XMM0 to XMM5, where a fast hypercall has its parameters */
+	struct l0_synic synic;
+	u32 lints, nr_lint_records;
 	struct l0_counters counters;
 
 	/* every exit by basic reason, and one record each where a log is given */
@@ -220,6 +266,9 @@ struct l0_vp {
 	struct l0_exit_record *exit_log;
 	u64 exit_log_size, exit_log_end;
 	u8 overlaid[4096];	/* what the assist page covers, where it is an overlay */
+	u8 msr_bitmap[4096];
+	u8 seen[1024];
+	struct l0_lint_record lint_record[L0_MAX_LINT_RECORDS];
 } __attribute__((aligned(64)));
 
 struct l0_partition {
@@ -229,9 +278,13 @@ struct l0_partition {
 	u64 seed;
 	u64 guest_os_id;
 	u64 hypercall_msr;
-	u8 strict;
+	u8 strict;		/* the first lint stops the partition */
+	u8 watch;		/* look for what costs something to see */
+	u8 unusual;		/* watch, or another cache policy than CACHE_ALWAYS */
+	u8 stopped;		/* refuses every entry: stopped_vp has the lint that did it */
+	u32 stopped_vp;
 	struct l0_caps caps;
-	u64 created_tsc, created_ns, tsc_hz;	/* tsc_hz is 0 until it is first asked for */
+	struct l0_clock clock;
 	struct l0_vp *vp;	/* nr_vps of them, cache-line aligned */
 };
 
@@ -259,6 +312,33 @@ static inline u8 *phys_page(const struct phys_mem *mem, u64 gpa)
 	return mem->base + gpa;
 }
 
+/* A lint, counted and kept with its circumstances. */
+static inline void l0_note(struct l0_vp *vp, u32 what, u32 offset, u64 found, u64 kept)
+{
+	u64 entry = vp->counters.vmlaunch + vp->counters.vmresume;
+	struct l0_lint_record *record = vp->lint_record;
+	u32 i = 0;
+
+	vp->lints |= 1u << what;
+	vp->counters.lints++;
+	while (i < vp->nr_lint_records && (record->what != what || record->offset != offset))
+		i++, record++;
+	if (i == L0_MAX_LINT_RECORDS)
+		return;
+	if (i == vp->nr_lint_records) {
+		vp->nr_lint_records++;
+		*record = (struct l0_lint_record) { .what = what, .offset = offset,
+			.first_entry = entry, .found = found, .kept = kept };
+	}
+	record->count++;
+	record->last_entry = entry;
+	if (vp->partition->strict && !vp->partition->stopped) {
+		vp->partition->stopped_vp = vp->cpu.index;
+		vp->partition->stopped = 1;
+	}
+}
+
+_Static_assert(L0_NR_LINTS <= 32, "a lint is a bit");
 _Static_assert(sizeof(struct l0_vmcs) <= 4096, "a VMCS is one page");
 
 #endif

@@ -24,6 +24,24 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         LINT_evmcs_vanished
         LINT_vmcs_vanished
         LINT_msr_list_aborted
+        LINT_stale_field
+        LINT_ungrouped_field
+        LINT_exit_info_written
+        LINT_page_not_zeroed
+        LINT_clean_fields_reserved
+        LINT_version_changed
+        LINT_pointer_misaligned
+        LINT_switch_value
+        LINT_assist_page_reserved
+        LINT_enlightenments_reserved
+        LINT_msr_bitmap_unannounced
+        LINT_direct_flush_unannounced
+        LINT_exception_unannounced
+        LINT_debugctl_unannounced
+        LINT_direct_flush_incomplete
+        LINT_partition_page_misaligned
+        LINT_vmclear_elsewhere
+        L0_NR_SINTS
         SLOT_FEATURE_CONTROL
         SLOT_PAT
         SLOT_DEBUGCTL
@@ -110,7 +128,18 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u64 bytes_reread
         u64 bytes_ungrouped
         u64 bytes_written_back
+        u64 tlb_flushes
         u64 lints
+
+    const u32 L0_NO_FIELD
+    ctypedef struct l0_lint_record "struct l0_lint_record":
+        u32 what
+        u32 offset
+        u64 count
+        u64 first_entry
+        u64 last_entry
+        u64 found
+        u64 kept
 
     ctypedef struct l0_cpuid_leaf "struct l0_cpuid_leaf":
         u32 function
@@ -137,6 +166,7 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u8 one_vp_per_evmcs
         u8 aligned_evmcs_pointer
         u8 reject_uncovered_controls
+        u8 announced_debugctl
         u8 enforce_cpuid
 
     ctypedef struct l0_caps "struct l0_caps":
@@ -160,6 +190,35 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u64 cr4_may
         u64 address_reserved
         u64 perf_global_may
+        u8 vmx
+        u32 features
+        u32 features_ebx
+        u32 features_edx
+        u32 hints
+        u32 nested
+        u32 nested_ebx
+
+    ctypedef struct l0_synic "struct l0_synic":
+        u64 control
+        u64 event_page
+        u64 message_page
+        u64 source[16]
+        u64 icr
+        u64 tpr
+
+    ctypedef struct l0_clock "struct l0_clock":
+        u64 created_tsc
+        u64 created_ns
+        u64 tsc_hz
+        u64 tsc_base
+        u64 tsc_since
+        u64 tsc_ratio
+        u64 hardware_ratio
+        u64 reference_msr
+        u64 reenlightenment
+        u64 emulation_control
+        u64 emulation_status
+        u64 migrations
 
     ctypedef struct l0_exit_record "struct l0_exit_record":
         u64 rip
@@ -180,6 +239,8 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         l0_vmcs copy
         u32 valid_groups
         u32 unchecked
+        u8 bitmap_kept
+        u8 page_seen
         l0_vmcs *vmcs
         u64 *regs
         l2_exit exit
@@ -191,13 +252,19 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u64 assist_msr
         u64 random_state
         u8 host_loaded
+        u64 xmm[12]
+        l0_synic synic
         u32 lints
+        u32 nr_lint_records
         u64 exit_reasons[128]
         l0_exit_record *exit_log
         u64 exit_log_size
         u64 exit_log_end
         l0_counters counters
         u8 overlaid[4096]
+        u8 msr_bitmap[4096]
+        u8 seen[1024]
+        l0_lint_record lint_record[256]
 
     ctypedef struct l0_partition "struct l0_partition":
         l0_profile profile
@@ -207,11 +274,14 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u64 guest_os_id
         u64 hypercall_msr
         u8 strict
+        u8 watch
+        u8 unusual
+        u8 stopped
+        u32 stopped_vp
         l0_caps caps
-        u64 created_tsc
-        u64 created_ns
-        u64 tsc_hz
+        l0_clock clock
         l0_vp *vp
 
+    void l0_note(l0_vp *vp, u32 what, u32 offset, u64 found, u64 kept)
     u8 *phys_ptr(const phys_mem *mem, u64 gpa, u64 len)
     u8 *phys_page(const phys_mem *mem, u64 gpa)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # From linear addresses of L2 to memory: its page tables, then the EPT, behind a small TLB.
-from kvm_vmx.abi.types cimport likely, u8, u64
+from kvm_vmx.abi.types cimport likely, u8, u32, u64
 from kvm_vmx.l0.state cimport *
 
 cdef const u8 *walk_for_fetch(l0_vp *vp, u64 linear) noexcept nogil
+cdef u8 *ept_walk(l0_vp *vp, u64 gpa, u64 linear, u32 access, bint final) noexcept nogil
 cdef void flush_translations(l0_vp *vp) noexcept nogil
 cdef void translations_current(l0_vp *vp) noexcept nogil
 

@@ -14,6 +14,7 @@ from kvm_vmx.machine import long_mode
 from kvm_vmx.machine.fields import fields
 from kvm_vmx.machine.gate import Busy, Gate
 from kvm_vmx.machine.kernel import Kernel, KernelBug, MachineError, REGISTERS
+from kvm_vmx.machine.lints import Lint
 from kvm_vmx.machine.partition import MAX_CPUS, Partition, PhysicalMemory
 from kvm_vmx.machine.port import Port
 from kvm_vmx.machine.sites import name_of
@@ -61,20 +62,22 @@ class Machine:
     its per-CPU state are the process's own.
 
     cpus online CPUs of possible_cpus (the same by default), 1 to 4096; profile is the Hyper-V to
-    be ("kvm-6.12" or "tlfs-strict"), which msrs {index: value}, cpuid {leaf: (eax, ebx, ecx,
-    edx)}, maxphyaddr (bits) and enforce_cpuid change; memory is L1's, in bytes; cache_policy is
+    be ("kvm-6.12", "tlfs-strict", "ice-lake", or a TOML file's name), which msrs {index: value},
+    cpuid {leaf: (eax, ebx, ecx, edx)}, maxphyaddr (bits) and enforce_cpuid change; memory is L1's, in bytes; cache_policy is
     how L0 uses clean fields ("always", "never", "random", "random(SEED)", "commit_on_success").
+    lints looks, at a cost, for what L1 may not do; strict does too, and stops at the first.
     insn is the form of privileged instructions: "call", or "trap" for the opcodes themselves;
-    the environment's KVM_VMX_INSN by default, else "call". CPUs in no_assist_page find no memory
-    for their assist page, and fail {point: nth} lets the nth step of a kind fail during the
-    boot, as fail() does after it. ValueError for bad values, MachineError where a machine is
-    already open.
+    the environment's KVM_VMX_INSN by default, else "call".
+    CPUs in no_assist_page find no memory for their assist page, and fail {point: nth} lets the
+    nth step of a kind fail during the boot, as fail() does after it. ValueError for bad values,
+    MachineError where a machine is already open.
     """
 
     def __init__(self, cpus: int = 2, *, profile: str = "kvm-6.12", possible_cpus=None,
-                 memory=None, msrs=None, cpuid=None, maxphyaddr: int = 46,
-                 enforce_cpuid: bool = False, cache_policy: str = "always", seed: int = 0,
-                 strict: bool = False, insn: str | None = None, no_assist_page=(), fail=None):
+                 memory=None, msrs=None, cpuid=None, maxphyaddr: int | None = None,
+                 enforce_cpuid: bool | None = None, cache_policy: str = "always", seed: int = 0,
+                 strict: bool = False, lints: bool = False, insn: str | None = None,
+                 no_assist_page=(), fail=None):
         global _machine
         possible = cpus if possible_cpus is None else possible_cpus
         for number in (cpus, possible):
@@ -82,6 +85,11 @@ class Machine:
                 raise ValueError(f"{number} CPUs: give a number from 1 to {MAX_CPUS}")
         if possible < cpus:
             raise ValueError(f"{cpus} CPUs of {possible} possible ones: raise possible_cpus")
+        if memory is not None and (
+                not isinstance(memory, int) or memory < 4096 or memory % 4096 or memory > 1 << 40):
+            raise ValueError(f"memory of {memory!r} bytes: give a multiple of 4096, at most 1 << 40")
+        if not isinstance(seed, int):
+            raise ValueError(f"seed {seed!r}: give a number")
         no_assist_page = tuple(no_assist_page)
         for cpu in no_assist_page:
             if not isinstance(cpu, int) or not 0 <= cpu < possible:
@@ -99,7 +107,7 @@ class Machine:
             self._partition = Partition(
                 self.memory, possible, profile=profile, cache_policy=cache_policy, seed=seed,
                 strict=strict, cpuid=cpuid, msrs=msrs, maxphyaddr=maxphyaddr,
-                enforce_cpuid=enforce_cpuid, insn=insn)
+                enforce_cpuid=enforce_cpuid, lints=lints, insn=insn)
             self.kernel = Kernel(self._partition)
             self.kernel.boot(cpus, no_assist_page, fail or {})
             _machine = weakref.ref(self)
@@ -171,8 +179,8 @@ class Machine:
         return self.kernel.traps()
 
     @property
-    def lints(self) -> list[str]:
-        """What L0 noticed and let pass."""
+    def lints(self) -> list[Lint]:
+        """What L0 noticed and let pass, each by its name, with rule, field, CPU and entry."""
         return self._partition.lints()
 
     @property
@@ -567,12 +575,21 @@ class Vcpu:
     """A virtual CPU; cpu is the CPU it runs on, and may be set to migrate it."""
 
     def __init__(self, vm: Vm, raw, cpu: int):
-        self.vm, self.raw, self.cpu = vm, raw, cpu
+        self.vm, self.raw, self._cpu = vm, raw, cpu
         self._vmcs_gpa = raw.load(cpu)
         self._busy = Busy("the vCPU")
         self.regs = Registers(self)
         self.evmcs = EvmcsView(self)
         self.vmcs = VmcsView(self)
+
+    @property
+    def cpu(self) -> int:
+        """The CPU it runs on."""
+        return self._cpu
+
+    @cpu.setter
+    def cpu(self, n: int):
+        self._cpu = self.vm.module.machine.cpu(n).index
 
     @contextlib.contextmanager
     def used(self):
@@ -586,13 +603,14 @@ class Vcpu:
         where another thread is using the CPU or the vCPU."""
         if exits is not None and (not isinstance(exits, int) or not 1 <= exits < 1 << 63):
             raise ValueError(f"{exits} exits: give a number of 1 or more, or None")
-        if not 0 <= stack_depth <= 8192:
+        if not isinstance(stack_depth, int) or not 0 <= stack_depth <= 8192:
             raise ValueError(f"a stack depth of {stack_depth}: give 0 to 8192 bytes")
         machine = self.vm.module.machine
         with self.used() as raw:
             processor = machine.cpu(self.cpu)
             before = processor.exit_reasons
             count, ret = raw.run(self.cpu, exits, stack_depth)
+            machine._partition.check()
             if ret < 0 and ret != -errno.EINTR:
                 raise _errno(ret, "run", machine.kernel.log())
             after = processor.exit_reasons

@@ -2,6 +2,8 @@
 """The emulated Hyper-V from Python: a partition on guest-physical memory."""
 
 from kvm_vmx.abi.types cimport u32, u64
+from kvm_vmx.l0.clock cimport clock_migrate
+from kvm_vmx.l0.enlightened cimport enlightened_forget
 from kvm_vmx.l0.partition cimport partition_create, partition_destroy
 from kvm_vmx.l0.state cimport *
 from kvm_vmx.machine.memory cimport PhysicalMemory
@@ -9,6 +11,7 @@ from kvm_vmx.machine.processor cimport Processor
 
 from kvm_vmx.l0.profile import build
 from kvm_vmx.machine import trap
+from kvm_vmx.machine.lints import ConformanceError, Lint, from_record, of_profile
 
 # a type that is only cimported is no attribute of the module
 globals().update(PhysicalMemory=PhysicalMemory, Processor=Processor)
@@ -55,10 +58,11 @@ cdef void fill_profile(l0_profile *to, profile):
     to.one_vp_per_evmcs = policies["one_vp_per_evmcs"]
     to.aligned_evmcs_pointer = policies["aligned_evmcs_pointer"]
     to.reject_uncovered_controls = policies["reject_uncovered_controls"]
+    to.announced_debugctl = policies["announced_debugctl"]
     to.enforce_cpuid = profile.enforce_cpuid
 
 
-def parse_cache_policy(text: str, seed: int = 0) -> tuple[str, int]:
+def parse_cache_policy(text, seed: int = 0) -> tuple[str, int]:
     """(name, seed) of a policy as a user writes it: always, never, random, random(7), ..."""
     if not isinstance(text, str):
         raise ValueError(f"cache policy {text!r}: give one of {', '.join(CACHE_POLICIES)}")
@@ -74,15 +78,16 @@ cdef class Partition:
     """The emulated Hyper-V with its virtual processors, seen by one L1 machine.
 
     memory is the machine's; cpus counts the processors, 1 to 4096. profile names the Hyper-V to
-    be ("kvm-6.12" or "tlfs-strict"); cpuid, msrs, maxphyaddr and enforce_cpuid change it as
-    kvm_vmx.l0.profile.build says. cache_policy is how L0 uses the clean fields: "always",
-    "never", "random", "random(SEED)" or "commit_on_success". insn is the form of the processors'
+    be ("kvm-6.12", "tlfs-strict", "ice-lake", or a TOML file's name); cpuid, msrs, maxphyaddr
+    and enforce_cpuid change it as kvm_vmx.l0.profile.build says. cache_policy is how L0 uses the clean fields: "always",
+    "never", "random", "random(SEED)" or "commit_on_success". lints looks, at a cost, for what
+    L1 may not do; strict does too, and stops at the first. insn is the form of the processors'
     instructions: "call", "trap", or None for the environment's. Bad values raise ValueError.
     """
 
     def __cinit__(self, PhysicalMemory memory not None, int cpus=1, profile="kvm-6.12",
                   cache_policy="always", seed=0, bint strict=False, cpuid=None, msrs=None,
-                  maxphyaddr=None, enforce_cpuid=False, insn=None):
+                  maxphyaddr=None, enforce_cpuid=None, bint lints=False, insn=None):
         cdef l0_profile numbers
 
         if not 1 <= cpus <= MAX_CPUS:
@@ -94,7 +99,7 @@ cdef class Partition:
         number = cache_policy_number(self.cache_policy)
         fill_profile(&numbers, self.profile)
         self.partition = partition_create(
-            &memory.mem, &numbers, cpus, number, seed & _MASK_64, strict)
+            &memory.mem, &numbers, cpus, number, seed & _MASK_64, strict, lints)
         if self.partition == NULL:
             raise MemoryError(f"no memory for {cpus} processors")
 
@@ -126,10 +131,40 @@ cdef class Partition:
                 total[name] += count
         return total
 
-    def lints(self) -> list[str]:
-        """The names of what L0 noticed and let pass, on any processor."""
-        cdef u32 i, seen = 0
+    def lints(self) -> list[Lint]:
+        """What L0 noticed and let pass, on any processor, in the order of their entries."""
+        cdef l0_lint_record *record
+        cdef l0_vp *vp
+        cdef u32 n, i
 
-        for i in range(self.partition.nr_vps):
-            seen |= self.partition.vp[i].lints
-        return [l0_lint_names[i].decode() for i in range(<u32>L0_NR_LINTS) if seen >> i & 1]
+        found = []
+        for n in range(self.partition.nr_vps):
+            vp = &self.partition.vp[n]
+            for i in range(vp.nr_lint_records):
+                record = &vp.lint_record[i]
+                found.append(from_record(
+                    l0_lint_names[record.what].decode(), n,
+                    None if record.offset == L0_NO_FIELD else record.offset,
+                    count=record.count, entry=record.first_entry, last_entry=record.last_entry,
+                    found=record.found, kept=record.kept))
+        found.sort(key=lambda lint: (lint.entry, lint.cpu))
+        if self.partition.watch:
+            return of_profile(self.profile) + found
+        return found
+
+    def check(self) -> None:
+        """ConformanceError where a strict partition has stopped."""
+        if self.partition.stopped:
+            raise ConformanceError(next(
+                lint for lint in self.lints() if lint.cpu == self.partition.stopped_vp))
+
+    def migrate(self, ratio: float = 1.0) -> None:
+        """Move to another host, whose TSC ticks ratio times as fast as this one's: L0 forgets
+        what it holds of each eVMCS, and L1 is told as it asked to be."""
+        cdef u32 n
+
+        if not 0.001 <= ratio <= 1000:
+            raise ValueError(f"a TSC {ratio!r} times as fast: give a number from 0.001 to 1000")
+        clock_migrate(self.partition, <u64>(ratio * 4294967296.0))
+        for n in range(self.partition.nr_vps):
+            enlightened_forget(&self.partition.vp[n])

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The port's functions by their kernel names, for a thread that runs as a CPU."""
 
+import contextlib
 import ctypes
 import difflib
 import re
@@ -61,12 +62,13 @@ def functions(module) -> dict[str, Function]:
     return found
 
 
-def convert_argument(name: str, argument, kind: str) -> int:
-    """What a function of the port gets for an argument of Python's: a number, or where a vCPU is."""
+def convert_argument(name: str, argument, kind: str, held: contextlib.ExitStack) -> int:
+    """What a function of the port gets for an argument of Python's: a number, or where a vCPU is;
+    the vCPU is this call's alone until held ends."""
     if kind.endswith(VCPU):
         if not hasattr(argument, "vmcs_gpa"):
             raise TypeError(f"{name}(): give a Vcpu, not {argument!r}")
-        return argument.raw.address
+        return held.enter_context(argument.used()).address
     if not isinstance(argument, int):
         raise TypeError(f"{name}(): {argument!r} is no number")
     if not -(1 << BITS[kind] - 1) <= argument < 1 << BITS[kind]:
@@ -101,10 +103,11 @@ class Port:
                 raise MachineError(f"{name}() needs a CPU: call it inside `with machine.cpu(n):`")
             if len(arguments) != len(function.arguments):
                 raise TypeError(f"{name}() takes {len(function.arguments)} arguments")
-            values = tuple(convert_argument(name, argument, kind)
-                           for argument, kind in zip(arguments, function.arguments))
-            with self._guard():
+            with contextlib.ExitStack() as held:
+                held.enter_context(self._guard())
                 self._check()
+                values = tuple(convert_argument(name, argument, kind, held)
+                               for argument, kind in zip(arguments, function.arguments))
                 self._check_state(name, cpu)
                 return function.convert(
                     call_function(self._machine.kernel, cpu, function.address, values))

@@ -8,7 +8,9 @@ from libc.stdlib cimport calloc, free
 from kvm_vmx.abi.hyperv_tlfs cimport hv_enlightened_vmcs
 from kvm_vmx.abi.types cimport u32, u64
 from kvm_vmx.abi.virt_cpu cimport *
+from kvm_vmx.l0.msr_bitmap cimport msr_exits
 from kvm_vmx.l0.state cimport *
+from kvm_vmx.l0.synic cimport synic_signal
 from kvm_vmx.machine.trap cimport check_signals, trap_ops
 
 from kvm_vmx.machine.outcome import Fault, Outcome, VMfailInvalid, VMfailValid, VMsucceed
@@ -50,6 +52,8 @@ cdef class Processor:
     cdef outcome(self, insn_t status, value=None):
         cdef u64 rflags = self.vp.cpu.rflags
 
+        if self.vp.partition.stopped:
+            self.partition.check()
         if status == INSN_OK:
             return VMsucceed(rflags, value)
         if status & INSN_FAULT:
@@ -143,9 +147,16 @@ cdef class Processor:
         return self.outcome(self.ops().invvpid(
             &self.vp.cpu, word(type), word(vpid), word(gla)))
 
-    def hypercall(self, control: int, rdx: int = 0, r8: int = 0) -> Outcome:
-        """VMCALL with a control word, and two registers of parameters; the value is RAX."""
+    def hypercall(self, control: int, rdx: int = 0, r8: int = 0, xmm: tuple = ()) -> Outcome:
+        """VMCALL with a control word, two registers of parameters, and for a fast call up to
+        twelve 64-bit halves of XMM0 to XMM5; the value is RAX."""
         cdef insn_t status
+        cdef int i
+
+        if len(xmm) > 12:
+            raise ValueError(f"{len(xmm)} halves of XMM registers: give at most 12")
+        for i in range(12):
+            self.vp.xmm[i] = word(xmm[i]) if i < len(xmm) else 0
 
         self.regs[GPR_RCX] = word(control)
         self.regs[GPR_RDX] = word(rdx)
@@ -201,6 +212,16 @@ cdef class Processor:
             record = &self.vp.exit_log[i % size]
             found.append((record.reason, record.qualification, record.rip, record.clean_fields))
         return found
+
+    def msr_exits(self, msr: int, write: bool = False) -> bool:
+        """Would L2's RDMSR, or WRMSR, of an MSR exit, by the bitmap that L0 goes by?"""
+        return msr_exits(self.vp, <u32>word(msr), write)
+
+    def signal_sint(self, source: int) -> bool:
+        """Let a synthetic interrupt source fire; is its interrupt now pending?"""
+        if not 0 <= source < 16:
+            raise ValueError(f"synthetic interrupt source {source!r}: give 0 to 15")
+        return synic_signal(self.vp, source)
 
     @property
     def active_evmcs(self) -> int | None:

@@ -95,14 +95,9 @@ def storm(seconds, cpus, vcpus):
         return rounds, memory
 
 
-def test_a_short_storm():
-    rounds, memory = storm(seconds=1, cpus=8, vcpus=8)
-    assert rounds >= 2 and len(set(memory)) == 1
-
-
-@pytest.mark.soak
-def test_a_long_storm():
-    rounds, memory = storm(seconds=60, cpus=64, vcpus=64)
+def test_a_storm(soak):
+    cpus, seconds = (64, 60) if soak else (8, 1)
+    rounds, memory = storm(seconds=seconds, cpus=cpus, vcpus=cpus)
     assert rounds >= 2 and len(set(memory)) == 1
 
 

@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Options of the test suite."""
+
+import pytest
+
+
+def pytest_addoption(parser):
+    parser.addoption("--soak", action="store_true", help="run the soaks at full length")
+
+
+@pytest.fixture
+def soak(request):
+    """Is this the long run?"""
+    return request.config.getoption("--soak")
