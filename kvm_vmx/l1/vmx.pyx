@@ -1387,7 +1387,7 @@ cdef void vmx_vcpu_load(kvm_vcpu_t *vcpu, int cpu) noexcept nogil:
         # Pairs with the barrier of __loaded_vmcs_clear(): cpu was read before the link is.
         smp_rmb()
 
-        # C+ v4.19 follows a null pointer here where hardware_enable() has failed: an oops too
+        # C+ [1 e2caf3] v4.19 follows a null pointer here where hardware_enable() has failed: an oops too
         BUG_ON(not per_cpu_list(loaded_vmcss_on_cpu, cpu).next)
         list_add(&vmx.loaded_vmcs.loaded_vmcss_on_cpu_link,
                  per_cpu_list(loaded_vmcss_on_cpu, cpu))
@@ -4567,6 +4567,7 @@ cdef u32 probe_read_exit_reason() noexcept nogil:
     return vmcs_read32(VM_EXIT_REASON)
 
 
+# C+ what an accessor with a constant field compiles to
 cdef void probe_vmcs_load(void *vmcs) noexcept nogil:
     vmcs_load(<vmcs_t *>vmcs)
 
