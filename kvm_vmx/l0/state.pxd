@@ -1,12 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # The names of kvm_vmx/l0/state.h, for Cython.
 from kvm_vmx.abi.types cimport u8, u16, u32, u64
-from kvm_vmx.abi.virt_cpu cimport phys_mem, virt_cpu
+from kvm_vmx.abi.virt_cpu cimport phys_mem, virt_cpu, virt_cpu_ops
 from kvm_vmx.abi.hyperv_tlfs cimport hv_enlightened_vmcs
 
 cdef extern from "kvm_vmx/l0/state.h" nogil:
     enum:
         L2_TLB_ENTRIES
+        L2_NO_REGISTER
+        L2_READ
+        L2_WRITE
+        L2_FETCH
+        L2_USER
+        L2_DONE
+        L2_LEAVES
+        L2_FAULTS
+        L0_MAX_ALARMS
+        L0_ALARM_NMI
         L0_MAX_LEAVES
         L0_MAX_PROFILE_MSRS
         L0_NR_MSRS
@@ -100,9 +110,44 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u64 guest_linear_address
         u64 guest_physical_address
 
+    ctypedef struct l2_fault "struct l2_fault":
+        u32 vector
+        u32 error
+        u64 payload
+
     ctypedef struct l2_tlb_entry "struct l2_tlb_entry":
         u64 tag
         u8 *host
+
+    ctypedef struct l2_insn "struct l2_insn":
+        u64 offset
+        u64 displacement
+        u64 immediate
+        u32 far_selector
+        u8 map
+        u8 opcode
+        u8 length
+        u8 size
+        u8 address_size
+        u8 byte_operand
+        u8 operand_prefix
+        u8 repeat
+        u8 lock
+        u8 rex
+        u8 segment
+        u8 has_modrm
+        u8 is_memory
+        u8 mod
+        u8 reg
+        u8 rm
+        u8 base
+        u8 index
+        u8 scale
+        u8 rip_relative
+
+    ctypedef struct l0_alarm "struct l0_alarm":
+        u64 at
+        u32 what
 
     ctypedef struct l0_counters "struct l0_counters":
         u64 cpuid
@@ -226,6 +271,38 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u32 reason
         u32 clean_fields
 
+    enum:
+        TRACED_cpuid
+        TRACED_rdmsr
+        TRACED_wrmsr
+        TRACED_mov_to_cr
+        TRACED_vmxon
+        TRACED_vmxoff
+        TRACED_vmclear
+        TRACED_vmptrld
+        TRACED_vmptrst
+        TRACED_vmread
+        TRACED_vmwrite
+        TRACED_vmlaunch
+        TRACED_vmresume
+        TRACED_invept
+        TRACED_invvpid
+        TRACED_vmcall
+        L0_NR_TRACED
+
+    ctypedef struct l0_trace_record "struct l0_trace_record":
+        u64 sequence
+        u32 insn
+        u32 status
+        u64 operand[3]
+        u64 result[2]
+
+    ctypedef struct l0_trace "struct l0_trace":
+        l0_trace_record *record
+        u64 size
+        u64 end
+        const virt_cpu_ops *ops
+
     ctypedef struct l0_vp "struct l0_vp":
         virt_cpu cpu
         l0_partition *partition
@@ -244,14 +321,31 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         l0_vmcs *vmcs
         u64 *regs
         l2_exit exit
+        l2_fault fault
+        u64 next_rip
+        u64 entered_at
+        u64 deadline
+        u32 vectoring
+        u32 vectoring_error
+        u8 code_bits
+        u8 cpl2
+        u8 unblocked_nmi
+        u8 attention
+        u8 monitoring
+        u8 trap_pending
         l2_tlb_entry tlb[L2_TLB_ENTRIES]
-        u64 tlb_context[4]
+        l2_tlb_entry physical_tlb[L2_TLB_ENTRIES]
+        u64 tlb_context[5]
+        l0_alarm alarm[L0_MAX_ALARMS]
+        u32 nr_alarms
+        u64 random2
         l0_msr_value msr[L0_NR_MSRS]
         u32 nr_msr
         u64 efer
         u64 assist_msr
         u64 random_state
         u8 host_loaded
+        u64 gpr[16]
         u64 xmm[12]
         l0_synic synic
         u32 lints
@@ -260,6 +354,7 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         l0_exit_record *exit_log
         u64 exit_log_size
         u64 exit_log_end
+        l0_trace trace
         l0_counters counters
         u8 overlaid[4096]
         u8 msr_bitmap[4096]
@@ -280,6 +375,7 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u32 stopped_vp
         l0_caps caps
         l0_clock clock
+        u64 traced
         l0_vp *vp
 
     void l0_note(l0_vp *vp, u32 what, u32 offset, u64 found, u64 kept)

@@ -4567,7 +4567,7 @@ cdef u32 probe_read_exit_reason() noexcept nogil:
     return vmcs_read32(VM_EXIT_REASON)
 
 
-# C+ what an accessor with a constant field compiles to
+# C+ the switch of VMCSs alone
 cdef void probe_vmcs_load(void *vmcs) noexcept nogil:
     vmcs_load(<vmcs_t *>vmcs)
 

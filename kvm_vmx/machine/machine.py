@@ -179,6 +179,19 @@ class Machine:
         """What L0 noticed and let pass, each by its name, with rule, field, CPU and entry."""
         return self._partition.lints()
 
+    def start_trace(self, size: int = 65536) -> None:
+        """Trace the instructions of L1, the last `size` of each CPU; it costs time."""
+        self._partition.start_trace(size)
+
+    def stop_trace(self) -> None:
+        """Trace no more; what was traced can still be read."""
+        self._partition.stop_trace()
+
+    @property
+    def trace(self) -> list:
+        """The instructions traced, on all CPUs in their order, each with its outcome."""
+        return self._partition.trace
+
     @property
     def allocations(self) -> dict[str, int]:
         """Pages and heap objects that the kernel holds."""

@@ -6,8 +6,10 @@ from kvm_vmx.l0.clock cimport clock_migrate
 from kvm_vmx.l0.enlightened cimport enlightened_forget
 from kvm_vmx.l0.partition cimport partition_create, partition_destroy
 from kvm_vmx.l0.state cimport *
+from kvm_vmx.l0.trace cimport trace_start, trace_stop
 from kvm_vmx.machine.memory cimport PhysicalMemory
 from kvm_vmx.machine.processor cimport Processor
+from kvm_vmx.machine.trace cimport records_of
 
 from kvm_vmx.l0.profile import build
 from kvm_vmx.machine.lints import ConformanceError, Lint, from_record, of_profile
@@ -148,6 +150,28 @@ cdef class Partition:
         if self.partition.watch:
             return of_profile(self.profile) + found
         return found
+
+    def start_trace(self, size=65536) -> None:
+        """Keep a record of each instruction of L1, of the last `size` on each processor."""
+        if not isinstance(size, int) or not 1 <= size <= 1 << 24:
+            raise ValueError(f"a trace of {size!r} instructions: give 1 to {1 << 24}")
+        for n in range(len(self)):
+            if not trace_start(&self.partition.vp[<u32>n], size):
+                self.stop_trace()
+                raise MemoryError(f"no memory for a trace of {size} instructions")
+
+    def stop_trace(self) -> None:
+        """Trace no more; what was traced can still be read."""
+        for n in range(len(self)):
+            trace_stop(&self.partition.vp[<u32>n])
+
+    @property
+    def trace(self) -> list:
+        """The records of all processors in the order of the instructions."""
+        found = []
+        for n in range(len(self)):
+            found += records_of(&self.partition.vp[<u32>n])
+        return sorted(found, key=lambda record: record.sequence)
 
     def check(self) -> None:
         """ConformanceError where a strict partition has stopped."""
