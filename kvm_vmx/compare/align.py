@@ -14,6 +14,7 @@ from kvm_vmx.compare.pysource import port_units
 from kvm_vmx.compare.unify import bind, rooted, unify
 
 PAIR, CONTEXT = 10, 1
+BINT = ("type", "bint", 0)
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -73,6 +74,9 @@ class Alignment:
     def __init__(self, kernel, port, marks, void: bool):
         self.kernel, self.void = kernel, void
         self.port = weave(port, marks)
+        self.returns = port[0].key[1] if port and port[0].kind == "def" else None
+        self.bints = {("name", unit.key[2]) for unit in port
+                      if unit.kind == "decl" and unit.key[1] == BINT}
         self.marked = any(mark.digest for mark in marks)
         before, after = self.ends()
         self.kernel, middle = cut(kernel, before, after), self.port
@@ -132,12 +136,18 @@ class Alignment:
                 yield 2 * PAIR, 1, 2, Step([unit], [item, after], "idiom", frozenset({"#else"}))
             return
         used = set()
-        if unify(unit.key, item.key, used):
+        if unify(unit.key, item.key, used) and ("truth" not in used or self.tested(item)):
             near = (unit.parent is None) == (item.parent is None)
             near = near and (unit.parent is None or unit.parent.kind == item.parent.kind)
             worth = PAIR // 2 if unit.kind == "decl" else PAIR  # one that moved can be found
             yield worth + CONTEXT * near - bool(used), 1, 1, Step(
                 [unit], [item], "idiom" if used else "same", frozenset(used))
+
+    def tested(self, item) -> bool:
+        """Whether only the truth of a statement's value counts: it is tested, or kept in a bint."""
+        if item.kind == "=":
+            return item.key[2] in self.bints
+        return item.kind != "return" or self.returns == BINT
 
     def mark_moves(self, i: int, j: int, mark: Mark):
         """What a mark is pinned to, if it stands here."""

@@ -20,8 +20,11 @@ def statements(text: str, header: int, open_: int, close: int, lines: Lines) -> 
         signature_key(signature), lines.at(header), lines.at(open_ - 1),
         " ".join(text[header:open_].split()),
     ))
-    while reader.at < len(reader.tokens):
-        reader.statement(None)
+    try:
+        while reader.at < len(reader.tokens):
+            reader.statement(None)
+    except RecursionError:  # nested deeper than any reader follows
+        reader.at = len(reader.tokens)
     return reader.units
 
 
@@ -93,7 +96,8 @@ class Reader:
 
     def emit(self, key, begin: int, end: int, parent, silent: str = "") -> Unit:
         """Append the unit that the tokens from begin to end spell."""
-        first, last = self.tokens[begin], self.tokens[min(end, len(self.tokens)) - 1]
+        last = min(end, len(self.tokens)) - 1
+        first, last = self.tokens[min(begin, last)], self.tokens[last]
         text = self.source[first.offset:last.offset + len(last.text)]
         unit = Unit(
             key, self.lines.at(first.offset), self.lines.at(last.offset),
@@ -105,6 +109,8 @@ class Reader:
     def statement(self, parent):
         """One statement with all that stands in it."""
         word, begin = self.text(), self.at
+        if not word:  # the source ends too early
+            return
         if word == ";":
             self.at += 1
         elif word == "{":
@@ -177,7 +183,10 @@ class Reader:
             equal = next((i for i, token in enumerate(part) if token.text == "="), len(part))
             left = part[:equal]
             bracket = next((i for i, token in enumerate(left) if token.text == "["), len(left))
-            word = next(i for i in reversed(range(bracket)) if left[i].kind == "id")
+            word = next((i for i in reversed(range(bracket)) if left[i].kind == "id"), None)
+            if word is None:  # no C: the tokens stand for themselves
+                self.emit(("raw", *(token.text for token in part)), place, self.at, parent)
+                return
             if n == 0:
                 kind = [token for token in left[:word] if token.text != "*"]
             stars = [token for token in left[:word] if token.text == "*"]

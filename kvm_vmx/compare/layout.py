@@ -9,6 +9,7 @@ from kvm_vmx.compare.types import parse_type
 ENTRY = re.compile(
     r"\bEVMCS1_FIELD\(\s*([A-Z]\w*)\s*,\s*(\w+)\s*,"
     r"\s*HV_VMX_ENLIGHTENED_CLEAN_FIELD_(\w+)\s*\)")
+NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|[1-9]\d*|0")
 STRUCT = re.compile(r"\bstruct\s+hv_enlightened_vmcs\s*\{")
 SIZES = {"u8": 1, "u16": 2, "u32": 4, "u64": 8, "uint": 4, "int": 4, "ulong": 8, "s32": 4,
          "s64": 8, "hv_vp_assist_page": 8, "gpa": 8, "hv_gpa": 8}
@@ -110,7 +111,7 @@ class Reader:
     def nested(self, part):
         """A structure or union declared where it is used."""
         first = next(n for n, token in enumerate(part) if token.text == "{")
-        last = max(n for n, token in enumerate(part) if token.text == "}")
+        last = max((n for n, token in enumerate(part) if token.text == "}"), default=len(part))
         behind = [token.text for token in part[last + 1:] if token.kind == "id"]
         names = [word for word in behind if not word.startswith("__")]
         size, align = self.extent(
@@ -126,9 +127,11 @@ class Reader:
         size, align = (8, 8) if base[2] else self.size_of(base[1])
         for begin, end in zip([first - 1, *(n + 1 for n in commas)], [*commas, len(part)]):
             words = [token.text for token in part[begin:end]]
-            count, width = 1, 0
-            if "[" in words:
-                count = int(words[words.index("[") + 1], 0)
-            if ":" in words:
-                width = int(words[words.index(":") + 1], 0)
-            yield words[0], size * count, align, width
+            if words:
+                yield words[0], size * behind(words, "[", 1), align, behind(words, ":", 0)
+
+
+def behind(words, mark: str, otherwise: int) -> int:
+    """The number behind a mark, where there is one."""
+    following = words[words.index(mark) + 1:] if mark in words else []
+    return int(following[0], 0) if following and NUMBER.fullmatch(following[0]) else otherwise

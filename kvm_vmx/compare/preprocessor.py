@@ -97,7 +97,7 @@ def truth(word: str, rest: str, config) -> bool:
     terms.append("")
     try:
         return bool(either(terms, config))
-    except (IndexError, ValueError):
+    except (IndexError, ValueError, RecursionError):
         return False
 
 

@@ -65,6 +65,8 @@ def test_layout_does_not_count(c, port):
     ("switch", "!= 0", "!= 1"),
     ("switch", "elif colour == GREEN", "if colour == GREEN"),
     ("switch", "<u32>1", "<u16>1"),                               # a cast that cuts off
+    ("loops", "sum += box[0] << SHIFT", "sum += (box[0] << SHIFT) != 0"),  # a number, not a truth
+    ("loops", "sum - 1 if sum else", "(sum - 1) != 0 if sum else"),
     ("configuration", "CONFIG_HYPERV", "CONFIG_STEAM"),
     ("void return", "        return\n", "        pass\n"),
     ("marks", "bolt_push_number(2", "bolt_push_number(3"),        # inside an adapted row
