@@ -70,16 +70,26 @@ static __always_inline bool asm_vmptrld(const u64 *phys_addr)
 	return insn_na(cpu->ops->vmptrld(cpu, *phys_addr));
 }
 
+/* In a variable of its own: the form by call keeps the registers that it has without this one. */
+static __always_inline unsigned long trap_vmread_value(unsigned long field)
+{
+	u64 value = 0;
+
+	insn_na(trap_vmread(field, &value));
+	return value;
+}
+
 /* A VMREAD that fails leaves its destination alone and v4.19 does not look: zero here. */
 static __always_inline unsigned long asm_vmread(unsigned long field)
 {
 	struct virt_cpu *cpu = this_cpu_read(virt_cpu);
-	u64 value = 0;
+	u64 value = 0, *at;
 
 	if (insn_by_trap())
-		insn_na(trap_vmread(field, &value));
-	else
-		insn_na(cpu->ops->vmread(cpu, field, &value));
+		return trap_vmread_value(field);
+	/* taken here and not in front of a loop: what is around a read stays the same code */
+	__asm__ __volatile__("lea %1, %0" : "=r"(at) : "m"(value));
+	insn_na(cpu->ops->vmread(cpu, field, at));
 	return value;
 }
 
