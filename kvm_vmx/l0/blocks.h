@@ -35,25 +35,16 @@
 	RUN(HOST_GRP1, host_es_selector, host_ia32_sysenter_cs)		\
 	RUN(ENLIGHTENMENTSCONTROL, hv_vp_id, partition_assist_page)
 
-/* The 72 members that an exit stores: what seldom changes, in runs, ... */
+/* The 72 members that an exit stores. */
 #define L0_WRITE_BACK_RUNS(RUN)						\
 	RUN(guest_es_selector, guest_idtr_base)				\
 	RUN(guest_ia32_pat, guest_sysenter_cs)				\
 	RUN(guest_cr0, guest_dr7)					\
-	RUN(guest_rsp, cpu_based_vm_exec_control)			\
+	RUN(guest_physical_address, exit_qualification)			\
+	RUN(guest_linear_address, cpu_based_vm_exec_control)		\
 	RUN(vm_entry_controls, vm_entry_instruction_len)		\
 	RUN(guest_rip, guest_rip)					\
 	RUN(guest_bndcfgs, guest_bndcfgs)
-
-/* ... and what the exit has just filled in, one by one: a processor forwards a store to a load
- * behind it only where one store holds all that the load wants. */
-#define L0_EXIT_INFO(MEMBER)						\
-	MEMBER(guest_physical_address) MEMBER(vm_instruction_error)	\
-	MEMBER(vm_exit_reason) MEMBER(vm_exit_intr_info)		\
-	MEMBER(vm_exit_intr_error_code) MEMBER(idt_vectoring_info_field) \
-	MEMBER(idt_vectoring_error_code) MEMBER(vm_exit_instruction_len) \
-	MEMBER(vmx_instruction_info) MEMBER(exit_qualification)		\
-	MEMBER(guest_linear_address)
 
 /* Members of later revisions, at offsets that version 1 of v4.19 calls padding. */
 #define L0_AT_GUEST_PERF_GLOBAL_CTRL 904
@@ -123,37 +114,29 @@ static inline int l0_counts_are_zero(const struct l0_vmcs *vmcs)
 }
 
 #define L0_LENGTH_PLUS(first, last) + L0_LENGTH(first, last)
-#define L0_SIZE_PLUS(member) + L0_LENGTH(member, member)
-#define L0_WRITE_BACK_BYTES (0 L0_WRITE_BACK_RUNS(L0_LENGTH_PLUS) L0_EXIT_INFO(L0_SIZE_PLUS))
+#define L0_WRITE_BACK_BYTES (0 L0_WRITE_BACK_RUNS(L0_LENGTH_PLUS))
 
 static __always_inline void l0_write_back(u8 *page, const struct l0_vmcs *copy)
 {
-	struct hv_enlightened_vmcs *to = (void *)page;
-
 #define L0_STORE(first, last) \
 	l0_copy_run(page, (const u8 *)copy, L0_AT(first), L0_LENGTH(first, last));
 	L0_WRITE_BACK_RUNS(L0_STORE)
 #undef L0_STORE
-#define L0_STORE(member) to->member = copy->f.member;
-	L0_EXIT_INFO(L0_STORE)
-#undef L0_STORE
 }
 
-/* Everything but the instruction error. */
+/* Exit information is laid out as the VMCS has it: everything but the instruction error. */
 static __always_inline void l0_store_exit_info(struct l0_vmcs *vmcs, const struct l2_exit *exit)
 {
-	vmcs->f.vm_exit_reason = exit->reason;
-	vmcs->f.vm_exit_intr_info = exit->intr_info;
-	vmcs->f.vm_exit_intr_error_code = exit->intr_error_code;
-	vmcs->f.idt_vectoring_info_field = exit->idt_vectoring_info;
-	vmcs->f.idt_vectoring_error_code = exit->idt_vectoring_error_code;
-	vmcs->f.vm_exit_instruction_len = exit->instruction_len;
-	vmcs->f.vmx_instruction_info = exit->instruction_info;
-	vmcs->f.exit_qualification = exit->qualification;
+	__builtin_memcpy(&vmcs->f.vm_exit_reason, &exit->reason, 16);
+	__builtin_memcpy(&vmcs->f.idt_vectoring_error_code, &exit->idt_vectoring_error_code, 8);
+	__builtin_memcpy(&vmcs->f.vmx_instruction_info, &exit->instruction_info, 12);
 	vmcs->f.guest_linear_address = exit->guest_linear_address;
 	vmcs->f.guest_physical_address = exit->guest_physical_address;
 }
 
+_Static_assert(L0_AT(exit_qualification) - L0_AT(vm_exit_reason) ==
+	       offsetof(struct l2_exit, qualification) - offsetof(struct l2_exit, reason),
+	       "exit information in the order of the VMCS");
 _Static_assert(L0_WRITE_BACK_BYTES == 392, "what an exit stores");
 
 #endif

@@ -14,14 +14,11 @@ cdef void rare_exit_work(l0_vp *vp, l0_vmcs *v) noexcept nogil
 cdef inline void save_guest_msrs(l0_vp *vp, l0_vmcs *v) noexcept nogil:
     cdef u32 controls = v.f.vm_exit_controls
 
-    # only what L2 changed: a fresh store here would hold up the block copy behind it
-    if controls & VM_EXIT_SAVE_IA32_PAT and \
-            unlikely(v.f.guest_ia32_pat != vp.msr[SLOT_PAT].value):
+    if controls & VM_EXIT_SAVE_IA32_PAT:
         v.f.guest_ia32_pat = vp.msr[SLOT_PAT].value
-    if controls & VM_EXIT_SAVE_IA32_EFER and unlikely(v.f.guest_ia32_efer != vp.efer):
+    if controls & VM_EXIT_SAVE_IA32_EFER:
         v.f.guest_ia32_efer = vp.efer
-    if controls & VM_EXIT_SAVE_DEBUG_CONTROLS and \
-            unlikely(v.f.guest_ia32_debugctl != vp.msr[SLOT_DEBUGCTL].value):
+    if controls & VM_EXIT_SAVE_DEBUG_CONTROLS:
         v.f.guest_ia32_debugctl = vp.msr[SLOT_DEBUGCTL].value
     # where a guest can change its mode, the entry control follows it
     if unlikely((vp.efer >> 1 ^ v.f.vm_entry_controls) & VM_ENTRY_IA32E_MODE) and \
@@ -65,8 +62,7 @@ cdef inline void record_exit(l0_vp *vp, const l0_vmcs *v) noexcept nogil:
 cdef inline void vm_exit(l0_vp *vp, l0_vmcs *v, u8 *page) noexcept nogil:
     l0_store_exit_info(v, &vp.exit)
     # the event has been injected: not once more at the next entry
-    if unlikely(v.f.vm_entry_intr_info_field >> 31):
-        v.f.vm_entry_intr_info_field &= 0x7fffffff
+    v.f.vm_entry_intr_info_field &= 0x7fffffff
     save_guest_msrs(vp, v)
     if unlikely(vp.exit.reason == EXIT_REASON_EXTERNAL_INTERRUPT or
                 v.f.vm_exit_controls & VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL or
