@@ -3,10 +3,12 @@
 
 from kvm_vmx.machine.fields import fields
 from kvm_vmx.machine.kernel import KernelBug, MachineError
+from kvm_vmx.machine.lints import ConformanceError, Lint
 from kvm_vmx.machine.machine import Cpu, ExitSummary, Machine, Module, Vcpu, Vm
 from kvm_vmx.machine.outcome import Fault, Outcome, VMfailInvalid, VMfailValid, VMsucceed
 
 __all__ = [
-    "Cpu", "ExitSummary", "Fault", "KernelBug", "Machine", "MachineError", "Module", "Outcome",
-    "VMfailInvalid", "VMfailValid", "VMsucceed", "Vcpu", "Vm", "fields",
+    "ConformanceError", "Cpu", "ExitSummary", "Fault", "KernelBug", "Lint", "Machine",
+    "MachineError", "Module", "Outcome", "VMfailInvalid", "VMfailValid", "VMsucceed", "Vcpu", "Vm",
+    "fields",
 ]

@@ -35,7 +35,7 @@ LONG_RUN = 2_000_000
 # What L0 counts besides the instructions that L1 executes.
 NOT_INSTRUCTIONS = {
     "exits", "failed_entries", "l2_instructions", "groups_reread", "bytes_reread",
-    "bytes_ungrouped", "bytes_written_back", "lints",
+    "bytes_ungrouped", "bytes_written_back", "tlb_flushes", "lints",
 }
 
 
@@ -48,7 +48,8 @@ def configure(commands) -> None:
         help="VM exits to run in each mode (default: 100000)")
     add("--cpus", type=whole(1, 4096), default=2, metavar="N",
         help="CPUs of the L1 machine, 1 to 4096 (default: 2)")
-    add("--profile", default="kvm-6.12", help="which Hyper-V to emulate (default: kvm-6.12)")
+    add("--profile", default="kvm-6.12", metavar="NAME|FILE.toml",
+        help="which Hyper-V to emulate: kvm-6.12 (default), tlfs-strict, ice-lake, or a file")
     add("--cache-policy", default="always", metavar="POLICY",
         help="when L0 reads clean groups again (default: always)")
 

@@ -106,6 +106,18 @@ static __always_inline void l0_reload_live(struct l0_vmcs *copy, const u8 *page)
 		    L0_LENGTH(vm_exit_msr_store_addr, vm_entry_msr_load_count));
 }
 
+/* hv_enlightenments_control as a word: bit 0 direct flush, bit 1 the MSR bitmap. */
+#define L0_FLAG_DIRECT_FLUSH	1u
+#define L0_FLAG_MSR_BITMAP	2u
+
+static inline u32 l0_flags(const void *vmcs)
+{
+	u32 flags;
+
+	__builtin_memcpy(&flags, (const u8 *)vmcs + L0_AT(hv_enlightenments_control), sizeof(flags));
+	return flags;
+}
+
 /* Do any of the four counts (CR3 targets, three MSR lists) need a check? */
 static inline int l0_counts_are_zero(const struct l0_vmcs *vmcs)
 {

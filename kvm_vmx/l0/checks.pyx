@@ -16,6 +16,8 @@ cdef enum:
                            SECONDARY_EXEC_PAUSE_LOOP_EXITING | SECONDARY_EXEC_ENABLE_VMFUNC |
                            SECONDARY_EXEC_SHADOW_VMCS | SECONDARY_EXEC_ENABLE_PML)
     UNCOVERED_PIN = PIN_BASED_POSTED_INTR | PIN_BASED_VMX_PREEMPTION_TIMER
+    # execute rights by privilege: EPT has them, and v4.19 does not know them
+    SECONDARY_EXECUTE_BY_MODE = 1 << 22
     # exceptions 8, 10 to 14 and 17 push an error code
     WITH_ERROR_CODE = 1 << 8 | 0x1f << 10 | 1 << 17
 
@@ -34,8 +36,12 @@ cdef bint control_words_valid(const l0_caps *caps, const l0_vmcs *v, u32 seconda
         allowed(v.f.vm_entry_controls, caps.entry_must, caps.entry_may))
 
 
-# R18, R63: an eVMCS may not switch on what it has no fields for.
-cdef bint covered(const l0_vmcs *v, u32 secondary) noexcept nogil:
+# R63: an eVMCS may not switch on what it has no fields for; R14: nor what is not announced.
+cdef bint covered(const l0_caps *caps, const l0_vmcs *v, u32 secondary) noexcept nogil:
+    if not caps.nested_ebx & 1 and (
+            v.f.vm_exit_controls & VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL or
+            v.f.vm_entry_controls & VM_ENTRY_LOAD_IA32_PERF_GLOBAL_CTRL):
+        return False
     return not (v.f.pin_based_vm_exec_control & UNCOVERED_PIN or
                 secondary & UNCOVERED_SECONDARY or
                 v.f.vm_exit_controls & VM_EXIT_SAVE_VMX_PREEMPTION_TIMER)
@@ -125,7 +131,8 @@ cdef bint translation_controls_valid(
         return False
     if ept and not ept_pointer_valid(caps, v.f.ept_pointer):
         return False
-    if not ept and secondary & (SECONDARY_EXEC_UNRESTRICTED_GUEST | SECONDARY_EXEC_ENABLE_PML):
+    if not ept and secondary & (SECONDARY_EXEC_UNRESTRICTED_GUEST | SECONDARY_EXEC_ENABLE_PML |
+                                SECONDARY_EXECUTE_BY_MODE):
         return False
     if secondary & SECONDARY_EXEC_ENABLE_PML and not page_address_valid(vp, v.pml_address):
         return False
@@ -201,7 +208,7 @@ cdef bint controls_valid(l0_vp *vp, const l0_vmcs *v, bint enlightened) noexcept
     if not control_words_valid(&vp.partition.caps, v, secondary):
         return False
     if enlightened and vp.partition.profile.reject_uncovered_controls \
-            and not covered(v, secondary):
+            and not covered(&vp.partition.caps, v, secondary):
         return False
     return (
         v.f.cr3_target_count <= (vp.partition.caps.misc >> 16 & 0x1ff) and

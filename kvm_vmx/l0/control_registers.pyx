@@ -25,7 +25,7 @@ cdef bint cr0_valid(const l0_vp *vp, u64 value) noexcept nogil:
 cdef bint cr4_valid(const l0_vp *vp, u64 value) noexcept nogil:
     cdef const l0_caps *caps = &vp.partition.caps
 
-    if value & ~caps.cr4_may:
+    if value & ~caps.cr4_may or (value & CR4_VMXE and not caps.vmx):
         return False
     if vp.efer & EFER_LMA and not value & CR4_PAE:
         return False
@@ -59,5 +59,7 @@ cdef insn_t l0_mov_to_cr(virt_cpu *cpu, u32 cr, u64 value) noexcept nogil:
         cpu.cr4 = value
     elif value > 15:
         return fault_gp()
+    else:
+        cpu.cr8 = value
     vp.host_loaded = 0
     return INSN_OK

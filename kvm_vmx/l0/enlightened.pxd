@@ -5,8 +5,8 @@ from kvm_vmx.abi.hyperv_tlfs cimport (
 )
 from kvm_vmx.abi.types cimport likely, u8, u32, u64, unlikely
 from kvm_vmx.abi.virt_cpu cimport INSN_OK, insn_t
-from kvm_vmx.l0.layout cimport L0_UNGROUPED_BYTES, l0_counts_are_zero, l0_reload_live
-from kvm_vmx.l0.state cimport CACHE_ALWAYS, l0_vp, phys_page
+from kvm_vmx.l0.layout cimport L0_UNGROUPED_BYTES, l0_counts_are_zero, l0_flags, l0_reload_live
+from kvm_vmx.l0.state cimport l0_vp, phys_page
 
 cdef enum:
     CLEAN_ALL = 0xffff
@@ -15,10 +15,12 @@ cdef enum:
 
 # No eVMCS is active any more, and the copy of it is worth nothing.
 cdef void enlightened_release(l0_vp *vp) noexcept nogil
+# The copy is worth nothing, but the eVMCS stays active: page and clean bits are all there is.
+cdef void enlightened_forget(l0_vp *vp) noexcept nogil
 # The page of an eVMCS that is to become active, or that VMLAUNCH makes L0 read anew.
 cdef insn_t enlightened_activate(l0_vp *vp, u64 pointer, u8 **page) noexcept nogil
-# Read the dirty groups, as the cache policy has it.
-cdef void enlightened_reload(l0_vp *vp, const u8 *page, u32 dirty) noexcept nogil
+# Read the dirty groups, as the cache policy has it, and with them the enlightened MSR bitmap.
+cdef void enlightened_reload(l0_vp *vp, const u8 *page, u32 clean) noexcept nogil
 # One of the counts without a clean group is not zero.
 cdef void enlightened_counts(l0_vp *vp) noexcept nogil
 
@@ -47,12 +49,14 @@ cdef inline insn_t enlightened_page(l0_vp *vp, u64 pointer, bint launch, u8 **pa
 cdef inline void enlightened_refresh(l0_vp *vp, u8 *page) noexcept nogil:
     cdef u32 found = (<hv_enlightened_vmcs *>page).hv_clean_fields
     cdef u32 clean = found & vp.valid_groups
+    cdef u32 flags = l0_flags(&vp.copy)
 
     # for whoever watches: no decision looks at the copy of it
     vp.copy.f.hv_clean_fields = found
-    if unlikely(clean & CLEAN_ALL != CLEAN_ALL or vp.partition.cache_policy != CACHE_ALWAYS):
-        enlightened_reload(vp, page, ~clean & CLEAN_ALL)
     l0_reload_live(&vp.copy, page)
+    if unlikely(clean & CLEAN_ALL != CLEAN_ALL or vp.partition.unusual or
+                flags != l0_flags(&vp.copy)):
+        enlightened_reload(vp, page, clean)
     vp.counters.bytes_reread += LIVE_BYTES
     vp.counters.bytes_ungrouped += L0_UNGROUPED_BYTES
     if unlikely(not l0_counts_are_zero(&vp.copy)):

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Activation of an enlightened VMCS and the clean-field cache behind it.
-from kvm_vmx.abi.hyperv_tlfs cimport hv_enlightened_vmcs
+from libc.string cimport memcpy, memset
+
+from kvm_vmx.abi.hyperv_tlfs cimport HV_X64_NESTED_MSR_BITMAP, hv_enlightened_vmcs
 from kvm_vmx.abi.types cimport u8, u32, u64
 from kvm_vmx.abi.virt_cpu cimport INSN_OK, insn_t
-from kvm_vmx.l0.layout cimport l0_reload_groups
+from kvm_vmx.l0.layout cimport L0_FLAG_MSR_BITMAP, l0_flags, l0_reload_groups
 from kvm_vmx.l0.outcome cimport fail_invalid, fault_ud, lint
 from kvm_vmx.l0.state cimport *
 from kvm_vmx.l0.vmx_insn cimport release_plain
+from kvm_vmx.l0.watch cimport watch_entry
 
 cdef extern from *:
     int __builtin_popcount(unsigned int bits) nogil
@@ -15,12 +18,20 @@ cdef enum:
     EVMCS_VERSION = 1
     # the group whose checks look at the counts
     CONTROL_GRP1 = 1 << 3
+    # MSR_BITMAP, CONTROL_GRP2, CONTROL_GRP1, CONTROL_PROC
+    BITMAP_GROUPS = 0x1e
+
+
+cdef void enlightened_forget(l0_vp *vp) noexcept nogil:
+    vp.valid_groups = 0
+    vp.unchecked = CLEAN_ALL
+    vp.bitmap_kept = 0
+    vp.page_seen = 0
 
 
 cdef void enlightened_release(l0_vp *vp) noexcept nogil:
     vp.active_evmcs = ~<u64>0
-    vp.valid_groups = 0
-    vp.unchecked = CLEAN_ALL
+    enlightened_forget(vp)
 
 
 cdef insn_t refuse_pointer(l0_vp *vp) noexcept nogil:
@@ -88,17 +99,40 @@ cdef u32 coins(l0_vp *vp) noexcept nogil:
     return <u32>(vp.random_state >> 32) & CLEAN_ALL
 
 
-cdef void enlightened_reload(l0_vp *vp, const u8 *page, u32 dirty) noexcept nogil:
+# R67: with the flag the bitmap's content is read when one of its groups is dirty (K11), and not
+# watched. Without it L0 looks into L1's page at every access.
+cdef void keep_bitmap(l0_vp *vp, u32 dirty) noexcept nogil:
+    cdef const u8 *bitmap
+
+    if not (l0_flags(&vp.copy) & L0_FLAG_MSR_BITMAP and
+            vp.partition.caps.nested & HV_X64_NESTED_MSR_BITMAP):
+        vp.bitmap_kept = 0
+        return
+    if vp.bitmap_kept and not dirty & BITMAP_GROUPS:
+        return
+    bitmap = phys_page(vp.cpu.mem, vp.copy.f.msr_bitmap)
+    if bitmap != NULL:
+        memcpy(vp.msr_bitmap, bitmap, sizeof(vp.msr_bitmap))
+    else:
+        memset(vp.msr_bitmap, 0xff, sizeof(vp.msr_bitmap))
+    vp.bitmap_kept = 1
+
+
+cdef void enlightened_reload(l0_vp *vp, const u8 *page, u32 clean) noexcept nogil:
+    cdef u32 dirty = ~clean & CLEAN_ALL
+
+    if vp.partition.watch:
+        watch_entry(vp, page, clean)
     if vp.partition.cache_policy == CACHE_NEVER:
         dirty = CLEAN_ALL
     elif vp.partition.cache_policy == CACHE_RANDOM:
         dirty |= coins(vp)
-    if not dirty:
-        return
-    vp.counters.bytes_reread += l0_reload_groups(&vp.copy, page, dirty)
-    vp.counters.groups_reread += __builtin_popcount(dirty)
-    vp.valid_groups |= dirty
-    vp.unchecked |= dirty
+    if dirty:
+        vp.counters.bytes_reread += l0_reload_groups(&vp.copy, page, dirty)
+        vp.counters.groups_reread += __builtin_popcount(dirty)
+        vp.valid_groups |= dirty
+        vp.unchecked |= dirty
+    keep_bitmap(vp, dirty)
 
 
 cdef void enlightened_counts(l0_vp *vp) noexcept nogil:

@@ -15,6 +15,7 @@ from kvm_vmx.l0.msr cimport EFER_LMA, EFER_LME
 from kvm_vmx.l0.msr_lists cimport load_msr_list
 from kvm_vmx.l0.outcome cimport check_permission, fail, fail_invalid
 from kvm_vmx.l0.state cimport *
+from kvm_vmx.l0.watch cimport watch_exit
 
 cdef enum:
     # which clean groups each kind of check looks at
@@ -49,6 +50,12 @@ cdef insn_t refused(l0_vp *vp, u32 error) noexcept nogil:
     return fail(vp, error)
 
 
+# R62: an eVMCS may hold a debug control where leaf 0x4000000A EAX[21] says so.
+cdef bint debugctl_announced(const l0_vp *vp, const l0_vmcs *v) noexcept nogil:
+    return not (vp.partition.profile.announced_debugctl and v.f.guest_ia32_debugctl and
+                not vp.partition.caps.nested >> 21 & 1)
+
+
 # The checks, for what has changed since they last passed. ENTERED, or how the entry fails.
 cdef int run_checks(l0_vp *vp, l0_vmcs *v, u8 *page, insn_t *status) noexcept nogil:
     cdef u32 sticky = 0
@@ -56,6 +63,9 @@ cdef int run_checks(l0_vp *vp, l0_vmcs *v, u8 *page, insn_t *status) noexcept no
 
     if (vp.unchecked & CONTROL_GROUPS or v.f.tpr_threshold) and \
             not controls_valid(vp, v, page != NULL):
+        status[0] = refused(vp, VMXERR_ENTRY_INVALID_CONTROL_FIELD)
+        return 0
+    if page != NULL and not debugctl_announced(vp, v):
         status[0] = refused(vp, VMXERR_ENTRY_INVALID_CONTROL_FIELD)
         return 0
     if vp.unchecked & HOST_GROUPS:
@@ -118,6 +128,15 @@ cdef insn_t enter(l0_vp *vp, l0_vmcs *v, u64 *regs, u8 *page) noexcept nogil:
     return INSN_OK
 
 
+cdef inline insn_t enter_refreshed(l0_vp *vp, u64 *regs, u8 *page) noexcept nogil:
+    enlightened_refresh(vp, page)
+    if unlikely(vp.partition.stopped):
+        return fail_invalid(vp)
+    if unlikely(vp.mov_ss_shadow):
+        return refused(vp, VMXERR_ENTRY_EVENTS_BLOCKED_BY_MOV_SS)
+    return enter(vp, &vp.copy, regs, page)
+
+
 # A policy of its own: what a failed entry has read is forgotten again.
 cdef insn_t enter_or_forget(l0_vp *vp, u64 *regs, u8 *page) noexcept nogil:
     cdef l0_vmcs before = vp.copy
@@ -125,11 +144,7 @@ cdef insn_t enter_or_forget(l0_vp *vp, u64 *regs, u8 *page) noexcept nogil:
     cdef u64 exits = vp.counters.exits
     cdef insn_t status
 
-    enlightened_refresh(vp, page)
-    if vp.mov_ss_shadow:
-        status = refused(vp, VMXERR_ENTRY_EVENTS_BLOCKED_BY_MOV_SS)
-    else:
-        status = enter(vp, &vp.copy, regs, page)
+    status = enter_refreshed(vp, regs, page)
     if vp.counters.exits == exits:
         # how the entry failed is not something that was read
         before.f.vm_instruction_error = vp.copy.f.vm_instruction_error
@@ -137,6 +152,20 @@ cdef insn_t enter_or_forget(l0_vp *vp, u64 *regs, u8 *page) noexcept nogil:
         before.f.exit_qualification = vp.copy.f.exit_qualification
         vp.copy = before
         vp.valid_groups = valid
+        vp.bitmap_kept = 0
+    return status
+
+
+# Another cache policy than to rely on every clean bit, or somebody watches.
+cdef insn_t enter_unusual(l0_vp *vp, u64 *regs, u8 *page) noexcept nogil:
+    cdef insn_t status
+
+    if vp.partition.cache_policy == CACHE_COMMIT_ON_SUCCESS:
+        status = enter_or_forget(vp, regs, page)
+    else:
+        status = enter_refreshed(vp, regs, page)
+    if vp.partition.watch:
+        watch_exit(vp, page)
     return status
 
 
@@ -147,17 +176,16 @@ cdef insn_t enter_enlightened(
 
     if unlikely(status != INSN_OK):
         return status
-    if unlikely(vp.partition.cache_policy == CACHE_COMMIT_ON_SUCCESS):
-        return enter_or_forget(vp, regs, page)
-    enlightened_refresh(vp, page)
-    if unlikely(vp.mov_ss_shadow):
-        return refused(vp, VMXERR_ENTRY_EVENTS_BLOCKED_BY_MOV_SS)
-    return enter(vp, &vp.copy, regs, page)
+    if unlikely(vp.partition.unusual):
+        return enter_unusual(vp, regs, page)
+    return enter_refreshed(vp, regs, page)
 
 
 cdef insn_t enter_plain(l0_vp *vp, u64 *regs, bint launch) noexcept nogil:
     if unlikely(vp.active_evmcs != ~<u64>0):
         enlightened_release(vp)
+    if unlikely(vp.partition.stopped):
+        return fail_invalid(vp)
     if unlikely(vp.current_vmptr == ~<u64>0):
         return fail_invalid(vp)
     if unlikely(vp.mov_ss_shadow):

@@ -18,7 +18,8 @@ cdef inline void save_guest_msrs(l0_vp *vp, l0_vmcs *v) noexcept nogil:
         v.f.guest_ia32_pat = vp.msr[SLOT_PAT].value
     if controls & VM_EXIT_SAVE_IA32_EFER:
         v.f.guest_ia32_efer = vp.efer
-    if controls & VM_EXIT_SAVE_DEBUG_CONTROLS:
+    # K12: no exit writes it into an eVMCS, so that page and copy stay one
+    if controls & VM_EXIT_SAVE_DEBUG_CONTROLS and v == &vp.plain:
         v.f.guest_ia32_debugctl = vp.msr[SLOT_DEBUGCTL].value
     # where a guest can change its mode, the entry control follows it
     if unlikely((vp.efer >> 1 ^ v.f.vm_entry_controls) & VM_ENTRY_IA32E_MODE) and \
@@ -65,7 +66,8 @@ cdef inline void vm_exit(l0_vp *vp, l0_vmcs *v, u8 *page) noexcept nogil:
     v.f.vm_entry_intr_info_field &= 0x7fffffff
     save_guest_msrs(vp, v)
     if unlikely(vp.exit.reason == EXIT_REASON_EXTERNAL_INTERRUPT or
-                v.f.vm_exit_controls & VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL or
+                v.f.vm_exit_controls & (VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL |
+                                        VM_EXIT_SAVE_VMX_PREEMPTION_TIMER) or
                 v.f.vm_exit_msr_store_count or v.f.vm_exit_msr_load_count):
         rare_exit_work(vp, v)
     if page != NULL:

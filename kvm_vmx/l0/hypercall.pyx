@@ -1,17 +1,32 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# VMCALL from L1: Hyper-V's hypercalls, control word in RCX, result in RAX.
+# Hyper-V's hypercalls: the control word in RCX, where the parameters are, the result in RAX.
+from libc.string cimport memcpy
+
 from kvm_vmx.abi.hyperv_tlfs cimport *
 from kvm_vmx.abi.types cimport u8, u32, u64
 from kvm_vmx.abi.virt_cpu cimport (
     GPR_R8, GPR_RAX, GPR_RCX, GPR_RDX, INSN_OK, insn_t, virt_cpu,
 )
-from kvm_vmx.l0.cpuid cimport cpuid_leaf
-from kvm_vmx.l0.guest cimport guest_flush_tlb
+from kvm_vmx.l0.direct_flush cimport l2_memory
+from kvm_vmx.l0.flush_calls cimport flush_guest_physical, flush_virtual
 from kvm_vmx.l0.outcome cimport fault_ud
-from kvm_vmx.l0.state cimport l0_cpuid_leaf, l0_partition, l0_vp, phys_ptr
+from kvm_vmx.l0.state cimport *
 
 cdef enum:
-    FAST = 1 << 16
+    CALL_SPIN_WAIT = 0x8
+    CALL_QUERY_CAPABILITIES = 0x8001
+    ENABLE_EXTENDED_CALLS = 1 << 20
+    STATUS_ACCESS_DENIED = 6
+    STATUS_INVALID_PARTITION_STATE = 7
+
+    # RDX and R8, and XMM0 to XMM5
+    FAST_BYTES = 16
+    FAST_XMM_BYTES = 112
+
+    # what a call is like
+    REPEATED = 1
+    VARIABLE = 2
+    UNKNOWN = 0xffff
 
 
 # Bits of the control word that must be 0: 63:60, 47:44, 30:27 (R94).
@@ -19,48 +34,147 @@ cdef u64 reserved_bits() noexcept nogil:
     return <u64>0xf000f00078000000
 
 
-cdef bint offers_guest_mapping_flush(l0_partition *partition) noexcept nogil:
-    cdef const l0_cpuid_leaf *leaf = cpuid_leaf(&partition.profile, HYPERV_CPUID_NESTED_FEATURES)
+# Bytes of the fixed header, and the kind of the call.
+cdef u32 header_of(u32 code, u32 *kind) noexcept nogil:
+    kind[0] = 0
+    if code == HVCALL_FLUSH_VIRTUAL_ADDRESS_SPACE:
+        return 24
+    if code == HVCALL_FLUSH_VIRTUAL_ADDRESS_LIST:
+        kind[0] = REPEATED
+        return 24
+    if code == HVCALL_FLUSH_VIRTUAL_ADDRESS_SPACE_EX:
+        kind[0] = VARIABLE
+        return 32
+    if code == HVCALL_FLUSH_VIRTUAL_ADDRESS_LIST_EX:
+        kind[0] = VARIABLE | REPEATED
+        return 32
+    if code == HVCALL_FLUSH_GUEST_PHYSICAL_ADDRESS_SPACE:
+        return 16
+    if code == HVCALL_FLUSH_GUEST_PHYSICAL_ADDRESS_LIST:
+        kind[0] = REPEATED
+        return 16
+    if code == CALL_SPIN_WAIT:
+        return 8
+    if code == CALL_QUERY_CAPABILITIES:
+        return 0
+    return UNKNOWN
 
-    return leaf != NULL and leaf.eax & HV_X64_NESTED_GUEST_MAPPING_FLUSH != 0
 
+# 0, or the status of a call that the profile does not offer.
+cdef u64 offered(const l0_vp *vp, u32 code) noexcept nogil:
+    cdef const l0_caps *caps = &vp.partition.caps
+    cdef bint enforce = vp.partition.profile.enforce_cpuid
 
-# R87: two words of input, an address space and flags that must be 0; every processor forgets.
-cdef u64 flush_guest_physical(l0_vp *vp, u64 control, u64 *regs) noexcept nogil:
-    cdef u64 flags = regs[GPR_R8]
-    cdef u64 gpa = regs[GPR_RDX]
-    cdef u8 *params
-    cdef u32 i
-
-    if not control & FAST:
-        if gpa & 7 or gpa >> 12 != (gpa + 15) >> 12:
-            return HV_STATUS_INVALID_ALIGNMENT
-        params = phys_ptr(vp.cpu.mem, gpa, 16)
-        if params == NULL:
-            return HV_STATUS_INVALID_ALIGNMENT
-        flags = (<u64 *>params)[1]
-    if flags:
-        return HV_STATUS_INVALID_PARAMETER
-    # another processor may be in L2: it drops its TLB when it next finds the context changed
-    for i in range(vp.partition.nr_vps):
-        vp.partition.vp[i].tlb_context[0] = ~<u64>0
-    guest_flush_tlb(vp)
+    if code == HVCALL_FLUSH_GUEST_PHYSICAL_ADDRESS_SPACE or \
+            code == HVCALL_FLUSH_GUEST_PHYSICAL_ADDRESS_LIST:
+        if not caps.nested & HV_X64_NESTED_GUEST_MAPPING_FLUSH:
+            return HV_STATUS_INVALID_HYPERCALL_CODE
+        return HV_STATUS_SUCCESS if vp.in_vmx else STATUS_INVALID_PARTITION_STATE
+    if code == CALL_QUERY_CAPABILITIES and not caps.features_ebx & ENABLE_EXTENDED_CALLS:
+        return STATUS_ACCESS_DENIED if enforce else HV_STATUS_INVALID_HYPERCALL_CODE
+    if not enforce:
+        return HV_STATUS_SUCCESS
+    if (code == HVCALL_FLUSH_VIRTUAL_ADDRESS_SPACE or code == HVCALL_FLUSH_VIRTUAL_ADDRESS_LIST) \
+            and not caps.hints & HV_X64_REMOTE_TLB_FLUSH_RECOMMENDED:
+        return STATUS_ACCESS_DENIED
+    if (code == HVCALL_FLUSH_VIRTUAL_ADDRESS_SPACE_EX or
+            code == HVCALL_FLUSH_VIRTUAL_ADDRESS_LIST_EX) \
+            and not caps.hints & HV_X64_EX_PROCESSOR_MASKS_RECOMMENDED:
+        return STATUS_ACCESS_DENIED
     return HV_STATUS_SUCCESS
 
 
-cdef u64 dispatch(l0_vp *vp, u64 control, u64 *regs) noexcept nogil:
-    cdef u32 code = control & 0xffff
-    cdef bint repeated = control >> 32 & 0xfff or control >> 48 & 0xfff
+# R95: does the control word's rest fit the call?
+cdef bint word_fits(const call_t *call, u32 kind) noexcept nogil:
+    if not kind & VARIABLE and call.variable:
+        return False
+    if kind & REPEATED:
+        return call.count != 0 and call.start < call.count
+    return call.count == 0 and call.start == 0
 
+
+# R96, R97: the parameters, from the registers or from one page of memory.
+cdef u64 fetch(l0_vp *vp, call_t *call, const u64 *regs, u32 length) noexcept nogil:
+    cdef u64 gpa = regs[GPR_RDX]
+    cdef const u8 *memory
+
+    if length == 0:
+        return HV_STATUS_SUCCESS
+    if call.fast:
+        call.word[0] = gpa
+        call.word[1] = regs[GPR_R8]
+        memcpy(call.word + 2, vp.xmm, sizeof(vp.xmm))
+        return HV_STATUS_SUCCESS if length <= FAST_XMM_BYTES \
+            else HV_STATUS_INVALID_HYPERCALL_INPUT
+    if gpa & 7 or gpa >> 12 != (gpa + length - 1) >> 12:
+        return HV_STATUS_INVALID_ALIGNMENT
+    if call.from_l2:
+        memory = l2_memory(vp, gpa)
+    else:
+        memory = phys_ptr(vp.cpu.mem, gpa, length)
+    if memory == NULL:
+        return HV_STATUS_INVALID_ALIGNMENT
+    memcpy(call.word, memory, length)
+    return HV_STATUS_SUCCESS
+
+
+# The capabilities of extended hypercalls: none is here, and the call says so.
+cdef u64 query_capabilities(l0_vp *vp, const call_t *call, const u64 *regs) noexcept nogil:
+    cdef u64 *output
+
+    if call.fast:
+        return HV_STATUS_INVALID_PARAMETER
+    if regs[GPR_R8] & 7:
+        return HV_STATUS_INVALID_ALIGNMENT
+    output = <u64 *>phys_ptr(vp.cpu.mem, regs[GPR_R8], 8)
+    if output == NULL:
+        return HV_STATUS_INVALID_ALIGNMENT
+    output[0] = 0
+    return HV_STATUS_SUCCESS
+
+
+cdef u64 perform(l0_vp *vp, call_t *call, const u64 *regs) noexcept nogil:
+    if call.code == CALL_SPIN_WAIT:
+        return HV_STATUS_SUCCESS
+    if call.code == CALL_QUERY_CAPABILITIES:
+        return query_capabilities(vp, call, regs)
+    if call.code == HVCALL_FLUSH_GUEST_PHYSICAL_ADDRESS_SPACE or \
+            call.code == HVCALL_FLUSH_GUEST_PHYSICAL_ADDRESS_LIST:
+        return flush_guest_physical(vp, call)
+    return flush_virtual(vp, call)
+
+
+cdef insn_t hypercall(l0_vp *vp, u64 *regs, bint from_l2, u64 *result) noexcept nogil:
+    cdef u64 control = regs[GPR_RCX], status
+    cdef u32 kind, length
+    cdef call_t call
+
+    call.code = control & 0xffff
+    call.fast = control >> 16 & 1
+    call.from_l2 = from_l2
+    call.variable = control >> 17 & 0x3ff
+    call.count = control >> 32 & 0xfff
+    call.start = control >> 48 & 0xfff
+    call.done = 0
+    length = header_of(call.code, &kind)
     if control & reserved_bits():
-        return HV_STATUS_INVALID_HYPERCALL_INPUT
-    if code == HVCALL_FLUSH_GUEST_PHYSICAL_ADDRESS_SPACE \
-            and offers_guest_mapping_flush(vp.partition):
-        # a simple call: no repetitions, no variable header
-        if repeated or control >> 17 & 0x3ff:
-            return HV_STATUS_INVALID_HYPERCALL_INPUT
-        return flush_guest_physical(vp, control, regs)
-    return HV_STATUS_INVALID_HYPERCALL_CODE
+        status = HV_STATUS_INVALID_HYPERCALL_INPUT
+    elif length == UNKNOWN:
+        status = HV_STATUS_INVALID_HYPERCALL_CODE
+    else:
+        status = offered(vp, call.code)
+        if status == HV_STATUS_SUCCESS and not word_fits(&call, kind):
+            status = HV_STATUS_INVALID_HYPERCALL_INPUT
+    if status == HV_STATUS_SUCCESS:
+        length += 8 * (call.variable + call.count)
+        if call.fast and length > FAST_BYTES and \
+                not vp.partition.caps.features_edx & HV_X64_HYPERCALL_PARAMS_XMM_AVAILABLE:
+            return fault_ud()
+        status = fetch(vp, &call, regs, length)
+    if status == HV_STATUS_SUCCESS:
+        status = perform(vp, &call, regs)
+    result[0] = status | call.done << 32
+    return INSN_OK
 
 
 cdef insn_t l0_vmcall(virt_cpu *cpu, u64 *regs) noexcept nogil:
@@ -70,5 +184,4 @@ cdef insn_t l0_vmcall(virt_cpu *cpu, u64 *regs) noexcept nogil:
     # R92, and without an identity there is no hypercall interface yet
     if cpu.cpl or not cpu.cr0 & 1 or vp.partition.guest_os_id == 0:
         return fault_ud()
-    regs[GPR_RAX] = dispatch(vp, regs[GPR_RCX], regs)
-    return INSN_OK
+    return hypercall(vp, regs, False, &regs[GPR_RAX])

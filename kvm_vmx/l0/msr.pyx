@@ -2,12 +2,10 @@
 # RDMSR and WRMSR: the architectural MSRs; those of Hyper-V are in synthetic_msr.
 from kvm_vmx.abi.types cimport u8, u32, u64
 from kvm_vmx.abi.virt_cpu cimport INSN_OK, insn_t, virt_cpu
+from kvm_vmx.l0.clock cimport clock_tsc
 from kvm_vmx.l0.outcome cimport fault_gp, is_canonical
 from kvm_vmx.l0.state cimport *
 from kvm_vmx.l0.synthetic_msr cimport synthetic_read, synthetic_write
-
-cdef extern from "x86intrin.h" nogil:
-    unsigned long long __rdtsc()
 
 cdef enum:
     MSR_TSC = 0x10
@@ -125,7 +123,7 @@ cdef insn_t msr_read(l0_vp *vp, u32 msr, u64 *value) noexcept nogil:
     if msr >> 28 == 4:
         return synthetic_read(vp, msr, value)
     if msr == MSR_TSC:
-        value[0] = __rdtsc() + vp.msr[SLOT_TSC_ADJUST].value
+        value[0] = clock_tsc(vp.partition) + vp.msr[SLOT_TSC_ADJUST].value
         return INSN_OK
     if vp.in_guest and msr == MSR_SYSENTER_CS:
         value[0] = vp.vmcs.f.guest_sysenter_cs
@@ -197,7 +195,7 @@ cdef insn_t msr_write(l0_vp *vp, u32 msr, u64 value) noexcept nogil:
     if msr == MSR_BIOS_SIGN_ID:
         return INSN_OK
     if msr == MSR_TSC:
-        vp.msr[SLOT_TSC_ADJUST].value = value - __rdtsc()
+        vp.msr[SLOT_TSC_ADJUST].value = value - clock_tsc(vp.partition)
         return INSN_OK
     entry = find(vp.msr, vp.nr_msr, msr)
     if entry == NULL or not value_valid(vp, msr, value):

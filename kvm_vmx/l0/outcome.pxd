@@ -5,7 +5,7 @@ from kvm_vmx.abi.virt_cpu cimport (
     INSN_MAKE_FAULT, INSN_OK, INSN_VMFAIL_INVALID, INSN_VMFAIL_VALID, insn_t,
 )
 from kvm_vmx.abi.hyperv_tlfs cimport hv_enlightened_vmcs
-from kvm_vmx.l0.state cimport l0_vp, phys_page
+from kvm_vmx.l0.state cimport L0_NO_FIELD, l0_note, l0_vp, phys_page
 
 cdef enum:
     UD_VECTOR = 6
@@ -33,6 +33,7 @@ cdef inline insn_t fail(l0_vp *vp, u32 error) noexcept nogil:
 
     if vp.active_evmcs != ~<u64>0:
         vp.copy.f.vm_instruction_error = error
+        (<hv_enlightened_vmcs *>vp.seen).vm_instruction_error = error
         page = <hv_enlightened_vmcs *>phys_page(vp.cpu.mem, vp.active_evmcs)
         if page != NULL:
             page.vm_instruction_error = error
@@ -52,8 +53,7 @@ cdef inline insn_t check_permission(l0_vp *vp) noexcept nogil:
     return INSN_OK
 
 cdef inline void lint(l0_vp *vp, u32 what) noexcept nogil:
-    vp.lints |= <u32>1 << what
-    vp.counters.lints += 1
+    l0_note(vp, what, L0_NO_FIELD, 0, 0)
 
 # Linear addresses have 48 bits.
 cdef inline bint is_canonical(u64 address) noexcept nogil:

@@ -7,6 +7,6 @@ from kvm_vmx.l0.state cimport l0_partition, l0_profile, l0_vp
 # outlives it.
 cdef l0_partition *partition_create(
     const phys_mem *mem, const l0_profile *profile, u32 nr_vps, u32 cache_policy, u64 seed,
-    bint strict) noexcept nogil
+    bint strict, bint watch) noexcept nogil
 cdef void partition_destroy(l0_partition *partition) noexcept nogil
 cdef void vp_reset(l0_vp *vp) noexcept nogil

@@ -3,23 +3,25 @@
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 from posix.stdlib cimport posix_memalign
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
+from kvm_vmx.abi.hyperv_tlfs cimport (
+    HYPERV_CPUID_ENLIGHTMENT_INFO, HYPERV_CPUID_FEATURES, HYPERV_CPUID_NESTED_FEATURES,
+    HYPERV_CPUID_VENDOR_AND_MAX_FUNCTIONS,
+)
 from kvm_vmx.abi.types cimport u32, u64
 from kvm_vmx.abi.virt_cpu cimport phys_mem, virt_cpu_ops
 from kvm_vmx.l0.control_registers cimport l0_mov_to_cr
+from kvm_vmx.l0.clock cimport clock_start
 from kvm_vmx.l0.cpuid cimport cpuid_leaf, l0_cpuid
 from kvm_vmx.l0.entry cimport l0_vmentry
 from kvm_vmx.l0.hypercall cimport l0_vmcall
 from kvm_vmx.l0.msr cimport l0_rdmsr, l0_wrmsr, msr_init
 from kvm_vmx.l0.state cimport *
+from kvm_vmx.l0.synic cimport synic_reset
 from kvm_vmx.l0.vmx_insn cimport (
     l0_invept, l0_invvpid, l0_vmclear, l0_vmptrld, l0_vmptrst, l0_vmread, l0_vmwrite, l0_vmxoff,
     l0_vmxon,
 )
-
-cdef extern from "x86intrin.h" nogil:
-    unsigned long long __rdtsc()
 
 cdef enum:
     # PE, MP, ET, NE, WP, AM and PG
@@ -28,6 +30,7 @@ cdef enum:
     CR4_OF_A_KERNEL = 0x6f0
     EFER_OF_A_KERNEL = 0xd01
     FIRST_CAPABILITY = 0x480
+    CPUID_1_ECX_VMX = 1 << 5
 
 cdef virt_cpu_ops ops
 ops.cpuid = l0_cpuid
@@ -89,6 +92,29 @@ cdef void decode_capabilities(l0_caps *caps, const l0_profile *profile) noexcept
             ((<u64>1 << (counters.edx & 31)) - 1) << 32
 
 
+# What the leaves announce. A leaf above the highest one means nothing (R4).
+cdef void decode_announcements(l0_caps *caps, const l0_profile *profile) noexcept nogil:
+    cdef const l0_cpuid_leaf *leaf = cpuid_leaf(profile, 1)
+    cdef u32 highest = 0
+
+    caps.vmx = leaf != NULL and leaf.ecx & CPUID_1_ECX_VMX != 0
+    leaf = cpuid_leaf(profile, HYPERV_CPUID_VENDOR_AND_MAX_FUNCTIONS)
+    if leaf != NULL:
+        highest = leaf.eax
+    leaf = cpuid_leaf(profile, HYPERV_CPUID_FEATURES)
+    if leaf != NULL and highest >= HYPERV_CPUID_FEATURES:
+        caps.features = leaf.eax
+        caps.features_ebx = leaf.ebx
+        caps.features_edx = leaf.edx
+    leaf = cpuid_leaf(profile, HYPERV_CPUID_ENLIGHTMENT_INFO)
+    if leaf != NULL and highest >= HYPERV_CPUID_ENLIGHTMENT_INFO:
+        caps.hints = leaf.eax
+    leaf = cpuid_leaf(profile, HYPERV_CPUID_NESTED_FEATURES)
+    if leaf != NULL and highest >= HYPERV_CPUID_NESTED_FEATURES:
+        caps.nested = leaf.eax
+        caps.nested_ebx = leaf.ebx
+
+
 # A 64-bit kernel at its first instruction that matters here.
 cdef void vp_reset(l0_vp *vp) noexcept nogil:
     vp.cpu.cr0 = <u64>1 << 31 | CR0_OF_A_KERNEL
@@ -96,6 +122,7 @@ cdef void vp_reset(l0_vp *vp) noexcept nogil:
     vp.cpu.cr4 = CR4_OF_A_KERNEL
     vp.cpu.rflags = 2
     vp.cpu.dr7 = 0x400
+    vp.cpu.dr6 = <u64>0xffff0ff0
     vp.cpu.idtr_base = <u64>0xfffffe0000000000
     vp.cpu.gdtr_base = <u64>0xfffffe0000001000 + vp.cpu.index * <u64>0x3b000
     vp.cpu.tr_base = <u64>0xfffffe0000003000 + vp.cpu.index * <u64>0x3b000
@@ -107,15 +134,16 @@ cdef void vp_reset(l0_vp *vp) noexcept nogil:
     vp.vmcs = &vp.plain
     # any state but 0 will do for the generator
     vp.random_state = (vp.partition.seed + vp.cpu.index + 1) * <u64>0x9e3779b97f4a7c15 | 1
+    vp.random2 = ~vp.random_state
+    synic_reset(vp)
     msr_init(vp)
 
 
 cdef l0_partition *partition_create(
         const phys_mem *mem, const l0_profile *profile, u32 nr_vps, u32 cache_policy, u64 seed,
-        bint strict) noexcept nogil:
+        bint strict, bint watch) noexcept nogil:
     cdef l0_partition *partition = <l0_partition *>calloc(1, sizeof(l0_partition))
     cdef void *memory = NULL
-    cdef timespec now
     cdef u32 i
 
     if partition == NULL:
@@ -129,10 +157,11 @@ cdef l0_partition *partition_create(
     partition.cache_policy = cache_policy
     partition.seed = seed
     partition.strict = strict
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    partition.created_ns = <u64>now.tv_sec * 1000000000 + <u64>now.tv_nsec
-    partition.created_tsc = __rdtsc()
+    partition.watch = watch or strict
+    partition.unusual = partition.watch or cache_policy != CACHE_ALWAYS
+    clock_start(partition)
     decode_capabilities(&partition.caps, profile)
+    decode_announcements(&partition.caps, profile)
     partition.vp = <l0_vp *>memory
     for i in range(nr_vps):
         partition.vp[i].cpu.ops = &ops
@@ -150,5 +179,6 @@ cdef void partition_destroy(l0_partition *partition) noexcept nogil:
         return
     for n in range(partition.nr_vps):
         free(partition.vp[n].exit_log)
+        free(partition.vp[n].trace.record)
     free(partition.vp)
     free(partition)

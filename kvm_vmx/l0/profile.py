@@ -1,16 +1,36 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Profiles as data: what CPUID and the capability MSRs of an emulated Hyper-V answer.
+"""Profiles: what CPUID and the capability MSRs of an emulated Hyper-V answer, read from TOML.
 
-Sources: TLFS (Hyper-V Top Level Functional Specification); SDM (Intel's manual, volume 3,
-appendix A for the capability MSRs); KVM 6.12 acting as Hyper-V.
+The shipped ones stand in kvm_vmx/profiles; a user's own is a file of the same form:
+
+    title = "mine"
+    base = "kvm-6.12"                 # what it does not say is as there
+    maxphyaddr = 39                   # a value, or { value = 39, source = "..." }
+
+    [cpuid.0x4000000a]                # a leaf: eax, ebx, ecx, edx; those left out are 0
+    eax = 0x0101
+    source = "the host in the corner"
+
+    [msr.0x485]
+    value = 0x401e5
+
+    [policy]
+    honour_msr_lists = true
 """
 
 import dataclasses
+import importlib.resources
+import os
+import pathlib
+import stat
+import tomllib
 
 MASK_32 = 0xFFFFFFFF
 MASK_64 = 0xFFFFFFFFFFFFFFFF
-MAX_LEAVES = 32
+MAX_LEAVES = 40
 MAX_MSRS = 64
+MAX_BYTES = 1 << 20
+REGISTERS = ("eax", "ebx", "ecx", "edx")
 
 # The answers of the policy table; struct l0_profile has a member of each name.
 POLICIES = (
@@ -21,16 +41,22 @@ POLICIES = (
     "one_vp_per_evmcs",
     "aligned_evmcs_pointer",
     "reject_uncovered_controls",
+    "announced_debugctl",
 )
+
+# The MSRs that say which bits must be 1, in the low half, and which may be, in the high one.
+CONTROL_MSRS = (0x481, 0x482, 0x483, 0x484, 0x48B, 0x48D, 0x48E, 0x48F, 0x490)
+REQUIRED_MSRS = tuple(range(0x480, 0x48A))
 
 
 @dataclasses.dataclass(frozen=True)
 class Profile:
-    """One emulated Hyper-V: numbers only.
+    """One emulated Hyper-V: numbers, and where each comes from.
 
     cpuid maps a leaf to (eax, ebx, ecx, edx), 32 bits each; msrs an MSR index to its 64-bit
-    value; policies names every choice of POLICIES. vmcs_revision is what a plain VMCS and the
-    VMXON region must carry in their first word.
+    value; policies names every choice of POLICIES. sources maps a key of the file, as in
+    "msr.0x485", to its source. vmcs_revision is what a plain VMCS and the VMXON region must
+    carry in their first word.
     """
 
     name: str
@@ -39,6 +65,8 @@ class Profile:
     policies: dict[str, bool]
     maxphyaddr: int = 46
     enforce_cpuid: bool = False
+    title: str = ""
+    sources: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def vmcs_revision(self) -> int:
@@ -46,136 +74,189 @@ class Profile:
         return self.msrs[0x480] & 0x7FFFFFFF
 
 
-def _text(word: str) -> int:
-    return int.from_bytes(word.encode(), "little")
-
-
-def _control(allowed_0: int, allowed_1: int) -> int:
-    """A capability MSR: which bits must be 1, and above them which may be."""
-    return allowed_1 << 32 | allowed_0
-
-
-# An Ice Lake server as CPUID describes it, without XSAVE and what needs it (SDM volume 2A).
-HOST_LEAVES = {
-    0x0: (0x7, _text("Genu"), _text("ntel"), _text("ineI")),
-    # family 6, model 106; ECX: SSE3 PCLMULQDQ VMX SSSE3 CX16 PCID SSE4.1 SSE4.2 x2APIC MOVBE
-    # POPCNT AES RDRAND hypervisor; EDX: the usual set of a 64-bit processor, with PAT and MTRR
-    0x1: (0x606A6, 0x00010800, 0xC2FA2223, 0x078BFBFF),
-    # EBX: FSGSBASE BMI1 SMEP BMI2 ERMS INVPCID RDSEED SMAP; EDX: SPEC_CTRL STIBP
-    # ARCH_CAPABILITIES SSBD
-    0x7: (0x0, 0x00140789, 0x0, 0xAC000000),
-    0x80000000: (0x80000008, 0x0, 0x0, 0x0),
-    # ECX: LAHF LZCNT; EDX: SYSCALL NX 1-GByte pages RDTSCP long mode
-    0x80000001: (0x0, 0x0, 0x00000021, 0x2C100800),
-    # EAX: physical and linear address bits; the first is set from maxphyaddr
-    0x80000008: (0x0000302E, 0x0, 0x0, 0x0),
-}
-
-HYPERV_LEAVES = {
-    # TLFS 2.4: the highest leaf, and the vendor that v4.19 insists on
-    0x40000000: (0x4000000A, _text("Micr"), _text("osof"), _text("t Hv")),
-    0x40000001: (_text("Hv#1"), 0x0, 0x0, 0x0),
-    # build 20348, version 10.0
-    0x40000002: (0x00004F7C, 0x000A0000, 0x0, 0x0),
-    # EAX: VP_RUNTIME TIME_REF_COUNT APIC_ACCESS (announces the assist page) HYPERCALL VP_INDEX
-    # frequency MSRs; EDX: frequency MSRs
-    0x40000003: (0x00000873, 0x0, 0x0, 0x00000100),
-    # EAX: relaxed timing, enlightened VMCS; EBX: spin for ever before calling
-    0x40000004: (0x00004020, 0x00000FFF, 0x0, 0x0),
-    # at most 4096 virtual processors, as hyper-v calls its limits
-    0x40000005: (0x00001000, 0x00001000, 0x0, 0x0),
-    # EAX: versions 1 to 1, direct virtual flush (17), MSR bitmap (19); EBX: the PERF_GLOBAL_CTRL
-    # fields exist. KVM 6.12 offers just these
-    0x4000000A: (0x000A0101, 0x00000001, 0x0, 0x0),
-}
-
-# SDM appendix A, filtered as KVM 6.12 filters what an eVMCS of version 1 has fields for.
-VMX_MSRS = {
-    # revision of KVM's own VMCS, 4096 bytes, write-back, INS/OUTS information, TRUE controls
-    0x480: 0x11E57ED0 | 0x1000 << 32 | 6 << 50 | 1 << 54 | 1 << 55,
-    # pin-based: external interrupts, NMIs, virtual NMIs; no preemption timer, none posted
-    0x481: _control(0x00000016, 0x0000003F),
-    # primary: everything that bits 31:0 name but 17 and 18
-    0x482: _control(0x0401E172, 0xFFF9FFFE),
-    # exit: 64-bit host, acknowledge interrupts, save and load PAT and EFER
-    0x483: _control(0x00036DFF, 0x003FEFFF),
-    # entry: IA-32e guest, load PAT and EFER
-    0x484: _control(0x000011FF, 0x0000D3FF),
-    # timer rate 5, LMA stored at exit, HLT, shutdown and wait-for-SIPI, four CR3 targets
-    0x485: 0x000401E5,
-    # CR0: PE, NE and PG must be 1
-    0x486: 0x80000021,
-    0x487: 0xFFFFFFFF,
-    # CR4: VMXE must be 1; PCIDE, FSGSBASE, SMEP and SMAP may be
-    0x488: 0x00002000,
-    0x489: 0x003327FF,
-    # the highest field index in use, times 2
-    0x48A: 0x0000002E,
-    # secondary: EPT DESC RDTSCP X2APIC VPID WBINVD unrestricted guest RDRAND INVPCID RDSEED
-    0x48B: _control(0x00000000, 0x000118FE),
-    # execute-only, 4 levels, UC, WB, 2 MB, 1 GB, INVEPT, A/D; INVVPID with its four types
-    0x48C: 0x00000F0106334141,
-    # the TRUE forms: VM-exit debug controls, CR3 exiting may be 0
-    0x48D: _control(0x00000016, 0x0000003F),
-    0x48E: _control(0x04006172, 0xFFF9FFFE),
-    0x48F: _control(0x00036DFB, 0x003FEFFF),
-    0x490: _control(0x000011FB, 0x0000D3FF),
-    # no VM functions
-    0x491: 0x0,
-}
-
-OTHER_MSRS = {
-    # feature control: as at reset, unlocked; the firmware of KVM's machines leaves it so
-    0x3A: 0x0,
-    # microcode revision
-    0x8B: 0x0100000000000000,
-    # MTRR capability: no variable ranges
-    0xFE: 0x0,
-    # architectural capabilities: not vulnerable to Meltdown, enhanced IBRS, no L1D flush needed
-    0x10A: 0x0000000B,
-}
-
-PROFILES = {
-    "kvm-6.12": Profile(
-        name="kvm-6.12",
-        cpuid={**HOST_LEAVES, **HYPERV_LEAVES},
-        msrs={**OTHER_MSRS, **VMX_MSRS},
-        policies={
-            "bad_evmcs_pointer_is_ud": True,  # K9
-            "vmread_serves_evmcs": True,  # K8
-            "honour_msr_lists": False,  # hyper-v rules 2b-2
-            "assist_overlay": False,  # R7
-            "one_vp_per_evmcs": False,  # R30: not enforced
-            "aligned_evmcs_pointer": False,  # R11: the low bits are ignored
-            "reject_uncovered_controls": True,  # R18
-        },
-    ),
-    "tlfs-strict": Profile(
-        name="tlfs-strict",
-        cpuid={
-            **HOST_LEAVES,
-            **HYPERV_LEAVES,
-            # also HvCallFlushGuestPhysicalAddressSpace (18); direct virtual flush is not built
-            0x4000000A: (0x000C0101, 0x00000001, 0x0, 0x0),
-        },
-        msrs={**OTHER_MSRS, **VMX_MSRS},
-        policies={
-            "bad_evmcs_pointer_is_ud": False,  # R27
-            "vmread_serves_evmcs": False,  # R32
-            "honour_msr_lists": True,  # R58
-            "assist_overlay": True,  # R21
-            "one_vp_per_evmcs": True,  # R30
-            "aligned_evmcs_pointer": True,  # R27
-            "reject_uncovered_controls": True,  # R63
-        },
-    ),
-}
-
-
-def _check(what: str, value: object, limit: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= limit:
-        raise ValueError(f"{what} is {value!r}: give an integer from 0 to {limit:#x}")
+def _check(what: str, value: object, limit: int, low: int = 0) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= limit:
+        raise ValueError(f"{what} is {value!r}: give an integer from {low} to {limit:#x}")
     return value
+
+
+def _flag(what: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{what} is {value!r}: give true or false")
+    return value
+
+
+class _Reader:
+    """Reads the tables of one file; every complaint names the file and the key."""
+
+    def __init__(self, where: str, data: dict):
+        self.where, self.data, self.sources = where, data, {}
+        self.cpuid, self.msrs, self.policies = {}, {}, {}
+        self.maxphyaddr = self.enforce_cpuid = None
+
+    def read(self) -> None:
+        """Check every key."""
+        known = ("title", "base", "maxphyaddr", "enforce_cpuid", "cpuid", "msr", "policy")
+        self.only("", self.data, known)
+        for key in ("title", "base"):
+            if not isinstance(self.data.get(key, ""), str):
+                raise ValueError(f"{key} is {self.data[key]!r}: give a text")
+        if "maxphyaddr" in self.data:
+            self.maxphyaddr = _check("maxphyaddr", self.value("maxphyaddr", self.data), 52, 32)
+        if "enforce_cpuid" in self.data:
+            self.enforce_cpuid = _flag("enforce_cpuid", self.value("enforce_cpuid", self.data))
+        for name in self.table("cpuid"):
+            self.leaf(name, self.data["cpuid"][name])
+        for name in self.table("msr"):
+            self.msr(name, self.data["msr"][name])
+        policies = self.table("policy")
+        self.only("policy.", policies, POLICIES)
+        for name in policies:
+            self.policies[name] = _flag(f"policy.{name}", self.value(name, policies, "policy."))
+
+    def table(self, key: str) -> dict:
+        """A table of the file, empty where it is not there."""
+        found = self.data.get(key, {})
+        if not isinstance(found, dict):
+            raise ValueError(f"{key} is {found!r}: give a table")
+        return found
+
+    def only(self, prefix: str, table: dict, known) -> None:
+        """Refuse a key that means nothing."""
+        for key in table:
+            if key not in known:
+                raise ValueError(f"no key {prefix}{key}: there are {', '.join(known)}")
+
+    def value(self, key: str, table: dict, prefix: str = ""):
+        """The value of a key, given bare or in a table with its source."""
+        found = table[key]
+        if not isinstance(found, dict):
+            return found
+        self.only(f"{prefix}{key}.", found, ("value", "source", "note"))
+        if "value" not in found:
+            raise ValueError(f"{prefix}{key}.value is missing: give it")
+        self.keep_source(f"{prefix}{key}", found)
+        return found["value"]
+
+    def keep_source(self, key: str, table: dict) -> None:
+        """Remember where a value comes from."""
+        for word in ("source", "note"):
+            if not isinstance(table.get(word, ""), str):
+                raise ValueError(f"{key}.{word} is {table[word]!r}: give a text")
+        if "source" in table:
+            self.sources[key] = table["source"]
+
+    def number(self, kind: str, name: str) -> int:
+        """The leaf or MSR that a table is named after."""
+        try:
+            return _check(f"{kind}.{name}", int(name, 0), MASK_32)
+        except ValueError:
+            raise ValueError(f"{kind}.{name}: name it by its number, as in {kind}.0x480") from None
+
+    def leaf(self, name: str, table: object) -> None:
+        """One CPUID leaf."""
+        key = f"cpuid.{name}"
+        number = self.number("cpuid", name)
+        if not isinstance(table, dict):
+            raise ValueError(f"{key} is {table!r}: give a table of eax, ebx, ecx, edx")
+        self.only(f"{key}.", table, (*REGISTERS, "source", "note"))
+        self.keep_source(key, table)
+        self.cpuid[number] = tuple(
+            _check(f"{key}.{register}", table.get(register, 0), MASK_32)
+            for register in REGISTERS)
+
+    def msr(self, name: str, table: object) -> None:
+        """One MSR."""
+        number = self.number("msr", name)
+        value = _check(f"msr.{name}", self.value(name, self.data["msr"], "msr."), MASK_64)
+        if number in CONTROL_MSRS and value & MASK_32 & ~(value >> 32):
+            raise ValueError(
+                f"msr.{name} is {value:#x}: a bit that must be 1 (low half) must be allowed "
+                "(high half)")
+        self.msrs[number] = value
+
+
+def _parse(where: str, text: str, base=None) -> Profile:
+    """The profile that a file's text describes; ValueError with one line that names the key."""
+    try:
+        data = tomllib.loads(text)
+        reader = _Reader(where, data)
+        reader.read()
+        if base is None and "base" in data:
+            base = _named(data["base"])
+    except ValueError as error:
+        raise ValueError(f"{where}: {' '.join(str(error).split())}") from None
+    profile = Profile(
+        name=where,
+        title=data.get("title", ""),
+        cpuid={**(base.cpuid if base else {}), **reader.cpuid},
+        msrs={**(base.msrs if base else {}), **reader.msrs},
+        policies={**(base.policies if base else {}), **reader.policies},
+        maxphyaddr=reader.maxphyaddr or (base.maxphyaddr if base else 46),
+        enforce_cpuid=reader.enforce_cpuid if reader.enforce_cpuid is not None
+        else bool(base and base.enforce_cpuid),
+        sources={**(base.sources if base else {}), **reader.sources},
+    )
+    _check_complete(profile)
+    return profile
+
+
+def _check_complete(profile: Profile) -> None:
+    """A profile without a base must say everything that L0 asks."""
+    missing = [f"msr.{index:#x}" for index in REQUIRED_MSRS if index not in profile.msrs]
+    missing += [f"policy.{name}" for name in POLICIES if name not in profile.policies]
+    missing += [f"cpuid.{leaf:#x}" for leaf in (0x1, 0x80000008) if leaf not in profile.cpuid]
+    if missing:
+        raise ValueError(
+            f"{profile.name}: {missing[0]} is missing: give it, or a base such as kvm-6.12")
+    if len(profile.cpuid) > MAX_LEAVES or len(profile.msrs) > MAX_MSRS:
+        raise ValueError(
+            f"{profile.name}: a profile has at most {MAX_LEAVES} CPUID leaves and {MAX_MSRS} MSRs")
+
+
+def _shipped() -> dict[str, Profile]:
+    """The profiles of the package by name."""
+    folder = importlib.resources.files("kvm_vmx") / "profiles"
+    texts = {file.name.removesuffix(".toml"): file.read_text(encoding="utf-8")
+             for file in folder.iterdir() if file.name.endswith(".toml")}
+    found = {}
+
+    def load(name):
+        if name not in found:
+            base = tomllib.loads(texts[name]).get("base")
+            found[name] = _parse(name, texts[name], load(base) if base else None)
+        return found[name]
+
+    return {name: load(name) for name in sorted(texts)}
+
+
+PROFILES = _shipped()
+
+
+def _named(name: str) -> Profile:
+    if name not in PROFILES:
+        raise ValueError(
+            f"no profile {name!r}: the profiles are {', '.join(sorted(PROFILES))}, "
+            "or a file whose name ends in .toml")
+    return PROFILES[name]
+
+
+def load(path: str) -> Profile:
+    """The profile in a user's TOML file; ValueError with one line that names file and key."""
+    try:
+        # nothing that could block or never end is read
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ValueError(f"{path}: not a regular file: give a profile in TOML")
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise ValueError(f"{path}: larger than {MAX_BYTES} bytes: give a profile in TOML")
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: not UTF-8: give a profile in TOML") from None
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}: give a file that can be read") from None
+    return _parse(str(path), text)
 
 
 def build(
@@ -183,17 +264,19 @@ def build(
     cpuid: dict[int, tuple[int, int, int, int]] | None = None,
     msrs: dict[int, int] | None = None,
     maxphyaddr: int | None = None,
-    enforce_cpuid: bool = False,
+    enforce_cpuid: bool | None = None,
 ) -> Profile:
-    """The profile of that name with single leaves, MSRs and the address width replaced.
+    """The profile of that name, or in the file of that name, with single values replaced.
 
-    cpuid maps a leaf to (eax, ebx, ecx, edx); msrs an index to a value; both are taken as they
-    are, also where they contradict each other. maxphyaddr is in bits, 32 to 52. enforce_cpuid
-    makes a synthetic MSR that no CPUID bit announces raise #GP. Raises ValueError with one line.
+    A name that ends in .toml is a file's. cpuid maps a leaf to (eax, ebx, ecx, edx); msrs an
+    index to a value; both are taken as they are, also where they contradict each other.
+    maxphyaddr is in bits, 32 to 52. enforce_cpuid makes a synthetic MSR that no CPUID bit
+    announces raise #GP. Raises ValueError with one line.
     """
-    if name not in PROFILES:
-        raise ValueError(f"no profile {name!r}: the profiles are {', '.join(sorted(PROFILES))}")
-    base = PROFILES[name]
+    if isinstance(name, pathlib.PurePath) or str(name).endswith(".toml"):
+        base = load(str(name))
+    else:
+        base = _named(name)
     if maxphyaddr is None:
         maxphyaddr = base.maxphyaddr
     if not isinstance(maxphyaddr, int) or not 32 <= maxphyaddr <= 52:
@@ -212,5 +295,5 @@ def build(
     if len(leaves) > MAX_LEAVES or len(values) > MAX_MSRS:
         raise ValueError(f"a profile has at most {MAX_LEAVES} CPUID leaves and {MAX_MSRS} MSRs")
     return dataclasses.replace(
-        base, cpuid=leaves, msrs=values, maxphyaddr=maxphyaddr, enforce_cpuid=bool(enforce_cpuid)
-    )
+        base, cpuid=leaves, msrs=values, maxphyaddr=maxphyaddr,
+        enforce_cpuid=base.enforce_cpuid if enforce_cpuid is None else bool(enforce_cpuid))

@@ -12,6 +12,7 @@
 #include <asm/hyperv-tlfs.h>
 #include <asm/virt_cpu.h>
 #include <asm/vmx.h>
+#include <kvm_vmx/l0/observed.h>
 
 struct l0_vmcs {
 	struct hv_enlightened_vmcs f;
@@ -55,13 +56,55 @@ struct l2_exit {
 	u64 guest_physical_address;
 };
 
+/* An exception that an instruction of L2, or the delivery of an event, has raised. */
+struct l2_fault {
+	u32 vector;
+	u32 error;
+	u64 payload;		/* #PF: the linear address; #DB: what DR6 is to say */
+};
+
 #define L2_TLB_ENTRIES 64
 
-/* One linear page of L2, translated through its page tables and the EPT. host is 0 where the
- * entry is empty. */
+/* One page of L2: a linear one, translated through its page tables and the EPT, or a
+ * guest-physical one. */
 struct l2_tlb_entry {
-	u64 tag;		/* linear page number << 12 | access rights granted, see guest */
+	u64 tag;		/* linear page number << 12 | rights that a walk has granted */
 	u8 *host;
+};
+
+/* The rights of an access: one of three, shifted by L2_USER where it is a user's. */
+enum l2_right { L2_READ = 1, L2_WRITE = 2, L2_FETCH = 4, L2_USER = 3 };
+
+/* How an instruction of L2, or a part of one, ended: it did its work, vp.exit says how L2
+ * leaves, or vp.fault which exception it raised. */
+enum l2_status { L2_DONE, L2_LEAVES, L2_FAULTS };
+
+/* An instruction as the decoder found it. */
+struct l2_insn {
+	u64 offset;		/* of the memory operand in its segment; its own size applied */
+	u64 displacement;
+	u64 immediate;		/* sign-extended; also the target's distance */
+	u32 far_selector;
+	u8 map;			/* 0: one byte, 1: 0f, 2: 0f 38 */
+	u8 opcode;
+	u8 length;
+	u8 size, address_size;	/* of operands and addresses, in bytes */
+	u8 byte_operand;
+	u8 operand_prefix, repeat, lock, rex;
+	u8 segment;		/* of the memory operand: ES CS SS DS FS GS */
+	u8 has_modrm, is_memory, mod, reg, rm;	/* reg and rm with their REX bits */
+	u8 base, index, scale;	/* registers; NO_REGISTER: none */
+	u8 rip_relative;
+};
+
+#define L2_NO_REGISTER 16
+
+/* An event that comes to L1's processor after so many instructions of L2. */
+#define L0_MAX_ALARMS 16
+#define L0_ALARM_NMI 0x200u
+struct l0_alarm {
+	u64 at;			/* counters.l2_instructions at which it comes */
+	u32 what;		/* 0x100 | vector, or L0_ALARM_NMI */
 };
 
 /*
@@ -80,7 +123,7 @@ struct l2_tlb_entry {
 	X(invept) X(invvpid) X(vmcall)					\
 	X(exits) X(failed_entries) X(l2_instructions)			\
 	X(groups_reread) X(bytes_reread) X(bytes_ungrouped)		\
-	X(bytes_written_back) X(lints)
+	X(bytes_written_back) X(tlb_flushes) X(lints)
 
 struct l0_counters {
 #define L0_COUNTER_MEMBER(name) u64 name;
@@ -90,23 +133,6 @@ struct l0_counters {
 
 #define L0_NR_COUNTERS (sizeof(struct l0_counters) / sizeof(u64))
 
-/* What L0 noticed and let pass; one bit each in l0_vp.lints. */
-#define L0_LINTS(X)							\
-	X(msr_lists_ignored)	/* the profile ignores MSR lists of an eVMCS */	\
-	X(evmcs_on_two_cpus)	/* an eVMCS is active on another processor too */	\
-	X(vmptrld_while_evmcs)	/* VMPTRLD or VMPTRST while an eVMCS is active */	\
-	X(vmread_while_evmcs)	/* VMREAD or VMWRITE while an eVMCS is active */	\
-	X(evmcs_vanished)	/* the page of the active eVMCS is no longer there */	\
-	X(vmcs_vanished)	/* the page of the current VMCS is no longer there */	\
-	X(msr_list_aborted)	/* an exit MSR list could not be stored or loaded */
-
-enum l0_lint {
-#define L0_LINT_MEMBER(name) LINT_##name,
-	L0_LINTS(L0_LINT_MEMBER)
-#undef L0_LINT_MEMBER
-	L0_NR_LINTS
-};
-
 enum l0_cache_policy {
 	CACHE_ALWAYS,		/* a group whose clean bit is set is never read again */
 	CACHE_NEVER,		/* every group is read at every entry */
@@ -114,7 +140,7 @@ enum l0_cache_policy {
 	CACHE_COMMIT_ON_SUCCESS	/* as always, but a failed entry consumes no dirty group */
 };
 
-#define L0_MAX_LEAVES 32
+#define L0_MAX_LEAVES 40
 #define L0_MAX_PROFILE_MSRS 64
 
 struct l0_cpuid_leaf {
@@ -142,6 +168,7 @@ struct l0_profile {
 	u8 one_vp_per_evmcs;		/* enforce R30 */
 	u8 aligned_evmcs_pointer;	/* refuse a misaligned pointer, else use its frame */
 	u8 reject_uncovered_controls;	/* controls without an eVMCS field fail with error 7 */
+	u8 announced_debugctl;		/* a debug control unannounced fails with error 7 */
 	u8 enforce_cpuid;		/* an MSR that CPUID does not announce is #GP */
 };
 
@@ -157,6 +184,32 @@ struct l0_caps {
 	u64 cr4_must, cr4_may;
 	u64 address_reserved;	/* bits of a physical address that must be 0 */
 	u64 perf_global_may;	/* bits of IA32_PERF_GLOBAL_CTRL that exist */
+	u8 vmx;			/* CPUID.1:ECX.VMX */
+	/* leaves 0x40000003, 0x40000004 and 0x4000000A, 0 where they mean nothing */
+	u32 features, features_ebx, features_edx;
+	u32 hints;
+	u32 nested, nested_ebx;
+};
+
+#define L0_NR_SINTS 16
+
+/* The synthetic interrupt controller and the APIC's MSRs of one processor. */
+struct l0_synic {
+	u64 control, event_page, message_page;
+	u64 source[L0_NR_SINTS];
+	u64 icr, tpr;
+};
+
+/* What of time and migration is the partition's: the TSC that L1 reads is
+ * tsc_base + (host's TSC - tsc_since) * tsc_ratio / 2^32. */
+struct l0_clock {
+	u64 created_tsc, created_ns;
+	u64 tsc_hz;		/* 0 until it is first asked for */
+	u64 tsc_base, tsc_since, tsc_ratio;
+	u64 hardware_ratio;	/* what the TSC ticks at once emulation ends */
+	u64 reference_msr;
+	u64 reenlightenment, emulation_control, emulation_status;
+	u64 migrations;
 };
 
 #define L0_NR_EXIT_REASONS 128
@@ -197,13 +250,34 @@ struct l0_vp {
 	struct l0_vmcs copy;	/* the copy of the active eVMCS */
 	u32 valid_groups;	/* which clean groups of copy hold something */
 	u32 unchecked;		/* clean groups changed since the entry checks last passed */
+	u8 bitmap_kept;		/* msr_bitmap holds what L1's page held when it was last dirty */
+	u8 page_seen;		/* seen holds the eVMCS as the last exit left it */
 
 	/* L2 while it runs: the VMCS in force, L1's register file, why it left */
 	struct l0_vmcs *vmcs;
 	u64 *regs;
 	struct l2_exit exit;
+	struct l2_fault fault;
+	u64 next_rip;		/* where L2 continues when the instruction has done its work */
+	u64 entered_at;		/* counters.l2_instructions at the entry */
+	u64 deadline;		/* and when the clock must be looked at */
+	u32 vectoring;		/* the event in delivery, as IDT-vectoring information; 0: none */
+	u32 vectoring_error;
+	u8 code_bits;		/* 16, 32 or 64 */
+	u8 cpl2;		/* the privilege level of L2 */
+	u8 unblocked_nmi;	/* the IRET that faults has ended NMI blocking */
+	u8 attention;		/* something has changed that the loop must look at */
+	u8 monitoring;		/* MONITOR has armed an address */
+	u8 trap_pending;	/* a monitor trap is due at the next boundary */
 	struct l2_tlb_entry tlb[L2_TLB_ENTRIES];
-	u64 tlb_context[4];	/* eptp, cr3, vpid, mode that the entries belong to */
+	/* guest-physical pages through the EPT, which only INVEPT and its like forget */
+	struct l2_tlb_entry physical_tlb[L2_TLB_ENTRIES];
+	u64 tlb_context[5];	/* eptp, cr3, vpid and controls, cr0 and cr4, efer of the entries */
+
+	/* what comes to this processor while L2 runs, in no order */
+	struct l0_alarm alarm[L0_MAX_ALARMS];
+	u32 nr_alarms;
+	u64 random2;		/* behind RDRAND and RDSEED of L2 */
 
 	/* MSRs that are per processor */
 	struct l0_msr_value msr[L0_NR_MSRS];
@@ -212,14 +286,21 @@ struct l0_vp {
 	u64 assist_msr;
 	u64 random_state;
 	u8 host_loaded;		/* the control registers, bases and MSRs are the host state's */
-	u32 lints;
+	u64 gpr[NR_GPRS];	/* of L1, where its code is not the port's */
+	u64 xmm[12];		/* XMM0 to XMM5, where a fast hypercall has its parameters */
+	struct l0_synic synic;
+	u32 lints, nr_lint_records;
 	struct l0_counters counters;
 
 	/* every exit by basic reason, and one record each where a log is given */
 	u64 exit_reasons[L0_NR_EXIT_REASONS];
 	struct l0_exit_record *exit_log;
 	u64 exit_log_size, exit_log_end;
+	struct l0_trace trace;
 	u8 overlaid[4096];	/* what the assist page covers, where it is an overlay */
+	u8 msr_bitmap[4096];
+	u8 seen[1024];
+	struct l0_lint_record lint_record[L0_MAX_LINT_RECORDS];
 } __attribute__((aligned(64)));
 
 struct l0_partition {
@@ -229,9 +310,14 @@ struct l0_partition {
 	u64 seed;
 	u64 guest_os_id;
 	u64 hypercall_msr;
-	u8 strict;
+	u8 strict;		/* the first lint stops the partition */
+	u8 watch;		/* look for what costs something to see */
+	u8 unusual;		/* watch, or another cache policy than CACHE_ALWAYS */
+	u8 stopped;		/* refuses every entry: stopped_vp has the lint that did it */
+	u32 stopped_vp;
 	struct l0_caps caps;
-	u64 created_tsc, created_ns, tsc_hz;	/* tsc_hz is 0 until it is first asked for */
+	struct l0_clock clock;
+	u64 traced;		/* instructions traced so far, on all processors */
 	struct l0_vp *vp;	/* nr_vps of them, cache-line aligned */
 };
 
@@ -259,6 +345,33 @@ static inline u8 *phys_page(const struct phys_mem *mem, u64 gpa)
 	return mem->base + gpa;
 }
 
+/* A lint, counted and kept with its circumstances. */
+static inline void l0_note(struct l0_vp *vp, u32 what, u32 offset, u64 found, u64 kept)
+{
+	u64 entry = vp->counters.vmlaunch + vp->counters.vmresume;
+	struct l0_lint_record *record = vp->lint_record;
+	u32 i = 0;
+
+	vp->lints |= 1u << what;
+	vp->counters.lints++;
+	while (i < vp->nr_lint_records && (record->what != what || record->offset != offset))
+		i++, record++;
+	if (i == L0_MAX_LINT_RECORDS)
+		return;
+	if (i == vp->nr_lint_records) {
+		vp->nr_lint_records++;
+		*record = (struct l0_lint_record) { .what = what, .offset = offset,
+			.first_entry = entry, .found = found, .kept = kept };
+	}
+	record->count++;
+	record->last_entry = entry;
+	if (vp->partition->strict && !vp->partition->stopped) {
+		vp->partition->stopped_vp = vp->cpu.index;
+		vp->partition->stopped = 1;
+	}
+}
+
+_Static_assert(L0_NR_LINTS <= 32, "a lint is a bit");
 _Static_assert(sizeof(struct l0_vmcs) <= 4096, "a VMCS is one page");
 
 #endif

@@ -1,12 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # The names of kvm_vmx/l0/state.h, for Cython.
 from kvm_vmx.abi.types cimport u8, u16, u32, u64
-from kvm_vmx.abi.virt_cpu cimport phys_mem, virt_cpu
+from kvm_vmx.abi.virt_cpu cimport phys_mem, virt_cpu, virt_cpu_ops
 from kvm_vmx.abi.hyperv_tlfs cimport hv_enlightened_vmcs
 
 cdef extern from "kvm_vmx/l0/state.h" nogil:
     enum:
         L2_TLB_ENTRIES
+        L2_NO_REGISTER
+        L2_READ
+        L2_WRITE
+        L2_FETCH
+        L2_USER
+        L2_DONE
+        L2_LEAVES
+        L2_FAULTS
+        L0_MAX_ALARMS
+        L0_ALARM_NMI
         L0_MAX_LEAVES
         L0_MAX_PROFILE_MSRS
         L0_NR_MSRS
@@ -24,6 +34,24 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         LINT_evmcs_vanished
         LINT_vmcs_vanished
         LINT_msr_list_aborted
+        LINT_stale_field
+        LINT_ungrouped_field
+        LINT_exit_info_written
+        LINT_page_not_zeroed
+        LINT_clean_fields_reserved
+        LINT_version_changed
+        LINT_pointer_misaligned
+        LINT_switch_value
+        LINT_assist_page_reserved
+        LINT_enlightenments_reserved
+        LINT_msr_bitmap_unannounced
+        LINT_direct_flush_unannounced
+        LINT_exception_unannounced
+        LINT_debugctl_unannounced
+        LINT_direct_flush_incomplete
+        LINT_partition_page_misaligned
+        LINT_vmclear_elsewhere
+        L0_NR_SINTS
         SLOT_FEATURE_CONTROL
         SLOT_PAT
         SLOT_DEBUGCTL
@@ -82,9 +110,44 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u64 guest_linear_address
         u64 guest_physical_address
 
+    ctypedef struct l2_fault "struct l2_fault":
+        u32 vector
+        u32 error
+        u64 payload
+
     ctypedef struct l2_tlb_entry "struct l2_tlb_entry":
         u64 tag
         u8 *host
+
+    ctypedef struct l2_insn "struct l2_insn":
+        u64 offset
+        u64 displacement
+        u64 immediate
+        u32 far_selector
+        u8 map
+        u8 opcode
+        u8 length
+        u8 size
+        u8 address_size
+        u8 byte_operand
+        u8 operand_prefix
+        u8 repeat
+        u8 lock
+        u8 rex
+        u8 segment
+        u8 has_modrm
+        u8 is_memory
+        u8 mod
+        u8 reg
+        u8 rm
+        u8 base
+        u8 index
+        u8 scale
+        u8 rip_relative
+
+    ctypedef struct l0_alarm "struct l0_alarm":
+        u64 at
+        u32 what
 
     ctypedef struct l0_counters "struct l0_counters":
         u64 cpuid
@@ -110,7 +173,18 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u64 bytes_reread
         u64 bytes_ungrouped
         u64 bytes_written_back
+        u64 tlb_flushes
         u64 lints
+
+    const u32 L0_NO_FIELD
+    ctypedef struct l0_lint_record "struct l0_lint_record":
+        u32 what
+        u32 offset
+        u64 count
+        u64 first_entry
+        u64 last_entry
+        u64 found
+        u64 kept
 
     ctypedef struct l0_cpuid_leaf "struct l0_cpuid_leaf":
         u32 function
@@ -137,6 +211,7 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u8 one_vp_per_evmcs
         u8 aligned_evmcs_pointer
         u8 reject_uncovered_controls
+        u8 announced_debugctl
         u8 enforce_cpuid
 
     ctypedef struct l0_caps "struct l0_caps":
@@ -160,12 +235,73 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u64 cr4_may
         u64 address_reserved
         u64 perf_global_may
+        u8 vmx
+        u32 features
+        u32 features_ebx
+        u32 features_edx
+        u32 hints
+        u32 nested
+        u32 nested_ebx
+
+    ctypedef struct l0_synic "struct l0_synic":
+        u64 control
+        u64 event_page
+        u64 message_page
+        u64 source[16]
+        u64 icr
+        u64 tpr
+
+    ctypedef struct l0_clock "struct l0_clock":
+        u64 created_tsc
+        u64 created_ns
+        u64 tsc_hz
+        u64 tsc_base
+        u64 tsc_since
+        u64 tsc_ratio
+        u64 hardware_ratio
+        u64 reference_msr
+        u64 reenlightenment
+        u64 emulation_control
+        u64 emulation_status
+        u64 migrations
 
     ctypedef struct l0_exit_record "struct l0_exit_record":
         u64 rip
         u64 qualification
         u32 reason
         u32 clean_fields
+
+    enum:
+        TRACED_cpuid
+        TRACED_rdmsr
+        TRACED_wrmsr
+        TRACED_mov_to_cr
+        TRACED_vmxon
+        TRACED_vmxoff
+        TRACED_vmclear
+        TRACED_vmptrld
+        TRACED_vmptrst
+        TRACED_vmread
+        TRACED_vmwrite
+        TRACED_vmlaunch
+        TRACED_vmresume
+        TRACED_invept
+        TRACED_invvpid
+        TRACED_vmcall
+        L0_NR_TRACED
+
+    ctypedef struct l0_trace_record "struct l0_trace_record":
+        u64 sequence
+        u32 insn
+        u32 status
+        u64 operand[3]
+        u64 result[2]
+
+    ctypedef struct l0_trace "struct l0_trace":
+        l0_trace_record *record
+        u64 size
+        u64 end
+        const virt_cpu_ops *ops
 
     ctypedef struct l0_vp "struct l0_vp":
         virt_cpu cpu
@@ -180,24 +316,50 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         l0_vmcs copy
         u32 valid_groups
         u32 unchecked
+        u8 bitmap_kept
+        u8 page_seen
         l0_vmcs *vmcs
         u64 *regs
         l2_exit exit
+        l2_fault fault
+        u64 next_rip
+        u64 entered_at
+        u64 deadline
+        u32 vectoring
+        u32 vectoring_error
+        u8 code_bits
+        u8 cpl2
+        u8 unblocked_nmi
+        u8 attention
+        u8 monitoring
+        u8 trap_pending
         l2_tlb_entry tlb[L2_TLB_ENTRIES]
-        u64 tlb_context[4]
+        l2_tlb_entry physical_tlb[L2_TLB_ENTRIES]
+        u64 tlb_context[5]
+        l0_alarm alarm[L0_MAX_ALARMS]
+        u32 nr_alarms
+        u64 random2
         l0_msr_value msr[L0_NR_MSRS]
         u32 nr_msr
         u64 efer
         u64 assist_msr
         u64 random_state
         u8 host_loaded
+        u64 gpr[16]
+        u64 xmm[12]
+        l0_synic synic
         u32 lints
+        u32 nr_lint_records
         u64 exit_reasons[128]
         l0_exit_record *exit_log
         u64 exit_log_size
         u64 exit_log_end
+        l0_trace trace
         l0_counters counters
         u8 overlaid[4096]
+        u8 msr_bitmap[4096]
+        u8 seen[1024]
+        l0_lint_record lint_record[256]
 
     ctypedef struct l0_partition "struct l0_partition":
         l0_profile profile
@@ -207,11 +369,15 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u64 guest_os_id
         u64 hypercall_msr
         u8 strict
+        u8 watch
+        u8 unusual
+        u8 stopped
+        u32 stopped_vp
         l0_caps caps
-        u64 created_tsc
-        u64 created_ns
-        u64 tsc_hz
+        l0_clock clock
+        u64 traced
         l0_vp *vp
 
+    void l0_note(l0_vp *vp, u32 what, u32 offset, u64 found, u64 kept)
     u8 *phys_ptr(const phys_mem *mem, u64 gpa, u64 len)
     u8 *phys_page(const phys_mem *mem, u64 gpa)

@@ -1,39 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # The MSRs that Hyper-V invents, 0x40000000 and up.
 from libc.string cimport memcpy, memset
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from kvm_vmx.abi.hyperv_tlfs cimport *
 from kvm_vmx.abi.types cimport u8, u32, u64
 from kvm_vmx.abi.virt_cpu cimport INSN_OK, insn_t
-from kvm_vmx.l0.cpuid cimport cpuid_leaf
+from kvm_vmx.l0.clock cimport (
+    clock_reference_time, clock_tsc_frequency, clock_write_emulation_control,
+    clock_write_emulation_status, clock_write_reenlightenment, clock_write_reference_page,
+)
 from kvm_vmx.l0.outcome cimport fault_gp
 from kvm_vmx.l0.state cimport *
-
-cdef extern from "x86intrin.h" nogil:
-    unsigned long long __rdtsc()
+from kvm_vmx.l0.synic cimport synic_has, synic_read, synic_write
 
 cdef enum:
     HYPERCALL_LOCKED = 2
-    # the shortest interval, in ns, over which the TSC is compared with the clock
-    CALIBRATION = 2000000
-
-
-cdef u64 now_ns() noexcept nogil:
-    cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return <u64>now.tv_sec * 1000000000 + <u64>now.tv_nsec
-
-
-cdef u64 tsc_frequency(l0_partition *partition) noexcept nogil:
-    cdef u64 elapsed = 0
-
-    if partition.tsc_hz == 0:
-        while elapsed < CALIBRATION:
-            elapsed = now_ns() - partition.created_ns
-        partition.tsc_hz = <u64>(
-            <double>(__rdtsc() - partition.created_tsc) * 1e9 / <double>elapsed)
-    return partition.tsc_hz
+    APIC_HZ = 1000000000
 
 
 # The bits of leaf 0x40000003 EAX that announce an MSR; ~0: there is no such MSR.
@@ -46,23 +28,28 @@ cdef u32 announced_by(u32 msr) noexcept nogil:
         return HV_X64_MSR_VP_RUNTIME_AVAILABLE
     if msr == HV_X64_MSR_TIME_REF_COUNT:
         return HV_MSR_TIME_REF_COUNT_AVAILABLE
+    if msr == HV_X64_MSR_REFERENCE_TSC:
+        return HV_MSR_REFERENCE_TSC_AVAILABLE
     if msr == HV_X64_MSR_TSC_FREQUENCY or msr == HV_X64_MSR_APIC_FREQUENCY:
         return HV_X64_ACCESS_FREQUENCY_MSRS
-    if msr == HV_X64_MSR_VP_ASSIST_PAGE:
+    if HV_X64_MSR_EOI <= msr <= HV_X64_MSR_VP_ASSIST_PAGE:
         return HV_X64_MSR_APIC_ACCESS_AVAILABLE
+    if synic_has(msr):
+        return HV_X64_MSR_SYNIC_AVAILABLE
+    if HV_X64_MSR_REENLIGHTENMENT_CONTROL <= msr <= HV_X64_MSR_TSC_EMULATION_STATUS:
+        return HV_X64_ACCESS_REENLIGHTENMENT
     return ~<u32>0
 
 
 cdef bint present(l0_vp *vp, u32 msr) noexcept nogil:
     cdef u32 bits = announced_by(msr)
-    cdef const l0_cpuid_leaf *leaf
 
     if bits == ~<u32>0:
         return False
-    if not vp.partition.profile.enforce_cpuid:
+    # R70: the trio is there with its privilege alone, whatever the profile does for the others
+    if not vp.partition.profile.enforce_cpuid and bits != HV_X64_ACCESS_REENLIGHTENMENT:
         return True
-    leaf = cpuid_leaf(&vp.partition.profile, HYPERV_CPUID_FEATURES)
-    return leaf != NULL and leaf.eax & bits == bits
+    return vp.partition.caps.features & bits == bits
 
 
 cdef insn_t synthetic_read(l0_vp *vp, u32 msr, u64 *value) noexcept nogil:
@@ -78,17 +65,27 @@ cdef insn_t synthetic_read(l0_vp *vp, u32 msr, u64 *value) noexcept nogil:
         value[0] = vp.cpu.index
     elif msr == HV_X64_MSR_VP_ASSIST_PAGE:
         value[0] = vp.assist_msr
+    elif msr == HV_X64_MSR_REFERENCE_TSC:
+        value[0] = partition.clock.reference_msr
     elif msr == HV_X64_MSR_TSC_FREQUENCY:
-        value[0] = tsc_frequency(partition)
+        value[0] = clock_tsc_frequency(partition)
     elif msr == HV_X64_MSR_APIC_FREQUENCY:
-        value[0] = 1000000000
+        value[0] = APIC_HZ
+    elif msr == HV_X64_MSR_REENLIGHTENMENT_CONTROL:
+        value[0] = partition.clock.reenlightenment
+    elif msr == HV_X64_MSR_TSC_EMULATION_CONTROL:
+        value[0] = partition.clock.emulation_control
+    elif msr == HV_X64_MSR_TSC_EMULATION_STATUS:
+        value[0] = partition.clock.emulation_status
+    elif synic_has(msr):
+        return synic_read(vp, msr, value)
     else:
-        # VP_RUNTIME and TIME_REF_COUNT, in units of 100 ns: a processor always runs
-        value[0] = (now_ns() - partition.created_ns) // 100
+        # VP_RUNTIME and TIME_REF_COUNT: a processor always runs
+        value[0] = clock_reference_time(partition)
     return INSN_OK
 
 
-# R7: the frame must exist; only the first word is cleared. The other bits are kept as written.
+# R19: the frame must exist; only the first word is cleared. The other bits are kept as written.
 cdef insn_t write_assist_page(l0_vp *vp, u64 value) noexcept nogil:
     cdef bint overlay = vp.partition.profile.assist_overlay
     cdef u8 *old = NULL
@@ -145,4 +142,14 @@ cdef insn_t synthetic_write(l0_vp *vp, u32 msr, u64 value) noexcept nogil:
         if value == 0:
             vp.partition.hypercall_msr &= ~<u64>HV_X64_MSR_HYPERCALL_ENABLE
         return INSN_OK
+    if msr == HV_X64_MSR_REFERENCE_TSC:
+        return clock_write_reference_page(vp, value)
+    if msr == HV_X64_MSR_REENLIGHTENMENT_CONTROL:
+        return clock_write_reenlightenment(vp, value)
+    if msr == HV_X64_MSR_TSC_EMULATION_CONTROL:
+        return clock_write_emulation_control(vp, value)
+    if msr == HV_X64_MSR_TSC_EMULATION_STATUS:
+        return clock_write_emulation_status(vp, value)
+    if synic_has(msr):
+        return synic_write(vp, msr, value)
     return fault_gp()

@@ -15,6 +15,7 @@ from kvm_vmx.l0.outcome cimport (
     page_address_valid, succeed,
 )
 from kvm_vmx.l0.state cimport *
+from kvm_vmx.l0.watch cimport watch_vmclear
 
 cdef enum:
     MISC_VMWRITE_ANY_FIELD = 1 << 29
@@ -38,7 +39,8 @@ cdef insn_t l0_vmxon(virt_cpu *cpu, u64 pa) noexcept nogil:
     cdef u8 *region
 
     vp.counters.vmxon += 1
-    if not cpu.cr0 & CR0_PE or not cpu.cr4 & CR4_VMXE:
+    # R18: without VMX in CPUID there is no such instruction
+    if not vp.partition.caps.vmx or not cpu.cr0 & CR0_PE or not cpu.cr4 & CR4_VMXE:
         return fault_ud()
     if cpu.cpl:
         return fault_gp()
@@ -98,6 +100,8 @@ cdef insn_t l0_vmclear(virt_cpu *cpu, u64 pa) noexcept nogil:
         return fail(vp, VMXERR_VMCLEAR_INVALID_ADDRESS)
     if pa == vp.vmxon_ptr:
         return fail(vp, VMXERR_VMCLEAR_VMXON_POINTER)
+    if vp.partition.watch:
+        watch_vmclear(vp, pa)
     # R20: while L1 runs enlightened, VMCLEAR of any page only ends its being active
     if enlightened_pointer(vp, &enlightened):
         if vp.active_evmcs != ~<u64>0 and vp.active_evmcs & ~<u64>0xfff == pa:

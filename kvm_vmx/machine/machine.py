@@ -14,6 +14,7 @@ from kvm_vmx.machine import long_mode
 from kvm_vmx.machine.fields import fields
 from kvm_vmx.machine.gate import Busy, Gate
 from kvm_vmx.machine.kernel import Kernel, KernelBug, MachineError, REGISTERS
+from kvm_vmx.machine.lints import Lint
 from kvm_vmx.machine.partition import MAX_CPUS, Partition, PhysicalMemory
 from kvm_vmx.machine.port import Port
 from kvm_vmx.machine.sites import name_of
@@ -62,18 +63,20 @@ class Machine:
     its per-CPU state are the process's own.
 
     cpus online CPUs of possible_cpus (the same by default), 1 to 4096; profile is the Hyper-V to
-    be ("kvm-6.12" or "tlfs-strict"), which msrs {index: value}, cpuid {leaf: (eax, ebx, ecx,
-    edx)}, maxphyaddr (bits) and enforce_cpuid change; memory is L1's, in bytes; cache_policy is
+    be ("kvm-6.12", "tlfs-strict", "ice-lake", or a TOML file's name), which msrs {index: value},
+    cpuid {leaf: (eax, ebx, ecx, edx)}, maxphyaddr (bits) and enforce_cpuid change; memory is L1's, in bytes; cache_policy is
     how L0 uses clean fields ("always", "never", "random", "random(SEED)", "commit_on_success").
+    lints looks, at a cost, for what L1 may not do; strict does too, and stops at the first.
     CPUs in no_assist_page find no memory for their assist page, and fail {point: nth} lets the
     nth step of a kind fail during the boot, as fail() does after it. ValueError for bad values,
     MachineError where a machine is already open.
     """
 
     def __init__(self, cpus: int = 2, *, profile: str = "kvm-6.12", possible_cpus=None,
-                 memory=None, msrs=None, cpuid=None, maxphyaddr: int = 46,
-                 enforce_cpuid: bool = False, cache_policy: str = "always", seed: int = 0,
-                 strict: bool = False, insn: str = "call", no_assist_page=(), fail=None):
+                 memory=None, msrs=None, cpuid=None, maxphyaddr: int | None = None,
+                 enforce_cpuid: bool | None = None, cache_policy: str = "always", seed: int = 0,
+                 strict: bool = False, lints: bool = False, insn: str = "call",
+                 no_assist_page=(), fail=None):
         global _machine
         possible = cpus if possible_cpus is None else possible_cpus
         for number in (cpus, possible):
@@ -105,7 +108,7 @@ class Machine:
             self._partition = Partition(
                 self.memory, possible, profile=profile, cache_policy=cache_policy, seed=seed,
                 strict=strict, cpuid=cpuid, msrs=msrs, maxphyaddr=maxphyaddr,
-                enforce_cpuid=enforce_cpuid)
+                enforce_cpuid=enforce_cpuid, lints=lints)
             self.kernel = Kernel(self._partition)
             self.kernel.boot(cpus, no_assist_page, fail or {})
             _machine = weakref.ref(self)
@@ -172,9 +175,22 @@ class Machine:
         return self._partition.counters()
 
     @property
-    def lints(self) -> list[str]:
-        """What L0 noticed and let pass."""
+    def lints(self) -> list[Lint]:
+        """What L0 noticed and let pass, each by its name, with rule, field, CPU and entry."""
         return self._partition.lints()
+
+    def start_trace(self, size: int = 65536) -> None:
+        """Trace the instructions of L1, the last `size` of each CPU; it costs time."""
+        self._partition.start_trace(size)
+
+    def stop_trace(self) -> None:
+        """Trace no more; what was traced can still be read."""
+        self._partition.stop_trace()
+
+    @property
+    def trace(self) -> list:
+        """The instructions traced, on all CPUs in their order, each with its outcome."""
+        return self._partition.trace
 
     @property
     def allocations(self) -> dict[str, int]:
@@ -603,6 +619,7 @@ class Vcpu:
             processor = machine.cpu(self.cpu)
             before = processor.exit_reasons
             count, ret = raw.run(self.cpu, exits, stack_depth)
+            machine._partition.check()
             if ret < 0 and ret != -errno.EINTR:
                 raise _errno(ret, "run", machine.kernel.log())
             after = processor.exit_reasons

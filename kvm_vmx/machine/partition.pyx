@@ -2,12 +2,17 @@
 """The emulated Hyper-V from Python: a partition on guest-physical memory."""
 
 from kvm_vmx.abi.types cimport u32, u64
+from kvm_vmx.l0.clock cimport clock_migrate
+from kvm_vmx.l0.enlightened cimport enlightened_forget
 from kvm_vmx.l0.partition cimport partition_create, partition_destroy
 from kvm_vmx.l0.state cimport *
+from kvm_vmx.l0.trace cimport trace_start, trace_stop
 from kvm_vmx.machine.memory cimport PhysicalMemory
 from kvm_vmx.machine.processor cimport Processor
+from kvm_vmx.machine.trace cimport records_of
 
 from kvm_vmx.l0.profile import build
+from kvm_vmx.machine.lints import ConformanceError, Lint, from_record, of_profile
 
 # a type that is only cimported is no attribute of the module
 globals().update(PhysicalMemory=PhysicalMemory, Processor=Processor)
@@ -54,6 +59,7 @@ cdef void fill_profile(l0_profile *to, profile):
     to.one_vp_per_evmcs = policies["one_vp_per_evmcs"]
     to.aligned_evmcs_pointer = policies["aligned_evmcs_pointer"]
     to.reject_uncovered_controls = policies["reject_uncovered_controls"]
+    to.announced_debugctl = policies["announced_debugctl"]
     to.enforce_cpuid = profile.enforce_cpuid
 
 
@@ -73,14 +79,15 @@ cdef class Partition:
     """The emulated Hyper-V with its virtual processors, seen by one L1 machine.
 
     memory is the machine's; cpus counts the processors, 1 to 4096. profile names the Hyper-V to
-    be ("kvm-6.12" or "tlfs-strict"); cpuid, msrs, maxphyaddr and enforce_cpuid change it as
-    kvm_vmx.l0.profile.build says. cache_policy is how L0 uses the clean fields: "always",
-    "never", "random", "random(SEED)" or "commit_on_success". Bad values raise ValueError.
+    be ("kvm-6.12", "tlfs-strict", "ice-lake", or a TOML file's name); cpuid, msrs, maxphyaddr
+    and enforce_cpuid change it as kvm_vmx.l0.profile.build says. cache_policy is how L0 uses the clean fields: "always",
+    "never", "random", "random(SEED)" or "commit_on_success". lints looks, at a cost, for what
+    L1 may not do; strict does too, and stops at the first. Bad values raise ValueError.
     """
 
     def __cinit__(self, PhysicalMemory memory not None, int cpus=1, profile="kvm-6.12",
                   cache_policy="always", seed=0, bint strict=False, cpuid=None, msrs=None,
-                  maxphyaddr=None, enforce_cpuid=False):
+                  maxphyaddr=None, enforce_cpuid=None, bint lints=False):
         cdef l0_profile numbers
 
         if not 1 <= cpus <= MAX_CPUS:
@@ -91,7 +98,7 @@ cdef class Partition:
         number = cache_policy_number(self.cache_policy)
         fill_profile(&numbers, self.profile)
         self.partition = partition_create(
-            &memory.mem, &numbers, cpus, number, seed & _MASK_64, strict)
+            &memory.mem, &numbers, cpus, number, seed & _MASK_64, strict, lints)
         if self.partition == NULL:
             raise MemoryError(f"no memory for {cpus} processors")
 
@@ -123,10 +130,62 @@ cdef class Partition:
                 total[name] += count
         return total
 
-    def lints(self) -> list[str]:
-        """The names of what L0 noticed and let pass, on any processor."""
-        cdef u32 i, seen = 0
+    def lints(self) -> list[Lint]:
+        """What L0 noticed and let pass, on any processor, in the order of their entries."""
+        cdef l0_lint_record *record
+        cdef l0_vp *vp
+        cdef u32 n, i
 
-        for i in range(self.partition.nr_vps):
-            seen |= self.partition.vp[i].lints
-        return [l0_lint_names[i].decode() for i in range(<u32>L0_NR_LINTS) if seen >> i & 1]
+        found = []
+        for n in range(self.partition.nr_vps):
+            vp = &self.partition.vp[n]
+            for i in range(vp.nr_lint_records):
+                record = &vp.lint_record[i]
+                found.append(from_record(
+                    l0_lint_names[record.what].decode(), n,
+                    None if record.offset == L0_NO_FIELD else record.offset,
+                    count=record.count, entry=record.first_entry, last_entry=record.last_entry,
+                    found=record.found, kept=record.kept))
+        found.sort(key=lambda lint: (lint.entry, lint.cpu))
+        if self.partition.watch:
+            return of_profile(self.profile) + found
+        return found
+
+    def start_trace(self, size=65536) -> None:
+        """Keep a record of each instruction of L1, of the last `size` on each processor."""
+        if not isinstance(size, int) or not 1 <= size <= 1 << 24:
+            raise ValueError(f"a trace of {size!r} instructions: give 1 to {1 << 24}")
+        for n in range(len(self)):
+            if not trace_start(&self.partition.vp[<u32>n], size):
+                self.stop_trace()
+                raise MemoryError(f"no memory for a trace of {size} instructions")
+
+    def stop_trace(self) -> None:
+        """Trace no more; what was traced can still be read."""
+        for n in range(len(self)):
+            trace_stop(&self.partition.vp[<u32>n])
+
+    @property
+    def trace(self) -> list:
+        """The records of all processors in the order of the instructions."""
+        found = []
+        for n in range(len(self)):
+            found += records_of(&self.partition.vp[<u32>n])
+        return sorted(found, key=lambda record: record.sequence)
+
+    def check(self) -> None:
+        """ConformanceError where a strict partition has stopped."""
+        if self.partition.stopped:
+            raise ConformanceError(next(
+                lint for lint in self.lints() if lint.cpu == self.partition.stopped_vp))
+
+    def migrate(self, ratio: float = 1.0) -> None:
+        """Move to another host, whose TSC ticks ratio times as fast as this one's: L0 forgets
+        what it holds of each eVMCS, and L1 is told as it asked to be."""
+        cdef u32 n
+
+        if not 0.001 <= ratio <= 1000:
+            raise ValueError(f"a TSC {ratio!r} times as fast: give a number from 0.001 to 1000")
+        clock_migrate(self.partition, <u64>(ratio * 4294967296.0))
+        for n in range(self.partition.nr_vps):
+            enlightened_forget(&self.partition.vp[n])

@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-2.0-only
-from kvm_vmx.abi.types cimport u64
 from kvm_vmx.l0.state cimport l0_vp
 
 
@@ -7,8 +6,7 @@ cdef class Processor:
     cdef l0_vp *vp
     # the Partition that the state belongs to
     cdef readonly object partition
-    # the general registers that Python code of L1 runs with
-    cdef u64 regs[16]
 
     cdef outcome(self, unsigned int status, value=*)
     cdef enter(self, bint launch)
+    cdef schedule(self, unsigned int what, after)

@@ -4,11 +4,15 @@
 from cpython.bytes cimport PyBytes_FromStringAndSize
 
 from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
 
 from kvm_vmx.abi.hyperv_tlfs cimport hv_enlightened_vmcs
 from kvm_vmx.abi.types cimport u32, u64
 from kvm_vmx.abi.virt_cpu cimport *
+from kvm_vmx.l0.msr_bitmap cimport msr_exits
+from kvm_vmx.l0.saved cimport l0_saved, vp_restore, vp_save
 from kvm_vmx.l0.state cimport *
+from kvm_vmx.l0.synic cimport synic_signal
 
 from kvm_vmx.machine.outcome import Fault, Outcome, VMfailInvalid, VMfailValid, VMsucceed
 
@@ -42,6 +46,8 @@ cdef class Processor:
     cdef outcome(self, insn_t status, value=None):
         cdef u64 rflags = self.vp.cpu.rflags
 
+        if self.vp.partition.stopped:
+            self.partition.check()
         if status == INSN_OK:
             return VMsucceed(rflags, value)
         if status & INSN_FAULT:
@@ -113,7 +119,7 @@ cdef class Processor:
     cdef enter(self, bint launch):
         cdef insn_t status
         with nogil:
-            status = self.vp.cpu.ops.vmentry(&self.vp.cpu, self.regs, launch)
+            status = self.vp.cpu.ops.vmentry(&self.vp.cpu, self.vp.gpr, launch)
         return self.outcome(status)
 
     def vmlaunch(self) -> Outcome:
@@ -134,27 +140,56 @@ cdef class Processor:
         return self.outcome(self.vp.cpu.ops.invvpid(
             &self.vp.cpu, word(type), word(vpid), word(gla)))
 
-    def hypercall(self, control: int, rdx: int = 0, r8: int = 0) -> Outcome:
-        """VMCALL with a control word, and two registers of parameters; the value is RAX."""
+    def hypercall(self, control: int, rdx: int = 0, r8: int = 0, xmm: tuple = ()) -> Outcome:
+        """VMCALL with a control word, two registers of parameters, and for a fast call up to
+        twelve 64-bit halves of XMM0 to XMM5; the value is RAX."""
         cdef insn_t status
+        cdef int i
 
-        self.regs[GPR_RCX] = word(control)
-        self.regs[GPR_RDX] = word(rdx)
-        self.regs[GPR_R8] = word(r8)
-        status = self.vp.cpu.ops.vmcall(&self.vp.cpu, self.regs)
-        return self.outcome(status, self.regs[GPR_RAX] if status == INSN_OK else None)
+        if len(xmm) > 12:
+            raise ValueError(f"{len(xmm)} halves of XMM registers: give at most 12")
+        for i in range(12):
+            self.vp.xmm[i] = word(xmm[i]) if i < len(xmm) else 0
+
+        self.vp.gpr[GPR_RCX] = word(control)
+        self.vp.gpr[GPR_RDX] = word(rdx)
+        self.vp.gpr[GPR_R8] = word(r8)
+        status = self.vp.cpu.ops.vmcall(&self.vp.cpu, self.vp.gpr)
+        return self.outcome(status, self.vp.gpr[GPR_RAX] if status == INSN_OK else None)
+
+    def save(self) -> bytes:
+        """The processor as it is between two instructions, for restore(); memory is not in it."""
+        cdef l0_saved saved
+
+        vp_save(self.vp, &saved)
+        return PyBytes_FromStringAndSize(<char *>&saved, sizeof(saved))
+
+    def restore(self, blob: bytes) -> None:
+        """Continue as save() found it, here or in another partition of the same profile; what
+        L0 held of an eVMCS is read again. ValueError, and no change, for any other blob."""
+        cdef const unsigned char[::1] view = blob
+        cdef l0_saved saved
+        cdef const char *wrong
+
+        if len(view) != sizeof(saved):
+            raise ValueError(
+                f"a saved processor of {len(view)} bytes: give the {sizeof(saved)} of save()")
+        memcpy(&saved, &view[0], sizeof(saved))
+        wrong = vp_restore(self.vp, &saved)
+        if wrong != NULL:
+            raise ValueError(f"not restored, {wrong.decode()}: give what save() returned")
 
     @property
     def registers(self) -> list[int]:
         """The 16 general registers of L1, by encoding: RAX RCX RDX RBX RSP RBP RSI RDI R8..R15."""
-        return [self.regs[i] for i in range(NR_GPRS)]
+        return [self.vp.gpr[i] for i in range(NR_GPRS)]
 
     @registers.setter
     def registers(self, values: list[int]):
         if len(values) != NR_GPRS:
             raise ValueError(f"{len(values)} registers: give {NR_GPRS}")
         for i, value in enumerate(values):
-            self.regs[<int>i] = word(value)
+            self.vp.gpr[<int>i] = word(value)
 
     def counters(self) -> dict[str, int]:
         """What L0 has done for this processor, by name."""
@@ -192,6 +227,16 @@ cdef class Processor:
             record = &self.vp.exit_log[i % size]
             found.append((record.reason, record.qualification, record.rip, record.clean_fields))
         return found
+
+    def msr_exits(self, msr: int, write: bool = False) -> bool:
+        """Would L2's RDMSR, or WRMSR, of an MSR exit, by the bitmap that L0 goes by?"""
+        return msr_exits(self.vp, <u32>word(msr), write)
+
+    def signal_sint(self, source: int) -> bool:
+        """Let a synthetic interrupt source fire; is its interrupt now pending?"""
+        if not 0 <= source < 16:
+            raise ValueError(f"synthetic interrupt source {source!r}: give 0 to 15")
+        return synic_signal(self.vp, source)
 
     @property
     def active_evmcs(self) -> int | None:
@@ -265,6 +310,11 @@ cdef class Processor:
         self.vp.host_loaded = 0
 
     @property
+    def debug_registers(self) -> list[int]:
+        """DR0 to DR3 and DR6, which L1 and L2 share."""
+        return [self.vp.cpu.dr[i] for i in range(4)] + [self.vp.cpu.dr6]
+
+    @property
     def efer(self) -> int:
         """IA32_EFER, set without the checks of WRMSR."""
         return self.vp.efer
@@ -293,6 +343,33 @@ cdef class Processor:
         if vector is not None and not 0 <= vector <= 255:
             raise ValueError(f"interrupt vector {vector!r}: give 0 to 255 or None")
         self.vp.cpu.intr = 0 if vector is None else 0x100 | <u32>vector
+
+    def interrupt(self, vector: int, after: int = 0) -> None:
+        """Raise an external interrupt at this processor, after so many more instructions of L2.
+
+        Where L2 halts before that, time passes and it comes at once. Up to 16 events may be on
+        their way; an interrupt that finds another one waiting comes behind it.
+        """
+        if not 0 <= vector <= 255:
+            raise ValueError(f"interrupt vector {vector!r}: give 0 to 255")
+        self.schedule(0x100 | <u32>vector, after)
+
+    def nmi(self, after: int = 0) -> None:
+        """Raise a non-maskable interrupt at this processor; see interrupt()."""
+        self.schedule(L0_ALARM_NMI, after)
+
+    def forget_events(self) -> None:
+        """Take back the interrupts and NMIs that have not come yet, or that nobody has taken."""
+        self.vp.nr_alarms = self.vp.cpu.intr = self.vp.cpu.nmi = 0
+
+    cdef schedule(self, u32 what, after):
+        if not 0 <= after < 1 << 63:
+            raise ValueError(f"after {after!r} instructions: give a number from 0")
+        if self.vp.nr_alarms == L0_MAX_ALARMS:
+            raise ValueError(f"{L0_MAX_ALARMS} events are on their way: let L2 run first")
+        self.vp.alarm[self.vp.nr_alarms].at = self.vp.counters.l2_instructions + <u64>after
+        self.vp.alarm[self.vp.nr_alarms].what = what
+        self.vp.nr_alarms += 1
 
     @property
     def pending_nmi(self) -> bool:

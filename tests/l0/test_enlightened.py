@@ -17,6 +17,21 @@ LISTS = {"vm_exit_msr_store_count", "vm_exit_msr_load_count", "vm_entry_msr_load
 LIVE = {"guest_rip", "tpr_threshold"}
 
 
+def rule_of(group, member=""):
+    """The rule that puts a field into its clean group: R41 is bit 0."""
+    if group in GROUP_BITS:
+        return f"R{41 + GROUP_BITS[group]}"
+    return "R58" if group == "ALL" else "R57" if member in LIVE else "R35"
+
+
+EVERY_FIELD = [
+    pytest.param(*row, marks=pytest.mark.rule(rule_of(row[2], row[1])), id=row[1]) for row in TABLE
+]
+EVERY_GROUP = [
+    pytest.param(group, marks=pytest.mark.rule(rule_of(group)), id=group) for group in GROUP_BITS
+]
+
+
 @pytest.fixture
 def world():
     """One that has entered once and whose groups are all clean."""
@@ -41,7 +56,8 @@ def test_the_table_has_126_fields():
     assert len(TABLE) == 126 and len(WRITTEN_BACK) == 72 and len(EXIT_INFORMATION) == 11
 
 
-@pytest.mark.parametrize(("encoding", "member", "group"), TABLE)
+@pytest.mark.rule("R38", "R61")
+@pytest.mark.parametrize(("encoding", "member", "group"), EVERY_FIELD)
 def test_a_changed_field_is_used_when_its_group_is_dirty(world, encoding, member, group):
     old = world.get(EVMCS, member)
     world.put(EVMCS, member, old ^ 1)
@@ -57,7 +73,8 @@ def test_a_changed_field_is_used_when_its_group_is_dirty(world, encoding, member
         assert in_copy(world, member) == old ^ 1
 
 
-@pytest.mark.parametrize(("encoding", "member", "group"), TABLE)
+@pytest.mark.rule("R39", "R69")
+@pytest.mark.parametrize(("encoding", "member", "group"), EVERY_FIELD)
 def test_a_changed_field_is_stale_when_its_group_is_clean(world, encoding, member, group):
     old = world.get(EVMCS, member)
     world.put(EVMCS, member, old ^ 1)
@@ -71,6 +88,7 @@ def test_a_changed_field_is_stale_when_its_group_is_clean(world, encoding, membe
         assert world.get(EVMCS, member) == kept
 
 
+@pytest.mark.rule("R58")
 @pytest.mark.parametrize("member", [m for _, m, g in TABLE if g == "ALL"])
 def test_fields_without_a_group_are_honoured(member):
     world = World(profile="tlfs-strict")
@@ -82,7 +100,7 @@ def test_fields_without_a_group_are_honoured(member):
     assert in_copy(world, member) == world.get(EVMCS, member)
 
 
-@pytest.mark.parametrize("group", GROUP_BITS)
+@pytest.mark.parametrize("group", EVERY_GROUP)
 def test_a_dirty_group_does_not_read_another(world, group):
     others = [m for _, m, g in TABLE if g not in (group, "NONE", "ALL")]
     old = {member: world.get(EVMCS, member) for member in others}
@@ -93,6 +111,7 @@ def test_a_dirty_group_does_not_read_another(world, group):
     assert {member: in_copy(world, member) for member in others} == old
 
 
+@pytest.mark.rule("R26", "R33", "R57")
 def test_steady_state_reads_rip_and_threshold_only(world):
     before = world.cpu.counters()
     for _ in range(100):
@@ -101,12 +120,14 @@ def test_steady_state_reads_rip_and_threshold_only(world):
     assert counts == (100, 100, 0, 1200, 0)
 
 
+@pytest.mark.rule("R57")
 def test_rip_and_threshold_have_no_clean_bit(world):
     world.put(EVMCS, "guest_rip", 0x501234)
     assert world.cpu.vmresume().ok
     assert in_copy(world, "guest_rip") == 0x501234
 
 
+@pytest.mark.rule("K12", "R35", "R34")
 def test_an_exit_stores_the_72_members_and_nothing_else(world):
     page = bytearray(world.memory.read(EVMCS, 4096))
     free = {"hv_clean_fields", "guest_rip", "tpr_threshold", "hv_enlightenments_control"}
@@ -128,6 +149,7 @@ def test_an_exit_stores_the_72_members_and_nothing_else(world):
     assert after[1024:] == bytes(page[1024:])
 
 
+@pytest.mark.rule("K13")
 def test_an_exit_clears_the_valid_bit_of_the_event(world):
     world.put(EVMCS, "vm_entry_intr_info_field", 0x80000202)
     world.set_clean(ALL_CLEAN & ~(1 << GROUP_BITS["CONTROL_EVENT"]))
@@ -136,6 +158,7 @@ def test_an_exit_clears_the_valid_bit_of_the_event(world):
     assert in_copy(world, "vm_entry_intr_info_field") == 0x202
 
 
+@pytest.mark.rule("K3", "K4", "R25", "R29", "R31")
 def test_vmlaunch_and_vmclear_and_another_pointer_drop_the_copy(world):
     def change_and(step):
         world.put(EVMCS, "exception_bitmap", world.get(EVMCS, "exception_bitmap") + 1)
@@ -164,6 +187,7 @@ def test_vmlaunch_and_vmclear_and_another_pointer_drop_the_copy(world):
     assert not change_and(world.cpu.vmresume)
 
 
+@pytest.mark.rule("R60", "K1", "K2")
 def test_an_unknown_revision(world):
     fresh = World()
     for revision, good in ((0xFFFFFFFF, False), (2, False), (1, True), (REVISION, True)):
@@ -177,6 +201,7 @@ def test_an_unknown_revision(world):
     assert world.cpu.vmresume().ok, "it was checked when it became active"
 
 
+@pytest.mark.rule("R27", "K9")
 @pytest.mark.parametrize(
     ("profile", "result"), [("kvm-6.12", Fault), ("tlfs-strict", VMfailInvalid)]
 )
@@ -191,6 +216,7 @@ def test_a_pointer_outside_memory(profile, result, pointer):
     assert not isinstance(outcome, Fault) or outcome.vector == 6
 
 
+@pytest.mark.rule("K9")
 @pytest.mark.parametrize("pointer", [(1 << 64) - 1, (1 << 64) - 2])
 def test_the_two_pointers_that_mean_none(world, pointer):
     world.memory.write_u64(ASSIST + 48, pointer)
@@ -198,6 +224,7 @@ def test_the_two_pointers_that_mean_none(world, pointer):
     assert world.cpu.active_evmcs is None
 
 
+@pytest.mark.rule("R27")
 def test_a_misaligned_pointer():
     world = World()
     world.enlighten()
@@ -218,6 +245,7 @@ def test_a_page_that_vanishes(world):
     assert isinstance(world.cpu.vmresume(), VMfailInvalid)
 
 
+@pytest.mark.rule("R26")
 def test_the_plain_vmcs_waits_in_its_page():
     world = World()
     world.plain(GUEST_RSP=0x1234)
@@ -230,6 +258,7 @@ def test_the_plain_vmcs_waits_in_its_page():
     assert world.cpu.vmread(FIELDS["GUEST_RSP"]).value == 0x1234
 
 
+@pytest.mark.rule("R32", "K8")
 @pytest.mark.parametrize("profile", ["kvm-6.12", "tlfs-strict"])
 def test_vmread_and_vmwrite_while_an_evmcs_is_active(profile):
     world = World(profile=profile)
@@ -247,6 +276,7 @@ def test_vmread_and_vmwrite_while_an_evmcs_is_active(profile):
     assert world.get(EVMCS, "guest_rsp") == 0xABCD
 
 
+@pytest.mark.rule("K7")
 def test_a_failed_entry_has_consumed_the_dirty_groups(world):
     world.put(EVMCS, "pin_based_vm_exec_control", 0)
     world.put(EVMCS, "exception_bitmap", 0x123)
@@ -272,6 +302,7 @@ def test_guest_state_is_refused_by_an_exit_that_stores_two_fields(world):
     assert world.memory.read(EVMCS, 4096) == before
 
 
+@pytest.mark.rule("R63", "K15")
 def test_a_control_without_fields_is_refused():
     world = World(msrs={0x48B: 0x000218FE << 32})
     world.enlighten(secondary_vm_exec_control=0x20002, ept_pointer=0x10001E)
@@ -279,6 +310,7 @@ def test_a_control_without_fields_is_refused():
     assert isinstance(outcome, VMfailValid) and outcome.error == 7
 
 
+@pytest.mark.rule("R30", "R31")
 @pytest.mark.parametrize("profile", ["kvm-6.12", "tlfs-strict"])
 def test_one_evmcs_on_two_processors(profile):
     world = World(cpus=2, profile=profile)
@@ -301,6 +333,7 @@ def test_vmclear_while_enlightened_writes_nothing(world):
     assert {page: world.memory.read(page, 4096) for page in pages} == pages
 
 
+@pytest.mark.rule("R37", "R38")
 @pytest.mark.parametrize(
     ("policy", "groups"), [("always", 0), ("never", 1600), ("commit_on_success", 0)]
 )
@@ -344,6 +377,7 @@ def test_commit_on_success_forgets_what_a_failed_entry_read():
     assert world.cpu.vmresume().ok, "the bad control was never committed"
 
 
+@pytest.mark.rule("R19", "R20")
 def test_the_assist_page(world):
     cpu = World().cpu
     memory = cpu.partition.memory
@@ -358,6 +392,7 @@ def test_the_assist_page(world):
     assert cpu.wrmsr(0x40000073, 1 << 40).ok, "disabled, any value is kept"
 
 
+@pytest.mark.rule("R21")
 def test_the_assist_page_as_an_overlay():
     world = World(profile="tlfs-strict")
     memory, cpu = world.memory, world.cpu

@@ -19,6 +19,7 @@ def cpu():
     return World().cpu
 
 
+@pytest.mark.rule("R1", "R2", "R3", "R5", "R6")
 def test_detection_leaves(cpu):
     text = b"".join(r.to_bytes(4, "little") for r in cpu.cpuid(0x40000000)[1:])
     assert text == b"Microsoft Hv" and cpu.cpuid(0x40000000)[0] >= 0x4000000A
@@ -45,6 +46,7 @@ def test_overrides_are_taken_as_they_are():
     assert cpu.rdmsr(0x489).value == 0x7FFFFF
 
 
+@pytest.mark.rule("R101")
 def test_read_only_synthetic_msrs():
     world = World(cpus=2)
     for n in range(2):
@@ -97,6 +99,7 @@ def test_control_registers(cpu):
     assert cpu.vmxoff().ok and cpu.mov_to_cr(4, cpu.cr4 & ~0x2000).ok
 
 
+@pytest.mark.rule("R93")
 def test_the_hypercall_page_needs_an_identity():
     world = World()
     cpu = world.cpu
@@ -109,6 +112,7 @@ def test_the_hypercall_page_needs_an_identity():
     assert cpu.wrmsr(OS_ID, 0).ok and cpu.rdmsr(HYPERCALL).value == 0x80000
 
 
+@pytest.mark.rule("R9", "R87", "R92", "R94", "R96", "R104")
 @pytest.mark.parametrize(("profile", "flush"), [("kvm-6.12", 2), ("tlfs-strict", 0)])
 def test_hypercalls(profile, flush):
     world = World(profile=profile)

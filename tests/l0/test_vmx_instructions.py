@@ -84,6 +84,7 @@ def test_vmxon_with_a_bad_address(address):
     assert kind(cpu.vmxoff()) == "#UD(0)"
 
 
+@pytest.mark.rule("K6")
 def test_vmxon_with_another_revision_and_twice(world, cpu):
     assert kind(cpu.vmxon(VMXON)) == "FI"
     world.plain()

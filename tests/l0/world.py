@@ -128,3 +128,11 @@ class World:
 
     def set_clean(self, bits=ALL_CLEAN, page=EVMCS):
         self.put(page, "hv_clean_fields", bits)
+
+    def guest_code(self, code, at=BASE[FIELDS["GUEST_RIP"]]):
+        """Put code where the guest of BASE begins, and page tables under its CR3: memory as it
+        is, in pages of 1 GByte."""
+        tables = BASE[FIELDS["GUEST_CR3"]]
+        self.memory.write_u64(tables, tables + 0x1000 | 3)
+        self.memory.write_u64(tables + 0x1000, 0x83)
+        self.memory.write(at, code)

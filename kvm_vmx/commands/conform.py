@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The rules of Hyper-V, each with the tests that show it and how they ended.
+
+Runs the tests of the source checkout that are tagged with a rule (R1 to R104 of the
+specification, K1 to K15 of real implementations), and reports rule by rule: it holds, falls
+short (a test fails, or there is none), or is not applicable, with the reason.
+With --json: {"schema": "kvm_vmx.conform/1", "rules": [{"id", "text", "tests", "status",
+"why"}]}. Exit status 1: a rule falls short.
+"""
+
+import contextlib
+import importlib.util
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+from kvm_vmx.commands import DIFFERS, HOLDS, Trouble, add_command, print_columns, print_json
+
+EXAMPLE = """\
+examples:
+  kvm-vmx conform              every rule
+  kvm-vmx conform R39          one rule, its tests and their results
+  kvm-vmx conform --json       for a program
+"""
+
+STATES = ("holds", "falls short", "not applicable")
+
+
+def configure(commands) -> None:
+    """Add `conform` to the command line."""
+    command = add_command(commands, sys.modules[__name__], "conform", EXAMPLE)
+    command.add_argument("rule", nargs="?", metavar="RULE", help="explain one rule, as in R39")
+
+
+def execute(args) -> int:
+    """Run the tests and report."""
+    from kvm_vmx.conform import rules
+
+    known = rules()
+    wanted = args.rule and args.rule.upper()
+    if wanted and wanted not in known:
+        raise Trouble(f"no rule {args.rule!r}: there are R1 to R104 and K1 to K15")
+    chosen = [known[wanted]] if wanted else list(known.values())
+    results = run_tests(checkout(), wanted)
+    report = [judge(rule, results) for rule in chosen]
+    if args.json:
+        print_json({"schema": "kvm_vmx.conform/1", "rules": report})
+    elif wanted:
+        explain(known[wanted], report[0], results)
+    else:
+        print_rules(report)
+    return DIFFERS if any(rule["status"] == "falls short" for rule in report) else HOLDS
+
+
+def checkout() -> pathlib.Path:
+    """The source checkout that holds the tests: around this package, or the current folder."""
+    for root in (pathlib.Path(__file__).resolve().parents[2], pathlib.Path.cwd()):
+        if (root / "tests" / "l0").is_dir() and (root / "pyproject.toml").is_file():
+            return root
+    raise Trouble("the tests are not here: run conform in a source checkout of kvm_vmx")
+
+
+def run_tests(root, rule) -> dict[str, dict]:
+    """The tagged tests by name, each with its rules and whether it passed."""
+    if importlib.util.find_spec("pytest") is None:
+        raise Trouble("pytest is missing: install the extra, kvm_vmx[test]")
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "report.json"
+        command = [
+            sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider",
+            "-p", "kvm_vmx.conform.plugin", "--conform-report", str(path), str(root / "tests")]
+        if rule:
+            command += ["--conform-rule", rule]
+        done = subprocess.run(
+            command, cwd=root, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        # 0: all passed, 1: some failed, 5: none is tagged
+        if done.returncode not in (0, 1, 5):
+            last = (done.stdout + done.stderr).strip().rpartition("\n")[2]
+            raise Trouble(f"the tests did not run: {last}: see python -m pytest {root / 'tests'}")
+        with contextlib.suppress(FileNotFoundError):
+            return json.loads(path.read_text(encoding="utf-8"))
+    return {}
+
+
+def judge(rule, results) -> dict:
+    """One rule as the report has it."""
+    tests = {name: result for name, result in results.items() if rule.id in result["rules"]}
+    failed = [name for name, result in tests.items() if not result["passed"]]
+    if rule.not_applicable:
+        status, why = "not applicable", rule.not_applicable
+    elif not tests:
+        status, why = "falls short", "no test shows it"
+    elif failed:
+        first = results[failed[0]].get("why", "did not run")
+        status, why = "falls short", f"{len(failed)} of {len(tests)} tests: {first}"
+    else:
+        status, why = "holds", f"{len(tests)} test{'s' * (len(tests) > 1)} passed"
+    return {"id": rule.id, "text": rule.text, "tests": sorted(tests), "status": status, "why": why}
+
+
+def explain(rule, entry, results) -> None:
+    """One rule for a reader."""
+    print(f"{rule.id}: {rule.text}")
+    if rule.profile:
+        print(f"Profile: {rule.profile}")
+    print(f"{entry['status'].capitalize()}: {entry['why']}")
+    for name in entry["tests"]:
+        print(f"  {'passed' if results[name]['passed'] else 'FAILED'}  {name}")
+
+
+def print_rules(report) -> None:
+    """Every rule in a line, and how many there are of each kind."""
+    print_columns([("rule", "status", "why", "what it says"), *(
+        (rule["id"], rule["status"], shorten(rule["why"], 40), shorten(rule["text"], 72))
+        for rule in report)])
+    counts = {state: sum(rule["status"] == state for rule in report) for state in STATES}
+    print("\n" + ", ".join(f"{count} {state}" for state, count in counts.items()))
+
+
+def shorten(text, width) -> str:
+    """At most width characters of a line."""
+    return text if len(text) <= width else text[: width - 1].rstrip() + "…"

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A pytest plugin: keep the tests that show a rule, and write down how each ended.
+
+A test is tagged @pytest.mark.rule("R39", "K7"). Loaded by `kvm-vmx conform` with
+-p kvm_vmx.conform.plugin; the report is JSON, {test: {"rules": [...], "passed": bool}}.
+"""
+
+import json
+
+
+def pytest_addoption(parser):
+    """The two options of the command."""
+    group = parser.getgroup("kvm_vmx conform")
+    group.addoption("--conform-report", metavar="FILE", help="write the results there")
+    group.addoption("--conform-rule", metavar="RULE", help="run the tests of this rule alone")
+
+
+def pytest_configure(config):
+    """Know the marker, and watch the run."""
+    config.addinivalue_line("markers", "rule(id, ...): the rules of Hyper-V that a test shows")
+    config.pluginmanager.register(
+        Watch(config.getoption("--conform-report"), config.getoption("--conform-rule")))
+
+
+def rules_of(item) -> list[str]:
+    """The ids that a test is tagged with, whoever tagged it."""
+    return sorted({id for mark in item.iter_markers("rule") for id in mark.args})
+
+
+class Watch:
+    """Selects the tagged tests and keeps how each ended."""
+
+    def __init__(self, report: str | None, rule: str | None):
+        self.report, self.rule, self.results = report, rule, {}
+
+    def pytest_collection_modifyitems(self, config, items):
+        """Keep what shows a rule, or the one rule asked for."""
+        kept = [item for item in items
+                if rules_of(item) and (self.rule is None or self.rule in rules_of(item))]
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = kept
+        self.results = {item.nodeid: {"rules": rules_of(item), "passed": False} for item in kept}
+
+    def pytest_runtest_logreport(self, report):
+        """A test passed when its call did; a failure anywhere leaves its last line."""
+        result = self.results[report.nodeid]
+        if report.when == "call":
+            result["passed"] = report.passed
+        if report.skipped:
+            result["why"] = "skipped"
+        if report.failed:
+            result["passed"] = False
+            result["why"] = report.longreprtext.strip().rpartition("\n")[2]
+
+    def pytest_sessionfinish(self):
+        """Write the report."""
+        if self.report:
+            with open(self.report, "w", encoding="utf-8") as file:
+                json.dump(self.results, file)

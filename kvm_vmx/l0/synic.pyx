@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# The synthetic interrupt controller, and the APIC's registers as Hyper-V's MSRs.
+from kvm_vmx.abi.hyperv_tlfs cimport HV_X64_MSR_EOI, HV_X64_MSR_ICR, HV_X64_MSR_TPR
+from kvm_vmx.abi.types cimport u32, u64
+from kvm_vmx.abi.virt_cpu cimport INSN_OK, insn_t
+from kvm_vmx.l0.outcome cimport fault_gp
+from kvm_vmx.l0.state cimport *
+
+cdef enum:
+    MSR_CONTROL = 0x40000080
+    MSR_VERSION = 0x40000081
+    MSR_EVENT_PAGE = 0x40000082
+    MSR_MESSAGE_PAGE = 0x40000083
+    MSR_END_OF_MESSAGE = 0x40000084
+    MSR_SOURCE_0 = 0x40000090
+
+    ENABLED = 1
+    MASKED = 1 << 16
+    POLLING = 1 << 18
+    FIRST_VECTOR = 16
+
+    # the APIC's interrupt command: delivery mode fixed, destination shorthands
+    ICR_MODE = 0x700
+    ICR_SELF = 1
+    ICR_ALL = 2
+
+
+cdef void synic_reset(l0_vp *vp) noexcept nogil:
+    cdef u32 i
+    for i in range(L0_NR_SINTS):
+        vp.synic.source[i] = MASKED
+
+
+cdef bint synic_has(u32 msr) noexcept nogil:
+    return MSR_CONTROL <= msr <= MSR_END_OF_MESSAGE or \
+        MSR_SOURCE_0 <= msr < MSR_SOURCE_0 + L0_NR_SINTS or \
+        HV_X64_MSR_EOI <= msr <= HV_X64_MSR_TPR
+
+
+cdef insn_t synic_read(l0_vp *vp, u32 msr, u64 *value) noexcept nogil:
+    if msr == HV_X64_MSR_EOI:
+        # a command, not a register
+        return fault_gp()
+    if msr == HV_X64_MSR_ICR:
+        value[0] = vp.synic.icr
+    elif msr == HV_X64_MSR_TPR:
+        value[0] = vp.synic.tpr
+    elif msr == MSR_CONTROL:
+        value[0] = vp.synic.control
+    elif msr == MSR_VERSION:
+        value[0] = 1
+    elif msr == MSR_EVENT_PAGE:
+        value[0] = vp.synic.event_page
+    elif msr == MSR_MESSAGE_PAGE:
+        value[0] = vp.synic.message_page
+    elif msr == MSR_END_OF_MESSAGE:
+        value[0] = 0
+    else:
+        value[0] = vp.synic.source[msr - MSR_SOURCE_0]
+    return INSN_OK
+
+
+# A fixed interrupt to one processor by its APIC ID, or by shorthand; other modes do nothing.
+cdef void send_interrupt(l0_vp *vp, u64 command) noexcept nogil:
+    cdef l0_partition *partition = vp.partition
+    cdef u32 shorthand = command >> 18 & 3
+    cdef u32 vector = command & 0xff
+    cdef u32 i
+    cdef bint chosen
+
+    if command & ICR_MODE or vector < FIRST_VECTOR:
+        return
+    for i in range(partition.nr_vps):
+        if shorthand == 0:
+            chosen = i == command >> 56
+        elif shorthand == ICR_SELF:
+            chosen = i == vp.cpu.index
+        else:
+            chosen = shorthand == ICR_ALL or i != vp.cpu.index
+        if chosen:
+            partition.vp[i].cpu.intr = 0x100 | vector
+
+
+cdef insn_t write_page(l0_vp *vp, u64 *place, u64 value) noexcept nogil:
+    if value & ENABLED and phys_page(vp.cpu.mem, value) == NULL:
+        return fault_gp()
+    place[0] = value
+    return INSN_OK
+
+
+cdef insn_t synic_write(l0_vp *vp, u32 msr, u64 value) noexcept nogil:
+    if msr == HV_X64_MSR_EOI:
+        # nothing is in service: an interrupt is gone once it is delivered
+        return INSN_OK if value >> 32 == 0 else fault_gp()
+    if msr == HV_X64_MSR_ICR:
+        vp.synic.icr = value
+        send_interrupt(vp, value)
+    elif msr == HV_X64_MSR_TPR:
+        if value >> 8:
+            return fault_gp()
+        vp.synic.tpr = value
+    elif msr == MSR_CONTROL:
+        vp.synic.control = value
+    elif msr == MSR_VERSION:
+        return fault_gp()
+    elif msr == MSR_EVENT_PAGE:
+        return write_page(vp, &vp.synic.event_page, value)
+    elif msr == MSR_MESSAGE_PAGE:
+        return write_page(vp, &vp.synic.message_page, value)
+    elif msr >= MSR_SOURCE_0:
+        # unmasked it needs a vector that an APIC can deliver
+        if not value & MASKED and value & 0xff < FIRST_VECTOR:
+            return fault_gp()
+        vp.synic.source[msr - MSR_SOURCE_0] = value
+    return INSN_OK
+
+
+cdef bint synic_signal(l0_vp *vp, u32 source) noexcept nogil:
+    cdef u64 value
+
+    if source >= L0_NR_SINTS or not vp.synic.control & ENABLED:
+        return False
+    value = vp.synic.source[source]
+    if value & (MASKED | POLLING):
+        return False
+    vp.cpu.intr = 0x100 | <u32>value & 0xff
+    return True

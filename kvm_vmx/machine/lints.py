@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What L0 noticed and let pass, explained: rule, field, processor, entry."""
+
+from kvm_vmx.machine.fields import fields
+
+# A lint's rule ("" where the processor maker's manual is the source), and what it means.
+MEANINGS = {
+    "msr_lists_ignored": ("R58", "the eVMCS has MSR lists, which this profile ignores"),
+    "evmcs_on_two_cpus": ("R30", "an eVMCS was entered while it is active on another processor"),
+    "vmptrld_while_evmcs": ("K8", "VMPTRLD or VMPTRST while an eVMCS is active"),
+    "vmread_while_evmcs": ("R32", "VMREAD or VMWRITE while an eVMCS is active"),
+    "evmcs_vanished": ("R27", "the page of the active eVMCS is no longer there"),
+    "vmcs_vanished": ("", "the page of the current VMCS is no longer there"),
+    "msr_list_aborted": ("R36", "an exit's MSR list could not be stored or loaded"),
+    "stale_field": ("R39", "a field was changed while its group's clean bit stayed set"),
+    "ungrouped_field": (
+        "R58", "a field that has no group was changed while clean bits stayed set"),
+    "exit_info_written": ("R35", "L1 stored into exit information, which L0 alone writes"),
+    "page_not_zeroed": ("R28", "a reserved byte of the eVMCS was not zero at its first entry"),
+    "clean_fields_reserved": ("R59", "reserved bits of the clean fields are set"),
+    "version_changed": ("R60", "the version was changed while the eVMCS is active"),
+    "pointer_misaligned": ("R27", "the eVMCS pointer is not page-aligned"),
+    "switch_value": ("R24", "the entry switch of the assist page is neither 0 nor 1"),
+    "assist_page_reserved": ("R23", "a reserved byte of the assist page is not zero"),
+    "enlightenments_reserved": ("R100", "reserved bits of the nested enlightenments are set"),
+    "msr_bitmap_unannounced": (
+        "R10", "the MSR bitmap is enlightened, which leaf 0x4000000A does not offer"),
+    "direct_flush_unannounced": (
+        "R8", "direct virtual flush is on, which leaf 0x4000000A does not offer"),
+    "exception_unannounced": (
+        "R11", "virtualization exceptions are on, which leaf 0x4000000A does not offer"),
+    "debugctl_unannounced": (
+        "R12", "a debug control other than 0, which leaf 0x4000000A does not offer"),
+    "direct_flush_incomplete": (
+        "R78", "direct virtual flush is on without VM id, VP id or partition assist page"),
+    "partition_page_misaligned": ("R81", "the partition assist page is not page-aligned"),
+    "vmclear_elsewhere": ("R31", "VMCLEAR of an eVMCS that is active on another processor"),
+}
+
+_ROWS = {row["offset"]: row for row in fields()}
+# The synthetic members that the field table does not have.
+_SYNTHETIC = {
+    0: ("revision_id", ""), 824: ("hv_clean_fields", ""),
+    840: ("hv_vp_id", "ENLIGHTENMENTSCONTROL"), 848: ("hv_vm_id", "ENLIGHTENMENTSCONTROL"),
+    856: ("partition_assist_page", "ENLIGHTENMENTSCONTROL"),
+    904: ("GUEST_IA32_PERF_GLOBAL_CTRL", "GUEST_GRP1"),
+    968: ("ENCLS_EXITING_BITMAP", "CONTROL_GRP2"),
+    976: ("HOST_IA32_PERF_GLOBAL_CTRL", "HOST_GRP1"), 984: ("TSC_MULTIPLIER", "CONTROL_GRP2"),
+}
+
+
+class ConformanceError(RuntimeError):
+    """A strict machine met its first lint and stopped; lint is it."""
+
+    def __init__(self, lint: "Lint"):
+        super().__init__(f"{lint.explain()}; the machine is strict and has stopped")
+        self.lint = lint
+
+
+class Lint(str):
+    """One thing that L0 noticed, by its name, with what is known of it.
+
+    rule is the id of the rule, meaning what it says in a sentence; field and group name the
+    eVMCS field and its clean group ("" where there is none); cpu is the processor (None: it is
+    about the profile), entry and last_entry the number of its first and its last entry in
+    question, count how often; found is the value in the page, kept the one L0 goes on with.
+    """
+
+    def __new__(cls, name: str, *_, **__):
+        return super().__new__(cls, name)
+
+    def __init__(self, name: str, rule: str, meaning: str, cpu: int | None = None, count: int = 1,
+                 entry: int = 0, last_entry: int = 0, field: str = "", group: str = "",
+                 found: int = 0, kept: int = 0):
+        self.rule, self.meaning, self.cpu, self.count = rule, meaning, cpu, count
+        self.entry, self.last_entry, self.field, self.group = entry, last_entry, field, group
+        self.found, self.kept = found, kept
+
+    @property
+    def name(self) -> str:
+        """The lint's name, in plain text."""
+        return str.__str__(self)
+
+    def explain(self) -> str:
+        """One line for a reader."""
+        text = f"{self.rule}: {self.meaning}" if self.rule else self.meaning
+        if self.field:
+            text += f": {self.field}"
+            if self.group:
+                text += f" ({self.group})"
+            text += f" is {self.found:#x}, L0 has {self.kept:#x}"
+        if self.cpu is None:
+            return text
+        text += f"; processor {self.cpu}, entry {self.entry}"
+        return f"{text}, {self.count} times" if self.count > 1 else text
+
+    def __repr__(self):
+        return f"<Lint {self.name}: {self.explain()}>"
+
+
+def from_record(name: str, cpu: int, offset: int | None, **numbers) -> Lint:
+    """The lint of one record of L0; offset is the field's in the eVMCS, or None."""
+    rule, meaning = MEANINGS[name]
+    field, group = "", ""
+    if offset in _ROWS:
+        field, group = _ROWS[offset]["vmcs_field"], _ROWS[offset]["clean_field"]
+        group = "" if group in ("NONE", "ALL") else group
+    elif offset is not None:
+        field, group = _SYNTHETIC.get(offset, (f"offset {offset:#x}", ""))
+    return Lint(name, rule, meaning, cpu, field=field, group=group, **numbers)
+
+
+def of_profile(profile) -> list[Lint]:
+    """Where a profile offers what no Hyper-V does, or contradicts itself."""
+    def leaf(number):
+        return profile.cpuid.get(number, (0, 0, 0, 0))
+
+    highest, nested = leaf(0x40000000)[0], leaf(0x4000000A)
+    version, recommended = nested[0] & 0xFFFF, leaf(0x40000004)[0] >> 14 & 1
+    uncovered = (profile.msrs[0x48B] >> 32 & 0x26701 | profile.msrs[0x481] >> 32 & 0xC0
+                 | profile.msrs[0x483] >> 32 & 1 << 22)
+    perf_global = profile.msrs[0x483] >> 44 & 1 or profile.msrs[0x484] >> 45 & 1
+    found = [
+        (highest < 0x40000005, "highest_leaf", "R2", "the highest leaf is below 0x40000005"),
+        (any(nested) and highest < 0x4000000A, "leaf_above_highest", "R4",
+         "leaf 0x4000000A stands above the highest leaf"),
+        (version and not recommended, "version_unrecommended", "R5",
+         "leaf 0x4000000A has a version that leaf 0x40000004 does not recommend"),
+        (version not in (0, 0x0101), "version_range", "R7",
+         f"the versions {version & 255} to {version >> 8}: there is version 1 alone"),
+        (nested[0] >> 22 & 1, "amd_feature", "R13", "leaf 0x4000000A EAX[22] is AMD's"),
+        (nested[0] & 0xFF810000 or nested[1] & ~1 or nested[2] or nested[3], "leaf_reserved",
+         "R15", "reserved bits of leaf 0x4000000A are set"),
+        (recommended and not nested[1] & 1 and perf_global, "perf_global_unannounced", "R14",
+         "PERF_GLOBAL_CTRL is offered without leaf 0x4000000A EBX[0]"),
+        (recommended and uncovered, "uncovered_controls", "R64",
+         "controls are offered whose fields an eVMCS has no place for"),
+    ]
+    return [Lint(name, rule, meaning) for is_so, name, rule, meaning in found if is_so]

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""kvm-vmx conform: the registry, the verdict on a rule, one rule explained, trouble."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from command import PACKAGE, kvm_vmx, kvm_vmx_json
+
+from kvm_vmx.commands import Trouble, conform
+from kvm_vmx.conform import Rule, rules
+
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory):
+    """The rules that the tests of the tree are tagged with."""
+    path = tmp_path_factory.mktemp("conform") / "report.json"
+    subprocess.run(
+        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider",
+         "-p", "kvm_vmx.conform.plugin", "--conform-report", path, PACKAGE / "tests"],
+        cwd=PACKAGE, check=True, stdout=subprocess.DEVNULL)
+    return {id for test in json.loads(path.read_text()).values() for id in test["rules"]}
+
+
+def test_the_registry_has_every_rule():
+    known = rules()
+    assert list(known) == [f"{kind}{n}" for kind, last in (("R", 104), ("K", 15))
+                           for n in range(1, last + 1)]
+    for rule in known.values():
+        assert rule.text.endswith(".") and rule.text[0] == rule.text[0].upper()
+        assert rule.profile in ("", "kvm-6.12", "tlfs-strict")
+
+
+def test_every_tag_is_a_rule(shown):
+    assert shown - set(rules()) == set()
+
+
+@pytest.mark.parametrize("passed, rule, status, why", [
+    ([True], Rule("R1", "Text."), "holds", "1 test passed"),
+    ([True, True], Rule("R1", "Text."), "holds", "2 tests passed"),
+    ([True, False], Rule("R1", "Text."), "falls short", "1 of 2 tests: broken"),
+    ([], Rule("R1", "Text."), "falls short", "no test shows it"),
+    ([], Rule("R1", "Text.", "", "elsewhere"), "not applicable", "elsewhere"),
+])
+def test_the_verdict_on_a_rule(passed, rule, status, why):
+    results = {f"test_{n}": {"rules": ["R1"], "passed": ok, "why": "broken"}
+               for n, ok in enumerate(passed)}
+    results["test_of_another"] = {"rules": ["R2"], "passed": False}
+    verdict = conform.judge(rule, results)
+    assert (verdict["status"], verdict["why"]) == (status, why)
+    assert verdict["tests"] == [f"test_{n}" for n in range(len(passed))]
+
+
+def test_one_rule_as_json():
+    report = kvm_vmx_json("conform", "r38")
+    assert report["schema"] == "kvm_vmx.conform/1"
+    (rule,) = report["rules"]
+    assert set(rule) == {"id", "text", "tests", "status", "why"}
+    assert rule["id"] == "R38" and rule["status"] == "holds" and rule["tests"]
+
+
+def test_one_rule_explained():
+    done = kvm_vmx("conform", "R38")
+    assert done.returncode == 0 and done.stderr == ""
+    assert done.stdout.startswith("R38: A group") and "  passed  tests/l0/" in done.stdout
+    done = kvm_vmx("conform", "R65")
+    assert done.returncode == 0 and "Not applicable: " in done.stdout
+
+
+def test_no_such_rule():
+    done = kvm_vmx("conform", "R105")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "kvm-vmx: no rule 'R105': there are R1 to R104 and K1 to K15\n"
+
+
+def test_without_the_tests(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(conform, "__file__", str(tmp_path / "kvm_vmx/commands/conform.py"))
+    with pytest.raises(Trouble, match="run conform in a source checkout"):
+        conform.checkout()
+    monkeypatch.chdir(PACKAGE)
+    assert conform.checkout() == PACKAGE
