@@ -6,7 +6,6 @@ import json
 import os
 import pathlib
 import re
-import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as xml
@@ -15,7 +14,7 @@ import pyperf
 import pytest
 
 from kvm_vmx.commands import DIFFERS, HOLDS, TROUBLE, measure
-from kvm_vmx.measure import model, paired
+from kvm_vmx.measure import model, paired, scale
 from kvm_vmx.measure.page import page
 from kvm_vmx.measure.report import COUNTED, MEASURED, MODELLED, PUBLISHED, Report
 from kvm_vmx.measure.store import as_json, save
@@ -85,8 +84,8 @@ def brief(monkeypatch):
     """Tier 2 with so few processes and rounds that only its shape can be judged."""
     monkeypatch.setattr(paired, "PROCESSES",
                         {"accesses": (2, 40), "exits": (2, 4), "entries": (2, 20)})
-    monkeypatch.setattr(paired, "THREAD_ROUNDS", 2)
-    monkeypatch.setattr(paired, "THREAD_EXITS", 2_000)
+    monkeypatch.setattr(scale, "THREAD_ROUNDS", 2)
+    monkeypatch.setattr(scale, "THREAD_EXITS", 2_000)
 
 
 def test_tier_2_has_a_control_beside_each_comparison(brief, tmp_path):
@@ -148,15 +147,3 @@ def test_json_holds_every_row():
     (row,) = json.loads(json.dumps(as_json(report)))["rows"]
     assert row == {"table": "t", "name": "n", "value": 1, "unit": "ns", "kind": MEASURED,
                    "low": 0.5, "high": 2, "note": ""}
-
-
-@pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not here")
-def test_tier_1_through_the_command():
-    done = kvm_vmx("key", "--tier", "1", "--json")
-    assert done.returncode == HOLDS, done.stderr
-    rows = json.loads(done.stdout)["rows"]
-    (nops,) = [row["value"] for row in rows
-               if row["table"] == "one exit, key off, against the tree before"
-               and row["name"] == "nop"]
-    # 7 reads, 1 write, and the two tests of vmx_vcpu_run() itself
-    assert nops == 10
