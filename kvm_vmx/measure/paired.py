@@ -23,8 +23,10 @@ PROCESSES = {"accesses": (12, 2_000), "exits": (10, 100), "entries": (8, 400)}
 # How far apart two copies of one loop may be, in core cycles, before nothing else counts.
 A_A_LIMIT = {"accesses": 0.05, "exits": 1.0, "entries": 1.0}
 
-# The checks that L0 repeats when a group is dirty that they look at (l0/entry.pyx).
-CHECKS = {"control": 0x3FF, "host": 0x6048, "guest": 0x1F78}
+# What L0 does again, whatever the bytes, when one of these groups is dirty: the checks that look
+# at it (l0/entry.pyx), and the reading of the MSR bitmap's page (l0/enlightened.pyx).
+AGAIN = {"control checks": 0x3FF, "host checks": 0x6048, "guest checks": 0x1F78,
+         "the MSR bitmap's page": 0x1E}
 
 
 class Sample:
@@ -120,6 +122,13 @@ def a_a(report: Report, task: str, samples: list[Sample], name: str, control: st
         report.measurable = False
 
 
+def at_most(found: Estimate, bound: float) -> bool | None:
+    """Is it within a bound? None where the processes disagree, above it and below."""
+    if found.value <= bound:
+        return True
+    return False if found.low > bound else None
+
+
 def key(report: Report, samples: Samples) -> None:
     """What the key costs off: beside a store, beside a flag, in an access by VMWRITE."""
     off = samples.world("off")
@@ -133,7 +142,7 @@ def key(report: Report, samples: Samples) -> None:
         row(report, table, name, over(off, name, f"{name} before"), "cycles")
     cost = over(off, "store_key", "store")
     report.claim("key off: an access costs at most 0.5 cycle more than without the key",
-                 cost.value <= 0.5, f"{cost.value:+.2f} cycle [{cost.low:+.2f}, {cost.high:+.2f}]")
+                 at_most(cost, 0.5), f"{cost.value:+.2f} cycle [{cost.low:+.2f}, {cost.high:+.2f}]")
 
 
 def accessors(report: Report, samples: Samples) -> None:
@@ -169,10 +178,10 @@ def loop(report: Report, samples: Samples) -> None:
         row(report, table, name, over(found, name, "before"), "cycles")
     cost = over(found, "key off", "before")
     report.claim("key off: a whole CPUID exit costs at most 3 cycles more than before (the mail: 3.2)",
-                 cost.value <= 3, f"{cost.value:+.1f} cycles [{cost.low:+.1f}, {cost.high:+.1f}]")
+                 at_most(cost, 3), f"{cost.value:+.1f} cycles [{cost.low:+.1f}, {cost.high:+.1f}]")
     for name, mode, bound in (("key on", "eVMCS", 60), ("key off", "VMCS", 120)):
         ns = estimate([sample.ns(name) for sample in found])
-        report.claim(f"{mode}: one exit takes at most {bound} ns", ns.value <= bound,
+        report.claim(f"{mode}: one exit takes at most {bound} ns", at_most(ns, bound),
                      f"{ns.value:.1f} ns [{ns.low:.1f}, {ns.high:.1f}]")
 
 
@@ -195,21 +204,20 @@ def entry(report: Report, samples: Samples) -> None:
 
 
 def linear(report: Report, ns: dict[str, float]) -> None:
-    """Fit time to bytes, one step for each kind of check that the groups call for."""
+    """Fit time to bytes, one step for each thing that the groups make L0 do again."""
     masks = {name: mask for mask, name in GROUPS.items()}
     masks |= {f"first {n}": (1 << n) - 1 for n in range(1, len(GROUPS) + 1)}
     with Machine(cpus=1) as machine, loaded(machine, "hyperv", True) as world:
         size = {name: reread(machine, world, masks[name])[0] for name in ns}
-    rows = [[1.0, size[name], *(float(bool(masks[name] & checks)) for checks in CHECKS.values())]
+    rows = [[1.0, size[name], *(float(bool(masks[name] & checks)) for checks in AGAIN.values())]
             for name in ns]
     found, square = fit(rows, list(ns.values()))
     table = "one entry: what it is made of"
-    for name, value, unit in zip(("a dirty entry", "a byte", *(f"{kind} checks" for kind in CHECKS)),
-                                 found, ("ns",) * 5):
-        report.add(table, name, value, unit, MEASURED)
+    for name, value in zip(("a dirty entry", "a byte", *AGAIN), found):
+        report.add(table, name, value, "ns", MEASURED)
     report.add(table, "R squared", square, "", MEASURED)
-    report.claim("entry cost is linear in the bytes of the dirty groups, beside a constant for each "
-                 "kind of check", square >= 0.95, f"R squared {square:.3f}, {found[1]:.3f} ns a byte")
+    report.claim("entry cost is linear in the bytes of the dirty groups, beside a constant for what "
+                 "a dirty group makes L0 do again", square >= 0.95, f"R squared {square:.3f}, {found[1]:.3f} ns a byte")
 
 
 TASK = {"key": "accesses", "accessors": "accesses", "loop": "exits", "entry": "entries"}
