@@ -89,6 +89,8 @@ PICTURES = (
      ("one entry by dirty group", "instructions an entry by dirty group")),
     ("One exit here", bars, ("one exit", "instructions an exit, VMCS")),
     ("The mail's two numbers, and the model's", bars, ("a tight CPUID loop on Hyper-V",)),
+    ("The static key on bare metal, as the mail has it", bars,
+     ("the key off, a CPUID loop on bare metal",)),
     ("The ratio of the two, by the cost of a trapped access", bars,
      ("ratio VMCS to eVMCS, by the cost of a trapped access",)),
     ("The MSR-bitmap enlightenment", bars, ("MSR-bitmap enlightenment, an RDMSR in L2",)),
