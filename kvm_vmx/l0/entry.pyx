@@ -103,7 +103,7 @@ cdef inline void load_guest_msrs(l0_vp *vp, const l0_vmcs *v) noexcept nogil:
             vp.efer &= ~<u64>EFER_LME
 
 
-cdef insn_t enter(l0_vp *vp, l0_vmcs *v, u64 *regs, u8 *page) noexcept nogil:
+cdef inline insn_t enter(l0_vp *vp, l0_vmcs *v, u64 *regs, u8 *page) noexcept nogil:
     cdef insn_t status
     cdef u32 bad
 

@@ -148,18 +148,21 @@ cdef extern from *:
 cdef inline bint run_simple(l0_vp *vp) noexcept nogil:
     cdef u64 rip = vp.vmcs.f.guest_rip
     cdef u64 word, target
+    # the loop stores through pointers: what it leaves alone is held here
+    cdef u64 executed = vp.counters.l2_instructions, deadline = vp.deadline
+    cdef u64 right = fetch_right(vp)
     cdef const l2_tlb_entry *entry
     cdef u32 number
 
     while True:
         entry = &vp.tlb[(rip >> 12) & (L2_TLB_ENTRIES - 1)]
-        if unlikely(entry.tag & (~<u64>0xfff | fetch_right(vp)) !=
-                    rip & ~<u64>0xfff | fetch_right(vp) or rip & 4095 > 4096 - 8):
+        if unlikely((entry.tag ^ rip) & ~<u64>0xfff or not entry.tag & right or
+                    rip & 4095 > 4096 - 8):
             break
         word = eight_bytes(entry.host + (rip & 4095))
         if <u16>word == OPCODE_CPUID:
             vp.vmcs.f.guest_rip = rip
-            vp.counters.l2_instructions += 1
+            vp.counters.l2_instructions = executed + 1
             leave(vp, EXIT_REASON_CPUID, 2, 0)
             return True
         if <u8>word == OPCODE_JMP_SHORT:
@@ -173,10 +176,11 @@ cdef inline bint run_simple(l0_vp *vp) noexcept nogil:
         else:
             break
         rip = target
-        vp.counters.l2_instructions += 1
-        if unlikely(vp.counters.l2_instructions >= vp.deadline or events_wait(vp)):
+        executed += 1
+        if unlikely(executed >= deadline or events_wait(vp)):
             break
     vp.vmcs.f.guest_rip = rip
+    vp.counters.l2_instructions = executed
     return False
 
 

@@ -57,3 +57,8 @@ class Report:
     def in_table(self, table) -> list[Row]:
         """The rows of a table."""
         return [row for row in self.rows if row.table == table]
+
+
+def row(report: Report, table: str, name: str, found, unit: str, note: str = "") -> None:
+    """An estimate, measured here, as a row."""
+    report.add(table, name, found.value, unit, MEASURED, low=found.low, high=found.high, note=note)

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from kvm_vmx.measure import statistics
-from kvm_vmx.measure.paired import A_A_LIMIT, Sample, a_a, linear
+from kvm_vmx.measure.paired import A_A_LIMIT, Sample, a_a, at_most, linear
 from kvm_vmx.measure.report import Report
 from kvm_vmx.measure.rounds import order
 
@@ -89,6 +89,12 @@ def test_a_failed_control_says_that_nothing_is_measurable(shift, measurable):
     assert report.measurable is measurable
     assert report.find("A/A control", "accesses").low <= report.rows[0].value
     assert A_A_LIMIT["accesses"] == 0.05
+
+
+@pytest.mark.parametrize("low, value, high, holds", [
+    (50, 55, 70, True), (61, 66, 67, False), (58, 66, 67, None), (60, 61, 62, None)])
+def test_a_bound_is_missed_only_where_the_interval_is_above_it(low, value, high, holds):
+    assert at_most(statistics.Estimate(value, low, high), 60) is holds
 
 
 def test_entry_cost_made_of_bytes_and_checks_is_recognised():

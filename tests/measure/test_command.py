@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""kvm-vmx measure: tables, JSON, pyperf's files, the page, exit statuses; tier 2 in brief."""
+
+import importlib.util
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as xml
+
+import pyperf
+import pytest
+
+from kvm_vmx.commands import DIFFERS, HOLDS, TROUBLE, measure
+from kvm_vmx.measure import model, paired, scale
+from kvm_vmx.measure.page import page
+from kvm_vmx.measure.report import COUNTED, MEASURED, MODELLED, PUBLISHED, Report
+from kvm_vmx.measure.store import as_json, save
+
+PACKAGE = pathlib.Path(importlib.util.find_spec("kvm_vmx").origin).parents[1]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(PACKAGE)}
+
+
+def kvm_vmx(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "kvm_vmx", "measure", *map(str, arguments)], capture_output=True,
+        text=True, stdin=subprocess.DEVNULL, timeout=120, env=ENVIRONMENT | environment)
+
+
+def test_tier_0_of_everything_holds(tmp_path):
+    done = kvm_vmx("all", "--tier", "0", "--json", "-o", tmp_path / "a.json",
+                   "--html", tmp_path / "a.html")
+    assert done.returncode == HOLDS, done.stderr
+    found = json.loads(done.stdout)
+    assert found["schema"] == "kvm_vmx.measure/1" and found["measurable"]
+    assert {row["kind"] for row in found["rows"]} == {COUNTED, MODELLED, PUBLISHED}
+    assert all(claim["holds"] for claim in found["claims"]) and len(found["claims"]) > 10
+    names = pyperf.BenchmarkSuite.load(str(tmp_path / "a.json")).get_benchmark_names()
+    assert "bytes re-read by clean group: GUEST_GRP2" in names
+    assert "GUEST_GRP2" in (tmp_path / "a.html").read_text()
+
+
+@pytest.mark.parametrize("part", measure.PARTS)
+def test_each_part_alone(part):
+    done = kvm_vmx(part)
+    assert done.returncode == HOLDS, done.stderr
+    assert "MISSED" not in done.stdout
+
+
+def test_tables_say_the_kind_of_each_number():
+    out = kvm_vmx("loop").stdout
+    assert re.search(r"VMCS, the mail +18,890 +cycles +published", out)
+    assert re.search(r"cycles a trapped access +1,323.\d+ +cycles +modelled", out)
+    assert re.search(r"trapped accesses, VMCS +8 +an exit +counted", out)
+
+
+def test_without_valgrind_it_says_so():
+    done = kvm_vmx("key", "--tier", "1", PATH="/nonexistent")
+    assert done.returncode == TROUBLE and done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert "valgrind" in line and "install" in line
+
+
+@pytest.mark.parametrize("arguments", [
+    ["everything"], ["--tier", "3"], ["--tier", "x"], ["key", "-o", "/nonexistent/a.json"],
+    ["key", "--html", "/"], ["key", "-o", "/"]])
+def test_bad_input_is_one_line(arguments):
+    done = kvm_vmx(*arguments)
+    assert done.returncode == TROUBLE and len(done.stderr.splitlines()) == 1
+
+
+def test_results_can_be_compared_by_pyperf(tmp_path):
+    for name in ("a.json", "b.json"):
+        assert kvm_vmx("entry", "-o", tmp_path / name).returncode == HOLDS
+    done = subprocess.run([sys.executable, "-m", "pyperf", "compare_to", "a.json", "b.json"],
+                          cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def brief(monkeypatch):
+    """Tier 2 with so few processes and rounds that only its shape can be judged."""
+    monkeypatch.setattr(paired, "PROCESSES",
+                        {"accesses": (2, 40), "exits": (2, 4), "entries": (2, 20)})
+    monkeypatch.setattr(scale, "THREAD_ROUNDS", 2)
+    monkeypatch.setattr(scale, "THREAD_EXITS", 2_000)
+
+
+def test_tier_2_has_a_control_beside_each_comparison(brief, tmp_path):
+    report = Report()
+    paired.run(report, measure.PARTS)
+    controls = {row.name for row in report.in_table("A/A control")}
+    assert controls == {"accesses, key off", "accesses, key on", "exits", "entries"}
+    assert {row.kind for row in report.rows} == {MEASURED}
+    for row in report.rows:
+        assert row.low is None or row.low <= row.value <= row.high
+    assert len(report.rounds["accesses off: store"]) == 2
+    assert len(report.rounds["accesses off: store"][0]) == 40
+    assert report.machine["tsc_hz"] > 1e8 and 0.1 < report.machine["cycles_per_tick"] < 10
+    save(report, str(tmp_path / "t.json"))
+    rounds = json.loads((tmp_path / "t.json.rounds").read_text())
+    assert rounds["ticks"].keys() == report.rounds.keys()
+    assert "one exit" in page(report)
+
+
+def test_where_the_control_fails_the_status_is_2(capsys):
+    report = Report(measurable=False)
+    report.claim("it holds", True, "1")
+    assert measure.verdict(report) == TROUBLE
+    assert "not measurable here now" in capsys.readouterr().err
+    assert "not measurable here now" in page(report)
+
+
+def test_a_missed_claim_is_status_1_and_an_open_one_is_not(capsys):
+    report = Report()
+    report.claim("nobody knows", None, "?")
+    assert measure.verdict(report) == HOLDS
+    report.claim("it is missed", False, "0")
+    assert measure.verdict(report) == DIFFERS
+    assert "1 of 2 claims missed" in capsys.readouterr().err
+
+
+def test_the_model_gives_the_mail_s_numbers_back():
+    assert model.cost_of_a_trap(7 + 1) == 1323.25
+    assert model.cycles(8, 1323.25) == model.MAIL_BEFORE
+    assert model.cycles(0, 1323.25) == model.MAIL_AFTER
+    assert round(model.MAIL_BEFORE / model.MAIL_AFTER, 2) == 2.27
+
+
+def test_the_page_is_self_contained_and_well_formed():
+    report = Report(machine={"cpu": "<&>"})
+    report.add("one exit", "a < b", 3.5, "ns", MEASURED, low=3, high=4)
+    report.add("one entry by number of dirty groups", "first 1", 30, "ns", MEASURED)
+    model.run(report)
+    text = page(report)
+    assert not re.search(r"(?:src|href)=|<script|url\(|@import", text)
+    root = xml.fromstring(re.sub(r"<!DOCTYPE html>|<meta [^>]*>", "", text))
+    assert len(root.findall(".//{http://www.w3.org/2000/svg}svg")) >= 4
+    assert "a &lt; b" in text and "<&>" not in text
+
+
+def test_json_holds_every_row():
+    report = Report()
+    report.add("t", "n", 1, "ns", MEASURED, low=0.5, high=2)
+    (row,) = json.loads(json.dumps(as_json(report)))["rows"]
+    assert row == {"table": "t", "name": "n", "value": 1, "unit": "ns", "kind": MEASURED,
+                   "low": 0.5, "high": 2, "note": ""}
