@@ -70,6 +70,7 @@ FAIL_INSTRUCTIONS = {"msr": FAIL_MSR, "hypercall": FAIL_HYPERCALL}
 cdef enum:
     ANY_CPU = -1        # whichever is free
     SLICE_EXITS = 2_000_000
+    SLICE_TRAPS = 100_000       # a trap takes microseconds
     PAGE = 4096
 
 
@@ -642,10 +643,11 @@ cdef class VirtualCpu:
         cdef request call
         cdef u64 start = vcpu.stat.exits
         cdef u64 end = ~<u64>0 if exits is None else start + <u64>exits
+        cdef u64 length = SLICE_TRAPS if self.vm.kernel.by_trap else SLICE_EXITS
 
         call.object = vcpu
         while True:
-            vcpu.arch.exits_until = min(end, vcpu.stat.exits + SLICE_EXITS)
+            vcpu.arch.exits_until = min(end, vcpu.stat.exits + length)
             self.vm.kernel.call(cpu, do_run, &call, depth)
             if call.ret != -EINTR or vcpu.stat.exits >= end or not cpu_active(cpu):
                 return vcpu.stat.exits - start, call.ret

@@ -98,7 +98,7 @@ def probe() -> frozenset[str]:
                 trap_op_names[i].decode() for i in range(<int>NR_TRAP_OPS) if bits >> i & 1)
     needed = sorted(_silent - {"vmcall"})
     if needed:
-        raise ValueError(f"{', '.join(needed)} do not trap on this platform: use insn='call'")
+        raise ValueError(f"no trap on this platform by {', '.join(needed)}: use insn='call'")
     return _silent
 
 

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The opcodes in the text of the built module, each in the function that the kernel has it in."""
+
+import collections
+import pathlib
+import re
+
+import pytest
+import text
+
+from kvm_vmx import Machine
+from kvm_vmx.machine import sites as elf
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+# Where v4.19's vmx.c has the instruction; all but the entries are inlined into callers too.
+HOME = {
+    "vmxon": {"kvm_cpu_vmxon"},
+    "vmxoff": {"kvm_cpu_vmxoff"},
+    "vmclear": {"vmcs_clear"},
+    "vmptrld": {"vmcs_load"},
+    "vmread": {"__vmcs_readl"},
+    "vmwrite": {"__vmcs_writel", "vmx_vcpu_run"},
+    "invept": {"__invept"},
+    "invvpid": {"__invvpid"},
+    "vmlaunch": {"vmx_vcpu_run"},
+    "vmresume": {"vmx_vcpu_run"},
+}
+# Elsewhere in the kernel, MSRs are read and written in place by these.
+MSR = {"rdmsr": r"\brdmsrl?(?:_safe)?\(", "wrmsr": r"\bwrmsrl?(?:_safe)?\(|update_debugctlmsr\("}
+
+
+@pytest.fixture(scope="module")
+def opcodes():
+    """{mnemonic: {function: [instruction]}} of kvm-intel as it is mapped here."""
+    with Machine(cpus=1) as machine:
+        path = machine.insmod().path
+    base = elf.load_base(path)
+    found = collections.defaultdict(lambda: collections.defaultdict(list))
+    for address, size, name, kind in elf.symbols(path)[1]:
+        if kind == elf.STT_FUNC and size and not name.startswith("_init"):
+            for insn in text.decode_all(text.read(base + address, size), base + address):
+                if insn.mnemonic in HOME or insn.mnemonic in MSR:
+                    found[insn.mnemonic][elf.demangle(name)].append(insn)
+    return found
+
+
+@pytest.fixture(scope="module")
+def bodies():
+    """{function: its text} of vmx.pyx, without comments."""
+    source = re.sub(r"#.*", "", (ROOT / "kvm_vmx/l1/vmx.pyx").read_text())
+    parts = re.split(r"^cdef [^\n(=]*?(\w+)\(", source, flags=re.M)
+    return dict(zip(parts[1::2], parts[2::2]))
+
+
+def inlined_into(bodies, homes):
+    """The functions that hold one of `homes`, if the compiler inlines whatever it can."""
+    reached, front = set(homes), set(homes)
+    while front:
+        calls = re.compile(rf"\b(?:{'|'.join(front)})\(")
+        front = {name for name, body in bodies.items() if calls.search(body)} - reached
+        reached |= front
+    return reached
+
+
+@pytest.mark.parametrize("mnemonic", HOME)
+def test_a_vmx_opcode_stands_where_the_kernel_has_it(opcodes, bodies, mnemonic):
+    for home in HOME[mnemonic] - {"vmx_vcpu_run"}:
+        assert f"asm_{mnemonic}(" in bodies[home]
+    assert opcodes[mnemonic]
+    assert set(opcodes[mnemonic]) <= inlined_into(bodies, HOME[mnemonic])
+
+
+def test_an_entry_is_one_vmlaunch_and_one_vmresume(opcodes):
+    for mnemonic in ("vmlaunch", "vmresume"):
+        assert {name: len(insns) for name, insns in opcodes[mnemonic].items()} == {"vmx_vcpu_run": 1}
+
+
+def test_the_stack_pointer_goes_by_vmwrite_beside_the_entry_alone(opcodes):
+    rsp = [(name, insn.op_str) for name, insns in opcodes["vmwrite"].items()
+           for insn in insns if "rsp" in insn.op_str]
+    assert rsp == [("vmx_vcpu_run", "rdx, rsp")]
+
+
+@pytest.mark.parametrize("mnemonic, operands", [
+    ("vmread", {"rax, rdx"}), ("vmwrite", {"rdx, rax", "rdx, rsp"}),
+    ("vmptrld", {"qword ptr [rax]"}), ("vmclear", {"qword ptr [rax]"}),
+    ("vmxon", {"qword ptr [rax]"}), ("invept", {"rcx, xmmword ptr [rax]"}),
+    ("invvpid", {"rcx, xmmword ptr [rax]"}), ("vmxoff", {""}),
+])
+def test_operands_are_those_of_the_kernels_byte_strings(opcodes, mnemonic, operands):
+    assert {insn.op_str for insns in opcodes[mnemonic].values() for insn in insns} == operands
+
+
+@pytest.mark.parametrize("mnemonic", MSR)
+def test_msrs_are_accessed_where_the_source_says(opcodes, bodies, mnemonic):
+    homes = {name for name, body in bodies.items() if re.search(MSR[mnemonic], body)}
+    assert opcodes[mnemonic]
+    assert set(opcodes[mnemonic]) <= inlined_into(bodies, homes)
+
+
+def test_by_call_an_accessor_pays_one_nop_and_no_more():
+    """From its first byte to RET with both keys off: two NOPs of 5 bytes, no other trace."""
+    with Machine(cpus=1, insn="call") as machine:
+        machine.insmod(enlightened_vmcs=False)
+        found = {site["function"]: [] for site in machine.keys()}
+        for site in machine.keys():
+            found[site["function"]].append(site)
+        for name in ("probe_read_guest_rip", "probe_write_guest_rsp", "call_vmcs_read32"):
+            keys = [site["key"] for site in sorted(found[name], key=lambda site: site["address"])]
+            assert sorted(keys) == ["enable_evmcs", "insn_trap"]
+            assert {text.read(site["address"], 5) for site in found[name]} == {text.NOP5}
