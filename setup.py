@@ -15,6 +15,8 @@ PORT = "kvm_vmx.l1.vmx"
 VARIANTS = {
     "vmx_no_hyperv": {"CONFIG_HYPERV": 0},
     "vmx_no_jump_label": {"CONFIG_JUMP_LABEL": 0},
+    # the tree before the patch: v4.19 tests its key without CONFIG_HYPERV too
+    "vmx_before": {"CONFIG_HYPERV": 0, "BEFORE_EVMCS": 1},
 }
 
 # The kernel's own code model, and hidden visibility: a static key must be local to its module.

@@ -69,6 +69,9 @@ struct virt_cpu {
 	const struct phys_mem *mem;
 	u64 rip, rsp, rflags;
 	u64 cr0, cr2, cr3, cr4, dr7;
+	/* Shared by L1 and L2, since neither entry nor exit loads them: MOV DR does not trap here,
+	 * and cr8 is the priority of the local APIC. */
+	u64 dr[4], dr6, cr8;
 	u64 idtr_base, gdtr_base, tr_base;
 	u32 index;		/* the VP index */
 	u32 cpl;

@@ -62,6 +62,9 @@ cdef extern from "asm/virt_cpu.h" nogil:
         u64 cr3
         u64 cr4
         u64 dr7
+        u64 dr[4]
+        u64 dr6
+        u64 cr8
         u64 idtr_base
         u64 gdtr_base
         u64 tr_base

@@ -59,5 +59,7 @@ cdef insn_t l0_mov_to_cr(virt_cpu *cpu, u32 cr, u64 value) noexcept nogil:
         cpu.cr4 = value
     elif value > 15:
         return fault_gp()
+    else:
+        cpu.cr8 = value
     vp.host_loaded = 0
     return INSN_OK

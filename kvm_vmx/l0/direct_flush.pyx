@@ -9,10 +9,10 @@ from kvm_vmx.abi.hyperv_tlfs cimport (
 from kvm_vmx.abi.types cimport u8, u32, u64
 from kvm_vmx.abi.virt_cpu cimport GPR_RAX, GPR_RCX, INSN_OK
 from kvm_vmx.abi.vmx cimport VMX_AR_DPL
+from kvm_vmx.l0.ept cimport OPERAND, guest_memory, is_open_bus
 from kvm_vmx.l0.hypercall cimport hypercall
 from kvm_vmx.l0.layout cimport L0_FLAG_DIRECT_FLUSH, l0_flags
 from kvm_vmx.l0.state cimport *
-from kvm_vmx.l0.translate cimport ept_walk
 from libc.string cimport memset
 
 cdef enum:
@@ -20,7 +20,6 @@ cdef enum:
     ASSIST_FEATURES = 0x20
     FEATURE_DIRECT_CALLS = 1
     EXIT_TRAP_AFTER_FLUSH = 0x10000031
-    ACCESS_READ = 0
 
 
 # R77: both switches, and the profile that offers it.
@@ -44,11 +43,13 @@ cdef bint is_flush(u32 code) noexcept nogil:
 
 cdef const u8 *l2_memory(l0_vp *vp, u64 gpa) noexcept nogil:
     cdef l2_exit before = vp.exit
-    cdef const u8 *page = ept_walk(vp, gpa & ~<u64>0xfff, 0, ACCESS_READ, True)
+    cdef u64 flags = vp.vmcs.f.guest_rflags
+    cdef const u8 *page = guest_memory(vp, gpa & ~<u64>0xfff, 0, L2_READ, OPERAND)
 
     # a hypercall's parameters that are not there are a status, never an exit
     vp.exit = before
-    if page == NULL:
+    vp.vmcs.f.guest_rflags = flags
+    if page == NULL or is_open_bus(page):
         return NULL
     return page + (gpa & 0xfff)
 

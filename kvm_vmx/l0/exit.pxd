@@ -66,7 +66,8 @@ cdef inline void vm_exit(l0_vp *vp, l0_vmcs *v, u8 *page) noexcept nogil:
     v.f.vm_entry_intr_info_field &= 0x7fffffff
     save_guest_msrs(vp, v)
     if unlikely(vp.exit.reason == EXIT_REASON_EXTERNAL_INTERRUPT or
-                v.f.vm_exit_controls & VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL or
+                v.f.vm_exit_controls & (VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL |
+                                        VM_EXIT_SAVE_VMX_PREEMPTION_TIMER) or
                 v.f.vm_exit_msr_store_count or v.f.vm_exit_msr_load_count):
         rare_exit_work(vp, v)
     if page != NULL:

@@ -51,7 +51,19 @@ cdef void abort_list(l0_vp *vp, l0_vmcs *v, u32 indicator) noexcept nogil:
         (<u32 *>page)[1] = indicator
 
 
+# The preemption timer counts an instruction of L2 as one.
+cdef void save_timer(const l0_vp *vp, l0_vmcs *v) noexcept nogil:
+    cdef u64 spent = vp.counters.l2_instructions - vp.entered_at
+
+    if spent < v.vmx_preemption_timer_value:
+        v.vmx_preemption_timer_value -= <u32>spent
+    else:
+        v.vmx_preemption_timer_value = 0
+
+
 cdef void rare_exit_work(l0_vp *vp, l0_vmcs *v) noexcept nogil:
+    if v.f.vm_exit_controls & VM_EXIT_SAVE_VMX_PREEMPTION_TIMER:
+        save_timer(vp, v)
     if vp.exit.reason == EXIT_REASON_EXTERNAL_INTERRUPT:
         acknowledge_interrupt(vp, v)
     if v.f.vm_exit_msr_store_count and not store_msr_list(

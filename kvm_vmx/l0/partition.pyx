@@ -122,6 +122,7 @@ cdef void vp_reset(l0_vp *vp) noexcept nogil:
     vp.cpu.cr4 = CR4_OF_A_KERNEL
     vp.cpu.rflags = 2
     vp.cpu.dr7 = 0x400
+    vp.cpu.dr6 = <u64>0xffff0ff0
     vp.cpu.idtr_base = <u64>0xfffffe0000000000
     vp.cpu.gdtr_base = <u64>0xfffffe0000001000 + vp.cpu.index * <u64>0x3b000
     vp.cpu.tr_base = <u64>0xfffffe0000003000 + vp.cpu.index * <u64>0x3b000
@@ -133,6 +134,7 @@ cdef void vp_reset(l0_vp *vp) noexcept nogil:
     vp.vmcs = &vp.plain
     # any state but 0 will do for the generator
     vp.random_state = (vp.partition.seed + vp.cpu.index + 1) * <u64>0x9e3779b97f4a7c15 | 1
+    vp.random2 = ~vp.random_state
     synic_reset(vp)
     msr_init(vp)
 

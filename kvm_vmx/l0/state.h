@@ -56,13 +56,55 @@ struct l2_exit {
 	u64 guest_physical_address;
 };
 
+/* An exception that an instruction of L2, or the delivery of an event, has raised. */
+struct l2_fault {
+	u32 vector;
+	u32 error;
+	u64 payload;		/* #PF: the linear address; #DB: what DR6 is to say */
+};
+
 #define L2_TLB_ENTRIES 64
 
-/* One linear page of L2, translated through its page tables and the EPT. host is 0 where the
- * entry is empty. */
+/* One page of L2: a linear one, translated through its page tables and the EPT, or a
+ * guest-physical one. */
 struct l2_tlb_entry {
-	u64 tag;		/* linear page number << 12 | access rights granted, see guest */
+	u64 tag;		/* linear page number << 12 | rights that a walk has granted */
 	u8 *host;
+};
+
+/* The rights of an access: one of three, shifted by L2_USER where it is a user's. */
+enum l2_right { L2_READ = 1, L2_WRITE = 2, L2_FETCH = 4, L2_USER = 3 };
+
+/* How an instruction of L2, or a part of one, ended: it did its work, vp.exit says how L2
+ * leaves, or vp.fault which exception it raised. */
+enum l2_status { L2_DONE, L2_LEAVES, L2_FAULTS };
+
+/* An instruction as the decoder found it. */
+struct l2_insn {
+	u64 offset;		/* of the memory operand in its segment; its own size applied */
+	u64 displacement;
+	u64 immediate;		/* sign-extended; also the target's distance */
+	u32 far_selector;
+	u8 map;			/* 0: one byte, 1: 0f, 2: 0f 38 */
+	u8 opcode;
+	u8 length;
+	u8 size, address_size;	/* of operands and addresses, in bytes */
+	u8 byte_operand;
+	u8 operand_prefix, repeat, lock, rex;
+	u8 segment;		/* of the memory operand: ES CS SS DS FS GS */
+	u8 has_modrm, is_memory, mod, reg, rm;	/* reg and rm with their REX bits */
+	u8 base, index, scale;	/* registers; NO_REGISTER: none */
+	u8 rip_relative;
+};
+
+#define L2_NO_REGISTER 16
+
+/* An event that comes to L1's processor after so many instructions of L2. */
+#define L0_MAX_ALARMS 16
+#define L0_ALARM_NMI 0x200u
+struct l0_alarm {
+	u64 at;			/* counters.l2_instructions at which it comes */
+	u32 what;		/* 0x100 | vector, or L0_ALARM_NMI */
 };
 
 /*
@@ -215,8 +257,27 @@ struct l0_vp {
 	struct l0_vmcs *vmcs;
 	u64 *regs;
 	struct l2_exit exit;
+	struct l2_fault fault;
+	u64 next_rip;		/* where L2 continues when the instruction has done its work */
+	u64 entered_at;		/* counters.l2_instructions at the entry */
+	u64 deadline;		/* and when the clock must be looked at */
+	u32 vectoring;		/* the event in delivery, as IDT-vectoring information; 0: none */
+	u32 vectoring_error;
+	u8 code_bits;		/* 16, 32 or 64 */
+	u8 cpl2;		/* the privilege level of L2 */
+	u8 unblocked_nmi;	/* the IRET that faults has ended NMI blocking */
+	u8 attention;		/* something has changed that the loop must look at */
+	u8 monitoring;		/* MONITOR has armed an address */
+	u8 trap_pending;	/* a monitor trap is due at the next boundary */
 	struct l2_tlb_entry tlb[L2_TLB_ENTRIES];
-	u64 tlb_context[4];	/* eptp, cr3, vpid, mode that the entries belong to */
+	/* guest-physical pages through the EPT, which only INVEPT and its like forget */
+	struct l2_tlb_entry physical_tlb[L2_TLB_ENTRIES];
+	u64 tlb_context[5];	/* eptp, cr3, vpid and controls, cr0 and cr4, efer of the entries */
+
+	/* what comes to this processor while L2 runs, in no order */
+	struct l0_alarm alarm[L0_MAX_ALARMS];
+	u32 nr_alarms;
+	u64 random2;		/* behind RDRAND and RDSEED of L2 */
 
 	/* MSRs that are per processor */
 	struct l0_msr_value msr[L0_NR_MSRS];

@@ -7,6 +7,16 @@ from kvm_vmx.abi.hyperv_tlfs cimport hv_enlightened_vmcs
 cdef extern from "kvm_vmx/l0/state.h" nogil:
     enum:
         L2_TLB_ENTRIES
+        L2_NO_REGISTER
+        L2_READ
+        L2_WRITE
+        L2_FETCH
+        L2_USER
+        L2_DONE
+        L2_LEAVES
+        L2_FAULTS
+        L0_MAX_ALARMS
+        L0_ALARM_NMI
         L0_MAX_LEAVES
         L0_MAX_PROFILE_MSRS
         L0_NR_MSRS
@@ -100,9 +110,44 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u64 guest_linear_address
         u64 guest_physical_address
 
+    ctypedef struct l2_fault "struct l2_fault":
+        u32 vector
+        u32 error
+        u64 payload
+
     ctypedef struct l2_tlb_entry "struct l2_tlb_entry":
         u64 tag
         u8 *host
+
+    ctypedef struct l2_insn "struct l2_insn":
+        u64 offset
+        u64 displacement
+        u64 immediate
+        u32 far_selector
+        u8 map
+        u8 opcode
+        u8 length
+        u8 size
+        u8 address_size
+        u8 byte_operand
+        u8 operand_prefix
+        u8 repeat
+        u8 lock
+        u8 rex
+        u8 segment
+        u8 has_modrm
+        u8 is_memory
+        u8 mod
+        u8 reg
+        u8 rm
+        u8 base
+        u8 index
+        u8 scale
+        u8 rip_relative
+
+    ctypedef struct l0_alarm "struct l0_alarm":
+        u64 at
+        u32 what
 
     ctypedef struct l0_counters "struct l0_counters":
         u64 cpuid
@@ -276,8 +321,24 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         l0_vmcs *vmcs
         u64 *regs
         l2_exit exit
+        l2_fault fault
+        u64 next_rip
+        u64 entered_at
+        u64 deadline
+        u32 vectoring
+        u32 vectoring_error
+        u8 code_bits
+        u8 cpl2
+        u8 unblocked_nmi
+        u8 attention
+        u8 monitoring
+        u8 trap_pending
         l2_tlb_entry tlb[L2_TLB_ENTRIES]
-        u64 tlb_context[4]
+        l2_tlb_entry physical_tlb[L2_TLB_ENTRIES]
+        u64 tlb_context[5]
+        l0_alarm alarm[L0_MAX_ALARMS]
+        u32 nr_alarms
+        u64 random2
         l0_msr_value msr[L0_NR_MSRS]
         u32 nr_msr
         u64 efer

@@ -2,144 +2,288 @@
 # From linear addresses of L2 to memory: its page tables, then the EPT, behind a small TLB.
 from kvm_vmx.abi.types cimport u8, u32, u64
 from kvm_vmx.abi.vmx cimport *
+from kvm_vmx.l0.checks cimport secondary_controls
+from kvm_vmx.l0.control_registers cimport CR4_PAE
+from kvm_vmx.l0.ept cimport GUEST_TABLE, NO_LINEAR, OPERAND, guest_memory, is_open_bus
+from kvm_vmx.l0.msr cimport EFER_NX
+from kvm_vmx.l0.operands cimport FLAG_AC, VECTOR_GP, VECTOR_PF, fault, long_mode
+from kvm_vmx.l0.outcome cimport is_canonical
 from kvm_vmx.l0.state cimport *
 from libc.string cimport memset
 
 cdef enum:
     PAGE_PRESENT = 1
+    PAGE_WRITABLE = 2
+    PAGE_USER = 4
+    PAGE_ACCESSED = 0x20
+    PAGE_DIRTY = 0x40
     PAGE_LARGE = 0x80
-    EPT_READ = 1
-    EPT_WRITE = 2
-    EPT_EXEC = 4
 
-    ACCESS_READ = 0
-    ACCESS_FETCH = 2
+    CR0_WP = 1 << 16
+    CR4_PSE = 1 << 4
+    CR4_SMEP = 1 << 20
+    CR4_SMAP = 1 << 21
 
-    PF_VECTOR = 14
-    PF_PRESENT = 1
-    PF_FETCH = 16
+    ERROR_PRESENT = 1
+    ERROR_WRITE = 2
+    ERROR_USER = 4
+    ERROR_RESERVED = 8
+    ERROR_FETCH = 16
 
-    FAULT_EPT = 1
-    FAULT_PAGE = 2
+    ANY_READ = L2_READ | L2_READ << L2_USER
+    ANY_WRITE = L2_WRITE | L2_WRITE << L2_USER
+    ANY_FETCH = L2_FETCH | L2_FETCH << L2_USER
+    ANY_USER = 7 << L2_USER
 
 cdef u64 ADDRESS = <u64>0x000ffffffffff000
+cdef u64 NO_EXECUTE = <u64>1 << 63
+
+# The shape of the page tables in force.
+cdef struct paging:
+    int levels
+    int bits            # of the linear address that a level consumes
+    u32 entry_size
+    u64 root
+    u64 reserved        # in every entry
+
+
+cdef void leave(l0_vp *vp, u32 reason, u32 length, u64 qualification) noexcept nogil:
+    memset(&vp.exit, 0, sizeof(vp.exit))
+    vp.exit.reason = reason
+    vp.exit.instruction_len = length
+    vp.exit.qualification = qualification
+    vp.fault.vector = NO_VECTOR
 
 
 cdef void flush_translations(l0_vp *vp) noexcept nogil:
     memset(vp.tlb, 0, sizeof(vp.tlb))
 
 
-cdef void translations_current(l0_vp *vp) noexcept nogil:
-    # Entries made under another EPT, CR3, VPID or mode are not for this entry.
-    cdef u64 eptp = vp.vmcs.f.ept_pointer
+cdef void flush_guest_physical(l0_vp *vp) noexcept nogil:
+    memset(vp.physical_tlb, 0, sizeof(vp.physical_tlb))
+
+
+cdef void flush_address(l0_vp *vp, u64 linear) noexcept nogil:
+    vp.tlb[(linear >> 12) & (L2_TLB_ENTRIES - 1)].tag = 0
+
+
+cdef void new_context(l0_vp *vp) noexcept nogil:
+    cdef const l0_vmcs *v = vp.vmcs
+
+    flush_translations(vp)
+    if vp.tlb_context[0] != v.f.ept_pointer:
+        flush_guest_physical(vp)
+    vp.tlb_context[0] = v.f.ept_pointer
+    vp.tlb_context[1] = v.f.guest_cr3
+    vp.tlb_context[2] = <u64>v.f.virtual_processor_id << 32 | v.f.secondary_vm_exec_control
+    vp.tlb_context[3] = v.f.guest_cr0 | v.f.guest_cr4 << 32
+    vp.tlb_context[4] = vp.efer
+
+
+cdef void shape(l0_vp *vp, paging *p) noexcept nogil:
     cdef u64 cr3 = vp.vmcs.f.guest_cr3
-    cdef u64 vpid = vp.vmcs.f.virtual_processor_id
-    cdef u64 mode = vp.vmcs.f.guest_cr0 ^ vp.vmcs.f.guest_cr4 << 32 ^ <u64>vp.vmcs.f.secondary_vm_exec_control << 8
 
-    if vp.tlb_context[0] != eptp or vp.tlb_context[1] != cr3 or \
-            vp.tlb_context[2] != vpid or vp.tlb_context[3] != mode:
-        flush_translations(vp)
-        vp.tlb_context[0] = eptp
-        vp.tlb_context[1] = cr3
-        vp.tlb_context[2] = vpid
-        vp.tlb_context[3] = mode
-
-
-cdef void ept_exit(l0_vp *vp, u32 reason, u64 gpa, u64 linear, u64 qualification) noexcept nogil:
-    memset(&vp.exit, 0, sizeof(vp.exit))
-    vp.exit.reason = reason
-    vp.exit.qualification = qualification
-    vp.exit.guest_physical_address = gpa
-    vp.exit.guest_linear_address = linear
-
-
-cdef bint misconfigured(u64 entry, int level) noexcept nogil:
-    cdef u64 rights = entry & 7
-
-    if rights == EPT_WRITE or rights == (EPT_WRITE | EPT_EXEC):
-        return True
-    if level > 0 and not entry & PAGE_LARGE:
-        return entry & 0x78 != 0
-    # a leaf: its memory type must exist
-    return entry >> 3 & 7 == 2 or entry >> 3 & 7 == 3 or entry >> 3 & 7 == 7
-
-
-cdef u8 *ept_walk(l0_vp *vp, u64 gpa, u64 linear, u32 access, bint final) noexcept nogil:
-    # The host address of an L2 GPA, or NULL with the exit filled in. access is a bit number.
-    cdef u64 table, entry, rights = 7
-    cdef u64 *slot
-    cdef u8 *page
-    cdef int level
-    cdef u64 qualification
-
-    if not vp.vmcs.f.cpu_based_vm_exec_control & <u32>CPU_BASED_ACTIVATE_SECONDARY_CONTROLS or \
-            not vp.vmcs.f.secondary_vm_exec_control & SECONDARY_EXEC_ENABLE_EPT:
-        page = phys_ptr(vp.cpu.mem, gpa, 1)
-        if page == NULL:
-            ept_exit(vp, EXIT_REASON_TRIPLE_FAULT, 0, 0, 0)
-        return page
-    table = vp.vmcs.f.ept_pointer & ADDRESS
-    qualification = <u64>1 << access | 1 << 7 | (<u64>final << 8)
-    for level in range(3, -1, -1):
-        slot = <u64 *>phys_ptr(vp.cpu.mem, table | (gpa >> (12 + 9 * level) & 511) << 3, 8)
-        entry = slot[0] if slot != NULL else 0
-        rights &= entry & 7
-        if not entry & 7 or not rights >> access & 1:
-            ept_exit(vp, EXIT_REASON_EPT_VIOLATION, gpa, linear, qualification | rights << 3)
-            return NULL
-        if misconfigured(entry, level):
-            ept_exit(vp, EXIT_REASON_EPT_MISCONFIG, gpa, linear, 0)
-            return NULL
-        if level == 0 or (level < 3 and entry & PAGE_LARGE):
-            gpa = entry & ADDRESS & ~((<u64>1 << (12 + 9 * level)) - 1) | \
-                gpa & ((<u64>1 << (12 + 9 * level)) - 1)
-            break
-        table = entry & ADDRESS
-    page = phys_ptr(vp.cpu.mem, gpa, 1)
-    if page == NULL:
-        # the EPT names memory that is not there
-        ept_exit(vp, EXIT_REASON_EPT_MISCONFIG, gpa, linear, 0)
-    return page
-
-
-cdef void page_fault(l0_vp *vp, u64 linear, u32 error) noexcept nogil:
-    # Intercepted, or without a handler: no gate of an IDT is read.
-    memset(&vp.exit, 0, sizeof(vp.exit))
-    if vp.vmcs.f.exception_bitmap >> PF_VECTOR & 1:
-        vp.exit.reason = EXIT_REASON_EXCEPTION_NMI
-        vp.exit.qualification = linear
-        vp.exit.intr_info = <u32>INTR_INFO_VALID_MASK | INTR_TYPE_HARD_EXCEPTION | \
-            INTR_INFO_DELIVER_CODE_MASK | PF_VECTOR
-        vp.exit.intr_error_code = error
+    p.bits = 9
+    p.entry_size = 8
+    p.reserved = vp.partition.caps.address_reserved & ADDRESS
+    if not vp.efer & EFER_NX:
+        p.reserved |= NO_EXECUTE
+    p.root = cr3 & ADDRESS
+    if long_mode(vp):
+        p.levels = 4
+    elif vp.vmcs.f.guest_cr4 & CR4_PAE:
+        # the PDPTE takes the place of CR3
+        p.levels = 2
+        p.reserved |= <u64>0x7ff << 52
     else:
-        vp.exit.reason = EXIT_REASON_TRIPLE_FAULT
+        p.levels = 2
+        p.bits = 10
+        p.entry_size = 4
+        p.reserved = 0
+        p.root = cr3 & <u64>0xfffff000
 
 
-cdef const u8 *walk_for_fetch(l0_vp *vp, u64 linear) noexcept nogil:
-    cdef u64 table = vp.vmcs.f.guest_cr3 & ADDRESS
-    cdef u64 gpa = linear, entry
-    cdef u64 *slot
-    cdef u8 *host
-    cdef int level
-    cdef l2_tlb_entry *tlb = &vp.tlb[(linear >> 12) & (L2_TLB_ENTRIES - 1)]
+cdef int page_fault(l0_vp *vp, u64 linear, u32 right, u32 error) noexcept nogil:
+    if right & ANY_WRITE:
+        error |= ERROR_WRITE
+    if right & ANY_USER:
+        error |= ERROR_USER
+    if right & ANY_FETCH and (vp.vmcs.f.guest_cr4 & CR4_SMEP or (
+            vp.efer & EFER_NX and vp.vmcs.f.guest_cr4 & CR4_PAE)):
+        error |= ERROR_FETCH
+    fault(vp, VECTOR_PF, error)
+    vp.fault.payload = linear
+    return L2_FAULTS
 
-    for level in range(3, -1, -1):
-        slot = <u64 *>ept_walk(vp, table | (linear >> (12 + 9 * level) & 511) << 3, linear,
-                               ACCESS_READ, False)
-        if slot == NULL:
-            return NULL
-        entry = slot[0]
+
+cdef bint pdpte_valid(const l0_vp *vp, u64 pdpte) noexcept nogil:
+    return not pdpte & 1 or not pdpte & (vp.partition.caps.address_reserved | 0x1e6)
+
+
+cdef int load_pdptes(l0_vp *vp, u64 cr3) noexcept nogil:
+    cdef const u64 *table = <const u64 *>guest_memory(
+        vp, cr3 & <u64>0xffffffe0, 0, L2_READ, NO_LINEAR)
+    cdef int i
+
+    if table == NULL:
+        return L2_LEAVES
+    for i in range(4):
+        if not pdpte_valid(vp, table[i]):
+            return fault(vp, VECTOR_GP, 0)
+    vp.vmcs.f.guest_pdptr0 = table[0]
+    vp.vmcs.f.guest_pdptr1 = table[1]
+    vp.vmcs.f.guest_pdptr2 = table[2]
+    vp.vmcs.f.guest_pdptr3 = table[3]
+    return L2_DONE
+
+
+# With EPT the VMCS holds the PDPTEs; without, they are read from memory.
+cdef int pae_root(l0_vp *vp, u64 linear, u32 right, paging *p) noexcept nogil:
+    cdef u64 pdpte
+    cdef u32 number = linear >> 30 & 3
+    cdef const u64 *table
+
+    if secondary_controls(vp.vmcs) & SECONDARY_EXEC_ENABLE_EPT:
+        pdpte = (&vp.vmcs.f.guest_pdptr0)[number]
+    else:
+        table = <const u64 *>guest_memory(
+            vp, vp.vmcs.f.guest_cr3 & <u64>0xffffffe0, linear, L2_READ, GUEST_TABLE)
+        if table == NULL:
+            return L2_LEAVES
+        pdpte = table[number]
+    if not pdpte & PAGE_PRESENT:
+        return page_fault(vp, linear, right, 0)
+    p.root = pdpte & ADDRESS
+    return L2_DONE
+
+
+cdef bint is_leaf(l0_vp *vp, const paging *p, u64 entry, int level) noexcept nogil:
+    if level == 0:
+        return True
+    if not entry & PAGE_LARGE or level == 3:
+        return False
+    return p.entry_size == 8 or vp.vmcs.f.guest_cr4 & CR4_PSE != 0
+
+
+cdef bint reserved_bits(const l0_vp *vp, const paging *p, u64 entry, int level, bint leaf) noexcept nogil:
+    if entry & p.reserved:
+        return True
+    if p.entry_size == 4:
+        # a 4-MByte page: bits 20:13 are address bits 39:32, bit 21 is reserved
+        return leaf and level == 1 and entry & (1 << 21) != 0
+    if leaf and level > 0:
+        return entry & ((<u64>1 << (12 + 9 * level)) - 1) & ~<u64>0x1fff != 0
+    return level == 3 and entry & PAGE_LARGE != 0
+
+
+cdef u64 leaf_address(const paging *p, u64 entry, u64 linear, int level) noexcept nogil:
+    cdef u64 inside = (<u64>1 << (12 + p.bits * level)) - 1
+    cdef u64 frame = entry & ADDRESS & ~inside
+
+    if p.entry_size == 4:
+        frame = entry & <u64>0xfffff000 & ~inside
+        if level == 1:
+            frame |= (entry >> 13 & 0xff) << 32
+    return frame | linear & inside
+
+
+# May a page with these accumulated rights be accessed so?
+cdef bint allowed(l0_vp *vp, u64 rights, u32 right) noexcept nogil:
+    cdef u64 cr4 = vp.vmcs.f.guest_cr4
+
+    if right & ANY_USER:
+        if not rights & PAGE_USER or (right & ANY_WRITE and not rights & PAGE_WRITABLE):
+            return False
+    else:
+        if right & ANY_WRITE and not rights & PAGE_WRITABLE and vp.vmcs.f.guest_cr0 & CR0_WP:
+            return False
+        if rights & PAGE_USER and right & ANY_FETCH and cr4 & CR4_SMEP:
+            return False
+        if rights & PAGE_USER and not right & ANY_FETCH and cr4 & CR4_SMAP and (
+                vp.vectoring or vp.cpl2 == 3 or not vp.vmcs.f.guest_rflags & FLAG_AC):
+            return False
+    return not (right & ANY_FETCH and rights & NO_EXECUTE)
+
+
+cdef u64 read_entry(const u8 *slot, const paging *p) noexcept nogil:
+    return (<const u64 *>slot)[0] if p.entry_size == 8 else (<const u32 *>slot)[0]
+
+
+# Set the accessed flags on the way, and the dirty flag of a page that is written.
+cdef bint mark(l0_vp *vp, u64 gpa, u8 *slot, const paging *p, u64 linear, u64 flags) noexcept nogil:
+    if read_entry(slot, p) & flags == flags:
+        return True
+    slot = guest_memory(vp, gpa, linear, L2_WRITE, GUEST_TABLE)
+    if slot == NULL:
+        return False
+    slot[0] |= <u8>flags
+    return True
+
+
+cdef int page_walk(l0_vp *vp, u64 linear, u32 right, u64 *gpa, bint *is_user) noexcept nogil:
+    cdef paging p
+    cdef u64 entry = 0, place, rights = PAGE_WRITABLE | PAGE_USER
+    cdef u64 where[4]
+    cdef u8 *slot[4]
+    cdef int level, i
+    cdef bint leaf = False
+
+    shape(vp, &p)
+    if p.levels == 2 and p.bits == 9 and pae_root(vp, linear, right, &p):
+        return L2_FAULTS if vp.fault.vector != NO_VECTOR else L2_LEAVES
+    place = p.root
+    level = p.levels
+    while not leaf:
+        level -= 1
+        place |= (linear >> (12 + p.bits * level) & ((1 << p.bits) - 1)) * p.entry_size
+        where[level] = place
+        slot[level] = guest_memory(vp, place, linear, L2_READ, GUEST_TABLE)
+        if slot[level] == NULL:
+            return L2_LEAVES
+        entry = read_entry(slot[level], &p)
         if not entry & PAGE_PRESENT:
-            page_fault(vp, linear, PF_FETCH)
+            return page_fault(vp, linear, right, 0)
+        leaf = is_leaf(vp, &p, entry, level)
+        if reserved_bits(vp, &p, entry, level, leaf):
+            return page_fault(vp, linear, right, ERROR_PRESENT | ERROR_RESERVED)
+        rights = rights & entry & (PAGE_WRITABLE | PAGE_USER) | (rights | entry) & NO_EXECUTE
+        place = entry & (ADDRESS if p.entry_size == 8 else <u64>0xfffff000)
+    if not allowed(vp, rights, right):
+        return page_fault(vp, linear, right, ERROR_PRESENT)
+    for i in range(p.levels - 1, level - 1, -1):
+        if not mark(vp, where[i], slot[i], &p, linear,
+                    PAGE_ACCESSED | (PAGE_DIRTY if i == level and right & ANY_WRITE else 0)):
+            return L2_LEAVES
+    gpa[0] = leaf_address(&p, entry, linear, level)
+    is_user[0] = rights & PAGE_USER != 0
+    return L2_DONE
+
+
+cdef u8 *walk(l0_vp *vp, u64 linear, u32 right) noexcept nogil:
+    cdef l2_tlb_entry *tlb = &vp.tlb[(linear >> 12) & (L2_TLB_ENTRIES - 1)]
+    cdef u64 gpa = linear
+    cdef u8 *host
+    cdef bint is_user = False
+    cdef u32 kind = L2_WRITE if right & ANY_WRITE else L2_FETCH if right & ANY_FETCH else L2_READ
+
+    vp.fault.vector = NO_VECTOR
+    if vp.code_bits == 64 and not is_canonical(linear):
+        fault(vp, VECTOR_GP, 0)
+        return NULL
+    if vp.vmcs.f.guest_cr0 >> 31 & 1:
+        if page_walk(vp, linear, right, &gpa, &is_user):
             return NULL
-        if level == 0 or (level < 3 and entry & PAGE_LARGE):
-            gpa = entry & ADDRESS & ~((<u64>1 << (12 + 9 * level)) - 1) | \
-                linear & ((<u64>1 << (12 + 9 * level)) - 1)
-            break
-        table = entry & ADDRESS
-    host = ept_walk(vp, gpa & ~<u64>4095, linear, ACCESS_FETCH, True)
+    host = guest_memory(vp, gpa, linear, kind, OPERAND)
     if host == NULL:
         return NULL
-    tlb.tag = linear >> 12
-    tlb.host = host
+    host -= linear & 4095
+    if is_open_bus(host) or (
+            is_user and not right & ANY_USER and vp.vmcs.f.guest_cr4 & CR4_SMAP):
+        # whether a supervisor may access a user's page depends on more than the page
+        return host
+    if tlb.tag & ~<u64>0xfff == linear & ~<u64>0xfff and tlb.host == host:
+        tlb.tag |= right
+    else:
+        tlb.tag = linear & ~<u64>0xfff | right
+        tlb.host = host
     return host

@@ -11,13 +11,14 @@ from kvm_vmx.l1.x86 cimport kvm_skip_emulated_instruction
 from libc.string cimport memcpy
 
 
+# C~ [14/12 e63a40] a fixed array of KVM_MAX_CPUID_ENTRIES in vcpu->arch: only what is used is
+# allocated, and the caller is this process, so nothing is copied from user space
 cdef int kvm_vcpu_ioctl_set_cpuid2(kvm_vcpu_t *vcpu, const kvm_cpuid_entry2 *entries,
                                    int nent) noexcept nogil:
     cdef kvm_cpuid_entry2 *copy
 
     if nent > KVM_MAX_CPUID_ENTRIES:
         return -E2BIG
-    # C~ a fixed array of KVM_MAX_CPUID_ENTRIES in vcpu->arch: only what is used is allocated
     copy = <kvm_cpuid_entry2 *>kmalloc((nent + 1) * sizeof(kvm_cpuid_entry2), 0)
     if not copy:
         return -ENOMEM
@@ -36,9 +37,11 @@ cdef int move_to_next_stateful_cpuid_entry(kvm_vcpu_t *vcpu, int i) noexcept nog
 
     e.flags &= ~<u32>KVM_CPUID_FLAG_STATE_READ_NEXT
     # with no other entry of the function, this one comes round again
+    # C~ [1/1 77dd02] do: Cython has none, so the test stands at the end of an endless loop
     while True:
         j = (j + 1) % nent
         ej = &vcpu.arch.cpuid_entries[j]
+        # C~ [1/2 e81a4a] the test of the loop: turned around, it leaves it
         if ej.function == e.function:
             break
 
@@ -47,6 +50,7 @@ cdef int move_to_next_stateful_cpuid_entry(kvm_vcpu_t *vcpu, int i) noexcept nog
     return j
 
 
+# C~ [1/1 08297a] int: the answer is yes or no
 cdef inline bint is_matching_cpuid_entry(kvm_cpuid_entry2 *e, u32 function, u32 index) noexcept nogil:
     if e.function != function:
         return 0
@@ -96,15 +100,18 @@ cdef bint kvm_cpuid(kvm_vcpu_t *vcpu, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx,
 
     if not best:
         entry_found = False
+        # C~ [2/1 5ffcd3] goto out: what it jumps over is the block
         if check_limit:
             best = check_cpuid_limit(vcpu, function, index)
 
+    # C- [1 9c4cbd] the label: nothing jumps to it
     if best:
         eax[0] = best.eax
         ebx[0] = best.ebx
         ecx[0] = best.ecx
         edx[0] = best.edx
     else:
+        # C~ [2/4 1fac5f] four assignments in one, the tracepoint: one statement each, no tracing
         eax[0] = 0
         ebx[0] = 0
         ecx[0] = 0
@@ -115,8 +122,7 @@ cdef bint kvm_cpuid(kvm_vcpu_t *vcpu, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx,
 cdef int kvm_emulate_cpuid(kvm_vcpu_t *vcpu) noexcept nogil:
     cdef u32 eax, ebx, ecx, edx
 
-    # C- cpuid_fault_enabled(vcpu): the guest has no such MSR
-
+    # C- [2 969207] CPUID faulting: the guest has no such MSR
     eax = <u32>kvm_register_read(vcpu, VCPU_REGS_RAX)
     ecx = <u32>kvm_register_read(vcpu, VCPU_REGS_RCX)
     kvm_cpuid(vcpu, &eax, &ebx, &ecx, &edx, True)
@@ -128,25 +134,32 @@ cdef int kvm_emulate_cpuid(kvm_vcpu_t *vcpu) noexcept nogil:
 
 
 # C: arch/x86/kvm/cpuid.h
+# C~ [1/1 5873b9] int *, unsigned: a register is a u32, and a feature's number carries its leaf
 cdef u32 *guest_cpuid_get_register(kvm_vcpu_t *vcpu, u64 x86_feature) noexcept nogil:
+    # C~ [4/2 2679b2] x86_feature_cpuid(): the leaf stands in the feature's number
     cdef kvm_cpuid_entry2 *entry = kvm_find_cpuid_entry(vcpu, <u32>(x86_feature >> 8), 0)
 
     if not entry:
         return NULL
+    # C~ [11/1 09f7f2] the switch over the register: it stands in the feature's number
     return &entry.eax + ((x86_feature >> 5) & 3)
 
 
+# C~ [4/2 518c67] XSAVE of the host: the processor has none; a register is a u32
 cdef bint guest_cpuid_has(kvm_vcpu_t *vcpu, u64 x86_feature) noexcept nogil:
     cdef u32 *reg = guest_cpuid_get_register(vcpu, x86_feature)
 
     if not reg:
         return False
 
+    # C~ [1/1 9ee430] bit(): spelled out
     return (reg[0] >> (x86_feature & 31)) & 1
 
 
+# C~ [2/2 db54be] int *, unsigned: a register is a u32, and a feature's number carries its leaf
 cdef void guest_cpuid_clear(kvm_vcpu_t *vcpu, u64 x86_feature) noexcept nogil:
     cdef u32 *reg = guest_cpuid_get_register(vcpu, x86_feature)
 
     if reg:
+        # C~ [1/1 779ed1] bit(): spelled out
         reg[0] &= ~(<u32>1 << (x86_feature & 31))

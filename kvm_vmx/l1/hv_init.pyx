@@ -48,6 +48,7 @@ cdef int hv_cpu_init(unsigned int cpu) noexcept nogil:
     cdef void **input_arg
     cdef u64 val
 
+    # C~ [2/3 11408f] alloc_page(), page_address(): a page by its address
     global hv_max_vp_index
     input_arg = this_cpu_ptr(hyperv_pcpu_input_arg)
     # Nobody looks whether there was a page (erratum: input_page).
@@ -65,6 +66,7 @@ cdef int hv_cpu_init(unsigned int cpu) noexcept nogil:
 
     # Whatever the page held before, Hyper-V finds in it (erratum: assist_not_zeroed).
     if not hvp[0]:
+        # C~ [1/1 b5d916] PAGE_KERNEL: all memory has the same protection
         hvp[0] = <hv_vp_assist_page_t *>__vmalloc(4096, GFP_KERNEL)
 
     # A CPU without memory for its page goes without, and nobody is told.
@@ -79,28 +81,34 @@ cdef int hv_cpu_init(unsigned int cpu) noexcept nogil:
 
 
 cdef int hv_cpu_die(unsigned int cpu) noexcept nogil:
+    # C- [3 d81246] re_ctrl, new_cpu, flags: what they serve is left out
     cdef void **input_arg
     cdef void *input_pg = NULL
 
+    # C~ [2/2 dc9ceb] local_irq_save(): interrupts are on here
     local_irq_disable()
     input_arg = this_cpu_ptr(hyperv_pcpu_input_arg)
     input_pg = input_arg[0]
     input_arg[0] = NULL
+    # C~ [1/1 ab5807] local_irq_restore(): interrupts were on
     local_irq_enable()
     free_page(<ulong>input_pg)
 
     if hv_vp_assist_page and hv_vp_assist_page[cpu]:
         wrmsrl(HV_X64_MSR_VP_ASSIST_PAGE, 0)
 
-    # C- the re-enlightenment target: nobody registers a callback
+    # C- [7 61ab6e] the re-enlightenment target: nobody registers a callback
     return 0
 
 
 cdef void hyperv_init() noexcept nogil:
     cdef u64 guest_id, required_msrs
+    # C~ [1/1 8121e4] the union: the MSR as a number
     cdef u64 hypercall_msr
     cdef int cpuhp, i
 
+    # C~ [1/6 d0272f] x86_hyper_type: there is this hypervisor or none; the data is fresh at each
+    # boot
     global hv_vp_assist_page, hv_vp_index, hv_max_vp_index, hv_hypercall_pg
     hv_vp_assist_page = NULL
     hv_vp_index = NULL
@@ -117,8 +125,9 @@ cdef void hyperv_init() noexcept nogil:
     if (ms_hyperv.features & required_msrs) != required_msrs:
         return
 
-    # C- alloc_percpu(hyperv_pcpu_input_arg): it has its place in asm/percpu.h
-
+    # C- [3 1cbd30] alloc_percpu(), kmalloc_array(): hyperv_pcpu_input_arg has its place in
+    # asm/percpu.h
+    # C+ [1 1b4ffa] what kmalloc_array() computes
     hv_vp_index = <u32 *>kmalloc(num_possible_cpus() * sizeof(u32), GFP_KERNEL)
     if not hv_vp_index:
         return
@@ -126,6 +135,7 @@ cdef void hyperv_init() noexcept nogil:
     for i in range(num_possible_cpus()):
         hv_vp_index[i] = <u32>VP_INVAL
 
+    # C~ [1/1 244c16] sizeof(*hv_vp_assist_page): the type by name
     hv_vp_assist_page = <hv_vp_assist_page_t **>kcalloc(
         num_possible_cpus(), sizeof(hv_vp_assist_page_t *), GFP_KERNEL)
     if not hv_vp_assist_page:
@@ -133,6 +143,7 @@ cdef void hyperv_init() noexcept nogil:
         hyperv_init_free_vp_index()
         return
 
+    # C~ [1/1 3a64d9] the state's name: nobody reads it
     cpuhp = cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, hv_cpu_init, hv_cpu_die)
     if cpuhp < 0:
         hyperv_init_free_vp_assist_page()
@@ -142,9 +153,12 @@ cdef void hyperv_init() noexcept nogil:
     guest_id = generate_guest_id(0, LINUX_VERSION_CODE, 0)
     wrmsrl(HV_X64_MSR_GUEST_OS_ID, guest_id)
 
+    # C~ [1/1 94ea41] PAGE_KERNEL_RX: all memory has the same protection
     hv_hypercall_pg = __vmalloc(4096, GFP_KERNEL)
     if hv_hypercall_pg == NULL:
         wrmsrl(HV_X64_MSR_GUEST_OS_ID, 0)
+        # C~ [14/5 12ca28] goto remove_cpuhp_state, the union, the APIC, the clock sources: what the
+        # label does stands here; no APIC, no clock
         cpuhp_remove_state(CPUHP_AP_ONLINE_DYN)
         hyperv_init_free_vp_assist_page()
         return
@@ -154,11 +168,9 @@ cdef void hyperv_init() noexcept nogil:
         (vmalloc_to_pfn(hv_hypercall_pg) << HV_X64_MSR_HYPERCALL_PAGE_ADDRESS_SHIFT)
     wrmsrl(HV_X64_MSR_HYPERCALL, hypercall_msr)
 
-    # C- hv_apic_init(), the clock sources: no APIC, no clock
 
 
 cdef void hyperv_init_free_vp_assist_page() noexcept nogil:
-    # C~ free_vp_assist_page: the array alone, not the pages
     global hv_vp_assist_page
     kfree(hv_vp_assist_page)
     hv_vp_assist_page = NULL
@@ -166,7 +178,6 @@ cdef void hyperv_init_free_vp_assist_page() noexcept nogil:
 
 
 cdef void hyperv_init_free_vp_index() noexcept nogil:
-    # C~ free_vp_index
     global hv_vp_index
     kfree(hv_vp_index)
     hv_vp_index = NULL
@@ -186,6 +197,8 @@ cdef void hyperv_shutdown() noexcept nogil:
 
 
 # C: arch/x86/include/asm/mshyperv.h
+# C~ [14/11 578f1e] the call of the hypercall page: registers go to the virtual processor, which
+# executes VMCALL
 cdef u64 hv_do_hypercall(u64 control, void *input, void *output) noexcept nogil:
     cdef u64 regs[NR_GPRS]
 
@@ -202,11 +215,15 @@ cdef u64 hv_do_hypercall(u64 control, void *input, void *output) noexcept nogil:
 
 # C: arch/x86/hyperv/nested.c
 cdef int hyperv_flush_guest_mapping(u64 as_) noexcept nogil:
+    # C~ [2/1 8922fa] the structure of the input: two u64, by index
     cdef u64 *flush
     cdef u64 status
+    # C- [1 30bfae] flags: interrupts are on here
     cdef int ret = -ENOTSUPP
 
     if not hv_hypercall_pg:
+        # C~ [9/8 edca19] goto fault, local_irq_save(): the label returns, interrupts are on here;
+        # the input by index
         return ret
 
     local_irq_disable()
@@ -221,9 +238,11 @@ cdef int hyperv_flush_guest_mapping(u64 as_) noexcept nogil:
     flush[1] = 0
 
     status = hv_do_hypercall(HVCALL_FLUSH_GUEST_PHYSICAL_ADDRESS_SPACE, flush, NULL)
+    # C~ [1/1 ab5807] local_irq_restore(): interrupts were on
     local_irq_enable()
 
     if not (status & HV_HYPERCALL_RESULT_MASK):
         ret = 0
 
+    # C- [2 74b66a] fault, the tracepoint: nothing jumps to it; no tracing
     return ret

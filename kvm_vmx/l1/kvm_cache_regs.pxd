@@ -26,6 +26,7 @@ cdef inline void kvm_rip_write(kvm_vcpu_t *vcpu, ulong val) noexcept nogil:
 
 
 cdef inline ulong kvm_read_cr0_bits(kvm_vcpu_t *vcpu, ulong mask) noexcept nogil:
+    # C~ [2/2 3b8cb7] KVM_POSSIBLE_CR0_GUEST_BITS: spelled out
     cdef ulong tmask = mask & <ulong>(X86_CR0_TS | X86_CR0_MP)
     if tmask & vcpu.arch.cr0_guest_owned_bits:
         kvm_x86_ops.decache_cr0_guest_bits(vcpu)
@@ -37,6 +38,7 @@ cdef inline ulong kvm_read_cr0(kvm_vcpu_t *vcpu) noexcept nogil:
 
 
 cdef inline ulong kvm_read_cr4_bits(kvm_vcpu_t *vcpu, ulong mask) noexcept nogil:
+    # C~ [3/1 bb24a7] KVM_POSSIBLE_CR4_GUEST_BITS: the guest owns no others
     if mask & vcpu.arch.cr4_guest_owned_bits:
         kvm_x86_ops.decache_cr4_guest_bits(vcpu)
     return vcpu.arch.cr4 & mask
@@ -52,10 +54,12 @@ cdef inline ulong kvm_read_cr3(kvm_vcpu_t *vcpu) noexcept nogil:
     return vcpu.arch.cr3
 
 
+# C~ [2/1 3f119b] int: the answer is yes or no
 cdef inline bint is_long_mode(kvm_vcpu_t *vcpu) noexcept nogil:
     return (vcpu.arch.efer & EFER_LMA) != 0
 
 
+# C~ [2/2 db8e2c] int, likely(): the answer is yes or no
 cdef inline bint is_paging(kvm_vcpu_t *vcpu) noexcept nogil:
     return kvm_read_cr0_bits(vcpu, <ulong>X86_CR0_PG) != 0
 
@@ -64,22 +68,29 @@ cdef inline bint is_protmode(kvm_vcpu_t *vcpu) noexcept nogil:
     return kvm_read_cr0_bits(vcpu, X86_CR0_PE) != 0
 
 
+# C~ [1/1 1b9112] int: the answer is yes or no
 cdef inline bint is_pae(kvm_vcpu_t *vcpu) noexcept nogil:
     return kvm_read_cr4_bits(vcpu, X86_CR4_PAE) != 0
 
 
 cdef inline void kvm_make_request(int req, kvm_vcpu_t *vcpu) noexcept nogil:
+    # C~ [2/1 c78646] smp_wmb(), KVM_REQUEST_MASK: a vCPU's thread makes its own requests; no flags
+    # in their numbers
     set_bit(req, &vcpu.requests)
 
 
 cdef inline bint kvm_request_pending(kvm_vcpu_t *vcpu) noexcept nogil:
+    # C~ [1/1 88f259] READ_ONCE(): a vCPU's thread makes its own requests
     return vcpu.requests != 0
 
 
 cdef inline bint kvm_check_request(int req, kvm_vcpu_t *vcpu) noexcept nogil:
+    # C~ [3/2 68f6c0] kvm_test_request(), kvm_clear_request(): spelled out, without the barrier, as
+    # a vCPU's thread makes its own requests
     if test_bit(req, &vcpu.requests):
         clear_bit(req, &vcpu.requests)
         return True
+    # C- [1 9cf424] else: the block before it returns
     return False
 
 
@@ -88,6 +99,7 @@ cdef inline void kvm_clear_exception_queue(kvm_vcpu_t *vcpu) noexcept nogil:
     vcpu.arch.exception.injected = False
 
 
+# C~ [1/1 da69ff] u8: its other name
 cdef inline void kvm_queue_interrupt(kvm_vcpu_t *vcpu, unsigned char vector, bint soft) noexcept nogil:
     vcpu.arch.interrupt.injected = True
     vcpu.arch.interrupt.soft = soft
@@ -102,6 +114,7 @@ cdef inline void kvm_clear_interrupt_queue(kvm_vcpu_t *vcpu) noexcept nogil:
 cdef inline ulong kvm_register_readl(kvm_vcpu_t *vcpu, int reg) noexcept nogil:
     cdef ulong val = kvm_register_read(vcpu, reg)
 
+    # C~ [1/1 51e9c5] is_64_bit_mode(): without a code segment to look at, long mode is 64-bit mode
     return val if is_long_mode(vcpu) else <u32>val
 
 
@@ -127,5 +140,6 @@ cdef inline u32 get_rdx_init_val() noexcept nogil:
 
 
 cdef inline bint kvm_mpx_supported() noexcept nogil:
-    # C- xsave feature masks: the processor has no XSAVE
+    # C- [1 969d23] XSAVE's features: the processor has no XSAVE
+    # C+ [1 f59c07] the answer without XSAVE
     return False

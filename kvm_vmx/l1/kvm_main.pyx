@@ -36,6 +36,7 @@ cdef int kvm_vcpu_cache_order
 cdef void vcpu_load(kvm_vcpu_t *vcpu) noexcept nogil:
     cdef int cpu = get_cpu()
 
+    # C- [1 314356] preempt_notifier_register(): a vCPU runs to its end on its thread
     kvm_arch_vcpu_load(vcpu, cpu)
     put_cpu()
 
@@ -43,15 +44,17 @@ cdef void vcpu_load(kvm_vcpu_t *vcpu) noexcept nogil:
 cdef void vcpu_put(kvm_vcpu_t *vcpu) noexcept nogil:
     preempt_disable()
     kvm_arch_vcpu_put(vcpu)
+    # C- [1 7b578b] preempt_notifier_unregister(): a vCPU runs to its end on its thread
     preempt_enable()
 
 
 cdef int kvm_vcpu_exiting_guest_mode(kvm_vcpu_t *vcpu) noexcept nogil:
+    # C- [1 584cc8] smp_mb__before_atomic(): cmpxchg() is a full barrier
     return cmpxchg(&vcpu.mode, IN_GUEST_MODE, EXITING_GUEST_MODE)
 
 
+# C~ [6/2 93cfcf] KVM_REQUEST_WAIT: no request of this kernel waits for its vCPU
 cdef bint kvm_request_needs_ipi(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C~ no request of this kernel waits for its vCPU
     return kvm_vcpu_exiting_guest_mode(vcpu) == IN_GUEST_MODE
 
 
@@ -59,9 +62,9 @@ cdef void ack_flush(void *_completed) noexcept nogil:
     pass
 
 
+# C~ [9/17 38819f] kvm_make_vcpus_request_mask() and kvm_kick_many_cpus(): an IPI as each is found,
+# not to a mask of CPUs at the end
 cdef bint kvm_make_all_cpus_request(kvm_t *kvm, unsigned int req) noexcept nogil:
-    # C~ kvm_make_vcpus_request_mask() and kvm_kick_many_cpus(): an IPI as each is found, not
-    # to a mask of CPUs at the end
     cdef int i, cpu, me
     cdef kvm_vcpu_t *vcpu
     cdef bint called = False
@@ -83,21 +86,27 @@ cdef bint kvm_make_all_cpus_request(kvm_t *kvm, unsigned int req) noexcept nogil
 
 
 cdef void kvm_flush_remote_tlbs(kvm_t *kvm) noexcept nogil:
-    # C- tlbs_dirty: no shadow page is synchronised lazily
+    # C- [2 125f36] tlbs_dirty: no shadow page is synchronised lazily
+    # C+ [1 543425] the order that the acquiring load gives
     smp_mb()
     if not kvm_arch_flush_remote_tlb(kvm) or kvm_make_all_cpus_request(kvm, KVM_REQ_TLB_FLUSH):
+        # C~ [2/1 c279ec] the statistics, tlbs_dirty: a counter of the VM; no shadow page is
+        # synchronised lazily
         kvm.remote_tlb_flush += 1
 
 
+# C+ stands for kvm_vcpu_cache: whole pages, since the processor reads MSR lists in a vCPU
 cdef void *kvm_vcpu_cache_zalloc() noexcept nogil:
-    # C~ kmem_cache_zalloc(kvm_vcpu_cache): pages, since the processor reads MSR lists in a vCPU
     return page_address(__alloc_pages_node(0, GFP_KERNEL | __GFP_ZERO, kvm_vcpu_cache_order))
 
 
+# C+ stands for kvm_vcpu_cache: whole pages, since the processor reads MSR lists in a vCPU
 cdef void kvm_vcpu_cache_free(void *vcpu) noexcept nogil:
     free_pages(<ulong>vcpu, kvm_vcpu_cache_order)
 
 
+# C~ [28/14 2ae4ef] preemption notifiers, wait queues, spin-loop hints: a vCPU runs to its end on
+# its thread
 cdef int kvm_vcpu_init(kvm_vcpu_t *vcpu, kvm_t *kvm, unsigned int id) noexcept nogil:
     cdef int r
 
@@ -119,10 +128,12 @@ cdef int kvm_vcpu_init(kvm_vcpu_t *vcpu, kvm_t *kvm, unsigned int id) noexcept n
 
 
 cdef void kvm_vcpu_uninit(kvm_vcpu_t *vcpu) noexcept nogil:
+    # C- [1 8dea95] put_pid(): a vCPU is a thread of this process
     kvm_arch_vcpu_uninit(vcpu)
     free_page(<ulong>vcpu.run)
 
 
+# C~ [64/21 b8fca6] memory slots, SRCU, buses, MMU notifiers: the memory is all there from the start
 cdef kvm_t *kvm_create_vm(u64 memory_size, int *err) noexcept nogil:
     cdef int r
     cdef kvm_t *kvm = kvm_x86_ops.vm_alloc()
@@ -139,7 +150,6 @@ cdef kvm_t *kvm_create_vm(u64 memory_size, int *err) noexcept nogil:
         err[0] = r
         return NULL
 
-    # C~ memory slots, SRCU, buses, MMU notifiers: the memory is all there from the start
     r = build_guest_memory(kvm, memory_size)
     if r:
         hardware_disable_all()
@@ -150,10 +160,11 @@ cdef kvm_t *kvm_create_vm(u64 memory_size, int *err) noexcept nogil:
     return kvm
 
 
+# C~ [32/9 d1fc36] memory slots, SRCU, buses, MMU notifiers: there are the vCPUs and the memory to
+# give back
 cdef void kvm_destroy_vm(kvm_t *kvm) noexcept nogil:
     cdef int i
 
-    # C~ kvm_arch_destroy_vm(): its vCPUs first
     for i in range(kvm.online_vcpus):
         kvm_arch_vcpu_destroy(kvm.vcpus[i])
         kvm.vcpus[i] = NULL
@@ -163,6 +174,8 @@ cdef void kvm_destroy_vm(kvm_t *kvm) noexcept nogil:
     hardware_disable_all()
 
 
+# C~ [48/29 8286c5] file descriptors, debugfs, the VM's mutex: a vCPU is handed to the caller, one
+# at a time
 cdef kvm_vcpu_t *kvm_vm_ioctl_create_vcpu(kvm_t *kvm, unsigned int id, int *err) noexcept nogil:
     cdef int r, i
     cdef kvm_vcpu_t *vcpu
@@ -287,6 +300,8 @@ cdef void kvm_boot_data() noexcept nogil:
     kvm_arch_boot_data()
 
 
+# C~ [64/35 dd9b1f] caches, the character device, debugfs, VFIO, reboot and suspend hooks: vCPUs are
+# whole pages, and each label is a function of its own
 cdef int kvm_init(void *opaque, unsigned int vcpu_size, unsigned int vcpu_align,
                   void *module) noexcept nogil:
     cdef int r
@@ -296,8 +311,6 @@ cdef int kvm_init(void *opaque, unsigned int vcpu_size, unsigned int vcpu_align,
     r = kvm_arch_init(opaque)
     if r:
         return r
-
-    # C- kvm_irqfd_init(): no interrupt file descriptors
 
     cpus_hardware_enabled = <u8 *>kcalloc(num_possible_cpus(), 1, GFP_KERNEL)
     if not cpus_hardware_enabled:
@@ -319,22 +332,18 @@ cdef int kvm_init(void *opaque, unsigned int vcpu_size, unsigned int vcpu_align,
     if r:
         return kvm_init_out_free_1(r)
 
-    # C~ kmem_cache_create_usercopy(): whole pages of the order that a vCPU takes
     kvm_vcpu_cache_order = get_order(vcpu_size)
     kvm_usage_count = 0
 
-    # C- the character device, debugfs, VFIO, reboot and suspend hooks
     return 0
 
 
 cdef int kvm_init_out_free_1(int r) noexcept nogil:
-    # C~ out_free_1
     kvm_arch_hardware_unsetup()
     return kvm_init_out_free_0a(r)
 
 
 cdef int kvm_init_out_free_0a(int r) noexcept nogil:
-    # C~ out_free_0a
     global cpus_hardware_enabled
     kfree(cpus_hardware_enabled)
     cpus_hardware_enabled = NULL
@@ -342,6 +351,8 @@ cdef int kvm_init_out_free_0a(int r) noexcept nogil:
     return r
 
 
+# C~ [14/8 8a8099] the character device, debugfs, VFIO, reboot and suspend hooks: there is no user
+# space behind a file
 cdef void kvm_exit() noexcept nogil:
     global cpus_hardware_enabled
     cpuhp_remove_state_nocalls(CPUHP_AP_KVM_STARTING)

@@ -43,9 +43,8 @@ cdef void ms_hyperv_init_platform() noexcept nogil:
     ms_hyperv.max_vp_index = cpuid_eax(HYPERV_CPUID_IMPLEMENT_LIMITS)
     ms_hyperv.max_lp_index = cpuid_ebx(HYPERV_CPUID_IMPLEMENT_LIMITS)
 
-    # C- pr_debug() of both: debug messages are off
-
     # which build it is
+    # C- [1 f9684e] pr_debug(): debug messages are off
     if cpuid_eax(HYPERV_CPUID_VENDOR_AND_MAX_FUNCTIONS) >= HYPERV_CPUID_VERSION:
         hv_host_info_eax = cpuid_eax(HYPERV_CPUID_VERSION)
         hv_host_info_ebx = cpuid_ebx(HYPERV_CPUID_VERSION)
@@ -57,18 +56,18 @@ cdef void ms_hyperv_init_platform() noexcept nogil:
                 hv_host_info_ebx & 0xFFFF, hv_host_info_ecx,
                 hv_host_info_edx >> 24, hv_host_info_edx & 0xFFFFFF)
 
-    # C- calibrate_tsc, calibrate_cpu: nothing here needs the frequency
-
     # The leaf is read unasked whether it lies below the highest (erratum: leaf_a_unchecked).
+    # C- [3 fe8be6] calibrate_tsc, calibrate_cpu: nothing here needs the frequency
     if ms_hyperv.hints & HV_X64_ENLIGHTENED_VMCS_RECOMMENDED:
         ms_hyperv.nested_features = \
             cpuid_eax(HYPERV_CPUID_NESTED_FEATURES)
+    # C- [11 7cda5b] APIC frequency, NMI handler, crash and shutdown hooks, mark_tsc_unstable(), IDT
+    # vectors: none exists here
 
-    # C- APIC frequency, NMI handler, crash and shutdown hooks, mark_tsc_unstable(), IDT vectors
 
 
+# C~ [1/7 a02018] the search among the hypervisors: this one alone to try
 cdef void init_hypervisor_platform() noexcept nogil:
-    # C~ init_hypervisor_platform() of cpu/hypervisor.c, with this hypervisor alone to try
     global x86_hyper_type_ms_hyperv
     memset(&ms_hyperv, 0, sizeof(ms_hyperv))
     x86_hyper_type_ms_hyperv = ms_hyperv_platform() != 0

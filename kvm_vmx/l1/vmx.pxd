@@ -23,7 +23,42 @@ cdef void probe_write_guest_rsp(ulong value) noexcept nogil
 cdef void probe_write_guest_rip(ulong value) noexcept nogil
 cdef ulong probe_read_guest_rip() noexcept nogil
 cdef u32 probe_read_exit_reason() noexcept nogil
+cdef void probe_vmcs_load(void *vmcs) noexcept nogil
 cdef void vmx_update_msr_bitmap(kvm_vcpu_t *vcpu) noexcept nogil
 cdef void dump_vmcs() noexcept nogil
 cdef int hardware_enable() noexcept nogil
 cdef void hardware_disable() noexcept nogil
+
+# Loops of n accesses each, in vmx_bench.pxi.
+cdef extern from *:
+    ctypedef void bench_loop
+
+cdef bench_loop bench_write16(ulong n) noexcept nogil
+cdef bench_loop bench_c_write16(ulong n) noexcept nogil
+cdef bench_loop bench_write32(ulong n) noexcept nogil
+cdef bench_loop bench_c_write32(ulong n) noexcept nogil
+cdef bench_loop bench_write64(ulong n) noexcept nogil
+cdef bench_loop bench_c_write64(ulong n) noexcept nogil
+cdef bench_loop bench_writel(ulong n) noexcept nogil
+cdef bench_loop bench_c_writel(ulong n) noexcept nogil
+cdef bench_loop bench_write_rip(ulong n) noexcept nogil
+cdef bench_loop bench_c_write_rip(ulong n) noexcept nogil
+cdef bench_loop bench_clear_bits(ulong n) noexcept nogil
+cdef bench_loop bench_c_clear_bits(ulong n) noexcept nogil
+cdef bench_loop bench_set_bits(ulong n) noexcept nogil
+cdef bench_loop bench_c_set_bits(ulong n) noexcept nogil
+cdef bench_loop bench_read16(ulong n) noexcept nogil
+cdef bench_loop bench_c_read16(ulong n) noexcept nogil
+cdef bench_loop bench_read32(ulong n) noexcept nogil
+cdef bench_loop bench_c_read32(ulong n) noexcept nogil
+cdef bench_loop bench_read64(ulong n) noexcept nogil
+cdef bench_loop bench_c_read64(ulong n) noexcept nogil
+cdef bench_loop bench_readl(ulong n) noexcept nogil
+cdef bench_loop bench_c_readl(ulong n) noexcept nogil
+cdef bench_loop bench_store(ulong n) noexcept nogil
+cdef bench_loop bench_store_again(ulong n) noexcept nogil
+cdef bench_loop bench_store_moved(ulong n) noexcept nogil
+cdef bench_loop bench_store_key(ulong n) noexcept nogil
+cdef bench_loop bench_store_flag(ulong n) noexcept nogil
+cdef bench_loop bench_chain(ulong n) noexcept nogil
+cdef int bench_flip_key(ulong n) noexcept nogil

@@ -230,10 +230,12 @@ cdef enum:
 
 
 cdef inline kvm_vmx_t *to_kvm_vmx(kvm_t *kvm) noexcept nogil:
+    # C~ [1/1 d1934f] container_of(): the member is the first one, so the address is the same
     return <kvm_vmx_t *>kvm
 
 
 cdef inline vcpu_vmx *to_vmx(kvm_vcpu_t *vcpu) noexcept nogil:
+    # C~ [1/1 35e8ae] container_of(): the member is the first one, so the address is the same
     return <vcpu_vmx *>vcpu
 
 # Per-CPU, in asm/percpu.h. The macros take these names as they stand.
@@ -314,6 +316,13 @@ cdef u64 host_efer
 cdef extern from *:
     """
     DEFINE_STATIC_KEY_FALSE(enable_evmcs);
+
+    /* For measurements, the tree before the patch: no test of this key is compiled. */
+    #ifdef BEFORE_EVMCS
+    #undef static_branch_unlikely
+    #define static_branch_unlikely(x) \\
+        ((void *)(x) != (void *)&enable_evmcs && unlikely(arch_static_branch(&(x)->key, false)))
+    #endif
 
     #define current_evmcs ((struct hv_enlightened_vmcs *)this_cpu_read(current_vmcs))
     #define KVM_EVMCS_VERSION 1
@@ -499,10 +508,12 @@ cdef int vmx_hv_remote_flush_tlb(kvm_t *kvm) noexcept nogil:
 
     if to_kvm_vmx(kvm).ept_pointers_match != EPT_POINTERS_MATCH:
         ret = -ENOTSUPP
+    # C~ [1/1 360668] goto out: what it jumps over stands in the else
     else:
         # The hypercall names an address space by the base of its EPT root, without the settings.
         ret = hyperv_flush_guest_mapping(to_vmx(kvm.vcpus[0]).ept_pointer & PAGE_MASK)
 
+    # C- [1 9c4cbd] the label: nothing jumps to it
     spin_unlock(&to_kvm_vmx(kvm).ept_pointer_lock)
     return ret
 
@@ -526,6 +537,7 @@ cdef inline bint is_gp_fault(u32 intr_info) noexcept nogil:
 
 
 cdef inline bint is_machine_check(u32 intr_info) noexcept nogil:
+    # C~ [1/1 56231e] the same test: spelled out in the kernel, by is_exception_n() here
     return is_exception_n(intr_info, MC_VECTOR)
 
 
@@ -548,6 +560,7 @@ cdef inline bint cpu_has_vmx_tpr_shadow() noexcept nogil:
 
 
 cdef inline bint cpu_need_tpr_shadow(kvm_vcpu_t *vcpu) noexcept nogil:
+    # C~ [1/1 94fbd3] lapic_in_kernel(): no APIC, so it is a constant
     return cpu_has_vmx_tpr_shadow() and lapic_in_kernel
 
 
@@ -575,7 +588,9 @@ cdef inline bint cpu_has_broken_vmx_preemption_timer() noexcept nogil:
     cdef u32 eax = cpuid_eax(0x00000001)
 
     # the reserved bits do not count
+    # C- [1 1b0684] the index: no loop
     eax &= ~(<u32>0x3 << 14 | <u32>0xf << 28)
+    # C~ [4/1 53cfa6] the loop over vmx_preemption_cpu_tfms[]: its eight models, spelled out
     return (eax == 0x000206E6 or eax == 0x00020652 or eax == 0x00020655 or eax == 0x000106E5
             or eax == 0x000106A0 or eax == 0x000106A1 or eax == 0x000106A4 or eax == 0x000106A5)
 
@@ -585,6 +600,7 @@ cdef inline bint cpu_has_vmx_preemption_timer() noexcept nogil:
 
 
 cdef inline bint cpu_has_vmx_posted_intr() noexcept nogil:
+    # C~ [1/1 ba3134] CONFIG_X86_LOCAL_APIC: every 64-bit kernel has it
     return (vmcs_config.pin_based_exec_ctrl & PIN_BASED_POSTED_INTR) != 0
 
 
@@ -670,6 +686,7 @@ cdef inline bint cpu_has_vmx_shadow_vmcs() noexcept nogil:
     cdef u64 vmx_msr
     rdmsrl(MSR_IA32_VMX_MISC, &vmx_msr)
     # a shadow VMCS is of use only where VMWRITE reaches every field
+    # C~ [1/1 e3caa0] the bit's name: bit 29 of the MSR, by number
     if not (vmx_msr & (<u64>1 << 29)):
         return False
 
@@ -689,10 +706,12 @@ cdef inline bint cpu_has_vmx_vmfunc() noexcept nogil:
 
 
 cdef inline bint cpu_need_virtualize_apic_accesses(kvm_vcpu_t *vcpu) noexcept nogil:
+    # C~ [1/1 6e910b] lapic_in_kernel(): no APIC, so it is a constant
     return flexpriority_enabled and lapic_in_kernel
 
 
 cdef inline bint kvm_vcpu_apicv_active(kvm_vcpu_t *vcpu) noexcept nogil:
+    # C~ [1/1 8fbcad] the APIC: none, so the flag alone
     return vcpu.arch.apicv_active
 
 
@@ -706,15 +725,19 @@ cdef int __find_msr_index(vcpu_vmx *vmx, u32 msr) noexcept nogil:
 
 
 cdef inline void __invvpid(int ext, u16 vpid, gva_t gva) noexcept nogil:
+    # C- [2 d2ed7a] the operand in memory: the wrapper of the instruction builds it
     cdef bint error
 
+    # C~ [1/1 e5783a] the instruction: a function of asm/vmx_insn.h
     error = asm_invvpid(ext, vpid, gva)
     BUG_ON(error)
 
 
 cdef inline void __invept(int ext, u64 eptp, gpa_t gpa) noexcept nogil:
+    # C- [2 a5610f] the operand in memory: the wrapper of the instruction builds it
     cdef bint error
 
+    # C~ [1/1 e30c12] the instruction: a function of asm/vmx_insn.h
     error = asm_invept(ext, eptp, gpa)
     BUG_ON(error)
 
@@ -732,6 +755,7 @@ cdef void vmcs_clear(vmcs_t *vmcs) noexcept nogil:
     cdef u64 phys_addr = __pa(vmcs)
     cdef bint error
 
+    # C~ [1/1 b6f8ae] the instruction: a function of asm/vmx_insn.h
     error = asm_vmclear(&phys_addr)
     if unlikely(error):
         pr_err("kvm: vmclear fail: %p/%llx\n", vmcs, phys_addr)
@@ -753,6 +777,7 @@ cdef void vmcs_load(vmcs_t *vmcs) noexcept nogil:
         evmcs_load(phys_addr)
         return
 
+    # C~ [1/1 594878] the instruction: a function of asm/vmx_insn.h
     error = asm_vmptrld(&phys_addr)
     if unlikely(error):
         pr_err("kvm: vmptrld %p/%llx failed\n", vmcs, phys_addr)
@@ -860,6 +885,7 @@ cdef inline void vmcs_checkl(ulong field) noexcept nogil:
 
 
 cdef inline ulong __vmcs_readl(ulong field) noexcept nogil:
+    # C~ [3/1 38cf1e] the instruction and its result: a function of asm/vmx_insn.h
     return asm_vmread(field)
 
 
@@ -867,6 +893,7 @@ cdef inline u16 vmcs_read16(ulong field) noexcept nogil:
     vmcs_check16(field)
     if static_branch_unlikely(&enable_evmcs):
         return evmcs_read16(field)
+    # C~ [1/1 2bbb5e] the low 16 bits: C cuts them off by itself
     return <u16>__vmcs_readl(field)
 
 
@@ -899,6 +926,7 @@ cdef noinline_void vmwrite_error(ulong field, ulong value) noexcept nogil:
 cdef inline void __vmcs_writel(ulong field, ulong value) noexcept nogil:
     cdef bint error
 
+    # C~ [1/1 23da49] the instruction: a function of asm/vmx_insn.h
     error = asm_vmwrite(field, value)
     if unlikely(error):
         vmwrite_error(field, value)
@@ -1063,6 +1091,7 @@ cdef void update_exception_bitmap(kvm_vcpu_t *vcpu) noexcept nogil:
 
     eb = (<u32>1 << PF_VECTOR) | (<u32>1 << UD_VECTOR) | (<u32>1 << MC_VECTOR) | \
          (<u32>1 << DB_VECTOR) | (<u32>1 << AC_VECTOR)
+    # C- [2 93310d] the VMware backdoor: it is never enabled
     if (vcpu.guest_debug & (KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_SW_BP)) == \
             (KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_SW_BP):
         eb |= <u32>1 << BP_VECTOR
@@ -1071,6 +1100,7 @@ cdef void update_exception_bitmap(kvm_vcpu_t *vcpu) noexcept nogil:
     if enable_ept:
         eb &= ~(<u32>1 << PF_VECTOR)  # the guest takes its own page faults
 
+    # C- [2 b44595] the bitmap of L1's own L1: no nested VMX
     vmcs_write32(EXCEPTION_BITMAP, eb)
 
 
@@ -1138,11 +1168,13 @@ cdef void clear_atomic_switch_msr(vcpu_vmx *vmx, unsigned int msr) noexcept nogi
                                             VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL)
             return
     i = find_msr(&m.guest, msr)
+    # C~ [2/1 0d7f41] goto skip_guest: what it jumps over is the block
     if i >= 0:
         m.guest.nr -= 1
         m.guest.val[i] = m.guest.val[m.guest.nr]
         vmcs_write32(VM_ENTRY_MSR_LOAD_COUNT, m.guest.nr)
 
+    # C- [1 330875] the label: nothing jumps to it
     i = find_msr(&m.host, msr)
     if i < 0:
         return
@@ -1262,11 +1294,13 @@ cdef void vmx_prepare_switch_to_guest(kvm_vcpu_t *vcpu) noexcept nogil:
     host_state = &vmx.loaded_cpu_state.host_state
 
     # Entry refuses host selectors with an RPL or TI bit; user space here has null ones.
+    # C~ [4/3 fdab1a] the host's LDT, DS and ES: null selectors
     host_state.ldt_sel = 0
     host_state.ds_sel = 0
     host_state.es_sel = 0
 
     gs_base = cpu_kernelmode_gs_base(cpu)
+    # C~ [11/4 102107] the host's FS and GS: null selectors, their bases kept with the task
     fs_sel = 0
     gs_sel = 0
     fs_base = current.fsbase
@@ -1300,17 +1334,21 @@ cdef void vmx_prepare_switch_to_guest(kvm_vcpu_t *vcpu) noexcept nogil:
 
 
 cdef void vmx_prepare_switch_to_host(vcpu_vmx *vmx) noexcept nogil:
+    # C- [1 8a8c21] host_state: what it serves is left out
     if not vmx.loaded_cpu_state:
         return
 
     WARN_ON_ONCE(vmx.loaded_cpu_state != vmx.loaded_vmcs)
 
+    # C- [1 16c426] host_state: what it serves is left out
     vmx.vcpu.stat.host_state_reload += 1
     vmx.loaded_cpu_state = NULL
 
     rdmsrl(MSR_KERNEL_GS_BASE, &vmx.msr_guest_kernel_gs_base)
-    # C- loads of ldt, gs, fs, ds, es: the selectors are null on both sides
+    # C- [14 b24021] loads of ldt, gs, fs, ds, es, the TSS limit: the selectors are null on both
+    # sides, and no TSS holds an I/O bitmap
     wrmsrl(MSR_KERNEL_GS_BASE, vmx.msr_host_kernel_gs_base)
+    # C- [1 8b9155] load_fixmap_gdt(): the GDT of a CPU is never moved
 
 
 cdef u64 vmx_read_guest_kernel_gs_base(vcpu_vmx *vmx) noexcept nogil:
@@ -1337,6 +1375,7 @@ cdef void decache_tsc_multiplier(vcpu_vmx *vmx) noexcept nogil:
 cdef void vmx_vcpu_load(kvm_vcpu_t *vcpu, int cpu) noexcept nogil:
     cdef vcpu_vmx *vmx = to_vmx(vcpu)
     cdef bint already_loaded = vmx.loaded_vmcs.cpu == cpu
+    # C+ [2 f8d702] gdt is a number here, and sysenter_esp the u64 that rdmsrl() fills
     cdef ulong gdt
     cdef u64 sysenter_esp
 
@@ -1348,6 +1387,8 @@ cdef void vmx_vcpu_load(kvm_vcpu_t *vcpu, int cpu) noexcept nogil:
         # Pairs with the barrier of __loaded_vmcs_clear(): cpu was read before the link is.
         smp_rmb()
 
+        # C+ [1 e2caf3] v4.19 follows a null pointer here where hardware_enable() has failed: an oops too
+        BUG_ON(not per_cpu_list(loaded_vmcss_on_cpu, cpu).next)
         list_add(&vmx.loaded_vmcs.loaded_vmcss_on_cpu_link,
                  per_cpu_list(loaded_vmcss_on_cpu, cpu))
         crash_enable_local_vmclear(cpu)
@@ -1359,11 +1400,15 @@ cdef void vmx_vcpu_load(kvm_vcpu_t *vcpu, int cpu) noexcept nogil:
         # C- indirect_branch_prediction_barrier(): no branch predictor is modelled
 
     if not already_loaded:
+        # C- [1 f4bb9d] gdt: a number here, declared above
         gdt = get_current_gdt_ro()
 
+        # C- [1 b1a374] sysenter_esp: the u64 that rdmsrl() fills, declared above
         kvm_make_request(KVM_REQ_TLB_FLUSH, vcpu)
 
         # TSS and GDT are per CPU, so the host fields follow the vCPU around.
+        # C~ [3/2 41ea99] the TSS and the GDT: their addresses from a helper, and no I/O bitmap to
+        # check
         vmcs_writel(HOST_TR_BASE, get_cpu_entry_area_tss(cpu))
         vmcs_writel(HOST_GDTR_BASE, gdt)
 
@@ -1394,10 +1439,11 @@ cdef bint emulation_required(kvm_vcpu_t *vcpu) noexcept nogil:
 cdef ulong vmx_get_rflags(kvm_vcpu_t *vcpu) noexcept nogil:
     cdef ulong rflags
 
+    # C- [1 1cb2ff] save_rflags: a guest in real mode runs unrestricted
     if not (vcpu.arch.regs_avail & (<u32>1 << VCPU_EXREG_RFLAGS)):
         vcpu.arch.regs_avail |= <u32>1 << VCPU_EXREG_RFLAGS
         rflags = vmcs_readl(GUEST_RFLAGS)
-        # C- the rmode.vm86_active fixups: a guest in real mode runs unrestricted
+        # C- [4 94c816] the rmode.vm86_active fixups: a guest in real mode runs unrestricted
         to_vmx(vcpu).rflags = rflags
     return to_vmx(vcpu).rflags
 
@@ -1407,6 +1453,7 @@ cdef void vmx_set_rflags(kvm_vcpu_t *vcpu, ulong rflags) noexcept nogil:
 
     vcpu.arch.regs_avail |= <u32>1 << VCPU_EXREG_RFLAGS
     to_vmx(vcpu).rflags = rflags
+    # C- [3 418a37] the rmode.vm86_active fixups: a guest in real mode runs unrestricted
     vmcs_writel(GUEST_RFLAGS, rflags)
 
     if (old_rflags ^ to_vmx(vcpu).rflags) & X86_EFLAGS_VM:
@@ -1469,6 +1516,7 @@ cdef void vmx_queue_exception(kvm_vcpu_t *vcpu) noexcept nogil:
         vmcs_write32(VM_ENTRY_EXCEPTION_ERROR_CODE, error_code)
         intr_info |= INTR_INFO_DELIVER_CODE_MASK
 
+    # C- [8 adb520] injection in virtual-8086 mode: a guest in real mode runs unrestricted
     WARN_ON_ONCE(vmx.emulation_required)
 
     if kvm_exception_is_soft(nr):
@@ -1536,10 +1584,12 @@ cdef void setup_msrs(vcpu_vmx *vmx) noexcept nogil:
 
 
 cdef u64 vmx_read_l1_tsc_offset(kvm_vcpu_t *vcpu) noexcept nogil:
+    # C- [4 6f4a66] L2's offset: no nested VMX
     return vcpu.arch.tsc_offset
 
 
 cdef void vmx_write_tsc_offset(kvm_vcpu_t *vcpu, u64 offset) noexcept nogil:
+    # C- [6 ce8f61] L2's offset, the tracepoint: no nested VMX, no tracing
     vmcs_write64(TSC_OFFSET, offset)
 
 
@@ -1572,16 +1622,21 @@ cdef int vmx_get_msr(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil:
         msr_info.data = vmcs_readl(GUEST_SYSENTER_EIP)
     elif msr_info.index == MSR_IA32_SYSENTER_ESP:
         msr_info.data = vmcs_readl(GUEST_SYSENTER_ESP)
+        # C- [9 a151d6] MSR_IA32_BNDCFGS, MSR_IA32_MCG_EXT_CTL: the processor has neither
     elif msr_info.index == MSR_IA32_FEATURE_CONTROL:
+        # C~ [12/3 f7c3b2] FEATURE_CONTROL to TSC_AUX: locked without VMX, as the guest has none; no
+        # VMX MSRs, no XSS; the else holds what TSC_AUX falls into
         msr_info.data = FEATURE_CONTROL_LOCKED
     else:
         if msr_info.index == <u32>MSR_TSC_AUX:
             if not msr_info.host_initiated and \
                     not guest_cpuid_has(vcpu, X86_FEATURE_RDTSCP):
                 return 1
+        # C- [2 3a3524] the fall into default: the else holds both
         msr = find_msr_entry(vmx, msr_info.index)
         if msr:
             msr_info.data = msr.data
+        # C~ [1/1 96d371] break: the else of the test
         else:
             return kvm_get_msr_common(vcpu, msr_info)
 
@@ -1612,32 +1667,40 @@ cdef int vmx_set_msr(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil:
         vmcs_writel(GUEST_SYSENTER_EIP, data)
     elif msr_index == MSR_IA32_SYSENTER_ESP:
         vmcs_writel(GUEST_SYSENTER_ESP, data)
+        # C- [6 cf5d87] MSR_IA32_BNDCFGS: the processor has no MPX
     elif msr_index == MSR_IA32_SPEC_CTRL:
         if not msr_info.host_initiated and \
                 not guest_cpuid_has(vcpu, X86_FEATURE_SPEC_CTRL):
             return 1
 
         # IBRS, STIBP and SSBD
+        # C~ [1/1 1ca960] IBRS, STIBP, SSBD: three bits, by number
         if data & ~<u64>0x7:
             return 1
 
         vmx.spec_ctrl = data
 
+        # C~ [2/1 0991c2] break: what it leaves out is the block
         if data:
             # written for the first time: from now on the guest has it to itself
             vmx_disable_intercept_for_msr(vmx.vmcs01.msr_bitmap, MSR_IA32_SPEC_CTRL, MSR_TYPE_RW)
+        # C- [9 6f7b7d] MSR_IA32_PRED_CMD: no branch predictor is modelled
     elif msr_index == MSR_IA32_ARCH_CAPABILITIES:
         if not msr_info.host_initiated:
             return 1
         vmx.arch_capabilities = data
     elif msr_index == MSR_IA32_CR_PAT:
         if vmcs_config.vmentry_ctrl & VM_ENTRY_LOAD_IA32_PAT:
+            # C~ [1/1 88f1cc] kvm_mtrr_valid(): its part for the PAT, as there are no MTRRs
             if not kvm_pat_valid(data):
                 return 1
             vmcs_write64(GUEST_IA32_PAT, data)
             vcpu.arch.pat = data
+        # C~ [4/1 f9fae8] TSC_ADJUST, which does the same as default: it falls in there
         else:
             ret = kvm_set_msr_common(vcpu, msr_info)
+    # C~ [30/2 37d52e] MCG_EXT_CTL, FEATURE_CONTROL, the VMX MSRs, XSS: no machine checks, no nested
+    # VMX, no XSAVE; the else holds TSC_AUX and what it falls into
     else:
         if msr_index == <u32>MSR_TSC_AUX:
             if not msr_info.host_initiated and \
@@ -1646,6 +1709,7 @@ cdef int vmx_set_msr(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil:
             # the upper half is reserved
             if (data >> 32) != 0:
                 return 1
+        # C- [2 3a3524] the fall into default: the else holds both
         msr = find_msr_entry(vmx, msr_index)
         if msr:
             old_msr_data = msr.data
@@ -1656,6 +1720,7 @@ cdef int vmx_set_msr(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil:
                 preempt_enable()
                 if ret:
                     msr.data = old_msr_data
+        # C~ [1/1 96d371] break: the else of the test
         else:
             ret = kvm_set_msr_common(vcpu, msr_info)
 
@@ -1701,6 +1766,7 @@ cdef void kvm_cpu_vmxon(u64 addr) noexcept nogil:
     cr4_set_bits(X86_CR4_VMXE)
 
     # No look at the flags: a VMXON that fails goes unnoticed.
+    # C~ [2/1 7805ed] the instruction: a function of asm/vmx_insn.h, and no processor trace to stop
     asm_vmxon(&addr)
 
 
@@ -1740,6 +1806,7 @@ cdef int hardware_enable() noexcept nogil:
     return 0
 
 
+# C+ container_of() of the link: Cython has no such macro
 cdef inline loaded_vmcs_t *loaded_vmcs_entry(list_head *link) noexcept nogil:
     return <loaded_vmcs_t *>(<char *>link
                              - <size_t>&(<loaded_vmcs_t *>NULL).loaded_vmcss_on_cpu_link)
@@ -1747,6 +1814,7 @@ cdef inline loaded_vmcs_t *loaded_vmcs_entry(list_head *link) noexcept nogil:
 
 cdef void vmclear_local_loaded_vmcss() noexcept nogil:
     cdef int cpu = raw_smp_processor_id()
+    # C~ [4/9 609fee] list_for_each_entry_safe(): Cython has no macros that loop
     cdef list_head *head = per_cpu_list(loaded_vmcss_on_cpu, cpu)
     cdef list_head *v = head.next
     cdef list_head *n
@@ -1758,6 +1826,7 @@ cdef void vmclear_local_loaded_vmcss() noexcept nogil:
 
 
 cdef void kvm_cpu_vmxoff() noexcept nogil:
+    # C~ [2/1 806c6a] the instruction: a function of asm/vmx_insn.h, and no processor trace to start
     asm_vmxoff()
 
     cr4_clear_bits(X86_CR4_VMXE)
@@ -1946,6 +2015,7 @@ cdef int setup_vmcs_config(vmcs_config_t *vmcs_conf) noexcept nogil:
                             VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL)
 
     # Six models lose bits of the MSR at an exit: they switch it through the MSR lists.
+    # C~ [3/2 5c8c44] boot_cpu_data: read by function, and the switch is one test
     if cpu_has_load_perf_global_ctrl and boot_cpu_data_x86() == 0x6:
         if boot_cpu_data_x86_model() in (26, 30, 37, 44, 46):
             cpu_has_load_perf_global_ctrl = False
@@ -2013,6 +2083,7 @@ cdef int alloc_loaded_vmcs(loaded_vmcs_t *loaded_vmcs) noexcept nogil:
     if cpu_has_vmx_msr_bitmap():
         loaded_vmcs.msr_bitmap = <ulong *>__get_free_page(GFP_KERNEL)
         if not loaded_vmcs.msr_bitmap:
+            # C~ [1/2 713e31] goto out_vmcs: the two statements at the label
             free_loaded_vmcs(loaded_vmcs)
             return -ENOMEM
         memset(loaded_vmcs.msr_bitmap, 0xff, PAGE_SIZE)
@@ -2027,6 +2098,7 @@ cdef int alloc_loaded_vmcs(loaded_vmcs_t *loaded_vmcs) noexcept nogil:
     memset(&loaded_vmcs.host_state, 0, sizeof(vmcs_host_state))
 
     return 0
+    # C- [3 0d2f9a] the label: its statements stand where it is jumped to
 
 
 cdef void free_kvm_area() noexcept nogil:
@@ -2086,6 +2158,7 @@ cdef void enter_lmode(kvm_vcpu_t *vcpu) noexcept nogil:
 
     guest_tr_ar = vmcs_read32(GUEST_TR_AR_BYTES)
     if (guest_tr_ar & VMX_AR_TYPE_MASK) != VMX_AR_TYPE_BUSY_64_TSS:
+        # C- [1 e88d93] pr_debug_ratelimited(): debug messages are off
         vmcs_write32(GUEST_TR_AR_BYTES,
                      (guest_tr_ar & ~<u32>VMX_AR_TYPE_MASK)
                      | VMX_AR_TYPE_BUSY_64_TSS)
@@ -2197,9 +2270,8 @@ cdef void vmx_set_cr0(kvm_vcpu_t *vcpu, ulong cr0) noexcept nogil:
     else:
         hw_cr0 |= <ulong>KVM_VM_CR0_ALWAYS_ON
 
-        # C- enter_pmode() and enter_rmode(): real mode without unrestricted guest needs the
-        # instruction emulator, which is out of scope
-
+    # C- [4 55063b] enter_pmode() and enter_rmode(): real mode without unrestricted guest needs the
+    # instruction emulator
     if vcpu.arch.efer & EFER_LME:
         if not is_paging(vcpu) and (cr0 & <ulong>X86_CR0_PG):
             enter_lmode(vcpu)
@@ -2218,7 +2290,7 @@ cdef void vmx_set_cr0(kvm_vcpu_t *vcpu, ulong cr0) noexcept nogil:
 
 
 cdef int get_ept_level(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C- 5 levels for guests of more than 48 bits: the fixed EPT has 4
+    # C- [2 66235f] 5 levels for guests of more than 48 bits: the fixed EPT has 4
     return 4
 
 
@@ -2227,6 +2299,7 @@ cdef u64 construct_eptp(kvm_vcpu_t *vcpu, ulong root_hpa) noexcept nogil:
 
     eptp |= VMX_EPTP_PWL_5 if get_ept_level(vcpu) == 5 else VMX_EPTP_PWL_4
 
+    # C~ [1/1 a36fdd] nested_ept_ad_enabled(): no nested VMX
     if enable_ept_ad_bits:
         eptp |= VMX_EPTP_AD_ENABLE_BIT
     eptp |= (root_hpa & PAGE_MASK)
@@ -2250,6 +2323,7 @@ cdef void vmx_set_cr3(kvm_vcpu_t *vcpu, ulong cr3) noexcept nogil:
             to_kvm_vmx(kvm).ept_pointers_match = EPT_POINTERS_CHECK
             spin_unlock(&to_kvm_vmx(kvm).ept_pointer_lock)
 
+        # C~ [1/1 99be51] is_guest_mode(): no nested VMX
         if enable_unrestricted_guest or is_paging(vcpu):
             guest_cr3 = kvm_read_cr3(vcpu)
         else:
@@ -2266,15 +2340,16 @@ cdef int vmx_set_cr4(kvm_vcpu_t *vcpu, ulong cr4) noexcept nogil:
     hw_cr4 = (cr4_read_shadow() & X86_CR4_MCE) | (cr4 & ~<ulong>X86_CR4_MCE)
     if enable_unrestricted_guest:
         hw_cr4 |= KVM_VM_CR4_ALWAYS_ON_UNRESTRICTED_GUEST
+        # C- [2 58d708] the rmode.vm86_active fixups: a guest in real mode runs unrestricted
     else:
         hw_cr4 |= KVM_PMODE_VM_CR4_ALWAYS_ON
 
-    # C- UMIP emulation by descriptor-table exits: needs the instruction emulator
-
+    # C- [6 52527c] UMIP emulation by descriptor-table exits: needs the instruction emulator
     if cr4 & X86_CR4_VMXE:
-        # C- nested_vmx_allowed(vcpu): no VMX inside the guest
+        # C- [1 58714f] nested_vmx_allowed(): the guest has no VMX, so CR4.VMXE is refused at once
         return 1
 
+    # C- [2 5e8324] nested_cr4_valid(): no nested VMX
     vcpu.arch.cr4 = cr4
 
     if not enable_unrestricted_guest:
@@ -2298,6 +2373,7 @@ cdef void vmx_get_segment(kvm_vcpu_t *vcpu, kvm_segment *var, int seg) noexcept 
     cdef vcpu_vmx *vmx = to_vmx(vcpu)
     cdef u32 ar
 
+    # C- [7 2dfe81] the rmode.vm86_active fixups: a guest in real mode runs unrestricted
     var.base = vmx_read_guest_seg_base(vmx, seg)
     var.limit = vmx_read_guest_seg_limit(vmx, seg)
     var.selector = vmx_read_guest_seg_selector(vmx, seg)
@@ -2315,6 +2391,7 @@ cdef void vmx_get_segment(kvm_vcpu_t *vcpu, kvm_segment *var, int seg) noexcept 
 
 
 cdef u64 vmx_get_segment_base(kvm_vcpu_t *vcpu, int seg) noexcept nogil:
+    # C- [4 0e7350] the rmode.vm86_active fixups: a guest in real mode runs unrestricted
     return vmx_read_guest_seg_base(to_vmx(vcpu), seg)
 
 
@@ -2353,6 +2430,7 @@ cdef void vmx_set_segment(kvm_vcpu_t *vcpu, kvm_segment *var, int seg) noexcept 
 
     vmx_segment_cache_clear(vmx)
 
+    # C- [7 547fa9] the rmode.vm86_active fixups: a guest in real mode runs unrestricted
     vmcs_writel(sf.base, var.base)
     vmcs_write32(sf.limit, var.limit)
     vmcs_write16(sf.selector, var.selector)
@@ -2363,6 +2441,7 @@ cdef void vmx_set_segment(kvm_vcpu_t *vcpu, kvm_segment *var, int seg) noexcept 
 
     vmcs_write32(sf.ar_bytes, vmx_segment_access_rights(var))
 
+    # C- [1 9c4cbd] the label: nothing jumps to it
     vmx.emulation_required = emulation_required(vcpu)
 
 
@@ -2387,7 +2466,8 @@ cdef void vmx_set_gdt(kvm_vcpu_t *vcpu, desc_ptr *dt) noexcept nogil:
 
 
 cdef bint guest_state_valid(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C- the checks of a guest that is not unrestricted: their answer is the instruction emulator
+    # C- [34 98191b] the checks of a guest that is not unrestricted: their answer is the instruction
+    # emulator
     return True
 
 
@@ -2519,8 +2599,10 @@ cdef void vmx_update_msr_bitmap_x2apic(ulong *msr_bitmap, u8 mode) noexcept nogi
 
     if mode & MSR_BITMAP_MODE_X2APIC:
         # The TPR can be virtual without virtual interrupt delivery.
+        # C~ [1/1 9e3b23] X2APIC_MSR(APIC_TASKPRI): a name for the number
         vmx_disable_intercept_for_msr(msr_bitmap, X2APIC_MSR_TASKPRI, MSR_TYPE_RW)
         if mode & MSR_BITMAP_MODE_X2APIC_APICV:
+            # C~ [3/3 d8c03b] X2APIC_MSR() of three registers: names for the numbers
             vmx_enable_intercept_for_msr(msr_bitmap, X2APIC_MSR_TMCCT, MSR_TYPE_R)
             vmx_disable_intercept_for_msr(msr_bitmap, X2APIC_MSR_EOI, MSR_TYPE_W)
             vmx_disable_intercept_for_msr(msr_bitmap, X2APIC_MSR_SELF_IPI, MSR_TYPE_W)
@@ -2543,6 +2625,7 @@ cdef void vmx_update_msr_bitmap(kvm_vcpu_t *vcpu) noexcept nogil:
 
 cdef void vmx_set_constant_host_state(vcpu_vmx *vmx) noexcept nogil:
     cdef u32 low32, high32
+    # C~ [2/1 c35ac6] tmpl, dt: the u64 that rdmsrl() fills; store_idt() returns the address
     cdef u64 tmpl
     cdef ulong cr0, cr3, cr4
 
@@ -2567,6 +2650,7 @@ cdef void vmx_set_constant_host_state(vcpu_vmx *vmx) noexcept nogil:
     vmcs_write16(HOST_SS_SELECTOR, __KERNEL_DS)
     vmcs_write16(HOST_TR_SELECTOR, GDT_ENTRY_TSS * 8)
 
+    # C~ [3/2 e98930] store_idt(): it returns the address alone
     vmx.host_idt_base = store_idt()
     vmcs_writel(HOST_IDTR_BASE, vmx.host_idt_base)
 
@@ -2586,6 +2670,7 @@ cdef void set_cr4_guest_host_mask(vcpu_vmx *vmx) noexcept nogil:
     vmx.vcpu.arch.cr4_guest_owned_bits = KVM_CR4_GUEST_OWNED_BITS
     if enable_ept:
         vmx.vcpu.arch.cr4_guest_owned_bits |= X86_CR4_PGE
+    # C- [2 f3f0b7] L2's mask: no nested VMX
     vmcs_writel(CR4_GUEST_HOST_MASK, ~vmx.vcpu.arch.cr4_guest_owned_bits)
 
 
@@ -2673,11 +2758,13 @@ cdef void vmx_compute_secondary_exec_control(vcpu_vmx *vmx) noexcept nogil:
         if not xsaves_enabled:
             exec_control &= ~<u32>SECONDARY_EXEC_XSAVES
 
+    # C- [5 ada4bd] the nested controls: no nested VMX
     if vmx_rdtscp_supported():
         rdtscp_enabled = guest_cpuid_has(vcpu, X86_FEATURE_RDTSCP)
         if not rdtscp_enabled:
             exec_control &= ~<u32>SECONDARY_EXEC_RDTSCP
 
+    # C- [5 105e4f] the nested controls: no nested VMX
     if vmx_invpcid_supported():
         # INVPCID for the guest only with PCID
         invpcid_enabled = \
@@ -2688,16 +2775,19 @@ cdef void vmx_compute_secondary_exec_control(vcpu_vmx *vmx) noexcept nogil:
             exec_control &= ~<u32>SECONDARY_EXEC_ENABLE_INVPCID
             guest_cpuid_clear(vcpu, X86_FEATURE_INVPCID)
 
+    # C- [5 f16647] the nested controls: no nested VMX
     if vmx_rdrand_supported():
         rdrand_enabled = guest_cpuid_has(vcpu, X86_FEATURE_RDRAND)
         if rdrand_enabled:
             exec_control &= ~<u32>SECONDARY_EXEC_RDRAND_EXITING
 
+    # C- [5 6c1626] the nested controls: no nested VMX
     if vmx_rdseed_supported():
         rdseed_enabled = guest_cpuid_has(vcpu, X86_FEATURE_RDSEED)
         if rdseed_enabled:
             exec_control &= ~<u32>SECONDARY_EXEC_RDSEED_EXITING
 
+    # C- [5 285226] the nested controls: no nested VMX
     vmx.secondary_exec_control = exec_control
 
 
@@ -2734,8 +2824,8 @@ cdef void vmx_vcpu_setup(vcpu_vmx *vmx) noexcept nogil:
         vmcs_write16(GUEST_INTR_STATUS, 0)
 
         vmcs_write16(POSTED_INTR_NV, POSTED_INTR_VECTOR)
-        # C- POSTED_INTR_DESC_ADDR: posted interrupts are out of scope
 
+    # C- [1 b40062] POSTED_INTR_DESC_ADDR: posted interrupts are out of scope
     if not kvm_pause_in_guest(vmx.vcpu.kvm):
         vmcs_write32(PLE_GAP, ple_gap)
         vmx.ple_window = ple_window
@@ -2791,6 +2881,7 @@ cdef void vmx_vcpu_setup(vcpu_vmx *vmx) noexcept nogil:
         vmcs_write64(XSS_EXIT_BITMAP, VMX_XSS_EXIT_BITMAP)
 
     if enable_pml:
+        # C- [1 cdb14a] ASSERT(): vmx_create_vcpu() has just allocated the page
         vmcs_write64(PML_ADDRESS, page_to_phys(vmx.pml_pg))
         vmcs_write16(GUEST_PML_INDEX, PML_ENTITY_NUM - 1)
 
@@ -2800,6 +2891,7 @@ cdef void vmx_vcpu_setup(vcpu_vmx *vmx) noexcept nogil:
 
 cdef void vmx_vcpu_reset(kvm_vcpu_t *vcpu, bint init_event) noexcept nogil:
     cdef vcpu_vmx *vmx = to_vmx(vcpu)
+    # C- [1 837073] apic_base_msr: no APIC
     cdef u64 cr0
 
     vmx.rmode.vm86_active = 0
@@ -2809,8 +2901,7 @@ cdef void vmx_vcpu_reset(kvm_vcpu_t *vcpu, bint init_event) noexcept nogil:
     vmx.vcpu.arch.regs[VCPU_REGS_RDX] = get_rdx_init_val()
     kvm_set_cr8(vcpu, 0)
 
-    # C- the APIC base: no APIC
-
+    # C- [6 491716] the APIC base: no APIC
     vmx_segment_cache_clear(vmx)
 
     seg_setup(VCPU_SREG_CS)
@@ -2860,7 +2951,7 @@ cdef void vmx_vcpu_reset(kvm_vcpu_t *vcpu, bint init_event) noexcept nogil:
 
     if cpu_has_vmx_tpr_shadow() and not init_event:
         vmcs_write64(VIRTUAL_APIC_PAGE_ADDR, 0)
-        # C- __pa(vcpu->arch.apic->regs) where an APIC needs the shadow: no APIC
+        # C- [2 b98870] the virtual APIC page where an APIC needs the shadow: no APIC
         vmcs_write32(TPR_THRESHOLD, 0)
 
     # C- kvm_make_request(KVM_REQ_APIC_PAGE_RELOAD, vcpu): no APIC page
@@ -2901,7 +2992,9 @@ cdef void vmx_inject_irq(kvm_vcpu_t *vcpu) noexcept nogil:
     cdef u32 intr
     cdef int irq = vcpu.arch.interrupt.nr
 
+    # C- [1 bbbcc9] the tracepoint: no tracing
     vcpu.stat.irq_injections += 1
+    # C- [8 2d0c16] injection in virtual-8086 mode: a guest in real mode runs unrestricted
     intr = irq | <u32>INTR_INFO_VALID_MASK
     if vcpu.arch.interrupt.soft:
         intr |= INTR_TYPE_SOFT_INTR
@@ -2925,6 +3018,7 @@ cdef void vmx_inject_nmi(kvm_vcpu_t *vcpu) noexcept nogil:
     vcpu.stat.nmi_injections += 1
     vmx.loaded_vmcs.nmi_known_unmasked = False
 
+    # C- [4 bb83db] injection in virtual-8086 mode: a guest in real mode runs unrestricted
     vmcs_write32(VM_ENTRY_INTR_INFO_FIELD,
                  INTR_TYPE_NMI_INTR | <u32>INTR_INFO_VALID_MASK | NMI_VECTOR)
 
@@ -2962,6 +3056,7 @@ cdef void vmx_set_nmi_mask(kvm_vcpu_t *vcpu, bint masked) noexcept nogil:
 
 
 cdef int vmx_nmi_allowed(kvm_vcpu_t *vcpu) noexcept nogil:
+    # C- [2 c25412] nested_run_pending: no nested VMX
     if not enable_vnmi and \
             to_vmx(vcpu).loaded_vmcs.soft_vnmi_blocked:
         return 0
@@ -2972,6 +3067,7 @@ cdef int vmx_nmi_allowed(kvm_vcpu_t *vcpu) noexcept nogil:
 
 
 cdef int vmx_interrupt_allowed(kvm_vcpu_t *vcpu) noexcept nogil:
+    # C~ [1/1 beea1d] nested_run_pending: no nested VMX
     return (vmcs_readl(GUEST_RFLAGS) & X86_EFLAGS_IF) != 0 and \
         not (vmcs_read32(GUEST_INTERRUPTIBILITY_INFO) &
              (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS))
@@ -2984,10 +3080,13 @@ cdef int handle_machine_check(kvm_vcpu_t *vcpu) noexcept nogil:
 
 cdef int handle_exception(kvm_vcpu_t *vcpu) noexcept nogil:
     cdef vcpu_vmx *vmx = to_vmx(vcpu)
+    # C- [2 640a21] kvm_run: written as vcpu.run
     cdef u32 intr_info, ex_no, error_code
+    # C- [2 263017] cr2, rip: what they serve is left out
     cdef ulong dr6
     cdef u32 vect_info
 
+    # C- [1 f8c669] er: what it serves is left out
     vect_info = vmx.idt_vectoring_info
     intr_info = vmx.exit_intr_info
 
@@ -3004,8 +3103,7 @@ cdef int handle_exception(kvm_vcpu_t *vcpu) noexcept nogil:
     if intr_info & INTR_INFO_DELIVER_CODE_MASK:
         error_code = vmcs_read32(VM_EXIT_INTR_ERROR_CODE)
 
-    # C- the #GP of the VMware backdoor: it is never enabled
-
+    # C- [8 ac2162] the #GP of the VMware backdoor: it is never enabled
     if vect_info & <u32>VECTORING_INFO_VALID_MASK and \
             not (is_page_fault(intr_info) and not (error_code & PFERR_RSVD_MASK)):
         vcpu.run.exit_reason = KVM_EXIT_INTERNAL_ERROR
@@ -3016,10 +3114,10 @@ cdef int handle_exception(kvm_vcpu_t *vcpu) noexcept nogil:
         vcpu.run.internal.data[2] = error_code
         return 0
 
-    # C- is_page_fault(intr_info): with EPT the guest takes its own page faults
-
+    # C- [4 2c1e6c] the guest's page fault: with EPT the guest takes its own
     ex_no = intr_info & INTR_INFO_VECTOR_MASK
 
+    # C- [2 546c1d] exceptions in virtual-8086 mode: a guest in real mode runs unrestricted
     if ex_no == AC_VECTOR:
         kvm_queue_exception_e(vcpu, AC_VECTOR, error_code)
         return 1
@@ -3034,13 +3132,17 @@ cdef int handle_exception(kvm_vcpu_t *vcpu) noexcept nogil:
 
             kvm_queue_exception(vcpu, DB_VECTOR)
             return 1
+    # C~ [4/1 d58c65] DR6 and DR7 of the debug exit: user space is told the exception alone; the
+    # case that #DB falls into
     if ex_no == DB_VECTOR or ex_no == BP_VECTOR:
         # user space may inject the #BP again, and needs its length then
         vmx.vcpu.arch.event_exit_inst_len = \
             vmcs_read32(VM_EXIT_INSTRUCTION_LEN)
+        # C~ [5/2 c7e5c6] the debug exit: user space is told the exception alone
         vcpu.run.exit_reason = KVM_EXIT_DEBUG
         vcpu.run.ex.exception = ex_no
     else:
+        # C~ [4/3 f69773] kvm_run: written as vcpu.run
         vcpu.run.exit_reason = KVM_EXIT_EXCEPTION
         vcpu.run.ex.exception = ex_no
         vcpu.run.ex.error_code = error_code
@@ -3079,10 +3181,12 @@ cdef int handle_io(kvm_vcpu_t *vcpu) noexcept nogil:
 
 
 cdef int handle_set_cr0(kvm_vcpu_t *vcpu, ulong val) noexcept nogil:
+    # C- [15 805fd2] CR0 of L2 and of a guest with VMX: no nested VMX
     return kvm_set_cr0(vcpu, val)
 
 
 cdef int handle_set_cr4(kvm_vcpu_t *vcpu, ulong val) noexcept nogil:
+    # C- [11 8ffa33] CR4 of L2: no nested VMX
     return kvm_set_cr4(vcpu, val)
 
 
@@ -3099,6 +3203,7 @@ cdef int handle_cr(kvm_vcpu_t *vcpu) noexcept nogil:
     reg = (exit_qualification >> 8) & 15
     if (exit_qualification >> 4) & 3 == 0:  # mov to cr
         val = kvm_register_readl(vcpu, reg)
+        # C- [1 c79a37] the tracepoint: no tracing
         if cr == 0:
             err = handle_set_cr0(vcpu, val)
             return kvm_complete_insn_gp(vcpu, err)
@@ -3114,6 +3219,7 @@ cdef int handle_cr(kvm_vcpu_t *vcpu) noexcept nogil:
             cr8 = <u8>val
             err = kvm_set_cr8(vcpu, cr8)
             ret = kvm_complete_insn_gp(vcpu, err)
+            # C~ [1/1 7ed226] lapic_in_kernel(): no APIC, so it is a constant
             if lapic_in_kernel:
                 return ret
             if cr8_prev <= cr8:
@@ -3123,19 +3229,24 @@ cdef int handle_cr(kvm_vcpu_t *vcpu) noexcept nogil:
     elif (exit_qualification >> 4) & 3 == 2:  # clts
         WARN_ONCE(1, "Guest should always own CR0.TS")
         vmx_set_cr0(vcpu, kvm_read_cr0_bits(vcpu, ~<ulong>X86_CR0_TS))
+        # C- [1 7883e6] the tracepoint: no tracing
         return kvm_skip_emulated_instruction(vcpu)
     elif (exit_qualification >> 4) & 3 == 1:  # mov from cr
         if cr == 3:
             WARN_ON_ONCE(enable_unrestricted_guest)
             val = kvm_read_cr3(vcpu)
             kvm_register_write(vcpu, reg, val)
+            # C- [1 cca632] the tracepoint: no tracing
             return kvm_skip_emulated_instruction(vcpu)
         elif cr == 8:
             val = kvm_get_cr8(vcpu)
             kvm_register_write(vcpu, reg, val)
+            # C- [1 cca632] the tracepoint: no tracing
             return kvm_skip_emulated_instruction(vcpu)
+    # C~ [1/1 875ac8] case 3: two bits have no fifth value
     else:  # lmsw
         val = (exit_qualification >> LMSW_SOURCE_DATA_SHIFT) & 0x0f
+        # C- [1 4ae4d1] the tracepoint: no tracing
         kvm_lmsw(vcpu, val)
 
         return kvm_skip_emulated_instruction(vcpu)
@@ -3164,6 +3275,7 @@ cdef int handle_dr(kvm_vcpu_t *vcpu) noexcept nogil:
     if dr7 & DR7_GD:
         # The exit came before the debug trap, which is owed to host or guest.
         if vcpu.guest_debug & KVM_GUESTDBG_USE_HW_BP:
+            # C~ [4/1 81133d] the debug exit: user space is told the exception alone
             vcpu.run.ex.exception = DB_VECTOR
             vcpu.run.exit_reason = KVM_EXIT_DEBUG
             return 0
@@ -3181,6 +3293,7 @@ cdef int handle_dr(kvm_vcpu_t *vcpu) noexcept nogil:
         vcpu.arch.switch_db_regs |= KVM_DEBUGREG_WONT_EXIT
         return 1
 
+    # C~ [1/1 683423] DEBUG_REG_ACCESS_REG(): the macro, spelled out
     reg = (exit_qualification >> 8) & 0xf
     if exit_qualification & TYPE_MOV_FROM_DR:
         if kvm_get_dr(vcpu, dr, &val):
@@ -3201,7 +3314,7 @@ cdef void vmx_set_dr6(kvm_vcpu_t *vcpu, ulong val) noexcept nogil:
 
 
 cdef void vmx_sync_dirty_debug_regs(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C- get_debugreg() of DR0-DR3 and DR6: the processor keeps none for L2
+    # C- [5 991741] get_debugreg() of DR0-DR3 and DR6: the processor keeps none for L2
     vcpu.arch.dr7 = vmcs_readl(GUEST_DR7)
 
     vcpu.arch.switch_db_regs &= ~KVM_DEBUGREG_WONT_EXIT
@@ -3223,9 +3336,11 @@ cdef int handle_rdmsr(kvm_vcpu_t *vcpu) noexcept nogil:
     msr_info.index = ecx
     msr_info.host_initiated = False
     if vmx_get_msr(vcpu, &msr_info):
+        # C- [1 ccd2e2] the tracepoint: no tracing
         kvm_inject_gp(vcpu, 0)
         return 1
 
+    # C- [1 2380fc] the tracepoint: no tracing
     vcpu.arch.regs[VCPU_REGS_RAX] = msr_info.data & <u32>0xffffffff
     vcpu.arch.regs[VCPU_REGS_RDX] = (msr_info.data >> 32) & <u32>0xffffffff
     return kvm_skip_emulated_instruction(vcpu)
@@ -3241,9 +3356,11 @@ cdef int handle_wrmsr(kvm_vcpu_t *vcpu) noexcept nogil:
     msr.index = ecx
     msr.host_initiated = False
     if kvm_set_msr(vcpu, &msr) != 0:
+        # C- [1 e32397] the tracepoint: no tracing
         kvm_inject_gp(vcpu, 0)
         return 1
 
+    # C- [1 2e35e4] the tracepoint: no tracing
     return kvm_skip_emulated_instruction(vcpu)
 
 
@@ -3303,6 +3420,7 @@ cdef int handle_ept_violation(kvm_vcpu_t *vcpu) noexcept nogil:
     gpa = vmcs_read64(GUEST_PHYSICAL_ADDRESS)
 
     # a read
+    # C- [1 a11875] the tracepoint: no tracing
     error_code = PFERR_USER_MASK if (exit_qualification & EPT_VIOLATION_ACC_READ) else 0
     # a write
     error_code |= PFERR_WRITE_MASK if (exit_qualification & EPT_VIOLATION_ACC_WRITE) else 0
@@ -3317,6 +3435,7 @@ cdef int handle_ept_violation(kvm_vcpu_t *vcpu) noexcept nogil:
         else PFERR_GUEST_PAGE_MASK
 
     vcpu.arch.exit_qualification = exit_qualification
+    # C~ [1/1 ec771b] the instruction bytes: nothing here passes any
     return kvm_mmu_page_fault(vcpu, gpa, error_code)
 
 
@@ -3324,8 +3443,9 @@ cdef int handle_ept_misconfig(kvm_vcpu_t *vcpu) noexcept nogil:
     cdef gpa_t gpa
 
     gpa = vmcs_read64(GUEST_PHYSICAL_ADDRESS)
-    # C- kvm_io_bus_write() to the fast MMIO bus: no device sits on it
 
+    # C- [7 ba9c35] the fast MMIO bus: no device sits on it
+    # C+ [1 464e5e] the same call without the instruction bytes
     return kvm_mmu_page_fault(vcpu, gpa, PFERR_RSVD_MASK)
 
 
@@ -3340,6 +3460,7 @@ cdef int handle_nmi_window(kvm_vcpu_t *vcpu) noexcept nogil:
 
 
 cdef int hardware_setup() noexcept nogil:
+    # C- [1 ab84d9] host_bndcfgs: the processor has no MPX
     cdef int r = -ENOMEM, i
 
     global enable_vpid, enable_ept, enable_ept_ad_bits, enable_unrestricted_guest
@@ -3367,6 +3488,7 @@ cdef int hardware_setup() noexcept nogil:
     if boot_cpu_has(X86_FEATURE_NX):
         kvm_enable_efer_bits(EFER_NX)
 
+    # C- [3 322e11] BNDCFGS: the processor has no MPX
     if not cpu_has_vmx_vpid() or not cpu_has_vmx_invvpid() or \
             not (cpu_has_vmx_invvpid_single() or cpu_has_vmx_invvpid_global()):
         enable_vpid = 0
@@ -3389,8 +3511,8 @@ cdef int hardware_setup() noexcept nogil:
     if not cpu_has_virtual_nmis():
         enable_vnmi = 0
 
-    # C- set_apic_access_page_addr, update_cr8_intercept: no APIC
-
+    # C- [6 c2f771] set_apic_access_page_addr, update_cr8_intercept, 2 MB pages: no APIC, and the
+    # fixed EPT has its own page size
     if IS_ENABLED(CONFIG_HYPERV):
         if ms_hyperv.nested_features & HV_X64_NESTED_GUEST_MAPPING_FLUSH \
                 and enable_ept:
@@ -3400,37 +3522,40 @@ cdef int hardware_setup() noexcept nogil:
         ple_gap = 0
         ple_window = 0
 
+    # C- [3 7f912f] how the PLE window grows and shrinks: it never does
     if not cpu_has_vmx_apicv():
         enable_apicv = 0
 
-    # C- kvm_has_tsc_control: no user space here asks for another TSC frequency
-
+    # C- [5 47a6be] sync_pir_to_irr, kvm_has_tsc_control: no APIC; no user space here asks for
+    # another TSC frequency
     set_bit(0, vmx_vpid_bitmap)  # 0 is reserved for host
 
-    # C- vmx_enable_tdp() and kvm_disable_tdp(): the fixed EPT stands in for the MMU
-
     # PML is built on the dirty bits of EPT entries.
+    # C- [7 6f289f] vmx_enable_tdp() and kvm_disable_tdp(), the nested state: the fixed EPT stands
+    # in for the MMU
     if not enable_ept or not enable_ept_ad_bits or not cpu_has_vmx_pml():
         enable_pml = 0
 
-    # C- the dirty-log operations: no MMU
-
+    # C- [7 fb004d] the dirty-log operations, request_immediate_exit without a preemption timer: no
+    # MMU; it is never asked for, as it takes nested VMX or SMM
     if cpu_has_vmx_preemption_timer() and enable_preemption_timer:
         rdmsrl(MSR_IA32_VMX_MISC, &vmx_msr)
         cpu_preemption_timer_multi = vmx_msr & VMX_MISC_PREEMPTION_TIMER_RATE_MASK
 
+    # C- [3 0dd248] set_hv_timer, cancel_hv_timer: no APIC timer
     if not cpu_has_vmx_shadow_vmcs():
         enable_shadow_vmcs = 0
+    # C- [1 4786de] the test for shadow VMCSs: what it guards is left out
     # C- init_vmcs_shadow_fields(): shadowing serves nested VMX only
 
-    # C- the posted-interrupt wakeup handler, nested_vmx_setup_ctls_msrs(), LMCE
+    # C- [3 b873f2] the posted-interrupt wakeup handler, nested_vmx_setup_ctls_msrs(), LMCE: out of
+    # scope
 
     # Where this fails, nobody gives vmx_bitmap back (erratum: bitmaps_leaked).
     return alloc_kvm_area()
 
 
 cdef int hardware_setup_out(int r) noexcept nogil:
-    # C~ out: the label that hardware_setup() unwinds to
     cdef int i
 
     for i in range(VMX_BITMAP_NR):
@@ -3449,7 +3574,7 @@ cdef void hardware_unsetup() noexcept nogil:
 
 
 cdef int handle_pause(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C- grow_ple_window(), kvm_vcpu_on_spin(): nothing else waits for this thread's turn
+    # C- [3 9f5997] grow_ple_window(), kvm_vcpu_on_spin(): nothing else waits for this thread's turn
     return kvm_skip_emulated_instruction(vcpu)
 
 
@@ -3476,12 +3601,14 @@ cdef int handle_monitor(kvm_vcpu_t *vcpu) noexcept nogil:
     return handle_nop(vcpu)
 
 # VMX instructions of the guest: nested VMX is off, so each is an invalid opcode to it.
+# C+ stands for handle_vmclear() and its kin: nested VMX is off, so each is #UD
 cdef int handle_vmx_instruction(kvm_vcpu_t *vcpu) noexcept nogil:
     kvm_queue_exception(vcpu, UD_VECTOR)
     return 1
 
 
 cdef int handle_preemption_timer(kvm_vcpu_t *vcpu) noexcept nogil:
+    # C- [1 64ca3f] the test for an immediate exit: what it guards is left out
     # C- kvm_lapic_expired_hv_timer(vcpu): no APIC timer
     return 1
 
@@ -3500,7 +3627,7 @@ cdef exit_handler_t kvm_vmx_exit_handlers[65]
 
 
 cdef void setup_exit_handlers() noexcept nogil:
-    # C~ the initialiser of kvm_vmx_exit_handlers[]
+    # C: kvm_vmx_exit_handlers
     kvm_vmx_exit_handlers[EXIT_REASON_EXCEPTION_NMI] = handle_exception
     kvm_vmx_exit_handlers[EXIT_REASON_EXTERNAL_INTERRUPT] = handle_external_interrupt
     kvm_vmx_exit_handlers[EXIT_REASON_TRIPLE_FAULT] = handle_triple_fault
@@ -3517,6 +3644,8 @@ cdef void setup_exit_handlers() noexcept nogil:
     kvm_vmx_exit_handlers[EXIT_REASON_INVLPG] = handle_invlpg
     kvm_vmx_exit_handlers[EXIT_REASON_RDPMC] = handle_rdpmc
     kvm_vmx_exit_handlers[EXIT_REASON_VMCALL] = handle_vmcall
+    # C~ [13/9 84f381] the VMX instructions, the APIC's exits: each VMX instruction is #UD, without
+    # nested VMX; no APIC
     kvm_vmx_exit_handlers[EXIT_REASON_VMCLEAR] = handle_vmx_instruction
     kvm_vmx_exit_handlers[EXIT_REASON_VMLAUNCH] = handle_vmx_instruction
     kvm_vmx_exit_handlers[EXIT_REASON_VMPTRLD] = handle_vmx_instruction
@@ -3527,17 +3656,22 @@ cdef void setup_exit_handlers() noexcept nogil:
     kvm_vmx_exit_handlers[EXIT_REASON_VMOFF] = handle_vmx_instruction
     kvm_vmx_exit_handlers[EXIT_REASON_VMON] = handle_vmx_instruction
     kvm_vmx_exit_handlers[EXIT_REASON_WBINVD] = handle_wbinvd
+    # C- [2 d2e2ac] XSETBV, task switches: the processor has no XSAVE and no 16-bit tasks
     kvm_vmx_exit_handlers[EXIT_REASON_MCE_DURING_VMENTRY] = handle_machine_check
+    # C- [2 9d2154] descriptor tables: UMIP is not emulated
     kvm_vmx_exit_handlers[EXIT_REASON_EPT_VIOLATION] = handle_ept_violation
     kvm_vmx_exit_handlers[EXIT_REASON_EPT_MISCONFIG] = handle_ept_misconfig
     kvm_vmx_exit_handlers[EXIT_REASON_PAUSE_INSTRUCTION] = handle_pause
     kvm_vmx_exit_handlers[EXIT_REASON_MWAIT_INSTRUCTION] = handle_mwait
     kvm_vmx_exit_handlers[EXIT_REASON_MONITOR_TRAP_FLAG] = handle_monitor_trap
     kvm_vmx_exit_handlers[EXIT_REASON_MONITOR_INSTRUCTION] = handle_monitor
+    # C~ [2/2 25230b] INVEPT, INVVPID: #UD, without nested VMX
     kvm_vmx_exit_handlers[EXIT_REASON_INVEPT] = handle_vmx_instruction
     kvm_vmx_exit_handlers[EXIT_REASON_INVVPID] = handle_vmx_instruction
     kvm_vmx_exit_handlers[EXIT_REASON_RDRAND] = handle_invalid_op
     kvm_vmx_exit_handlers[EXIT_REASON_RDSEED] = handle_invalid_op
+    # C~ [5/1 1b4a41] XSAVES, XRSTORS, PML, INVPCID, VMFUNC: never intercepted here; VMFUNC is #UD,
+    # without nested VMX
     kvm_vmx_exit_handlers[EXIT_REASON_VMFUNC] = handle_vmx_instruction
     kvm_vmx_exit_handlers[EXIT_REASON_PREEMPTION_TIMER] = handle_preemption_timer
     kvm_vmx_exit_handlers[EXIT_REASON_ENCLS] = handle_encls
@@ -3550,11 +3684,13 @@ cdef void vmx_get_exit_info(kvm_vcpu_t *vcpu, u64 *info1, u64 *info2) noexcept n
 
 cdef void vmx_destroy_pml_buffer(vcpu_vmx *vmx) noexcept nogil:
     if vmx.pml_pg:
+        # C~ [1/1 e62be0] __free_page(): pages are freed by address
         free_page(<ulong>page_address(vmx.pml_pg))
         vmx.pml_pg = NULL
 
 
 cdef void vmx_flush_pml_buffer(kvm_vcpu_t *vcpu) noexcept nogil:
+    # C- [3 3b851b] vmx, pml_buf: what they serve is left out
     cdef u16 pml_idx
 
     pml_idx = vmcs_read16(GUEST_PML_INDEX)
@@ -3563,9 +3699,8 @@ cdef void vmx_flush_pml_buffer(kvm_vcpu_t *vcpu) noexcept nogil:
     if pml_idx == (PML_ENTITY_NUM - 1):
         return
 
-    # C- kvm_vcpu_mark_page_dirty() of each entry: nobody asks for the dirty log
-
     # reset PML index
+    # C- [10 193a89] kvm_vcpu_mark_page_dirty() of each entry: nobody asks for the dirty log
     vmcs_write16(GUEST_PML_INDEX, PML_ENTITY_NUM - 1)
 
 
@@ -3707,11 +3842,13 @@ cdef void dump_vmcs() noexcept nogil:
     if (secondary_exec_control & SECONDARY_EXEC_ENABLE_EPT):
         pr_err("EPT pointer = 0x%016llx\n", vmcs_read64(EPT_POINTER))
     n = vmcs_read32(CR3_TARGET_COUNT)
+    # C~ [1/2 5f5369] a loop with a step by hand: its end is tested against i + 1
     i = 0
     while i + 1 < n:
         pr_err("CR3 target%u=%016lx target%u=%016lx\n",
                i, vmcs_readl(CR3_TARGET_VALUE0 + i * 2),
                i + 1, vmcs_readl(CR3_TARGET_VALUE0 + i * 2 + 2))
+        # C+ [1 c710fe] the step of the loop
         i += 4
     if i < n:
         pr_err("CR3 target%u=%016lx\n",
@@ -3730,11 +3867,11 @@ cdef int vmx_handle_exit(kvm_vcpu_t *vcpu) noexcept nogil:
     cdef u32 vectoring_info = vmx.idt_vectoring_info
 
     # Whoever reads the dirty bitmap finds it no older than the last exit.
+    # C- [1 81538c] the tracepoint: no tracing
     if enable_pml:
         vmx_flush_pml_buffer(vcpu)
 
-    # C- handle_invalid_guest_state(vcpu): an unrestricted guest has none
-
+    # C- [4 c0697a] invalid guest state, exits of L2: an unrestricted guest has none; no nested VMX
     if exit_reason & <u32>VMX_EXIT_REASONS_FAILED_VMENTRY:
         dump_vmcs()
         vcpu.run.exit_reason = KVM_EXIT_FAIL_ENTRY
@@ -3800,10 +3937,10 @@ cdef void vmx_complete_atomic_exit(vcpu_vmx *vmx) noexcept nogil:
     if not (vmx.exit_reason & <u32>VMX_EXIT_REASONS_FAILED_VMENTRY):
         exit_intr_info = vmcs_read32(VM_EXIT_INTR_INFO)
     vmx.exit_intr_info = exit_intr_info
+    # C- [8 881235] asynchronous page faults, machine checks and NMIs of the host: it has none, and
+    # its NMI handler would have nothing to do
 
-    # C- asynchronous page faults of the host, its machine checks
 
-    # C~ asm("int $2"): the host's NMI handler has nothing to do
 
 
 cdef void vmx_handle_external_intr(kvm_vcpu_t *vcpu) noexcept nogil:
@@ -3811,7 +3948,9 @@ cdef void vmx_handle_external_intr(kvm_vcpu_t *vcpu) noexcept nogil:
 
     if (exit_intr_info & <u32>(INTR_INFO_VALID_MASK | INTR_INFO_INTR_TYPE_MASK)) \
             == <u32>(INTR_INFO_VALID_MASK | INTR_TYPE_EXT_INTR):
-        # C~ the call through the IDT gate of the vector that the exit acknowledged
+        # C- [12 c42864] the call through the IDT gate of the vector: do_IRQ() is what the gate
+        # leads to
+        # C+ [1 4658a8] the handler that the gate leads to
         do_IRQ(exit_intr_info & INTR_INFO_VECTOR_MASK)
 
 
@@ -3850,6 +3989,7 @@ cdef void vmx_recover_nmi_blocking(vcpu_vmx *vmx) noexcept nogil:
                 not (vmcs_read32(GUEST_INTERRUPTIBILITY_INFO)
                      & GUEST_INTR_STATE_NMI)
     elif unlikely(vmx.loaded_vmcs.soft_vnmi_blocked):
+        # C~ [1/1 12a36e] ktime_to_ns(), ktime_sub(): times are numbers of nanoseconds
         vmx.loaded_vmcs.vnmi_blocked_time += \
             ktime_get() - vmx.loaded_vmcs.entry_time
 
@@ -3881,17 +4021,21 @@ cdef void __vmx_complete_interrupts(kvm_vcpu_t *vcpu,
         vcpu.arch.nmi_injected = True
         # the NMI whose delivery faulted is still to come: not blocked by it yet
         vmx_set_nmi_mask(vcpu, False)
+    # C~ [1/2 571396] case INTR_TYPE_SOFT_EXCEPTION: it falls into the next, so both share a block
     elif type == INTR_TYPE_SOFT_EXCEPTION or type == INTR_TYPE_HARD_EXCEPTION:
         if type == INTR_TYPE_SOFT_EXCEPTION:
             vcpu.arch.event_exit_inst_len = vmcs_read32(instr_len_field)
+        # C- [2 8e9aae] the fall into the next case: both share a block
         if idt_vectoring_info & VECTORING_INFO_DELIVER_CODE_MASK:
             err = vmcs_read32(error_code_field)
             kvm_requeue_exception_e(vcpu, vector, err)
         else:
             kvm_requeue_exception(vcpu, vector)
+    # C~ [1/2 a1c033] case INTR_TYPE_SOFT_INTR: it falls into the next, so both share a block
     elif type == INTR_TYPE_SOFT_INTR or type == INTR_TYPE_EXT_INTR:
         if type == INTR_TYPE_SOFT_INTR:
             vcpu.arch.event_exit_inst_len = vmcs_read32(instr_len_field)
+        # C- [2 b746ef] the fall into the next case: both share a block
         kvm_queue_interrupt(vcpu, vector, type == INTR_TYPE_SOFT_INTR)
 
 
@@ -3979,8 +4123,10 @@ cdef void vmx_vcpu_run(kvm_vcpu_t *vcpu) noexcept nogil:
         vmx.ple_window_dirty = False
         vmcs_write32(PLE_WINDOW, vmx.ple_window)
 
+    # C- [1 e3f50c] sync_shadow_vmcs: no nested VMX
     # C- copy_vmcs12_to_shadow(vmx): no nested VMX
 
+    # C- [1 17c7c2] sync_shadow_vmcs: no nested VMX
     if vcpu.arch.regs_dirty & (<u32>1 << VCPU_REGS_RSP):
         vmcs_writel(GUEST_RSP, vcpu.arch.regs[VCPU_REGS_RSP])
     if vcpu.arch.regs_dirty & (<u32>1 << VCPU_REGS_RIP):
@@ -4001,6 +4147,7 @@ cdef void vmx_vcpu_run(kvm_vcpu_t *vcpu) noexcept nogil:
     if vcpu.guest_debug & KVM_GUESTDBG_SINGLESTEP:
         vmx_set_interrupt_shadow(vcpu, 0)
 
+    # C- [1 b85d98] the guest's PKRU: the processor has no protection keys
     # C- __write_pkru(vcpu->arch.pkru): the processor has no protection keys
 
     atomic_switch_perf_msrs(vmx)
@@ -4016,12 +4163,12 @@ cdef void vmx_vcpu_run(kvm_vcpu_t *vcpu) noexcept nogil:
     if static_branch_unlikely(&vmx_l1d_should_flush):
         vmx_l1d_flush(vcpu)
 
-    # C~ the assembly: push, compare and store RSP, load the guest's registers, VMLAUNCH or
-    # VMRESUME, save the guest's registers, setbe fail
+    # C- [14 527390] the assembly, the guest's SPEC_CTRL, vmexit_fill_RSB(): asm/vmx_insn.h has the
+    # assembly; nothing speculates here
+    # C+ [1 fe896a] what the assembly does: compare and store RSP, load the guest's registers,
+    # VMLAUNCH or VMRESUME, save the guest's registers, setbe
     vmx.fail = asm_vmx_vcpu_run(vcpu.arch.regs, &vmx.host_rsp, evmcs_rsp, &vcpu.arch.cr2,
                                 vmx.__launched)
-
-    # C- the guest's SPEC_CTRL, and vmexit_fill_RSB(): nothing speculates here
 
     # L0 knows the fields as they are now; said also where the entry failed and it has not read
     # them (erratum: clean_after_failure).
@@ -4039,8 +4186,8 @@ cdef void vmx_vcpu_run(kvm_vcpu_t *vcpu) noexcept nogil:
                              | (<u32>1 << VCPU_EXREG_CR3))
     vcpu.arch.regs_dirty = 0
 
-    # C- the guest's PKRU: the processor has no protection keys
-
+    # C- [5 66d9d4] the guest's PKRU, nested_run_pending: the processor has no protection keys; no
+    # nested VMX
     vmx.idt_vectoring_info = 0
 
     vmx.exit_reason = 0xdead if vmx.fail else vmcs_read32(VM_EXIT_REASON)
@@ -4056,8 +4203,9 @@ cdef void vmx_vcpu_run(kvm_vcpu_t *vcpu) noexcept nogil:
 
 
 cdef void vmx_l1d_flush(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C- the flush itself: the processor is not affected, so the key stays off
+    # C- [10 07b96c] when to flush: the processor is not affected, so the key stays off
     vcpu.stat.l1d_flush += 1
+    # C- [4 253e16] the flush itself: the processor is not affected, so the key stays off
 
 
 cdef kvm_t *vmx_vm_alloc() noexcept nogil:
@@ -4075,15 +4223,19 @@ cdef void vmx_free_vcpu(kvm_vcpu_t *vcpu) noexcept nogil:
     if enable_pml:
         vmx_destroy_pml_buffer(vmx)
     free_vpid(vmx.vpid)
-    # C- leave_guest_mode(vcpu), vmx_free_vcpu_nested(vcpu): no nested VMX
+    # C- [2 9fe800] leave_guest_mode(), vmx_free_vcpu_nested(): no nested VMX
     free_loaded_vmcs(vmx.loaded_vmcs)
     kfree(vmx.guest_msrs)
     kvm_vcpu_uninit(vcpu)
+    # C~ [1/1 4d2db2] kmem_cache_free(): whole pages, since the processor reads MSR lists in a vCPU
     kvm_vcpu_cache_free(vmx)
 
 
+# C~ [1/1 80b502] ERR_PTR(): the error number goes beside the address
 cdef kvm_vcpu_t *vmx_create_vcpu(kvm_t *kvm, unsigned int id, int *error) noexcept nogil:
     cdef int err
+    # C~ [2/2 6b92f3] kmem_cache_zalloc(): whole pages, since the processor reads MSR lists in a
+    # vCPU
     cdef vcpu_vmx *vmx = <vcpu_vmx *>kvm_vcpu_cache_zalloc()
     cdef ulong *msr_bitmap
     cdef int cpu
@@ -4108,6 +4260,7 @@ cdef kvm_vcpu_t *vmx_create_vcpu(kvm_t *kvm, unsigned int id, int *error) noexce
 
     vmx.guest_msrs = <shared_msr_entry *>kmalloc(PAGE_SIZE, GFP_KERNEL)
 
+    # C- [1 73e88f] BUILD_BUG_ON(): the table is not in C's sight
     if not vmx.guest_msrs:
         return vmx_create_vcpu_free_pml(vmx, err, error)
 
@@ -4132,11 +4285,11 @@ cdef kvm_vcpu_t *vmx_create_vcpu(kvm_t *kvm, unsigned int id, int *error) noexce
     vmx_vcpu_setup(vmx)
     vmx_vcpu_put(&vmx.vcpu)
     put_cpu()
-    # C- alloc_apic_access_page(kvm), init_rmode_identity_map(kvm): no APIC, no real mode
-    # without unrestricted guest
-    # C- nested_vmx_setup_ctls_msrs(), the posted-interrupt descriptor: out of scope
 
+    # C- [15 27fb46] the APIC access page, the identity map, the nested controls, the
+    # posted-interrupt descriptor: no APIC, no real mode without unrestricted guest, no nested VMX
     return &vmx.vcpu
+    # C- [2 d3fb6a] free_vmcs: nothing jumps to it
 
 # The labels that vmx_create_vcpu() unwinds through, each falling into the next.
 cdef kvm_vcpu_t *vmx_create_vcpu_free_msrs(vcpu_vmx *vmx, int err, int *error) noexcept nogil:
@@ -4156,6 +4309,7 @@ cdef kvm_vcpu_t *vmx_create_vcpu_uninit_vcpu(vcpu_vmx *vmx, int err, int *error)
 
 cdef kvm_vcpu_t *vmx_create_vcpu_free_vcpu(vcpu_vmx *vmx, int err, int *error) noexcept nogil:
     free_vpid(vmx.vpid)
+    # C~ [1/1 4d2db2] kmem_cache_free(): whole pages, since the processor reads MSR lists in a vCPU
     kvm_vcpu_cache_free(vmx)
     error[0] = err
     return NULL
@@ -4167,7 +4321,7 @@ cdef int vmx_vm_init(kvm_t *kvm) noexcept nogil:
     if not ple_gap:
         kvm.arch.pause_in_guest = True
 
-    # C- the L1TF warnings: the processor is not affected
+    # C- [11 88dd15] the L1TF warnings: the processor is not affected
     return 0
 
 
@@ -4177,6 +4331,7 @@ cdef void vmx_check_processor_compat(void *rtn) noexcept nogil:
     (<int *>rtn)[0] = 0
     if setup_vmcs_config(&vmcs_conf) < 0:
         (<int *>rtn)[0] = -EIO
+    # C- [1 93c9a5] nested_vmx_setup_ctls_msrs(): no nested VMX
     if memcmp(&vmcs_config, &vmcs_conf, sizeof(vmcs_config_t)) != 0:
         pr_err("kvm: CPU %d feature inconsistency!\n",
                smp_processor_id())
@@ -4186,7 +4341,8 @@ cdef kvm_x86_ops_t vmx_x86_ops
 
 
 cdef void setup_vmx_x86_ops() noexcept nogil:
-    # C~ the initialiser of vmx_x86_ops
+    # C: vmx_x86_ops
+    # C+ [1 4e0f1f] what the initialiser leaves out is zero
     memset(&vmx_x86_ops, 0, sizeof(vmx_x86_ops))
     vmx_x86_ops.cpu_has_kvm_support = cpu_has_kvm_support
     vmx_x86_ops.disabled_by_bios = vmx_disabled_by_bios
@@ -4196,6 +4352,7 @@ cdef void setup_vmx_x86_ops() noexcept nogil:
     vmx_x86_ops.hardware_enable = hardware_enable
     vmx_x86_ops.hardware_disable = hardware_disable
 
+    # C- [2 6070bd] cpu_has_accelerated_tpr, has_emulated_msr: user space asks for neither
     vmx_x86_ops.vm_init = vmx_vm_init
     vmx_x86_ops.vm_alloc = vmx_vm_alloc
     vmx_x86_ops.vm_free = vmx_vm_free
@@ -4209,12 +4366,14 @@ cdef void setup_vmx_x86_ops() noexcept nogil:
     vmx_x86_ops.vcpu_put = vmx_vcpu_put
 
     vmx_x86_ops.update_bp_intercept = update_exception_bitmap
+    # C- [1 69f0da] get_msr_feature: user space does not ask for it
     vmx_x86_ops.get_msr = vmx_get_msr
     vmx_x86_ops.set_msr = vmx_set_msr
     vmx_x86_ops.get_segment_base = vmx_get_segment_base
     vmx_x86_ops.get_segment = vmx_get_segment
     vmx_x86_ops.set_segment = vmx_set_segment
     vmx_x86_ops.get_cpl = vmx_get_cpl
+    # C- [1 073d82] get_cs_db_l_bits: the instruction emulator's
     vmx_x86_ops.decache_cr0_guest_bits = vmx_decache_cr0_guest_bits
     vmx_x86_ops.decache_cr3 = vmx_decache_cr3
     vmx_x86_ops.decache_cr4_guest_bits = vmx_decache_cr4_guest_bits
@@ -4242,6 +4401,7 @@ cdef void setup_vmx_x86_ops() noexcept nogil:
     vmx_x86_ops.skip_emulated_instruction = skip_emulated_instruction
     vmx_x86_ops.set_interrupt_shadow = vmx_set_interrupt_shadow
     vmx_x86_ops.get_interrupt_shadow = vmx_get_interrupt_shadow
+    # C- [1 b91bf5] patch_hypercall: the guest writes VMCALL itself
     vmx_x86_ops.set_irq = vmx_inject_irq
     vmx_x86_ops.set_nmi = vmx_inject_nmi
     vmx_x86_ops.queue_exception = vmx_queue_exception
@@ -4253,13 +4413,20 @@ cdef void setup_vmx_x86_ops() noexcept nogil:
     vmx_x86_ops.enable_nmi_window = enable_nmi_window
     vmx_x86_ops.enable_irq_window = enable_irq_window
 
+    # C- [14 77e1b5] the APIC's: no APIC
     vmx_x86_ops.get_tdp_level = get_ept_level
+    # C- [1 f26fb3] get_mt_mask: the fixed EPT has one memory type
     vmx_x86_ops.get_exit_info = vmx_get_exit_info
+    # C- [6 afb81b] large pages, CPUID's updates: the fixed EPT, and CPUID as user space sets it
     vmx_x86_ops.read_l1_tsc_offset = vmx_read_l1_tsc_offset
     vmx_x86_ops.write_tsc_offset = vmx_write_tsc_offset
     vmx_x86_ops.set_tdp_cr3 = vmx_set_cr3
+    # C- [1 08664a] check_intercept: the instruction emulator's
     vmx_x86_ops.handle_external_intr = vmx_handle_external_intr
+    # C- [4 aceca3] MPX, XSAVES, UMIP, nested events: none exists
     vmx_x86_ops.request_immediate_exit = vmx_request_immediate_exit
+    # C- [22 801436] the dirty log, posted interrupts, the PMU, timers, nested VMX, SMM: out of
+    # scope
 
 
 cdef void vmx_request_immediate_exit(kvm_vcpu_t *vcpu) noexcept nogil:
@@ -4288,7 +4455,7 @@ cdef void vmx_exit() noexcept nogil:
                 vp_ap.enlighten_vmentry = 0
 
             static_branch_disable(&enable_evmcs)
-    # C- vmx_cleanup_l1d_flush(): nothing was allocated for a flush
+    # C- [1 1080db] vmx_cleanup_l1d_flush(): nothing was allocated for a flush
 
 
 cdef int vmx_init() noexcept nogil:
@@ -4318,13 +4485,13 @@ cdef int vmx_init() noexcept nogil:
             enlightened_vmcs = False
 
     # A failure leaves the key on (erratum: key_left_on).
+    # C~ [1/1 6ac2b3] __alignof__, THIS_MODULE: 64, and the module by its name
     r = kvm_init(&vmx_x86_ops, sizeof(vcpu_vmx), 64, &vmx_module)
     if r:
         return r
 
-    # C- vmx_setup_l1d_flush(): the processor is not affected by L1TF
-    # C- vmx_check_vmcs12_offsets(): no nested VMX
-
+    # C- [5 7debb6] vmx_setup_l1d_flush(): the processor is not affected by L1TF
+    # C- [1 ba6962] vmx_check_vmcs12_offsets(): no nested VMX
     return 0
 
 
@@ -4335,38 +4502,47 @@ cdef u16 call_vmcs_read16(ulong field) noexcept nogil:
     return vmcs_read16(field)
 
 
+# C+ out of line, for callers that know a field only when they run
 cdef u32 call_vmcs_read32(ulong field) noexcept nogil:
     return vmcs_read32(field)
 
 
+# C+ out of line, for callers that know a field only when they run
 cdef u64 call_vmcs_read64(ulong field) noexcept nogil:
     return vmcs_read64(field)
 
 
+# C+ out of line, for callers that know a field only when they run
 cdef ulong call_vmcs_readl(ulong field) noexcept nogil:
     return vmcs_readl(field)
 
 
+# C+ out of line, for callers that know a field only when they run
 cdef void call_vmcs_write16(ulong field, u16 value) noexcept nogil:
     vmcs_write16(field, value)
 
 
+# C+ out of line, for callers that know a field only when they run
 cdef void call_vmcs_write32(ulong field, u32 value) noexcept nogil:
     vmcs_write32(field, value)
 
 
+# C+ out of line, for callers that know a field only when they run
 cdef void call_vmcs_write64(ulong field, u64 value) noexcept nogil:
     vmcs_write64(field, value)
 
 
+# C+ out of line, for callers that know a field only when they run
 cdef void call_vmcs_writel(ulong field, ulong value) noexcept nogil:
     vmcs_writel(field, value)
 
 
+# C+ out of line, for callers that know a field only when they run
 cdef void call_vmcs_clear_bits(ulong field, u32 mask) noexcept nogil:
     vmcs_clear_bits(field, mask)
 
 
+# C+ out of line, for callers that know a field only when they run
 cdef void call_vmcs_set_bits(ulong field, u32 mask) noexcept nogil:
     vmcs_set_bits(field, mask)
 
@@ -4376,16 +4552,28 @@ cdef void probe_write_guest_rsp(ulong value) noexcept nogil:
     vmcs_writel(GUEST_RSP, value)
 
 
+# C+ what an accessor with a constant field compiles to
 cdef void probe_write_guest_rip(ulong value) noexcept nogil:
     vmcs_writel(GUEST_RIP, value)
 
 
+# C+ what an accessor with a constant field compiles to
 cdef ulong probe_read_guest_rip() noexcept nogil:
     return vmcs_readl(GUEST_RIP)
 
 
+# C+ what an accessor with a constant field compiles to
 cdef u32 probe_read_exit_reason() noexcept nogil:
     return vmcs_read32(VM_EXIT_REASON)
+
+
+# C+ the switch of VMCSs alone
+cdef void probe_vmcs_load(void *vmcs) noexcept nogil:
+    vmcs_load(<vmcs_t *>vmcs)
+
+
+# C+ One access of each shape many times over: what it costs.
+include "vmx_bench.pxi"
 
 
 cdef void vmx_module_data() noexcept nogil:
@@ -4431,8 +4619,8 @@ cdef bint enable_evmcs_is_on() noexcept nogil:
     return static_key_count(&enable_evmcs.key) > 0
 
 
+# C+ stands for module_init(), module_exit(), module_param() and the linker's section bounds
 cdef void declare_module() noexcept nogil:
-    # C~ module_init(), module_exit(), module_param() and the linker's section bounds
     vmx_module.name = "kvm_intel"
     vmx_module.init = vmx_init
     vmx_module.exit = vmx_exit

@@ -58,6 +58,7 @@ cdef kvm_shared_msrs *shared_msrs
 cdef u64 efer_reserved_bits
 
 
+# C~ [16/9 78b60e] the notifier and its lock: vcpu_put() calls it, on the CPU itself
 cdef void kvm_on_user_return(kvm_shared_msrs *locals) noexcept nogil:
     cdef unsigned int slot
     cdef kvm_shared_msr_values *values
@@ -72,6 +73,9 @@ cdef void kvm_on_user_return(kvm_shared_msrs *locals) noexcept nogil:
 
 cdef void shared_msr_update(unsigned int slot, u32 msr) noexcept nogil:
     cdef u64 value
+    # C- [2 ed337b] cpu: used once
+    # C~ [5/2 a9b726] per_cpu_ptr(), the check of the slot: an array by CPU; every slot that is
+    # asked for exists
     cdef kvm_shared_msrs *smsr = &shared_msrs[smp_processor_id()]
 
     rdmsrl_safe(msr, &value)
@@ -82,6 +86,7 @@ cdef void shared_msr_update(unsigned int slot, u32 msr) noexcept nogil:
 cdef void kvm_define_shared_msr(unsigned int slot, u32 msr) noexcept nogil:
     global shared_msrs_nr
     BUG_ON(slot >= KVM_NR_SHARED_MSRS)
+    # C~ [3/3 5bcb87] shared_msrs_global: its two members as variables
     shared_msrs_global[slot] = msr
     if <int>slot >= shared_msrs_nr:
         shared_msrs_nr = slot + 1
@@ -90,30 +95,37 @@ cdef void kvm_define_shared_msr(unsigned int slot, u32 msr) noexcept nogil:
 cdef void kvm_shared_msr_cpu_online() noexcept nogil:
     cdef unsigned int i
 
+    # C~ [2/2 60de98] shared_msrs_global: its two members as variables
     for i in range(shared_msrs_nr):
         shared_msr_update(i, shared_msrs_global[i])
 
 
 cdef int kvm_set_shared_msr(unsigned int slot, u64 value, u64 mask) noexcept nogil:
+    # C- [2 ed337b] cpu: used once
+    # C~ [2/2 bcac75] per_cpu_ptr(): an array by CPU
     cdef kvm_shared_msrs *smsr = &shared_msrs[smp_processor_id()]
     cdef int err
 
     if ((value ^ smsr.values[slot].curr) & mask) == 0:
         return 0
     smsr.values[slot].curr = value
+    # C~ [1/1 a09e32] shared_msrs_global: its two members as variables
     err = wrmsrl_safe(shared_msrs_global[slot], value)
     if err:
         return 1
 
-    # C~ user_return_notifier_register(): vcpu_put() is the only way back to user space
+    # C- [3 d3b3f0] user_return_notifier_register(): vcpu_put() is the only way back to user space
     smsr.registered = True
     return 0
 
 
 cdef void drop_user_return_notifiers() noexcept nogil:
+    # C- [2 ed337b] cpu: used once
+    # C~ [2/2 bcac75] per_cpu_ptr(): an array by CPU
     cdef kvm_shared_msrs *smsr = &shared_msrs[smp_processor_id()]
 
     if smsr.registered:
+        # C~ [1/1 b77a07] the notifier: the entry itself
         kvm_on_user_return(smsr)
 
 
@@ -145,6 +157,7 @@ cdef int exception_type(int vector) noexcept nogil:
     return EXCPT_FAULT
 
 
+# C~ [33/30 c72556] goto queue: the two ways meet at the end, and a first exception skips the test
 cdef void kvm_multiple_exception(kvm_vcpu_t *vcpu, unsigned int nr, bint has_error,
                                  u32 error_code, bint reinject) noexcept nogil:
     cdef u32 prev_nr
@@ -205,7 +218,6 @@ cdef void kvm_queue_exception_e(kvm_vcpu_t *vcpu, unsigned int nr, u32 error_cod
 
 
 cdef void kvm_inject_gp(kvm_vcpu_t *vcpu, u32 error_code) noexcept nogil:
-    # C~ a static inline of x86.h
     kvm_queue_exception_e(vcpu, GP_VECTOR, error_code)
 
 
@@ -229,6 +241,7 @@ cdef bint kvm_require_dr(kvm_vcpu_t *vcpu, int dr) noexcept nogil:
 
 
 cdef int kvm_set_cr0(kvm_vcpu_t *vcpu, ulong cr0) noexcept nogil:
+    # C- [4 47ef2b] old_cr0, update_bits: what they serve is left out
     cr0 |= X86_CR0_ET
 
     if cr0 & <ulong>0xffffffff00000000:
@@ -244,15 +257,18 @@ cdef int kvm_set_cr0(kvm_vcpu_t *vcpu, ulong cr0) noexcept nogil:
 
     if not is_paging(vcpu) and (cr0 & <ulong>X86_CR0_PG):
         if vcpu.arch.efer & EFER_LME:
+            # C- [2 c5a3d7] cs_db, cs_l: what they serve is left out
             if not is_pae(vcpu):
                 return 1
 
+    # C- [6 dd8276] the code segment's L bit, the PDPTRs: the entry checks look at the one, the
+    # processor loads the others
     if not (cr0 & <ulong>X86_CR0_PG) and kvm_read_cr4_bits(vcpu, X86_CR4_PCIDE):
         return 1
 
     kvm_x86_ops.set_cr0(vcpu, cr0)
 
-    # C- kvm_mmu_reset_context() and what follows it: the EPT is fixed
+    # C- [7 88ca8e] kvm_mmu_reset_context() and what follows it: the EPT is fixed
     return 0
 
 
@@ -260,6 +276,8 @@ cdef void kvm_lmsw(kvm_vcpu_t *vcpu, ulong msw) noexcept nogil:
     kvm_set_cr0(vcpu, kvm_read_cr0_bits(vcpu, ~<ulong>0x0e) | (msw & 0x0f))
 
 
+# C~ [38/9 fa5b93] CPUID's say in the reserved bits, PDPTRs, PCID, the MMU: one mask of reserved
+# bits, and the EPT is fixed
 cdef int kvm_set_cr4(kvm_vcpu_t *vcpu, ulong cr4) noexcept nogil:
     if cr4 & ~<ulong>0x7fffff:
         return 1
@@ -274,25 +292,31 @@ cdef int kvm_set_cr4(kvm_vcpu_t *vcpu, ulong cr4) noexcept nogil:
     return 0
 
 
+# C~ [23/5 c6e11b] PCID, PDPTRs, kvm_mmu_new_cr3(): the guest's root is the guest's own, with EPT
+# below it
 cdef int kvm_set_cr3(kvm_vcpu_t *vcpu, ulong cr3) noexcept nogil:
     vcpu.arch.cr3 = cr3
     vcpu.arch.regs_avail |= <u32>1 << VCPU_EXREG_CR3
-    # C~ kvm_mmu_new_cr3(): the guest's root is the guest's own, with EPT below it
     kvm_x86_ops.set_tdp_cr3(vcpu, vcpu.arch.mmu.root_hpa)
     return 0
 
 
 cdef int kvm_set_cr8(kvm_vcpu_t *vcpu, ulong cr8) noexcept nogil:
+    # C~ [1/1 d91196] CR8_RESERVED_BITS: by number
     if cr8 & ~<ulong>0xf:
         return 1
+    # C- [3 522bc2] lapic_in_kernel(): no APIC
     vcpu.arch.cr8 = cr8
     return 0
 
 
 cdef ulong kvm_get_cr8(kvm_vcpu_t *vcpu) noexcept nogil:
+    # C- [3 4a3c23] lapic_in_kernel(): no APIC
     return vcpu.arch.cr8
 
 
+# C~ [20/15 24c83a] kvm_update_dr6() and kvm_update_dr7(): the masks by number, and no debugger in
+# user space to ask
 cdef int __kvm_set_dr(kvm_vcpu_t *vcpu, int dr, ulong val) noexcept nogil:
     if dr < 4:
         vcpu.arch.db[dr] = val
@@ -319,6 +343,7 @@ cdef int kvm_set_dr(kvm_vcpu_t *vcpu, int dr, ulong val) noexcept nogil:
 
 
 cdef int kvm_get_dr(kvm_vcpu_t *vcpu, int dr, ulong *val) noexcept nogil:
+    # C~ [1/1 b2440a] case 0 ... 3: a range is a comparison
     if dr < 4:
         val[0] = vcpu.arch.db[dr]
     elif dr == 4 or dr == 6:
@@ -331,14 +356,15 @@ cdef int kvm_get_dr(kvm_vcpu_t *vcpu, int dr, ulong *val) noexcept nogil:
     return 0
 
 
+# C~ [11/2 b1601c] kvm_pmu_rdpmc(): no counter exists, so no index is valid
 cdef int kvm_rdpmc(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C~ kvm_pmu_rdpmc(): no counter exists, so no index is valid
     return 1
 
 
 cdef int set_efer(kvm_vcpu_t *vcpu, u64 efer) noexcept nogil:
     cdef u64 old_efer = vcpu.arch.efer
 
+    # C~ [1/1 14d137] kvm_valid_efer(): the reserved bits alone, as CPUID has no say here
     if efer & efer_reserved_bits:
         return 1
 
@@ -347,10 +373,12 @@ cdef int set_efer(kvm_vcpu_t *vcpu, u64 efer) noexcept nogil:
         return 1
 
     efer &= ~<u64>EFER_LMA
+    # C~ [1/1 4d4d5d] vcpu->arch.efer: what old_efer holds
     efer |= old_efer & EFER_LMA
 
     kvm_x86_ops.set_efer(vcpu, efer)
 
+    # C- [2 c294a3] kvm_mmu_reset_context(): the EPT is fixed
     return 0
 
 
@@ -359,6 +387,7 @@ cdef void kvm_enable_efer_bits(u64 mask) noexcept nogil:
     efer_reserved_bits &= ~mask
 
 
+# C~ [5/2 8086c4] vcpu_virt_addr_bits(): 48 always, as there is no LA57
 cdef bint is_noncanonical_address(u64 la) noexcept nogil:
     return <u64>(<s64>(la << 16) >> 16) != la
 
@@ -367,16 +396,18 @@ cdef int kvm_set_msr(kvm_vcpu_t *vcpu, msr_data *msr) noexcept nogil:
     if msr.index == <u32>MSR_FS_BASE or msr.index == <u32>MSR_GS_BASE or \
             msr.index == <u32>MSR_KERNEL_GS_BASE or msr.index == <u32>MSR_CSTAR or \
             msr.index == <u32>MSR_LSTAR:
+        # C~ [1/1 608368] vcpu_virt_addr_bits(): 48 always, as there is no LA57
         if is_noncanonical_address(msr.data):
             return 1
     elif msr.index == MSR_IA32_SYSENTER_EIP or msr.index == MSR_IA32_SYSENTER_ESP:
         # Intel refuses what AMD cuts off: make it canonical, so that an entry passes either way.
+        # C~ [1/1 fc7070] get_canonical(): spelled out for 48 bits
         msr.data = <u64>(<s64>(msr.data << 16) >> 16)
     return kvm_x86_ops.set_msr(vcpu, msr)
 
 
+# C+ stands for kvm_mtrr_valid() of the PAT: each byte a memory type that exists
 cdef bint kvm_pat_valid(u64 data) noexcept nogil:
-    # C~ kvm_mtrr_valid() for the PAT: each byte a memory type that exists
     cdef int i
     cdef u8 t
 
@@ -387,6 +418,8 @@ cdef bint kvm_pat_valid(u64 data) noexcept nogil:
     return True
 
 
+# C~ [165/15 d72c04] MSRs of AMD, MTRRs, the APIC, clocks, Xen, Hyper-V, the PMU: none exists, so
+# each is #GP
 cdef int kvm_set_msr_common(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil:
     if msr_info.index == <u32>MSR_EFER:
         return set_efer(vcpu, msr_info.data)
@@ -404,6 +437,8 @@ cdef int kvm_set_msr_common(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil
     return 1
 
 
+# C~ [110/14 6d72e3] MSRs of AMD, MTRRs, the APIC, clocks, Xen, Hyper-V, the PMU: none exists, so
+# each is #GP
 cdef int kvm_get_msr_common(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil:
     if msr_info.index == <u32>MSR_EFER:
         msr_info.data = vcpu.arch.efer
@@ -421,6 +456,7 @@ cdef int kvm_get_msr_common(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil
 
 
 cdef u64 kvm_compute_tsc_offset(kvm_vcpu_t *vcpu, u64 target_tsc) noexcept nogil:
+    # C~ [3/1 526c62] kvm_scale_tsc(): no TSC scaling
     return target_tsc - rdtsc()
 
 
@@ -431,9 +467,13 @@ cdef void kvm_vcpu_write_tsc_offset(kvm_vcpu_t *vcpu, u64 offset) noexcept nogil
 
 cdef inline bint kvm_check_tsc_unstable() noexcept nogil:
     # Hyper-V guests mark their TSC unstable at boot.
+    # C~ [4/1 44f1b1] the clock source: under Hyper-V it is Hyper-V's, and the TSC is marked
+    # unstable
     return x86_hyper_type_ms_hyperv
 
 
+# C~ [29/6 cd5c3d] steal time, kvmclock, timers, WBINVD exits: no clock but the TSC, which is moved
+# with the vCPU
 cdef void kvm_arch_vcpu_load(kvm_vcpu_t *vcpu, int cpu) noexcept nogil:
     kvm_x86_ops.vcpu_load(vcpu, cpu)
 
@@ -443,15 +483,17 @@ cdef void kvm_arch_vcpu_load(kvm_vcpu_t *vcpu, int cpu) noexcept nogil:
                 vcpu, kvm_compute_tsc_offset(vcpu, vcpu.arch.last_guest_tsc))
         vcpu.cpu = cpu
 
-    # C- steal time, kvmclock, timers: no clock
 
 
+# C~ [12/3 33c8b5] steal time, the time of leaving, DR6: no clock, and the processor keeps no debug
+# registers for L2
 cdef void kvm_arch_vcpu_put(kvm_vcpu_t *vcpu) noexcept nogil:
     kvm_x86_ops.vcpu_put(vcpu)
     drop_user_return_notifiers()
 
 
 cdef int kvm_emulate_wbinvd(kvm_vcpu_t *vcpu) noexcept nogil:
+    # C- [1 51e735] kvm_emulate_wbinvd_noskip(): no cache to write back
     return kvm_skip_emulated_instruction(vcpu)
 
 
@@ -468,19 +510,23 @@ cdef int kvm_skip_emulated_instruction(kvm_vcpu_t *vcpu) noexcept nogil:
 
 
 cdef void kvm_vcpu_do_singlestep(kvm_vcpu_t *vcpu, int *r) noexcept nogil:
+    # C- [2 640a21] kvm_run: written as vcpu.run
     if vcpu.guest_debug & KVM_GUESTDBG_SINGLESTEP:
+        # C~ [4/2 ff04a8] the debug exit: user space is told the exception alone
         vcpu.run.ex.exception = DB_VECTOR
         vcpu.run.exit_reason = KVM_EXIT_DEBUG
         r[0] = EMULATE_USER_EXIT
     else:
         # the debug status keeps what the handler has not cleared
         vcpu.arch.dr6 &= ~<ulong>15
+        # C~ [1/1 39aaa8] DR6_BS: by number
         vcpu.arch.dr6 |= 0x4000 | DR6_RTM
         kvm_queue_exception(vcpu, DB_VECTOR)
 
 
+# C~ [7/11 9fb21e] kvm_fast_pio_out() and kvm_fast_pio_in(): no device in the kernel, so user space
+# sees all
 cdef int kvm_fast_pio(kvm_vcpu_t *vcpu, int size, u16 port, int in_) noexcept nogil:
-    # C~ kvm_fast_pio_out() and kvm_fast_pio_in(): no device in the kernel, so user space sees all
     vcpu.run.exit_reason = KVM_EXIT_IO
     vcpu.run.io.direction = KVM_EXIT_IO_IN if in_ else KVM_EXIT_IO_OUT
     vcpu.run.io.size = size
@@ -499,6 +545,7 @@ cdef int kvm_fast_pio(kvm_vcpu_t *vcpu, int size, u16 port, int in_) noexcept no
 cdef int kvm_arch_flush_remote_tlb(kvm_t *kvm) noexcept nogil:
     if kvm_x86_ops.tlb_remote_flush and not kvm_x86_ops.tlb_remote_flush(kvm):
         return 0
+    # C- [1 9cf424] else: the block before it returns
     return -ENOTSUPP
 
 
@@ -509,6 +556,7 @@ cdef void kvm_arch_boot_data() noexcept nogil:
     shared_msrs = NULL
 
 
+# C~ [42/22 f7250d] the MMU module, XSAVE, timers, the APIC, perf: each is out of scope
 cdef int kvm_arch_init(void *opaque) noexcept nogil:
     cdef kvm_x86_ops_t *ops = <kvm_x86_ops_t *>opaque
 
@@ -537,6 +585,7 @@ cdef int kvm_arch_init(void *opaque) noexcept nogil:
     return 0
 
 
+# C~ [16/5 afa01f] the MMU module, timers, the APIC, perf: each is out of scope
 cdef void kvm_arch_exit() noexcept nogil:
     global kvm_x86_ops, shared_msrs
     kvm_x86_ops = NULL
@@ -546,7 +595,7 @@ cdef void kvm_arch_exit() noexcept nogil:
 
 cdef int kvm_vcpu_halt(kvm_vcpu_t *vcpu) noexcept nogil:
     vcpu.stat.halt_exits += 1
-    # C- lapic_in_kernel(vcpu): no APIC, so user space waits for the interrupt
+    # C- [4 f9f9f8] lapic_in_kernel(): no APIC, so user space waits for the interrupt
     vcpu.run.exit_reason = KVM_EXIT_HLT
     return 0
 
@@ -557,14 +606,14 @@ cdef int kvm_emulate_halt(kvm_vcpu_t *vcpu) noexcept nogil:
     return kvm_vcpu_halt(vcpu) and ret
 
 
+# C~ [51/11 44deac] Hyper-V's and KVM's own calls: the guest is shown no Hyper-V, and each call
+# needs an APIC or a clock
 cdef int kvm_emulate_hypercall(kvm_vcpu_t *vcpu) noexcept nogil:
     cdef ulong ret
 
-    # C- kvm_hv_hypercall(): the guest is shown no Hyper-V
     if kvm_x86_ops.get_cpl(vcpu) != 0:
         ret = <ulong>-KVM_EPERM
     else:
-        # C- KVM_HC_VAPIC_POLL_IRQ and the other calls: each needs an APIC or a clock
         ret = <ulong>-KVM_ENOSYS
 
     if not is_long_mode(vcpu):
@@ -580,6 +629,7 @@ cdef inline bint kvm_event_needs_reinjection(kvm_vcpu_t *vcpu) noexcept nogil:
         vcpu.arch.nmi_injected
 
 
+# C~ [43/25 7c5731] nested events, SMM, the APIC: no nested VMX; user space queues interrupts itself
 cdef int inject_pending_event(kvm_vcpu_t *vcpu) noexcept nogil:
     # what an exit interrupted comes first
     if vcpu.arch.exception.injected:
@@ -614,7 +664,6 @@ cdef int inject_pending_event(kvm_vcpu_t *vcpu) noexcept nogil:
         vcpu.arch.nmi_pending = False
         vcpu.arch.nmi_injected = True
         kvm_x86_ops.set_nmi(vcpu)
-    # C- kvm_cpu_has_injectable_intr(vcpu): no APIC; user space queues interrupts itself
 
     return 0
 
@@ -622,24 +671,37 @@ cdef int inject_pending_event(kvm_vcpu_t *vcpu) noexcept nogil:
 cdef int vcpu_enter_guest(kvm_vcpu_t *vcpu) noexcept nogil:
     cdef int r
 
+    # C- [4 c36709] req_int_win, req_immediate_exit: user space queues interrupts itself, and
+    # nothing asks for an immediate exit
     if kvm_request_pending(vcpu):
+        # C- [18 7f2d8c] requests of nested VMX, the MMU, timers and clocks: none exists
         if kvm_check_request(KVM_REQ_TLB_FLUSH, vcpu):
+            # C~ [5/2 166cd4] kvm_vcpu_flush_tlb(), the TPR's report: the function, spelled out; no
+            # APIC
             vcpu.stat.tlb_flush += 1
             kvm_x86_ops.tlb_flush(vcpu, True)
         if kvm_check_request(KVM_REQ_TRIPLE_FAULT, vcpu):
             vcpu.run.exit_reason = KVM_EXIT_SHUTDOWN
             vcpu.mmio_needed = 0
+            # C~ [47/2 4d7d4d] goto out, requests of page faults, SMM, the PMU, the I/O APIC,
+            # Hyper-V; the test for an injectable interrupt: none exists; user space queues
+            # interrupts itself
             return 0
 
     if kvm_check_request(KVM_REQ_EVENT, vcpu):
         vcpu.stat.req_event += 1
+        # C~ [10/1 d8fe25] the APIC's events, SMM, an immediate exit: neither exists, and no
+        # injection is refused
         inject_pending_event(vcpu)
         if vcpu.arch.nmi_pending:
             kvm_x86_ops.enable_nmi_window(vcpu)
+        # C- [2 83794f] interrupt windows: user space queues interrupts itself
         WARN_ON(vcpu.arch.exception.pending)
 
+    # C- [3 548320] the APIC's TPR: no APIC
     r = kvm_mmu_reload(vcpu)
     if unlikely(r):
+        # C~ [1/2 8cc793] goto cancel_injection: its two statements
         kvm_x86_ops.cancel_injection(vcpu)
         return r
 
@@ -651,7 +713,8 @@ cdef int vcpu_enter_guest(kvm_vcpu_t *vcpu) noexcept nogil:
     local_irq_disable()
     vcpu.mode = IN_GUEST_MODE
 
-    # C- srcu_read_unlock(): memory slots never change
+    # C~ [4/1 8c145f] srcu_read_unlock(), its barrier, sync_pir_to_irr: memory slots never change,
+    # so the barrier is a plain one; no APIC
     smp_mb()
 
     if vcpu.mode == EXITING_GUEST_MODE or kvm_request_pending(vcpu) \
@@ -660,47 +723,60 @@ cdef int vcpu_enter_guest(kvm_vcpu_t *vcpu) noexcept nogil:
         smp_wmb()
         local_irq_enable()
         preempt_enable()
+        # C~ [19/2 f16ae4] goto cancel_injection; XCR0, an immediate exit, the APIC's timer, context
+        # tracking, debug registers: the label's statements; the processor has no XSAVE and keeps no
+        # debug registers for L2
         kvm_x86_ops.cancel_injection(vcpu)
         return 1
 
-    # C- kvm_load_guest_xcr0(vcpu): the processor has no XSAVE
-
-    # C- the debug registers of a guest that owns them: the processor keeps none for L2
 
     kvm_x86_ops.run(vcpu)
 
     if unlikely(vcpu.arch.switch_db_regs & KVM_DEBUGREG_WONT_EXIT):
         WARN_ON(vcpu.guest_debug & KVM_GUESTDBG_USE_HW_BP)
         kvm_x86_ops.sync_dirty_debug_regs(vcpu)
+        # C- [3 fb8ddc] kvm_update_dr0123(), kvm_update_dr6(), kvm_update_dr7(): the processor keeps
+        # none for L2
         vcpu.arch.switch_db_regs &= ~KVM_DEBUGREG_RELOAD
 
+    # C~ [3/1 7a8efb] hardware breakpoints, kvm_read_l1_tsc(): the host has none; spelled out
+    # without TSC scaling
     vcpu.arch.last_guest_tsc = rdtsc() + vcpu.arch.tsc_offset
 
     vcpu.mode = OUTSIDE_GUEST_MODE
     smp_wmb()
 
+    # C- [2 5c5abb] kvm_put_guest_xcr0(), kvm_before_interrupt(): the processor has no XSAVE; no
+    # perf looks on
     kvm_x86_ops.handle_external_intr(vcpu)
 
+    # C- [1 9a9dac] kvm_after_interrupt(): no perf looks on
     vcpu.stat.exits += 1
-    # C+ the signal that ends a run of so many exits
+    # C- [1 238f2a] guest_exit_irqoff(): no context tracking
+    # C+ [2 565c8c] the signal that ends a run of so many exits
     if unlikely(vcpu.stat.exits == vcpu.arch.exits_until):
         current.sigpending = 1
 
     local_irq_enable()
     preempt_enable()
 
+    # C- [9 b729cc] srcu_read_lock(), profiling, clocks, the APIC: memory slots never change, and
+    # none of them exists
     vcpu.arch.gpa_available = False
     r = kvm_x86_ops.handle_exit(vcpu)
+    # C- [6 227849] cancel_injection: its statements stand where it is jumped to
     return r
 
 
+# C~ [24/3 7617e3] waiting, the APIC's events: without an in-kernel APIC nothing wakes a vCPU but
+# user space
 cdef int vcpu_block(kvm_t *kvm, kvm_vcpu_t *vcpu) noexcept nogil:
-    # C~ without an in-kernel APIC nothing wakes a vCPU but user space
     vcpu.run.exit_reason = KVM_EXIT_HLT
     return 0
 
 
 cdef inline bint kvm_vcpu_running(kvm_vcpu_t *vcpu) noexcept nogil:
+    # C~ [3/1 495116] nested events, asynchronous page faults: neither exists
     return vcpu.arch.mp_state == KVM_MP_STATE_RUNNABLE
 
 
@@ -708,6 +784,7 @@ cdef int vcpu_run(kvm_vcpu_t *vcpu) noexcept nogil:
     cdef int r
     cdef kvm_t *kvm = vcpu.kvm
 
+    # C- [1 c8578e] srcu_read_lock(): memory slots never change
     vcpu.arch.l1tf_flush_l1d = True
 
     while True:
@@ -719,15 +796,17 @@ cdef int vcpu_run(kvm_vcpu_t *vcpu) noexcept nogil:
         if r <= 0:
             break
 
-        # C- timers, interrupt windows of user space, asynchronous page faults
-
+        # C- [9 256bf1] timers, interrupt windows of user space, asynchronous page faults: none
+        # exists
         if signal_pending(current):
             r = -EINTR
             vcpu.run.exit_reason = KVM_EXIT_INTR
             vcpu.stat.signal_exits += 1
             break
         if need_resched():
-            # C~ cond_resched(): the way back to user space is this kernel's scheduler
+            # C- [4 a2df57] cond_resched(), srcu_read_unlock(): the way back to user space is this
+            # kernel's scheduler
+            # C+ [4 58ac1b] the way back to user space, as for a signal
             current.need_resched = 0
             r = -EINTR
             vcpu.run.exit_reason = KVM_EXIT_INTR
@@ -736,6 +815,7 @@ cdef int vcpu_run(kvm_vcpu_t *vcpu) noexcept nogil:
     return r
 
 
+# C~ [50/9 b4ccbe] the FPU, signals, MMIO and PIO that wait for completion: the exit says all
 cdef int kvm_arch_vcpu_ioctl_run(kvm_vcpu_t *vcpu) noexcept nogil:
     cdef int r
 
@@ -750,6 +830,7 @@ cdef int kvm_arch_vcpu_ioctl_run(kvm_vcpu_t *vcpu) noexcept nogil:
     return r
 
 
+# C~ [5/22 ef4f06] __get_regs(): spelled out, without the FPU and the emulator's registers
 cdef int kvm_arch_vcpu_ioctl_get_regs(kvm_vcpu_t *vcpu, kvm_regs *regs) noexcept nogil:
     vcpu_load(vcpu)
     regs.rax = kvm_register_read(vcpu, VCPU_REGS_RAX)
@@ -774,6 +855,7 @@ cdef int kvm_arch_vcpu_ioctl_get_regs(kvm_vcpu_t *vcpu, kvm_regs *regs) noexcept
     return 0
 
 
+# C~ [5/24 9f0781] __set_regs(): spelled out, without the emulator's registers
 cdef int kvm_arch_vcpu_ioctl_set_regs(kvm_vcpu_t *vcpu, kvm_regs *regs) noexcept nogil:
     vcpu_load(vcpu)
     kvm_register_write(vcpu, VCPU_REGS_RAX, regs.rax)
@@ -803,6 +885,7 @@ cdef int kvm_arch_vcpu_ioctl_set_regs(kvm_vcpu_t *vcpu, kvm_regs *regs) noexcept
     return 0
 
 
+# C~ [5/27 598fad] __get_sregs(): spelled out, without the APIC
 cdef int kvm_arch_vcpu_ioctl_get_sregs(kvm_vcpu_t *vcpu, kvm_sregs *sregs) noexcept nogil:
     cdef desc_ptr dt
 
@@ -837,6 +920,7 @@ cdef int kvm_arch_vcpu_ioctl_get_sregs(kvm_vcpu_t *vcpu, kvm_sregs *sregs) noexc
 
 
 cdef int kvm_valid_sregs(kvm_vcpu_t *vcpu, kvm_sregs *sregs) noexcept nogil:
+    # C- [2 c38d40] OSXSAVE without XSAVE: the entry checks refuse it
     if (sregs.efer & EFER_LME) and (sregs.cr0 & <ulong>X86_CR0_PG):
         # Paging with LME set is long mode: all of its conditions together, or none.
         if not (sregs.cr4 & X86_CR4_PAE) \
@@ -850,6 +934,8 @@ cdef int kvm_valid_sregs(kvm_vcpu_t *vcpu, kvm_sregs *sregs) noexcept nogil:
     return 0
 
 
+# C~ [66/30 dbc48e] kvm_mmu_reset_context(), the APIC: the root is loaded again, and the guest's CR3
+# with it
 cdef int __set_sregs(kvm_vcpu_t *vcpu, kvm_sregs *sregs) noexcept nogil:
     cdef desc_ptr dt
 
@@ -878,7 +964,6 @@ cdef int __set_sregs(kvm_vcpu_t *vcpu, kvm_sregs *sregs) noexcept nogil:
 
     kvm_x86_ops.set_cr4(vcpu, sregs.cr4)
 
-    # C~ kvm_mmu_reset_context(): the root is loaded again, and the guest's CR3 with it
     vcpu.arch.mmu.root_hpa = INVALID_ROOT
 
     kvm_x86_ops.set_segment(vcpu, &sregs.cs, VCPU_SREG_CS)
@@ -905,26 +990,31 @@ cdef int kvm_arch_vcpu_ioctl_set_sregs(kvm_vcpu_t *vcpu, kvm_sregs *sregs) noexc
     return ret
 
 
+# C~ [6/2 e1eafc] the warning of an unstable TSC: the guest's TSC is as good as the host's
 cdef kvm_vcpu_t *kvm_arch_vcpu_create(kvm_t *kvm, unsigned int id, int *err) noexcept nogil:
     return kvm_x86_ops.vcpu_create(kvm, id, err)
 
 
 cdef int kvm_arch_vcpu_setup(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C- kvm_vcpu_mtrr_init(vcpu), kvm_mmu_setup(vcpu)
+    # C- [1 6f3e6c] kvm_vcpu_mtrr_init(): no MTRRs
     vcpu_load(vcpu)
     kvm_vcpu_reset(vcpu, False)
+    # C- [1 ae2233] kvm_mmu_setup(): the EPT is fixed
     vcpu_put(vcpu)
     return 0
 
 
 cdef void kvm_arch_vcpu_destroy(kvm_vcpu_t *vcpu) noexcept nogil:
+    # C- [1 1fd5c7] asynchronous page faults: none exists
     vcpu_load(vcpu)
+    # C~ [1/1 40e50a] kvm_mmu_unload(): the root belongs to the VM
     vcpu.arch.mmu.root_hpa = INVALID_ROOT
     vcpu_put(vcpu)
 
     kvm_x86_ops.vcpu_free(vcpu)
 
 
+# C~ [48/16 5c7bb7] the APIC, SMM, asynchronous page faults, MPX, XSAVE: none exists
 cdef void kvm_vcpu_reset(kvm_vcpu_t *vcpu, bint init_event) noexcept nogil:
     vcpu.arch.nmi_pending = 0
     vcpu.arch.nmi_injected = False
@@ -948,6 +1038,7 @@ cdef void kvm_vcpu_reset(kvm_vcpu_t *vcpu, bint init_event) noexcept nogil:
     kvm_x86_ops.vcpu_reset(vcpu, init_event)
 
 
+# C~ [37/7 792d96] the search for a TSC that went backwards: it never does here
 cdef int kvm_arch_hardware_enable() noexcept nogil:
     cdef int ret
 
@@ -956,7 +1047,6 @@ cdef int kvm_arch_hardware_enable() noexcept nogil:
     if ret != 0:
         return ret
 
-    # C- the search for a TSC that went backwards: it never does here
     return 0
 
 
@@ -965,6 +1055,7 @@ cdef void kvm_arch_hardware_disable() noexcept nogil:
     drop_user_return_notifiers()
 
 
+# C~ [12/2 673407] TSC scaling, the list of MSRs: neither is offered
 cdef int kvm_arch_hardware_setup() noexcept nogil:
     return kvm_x86_ops.hardware_setup()
 
@@ -977,11 +1068,11 @@ cdef void kvm_arch_check_processor_compat(void *rtn) noexcept nogil:
     kvm_x86_ops.check_processor_compatibility(rtn)
 
 
+# C~ [52/8 8099bb] the PIO page, the APIC, machine-check banks, FPU: out of scope
 cdef int kvm_arch_vcpu_init(kvm_vcpu_t *vcpu) noexcept nogil:
     vcpu.arch.apicv_active = False
     vcpu.arch.mp_state = KVM_MP_STATE_RUNNABLE
 
-    # C- the PIO page, the APIC, machine-check banks, FPU: out of scope
     vcpu.arch.mmu.root_hpa = INVALID_ROOT
     vcpu.arch.walk_mmu = &vcpu.arch.mmu
     vcpu.arch.pat = <u64>0x0007040600070406
@@ -989,11 +1080,13 @@ cdef int kvm_arch_vcpu_init(kvm_vcpu_t *vcpu) noexcept nogil:
     return 0
 
 
+# C~ [12/3 53950b] the PIO page, the APIC, machine-check banks, FPU: out of scope
 cdef void kvm_arch_vcpu_uninit(kvm_vcpu_t *vcpu) noexcept nogil:
     kfree(vcpu.arch.cpuid_entries)
     vcpu.arch.cpuid_entries = NULL
 
 
+# C~ [24/2 4786ce] clocks, the APIC, the MMU's lists: out of scope; the EPT is built with the memory
 cdef int kvm_arch_init_vm(kvm_t *kvm) noexcept nogil:
     return kvm_x86_ops.vm_init(kvm)
 
@@ -1008,5 +1101,6 @@ cdef ulong kvm_get_rflags(kvm_vcpu_t *vcpu) noexcept nogil:
 
 
 cdef void kvm_set_rflags(kvm_vcpu_t *vcpu, ulong rflags) noexcept nogil:
+    # C~ [1/1 cb17e8] __kvm_set_rflags(): spelled out, as nobody single-steps
     kvm_x86_ops.set_rflags(vcpu, rflags)
     kvm_make_request(KVM_REQ_EVENT, vcpu)

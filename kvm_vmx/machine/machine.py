@@ -23,6 +23,7 @@ CONFIGS = {
     "hyperv": "kvm_vmx.l1.vmx",
     "no-hyperv": "kvm_vmx.l1.vmx_no_hyperv",
     "no-jump-label": "kvm_vmx.l1.vmx_no_jump_label",
+    "before": "kvm_vmx.l1.vmx_before",
 }
 
 # KVM's exit reasons to user space, by number (uapi/linux/kvm.h).

@@ -9,3 +9,4 @@ cdef class Processor:
 
     cdef outcome(self, unsigned int status, value=*)
     cdef enter(self, bint launch)
+    cdef schedule(self, unsigned int what, after)

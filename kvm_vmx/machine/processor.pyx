@@ -310,6 +310,11 @@ cdef class Processor:
         self.vp.host_loaded = 0
 
     @property
+    def debug_registers(self) -> list[int]:
+        """DR0 to DR3 and DR6, which L1 and L2 share."""
+        return [self.vp.cpu.dr[i] for i in range(4)] + [self.vp.cpu.dr6]
+
+    @property
     def efer(self) -> int:
         """IA32_EFER, set without the checks of WRMSR."""
         return self.vp.efer
@@ -338,6 +343,33 @@ cdef class Processor:
         if vector is not None and not 0 <= vector <= 255:
             raise ValueError(f"interrupt vector {vector!r}: give 0 to 255 or None")
         self.vp.cpu.intr = 0 if vector is None else 0x100 | <u32>vector
+
+    def interrupt(self, vector: int, after: int = 0) -> None:
+        """Raise an external interrupt at this processor, after so many more instructions of L2.
+
+        Where L2 halts before that, time passes and it comes at once. Up to 16 events may be on
+        their way; an interrupt that finds another one waiting comes behind it.
+        """
+        if not 0 <= vector <= 255:
+            raise ValueError(f"interrupt vector {vector!r}: give 0 to 255")
+        self.schedule(0x100 | <u32>vector, after)
+
+    def nmi(self, after: int = 0) -> None:
+        """Raise a non-maskable interrupt at this processor; see interrupt()."""
+        self.schedule(L0_ALARM_NMI, after)
+
+    def forget_events(self) -> None:
+        """Take back the interrupts and NMIs that have not come yet, or that nobody has taken."""
+        self.vp.nr_alarms = self.vp.cpu.intr = self.vp.cpu.nmi = 0
+
+    cdef schedule(self, u32 what, after):
+        if not 0 <= after < 1 << 63:
+            raise ValueError(f"after {after!r} instructions: give a number from 0")
+        if self.vp.nr_alarms == L0_MAX_ALARMS:
+            raise ValueError(f"{L0_MAX_ALARMS} events are on their way: let L2 run first")
+        self.vp.alarm[self.vp.nr_alarms].at = self.vp.counters.l2_instructions + <u64>after
+        self.vp.alarm[self.vp.nr_alarms].what = what
+        self.vp.nr_alarms += 1
 
     @property
     def pending_nmi(self) -> bool:

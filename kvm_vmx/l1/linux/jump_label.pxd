@@ -13,8 +13,10 @@ cdef int static_key_disable(static_key_t *key) noexcept nogil
 cdef void static_key_slow_inc(static_key_t *key) noexcept nogil
 cdef void static_key_slow_dec(static_key_t *key) noexcept nogil
 
+# C+ a macro of linux/jump_label.h
 cdef inline int static_branch_enable(static_key_false *key) noexcept nogil:
     return static_key_enable(&key.key)
 
+# C+ a macro of linux/jump_label.h
 cdef inline int static_branch_disable(static_key_false *key) noexcept nogil:
     return static_key_disable(&key.key)

@@ -41,6 +41,8 @@ cdef int nr_modules = 0
 cdef bint sync_core = False
 
 
+# C~ [27/5 9bb60c] sorting the table, the kernel's own sites: modules bring all of them, and what is
+# prepared is membarrier()
 cdef int jump_label_init() noexcept nogil:
     global sync_core, nr_modules
     sync_core = membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE) == 0
@@ -48,6 +50,8 @@ cdef int jump_label_init() noexcept nogil:
     return 0
 
 
+# C~ [45/7 d43acf] the list of modules that hangs from each key: an array of modules, searched
+# through at an update
 cdef int jump_label_add_module(module_t *mod) noexcept nogil:
     global nr_modules
     if nr_modules == MAX_MODULES:
@@ -57,6 +61,8 @@ cdef int jump_label_add_module(module_t *mod) noexcept nogil:
     return 0
 
 
+# C~ [35/8 44621d] the list of modules that hangs from each key: an array of modules, searched
+# through at an update
 cdef void jump_label_del_module(module_t *mod) noexcept nogil:
     cdef int i
 
@@ -68,23 +74,28 @@ cdef void jump_label_del_module(module_t *mod) noexcept nogil:
             return
 
 
+# C+ for whoever looks from outside
 cdef int jump_label_nr_modules() noexcept nogil:
     return nr_modules
 
 
+# C+ for whoever looks from outside
 cdef module_t *jump_label_module(int index) noexcept nogil:
     return modules[index]
 
 
 cdef inline static_key_t *jump_entry_key(jump_entry_t *entry) noexcept nogil:
+    # C~ [1/1 65c241] unsigned long: an entry's members are u64
     return <static_key_t *>(entry.key & ~<u64>1)
 
 
+# C~ [8/2 790bb8] the kernel's enum: True is a jump
 cdef inline bint jump_label_type(jump_entry_t *entry, bint enabled) noexcept nogil:
     # True: a jump belongs there. Off the expected path lies what the key is not.
     return enabled ^ <bint>(entry.key & 1)
 
 
+# C+ stands for the architecture's part, which writes one site
 cdef void compose(jump_entry_t *entry, bint jump, u8 *text) noexcept nogil:
     cdef s32 distance
 
@@ -96,6 +107,7 @@ cdef void compose(jump_entry_t *entry, bint jump, u8 *text) noexcept nogil:
         memcpy(text, nop5, JUMP_LABEL_NOP_SIZE)
 
 
+# C+ the text of a process is writable only while it is asked to be
 cdef int protect(ulong start, ulong end, int prot) noexcept nogil:
     # One change for the span of a key's sites, page by page only in what it covers.
     start &= PAGE_MASK
@@ -107,6 +119,7 @@ cdef int protect(ulong start, ulong end, int prot) noexcept nogil:
     return 0
 
 
+# C+ stands for __jump_label_update(): all sites of a module in one pass
 cdef int jump_label_update_module(module_t *mod, static_key_t *key, bint enabled) noexcept nogil:
     cdef jump_entry_t *entry
     cdef ulong first = ~<ulong>0, last = 0
@@ -143,6 +156,8 @@ cdef int jump_label_update_module(module_t *mod, static_key_t *key, bint enabled
     return 0
 
 
+# C~ [18/15 fdb145] the architecture's part, a site at a time: the text of all sites in one pass
+# while no thread is in the kernel
 cdef int jump_label_update(static_key_t *key, bint enabled) noexcept nogil:
     cdef int i, ret = 0
 
@@ -159,6 +174,8 @@ cdef int jump_label_update(static_key_t *key, bint enabled) noexcept nogil:
     return ret
 
 
+# C~ [4/13 9b9e79] text_mutex, CPU hotplug lock: one update at a time, and text that cannot be
+# written is an error
 cdef int static_key_enable(static_key_t *key) noexcept nogil:
     cdef int ret
 
@@ -177,6 +194,8 @@ cdef int static_key_enable(static_key_t *key) noexcept nogil:
     return 0
 
 
+# C~ [4/10 7d7587] text_mutex, CPU hotplug lock: one update at a time, and text that cannot be
+# written is an error
 cdef int static_key_disable(static_key_t *key) noexcept nogil:
     cdef int ret
 
@@ -191,6 +210,7 @@ cdef int static_key_disable(static_key_t *key) noexcept nogil:
     return ret
 
 
+# C~ [4/6 2e06e2] static_key_slow_inc_cpuslocked(): spelled out, one update at a time
 cdef void static_key_slow_inc(static_key_t *key) noexcept nogil:
     if key.enabled:
         key.enabled += 1
@@ -199,6 +219,7 @@ cdef void static_key_slow_inc(static_key_t *key) noexcept nogil:
     key.enabled = 0 if jump_label_update(key, True) else 1
 
 
+# C~ [3/7 4738ea] __static_key_slow_dec(): spelled out, one update at a time
 cdef void static_key_slow_dec(static_key_t *key) noexcept nogil:
     # A count that falls below zero stays there, and so does the text.
     key.enabled -= 1

@@ -31,30 +31,35 @@ cdef test_key static_key_tests[NR_KEYS]
 cdef module_t test_static_keys_module
 
 
+# C+ stands for a function that the macro test_key_func() makes
 cdef int true_key_true() noexcept nogil:
     if static_branch_likely_true(&true_key):
         return 1
     return 0
 
 
+# C+ stands for a function that the macro test_key_func() makes
 cdef int true_key_false() noexcept nogil:
     if static_branch_unlikely_true(&true_key):
         return 1
     return 0
 
 
+# C+ stands for a function that the macro test_key_func() makes
 cdef int false_key_true() noexcept nogil:
     if static_branch_likely(&false_key):
         return 1
     return 0
 
 
+# C+ stands for a function that the macro test_key_func() makes
 cdef int false_key_false() noexcept nogil:
     if static_branch_unlikely(&false_key):
         return 1
     return 0
 
 
+# C+ a macro of linux/jump_label.h
 cdef bint static_key_enabled(static_key_t *key) noexcept nogil:
     return static_key_count(key) > 0
 
@@ -76,6 +81,7 @@ cdef void invert_keys(test_key *keys, int size) noexcept nogil:
             previous = keys[i].key
 
 
+# C~ [17/12 9c4f66] the test of a key: the two ways in one
 cdef int verify_keys(test_key *keys, int size, bint invert) noexcept nogil:
     cdef int i
     cdef bint ret, init
@@ -91,13 +97,14 @@ cdef int verify_keys(test_key *keys, int size, bint invert) noexcept nogil:
     return 0
 
 
+# C+ an entry of the table of keys and functions
 cdef void add_key(int i, bint init_state, static_key_t *key, int (*test)() noexcept nogil) noexcept nogil:
-    # C~ the initialiser of the table
     static_key_tests[i].init_state = init_state
     static_key_tests[i].key = key
     static_key_tests[i].test_key = test
 
 
+# C~ [20/15 17b8f9] the table of keys and functions: the four kinds that this kernel has
 cdef int test_static_key_init() noexcept nogil:
     cdef int ret
 
@@ -128,42 +135,52 @@ cdef int true_key_count() noexcept nogil:
     return static_key_count(&true_key.key)
 
 
+# C+ for whoever switches a key from outside
 cdef int false_key_count() noexcept nogil:
     return static_key_count(&false_key.key)
 
 
+# C+ for whoever switches a key from outside
 cdef void true_key_enable() noexcept nogil:
     static_key_enable(&true_key.key)
 
 
+# C+ for whoever switches a key from outside
 cdef void true_key_disable() noexcept nogil:
     static_key_disable(&true_key.key)
 
 
+# C+ for whoever switches a key from outside
 cdef void true_key_inc() noexcept nogil:
     static_key_slow_inc(&true_key.key)
 
 
+# C+ for whoever switches a key from outside
 cdef void true_key_dec() noexcept nogil:
     static_key_slow_dec(&true_key.key)
 
 
+# C+ for whoever switches a key from outside
 cdef void false_key_enable() noexcept nogil:
     static_key_enable(&false_key.key)
 
 
+# C+ for whoever switches a key from outside
 cdef void false_key_disable() noexcept nogil:
     static_key_disable(&false_key.key)
 
 
+# C+ for whoever switches a key from outside
 cdef void false_key_inc() noexcept nogil:
     static_key_slow_inc(&false_key.key)
 
 
+# C+ for whoever switches a key from outside
 cdef void false_key_dec() noexcept nogil:
     static_key_slow_dec(&false_key.key)
 
 
+# C+ a load begins with each key as it was compiled
 cdef void bring_back(static_key_t *key, bint init_state) noexcept nogil:
     # Whatever the count is: its text is that of "on" exactly where it is above zero.
     if key.enabled > 1:

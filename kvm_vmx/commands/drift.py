@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What changed in KVM's path from one kernel tree to another, and what the port would follow.
+
+Functions that moved, were renamed, split or dropped; the rows of the field table and the
+members of struct hv_enlightened_vmcs, and whether any is elsewhere than in this package.
+"to follow" counts the statements that the port has from the old tree and the new one changed.
+With --json: {"schema": "kvm_vmx.drift/1", ...}. Exit status: 0 nothing changed, 1 something
+did, 2 trouble.
+"""
+
+import sys
+
+from kvm_vmx.commands import DIFFERS, HOLDS, Trouble, add_command, print_columns, print_json
+from kvm_vmx.commands.compare import opened
+
+EXAMPLE = """\
+example:
+  kvm-vmx drift ~/linux@v4.19 /usr/src/linux-source-6.1.tar.xz
+  kvm-vmx drift ~/linux@v4.19 ~/linux@v6.12 vmcs_load     one function, statement by statement
+"""
+
+
+def configure(commands) -> None:
+    """Add `drift` to the command line."""
+    command = add_command(commands, sys.modules[__name__], "drift", EXAMPLE)
+    command.add_argument("old", help="a kernel tree: a directory, a tarball, or GITDIR@REV")
+    command.add_argument("new", help="another kernel tree")
+    command.add_argument("function", nargs="*", help="functions to show in full")
+
+
+def execute(args) -> int:
+    """Compare two trees along the path that is ported."""
+    from kvm_vmx.compare.drift import Drift, against_ours, ported_statements
+    from kvm_vmx.compare.port import Port
+    from kvm_vmx.compare.report import Report
+
+    old, new = opened(args.old), opened(args.new)
+    port = Port()
+    drift = Drift(port, old, new, ported_statements(Report(port, old)))
+    known = {change.name: change for change in drift.changes}
+    for name in args.function:
+        if name not in known:
+            raise Trouble(f"no function {name} on the path in {args.old}: see `kvm-vmx drift`")
+    ours = against_ours(new)
+    if args.json:
+        print_json(as_json(drift, ours))
+    elif args.function:
+        for name in args.function:
+            show_function(known[name])
+    else:
+        show(drift, ours)
+    changed = any(change.gone or change.came or change.new is None for change in drift.changes)
+    return DIFFERS if changed or any(drift.table.values()) else HOLDS
+
+
+def where(function) -> str:
+    """A function's place."""
+    return f"{function.path}:{function.line}" if function else "-"
+
+
+def show(drift, ours) -> None:
+    """The report as text."""
+    print(f"{drift.old.title}\n  -> {drift.new.title}\n")
+    rows = [("function", "old", "new", "statements", "same", "to follow", "")]
+    for change in drift.changes:
+        if change.gone or change.came or change.moved or change.new is None:
+            rows.append((
+                change.name, where(change.old), where(change.new), counts(change),
+                str(change.same), str(change.follow or "·"), note(change)))
+    if len(rows) > 1:
+        print_columns(rows, right=(3, 4, 5))
+    still = len(drift.changes) - len(rows) + 1
+    print(f"\n{still} of {len(drift.changes)} functions did not change")
+    for (before, after), count in sorted(drift.files.items()):
+        print(f"moved    {before} -> {after}: {count} functions")
+    for alias in drift.names:
+        print(f"renamed  {alias.old} -> {alias.new}(): {alias.why}")
+    for title, found in (("table", drift.table), ("members", drift.fields)):
+        for word, names in found.items():
+            print(f"{title:<8} {word}: {', '.join(names) or 'none'}")
+    sizes = [size for _, size in drift.layouts]
+    print(f"size     {sizes[0]} -> {sizes[1]} bytes")
+    print("against this package:")
+    for word, names in ours.items():
+        print(f"         {word}: {', '.join(names) or 'none'}")
+
+
+def counts(change) -> str:
+    """Statements before and after."""
+    before = change.same + len(change.gone)
+    return f"{before} -> {change.same + len(change.came)}" if change.new else str(before)
+
+
+def note(change) -> str:
+    """What happened to a function's name."""
+    if change.how == "name":
+        return "moved" if change.moved else ""
+    return f"{change.how} ({change.new.name})" if change.new else change.how
+
+
+def show_function(change) -> None:
+    """One function: what is gone, what came."""
+    print(f"{change.name}  {where(change.old)} -> {where(change.new)}  {note(change)}")
+    for unit in change.gone:
+        print(f"  - {unit.line:>6}  {unit.text}")
+    for unit in change.came:
+        print(f"  + {unit.line:>6}  {unit.text}")
+    print(f"  {change.same} statements are the same\n")
+
+
+def as_json(drift, ours) -> dict:
+    """The report for programs."""
+    return {
+        "schema": "kvm_vmx.drift/1",
+        "old": drift.old.title,
+        "new": drift.new.title,
+        "functions": [
+            {
+                "name": change.name,
+                "old": {"file": change.old.path, "line": change.old.line},
+                "new": change.new and {
+                    "name": change.new.name, "file": change.new.path, "line": change.new.line},
+                "how": change.how,
+                "same": change.same,
+                "gone": [unit.text for unit in change.gone],
+                "came": [unit.text for unit in change.came],
+                "follow": change.follow,
+            }
+            for change in drift.changes
+        ],
+        "renamed": [{"old": alias.old, "new": alias.new, "why": alias.why}
+                    for alias in drift.names],
+        "moved": [{"old": old, "new": new, "functions": count}
+                  for (old, new), count in sorted(drift.files.items())],
+        "table": drift.table,
+        "members": drift.fields,
+        "ours": ours,
+    }

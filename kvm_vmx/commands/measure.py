@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a VMCS access, a static key and a clean bit cost, tier by tier.
+
+Tier 0 reads the text of the builds, without a clock. Tier 1 counts instructions by callgrind
+and needs valgrind. Tier 2 takes time: paired, interleaved batches with an A/A control. A tier
+includes those below it. Each number carries its kind: counted, measured here, modelled,
+published. -o writes pyperf's format (and, beside tier 2, FILE.rounds with the ticks of every
+round); --html writes one page with the pictures.
+With --json: {"schema": "kvm_vmx.measure/1", "rows": [...], "claims": [...], ...}.
+Exit status 1: a claim is missed. Exit status 2: trouble, or time is not measurable here now.
+"""
+
+import contextlib
+import pathlib
+import sys
+
+from kvm_vmx.commands import DIFFERS, HOLDS, TROUBLE, Trouble, add_command, print_json
+
+EXAMPLE = """\
+examples:
+  kvm-vmx measure key --tier 0         the text of the static key, off and on
+  kvm-vmx measure all --tier 1         every count; needs valgrind
+  kvm-vmx measure all --tier 2 --html measure.html
+"""
+
+PARTS = ("key", "accessors", "loop", "entry", "scale")
+
+
+def configure(commands) -> None:
+    """Add `measure` to the command line."""
+    command = add_command(commands, sys.modules[__name__], "measure", EXAMPLE)
+    add = command.add_argument
+    add("part", nargs="?", choices=(*PARTS, "all"), default="all",
+        help="what to measure (default: all)")
+    add("--tier", type=int, choices=(0, 1, 2), default=0,
+        help="0 structure, 1 counts, 2 time; each with those below (default: 0)")
+    add("-o", dest="out", metavar="FILE", help="also write FILE in pyperf's format")
+    add("--html", metavar="FILE", help="also write one self-contained page")
+
+
+def execute(args) -> int:
+    """Measure, then print, store and judge."""
+    for path in (args.out, args.html):
+        check_writable(path)
+    parts = PARTS if args.part == "all" else (args.part,)
+    with progress() as say:
+        report = measured(parts, args.tier, say)
+    if args.out:
+        from kvm_vmx.measure.store import save
+
+        save(report, args.out)
+    if args.html:
+        from kvm_vmx.measure.page import page
+
+        pathlib.Path(args.html).write_text(page(report))
+    if args.json:
+        from kvm_vmx.measure.store import as_json
+
+        print_json(as_json(report))
+    else:
+        from kvm_vmx.measure.terminal import print_report
+
+        print_report(report)
+    return verdict(report)
+
+
+def measured(parts, tier, say):
+    """The report of these parts up to a tier."""
+    from kvm_vmx.measure import counts, model, structure
+    from kvm_vmx.measure.report import Report
+
+    report = Report()
+    with troubled():
+        if tier >= 1:
+            counts.require_valgrind()
+        structure.run(report, parts, say)
+        if tier >= 1:
+            counts.run(report, parts, say)
+        if tier >= 2:
+            from kvm_vmx.measure import paired
+
+            paired.run(report, parts, say)
+        if "loop" in parts:
+            model.run(report, say)
+    return report
+
+
+@contextlib.contextmanager
+def troubled():
+    """What goes wrong below becomes Trouble, as for any command that boots a machine."""
+    from kvm_vmx import KernelBug, MachineError
+
+    try:
+        yield
+    except (KernelBug, MachineError, OSError, ValueError) as error:
+        raise Trouble(str(error).partition("\n")[0]) from error
+
+
+def check_writable(path) -> None:
+    """Trouble now rather than after minutes."""
+    if path is None:
+        return
+    parent = pathlib.Path(path).parent
+    if pathlib.Path(path).is_dir() or not parent.is_dir():
+        raise Trouble(f"{path}: not a file that can be written: give another name")
+
+
+@contextlib.contextmanager
+def progress():
+    """say(text): what is being done, on standard error where that is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda text: None
+        return
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    with console.status("measuring") as status:
+        yield status.update
+
+
+def verdict(report) -> int:
+    """The exit status, and what it is for on standard error."""
+    if not report.measurable:
+        print("kvm-vmx measure: time is not measurable here now: the A/A control found a "
+              "difference between two copies of one loop", file=sys.stderr)
+        return TROUBLE
+    missed = [claim for claim in report.claims if claim.holds is False]
+    if missed:
+        print(f"kvm-vmx measure: {len(missed)} of {len(report.claims)} claims missed",
+              file=sys.stderr)
+        return DIFFERS
+    return HOLDS

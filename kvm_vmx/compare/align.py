@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The alignment: which statements of the port stand for which of the kernel, in order.
+
+One dynamic program over both sequences. A step takes a pair that agrees, an idiom of several
+statements, or a mark with the statements it is pinned to; what no step takes is a gap.
+"""
+
+import dataclasses
+import functools
+
+from kvm_vmx.compare import cstatements, idioms
+from kvm_vmx.compare.marks import Mark, digest, spelled
+from kvm_vmx.compare.pysource import port_units
+from kvm_vmx.compare.unify import bind, rooted, unify
+
+PAIR, CONTEXT = 10, 1
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Step:
+    """One row in the making: so many units of each side, and how they came together."""
+
+    kernel: list
+    port: list
+    how: str
+    used: frozenset = frozenset()
+    mark: Mark | None = None
+
+
+class Sequence:
+    """An idiom of several statements as patterns of both sides."""
+
+    def __init__(self, idiom):
+        self.name = idiom.name
+        self.c = [unit.key for unit in cstatements.parse_text(idiom.c)]
+        self.port = [unit.key for unit in port_units(idiom.cython)]
+
+    def fits(self, kernel, port):
+        """The idioms by which the units beginning the two lists agree, or None."""
+        if len(kernel) < len(self.c) or len(port) < len(self.port):
+            return None
+        in_c, in_p, used = {}, {}, {self.name}
+        for pattern, unit in zip(self.c, kernel):
+            if not bind(pattern, unit.key, in_c):
+                return None
+        for pattern, unit in zip(self.port, port):
+            if isinstance(unit, Mark) or not bind(pattern, unit.key, in_p):
+                return None
+        agree = all(unify(in_c[name], in_p[name], used) for name in in_c if name in in_p)
+        return used if agree else None
+
+
+SEQUENCES = [Sequence(idiom) for idiom in idioms.STATEMENTS]
+
+
+@functools.cache
+def sequences(c_kind: str, p_kind: str) -> list[Sequence]:
+    """The idioms of several statements that begin with statements of these kinds."""
+    return [rule for rule in SEQUENCES
+            if rule.c[0][0] == c_kind and rule.port[0][0] == p_kind]
+
+
+@functools.cache
+def possible(c_kind: str, p_kind: str) -> bool:
+    """Whether any step can begin with statements of these kinds."""
+    return c_kind in (p_kind, "#", "stub") or rooted(c_kind, p_kind) \
+        or bool(sequences(c_kind, p_kind))
+
+
+class Alignment:
+    """The best way through both sequences; `steps` holds it."""
+
+    def __init__(self, kernel, port, marks, void: bool):
+        self.kernel, self.void = kernel, void
+        self.port = weave(port, marks)
+        self.marked = any(mark.digest for mark in marks)
+        before, after = self.ends()
+        self.kernel, middle = cut(kernel, before, after), self.port
+        head = alike(kernel[:before], self.port[:before])
+        tail = alike(kernel[len(kernel) - after:], self.port[len(self.port) - after:])
+        self.port = cut(middle, before, after)
+        self.spelled = [spelled(unit) for unit in self.kernel] if self.marked else ()
+        self.words = {}
+        self.steps = [*head, *self.trace(), *tail]
+
+    def ends(self) -> tuple[int, int]:
+        """How many units at the beginning and at the end are equal, out of the marks' reach."""
+        most = min(len(self.kernel), len(self.port))
+        before = 0
+        while before < most and equal(self.kernel[before], self.port[before]):
+            before += 1
+        reach = max((n + 1 + item.port for n, item in enumerate(self.port)
+                     if isinstance(item, Mark)), default=0)
+        most = min(most - before, len(self.port) - reach)
+        after = 0
+        while after < most and equal(self.kernel[-1 - after], self.port[-1 - after]):
+            after += 1
+        return before, after
+
+    def moves(self, i: int, j: int):
+        """The steps possible at a place: (score, units of the kernel, items of the port, step)."""
+        item = self.port[j]
+        if isinstance(item, Mark):
+            yield from self.mark_moves(i, j, item)
+            return
+        if i == len(self.kernel):
+            return
+        unit = self.kernel[i]
+        if unit.kind == item.kind or unit.kind in ("#", "stub") \
+                or rooted(unit.kind, item.kind):
+            yield from self.pair(i, j, unit, item)
+        for sequence in sequences(unit.kind, item.kind):
+            if sequence.name == "void return" and not self.void:
+                continue
+            end_c, end_p = i + len(sequence.c), j + len(sequence.port)
+            used = sequence.fits(self.kernel[i:end_c], self.port[j:end_p])
+            if used:
+                score = PAIR * (len(sequence.c) + len(sequence.port)) // 2
+                yield score, end_c - i, end_p - j, Step(
+                    self.kernel[i:end_c], self.port[j:end_p], "idiom", frozenset(used))
+
+    def pair(self, i: int, j: int, unit, item):
+        """One statement for one, or a condition of the preprocessor."""
+        if unit.kind == "#":
+            if item.key[0] == "if" and unit.key[1] == f"#if {item.text[3:-1]}":
+                yield PAIR, 1, 1, Step([unit], [item], "idiom", frozenset({"#if"}))
+            return
+        if unit.kind == "stub":
+            after = self.port[j + 1] if j + 1 < len(self.port) else None
+            if item.key == ("if", unit.key[1]) and after and not isinstance(after, Mark) \
+                    and after.key == ("return", unit.key[2]) and after.parent is item:
+                yield 2 * PAIR, 1, 2, Step([unit], [item, after], "idiom", frozenset({"#else"}))
+            return
+        used = set()
+        if unify(unit.key, item.key, used):
+            near = (unit.parent is None) == (item.parent is None)
+            near = near and (unit.parent is None or unit.parent.kind == item.parent.kind)
+            worth = PAIR // 2 if unit.kind == "decl" else PAIR  # one that moved can be found
+            yield worth + CONTEXT * near - bool(used), 1, 1, Step(
+                [unit], [item], "idiom" if used else "same", frozenset(used))
+
+    def mark_moves(self, i: int, j: int, mark: Mark):
+        """What a mark is pinned to, if it stands here."""
+        if mark.fault:
+            return
+        if mark.digest:
+            ours = self.port[j + 1:j + 1 + mark.port]
+            theirs = self.kernel[i:i + mark.kernel]
+            whole = len(ours) == mark.port and len(theirs) == mark.kernel
+            if not whole or any(isinstance(item, Mark) for item in ours):
+                return
+            if j not in self.words:
+                self.words[j] = [spelled(unit) for unit in ours]
+            if digest(self.spelled[i:i + mark.kernel], self.words[j]) == mark.digest:
+                score = PAIR * 2 * (mark.port + mark.kernel) + 5
+                yield score, mark.kernel, 1 + mark.port, Step(
+                    theirs, ours, mark.kind, mark=mark)
+            return
+        named = named_units(mark)
+        theirs = self.kernel[i:i + len(named)]
+        if named and [unit.key for unit in theirs] == named:
+            yield PAIR * 2 * len(named) + 5, len(named), 1, Step(theirs, [], "-", mark=mark)
+
+    def trace(self):
+        """Fill the table from its end, then walk it from its beginning."""
+        rows, columns = len(self.kernel), len(self.port)
+        best = [[0] * (columns + 1) for _ in range(rows + 1)]
+        chosen = {}
+        theirs = [unit.kind for unit in self.kernel]
+        kinds = ["" if isinstance(item, Mark) else item.kind for item in self.port]
+        for i in range(rows, -1, -1):
+            here, below = best[i], best[i + 1] if i < rows else None
+            for j in range(columns - 1, -1, -1):
+                score, move = here[j + 1], None
+                if below is not None and below[j] >= score:
+                    score = below[j]
+                kind = kinds[j]
+                if kind and i < rows and not possible(theirs[i], kind):
+                    here[j] = score
+                    continue
+                for gain, di, dj, step in self.moves(i, j):
+                    total = gain + best[i + di][j + dj]
+                    if total > score or (total == score and move is None):
+                        score, move = total, (di, dj, step)
+                here[j] = score
+                if move:
+                    chosen[i, j] = move
+        return self.walk(best, chosen)
+
+    def walk(self, best, chosen):
+        """The steps of the best way, gaps as steps of one side."""
+        steps, i, j = [], 0, 0
+        rows, columns = len(self.kernel), len(self.port)
+        while i < rows or j < columns:
+            if (i, j) in chosen:
+                di, dj, step = chosen[i, j]
+                steps.append(step)
+                i, j = i + di, j + dj
+            elif i < rows and (j == columns or best[i + 1][j] == best[i][j]):
+                steps.append(Step([self.kernel[i]], [], ""))
+                i += 1
+            else:
+                item = self.port[j]
+                marked = isinstance(item, Mark)
+                steps.append(Step([], [] if marked else [item], "stale" if marked else "",
+                                  mark=item if marked else None))
+                j += 1
+        return steps
+
+
+def equal(unit, item) -> bool:
+    """Whether two units are the same statement, in blocks of the same kind."""
+    return not isinstance(item, Mark) and unit.key == item.key and not unit.silent \
+        and (unit.parent is None) == (item.parent is None)
+
+
+def alike(kernel, port):
+    """The steps of equal units."""
+    return [Step([unit], [item], "same") for unit, item in zip(kernel, port)]
+
+
+def cut(items, before: int, after: int):
+    """What stands between the equal ends."""
+    return items[before:len(items) - after]
+
+
+def weave(port, marks):
+    """The port's units with each mark before the first unit it can be about."""
+    woven, waiting = [], sorted(marks, key=lambda mark: mark.line)
+    for unit in port:
+        while waiting and (waiting[0].line < unit.line or (
+                waiting[0].trailing and waiting[0].line <= unit.end)):
+            woven.append(waiting.pop(0))
+        woven.append(unit)
+    return [*woven, *waiting]
+
+
+def named_units(mark: Mark):
+    """The trees of the statements that a mark of the kind `-` names in its own text."""
+    return [unit.key for unit in cstatements.parse_text(mark.what.rstrip(";") + ";")]

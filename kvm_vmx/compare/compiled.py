@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What became of each line of the port: the C that Cython wrote, and the machine's code.
+
+Both are read from what lies beside the sources; where nothing does, `why` says what is missing.
+"""
+
+import pathlib
+import re
+import shutil
+import subprocess
+
+ROOT = pathlib.Path(__file__).parents[2]
+MOST = 24  # lines of either kind kept a row
+
+LINE = re.compile(r'#line (\d+) "([^"]+)"')
+PLACE = re.compile(r"^(?:inlined by )?\./(\S+):(\d+)(?: \(.*\))?$")
+OWNER = re.compile(r"^[0-9a-f]+ <(\S+)>:$")
+CODE = re.compile(r"^ +([0-9a-f]+):\t(.*)$")
+SYMBOL = re.compile(r"\b__pyx_[a-z]+_(\d+[a-z]\w*)")
+
+
+def generated(paths, root: pathlib.Path = ROOT) -> tuple[dict, str]:
+    """The C of each line, by (path, line), out of Cython's line markers; and what is missing."""
+    found, missing = {}, "no generated C beside the sources: build in place to see it"
+    for path in paths:
+        made = root / "build" / "cython" / pathlib.Path(path).with_suffix(".c")
+        if not made.exists():
+            continue
+        if older(made, root / path):
+            missing = f"{path} is younger than its build: build again to see its C"
+            continue
+        missing = ""
+        place, note = None, False
+        for text in made.read_text().split("\n"):
+            if hit := LINE.match(text):
+                place = (hit[2], int(hit[1]))
+            elif place and not note and text.strip() and not text.lstrip().startswith("/*"):
+                lines = found.setdefault(place, [])
+                if text.strip() not in ("{", "}", ";") and len(lines) < MOST:
+                    lines.append(plain(text.strip()))
+            note = (note or text.lstrip().startswith("/*")) and not text.rstrip().endswith("*/")
+    return found, "" if found else missing
+
+
+def machine_code(root: pathlib.Path = ROOT) -> tuple[dict, str]:
+    """The instructions of each line, by (path, line), out of the modules' line tables."""
+    if not shutil.which("objdump"):
+        return {}, "objdump is not installed: apt-get install binutils"
+    found, missing = {}, "no built module beside the sources: build in place to see its code"
+    for module in sorted((root / "kvm_vmx" / "l1").rglob("*.so")):
+        name = module.name.partition(".")[0]
+        source = module.with_name(f"{name}.pyx")
+        if not source.exists():  # another build of the same source
+            continue
+        if older(module, source):
+            missing = f"{name}.pyx is younger than its module: build again to see its code"
+            continue
+        command = ["objdump", "-dl", "--inlines", "--no-show-raw-insn", str(module)]
+        run = subprocess.run(command, capture_output=True, text=True)
+        for place, owner, text in instructions(run.stdout):
+            lines = found.setdefault(place, (owner, []))
+            if lines[0] == owner and len(lines[1]) < MOST:
+                lines[1].append(text)
+    found = {place: lines for place, (_, lines) in found.items()}
+    return found, "" if found else missing
+
+
+def instructions(listing: str):
+    """(line of the port, function it was compiled into, instruction) of a disassembly.
+
+    What the kernel's headers inline counts for the line of the port that asks for it.
+    """
+    place, owner, fresh = None, "", True
+    for text in listing.split("\n"):
+        if hit := CODE.match(text):
+            fresh = True
+            if place:
+                yield place, owner, f"{hit[1]}  {plain(' '.join(hit[2].split()))}"
+        elif hit := OWNER.match(text):
+            owner, place = hit[1], None
+        elif hit := PLACE.match(text):
+            if fresh and not text.startswith("inlined"):
+                place, fresh = None, False
+            if place is None and hit[1].startswith("kvm_vmx/"):
+                place = (hit[1], int(hit[2]))
+
+
+def plain(text: str) -> str:
+    """Names without what Cython puts before them: the module, each part with its length."""
+    return SYMBOL.sub(lambda hit: unmangled(hit[1]), text).replace("__pyx_v_", "")
+
+
+def unmangled(name: str) -> str:
+    """`7kvm_vmx_2l1_3vmx_vmx_exit` as vmx_exit."""
+    while hit := re.match(r"\d+", name):
+        name = name[hit.end() + int(hit[0]) + 1:]
+    return name
+
+
+def older(made: pathlib.Path, source: pathlib.Path) -> bool:
+    """Whether a file was made before its source was changed."""
+    return source.exists() and made.stat().st_mtime < source.stat().st_mtime

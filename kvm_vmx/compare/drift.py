@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What changed in KVM's path from one kernel tree to another, seen from the port."""
+
+import dataclasses
+import difflib
+import re
+
+from kvm_vmx.compare.aliases import FUNCTIONS, NAMES
+from kvm_vmx.compare.layout import field_table, layout
+from kvm_vmx.compare.units import Function
+
+ALIKE = 0.6
+WORD = re.compile(r"[A-Za-z_]\w{2,}")
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Change:
+    """One function in both trees: where, by which name, and which statements differ."""
+
+    name: str
+    old: Function
+    new: Function | None
+    how: str
+    same: int = 0
+    gone: list = dataclasses.field(default_factory=list)
+    came: list = dataclasses.field(default_factory=list)
+    follow: int = 0
+
+    @property
+    def moved(self) -> bool:
+        """Whether it stands in another file."""
+        return self.new is not None and self.new.path != self.old.path
+
+
+class Drift:
+    """The path from one tree to another: functions, names, the field table, the layout."""
+
+    def __init__(self, port, old, new, ported=None):
+        self.old, self.new = old, new
+        self.ported = ported or {}
+        self.changes, self.spelled = [], {}
+        for subject in port.subjects.values():
+            function = old.function(subject.kernel_name, subject.kernel_file)
+            if function is not None:
+                self.changes.append(self.change(function))
+        self.names = [alias for alias in NAMES if self.replaced(alias)]
+        self.tables = field_table(old), field_table(new)
+        self.layouts = layout(old), layout(new)
+
+    def change(self, function: Function) -> Change:
+        """What became of one function."""
+        new, how = self.find(function)
+        change = Change(function.name, function, new, how)
+        if new is None:
+            return change
+        before = [unit for unit in function.units if unit.kind != "#"]
+        after = [unit for unit in new.units if unit.kind != "#"]
+        match = difflib.SequenceMatcher(
+            None, [unit.key for unit in before], [unit.key for unit in after], False)
+        for tag, i1, i2, j1, j2 in match.get_opcodes():
+            if tag == "equal":
+                change.same += i2 - i1
+            else:
+                change.gone.extend(before[i1:i2])
+                change.came.extend(after[j1:j2])
+        here = self.ported.get(function.name, ())
+        change.follow = sum(unit.key in here for unit in change.gone)
+        return change
+
+    def find(self, function: Function):
+        """The function in the new tree: by name, by a known alias, or by its body."""
+        new = self.new.function(function.name, function.path)
+        if new is not None:
+            return new, "name"
+        for alias in FUNCTIONS:
+            if alias.old == function.name:
+                new = self.new.function(alias.new, function.path)
+                if new is not None:
+                    return new, f"renamed: {alias.why}"
+        if len(function.units) < 4:
+            return None, "gone"
+        best, score = self.by_body(function)
+        return (best, f"renamed, by its body: {score:.0%} alike") if best else (None, "gone")
+
+    def by_body(self, function: Function):
+        """The new function whose statements are most like those of one that is gone."""
+        words = set(WORD.findall(" ".join(unit.text for unit in function.units[1:])))
+        keys = [unit.key for unit in function.units[1:] if unit.kind != "#"]
+        folder = function.path.rpartition("/")[0]
+        best, score = None, ALIKE
+        for path in self.new.files:
+            if not path.startswith(folder) or "svm" in path:
+                continue
+            file = self.new.file(path)
+            for name in file.names():
+                others = self.words(file, name)
+                if len(words & others) < ALIKE * len(words | others):
+                    continue
+                other = file.function(name)
+                theirs = [unit.key for unit in other.units[1:] if unit.kind != "#"]
+                ratio = difflib.SequenceMatcher(None, keys, theirs, False).ratio()
+                if ratio >= score and self.old.function(name, path) is None:
+                    best, score = other, ratio
+        return best, score
+
+    def words(self, file, name: str) -> set[str]:
+        """The words of a function of the new tree."""
+        if (file.path, name) not in self.spelled:
+            self.spelled[file.path, name] = set(WORD.findall(file.body(name)))
+        return self.spelled[file.path, name]
+
+    def replaced(self, alias) -> bool:
+        """Whether the old tree's path has the one name and the new tree's the other."""
+        return self.spoken(self.old, alias.old) and not self.spoken(self.old, alias.new) \
+            and self.spoken(self.new, alias.new)
+
+    @staticmethod
+    def spoken(tree, name: str) -> bool:
+        """Whether a name stands anywhere in VMX's part of a tree."""
+        return any(name in text for path, text in tree.files.items()
+                   if "/kvm/" in path and "svm" not in path)
+
+    @property
+    def files(self) -> dict[tuple[str, str], int]:
+        """How many functions went from one file to another."""
+        count = {}
+        for change in self.changes:
+            if change.moved:
+                key = (change.old.path, change.new.path)
+                count[key] = count.get(key, 0) + 1
+        return count
+
+    @property
+    def table(self) -> dict[str, list]:
+        """The rows that the field table gained and lost, and those that changed."""
+        old, new = self.tables
+        return {
+            "gained": sorted(new.keys() - old.keys()),
+            "lost": sorted(old.keys() - new.keys()),
+            "changed": sorted(name for name in old.keys() & new.keys() if old[name] != new[name]),
+        }
+
+    @property
+    def fields(self) -> dict[str, list]:
+        """The members that the structure gained and lost, and those that moved."""
+        (old, _), (new, _) = self.layouts
+        named = [name for name in old if "padding" not in name and "(" not in name]
+        return {
+            "gained": [name for name in new if name not in old and "padding" not in name
+                       and "(" not in name],
+            "lost": [name for name in named if name not in new],
+            "moved": [name for name in named if name in new and old[name] != new[name]],
+        }
+
+
+def against_ours(tree) -> dict[str, list]:
+    """A tree's table and layout against the ones that this package was compiled with."""
+    from kvm_vmx import fields
+
+    table, (members, _) = field_table(tree), layout(tree)
+    ours = {row["vmcs_field"]: row for row in fields()}
+    shared = [name for name in ours if name in table]
+    return {
+        "only here": sorted(ours.keys() - table.keys()),
+        "only there": sorted(table.keys() - ours.keys()),
+        "another clean group": [
+            name for name in shared if table[name][1] != ours[name]["clean_field"]],
+        "another place": [
+            row["evmcs_field"] for row in ours.values() if row["evmcs_field"] in members
+            and members[row["evmcs_field"]] != (row["offset"], row["size"])],
+    }
+
+
+def ported_statements(report) -> dict[str, set]:
+    """What of each kernel function stands in the port as it is: the statements it would follow."""
+    return {
+        pair.kernel.name: {
+            unit.key for row in pair.rows if row.kind in ("same", "idiom", "moved")
+            for unit in row.kernel
+        }
+        for pair in report.pairs if pair.kernel is not None
+    }

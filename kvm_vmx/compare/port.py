@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The port's side: its files, its functions, and what of the kernel each stands for."""
+
+import copy
+import dataclasses
+import pathlib
+
+from kvm_vmx.compare.pysource import KERNEL_FILE, PortFile
+from kvm_vmx.compare.units import Function, Unit
+
+L1 = pathlib.Path(__file__).parents[1] / "l1"
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Subject:
+    """One function of the port, and the name and file of what it stands for."""
+
+    function: Function
+    kernel_name: str
+    kernel_file: str
+    ours: str = ""
+
+
+class Port:
+    """The ported files under one directory."""
+
+    def __init__(self, root: pathlib.Path = L1):
+        self.root = root
+        self.files = {}
+        for path in sorted([*root.rglob("*.pyx"), *root.rglob("*.pxd")]):
+            source = path.read_text()
+            head = source.split("\n", 2)
+            if len(head) > 1 and KERNEL_FILE.match(head[1]):
+                name = str(path.relative_to(root.parents[1]))
+                self.files[name] = PortFile(name, source)
+        self.subjects = {}
+        for file in self.files.values():
+            for name, (function, *_) in file.functions.items():
+                self.subjects[name] = self.subject(file, name, function)
+
+    @property
+    def kernel_files(self) -> list[str]:
+        """The kernel files that the port names, each once."""
+        names = (subject.kernel_file for subject in self.subjects.values())
+        return list(dict.fromkeys(names))
+
+    def subject(self, file: PortFile, name: str, function: Function) -> Subject:
+        """What a function stands for, by its marks."""
+        kernel_name = file.kernel_name.get(name, name)
+        whole = [mark for mark in function.marks if mark.kind == "+" and not mark.digest]
+        ours = whole[0].reason if whole else ""
+        return Subject(function, kernel_name, file.kernel_file[name], ours)
+
+
+def with_labels(subject: Subject, kernel: Function, subjects) -> tuple[Function, list[str]]:
+    """A function together with those that stand for its labels, and the names of these."""
+    name = subject.function.name
+    labels = [unit.key[1] for unit in kernel.units if unit.kind == "label"]
+    parts = [label for label in labels if f"{name}_{label}" in subjects]
+    whole = copy.copy(subject.function)
+    whole.units = jumps(subject.function.units, name, parts)
+    whole.marks = list(subject.function.marks)
+    for n, label in enumerate(parts):
+        part = subjects[f"{name}_{label}"].function
+        head = part.units[0]
+        whole.units.append(Unit(("label", label), head.line, head.end, head.text))
+        body = jumps(part.units[1:], name, parts)
+        if n + 1 < len(parts) and body[-1].key == ("goto", parts[n + 1]):
+            body[-1].silent = "label"
+        for unit in body:
+            if unit.kind == "decl":
+                unit.silent = "label"
+        whole.units.extend(body)
+        whole.marks.extend(part.marks)
+    return whole, [f"{name}_{label}" for label in parts]
+
+
+def jumps(units, name: str, labels):
+    """The units with each call of a label's function as the goto that it is."""
+    result = []
+    for unit in units:
+        tree = unit.key[1] if unit.kind == "return" and unit.key[1] else unit.key
+        if tree[0] == "call" and tree[1][0] == "name":
+            label = tree[1][1].removeprefix(name + "_")
+            if label in labels and tree[1][1] != label:
+                result.append(dataclasses.replace(unit, key=("goto", label)))
+                continue
+        if unit.key == ("return", None) and result and result[-1].kind == "goto" \
+                and result[-1].parent is unit.parent:
+            result[-1].end = unit.end
+            continue
+        result.append(unit)
+    return result

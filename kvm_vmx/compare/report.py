@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The report: the port's functions against a kernel tree, with totals."""
+
+import collections
+import dataclasses
+
+from kvm_vmx.compare import rows as rows_
+from kvm_vmx.compare.port import Port, Subject, with_labels
+from kvm_vmx.compare.units import Function, Unit
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Pair:
+    """One function of the port beside the kernel's, row by row."""
+
+    name: str
+    kernel: Function | None
+    port: Function
+    rows: list
+    ours: str = ""
+
+    @property
+    def totals(self) -> collections.Counter:
+        """How many rows of each class."""
+        return collections.Counter(row.kind for row in self.rows)
+
+    @property
+    def fidelity(self) -> tuple[int, int]:
+        """Statements of the kernel that stand here as they are or by idiom, and all of them."""
+        alike = every = 0
+        for row in self.rows:
+            if row.kind not in ("inactive", "added"):
+                count = sum(unit.kind != "#" for unit in row.kernel)
+                every += count
+                alike += count * (row.kind in ("same", "idiom", "moved"))
+        return alike, every
+
+
+class Report:
+    """All functions of the port against one tree."""
+
+    def __init__(self, port: Port, tree, only=None):
+        self.port, self.tree = port, tree
+        self.whole = only is None
+        self.pairs = []
+        self.own = {}
+        covered = set()
+        for name, subject in port.subjects.items():
+            if name in covered or self.part_of(name):
+                continue
+            if subject.ours and not self.known(subject):
+                self.own[name] = subject.ours
+            elif only is None or name in only:
+                self.pairs.append(self.pair(name, subject))
+
+    def known(self, subject: Subject) -> bool:
+        """Whether the tree has the function, so that no mark can call it ours."""
+        return self.tree.function(subject.kernel_name, subject.kernel_file) is not None
+
+    def part_of(self, name: str) -> bool:
+        """Whether a function of the port stands for a label of another."""
+        cut = len(name)
+        while (cut := name.rfind("_", 0, cut)) > 0:
+            other = self.port.subjects.get(name[:cut])
+            if other:
+                kernel = self.tree.function(other.kernel_name, other.kernel_file)
+                label = ("label", name[cut + 1:])
+                if kernel and any(unit.key == label for unit in kernel.units):
+                    return True
+        return False
+
+    def pair(self, name: str, subject: Subject) -> Pair:
+        """One function and its rows."""
+        kernel = self.tree.function(subject.kernel_name, subject.kernel_file)
+        if kernel is None:
+            row = rows_.Row("unexplained", [], subject.function.units[:1],
+                            f"the tree has no {subject.kernel_name}()")
+            return Pair(name, None, subject.function, [row])
+        port, _ = with_labels(subject, kernel, self.port.subjects)
+        kernel, port = self.dressed(kernel, port, subject)
+        void = port.units[0].key[1][1:] == ("void", 0)
+        return Pair(name, kernel, port, rows_.compare(kernel, port, void))
+
+    def dressed(self, kernel: Function, port: Function, subject: Subject):
+        """Both sides with what only the surroundings say: the stub of another configuration."""
+        stub = self.tree.stub(kernel)
+        if stub is not None:
+            units = kernel.units
+            first = next((n for n in range(1, len(units)) if units[n].kind != "decl"), len(units))
+            kernel = dataclasses.replace(kernel, units=[*units[:first], stub, *units[first:]])
+        if kernel.units and kernel.units[0].kind != "def":
+            port = dataclasses.replace(port, units=[
+                dataclasses.replace(port.units[0], silent="initialiser"), *port.units[1:]])
+        return kernel, port
+
+    @property
+    def totals(self) -> dict[str, int]:
+        """How many rows of each class in all."""
+        count = sum((pair.totals for pair in self.pairs), collections.Counter())
+        return {name: count[name] for name in rows_.CLASSES}
+
+    @property
+    def fidelity(self) -> tuple[int, int]:
+        """The shares of all functions, added up."""
+        shares = [pair.fidelity for pair in self.pairs]
+        return sum(share[0] for share in shares), sum(share[1] for share in shares)
+
+
+def stub_unit(function: Function, condition: str, other: Function | None) -> Unit | None:
+    """The unit that stands for a function's empty shape under another configuration."""
+    value = None
+    if other is not None:
+        body = [unit for unit in other.units[1:] if unit.kind != "#"]
+        if len(body) > 1 or (body and body[0].kind != "return"):
+            return None
+        value = body[0].key[1] if body else None
+    test = ("un", "not", ("call", ("name", "IS_ENABLED"), ("name", condition)))
+    line = other.line if other else function.line
+    text = " ".join(other.header.split()) if other else f"#if IS_ENABLED({condition})"
+    return Unit(("stub", test, value), line, line, text, None, "#else")

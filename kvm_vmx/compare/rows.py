@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The rows of a comparison: every statement of both sides in one, each with its class."""
+
+import dataclasses
+import re
+
+from kvm_vmx.compare.align import Alignment, Step
+from kvm_vmx.compare.marks import Mark, pinned
+from kvm_vmx.compare.unify import WHY
+
+CLASSES = ("same", "idiom", "adapted", "omitted", "added", "moved", "inactive", "unexplained")
+WORD = re.compile(r"\w+|[^\w\s]")
+MARKED = {"-": "omitted", "~": "adapted", "+": "added"}
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Row:
+    """Statements of the kernel beside what stands for them in the port, and why."""
+
+    kind: str
+    kernel: list
+    port: list
+    why: str = ""
+    mark: Mark | None = None
+
+
+def compare(kernel, port, void: bool) -> list[Row]:
+    """The rows of one function: kernel and port are its two sides."""
+    steps = Alignment(kernel.units, port.units, port.marks, void).steps
+    rows = [row_of(step) for step in steps]
+    check_blocks(rows)
+    rows = pair_moved(rows)
+    rows = hint(pair_gaps(rows))
+    return add_inactive(rows, kernel)
+
+
+def row_of(step: Step) -> Row:
+    """The row of one step of the alignment."""
+    if step.how == "same":
+        return Row("same", step.kernel, step.port)
+    if step.how == "idiom":
+        names = sorted(step.used)
+        return Row("idiom", step.kernel, step.port, "; ".join(WHY[name] for name in names))
+    if step.how in MARKED:
+        mark = step.mark
+        text = f"{mark.what}: {mark.reason}" if mark.what else mark.reason
+        return Row(MARKED[step.how], step.kernel, step.port, text, step.mark)
+    if step.how == "stale":
+        fault = step.mark.fault or "the mark fits no statement here"
+        text = f"line {step.mark.line}: {fault}: {step.mark.what}"
+        return Row("unexplained", [], [], text, step.mark)
+    unit = (step.kernel or step.port)[0]
+    if unit.silent:
+        return Row("idiom", step.kernel, step.port, WHY.get(unit.silent, unit.silent))
+    return Row("unexplained", step.kernel, step.port)
+
+
+def check_blocks(rows):
+    """Statements that agree must stand in blocks that agree too."""
+    owner = {id(unit): row for row in rows for unit in (*row.kernel, *row.port)}
+
+    def transparent(unit):
+        row = owner[id(unit)]
+        one_sided = not row.kernel or not row.port
+        directive = row.kernel and row.kernel[0].kind == "#"
+        return row.kind in ("omitted", "added") or directive or (one_sided and unit.silent)
+
+    def block(unit):
+        parent = unit.parent
+        while parent is not None and transparent(parent):
+            parent = parent.parent
+        return parent
+
+    for row in rows:
+        if row.kind not in ("same", "idiom") or not row.kernel or not row.port \
+                or row.kernel[0].kind == "#":
+            continue
+        theirs, ours = block(row.kernel[0]), block(row.port[0])
+        if agree(theirs, ours, owner, block):
+            continue
+        row.kind = "unexplained"
+        row.why = "the same words in another block"
+
+
+def agree(theirs, ours, owner, block) -> bool:
+    """Whether two blocks are one: the same row, or a row that a mark says is adapted."""
+    seen = 0
+    while seen < 50:
+        seen += 1
+        if theirs is None and ours is None:
+            return True
+        mine = owner[id(ours)] if ours is not None else None
+        its = owner[id(theirs)] if theirs is not None else None
+        if mine is its:
+            return True
+        if its is not None and its.kind == "adapted":
+            theirs = block(theirs)
+        elif mine is not None and mine.kind == "adapted":
+            ours = block(ours)
+        else:
+            return False
+    return False
+
+
+def pair_moved(rows):
+    """Declarations that stand elsewhere in the function: C declares where Cython may not."""
+    waiting = {}
+    declared = set()
+    for row in rows:
+        if len(row.kernel) == 1 and row.kernel[0].kind == "decl":
+            declared.add(row.kernel[0].key)
+            if row.kind == "unexplained" and not row.port:
+                waiting.setdefault(row.kernel[0].key, row)
+    kept = []
+    for row in rows:
+        if row.kind == "unexplained" and not row.kernel and len(row.port) == 1 \
+                and row.port[0].kind == "decl":
+            other = waiting.pop(row.port[0].key, None)
+            if other is not None:
+                other.kind, other.port, other.why = "moved", row.port, WHY["hoisted"]
+                continue
+        kept.append(row)
+    return kept
+
+
+def pair_gaps(rows):
+    """What nothing explains, side by side where the words are alike."""
+    result, gap = [], []
+    for row in [*rows, None]:
+        loose = row is not None and row.kind == "unexplained" and not row.why \
+            and bool(row.kernel) != bool(row.port)
+        if loose:
+            gap.append(row)
+            continue
+        result.extend(joined(gap))
+        gap = []
+        if row is not None:
+            result.append(row)
+    return result
+
+
+def joined(gap):
+    """The rows of one gap, each of the kernel with the port's most alike behind the last."""
+    left = [row for row in gap if row.kernel]
+    right = [row for row in gap if row.port]
+    words = {id(row): set(WORD.findall((row.kernel or row.port)[0].text)) for row in gap}
+    taken = 0
+    for row in left:
+        best, place = 0.5, None
+        for n in range(taken, len(right)):
+            ratio = likeness(words[id(row)], words[id(right[n])])
+            if ratio > best:
+                best, place = ratio, n
+        if place is not None:
+            yield from right[taken:place]
+            row.port = right[place].port
+            taken = place + 1
+        yield row
+    yield from right[taken:]
+
+
+def likeness(one: set, other: set) -> float:
+    """The share of the words that two statements have in common."""
+    return 2 * len(one & other) / ((len(one) + len(other)) or 1)
+
+
+def hint(rows):
+    """Say with each run of unexplained rows how the mark of it would begin."""
+    run, before = [], None
+    for row in [*rows, None]:
+        loose = row is not None and row.kind == "unexplained" and not row.why
+        if loose and not run and before and begins_together(before, row):
+            run.append(before)
+        before = row
+        if loose or (run and row is not None and silent(row)):
+            run.append(row)
+            continue
+        while run and silent(run[-1]):
+            run.pop()
+        if run:
+            theirs = [unit for each in run for unit in each.kernel]
+            ours = [unit for each in run for unit in each.port]
+            kind = "-" if not ours else "+" if not theirs else "~"
+            for each in run:
+                if each.kind == "unexplained":
+                    each.why = f"no mark: {pinned(kind, theirs, ours)}"
+        run = []
+    return rows
+
+
+def begins_together(before: Row, row: Row) -> bool:
+    """Whether a row's statement of the port began in the row before: a declaration's value."""
+    if not before.port or not before.kernel or before.port[-1].kind != "decl":
+        return False
+    side, other = (row.port, before.port) if row.port else (row.kernel, before.kernel)
+    return side[0].key[0] == "=" and side[0].line == other[-1].line
+
+
+def silent(row: Row) -> bool:
+    """Whether a row holds one unit that needs no counterpart."""
+    units = (*row.kernel, *row.port)
+    return row.kind == "idiom" and len(units) == 1 and bool(units[0].silent)
+
+
+def add_inactive(rows, kernel):
+    """The lines that the configuration leaves out, where they stand."""
+    waiting = list(kernel.inactive)
+    result = []
+    for row in rows:
+        line = row.kernel[0].line if row.kernel else 0
+        while waiting and line > waiting[0].line:
+            result.append(Row("inactive", [waiting.pop(0)], []))
+        result.append(row)
+    return [*result, *(Row("inactive", [unit], []) for unit in waiting)]

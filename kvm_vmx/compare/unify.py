@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Whether a tree of C and one of Cython mean the same, by equality and by idioms."""
+
+import functools
+
+from kvm_vmx.compare import idioms
+from kvm_vmx.compare.expressions import parse
+from kvm_vmx.compare.lexer import C, CYTHON, tokens
+
+CAST = "cast"
+NARROW = {"u8", "u16", "bint", "s8", "s16", "char", "uchar", "short", "ushort"}
+
+
+class Rule:
+    """An idiom with its patterns as trees."""
+
+    def __init__(self, idiom, c, cython):
+        self.name, self.why = idiom.name, idiom.why
+        self.c, self.cython = c, cython
+
+
+EXPRESSIONS = tuple(
+    Rule(idiom, parse(tokens(idiom.c, C)), parse(tokens(idiom.cython, CYTHON), True))
+    for idiom in idioms.EXPRESSIONS
+)
+WHY = {idiom.name: idiom.why for idiom in (*idioms.EXPRESSIONS, *idioms.STATEMENTS)} | idioms.NAMES
+
+
+def bind(pattern, tree, bound: dict) -> bool:
+    """Match a pattern, noting what its variables stand for."""
+    if not isinstance(pattern, tuple):
+        return pattern == tree
+    if pattern[0] == "name" and pattern[1].startswith("$"):
+        if pattern[1] in bound:
+            return bound[pattern[1]] == tree
+        bound[pattern[1]] = tree
+        return True
+    if not isinstance(tree, tuple) or not tree:
+        return False
+    last = pattern[-1]
+    if isinstance(last, tuple) and last[0] == "name" and last[1].startswith("$$"):
+        fixed = len(pattern) - 1
+        if len(tree) < fixed:
+            return False
+        bound[last[1]] = ("rest", *tree[fixed:])
+        return all(bind(a, b, bound) for a, b in zip(pattern[:-1], tree))
+    return len(pattern) == len(tree) and all(bind(a, b, bound) for a, b in zip(pattern, tree))
+
+
+def unify(c, p, used: set) -> bool:
+    """Whether the tree of C and the tree of Cython agree; the idioms it took go to `used`."""
+    if c == p:
+        return True
+    if not isinstance(p, tuple) or not isinstance(c, tuple) or not p or not c:
+        return False
+    if len(c) == len(p) and c[0] == p[0]:
+        mine = set()
+        if all(unify(a, b, mine) for a, b in zip(c, p)):
+            used |= mine
+            return True
+    if p[0] == CAST and (p[1][2] or p[1][1] not in NARROW):
+        mine = {"cast"}
+        if unify(c, p[2], mine):
+            used |= mine
+            return True
+    for rule in candidates(c[0], p[0], callee(c), callee(p)):
+        in_c, in_p, mine = {}, {}, {rule.name}
+        if bind(rule.cython, p, in_p) and bind(rule.c, c, in_c) and all(
+            unify(in_c[name], in_p[name], mine) for name in in_c if name in in_p
+        ):
+            used |= mine
+            return True
+    return False
+
+
+def callee(tree) -> str:
+    """The name of the function that a call calls."""
+    return tree[1][1] if tree[0] == "call" and tree[1][0] == "name" else ""
+
+
+@functools.cache
+def candidates(c_kind: str, p_kind: str, c_callee: str, p_callee: str) -> tuple[Rule, ...]:
+    """The idioms whose patterns can begin with trees of these kinds."""
+    return tuple(
+        rule for rule in EXPRESSIONS
+        if rule.cython[0] in (p_kind, "name") and rule.c[0] in (c_kind, "name")
+        and callee(rule.c) in ("", c_callee) and callee(rule.cython) in ("", p_callee)
+    )
+
+
+@functools.cache
+def rooted(c_kind: str, p_kind: str) -> bool:
+    """Whether statements of these kinds can agree by an idiom."""
+    return any(
+        rule.c[0] != rule.cython[0] and rule.c[0] in (c_kind, "name")
+        and rule.cython[0] in (p_kind, "name") for rule in EXPRESSIONS
+    )

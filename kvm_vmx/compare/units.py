@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A unit: what one row of a comparison holds of one side, a statement or a part of one."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Unit:
+    """One statement: its tree, its lines, its text, the unit whose block it stands in.
+
+    `silent` names the idiom by which a unit needs no counterpart.
+    """
+
+    key: tuple
+    line: int
+    end: int
+    text: str
+    parent: "Unit | None" = None
+    silent: str = ""
+
+    @property
+    def kind(self) -> str:
+        """The first item of the tree."""
+        return self.key[0]
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Function:
+    """A function, or an initialised table, of one side."""
+
+    name: str
+    path: str
+    line: int
+    end: int
+    units: list = dataclasses.field(default_factory=list)
+    marks: list = dataclasses.field(default_factory=list)
+    inactive: list = dataclasses.field(default_factory=list)
+    condition: str = ""
+    header: str = ""

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The report as text in columns and as JSON."""
+
+import dataclasses
+
+from kvm_vmx.compare.rows import CLASSES
+
+SIGNS = {
+    "same": "=", "idiom": "≈", "adapted": "~", "omitted": "-", "added": "+", "moved": "↕",
+    "inactive": " ", "unexplained": "?",
+}
+STYLES = {
+    "same": "", "idiom": "cyan", "adapted": "yellow", "omitted": "magenta", "added": "blue",
+    "moved": "cyan", "inactive": "dim", "unexplained": "bold red",
+}
+COUNTED = tuple(name for name in CLASSES if name != "inactive")
+
+
+def percent(share: tuple[int, int]) -> str:
+    """A share as a percentage."""
+    return f"{100 * share[0] / share[1]:.1f} %" if share[1] else "-"
+
+
+def place(function) -> str:
+    """Where a function stands."""
+    return f"{function.path}:{function.line}" if function else "-"
+
+
+def table(report) -> list[tuple[str, ...]]:
+    """One row a function, and the totals."""
+    rows = [("function", "kernel", "port", *COUNTED, "same or idiom")]
+    for pair in report.pairs:
+        counts = (str(pair.totals[name] or "·") for name in COUNTED)
+        rows.append((pair.name, place(pair.kernel), place(pair.port), *counts,
+                     percent(pair.fidelity)))
+    totals = report.totals
+    rows.append((f"{len(report.pairs)} functions", "", "",
+                 *(str(totals[name]) for name in COUNTED), percent(report.fidelity)))
+    return rows
+
+
+def files(report) -> list[tuple[str, ...]]:
+    """One row a file of the port, with the share that is same or idiom."""
+    shares = {}
+    for pair in report.pairs:
+        known = shares.setdefault(pair.port.path, [0, 0, 0, 0])
+        alike, every = pair.fidelity
+        known[0] += 1
+        known[1] += alike
+        known[2] += every
+        known[3] += pair.totals["unexplained"]
+    rows = [("file of the port", "functions", "statements", "same or idiom", "unexplained")]
+    for path, (count, alike, every, loose) in shares.items():
+        rows.append((path, str(count), str(every), percent((alike, every)), str(loose)))
+    return rows
+
+
+def text_of(units) -> str:
+    """The statements of one side of a row, one a line with its number, indented by depth."""
+    return "\n".join(f"{unit.line:>5}  {'  ' * depth(unit)}{unit.text}" for unit in units)
+
+
+def whole_rows(rows) -> list:
+    """The rows for people: a declaration and its value, where both sides have both, are one."""
+    result = []
+    for row in rows:
+        last = result[-1] if result else None
+        if last is not None and row.kind == last.kind == "same" and goes_on(last, row):
+            result[-1] = dataclasses.replace(
+                last, kernel=[together(last.kernel[-1], row.kernel[0])],
+                port=[together(last.port[-1], row.port[0])])
+        else:
+            result.append(row)
+    return result
+
+
+def goes_on(last, row) -> bool:
+    """Whether a row's statements are the values of the declarations in the row before."""
+    return all(
+        one[-1].kind == "decl" and two[0].kind == "=" and one[-1].line == two[0].line
+        and two[0].key[2] == ("name", one[-1].key[2])
+        for one, two in ((last.kernel, row.kernel), (last.port, row.port)))
+
+
+def together(declared, value):
+    """A declaration with its value, as it is written."""
+    text = declared.text + value.text[value.text.index("=") - 1:]
+    return dataclasses.replace(declared, text=text, end=value.end)
+
+
+def depth(unit) -> int:
+    """How many blocks a statement stands in."""
+    count = 0
+    while unit.parent is not None:
+        unit, count = unit.parent, count + 1
+    return min(count, 8)
+
+
+def print_pair(console, pair, only_diff: bool) -> None:
+    """One function in two columns."""
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(box=None, expand=True, pad_edge=False, show_header=True, header_style="bold")
+    grid.add_column(f"{pair.name}()  {place(pair.kernel)}", ratio=1, overflow="fold")
+    grid.add_column("", width=1)
+    grid.add_column(place(pair.port), ratio=1, overflow="fold")
+    for row in whole_rows(pair.rows):
+        if only_diff and row.kind in ("same", "idiom", "moved", "inactive"):
+            continue
+        style = STYLES[row.kind]
+        left, right = text_of(row.kernel), text_of(row.port)
+        if row.why and row.kind not in ("same",):
+            note = Text(f"       {row.why}", style=f"{style} italic")
+            right = Text(right + "\n" if right else "", style=style).append(note)
+        else:
+            right = Text(right, style=style)
+        grid.add_row(Text(left, style=style), Text(SIGNS[row.kind], style=style), right)
+    console.print(grid)
+    counts = "  ".join(f"{name} {pair.totals[name]}" for name in COUNTED if pair.totals[name])
+    console.print(f"{counts}   same or idiom {percent(pair.fidelity)}\n")
+
+
+def as_json(report) -> dict:
+    """The report for programs."""
+    return {
+        "schema": "kvm_vmx.compare/1",
+        "tree": report.tree.title,
+        "config": report.tree.config,
+        "totals": report.totals,
+        "functions": [
+            {
+                "name": pair.name,
+                "kernel": where(pair.kernel),
+                "port": where(pair.port),
+                "rows": [
+                    {
+                        "class": row.kind,
+                        "kernel": [{"line": unit.line, "text": unit.text} for unit in row.kernel],
+                        "port": [{"line": unit.line, "text": unit.text} for unit in row.port],
+                        "why": row.why,
+                    }
+                    for row in pair.rows
+                ],
+            }
+            for pair in report.pairs
+        ],
+    }
+
+
+def where(function):
+    """A function's file and line."""
+    return {"file": function.path, "line": function.line} if function else None

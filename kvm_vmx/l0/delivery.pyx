@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# Events of L2: intercepted by L1 or delivered, and what becomes of faults in between.
+from kvm_vmx.abi.types cimport u8, u32, u64
+from kvm_vmx.abi.vmx cimport *
+from kvm_vmx.l0.gate cimport through_gate
+from kvm_vmx.l0.operands cimport *
+from kvm_vmx.l0.state cimport *
+from kvm_vmx.l0.translate cimport leave
+
+cdef enum:
+    # exceptions 8, 10 to 14 and 17 push an error code
+    WITH_ERROR_CODE = 1 << 8 | 0x1f << 10 | 1 << 17
+    # #DE #TS #NP #SS #GP
+    CONTRIBUTORY = 1 << 0 | 0xf << 10
+    DR6_BITS = 0xf | 7 << 13
+    DR7_GD = 1 << 13
+    DEBUG_SHADOW = GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS
+
+
+cdef inline u32 exception_info(l0_vp *vp, u32 vector) noexcept nogil:
+    cdef u32 info = <u32>INTR_INFO_VALID_MASK | INTR_TYPE_HARD_EXCEPTION | vector
+
+    # real-address mode knows no error codes
+    if protected_mode(vp) and <u32>WITH_ERROR_CODE >> vector & 1:
+        info |= INTR_INFO_DELIVER_CODE_MASK
+    return info
+
+
+cdef bint intercepted(const l0_vp *vp, u32 vector, u32 error) noexcept nogil:
+    cdef bint bit = vp.vmcs.f.exception_bitmap >> vector & 1
+
+    if vector != VECTOR_PF:
+        return bit
+    # a page fault that does not match turns the meaning of its bit round
+    return bit == (error & vp.vmcs.f.page_fault_error_code_mask ==
+                   vp.vmcs.f.page_fault_error_code_match)
+
+
+cdef void exception_exit(l0_vp *vp, u32 info, u32 error, u64 payload, u32 length) noexcept nogil:
+    leave(vp, EXIT_REASON_EXCEPTION_NMI, length, payload)
+    vp.exit.intr_info = info
+    if info & INTR_INFO_DELIVER_CODE_MASK:
+        vp.exit.intr_error_code = error
+    if vp.unblocked_nmi and info & INTR_INFO_VECTOR_MASK != VECTOR_DF and not vp.vectoring:
+        vp.exit.intr_info |= INTR_INFO_UNBLOCK_NMI
+
+
+# The registers that say more of an exception, which only its delivery writes.
+cdef void account(l0_vp *vp) noexcept nogil:
+    if vp.fault.vector == VECTOR_PF:
+        vp.cpu.cr2 = vp.fault.payload
+    elif vp.fault.vector == VECTOR_DB:
+        vp.cpu.dr6 = vp.cpu.dr6 & ~<u64>DR6_BITS | vp.fault.payload
+        vp.vmcs.f.guest_dr7 &= ~<u64>DR7_GD
+
+
+cdef bint fatal(u32 first, u32 second) noexcept nogil:
+    # two exceptions in a row that make a double fault
+    if first == VECTOR_PF:
+        return second == VECTOR_PF or <u32>CONTRIBUTORY >> second & 1
+    return <u32>CONTRIBUTORY >> first & 1 and <u32>CONTRIBUTORY >> second & 1
+
+
+cdef bint is_soft(u32 info) noexcept nogil:
+    cdef u32 kind = info & INTR_INFO_INTR_TYPE_MASK
+
+    return kind == INTR_TYPE_SOFT_INTR or kind == INTR_TYPE_PRIV_SW_EXCEPTION or \
+        kind == INTR_TYPE_SOFT_EXCEPTION
+
+
+# The delivery of an event has itself left L2.
+cdef bint left_in_delivery(l0_vp *vp, u32 info, u32 error, u32 length) noexcept nogil:
+    vp.exit.idt_vectoring_info = info
+    if info & INTR_INFO_DELIVER_CODE_MASK:
+        vp.exit.idt_vectoring_error_code = error
+    if is_soft(info):
+        vp.exit.instruction_len = length
+    vp.vectoring = 0
+    return False
+
+
+cdef bint deliver(l0_vp *vp, u32 info, u32 error, u32 length) noexcept nogil:
+    cdef u32 second
+    cdef int status
+
+    vp.vmcs.f.guest_interruptibility_info &= ~<u32>DEBUG_SHADOW
+    if info & INTR_INFO_INTR_TYPE_MASK == INTR_TYPE_NMI_INTR:
+        vp.vmcs.f.guest_interruptibility_info |= GUEST_INTR_STATE_NMI
+    vp.vmcs.f.guest_activity_state = GUEST_ACTIVITY_ACTIVE
+    vp.attention = 1
+    while True:
+        vp.vectoring = info
+        vp.vectoring_error = error
+        status = through_gate(vp, info, error, length if is_soft(info) else 0)
+        mode_changed(vp)
+        if status == L2_DONE:
+            vp.vectoring = 0
+            return True
+        if status == L2_LEAVES:
+            return left_in_delivery(vp, info, error, length)
+        second = vp.fault.vector
+        if info & INTR_INFO_INTR_TYPE_MASK == INTR_TYPE_HARD_EXCEPTION:
+            if info & INTR_INFO_VECTOR_MASK == VECTOR_DF and fatal(VECTOR_PF, second):
+                leave(vp, EXIT_REASON_TRIPLE_FAULT, 0, 0)
+                vp.vectoring = 0
+                return False
+            if fatal(info & INTR_INFO_VECTOR_MASK, second):
+                fault(vp, VECTOR_DF, 0)
+        second = exception_info(vp, vp.fault.vector)
+        if intercepted(vp, vp.fault.vector, vp.fault.error):
+            exception_exit(vp, second, vp.fault.error, vp.fault.payload, 0)
+            if second & INTR_INFO_VECTOR_MASK == VECTOR_DF:
+                # a double fault that leaves is no part of a delivery
+                vp.vectoring = 0
+                return False
+            return left_in_delivery(vp, info, error, length)
+        account(vp)
+        info = second
+        error = vp.fault.error
+
+
+cdef bint raise_event(l0_vp *vp, u32 info, u32 length) noexcept nogil:
+    cdef u32 error = vp.fault.error
+
+    if intercepted(vp, vp.fault.vector, error):
+        exception_exit(vp, info, error, vp.fault.payload, length)
+        return False
+    account(vp)
+    return deliver(vp, info, error, length)
+
+
+cdef bint raise_fault(l0_vp *vp) noexcept nogil:
+    # the instruction will be tried again: a breakpoint on it has had its turn
+    vp.vmcs.f.guest_rflags |= FLAG_RF
+    return raise_event(vp, exception_info(vp, vp.fault.vector), 0)
+
+
+cdef bint raise_software(l0_vp *vp, u32 kind, u32 vector, u32 length) noexcept nogil:
+    cdef u32 info = <u32>INTR_INFO_VALID_MASK | kind | vector
+
+    fault(vp, vector, 0)
+    vp.vmcs.f.guest_rflags &= ~<u64>FLAG_RF
+    if kind == INTR_TYPE_SOFT_INTR:
+        # INT n is not an exception, whatever its vector
+        return deliver(vp, info, 0, length)
+    return raise_event(vp, info, length)
+
+
+cdef bint raise_debug_trap(l0_vp *vp, u32 what) noexcept nogil:
+    fault(vp, VECTOR_DB, 0)
+    vp.fault.payload = what
+    return raise_event(vp, exception_info(vp, VECTOR_DB), 0)

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The loops that are counted and timed: what each does, its control, and the world it needs."""
+
+import contextlib
+import ctypes
+import importlib
+from typing import NamedTuple
+
+from kvm_vmx import Machine, fields
+from kvm_vmx.machine.kernel import call_function
+from kvm_vmx.machine.machine import CONFIGS
+from kvm_vmx.measure.rounds import ENTRIES, EXITS
+
+# again: mov $0, %eax; cpuid; jmp again
+CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
+WARM_UP = 1_000
+
+
+class Accessor(NamedTuple):
+    """An accessor with a constant field, as bench_NAME and, written in C, as bench_c_NAME."""
+
+    name: str
+    field: str
+    reads: bool
+    writes: bool
+
+
+ACCESSORS = (
+    Accessor("read16", "GUEST_CS_SELECTOR", True, False),
+    Accessor("read32", "VM_EXIT_REASON", True, False),
+    Accessor("read64", "TSC_OFFSET", True, False),
+    Accessor("readl", "GUEST_RIP", True, False),
+    Accessor("write16", "GUEST_CS_SELECTOR", False, True),
+    Accessor("write32", "VM_ENTRY_INTR_INFO_FIELD", False, True),
+    Accessor("write64", "TSC_OFFSET", False, True),
+    Accessor("writel", "GUEST_RSP", False, True),
+    Accessor("write_rip", "GUEST_RIP", False, True),
+    Accessor("clear_bits", "CPU_BASED_VM_EXEC_CONTROL", True, True),
+    Accessor("set_bits", "CPU_BASED_VM_EXEC_CONTROL", True, True),
+)
+
+# A store to the page, its copy for A/A, its copy elsewhere in a cache line, and behind a test.
+STORES = ("store", "store_again", "store_moved", "store_key", "store_flag")
+
+FIELDS = {row["vmcs_field"]: row for row in fields()}
+ENCODING = {name: int(row["encoding"], 16) for name, row in FIELDS.items()}
+CLEAN_FIELDS_OFFSET = 824
+
+# The clean groups by mask, in the order of their bits; no VMCS field stands for the last one's.
+GROUPS = {
+    mask: name for mask, name in sorted(
+        {(int(row["clean_mask"], 16), row["clean_field"]) for row in FIELDS.values()}
+        | {(0x8000, "ENLIGHTENMENTSCONTROL")})
+    if mask.bit_count() == 1
+}
+
+
+def module(config: str):
+    """The extension module that a config is."""
+    return importlib.import_module(CONFIGS[config])
+
+
+_name = ctypes.pythonapi.PyCapsule_GetName
+_name.restype, _name.argtypes = ctypes.c_char_p, [ctypes.py_object]
+_pointer = ctypes.pythonapi.PyCapsule_GetPointer
+_pointer.restype, _pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+
+
+def address(config: str, name: str) -> int:
+    """Where bench_NAME of a config is."""
+    capsule = module(config).__pyx_capi__[f"bench_{name}"]
+    return _pointer(capsule, _name(capsule))
+
+
+class World(NamedTuple):
+    """A booted machine with the module loaded and a vCPU whose VMCS is current on CPU 0."""
+
+    machine: Machine
+    kvm: object
+    vcpu: object
+
+    @property
+    def exits(self) -> tuple[int, int]:
+        """The loop of VM exits."""
+        return EXITS, self.vcpu.raw.address
+
+    @staticmethod
+    def entries(dirty: int) -> tuple[int, int]:
+        """The loop of VM entries with these clean bits cleared before each."""
+        return ENTRIES, dirty
+
+
+@contextlib.contextmanager
+def loaded(machine: Machine, config: str = "hyperv", enlightened: bool = False):
+    """kvm-intel loaded in a config, its guest past its first exits."""
+    kvm = machine.insmod(enlightened_vmcs=enlightened, config=config)
+    vcpu = kvm.create_vm(code=CPUID_LOOP).create_vcpu(cpu=0)
+    vcpu.run(exits=WARM_UP)
+    vcpu.raw.load(0)
+    yield World(machine, kvm, vcpu)
+    kvm.rmmod()
+
+
+def flip_key(machine: Machine, flips: int, cpu: int = 0) -> None:
+    """Flip enable_evmcs of the loaded module away from its state and back, so many times."""
+    ret = call_function(machine.kernel, cpu, address("hyperv", "flip_key"), (flips,))
+    if ret & 0xFFFFFFFF:
+        raise OSError("the text of the module cannot be patched: load config='no-jump-label'")

@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Tier 0: what the text of the builds says, without a clock; and what L0 counts of an entry."""
+
+import collections
+
+from kvm_vmx import Machine
+from kvm_vmx.measure import text
+from kvm_vmx.measure.loops import (
+    ACCESSORS, CLEAN_FIELDS_OFFSET, ENCODING, FIELDS, GROUPS, STORES, loaded, module)
+from kvm_vmx.measure.report import COUNTED, Report
+from kvm_vmx.measure.rounds import Loops
+
+NOP = bytes.fromhex("0f1f440000")
+JMP = 0xE9
+
+# Offsets in struct virt_cpu_ops: what a VMREAD or VMWRITE by call calls.
+OPS_VMREAD, OPS_VMWRITE = 0x48, 0x50
+
+
+def sites(machine) -> list[dict]:
+    """The sites of enable_evmcs in the module that is loaded."""
+    return [site for site in machine.keys() if site["key"] == "enable_evmcs"]
+
+
+def bad_sites(found: list[dict], on: bool) -> list[str]:
+    """The sites whose bytes are not those of the state."""
+    bad = []
+    for site in found:
+        jump = bytes([JMP]) + (site["target"] - site["address"] - 5).to_bytes(4, "little", signed=True)
+        if site["bytes"] != (jump if on else NOP):
+            bad.append(f"{site['function']} {site['bytes'].hex(' ')}")
+    return bad
+
+
+def loop_text(config: str, name: str) -> tuple[list[str], int]:
+    """The turn of a loop without its NOPs, as text, and how many NOPs there are."""
+    file = module(config).__file__
+    turn = text.loop(file, f"bench_{name}")
+    return text.plain(file, turn), sum(one.is_nop for one in turn)
+
+
+def way_text(config: str, name: str) -> tuple[list[str], int]:
+    """The expected way through a function, likewise."""
+    file = module(config).__file__
+    way = text.expected(file, name)
+    return text.plain(file, way), sum(one.is_nop for one in way)
+
+
+def wrong_operations(accessor, on: bool, prefix="") -> list[str]:
+    """What a timed accessor loop should execute and does not."""
+    turn = text.loop(module("hyperv").__file__, f"bench_{prefix}{accessor.name}")
+    memory = [one.memory for one in turn if one.memory]
+    field = FIELDS[accessor.field]
+    wrong = []
+
+    def need(condition, what):
+        if not condition:
+            wrong.append(f"bench_{prefix}{accessor.name}: no {what}")
+
+    if on:
+        place = field["offset"], field["size"]
+        if accessor.reads:
+            need((*place, False) in memory, f"load of {accessor.field}")
+        if accessor.writes:
+            need((*place, True) in memory, f"store to {accessor.field}")
+            cleared = ~int(field["clean_mask"], 16) & 0xFFFFFFFF
+            clears = any(one.mnemonic == "and" and one.memory[:1] == (CLEAN_FIELDS_OFFSET,)
+                         and int(one.operands.rpartition(",")[2], 0) & 0xFFFFFFFF == cleared
+                         for one in turn)
+            need(clears or cleared == 0xFFFFFFFF, "AND that clears the clean bit")
+    else:
+        words = [f"{one.mnemonic} {one.operands}" for one in turn]
+        need(any(line.endswith(f", {ENCODING[accessor.field]:#x}") for line in words), "encoding")
+        for used, ops, what in ((accessor.reads, OPS_VMREAD, "VMREAD"),
+                                (accessor.writes, OPS_VMWRITE, "VMWRITE")):
+            if used:
+                need(any(one.mnemonic == "call" and one.memory[:1] == (ops,) for one in turn), what)
+    return wrong
+
+
+def wrong_stores(on: bool) -> list[str]:
+    """What a timed store loop should execute and does not."""
+    wrong = []
+    file = module("hyperv").__file__
+    place = FIELDS["GUEST_RSP"]["offset"], FIELDS["GUEST_RSP"]["size"], True
+    for name in STORES:
+        turn = text.loop(file, f"bench_{name}")
+        if [one.memory for one in turn].count(place) != 1:
+            wrong.append(f"bench_{name}: not one store a turn")
+    turn = text.loop(file, "bench_store_key")
+    if turn[0].mnemonic != ("jmp" if on else "nop"):
+        wrong.append("bench_store_key: no jump label")
+    flag = text.plain(file, text.loop(file, "bench_store_flag"))
+    if not any(line.startswith(("test ", "cmp ")) for line in flag):
+        wrong.append("bench_store_flag: no test of the flag")
+    if sum(one.mnemonic == "add" for one in text.loop(file, "bench_chain")) != 16:
+        wrong.append("bench_chain: not sixteen additions")
+    return wrong
+
+
+def extra_instructions(name: str, new: str = "hyperv", old: str = "before") -> dict[str, int]:
+    """How many instructions of each mnemonic a function has more (or fewer) of in one build
+    than in another, of those that can be reached with the key off."""
+    def counts(config):
+        return collections.Counter(
+            one.mnemonic for one in text.function(module(config).__file__, name))
+
+    added = counts(new)
+    added.subtract(counts(old))
+    return {mnemonic: count for mnemonic, count in sorted(added.items()) if count}
+
+
+def key(report: Report, machine) -> None:
+    """The jump table in both states; with the key off, the accessors against other builds."""
+    for on in (False, True):
+        with loaded(machine, "hyperv", on) as world:
+            found = sites(machine)
+            bad = bad_sites(found, on)
+            report.claim(f"every site of enable_evmcs is {'a JMP' if on else 'a 5-byte NOP'} "
+                         f"with the key {'on' if on else 'off'}", not bad,
+                         f"{len(found) - len(bad)} of {len(found)}")
+            if on:
+                per_function = collections.Counter(site["function"] for site in found)
+                for name, count in per_function.most_common():
+                    if not name.startswith(("bench_", "call_", "probe_")):
+                        report.add("sites", name, count, "sites", COUNTED)
+            assert world.kvm.enable_evmcs == on
+    differ, nops = [], []
+    for accessor in ACCESSORS:
+        new, more = loop_text("hyperv", accessor.name)
+        old, fewer = loop_text("before", accessor.name)
+        nops.append(more - fewer)
+        if new != old or not new:
+            differ.append(accessor.name)
+    # a function, not a loop: the compiler orders its prologue as it likes
+    new, more = way_text("hyperv", "probe_vmcs_load")
+    old, fewer = way_text("before", "probe_vmcs_load")
+    nops.append(more - fewer)
+    if sorted(new) != sorted(old):
+        differ.append("vmcs_load")
+    report.claim("key off: accessors and vmcs_load differ from the tree before by NOPs only",
+                 not differ, ", ".join(differ) or f"{len(ACCESSORS)} accessors, vmcs_load")
+    report.claim("key off: exactly one NOP an access", set(nops) == {1},
+                 f"{min(nops)} to {max(nops)}")
+    for name, change in extra_instructions("vmx_vcpu_run").items():
+        report.add("vmx_vcpu_run, key off, against the tree before", name, change,
+                   "instructions", COUNTED)
+
+
+def accessors(report: Report, machine) -> None:
+    """Port against C, line by line; every loop executes what it claims."""
+    for on in (False, True):
+        state = "on" if on else "off"
+        with loaded(machine, "hyperv", on):
+            differ, wrong = [], wrong_stores(on)
+            for accessor in ACCESSORS:
+                ours = loop_text("hyperv", accessor.name)
+                control = loop_text("hyperv", f"c_{accessor.name}")
+                if ours != control or not ours[0]:
+                    differ.append(accessor.name)
+                wrong += wrong_operations(accessor, on) + wrong_operations(accessor, on, "c_")
+                report.add(f"instructions a turn, key {state}", accessor.name,
+                           sum(ours[1:], len(ours[0])), "instructions", COUNTED,
+                           note=f"{control[1] + len(control[0])} in C")
+        report.claim(f"key {state}: each accessor is, instruction for instruction, what C compiles to",
+                     not differ, ", ".join(differ) or f"{len(ACCESSORS)} accessors")
+        report.claim(f"key {state}: every timed loop executes what it claims to time", not wrong,
+                     "; ".join(wrong) or f"{2 * len(ACCESSORS) + len(STORES) + 1} loops")
+
+
+def entry(report: Report, machine) -> None:
+    """Bytes that L0 reads again at an entry, clean group by clean group."""
+    with loaded(machine, "hyperv", True) as world:
+        always = reread(machine, world, 0)
+        report.add("bytes re-read by clean group", "always", sum(always), "bytes", COUNTED,
+                   note="guest_rip, tpr_threshold and the fields without a group")
+        for mask, name in GROUPS.items():
+            report.add("bytes re-read by clean group", name,
+                       reread(machine, world, mask)[0] - always[0], "bytes", COUNTED)
+        every = reread(machine, world, 0xFFFF)[0] - always[0]
+        parts = sum(row.value for row in report.in_table("bytes re-read by clean group")[1:])
+    report.claim("each byte belongs to one clean group", every == parts,
+                 f"{every} bytes with all groups dirty, {parts} in the {len(GROUPS)} groups")
+
+
+def reread(machine, world, dirty) -> tuple[int, int]:
+    """(bytes by group, bytes without a group) that one entry reads."""
+    before = dict(machine.counters)
+    Loops(machine.kernel, 0, [world.entries(dirty)]).timed(1, 1)
+    after = machine.counters
+    return tuple(after[name] - before[name] for name in ("bytes_reread", "bytes_ungrouped"))
+
+
+def loop(report: Report, machine) -> None:
+    """What L1 executes at one exit in either mode, and what it allocates: nothing."""
+    for on in (False, True):
+        mode = "eVMCS" if on else "VMCS"
+        with loaded(machine, "hyperv", on) as world:
+            held, counts = machine.allocations, []
+            for exits in (1_000, 2_000):
+                before = dict(machine.counters)
+                world.vcpu.run(exits=exits)
+                counts.append({name: value - before[name]
+                               for name, value in machine.counters.items()})
+            for name in ("vmread", "vmwrite", "vmptrld", "vmresume", "bytes_written_back"):
+                value = (counts[1][name] - counts[0][name]) / 1_000
+                report.add(f"one exit, {mode}", name, round(value), "bytes" if "bytes" in name
+                           else "instructions of L1", COUNTED)
+            report.claim(f"{mode}: nothing is allocated after creation",
+                         machine.allocations == held, f"{held['pages']} pages before and after")
+
+
+PARTS = {"key": key, "accessors": accessors, "loop": loop, "entry": entry}
+
+
+def run(report: Report, parts, progress=lambda text: None) -> None:
+    """Tier 0 of these parts."""
+    with Machine(cpus=1) as machine:
+        for part in (part for part in parts if part in PARTS):
+            progress(f"tier 0: {part}")
+            PARTS[part](report, machine)

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A report on the terminal: its tables, then what holds and what does not."""
+
+from kvm_vmx.commands import print_columns
+from kvm_vmx.measure.report import Report, Row
+
+LONGEST_TABLE = 24
+
+
+def number(value) -> str:
+    """A number with as many digits as it deserves."""
+    if float(value).is_integer():
+        return f"{int(value):,}"
+    return f"{value:,.2f}" if abs(value) < 100 else f"{value:,.1f}"
+
+
+def interval(row: Row) -> str:
+    """The 95 % interval, where there is one."""
+    return "" if row.low is None else f"[{number(row.low)}, {number(row.high)}]"
+
+
+def print_report(report: Report) -> None:
+    """Every table, the claims and the notes on standard output."""
+    for table in dict.fromkeys(row.table for row in report.rows):
+        rows = report.in_table(table)
+        kinds = {row.kind for row in rows}
+        print(table if len(kinds) > 1 else f"{table} ({kinds.pop()})")
+        lines = [(f"  {row.name}", number(row.value), row.unit, interval(row),
+                  row.kind if len({row.kind for row in rows}) > 1 else "", row.note)
+                 for row in rows[:LONGEST_TABLE]]
+        print_columns(lines, right=(1,))
+        if len(rows) > LONGEST_TABLE:
+            rest = sum(row.value for row in rows[LONGEST_TABLE:])
+            print(f"  and {len(rows) - LONGEST_TABLE} more, {number(rest)} in all (--json has them)")
+        print()
+    for claim in report.claims:
+        word = {True: "holds", False: "MISSED", None: "open"}[claim.holds]
+        print(f"{word:<7} {claim.text}: {claim.figure}")
+    for note in report.notes:
+        print(note)

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the benchmarks share: a world that a process boots once, and pyperf's runner."""
+
+import contextlib
+import functools
+import os
+import time
+
+import pyperf
+
+from kvm_vmx import Machine
+from kvm_vmx.measure.loops import loaded
+from kvm_vmx.measure.rounds import Loops
+
+# Kept open as long as the process lives.
+_open = contextlib.ExitStack()
+
+
+@functools.cache
+def world(config="hyperv", enlightened=False):
+    """The world of this process: booted once, past its first exits, never unloaded."""
+    machine = _open.enter_context(Machine(cpus=1))
+    return _open.enter_context(loaded(machine, config, enlightened))
+
+
+@functools.cache
+def _loops(config, enlightened, loop):
+    here = world(config, enlightened)
+    return Loops(here.machine.kernel, 0, [loop(here)])
+
+
+def timed(loops, config, enlightened, loop):
+    """Seconds that `loops` turns of loop(world), an (address, argument), take."""
+    runner = _loops(config, enlightened, loop)
+    start = time.perf_counter()
+    runner.timed(1, loops)
+    return time.perf_counter() - start
+
+
+class Runner(pyperf.Runner):
+    """pyperf's runner; its workers find the package where this process finds it."""
+
+    def __init__(self, description, **options):
+        super().__init__(**options)
+        self.metadata["description"] = description
+        self.metadata["kind"] = "measured here"
+        if "PYTHONPATH" in os.environ:
+            inherited = self.parse_args().inherit_environ or []
+            self.args.inherit_environ = [*inherited, "PYTHONPATH"]

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Random edits of a function on either side, as small as a reader could overlook."""
+
+import dataclasses
+
+from kvm_vmx.compare import rows
+from kvm_vmx.compare.csource import CFile
+from kvm_vmx.compare.lexer import C, CYTHON, tokens
+from kvm_vmx.compare.pysource import PortFile
+
+OPERATORS = {
+    "+": "-", "&&": "||", "||": "&&", "==": "!=", "!=": "==", "<": ">=", ">": "<=", "<=": ">",
+    ">=": "<", "|": "^", "|=": "&=", "&=": "|=", "<<": ">>", "+=": "-=", "-=": "+=",
+    "and": "or", "or": "and",
+}
+KINDS = ("operator", "constant", "field", "drop", "swap")
+STATEMENTS = {"=", "call", "return", "goto", "break", "continue", "asm", "post"}
+
+
+def operator(source, found, random):
+    """Another operator in the place of one."""
+    return exchange(source, [token for token in found if token.text in OPERATORS], random,
+                    lambda text: OPERATORS[text])
+
+
+def constant(source, found, random):
+    """Another number, or another name in capitals."""
+    fit = [token for token in found if token.kind == "num" or (
+        token.kind == "id" and token.text.isupper() and len(token.text) > 3)]
+    return exchange(source, fit, random, lambda text: f"{text}_" if text[0].isalpha() else "7654")
+
+
+def field(source, found, random):
+    """Another member of a structure."""
+    fit = [behind for dot, behind in zip(found, found[1:])
+           if dot.text in ("->", ".") and behind.kind == "id"]
+    return exchange(source, fit, random, lambda text: f"{text}_other")
+
+
+def exchange(source, fit, random, change):
+    """The source with one of the fitting tokens changed, or None."""
+    if not fit:
+        return None
+    token = random.choice(fit)
+    end = token.offset + len(token.text)
+    return source[:token.offset] + change(token.text) + source[end:]
+
+
+def drop(units, random):
+    """The units without one statement, or None."""
+    fit = [n for n, unit in enumerate(units) if whole(unit)]
+    if not fit:
+        return None
+    place = random.choice(fit)
+    return units[:place] + units[place + 1:]
+
+
+def swap(units, random):
+    """The units with two neighbours exchanged, or None."""
+    fit = [n for n, (one, two) in enumerate(zip(units, units[1:]))
+           if whole(one) and whole(two) and one.parent is two.parent and one.key != two.key]
+    if not fit:
+        return None
+    place = random.choice(fit)
+    return [*units[:place], units[place + 1], units[place], *units[place + 2:]]
+
+
+def whole(unit) -> bool:
+    """Whether a unit is a statement that stands for itself."""
+    return unit.kind in STATEMENTS and not unit.silent
+
+
+TOKENS = {"operator": operator, "constant": constant, "field": field}
+UNITS = {"drop": drop, "swap": swap}
+
+
+def edited_c(function, source: str, kind: str, random, config=None):
+    """A function of the kernel with one edit, or None where no edit of the kind fits.
+
+    `source` is the function's text, `function` what was read of it, stubs included.
+    """
+    if kind in UNITS:
+        units = UNITS[kind](function.units, random)
+        return units and dataclasses.replace(function, units=units)
+    file = CFile(function.path, source, config)
+    place = file.places[function.name]
+    found = tokens(file.active.text, C, place.open + 1, place.close)
+    changed = TOKENS[kind](source, found, random)
+    if changed is None:
+        return None
+    again = CFile(function.path, changed, config).function(function.name)
+    units = list(again.units)
+    for n, unit in enumerate(function.units):
+        if unit.kind == "stub":
+            units.insert(n, unit)
+    return dataclasses.replace(function, units=units)
+
+
+def edited_port(function, source: str, kind: str, random):
+    """A function of the port with one edit, or None where no edit of the kind fits."""
+    if kind in UNITS:
+        units = UNITS[kind](function.units, random)
+        return units and dataclasses.replace(function, units=units)
+    found = tokens(source, CYTHON, source.index("nogil:"))
+    changed = TOKENS[kind](source, found, random)
+    if changed is None:
+        return None
+    return PortFile(function.path, changed).functions[function.name][0]
+
+
+def unexplained(kernel, port) -> int:
+    """How many rows nothing explains."""
+    void = port.units[0].key[1][1:] == ("void", 0)
+    return sum(row.kind == "unexplained" for row in rows.compare(kernel, port, void))

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Pairs of invented functions, in C and in Cython, that are alike by every rule of the engine."""
+
+from kvm_vmx.compare.csource import CFile
+from kvm_vmx.compare.pysource import PortFile
+
+HEAD = "# SPDX-License-Identifier: GPL-2.0-only\n# C: snippet.c\n"
+
+
+def c_function(source, **config):
+    """The one function of a C snippet."""
+    file = CFile("snippet.c", source, {"CONFIG_HYPERV": 1, **config})
+    return file.function(file.names()[0])
+
+
+def port_function(source):
+    """The one function of a Cython snippet."""
+    file = PortFile("snippet.pyx", HEAD + source)
+    return next(iter(file.functions.values()))[0]
+
+
+PAIRS = {
+    "plain": ("""
+static int tank_fill(struct tank *tank, unsigned int litres)
+{
+	int ret = 0;
+
+	if (!tank->open || litres > TANK_MAX)
+		return -EINVAL;
+	tank->level += litres;
+	if (tank->level >= tank->size) {
+		tank->level = tank->size;
+		ret = TANK_FULL;
+	} else if (tank->leaks)
+		tank_warn(tank, "leaking\\n");
+	else
+		tank->ok = true;
+	return ret;
+}
+""", """
+cdef int tank_fill(tank_t *tank, unsigned int litres) noexcept nogil:
+    cdef int ret = 0
+
+    if not tank.open or litres > TANK_MAX:
+        return -EINVAL
+    tank.level += litres
+    if tank.level >= tank.size:
+        tank.level = tank.size
+        ret = TANK_FULL
+    elif tank.leaks:
+        tank_warn(tank, "leaking\\n")
+    else:
+        tank.ok = True
+    return ret
+"""),
+    "void return": ("""
+void valve_set(struct valve *valve, u8 turn)
+{
+	if (valve->remote)
+		return radio_send(valve->number, turn);
+	valve->turn = turn;
+	valve_log(valve);
+}
+""", """
+cdef void valve_set(valve *valve, u8 turn) noexcept nogil:
+    if valve.remote:
+        radio_send(valve.number, turn)
+        return
+    valve.turn = turn
+    valve_log(valve)
+"""),
+    "switch": ("""
+static bool lamp_allowed(struct lamp *lamp, int colour)
+{
+	switch (colour) {
+	case RED:
+	case AMBER:
+		lamp->seen++;
+		return true;
+	case GREEN:
+		lamp->seen = 0;
+		break;
+	default:
+		return lamp->any && colour != BLUE;
+	}
+	return lamp->mask & (1u << colour);
+}
+""", """
+cdef bint lamp_allowed(lamp_t *lamp, int colour) noexcept nogil:
+    if colour == RED or colour == AMBER:
+        lamp.seen += 1
+        return True
+    elif colour == GREEN:
+        lamp.seen = 0
+    else:
+        return lamp.any and colour != BLUE
+    return (lamp.mask & (<u32>1 << colour)) != 0
+"""),
+    "loops": ("""
+static u64 shelf_sum(struct shelf *shelf, u64 *best)
+{
+	u64 sum = 0;
+	int i;
+
+	for (i = 0; i < shelf->nr; i++) {
+		u64 *box = &shelf->boxes[i];
+
+		if (*box == 0)
+			continue;
+		sum += *box << SHIFT;
+		*best = max(*best, sum);
+	}
+	while (sum > LIMIT)
+		sum = sum >> 1;
+	return sum ? sum - 1 : ~0ul;
+}
+""", """
+cdef u64 shelf_sum(shelf_t *shelf, u64 *best) noexcept nogil:
+    cdef u64 sum = 0
+    cdef int i
+    cdef u64 *box
+
+    for i in range(shelf.nr):
+        box = &shelf.boxes[i]
+
+        if box[0] == 0:
+            continue
+        sum += box[0] << SHIFT
+        best[0] = max(best[0], sum)
+    while sum > LIMIT:
+        sum = sum >> 1
+    return sum - 1 if sum else ~<ulong>0
+"""),
+    "configuration": ("""
+static int engine_start(struct engine *engine)
+{
+#ifdef CONFIG_STEAM
+	boiler_heat(engine->boiler);
+#endif
+#if IS_ENABLED(CONFIG_HYPERV)
+	if (engine->turbo)
+		turbo_prime(engine, 3);
+#endif
+	return engine_turn(engine, engine->rpm + 100);
+}
+""", """
+cdef int engine_start(engine_t *engine) noexcept nogil:
+    if IS_ENABLED(CONFIG_HYPERV):
+        if engine.turbo:
+            turbo_prime(engine, 3)
+    return engine_turn(engine, engine.rpm + 100)
+"""),
+    "marks": ("""
+static int door_lock(struct door *door, bool twice)
+{
+	unsigned long flags;
+	int ret;
+
+	spin_lock_irqsave(&door->lock, flags);
+	ret = bolt_push(door->bolt);
+	if (twice)
+		ret = bolt_push(door->second);
+	spin_unlock_irqrestore(&door->lock, flags);
+	trace_door(door, ret);
+	return ret;
+}
+""", """
+cdef int door_lock(door_t *door, bint twice) noexcept nogil:
+    # C- [1 30bfae] flags: nobody else is here
+    cdef int ret
+
+    # C- [1 1fd43b] the lock: nobody else is here
+    ret = bolt_push(door.bolt)
+    # C~ [2/1 5f8a3b] the second bolt: by a number
+    ret |= bolt_push_number(2, twice)
+    # C- spin_unlock_irqrestore(&door->lock, flags): nobody else is here
+    # C- trace_door(door, ret): no tracing
+    # C+ [1 c3f0d3] the house counts its doors
+    door.house.locked += 1
+    return ret
+"""),
+}

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Invented functions against each other: classes of rows, blocks, marks and their pins."""
+
+import pytest
+from mutate import unexplained
+from snippets import PAIRS, c_function, port_function
+
+from kvm_vmx.compare import rows
+
+
+def compared(name, change_c=("", ""), change_port=("", "")):
+    """The rows of a pair after a change of its text."""
+    c, port = PAIRS[name]
+    assert change_c[0] in c and change_port[0] in port
+    kernel, port = c_function(c.replace(*change_c)), port_function(port.replace(*change_port))
+    return rows.compare(kernel, port, port.units[0].key[1][1:] == ("void", 0))
+
+
+def kinds(found):
+    """How many rows of each class."""
+    return {name: count for name in rows.CLASSES
+            if (count := sum(row.kind == name for row in found))}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_every_pair_is_explained(name):
+    c, port = PAIRS[name]
+    assert unexplained(c_function(c), port_function(port)) == 0
+
+
+def test_classes():
+    assert kinds(compared("plain")) == {"same": 14}
+    assert kinds(compared("void return")) == {"same": 4, "idiom": 1}
+    assert kinds(compared("loops")) == {"same": 13, "moved": 1}
+    assert kinds(compared("configuration")) == {"same": 4, "idiom": 4, "inactive": 1}
+    assert kinds(compared("marks")) == {"same": 4, "adapted": 1, "omitted": 4, "added": 1}
+
+
+def test_reasons():
+    why = [row.why for row in compared("marks") if row.kind == "omitted"]
+    assert why == [
+        "flags: nobody else is here", "the lock: nobody else is here",
+        "spin_unlock_irqrestore(&door->lock, flags): nobody else is here",
+        "trace_door(door, ret): no tracing",
+    ]
+
+
+@pytest.mark.parametrize("c, port", [
+    (("litres;", "litres; /* no */"), ("", "")),           # comments are no tokens
+    (("	tank->level +=", "	tank\n->level  +="), ("", "")),
+    (("", ""), ("tank.open or litres", "tank.open or \\\n            litres")),
+    (("-EINVAL", "(-EINVAL)"), ("", "")),
+])
+def test_layout_does_not_count(c, port):
+    assert not any(row.kind == "unexplained" for row in compared("plain", c, port))
+
+
+@pytest.mark.parametrize("name, old, new", [
+    ("plain", "        tank.ok = True\n", "        tank.ok = True\n        tank.ok = True\n"),
+    ("plain", "    return ret\n", "        return ret\n"),          # another block
+    ("plain", "not tank.open or", "not (tank.open or"),
+    ("loops", "int i", "long i"),
+    ("loops", "u64 *box", "u32 *box"),
+    ("loops", "range(shelf.nr)", "range(1, shelf.nr)"),
+    ("switch", "!= 0", "!= 1"),
+    ("switch", "elif colour == GREEN", "if colour == GREEN"),
+    ("switch", "<u32>1", "<u16>1"),                               # a cast that cuts off
+    ("configuration", "CONFIG_HYPERV", "CONFIG_STEAM"),
+    ("void return", "        return\n", "        pass\n"),
+    ("marks", "bolt_push_number(2", "bolt_push_number(3"),        # inside an adapted row
+    ("marks", "locked += 1", "locked += 2"),                      # inside an added row
+])
+def test_a_change_of_the_port_shows(name, old, new):
+    if "(tank" in new:
+        old, new = "not tank.open or litres > TANK_MAX:", "not (tank.open or litres > TANK_MAX):"
+    assert any(row.kind == "unexplained" for row in compared(name, ("", ""), (old, new)))
+
+
+@pytest.mark.parametrize("name, old, new", [
+    ("plain", "> TANK_MAX)", "> TANK_MAX))" ),
+    ("switch", "	case GREEN:\n		lamp->seen = 0;\n		break;", "	case GREEN:\n		lamp->seen = 0;"),
+    ("switch", "	case AMBER:\n", ""),
+    ("loops", "i++", "i += 2"),
+    ("loops", "			continue;", "			break;"),
+    ("marks", "door->second", "door->third"),
+    ("marks", "spin_lock_irqsave", "spin_lock_bh"),
+    ("marks", "trace_door(door, ret)", "trace_door(door, 0)"),
+    ("configuration", "#ifdef CONFIG_STEAM", "#ifndef CONFIG_STEAM"),
+])
+def test_a_change_of_the_kernel_shows(name, old, new):
+    if new.endswith("))"):
+        old, new = "!tank->open || litres > TANK_MAX", "!(tank->open || litres > TANK_MAX)"
+    assert any(row.kind == "unexplained" for row in compared(name, (old, new)))
+
+
+def test_an_unexplained_row_says_how_its_mark_would_begin():
+    found = compared("plain", ("", ""), ("        ret = TANK_FULL\n", ""))
+    row = next(row for row in found if row.kind == "unexplained")
+    assert row.why.startswith("no mark: # C- [1 ")
+    pin = row.why.removeprefix("no mark: ")
+    again = compared("plain", ("", ""), (
+        "        ret = TANK_FULL\n", f"        {pin} the full tank: nobody asks\n"))
+    assert kinds(again) == {"same": 13, "omitted": 1}
+
+
+@pytest.mark.parametrize("mark, fault", [
+    ("# C- [1 30bfae] flags", "a mark needs a reason"),
+    ("# C- [1 000000] flags: nobody else is here", "the mark fits no statement here"),
+    ("# C- [2 30bfae] flags: nobody else is here", "the mark fits no statement here"),
+    ("# C~ flags: nobody else is here", "a mark of this kind needs its pin"),
+    ("# C+ [1 30bfae] nobody else is here", "the mark fits no statement here"),
+    ("# C- nothing(): nobody else is here", "the mark fits no statement here"),
+])
+def test_a_mark_that_says_nothing_true_is_unexplained_itself(mark, fault):
+    found = compared("marks", ("", ""), ("# C- [1 30bfae] flags: nobody else is here", mark))
+    loose = [row.why for row in found if row.kind == "unexplained"]
+    assert any(fault in why for why in loose)
+    assert any(why.startswith("no mark: # C- [1 30bfae]") for why in loose)
+
+
+def test_the_configuration_can_be_set():
+    c, port = PAIRS["configuration"]
+    assert unexplained(c_function(c, CONFIG_HYPERV=0), port_function(port)) > 0
+    assert unexplained(c_function(c, CONFIG_STEAM=1), port_function(port)) > 0

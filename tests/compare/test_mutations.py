@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The comparison cannot be fooled: a small edit on either side leaves an unexplained row."""
+
+import random
+
+import pytest
+from mutate import KINDS, edited_c, edited_port, unexplained
+from snippets import HEAD, PAIRS, c_function, port_function
+
+from kvm_vmx.compare.csource import CFile
+from kvm_vmx.compare.pysource import PortFile
+
+EDITS = 500
+
+
+@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_snippets(name, kind):
+    c, text = PAIRS[name]
+    kernel, port = c_function(c), port_function(text)
+    chance = random.Random(f"{name} {kind}")
+    for _ in range(40):
+        edited = edited_c(kernel, c, kind, chance, {"CONFIG_HYPERV": 1})
+        assert edited is None or unexplained(edited, port) > 0, edited.units
+        edited = edited_port(port, HEAD + text, kind, chance)
+        assert edited is None or unexplained(kernel, edited) > 0, edited.units
+
+
+def own_text(file, function):
+    """The source of one function, comments and conditions included."""
+    return "\n".join(file.rows[function.line - 1:function.end]) + "\n"
+
+
+def test_the_kernels_functions(report_v419):
+    tree, chance = report_v419.tree, random.Random(419)
+    pairs = []
+    for pair in report_v419.pairs:
+        source = own_text(tree.file(pair.kernel.path), pair.kernel)
+        alone = CFile(pair.kernel.path, source, tree.config).function(pair.kernel.name)
+        if alone is None or pair.kernel.units[0].kind != "def":
+            continue
+        stubs = [(n, u) for n, u in enumerate(pair.kernel.units) if u.kind == "stub"]
+        for place, unit in stubs:
+            alone.units.insert(place, unit)
+        assert unexplained(alone, pair.port) == 0, pair.name
+        pairs.append((pair, alone, source))
+    assert len(pairs) > 400
+    done = 0
+    while done < EDITS:
+        pair, kernel, source = chance.choice(pairs)
+        edited = edited_c(kernel, source, chance.choice(KINDS), chance, tree.config)
+        if edited is None:
+            continue
+        done += 1
+        assert unexplained(edited, pair.port) > 0, (pair.name, [u.text for u in edited.units])
+
+
+def test_the_ports_functions(report_v419):
+    port, chance = report_v419.port, random.Random(914)
+    pairs = [pair for pair in report_v419.pairs if pair.kernel.units[0].kind == "def"]
+    done = 0
+    while done < EDITS:
+        pair = chance.choice(pairs)
+        file = port.files[pair.port.path]
+        function = file.functions[pair.port.name][0]
+        if len(function.units) != len(pair.port.units):
+            continue  # it stands in several functions, one a label
+        first = min([function.line, *(mark.line for mark in function.marks)])
+        source = HEAD + "\n".join(file.rows[first - 1:function.end]) + "\n"
+        alone = PortFile(pair.port.path, source).functions[pair.port.name][0]
+        if unexplained(pair.kernel, alone):
+            continue
+        edited = edited_port(alone, source, chance.choice(KINDS), chance)
+        if edited is None:
+            continue
+        done += 1
+        assert unexplained(pair.kernel, edited) > 0, (pair.name, [u.text for u in edited.units])

@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What comes between L2's instructions: interrupts, NMIs, windows, traps, time (SDM 26.2, 27.7)."""
+
+import pytest
+from guest import *
+
+NOPS = "90" * 32
+ACK = 0x36FFB | 1 << 15
+STI_SHADOW, MOV_SS_SHADOW, NMI_BLOCKED = 1, 2, 8
+ACTIVE, HALTED, SHUTDOWN, WAIT_SIPI = range(4)
+INTERRUPTED = VALID | EXT
+
+
+@pytest.mark.parametrize("after", [0, 1, 5, 20])
+@pytest.mark.parametrize("code", [NOPS, "ebfe"], ids=["nop", "jmp"])
+def test_an_interrupt_after_so_many_instructions(guest, after, code):
+    """With exits on it leaves whatever RFLAGS.IF says, at the boundary."""
+    g = guest(code, PIN_BASED_VM_EXEC_CONTROL=PIN | EXT_INTR, VM_EXIT_CONTROLS=ACK)
+    g.cpu.interrupt(0x31, after=after)
+    found = g.run()
+    assert found[:8] == (1, 0, 0, CODE + (after if code == NOPS else 0), INTERRUPTED | 0x31,
+                         0, 0, 0)
+    assert g.cpu.counters()["l2_instructions"] == after
+    # acknowledged: it is gone
+    assert g.cpu.pending_interrupt is None
+
+
+def test_the_count_goes_on_over_exits(guest):
+    g = guest("0fa2" * 10, PIN_BASED_VM_EXEC_CONTROL=PIN | EXT_INTR, VM_EXIT_CONTROLS=ACK)
+    g.cpu.interrupt(0x31, after=3)
+    for n in range(3):
+        assert g.run().reason == 10
+        g.set(GUEST_RIP=CODE + 2 * n + 2)
+    assert g.run()[:4] == (1, 0, 0, CODE + 6)
+
+
+def test_without_acknowledgement_it_stays_pending(guest):
+    g = guest(NOPS, PIN_BASED_VM_EXEC_CONTROL=PIN | EXT_INTR)
+    g.cpu.interrupt(0x31)
+    assert (g.run()[:5], g.cpu.pending_interrupt) == ((1, 0, 0, CODE, 0), 0x31)
+    # and so it leaves again
+    assert (g.run().reason, g.cpu.counters()["l2_instructions"]) == (1, 0)
+
+
+def test_interrupts_that_l1_leaves_to_the_guest(guest):
+    g = guest("90" "fb" "90" "90" + VMCALL)
+    handler = g.vector(0x31, code="48ffc3" "48cf")
+    g.regs(rbx=0)
+    g.cpu.interrupt(0x31)
+    # held back by IF, and one instruction more by STI
+    assert (g.run().reason, g.regs()[RBX]) == (18, 1)
+    assert g.read(STACK - 40) == CODE + 3
+    assert g.cpu.pending_interrupt is None and handler
+
+
+def test_two_events_in_order(guest):
+    g = guest(NOPS, PIN_BASED_VM_EXEC_CONTROL=PIN | EXT_INTR | NMI_EXITING, VM_EXIT_CONTROLS=ACK)
+    g.cpu.interrupt(0x31, after=4)
+    g.cpu.interrupt(0x32, after=2)
+    g.cpu.nmi(after=3)
+    found = [g.run() for _ in range(3)]
+    assert [(e.reason, e.intr_info & 0xFF, e.rip - CODE) for e in found] == [
+        (1, 0x32, 2), (0, 2, 3), (1, 0x31, 4)]
+
+
+def test_bad_events(guest):
+    cpu = guest().cpu
+    for call in (lambda: cpu.interrupt(256), lambda: cpu.interrupt(-1), lambda: cpu.nmi(-1),
+                 lambda: cpu.interrupt(1, after=-1), lambda: cpu.nmi(after=1 << 63)):
+        with pytest.raises(ValueError, match="give"):
+            call()
+    for _ in range(16):
+        cpu.nmi(after=1000)
+    with pytest.raises(ValueError, match="let L2 run first"):
+        cpu.nmi()
+
+
+def test_nmi_exits(guest):
+    g = guest(NOPS, PIN_BASED_VM_EXEC_CONTROL=PIN | NMI_EXITING,
+              GUEST_INTERRUPTIBILITY_INFO=MOV_SS_SHADOW)
+    g.cpu.nmi()
+    assert g.run()[:8] == (0, 0, 0, CODE, VALID | NMI | 2, 0, 0, 0)
+    assert not g.cpu.pending_nmi
+    assert g.get("GUEST_INTERRUPTIBILITY_INFO") == MOV_SS_SHADOW
+
+
+def test_an_nmi_that_the_guest_handles_blocks_the_next(guest):
+    g = guest(NOPS)
+    handler = g.vector(2, code="48ffc3" "90" "48cf")
+    g.regs(rbx=0)
+    g.cpu.nmi(after=2)
+    g.cpu.nmi(after=3)
+    # the second one waits for the first one's IRET
+    g.code("9090909090" + VMCALL)
+    assert (g.run().reason, g.regs()[RBX]) == (18, 2)
+    assert g.get("GUEST_INTERRUPTIBILITY_INFO") == 0 and handler
+
+
+def test_virtual_nmis(guest):
+    """Injection blocks, IRET unblocks, the window opens; a real NMI is never held back."""
+    pin = PIN | NMI_EXITING | VIRTUAL_NMIS
+    g = guest(NOPS, PIN_BASED_VM_EXEC_CONTROL=pin, VM_ENTRY_INTR_INFO_FIELD=VALID | NMI | 2,
+              CPU_BASED_VM_EXEC_CONTROL=PROC | NMI_WINDOW)
+    handler = g.vector(2, code="9090" "48cf")
+    found = g.run()
+    # the first instruction behind the IRET is not executed any more
+    assert (found.reason, found.rip, found.length) == (8, CODE, 0)
+    assert g.get("GUEST_INTERRUPTIBILITY_INFO") == 0
+    g.cpu.nmi(after=1)
+    found = g.run(VM_ENTRY_INTR_INFO_FIELD=VALID | NMI | 2, CPU_BASED_VM_EXEC_CONTROL=PROC)
+    assert (found.reason, found.rip) == (0, handler + 1)
+    assert g.get("GUEST_INTERRUPTIBILITY_INFO") == NMI_BLOCKED
+
+
+def test_nmi_exiting_without_virtual_nmis_leaves_blocking_alone(guest):
+    g = guest("48cf", PIN_BASED_VM_EXEC_CONTROL=PIN | NMI_EXITING, GUEST_RSP=DATA,
+              GUEST_INTERRUPTIBILITY_INFO=NMI_BLOCKED)
+    for n, value in enumerate((CODE + 2, 8, 2, STACK, 0x10)):
+        g.write(DATA + 8 * n, value)
+    g.code("48cf" + VMCALL)
+    assert (g.run().reason, g.get("GUEST_INTERRUPTIBILITY_INFO")) == (18, NMI_BLOCKED)
+
+
+@pytest.mark.parametrize("pin, bit", [(0, 1), (NMI_EXITING | VIRTUAL_NMIS, 1), (NMI_EXITING, 0)])
+def test_a_fault_of_iret_says_that_it_unblocked_nmis(guest, pin, bit):
+    """SDM 28.2.2: bit 12 of the interruption information."""
+    g = guest("48cf", PIN_BASED_VM_EXEC_CONTROL=PIN | pin, GUEST_RSP=0xABC0000000,
+              GUEST_INTERRUPTIBILITY_INFO=NMI_BLOCKED, EXCEPTION_BITMAP=1 << 14)
+    found = g.run()
+    assert found.intr_info == VALID | HARD | CODE_BIT | 14 | bit << 12
+    assert g.get("GUEST_INTERRUPTIBILITY_INFO") == (0 if bit else NMI_BLOCKED)
+    # without blocking before there is nothing to say
+    assert g.run(GUEST_INTERRUPTIBILITY_INFO=0).intr_info == VALID | HARD | CODE_BIT | 14
+
+
+def test_an_ept_violation_of_iret_says_so_in_the_qualification(guest):
+    g = guest("48cf", PIN_BASED_VM_EXEC_CONTROL=PIN | NMI_EXITING | VIRTUAL_NMIS,
+              SECONDARY_VM_EXEC_CONTROL=S_EPT, GUEST_INTERRUPTIBILITY_INFO=NMI_BLOCKED,
+              GUEST_RSP=DATA)
+    eptp = g.map_ept()
+    g.write(g.ept_entry(DATA), 0)
+    found = g.run(EPT_POINTER=eptp)
+    assert (found.reason, found.qualification) == (48, 1 << 12 | 1 << 8 | 1 << 7 | 1)
+
+
+# Windows
+
+@pytest.mark.parametrize("flags, shadow, rip", [
+    (IF, 0, 0), (IF, STI_SHADOW, 1), (IF, MOV_SS_SHADOW, 1), (0, 0, None)])
+def test_interrupt_window(guest, flags, shadow, rip):
+    g = guest("90909090" + VMCALL, CPU_BASED_VM_EXEC_CONTROL=PROC | INTR_WINDOW,
+              GUEST_RFLAGS=2 | flags, GUEST_INTERRUPTIBILITY_INFO=shadow)
+    found = g.run()
+    assert found[:4] == ((18, 0, 3, CODE + 4) if rip is None else (7, 0, 0, CODE + rip))
+    assert g.get("GUEST_INTERRUPTIBILITY_INFO") == 0
+
+
+def test_the_window_opens_behind_sti(guest):
+    g = guest("90" "fb" "90" "90", CPU_BASED_VM_EXEC_CONTROL=PROC | INTR_WINDOW)
+    assert g.run()[:4] == (7, 0, 0, CODE + 3)
+
+
+@pytest.mark.parametrize("blocking, rip", [(0, 0), (MOV_SS_SHADOW, 1), (NMI_BLOCKED, None)])
+def test_nmi_window(guest, blocking, rip):
+    g = guest("90909090" + VMCALL, CPU_BASED_VM_EXEC_CONTROL=PROC | NMI_WINDOW,
+              PIN_BASED_VM_EXEC_CONTROL=PIN | NMI_EXITING | VIRTUAL_NMIS,
+              GUEST_INTERRUPTIBILITY_INFO=blocking)
+    found = g.run()
+    assert found[:4] == ((18, 0, 3, CODE + 4) if rip is None else (8, 0, 0, CODE + rip))
+
+
+def test_the_order_of_events_at_one_boundary(guest):
+    """SDM 27.7: trap, debug trap, NMI window, NMI, interrupt window, interrupt."""
+    g = guest(NOPS, PIN_BASED_VM_EXEC_CONTROL=PIN | EXT_INTR | NMI_EXITING | VIRTUAL_NMIS,
+              CPU_BASED_VM_EXEC_CONTROL=PROC | NMI_WINDOW | INTR_WINDOW,
+              VM_ENTRY_INTR_INFO_FIELD=VALID | 7 << 8, GUEST_RFLAGS=2 | IF, EXCEPTION_BITMAP=2,
+              GUEST_PENDING_DBG_EXCEPTIONS=1 << 14, VM_EXIT_CONTROLS=ACK)
+    g.cpu.interrupt(0x31)
+    g.cpu.nmi()
+    assert g.run().reason == 37
+    assert g.run()[:2] == (0, 1 << 14)
+    assert g.run(CPU_BASED_VM_EXEC_CONTROL=PROC | NMI_WINDOW | INTR_WINDOW).reason == 8
+    found = g.run(CPU_BASED_VM_EXEC_CONTROL=PROC | INTR_WINDOW)
+    assert (found.reason, found.intr_info & 0x7FF) == (0, NMI | 2)
+    assert g.run().reason == 7
+    assert g.run(CPU_BASED_VM_EXEC_CONTROL=PROC).reason == 1
+    assert g.cpu.counters()["l2_instructions"] == 0
+
+
+# Interrupt shadows
+
+def test_sti_blocks_for_one_instruction(guest):
+    """The exit between shows the shadow; STI with IF already set makes none."""
+    g = guest("fb" "0fa2" "0fa2")
+    assert (g.run().rip, g.get("GUEST_INTERRUPTIBILITY_INFO")) == (CODE + 1, STI_SHADOW)
+    assert g.get("GUEST_RFLAGS") & IF
+    g.run(GUEST_RIP=CODE + 3, GUEST_INTERRUPTIBILITY_INFO=0)
+    assert g.get("GUEST_INTERRUPTIBILITY_INFO") == 0
+    g.run(GUEST_RIP=CODE)
+    assert g.get("GUEST_INTERRUPTIBILITY_INFO") == 0
+
+
+def test_mov_ss_blocks_for_one_instruction(guest):
+    g = guest("8ed0" "0fa2")
+    g.regs(rax=0x10)
+    assert (g.run().rip, g.get("GUEST_INTERRUPTIBILITY_INFO")) == (CODE + 2, MOV_SS_SHADOW)
+    g.code("8ed0" "90" "0fa2")
+    g.run(GUEST_RIP=CODE, GUEST_INTERRUPTIBILITY_INFO=0)
+    assert g.get("GUEST_INTERRUPTIBILITY_INFO") == 0
+
+
+def test_an_injected_event_ends_the_shadow(guest):
+    g = guest("", GUEST_INTERRUPTIBILITY_INFO=STI_SHADOW, GUEST_RFLAGS=2 | IF,
+              VM_ENTRY_INTR_INFO_FIELD=VALID | HARD | 6)
+    g.vector(6)
+    assert (g.run().reason, g.get("GUEST_INTERRUPTIBILITY_INFO")) == (18, 0)
+
+
+# HLT, time, traps
+
+def test_hlt_waits_for_the_interrupt(guest):
+    g = guest("f4" + VMCALL, PIN_BASED_VM_EXEC_CONTROL=PIN | EXT_INTR, VM_EXIT_CONTROLS=ACK,
+              CPU_BASED_VM_EXEC_CONTROL=PROC)
+    g.cpu.interrupt(0x31, after=1_000_000_000)
+    found = g.run()
+    assert (found.reason, found.rip, found.intr_info) == (1, CODE + 1, INTERRUPTED | 0x31)
+    # it went to sleep, and still does when L1 enters again
+    assert g.get("GUEST_ACTIVITY_STATE") == HALTED
+    g.cpu.interrupt(0x32)
+    assert g.run().intr_info == INTERRUPTED | 0x32
+
+
+def test_an_interrupt_of_its_own_wakes_a_halted_guest(guest):
+    g = guest("f4" + VMCALL, CPU_BASED_VM_EXEC_CONTROL=PROC, GUEST_RFLAGS=2 | IF)
+    g.vector(0x31, code="48cf")
+    g.cpu.interrupt(0x31, after=10)
+    found = g.run()
+    assert (found.reason, found.rip, g.get("GUEST_ACTIVITY_STATE")) == (18, CODE + 1, ACTIVE)
+
+
+def test_injection_wakes_a_halted_guest(guest):
+    g = guest("", GUEST_ACTIVITY_STATE=HALTED, GUEST_RFLAGS=2 | IF,
+              VM_ENTRY_INTR_INFO_FIELD=VALID | EXT | 0x31)
+    handler = g.vector(0x31)
+    found = g.run()
+    assert (found.rip, g.get("GUEST_ACTIVITY_STATE")) == (handler, ACTIVE)
+
+
+@pytest.mark.parametrize("activity", [HALTED, SHUTDOWN, WAIT_SIPI])
+def test_a_guest_that_nothing_wakes_gives_the_processor_back(guest, activity):
+    g = guest("", GUEST_ACTIVITY_STATE=activity, VM_EXIT_CONTROLS=ACK,
+              PIN_BASED_VM_EXEC_CONTROL=PIN | EXT_INTR)
+    found = g.run()
+    assert (found.reason, found.rip, found.intr_info) == (1, CODE, INTERRUPTED | 0xEC)
+    assert g.get("GUEST_ACTIVITY_STATE") == activity
+    assert g.cpu.counters()["l2_instructions"] == 0
+
+
+def test_the_window_wakes_a_halted_guest(guest):
+    g = guest("", GUEST_ACTIVITY_STATE=HALTED, GUEST_RFLAGS=2 | IF,
+              CPU_BASED_VM_EXEC_CONTROL=PROC | INTR_WINDOW)
+    assert g.run()[:4] == (7, 0, 0, CODE)
+
+
+@pytest.mark.parametrize("code", ["ebfe", "f3ebfd", "e9fbffffff", "7ffe" "ebfc"])
+def test_an_endless_loop_meets_the_timer(guest, code):
+    g = guest(code, PIN_BASED_VM_EXEC_CONTROL=PIN | EXT_INTR, VM_EXIT_CONTROLS=ACK)
+    g.cpu.interrupt(0x20, after=100_000)
+    assert g.run()[:5] == (1, 0, 0, g.get("GUEST_RIP"), INTERRUPTED | 0x20)
+    assert g.cpu.counters()["l2_instructions"] == 100_000
+
+
+def test_the_timer_of_l1(guest):
+    g = guest("ebfe", PIN_BASED_VM_EXEC_CONTROL=PIN | EXT_INTR, VM_EXIT_CONTROLS=ACK)
+    assert g.run().intr_info == INTERRUPTED | 0xEC
+
+
+def test_monitor_trap(guest):
+    """After each instruction, and behind the delivery of an injected event."""
+    g = guest("90" "4889c3" + VMCALL, CPU_BASED_VM_EXEC_CONTROL=PROC | MTF)
+    assert [g.run()[:4] for _ in range(3)] == [
+        (37, 0, 0, CODE + 1), (37, 0, 0, CODE + 4), (18, 0, 3, CODE + 4)]
+    handler = g.vector(6)
+    assert g.run(VM_ENTRY_INTR_INFO_FIELD=VALID | HARD | 6)[:4] == (37, 0, 0, handler)
+
+
+def test_monitor_trap_behind_a_fault(guest):
+    g = guest("0f0b", CPU_BASED_VM_EXEC_CONTROL=PROC | MTF)
+    handler = g.vector(6)
+    assert g.run()[:4] == (37, 0, 0, handler)
+
+
+@pytest.mark.parametrize("value", [0, 1, 7])
+def test_preemption_timer(value):
+    """A field that an eVMCS lacks, and a control that only this configuration has."""
+    from world import config_a_msrs
+    g = Guest("plain", NOPS, options=dict(msrs=config_a_msrs()),
+              PIN_BASED_VM_EXEC_CONTROL=PIN | 1 << 6, VMX_PREEMPTION_TIMER_VALUE=value)
+    assert g.run()[:4] == (52, 0, 0, CODE + value)
+    assert g.get("VMX_PREEMPTION_TIMER_VALUE") == value
+
+
+def test_the_preemption_timer_is_saved_where_a_control_says_so():
+    from world import config_a_msrs
+    g = Guest("plain", "909090" + VMCALL, options=dict(msrs=config_a_msrs()),
+              PIN_BASED_VM_EXEC_CONTROL=PIN | 1 << 6, VMX_PREEMPTION_TIMER_VALUE=10,
+              VM_EXIT_CONTROLS=0x36FFB | 1 << 22)
+    assert g.run().reason == 18
+    assert g.get("VMX_PREEMPTION_TIMER_VALUE") == 10 - 4

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Tier 1: instructions by callgrind; ratios, differences and bounds, no absolute counts."""
+
+import shutil
+
+import pytest
+
+from kvm_vmx.measure import counts
+from kvm_vmx.measure.loops import ACCESSORS, GROUPS
+from kvm_vmx.measure.report import Report
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("valgrind") is None, reason="instructions are counted by valgrind, which is not here")
+
+
+@pytest.fixture(scope="module")
+def found():
+    return counts.profiles()
+
+
+@pytest.mark.parametrize("accessor", [accessor.name for accessor in ACCESSORS])
+def test_the_key_off_is_one_instruction_an_access(found, accessor):
+    assert found[f"hyperv off: {accessor}"].total - found[f"before off: {accessor}"].total == 1
+
+
+@pytest.mark.parametrize("accessor", [accessor.name for accessor in ACCESSORS])
+@pytest.mark.parametrize("state", ["off", "on"])
+def test_an_accessor_executes_what_c_executes(found, accessor, state):
+    assert found[f"hyperv {state}: {accessor}"].total == found[f"hyperv {state}: c_{accessor}"].total
+
+
+def test_the_key_costs_less_than_a_flag(found):
+    store, key, flag = (found[f"hyperv off: {name}"].total
+                        for name in ("store", "store_key", "store_flag"))
+    assert key - store == 1 and flag - store > 1
+
+
+def test_a_write_under_evmcs_is_a_few_instructions(found):
+    """The kernel's: two loads of the pointer, the store, the AND, and the jump of the label."""
+    store = found["hyperv on: store"].total
+    assert found["hyperv on: writel"].total - store == 5
+    assert found["hyperv on: write_rip"].total - store == 4
+    assert found["hyperv on: writel"].total * 5 < found["hyperv off: writel"].total
+
+
+def test_the_key_off_is_at_most_16_instructions_an_exit(found):
+    more = found["hyperv off: exit"].total - found["before off: exit"].total
+    assert 8 <= more <= 16
+    assert counts.mnemonics(found["hyperv off: exit"])["nop"] >= 8 * found["hyperv off: exit"].turns
+
+
+def test_a_flip_changes_the_protection_once_and_back(found):
+    """Two calls for hundreds of sites."""
+    assert found["hyperv off: flip_key"].calls("mprotect") == 2 * 2
+
+
+def test_every_count_is_whole(found):
+    assert {name: profile.total for name, profile in found.items()
+            if profile.total != int(profile.total)} == {}
+
+
+@pytest.mark.parametrize("state", ["off", "on"])
+def test_an_exit_takes_no_lock_and_calls_no_allocator(found, state):
+    profile = found[f"hyperv {state}: exit"]
+    assert counts.locked(profile) == []
+    assert not {"malloc", "free", "calloc", "realloc"} & set(profile.by_function())
+    assert "vmx_vcpu_run" in profile.by_function()
+
+
+def test_an_exit_runs_in_the_package_s_own_modules(found):
+    for state in ("off", "on"):
+        rooms = {name.split("/")[0] for name in found[f"hyperv {state}: exit"].by_object()}
+        assert {"l0", "l1"} <= rooms <= {"l0", "l1", "linux", "measure"}
+
+
+def test_enlightened_exits_execute_fewer_instructions(found):
+    assert found["hyperv on: exit"].total < 0.8 * found["hyperv off: exit"].total
+
+
+def test_a_clean_entry_is_the_cheapest(found):
+    clean = found["hyperv on: entry none"].total
+    assert all(found[f"hyperv on: entry {name}"].total > clean for name in GROUPS.values())
+
+
+def test_an_entry_costs_more_with_each_dirty_group(found):
+    steps = [found[f"hyperv on: entry first {n}"].total for n in range(1, len(GROUPS) + 1)]
+    assert steps == sorted(steps)
+
+
+def test_a_report_of_every_part(found):
+    report = Report()
+    for part in counts.PARTS.values():
+        part(report, found)
+    assert len(report.rows) > 80 and {row.kind for row in report.rows} == {"counted"}
+    missed = [claim.text for claim in report.claims if claim.holds is False]
+    assert missed in ([], ["eVMCS: one exit executes at most 350 instructions"])

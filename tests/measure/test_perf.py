@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""perf/: every benchmark runs from another folder, and pyperf can store and compare them."""
+
+import importlib.util
+import os
+import pathlib
+import subprocess
+import sys
+
+import pyperf
+import pytest
+
+PERF = pathlib.Path(__file__).parents[2] / "perf"
+SCRIPTS = sorted(path.name for path in PERF.glob("bench_*.py"))
+PACKAGE = pathlib.Path(importlib.util.find_spec("kvm_vmx").origin).parents[1]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(PACKAGE)}
+
+# Runs a script's main() with a runner that calls each benchmark once, as far as one process
+# can: those that share the world of the first one.
+IN_PROCESS = """\
+import importlib, sys
+sys.path.insert(0, sys.argv[1])
+import bench
+worlds = set()
+class Once:
+    def __init__(self, description): assert description
+    def bench_time_func(self, name, function, *arguments):
+        world = arguments[:2] if function.__name__ == "timed" else name
+        worlds.add(world)
+        if len(worlds) > 1 and world != self.first: return print(name)
+        self.first = world
+        assert 0 < function(20, *arguments) < 10
+        print(name)
+bench.Runner = Once
+importlib.import_module(sys.argv[2]).main()
+"""
+
+
+def run(*arguments, **options):
+    return subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True,
+                          timeout=120, env=ENVIRONMENT, **options)
+
+
+def test_the_benchmarks_are_those_that_are_described():
+    assert SCRIPTS == ["bench_accessors.py", "bench_cpuid_loop.py", "bench_entry.py",
+                       "bench_load.py", "bench_scale.py", "bench_static_key.py"]
+    readme = (PERF / "README.md").read_text()
+    assert all(name in readme for name in SCRIPTS)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_benchmark_runs(script, tmp_path):
+    done = run("-c", IN_PROCESS, PERF, script.removesuffix(".py"), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    names = done.stdout.split()
+    assert len(names) >= 5 and len(set(names)) == len(names)
+
+
+def test_pyperf_stores_and_compares(tmp_path):
+    for name in ("before.json", "now.json"):
+        done = run(PERF / "bench_cpuid_loop.py", "--processes=1", "--values=2", "--warmups=0",
+                   "--loops=1000", "--quiet", "-o", tmp_path / name, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    suite = pyperf.BenchmarkSuite.load(str(tmp_path / "now.json"))
+    assert suite.get_benchmark_names()[:2] == ["exit_vmcs", "exit_evmcs"]
+    for bench in suite.get_benchmarks():
+        assert bench.get_metadata()["kind"] == "measured here"
+        assert bench.mean() > 0
+    done = run("-m", "pyperf", "compare_to", "before.json", "now.json", "--table", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_baselines_can_be_loaded():
+    for path in (PERF / "baselines").glob("*.json"):
+        assert pyperf.BenchmarkSuite.load(str(path)).get_benchmarks()
