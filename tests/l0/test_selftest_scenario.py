@@ -30,7 +30,7 @@ def rdmsr(msr):
 FLUSH = mov(1, 0x10002) + mov(2, 0) + mov(8, 3) + VMCALL
 L2 = b"".join([
     VMCALL, rdmsr(FS_BASE), rdmsr(FS_BASE), rdmsr(GS_BASE), VMCALL, rdmsr(GS_BASE),
-    FLUSH, rdmsr(FS_BASE), FLUSH, VMCALL])
+    FLUSH, rdmsr(FS_BASE), FLUSH, mov(1, 0), VMCALL])
 
 
 class Scenario:
