@@ -12,6 +12,7 @@ from kvm_vmx.machine.processor cimport Processor
 from kvm_vmx.machine.trace cimport records_of
 
 from kvm_vmx.l0.profile import build
+from kvm_vmx.machine import trap
 from kvm_vmx.machine.lints import ConformanceError, Lint, from_record, of_profile
 
 # a type that is only cimported is no attribute of the module
@@ -82,17 +83,19 @@ cdef class Partition:
     be ("kvm-6.12", "tlfs-strict", "ice-lake", or a TOML file's name); cpuid, msrs, maxphyaddr
     and enforce_cpuid change it as kvm_vmx.l0.profile.build says. cache_policy is how L0 uses
     the clean fields: "always", "never", "random", "random(SEED)" or "commit_on_success". lints
-    looks, at a cost, for what L1 may not do; strict does too, and stops at the first. Bad
-    values raise ValueError.
+    looks, at a cost, for what L1 may not do; strict does too, and stops at the first. insn is
+    the form of the processors' instructions: "call", "trap", or None for the environment's.
+    Bad values raise ValueError.
     """
 
     def __cinit__(self, PhysicalMemory memory not None, int cpus=1, profile="kvm-6.12",
                   cache_policy="always", seed=0, bint strict=False, cpuid=None, msrs=None,
-                  maxphyaddr=None, enforce_cpuid=None, bint lints=False):
+                  maxphyaddr=None, enforce_cpuid=None, bint lints=False, insn=None):
         cdef l0_profile numbers
 
         if not 1 <= cpus <= MAX_CPUS:
             raise ValueError(f"{cpus} processors: give a number from 1 to {MAX_CPUS}")
+        self.by_trap = trap.chosen(insn)
         self.memory = memory
         self.profile = build(profile, cpuid, msrs, maxphyaddr, enforce_cpuid)
         self.cache_policy, seed = parse_cache_policy(cache_policy, seed)

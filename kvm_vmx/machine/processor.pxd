@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
+from kvm_vmx.abi.virt_cpu cimport virt_cpu_ops
 from kvm_vmx.l0.state cimport l0_vp
 
 
@@ -7,6 +8,7 @@ cdef class Processor:
     # the Partition that the state belongs to
     cdef readonly object partition
 
+    cdef const virt_cpu_ops *ops(self) except NULL
     cdef outcome(self, unsigned int status, value=*)
     cdef enter(self, bint launch)
     cdef schedule(self, unsigned int what, after)

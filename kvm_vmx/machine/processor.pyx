@@ -13,6 +13,7 @@ from kvm_vmx.l0.msr_bitmap cimport msr_exits
 from kvm_vmx.l0.saved cimport l0_saved, vp_restore, vp_save
 from kvm_vmx.l0.state cimport *
 from kvm_vmx.l0.synic cimport synic_signal
+from kvm_vmx.machine.trap cimport check_signals, trap_ops
 
 from kvm_vmx.machine.outcome import Fault, Outcome, VMfailInvalid, VMfailValid, VMsucceed
 
@@ -43,6 +44,13 @@ cdef class Processor:
     def __init__(self):
         raise TypeError("a Processor comes from Partition.processor(n)")
 
+    cdef const virt_cpu_ops *ops(self) except NULL:
+        # The opcodes reach the same functions, by way of a signal.
+        if self.partition.by_trap:
+            check_signals()
+            return trap_ops()
+        return self.vp.cpu.ops
+
     cdef outcome(self, insn_t status, value=None):
         cdef u64 rflags = self.vp.cpu.rflags
 
@@ -67,59 +75,60 @@ cdef class Processor:
         """CPUID with EAX and ECX: (eax, ebx, ecx, edx)."""
         cdef u32 eax = <u32>word(function), ebx = 0, ecx = <u32>word(index), edx = 0
 
-        self.vp.cpu.ops.cpuid(&self.vp.cpu, &eax, &ebx, &ecx, &edx)
+        self.ops().cpuid(&self.vp.cpu, &eax, &ebx, &ecx, &edx)
         return eax, ebx, ecx, edx
 
     def rdmsr(self, msr: int) -> Outcome:
         """RDMSR; the value is 64 bits."""
         cdef u64 value = 0
-        cdef insn_t status = self.vp.cpu.ops.rdmsr(&self.vp.cpu, <u32>word(msr), &value)
+        cdef insn_t status = self.ops().rdmsr(&self.vp.cpu, <u32>word(msr), &value)
         return self.outcome(status, value if status == INSN_OK else None)
 
     def wrmsr(self, msr: int, value: int) -> Outcome:
         """WRMSR of a 64-bit value."""
-        return self.outcome(self.vp.cpu.ops.wrmsr(&self.vp.cpu, <u32>word(msr), word(value)))
+        return self.outcome(self.ops().wrmsr(&self.vp.cpu, <u32>word(msr), word(value)))
 
     def mov_to_cr(self, cr: int, value: int) -> Outcome:
         """MOV to CR0, CR2, CR3, CR4 or CR8."""
-        return self.outcome(self.vp.cpu.ops.mov_to_cr(&self.vp.cpu, <u32>word(cr), word(value)))
+        return self.outcome(self.ops().mov_to_cr(&self.vp.cpu, <u32>word(cr), word(value)))
 
     def vmxon(self, pa: int) -> Outcome:
         """VMXON with the physical address of the region."""
-        return self.outcome(self.vp.cpu.ops.vmxon(&self.vp.cpu, word(pa)))
+        return self.outcome(self.ops().vmxon(&self.vp.cpu, word(pa)))
 
     def vmxoff(self) -> Outcome:
         """VMXOFF."""
-        return self.outcome(self.vp.cpu.ops.vmxoff(&self.vp.cpu))
+        return self.outcome(self.ops().vmxoff(&self.vp.cpu))
 
     def vmclear(self, pa: int) -> Outcome:
         """VMCLEAR of the VMCS at a physical address."""
-        return self.outcome(self.vp.cpu.ops.vmclear(&self.vp.cpu, word(pa)))
+        return self.outcome(self.ops().vmclear(&self.vp.cpu, word(pa)))
 
     def vmptrld(self, pa: int) -> Outcome:
         """VMPTRLD of the VMCS at a physical address."""
-        return self.outcome(self.vp.cpu.ops.vmptrld(&self.vp.cpu, word(pa)))
+        return self.outcome(self.ops().vmptrld(&self.vp.cpu, word(pa)))
 
     def vmptrst(self) -> Outcome:
         """VMPTRST; the value is the current VMCS's address, all ones without one."""
         cdef u64 value = 0
-        cdef insn_t status = self.vp.cpu.ops.vmptrst(&self.vp.cpu, &value)
+        cdef insn_t status = self.ops().vmptrst(&self.vp.cpu, &value)
         return self.outcome(status, value if status == INSN_OK else None)
 
     def vmread(self, field: int) -> Outcome:
         """VMREAD of a field by its encoding."""
         cdef u64 value = 0
-        cdef insn_t status = self.vp.cpu.ops.vmread(&self.vp.cpu, word(field), &value)
+        cdef insn_t status = self.ops().vmread(&self.vp.cpu, word(field), &value)
         return self.outcome(status, value if status == INSN_OK else None)
 
     def vmwrite(self, field: int, value: int) -> Outcome:
         """VMWRITE of a field by its encoding."""
-        return self.outcome(self.vp.cpu.ops.vmwrite(&self.vp.cpu, word(field), word(value)))
+        return self.outcome(self.ops().vmwrite(&self.vp.cpu, word(field), word(value)))
 
     cdef enter(self, bint launch):
+        cdef const virt_cpu_ops *ops = self.ops()
         cdef insn_t status
         with nogil:
-            status = self.vp.cpu.ops.vmentry(&self.vp.cpu, self.vp.gpr, launch)
+            status = ops.vmentry(&self.vp.cpu, self.vp.gpr, launch)
         return self.outcome(status)
 
     def vmlaunch(self) -> Outcome:
@@ -132,12 +141,12 @@ cdef class Processor:
 
     def invept(self, type: int, eptp: int = 0, gpa: int = 0) -> Outcome:
         """INVEPT: the type from the register, the EPT pointer and a reserved word from memory."""
-        return self.outcome(self.vp.cpu.ops.invept(
+        return self.outcome(self.ops().invept(
             &self.vp.cpu, word(type), word(eptp), word(gpa)))
 
     def invvpid(self, type: int, vpid: int = 0, gla: int = 0) -> Outcome:
         """INVVPID: the type from the register, the VPID and a linear address from memory."""
-        return self.outcome(self.vp.cpu.ops.invvpid(
+        return self.outcome(self.ops().invvpid(
             &self.vp.cpu, word(type), word(vpid), word(gla)))
 
     def hypercall(self, control: int, rdx: int = 0, r8: int = 0, xmm: tuple = ()) -> Outcome:
@@ -154,7 +163,7 @@ cdef class Processor:
         self.vp.gpr[GPR_RCX] = word(control)
         self.vp.gpr[GPR_RDX] = word(rdx)
         self.vp.gpr[GPR_R8] = word(r8)
-        status = self.vp.cpu.ops.vmcall(&self.vp.cpu, self.vp.gpr)
+        status = self.ops().vmcall(&self.vp.cpu, self.vp.gpr)
         return self.outcome(status, self.vp.gpr[GPR_RAX] if status == INSN_OK else None)
 
     def save(self) -> bytes:
