@@ -20,6 +20,7 @@ import sys
 from kvm_vmx.commands import DIFFERS, HOLDS, Trouble, add_command, booted, print_columns, print_json
 from kvm_vmx.commands.steady import MODES, measure
 from kvm_vmx.machine import long_mode
+from kvm_vmx.machine.lints import ConformanceError
 
 EXAMPLE = """\
 examples:
@@ -27,6 +28,7 @@ examples:
   kvm-vmx run --guest loop.bin --exits 5000        a flat binary of one's own
   kvm-vmx run --insn trap                          real opcodes: each one traps
   kvm-vmx run --cache-policy never --json          for a program
+  kvm-vmx run --profile mine.toml --strict         a Hyper-V of one's own, and no mercy
 """
 
 # again: mov $0, %eax; cpuid; jmp again
@@ -57,6 +59,9 @@ def configure(commands) -> None:
         help="instructions by call, or as opcodes that trap (default: call)")
     add("--cache-policy", default="always", metavar="POLICY",
         help="when L0 reads clean groups again (default: always)")
+    add("--lints", action="store_true",
+        help="report what L1 does that Hyper-V forbids or leaves undefined")
+    add("--strict", action="store_true", help="likewise, and stop at the first")
 
 
 def whole(low, high):
@@ -75,22 +80,31 @@ def whole(low, high):
 def execute(args) -> int:
     """Run the guest in both modes and print what it cost."""
     code = CPUID_LOOP if args.guest is None else read_guest(args.guest)
+    out = sys.stderr if args.json else sys.stdout
     with booted(cpus=args.cpus, profile=args.profile, cache_policy=args.cache_policy,
-                insn=args.insn) as machine:
+                lints=args.lints, strict=args.strict, insn=args.insn) as machine:
         modes, results = {}, {}
-        with progress(args.exits) as report:
-            for mode in MODES:
-                modes[mode], results[mode] = measure(
-                    machine, mode, code, GUEST_MEMORY, args.exits, report)
-        log = list(machine.dmesg)
+        try:
+            with progress(args.exits) as report:
+                for mode in MODES:
+                    modes[mode], results[mode] = measure(
+                        machine, mode, code, GUEST_MEMORY, args.exits, report)
+        except ConformanceError as error:
+            print(f"Falls short: {error}.", file=out)
+            return DIFFERS
+        log, lints = list(machine.dmesg), machine.lints
     if args.json:
         print("\n".join(log), file=sys.stderr)
-        print_json({"schema": "kvm_vmx.run/1", "modes": modes, "log": log})
+        print_json({"schema": "kvm_vmx.run/1", "modes": modes, "log": log,
+                    **({"lints": [lint.explain() for lint in lints]} if args.lints else {})})
     else:
         print("\n".join(log), end="\n\n")
         print_modes(modes)
         print_gap(modes)
-    return verdict(modes, results, sys.stderr if args.json else sys.stdout)
+    if args.lints:
+        print("", *[lint.explain() for lint in lints] or ["L1 broke no rule that L0 can see."],
+              sep="\n", file=out)
+    return verdict(modes, results, out)
 
 
 def read_guest(path) -> bytes:

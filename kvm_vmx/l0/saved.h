@@ -29,6 +29,9 @@ struct l0_saved {
 	struct l0_msr_value msr[NR_SLOTS];
 	struct l0_vmcs plain;
 	u8 overlaid[4096];
+	u64 dr[4], dr6, cr8, random2;
+	u64 nr_alarms;
+	struct l0_alarm alarm[L0_MAX_ALARMS];	/* at counts from here on */
 	u64 checksum;		/* of all before it */
 };
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 from kvm_vmx.abi.types cimport u8, u32, u64
-from kvm_vmx.l0.state cimport l0_msr_value, l0_synic, l0_vmcs, l0_vp
+from kvm_vmx.l0.state cimport l0_alarm, l0_msr_value, l0_synic, l0_vmcs, l0_vp
 
 cdef extern from "kvm_vmx/l0/saved.h" nogil:
     const u64 L0_SAVED_MAGIC
@@ -45,6 +45,12 @@ cdef extern from "kvm_vmx/l0/saved.h" nogil:
         l0_msr_value msr[32]
         l0_vmcs plain
         u8 overlaid[4096]
+        u64 dr[4]
+        u64 dr6
+        u64 cr8
+        u64 random2
+        u64 nr_alarms
+        l0_alarm alarm[16]
         u64 checksum
 
     u64 l0_saved_checksum(const l0_saved *saved)

@@ -13,6 +13,38 @@ cdef enum:
     INTERRUPT_PENDING = 0x100
 
 
+# What is on its way counts instructions of L2 on this processor: saved, from now on.
+cdef void save_alarms(const l0_vp *vp, l0_saved *saved) noexcept nogil:
+    cdef u64 now = vp.counters.l2_instructions
+    cdef u32 i
+
+    saved.nr_alarms = vp.nr_alarms
+    for i in range(vp.nr_alarms):
+        saved.alarm[i].what = vp.alarm[i].what
+        saved.alarm[i].at = vp.alarm[i].at - now if vp.alarm[i].at > now else 0
+
+
+cdef void restore_alarms(l0_vp *vp, const l0_saved *saved) noexcept nogil:
+    cdef u32 i
+
+    vp.nr_alarms = <u32>saved.nr_alarms
+    for i in range(vp.nr_alarms):
+        vp.alarm[i].what = saved.alarm[i].what
+        vp.alarm[i].at = saved.alarm[i].at + vp.counters.l2_instructions
+
+
+cdef bint alarms_valid(const l0_saved *saved) noexcept nogil:
+    cdef u32 i
+
+    if saved.nr_alarms > <u32>L0_MAX_ALARMS:
+        return False
+    for i in range(<u32>saved.nr_alarms):
+        if saved.alarm[i].what != <u32>L0_ALARM_NMI and \
+                saved.alarm[i].what & ~<u32>0xff != INTERRUPT_PENDING:
+            return False
+    return True
+
+
 cdef void vp_save(l0_vp *vp, l0_saved *saved) noexcept nogil:
     cdef l0_partition *partition = vp.partition
 
@@ -55,6 +87,11 @@ cdef void vp_save(l0_vp *vp, l0_saved *saved) noexcept nogil:
     memcpy(saved.msr, vp.msr, NR_SLOTS * sizeof(l0_msr_value))
     saved.plain = vp.plain
     memcpy(saved.overlaid, vp.overlaid, sizeof(saved.overlaid))
+    memcpy(saved.dr, vp.cpu.dr, sizeof(saved.dr))
+    saved.dr6 = vp.cpu.dr6
+    saved.cr8 = vp.cpu.cr8
+    saved.random2 = vp.random2
+    save_alarms(vp, saved)
     saved.checksum = l0_saved_checksum(saved)
 
 
@@ -94,6 +131,8 @@ cdef const char *check_registers(const l0_vp *vp, const l0_saved *saved) noexcep
         return "a flag has no such value"
     if saved.intr and saved.intr & ~<u32>0xff != INTERRUPT_PENDING:
         return "its pending interrupt is none"
+    if not alarms_valid(saved):
+        return "the events on their way are none"
     for slot in range(<u32>NR_SLOTS):
         if saved.msr[slot].index != vp.msr[slot].index:
             return "its MSRs are others"
@@ -165,6 +204,11 @@ cdef const char *vp_restore(l0_vp *vp, const l0_saved *saved) noexcept nogil:
     vp.synic = saved.synic
     memcpy(vp.msr, saved.msr, NR_SLOTS * sizeof(l0_msr_value))
     memcpy(vp.overlaid, saved.overlaid, sizeof(vp.overlaid))
+    memcpy(vp.cpu.dr, saved.dr, sizeof(saved.dr))
+    vp.cpu.dr6 = saved.dr6
+    vp.cpu.cr8 = saved.cr8 & 15
+    vp.random2 = saved.random2
+    restore_alarms(vp, saved)
     vp.host_loaded = 0
     guest_flush_tlb(vp)
     return NULL

@@ -81,10 +81,11 @@ cdef class Partition:
 
     memory is the machine's; cpus counts the processors, 1 to 4096. profile names the Hyper-V to
     be ("kvm-6.12", "tlfs-strict", "ice-lake", or a TOML file's name); cpuid, msrs, maxphyaddr
-    and enforce_cpuid change it as kvm_vmx.l0.profile.build says. cache_policy is how L0 uses the clean fields: "always",
-    "never", "random", "random(SEED)" or "commit_on_success". lints looks, at a cost, for what
-    L1 may not do; strict does too, and stops at the first. insn is the form of the processors'
-    instructions: "call", "trap", or None for the environment's. Bad values raise ValueError.
+    and enforce_cpuid change it as kvm_vmx.l0.profile.build says. cache_policy is how L0 uses
+    the clean fields: "always", "never", "random", "random(SEED)" or "commit_on_success". lints
+    looks, at a cost, for what L1 may not do; strict does too, and stops at the first. insn is
+    the form of the processors' instructions: "call", "trap", or None for the environment's.
+    Bad values raise ValueError.
     """
 
     def __cinit__(self, PhysicalMemory memory not None, int cpus=1, profile="kvm-6.12",

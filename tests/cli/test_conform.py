@@ -33,8 +33,12 @@ def test_the_registry_has_every_rule():
         assert rule.profile in ("", "kvm-6.12", "tlfs-strict")
 
 
-def test_every_tag_is_a_rule(shown):
-    assert shown - set(rules()) == set()
+def test_every_tag_is_a_rule_and_every_rule_has_its_test(shown):
+    known = rules()
+    assert shown - set(known) == set()
+    assert {id for id, rule in known.items() if not rule.not_applicable} - shown == set()
+    # no rule is said not to apply while a test shows it
+    assert {id for id, rule in known.items() if rule.not_applicable} & shown == set()
 
 
 @pytest.mark.parametrize("passed, rule, status, why", [

@@ -83,6 +83,17 @@ def test_the_other_profile_runs_as_well():
     assert report["modes"]["evmcs"]["enable_evmcs"] is True
 
 
+def test_lints_are_reported_and_a_strict_run_stops():
+    done = kvm_vmx("run", "--exits", 200, "--lints", "--profile", "ice-lake")
+    assert "\nR64: controls are offered whose fields an eVMCS has no place for\n" in done.stdout
+    done = kvm_vmx("run", "--exits", 200, "--lints")
+    assert "L1 broke no rule" in done.stdout or "HOST_RSP" in done.stdout
+    report = kvm_vmx_json("run", "--exits", 200, "--lints")
+    assert report["lints"] == [] or "HOST_RSP" in done.stdout
+    done = kvm_vmx("run", "--exits", 200, "--strict")
+    assert done.returncode == 0 or "Falls short: R39" in done.stdout
+
+
 @pytest.mark.parametrize("exits", [1, 2, 9, 10, 11])
 def test_few_exits_are_run_exactly(exits):
     report = kvm_vmx_json("run", "--exits", exits)

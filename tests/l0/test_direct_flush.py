@@ -126,7 +126,7 @@ def test_a_partition_page_that_is_not_there():
     assert call(world, SPACE | FAST, 0, 3)[:2] == (EXIT_CPUID, 3)
 
 
-@pytest.mark.rule("K10")
+@pytest.mark.rule("R56", "K10")
 def test_the_ids_stand_behind_bit_15(world):
     assert call(world, SPACE | FAST, 0, 3)[0] == EXIT_CPUID
     world.put(EVMCS, "partition_assist_page", 1 << 40)

@@ -55,8 +55,8 @@ class Hostile:
         rng = self.rng
         cpu = self.world.partition.processor(rng.randrange(2))
         what = rng.choice([self.entry] * 4 + [
-            self.mend, self.page, self.page, self.field, self.pointer, self.instruction, self.msr, self.call,
-            self.code, self.registers, self.blob, self.backing, self.time])
+            self.mend, self.page, self.page, self.field, self.pointer, self.instruction,
+            self.msr, self.call, self.code, self.registers, self.blob, self.backing, self.time])
         return what(cpu)
 
     def entry(self, cpu):

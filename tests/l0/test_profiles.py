@@ -72,7 +72,8 @@ def test_a_file_changes_what_it_names(tmp_path):
     assert profile.sources["maxphyaddr"] == "the box in the corner"
     world = World(profile=path)
     assert world.cpu.rdmsr(0x8B).value == 5 and world.cpu.cpuid(0x80000008)[0] & 0xFF == 39
-    assert World(profile=path, maxphyaddr=46, enforce_cpuid=False).partition.profile.maxphyaddr == 46
+    world = World(profile=path, maxphyaddr=46, enforce_cpuid=False)
+    assert world.partition.profile.maxphyaddr == 46
 
 
 def test_a_file_without_a_base(tmp_path):

@@ -45,6 +45,17 @@ def test_everything_that_l1_sees_is_kept():
     assert shown(moved(world).partition.processor(1)) == shown(cpu)
 
 
+def test_events_on_their_way_come_along():
+    world = World()
+    world.guest_code(bytes.fromhex("90" * 20 + "0fa2"))
+    world.plain(PIN_BASED_VM_EXEC_CONTROL=0x17)
+    world.cpu.interrupt(0x41, after=5)
+    world = moved(world)
+    assert world.cpu.vmlaunch().ok
+    assert world.cpu.vmread(FIELDS["VM_EXIT_REASON"]).value == 1
+    assert world.cpu.counters()["l2_instructions"] == 5
+
+
 @pytest.mark.rule("R73")
 def test_a_plain_vmcs_across_the_launch():
     world = World()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Hyper-V's MSRs: time, re-enlightenment, the synthetic interrupt controller, what announces them."""
+"""Hyper-V's MSRs: time, re-enlightenment, interrupt controllers, what announces them."""
 
 import pytest
 from world import ASSIST, EVMCS, World

@@ -100,7 +100,7 @@ def physical(v, address, low_bits=12):
 
 
 def pat(value):
-    return all(value >> 8 * n & 0xFF in (0, 1, 4, 5, 6, 7) for n in range(8))
+    return all(byte in (0, 1, 4, 5, 6, 7) for byte in value.to_bytes(8, "little"))
 
 
 def efer(value, long_mode, paging=True):
@@ -110,23 +110,20 @@ def efer(value, long_mode, paging=True):
 
 
 def msr_area(v, count, address):
-    return count == 0 or (physical(v, address, 4)
-                          and (address + count * 16 - 1) >> v.cpu.maxphyaddr == 0)
+    last = address + count * 16 - 1
+    return count == 0 or (physical(v, address, 4) and last >> v.cpu.maxphyaddr == 0)
 
 
-# Control fields. Each function is a generator of truths.
+# Each function from here on is a generator of truths: control fields first.
 
 def execution_controls(v):
     yield fixed(v.pin_based_vm_exec_control, v.cpu.pin)
     yield fixed(v.cpu_based_vm_exec_control, v.cpu.proc)
     yield not v.proc(31) or fixed(v.secondary_vm_exec_control, v.cpu.secondary)
     yield v.cr3_target_count <= v.cpu.cr3_targets
-    if v.proc(25):
-        yield physical(v, v.io_bitmap_a) and physical(v, v.io_bitmap_b)
-    if v.proc(28):
-        yield physical(v, v.msr_bitmap)
-    yield v.pin(3) or not v.pin(5)
-    yield v.pin(5) or not v.proc(22)
+    yield not v.proc(25) or (physical(v, v.io_bitmap_a) and physical(v, v.io_bitmap_b))
+    yield not v.proc(28) or physical(v, v.msr_bitmap)
+    yield (v.pin(3) or not v.pin(5)) and (v.pin(5) or not v.proc(22))
     yield not v.secondary(5) or v.virtual_processor_id != 0
     if v.secondary(14):
         yield physical(v, v.vmread_bitmap) and physical(v, v.vmwrite_bitmap)
@@ -197,8 +194,6 @@ def injected_event(v, kind, vector):
         yield (0 if v.cpu.zero_length else 1) <= length <= 15
 
 
-# Host state.
-
 def host_registers(v):
     yield fixed(v.host_cr0, v.cpu.cr0) and fixed(v.host_cr4, v.cpu.cr4)
     yield v.host_cr3 >> v.cpu.maxphyaddr == 0
@@ -224,8 +219,6 @@ def host_mode(v):
     else:
         yield not v.ia32e and not v.host_cr4 >> 17 & 1 and not v.host_rip >> 32
 
-
-# Guest state.
 
 def guest_registers(v):
     must, may = v.cpu.cr0
@@ -340,7 +333,7 @@ def guest_activity(v):
         if state == 1:
             wakes |= {(EXCEPTION, 1), (OTHER, 0)} | {(EXTERNAL, n) for n in range(256)}
         yield v.event in wakes and state != 3
-    # bits 31:5 are reserved, bit 4 is for enclaves and bit 2 for system-management mode
+    # bit 4 is for enclaves, bit 2 for system-management mode
     yield not blocking & ~0xB and not (sti and mov_ss)
     yield not sti or v.guest_rflags >> 9 & 1
     if v.event:

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""KVM's own eVMCS selftest, step by step, the machine made anew at every sync point of L1.
+
+Source of the scenario: the selftest hyperv_evmcs of Linux 6.12, in plain words. L2 cannot be
+stopped between two of its instructions here, so the sync points inside it are left out; the
+NMI that the original pends at one of them is pended before the entry.
+"""
+
+import pytest
+from world import ASSIST, EVMCS, World
+
+from kvm_vmx.machine.outcome import VMfailInvalid
+
+FS_BASE, GS_BASE, PARTITION_PAGE, BITMAP = 0xC0000100, 0xC0000101, 0x50000, 0x5000
+VMCALL, RDMSR, CPUID = (bytes.fromhex(text) for text in ("0f01c1", "0f32", "0fa2"))
+CLEAN_MSR_BITMAP = 1 << 1
+EXIT_VMCALL, EXIT_RDMSR, SYNTHETIC = 18, 31, 0x10000031
+
+
+def mov(register, value):
+    """MOV r32, imm32; R8 is 8."""
+    prefix = b"\x41" if register >= 8 else b""
+    return prefix + bytes([0xB8 | register & 7]) + value.to_bytes(4, "little")
+
+
+def rdmsr(msr):
+    return mov(1, msr) + RDMSR
+
+
+FLUSH = mov(1, 0x10002) + mov(2, 0) + mov(8, 3) + VMCALL
+L2 = b"".join([
+    VMCALL, rdmsr(FS_BASE), rdmsr(FS_BASE), rdmsr(GS_BASE), VMCALL, rdmsr(GS_BASE),
+    FLUSH, rdmsr(FS_BASE), FLUSH, mov(1, 0), VMCALL])
+
+
+class Scenario:
+    """L1 of the selftest; moves is whether it is saved and restored at its sync points."""
+
+    def __init__(self, moves):
+        self.moves = moves
+        self.world = World(vmx=False)
+
+    def sync(self):
+        """A sync point: nothing of the old machine is left but its memory and the blob."""
+        if not self.moves:
+            return
+        old, blob = self.world, self.world.cpu.save()
+        self.world = World(vmx=False)
+        for page in range(0, old.memory.size, 1 << 20):
+            self.world.memory.write(page, old.memory.read(page, 1 << 20))
+        self.world.cpu.restore(blob)
+        assert self.world.cpu.save() == blob, "registers are identical after it"
+
+    def get(self, member):
+        return self.world.get(EVMCS, member)
+
+    def put(self, **members):
+        for member, value in members.items():
+            self.world.put(EVMCS, member, value)
+
+    def skip(self, length):
+        """RIP past the instruction that exited."""
+        self.put(guest_rip=self.get("guest_rip") + length)
+
+    def clean(self, bits):
+        """What the selftest's accessors leave: all clean, but these."""
+        self.world.set_clean(0xFFFF & ~bits)
+
+    def resume(self, reason):
+        assert self.world.cpu.vmresume().ok
+        assert self.get("vm_exit_reason") == reason
+
+
+def begin(scenario):
+    """Up to the first entry: identity, assist page, VMXON, the eVMCS with a bad version."""
+    world = scenario.world
+    assert world.cpu.wrmsr(0x40000000, 0x8100 << 48).ok
+    scenario.sync()
+    assert scenario.world.cpu.wrmsr(0x40000073, ASSIST | 1).ok
+    scenario.world.turn_on(scenario.world.cpu)
+    scenario.sync()
+    scenario.world.guest_code(L2)
+    scenario.world.enlighten()
+    scenario.sync()
+    world = scenario.world
+    assert world.memory.read_u64(ASSIST + 48) == EVMCS
+    scenario.put(revision_id=0xFFFFFFFF)
+    assert isinstance(world.cpu.vmlaunch(), VMfailInvalid)
+    scenario.put(revision_id=1)
+    scenario.sync()
+    scenario.put(
+        pin_based_vm_exec_control=scenario.get("pin_based_vm_exec_control") | 8,
+        partition_assist_page=PARTITION_PAGE, hv_enlightenments_control=1, hv_vm_id=1, hv_vp_id=1)
+    scenario.world.memory.write(ASSIST + 32, b"\1")
+
+
+@pytest.mark.rule("R66", "R67", "R73", "R76", "R82", "K1", "K9")
+@pytest.mark.parametrize("moves", [False, True], ids=["stays", "moves"])
+def test_the_selftest(moves):
+    scenario = Scenario(moves)
+    begin(scenario)
+    scenario.world.cpu.pending_nmi = True
+    scenario.sync()
+    assert scenario.world.cpu.vmlaunch().ok
+    assert scenario.get("vm_exit_reason") == 0
+    assert scenario.get("vm_exit_intr_info") & 0xFF == 2
+    assert scenario.world.cpu.counters()["l2_instructions"] == 0
+    scenario.clean(0)
+    scenario.sync()
+    scenario.resume(EXIT_VMCALL)
+    scenario.sync()
+
+    scenario.skip(3)
+    scenario.put(cpu_based_vm_exec_control=scenario.get("cpu_based_vm_exec_control") | 1 << 28)
+    scenario.clean(1 << 4)
+    scenario.world.memory.write(BITMAP + 0x420, b"\1")
+    scenario.resume(EXIT_RDMSR)
+    scenario.skip(2)
+    scenario.put(hv_enlightenments_control=3)
+    scenario.clean(0)
+    scenario.resume(EXIT_RDMSR)
+
+    # the next read is intercepted in the page, and not yet in what L0 keeps of it
+    scenario.skip(2)
+    scenario.world.memory.write(BITMAP + 0x420, b"\3")
+    scenario.resume(EXIT_VMCALL)
+    scenario.skip(3)
+    scenario.clean(CLEAN_MSR_BITMAP)
+    scenario.sync()
+    scenario.resume(EXIT_RDMSR)
+
+    # a flush that L0 answers, and one that L1 waits for
+    scenario.clean(0)
+    scenario.skip(2)
+    exits = scenario.world.cpu.exit_reasons[EXIT_VMCALL]
+    scenario.resume(EXIT_RDMSR)
+    assert scenario.world.cpu.exit_reasons[EXIT_VMCALL] == exits
+    assert scenario.world.cpu.registers[0] & 0xFFFF == 0
+    scenario.skip(2)
+    scenario.world.memory.write(PARTITION_PAGE, b"\1")
+    scenario.sync()
+    scenario.resume(SYNTHETIC)
+    scenario.sync()
+    scenario.resume(EXIT_VMCALL)
+    scenario.sync()
+    scenario.world.memory.write_u64(ASSIST + 48, 0xDEADBEEF)
+    assert scenario.world.cpu.vmlaunch().vector == 6
+
+
+def test_the_guest_of_the_selftest_is_whole():
+    assert L2.count(VMCALL) == 5 and L2.count(RDMSR) == 5 and CPUID not in L2
