@@ -17,6 +17,7 @@ struct vmlinux {
 	void (*oops)(void);				/* end the thread; does not return */
 	void (*service)(void);				/* run what other CPUs asked of this one */
 	int kvm_rebooting;
+	unsigned int boot;				/* how many there were in this process */
 	struct perf_guest_switch_msr perf_msrs[1];	/* PERF_GLOBAL_CTRL, where perf needs it */
 	int nr_perf_msrs;
 };

@@ -272,6 +272,10 @@ class Machine:
             if self.module is not None:
                 raise MachineError("kvm_intel is already loaded: rmmod() it first")
             ret = self.kernel.load(port, params, self._some_cpu())
+            if ret and ret == self.kernel.text_error(port):
+                raise OSError(-ret, f"insmod kvm_intel: its text cannot be made writable here "
+                              f"({os.strerror(-ret)}), as its static keys need: load the build "
+                              "that needs no writing, config=\"no-jump-label\"")
             if ret:
                 raise _errno(ret, "insmod kvm_intel", self.kernel.log())
             self.module = Module(self, port)

@@ -39,6 +39,7 @@ cdef extern from "linux/cpu.h" nogil:
         void (*oops)() noexcept nogil
         void (*service)() noexcept nogil
         int kvm_rebooting
+        unsigned int boot
     vmlinux_t vmlinux_exports
     void area_init(percpu_area *area, int cpu, percpu_area *base, virt_cpu *virt_cpu,
                    const phys_mem *mem, u8 *vmalloc_window)
@@ -129,6 +130,7 @@ cdef int cpus_init(virt_cpu **cpus, int possible, int online, const phys_mem *me
     vmlinux_exports.oops = task_oops
     vmlinux_exports.service = service_interrupts
     vmlinux_exports.kvm_rebooting = 0
+    vmlinux_exports.boot += 1
     perf_guest_events(0, 0)
     for cpu in range(possible):
         area_init(&areas[cpu], cpu, areas, cpus[cpu], mem, vmalloc_window)
@@ -217,9 +219,15 @@ cdef void run_as(int cpu, smp_call_func_t func, void *info) noexcept nogil:
 cdef int cpu_bind(int cpu, task_struct *task, cpu_binding *binding) noexcept nogil:
     if cpu < 0 or cpu >= nr_cpus or not slots[cpu].active:
         return -ENXIO
+    return cpu_hold(cpu, task, binding)
+
+
+cdef int cpu_hold(int cpu, task_struct *task, cpu_binding *binding) noexcept nogil:
+    # As cpu_bind(), of a processor that may be offline: to be looked at, not to run the kernel.
     if not take_cpu(cpu):
         return -EBUSY
     binding.cpu = cpu
+    binding.displaced = areas[cpu].current_task if slots[cpu].depth > 1 else NULL
     binding.saved_gs = read_gs_base(fsgsbase)
     areas[cpu].current_task = task
     write_gs_base(fsgsbase, <ulong>&areas[cpu])
@@ -227,6 +235,8 @@ cdef int cpu_bind(int cpu, task_struct *task, cpu_binding *binding) noexcept nog
 
 
 cdef void cpu_unbind(cpu_binding *binding) noexcept nogil:
+    if binding.displaced:
+        areas[binding.cpu].current_task = binding.displaced
     give_cpu(binding.cpu)
     write_gs_base(fsgsbase, binding.saved_gs)
 
@@ -243,6 +253,26 @@ cdef void cpu_unbind_oops(cpu_binding *binding) noexcept nogil:
             slots[cpu].depth = 1
             give_cpu(cpu)
     write_gs_base(fsgsbase, binding.saved_gs)
+
+
+cdef void cpu_sleep(cpu_sleeper *sleeper) noexcept nogil:
+    # The thread's CPU is anyone's until cpu_wake(), as it is where a kernel thread sleeps.
+    cdef int cpu = smp_processor_id()
+
+    sleeper.cpu = cpu
+    sleeper.task = areas[cpu].current_task
+    spin_lock(&slots_lock)
+    sleeper.depth = slots[cpu].depth
+    slots[cpu].depth = 0
+    slots[cpu].owner = 0
+    spin_unlock(&slots_lock)
+
+
+cdef void cpu_wake(cpu_sleeper *sleeper) noexcept nogil:
+    while not take_cpu(sleeper.cpu):
+        sched_yield()
+    slots[sleeper.cpu].depth = sleeper.depth
+    areas[sleeper.cpu].current_task = sleeper.task
 
 
 cdef void serve_calls(int cpu) noexcept nogil:
@@ -315,23 +345,6 @@ cdef int on_each_cpu(smp_call_func_t func, void *info, int wait) noexcept nogil:
         if slots[cpu].online:
             smp_call_function_single(cpu, func, info, wait)
     return 0
-
-
-cdef void stop_machine_begin() noexcept nogil:
-    # Every CPU becomes this thread's: nobody else is inside the kernel.
-    cdef int cpu
-
-    for cpu in range(nr_cpus):
-        while not take_cpu(cpu):
-            serve_calls(smp_processor_id())
-            sched_yield()
-
-
-cdef void stop_machine_end() noexcept nogil:
-    cdef int cpu
-
-    for cpu in range(nr_cpus):
-        give_cpu(cpu)
 
 
 ctypedef struct hotplug_call:
