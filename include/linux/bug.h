@@ -14,12 +14,9 @@
 	unlikely(warn__); })
 
 #define WARN_ONCE(condition, ...) ({					\
-	ONCE_FLAG;							\
 	bool warn_once__ = !!(condition);				\
-	if (unlikely(warn_once__ && !once__)) {				\
-		once__ = true;						\
+	if (unlikely(warn_once__) && first_time())			\
 		WARN(1, __VA_ARGS__);					\
-	}								\
 	unlikely(warn_once__); })
 
 #define WARN_ON(condition) WARN(condition, "%s:%d\n", __FILE__, __LINE__)

@@ -13,6 +13,7 @@
 struct cpu_binding {
 	int cpu;
 	unsigned long saved_gs;
+	struct task_struct *displaced;	/* what the thread was as this CPU before, if it was */
 };
 
 /* The kernel lets user space write %gs by instruction where AT_HWCAP2 has bit 1. */

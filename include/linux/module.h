@@ -19,17 +19,18 @@ struct module {
 	void (*exit)(void);
 	void (*data)(void);	/* gives every variable of the module its initial value */
 	struct jump_entry *jump_entries, *jump_entries_end;
-	bool *once_flags, *once_flags_end;
+	unsigned int *once_flags, *once_flags_end;
 	int nr_params;
 	struct module_param params[MODULE_MAX_PARAMS];
 	int loaded;
+	int text_error;		/* why the last load could not change its text, or 0 */
 };
 
 /* The linker marks the bounds of a section whose name is an identifier. */
 extern struct jump_entry __start___jump_table[] __attribute__((weak, visibility("hidden")));
 extern struct jump_entry __stop___jump_table[] __attribute__((weak, visibility("hidden")));
-extern bool __start_once_flags[] __attribute__((weak, visibility("hidden")));
-extern bool __stop_once_flags[] __attribute__((weak, visibility("hidden")));
+extern unsigned int __start_once_flags[] __attribute__((weak, visibility("hidden")));
+extern unsigned int __stop_once_flags[] __attribute__((weak, visibility("hidden")));
 
 static inline void module_sections(struct module *mod)
 {

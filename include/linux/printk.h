@@ -30,9 +30,17 @@ void printk_prefixed(int level, const char *prefix, const char *fmt, ...)
 #define pr_warn(...) printk_level(4, __VA_ARGS__)
 #define pr_info(...) printk_level(6, __VA_ARGS__)
 
-/* Flags of the _once kind live in a section of their own: a module load starts them afresh. */
-#define ONCE_FLAG static bool __attribute__((section("once_flags"))) once__
-#define pr_once(print, ...) do { ONCE_FLAG; if (!once__) { once__ = true; print(__VA_ARGS__); } } while (0)
+/*
+ * True the first time in a boot. Each remembers the boot that it last was true in, in a section
+ * of its own: a module load starts that afresh.
+ */
+#define first_time() ({							\
+	static unsigned int __attribute__((section("once_flags"))) once__;	\
+	unsigned int boot__ = this_cpu_read(vmlinux)->boot;		\
+	bool first__ = once__ != boot__;				\
+	once__ = boot__;						\
+	first__; })
+#define pr_once(print, ...) do { if (first_time()) print(__VA_ARGS__); } while (0)
 #define pr_warn_once(...) pr_once(pr_warn, __VA_ARGS__)
 #define pr_info_once(...) pr_once(pr_info, __VA_ARGS__)
 #define vcpu_unimpl(vcpu, ...) pr_once(pr_err, __VA_ARGS__)

@@ -3,6 +3,7 @@
 #ifndef KVM_VMX_LINUX_SPINLOCK_H
 #define KVM_VMX_LINUX_SPINLOCK_H
 
+#include <linux/types.h>
 #include <sched.h>
 
 typedef int spinlock_t;
@@ -17,6 +18,16 @@ static inline void spin_lock(spinlock_t *lock)
 {
 	while (__atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE))
 		sched_yield();
+}
+
+static inline bool spin_trylock(spinlock_t *lock)
+{
+	return !__atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE);
+}
+
+static inline bool spin_is_locked(const spinlock_t *lock)
+{
+	return __atomic_load_n(lock, __ATOMIC_RELAXED);
 }
 
 static inline void spin_unlock(spinlock_t *lock)

@@ -23,6 +23,7 @@ struct vmlinux {
 	void (*stale_exit)(unsigned long rip, unsigned long rsp);
 	int vmcall_traps;				/* a hypervisor beneath may keep VMCALL */
 	int kvm_rebooting;
+	unsigned int boot;				/* how many there were in this process */
 	struct perf_guest_switch_msr perf_msrs[1];	/* PERF_GLOBAL_CTRL, where perf needs it */
 	int nr_perf_msrs;
 };

@@ -69,11 +69,12 @@ cdef extern from "linux/module.h" nogil:
         void (*data)() noexcept nogil
         jump_entry_t *jump_entries
         jump_entry_t *jump_entries_end
-        bint *once_flags
-        bint *once_flags_end
+        unsigned int *once_flags
+        unsigned int *once_flags_end
         int nr_params
         module_param_t params[32]
         int loaded
+        int text_error
 
     void module_sections(module_t *mod)
     void module_add_param(module_t *mod, const char *name, bint *value, bint is_bool)
@@ -83,6 +84,8 @@ cdef extern from "linux/spinlock.h" nogil:
     void spin_lock_init(spinlock_t *lock)
     void spin_lock(spinlock_t *lock)
     void spin_unlock(spinlock_t *lock)
+    bint spin_trylock(spinlock_t *lock)
+    bint spin_is_locked(const spinlock_t *lock)
 
 cdef extern from "linux/sched.h" nogil:
     ctypedef struct task_struct "struct task_struct":

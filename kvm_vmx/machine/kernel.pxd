@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
+from kvm_vmx.abi.linux cimport task_struct
 from kvm_vmx.abi.types cimport u8, u64
 from kvm_vmx.machine.partition cimport Partition
+
+cdef int thread_number() except -1
+cdef void task_init(task_struct *task, int number, u64 depth) noexcept nogil
 
 
 cdef class Kernel:

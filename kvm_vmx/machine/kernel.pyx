@@ -455,7 +455,8 @@ cdef class Kernel:
         return call.value if call.ret else None
 
     def load(self, extension, dict params, int cpu=ANY_CPU) -> int:
-        """Load the kernel module that an extension module is; 0 or a negative errno."""
+        """Load the kernel module that an extension module is; 0 or a negative errno, which is
+        that of text_error() where its text could not be changed."""
         cdef module_t *mod = struct_module(extension)
         cdef request call
 
@@ -470,6 +471,10 @@ cdef class Kernel:
                 mod.params[i].value[0] = int(params[name])
         self.call(cpu, do_init_module, &call)
         return call.ret
+
+    def text_error(self, extension) -> int:
+        """Why the last load of a module could not change its text: a negative errno, or 0."""
+        return struct_module(extension).text_error
 
     def unload(self, extension, int cpu=ANY_CPU) -> int:
         """Unload a module; 0 or a negative errno."""

@@ -3,6 +3,7 @@
 
 import contextlib
 import errno
+import functools
 import importlib
 import os
 import threading
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from kvm_vmx.machine import long_mode
 from kvm_vmx.machine.fields import fields
 from kvm_vmx.machine.gate import Busy, Gate
+from kvm_vmx.machine.hold import Hold
 from kvm_vmx.machine.kernel import Kernel, KernelBug, MachineError, REGISTERS
 from kvm_vmx.machine.lints import Lint
 from kvm_vmx.machine.partition import MAX_CPUS, Partition, PhysicalMemory
@@ -290,6 +292,10 @@ class Machine:
             if self.module is not None:
                 raise MachineError("kvm_intel is already loaded: rmmod() it first")
             ret = self.kernel.load(port, params, self._some_cpu())
+            if ret and ret == self.kernel.text_error(port):
+                raise OSError(-ret, f"insmod kvm_intel: its text cannot be made writable here "
+                              f"({os.strerror(-ret)}), as its static keys need: load the build "
+                              "that needs no writing, config=\"no-jump-label\"")
             if ret:
                 raise _errno(ret, "insmod kvm_intel", self.kernel.log())
             self.module = Module(self, port)
@@ -305,8 +311,17 @@ class Machine:
         return self._partition.processor(n)
 
 
+# What another thread may do to a CPU that is running: watch it, and raise events.
+WATCHING = {"counters", "signal_sint"}
+EVENTS = {"pending_interrupt", "pending_nmi"}
+
+
 class Cpu:
-    """One L1 processor: its instructions, and `with` to run the port's functions on it."""
+    """One L1 processor: its instructions, and `with` to run the port's functions on it.
+
+    An instruction has the CPU to itself, and so has the setting of a register: MachineError
+    where another thread is using it.
+    """
 
     def __init__(self, machine: Machine, index: int):
         self.machine, self.index = machine, index
@@ -324,14 +339,30 @@ class Cpu:
         if name.startswith("_"):
             raise AttributeError(name)
         self.machine.check_open()
-        return getattr(self._processor, name)
+        found = getattr(self._processor, name)
+        if not callable(found) or name in WATCHING:
+            return found
+
+        @functools.wraps(found)
+        def held(*args, **kwargs):
+            return self._alone(found, *args, **kwargs)
+
+        return held
 
     def __setattr__(self, name, value):
         if name in ("machine", "index", "_processor"):
             object.__setattr__(self, name, value)
-        else:
-            self.machine.check_open()
+            return
+        self.machine.check_open()
+        if name in EVENTS:
             setattr(self._processor, name, value)
+        else:
+            self._alone(setattr, self._processor, name, value)
+
+    def _alone(self, function, /, *args, **kwargs):
+        """Call a function while the CPU is this thread's."""
+        with self.machine.gate.use(), Hold(self.machine.kernel, self.index):
+            return function(*args, **kwargs)
 
     def __dir__(self):
         return sorted({*object.__dir__(self), *dir(self._processor)})

@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Static keys of both initial values, each with a likely and an unlikely site."""
 
+import contextlib
 import itertools
+import threading
+import time
 
 import pytest
 import text
 
-from kvm_vmx import Machine
+from kvm_vmx import Machine, MachineError
+from kvm_vmx.l1.linux import test_static_keys
+from kvm_vmx.machine.port import Port
 from kvm_vmx.machine.static_keys import StaticKeys
 
 INITIAL = {"true": True, "false": False}
@@ -161,3 +166,51 @@ def test_text_that_cannot_be_written_leaves_the_key_as_it_is(machine, keys):
         check(keys, "false", bool(was))
         call(keys, "false", what)
         check(keys, "false", on)
+
+
+def test_two_threads_that_switch_keys_at_once(machine, keys):
+    """Each takes every CPU for the time, and holds one from the start; neither waits for ever."""
+    port = Port(machine, test_static_keys, contextlib.nullcontext, lambda: None)
+    rounds = 300
+
+    def switch(cpu, key):
+        with machine.cpu(cpu):
+            for _ in range(rounds):
+                while True:
+                    try:
+                        getattr(port, f"{key}_key_inc")()
+                        break
+                    except MachineError:
+                        time.sleep(0)       # the other thread has borrowed this CPU
+                while True:
+                    try:
+                        getattr(port, f"{key}_key_dec")()
+                        break
+                    except MachineError:
+                        time.sleep(0)
+
+    before = machine.kernel.warnings()
+    # each key by two threads: together on one, and beside the other key
+    threads = [threading.Thread(target=switch, args=(n % 2, ("true", "false")[n // 2]), daemon=True)
+               for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not any(thread.is_alive() for thread in threads)
+    assert machine.kernel.warnings() == before
+    assert not any("unexpected bytes" in line for line in machine.dmesg)
+    for key, on in INITIAL.items():
+        check(keys, key, on)
+
+
+def test_a_warning_once_is_once_in_a_boot():
+    """Of the kernel proper too, whose text stays in the process from one boot to the next."""
+    for _ in range(3):
+        with Machine(cpus=1) as machine, StaticKeys(machine) as keys, machine.cpu(0):
+            for _ in range(2):
+                call(keys, "true", "inc")
+                call(keys, "true", "enable")        # a count of 2, then of 3: WARN_ON_ONCE
+            assert machine.kernel.warnings() == 1
+            for _ in range(2):
+                call(keys, "true", "dec")

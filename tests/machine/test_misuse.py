@@ -351,6 +351,52 @@ def test_a_cpu_and_a_vcpu_in_use_by_another_thread(machine, vcpu):
     assert vcpu.run(exits=3).exits == other.run(exits=3).exits == 3
 
 
+def test_instructions_on_a_cpu_that_is_in_use(machine, vcpu):
+    """As if another CPU had executed them: not here, not now; watching and events are free."""
+    cpu, beside = machine.cpu(0), machine.cpu(1)
+    calls = {
+        "cpuid": lambda: cpu.cpuid(1), "rdmsr": lambda: cpu.rdmsr(0x480),
+        "vmxoff": cpu.vmxoff, "vmclear": lambda: cpu.vmclear(vcpu.vmcs_gpa),
+        "vmlaunch": cpu.vmlaunch, "log": lambda: cpu.log_exits(16),
+        "cr0": lambda: setattr(cpu, "cr0", 0), "registers": lambda: setattr(cpu, "rip", 1),
+    }
+    cpu.log_exits(1 << 20)
+    with Running(vcpu) as running:
+        for call in calls.values():
+            while_it_runs("CPU 0 is in use by another thread", call)
+        assert cpu.counters()["exits"] > 0 and cpu.exit_reasons[10] > 0
+        cpu.pending_interrupt = 0x40
+        assert len(beside.cpuid(1)) == 4 and beside.rdmsr(0x480).ok
+    assert all("in use" in str(error) for error in running.failures)
+    assert cpu.rdmsr(0x480).ok
+    assert vcpu.run(exits=3).exits == 3
+
+
+def test_a_log_of_exits_that_is_renewed_under_a_vcpu(machine, vcpu):
+    """The log is memory that exits write to: who renews it has the CPU to itself."""
+    renewed = 0
+    with Running(vcpu):
+        end = time.monotonic() + 1
+        while renewed < 5 and time.monotonic() < end:
+            for size in (64, 0, 1 << 12):
+                try:
+                    machine.cpu(0).log_exits(size)
+                    renewed += 1
+                except MachineError as error:
+                    assert "in use" in str(error)
+    machine.cpu(0).log_exits(4)
+    vcpu.run(exits=9)
+    assert [record[0] for record in machine.cpu(0).exit_log] == [10] * 4
+
+
+def test_an_instruction_on_a_cpu_that_is_offline(machine):
+    """Hardware it is all the same; the kernel does not run there."""
+    machine.offline(1)
+    assert machine.cpu(1).rdmsr(0x480).ok
+    machine.online(1)
+    works(machine)
+
+
 @pytest.mark.parametrize("what", ["rmmod", "destroy", "close", "insmod", "trace"])
 def test_nothing_is_taken_from_a_vcpu_that_runs(machine, vcpu, what):
     """What is refused can be done as soon as the run is over."""

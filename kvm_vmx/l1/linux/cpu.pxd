@@ -14,6 +14,13 @@ cdef extern from "linux/cpu.h" nogil:
     ctypedef struct cpu_binding "struct cpu_binding":
         int cpu
         ulong saved_gs
+        task_struct *displaced
+
+# A thread that sleeps: the CPU that it comes back to, and how often it had taken it.
+ctypedef struct cpu_sleeper:
+    int cpu
+    int depth
+    task_struct *task
 
 cdef enum:
     MAX_CPUS = 4096
@@ -39,14 +46,18 @@ cdef void cpus_exit() noexcept nogil
 cdef void set_vmcall_traps(bint traps) noexcept nogil
 cdef void perf_guest_events(u64 host, u64 guest) noexcept nogil
 cdef int cpu_bind(int cpu, task_struct *task, cpu_binding *binding) noexcept nogil
+cdef int cpu_hold(int cpu, task_struct *task, cpu_binding *binding) noexcept nogil
 cdef void cpu_unbind(cpu_binding *binding) noexcept nogil
 cdef void cpu_unbind_oops(cpu_binding *binding) noexcept nogil
+cdef bint take_cpu(int cpu) noexcept nogil
+cdef void give_cpu(int cpu) noexcept nogil
+cdef void serve_calls(int cpu) noexcept nogil
+cdef void cpu_sleep(cpu_sleeper *sleeper) noexcept nogil
+cdef void cpu_wake(cpu_sleeper *sleeper) noexcept nogil
 cdef percpu_area *cpu_area(int cpu) noexcept nogil
 
 cdef int smp_call_function_single(int cpu, smp_call_func_t func, void *info, int wait) noexcept nogil
 cdef int on_each_cpu(smp_call_func_t func, void *info, int wait) noexcept nogil
-cdef void stop_machine_begin() noexcept nogil
-cdef void stop_machine_end() noexcept nogil
 cdef void do_IRQ(u8 vector) noexcept nogil
 
 cdef int cpuhp_setup_state(int state, cpuhp_callback_t startup, cpuhp_callback_t teardown) noexcept nogil

@@ -44,6 +44,7 @@ cdef extern from "linux/cpu.h" nogil:
         void (*stale_exit)(ulong rip, ulong rsp) noexcept nogil
         int vmcall_traps
         int kvm_rebooting
+        unsigned int boot
     vmlinux_t vmlinux_exports
     void area_init(percpu_area *area, int cpu, percpu_area *base, virt_cpu *virt_cpu,
                    const phys_mem *mem, u8 *vmalloc_window)
@@ -138,6 +139,7 @@ cdef int cpus_init(virt_cpu **cpus, int possible, int online, const phys_mem *me
     vmlinux_exports.die = die
     vmlinux_exports.stale_exit = stale_exit
     vmlinux_exports.kvm_rebooting = 0
+    vmlinux_exports.boot += 1
     perf_guest_events(0, 0)
     for cpu in range(possible):
         area_init(&areas[cpu], cpu, areas, cpus[cpu], mem, vmalloc_window)
@@ -230,15 +232,24 @@ cdef void run_as(int cpu, smp_call_func_t func, void *info) noexcept nogil:
 cdef int cpu_bind(int cpu, task_struct *task, cpu_binding *binding) noexcept nogil:
     if cpu < 0 or cpu >= nr_cpus or not slots[cpu].active:
         return -ENXIO
+    cdef int ret = cpu_hold(cpu, task, binding)
+
+    if ret == 0 and not slots[cpu].active:
+        cpu_unbind(binding)
+        return -ENXIO
+    return ret
+
+
+cdef int cpu_hold(int cpu, task_struct *task, cpu_binding *binding) noexcept nogil:
+    # As cpu_bind(), of a processor that may be offline: to be looked at, not to run the kernel.
     while not take_cpu(cpu):
         # who makes a call there is gone in a moment
         if slots[cpu].bound:
             return -EBUSY
-        if not slots[cpu].active:
-            return -ENXIO
         sched_yield()
     slots[cpu].bound += 1
     binding.cpu = cpu
+    binding.displaced = areas[cpu].current_task if slots[cpu].depth > 1 else NULL
     binding.saved_gs = read_gs_base(fsgsbase)
     areas[cpu].current_task = task
     write_gs_base(fsgsbase, <ulong>&areas[cpu])
@@ -247,6 +258,8 @@ cdef int cpu_bind(int cpu, task_struct *task, cpu_binding *binding) noexcept nog
 
 cdef void cpu_unbind(cpu_binding *binding) noexcept nogil:
     slots[binding.cpu].bound -= 1
+    if binding.displaced:
+        areas[binding.cpu].current_task = binding.displaced
     give_cpu(binding.cpu)
     write_gs_base(fsgsbase, binding.saved_gs)
 
@@ -264,6 +277,26 @@ cdef void cpu_unbind_oops(cpu_binding *binding) noexcept nogil:
             slots[cpu].bound = 0
             give_cpu(cpu)
     write_gs_base(fsgsbase, binding.saved_gs)
+
+
+cdef void cpu_sleep(cpu_sleeper *sleeper) noexcept nogil:
+    # The thread's CPU is anyone's until cpu_wake(), as it is where a kernel thread sleeps.
+    cdef int cpu = smp_processor_id()
+
+    sleeper.cpu = cpu
+    sleeper.task = areas[cpu].current_task
+    spin_lock(&slots_lock)
+    sleeper.depth = slots[cpu].depth
+    slots[cpu].depth = 0
+    slots[cpu].owner = 0
+    spin_unlock(&slots_lock)
+
+
+cdef void cpu_wake(cpu_sleeper *sleeper) noexcept nogil:
+    while not take_cpu(sleeper.cpu):
+        sched_yield()
+    slots[sleeper.cpu].depth = sleeper.depth
+    areas[sleeper.cpu].current_task = sleeper.task
 
 
 cdef void serve_calls(int cpu) noexcept nogil:
@@ -336,23 +369,6 @@ cdef int on_each_cpu(smp_call_func_t func, void *info, int wait) noexcept nogil:
         if slots[cpu].online:
             smp_call_function_single(cpu, func, info, wait)
     return 0
-
-
-cdef void stop_machine_begin() noexcept nogil:
-    # Every CPU becomes this thread's: nobody else is inside the kernel.
-    cdef int cpu
-
-    for cpu in range(nr_cpus):
-        while not take_cpu(cpu):
-            serve_calls(smp_processor_id())
-            sched_yield()
-
-
-cdef void stop_machine_end() noexcept nogil:
-    cdef int cpu
-
-    for cpu in range(nr_cpus):
-        give_cpu(cpu)
 
 
 ctypedef struct hotplug_call:

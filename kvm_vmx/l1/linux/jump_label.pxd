@@ -5,6 +5,7 @@ from kvm_vmx.abi.linux cimport jump_entry_t, module_t, static_key_false, static_
 cdef int jump_label_init() noexcept nogil
 cdef int jump_label_add_module(module_t *mod) noexcept nogil
 cdef void jump_label_del_module(module_t *mod) noexcept nogil
+cdef int jump_label_take_error() noexcept nogil
 cdef int jump_label_nr_modules() noexcept nogil
 cdef module_t *jump_label_module(int index) noexcept nogil
 

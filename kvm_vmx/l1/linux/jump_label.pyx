@@ -5,8 +5,9 @@ from kvm_vmx.abi.linux cimport (
     WARN, WARN_ONCE, jump_entry_t, module_t, pr_err, pr_warn, static_key_t)
 from kvm_vmx.abi.types cimport (
     CONFIG_JUMP_LABEL, EBUSY, EFAULT, ENOSPC, PAGE_MASK, PAGE_SIZE, s32, u8, u64, ulong)
-from kvm_vmx.l1.linux.cpu cimport stop_machine_begin, stop_machine_end
 from kvm_vmx.l1.linux.fault cimport FAIL_MPROTECT, fail_left, fail_nth, should_fail
+from kvm_vmx.l1.linux.stop_machine cimport (
+    mutex_lock, mutex_t, mutex_unlock, stop_machine_begin, stop_machine_end)
 from libc.errno cimport EACCES, errno
 from libc.string cimport memcmp, memcpy, strerror
 
@@ -16,6 +17,9 @@ cdef extern from "sys/mman.h" nogil:
         PROT_READ
         PROT_WRITE
         PROT_EXEC
+
+cdef extern from "linux/text.h" nogil:
+    int rehearse(const void *text)
 
 cdef extern from *:
     """
@@ -39,12 +43,15 @@ cdef enum:
 cdef module_t *modules[MAX_MODULES]
 cdef int nr_modules = 0
 cdef bint sync_core = False
+cdef mutex_t jump_label_mutex = 0
+cdef int text_error = 0
 
 
 # C~ [27/5 9bb60c] sorting the table, the kernel's own sites: modules bring all of them, and what is
 # prepared is membarrier()
 cdef int jump_label_init() noexcept nogil:
-    global sync_core, nr_modules
+    global sync_core, nr_modules, text_error
+    text_error = 0
     sync_core = membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE) == 0
     nr_modules = 0
     return 0
@@ -72,6 +79,23 @@ cdef void jump_label_del_module(module_t *mod) noexcept nogil:
             nr_modules -= 1
             modules[i] = modules[nr_modules]
             return
+
+
+cdef void jump_label_lock() noexcept nogil:
+    mutex_lock(&jump_label_mutex)
+
+
+cdef void jump_label_unlock() noexcept nogil:
+    mutex_unlock(&jump_label_mutex)
+
+
+# C+ for the module loader: why text was left as it was since it last asked, or 0
+cdef int jump_label_take_error() noexcept nogil:
+    global text_error
+    cdef int ret = text_error
+
+    text_error = 0
+    return ret
 
 
 # C+ for whoever looks from outside
@@ -114,6 +138,8 @@ cdef int protect(ulong start, ulong end, int prot) noexcept nogil:
     end = (end + PAGE_SIZE - 1) & PAGE_MASK
     if should_fail(FAIL_MPROTECT):
         return -EACCES
+    if rehearse(<void *>start):
+        return -errno
     if mprotect(<void *>start, end - start, prot):
         return -errno
     return 0
@@ -171,63 +197,71 @@ cdef int jump_label_update(static_key_t *key, bint enabled) noexcept nogil:
     if sync_core:
         membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE)
     stop_machine_end()
+    if ret:
+        global text_error
+        text_error = ret
     return ret
 
 
 # C~ [4/13 9b9e79] text_mutex, CPU hotplug lock: one update at a time, and text that cannot be
 # written is an error
 cdef int static_key_enable(static_key_t *key) noexcept nogil:
-    cdef int ret
+    cdef int ret = 0
 
     if key.enabled > 0:
         WARN_ONCE(key.enabled != 1, "static_key_enable(): count %d\n", key.enabled)
         return 0
 
+    jump_label_lock()
     if key.enabled == 0:
         # -1 reads as "on" to whoever composes the text, before it reads as on to anyone else.
         key.enabled = -1
         ret = jump_label_update(key, True)
-        if ret:
-            key.enabled = 0
-            return ret
-        key.enabled = 1
-    return 0
+        key.enabled = 0 if ret else 1
+    jump_label_unlock()
+    return ret
 
 
 # C~ [4/10 7d7587] text_mutex, CPU hotplug lock: one update at a time, and text that cannot be
 # written is an error
 cdef int static_key_disable(static_key_t *key) noexcept nogil:
-    cdef int ret
+    cdef int ret = 0
 
     if key.enabled != 1:
         WARN_ONCE(key.enabled != 0, "static_key_disable(): count %d\n", key.enabled)
         return 0
 
-    key.enabled = 0
-    ret = jump_label_update(key, False)
-    if ret:
-        key.enabled = 1
+    jump_label_lock()
+    if key.enabled == 1:
+        key.enabled = 0
+        ret = jump_label_update(key, False)
+        if ret:
+            key.enabled = 1
+    jump_label_unlock()
     return ret
 
 
 # C~ [4/6 2e06e2] static_key_slow_inc_cpuslocked(): spelled out, one update at a time
 cdef void static_key_slow_inc(static_key_t *key) noexcept nogil:
+    jump_label_lock()
     if key.enabled:
         key.enabled += 1
-        return
-    key.enabled = -1
-    key.enabled = 0 if jump_label_update(key, True) else 1
+    else:
+        key.enabled = -1
+        key.enabled = 0 if jump_label_update(key, True) else 1
+    jump_label_unlock()
 
 
 # C~ [3/7 4738ea] __static_key_slow_dec(): spelled out, one update at a time
 cdef void static_key_slow_dec(static_key_t *key) noexcept nogil:
     # A count that falls below zero stays there, and so does the text.
+    jump_label_lock()
     key.enabled -= 1
     if key.enabled:
         WARN(key.enabled < 0, "jump label: negative count!\n")
-        return
-    if jump_label_update(key, False):
+    elif jump_label_update(key, False):
         key.enabled = 1
+    jump_label_unlock()
 
 
 cdef int jump_label_form(module_t *mod, static_key_t *key, bint by_trap) noexcept nogil:

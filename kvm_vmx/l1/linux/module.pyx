@@ -3,7 +3,8 @@
 from kvm_vmx.abi.linux cimport module_t
 from kvm_vmx.abi.types cimport EEXIST, ENOENT
 from kvm_vmx.l1.linux.jump_label cimport (
-    jump_label_add_module, jump_label_del_module, jump_label_module, jump_label_nr_modules)
+    jump_label_add_module, jump_label_del_module, jump_label_module, jump_label_nr_modules,
+    jump_label_take_error)
 from libc.string cimport memset
 
 
@@ -29,14 +30,23 @@ cdef int load_module(module_t *mod) noexcept nogil:
     mod.loaded = 0
     memset(mod.once_flags, 0, <char *>mod.once_flags_end - <char *>mod.once_flags)
     # last, since keys that are not as they start change the text that is listed by now
+    jump_label_take_error()
     mod.data()
-    return 0
+    mod.text_error = jump_label_take_error()
+    if mod.text_error:
+        jump_label_del_module(mod)
+    return mod.text_error
 
 
 cdef int init_module(module_t *mod) noexcept nogil:
-    # A failed init takes the module's memory with it, so the next load starts afresh.
+    # A failed init takes the module's memory with it, so the next load starts afresh. A module
+    # whose keys are not what it has set them to is not what it believes to be: it goes as well.
     cdef int ret = mod.init()
 
+    mod.text_error = jump_label_take_error()
+    if ret >= 0 and mod.text_error:
+        mod.exit()
+        ret = mod.text_error
     if ret < 0:
         mod.data()
         jump_label_del_module(mod)
