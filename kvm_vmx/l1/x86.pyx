@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # C: arch/x86/kvm/x86.c
-from kvm_vmx.abi.asm cimport rdmsrl_safe, rdtsc, wrmsrl_safe
+from kvm_vmx.abi.asm cimport rdmsrl_safe, rdtsc, set_debugreg, wrmsrl_safe
 from kvm_vmx.abi.linux cimport (
     BUG_ON, GFP_KERNEL, WARN_ON, WARN_ON_ONCE, __GFP_ZERO, current, local_irq_disable,
     local_irq_enable, need_resched, pr_err, preempt_disable, preempt_enable, signal_pending)
@@ -23,6 +23,8 @@ cdef extern from "asm/percpu.h" nogil:
 cdef enum:
     KVM_NR_SHARED_MSRS = 16
     NMI_VECTOR = 2
+    DR7_BP_EN_MASK = 0xff
+    KVM_NR_DB_REGS = 4
     EOPNOTSUPP = 95
     KVM_EPERM = 1
     KVM_ENOSYS = 1000
@@ -35,6 +37,10 @@ cdef enum:
     EXCPT_TRAP = 1
     EXCPT_ABORT = 2
     EXCPT_INTERRUPT = 3
+
+cdef extern from *:
+    int __sync_fetch_and_add(int *value, int more) nogil
+    int __sync_lock_test_and_set(int *value, int new) nogil
 
 cdef extern from *:
     """
@@ -213,6 +219,12 @@ cdef int kvm_complete_insn_gp(kvm_vcpu_t *vcpu, int err) noexcept nogil:
     return 1
 
 
+cdef void kvm_inject_nmi(kvm_vcpu_t *vcpu) noexcept nogil:
+    # C~ [1/1 f9547d] atomic_inc(): the compiler's own
+    __sync_fetch_and_add(&vcpu.arch.nmi_queued, 1)
+    kvm_make_request(KVM_REQ_NMI, vcpu)
+
+
 cdef void kvm_queue_exception_e(kvm_vcpu_t *vcpu, unsigned int nr, u32 error_code) noexcept nogil:
     kvm_multiple_exception(vcpu, nr, True, error_code, False)
 
@@ -315,8 +327,32 @@ cdef ulong kvm_get_cr8(kvm_vcpu_t *vcpu) noexcept nogil:
     return vcpu.arch.cr8
 
 
-# C~ [20/15 24c83a] kvm_update_dr6() and kvm_update_dr7(): the masks by number, and no debugger in
-# user space to ask
+cdef void kvm_update_dr0123(kvm_vcpu_t *vcpu) noexcept nogil:
+    cdef int i
+
+    if not (vcpu.guest_debug & KVM_GUESTDBG_USE_HW_BP):
+        for i in range(KVM_NR_DB_REGS):
+            vcpu.arch.eff_db[i] = vcpu.arch.db[i]
+        vcpu.arch.switch_db_regs |= KVM_DEBUGREG_RELOAD
+
+
+cdef void kvm_update_dr6(kvm_vcpu_t *vcpu) noexcept nogil:
+    if not (vcpu.guest_debug & KVM_GUESTDBG_USE_HW_BP):
+        kvm_x86_ops.set_dr6(vcpu, vcpu.arch.dr6)
+
+
+cdef void kvm_update_dr7(kvm_vcpu_t *vcpu) noexcept nogil:
+    cdef ulong dr7
+
+    # C- [3 b19c44] guest_debug_dr7: no debugger in user space
+    dr7 = vcpu.arch.dr7
+    kvm_x86_ops.set_dr7(vcpu, dr7)
+    vcpu.arch.switch_db_regs &= ~KVM_DEBUGREG_BP_ENABLED
+    if dr7 & DR7_BP_EN_MASK:
+        vcpu.arch.switch_db_regs |= KVM_DEBUGREG_BP_ENABLED
+
+
+# C~ [20/16 e63f60] DR6_VOLATILE, DR7_VOLATILE, kvm_dr6_fixed(): the masks by number, without RTM
 cdef int __kvm_set_dr(kvm_vcpu_t *vcpu, int dr, ulong val) noexcept nogil:
     if dr < 4:
         vcpu.arch.db[dr] = val
@@ -326,11 +362,12 @@ cdef int __kvm_set_dr(kvm_vcpu_t *vcpu, int dr, ulong val) noexcept nogil:
         if val & <ulong>0xffffffff00000000:
             return -1  # #GP
         vcpu.arch.dr6 = (val & 0xe00f) | <u32>DR6_FIXED_1
+        kvm_update_dr6(vcpu)
     else:
         if val & <ulong>0xffffffff00000000:
             return -1  # #GP
         vcpu.arch.dr7 = (val & <u32>0xffff2bff) | DR7_FIXED_1
-        kvm_x86_ops.set_dr7(vcpu, vcpu.arch.dr7)
+        kvm_update_dr7(vcpu)
 
     return 0
 
@@ -494,6 +531,34 @@ cdef void kvm_arch_vcpu_put(kvm_vcpu_t *vcpu) noexcept nogil:
     drop_user_return_notifiers()
 
 
+cdef int kvm_cpu_accept_dm_intr(kvm_vcpu_t *vcpu) noexcept nogil:
+    # C~ [1/1 0a43a9] lapic_in_kernel(): no APIC
+    return 1
+
+
+cdef int kvm_vcpu_ready_for_interrupt_injection(kvm_vcpu_t *vcpu) noexcept nogil:
+    # C~ [1/1 bf8eac] kvm_cpu_has_interrupt(): no APIC, and so no SMM or PIC to ask
+    return kvm_x86_ops.interrupt_allowed(vcpu) and \
+        not kvm_event_needs_reinjection(vcpu) and \
+        kvm_cpu_accept_dm_intr(vcpu)
+
+
+# C~ [14/6 df3495] irqchip_in_kernel(), pic_in_kernel(): user space has the interrupt controllers
+cdef int kvm_vcpu_ioctl_interrupt(kvm_vcpu_t *vcpu, u32 irq) noexcept nogil:
+    if irq >= KVM_NR_INTERRUPTS:
+        return -EINVAL
+
+    kvm_queue_interrupt(vcpu, irq, False)
+    kvm_make_request(KVM_REQ_EVENT, vcpu)
+    return 0
+
+
+cdef int kvm_vcpu_ioctl_nmi(kvm_vcpu_t *vcpu) noexcept nogil:
+    kvm_inject_nmi(vcpu)
+
+    return 0
+
+
 cdef int kvm_emulate_wbinvd(kvm_vcpu_t *vcpu) noexcept nogil:
     # C- [1 51e735] kvm_emulate_wbinvd_noskip(): no cache to write back
     return kvm_skip_emulated_instruction(vcpu)
@@ -626,12 +691,25 @@ cdef int kvm_emulate_hypercall(kvm_vcpu_t *vcpu) noexcept nogil:
     return kvm_skip_emulated_instruction(vcpu)
 
 
+cdef int dm_request_for_irq_injection(kvm_vcpu_t *vcpu) noexcept nogil:
+    # C~ [1/1 845878] pic_in_kernel(): user space has the interrupt controllers
+    return vcpu.run.request_interrupt_window
+
+
+# C~ [8/4 9bbf32] kvm_run: written as vcpu.run; no SMM, no APIC, no PIC
+cdef void post_kvm_run_save(kvm_vcpu_t *vcpu) noexcept nogil:
+    vcpu.run.if_flag = (kvm_get_rflags(vcpu) & X86_EFLAGS_IF) != 0
+    vcpu.run.cr8 = kvm_get_cr8(vcpu)
+    vcpu.run.ready_for_interrupt_injection = \
+        kvm_vcpu_ready_for_interrupt_injection(vcpu) != 0
+
+
 cdef inline bint kvm_event_needs_reinjection(kvm_vcpu_t *vcpu) noexcept nogil:
     return vcpu.arch.exception.injected or vcpu.arch.interrupt.injected or \
         vcpu.arch.nmi_injected
 
 
-# C~ [43/25 7c5731] nested events, SMM, the APIC: no nested VMX; user space queues interrupts itself
+# C~ [43/25 83a1bc] nested events, SMM, the APIC: no nested VMX; user space queues interrupts itself
 cdef int inject_pending_event(kvm_vcpu_t *vcpu) noexcept nogil:
     # what an exit interrupted comes first
     if vcpu.arch.exception.injected:
@@ -654,7 +732,7 @@ cdef int inject_pending_event(kvm_vcpu_t *vcpu) noexcept nogil:
         if vcpu.arch.exception.nr == DB_VECTOR and \
                 (vcpu.arch.dr7 & DR7_GD):
             vcpu.arch.dr7 &= ~<ulong>DR7_GD
-            kvm_x86_ops.set_dr7(vcpu, vcpu.arch.dr7)
+            kvm_update_dr7(vcpu)
 
         kvm_x86_ops.queue_exception(vcpu)
 
@@ -663,15 +741,31 @@ cdef int inject_pending_event(kvm_vcpu_t *vcpu) noexcept nogil:
         return 0
 
     if vcpu.arch.nmi_pending and kvm_x86_ops.nmi_allowed(vcpu):
-        vcpu.arch.nmi_pending = False
+        vcpu.arch.nmi_pending -= 1
         vcpu.arch.nmi_injected = True
         kvm_x86_ops.set_nmi(vcpu)
 
     return 0
 
 
+cdef void process_nmi(kvm_vcpu_t *vcpu) noexcept nogil:
+    cdef unsigned int limit = 2
+
+    # One NMI runs and one waits; of two that come at once, the first is on its way already.
+    if kvm_x86_ops.get_nmi_mask(vcpu) or vcpu.arch.nmi_injected:
+        limit = 1
+
+    # C~ [1/1 1c6e44] atomic_xchg(): the compiler's own
+    vcpu.arch.nmi_pending += __sync_lock_test_and_set(&vcpu.arch.nmi_queued, 0)
+    vcpu.arch.nmi_pending = min(vcpu.arch.nmi_pending, limit)
+    kvm_make_request(KVM_REQ_EVENT, vcpu)
+
+
 cdef int vcpu_enter_guest(kvm_vcpu_t *vcpu) noexcept nogil:
     cdef int r
+    cdef bint req_int_win = \
+        dm_request_for_irq_injection(vcpu) and \
+        kvm_cpu_accept_dm_intr(vcpu)
 
     if kvm_request_pending(vcpu):
         if kvm_check_request(KVM_REQ_TLB_FLUSH, vcpu):
@@ -681,12 +775,16 @@ cdef int vcpu_enter_guest(kvm_vcpu_t *vcpu) noexcept nogil:
             vcpu.run.exit_reason = KVM_EXIT_SHUTDOWN
             vcpu.mmio_needed = 0
             return 0
+        if kvm_check_request(KVM_REQ_NMI, vcpu):
+            process_nmi(vcpu)
 
-    if kvm_check_request(KVM_REQ_EVENT, vcpu):
+    if kvm_check_request(KVM_REQ_EVENT, vcpu) or req_int_win:
         vcpu.stat.req_event += 1
         inject_pending_event(vcpu)
         if vcpu.arch.nmi_pending:
             kvm_x86_ops.enable_nmi_window(vcpu)
+        if req_int_win:
+            kvm_x86_ops.enable_irq_window(vcpu)
         WARN_ON(vcpu.arch.exception.pending)
 
     r = kvm_mmu_reload(vcpu)
@@ -716,13 +814,23 @@ cdef int vcpu_enter_guest(kvm_vcpu_t *vcpu) noexcept nogil:
 
     # C- kvm_load_guest_xcr0(vcpu): the processor has no XSAVE
 
-    # C- the debug registers of a guest that owns them: the processor keeps none for L2
+    if unlikely(vcpu.arch.switch_db_regs):
+        set_debugreg(0, 7)
+        set_debugreg(vcpu.arch.eff_db[0], 0)
+        set_debugreg(vcpu.arch.eff_db[1], 1)
+        set_debugreg(vcpu.arch.eff_db[2], 2)
+        set_debugreg(vcpu.arch.eff_db[3], 3)
+        set_debugreg(vcpu.arch.dr6, 6)
+        vcpu.arch.switch_db_regs &= ~KVM_DEBUGREG_RELOAD
 
     kvm_x86_ops.run(vcpu)
 
     if unlikely(vcpu.arch.switch_db_regs & KVM_DEBUGREG_WONT_EXIT):
         WARN_ON(vcpu.guest_debug & KVM_GUESTDBG_USE_HW_BP)
         kvm_x86_ops.sync_dirty_debug_regs(vcpu)
+        kvm_update_dr0123(vcpu)
+        kvm_update_dr6(vcpu)
+        kvm_update_dr7(vcpu)
         vcpu.arch.switch_db_regs &= ~KVM_DEBUGREG_RELOAD
 
     vcpu.arch.last_guest_tsc = rdtsc() + vcpu.arch.tsc_offset
@@ -773,8 +881,15 @@ cdef int vcpu_run(kvm_vcpu_t *vcpu) noexcept nogil:
         if r <= 0:
             break
 
-        # C- [9 256bf1] timers, interrupt windows of user space, asynchronous page faults: none
-        # exists
+        # C- [3 5f1b6e] timers: there is no APIC to have one
+        if dm_request_for_irq_injection(vcpu) and \
+                kvm_vcpu_ready_for_interrupt_injection(vcpu):
+            r = 0
+            vcpu.run.exit_reason = KVM_EXIT_IRQ_WINDOW_OPEN
+            vcpu.stat.request_irq_exits += 1
+            break
+
+        # C- [1 301f54] asynchronous page faults: none exists
         if signal_pending(current):
             r = -EINTR
             vcpu.run.exit_reason = KVM_EXIT_INTR
@@ -792,7 +907,7 @@ cdef int vcpu_run(kvm_vcpu_t *vcpu) noexcept nogil:
     return r
 
 
-# C~ [50/9 b4ccbe] the FPU, signals, MMIO and PIO that wait for completion: the exit says all
+# C~ [50/10 1c079d] the FPU, signals, MMIO and PIO that wait for completion: the exit says all
 cdef int kvm_arch_vcpu_ioctl_run(kvm_vcpu_t *vcpu) noexcept nogil:
     cdef int r
 
@@ -803,6 +918,7 @@ cdef int kvm_arch_vcpu_ioctl_run(kvm_vcpu_t *vcpu) noexcept nogil:
     else:
         r = vcpu_run(vcpu)
 
+    post_kvm_run_save(vcpu)
     vcpu_put(vcpu)
     return r
 
@@ -991,8 +1107,9 @@ cdef void kvm_arch_vcpu_destroy(kvm_vcpu_t *vcpu) noexcept nogil:
     kvm_x86_ops.vcpu_free(vcpu)
 
 
-# C~ [48/16 5c7bb7] the APIC, SMM, asynchronous page faults, MPX, XSAVE: none exists
+# C~ [48/19 7ddef5] the APIC, SMM, asynchronous page faults, MPX, XSAVE: none exists
 cdef void kvm_vcpu_reset(kvm_vcpu_t *vcpu, bint init_event) noexcept nogil:
+    __sync_lock_test_and_set(&vcpu.arch.nmi_queued, 0)
     vcpu.arch.nmi_pending = 0
     vcpu.arch.nmi_injected = False
     kvm_clear_interrupt_queue(vcpu)
@@ -1000,9 +1117,11 @@ cdef void kvm_vcpu_reset(kvm_vcpu_t *vcpu, bint init_event) noexcept nogil:
     vcpu.arch.exception.pending = False
 
     memset(vcpu.arch.db, 0, sizeof(vcpu.arch.db))
+    kvm_update_dr0123(vcpu)
     vcpu.arch.dr6 = <u32>DR6_INIT
+    kvm_update_dr6(vcpu)
     vcpu.arch.dr7 = DR7_FIXED_1
-    kvm_x86_ops.set_dr7(vcpu, vcpu.arch.dr7)
+    kvm_update_dr7(vcpu)
 
     vcpu.arch.cr2 = 0
 
