@@ -668,9 +668,18 @@ class Vcpu:
 
     @property
     def sregs(self) -> dict:
-        """Segments, tables and control registers, as KVM_GET_SREGS gives them."""
+        """Segments, tables and control registers, as KVM_GET_SREGS gives them and KVM_SET_SREGS
+        takes them."""
         with self.used() as raw:
             return raw.get_sregs(self.cpu)
+
+    @sregs.setter
+    def sregs(self, values: dict):
+        """KVM_SET_SREGS: all of them; OSError with the kernel's errno."""
+        with self.used() as raw:
+            ret = raw.set_sregs(self.cpu, values)
+        if ret:
+            raise _errno(ret, "set_sregs", self.vm.module.machine.kernel.log())
 
 
 def _exit_data(reason, state):
