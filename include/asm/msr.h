@@ -3,6 +3,7 @@
 #ifndef KVM_VMX_ASM_MSR_H
 #define KVM_VMX_ASM_MSR_H
 
+#include <asm/insn_form.h>
 #include <asm/percpu.h>
 #include <linux/bug.h>
 
@@ -11,6 +12,8 @@ static inline int rdmsrl_safe(u32 msr, u64 *value)
 	struct virt_cpu *cpu = this_cpu_read(virt_cpu);
 
 	*value = 0;
+	if (insn_by_trap())
+		return unlikely(trap_rdmsr(msr, value) != INSN_OK) ? -EIO : 0;
 	return unlikely(cpu->ops->rdmsr(cpu, msr, value) != INSN_OK) ? -EIO : 0;
 }
 
@@ -18,6 +21,8 @@ static inline int wrmsrl_safe(u32 msr, u64 value)
 {
 	struct virt_cpu *cpu = this_cpu_read(virt_cpu);
 
+	if (insn_by_trap())
+		return unlikely(trap_wrmsr(msr, value) != INSN_OK) ? -EIO : 0;
 	return unlikely(cpu->ops->wrmsr(cpu, msr, value) != INSN_OK) ? -EIO : 0;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The VMX instructions as L1 executes them: by a call to the processor this thread runs as.
+ * The VMX instructions as L1 executes them: by a call to the processor this thread runs as, or
+ * as the opcodes, which trap to it.
  *
  * Each returns what the kernel's CC_SET(na) would: true where CF or ZF reports a failure. A
  * fault ends the thread as kvm_spurious_fault() does, unless kvm_rebooting forgives it.
@@ -10,13 +11,13 @@
 
 #include <asm/percpu.h>
 #include <asm/vmx.h>
+#include <asm/vmx_trap.h>
 #include <linux/bug.h>
 #include <linux/sched.h>
 
-/* Where a VM exit lands: the address of the instruction behind VMLAUNCH and VMRESUME in the
- * text of the L1 kernel. By call nothing jumps there; L0 must still bring it back unharmed. */
-#define VMX_RETURN 0xffffffffa0021000UL
-static const unsigned long vmx_return = VMX_RETURN;
+/* Where a VM exit lands: the address of the instruction behind VMLAUNCH and VMRESUME. By call
+ * nothing jumps there; L0 must still bring it back unharmed. */
+extern const unsigned long vmx_return __attribute__((visibility("hidden")));
 
 static noinline __attribute__((cold)) void insn_spurious_fault(insn_t status)
 {
@@ -37,6 +38,8 @@ static __always_inline bool asm_vmxon(const u64 *phys_addr)
 {
 	struct virt_cpu *cpu = this_cpu_read(virt_cpu);
 
+	if (insn_by_trap())
+		return insn_na(trap_vmxon(phys_addr));
 	return insn_na(cpu->ops->vmxon(cpu, *phys_addr));
 }
 
@@ -44,6 +47,8 @@ static __always_inline bool asm_vmxoff(void)
 {
 	struct virt_cpu *cpu = this_cpu_read(virt_cpu);
 
+	if (insn_by_trap())
+		return insn_na(trap_vmxoff());
 	return insn_na(cpu->ops->vmxoff(cpu));
 }
 
@@ -51,6 +56,8 @@ static __always_inline bool asm_vmclear(const u64 *phys_addr)
 {
 	struct virt_cpu *cpu = this_cpu_read(virt_cpu);
 
+	if (insn_by_trap())
+		return insn_na(trap_vmclear(phys_addr));
 	return insn_na(cpu->ops->vmclear(cpu, *phys_addr));
 }
 
@@ -58,6 +65,8 @@ static __always_inline bool asm_vmptrld(const u64 *phys_addr)
 {
 	struct virt_cpu *cpu = this_cpu_read(virt_cpu);
 
+	if (insn_by_trap())
+		return insn_na(trap_vmptrld(phys_addr));
 	return insn_na(cpu->ops->vmptrld(cpu, *phys_addr));
 }
 
@@ -67,7 +76,10 @@ static __always_inline unsigned long asm_vmread(unsigned long field)
 	struct virt_cpu *cpu = this_cpu_read(virt_cpu);
 	u64 value = 0;
 
-	insn_na(cpu->ops->vmread(cpu, field, &value));
+	if (insn_by_trap())
+		insn_na(trap_vmread(field, &value));
+	else
+		insn_na(cpu->ops->vmread(cpu, field, &value));
 	return value;
 }
 
@@ -75,6 +87,8 @@ static __always_inline bool asm_vmwrite(unsigned long field, unsigned long value
 {
 	struct virt_cpu *cpu = this_cpu_read(virt_cpu);
 
+	if (insn_by_trap())
+		return insn_na(trap_vmwrite(field, value));
 	return insn_na(cpu->ops->vmwrite(cpu, field, value));
 }
 
@@ -82,6 +96,8 @@ static __always_inline bool asm_invept(unsigned long ext, u64 eptp, u64 gpa)
 {
 	struct virt_cpu *cpu = this_cpu_read(virt_cpu);
 
+	if (insn_by_trap())
+		return insn_na(trap_invept(ext, eptp, gpa));
 	return insn_na(cpu->ops->invept(cpu, ext, eptp, gpa));
 }
 
@@ -89,18 +105,16 @@ static __always_inline bool asm_invvpid(unsigned long ext, u64 vpid, u64 gva)
 {
 	struct virt_cpu *cpu = this_cpu_read(virt_cpu);
 
+	if (insn_by_trap())
+		return insn_na(trap_invvpid(ext, vpid, gva));
 	return insn_na(cpu->ops->invvpid(cpu, ext, vpid, gva));
 }
 
-/*
- * The assembly of vmx_vcpu_run(): note the stack pointer for the exit, where it moved, by VMWRITE
- * or by a plain store; load CR2; enter L2; save CR2. The plain store leaves the HOST_POINTER
- * clean bit alone, as v4.19 does (erratum: host_rsp).
- */
-static __always_inline u8 asm_vmx_vcpu_run(unsigned long *regs, unsigned long *host_rsp,
-					   unsigned long evmcs_rsp, unsigned long *cr2, bool launched)
+/* By call: note the stack pointer for the exit where it moved, by VMWRITE or by a plain store. */
+static __always_inline insn_t call_vm_entry(struct virt_cpu *cpu, unsigned long *regs,
+					    unsigned long *host_rsp, unsigned long evmcs_rsp,
+					    bool launched)
 {
-	struct virt_cpu *cpu = this_cpu_read(virt_cpu);
 	unsigned long rsp = current->sp;
 	insn_t status;
 
@@ -111,12 +125,30 @@ static __always_inline u8 asm_vmx_vcpu_run(unsigned long *regs, unsigned long *h
 		else
 			asm_vmwrite(HOST_RSP, rsp);
 	}
+	status = cpu->ops->vmentry(cpu, (u64 *)regs, !launched);
+	if (status == INSN_OK && unlikely(cpu->rip != vmx_return || cpu->rsp != rsp))
+		this_cpu_read(vmlinux)->stale_exit(cpu->rip, cpu->rsp);
+	return status;
+}
+
+/*
+ * The assembly of vmx_vcpu_run(): note the stack pointer; load CR2; enter L2; save CR2, which
+ * no processor traps on and which is memory here. The plain store of the stack pointer leaves
+ * the HOST_POINTER clean bit alone, as v4.19 does (erratum: host_rsp).
+ */
+static __always_inline u8 asm_vmx_vcpu_run(unsigned long *regs, unsigned long *host_rsp,
+					   unsigned long evmcs_rsp, unsigned long *cr2, bool launched)
+{
+	struct virt_cpu *cpu = this_cpu_read(virt_cpu);
+	insn_t status;
+
 	if (cpu->cr2 != *cr2)
 		cpu->cr2 = *cr2;
-	status = cpu->ops->vmentry(cpu, (u64 *)regs, !launched);
+	if (insn_by_trap())
+		status = trap_vm_entry(regs, host_rsp, evmcs_rsp, launched);
+	else
+		status = call_vm_entry(cpu, regs, host_rsp, evmcs_rsp, launched);
 	*cr2 = cpu->cr2;
-	if (status == INSN_OK && unlikely(cpu->rip != vmx_return || cpu->rsp != rsp))
-		BUG_MSG("VM exit to a stale host state: RIP %llx RSP %llx", cpu->rip, cpu->rsp);
 	return insn_na(status);
 }
 

@@ -41,12 +41,28 @@ static inline void write_gs_base(bool fsgsbase, unsigned long base)
 	barrier();
 }
 
+/* Call fn(arg) with RSP at the end of another stack: the same RSP every time. */
+static noinline void call_on_stack(unsigned long end, void (*fn)(void *), void *arg)
+{
+	__asm__ __volatile__("mov %%rsp, %%rbx\n\t"
+			     "mov %0, %%rsp\n\t"
+			     "call *%1\n\t"
+			     "mov %%rbx, %%rsp"
+			     : "+a"(end), "+d"(fn), "+D"(arg)
+			     : : "rbx", "rcx", "rsi", "r8", "r9", "r10", "r11", "cc", "memory",
+			       "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7",
+			       "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+}
+
 /* Run fn(arg) on a CPU of this thread's; 0, or -EFAULT where the kernel hit a BUG. */
 static inline int call_until_oops(struct task_struct *task, void (*fn)(void *), void *arg)
 {
 	if (setjmp(task->oops_buf))
 		return -EFAULT;
-	fn(arg);
+	if (task->stack)
+		call_on_stack(task->stack, fn, arg);
+	else
+		fn(arg);
 	return 0;
 }
 

@@ -9,6 +9,7 @@
 
 struct task_struct {
 	unsigned long sp;	/* the stack pointer at the VM entry, in the kernel's address map */
+	unsigned long stack;	/* the end of a kernel stack of the task's own, or 0: the thread's */
 	unsigned long fsbase;
 	unsigned long gsbase;
 	int sigpending;

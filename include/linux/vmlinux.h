@@ -16,6 +16,12 @@ struct vmlinux {
 	void (*warn)(void);				/* count a WARNING */
 	void (*oops)(void);				/* end the thread; does not return */
 	void (*service)(void);				/* run what other CPUs asked of this one */
+	/* An exception: where the instruction at ip goes on, or 0: die(), which does not return. */
+	unsigned long (*fixup_exception)(unsigned long ip);
+	void (*die)(unsigned long ip, u32 status);
+	/* A VM exit that loaded what is no host state of this kernel; does not return. */
+	void (*stale_exit)(unsigned long rip, unsigned long rsp);
+	int vmcall_traps;				/* a hypervisor beneath may keep VMCALL */
 	int kvm_rebooting;
 	struct perf_guest_switch_msr perf_msrs[1];	/* PERF_GLOBAL_CTRL, where perf needs it */
 	int nr_perf_msrs;

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# The names of include/asm/{msr,processor}.h, for Cython.
+# The names of include/asm/{msr,mshyperv,processor}.h, for Cython.
 from kvm_vmx.abi.types cimport u32, u64, ulong
+from kvm_vmx.abi.virt_cpu cimport insn_t
 
 cdef extern from "asm/msr.h" nogil:
     int rdmsrl_safe(u32 msr, u64 *value)
@@ -10,6 +11,9 @@ cdef extern from "asm/msr.h" nogil:
     void rdmsr(u32 msr, u32 *low, u32 *high)
     int rdmsr_safe(u32 msr, u32 *low, u32 *high)
     int wrmsr_safe(u32 msr, u32 low, u32 high)
+
+cdef extern from "asm/mshyperv.h" nogil:
+    insn_t hv_vmcall(u64 control, u64 input, u64 output, u64 *result)
 
 cdef extern from "asm/processor.h" nogil:
     enum:

@@ -87,6 +87,7 @@ cdef extern from "linux/spinlock.h" nogil:
 cdef extern from "linux/sched.h" nogil:
     ctypedef struct task_struct "struct task_struct":
         ulong sp
+        ulong stack
         ulong fsbase
         ulong gsbase
         int sigpending

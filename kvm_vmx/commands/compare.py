@@ -45,14 +45,15 @@ def execute(args) -> int:
             near = difflib.get_close_matches(name, port.subjects, 3, 0.5)
             hint = f"did you mean {', '.join(near)}?" if near else "see `kvm-vmx compare`"
             raise Trouble(f"the port has no function {name}: {hint}")
-    report = Report(port, tree, set(args.function) or None)
+    only = set(args.function) or None
+    report = Report(port, tree, None if args.scope else only)
     if args.html:
         write_page(args.html, report)
     if args.scope:
         show_scope(report, args.json)
     elif args.json:
         print_json(views.as_json(report))
-    elif args.function:
+    elif args.function and not args.html:
         show_pairs(report, args.only == "diff")
     elif not args.html:
         print(f"tree    {tree.title}")

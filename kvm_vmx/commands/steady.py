@@ -14,9 +14,10 @@ SHORTEST, LONGEST = 100, 1_000_000
 
 
 class Window(NamedTuple):
-    """Some exits in a row: how far the counters moved, and how often user space called."""
+    """Some exits in a row: how far counters and traps moved, and how often user space called."""
 
     counters: dict[str, int]
+    traps: dict[str, int]
     exits: int
     calls: int
 
@@ -25,6 +26,7 @@ class Window(NamedTuple):
         return Window(
             {name: value - self.calls * once.counters[name]
              for name, value in self.counters.items()},
+            {name: value - self.calls * once.traps[name] for name, value in self.traps.items()},
             self.exits - self.calls, 0)
 
 
@@ -63,25 +65,30 @@ class Run:
 
     def window(self, exits):
         """Run `exits` more in stretches, unless the guest ends before."""
-        before, exits_before, calls = dict(self.machine.counters), self.exits, 0
+        before, traps, exits_before, calls = (
+            dict(self.machine.counters), self.machine.traps, self.exits, 0)
         end = self.exits + exits
         length = min(LONGEST, max(SHORTEST, exits // STRETCHES))
         self.ns_per_exit = []
         while self.exits < end and not self.ended:
             self.stretch(min(length, end - self.exits))
             calls += 1
-        return Window(difference(before, self.machine.counters), self.exits - exits_before, calls)
+        return Window(
+            difference(before, self.machine.counters), difference(traps, self.machine.traps),
+            self.exits - exits_before, calls)
 
     def steady(self, exits):
         """Run `exits` in all; the window of the steady state, or all where it was not reached."""
-        before = dict(self.machine.counters)
+        before, traps = dict(self.machine.counters), self.machine.traps
         warm_up = min(WARM_UP, max(1, exits // STRETCHES))
         self.window(warm_up)
         once = self.window(min(1, exits - warm_up))
         long = self.window(exits - self.exits)
         if long.exits > long.calls:
             return long.less(once)
-        return Window(difference(before, self.machine.counters), self.exits, 0)
+        return Window(
+            difference(before, self.machine.counters), difference(traps, self.machine.traps),
+            self.exits, 0)
 
 
 def measure(machine, mode, code, memory, exits, report):
@@ -89,7 +96,7 @@ def measure(machine, mode, code, memory, exits, report):
 
     Returns the mode's figures (the M of schema kvm_vmx.run/1) and the guest's Result.
     """
-    boot = dict(machine.counters)
+    boot, boot_traps = dict(machine.counters), machine.traps
     kvm = machine.insmod(enlightened_vmcs=mode == "evmcs")
     key = kvm.enable_evmcs
     vm = kvm.create_vm(code=code, memory=memory)
@@ -105,6 +112,9 @@ def measure(machine, mode, code, memory, exits, report):
         "exits": run.exits,
         "instructions": difference(boot, machine.counters),
         "per_exit": {name: ratio(value, steady.exits) for name, value in counters.items()},
+        "traps": difference(boot_traps, machine.traps),
+        "traps_per_exit": {name: ratio(value, steady.exits)
+                           for name, value in steady.traps.items()},
         "groups_reread_per_entry": ratio(counters["groups_reread"], entries),
         "bytes_reread_per_entry": ratio(counters["bytes_reread"], entries),
         "ns_per_exit": round(statistics.median(run.ns_per_exit), 1) if run.ns_per_exit else 0,

@@ -13,13 +13,14 @@ ROOT = pathlib.Path(__file__).parents[2]
 MOST = 24  # lines of either kind kept a row
 
 LINE = re.compile(r'#line (\d+) "([^"]+)"')
-PLACE = re.compile(r"^\./(kvm_vmx/\S+):(\d+)(?: \(discriminator \d+\))?$")
+PLACE = re.compile(r"^(?:inlined by )?\./(\S+):(\d+)(?: \(.*\))?$")
+OWNER = re.compile(r"^[0-9a-f]+ <(\S+)>:$")
 CODE = re.compile(r"^ +([0-9a-f]+):\t(.*)$")
-SYMBOL = re.compile(r"\b__pyx_[a-z]_\w*?_(?=[a-z])")
+SYMBOL = re.compile(r"\b__pyx_[a-z]+_(\d+[a-z]\w*)")
 
 
 def generated(paths, root: pathlib.Path = ROOT) -> tuple[dict, str]:
-    """The C of each line, by (path, line), out of Cython's own line markers; and what is missing."""
+    """The C of each line, by (path, line), out of Cython's line markers; and what is missing."""
     found, missing = {}, "no generated C beside the sources: build in place to see it"
     for path in paths:
         made = root / "build" / "cython" / pathlib.Path(path).with_suffix(".c")
@@ -35,8 +36,8 @@ def generated(paths, root: pathlib.Path = ROOT) -> tuple[dict, str]:
                 place = (hit[2], int(hit[1]))
             elif place and not note and text.strip() and not text.lstrip().startswith("/*"):
                 lines = found.setdefault(place, [])
-                if text.strip() not in ("{", "}") and len(lines) < MOST:
-                    lines.append(text.strip())
+                if text.strip() not in ("{", "}", ";") and len(lines) < MOST:
+                    lines.append(plain(text.strip()))
             note = (note or text.lstrip().startswith("/*")) and not text.rstrip().endswith("*/")
     return found, "" if found else missing
 
@@ -54,19 +55,46 @@ def machine_code(root: pathlib.Path = ROOT) -> tuple[dict, str]:
         if older(module, source):
             missing = f"{name}.pyx is younger than its module: build again to see its code"
             continue
-        run = subprocess.run(
-            ["objdump", "-dl", "--no-show-raw-insn", str(module)], capture_output=True, text=True)
-        place = None
-        for text in run.stdout.split("\n"):
-            if hit := CODE.match(text):
-                lines = found.setdefault(place, []) if place else None
-                if lines is not None and len(lines) < MOST:
-                    lines.append(f"{hit[1]}  {SYMBOL.sub('', ' '.join(hit[2].split()))}")
-            elif hit := PLACE.match(text):
-                place = (hit[1], int(hit[2]))
-            elif "/" in text and ":" in text:
-                place = None
+        command = ["objdump", "-dl", "--inlines", "--no-show-raw-insn", str(module)]
+        run = subprocess.run(command, capture_output=True, text=True)
+        for place, owner, text in instructions(run.stdout):
+            lines = found.setdefault(place, (owner, []))
+            if lines[0] == owner and len(lines[1]) < MOST:
+                lines[1].append(text)
+    found = {place: lines for place, (_, lines) in found.items()}
     return found, "" if found else missing
+
+
+def instructions(listing: str):
+    """(line of the port, function it was compiled into, instruction) of a disassembly.
+
+    What the kernel's headers inline counts for the line of the port that asks for it.
+    """
+    place, owner, fresh = None, "", True
+    for text in listing.split("\n"):
+        if hit := CODE.match(text):
+            fresh = True
+            if place:
+                yield place, owner, f"{hit[1]}  {plain(' '.join(hit[2].split()))}"
+        elif hit := OWNER.match(text):
+            owner, place = hit[1], None
+        elif hit := PLACE.match(text):
+            if fresh and not text.startswith("inlined"):
+                place, fresh = None, False
+            if place is None and hit[1].startswith("kvm_vmx/"):
+                place = (hit[1], int(hit[2]))
+
+
+def plain(text: str) -> str:
+    """Names without what Cython puts before them: the module, each part with its length."""
+    return SYMBOL.sub(lambda hit: unmangled(hit[1]), text).replace("__pyx_v_", "")
+
+
+def unmangled(name: str) -> str:
+    """`7kvm_vmx_2l1_3vmx_vmx_exit` as vmx_exit."""
+    while hit := re.match(r"\d+", name):
+        name = name[hit.end() + int(hit[0]) + 1:]
+    return name
 
 
 def older(made: pathlib.Path, source: pathlib.Path) -> bool:

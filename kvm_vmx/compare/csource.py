@@ -111,7 +111,7 @@ def replace(tree, old, new):
 
 def insert(units, condition):
     """Put a condition of the preprocessor before the first unit that begins behind it."""
-    unit = Unit(("#", condition.text), condition.line, condition.line, condition.text, None, "#if")
+    unit = Unit(("#", condition.text), condition.line, condition.line, condition.text, None, "#")
     place = next((n for n, other in enumerate(units) if other.line > condition.line), len(units))
     units.insert(place, unit)
 

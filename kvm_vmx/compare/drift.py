@@ -41,7 +41,7 @@ class Drift:
         self.changes, self.spelled = [], {}
         for subject in port.subjects.values():
             function = old.function(subject.kernel_name, subject.kernel_file)
-            if function is not None and not subject.ours:
+            if function is not None:
                 self.changes.append(self.change(function))
         self.names = [alias for alias in NAMES if self.replaced(alias)]
         self.tables = field_table(old), field_table(new)

@@ -101,6 +101,7 @@ NAMES = {
     "doc": "a docstring",
     "hoisted": "declarations stand at the head of the function",
     "type": "a type of the same width and sign",
+    "#": "evaluated with the configuration above",
     "#if": "a condition of the configuration, tested where it folds away",
     "#else": "the empty stub that stands in the header for another configuration",
     "label": "a function of its own for the statements behind a label",

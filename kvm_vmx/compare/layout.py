@@ -6,7 +6,9 @@ import re
 from kvm_vmx.compare.lexer import C, tokens
 from kvm_vmx.compare.types import parse_type
 
-ENTRY = re.compile(r"\bEVMCS1_FIELD\(\s*([A-Z]\w*)\s*,\s*(\w+)\s*,\s*HV_VMX_ENLIGHTENED_CLEAN_FIELD_(\w+)\s*\)")
+ENTRY = re.compile(
+    r"\bEVMCS1_FIELD\(\s*([A-Z]\w*)\s*,\s*(\w+)\s*,"
+    r"\s*HV_VMX_ENLIGHTENED_CLEAN_FIELD_(\w+)\s*\)")
 STRUCT = re.compile(r"\bstruct\s+hv_enlightened_vmcs\s*\{")
 SIZES = {"u8": 1, "u16": 2, "u32": 4, "u64": 8, "uint": 4, "int": 4, "ulong": 8, "s32": 4,
          "s64": 8, "hv_vp_assist_page": 8, "gpa": 8, "hv_gpa": 8}
@@ -118,7 +120,8 @@ class Reader:
     def plain(self, part):
         """`type a, b[2];` or `type a : 3;`"""
         commas = [n for n, token in enumerate(part) if token.text == ","]
-        first = next((n for n, token in enumerate(part) if token.text in (",", "[", ":")), len(part))
+        ends = (n for n, token in enumerate(part) if token.text in (",", "[", ":"))
+        first = next(ends, len(part))
         base = parse_type(part[:first - 1])
         size, align = (8, 8) if base[2] else self.size_of(base[1])
         for begin, end in zip([first - 1, *(n + 1 for n in commas)], [*commas, len(part)]):

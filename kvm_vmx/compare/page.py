@@ -8,7 +8,7 @@ import string
 from kvm_vmx.compare.compiled import generated, machine_code
 from kvm_vmx.compare.rows import CLASSES
 from kvm_vmx.compare.scope import scope
-from kvm_vmx.compare.views import COUNTED, depth, percent, place
+from kvm_vmx.compare.views import COUNTED, depth, percent, place, whole_rows
 
 STYLE = pathlib.Path(__file__).with_name("page.css")
 COLUMNS = (("kernel", "kernel C"), ("port", "port"), ("generated", "generated C"),
@@ -118,7 +118,7 @@ def entry(pair) -> str:
 def out_of_scope(report) -> str:
     """What the kernel's files hold beside it, by reason."""
     reasons = {}
-    for found in scope(report):
+    for found in scope(report) if report.whole else ():
         if found.reason:
             reasons.setdefault(found.reason, []).append(found.name)
     rows = "\n".join(f"<tr><td>{html.escape(why)}</td><td>{', '.join(names)}</td></tr>"
@@ -131,7 +131,7 @@ def out_of_scope(report) -> str:
 def section(pair, made, code) -> str:
     """One function: its header, and a grid of its rows."""
     alike = " alike" if all(row.kind in ALIKE for row in pair.rows) else ""
-    rows = "\n".join(grid_row(row, pair, made, code) for row in pair.rows)
+    rows = "\n".join(grid_row(row, pair, made, code) for row in whole_rows(pair.rows))
     return (f'<section id="{pair.name}" class="function{alike}"><h2>{pair.name}() {bar(pair)}'
             f"<small>{place(pair.kernel)}</small><small>{place(pair.port)}</small>"
             f"<small>{percent(pair.fidelity)} same or idiom</small></h2>\n"

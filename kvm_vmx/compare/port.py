@@ -46,10 +46,8 @@ class Port:
 
     def subject(self, file: PortFile, name: str, function: Function) -> Subject:
         """What a function stands for, by its marks."""
-        kernel_name, _ = file.kernel_name.get(name, (name, None))
+        kernel_name = file.kernel_name.get(name, name)
         whole = [mark for mark in function.marks if mark.kind == "+" and not mark.digest]
-        for mark in whole:
-            function.marks.remove(mark)
         ours = whole[0].reason if whole else ""
         return Subject(function, kernel_name, file.kernel_file[name], ours)
 

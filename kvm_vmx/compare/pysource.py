@@ -4,20 +4,20 @@
 import re
 from typing import NamedTuple
 
-from kvm_vmx.compare.expressions import name, parse
+from kvm_vmx.compare.declarations import CLOSE, OPEN, signature_key, sizes, split
+from kvm_vmx.compare.expressions import parse
+from kvm_vmx.compare.terms import name
 from kvm_vmx.compare.lexer import CYTHON, Lines, tokens
 from kvm_vmx.compare.marks import Mark, read_mark
-from kvm_vmx.compare.cstatements import signature_key, sizes, split
 from kvm_vmx.compare.types import parse_type
 from kvm_vmx.compare.units import Function, Unit
 
 KERNEL_FILE = re.compile(r"# C: ([\w/.-]+\.[ch])\b")
-KERNEL_NAME = re.compile(r"# C: (\w+)(?:, (\w+):)?\s*$")
+KERNEL_NAME = re.compile(r"# C: (\w+)\s*$")
 COMMENT = re.compile(r"#.*")
-TRAILING = re.compile(r" +#")
+TRAILING = re.compile(r"\n?\n? +#")
 DEFINITION = re.compile(r"(?:cdef|cpdef|def)\b[^:=]*?(\w+)\s*\(")
 OPENERS = {"if", "elif", "else", "for", "while", "try", "finally", "with"}
-OPEN, CLOSE = {"(", "[", "{"}, {")", "]", "}"}
 
 
 class Logical(NamedTuple):
@@ -56,8 +56,8 @@ class PortFile:
             function = Function(
                 hit[1], self.path, first, self.lines.at(last.offset), header=text,
             )
-            while function.end < len(self.rows) and TRAILING.match(self.rows[function.end]):
-                function.end += 1
+            while more := TRAILING.match("\n".join(self.rows[function.end:function.end + 3])):
+                function.end += more[0].count("\n") + 1
             self.functions[hit[1]] = (function, head, after)
             function.units = self.units(head, after)
             self.add_marks(function)
@@ -74,7 +74,7 @@ class PortFile:
             if hit := KERNEL_FILE.match(text):
                 file = hit[1] if line <= function.line or line == function.line + 1 else file
             elif hit := KERNEL_NAME.match(text):
-                self.kernel_name[function.name] = (hit[1], hit[2])
+                self.kernel_name[function.name] = hit[1]
             elif text.startswith(("# C-", "# C~", "# C+", "# C!")):
                 function.marks.append(self.mark(line, text, function))
         self.kernel_file[function.name] = file

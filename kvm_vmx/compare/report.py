@@ -41,16 +41,21 @@ class Report:
 
     def __init__(self, port: Port, tree, only=None):
         self.port, self.tree = port, tree
+        self.whole = only is None
         self.pairs = []
         self.own = {}
         covered = set()
         for name, subject in port.subjects.items():
             if name in covered or self.part_of(name):
                 continue
-            if subject.ours:
+            if subject.ours and not self.known(subject):
                 self.own[name] = subject.ours
             elif only is None or name in only:
                 self.pairs.append(self.pair(name, subject))
+
+    def known(self, subject: Subject) -> bool:
+        """Whether the tree has the function, so that no mark can call it ours."""
+        return self.tree.function(subject.kernel_name, subject.kernel_file) is not None
 
     def part_of(self, name: str) -> bool:
         """Whether a function of the port stands for a label of another."""

@@ -19,8 +19,8 @@ FILES = {
     "arch/x86/kvm/cpuid.c", "virt/kvm/kvm_main.c", "kernel/jump_label.c",
 }
 OUT = (
-    (r"nested|vmcs12|shadow_vmcs|^handle_(vm|inv(ept|vpid))|_vmcs02|shadow_fields|preemption_timer_fn",
-     NESTED),
+    (r"nested|vmcs12|shadow_vmcs|^handle_(vm|inv(ept|vpid))|_vmcs02|shadow_fields|"
+     r"preemption_timer_fn", NESTED),
     (r"vmx_(get|set)_vmx_msr|vmx_restore|vmx_control_|vmx_leave_|_vmptr|is_guest_mode", NESTED),
     (r"posted|_pi_|^pi_|vmx_(pre|post)_block|update_pi|wakeup_handler", POSTED),
     (r"lapic|apic|_tpr|cr8_intercept|eoi|x2apic|virtual_intr|hwapic|rvi|svi|ioapic|_irqchip|pic_",

@@ -10,8 +10,10 @@ DROPPED = {
     "struct", "union", "enum", "const", "volatile", "static", "register", "inline", "extern",
     "__user", "__iomem", "__percpu", "__rcu", "__maybe_unused", "__always_unused",
     "__always_inline", "noinline", "__init", "__exit", "__initdata", "__read_mostly", "asmlinkage",
-    "__noclone", "__ref", "__cpuinit", "__visible", "__hot", "__cold", "notrace", "__must_check", "cdef",
-    "__always_inline__", "noinstr", "__force", "__x86_shared", "__attribute_const__",
+    "__noclone", "__ref", "__cpuinit", "__visible", "__hot", "__cold", "notrace", "__must_check",
+    "cdef",
+    "__always_inline__", "noinstr", "__force",
+    "__x86_shared", "__attribute_const__",
 }
 INTEGERS = {
     "unsigned": "uint", "unsigned int": "uint", "int unsigned": "uint", "unsigned long": "ulong",

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The report as text in columns and as JSON."""
 
+import dataclasses
+
 from kvm_vmx.compare.rows import CLASSES
 
 SIGNS = {
@@ -58,6 +60,34 @@ def text_of(units) -> str:
     return "\n".join(f"{unit.line:>5}  {'  ' * depth(unit)}{unit.text}" for unit in units)
 
 
+def whole_rows(rows) -> list:
+    """The rows for people: a declaration and its value, where both sides have both, are one."""
+    result = []
+    for row in rows:
+        last = result[-1] if result else None
+        if last is not None and row.kind == last.kind == "same" and goes_on(last, row):
+            result[-1] = dataclasses.replace(
+                last, kernel=[together(last.kernel[-1], row.kernel[0])],
+                port=[together(last.port[-1], row.port[0])])
+        else:
+            result.append(row)
+    return result
+
+
+def goes_on(last, row) -> bool:
+    """Whether a row's statements are the values of the declarations in the row before."""
+    return all(
+        one[-1].kind == "decl" and two[0].kind == "=" and one[-1].line == two[0].line
+        and two[0].key[2] == ("name", one[-1].key[2])
+        for one, two in ((last.kernel, row.kernel), (last.port, row.port)))
+
+
+def together(declared, value):
+    """A declaration with its value, as it is written."""
+    text = declared.text + value.text[value.text.index("=") - 1:]
+    return dataclasses.replace(declared, text=text, end=value.end)
+
+
 def depth(unit) -> int:
     """How many blocks a statement stands in."""
     count = 0
@@ -75,7 +105,7 @@ def print_pair(console, pair, only_diff: bool) -> None:
     grid.add_column(f"{pair.name}()  {place(pair.kernel)}", ratio=1, overflow="fold")
     grid.add_column("", width=1)
     grid.add_column(place(pair.port), ratio=1, overflow="fold")
-    for row in pair.rows:
+    for row in whole_rows(pair.rows):
         if only_diff and row.kind in ("same", "idiom", "moved", "inactive"):
             continue
         style = STYLES[row.kind]

@@ -179,5 +179,6 @@ cdef void partition_destroy(l0_partition *partition) noexcept nogil:
         return
     for n in range(partition.nr_vps):
         free(partition.vp[n].exit_log)
+        free(partition.vp[n].trace.record)
     free(partition.vp)
     free(partition)

@@ -12,6 +12,7 @@
 #include <asm/hyperv-tlfs.h>
 #include <asm/virt_cpu.h>
 #include <asm/vmx.h>
+#include <kvm_vmx/l0/observed.h>
 
 struct l0_vmcs {
 	struct hv_enlightened_vmcs f;
@@ -131,38 +132,6 @@ struct l0_counters {
 };
 
 #define L0_NR_COUNTERS (sizeof(struct l0_counters) / sizeof(u64))
-
-/*
- * What L0 noticed and let pass; one bit each in l0_vp.lints. The first ones are met on paths
- * that are rare anyway; the others cost something to see and are looked for where the
- * partition watches.
- */
-#define L0_LINTS(X)							\
-	X(msr_lists_ignored) X(evmcs_on_two_cpus) X(vmptrld_while_evmcs) \
-	X(vmread_while_evmcs) X(evmcs_vanished) X(vmcs_vanished) X(msr_list_aborted) \
-	X(stale_field) X(ungrouped_field) X(exit_info_written) X(page_not_zeroed) \
-	X(clean_fields_reserved) X(version_changed) X(pointer_misaligned) X(switch_value) \
-	X(assist_page_reserved) X(enlightenments_reserved) X(msr_bitmap_unannounced) \
-	X(direct_flush_unannounced) X(exception_unannounced) X(debugctl_unannounced) \
-	X(direct_flush_incomplete) X(partition_page_misaligned) X(vmclear_elsewhere)
-
-enum l0_lint {
-#define L0_LINT_MEMBER(name) LINT_##name,
-	L0_LINTS(L0_LINT_MEMBER)
-#undef L0_LINT_MEMBER
-	L0_NR_LINTS
-};
-
-/* One kind of lint at one field of one processor: how often, and what the first and the last
- * time looked like. offset is the field's in the eVMCS, L0_NO_FIELD where there is none. */
-struct l0_lint_record {
-	u32 what, offset;
-	u64 count, first_entry, last_entry;
-	u64 found, kept;	/* the value in the page, and the one that L0 goes on with */
-};
-
-#define L0_NO_FIELD 0xffffffffu
-#define L0_MAX_LINT_RECORDS 256
 
 enum l0_cache_policy {
 	CACHE_ALWAYS,		/* a group whose clean bit is set is never read again */
@@ -318,6 +287,7 @@ struct l0_vp {
 	u64 assist_msr;
 	u64 random_state;
 	u8 host_loaded;		/* the control registers, bases and MSRs are the host state's */
+	u64 gpr[NR_GPRS];	/* of L1, where its code is not the port's */
 	u64 xmm[12];		/* XMM0 to XMM5, where a fast hypercall has its parameters */
 	struct l0_synic synic;
 	u32 lints, nr_lint_records;
@@ -327,6 +297,7 @@ struct l0_vp {
 	u64 exit_reasons[L0_NR_EXIT_REASONS];
 	struct l0_exit_record *exit_log;
 	u64 exit_log_size, exit_log_end;
+	struct l0_trace trace;
 	u8 overlaid[4096];	/* what the assist page covers, where it is an overlay */
 	u8 msr_bitmap[4096];
 	u8 seen[1024];
@@ -347,6 +318,7 @@ struct l0_partition {
 	u32 stopped_vp;
 	struct l0_caps caps;
 	struct l0_clock clock;
+	u64 traced;		/* instructions traced so far, on all processors */
 	struct l0_vp *vp;	/* nr_vps of them, cache-line aligned */
 };
 

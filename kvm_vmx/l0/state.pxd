@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # The names of kvm_vmx/l0/state.h, for Cython.
 from kvm_vmx.abi.types cimport u8, u16, u32, u64
-from kvm_vmx.abi.virt_cpu cimport phys_mem, virt_cpu
+from kvm_vmx.abi.virt_cpu cimport phys_mem, virt_cpu, virt_cpu_ops
 from kvm_vmx.abi.hyperv_tlfs cimport hv_enlightened_vmcs
 
 cdef extern from "kvm_vmx/l0/state.h" nogil:
@@ -271,6 +271,38 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u32 reason
         u32 clean_fields
 
+    enum:
+        TRACED_cpuid
+        TRACED_rdmsr
+        TRACED_wrmsr
+        TRACED_mov_to_cr
+        TRACED_vmxon
+        TRACED_vmxoff
+        TRACED_vmclear
+        TRACED_vmptrld
+        TRACED_vmptrst
+        TRACED_vmread
+        TRACED_vmwrite
+        TRACED_vmlaunch
+        TRACED_vmresume
+        TRACED_invept
+        TRACED_invvpid
+        TRACED_vmcall
+        L0_NR_TRACED
+
+    ctypedef struct l0_trace_record "struct l0_trace_record":
+        u64 sequence
+        u32 insn
+        u32 status
+        u64 operand[3]
+        u64 result[2]
+
+    ctypedef struct l0_trace "struct l0_trace":
+        l0_trace_record *record
+        u64 size
+        u64 end
+        const virt_cpu_ops *ops
+
     ctypedef struct l0_vp "struct l0_vp":
         virt_cpu cpu
         l0_partition *partition
@@ -314,6 +346,7 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u64 assist_msr
         u64 random_state
         u8 host_loaded
+        u64 gpr[16]
         u64 xmm[12]
         l0_synic synic
         u32 lints
@@ -322,6 +355,7 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         l0_exit_record *exit_log
         u64 exit_log_size
         u64 exit_log_end
+        l0_trace trace
         l0_counters counters
         u8 overlaid[4096]
         u8 msr_bitmap[4096]
@@ -342,6 +376,7 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u32 stopped_vp
         l0_caps caps
         l0_clock clock
+        u64 traced
         l0_vp *vp
 
     void l0_note(l0_vp *vp, u32 what, u32 offset, u64 found, u64 kept)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # C: arch/x86/hyperv/hv_init.c
-from kvm_vmx.abi.asm cimport rdmsrl, wrmsrl
+from kvm_vmx.abi.asm cimport hv_vmcall, rdmsrl, wrmsrl
 from kvm_vmx.abi.hyperv_tlfs cimport (
     HV_HYPERCALL_RESULT_MASK, HV_LINUX_VENDOR_ID, HV_X64_ENLIGHTENED_VMCS_RECOMMENDED,
     HV_X64_MSR_GUEST_OS_ID, HV_X64_MSR_HYPERCALL, HV_X64_MSR_HYPERCALL_AVAILABLE,
@@ -12,19 +12,17 @@ from kvm_vmx.abi.hyperv_tlfs cimport hv_vp_assist_page as hv_vp_assist_page_t
 from kvm_vmx.abi.linux cimport (
     GFP_KERNEL, __pa, local_irq_disable, local_irq_enable, page_address, vmalloc_to_pfn)
 from kvm_vmx.abi.types cimport ENOTSUPP, u16, u32, u64, ulong
-from kvm_vmx.abi.virt_cpu cimport GPR_R8, GPR_RAX, GPR_RCX, GPR_RDX, INSN_OK, NR_GPRS, virt_cpu
+from kvm_vmx.abi.virt_cpu cimport INSN_OK
 from kvm_vmx.l1.linux.cpu cimport (
     CPUHP_AP_ONLINE_DYN, cpuhp_remove_state, cpuhp_setup_state, num_possible_cpus)
 from kvm_vmx.l1.linux.mm cimport (
     __get_free_page, __vmalloc, free_page, kcalloc, kfree, kmalloc, vfree_pages)
 from kvm_vmx.l1.mshyperv cimport ms_hyperv, x86_hyper_type_ms_hyperv
-from libc.string cimport memset
 
 cdef extern from "asm/percpu.h" nogil:
     void *hyperv_pcpu_input_arg
     void **this_cpu_ptr(void *var)
     int smp_processor_id()
-    virt_cpu *this_cpu_virt_cpu "this_cpu_read(virt_cpu)"
 
 cdef enum:
     VP_INVAL = 0xffffffff
@@ -168,7 +166,6 @@ cdef void hyperv_init() noexcept nogil:
         (vmalloc_to_pfn(hv_hypercall_pg) << HV_X64_MSR_HYPERCALL_PAGE_ADDRESS_SHIFT)
     wrmsrl(HV_X64_MSR_HYPERCALL, hypercall_msr)
 
-    # C- hv_apic_init(), the clock sources: no APIC, no clock
 
 
 cdef void hyperv_init_free_vp_assist_page() noexcept nogil:
@@ -201,17 +198,14 @@ cdef void hyperv_shutdown() noexcept nogil:
 # C~ [14/11 578f1e] the call of the hypercall page: registers go to the virtual processor, which
 # executes VMCALL
 cdef u64 hv_do_hypercall(u64 control, void *input, void *output) noexcept nogil:
-    cdef u64 regs[NR_GPRS]
+    cdef u64 status
 
     if not hv_hypercall_pg:
         return <u64>0xffffffffffffffff
-    memset(regs, 0, sizeof(regs))
-    regs[GPR_RCX] = control
-    regs[GPR_RDX] = __pa(input) if input else 0
-    regs[GPR_R8] = __pa(output) if output else 0
-    if this_cpu_virt_cpu.ops.vmcall(this_cpu_virt_cpu, regs) != INSN_OK:
+    if hv_vmcall(control, __pa(input) if input else 0, __pa(output) if output else 0,
+                 &status) != INSN_OK:
         return <u64>0xffffffffffffffff
-    return regs[GPR_RAX]
+    return status
 
 
 # C: arch/x86/hyperv/nested.c

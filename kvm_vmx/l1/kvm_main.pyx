@@ -97,7 +97,6 @@ cdef void kvm_flush_remote_tlbs(kvm_t *kvm) noexcept nogil:
 
 # C+ stands for kvm_vcpu_cache: whole pages, since the processor reads MSR lists in a vCPU
 cdef void *kvm_vcpu_cache_zalloc() noexcept nogil:
-    # C~ kmem_cache_zalloc(kvm_vcpu_cache): pages, since the processor reads MSR lists in a vCPU
     return page_address(__alloc_pages_node(0, GFP_KERNEL | __GFP_ZERO, kvm_vcpu_cache_order))
 
 

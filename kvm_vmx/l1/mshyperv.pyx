@@ -64,7 +64,6 @@ cdef void ms_hyperv_init_platform() noexcept nogil:
     # C- [11 7cda5b] APIC frequency, NMI handler, crash and shutdown hooks, mark_tsc_unstable(), IDT
     # vectors: none exists here
 
-    # C- APIC frequency, NMI handler, crash and shutdown hooks, mark_tsc_unstable(), IDT vectors
 
 
 # C~ [1/7 a02018] the search among the hypervisors: this one alone to try

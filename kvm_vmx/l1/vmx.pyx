@@ -1387,7 +1387,7 @@ cdef void vmx_vcpu_load(kvm_vcpu_t *vcpu, int cpu) noexcept nogil:
         # Pairs with the barrier of __loaded_vmcs_clear(): cpu was read before the link is.
         smp_rmb()
 
-        # C+ v4.19 follows a null pointer here where hardware_enable() has failed: an oops too
+        # C+ [1 e2caf3] v4.19 follows a null pointer here where hardware_enable() has failed: an oops too
         BUG_ON(not per_cpu_list(loaded_vmcss_on_cpu, cpu).next)
         list_add(&vmx.loaded_vmcs.loaded_vmcss_on_cpu_link,
                  per_cpu_list(loaded_vmcss_on_cpu, cpu))
@@ -3944,9 +3944,7 @@ cdef void vmx_complete_atomic_exit(vcpu_vmx *vmx) noexcept nogil:
     # C- [8 881235] asynchronous page faults, machine checks and NMIs of the host: it has none, and
     # its NMI handler would have nothing to do
 
-    # C- asynchronous page faults of the host, its machine checks
 
-    # C~ asm("int $2"): the host's NMI handler has nothing to do
 
 
 cdef void vmx_handle_external_intr(kvm_vcpu_t *vcpu) noexcept nogil:
@@ -4573,6 +4571,7 @@ cdef u32 probe_read_exit_reason() noexcept nogil:
     return vmcs_read32(VM_EXIT_REASON)
 
 
+# C+ the switch of VMCSs alone
 cdef void probe_vmcs_load(void *vmcs) noexcept nogil:
     vmcs_load(<vmcs_t *>vmcs)
 

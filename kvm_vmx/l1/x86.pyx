@@ -445,7 +445,6 @@ cdef int kvm_set_msr(kvm_vcpu_t *vcpu, msr_data *msr) noexcept nogil:
 
 # C+ stands for kvm_mtrr_valid() of the PAT: each byte a memory type that exists
 cdef bint kvm_pat_valid(u64 data) noexcept nogil:
-    # C~ kvm_mtrr_valid() for the PAT: each byte a memory type that exists
     cdef int i
     cdef u8 t
 
@@ -521,7 +520,6 @@ cdef void kvm_arch_vcpu_load(kvm_vcpu_t *vcpu, int cpu) noexcept nogil:
                 vcpu, kvm_compute_tsc_offset(vcpu, vcpu.arch.last_guest_tsc))
         vcpu.cpu = cpu
 
-    # C- steal time, kvmclock, timers: no clock
 
 
 # C~ [12/3 33c8b5] steal time, the time of leaving, DR6: no clock, and the processor keeps no debug
@@ -767,28 +765,39 @@ cdef int vcpu_enter_guest(kvm_vcpu_t *vcpu) noexcept nogil:
         dm_request_for_irq_injection(vcpu) and \
         kvm_cpu_accept_dm_intr(vcpu)
 
+    # C- [2 90aa91] req_immediate_exit: nothing asks for an immediate exit
     if kvm_request_pending(vcpu):
+        # C- [18 7f2d8c] requests of nested VMX, the MMU, timers and clocks: none exists
         if kvm_check_request(KVM_REQ_TLB_FLUSH, vcpu):
+            # C~ [5/2 166cd4] kvm_vcpu_flush_tlb(), the TPR's report: the function, spelled out; no
+            # APIC
             vcpu.stat.tlb_flush += 1
             kvm_x86_ops.tlb_flush(vcpu, True)
         if kvm_check_request(KVM_REQ_TRIPLE_FAULT, vcpu):
             vcpu.run.exit_reason = KVM_EXIT_SHUTDOWN
             vcpu.mmio_needed = 0
+            # C~ [10/1 86ffd7] goto out; requests of page faults, steal time, SMM: none exists
             return 0
         if kvm_check_request(KVM_REQ_NMI, vcpu):
             process_nmi(vcpu)
+        # C- [34 0939b3] requests of the PMU, the I/O APIC, the APIC, Hyper-V: none exists
 
     if kvm_check_request(KVM_REQ_EVENT, vcpu) or req_int_win:
         vcpu.stat.req_event += 1
+        # C~ [10/1 d8fe25] the APIC's events, SMM, an immediate exit: neither exists, and no
+        # injection is refused
         inject_pending_event(vcpu)
         if vcpu.arch.nmi_pending:
             kvm_x86_ops.enable_nmi_window(vcpu)
+        # C~ [1/1 5caed3] kvm_cpu_has_injectable_intr(): no APIC
         if req_int_win:
             kvm_x86_ops.enable_irq_window(vcpu)
         WARN_ON(vcpu.arch.exception.pending)
 
+    # C- [3 548320] the APIC's TPR: no APIC
     r = kvm_mmu_reload(vcpu)
     if unlikely(r):
+        # C~ [1/2 8cc793] goto cancel_injection: its two statements
         kvm_x86_ops.cancel_injection(vcpu)
         return r
 
@@ -800,7 +809,8 @@ cdef int vcpu_enter_guest(kvm_vcpu_t *vcpu) noexcept nogil:
     local_irq_disable()
     vcpu.mode = IN_GUEST_MODE
 
-    # C- srcu_read_unlock(): memory slots never change
+    # C~ [4/1 8c145f] srcu_read_unlock(), its barrier, sync_pir_to_irr: memory slots never change,
+    # so the barrier is a plain one; no APIC
     smp_mb()
 
     if vcpu.mode == EXITING_GUEST_MODE or kvm_request_pending(vcpu) \
@@ -809,10 +819,10 @@ cdef int vcpu_enter_guest(kvm_vcpu_t *vcpu) noexcept nogil:
         smp_wmb()
         local_irq_enable()
         preempt_enable()
+        # C~ [11/2 a70e15] goto cancel_injection; XCR0, an immediate exit, the APIC's timer, context
+        # tracking: the label's statements; none of the others exists
         kvm_x86_ops.cancel_injection(vcpu)
         return 1
-
-    # C- kvm_load_guest_xcr0(vcpu): the processor has no XSAVE
 
     if unlikely(vcpu.arch.switch_db_regs):
         set_debugreg(0, 7)
@@ -833,23 +843,32 @@ cdef int vcpu_enter_guest(kvm_vcpu_t *vcpu) noexcept nogil:
         kvm_update_dr7(vcpu)
         vcpu.arch.switch_db_regs &= ~KVM_DEBUGREG_RELOAD
 
+    # C~ [3/1 7a8efb] hardware breakpoints, kvm_read_l1_tsc(): the host has none; spelled out
+    # without TSC scaling
     vcpu.arch.last_guest_tsc = rdtsc() + vcpu.arch.tsc_offset
 
     vcpu.mode = OUTSIDE_GUEST_MODE
     smp_wmb()
 
+    # C- [2 5c5abb] kvm_put_guest_xcr0(), kvm_before_interrupt(): the processor has no XSAVE; no
+    # perf looks on
     kvm_x86_ops.handle_external_intr(vcpu)
 
+    # C- [1 9a9dac] kvm_after_interrupt(): no perf looks on
     vcpu.stat.exits += 1
-    # C+ the signal that ends a run of so many exits
+    # C- [1 238f2a] guest_exit_irqoff(): no context tracking
+    # C+ [2 565c8c] the signal that ends a run of so many exits
     if unlikely(vcpu.stat.exits == vcpu.arch.exits_until):
         current.sigpending = 1
 
     local_irq_enable()
     preempt_enable()
 
+    # C- [9 b729cc] srcu_read_lock(), profiling, clocks, the APIC: memory slots never change, and
+    # none of them exists
     vcpu.arch.gpa_available = False
     r = kvm_x86_ops.handle_exit(vcpu)
+    # C- [6 227849] cancel_injection: its statements stand where it is jumped to
     return r
 
 

@@ -8,6 +8,8 @@ cdef class Kernel:
     cdef void **cpu_pointers
     cdef readonly bint booted
     cdef readonly bint oopsed
+    cdef readonly bint by_trap
+    cdef set form_keys
 
     cdef int call(self, int cpu, void (*fn)(void *) noexcept nogil, void *arg, u64 depth=*) except -1
     cdef int call_anywhere(self, int but, void (*fn)(void *) noexcept nogil, void *arg) except -1

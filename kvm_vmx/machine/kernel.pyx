@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """From Python into the L1 kernel: each call borrows a CPU, and a BUG comes back as an exception."""
 
+import os
 import threading
 
 from cpython.exc cimport PyErr_CheckSignals
@@ -9,7 +10,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from kvm_vmx.abi.hyperv_tlfs cimport hv_vp_assist_page as hv_vp_assist_page_t
-from kvm_vmx.abi.linux cimport jump_entry_t, module_t, task_struct
+from kvm_vmx.abi.linux cimport jump_entry_t, module_t, static_key_t, task_struct
 from kvm_vmx.abi.types cimport u8, u32, u64, ulong
 from kvm_vmx.abi.virt_cpu cimport virt_cpu
 from kvm_vmx.l1.cpuid cimport kvm_vcpu_ioctl_set_cpuid2
@@ -19,12 +20,14 @@ from kvm_vmx.l1.kvm_main cimport (
     kvm_create_vm, kvm_destroy_vm, kvm_flush_remote_tlbs, kvm_vm_ioctl_create_vcpu, vcpu_load,
     vcpu_put)
 from kvm_vmx.l1.linux.cpu cimport (
-    cpu_active, cpu_area, cpu_bind, cpu_binding, cpu_down, cpu_online, cpu_unbind, cpu_unbind_oops, cpu_up,
-    perf_guest_events)
+    cpu_active, cpu_area, cpu_bind, cpu_binding, cpu_down, cpu_online, cpu_unbind,
+    cpu_unbind_oops, cpu_up, perf_guest_events, set_vmcall_traps)
 from kvm_vmx.l1.linux.fault cimport (
     FAIL_KMALLOC, FAIL_MPROTECT, FAIL_PAGE, FAIL_VMALLOC, fail_left, fail_none, fail_nth,
     fail_vmalloc_on)
-from kvm_vmx.l1.linux.jump_label cimport jump_label_module, jump_label_nr_modules
+from kvm_vmx.l1.linux.extable cimport extable_add
+from kvm_vmx.l1.linux.jump_label cimport (
+    jump_label_form, jump_label_module, jump_label_nr_modules)
 from kvm_vmx.l1.linux.mm cimport free_page, mm_objects_outstanding, mm_pages_outstanding
 from kvm_vmx.l1.linux.module cimport delete_module, init_module, load_module
 from kvm_vmx.l1.linux.printk cimport LOG_LINES, log_end, log_line, log_warnings
@@ -38,6 +41,10 @@ from kvm_vmx.l1.x86 cimport (
 from kvm_vmx.machine.failing cimport (
     FAIL_HYPERCALL, FAIL_MSR, failing_left, failing_none, failing_nth)
 from kvm_vmx.machine.partition cimport Partition
+from kvm_vmx.machine.trap cimport Stacks, thread_stacks, trap_bind, trap_binding, trap_unbind
+
+from kvm_vmx.machine import sections, trap
+from kvm_vmx.machine.errors import KernelBug, MachineError
 
 cdef extern from "linux/cpu.h" nogil:
     """
@@ -65,14 +72,6 @@ cdef enum:
     ANY_CPU = -1        # whichever is free
     SLICE_EXITS = 2_000_000
     PAGE = 4096
-
-
-class MachineError(RuntimeError):
-    """The machine is not in the state that this needs; the text says what to do."""
-
-
-class KernelBug(MachineError):
-    """The L1 kernel hit a BUG: its log is in the text, and the machine can only be closed."""
 
 
 # The arguments and results of one call into the kernel.
@@ -107,6 +106,19 @@ cdef void do_init_module(void *arg) noexcept nogil:
 
 cdef void do_delete_module(void *arg) noexcept nogil:
     (<request *>arg).ret = delete_module(<module_t *>(<request *>arg).object)
+
+
+# One key of one extension module, and the state it is to take.
+cdef struct form_request:
+    module_t mod
+    static_key_t *key
+    bint by_trap
+    int ret
+
+
+cdef void do_set_form(void *arg) noexcept nogil:
+    cdef form_request *call = <form_request *>arg
+    call.ret = jump_label_form(&call.mod, call.key, call.by_trap)
 
 
 cdef void do_load_module(void *arg) noexcept nogil:
@@ -174,6 +186,8 @@ cdef void do_current_vmcs(void *arg) noexcept nogil:
     call.value = current_vmcs_pa()
 
 
+# Extension modules whose text may trap: they stay loaded for good.
+_trapping = set()
 _threads = {}
 _threads_lock = threading.Lock()
 
@@ -221,6 +235,8 @@ cdef class Kernel:
         cdef u32 i
 
         self.partition = partition
+        self.by_trap = partition.by_trap
+        self.form_keys = set()
         self.cpu_pointers = <void **>calloc(partition.partition.nr_vps, sizeof(void *))
         if self.cpu_pointers == NULL:
             raise MemoryError("no memory for the CPU table")
@@ -244,6 +260,10 @@ cdef class Kernel:
             if ret:
                 raise MemoryError("no memory to boot: give fewer CPUs")
             self.booted = True
+            trap.reset_counts()
+            set_vmcall_traps(self.by_trap and "vmcall" not in trap.probe())
+            for path in sections.kernel_proper():
+                self.set_form(path, 0)
             for cpu in no_assist_page:
                 fail_vmalloc_on(cpu)
             self.call(0, do_start_platform, NULL)
@@ -290,14 +310,23 @@ cdef class Kernel:
         """0, or -EBUSY where another thread has the CPU; all else that goes wrong is raised."""
         cdef task_struct task
         cdef cpu_binding binding
+        cdef trap_binding traps
+        cdef Stacks stacks
         cdef int ret, number = thread_number()
+        cdef bint by_trap = self.by_trap
+        cdef ulong stack = 0
 
         if not self.booted:
             raise MachineError("the machine is closed: boot another Machine")
         if self.oopsed:
             raise KernelBug("the kernel has hit a BUG: close the machine and boot another")
+        if by_trap:
+            stacks = thread_stacks()
+            stack = stacks.kernel_end - (depth & ~<u64>15)
+            trap_bind(&traps, stacks.signal_stack, stacks.signal_size)
         with nogil:
             task_init(&task, number, depth)
+            task.stack = stack
             ret = cpu_bind(cpu, &task, &binding)
             if ret == 0:
                 ret = call_until_oops(&task, fn, arg)
@@ -305,6 +334,8 @@ cdef class Kernel:
                     cpu_unbind_oops(&binding)
                 else:
                     cpu_unbind(&binding)
+            if by_trap:
+                trap_unbind(&traps)
         if ret == -ENXIO:
             raise MachineError(f"CPU {cpu} is not online: use one that is, or bring it online")
         if ret == -EFAULT:
@@ -380,7 +411,8 @@ cdef class Kernel:
         return gpa, (<u8 *>page)[:sizeof(hv_vp_assist_page_t)]
 
     def sites(self) -> list[dict]:
-        """Every static-branch site of the modules that are loaded, in the order of its table."""
+        """Every static-branch site of the modules that are loaded, in the order of its table;
+        form: its key chooses between the two forms of an instruction."""
         cdef module_t *mod
         cdef jump_entry_t *entry
         cdef u8 *text
@@ -394,9 +426,36 @@ cdef class Kernel:
                 found.append({
                     "address": entry.code, "target": entry.target, "key": entry.key & ~1,
                     "likely": bool(entry.key & 1), "bytes": text[:5],
-                    "module": mod.name.decode()})
+                    "form": entry.key & ~1 in self.form_keys, "module": mod.name.decode()})
                 entry += 1
         return found
+
+    def set_form(self, path: str, int cpu=ANY_CPU) -> None:
+        """Bring the instructions of a loaded extension module into this machine's form."""
+        cdef form_request call
+        cdef object found = sections.loaded(path)
+
+        memset(&call, 0, sizeof(call))
+        if found.key == 0:
+            return
+        self.form_keys.add(found.key)
+        if self.by_trap and path not in _trapping:
+            trap.add_text(*found.text, found.vm_return)
+            extable_add(found.extable[0], found.extable[1])
+            _trapping.add(path)
+        call.mod.name = "vmlinux"
+        call.mod.jump_entries = <jump_entry_t *><ulong>found.jump_table[0]
+        call.mod.jump_entries_end = <jump_entry_t *><ulong>found.jump_table[1]
+        call.key = <static_key_t *><ulong>found.key
+        call.by_trap = self.by_trap
+        self.call(cpu, do_set_form, &call)
+        if call.ret:
+            raise OSError(-call.ret, f"{path}: instructions cannot be made to trap: "
+                          f"{os.strerror(-call.ret)}: use insn='call'")
+
+    def traps(self) -> dict[str, int]:
+        """How often each instruction has trapped."""
+        return trap.counts(self.partition.partition.nr_vps)
 
     def current_vmcs(self, int cpu):
         """The GPA of the VMCS that is current on a CPU, or None."""
@@ -411,6 +470,7 @@ cdef class Kernel:
         cdef request call
 
         call.object = mod
+        self.set_form(extension.__file__, cpu)
         self.call(cpu, do_load_module, &call)
         if call.ret:
             return call.ret

@@ -67,6 +67,8 @@ class Machine:
     cpuid {leaf: (eax, ebx, ecx, edx)}, maxphyaddr (bits) and enforce_cpuid change; memory is L1's, in bytes; cache_policy is
     how L0 uses clean fields ("always", "never", "random", "random(SEED)", "commit_on_success").
     lints looks, at a cost, for what L1 may not do; strict does too, and stops at the first.
+    insn is the form of privileged instructions: "call", or "trap" for the opcodes themselves;
+    the environment's KVM_VMX_INSN by default, else "call".
     CPUs in no_assist_page find no memory for their assist page, and fail {point: nth} lets the
     nth step of a kind fail during the boot, as fail() does after it. ValueError for bad values,
     MachineError where a machine is already open.
@@ -75,7 +77,7 @@ class Machine:
     def __init__(self, cpus: int = 2, *, profile: str = "kvm-6.12", possible_cpus=None,
                  memory=None, msrs=None, cpuid=None, maxphyaddr: int | None = None,
                  enforce_cpuid: bool | None = None, cache_policy: str = "always", seed: int = 0,
-                 strict: bool = False, lints: bool = False, insn: str = "call",
+                 strict: bool = False, lints: bool = False, insn: str | None = None,
                  no_assist_page=(), fail=None):
         global _machine
         possible = cpus if possible_cpus is None else possible_cpus
@@ -84,8 +86,6 @@ class Machine:
                 raise ValueError(f"{number} CPUs: give a number from 1 to {MAX_CPUS}")
         if possible < cpus:
             raise ValueError(f"{cpus} CPUs of {possible} possible ones: raise possible_cpus")
-        if insn != "call":
-            raise ValueError(f"instructions by {insn!r}: this build has 'call'")
         if memory is not None and (
                 not isinstance(memory, int) or memory < 4096 or memory % 4096 or memory > 1 << 40):
             raise ValueError(f"memory of {memory!r} bytes: give a multiple of 4096, at most 1 << 40")
@@ -108,7 +108,7 @@ class Machine:
             self._partition = Partition(
                 self.memory, possible, profile=profile, cache_policy=cache_policy, seed=seed,
                 strict=strict, cpuid=cpuid, msrs=msrs, maxphyaddr=maxphyaddr,
-                enforce_cpuid=enforce_cpuid, lints=lints)
+                enforce_cpuid=enforce_cpuid, lints=lints, insn=insn)
             self.kernel = Kernel(self._partition)
             self.kernel.boot(cpus, no_assist_page, fail or {})
             _machine = weakref.ref(self)
@@ -175,9 +175,27 @@ class Machine:
         return self._partition.counters()
 
     @property
+    def traps(self) -> dict[str, int]:
+        """How often each instruction has trapped, by name; by call none does."""
+        return self.kernel.traps()
+
+    @property
     def lints(self) -> list[Lint]:
         """What L0 noticed and let pass, each by its name, with rule, field, CPU and entry."""
         return self._partition.lints()
+
+    def start_trace(self, size: int = 65536) -> None:
+        """Trace the instructions of L1, the last `size` of each CPU; it costs time."""
+        self._partition.start_trace(size)
+
+    def stop_trace(self) -> None:
+        """Trace no more; what was traced can still be read."""
+        self._partition.stop_trace()
+
+    @property
+    def trace(self) -> list:
+        """The instructions traced, on all CPUs in their order, each with its outcome."""
+        return self._partition.trace
 
     @property
     def allocations(self) -> dict[str, int]:

@@ -9,4 +9,6 @@ cdef class Partition:
     cdef readonly PhysicalMemory memory
     cdef readonly object profile
     cdef readonly str cache_policy
+    # instructions of its processors execute as opcodes
+    cdef readonly bint by_trap
     cdef object __weakref__

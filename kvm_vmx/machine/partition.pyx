@@ -6,10 +6,13 @@ from kvm_vmx.l0.clock cimport clock_migrate
 from kvm_vmx.l0.enlightened cimport enlightened_forget
 from kvm_vmx.l0.partition cimport partition_create, partition_destroy
 from kvm_vmx.l0.state cimport *
+from kvm_vmx.l0.trace cimport trace_start, trace_stop
 from kvm_vmx.machine.memory cimport PhysicalMemory
 from kvm_vmx.machine.processor cimport Processor
+from kvm_vmx.machine.trace cimport records_of
 
 from kvm_vmx.l0.profile import build
+from kvm_vmx.machine import trap
 from kvm_vmx.machine.lints import ConformanceError, Lint, from_record, of_profile
 
 # a type that is only cimported is no attribute of the module
@@ -80,16 +83,18 @@ cdef class Partition:
     be ("kvm-6.12", "tlfs-strict", "ice-lake", or a TOML file's name); cpuid, msrs, maxphyaddr
     and enforce_cpuid change it as kvm_vmx.l0.profile.build says. cache_policy is how L0 uses the clean fields: "always",
     "never", "random", "random(SEED)" or "commit_on_success". lints looks, at a cost, for what
-    L1 may not do; strict does too, and stops at the first. Bad values raise ValueError.
+    L1 may not do; strict does too, and stops at the first. insn is the form of the processors'
+    instructions: "call", "trap", or None for the environment's. Bad values raise ValueError.
     """
 
     def __cinit__(self, PhysicalMemory memory not None, int cpus=1, profile="kvm-6.12",
                   cache_policy="always", seed=0, bint strict=False, cpuid=None, msrs=None,
-                  maxphyaddr=None, enforce_cpuid=None, bint lints=False):
+                  maxphyaddr=None, enforce_cpuid=None, bint lints=False, insn=None):
         cdef l0_profile numbers
 
         if not 1 <= cpus <= MAX_CPUS:
             raise ValueError(f"{cpus} processors: give a number from 1 to {MAX_CPUS}")
+        self.by_trap = trap.chosen(insn)
         self.memory = memory
         self.profile = build(profile, cpuid, msrs, maxphyaddr, enforce_cpuid)
         self.cache_policy, seed = parse_cache_policy(cache_policy, seed)
@@ -148,6 +153,28 @@ cdef class Partition:
         if self.partition.watch:
             return of_profile(self.profile) + found
         return found
+
+    def start_trace(self, size=65536) -> None:
+        """Keep a record of each instruction of L1, of the last `size` on each processor."""
+        if not isinstance(size, int) or not 1 <= size <= 1 << 24:
+            raise ValueError(f"a trace of {size!r} instructions: give 1 to {1 << 24}")
+        for n in range(len(self)):
+            if not trace_start(&self.partition.vp[<u32>n], size):
+                self.stop_trace()
+                raise MemoryError(f"no memory for a trace of {size} instructions")
+
+    def stop_trace(self) -> None:
+        """Trace no more; what was traced can still be read."""
+        for n in range(len(self)):
+            trace_stop(&self.partition.vp[<u32>n])
+
+    @property
+    def trace(self) -> list:
+        """The records of all processors in the order of the instructions."""
+        found = []
+        for n in range(len(self)):
+            found += records_of(&self.partition.vp[<u32>n])
+        return sorted(found, key=lambda record: record.sequence)
 
     def check(self) -> None:
         """ConformanceError where a strict partition has stopped."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-from kvm_vmx.abi.types cimport u64
+from kvm_vmx.abi.virt_cpu cimport virt_cpu_ops
 from kvm_vmx.l0.state cimport l0_vp
 
 
@@ -7,9 +7,8 @@ cdef class Processor:
     cdef l0_vp *vp
     # the Partition that the state belongs to
     cdef readonly object partition
-    # the general registers that Python code of L1 runs with
-    cdef u64 regs[16]
 
+    cdef const virt_cpu_ops *ops(self) except NULL
     cdef outcome(self, unsigned int status, value=*)
     cdef enter(self, bint launch)
     cdef schedule(self, unsigned int what, after)

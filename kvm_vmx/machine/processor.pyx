@@ -4,13 +4,16 @@
 from cpython.bytes cimport PyBytes_FromStringAndSize
 
 from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
 
 from kvm_vmx.abi.hyperv_tlfs cimport hv_enlightened_vmcs
 from kvm_vmx.abi.types cimport u32, u64
 from kvm_vmx.abi.virt_cpu cimport *
 from kvm_vmx.l0.msr_bitmap cimport msr_exits
+from kvm_vmx.l0.saved cimport l0_saved, vp_restore, vp_save
 from kvm_vmx.l0.state cimport *
 from kvm_vmx.l0.synic cimport synic_signal
+from kvm_vmx.machine.trap cimport check_signals, trap_ops
 
 from kvm_vmx.machine.outcome import Fault, Outcome, VMfailInvalid, VMfailValid, VMsucceed
 
@@ -41,6 +44,13 @@ cdef class Processor:
     def __init__(self):
         raise TypeError("a Processor comes from Partition.processor(n)")
 
+    cdef const virt_cpu_ops *ops(self) except NULL:
+        # The opcodes reach the same functions, by way of a signal.
+        if self.partition.by_trap:
+            check_signals()
+            return trap_ops()
+        return self.vp.cpu.ops
+
     cdef outcome(self, insn_t status, value=None):
         cdef u64 rflags = self.vp.cpu.rflags
 
@@ -65,59 +75,60 @@ cdef class Processor:
         """CPUID with EAX and ECX: (eax, ebx, ecx, edx)."""
         cdef u32 eax = <u32>word(function), ebx = 0, ecx = <u32>word(index), edx = 0
 
-        self.vp.cpu.ops.cpuid(&self.vp.cpu, &eax, &ebx, &ecx, &edx)
+        self.ops().cpuid(&self.vp.cpu, &eax, &ebx, &ecx, &edx)
         return eax, ebx, ecx, edx
 
     def rdmsr(self, msr: int) -> Outcome:
         """RDMSR; the value is 64 bits."""
         cdef u64 value = 0
-        cdef insn_t status = self.vp.cpu.ops.rdmsr(&self.vp.cpu, <u32>word(msr), &value)
+        cdef insn_t status = self.ops().rdmsr(&self.vp.cpu, <u32>word(msr), &value)
         return self.outcome(status, value if status == INSN_OK else None)
 
     def wrmsr(self, msr: int, value: int) -> Outcome:
         """WRMSR of a 64-bit value."""
-        return self.outcome(self.vp.cpu.ops.wrmsr(&self.vp.cpu, <u32>word(msr), word(value)))
+        return self.outcome(self.ops().wrmsr(&self.vp.cpu, <u32>word(msr), word(value)))
 
     def mov_to_cr(self, cr: int, value: int) -> Outcome:
         """MOV to CR0, CR2, CR3, CR4 or CR8."""
-        return self.outcome(self.vp.cpu.ops.mov_to_cr(&self.vp.cpu, <u32>word(cr), word(value)))
+        return self.outcome(self.ops().mov_to_cr(&self.vp.cpu, <u32>word(cr), word(value)))
 
     def vmxon(self, pa: int) -> Outcome:
         """VMXON with the physical address of the region."""
-        return self.outcome(self.vp.cpu.ops.vmxon(&self.vp.cpu, word(pa)))
+        return self.outcome(self.ops().vmxon(&self.vp.cpu, word(pa)))
 
     def vmxoff(self) -> Outcome:
         """VMXOFF."""
-        return self.outcome(self.vp.cpu.ops.vmxoff(&self.vp.cpu))
+        return self.outcome(self.ops().vmxoff(&self.vp.cpu))
 
     def vmclear(self, pa: int) -> Outcome:
         """VMCLEAR of the VMCS at a physical address."""
-        return self.outcome(self.vp.cpu.ops.vmclear(&self.vp.cpu, word(pa)))
+        return self.outcome(self.ops().vmclear(&self.vp.cpu, word(pa)))
 
     def vmptrld(self, pa: int) -> Outcome:
         """VMPTRLD of the VMCS at a physical address."""
-        return self.outcome(self.vp.cpu.ops.vmptrld(&self.vp.cpu, word(pa)))
+        return self.outcome(self.ops().vmptrld(&self.vp.cpu, word(pa)))
 
     def vmptrst(self) -> Outcome:
         """VMPTRST; the value is the current VMCS's address, all ones without one."""
         cdef u64 value = 0
-        cdef insn_t status = self.vp.cpu.ops.vmptrst(&self.vp.cpu, &value)
+        cdef insn_t status = self.ops().vmptrst(&self.vp.cpu, &value)
         return self.outcome(status, value if status == INSN_OK else None)
 
     def vmread(self, field: int) -> Outcome:
         """VMREAD of a field by its encoding."""
         cdef u64 value = 0
-        cdef insn_t status = self.vp.cpu.ops.vmread(&self.vp.cpu, word(field), &value)
+        cdef insn_t status = self.ops().vmread(&self.vp.cpu, word(field), &value)
         return self.outcome(status, value if status == INSN_OK else None)
 
     def vmwrite(self, field: int, value: int) -> Outcome:
         """VMWRITE of a field by its encoding."""
-        return self.outcome(self.vp.cpu.ops.vmwrite(&self.vp.cpu, word(field), word(value)))
+        return self.outcome(self.ops().vmwrite(&self.vp.cpu, word(field), word(value)))
 
     cdef enter(self, bint launch):
+        cdef const virt_cpu_ops *ops = self.ops()
         cdef insn_t status
         with nogil:
-            status = self.vp.cpu.ops.vmentry(&self.vp.cpu, self.regs, launch)
+            status = ops.vmentry(&self.vp.cpu, self.vp.gpr, launch)
         return self.outcome(status)
 
     def vmlaunch(self) -> Outcome:
@@ -130,12 +141,12 @@ cdef class Processor:
 
     def invept(self, type: int, eptp: int = 0, gpa: int = 0) -> Outcome:
         """INVEPT: the type from the register, the EPT pointer and a reserved word from memory."""
-        return self.outcome(self.vp.cpu.ops.invept(
+        return self.outcome(self.ops().invept(
             &self.vp.cpu, word(type), word(eptp), word(gpa)))
 
     def invvpid(self, type: int, vpid: int = 0, gla: int = 0) -> Outcome:
         """INVVPID: the type from the register, the VPID and a linear address from memory."""
-        return self.outcome(self.vp.cpu.ops.invvpid(
+        return self.outcome(self.ops().invvpid(
             &self.vp.cpu, word(type), word(vpid), word(gla)))
 
     def hypercall(self, control: int, rdx: int = 0, r8: int = 0, xmm: tuple = ()) -> Outcome:
@@ -149,23 +160,45 @@ cdef class Processor:
         for i in range(12):
             self.vp.xmm[i] = word(xmm[i]) if i < len(xmm) else 0
 
-        self.regs[GPR_RCX] = word(control)
-        self.regs[GPR_RDX] = word(rdx)
-        self.regs[GPR_R8] = word(r8)
-        status = self.vp.cpu.ops.vmcall(&self.vp.cpu, self.regs)
-        return self.outcome(status, self.regs[GPR_RAX] if status == INSN_OK else None)
+        self.vp.gpr[GPR_RCX] = word(control)
+        self.vp.gpr[GPR_RDX] = word(rdx)
+        self.vp.gpr[GPR_R8] = word(r8)
+        status = self.ops().vmcall(&self.vp.cpu, self.vp.gpr)
+        return self.outcome(status, self.vp.gpr[GPR_RAX] if status == INSN_OK else None)
+
+    def save(self) -> bytes:
+        """The processor as it is between two instructions, for restore(); memory is not in it."""
+        cdef l0_saved saved
+
+        vp_save(self.vp, &saved)
+        return PyBytes_FromStringAndSize(<char *>&saved, sizeof(saved))
+
+    def restore(self, blob: bytes) -> None:
+        """Continue as save() found it, here or in another partition of the same profile; what
+        L0 held of an eVMCS is read again. ValueError, and no change, for any other blob."""
+        cdef const unsigned char[::1] view = blob
+        cdef l0_saved saved
+        cdef const char *wrong
+
+        if len(view) != sizeof(saved):
+            raise ValueError(
+                f"a saved processor of {len(view)} bytes: give the {sizeof(saved)} of save()")
+        memcpy(&saved, &view[0], sizeof(saved))
+        wrong = vp_restore(self.vp, &saved)
+        if wrong != NULL:
+            raise ValueError(f"not restored, {wrong.decode()}: give what save() returned")
 
     @property
     def registers(self) -> list[int]:
         """The 16 general registers of L1, by encoding: RAX RCX RDX RBX RSP RBP RSI RDI R8..R15."""
-        return [self.regs[i] for i in range(NR_GPRS)]
+        return [self.vp.gpr[i] for i in range(NR_GPRS)]
 
     @registers.setter
     def registers(self, values: list[int]):
         if len(values) != NR_GPRS:
             raise ValueError(f"{len(values)} registers: give {NR_GPRS}")
         for i, value in enumerate(values):
-            self.regs[<int>i] = word(value)
+            self.vp.gpr[<int>i] = word(value)
 
     def counters(self) -> dict[str, int]:
         """What L0 has done for this processor, by name."""

@@ -6,6 +6,8 @@ import functools
 import re
 import struct
 
+from kvm_vmx.machine.sections import headers, load_base
+
 SHT_SYMTAB = 2
 STT_OBJECT, STT_FUNC = 1, 2
 
@@ -33,33 +35,19 @@ def symbols(path: str) -> tuple[list[int], list[tuple[int, int, str, int]]]:
     """(addresses, (address, size, name, type)) of the functions and objects of an ELF file."""
     with open(path, "rb") as file:
         image = file.read()
-    shoff, = struct.unpack_from("<Q", image, 0x28)
-    shentsize, shnum = struct.unpack_from("<HH", image, 0x3A)
-    sections = [struct.unpack_from("<IIQQQQIIQQ", image, shoff + i * shentsize)
-                for i in range(shnum)]
+    sections = headers(path)
     found = []
     for section in sections:
-        if section[1] != SHT_SYMTAB:
+        if section.type != SHT_SYMTAB:
             continue
-        names = sections[section[6]][4]
-        for at in range(section[4], section[4] + section[5], 24):
+        names = sections[section.link].offset
+        for at in range(section.offset, section.offset + section.size, 24):
             name, info, _, shndx, value, size = struct.unpack_from("<IBBHQQ", image, at)
             if shndx and info & 15 in (STT_OBJECT, STT_FUNC):
                 end = image.index(b"\0", names + name)
                 found.append((value, size, image[names + name:end].decode(), info & 15))
     found.sort()
     return [entry[0] for entry in found], found
-
-
-@functools.cache
-def load_base(path: str) -> int:
-    """Where the file's first byte is mapped in this process."""
-    with open("/proc/self/maps") as maps:
-        for line in maps:
-            if line.rstrip().endswith(path):
-                span, _, offset = line.split()[:3]
-                return int(span.split("-")[0], 16) - int(offset, 16)
-    raise LookupError(f"{path} is not mapped")
 
 
 def name_of(path: str, address: int) -> str:

@@ -8,8 +8,8 @@ import pytest
 from command import kvm_vmx, kvm_vmx_json
 
 USING_EVMCS = "KVM: vmx: using Hyper-V Enlightened VMCS"
-M = {"exits", "instructions", "per_exit", "groups_reread_per_entry", "bytes_reread_per_entry",
-     "ns_per_exit", "enable_evmcs"}
+M = {"exits", "instructions", "per_exit", "traps", "traps_per_exit", "groups_reread_per_entry",
+     "bytes_reread_per_entry", "ns_per_exit", "enable_evmcs"}
 INSTRUCTIONS = {"vmread", "vmwrite", "vmptrld", "vmclear", "vmlaunch", "vmresume"}
 
 
@@ -55,7 +55,7 @@ def test_the_log_says_when_evmcs_is_used(report):
 def test_the_page_is_the_log_and_then_the_table():
     done = kvm_vmx("run", "--exits", 3_000)
     assert (done.returncode, done.stderr) == (0, "")
-    log, table, _ = done.stdout.split("\n\n")
+    log, table, *_ = done.stdout.split("\n\n")
     assert USING_EVMCS in log
     rows = {line[:26].strip(): line[26:].split() for line in table.splitlines()}
     assert rows["exits"] == ["3,000", "3,000"]

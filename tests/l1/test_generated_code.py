@@ -2,7 +2,7 @@
 """What an accessor with a constant field compiles to, read from the text of this process.
 
 Both ways out of the one static-branch site are followed to their RET: the NOP falls into
-VMREAD or VMWRITE, the JMP goes to the enlightened VMCS.
+VMREAD or VMWRITE (a call in the form looked at here), the JMP goes to the enlightened VMCS.
 """
 
 import json
@@ -30,7 +30,7 @@ def decoder_with_operands():
 @pytest.fixture(scope="module")
 def sites():
     """{function: its site of enable_evmcs}, from a process with the key on."""
-    with Machine(cpus=1) as machine:
+    with Machine(cpus=1, insn="call") as machine:
         machine.insmod(enlightened_vmcs=True)
         found = [site for site in machine.keys() if site["function"].startswith("probe_")]
         yield {site["function"]: site for site in found if site["key"] == "enable_evmcs"}

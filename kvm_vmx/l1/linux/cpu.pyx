@@ -3,6 +3,7 @@
 from kvm_vmx.abi.linux cimport task_struct, spin_lock, spin_unlock, spinlock_t
 from kvm_vmx.abi.types cimport EBUSY, EINVAL, ENOMEM, ENXIO, u8, u32, u64, ulong
 from kvm_vmx.abi.virt_cpu cimport phys_mem, virt_cpu
+from kvm_vmx.l1.linux.extable cimport die, fixup_exception, stale_exit
 from kvm_vmx.l1.linux.printk cimport log_emit, log_warn
 from libc.stdlib cimport free
 from libc.string cimport memset
@@ -38,6 +39,10 @@ cdef extern from "linux/cpu.h" nogil:
         void (*warn)() noexcept nogil
         void (*oops)() noexcept nogil
         void (*service)() noexcept nogil
+        ulong (*fixup_exception)(ulong ip) noexcept nogil
+        void (*die)(ulong ip, u32 status) noexcept nogil
+        void (*stale_exit)(ulong rip, ulong rsp) noexcept nogil
+        int vmcall_traps
         int kvm_rebooting
     vmlinux_t vmlinux_exports
     void area_init(percpu_area *area, int cpu, percpu_area *base, virt_cpu *virt_cpu,
@@ -67,6 +72,7 @@ ctypedef struct cpu_call:
 ctypedef struct cpu_slot:
     ulong owner
     int depth
+    int bound           # how often its owner runs as it; 0 where it only made a call there
     cpu_call *calls
     u8 possible
     u8 online
@@ -128,6 +134,9 @@ cdef int cpus_init(virt_cpu **cpus, int possible, int online, const phys_mem *me
     vmlinux_exports.warn = log_warn
     vmlinux_exports.oops = task_oops
     vmlinux_exports.service = service_interrupts
+    vmlinux_exports.fixup_exception = fixup_exception
+    vmlinux_exports.die = die
+    vmlinux_exports.stale_exit = stale_exit
     vmlinux_exports.kvm_rebooting = 0
     perf_guest_events(0, 0)
     for cpu in range(possible):
@@ -137,6 +146,10 @@ cdef int cpus_init(virt_cpu **cpus, int possible, int online, const phys_mem *me
         slots[cpu].active = slots[cpu].online
     nr_cpus = possible
     return 0
+
+
+cdef void set_vmcall_traps(bint traps) noexcept nogil:
+    vmlinux_exports.vmcall_traps = traps
 
 
 cdef void perf_guest_events(u64 host, u64 guest) noexcept nogil:
@@ -217,8 +230,14 @@ cdef void run_as(int cpu, smp_call_func_t func, void *info) noexcept nogil:
 cdef int cpu_bind(int cpu, task_struct *task, cpu_binding *binding) noexcept nogil:
     if cpu < 0 or cpu >= nr_cpus or not slots[cpu].active:
         return -ENXIO
-    if not take_cpu(cpu):
-        return -EBUSY
+    while not take_cpu(cpu):
+        # who makes a call there is gone in a moment
+        if slots[cpu].bound:
+            return -EBUSY
+        if not slots[cpu].active:
+            return -ENXIO
+        sched_yield()
+    slots[cpu].bound += 1
     binding.cpu = cpu
     binding.saved_gs = read_gs_base(fsgsbase)
     areas[cpu].current_task = task
@@ -227,6 +246,7 @@ cdef int cpu_bind(int cpu, task_struct *task, cpu_binding *binding) noexcept nog
 
 
 cdef void cpu_unbind(cpu_binding *binding) noexcept nogil:
+    slots[binding.cpu].bound -= 1
     give_cpu(binding.cpu)
     write_gs_base(fsgsbase, binding.saved_gs)
 
@@ -241,6 +261,7 @@ cdef void cpu_unbind_oops(cpu_binding *binding) noexcept nogil:
             areas[cpu].irqs_disabled = 0
             areas[cpu].preempt_count = 0
             slots[cpu].depth = 1
+            slots[cpu].bound = 0
             give_cpu(cpu)
     write_gs_base(fsgsbase, binding.saved_gs)
 

@@ -6,7 +6,7 @@ from kvm_vmx.abi.linux cimport (
 from kvm_vmx.abi.types cimport (
     CONFIG_JUMP_LABEL, EBUSY, EFAULT, ENOSPC, PAGE_MASK, PAGE_SIZE, s32, u8, u64, ulong)
 from kvm_vmx.l1.linux.cpu cimport stop_machine_begin, stop_machine_end
-from kvm_vmx.l1.linux.fault cimport FAIL_MPROTECT, should_fail
+from kvm_vmx.l1.linux.fault cimport FAIL_MPROTECT, fail_left, fail_nth, should_fail
 from libc.errno cimport EACCES, errno
 from libc.string cimport memcmp, memcpy, strerror
 
@@ -228,3 +228,23 @@ cdef void static_key_slow_dec(static_key_t *key) noexcept nogil:
         return
     if jump_label_update(key, False):
         key.enabled = 1
+
+
+cdef int jump_label_form(module_t *mod, static_key_t *key, bint by_trap) noexcept nogil:
+    # A key that chooses what the text is before any of it runs: no step that fail_nth() counts.
+    cdef long left = fail_left(FAIL_MPROTECT)
+    cdef int ret = 0
+
+    if key.enabled == by_trap:
+        return 0
+    if CONFIG_JUMP_LABEL:
+        stop_machine_begin()
+        fail_nth(FAIL_MPROTECT, 0)
+        ret = jump_label_update_module(mod, key, by_trap)
+        fail_nth(FAIL_MPROTECT, left)
+        if sync_core:
+            membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE)
+        stop_machine_end()
+    if ret == 0:
+        key.enabled = by_trap
+    return ret

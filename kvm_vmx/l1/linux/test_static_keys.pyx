@@ -99,7 +99,6 @@ cdef int verify_keys(test_key *keys, int size, bint invert) noexcept nogil:
 
 # C+ an entry of the table of keys and functions
 cdef void add_key(int i, bint init_state, static_key_t *key, int (*test)() noexcept nogil) noexcept nogil:
-    # C~ the initialiser of the table
     static_key_tests[i].init_state = init_state
     static_key_tests[i].key = key
     static_key_tests[i].test_key = test

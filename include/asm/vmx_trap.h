@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The VMX instructions as opcodes: what each did comes back as a call would say it. */
+#ifndef KVM_VMX_ASM_VMX_TRAP_H
+#define KVM_VMX_ASM_VMX_TRAP_H
+
+#include <asm/insn_form.h>
+#include <asm/vmx.h>
+
+/* CF or ZF as the opcode left them, unless it faulted. */
+static __always_inline insn_t trap_flags(insn_t status, bool cf, bool zf)
+{
+	if (unlikely(status != INSN_OK))
+		return status;
+	return cf ? INSN_VMFAIL_INVALID : zf ? INSN_VMFAIL_VALID : INSN_OK;
+}
+
+#define TRAP_VMX(opcode, ...) ({					\
+	insn_t status__ = INSN_OK;					\
+	bool cf__, zf__;						\
+	__asm__ __volatile__(INSN_ASM(opcode, "")			\
+		: "=@ccc"(cf__), "=@ccz"(zf__), [status] "+&r"(status__), __VA_ARGS__	\
+		: "cc", "memory");					\
+	trap_flags(status__, cf__, zf__); })
+
+static __always_inline insn_t trap_vmxon(const u64 *phys_addr)
+{
+	return TRAP_VMX(INSN_VMXON_RAX, "+a"(phys_addr) : "m"(*phys_addr));
+}
+
+static __always_inline insn_t trap_vmxoff(void)
+{
+	unsigned long scratch;
+
+	return TRAP_VMX(INSN_VMXOFF, "=&a"(scratch) :);
+}
+
+static __always_inline insn_t trap_vmclear(const u64 *phys_addr)
+{
+	return TRAP_VMX(INSN_VMCLEAR_RAX, "+a"(phys_addr) : "m"(*phys_addr));
+}
+
+static __always_inline insn_t trap_vmptrld(const u64 *phys_addr)
+{
+	return TRAP_VMX(INSN_VMPTRLD_RAX, "+a"(phys_addr) : "m"(*phys_addr));
+}
+
+static __always_inline insn_t trap_vmptrst(u64 *phys_addr)
+{
+	return TRAP_VMX(INSN_VMPTRST_RAX, "+a"(phys_addr) :);
+}
+
+static __always_inline insn_t trap_vmread(unsigned long field, u64 *value)
+{
+	u64 rax = *value;
+	insn_t status = TRAP_VMX(INSN_VMREAD_RDX_RAX, "+a"(rax) : "d"(field));
+
+	if (likely(status == INSN_OK))
+		*value = rax;
+	return status;
+}
+
+static __always_inline insn_t trap_vmwrite(unsigned long field, unsigned long value)
+{
+	return TRAP_VMX(INSN_VMWRITE_RAX_RDX, "+a"(value) : "d"(field));
+}
+
+static __always_inline insn_t trap_invept(unsigned long ext, u64 eptp, u64 gpa)
+{
+	struct { u64 eptp, gpa; } operand = { eptp, gpa }, *at = &operand;
+
+	return TRAP_VMX(INSN_INVEPT, "+a"(at) : "c"(ext), "m"(operand));
+}
+
+static __always_inline insn_t trap_invvpid(unsigned long ext, u64 vpid, u64 gva)
+{
+	struct { u64 vpid, gva; } operand = { vpid, gva }, *at = &operand;
+
+	return TRAP_VMX(INSN_INVVPID, "+a"(at) : "c"(ext), "m"(operand));
+}
+
+/* What the assembly of a VM entry is given, and gives back: fail, or fault if it is not 0. */
+struct vm_entry {
+	unsigned long *regs;
+	unsigned long *host_rsp;
+	unsigned long evmcs_rsp;
+	u8 launched;
+	u8 fail;
+	insn_t fault;
+};
+
+#define VM_ENTRY(member) [member] "i"(offsetof(struct vm_entry, member))
+#define VM_REG(register, number) "mov " #number "*8(%%rcx), " #register "\n\t"
+#define VM_SAVE(register, number) "mov " #register ", " #number "*8(%%rcx)\n\t"
+#define VM_REGS(each)							\
+	each(%%rax, 0) each(%%rdx, 2) each(%%rbx, 3) each(%%rbp, 5)	\
+	each(%%rsi, 6) each(%%rdi, 7) each(%%r8, 8) each(%%r9, 9)	\
+	each(%%r10, 10) each(%%r11, 11) each(%%r12, 12) each(%%r13, 13)	\
+	each(%%r14, 14) each(%%r15, 15)
+
+/*
+ * RCX: the struct. Note RSP for the exit where it moved: by a plain store under eVMCS, else by
+ * VMWRITE. Enter; the exit comes back at vmx_return with L2's registers. RSP at the entry is
+ * what the exit must load: nothing is pushed in between. Safe below RSP, since whoever enters
+ * L2 calls other functions and so has no red zone.
+ */
+#define ASM_VM_ENTRY							\
+	"push %%rbp\n\t"						\
+	"push %%rcx\n\t"						\
+	"mov %c[host_rsp](%%rcx), %%rax\n\t"				\
+	"cmp %%rsp, (%%rax)\n\t"					\
+	"je 4f\n\t"							\
+	"mov %%rsp, (%%rax)\n\t"					\
+	"mov %c[evmcs_rsp](%%rcx), %%rsi\n\t"				\
+	"test %%rsi, %%rsi\n\t"						\
+	"jz 1f\n\t"							\
+	"mov %%rsp, (%%rsi)\n\t"					\
+	"jmp 4f\n\t"							\
+	"1: " INSN_VMWRITE_RSP_RDX "\n"					\
+	"4: cmpb $0, %c[launched](%%rcx)\n\t"				\
+	"mov %c[regs](%%rcx), %%rcx\n\t"				\
+	VM_REGS(VM_REG)							\
+	"mov 1*8(%%rcx), %%rcx\n\t"					\
+	"jne 5f\n\t"							\
+	"2: " INSN_VMLAUNCH "\n\t"					\
+	"jmp 6f\n"							\
+	"5: " INSN_VMRESUME "\n"					\
+	"6:\n\t"							\
+	".pushsection vm_return, \"aw\"\n\t"				\
+	".balign 8\n\t"							\
+	".globl vmx_return\n\t"						\
+	".hidden vmx_return\n"						\
+	"vmx_return: .quad 6b\n\t"					\
+	".popsection\n\t"						\
+	"push %%rcx\n\t"						\
+	"mov 8(%%rsp), %%rcx\n\t"					\
+	"setbe %c[fail](%%rcx)\n\t"					\
+	"mov %c[regs](%%rcx), %%rcx\n\t"				\
+	VM_REGS(VM_SAVE)						\
+	"pop %%rax\n\t"							\
+	"mov %%rax, 1*8(%%rcx)\n"					\
+	"7: pop %%rcx\n\t"						\
+	"pop %%rbp\n\t"							\
+	".pushsection .fixup, \"ax\"\n"					\
+	"8: mov (%%rsp), %%rcx\n\t"					\
+	"mov %%eax, %c[fault](%%rcx)\n\t"				\
+	"jmp 7b\n\t"							\
+	".popsection\n\t"						\
+	_ASM_EXTABLE(1b, 8b) _ASM_EXTABLE(2b, 8b) _ASM_EXTABLE(5b, 8b)
+
+static __always_inline insn_t trap_vm_entry(unsigned long *regs, unsigned long *host_rsp,
+					    unsigned long evmcs_rsp, bool launched)
+{
+	struct vm_entry vm_entry = { regs, host_rsp, evmcs_rsp, launched }, *entry = &vm_entry;
+	unsigned long field = HOST_RSP;
+
+	__asm__ __volatile__(ASM_VM_ENTRY
+		: "+c"(entry), "+d"(field)
+		: VM_ENTRY(regs), VM_ENTRY(host_rsp), VM_ENTRY(evmcs_rsp),
+		  VM_ENTRY(launched), VM_ENTRY(fail), VM_ENTRY(fault)
+		: "cc", "memory", "rax", "rbx", "rdi", "rsi", "r8", "r9", "r10", "r11", "r12",
+		  "r13", "r14", "r15");
+	return vm_entry.fault ?: vm_entry.fail;
+}
+
+#endif

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The trees of signatures, array sizes and loop headers, alike for both dialects."""
+
+from kvm_vmx.compare.expressions import parse
+from kvm_vmx.compare.terms import name
+from kvm_vmx.compare.types import parse_type
+
+OPEN, CLOSE = {"(", "[", "{"}, {")", "]", "}"}
+
+
+def signature_key(signature):
+    """("def", what it returns, its parameters); where it is static or inline does not count."""
+    end = len(signature) - 1
+    while end > 0 and signature[end].text != ")":
+        end -= 1
+    depth, begin = 0, end
+    while begin > 0:
+        depth += (signature[begin].text == ")") - (signature[begin].text == "(")
+        if depth == 0:
+            break
+        begin -= 1
+    parameters = []
+    for part in split(signature[begin + 1:end], ","):
+        names = [n for n, token in enumerate(part) if token.kind == "id"]
+        if not names or [token.text for token in part] == ["void"]:
+            continue
+        last = names[-1]
+        if any(token.text == "(" for token in part):
+            parameters.append(("raw", *(token.text for token in part)))
+        else:
+            stars = sum(token.text == "[" for token in part)
+            kind = parse_type(part[:last])
+            parameters.append(("decl", (*kind[:2], kind[2] + stars), name(part[last].text)))
+    return ("def", parse_type(signature[:max(begin - 1, 0)]), *parameters)
+
+
+def split(part, separator: str):
+    """A token list cut at a separator that stands in no brackets."""
+    pieces, depth = [[]], 0
+    for token in part:
+        depth += (token.text in OPEN) - (token.text in CLOSE)
+        if token.text == separator and depth == 0:
+            pieces.append([])
+        else:
+            pieces[-1].append(token)
+    return pieces
+
+
+def sizes(brackets):
+    """The dimensions of a declared array."""
+    found, inside, depth = [], [], 0
+    for token in brackets:
+        depth += (token.text in OPEN) - (token.text in CLOSE)
+        if token.text == "[" and depth == 1:
+            inside = []
+        elif token.text == "]" and depth == 0:
+            found.append(parse(inside))
+        else:
+            inside.append(token)
+    return found
+
+
+def after(tree):
+    """The number behind a tree's."""
+    if tree[0] == "num":
+        return ("num", tree[1] + 1)
+    return ("bin", "+", tree, ("num", 1))
+
+
+def counted(parts):
+    """`for (i = a; i < b; i++)` as ("for", i, a, b, step)."""
+    if len(parts) == 3 and all(parts):
+        start, test, stride = parts
+        if start[:2] == ("=", "=") and test[0] == "bin" and stride[:2] == ("=", "+=") \
+                and start[2] == test[2] == stride[2] and test[1] in ("<", "<="):
+            return ("for", start[2], start[3], test[3] if test[1] == "<" else after(test[3]),
+                    stride[3])
+    return ("for", *parts) if any(parts) else ("while", ("name", "True"))

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A virtual processor at rest, between two instructions of L1.
+ *
+ * Of an enlightened VMCS only its address is kept: page and clean bits say the rest, and what L0
+ * has read of it is read again (R73). The MSRs that all processors share are in each of them.
+ */
+#ifndef KVM_VMX_L0_SAVED_H
+#define KVM_VMX_L0_SAVED_H
+
+#include <kvm_vmx/l0/state.h>
+
+#define L0_SAVED_MAGIC 0x31305056306c6d76ull
+#define L0_SAVED_NONE (~0ull)
+
+struct l0_saved {
+	u64 magic;
+	u32 size, vmcs_revision;
+	u32 index, cpl, intr, nmi;
+	u32 in_vmx, mov_ss_shadow;
+	u64 rip, rsp, rflags, cr0, cr2, cr3, cr4, dr7;
+	u64 idtr_base, gdtr_base, tr_base;
+	u64 vmxon_ptr, current_vmptr, active_evmcs;
+	u64 efer, assist_msr, random_state;
+	u64 guest_os_id, hypercall_msr, reference_msr;
+	u64 reenlightenment, emulation_control, emulation_status;
+	u64 regs[16], xmm[12];
+	struct l0_synic synic;
+	struct l0_msr_value msr[NR_SLOTS];
+	struct l0_vmcs plain;
+	u8 overlaid[4096];
+	u64 checksum;		/* of all before it */
+};
+
+/* FNV-1a: an accident is noticed, an intention is not. */
+static inline u64 l0_saved_checksum(const struct l0_saved *saved)
+{
+	const u8 *at = (const u8 *)saved;
+	u64 hash = 0xcbf29ce484222325ull;
+
+	while (at < (const u8 *)&saved->checksum)
+		hash = (hash ^ *at++) * 0x100000001b3ull;
+	return hash;
+}
+
+#endif

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# Save and restore of a virtual processor between two instructions of L1.
+from libc.string cimport memcpy, memset
+
+from kvm_vmx.abi.hyperv_tlfs cimport hv_enlightened_vmcs
+from kvm_vmx.abi.types cimport u32, u64
+from kvm_vmx.l0.enlightened cimport enlightened_release
+from kvm_vmx.l0.guest cimport guest_flush_tlb
+from kvm_vmx.l0.outcome cimport page_address_valid
+from kvm_vmx.l0.state cimport *
+
+cdef enum:
+    INTERRUPT_PENDING = 0x100
+
+
+cdef void vp_save(l0_vp *vp, l0_saved *saved) noexcept nogil:
+    cdef l0_partition *partition = vp.partition
+
+    memset(saved, 0, sizeof(l0_saved))
+    saved.magic = L0_SAVED_MAGIC
+    saved.size = sizeof(l0_saved)
+    saved.vmcs_revision = partition.profile.vmcs_revision
+    saved.index = vp.cpu.index
+    saved.cpl = vp.cpu.cpl
+    saved.intr = vp.cpu.intr
+    saved.nmi = vp.cpu.nmi
+    saved.in_vmx = vp.in_vmx
+    saved.mov_ss_shadow = vp.mov_ss_shadow
+    saved.rip = vp.cpu.rip
+    saved.rsp = vp.cpu.rsp
+    saved.rflags = vp.cpu.rflags
+    saved.cr0 = vp.cpu.cr0
+    saved.cr2 = vp.cpu.cr2
+    saved.cr3 = vp.cpu.cr3
+    saved.cr4 = vp.cpu.cr4
+    saved.dr7 = vp.cpu.dr7
+    saved.idtr_base = vp.cpu.idtr_base
+    saved.gdtr_base = vp.cpu.gdtr_base
+    saved.tr_base = vp.cpu.tr_base
+    saved.vmxon_ptr = vp.vmxon_ptr
+    saved.current_vmptr = vp.current_vmptr
+    saved.active_evmcs = vp.active_evmcs
+    saved.efer = vp.efer
+    saved.assist_msr = vp.assist_msr
+    saved.random_state = vp.random_state
+    saved.guest_os_id = partition.guest_os_id
+    saved.hypercall_msr = partition.hypercall_msr
+    saved.reference_msr = partition.clock.reference_msr
+    saved.reenlightenment = partition.clock.reenlightenment
+    saved.emulation_control = partition.clock.emulation_control
+    saved.emulation_status = partition.clock.emulation_status
+    memcpy(saved.regs, vp.gpr, sizeof(saved.regs))
+    memcpy(saved.xmm, vp.xmm, sizeof(saved.xmm))
+    saved.synic = vp.synic
+    memcpy(saved.msr, vp.msr, NR_SLOTS * sizeof(l0_msr_value))
+    saved.plain = vp.plain
+    memcpy(saved.overlaid, vp.overlaid, sizeof(saved.overlaid))
+    saved.checksum = l0_saved_checksum(saved)
+
+
+cdef const char *check_header(const l0_vp *vp, const l0_saved *saved) noexcept nogil:
+    if saved.magic != L0_SAVED_MAGIC or saved.size != sizeof(l0_saved):
+        return "it is no saved processor of this version"
+    if saved.checksum != l0_saved_checksum(saved):
+        return "it is damaged"
+    if saved.vmcs_revision != vp.partition.profile.vmcs_revision:
+        return "its VMCS revision is another one"
+    if saved.index != vp.cpu.index:
+        return "it is of another processor"
+    return NULL
+
+
+# May a processor be in VMX operation with these three pointers?
+cdef const char *check_pointers(l0_vp *vp, const l0_saved *saved) noexcept nogil:
+    if not saved.in_vmx:
+        if saved.vmxon_ptr & saved.current_vmptr & saved.active_evmcs != L0_SAVED_NONE:
+            return "it has VMX pointers outside VMX operation"
+        return NULL
+    if not page_address_valid(vp, saved.vmxon_ptr):
+        return "its VMXON pointer is none"
+    if saved.current_vmptr != L0_SAVED_NONE and (
+            not page_address_valid(vp, saved.current_vmptr) or
+            saved.current_vmptr == saved.vmxon_ptr):
+        return "its VMCS pointer is none"
+    if saved.current_vmptr != L0_SAVED_NONE and saved.active_evmcs != L0_SAVED_NONE:
+        return "it has a current VMCS beside an active eVMCS"
+    return NULL
+
+
+cdef const char *check_registers(const l0_vp *vp, const l0_saved *saved) noexcept nogil:
+    cdef u32 slot
+
+    if saved.cpl > 3 or saved.in_vmx > 1 or saved.mov_ss_shadow > 1 or saved.nmi > 1:
+        return "a flag has no such value"
+    if saved.intr and saved.intr & ~<u32>0xff != INTERRUPT_PENDING:
+        return "its pending interrupt is none"
+    for slot in range(<u32>NR_SLOTS):
+        if saved.msr[slot].index != vp.msr[slot].index:
+            return "its MSRs are others"
+    return NULL
+
+
+cdef void restore_partition(l0_partition *partition, const l0_saved *saved) noexcept nogil:
+    partition.guest_os_id = saved.guest_os_id
+    partition.hypercall_msr = saved.hypercall_msr
+    partition.clock.reference_msr = saved.reference_msr
+    partition.clock.reenlightenment = saved.reenlightenment
+    partition.clock.emulation_control = saved.emulation_control & 1
+    partition.clock.emulation_status = saved.emulation_status & 1
+
+
+# R73: the eVMCS stays active, and everything of it is read again at the next entry.
+cdef void restore_vmcs(l0_vp *vp, const l0_saved *saved) noexcept nogil:
+    cdef const hv_enlightened_vmcs *page
+
+    enlightened_release(vp)
+    memset(&vp.copy, 0, sizeof(vp.copy))
+    vp.plain = saved.plain
+    vp.vmxon_ptr = saved.vmxon_ptr
+    vp.current_vmptr = saved.current_vmptr
+    vp.active_evmcs = saved.active_evmcs
+    vp.vmcs = &vp.plain
+    if vp.active_evmcs == L0_SAVED_NONE:
+        return
+    vp.vmcs = &vp.copy
+    page = <const hv_enlightened_vmcs *>phys_page(vp.cpu.mem, vp.active_evmcs)
+    if page != NULL:
+        vp.copy.f.revision_id = page.revision_id
+        vp.copy.f.vm_instruction_error = page.vm_instruction_error
+
+
+cdef const char *vp_restore(l0_vp *vp, const l0_saved *saved) noexcept nogil:
+    cdef const char *wrong = check_header(vp, saved)
+
+    if wrong == NULL:
+        wrong = check_pointers(vp, saved)
+    if wrong == NULL:
+        wrong = check_registers(vp, saved)
+    if wrong != NULL:
+        return wrong
+    restore_vmcs(vp, saved)
+    restore_partition(vp.partition, saved)
+    vp.in_vmx = saved.in_vmx
+    vp.mov_ss_shadow = saved.mov_ss_shadow
+    vp.cpu.cpl = saved.cpl
+    vp.cpu.intr = saved.intr
+    vp.cpu.nmi = saved.nmi
+    vp.cpu.rip = saved.rip
+    vp.cpu.rsp = saved.rsp
+    vp.cpu.rflags = saved.rflags
+    vp.cpu.cr0 = saved.cr0
+    vp.cpu.cr2 = saved.cr2
+    vp.cpu.cr3 = saved.cr3
+    vp.cpu.cr4 = saved.cr4
+    vp.cpu.dr7 = saved.dr7
+    vp.cpu.idtr_base = saved.idtr_base
+    vp.cpu.gdtr_base = saved.gdtr_base
+    vp.cpu.tr_base = saved.tr_base
+    vp.efer = saved.efer
+    vp.assist_msr = saved.assist_msr
+    # any state but 0 will do for the generator
+    vp.random_state = saved.random_state if saved.random_state else <u64>1
+    memcpy(vp.gpr, saved.regs, sizeof(saved.regs))
+    memcpy(vp.xmm, saved.xmm, sizeof(vp.xmm))
+    vp.synic = saved.synic
+    memcpy(vp.msr, saved.msr, NR_SLOTS * sizeof(l0_msr_value))
+    memcpy(vp.overlaid, saved.overlaid, sizeof(vp.overlaid))
+    vp.host_loaded = 0
+    guest_flush_tlb(vp)
+    return NULL

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The trace as Python sees it: each instruction of L1 with its operands and its outcome."""
+
+import dataclasses
+
+from kvm_vmx.abi.types cimport u64
+from kvm_vmx.abi.virt_cpu cimport *
+from kvm_vmx.l0.state cimport *
+
+from kvm_vmx.machine.outcome import Fault, Outcome, VMfailInvalid, VMfailValid, VMsucceed
+
+cdef extern from *:
+    """
+    #define L0_TRACED_NAME(name) #name,
+    static const char *const l0_traced_names[] = { L0_TRACED(L0_TRACED_NAME) };
+    """
+    const char *l0_traced_names[]
+
+# How many operands each instruction has, and how many numbers it produces.
+_OPERANDS = {"cpuid": 2, "wrmsr": 2, "mov_to_cr": 2, "vmwrite": 2, "vmxoff": 0, "vmptrst": 0,
+             "invept": 3, "invvpid": 3, "vmcall": 3}
+_RESULTS = {"cpuid": 2, "rdmsr": 1, "vmptrst": 1, "vmread": 1, "vmlaunch": 2, "vmresume": 2,
+            "vmcall": 1}
+
+
+@dataclasses.dataclass(frozen=True)
+class TraceRecord:
+    """One instruction of L1.
+
+    sequence numbers the instructions of all processors; operands are as the instruction has
+    them (of an entry: where its VMCS is; of VMCALL: RCX, RDX, R8). results is what it produced:
+    of CPUID EAX to EDX, of an entry the exit's reason and qualification.
+    """
+
+    sequence: int
+    cpu: int
+    instruction: str
+    operands: tuple[int, ...]
+    outcome: Outcome
+    results: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        text = f"cpu {self.cpu}: {self.instruction}"
+        if self.operands:
+            text += " " + ", ".join(f"{operand:#x}" for operand in self.operands)
+        if self.results:
+            return text + " = " + ", ".join(f"{result:#x}" for result in self.results)
+        if isinstance(self.outcome, VMfailValid):
+            return f"{text}: VMfailValid({self.outcome.error})"
+        if isinstance(self.outcome, Fault):
+            return f"{text}: {self.outcome}"
+        return text if self.outcome.ok else f"{text}: VMfailInvalid"
+
+
+cdef outcome_of(const l0_trace_record *record):
+    """The outcome, its RFLAGS as far as the instruction reports in them."""
+    if record.status == INSN_OK:
+        return VMsucceed()
+    if record.status & INSN_FAULT:
+        return Fault(INSN_FAULT_VECTOR(record.status), INSN_FAULT_ERROR(record.status))
+    if record.status == INSN_VMFAIL_INVALID:
+        return VMfailInvalid(rflags=3)
+    return VMfailValid(record.result[0])
+
+
+cdef list records_of(l0_vp *vp):
+    """What a processor's ring holds, the oldest first."""
+    cdef u64 i, size = vp.trace.size, end = vp.trace.end
+    cdef const l0_trace_record *record
+
+    found = []
+    for i in range(end - size if end > size else 0, end):
+        record = &vp.trace.record[i % size]
+        name = l0_traced_names[record.insn].decode()
+        outcome = outcome_of(record)
+        results = ()
+        if outcome.ok:
+            results = tuple(record.result[j] for j in range(_RESULTS.get(name, 0)))
+        if name == "cpuid":
+            results = tuple(word >> shift & 0xFFFFFFFF for word in results for shift in (0, 32))
+        found.append(TraceRecord(
+            record.sequence, vp.cpu.index, name,
+            tuple(record.operand[j] for j in range(_OPERANDS.get(name, 1))), outcome, results))
+    return found

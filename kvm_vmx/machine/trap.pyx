@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Instructions by trap: what this platform can, which text may trap, how often each has."""
+
+import os
+import signal
+import threading
+
+from libc.string cimport memcpy, memset
+
+from kvm_vmx.abi.types cimport u32, u64, ulong
+from kvm_vmx.abi.virt_cpu cimport virt_cpu_ops
+
+from kvm_vmx.machine.errors import MachineError
+
+cdef extern from "kvm_vmx/machine/trap_ops.h" nogil:
+    """
+    static const char *const trap_op_names[] = {
+    #define TRAP_OP_NAME(name) #name,
+    TRAP_OPS(TRAP_OP_NAME)
+    };
+    #define bare_text_start ((unsigned long)__start_trap_text)
+    #define bare_text_end ((unsigned long)__stop_trap_text)
+    """
+    ctypedef struct trap_scope "struct trap_scope":
+        pass
+    enum:
+        NR_TRAP_OPS
+        TRAP_CPUS
+        TRAP_vmcall
+    const char *trap_op_names[]
+    u64 trap_counts[4096][14]
+    virt_cpu_ops bare_ops
+    ulong bare_text_start
+    ulong bare_text_end
+    int trap_blocked()
+    int trap_enter(trap_scope *scope, void *stack, size_t size)
+    void trap_leave(trap_scope *scope)
+    int trap_add_text(u64 start, u64 end, u64 vm_return)
+    void trap_del_text(u64 start)
+    u32 trap_probe()
+
+cdef extern from "sys/mman.h" nogil:
+    void *mmap(void *addr, size_t length, int prot, int flags, int fd, long offset)
+    int munmap(void *addr, size_t length)
+    int mprotect(void *addr, size_t len, int prot)
+    enum:
+        PROT_NONE
+        PROT_READ
+        PROT_WRITE
+        PROT_EXEC
+        MAP_PRIVATE
+        MAP_ANONYMOUS
+        MAP_FAILED
+
+cdef enum:
+    PAGE = 4096
+    STACK = 64 << 10
+
+_local = threading.local()
+_probe_lock = threading.Lock()
+_silent = None
+
+
+cdef int trap_bind(trap_binding *binding, void *stack, size_t size) noexcept nogil:
+    return trap_enter(<trap_scope *>binding.scope, stack, size)
+
+
+cdef void trap_unbind(trap_binding *binding) noexcept nogil:
+    trap_leave(<trap_scope *>binding.scope)
+
+
+cdef const virt_cpu_ops *trap_ops() noexcept nogil:
+    return &bare_ops
+
+
+cdef int check_signals() except -1:
+    # A signal that is blocked when its instruction raises it ends the process.
+    blocked = trap_blocked()
+    if blocked:
+        raise MachineError(f"{signal.Signals(blocked).name} is blocked in this thread, so "
+                           "instructions cannot trap: unblock it, or use insn='call'")
+    return 0
+
+
+def probe() -> frozenset[str]:
+    """The instructions that do not trap here; ValueError where the form cannot do without.
+
+    Each is executed once. VMCALL may be missing: a hypervisor beneath may answer it itself, and
+    then it stays a call.
+    """
+    global _silent
+    with _probe_lock:
+        check_signals()
+        if _silent is None:
+            trap_add_text(bare_text_start, bare_text_end, 0)
+            bits = trap_probe()
+            _silent = frozenset(
+                trap_op_names[i].decode() for i in range(<int>NR_TRAP_OPS) if bits >> i & 1)
+    needed = sorted(_silent - {"vmcall"})
+    if needed:
+        raise ValueError(f"{', '.join(needed)} do not trap on this platform: use insn='call'")
+    return _silent
+
+
+def chosen(insn: str | None) -> bool:
+    """Whether instructions trap: "call", "trap", or None for what KVM_VMX_INSN says (by call).
+
+    ValueError for anything else, and where this platform cannot.
+    """
+    if insn is None:
+        insn = os.environ.get("KVM_VMX_INSN") or "call"
+    if insn not in ("call", "trap"):
+        raise ValueError(f"instructions by {insn!r}: give 'call' or 'trap'")
+    if insn == "trap":
+        probe()
+    return insn == "trap"
+
+
+def counts(cpus: int) -> dict[str, int]:
+    """How often each instruction has trapped on processors 0 to cpus - 1."""
+    cdef int op, cpu
+
+    total = dict.fromkeys((trap_op_names[op].decode() for op in range(<int>NR_TRAP_OPS)), 0)
+    for op, name in enumerate(total):
+        for cpu in range(cpus):
+            total[name] += trap_counts[cpu][op]
+    return total
+
+
+def reset_counts() -> None:
+    """A machine that has just booted has trapped nothing."""
+    memset(trap_counts, 0, sizeof(trap_counts))
+
+
+def add_text(start: int, end: int, vm_return: int) -> None:
+    """Let text of this process trap; vm_return is where its VM exits go, 0: behind the entry."""
+    if trap_add_text(start, end, vm_return):
+        raise MachineError("too many texts that trap: free one")
+
+
+cdef class Text:
+    """Machine code of one's own that may trap, for as long as the object lives."""
+
+    def __cinit__(self, code: bytes):
+        cdef const unsigned char[::1] view = code
+
+        self.size = (len(code) + PAGE - 1) & ~<size_t>(PAGE - 1)
+        self.memory = mmap(
+            NULL, self.size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+        if self.memory == <void *>MAP_FAILED:
+            self.memory = NULL
+            raise MemoryError("no memory for text")
+        memcpy(self.memory, &view[0], len(code))
+        if mprotect(self.memory, self.size, PROT_READ | PROT_EXEC):
+            raise MachineError("this platform lets no memory be made executable")
+        self.address = <u64>self.memory
+        add_text(self.address, self.address + self.size, 0)
+
+    def __dealloc__(self):
+        if self.memory != NULL:
+            trap_del_text(<u64>self.memory)
+            munmap(self.memory, self.size)
+
+
+cdef class Stacks:
+    """A kernel stack and a signal stack of a thread, each above a page that no one may touch."""
+
+    def __cinit__(self):
+        cdef size_t stride = PAGE + STACK
+
+        self.size = 2 * stride
+        self.memory = mmap(
+            NULL, self.size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+        if self.memory == <void *>MAP_FAILED:
+            self.memory = NULL
+            raise MemoryError("no memory for a kernel stack")
+        mprotect(self.memory, PAGE, PROT_NONE)
+        mprotect(<char *>self.memory + stride, PAGE, PROT_NONE)
+        self.signal_stack = <char *>self.memory + PAGE
+        self.signal_size = STACK
+        self.kernel_end = <ulong>self.memory + self.size
+
+    def __dealloc__(self):
+        if self.memory != NULL:
+            munmap(self.memory, self.size)
+
+
+cdef Stacks thread_stacks():
+    check_signals()
+    try:
+        return _local.stacks
+    except AttributeError:
+        _local.stacks = Stacks()
+        return _local.stacks

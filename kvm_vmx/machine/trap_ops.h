@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* A struct virt_cpu_ops that executes the opcodes: each call is one instruction that traps. */
+#ifndef KVM_VMX_MACHINE_TRAP_OPS_H
+#define KVM_VMX_MACHINE_TRAP_OPS_H
+
+#include <kvm_vmx/machine/trap_bind.h>
+#include <asm/vmx_trap.h>
+#include <linux/cpu.h>
+
+#define __trap_text noinline __attribute__((section("trap_text")))
+extern const char __start_trap_text[] __attribute__((visibility("hidden")));
+extern const char __stop_trap_text[] __attribute__((visibility("hidden")));
+extern const struct exception_table_entry
+	__start___ex_table[] __attribute__((visibility("hidden"))),
+	__stop___ex_table[] __attribute__((visibility("hidden")));
+
+static unsigned long trap_fixup(unsigned long ip)
+{
+	const struct exception_table_entry *entry;
+
+	for (entry = __start___ex_table; entry < __stop___ex_table; entry++)
+		if (entry->insn == ip)
+			return entry->fixup;
+	return 0;
+}
+
+static const struct vmlinux bare_machine = { .fixup_exception = trap_fixup };
+
+/* A thread that is a processor and no kernel: its area, its signal stack. */
+struct bare_cpu {
+	struct percpu_area area;
+	struct trap_scope trap;
+	unsigned long saved_gs;
+	char stack[64 << 10] __attribute__((aligned(16)));
+};
+
+static void bare_enter(struct bare_cpu *bare, struct virt_cpu *cpu)
+{
+	memset(&bare->area, 0, sizeof(bare->area));
+	bare->area.virt_cpu = cpu;
+	bare->area.vmlinux = &bare_machine;
+	bare->area.cpu_number = cpu->index;
+	trap_enter(&bare->trap, bare->stack, sizeof(bare->stack));
+	bare->saved_gs = read_gs_base(has_fsgsbase());
+	write_gs_base(has_fsgsbase(), (unsigned long)&bare->area);
+}
+
+static void bare_leave(struct bare_cpu *bare)
+{
+	write_gs_base(has_fsgsbase(), bare->saved_gs);
+	trap_leave(&bare->trap);
+}
+
+#define BARE(cpu, instruction) do {					\
+	struct bare_cpu bare;						\
+	insn_t status;							\
+									\
+	bare_enter(&bare, cpu);						\
+	status = instruction;						\
+	bare_leave(&bare);						\
+	return status;							\
+} while (0)
+
+static __trap_text insn_t bare_rdmsr(struct virt_cpu *cpu, u32 msr, u64 *value)
+{
+	BARE(cpu, trap_rdmsr(msr, value));
+}
+
+static __trap_text insn_t bare_wrmsr(struct virt_cpu *cpu, u32 msr, u64 value)
+{
+	BARE(cpu, trap_wrmsr(msr, value));
+}
+
+static __trap_text insn_t bare_vmxon(struct virt_cpu *cpu, u64 pa)
+{
+	BARE(cpu, trap_vmxon(&pa));
+}
+
+static __trap_text insn_t bare_vmxoff(struct virt_cpu *cpu)
+{
+	BARE(cpu, trap_vmxoff());
+}
+
+static __trap_text insn_t bare_vmclear(struct virt_cpu *cpu, u64 pa)
+{
+	BARE(cpu, trap_vmclear(&pa));
+}
+
+static __trap_text insn_t bare_vmptrld(struct virt_cpu *cpu, u64 pa)
+{
+	BARE(cpu, trap_vmptrld(&pa));
+}
+
+static __trap_text insn_t bare_vmptrst(struct virt_cpu *cpu, u64 *pa)
+{
+	BARE(cpu, trap_vmptrst(pa));
+}
+
+static __trap_text insn_t bare_vmread(struct virt_cpu *cpu, u64 field, u64 *value)
+{
+	BARE(cpu, trap_vmread(field, value));
+}
+
+static __trap_text insn_t bare_vmwrite(struct virt_cpu *cpu, u64 field, u64 value)
+{
+	BARE(cpu, trap_vmwrite(field, value));
+}
+
+static __trap_text insn_t bare_invept(struct virt_cpu *cpu, u64 type, u64 eptp, u64 gpa)
+{
+	BARE(cpu, trap_invept(type, eptp, gpa));
+}
+
+static __trap_text insn_t bare_invvpid(struct virt_cpu *cpu, u64 type, u64 vpid, u64 gla)
+{
+	BARE(cpu, trap_invvpid(type, vpid, gla));
+}
+
+static __trap_text insn_t bare_vmcall(struct virt_cpu *cpu, u64 *regs)
+{
+	BARE(cpu, trap_vmcall(regs[GPR_RCX], regs[GPR_RDX], regs[GPR_R8], &regs[GPR_RAX]));
+}
+
+/* The registers of L1 are in regs, and L2 leaves its own there. There is no host to go back to:
+ * what the exit loaded is in the processor, and the text goes on. */
+static __trap_text insn_t trap_bare_entry(u64 *regs, int launch)
+{
+	struct vm_entry vm_entry = { .regs = (unsigned long *)regs, .launched = !launch };
+	struct vm_entry *entry = &vm_entry;
+	bool cf, zf;
+
+	barrier();
+	__asm__ __volatile__("sub $128, %%rsp\n\t"
+			     "push %%rbp\n\t"
+			     "push %%rcx\n\t"
+			     "cmpb $0, %c[launched](%%rcx)\n\t"
+			     "mov %c[regs](%%rcx), %%rcx\n\t"
+			     VM_REGS(VM_REG) VM_REG(%%rcx, 1)
+			     "jne 2f\n\t"
+			     "1: " INSN_VMLAUNCH "\n\t"
+			     "jmp 3f\n"
+			     "2: " INSN_VMRESUME "\n"
+			     "3: push %%rcx\n\t"
+			     "mov 8(%%rsp), %%rcx\n\t"
+			     "mov %c[regs](%%rcx), %%rcx\n\t"
+			     VM_REGS(VM_SAVE)
+			     "pop %%rax\n\t"
+			     VM_SAVE(%%rax, 1)
+			     "4: pop %%rcx\n\t"
+			     "pop %%rbp\n\t"
+			     "lea 128(%%rsp), %%rsp\n\t"
+			     ".pushsection .fixup, \"ax\"\n"
+			     "5: mov (%%rsp), %%rcx\n\t"
+			     "mov %%eax, %c[fault](%%rcx)\n\t"
+			     "jmp 4b\n\t"
+			     ".popsection\n\t"
+			     _ASM_EXTABLE(1b, 5b) _ASM_EXTABLE(2b, 5b)
+			     : "=@ccc"(cf), "=@ccz"(zf), "+c"(entry)
+			     : VM_ENTRY(regs), VM_ENTRY(launched), VM_ENTRY(fault)
+			     : "memory", "rax", "rbx", "rdx", "rdi", "rsi", "r8", "r9", "r10",
+			       "r11", "r12", "r13", "r14", "r15");
+	return trap_flags(vm_entry.fault, cf, zf);
+}
+
+static __trap_text insn_t bare_vmentry(struct virt_cpu *cpu, u64 *regs, int launch)
+{
+	BARE(cpu, trap_bare_entry(regs, launch));
+}
+
+/* CPUID and MOV to CR have one form: user space cannot trap the one, and the other is no part
+ * of what a hypervisor's cost is made of. */
+static insn_t bare_cpuid(struct virt_cpu *cpu, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx)
+{
+	return cpu->ops->cpuid(cpu, eax, ebx, ecx, edx);
+}
+
+static insn_t bare_mov_to_cr(struct virt_cpu *cpu, u32 cr, u64 value)
+{
+	return cpu->ops->mov_to_cr(cpu, cr, value);
+}
+
+static insn_t forwarded_vmcall(struct virt_cpu *cpu, u64 *regs)
+{
+	return cpu->ops->vmcall(cpu, regs);
+}
+
+static struct virt_cpu_ops bare_ops = {
+	.cpuid = bare_cpuid, .rdmsr = bare_rdmsr, .wrmsr = bare_wrmsr,
+	.mov_to_cr = bare_mov_to_cr, .vmxon = bare_vmxon, .vmxoff = bare_vmxoff,
+	.vmclear = bare_vmclear, .vmptrld = bare_vmptrld, .vmptrst = bare_vmptrst,
+	.vmread = bare_vmread, .vmwrite = bare_vmwrite, .vmentry = bare_vmentry,
+	.invept = bare_invept, .invvpid = bare_invvpid, .vmcall = bare_vmcall,
+};
+
+static insn_t probe_insn(void)
+{
+	return INSN_OK;
+}
+
+/* Execute each once on a processor that does nothing: one bit for each that did not trap. */
+static u32 trap_probe(void)
+{
+	insn_t (*probes[sizeof(struct virt_cpu_ops) / sizeof(void *)])(void);
+	struct virt_cpu cpu = { .ops = (const struct virt_cpu_ops *)probes };
+	u64 before[NR_TRAP_OPS], regs[NR_GPRS] = { 0 }, value = 0;
+	u32 i, silent = 0;
+
+	for (i = 0; i < ARRAY_SIZE(probes); i++)
+		probes[i] = probe_insn;
+	memcpy(before, trap_counts[0], sizeof(before));
+	bare_rdmsr(&cpu, 0, &value);
+	bare_wrmsr(&cpu, 0, 0);
+	bare_vmxon(&cpu, 0);
+	bare_vmxoff(&cpu);
+	bare_vmclear(&cpu, 0);
+	bare_vmptrld(&cpu, 0);
+	bare_vmptrst(&cpu, &value);
+	bare_vmread(&cpu, 0, &value);
+	bare_vmwrite(&cpu, 0, 0);
+	bare_invept(&cpu, 0, 0, 0);
+	bare_invvpid(&cpu, 0, 0, 0);
+	bare_vmcall(&cpu, regs);
+	bare_vmentry(&cpu, regs, 0);
+	bare_vmentry(&cpu, regs, 1);
+	for (i = 0; i < NR_TRAP_OPS; i++)
+		silent |= (u32)(trap_counts[0][i] == before[i]) << i;
+	memcpy(trap_counts[0], before, sizeof(before));
+	/* On such a machine the hypervisor beneath answers VMCALL: it stays a call. */
+	if (silent >> TRAP_vmcall & 1)
+		bare_ops.vmcall = forwarded_vmcall;
+	return silent;
+}
+
+#endif

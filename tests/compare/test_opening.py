@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Trees as directory, tarball and git revision; what is no tree, in one line."""
+
+import io
+import os
+import shutil
+import subprocess
+import tarfile
+
+import pytest
+
+from kvm_vmx.compare import opening
+from kvm_vmx.compare.opening import TreeError, find_tree, open_tree
+
+FILES = {
+    "Makefile": "VERSION = 5\nPATCHLEVEL = 7\nSUBLEVEL = 0\n",
+    "arch/x86/kvm/vmx/vmx.c": "int brew(int cups)\n{\n\treturn cups * 2;\n}\n",
+    "arch/x86/kvm/vmx/notes.txt": "no source",
+    "drivers/net/other.c": "int other;\n",
+    "virt/kvm/kvm_main.c": "void kettle(void)\n{\n}\n",
+}
+WANTED = {"Makefile", "arch/x86/kvm/vmx/vmx.c", "virt/kvm/kvm_main.c"}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """A cache of the test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "kvm-vmx"
+
+
+@pytest.fixture
+def directory(tmp_path):
+    """The files as a directory."""
+    root = tmp_path / "linux"
+    for name, text in FILES.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+@pytest.fixture
+def tarball(tmp_path):
+    """The files as a tarball."""
+    path = tmp_path / "linux-source-5.7.tar.xz"
+    with tarfile.open(path, "w:xz") as archive:
+        for name, text in FILES.items():
+            member = tarfile.TarInfo(f"linux-source-5.7/{name}")
+            member.size = len(text)
+            archive.addfile(member, io.BytesIO(text.encode()))
+    return path
+
+
+def check(tree):
+    """The wanted files, and a function of one of them."""
+    assert set(tree.files) == WANTED
+    assert tree.title.endswith("(5.7)")
+    assert tree.function("brew", "arch/x86/kvm/vmx.c").path == "arch/x86/kvm/vmx/vmx.c"
+    assert tree.function("kettle", "").line == 1
+    assert tree.function("teapot", "") is None
+
+
+def test_directory(directory):
+    before = sorted(path.stat().st_mtime_ns for path in directory.rglob("*"))
+    check(open_tree(str(directory)))
+    assert before == sorted(path.stat().st_mtime_ns for path in directory.rglob("*"))
+
+
+@pytest.mark.parametrize("with_xz", [True, False])
+def test_tarball_and_its_cache(tarball, cache, monkeypatch, with_xz):
+    if with_xz and not shutil.which("xz"):
+        pytest.skip("no xz here: apt-get install xz-utils")
+    if not with_xz:
+        monkeypatch.setattr(opening.shutil, "which", lambda name: None)
+    check(open_tree(str(tarball)))
+    assert len(list(cache.iterdir())) == 1
+    monkeypatch.setattr(opening, "read_tarball", None)  # the second time nothing is unpacked
+    check(open_tree(str(tarball)))
+
+
+def test_a_broken_cache_is_read_over(tarball, cache):
+    open_tree(str(tarball))
+    for path in cache.iterdir():
+        path.write_text("{")
+    check(open_tree(str(tarball)))
+
+
+def test_a_cache_that_cannot_be_written_is_no_trouble(tarball, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    check(open_tree(str(tarball)))
+
+
+def test_git(directory):
+    if not shutil.which("git"):
+        pytest.skip("no git here")
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(directory)]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, "commit", "-qm", "tree"], check=True)
+    (directory / "Makefile").write_text("VERSION = 9\n")  # the work tree does not count
+    check(open_tree(f"{directory}@HEAD"))
+    check(open_tree(f"{directory / '.git'}@HEAD"))
+    with pytest.raises(TreeError, match="cannot read nowhere of"):
+        open_tree(f"{directory}@nowhere")
+
+
+@pytest.mark.parametrize("keep", [40, 200])
+@pytest.mark.parametrize("with_xz", [True, False])
+def test_truncated_tarball(tarball, monkeypatch, keep, with_xz):
+    if not with_xz:
+        monkeypatch.setattr(opening.shutil, "which", lambda name: None)
+    tarball.write_bytes(tarball.read_bytes()[:keep])
+    with pytest.raises(TreeError, match="is it complete"):
+        open_tree(str(tarball))
+
+
+def test_a_tarball_that_is_none(tmp_path):
+    path = tmp_path / "linux.tar.xz"
+    path.write_bytes(b"a fish\n" * 100)
+    with pytest.raises(TreeError, match="cannot read .*linux.tar.xz"):
+        open_tree(str(path))
+
+
+def test_no_tree(tmp_path, tarball):
+    with pytest.raises(TreeError, match="did you mean .*linux-source-5.7.tar.xz"):
+        open_tree(str(tmp_path))
+    with pytest.raises(TreeError, match="no such tree: /nowhere"):
+        open_tree("/nowhere")
+    (tmp_path / "leaf").write_text("")
+    with pytest.raises(TreeError, match="neither a directory nor a tarball"):
+        open_tree(str(tmp_path / "leaf"))
+    (tmp_path / "bare" / "arch").mkdir(parents=True)
+    with pytest.raises(TreeError, match="is it a kernel tree"):
+        open_tree(str(tmp_path / "bare"))
+
+
+def test_unreadable_file(directory):
+    path = directory / "virt/kvm/kvm_main.c"
+    path.chmod(0)
+    if os.access(path, os.R_OK):
+        pytest.skip("this user reads every file")
+    with pytest.raises(TreeError, match="cannot read .*kvm_main.c: Permission denied"):
+        open_tree(str(directory))
+
+
+def test_bytes_that_are_no_text(directory):
+    path = directory / "virt/kvm/kvm_main.c"
+    path.write_bytes(b"/* caf\xe9 */\nvoid kettle(void)\n{\n\tboil('\xff');\n}\n")
+    tree = open_tree(str(directory))
+    assert tree.function("kettle", "").units[1].kind == "call"
+
+
+def test_the_usual_places(tmp_path, monkeypatch):
+    monkeypatch.setenv("KVM_VMX_TREE", "/somewhere")
+    assert find_tree() == "/somewhere"
+    monkeypatch.delenv("KVM_VMX_TREE")
+    monkeypatch.setattr(opening, "PLACES", (f"{tmp_path}/linux-source-*",))
+    assert find_tree() is None
+    (tmp_path / "linux-source-6.1.tar.xz").write_text("")
+    assert find_tree() == f"{tmp_path}/linux-source-6.1.tar.xz"

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The port against Linux v4.19: nothing unexplained, everything found, every mark true."""
+
+from kvm_vmx.compare.marks import SHAPE
+from kvm_vmx.compare.port import Port
+from kvm_vmx.compare.scope import scope
+
+
+def test_nothing_is_unexplained(report_v419):
+    loose = [(pair.name, row.why) for pair in report_v419.pairs for row in pair.rows
+             if row.kind == "unexplained"]
+    assert loose == []
+
+
+def test_every_function_is_found_where_it_is_said_to_be(report_v419):
+    for pair in report_v419.pairs:
+        assert pair.kernel is not None, pair.name
+        assert pair.kernel.name == report_v419.port.subjects[pair.name].kernel_name
+    covered = {pair.name for pair in report_v419.pairs} | set(report_v419.own)
+    labels = set(report_v419.port.subjects) - covered
+    assert all(any(name.startswith(f"{other}_") for other in covered) for name in labels)
+
+
+def test_the_accessors_are_the_kernels(report_v419):
+    pairs = {pair.name: pair for pair in report_v419.pairs}
+    for name in ("evmcs_write64", "evmcs_read64", "evmcs_load", "evmcs_touch_msr_bitmap",
+                 "vmcs_write64", "vmcs_read64", "vmcs_writel", "vmcs_set_bits",
+                 "evmcs_sanitize_exec_ctrls", "hv_get_vp_assist_page"):
+        alike, every = pairs[name].fidelity
+        assert alike == every > 0, name
+
+
+def test_each_statement_stands_in_one_row(report_v419):
+    for pair in report_v419.pairs:
+        shown = [unit for row in pair.rows for unit in row.kernel if row.kind != "inactive"]
+        assert len(shown) == len({id(unit) for unit in shown}) == len(pair.kernel.units)
+        ours = [unit for row in pair.rows for unit in row.port]
+        assert len(ours) == len({id(unit) for unit in ours}) == len(pair.port.units)
+
+
+def test_the_scope_names_a_reason_for_all_that_is_out(report_v419):
+    places = scope(report_v419)
+    assert len(places) > 1000
+    assert all(bool(place.port) != bool(place.reason) for place in places)
+    ported = {place.name for place in places if place.port}
+    assert {"vmx_init", "vmx_exit", "evmcs_load", "hv_cpu_init", "kvm_init"} <= ported
+
+
+def test_every_mark_has_a_reason():
+    for subject in Port().subjects.values():
+        for mark in subject.function.marks:
+            whole = mark.kind == "+" and subject.ours and mark.reason
+            assert whole or not mark.fault, (subject.function.path, mark.line, mark.fault)
+
+
+def test_the_shape_of_a_mark():
+    assert SHAPE.fullmatch("# C~ [3/2 00ff00] what: why").group(2, 3) == ("3", "2")
+    assert SHAPE.fullmatch("# C- call(x): why").group(4) is None
+    assert SHAPE.fullmatch("# C: arch/x86/kvm/vmx.c") is None
