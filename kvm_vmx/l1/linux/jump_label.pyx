@@ -47,7 +47,7 @@ cdef mutex_t jump_label_mutex = 0
 cdef int text_error = 0
 
 
-# C~ [27/5 9bb60c] sorting the table, the kernel's own sites: modules bring all of them, and what is
+# C~ [27/6 02d489] sorting the table, the kernel's own sites: modules bring all of them, and what is
 # prepared is membarrier()
 cdef int jump_label_init() noexcept nogil:
     global sync_core, nr_modules, text_error
@@ -182,7 +182,7 @@ cdef int jump_label_update_module(module_t *mod, static_key_t *key, bint enabled
     return 0
 
 
-# C~ [18/15 fdb145] the architecture's part, a site at a time: the text of all sites in one pass
+# C~ [18/18 7d31f2] the architecture's part, a site at a time: the text of all sites in one pass
 # while no thread is in the kernel
 cdef int jump_label_update(static_key_t *key, bint enabled) noexcept nogil:
     cdef int i, ret = 0
@@ -203,8 +203,8 @@ cdef int jump_label_update(static_key_t *key, bint enabled) noexcept nogil:
     return ret
 
 
-# C~ [4/13 9b9e79] text_mutex, CPU hotplug lock: one update at a time, and text that cannot be
-# written is an error
+# C~ [4/13 e0f3b8] static_key_enable_cpuslocked(): spelled out, without the CPU hotplug lock; text
+# that cannot be written is an error
 cdef int static_key_enable(static_key_t *key) noexcept nogil:
     cdef int ret = 0
 
@@ -222,8 +222,8 @@ cdef int static_key_enable(static_key_t *key) noexcept nogil:
     return ret
 
 
-# C~ [4/10 7d7587] text_mutex, CPU hotplug lock: one update at a time, and text that cannot be
-# written is an error
+# C~ [4/14 77c2e9] static_key_disable_cpuslocked(): spelled out, without the CPU hotplug lock; text
+# that cannot be written is an error
 cdef int static_key_disable(static_key_t *key) noexcept nogil:
     cdef int ret = 0
 
@@ -241,7 +241,7 @@ cdef int static_key_disable(static_key_t *key) noexcept nogil:
     return ret
 
 
-# C~ [4/6 2e06e2] static_key_slow_inc_cpuslocked(): spelled out, one update at a time
+# C~ [4/8 a870e5] static_key_slow_inc_cpuslocked(): spelled out, without the CPU hotplug lock
 cdef void static_key_slow_inc(static_key_t *key) noexcept nogil:
     jump_label_lock()
     if key.enabled:
@@ -252,7 +252,7 @@ cdef void static_key_slow_inc(static_key_t *key) noexcept nogil:
     jump_label_unlock()
 
 
-# C~ [3/7 4738ea] __static_key_slow_dec(): spelled out, one update at a time
+# C~ [3/8 50a630] __static_key_slow_dec(): spelled out, one update at a time
 cdef void static_key_slow_dec(static_key_t *key) noexcept nogil:
     # A count that falls below zero stays there, and so does the text.
     jump_label_lock()
