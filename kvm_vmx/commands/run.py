@@ -62,6 +62,8 @@ def configure(commands) -> None:
     add("--lints", action="store_true",
         help="report what L1 does that Hyper-V forbids or leaves undefined")
     add("--strict", action="store_true", help="likewise, and stop at the first")
+    add("--config", choices=("hyperv", "no-jump-label"), default="hyperv",
+        help="the build of kvm-intel: no-jump-label is for systems where text cannot be written")
 
 
 def whole(low, high):
@@ -88,7 +90,7 @@ def execute(args) -> int:
             with progress(args.exits) as report:
                 for mode in MODES:
                     modes[mode], results[mode] = measure(
-                        machine, mode, code, GUEST_MEMORY, args.exits, report)
+                        machine, mode, code, GUEST_MEMORY, args.exits, report, args.config)
         except ConformanceError as error:
             print(f"Falls short: {error}.", file=out)
             return DIFFERS

@@ -91,13 +91,13 @@ class Run:
             self.exits, 0)
 
 
-def measure(machine, mode, code, memory, exits, report):
-    """Load kvm-intel for `mode`, run `code` for `exits` VM exits, unload.
+def measure(machine, mode, code, memory, exits, report, config="hyperv"):
+    """Load a build of kvm-intel for `mode`, run `code` for `exits` VM exits, unload.
 
     Returns the mode's figures (the M of schema kvm_vmx.run/1) and the guest's Result.
     """
     boot, boot_traps = dict(machine.counters), machine.traps
-    kvm = machine.insmod(enlightened_vmcs=mode == "evmcs")
+    kvm = machine.insmod(enlightened_vmcs=mode == "evmcs", config=config)
     key = kvm.enable_evmcs
     vm = kvm.create_vm(code=code, memory=memory)
     vcpu = vm.create_vcpu(cpu=0)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # C: arch/x86/kvm/kvm_cache_regs.h
-from kvm_vmx.abi.types cimport __clear_bit, __set_bit, set_bit, clear_bit, test_bit, u32, u64, ulong
+from kvm_vmx.abi.types cimport (
+    __clear_bit, __set_bit, clear_bit, set_bit, smp_wmb, test_bit, u32, u64, ulong)
 from kvm_vmx.l1.kvm_host cimport *
 from kvm_vmx.l1.x86 cimport kvm_x86_ops
 
@@ -59,6 +60,15 @@ cdef inline bint is_long_mode(kvm_vcpu_t *vcpu) noexcept nogil:
     return (vcpu.arch.efer & EFER_LMA) != 0
 
 
+cdef inline bint is_64_bit_mode(kvm_vcpu_t *vcpu) noexcept nogil:
+    cdef int cs_db, cs_l
+
+    if not is_long_mode(vcpu):
+        return False
+    kvm_x86_ops.get_cs_db_l_bits(vcpu, &cs_db, &cs_l)
+    return cs_l
+
+
 # C~ [2/2 db8e2c] int, likely(): the answer is yes or no
 cdef inline bint is_paging(kvm_vcpu_t *vcpu) noexcept nogil:
     return kvm_read_cr0_bits(vcpu, <ulong>X86_CR0_PG) != 0
@@ -74,21 +84,21 @@ cdef inline bint is_pae(kvm_vcpu_t *vcpu) noexcept nogil:
 
 
 cdef inline void kvm_make_request(int req, kvm_vcpu_t *vcpu) noexcept nogil:
-    # C~ [2/1 c78646] smp_wmb(), KVM_REQUEST_MASK: a vCPU's thread makes its own requests; no flags
-    # in their numbers
-    set_bit(req, &vcpu.requests)
+    smp_wmb()
+    # C~ [1/1 78bb0a] void *: the words have a type
+    set_bit(req & KVM_REQUEST_MASK, &vcpu.requests)
 
 
 cdef inline bint kvm_request_pending(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C~ [1/1 88f259] READ_ONCE(): a vCPU's thread makes its own requests
+    # C~ [1/1 88f259] READ_ONCE(): the compiler reads it again after each call out of line
     return vcpu.requests != 0
 
 
 cdef inline bint kvm_check_request(int req, kvm_vcpu_t *vcpu) noexcept nogil:
-    # C~ [3/2 68f6c0] kvm_test_request(), kvm_clear_request(): spelled out, without the barrier, as
-    # a vCPU's thread makes its own requests
-    if test_bit(req, &vcpu.requests):
-        clear_bit(req, &vcpu.requests)
+    # C~ [3/2 08bbe8] kvm_test_request(), kvm_clear_request(), smp_mb__after_atomic(): spelled out;
+    # clear_bit() is a full barrier
+    if test_bit(req & KVM_REQUEST_MASK, &vcpu.requests):
+        clear_bit(req & KVM_REQUEST_MASK, &vcpu.requests)
         return True
     # C- [1 9cf424] else: the block before it returns
     return False
@@ -114,8 +124,7 @@ cdef inline void kvm_clear_interrupt_queue(kvm_vcpu_t *vcpu) noexcept nogil:
 cdef inline ulong kvm_register_readl(kvm_vcpu_t *vcpu, int reg) noexcept nogil:
     cdef ulong val = kvm_register_read(vcpu, reg)
 
-    # C~ [1/1 51e9c5] is_64_bit_mode(): without a code segment to look at, long mode is 64-bit mode
-    return val if is_long_mode(vcpu) else <u32>val
+    return val if is_64_bit_mode(vcpu) else <u32>val
 
 
 cdef inline bint kvm_exception_is_soft(unsigned int nr) noexcept nogil:

@@ -195,17 +195,20 @@ cdef enum:
     KVM_DEBUGREG_WONT_EXIT = 2
     KVM_DEBUGREG_RELOAD = 4
 
-# Requests: bits of kvm_vcpu.requests.
+# Requests: bits of kvm_vcpu.requests, and what whoever makes one wants besides.
 cdef enum:
-    KVM_REQ_TLB_FLUSH = 0
-    KVM_REQ_MMU_RELOAD = 1
+    KVM_REQUEST_MASK = 0xff
+    KVM_REQUEST_NO_WAKEUP = 1 << 8
+    KVM_REQUEST_WAIT = 1 << 9
+    KVM_REQ_TLB_FLUSH = 0 | KVM_REQUEST_WAIT | KVM_REQUEST_NO_WAKEUP
+    KVM_REQ_MMU_RELOAD = 1 | KVM_REQUEST_WAIT | KVM_REQUEST_NO_WAKEUP
     KVM_REQ_PENDING_TIMER = 2
     KVM_REQ_UNHALT = 3
     KVM_REQ_LOAD_CR3 = 13
     KVM_REQ_EVENT = 14
     KVM_REQ_TRIPLE_FAULT = 10
     KVM_REQ_NMI = 17
-    KVM_REQ_APIC_PAGE_RELOAD = 25
+    KVM_REQ_APIC_PAGE_RELOAD = 25 | KVM_REQUEST_WAIT | KVM_REQUEST_NO_WAKEUP
 
 cdef enum:
     DR6_BD = 0x2000
@@ -384,7 +387,7 @@ ctypedef struct kvm_vcpu_stat:
     u64 hypercalls
 
 ctypedef struct kvm_vcpu_arch:
-    # rip and regs accesses must go through kvm_register_read/write and kvm_rip_read/write
+    # A register may still be in the VMCS alone: kvm_register_read() and its kin know.
     ulong regs[17]
     u32 regs_avail
     u32 regs_dirty
@@ -497,6 +500,7 @@ ctypedef struct kvm_x86_ops_t:
     void (*get_segment)(kvm_vcpu_t *vcpu, kvm_segment *var, int seg) noexcept nogil
     void (*set_segment)(kvm_vcpu_t *vcpu, kvm_segment *var, int seg) noexcept nogil
     int (*get_cpl)(kvm_vcpu_t *vcpu) noexcept nogil
+    void (*get_cs_db_l_bits)(kvm_vcpu_t *vcpu, int *db, int *l) noexcept nogil
     void (*decache_cr0_guest_bits)(kvm_vcpu_t *vcpu) noexcept nogil
     void (*decache_cr3)(kvm_vcpu_t *vcpu) noexcept nogil
     void (*decache_cr4_guest_bits)(kvm_vcpu_t *vcpu) noexcept nogil

@@ -6,8 +6,8 @@ from kvm_vmx.abi.linux cimport (
 from kvm_vmx.abi.types cimport EBUSY, EEXIST, EINVAL, ENOMEM, smp_mb, smp_wmb, u8, u64, ulong
 from kvm_vmx.l1.kvm_cache_regs cimport kvm_make_request
 from kvm_vmx.l1.kvm_host cimport (
-    EXITING_GUEST_MODE, IN_GUEST_MODE, KVM_MAX_VCPUS, KVM_REQ_TLB_FLUSH, kvm_run_t, kvm_t,
-    kvm_vcpu_t)
+    EXITING_GUEST_MODE, IN_GUEST_MODE, KVM_MAX_VCPUS, KVM_REQ_TLB_FLUSH, KVM_REQUEST_WAIT,
+    OUTSIDE_GUEST_MODE, kvm_run_t, kvm_t, kvm_vcpu_t)
 from kvm_vmx.l1.linux.cpu cimport (
     CPUHP_AP_KVM_STARTING, cpu_online, cpuhp_remove_state_nocalls, cpuhp_setup_state_nocalls,
     nr_cpu_ids, num_possible_cpus, on_each_cpu, smp_call_function_single)
@@ -53,16 +53,21 @@ cdef int kvm_vcpu_exiting_guest_mode(kvm_vcpu_t *vcpu) noexcept nogil:
     return cmpxchg(&vcpu.mode, IN_GUEST_MODE, EXITING_GUEST_MODE)
 
 
-# C~ [6/2 93cfcf] KVM_REQUEST_WAIT: no request of this kernel waits for its vCPU
-cdef bint kvm_request_needs_ipi(kvm_vcpu_t *vcpu) noexcept nogil:
-    return kvm_vcpu_exiting_guest_mode(vcpu) == IN_GUEST_MODE
+cdef bint kvm_request_needs_ipi(kvm_vcpu_t *vcpu, unsigned int req) noexcept nogil:
+    cdef int mode = kvm_vcpu_exiting_guest_mode(vcpu)
+
+    # A vCPU that is on its way out may still use what it has read: it is waited for too.
+    if req & KVM_REQUEST_WAIT:
+        return mode != OUTSIDE_GUEST_MODE
+
+    return mode == IN_GUEST_MODE
 
 
 cdef void ack_flush(void *_completed) noexcept nogil:
     pass
 
 
-# C~ [9/17 38819f] kvm_make_vcpus_request_mask() and kvm_kick_many_cpus(): an IPI as each is found,
+# C~ [9/17 abc866] kvm_make_vcpus_request_mask() and kvm_kick_many_cpus(): an IPI as each is found,
 # not to a mask of CPUs at the end
 cdef bint kvm_make_all_cpus_request(kvm_t *kvm, unsigned int req) noexcept nogil:
     cdef int i, cpu, me
@@ -76,7 +81,7 @@ cdef bint kvm_make_all_cpus_request(kvm_t *kvm, unsigned int req) noexcept nogil
         kvm_make_request(req, vcpu)
         cpu = vcpu.cpu
 
-        if cpu != -1 and cpu != me and kvm_request_needs_ipi(vcpu):
+        if cpu != -1 and cpu != me and kvm_request_needs_ipi(vcpu, req):
             smp_call_function_single(cpu, ack_flush, NULL, 0)
             called = True
 

@@ -216,6 +216,9 @@ ctypedef struct vcpu_vmx:
 
     u32 host_pkru
 
+    u64 msr_ia32_feature_control
+    u64 msr_ia32_feature_control_valid_bits
+
     ulong host_debugctlmsr
 
     u64 ept_pointer
@@ -1593,6 +1596,12 @@ cdef void vmx_write_tsc_offset(kvm_vcpu_t *vcpu, u64 offset) noexcept nogil:
     vmcs_write64(TSC_OFFSET, offset)
 
 
+cdef inline bint vmx_feature_control_msr_valid(kvm_vcpu_t *vcpu, u64 val) noexcept nogil:
+    cdef u64 valid_bits = to_vmx(vcpu).msr_ia32_feature_control_valid_bits
+
+    return not (val & ~valid_bits)
+
+
 cdef int vmx_get_msr(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil:
     cdef vcpu_vmx *vmx = to_vmx(vcpu)
     cdef shared_msr_entry *msr
@@ -1624,9 +1633,9 @@ cdef int vmx_get_msr(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil:
         msr_info.data = vmcs_readl(GUEST_SYSENTER_ESP)
         # C- [9 a151d6] MSR_IA32_BNDCFGS, MSR_IA32_MCG_EXT_CTL: the processor has neither
     elif msr_info.index == MSR_IA32_FEATURE_CONTROL:
-        # C~ [12/3 f7c3b2] FEATURE_CONTROL to TSC_AUX: locked without VMX, as the guest has none; no
-        # VMX MSRs, no XSS; the else holds what TSC_AUX falls into
-        msr_info.data = FEATURE_CONTROL_LOCKED
+        msr_info.data = vmx.msr_ia32_feature_control
+    # C~ [10/2 c07b09] the VMX MSRs, XSS: no nested VMX, no XSAVE; the else holds TSC_AUX and what it
+    # falls into
     else:
         if msr_info.index == <u32>MSR_TSC_AUX:
             if not msr_info.host_initiated and \
@@ -1699,8 +1708,15 @@ cdef int vmx_set_msr(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil:
         # C~ [4/1 f9fae8] TSC_ADJUST, which does the same as default: it falls in there
         else:
             ret = kvm_set_msr_common(vcpu, msr_info)
-    # C~ [30/2 37d52e] MCG_EXT_CTL, FEATURE_CONTROL, the VMX MSRs, XSS: no machine checks, no nested
-    # VMX, no XSAVE; the else holds TSC_AUX and what it falls into
+        # C- [4 aa869e] MCG_EXT_CTL: no machine checks
+    elif msr_index == MSR_IA32_FEATURE_CONTROL:
+        if not vmx_feature_control_msr_valid(vcpu, data) or \
+                (to_vmx(vcpu).msr_ia32_feature_control &
+                 FEATURE_CONTROL_LOCKED and not msr_info.host_initiated):
+            return 1
+        vmx.msr_ia32_feature_control = data
+    # C~ [21/2 13dc22] vmx_leave_nested(), the VMX MSRs, XSS: no nested VMX, no XSAVE; the else holds
+    # TSC_AUX and what it falls into
     else:
         if msr_index == <u32>MSR_TSC_AUX:
             if not msr_info.host_initiated and \
@@ -1747,15 +1763,15 @@ cdef int vmx_disabled_by_bios() noexcept nogil:
 
     rdmsrl(MSR_IA32_FEATURE_CONTROL, &msr)
     if msr & FEATURE_CONTROL_LOCKED:
-        # launched with TXT and VMX disabled
+        # measured launch: the firmware must allow VMX in SMX
         if not (msr & FEATURE_CONTROL_VMXON_ENABLED_INSIDE_SMX) and tboot_enabled():
             return 1
-        # launched without TXT, and VMX enabled with TXT only
+        # plain launch, and the firmware allows VMX in SMX alone
         if not (msr & FEATURE_CONTROL_VMXON_ENABLED_OUTSIDE_SMX) and \
                 (msr & FEATURE_CONTROL_VMXON_ENABLED_INSIDE_SMX) and not tboot_enabled():
             pr_warn("kvm: disable TXT in the BIOS or activate TXT before enabling KVM\n")
             return 1
-        # launched without TXT and VMX disabled
+        # plain launch, and no VMX at all
         if not (msr & FEATURE_CONTROL_VMXON_ENABLED_OUTSIDE_SMX) and not tboot_enabled():
             return 1
 
@@ -1797,7 +1813,7 @@ cdef int hardware_enable() noexcept nogil:
         test_bits |= FEATURE_CONTROL_VMXON_ENABLED_INSIDE_SMX
 
     if (old & test_bits) != test_bits:
-        # enable and lock
+        # the firmware has left it open
         wrmsrl(MSR_IA32_FEATURE_CONTROL, old | test_bits)
     kvm_cpu_vmxon(phys_addr)
     if enable_ept:
@@ -1844,8 +1860,8 @@ cdef int adjust_vmx_controls(u32 ctl_min, u32 ctl_opt, u32 msr, u32 *result) noe
 
     rdmsr(msr, &vmx_msr_low, &vmx_msr_high)
 
-    ctl &= vmx_msr_high  # clear in the high word: must be zero
-    ctl |= vmx_msr_low   # set in the low word: must be one
+    ctl &= vmx_msr_high  # what may not be set goes
+    ctl |= vmx_msr_low   # what may not be clear comes
 
     # every bit of the minimum must have survived
     if ctl_min & ~ctl:
@@ -2014,7 +2030,7 @@ cdef int setup_vmcs_config(vmcs_config_t *vmcs_conf) noexcept nogil:
         and allow_1_setting(MSR_IA32_VMX_EXIT_CTLS,
                             VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL)
 
-    # Six models lose bits of the MSR at an exit: they switch it through the MSR lists.
+    # Five models lose bits of the MSR at an exit: they switch it through the MSR lists.
     # C~ [3/2 5c8c44] boot_cpu_data: read by function, and the switch is one test
     if cpu_has_load_perf_global_ctrl and boot_cpu_data_x86() == 0x6:
         if boot_cpu_data_x86_model() in (26, 30, 37, 44, 46):
@@ -2240,7 +2256,7 @@ cdef void ept_update_paging_mode_cr0(ulong *hw_cr0, ulong cr0, kvm_vcpu_t *vcpu)
     if not (vcpu.arch.regs_avail & (<u32>1 << VCPU_EXREG_CR3)):
         vmx_decache_cr3(vcpu)
     if not (cr0 & <ulong>X86_CR0_PG):
-        # from paging or from the start to no paging
+        # The identity map is behind CR3 now: the guest's moves have to be seen.
         vmcs_write32(CPU_BASED_VM_EXEC_CONTROL,
                      vmcs_read32(CPU_BASED_VM_EXEC_CONTROL) |
                      (CPU_BASED_CR3_LOAD_EXITING |
@@ -2248,7 +2264,7 @@ cdef void ept_update_paging_mode_cr0(ulong *hw_cr0, ulong cr0, kvm_vcpu_t *vcpu)
         vcpu.arch.cr0 = cr0
         vmx_set_cr4(vcpu, kvm_read_cr4(vcpu))
     elif not is_paging(vcpu):
-        # from no paging to paging
+        # CR3 is the guest's own again.
         vmcs_write32(CPU_BASED_VM_EXEC_CONTROL,
                      vmcs_read32(CPU_BASED_VM_EXEC_CONTROL) &
                      ~<u32>(CPU_BASED_CR3_LOAD_EXITING |
@@ -2445,6 +2461,13 @@ cdef void vmx_set_segment(kvm_vcpu_t *vcpu, kvm_segment *var, int seg) noexcept 
     vmx.emulation_required = emulation_required(vcpu)
 
 
+cdef void vmx_get_cs_db_l_bits(kvm_vcpu_t *vcpu, int *db, int *l) noexcept nogil:
+    cdef u32 ar = vmx_read_guest_seg_ar(to_vmx(vcpu), VCPU_SREG_CS)
+
+    db[0] = (ar >> 14) & 1
+    l[0] = (ar >> 13) & 1
+
+
 cdef void vmx_get_idt(kvm_vcpu_t *vcpu, desc_ptr *dt) noexcept nogil:
     dt.size = vmcs_read32(GUEST_IDTR_LIMIT)
     dt.address = vmcs_readl(GUEST_IDTR_BASE)
@@ -2480,7 +2503,7 @@ cdef void seg_setup(int seg) noexcept nogil:
     vmcs_write32(sf.limit, 0xffff)
     ar = 0x93
     if seg == VCPU_SREG_CS:
-        ar |= 0x08  # code segment
+        ar |= 0x08  # code, not data
 
     vmcs_write32(sf.ar_bytes, ar)
 
@@ -3094,7 +3117,7 @@ cdef int handle_exception(kvm_vcpu_t *vcpu) noexcept nogil:
         return handle_machine_check(vcpu)
 
     if is_nmi(intr_info):
-        return 1  # already handled by vmx_vcpu_run()
+        return 1  # the exit itself has seen to it
 
     if is_invalid_opcode(intr_info):
         return handle_ud(vcpu)
@@ -3201,7 +3224,7 @@ cdef int handle_cr(kvm_vcpu_t *vcpu) noexcept nogil:
     exit_qualification = vmcs_readl(EXIT_QUALIFICATION)
     cr = exit_qualification & 15
     reg = (exit_qualification >> 8) & 15
-    if (exit_qualification >> 4) & 3 == 0:  # mov to cr
+    if (exit_qualification >> 4) & 3 == 0:  # a MOV that writes
         val = kvm_register_readl(vcpu, reg)
         # C- [1 c79a37] the tracepoint: no tracing
         if cr == 0:
@@ -3231,7 +3254,7 @@ cdef int handle_cr(kvm_vcpu_t *vcpu) noexcept nogil:
         vmx_set_cr0(vcpu, kvm_read_cr0_bits(vcpu, ~<ulong>X86_CR0_TS))
         # C- [1 7883e6] the tracepoint: no tracing
         return kvm_skip_emulated_instruction(vcpu)
-    elif (exit_qualification >> 4) & 3 == 1:  # mov from cr
+    elif (exit_qualification >> 4) & 3 == 1:  # a MOV that reads
         if cr == 3:
             WARN_ON_ONCE(enable_unrestricted_guest)
             val = kvm_read_cr3(vcpu)
@@ -3530,9 +3553,13 @@ cdef int hardware_setup() noexcept nogil:
     if not cpu_has_vmx_apicv():
         enable_apicv = 0
 
-    # C- [5 47a6be] sync_pir_to_irr, kvm_has_tsc_control: no APIC; no user space here asks for
-    # another TSC frequency
-    set_bit(0, vmx_vpid_bitmap)  # 0 is reserved for host
+    # C- [1 41fc11] sync_pir_to_irr: no APIC
+    if cpu_has_vmx_tsc_scaling():
+        # C~ [3/1 2a8098] kvm_has_tsc_control and its kin: variables of x86.pyx, which sets them; no
+        # user space here asks for another TSC frequency, so none is too high
+        kvm_enable_tsc_control(48)
+
+    set_bit(0, vmx_vpid_bitmap)  # VPID 0 is L1 itself
 
     # PML is built on the dirty bits of EPT entries.
     # C- [7 6f289f] vmx_enable_tdp() and kvm_disable_tdp(), the nested state: the fixed EPT stands
@@ -3703,8 +3730,8 @@ cdef void vmx_flush_pml_buffer(kvm_vcpu_t *vcpu) noexcept nogil:
     if pml_idx == (PML_ENTITY_NUM - 1):
         return
 
-    # reset PML index
     # C- [10 193a89] kvm_vcpu_mark_page_dirty() of each entry: nobody asks for the dirty log
+    # the processor counts down from here
     vmcs_write16(GUEST_PML_INDEX, PML_ENTITY_NUM - 1)
 
 
@@ -4290,8 +4317,10 @@ cdef kvm_vcpu_t *vmx_create_vcpu(kvm_t *kvm, unsigned int id, int *error) noexce
     vmx_vcpu_put(&vmx.vcpu)
     put_cpu()
 
-    # C- [15 27fb46] the APIC access page, the identity map, the nested controls, the
-    # posted-interrupt descriptor: no APIC, no real mode without unrestricted guest, no nested VMX
+    # C- [12 46c7e1] the APIC access page, the identity map, the nested controls: no APIC, no real
+    # mode without unrestricted guest, no nested VMX
+    vmx.msr_ia32_feature_control_valid_bits = FEATURE_CONTROL_LOCKED
+    # C- [2 ede351] the posted-interrupt descriptor: posted interrupts are out of scope
     return &vmx.vcpu
     # C- [2 d3fb6a] free_vmcs: nothing jumps to it
 
@@ -4377,7 +4406,7 @@ cdef void setup_vmx_x86_ops() noexcept nogil:
     vmx_x86_ops.get_segment = vmx_get_segment
     vmx_x86_ops.set_segment = vmx_set_segment
     vmx_x86_ops.get_cpl = vmx_get_cpl
-    # C- [1 073d82] get_cs_db_l_bits: the instruction emulator's
+    vmx_x86_ops.get_cs_db_l_bits = vmx_get_cs_db_l_bits
     vmx_x86_ops.decache_cr0_guest_bits = vmx_decache_cr0_guest_bits
     vmx_x86_ops.decache_cr3 = vmx_decache_cr3
     vmx_x86_ops.decache_cr4_guest_bits = vmx_decache_cr4_guest_bits

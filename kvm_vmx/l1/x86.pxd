@@ -7,6 +7,8 @@ from kvm_vmx.l1.kvm_host cimport (
 
 cdef kvm_x86_ops_t *kvm_x86_ops
 cdef bint kvm_has_tsc_control
+cdef u8 kvm_tsc_scaling_ratio_frac_bits
+cdef u64 kvm_default_tsc_scaling_ratio
 
 
 cdef int kvm_skip_emulated_instruction(kvm_vcpu_t *vcpu) noexcept nogil
@@ -40,6 +42,7 @@ cdef ulong kvm_get_rflags(kvm_vcpu_t *vcpu) noexcept nogil
 cdef void kvm_define_shared_msr(unsigned int slot, u32 msr) noexcept nogil
 cdef int kvm_set_shared_msr(unsigned int slot, u64 value, u64 mask) noexcept nogil
 cdef void kvm_enable_efer_bits(u64 mask) noexcept nogil
+cdef void kvm_enable_tsc_control(u8 frac_bits) noexcept nogil
 
 # Entry points of user space's ioctls.
 cdef int kvm_arch_flush_remote_tlb(kvm_t *kvm) noexcept nogil

@@ -152,7 +152,7 @@ cdef int exception_type(int vector) noexcept nogil:
 
     mask = <u32>1 << vector
 
-    # a data watchpoint is a trap; instruction watchpoints are handled elsewhere
+    # #DB for data watchpoints; those for instructions never come this way
     if mask & ((1 << DB_VECTOR) | (1 << BP_VECTOR) | (1 << OF_VECTOR)):
         return EXCPT_TRAP
 
@@ -174,7 +174,7 @@ cdef void kvm_multiple_exception(kvm_vcpu_t *vcpu, unsigned int nr, bint has_err
     if vcpu.arch.exception.pending or vcpu.arch.exception.injected:
         prev_nr = vcpu.arch.exception.nr
         if prev_nr == DF_VECTOR:
-            # triple fault: shutdown
+            # a third one: nothing is left to deliver it with
             kvm_make_request(KVM_REQ_TRIPLE_FAULT, vcpu)
             return
         class1 = exception_class(prev_nr)
@@ -621,11 +621,12 @@ cdef void kvm_arch_boot_data() noexcept nogil:
     shared_msrs = NULL
 
 
-# C~ [42/22 f7250d] the MMU module, XSAVE, timers, the APIC, perf: each is out of scope
+# C~ [42/24 7177d6] the MMU module, XSAVE, timers, the APIC, perf: each is out of scope
 cdef int kvm_arch_init(void *opaque) noexcept nogil:
     cdef kvm_x86_ops_t *ops = <kvm_x86_ops_t *>opaque
 
     global kvm_x86_ops, shared_msrs, shared_msrs_nr, efer_reserved_bits, kvm_has_tsc_control
+    global kvm_default_tsc_scaling_ratio
     if kvm_x86_ops:
         pr_err("kvm: already loaded the other module\n")
         return -EEXIST
@@ -644,6 +645,7 @@ cdef int kvm_arch_init(void *opaque) noexcept nogil:
         return -ENOMEM
     shared_msrs_nr = 0
     kvm_has_tsc_control = False
+    kvm_default_tsc_scaling_ratio = 0
     efer_reserved_bits = ~<u64>(EFER_SCE | EFER_LME | EFER_LMA)
 
     kvm_x86_ops = ops
@@ -671,17 +673,18 @@ cdef int kvm_emulate_halt(kvm_vcpu_t *vcpu) noexcept nogil:
     return kvm_vcpu_halt(vcpu) and ret
 
 
-# C~ [51/11 44deac] Hyper-V's and KVM's own calls: the guest is shown no Hyper-V, and each call
+# C~ [51/13 80d19d] Hyper-V's and KVM's own calls: the guest is shown no Hyper-V, and each call
 # needs an APIC or a clock
 cdef int kvm_emulate_hypercall(kvm_vcpu_t *vcpu) noexcept nogil:
     cdef ulong ret
+    cdef bint op_64_bit = is_64_bit_mode(vcpu)
 
     if kvm_x86_ops.get_cpl(vcpu) != 0:
         ret = <ulong>-KVM_EPERM
     else:
         ret = <ulong>-KVM_ENOSYS
 
-    if not is_long_mode(vcpu):
+    if not op_64_bit:
         ret = <u32>ret
     kvm_register_write(vcpu, VCPU_REGS_RAX, ret)
 
@@ -1171,8 +1174,27 @@ cdef void kvm_arch_hardware_disable() noexcept nogil:
 
 
 # C~ [12/2 673407] TSC scaling, the list of MSRs: neither is offered
+# C+ for kvm-intel, which in the kernel sets these variables itself
+cdef void kvm_enable_tsc_control(u8 frac_bits) noexcept nogil:
+    global kvm_has_tsc_control, kvm_tsc_scaling_ratio_frac_bits
+    kvm_has_tsc_control = True
+    kvm_tsc_scaling_ratio_frac_bits = frac_bits
+
+
 cdef int kvm_arch_hardware_setup() noexcept nogil:
-    return kvm_x86_ops.hardware_setup()
+    cdef int r
+
+    global kvm_default_tsc_scaling_ratio
+    r = kvm_x86_ops.hardware_setup()
+    if r != 0:
+        return r
+
+    if kvm_has_tsc_control:
+        # C- [3 edc557] kvm_max_guest_tsc_khz: no user space here asks for another TSC frequency
+        kvm_default_tsc_scaling_ratio = <u64>1 << kvm_tsc_scaling_ratio_frac_bits
+
+    # C- [1 42669c] kvm_init_msr_list(): no user space here asks for it
+    return 0
 
 
 cdef void kvm_arch_hardware_unsetup() noexcept nogil:
@@ -1183,10 +1205,11 @@ cdef void kvm_arch_check_processor_compat(void *rtn) noexcept nogil:
     kvm_x86_ops.check_processor_compatibility(rtn)
 
 
-# C~ [52/8 8099bb] the PIO page, the APIC, machine-check banks, FPU: out of scope
+# C~ [52/9 adbdaf] the PIO page, the APIC, machine-check banks, FPU: out of scope
 cdef int kvm_arch_vcpu_init(kvm_vcpu_t *vcpu) noexcept nogil:
     vcpu.arch.apicv_active = False
     vcpu.arch.mp_state = KVM_MP_STATE_RUNNABLE
+    vcpu.arch.tsc_scaling_ratio = kvm_default_tsc_scaling_ratio
 
     vcpu.arch.mmu.root_hpa = INVALID_ROOT
     vcpu.arch.walk_mmu = &vcpu.arch.mmu

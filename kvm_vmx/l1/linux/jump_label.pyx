@@ -209,8 +209,8 @@ cdef int jump_label_update(static_key_t *key, bint enabled) noexcept nogil:
     return ret
 
 
-# C~ [4/13 e0f3b8] text_mutex, CPU hotplug lock: one update at a time, and text that cannot be
-# written is an error
+# C~ [4/13 e0f3b8] static_key_enable_cpuslocked(): spelled out, without the CPU hotplug lock; text
+# that cannot be written is an error
 cdef int static_key_enable(static_key_t *key) noexcept nogil:
     cdef int ret = 0
 
@@ -228,8 +228,8 @@ cdef int static_key_enable(static_key_t *key) noexcept nogil:
     return ret
 
 
-# C~ [4/14 77c2e9] text_mutex, CPU hotplug lock: one update at a time, and text that cannot be
-# written is an error
+# C~ [4/14 77c2e9] static_key_disable_cpuslocked(): spelled out, without the CPU hotplug lock; text
+# that cannot be written is an error
 cdef int static_key_disable(static_key_t *key) noexcept nogil:
     cdef int ret = 0
 
@@ -247,7 +247,7 @@ cdef int static_key_disable(static_key_t *key) noexcept nogil:
     return ret
 
 
-# C~ [4/8 a870e5] static_key_slow_inc_cpuslocked(): spelled out, one update at a time
+# C~ [4/8 a870e5] static_key_slow_inc_cpuslocked(): spelled out, without the CPU hotplug lock
 cdef void static_key_slow_inc(static_key_t *key) noexcept nogil:
     jump_label_lock()
     if key.enabled:

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What v4.19 does and a shortcut would not: seen by a guest, or by the fields that are read."""
+
+import pytest
+
+from kvm_vmx import Machine
+
+PROCBASED_CTLS2, TSC_SCALING = 0x48B, 1 << 25
+TSC_MULTIPLIER = 0x2032
+
+READ_FEATURE_CONTROL = bytes.fromhex("b93a000000" "0f32")       # mov $0x3a, %ecx; rdmsr
+LOCK_FEATURE_CONTROL = bytes.fromhex("b93a000000" "b801000000" "31d2" "0f30")   # wrmsr of 1
+HLT = b"\xf4"
+
+
+@pytest.fixture(params=[False, True], ids=["vmcs", "evmcs"])
+def enlightened(request):
+    return request.param
+
+
+def run(code, enlightened, **options):
+    """How a guest ends, its RAX, and the machine's counters."""
+    with Machine(cpus=1, **options) as machine:
+        vcpu = machine.insmod(enlightened_vmcs=enlightened).create_vm(code=code).create_vcpu()
+        return vcpu.run(exits=50).reason, vcpu.regs["rax"]
+
+
+def test_feature_control_is_open_until_the_guest_locks_it(enlightened):
+    """vmx_set_msr(): without nested VMX the lock is the one bit that may be written, once."""
+    assert run(READ_FEATURE_CONTROL + HLT, enlightened) == ("HLT", 0)
+    assert run(LOCK_FEATURE_CONTROL + READ_FEATURE_CONTROL + HLT, enlightened) == ("HLT", 1)
+    # a second write is #GP, and this guest has no handlers
+    assert run(LOCK_FEATURE_CONTROL * 2 + HLT, enlightened)[0] == "SHUTDOWN"
+
+
+def test_tsc_scaling_begins_at_one(enlightened):
+    """kvm_default_tsc_scaling_ratio: an entry with the control on and a ratio of 0 is refused."""
+    with Machine(cpus=1) as machine:
+        offered = machine.cpu(0).rdmsr(PROCBASED_CTLS2).value
+    with Machine(cpus=1, msrs={PROCBASED_CTLS2: offered | TSC_SCALING << 32}) as machine:
+        kvm = machine.insmod(enlightened_vmcs=enlightened)
+        vcpu = kvm.create_vm(code=HLT).create_vcpu()
+        assert vcpu.run(exits=5).reason == "HLT"
+        if not enlightened:
+            with machine.cpu(0):
+                assert kvm.port.vmcs_read64(TSC_MULTIPLIER) == 1 << 48
+
+
+@pytest.mark.parametrize("instruction, reads", [
+    ("0fa2", 7),            # CPUID: reason, IDT vectoring, interrupt, RFLAGS, RIP, length, shadow
+    ("0f01c1", 9),          # VMCALL: also the access rights of CS (64-bit mode?) and of SS (CPL)
+])
+def test_the_fields_that_one_exit_reads(instruction, reads):
+    loop = bytes.fromhex("b800000000" + instruction)
+    loop += bytes([0xEB, 0x100 - len(loop) - 2])
+    with Machine(cpus=1) as machine:
+        vm = machine.insmod(enlightened_vmcs=False).create_vm(code=loop)
+        vcpu = vm.create_vcpu()
+        vcpu.run(exits=100)
+        counts = []
+        for exits in (100, 1100):
+            before = machine.counters["vmread"]
+            assert vcpu.run(exits=exits).exits == exits
+            counts.append(machine.counters["vmread"] - before)
+        assert counts[1] - counts[0] == 1000 * reads
