@@ -10,7 +10,7 @@ import os
 import sys
 
 from kvm_vmx.commands import (
-    TROUBLE, Trouble, compare, conform, drift, fields, keys, measure, run)
+    TROUBLE, Trouble, compare, conform, drift, fields, keys, lesson, measure, run)
 
 VERSION = "0.1.0"
 
@@ -18,6 +18,7 @@ TOUR = """\
 kvm-vmx: KVM's enlightened-VMCS path (vmx.c, Linux v4.19) on an emulated Hyper-V
 
   kvm-vmx run      load kvm-intel, run a guest under VMCS and under eVMCS, unload
+  kvm-vmx lesson   nine lessons: the run, a picture of it, a question
   kvm-vmx fields   the field table: encoding, member, offset, size, clean group
   kvm-vmx keys     every static-branch site, with the key off and on
   kvm-vmx compare  the port beside any kernel tree, statement by statement
@@ -25,8 +26,7 @@ kvm-vmx: KVM's enlightened-VMCS path (vmx.c, Linux v4.19) on an emulated Hyper-V
   kvm-vmx conform  the rules of Hyper-V, the tests that show each, and their result
   kvm-vmx measure  what an access, a static key and a clean bit cost
 
-Begin with: kvm-vmx run
-Every command has --help with an example, and --json for programs.
+Begin with: kvm-vmx run. Every command has --help with an example, and --json for programs.
 """
 
 
@@ -58,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action=Version, nargs=0, help="what this build is made of")
     commands = top.add_subparsers(title="commands", metavar="COMMAND")
-    for command in (run, fields, keys, compare, drift, conform, measure):
+    for command in (run, lesson, fields, keys, compare, drift, conform, measure):
         command.configure(commands)
     return top
 

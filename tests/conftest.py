@@ -6,6 +6,7 @@ import pytest
 
 def pytest_addoption(parser):
     parser.addoption("--soak", action="store_true", help="run the soaks at full length")
+    parser.addoption("--golden", action="store_true", help="write the lessons' golden texts anew")
 
 
 @pytest.fixture

@@ -109,6 +109,17 @@ static inline u64 get_debugctlmsr(void)
 }
 
 #define update_debugctlmsr(value) wrmsrl(0x1d9, value)
+/* MOV DR, which no hypervisor of L1's intercepts. */
+#define set_debugreg(value, n) ((void)(*debugreg(n) = (value)))
+#define get_debugreg(var, n) ((var) = *debugreg(n))
+
+static inline u64 *debugreg(int n)
+{
+	struct virt_cpu *cpu = this_cpu_read(virt_cpu);
+
+	return n < 4 ? &cpu->dr[n] : n == 6 ? &cpu->dr6 : &cpu->dr7;
+}
+
 #define rdtsc() __rdtsc()
 
 static inline u64 ktime_get(void)

@@ -101,10 +101,12 @@ struct vm_entry {
  * RCX: the struct. Note RSP for the exit where it moved: by a plain store under eVMCS, else by
  * VMWRITE. Enter; the exit comes back at vmx_return with L2's registers. RSP at the entry is
  * what the exit must load: nothing is pushed in between. Safe below RSP, since whoever enters
- * L2 calls other functions and so has no red zone.
+ * L2 calls other functions and so has no red zone. What a function must keep is pushed here and
+ * not left to the compiler, which would make the call form pay for it.
  */
 #define ASM_VM_ENTRY							\
-	"push %%rbp\n\t"						\
+	"push %%rbp; push %%rbx; push %%r12\n\t"			\
+	"push %%r13; push %%r14; push %%r15\n\t"			\
 	"push %%rcx\n\t"						\
 	"mov %c[host_rsp](%%rcx), %%rax\n\t"				\
 	"cmp %%rsp, (%%rax)\n\t"					\
@@ -139,7 +141,8 @@ struct vm_entry {
 	"pop %%rax\n\t"							\
 	"mov %%rax, 1*8(%%rcx)\n"					\
 	"7: pop %%rcx\n\t"						\
-	"pop %%rbp\n\t"							\
+	"pop %%r15; pop %%r14; pop %%r13\n\t"				\
+	"pop %%r12; pop %%rbx; pop %%rbp\n\t"				\
 	".pushsection .fixup, \"ax\"\n"					\
 	"8: mov (%%rsp), %%rcx\n\t"					\
 	"mov %%eax, %c[fault](%%rcx)\n\t"				\
@@ -157,8 +160,7 @@ static __always_inline insn_t trap_vm_entry(unsigned long *regs, unsigned long *
 		: "+c"(entry), "+d"(field)
 		: VM_ENTRY(regs), VM_ENTRY(host_rsp), VM_ENTRY(evmcs_rsp),
 		  VM_ENTRY(launched), VM_ENTRY(fail), VM_ENTRY(fault)
-		: "cc", "memory", "rax", "rbx", "rdi", "rsi", "r8", "r9", "r10", "r11", "r12",
-		  "r13", "r14", "r15");
+		: "cc", "memory", "rax", "rdi", "rsi", "r8", "r9", "r10", "r11");
 	return vm_entry.fault ?: vm_entry.fail;
 }
 

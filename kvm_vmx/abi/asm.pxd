@@ -53,6 +53,8 @@ cdef extern from "asm/processor.h" nogil:
     ulong cpu_kernelmode_gs_base(int cpu)
     void cr4_set_bits(u64 mask)
     void cr4_clear_bits(u64 mask)
+    void set_debugreg(u64 value, int n)
+    void get_debugreg(ulong var, int n)
     u64 get_debugctlmsr()
     void update_debugctlmsr(u64 value)
     u64 rdtsc()

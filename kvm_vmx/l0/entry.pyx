@@ -61,6 +61,7 @@ cdef int run_checks(l0_vp *vp, l0_vmcs *v, u8 *page, insn_t *status) noexcept no
     cdef u32 sticky = 0
     cdef int why
 
+    vp.familiar = 0
     if (vp.unchecked & CONTROL_GROUPS or v.f.tpr_threshold) and \
             not controls_valid(vp, v, page != NULL):
         status[0] = refused(vp, VMXERR_ENTRY_INVALID_CONTROL_FIELD)
@@ -116,6 +117,7 @@ cdef inline insn_t enter(l0_vp *vp, l0_vmcs *v, u64 *regs, u8 *page) noexcept no
     vp.regs = regs
     if unlikely(v.f.vm_entry_msr_load_count):
         vp.in_guest = 1
+        vp.familiar = 0
         bad = load_msr_list(vp, v.f.vm_entry_msr_load_addr, v.f.vm_entry_msr_load_count)
         vp.in_guest = 0
         if bad:

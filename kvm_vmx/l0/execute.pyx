@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# The instructions of L2 that touch registers, memory, the stack and the flow of control.
+# The instructions of L2 that touch registers, memory and the stack.
 from kvm_vmx.abi.types cimport u32, u64
-from kvm_vmx.abi.virt_cpu cimport GPR_RAX, GPR_RCX, GPR_RSP
+from kvm_vmx.abi.virt_cpu cimport GPR_RAX, GPR_RSP
 from kvm_vmx.abi.vmx cimport *
 from kvm_vmx.l0.arithmetic cimport *
-from kvm_vmx.l0.delivery cimport raise_software
 from kvm_vmx.l0.descriptors cimport load_segment
 from kvm_vmx.l0.far_transfer cimport far_jump, far_return, interrupt_return, write_flags
+from kvm_vmx.l0.flow cimport branch, call, interrupt, jump, jump_far_indirect, loop, near_return
 from kvm_vmx.l0.io_insn cimport in_out, string_in_out
 from kvm_vmx.l0.operands cimport *
-from kvm_vmx.l0.outcome cimport is_canonical
 from kvm_vmx.l0.state cimport *
 from kvm_vmx.l0.system_insn cimport execute_0f, halt, pause
 
@@ -21,36 +20,6 @@ cdef enum:
 
 cdef inline int undefined(l0_vp *vp) noexcept nogil:
     return fault(vp, VECTOR_UD, 0)
-
-
-cdef int jump(l0_vp *vp, u64 target, u32 size) noexcept nogil:
-    target &= size_mask(size)
-    if vp.code_bits == 64:
-        if not is_canonical(target):
-            return fault(vp, VECTOR_GP, 0)
-    elif target > segment_limit(vp, SEG_CS):
-        return fault(vp, VECTOR_GP, 0)
-    vp.next_rip = target
-    return L2_DONE
-
-
-cdef int call(l0_vp *vp, u64 target, u32 size) noexcept nogil:
-    cdef u64 back = vp.next_rip
-    cdef int status = jump(vp, target, size)
-
-    return push(vp, size, back) if status == L2_DONE else status
-
-
-cdef int near_return(l0_vp *vp, const l2_insn *insn) noexcept nogil:
-    cdef u64 target = 0
-    cdef int status = peek(vp, insn.size, 0, &target)
-
-    if status == L2_DONE:
-        status = jump(vp, target, insn.size)
-    if status == L2_DONE:
-        # the immediate says how many bytes of parameters go, too
-        pop_done(vp, insn.size + (insn.immediate & 0xffff))
-    return status
 
 
 cdef int pop_to(l0_vp *vp, const l2_insn *insn) noexcept nogil:
@@ -171,19 +140,6 @@ cdef int load_address(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     return L2_DONE
 
 
-cdef int jump_far_indirect(l0_vp *vp, const l2_insn *insn) noexcept nogil:
-    cdef u64 offset = 0, selector = 0
-    cdef u32 size = insn.size
-    cdef int status
-
-    if not insn.is_memory:
-        return undefined(vp)
-    status = read_memory(vp, insn.segment, insn.offset, size, &offset)
-    if status == L2_DONE:
-        status = read_memory(vp, insn.segment, insn.offset + size, 2, &selector)
-    return status if status else far_jump(vp, <u32>selector, offset)
-
-
 cdef int group_5(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     cdef u32 operation = insn.reg & 7
     cdef u32 size = 8 if vp.code_bits == 64 else insn.size
@@ -204,48 +160,6 @@ cdef int group_5(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     if operation == 2:
         return call(vp, value, size)
     return jump(vp, value, size) if operation == 4 else push(vp, size, value)
-
-
-cdef int loop(l0_vp *vp, const l2_insn *insn) noexcept nogil:
-    # LOOPNE, LOOPE, LOOP and JRCXZ
-    cdef u32 size = insn.address_size
-    cdef u64 count = vp.regs[GPR_RCX] & size_mask(size)
-    cdef u64 target = vp.next_rip + insn.immediate
-    cdef bint taken
-    cdef int status
-
-    if insn.opcode == 0xe3:
-        return jump(vp, target, insn.size) if count == 0 else L2_DONE
-    taken = count != 1
-    if insn.opcode != 0xe2:
-        taken = taken and ((vp.vmcs.f.guest_rflags & FLAG_ZF) != 0) == (insn.opcode == 0xe1)
-    status = jump(vp, target, insn.size) if taken else L2_DONE
-    if status == L2_DONE:
-        store(&vp.regs[GPR_RCX], (count - 1) & size_mask(size), size, 0)
-    return status
-
-
-cdef int software_event(l0_vp *vp, u32 kind, u32 vector, u32 length) noexcept nogil:
-    if kind == INTR_TYPE_SOFT_INTR and virtual_8086(vp) and \
-            vp.vmcs.f.guest_rflags & FLAG_IOPL != FLAG_IOPL:
-        return fault(vp, VECTOR_GP, 0)
-    if not raise_software(vp, kind, vector, length):
-        return L2_LEAVES
-    vp.next_rip = vp.vmcs.f.guest_rip
-    return L2_DONE
-
-
-cdef int interrupt(l0_vp *vp, const l2_insn *insn) noexcept nogil:
-    # INT3, INT n, INTO and INT1
-    if insn.opcode == 0xcc:
-        return software_event(vp, INTR_TYPE_SOFT_EXCEPTION, VECTOR_BP, insn.length)
-    if insn.opcode == 0xcd:
-        return software_event(vp, INTR_TYPE_SOFT_INTR, insn.immediate & 0xff, insn.length)
-    if insn.opcode == 0xce:
-        if not vp.vmcs.f.guest_rflags & FLAG_OF:
-            return L2_DONE
-        return software_event(vp, INTR_TYPE_SOFT_EXCEPTION, VECTOR_OF, insn.length)
-    return software_event(vp, INTR_TYPE_PRIV_SW_EXCEPTION, VECTOR_DB, insn.length)
 
 
 cdef bint may_mask(l0_vp *vp) noexcept nogil:
@@ -337,28 +251,17 @@ cdef int move_immediate(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     return write_rm(vp, insn, operand_size(insn), insn.immediate)
 
 
-cdef int flow(l0_vp *vp, const l2_insn *insn) noexcept nogil:
-    cdef u32 opcode = insn.opcode
-    cdef u64 target = vp.next_rip + insn.immediate
-
-    if opcode == 0xe8:
-        return call(vp, target, insn.size)
-    if opcode == 0xe9 or opcode == 0xeb or condition(vp.vmcs.f.guest_rflags, opcode & 15):
-        return jump(vp, target, insn.size)
-    return L2_DONE
-
-
 cdef int execute(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     cdef u32 opcode = insn.opcode
 
     if insn.map:
-        return flow(vp, insn) if insn.map == 1 and opcode & 0xf0 == 0x80 else execute_0f(vp, insn)
+        return branch(vp, insn) if insn.map == 1 and opcode & 0xf0 == 0x80 else execute_0f(vp, insn)
     if opcode < 0x40:
         return arithmetic(vp, insn) if opcode & 7 < 6 else stack_segment_register(vp, insn)
     if opcode < 0x60 or 0x90 <= opcode <= 0x97 or 0xb0 <= opcode <= 0xbf:
         return register_in_opcode(vp, insn)
     if 0x70 <= opcode <= 0x7f or opcode == 0xe8 or opcode == 0xe9 or opcode == 0xeb:
-        return flow(vp, insn)
+        return branch(vp, insn)
     if opcode == 0x68 or opcode == 0x6a:
         return push(vp, insn.size, insn.immediate)
     if opcode < 0x70:

@@ -8,7 +8,8 @@ from kvm_vmx.l0.decode cimport (
 from kvm_vmx.l0.delivery cimport raise_fault
 from kvm_vmx.l0.execute cimport execute
 from kvm_vmx.l0.operands cimport *
-from kvm_vmx.l0.pending cimport begin, events_wait, restless, set_deadline, settle
+from kvm_vmx.l0.pending cimport (
+    INSTRUCTIONS_A_TICK, begin, events_wait, restless, set_deadline, settle)
 from kvm_vmx.l0.state cimport *
 from kvm_vmx.l0.translate cimport (
     flush_guest_physical, flush_translations, leave, translate, translations_current)
@@ -147,41 +148,38 @@ cdef extern from *:
 # one or an event comes; True where the last one has left L2.
 cdef inline bint run_simple(l0_vp *vp) noexcept nogil:
     cdef u64 rip = vp.vmcs.f.guest_rip
-    cdef u64 word, target
-    # the loop stores through pointers: what it leaves alone is held here
-    cdef u64 executed = vp.counters.l2_instructions, deadline = vp.deadline
-    cdef u64 right = fetch_right(vp)
-    cdef const l2_tlb_entry *entry
-    cdef u32 number
+    cdef u64 page = rip & ~<u64>0xfff
+    cdef u64 done = 0, most = vp.deadline - vp.counters.l2_instructions
+    cdef u64 word, target, tag = page | fetch_right(vp)
+    cdef const l2_tlb_entry *entry = &vp.tlb[(rip >> 12) & (L2_TLB_ENTRIES - 1)]
+    cdef bint left = False
 
-    while True:
-        entry = &vp.tlb[(rip >> 12) & (L2_TLB_ENTRIES - 1)]
-        if unlikely((entry.tag ^ rip) & ~<u64>0xfff or not entry.tag & right or
-                    rip & 4095 > 4096 - 8):
-            break
-        word = eight_bytes(entry.host + (rip & 4095))
+    if unlikely(entry.tag & (~<u64>0xfff | tag) != tag):
+        return False
+    # to the end of the page, where the eight bytes would run over it
+    while rip - page <= 4096 - 8:
+        word = eight_bytes(entry.host + (rip - page))
         if <u16>word == OPCODE_CPUID:
-            vp.vmcs.f.guest_rip = rip
-            vp.counters.l2_instructions = executed + 1
+            done += 1
             leave(vp, EXIT_REASON_CPUID, 2, 0)
-            return True
+            left = True
+            break
         if <u8>word == OPCODE_JMP_SHORT:
             target = rip + 2 + <u64><s8>(word >> 8)
-            if unlikely((target ^ rip) >> 47):
+            if unlikely(target - page > 4096 - 8):
                 break
+            rip = target
         elif word & 0xf8 == OPCODE_MOV_IMMEDIATE:
-            number = word & 7
-            gpr(vp, number)[0] = <u32>(word >> 8)
-            target = rip + 5
+            gpr(vp, word & 7)[0] = <u32>(word >> 8)
+            rip += 5
         else:
             break
-        rip = target
-        executed += 1
-        if unlikely(executed >= deadline or events_wait(vp)):
+        done += 1
+        if unlikely(done >= most or events_wait(vp)):
             break
     vp.vmcs.f.guest_rip = rip
-    vp.counters.l2_instructions = executed
-    return False
+    vp.counters.l2_instructions += done
+    return left
 
 
 cdef inline bint looks(const l0_vp *vp) noexcept nogil:
@@ -189,19 +187,39 @@ cdef inline bint looks(const l0_vp *vp) noexcept nogil:
     return vp.attention or events_wait(vp) or vp.counters.l2_instructions >= vp.deadline
 
 
-cdef void guest_run(l0_vp *vp) noexcept nogil:
+# Whatever an entry may find changed, and the event that it injects; False where that leaves.
+cdef bint look_around(l0_vp *vp) noexcept nogil:
+    vp.familiar = 0
     translations_current(vp)
     mode_changed(vp)
     vp.attention = 0
     set_deadline(vp)
-    if unlikely(restless(vp)) and not begin(vp):
+    return not restless(vp) or begin(vp)
+
+
+# An exit of a tight loop leaves nothing to look at but what L1 then changes.
+cdef inline void stay_familiar(l0_vp *vp) noexcept nogil:
+    vp.familiar = vp.vmcs.f.secondary_vm_exec_control & SECONDARY_EXEC_ENABLE_VPID != 0 and \
+        not vp.vmcs.f.pin_based_vm_exec_control & PIN_BASED_VMX_PREEMPTION_TIMER
+
+
+cdef void guest_run(l0_vp *vp) noexcept nogil:
+    if likely(vp.familiar and not vp.nr_alarms and not events_wait(vp) and
+              vp.tlb_context[0] == vp.vmcs.f.ept_pointer):
+        vp.entered_at = vp.counters.l2_instructions
+        vp.deadline = vp.entered_at + INSTRUCTIONS_A_TICK
+        if likely(run_simple(vp)):
+            return
+    elif not look_around(vp):
         return
+    vp.familiar = 0
     while True:
         if unlikely(looks(vp)):
             if not settle(vp):
                 return
         elif likely(vp.code_bits == 64):
             if run_simple(vp):
+                stay_familiar(vp)
                 return
             if unlikely(looks(vp)):
                 continue

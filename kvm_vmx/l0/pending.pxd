@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # What comes between two instructions of L2: events of L1's processor, windows, traps, time.
 from kvm_vmx.abi.types cimport u32, u64, unlikely
+from kvm_vmx.abi.virt_cpu cimport virt_cpu
 from kvm_vmx.abi.vmx cimport *
 from kvm_vmx.l0.operands cimport FLAG_RF, FLAG_TF
 from kvm_vmx.l0.state cimport l0_vmcs, l0_vp
@@ -11,9 +12,15 @@ cdef enum:
 
 cdef extern from *:
     """
-    typedef volatile u32 volatile_u32;
+    /* an interrupt or an NMI, which any thread may raise: two words that lie together */
+    static inline u64 events_of(const struct virt_cpu *cpu)
+    {
+        _Static_assert(offsetof(struct virt_cpu, nmi) == offsetof(struct virt_cpu, intr) + 4 &&
+                       offsetof(struct virt_cpu, intr) % 8 == 0, "one aligned quadword");
+        return *(const volatile u64 *)&cpu->intr;
+    }
     """
-    ctypedef u32 volatile_u32
+    u64 events_of(const virt_cpu *cpu) noexcept nogil
 
 # The event that an entry injects; False where its delivery leaves.
 cdef bint begin(l0_vp *vp) noexcept nogil
@@ -22,8 +29,7 @@ cdef bint settle(l0_vp *vp) noexcept nogil
 cdef void set_deadline_with_alarms(l0_vp *vp) noexcept nogil
 
 cdef inline bint events_wait(const l0_vp *vp) noexcept nogil:
-    # any thread may set these
-    return ((<volatile_u32 *>&vp.cpu.intr)[0] | (<volatile_u32 *>&vp.cpu.nmi)[0]) != 0
+    return events_of(&vp.cpu) != 0
 
 # Must the next boundaries be looked at, one by one?
 cdef inline bint restless(const l0_vp *vp) noexcept nogil:

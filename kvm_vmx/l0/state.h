@@ -267,6 +267,7 @@ struct l0_vp {
 	u8 cpl2;		/* the privilege level of L2 */
 	u8 unblocked_nmi;	/* the IRET that faults has ended NMI blocking */
 	u8 attention;		/* something has changed that the loop must look at */
+	u8 familiar;		/* nothing that an entry must look at has changed since the last exit */
 	u8 monitoring;		/* MONITOR has armed an address */
 	u8 trap_pending;	/* a monitor trap is due at the next boundary */
 	struct l2_tlb_entry tlb[L2_TLB_ENTRIES];

@@ -331,6 +331,7 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u8 cpl2
         u8 unblocked_nmi
         u8 attention
+        u8 familiar
         u8 monitoring
         u8 trap_pending
         l2_tlb_entry tlb[L2_TLB_ENTRIES]

@@ -195,7 +195,7 @@ cdef void hyperv_shutdown() noexcept nogil:
 
 
 # C: arch/x86/include/asm/mshyperv.h
-# C~ [14/11 578f1e] the call of the hypercall page: registers go to the virtual processor, which
+# C~ [14/7 f29b50] the call of the hypercall page: registers go to the virtual processor, which
 # executes VMCALL
 cdef u64 hv_do_hypercall(u64 control, void *input, void *output) noexcept nogil:
     cdef u64 status

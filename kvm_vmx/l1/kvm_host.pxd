@@ -412,7 +412,8 @@ ctypedef struct kvm_vcpu_arch:
 
     kvm_queued_exception exception
     kvm_queued_interrupt interrupt
-    bint nmi_pending
+    int nmi_queued
+    unsigned int nmi_pending
     bint nmi_injected
     int event_exit_inst_len
     ulong exit_qualification

@@ -3337,7 +3337,11 @@ cdef void vmx_set_dr6(kvm_vcpu_t *vcpu, ulong val) noexcept nogil:
 
 
 cdef void vmx_sync_dirty_debug_regs(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C- [5 991741] get_debugreg() of DR0-DR3 and DR6: the processor keeps none for L2
+    get_debugreg(vcpu.arch.db[0], 0)
+    get_debugreg(vcpu.arch.db[1], 1)
+    get_debugreg(vcpu.arch.db[2], 2)
+    get_debugreg(vcpu.arch.db[3], 3)
+    get_debugreg(vcpu.arch.dr6, 6)
     vcpu.arch.dr7 = vmcs_readl(GUEST_DR7)
 
     vcpu.arch.switch_db_regs &= ~KVM_DEBUGREG_WONT_EXIT

@@ -64,6 +64,8 @@ cdef void kvm_arch_vcpu_destroy(kvm_vcpu_t *vcpu) noexcept nogil
 cdef void kvm_arch_vcpu_load(kvm_vcpu_t *vcpu, int cpu) noexcept nogil
 cdef void kvm_arch_vcpu_put(kvm_vcpu_t *vcpu) noexcept nogil
 cdef int kvm_arch_vcpu_ioctl_run(kvm_vcpu_t *vcpu) noexcept nogil
+cdef int kvm_vcpu_ioctl_interrupt(kvm_vcpu_t *vcpu, u32 irq) noexcept nogil
+cdef int kvm_vcpu_ioctl_nmi(kvm_vcpu_t *vcpu) noexcept nogil
 cdef int kvm_arch_vcpu_ioctl_get_regs(kvm_vcpu_t *vcpu, kvm_regs *regs) noexcept nogil
 cdef int kvm_arch_vcpu_ioctl_set_regs(kvm_vcpu_t *vcpu, kvm_regs *regs) noexcept nogil
 cdef int kvm_arch_vcpu_ioctl_get_sregs(kvm_vcpu_t *vcpu, kvm_sregs *sregs) noexcept nogil

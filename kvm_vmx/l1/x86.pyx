@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # C: arch/x86/kvm/x86.c
-from kvm_vmx.abi.asm cimport rdmsrl_safe, rdtsc, wrmsrl_safe
+from kvm_vmx.abi.asm cimport rdmsrl_safe, rdtsc, set_debugreg, wrmsrl_safe
 from kvm_vmx.abi.linux cimport (
     BUG_ON, GFP_KERNEL, WARN_ON, WARN_ON_ONCE, __GFP_ZERO, current, local_irq_disable,
     local_irq_enable, need_resched, pr_err, preempt_disable, preempt_enable, signal_pending)
@@ -23,6 +23,8 @@ cdef extern from "asm/percpu.h" nogil:
 cdef enum:
     KVM_NR_SHARED_MSRS = 16
     NMI_VECTOR = 2
+    DR7_BP_EN_MASK = 0xff
+    KVM_NR_DB_REGS = 4
     EOPNOTSUPP = 95
     KVM_EPERM = 1
     KVM_ENOSYS = 1000
@@ -35,6 +37,10 @@ cdef enum:
     EXCPT_TRAP = 1
     EXCPT_ABORT = 2
     EXCPT_INTERRUPT = 3
+
+cdef extern from *:
+    int __sync_fetch_and_add(int *value, int more) nogil
+    int __sync_lock_test_and_set(int *value, int new) nogil
 
 cdef extern from *:
     """
@@ -213,6 +219,12 @@ cdef int kvm_complete_insn_gp(kvm_vcpu_t *vcpu, int err) noexcept nogil:
     return 1
 
 
+cdef void kvm_inject_nmi(kvm_vcpu_t *vcpu) noexcept nogil:
+    # C~ [1/1 f9547d] atomic_inc(): the compiler's own
+    __sync_fetch_and_add(&vcpu.arch.nmi_queued, 1)
+    kvm_make_request(KVM_REQ_NMI, vcpu)
+
+
 cdef void kvm_queue_exception_e(kvm_vcpu_t *vcpu, unsigned int nr, u32 error_code) noexcept nogil:
     kvm_multiple_exception(vcpu, nr, True, error_code, False)
 
@@ -318,8 +330,32 @@ cdef ulong kvm_get_cr8(kvm_vcpu_t *vcpu) noexcept nogil:
     return vcpu.arch.cr8
 
 
-# C~ [20/15 24c83a] kvm_update_dr6() and kvm_update_dr7(): the masks by number, and no debugger in
-# user space to ask
+cdef void kvm_update_dr0123(kvm_vcpu_t *vcpu) noexcept nogil:
+    cdef int i
+
+    if not (vcpu.guest_debug & KVM_GUESTDBG_USE_HW_BP):
+        for i in range(KVM_NR_DB_REGS):
+            vcpu.arch.eff_db[i] = vcpu.arch.db[i]
+        vcpu.arch.switch_db_regs |= KVM_DEBUGREG_RELOAD
+
+
+cdef void kvm_update_dr6(kvm_vcpu_t *vcpu) noexcept nogil:
+    if not (vcpu.guest_debug & KVM_GUESTDBG_USE_HW_BP):
+        kvm_x86_ops.set_dr6(vcpu, vcpu.arch.dr6)
+
+
+cdef void kvm_update_dr7(kvm_vcpu_t *vcpu) noexcept nogil:
+    cdef ulong dr7
+
+    # C- [3 b19c44] guest_debug_dr7: no debugger in user space
+    dr7 = vcpu.arch.dr7
+    kvm_x86_ops.set_dr7(vcpu, dr7)
+    vcpu.arch.switch_db_regs &= ~KVM_DEBUGREG_BP_ENABLED
+    if dr7 & DR7_BP_EN_MASK:
+        vcpu.arch.switch_db_regs |= KVM_DEBUGREG_BP_ENABLED
+
+
+# C~ [20/16 e63f60] DR6_VOLATILE, DR7_VOLATILE, kvm_dr6_fixed(): the masks by number, without RTM
 cdef int __kvm_set_dr(kvm_vcpu_t *vcpu, int dr, ulong val) noexcept nogil:
     if dr < 4:
         vcpu.arch.db[dr] = val
@@ -329,11 +365,12 @@ cdef int __kvm_set_dr(kvm_vcpu_t *vcpu, int dr, ulong val) noexcept nogil:
         if val & <ulong>0xffffffff00000000:
             return -1  # #GP
         vcpu.arch.dr6 = (val & 0xe00f) | <u32>DR6_FIXED_1
+        kvm_update_dr6(vcpu)
     else:
         if val & <ulong>0xffffffff00000000:
             return -1  # #GP
         vcpu.arch.dr7 = (val & <u32>0xffff2bff) | DR7_FIXED_1
-        kvm_x86_ops.set_dr7(vcpu, vcpu.arch.dr7)
+        kvm_update_dr7(vcpu)
 
     return 0
 
@@ -498,6 +535,34 @@ cdef void kvm_arch_vcpu_put(kvm_vcpu_t *vcpu) noexcept nogil:
     drop_user_return_notifiers()
 
 
+cdef int kvm_cpu_accept_dm_intr(kvm_vcpu_t *vcpu) noexcept nogil:
+    # C~ [1/1 0a43a9] lapic_in_kernel(): no APIC
+    return 1
+
+
+cdef int kvm_vcpu_ready_for_interrupt_injection(kvm_vcpu_t *vcpu) noexcept nogil:
+    # C~ [1/1 bf8eac] kvm_cpu_has_interrupt(): no APIC, and so no SMM or PIC to ask
+    return kvm_x86_ops.interrupt_allowed(vcpu) and \
+        not kvm_event_needs_reinjection(vcpu) and \
+        kvm_cpu_accept_dm_intr(vcpu)
+
+
+# C~ [14/6 df3495] irqchip_in_kernel(), pic_in_kernel(): user space has the interrupt controllers
+cdef int kvm_vcpu_ioctl_interrupt(kvm_vcpu_t *vcpu, u32 irq) noexcept nogil:
+    if irq >= KVM_NR_INTERRUPTS:
+        return -EINVAL
+
+    kvm_queue_interrupt(vcpu, irq, False)
+    kvm_make_request(KVM_REQ_EVENT, vcpu)
+    return 0
+
+
+cdef int kvm_vcpu_ioctl_nmi(kvm_vcpu_t *vcpu) noexcept nogil:
+    kvm_inject_nmi(vcpu)
+
+    return 0
+
+
 cdef int kvm_emulate_wbinvd(kvm_vcpu_t *vcpu) noexcept nogil:
     # C- [1 51e735] kvm_emulate_wbinvd_noskip(): no cache to write back
     return kvm_skip_emulated_instruction(vcpu)
@@ -634,12 +699,25 @@ cdef int kvm_emulate_hypercall(kvm_vcpu_t *vcpu) noexcept nogil:
     return kvm_skip_emulated_instruction(vcpu)
 
 
+cdef int dm_request_for_irq_injection(kvm_vcpu_t *vcpu) noexcept nogil:
+    # C~ [1/1 845878] pic_in_kernel(): user space has the interrupt controllers
+    return vcpu.run.request_interrupt_window
+
+
+# C~ [8/4 9bbf32] kvm_run: written as vcpu.run; no SMM, no APIC, no PIC
+cdef void post_kvm_run_save(kvm_vcpu_t *vcpu) noexcept nogil:
+    vcpu.run.if_flag = (kvm_get_rflags(vcpu) & X86_EFLAGS_IF) != 0
+    vcpu.run.cr8 = kvm_get_cr8(vcpu)
+    vcpu.run.ready_for_interrupt_injection = \
+        kvm_vcpu_ready_for_interrupt_injection(vcpu) != 0
+
+
 cdef inline bint kvm_event_needs_reinjection(kvm_vcpu_t *vcpu) noexcept nogil:
     return vcpu.arch.exception.injected or vcpu.arch.interrupt.injected or \
         vcpu.arch.nmi_injected
 
 
-# C~ [43/25 7c5731] nested events, SMM, the APIC: no nested VMX; user space queues interrupts itself
+# C~ [43/25 83a1bc] nested events, SMM, the APIC: no nested VMX; user space queues interrupts itself
 cdef int inject_pending_event(kvm_vcpu_t *vcpu) noexcept nogil:
     # what an exit interrupted comes first
     if vcpu.arch.exception.injected:
@@ -662,7 +740,7 @@ cdef int inject_pending_event(kvm_vcpu_t *vcpu) noexcept nogil:
         if vcpu.arch.exception.nr == DB_VECTOR and \
                 (vcpu.arch.dr7 & DR7_GD):
             vcpu.arch.dr7 &= ~<ulong>DR7_GD
-            kvm_x86_ops.set_dr7(vcpu, vcpu.arch.dr7)
+            kvm_update_dr7(vcpu)
 
         kvm_x86_ops.queue_exception(vcpu)
 
@@ -671,18 +749,33 @@ cdef int inject_pending_event(kvm_vcpu_t *vcpu) noexcept nogil:
         return 0
 
     if vcpu.arch.nmi_pending and kvm_x86_ops.nmi_allowed(vcpu):
-        vcpu.arch.nmi_pending = False
+        vcpu.arch.nmi_pending -= 1
         vcpu.arch.nmi_injected = True
         kvm_x86_ops.set_nmi(vcpu)
 
     return 0
 
 
+cdef void process_nmi(kvm_vcpu_t *vcpu) noexcept nogil:
+    cdef unsigned int limit = 2
+
+    # One NMI runs and one waits; of two that come at once, the first is on its way already.
+    if kvm_x86_ops.get_nmi_mask(vcpu) or vcpu.arch.nmi_injected:
+        limit = 1
+
+    # C~ [1/1 1c6e44] atomic_xchg(): the compiler's own
+    vcpu.arch.nmi_pending += __sync_lock_test_and_set(&vcpu.arch.nmi_queued, 0)
+    vcpu.arch.nmi_pending = min(vcpu.arch.nmi_pending, limit)
+    kvm_make_request(KVM_REQ_EVENT, vcpu)
+
+
 cdef int vcpu_enter_guest(kvm_vcpu_t *vcpu) noexcept nogil:
     cdef int r
+    cdef bint req_int_win = \
+        dm_request_for_irq_injection(vcpu) and \
+        kvm_cpu_accept_dm_intr(vcpu)
 
-    # C- [4 c36709] req_int_win, req_immediate_exit: user space queues interrupts itself, and
-    # nothing asks for an immediate exit
+    # C- [2 90aa91] req_immediate_exit: nothing asks for an immediate exit
     if kvm_request_pending(vcpu):
         # C- [18 7f2d8c] requests of nested VMX, the MMU, timers and clocks: none exists
         if kvm_check_request(KVM_REQ_TLB_FLUSH, vcpu):
@@ -693,19 +786,22 @@ cdef int vcpu_enter_guest(kvm_vcpu_t *vcpu) noexcept nogil:
         if kvm_check_request(KVM_REQ_TRIPLE_FAULT, vcpu):
             vcpu.run.exit_reason = KVM_EXIT_SHUTDOWN
             vcpu.mmio_needed = 0
-            # C~ [47/2 4d7d4d] goto out, requests of page faults, SMM, the PMU, the I/O APIC,
-            # Hyper-V; the test for an injectable interrupt: none exists; user space queues
-            # interrupts itself
+            # C~ [10/1 86ffd7] goto out; requests of page faults, steal time, SMM: none exists
             return 0
+        if kvm_check_request(KVM_REQ_NMI, vcpu):
+            process_nmi(vcpu)
+        # C- [34 0939b3] requests of the PMU, the I/O APIC, the APIC, Hyper-V: none exists
 
-    if kvm_check_request(KVM_REQ_EVENT, vcpu):
+    if kvm_check_request(KVM_REQ_EVENT, vcpu) or req_int_win:
         vcpu.stat.req_event += 1
         # C~ [10/1 d8fe25] the APIC's events, SMM, an immediate exit: neither exists, and no
         # injection is refused
         inject_pending_event(vcpu)
         if vcpu.arch.nmi_pending:
             kvm_x86_ops.enable_nmi_window(vcpu)
-        # C- [2 83794f] interrupt windows: user space queues interrupts itself
+        # C~ [1/1 5caed3] kvm_cpu_has_injectable_intr(): no APIC
+        if req_int_win:
+            kvm_x86_ops.enable_irq_window(vcpu)
         WARN_ON(vcpu.arch.exception.pending)
 
     # C- [3 548320] the APIC's TPR: no APIC
@@ -733,20 +829,28 @@ cdef int vcpu_enter_guest(kvm_vcpu_t *vcpu) noexcept nogil:
         smp_wmb()
         local_irq_enable()
         preempt_enable()
-        # C~ [19/2 f16ae4] goto cancel_injection; XCR0, an immediate exit, the APIC's timer, context
-        # tracking, debug registers: the label's statements; the processor has no XSAVE and keeps no
-        # debug registers for L2
+        # C~ [11/2 a70e15] goto cancel_injection; XCR0, an immediate exit, the APIC's timer, context
+        # tracking: the label's statements; none of the others exists
         kvm_x86_ops.cancel_injection(vcpu)
         return 1
 
+    if unlikely(vcpu.arch.switch_db_regs):
+        set_debugreg(0, 7)
+        set_debugreg(vcpu.arch.eff_db[0], 0)
+        set_debugreg(vcpu.arch.eff_db[1], 1)
+        set_debugreg(vcpu.arch.eff_db[2], 2)
+        set_debugreg(vcpu.arch.eff_db[3], 3)
+        set_debugreg(vcpu.arch.dr6, 6)
+        vcpu.arch.switch_db_regs &= ~KVM_DEBUGREG_RELOAD
 
     kvm_x86_ops.run(vcpu)
 
     if unlikely(vcpu.arch.switch_db_regs & KVM_DEBUGREG_WONT_EXIT):
         WARN_ON(vcpu.guest_debug & KVM_GUESTDBG_USE_HW_BP)
         kvm_x86_ops.sync_dirty_debug_regs(vcpu)
-        # C- [3 fb8ddc] kvm_update_dr0123(), kvm_update_dr6(), kvm_update_dr7(): the processor keeps
-        # none for L2
+        kvm_update_dr0123(vcpu)
+        kvm_update_dr6(vcpu)
+        kvm_update_dr7(vcpu)
         vcpu.arch.switch_db_regs &= ~KVM_DEBUGREG_RELOAD
 
     # C~ [3/1 7a8efb] hardware breakpoints, kvm_read_l1_tsc(): the host has none; spelled out
@@ -806,8 +910,15 @@ cdef int vcpu_run(kvm_vcpu_t *vcpu) noexcept nogil:
         if r <= 0:
             break
 
-        # C- [9 256bf1] timers, interrupt windows of user space, asynchronous page faults: none
-        # exists
+        # C- [3 5f1b6e] timers: there is no APIC to have one
+        if dm_request_for_irq_injection(vcpu) and \
+                kvm_vcpu_ready_for_interrupt_injection(vcpu):
+            r = 0
+            vcpu.run.exit_reason = KVM_EXIT_IRQ_WINDOW_OPEN
+            vcpu.stat.request_irq_exits += 1
+            break
+
+        # C- [1 301f54] asynchronous page faults: none exists
         if signal_pending(current):
             r = -EINTR
             vcpu.run.exit_reason = KVM_EXIT_INTR
@@ -825,7 +936,7 @@ cdef int vcpu_run(kvm_vcpu_t *vcpu) noexcept nogil:
     return r
 
 
-# C~ [50/9 b4ccbe] the FPU, signals, MMIO and PIO that wait for completion: the exit says all
+# C~ [50/10 1c079d] the FPU, signals, MMIO and PIO that wait for completion: the exit says all
 cdef int kvm_arch_vcpu_ioctl_run(kvm_vcpu_t *vcpu) noexcept nogil:
     cdef int r
 
@@ -836,6 +947,7 @@ cdef int kvm_arch_vcpu_ioctl_run(kvm_vcpu_t *vcpu) noexcept nogil:
     else:
         r = vcpu_run(vcpu)
 
+    post_kvm_run_save(vcpu)
     vcpu_put(vcpu)
     return r
 
@@ -1024,8 +1136,9 @@ cdef void kvm_arch_vcpu_destroy(kvm_vcpu_t *vcpu) noexcept nogil:
     kvm_x86_ops.vcpu_free(vcpu)
 
 
-# C~ [48/16 5c7bb7] the APIC, SMM, asynchronous page faults, MPX, XSAVE: none exists
+# C~ [48/19 7ddef5] the APIC, SMM, asynchronous page faults, MPX, XSAVE: none exists
 cdef void kvm_vcpu_reset(kvm_vcpu_t *vcpu, bint init_event) noexcept nogil:
+    __sync_lock_test_and_set(&vcpu.arch.nmi_queued, 0)
     vcpu.arch.nmi_pending = 0
     vcpu.arch.nmi_injected = False
     kvm_clear_interrupt_queue(vcpu)
@@ -1033,9 +1146,11 @@ cdef void kvm_vcpu_reset(kvm_vcpu_t *vcpu, bint init_event) noexcept nogil:
     vcpu.arch.exception.pending = False
 
     memset(vcpu.arch.db, 0, sizeof(vcpu.arch.db))
+    kvm_update_dr0123(vcpu)
     vcpu.arch.dr6 = <u32>DR6_INIT
+    kvm_update_dr6(vcpu)
     vcpu.arch.dr7 = DR7_FIXED_1
-    kvm_x86_ops.set_dr7(vcpu, vcpu.arch.dr7)
+    kvm_update_dr7(vcpu)
 
     vcpu.arch.cr2 = 0
 

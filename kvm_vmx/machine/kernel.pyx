@@ -36,7 +36,8 @@ from kvm_vmx.l1.linux.setup cimport (
 from kvm_vmx.l1.mmu cimport guest_page, replace_guest_page
 from kvm_vmx.l1.x86 cimport (
     kvm_arch_vcpu_ioctl_get_regs, kvm_arch_vcpu_ioctl_get_sregs, kvm_arch_vcpu_ioctl_run,
-    kvm_arch_vcpu_ioctl_set_regs, kvm_arch_vcpu_ioctl_set_sregs)
+    kvm_arch_vcpu_ioctl_set_regs, kvm_arch_vcpu_ioctl_set_sregs, kvm_vcpu_ioctl_interrupt,
+    kvm_vcpu_ioctl_nmi)
 from kvm_vmx.machine.failing cimport (
     FAIL_HYPERCALL, FAIL_MSR, failing_left, failing_none, failing_nth)
 from kvm_vmx.machine.partition cimport Partition
@@ -146,6 +147,16 @@ cdef void do_run(void *arg) noexcept nogil:
 cdef void do_get_regs(void *arg) noexcept nogil:
     cdef request *call = <request *>arg
     call.ret = kvm_arch_vcpu_ioctl_get_regs(<kvm_vcpu_t *>call.object, &call.regs)
+
+
+cdef void do_interrupt(void *arg) noexcept nogil:
+    cdef request *call = <request *>arg
+    call.ret = kvm_vcpu_ioctl_interrupt(<kvm_vcpu_t *>call.object, <u32>call.value)
+
+
+cdef void do_nmi(void *arg) noexcept nogil:
+    cdef request *call = <request *>arg
+    call.ret = kvm_vcpu_ioctl_nmi(<kvm_vcpu_t *>call.object)
 
 
 cdef void do_set_regs(void *arg) noexcept nogil:
@@ -670,6 +681,37 @@ cdef class VirtualCpu:
         call.object = self.vcpu
         self.vm.kernel.call(cpu, do_vcpu_load, &call)
         return call.value
+
+    def interrupt(self, int cpu, int vector) -> int:
+        """KVM_INTERRUPT: 0 or a negative errno."""
+        cdef request call
+
+        call.object = self.vcpu
+        call.value = vector
+        self.vm.kernel.call(cpu, do_interrupt, &call)
+        return call.ret
+
+    def nmi(self, int cpu) -> int:
+        """KVM_NMI: 0 or a negative errno."""
+        cdef request call
+
+        call.object = self.vcpu
+        self.vm.kernel.call(cpu, do_nmi, &call)
+        return call.ret
+
+    @property
+    def request_interrupt_window(self) -> bool:
+        """kvm_run.request_interrupt_window."""
+        return bool((<kvm_vcpu_t *>self.vcpu).run.request_interrupt_window)
+
+    @request_interrupt_window.setter
+    def request_interrupt_window(self, bint value):
+        (<kvm_vcpu_t *>self.vcpu).run.request_interrupt_window = value
+
+    @property
+    def ready_for_interrupt_injection(self) -> bool:
+        """kvm_run.ready_for_interrupt_injection."""
+        return bool((<kvm_vcpu_t *>self.vcpu).run.ready_for_interrupt_injection)
 
     def exit_state(self) -> dict:
         """struct kvm_run, as far as its exit reason fills it."""

@@ -665,6 +665,37 @@ class Vcpu:
         reason = KVM_EXITS.get(state["exit_reason"], str(state["exit_reason"]))
         return ExitSummary(count, reason, _exit_data(reason, state), reasons)
 
+    def interrupt(self, vector: int) -> None:
+        """KVM_INTERRUPT: queue an interrupt for the next entry. As in KVM without its APIC, user
+        space must have seen ready_for_interrupt; the entry fails where the guest cannot take it."""
+        if not isinstance(vector, int) or not 0 <= vector <= 255:
+            raise ValueError(f"interrupt vector {vector!r}: give 0 to 255")
+        with self.used() as raw:
+            raw.interrupt(self.cpu, vector)
+
+    def nmi(self) -> None:
+        """KVM_NMI: an NMI as soon as the guest can take it."""
+        with self.used() as raw:
+            raw.nmi(self.cpu)
+
+    @property
+    def ready_for_interrupt(self) -> bool:
+        """kvm_run.ready_for_interrupt_injection, as the last run left it."""
+        self.vm.check_alive()
+        return self.raw.ready_for_interrupt_injection
+
+    @property
+    def request_interrupt_window(self) -> bool:
+        """kvm_run.request_interrupt_window: run() comes back with IRQ_WINDOW_OPEN once the guest
+        can take an interrupt."""
+        self.vm.check_alive()
+        return self.raw.request_interrupt_window
+
+    @request_interrupt_window.setter
+    def request_interrupt_window(self, value: bool):
+        self.vm.check_alive()
+        self.raw.request_interrupt_window = bool(value)
+
     @property
     def vmcs_gpa(self) -> int:
         """Where the vCPU's VMCS page is in L1's physical memory."""
@@ -686,9 +717,18 @@ class Vcpu:
 
     @property
     def sregs(self) -> dict:
-        """Segments, tables and control registers, as KVM_GET_SREGS gives them."""
+        """Segments, tables and control registers, as KVM_GET_SREGS gives them and KVM_SET_SREGS
+        takes them."""
         with self.used() as raw:
             return raw.get_sregs(self.cpu)
+
+    @sregs.setter
+    def sregs(self, values: dict):
+        """KVM_SET_SREGS: all of them; OSError with the kernel's errno."""
+        with self.used() as raw:
+            ret = raw.set_sregs(self.cpu, values)
+        if ret:
+            raise _errno(ret, "set_sregs", self.vm.module.machine.kernel.log())
 
 
 def _exit_data(reason, state):

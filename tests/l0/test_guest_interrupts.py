@@ -307,3 +307,90 @@ def test_the_preemption_timer_is_saved_where_a_control_says_so():
               VM_EXIT_CONTROLS=0x36FFB | 1 << 22)
     assert g.run().reason == 18
     assert g.get("VMX_PREEMPTION_TIMER_VALUE") == 10 - 4
+
+
+# A tight loop, where an entry does not look at what cannot have changed
+
+def looping(guest, **fields):
+    """MOV, CPUID, JMP with a VPID, after some exits."""
+    g = guest("b805000000" "0fa2" "ebf7", SECONDARY_VM_EXEC_CONTROL=S_VPID,
+              VIRTUAL_PROCESSOR_ID=1, VM_EXIT_CONTROLS=ACK,
+              PIN_BASED_VM_EXEC_CONTROL=PIN | EXT_INTR | NMI_EXITING, **fields)
+    for _ in range(4):
+        again(g)
+    return g
+
+
+def again(g):
+    """One exit more, behind the CPUID; the page says nothing but RIP."""
+    if g.launched:
+        if g.mode == "plain":
+            g.set(GUEST_RIP=CODE + 7)
+        else:
+            g.world.set_clean()
+            g.world.put(0x44000, "guest_rip", CODE + 7)
+    return g.run()
+
+
+def test_a_tight_loop_counts_its_instructions(guest):
+    g = looping(guest)
+    before = g.cpu.counters()["l2_instructions"]
+    assert again(g)[:4] == (10, 0, 2, CODE + 5)
+    assert g.cpu.counters()["l2_instructions"] == before + 3
+    assert g.regs()[RAX] == 5
+
+
+@pytest.mark.parametrize("after, rip", [(0, 7), (1, 0), (2, 5), (3, 7), (4, 0)])
+def test_an_interrupt_in_a_tight_loop(guest, after, rip):
+    g = looping(guest)
+    g.cpu.interrupt(0x31, after=after)
+    found = again(g)
+    if after > 2:
+        assert found.reason == 10
+        found = again(g)
+    assert found[:4] == (1, 0, 0, CODE + rip)
+    assert again(g).reason == 10
+
+
+def test_an_event_that_waits_at_the_entry(guest):
+    g = looping(guest)
+    g.cpu.pending_nmi = True
+    assert again(g)[:2] == (0, 0) and again(g).reason == 10
+
+
+@pytest.mark.parametrize("change, reason", [
+    (dict(GUEST_RFLAGS=2 | TF, EXCEPTION_BITMAP=2), 0),
+    (dict(CPU_BASED_VM_EXEC_CONTROL=PROC | MTF), 37),
+    (dict(CPU_BASED_VM_EXEC_CONTROL=PROC | INTR_WINDOW, GUEST_RFLAGS=2 | IF), 7),
+    (dict(GUEST_CR3=0x20000), 2), (dict(GUEST_CS_AR_BYTES=0xC09B), 10),
+    (dict(VM_ENTRY_INTR_INFO_FIELD=VALID | HARD | 6), 2),
+    (dict(GUEST_ACTIVITY_STATE=HALTED), 1),
+], ids=str)
+def test_what_l1_changes_counts_at_once(guest, change, reason):
+    g = looping(guest)
+    assert g.run(GUEST_RIP=CODE + 7, **change).reason == reason
+
+
+def test_a_flush_counts_at_once(guest):
+    g = looping(guest)
+    g.write(PD + 8 * 2, 0)
+    assert again(g).reason == 10
+    assert g.cpu.invvpid(2).ok
+    assert again(g).reason == 2
+
+
+def test_new_code_counts_at_once(guest):
+    g = looping(guest)
+    g.code("b806000000" "f390" "ebf7")
+    g.cpu.interrupt(0x31, after=100)
+    assert again(g).reason == 1 and g.regs()[RAX] == 6
+
+
+@pytest.mark.parametrize("place", range(0xFE8, 0x1000))
+def test_a_tight_loop_at_the_end_of_a_page(guest, place):
+    at = CODE + place
+    g = guest("", GUEST_RIP=at, SECONDARY_VM_EXEC_CONTROL=S_VPID, VIRTUAL_PROCESSOR_ID=1)
+    g.code("eb03" "909090" "b805000000" "0fa2", at)
+    for _ in range(2):
+        assert g.run()[:4] == (10, 0, 2, at + 10)
+        g.set(GUEST_RIP=at)

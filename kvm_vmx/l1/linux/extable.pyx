@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# C: arch/x86/mm/extable.c
-# Where an instruction that faulted goes on, and how the kernel dies where it cannot.
+# Stands in for arch/x86/mm/extable.c: where an instruction that faulted goes on, and how the
+# kernel dies where it cannot.
 from kvm_vmx.abi.types cimport ENOSPC, u32, u64, ulong
 
 cdef extern from "asm/insn_form.h" nogil:

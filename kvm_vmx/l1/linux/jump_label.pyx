@@ -42,6 +42,7 @@ cdef enum:
 
 cdef module_t *modules[MAX_MODULES]
 cdef int nr_modules = 0
+cdef bint rehearsed = False     # that text can be made writable and executable again
 cdef bint sync_core = False
 cdef mutex_t jump_label_mutex = 0
 cdef int text_error = 0
@@ -57,10 +58,12 @@ cdef int jump_label_init() noexcept nogil:
     return 0
 
 
-# C~ [45/7 d43acf] the list of modules that hangs from each key: an array of modules, searched
+# C~ [45/8 ae4dd0] the list of modules that hangs from each key: an array of modules, searched
 # through at an update
 cdef int jump_label_add_module(module_t *mod) noexcept nogil:
-    global nr_modules
+    global nr_modules, rehearsed
+    # once for each load: what the process may do can change
+    rehearsed = False
     if nr_modules == MAX_MODULES:
         return -ENOSPC
     modules[nr_modules] = mod
@@ -134,12 +137,15 @@ cdef void compose(jump_entry_t *entry, bint jump, u8 *text) noexcept nogil:
 # C+ the text of a process is writable only while it is asked to be
 cdef int protect(ulong start, ulong end, int prot) noexcept nogil:
     # One change for the span of a key's sites, page by page only in what it covers.
+    global rehearsed
     start &= PAGE_MASK
     end = (end + PAGE_SIZE - 1) & PAGE_MASK
     if should_fail(FAIL_MPROTECT):
         return -EACCES
-    if rehearse(<void *>start):
-        return -errno
+    if not rehearsed:
+        if rehearse(<void *>start):
+            return -errno
+        rehearsed = True
     if mprotect(<void *>start, end - start, prot):
         return -errno
     return 0
@@ -264,6 +270,7 @@ cdef void static_key_slow_dec(static_key_t *key) noexcept nogil:
     jump_label_unlock()
 
 
+# C+ the form of the instructions, by call or by trap, is chosen before any of the text runs
 cdef int jump_label_form(module_t *mod, static_key_t *key, bint by_trap) noexcept nogil:
     # A key that chooses what the text is before any of it runs: no step that fail_nth() counts.
     cdef long left = fail_left(FAIL_MPROTECT)

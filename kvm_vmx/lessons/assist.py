@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The VP assist page: how a VMCS becomes current by two stores and no instruction."""
+
+from kvm_vmx import Machine
+from kvm_vmx.lessons.record import Cell, Picture, Record, choice
+
+TITLE = "the assist page, and evmcs_load() against VMPTRLD"
+MINUTES = 15
+CASES = ()
+KERNEL = [
+    ("hv_cpu_init", "HV_X64_MSR_VP_ASSIST_PAGE"), ("hardware_enable", "hv_get_vp_assist_page"),
+    ("evmcs_load", "current_nested_vmcs"), ("evmcs_load", "enlighten_vmentry"),
+    ("vmcs_load", "evmcs_load"), ("vmx_vcpu_load", "vmcs_load"),
+]
+ASSIST_MSR = 0x40000073
+CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
+
+
+def state(machine) -> list[dict]:
+    """Each CPU: the MSR, the two words of its page that KVM writes, what L0 takes as active."""
+    found = []
+    for n in range(machine.cpus):
+        page, active = machine.assist_page(n), machine.cpu(n).active_evmcs
+        found.append({
+            "cpu": n, "msr": machine.cpu(n).rdmsr(ASSIST_MSR).value,
+            "enlighten_vmentry": page[40],
+            "current_nested_vmcs": int.from_bytes(page[48:56], "little"),
+            "active": active})
+    return found
+
+
+def drive(seed: int, enlightened: bool, picture: Picture | None = None):
+    """The seeded program in one mode: (vmptrld executed, exits, final state, moves)."""
+    dice = choice("assist", seed)
+    cpus, vcpus = dice.randint(2, 3), dice.randint(2, 3)
+    moves = [(dice.randrange(vcpus), dice.randrange(cpus)) for _ in range(dice.randint(4, 6))]
+
+    def draw(caption):
+        """Record the state of all CPUs."""
+        if picture is not None:
+            picture.step(caption, [[
+                Cell(f"cpu {row['cpu']}"), Cell(f"{row['msr']:#x}"),
+                Cell(str(row["enlighten_vmentry"])), Cell(f"{row['current_nested_vmcs']:#x}"),
+                Cell("none" if row["active"] is None else f"{row['active']:#x}")]
+                for row in state(machine)])
+
+    with Machine(cpus=cpus) as machine:
+        draw("boot")
+        kvm = machine.insmod(enlightened_vmcs=enlightened)
+        vm = kvm.create_vm(code=CPUID_LOOP)
+        guests = [vm.create_vcpu(cpu=0) for _ in range(vcpus)]
+        draw(f"{vcpus} vCPUs created")
+        before, exits = machine.counters, 0
+        for vcpu, cpu in moves:
+            guests[vcpu].cpu = cpu
+            exits += guests[vcpu].run(exits=10).exits
+            draw(f"vCPU {vcpu} on cpu {cpu}")
+        after = machine.counters
+        where = [vcpu.vmcs_gpa for vcpu in guests]
+        counts = {name: after[name] - before[name] for name in ("vmptrld", "vmclear")}
+        end = state(machine)
+    return counts, exits, end, moves, where
+
+
+def run(seed: int, case: str | None = None) -> Record:
+    """vCPUs that move between CPUs, under eVMCS and then under VMCS."""
+    picture = Picture(
+        ["CPU", "MSR", "enlighten_vmentry", "current_nested_vmcs", "active in L0"])
+    counts, exits, end, moves, where = drive(seed, True, picture)
+    plain, plain_exits, *_ = drive(seed, False)
+    picture.table = ["step", *picture.columns], [
+        [Cell(step.caption if n == 0 else ""), *row]
+        for step in picture.steps for n, row in enumerate(step.rows)]
+    asked = choice("assist question", seed).choice([row["cpu"] for row in end])
+    final = end[asked]
+    return Record(
+        "assist", seed, "", TITLE,
+        about=["Each CPU has told L0 through MSR 0x40000073 where its VP assist page is; bit 0 "
+               "enables it. From then on a VMCS becomes current by a store of its address there, "
+               "which traps nowhere: L0 looks at the next VM entry. VMPTRLD is an instruction, and "
+               "each one is a trap to L0."],
+        run=[f"{len(end)} CPUs, {len(where)} vCPUs, each run of 10 exits: " + ", ".join(
+            f"vCPU {vcpu} on cpu {cpu}" for vcpu, cpu in moves) + ".",
+             "eVMCSs at " + ", ".join(f"{gpa:#x}" for gpa in where) + "."],
+        picture=picture,
+        question=f"Cover the last rows. What does cpu {asked}'s page hold at the end? How many "
+                 "VMPTRLD do these runs execute, and how many under the plain VMCS? How many "
+                 "VMCLEAR, and why any?",
+        given={"cpus": len(end), "vcpus": len(where), "moves": [list(move) for move in moves],
+               "evmcs": where, "cpu": asked},
+        answer=[f"enlighten_vmentry {final['enlighten_vmentry']}, current_nested_vmcs "
+                f"{final['current_nested_vmcs']:#x}; L0's active one is "
+                + ("none." if final["active"] is None else f"{final['active']:#x}."),
+                f"{counts['vmptrld']} VMPTRLD and {counts['vmclear']} VMCLEAR under eVMCS, "
+                f"{plain['vmptrld']} and {plain['vmclear']} under VMCS, for {exits} and "
+                f"{plain_exits} exits. A vCPU that moves to another CPU is cleared on the old one in "
+                "either mode: L0 must write back what it holds.",
+                "Nobody takes the pointer back when a vCPU goes: a page keeps the last VMCS that "
+                "was loaded on its CPU, cleared or not (erratum stale_assist)."],
+        values={"current_nested_vmcs": final["current_nested_vmcs"], "vmptrld": counts["vmptrld"],
+                "vmclear": counts["vmclear"], "vmptrld_plain": plain["vmptrld"]},
+        change=["kvm-vmx lesson assist --seed 2", "kvm-vmx run --insn trap     what a trap costs"],
+        kernel=KERNEL,
+        leaves_out="The overlay page of Hyper-V itself; profile tlfs-strict has it.",
+    )

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Detection: the ladder from the hypervisor's signature to the static key."""
+
+import contextlib
+
+from kvm_vmx import Machine
+from kvm_vmx.lessons.record import Cell, Picture, Record, choice
+
+TITLE = "how KVM finds out that it may use enlightened VMCSs"
+MINUTES = 15
+# The rungs that can be taken away; "none" takes none.
+CASES = ("none", "hypervisor", "signature", "leaves", "registers", "hint", "version", "page",
+         "parameter")
+KERNEL = [
+    ("ms_hyperv_platform", "HYPERV_CPUID_MIN"), ("ms_hyperv_init_platform", "nested_features"),
+    ("hv_cpu_init", "HV_X64_MSR_VP_ASSIST_PAGE"), ("vmx_init", "hv_get_vp_assist_page"),
+    ("vmx_init", "static_branch_enable"),
+]
+MICROSOFT = b"Microsoft Hv"
+LEAVES = (1, 0x40000000, 0x40000003, 0x40000004, 0x4000000A)
+
+
+@contextlib.contextmanager
+def booted(case: str, cpus: int, without: int):
+    """A machine with one rung taken away, by what its CPUID says or by memory that is short."""
+    with Machine(cpus=1) as machine:
+        leaf = {n: list(machine.cpu(0).cpuid(n)) for n in LEAVES}
+    if case == "hypervisor":
+        leaf[1][2] &= ~(1 << 31)
+    elif case == "signature":
+        leaf[0x40000000][1:] = (int.from_bytes(word, "little")
+                                for word in (b"KVMK", b"VMKV", b"M\0\0\0"))
+    elif case == "leaves":
+        leaf[0x40000000][0] = 0x40000004
+    elif case == "registers":
+        leaf[0x40000003][0] &= ~0x60
+    elif case == "hint":
+        leaf[0x40000004][0] &= ~(1 << 14)
+    elif case == "version":
+        leaf[0x4000000A][0] &= ~0xFF
+    cpuid = {n: tuple(words) for n, words in leaf.items()}
+    with Machine(cpus=cpus, cpuid=cpuid,
+                 no_assist_page=(without,) if case == "page" else ()) as machine:
+        yield machine
+
+
+def rungs(machine, parameter: bool) -> list[tuple[str, str, bool]]:
+    """(what is looked at, what it says, may KVM go on) as the processor and the kernel have it."""
+    cpu = machine.cpu(0)
+    read = {leaf: cpu.cpuid(leaf) for leaf in LEAVES}
+    name = b"".join(word.to_bytes(4, "little") for word in read[0x40000000][1:])
+    top, hints = read[0x40000000][0], read[0x40000004][0]
+    have = [machine.assist_page(n) is not None for n in range(machine.cpus)]
+    version = read[0x4000000A][0] & 0xFF
+    return [
+        ("CPUID 1 ECX[31]: a hypervisor", str(read[1][2] >> 31), bool(read[1][2] >> 31)),
+        ("CPUID 0x40000000: its name", name.rstrip(b"\0").decode(), name == MICROSOFT),
+        ("CPUID 0x40000000 EAX: its highest leaf", f"{top:#x}", 0x40000005 <= top <= 0x4000FFFF),
+        ("CPUID 0x40000003 EAX[6:5]: VP index, hypercalls", f"{read[0x40000003][0] >> 5 & 3:02b}",
+         read[0x40000003][0] & 0x60 == 0x60),
+        ("enlightened_vmcs= of the module", str(int(parameter)), parameter),
+        ("CPUID 0x40000004 EAX[14]: recommended", str(hints >> 14 & 1), bool(hints >> 14 & 1)),
+        ("CPUID 0x4000000A EAX[7:0]: version", str(version), version >= 1),
+        ("VP assist page of each online CPU", " ".join(
+            f"cpu{n} {'yes' if page else 'no'}" for n, page in enumerate(have)), all(have)),
+    ]
+
+
+def run(seed: int, case: str | None = None) -> Record:
+    """Boot with one rung taken away, walk the ladder, load the module."""
+    dice = choice("detect", seed)
+    case = case or dice.choice(CASES)
+    cpus = dice.randint(2, 4)
+    without = dice.randrange(cpus)
+    parameter = case != "parameter"
+    with booted(case, cpus, without) as machine:
+        ladder = rungs(machine, parameter)
+        try:
+            kvm, error = machine.insmod(enlightened_vmcs=parameter), 0
+        except OSError as refused:
+            kvm, error = None, -refused.errno
+        on = bool(kvm and kvm.enable_evmcs)
+        left = kvm.parameters["enlightened_vmcs"] if kvm else None
+        mode = "eVMCS" if on else "plain VMCS"
+        exits = kvm.create_vm(code=b"\xf4").create_vcpu().run() if kvm else None
+        log = list(machine.dmesg)
+    ended = exits.reason if exits else "-"
+    return Record(
+        "detect", seed, case, TITLE,
+        about=["KVM uses enlightened VMCSs where Hyper-V recommends them, speaks version 1, and "
+               "every online CPU has a VP assist page. Each rung of this ladder is read from the "
+               "processor of this run; one of them may be missing."],
+        run=[f"{cpus} CPUs; insmod kvm-intel enlightened_vmcs={int(parameter)}; a guest that "
+             "halts."],
+        picture=climb(ladder, on),
+        question="Where does the ladder end? Does insmod fail, is enable_evmcs on, and what does "
+                 "the module's parameter enlightened_vmcs read afterwards?",
+        given={"cpus": cpus, "parameter": parameter, "rungs": [
+            {"rung": what, "found": found} for what, found, _ in ladder]},
+        answer=[f"insmod returns {error}. enable_evmcs is {'on' if on else 'off'}, the parameter "
+                f"reads {int(bool(left))}; the guest ran on a {mode} and ended with {ended}.",
+                f"The kernel's log ends: {log[-1] if log else '(empty)'}",
+                "A rung that is missing is no error: KVM falls back, and says nothing of it."],
+        values={"enable_evmcs": on, "insmod": error, "parameter": bool(left)},
+        change=[f"kvm-vmx lesson detect --case {other}" for other in ("hint", "page")],
+        kernel=KERNEL,
+        leaves_out="Nothing of detection; the other enlightenments of Hyper-V are not used.",
+    )
+
+
+def climb(ladder, on: bool) -> Picture:
+    """The ladder, lit rung by rung as far as it goes."""
+    picture = Picture(["rung", "found", "go on"])
+    standing = True
+    lit = [[Cell(what, "dim"), Cell("", "dim"), Cell("", "dim")] for what, _, _ in ladder]
+    picture.step("before the boot", [*lit, last(None)])
+    for n, (what, found, good) in enumerate(ladder):
+        kind = ("good" if good else "bad") if standing else "dim"
+        lit[n] = [Cell(what, "" if standing else "dim"), Cell(found, kind),
+                  Cell("yes" if good else "no", kind)]
+        standing = standing and good
+        picture.step(what, [*lit, last(None)])
+    picture.step("the module is loaded", [*lit, last(on)])
+    picture.table = picture.columns, picture.steps[-2].rows[:-1]
+    return picture
+
+
+def last(on: bool | None) -> list[Cell]:
+    """The key, at the top of the ladder."""
+    text, kind = ("?", "dim") if on is None else ("on", "good") if on else ("off", "bad")
+    return [Cell("static key enable_evmcs"), Cell(text, kind), Cell("")]

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a lesson hands to a terminal, a page or a program: text, a recorded run, an answer."""
+
+import random
+from dataclasses import dataclass, field
+
+# What a cell says beside its text: it holds, it is wrong, it has changed, it is not there.
+KINDS = ("", "good", "bad", "hot", "dim")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a picture."""
+
+    text: str
+    kind: str = ""
+
+
+@dataclass
+class Step:
+    """The state after one step of the run; all steps of a picture have the same rows."""
+
+    caption: str
+    rows: list[list[Cell]]
+
+
+@dataclass
+class Picture:
+    """The recorded run: a table that changes from step to step.
+
+    table is the terminal's view where the last step alone does not tell: (titles, rows).
+    slots, where a lesson has them, are (slot, clean group) of the eVMCS table's strip.
+    """
+
+    columns: list[str]
+    steps: list[Step] = field(default_factory=list)
+    table: tuple[list[str], list[list[Cell]]] | None = None
+    slots: list[tuple[int, str]] = field(default_factory=list)
+
+    def step(self, caption: str, rows) -> None:
+        """Record the state, and mark what the step before did not have."""
+        rows = [[cell if isinstance(cell, Cell) else Cell(str(cell)) for cell in row]
+                for row in rows]
+        if self.steps:
+            rows = [[changed(cell, old) for cell, old in zip(row, before)]
+                    for row, before in zip(rows, self.steps[-1].rows)]
+        self.steps.append(Step(caption, rows))
+
+    def timeline(self) -> tuple[list[str], list[list[Cell]]]:
+        """The terminal's table."""
+        if self.table:
+            return self.table
+        return self.columns, self.steps[-1].rows
+
+
+def changed(cell: Cell, old: Cell) -> Cell:
+    """A cell that has no kind of its own is hot where its text is new."""
+    return Cell(cell.text, "hot") if cell.text != old.text and not cell.kind else cell
+
+
+@dataclass
+class Record:
+    """One lesson's run: the pages are made of it, and --json prints it.
+
+    given is what a student (or a grader's program) works from, answer what the run says of the
+    question: explanation in words, values for programs. case names the variant that was run.
+    """
+
+    name: str
+    seed: int
+    case: str
+    title: str
+    about: list[str]
+    run: list[str]
+    picture: Picture
+    question: str
+    given: dict
+    answer: list[str]
+    values: dict
+    change: list[str]
+    kernel: list[tuple[str, str]]
+    leaves_out: str = ""
+    secret: bool = False        # the case is part of the answer
+
+
+def choice(name: str, seed: int) -> random.Random:
+    """A lesson's source of choices: the same for the same seed, another one in each lesson."""
+    return random.Random(f"{name} {seed}")

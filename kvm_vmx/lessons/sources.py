@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The kernel's lines that a lesson explains, in the reader's tree, and the port's beside them."""
+
+import functools
+from typing import NamedTuple
+
+from kvm_vmx.compare.port import Port
+
+
+class Line(NamedTuple):
+    """One line to read: of the kernel (line 0: no tree was given) and of the port."""
+
+    function: str
+    kernel_file: str
+    kernel_line: int
+    kernel_text: str
+    port_file: str
+    port_line: int
+    port_text: str
+
+
+@functools.cache
+def port() -> Port:
+    """The port's sources, parsed once."""
+    return Port()
+
+
+def find(function, needle: str):
+    """The first statement of a function with a word in it, or its head: (line, text)."""
+    for unit in function.units:
+        if needle in unit.text:
+            return unit.line, " ".join(unit.text.split())
+    return function.line, f"{function.name}()"
+
+
+def resolve(wanted, tree=None) -> list[Line]:
+    """Each (function, word) as the line of that function where the word stands."""
+    lines = []
+    for name, needle in wanted:
+        subject = port().subjects[name]
+        here = find(subject.function, needle)
+        file, kernel = subject.kernel_file, (0, "")
+        found = tree and tree.function(subject.kernel_name, file)
+        if found:
+            file, kernel = found.path, find(found, needle)
+        elif tree:
+            kernel = (0, "not in this tree")
+        lines.append(Line(name, file, *kernel, subject.function.path, *here))
+    return lines

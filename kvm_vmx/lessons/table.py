@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The field table: from an encoding's bits to an offset in the eVMCS and a clean group."""
+
+from kvm_vmx import Machine, fields
+from kvm_vmx.lessons.record import Cell, Picture, Record, choice
+from kvm_vmx.lessons.student import judge
+
+TITLE = "the table behind evmcs_write64(): ROL16 by 6"
+MINUTES = 20
+CASES = ()
+KERNEL = [
+    ("get_evmcs_offset", "ROL16"), ("get_evmcs_offset", "NR_EVMCS_1_FIELDS"),
+    ("evmcs_write64", "get_evmcs_offset"), ("evmcs_write64", "hv_clean_fields"),
+]
+ASKED = 5
+WIDTHS = ("16 bits", "64 bits", "32 bits", "natural")
+TYPES = ("control", "exit info", "guest", "host")
+# Fields that version 1 has no slot for, in the table's range and beyond its end.
+UNMAPPED = {"GUEST_IA32_PERF_GLOBAL_CTRL": 0x2808, "POSTED_INTR_NV": 0x0002,
+            "TSC_MULTIPLIER": 0x2032, "ENCLS_EXITING_BITMAP": 0x202E, "PML_ADDRESS": 0x200E,
+            "APIC_ACCESS_ADDR": 0x2014}
+PATTERN = 0x5A
+
+
+def slot(encoding: int) -> int:
+    """ROL16(encoding, 6)."""
+    return (encoding << 6 | encoding >> 10) & 0xFFFF
+
+
+def look_up(seed: int, asked) -> list[dict]:
+    """Where a write through the port's accessor lands: the byte of the page that changes, the
+    clean bits that fall."""
+    found = []
+    with Machine(cpus=1) as machine:
+        kvm = machine.insmod()
+        vcpu = kvm.create_vm(code=b"\xf4").create_vcpu()
+        gpa = vcpu.vmcs_gpa
+        for name, encoding in asked:
+            width = encoding >> 13 & 3
+            kind = {0: "16", 1: "64", 2: "32", 3: "l"}[width]
+            page = machine.memory.read(gpa, 4096)
+            with machine.cpu(0):
+                machine.memory.write(gpa + 824, b"\xff\xff\0\0")
+                old = getattr(kvm.port, f"vmcs_read{kind}")(encoding)
+                getattr(kvm.port, f"vmcs_write{kind}")(encoding, old ^ PATTERN)
+            after = machine.memory.read(gpa, 4096)
+            changed = [n for n in range(4096) if page[n] != after[n] and not 824 <= n < 828]
+            clean = int.from_bytes(after[824:828], "little")
+            machine.memory.write(gpa, page)
+            found.append({"field": name, "encoding": encoding, "slot": slot(encoding),
+                          "offset": changed[0] if changed else None, "cleared": 0xFFFF & ~clean})
+    return found
+
+
+def run(seed: int, case: str | None = None) -> Record:
+    """Write some fields through the accessors and see which bytes change."""
+    dice = choice("table", seed)
+    rows = fields()
+    writable = [row for row in rows if int(row["encoding"], 16) >> 10 & 3 != 1
+                and row["clean_field"] != "ALL"]
+    asked = [(row["vmcs_field"], int(row["encoding"], 16))
+             for row in dice.sample(writable, ASKED - 1)]
+    asked.append(dice.choice(list(UNMAPPED.items())))
+    found = look_up(seed, asked)
+    last = max(slot(int(row["encoding"], 16)) for row in rows)
+    hidden = found[dice.randrange(ASKED)]
+    hole = found[-1]
+    beyond = hole["slot"] > last
+    return Record(
+        "table", seed, "", TITLE,
+        about=["A VMCS encoding says width (bits 14:13), type (11:10), index (9:1), and whether it "
+               "is the high half (0). Rotated left by 6, width and type come to the low bits and "
+               "the small index above them: 126 fields fit into "
+               f"{last + 1} slots of four bytes, {100 * len(rows) / (last + 1):.1f} % of them used. "
+               "A slot is an offset in the eVMCS and the clean bits that a write must clear."],
+        run=["Each field is written through the port's accessor with its bits 1, 3, 4 and 6 "
+             "turned, and the page compared: the first byte that changed is the field's offset."],
+        picture=drawn(found, hidden, rows),
+        question=f"{hidden['field']} has the encoding {hidden['encoding']:#06x}. Which slot, which "
+                 "offset, which clean bits does a write clear? And "
+                 f"{hole['field']} ({hole['encoding']:#06x}) is not in the table: what does a write "
+                 "to it do?",
+        given={"encoding": hidden["encoding"], "unmapped": hole["encoding"], "slots": last + 1},
+        answer=[f"Slot {hidden['slot']:#06x}"
+                + (f", offset {hidden['offset']:#x}, clean bits {hidden['cleared']:#06x}."
+                   if hidden["offset"] is not None else
+                   ": beyond the table; the write is lost, with a warning."),
+                f"{hole['field']} has slot {hole['slot']:#06x}: " + (
+                    "beyond the table's end. The kernel warns once and the write is lost."
+                    if beyond else
+                    "a hole, which is a row of zeros. The write lands at offset "
+                    f"{hole['offset']:#x}, where revision_id is, and nothing warns (erratum "
+                    "holes)."),
+                f"Without the rotation the largest index would be {max_encoding(rows):#x}, and the "
+                "table more than nine times as long. A rotation loses no bit, so no key has to be "
+                "compared."],
+        values={"slot": hidden["slot"], "offset": hidden["offset"], "clean": hidden["cleared"],
+                "unmapped_slot": hole["slot"], "unmapped_offset": hole["offset"]},
+        change=["kvm-vmx lesson table --write mine.py    a file with",
+                "  def lookup(encoding, table):          # table: [(offset, clean mask), ...] by slot",
+                "      return offset, mask               # None beyond the table",
+                "kvm-vmx fields                          all 126 of them"],
+        kernel=KERNEL,
+    )
+
+
+def max_encoding(rows) -> int:
+    """The largest encoding of the table."""
+    return max(int(row["encoding"], 16) for row in rows)
+
+
+def bits(number: int, groups) -> str:
+    """16 bits, parted as groups says, the highest first."""
+    text, at = f"{number:016b}", 0
+    parts = []
+    for width in groups:
+        parts.append(text[at:at + width])
+        at += width
+    return " ".join(parts)
+
+
+def drawn(found, hidden, rows) -> Picture:
+    """Encoding, its bits, its bits rotated, slot, offset, clean bits: field by field."""
+    picture = Picture(["field", "encoding", "-ww-tt   index   a", "  index   a -ww-tt", "slot",
+                       "offset", "clears"])
+    lines = [[Cell(row["field"]), Cell(f"{row['encoding']:#06x}"),
+              Cell(bits(row["encoding"], (6, 9, 1))), *[Cell("", "dim")] * 4]
+             for row in found]
+    picture.step("the encodings' bits", lines)
+    for n, row in enumerate(found):
+        lines[n] = [*lines[n][:3], Cell(bits(row["slot"], (9, 1, 6)))]
+        if row is hidden or row is found[-1]:
+            lines[n] += [Cell("?", "dim")] * 3
+        else:
+            lines[n] += [Cell(f"{row['slot']:#06x}"), Cell(f"{row['offset']:#x}"),
+                         Cell(f"{row['cleared']:#06x}")]
+        picture.step(f"{row['field']}: {WIDTHS[row['encoding'] >> 13 & 3]}, "
+                     f"{TYPES[row['encoding'] >> 10 & 3]}", lines)
+    picture.slots = [(slot(int(row["encoding"], 16)), row["clean_field"]) for row in rows]
+    return picture
+
+
+def grade(path: str, seed: int) -> tuple[list[str], bool]:
+    """Run a student's lookup() on encodings in the table, in its holes and beyond."""
+    rows = fields()
+    last = max(slot(int(row["encoding"], 16)) for row in rows)
+    table = [[0, 0] for _ in range(last + 1)]
+    for row in rows:
+        table[slot(int(row["encoding"], 16))] = [row["offset"], int(row["clean_mask"], 16)]
+    known = [(row["vmcs_field"], int(row["encoding"], 16)) for row in rows]
+    known += [*UNMAPPED.items(), ("HOST_RIP, bit 16 set", 0x16C16)]
+    choice("table grade", seed).shuffle(known)
+    cases = []
+    for name, encoding in known:
+        index = slot(encoding & 0xFFFF)
+        cases.append(((encoding, table), table[index] if index <= last else None,
+                      f"{name} ({encoding:#x})"))
+    return judge(path, "lookup", cases)

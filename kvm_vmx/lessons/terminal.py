@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A lesson as a page of a terminal: at most 100 columns, the same for the same run."""
+
+import shutil
+import sys
+
+from rich import box
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+STYLES = {"": "", "good": "green", "bad": "bold red", "hot": "yellow", "dim": "dim"}
+WIDEST = 100
+
+
+def console() -> Console:
+    """Where a lesson is printed; into a file it is as wide as it gets."""
+    width = WIDEST
+    if sys.stdout.isatty():
+        width = min(WIDEST, shutil.get_terminal_size().columns)
+    return Console(width=width, highlight=False, markup=False, emoji=False)
+
+
+def heading(out: Console, text: str) -> None:
+    """The title of a part."""
+    out.print(Text(f"\n{text}", style="bold"))
+
+
+def paragraph(out: Console, text: str) -> None:
+    """Indented text, wrapped."""
+    out.print(Padding(Text(text), (0, 0, 0, 2), expand=False))
+
+
+def grid(titles, rows) -> Table:
+    """Columns of cells under their titles."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True, header_style="bold")
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell.text, style=STYLES[cell.kind]) for cell in row))
+    return table
+
+
+def show(record, lines, check: bool, verdicts=()) -> None:
+    """The whole page; without check the answer is withheld."""
+    out = console()
+    with out.capture() as text:
+        write(out, record, lines, check, verdicts)
+    print("\n".join(line.rstrip() for line in text.get().splitlines()))
+
+
+def write(out: Console, record, lines, check: bool, verdicts) -> None:
+    """Part by part."""
+    out.print(Text(f"{record.name}: {record.title}", style="bold reverse"))
+    for text in record.about:
+        paragraph(out, text)
+    heading(out, f"The run (seed {record.seed}"
+            + (f", case {record.case}" if record.case and (check or not record.secret) else "")
+            + ")")
+    for text in record.run:
+        paragraph(out, text)
+    heading(out, "The picture")
+    out.print(Padding(grid(*record.picture.timeline()), (0, 0, 0, 2), expand=False))
+    heading(out, "The question")
+    paragraph(out, record.question)
+    heading(out, "The answer")
+    for text in record.answer if check else ["Work it out first; then run this again with -c."]:
+        paragraph(out, text)
+    if verdicts:
+        heading(out, "Your function")
+        for text in verdicts:
+            paragraph(out, text)
+    heading(out, "Change this and run again")
+    for text in record.change:
+        paragraph(out, text)
+    if record.leaves_out:
+        heading(out, "What the emulator leaves out")
+        paragraph(out, record.leaves_out)
+    if check or not record.secret:
+        heading(out, "The lines it explains")
+        for line in lines:
+            show_line(out, line)
+
+
+def show_line(out: Console, line) -> None:
+    """A line of the kernel and the one of the port that stands for it."""
+    place = f"{line.kernel_file}:{line.kernel_line}" if line.kernel_line else line.kernel_file
+    for text in (f"{line.function}()  {place}  {line.kernel_text}".rstrip(),
+                 f"    {line.port_file}:{line.port_line}  {line.port_text}"):
+        out.print(Padding(Text(text, no_wrap=True, overflow="ellipsis"), (0, 0, 0, 2),
+                          expand=False))

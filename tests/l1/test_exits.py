@@ -1,0 +1,447 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Every exit that a guest can cause, through KVM: the same sequence under VMCS and eVMCS, under
+every cache policy, and the one that v4.19's handlers lead to."""
+
+import pytest
+from guests import CODE, DATA, IDT, STACK, TABLES, everywhere, skipping
+
+EXCEPTION, EXTERNAL, TRIPLE, INTR_WINDOW, NMI_WINDOW, CPUID, HLT, INVD, INVLPG, RDPMC, RDTSC = (
+    0, 1, 2, 7, 8, 10, 12, 13, 14, 15, 16)
+VMCALL, CR, DR, IO, RDMSR, WRMSR, MWAIT, MTF, MONITOR, PAUSE = 18, 28, 29, 30, 31, 32, 36, 37, 39, 40
+EPT_VIOLATION, EPT_MISCONFIG, WBINVD = 48, 49, 54
+UD, GP, NM, DB, NMI = 6, 13, 7, 1, 2
+
+RDTSC_EXITING, INVLPG_EXITING, PAUSE_EXITING, TRAP = 1 << 12, 1 << 9, 1 << 30, 1 << 27
+CR3_EXITING = 3 << 15
+
+
+def to_user_space(run):
+    """Run until user space is asked; what for."""
+    summary = run.vcpu.run(exits=100)
+    return summary.reason, summary.data
+
+
+# (name, code up to its HLT, handlers, exits before the HLT as (reason, qualification, offset),
+#  exceptions that the guest has handled)
+HANDLED = [
+    ("CPUID", "b800000000 0fa2", {}, [(CPUID, 0, 5)], {}),
+    ("VMCALL", "b805000000 0f01c1", {}, [(VMCALL, 0, 5)], {}),
+    ("RDMSR", "b977020000 0f32", {}, [(RDMSR, 0, 5)], {}),
+    ("WRMSR", "b977020000 b806000000 31d2 0f30", {}, [(WRMSR, 0, 12)], {}),
+    ("RDMSR of nothing", "b934120000 0f32", {GP: skipping(2, True)}, [(RDMSR, 0, 5)], {GP: 1}),
+    ("WRMSR of nothing", "b934120000 0f30", {GP: skipping(2, True)}, [(WRMSR, 0, 5)], {GP: 1}),
+    ("WRMSR of a bad value", "b9800000c0 b8ffffffff 89c2 0f30", {GP: skipping(2, True)},
+     [(WRMSR, 0, 12)], {GP: 1}),
+    ("MOV to CR0", "0f20c0 0d00000100 0f22c0", {}, [(CR, 0x000, 8)], {}),
+    ("MOV to CR0 of a bad value", "0f20c0 25feffffff 0f22c0", {GP: skipping(3, True)},
+     [(CR, 0x000, 8)], {GP: 1}),
+    ("MOV to CR4", "0f20e3 81cb40000000 0f22e3", {}, [(CR, 0x304, 9)], {}),
+    ("MOV to CR4 of a bad value", "31db 0f22e3", {GP: skipping(3, True)}, [(CR, 0x304, 2)],
+     {GP: 1}),
+    ("MOV from CR8", "440f20c0", {}, [(CR, 0x018, 0)], {}),
+    ("MOV to CR3", "0f20d8 0f22d8", {}, [], {}),
+    ("CLTS", "0f06", {}, [], {}),
+    ("MOV to CR4 of a bit that KVM leaves", "0f20e3 81cb80000000 0f22e3", {}, [], {}),
+    ("LMSW", "b839000000 0f01f0 0f20c3", {}, [], {}),
+    ("LMSW of a bit that KVM owns", "b833000000 0f01f0", {}, [(CR, 0x330030, 5)], {}),
+    ("RDPMC", "31c9 0f33", {GP: skipping(2, True)}, [(RDPMC, 0, 2)], {GP: 1}),
+    ("WBINVD", "0f09", {}, [(WBINVD, 0, 0)], {}),
+    ("MONITOR, MWAIT", "b800580000 0f01c8 0f01c9", {}, [(MONITOR, 0, 5), (MWAIT, 0, 8)], {}),
+    ("UD2", "0f0b", {UD: skipping(2)}, [(EXCEPTION, 0, 0)], {UD: 1}),
+    ("VMXOFF", "0f01c4", {UD: skipping(3)}, [(26, 0, 0)], {UD: 1}),
+    ("VMLAUNCH", "0f01c2", {UD: skipping(3)}, [(20, 0, 0)], {UD: 1}),
+    ("VMREAD", "0f78c3", {UD: skipping(3)}, [(23, 0, 0)], {UD: 1}),
+    ("VMPTRLD", "0fc73425 00580000", {UD: skipping(8)}, [(21, 0x5800, 0)], {UD: 1}),
+    ("INVEPT", "66 0f3880 0425 00580000", {UD: skipping(10)}, [(50, 0x5800, 0)], {UD: 1}),
+    ("RDTSC without an exit", "0f31 31c0 31d2", {}, [], {}),
+    ("INVLPG without an exit", "0f013c25 00580000", {}, [], {}),
+    ("PAUSE without an exit", "f390", {}, [], {}),
+    ("INT3 that the guest handles", "cc", {3: ""}, [], {3: 1}),
+    ("INT n", "cd40", {0x40: ""}, [], {0x40: 1}),
+    ("a page fault of its own", "488b0425 00002000", {14: skipping(8, True)}, [], {14: 1}),
+    ("INT1", "f1", {DB: ""}, [(EXCEPTION, 0, 0)], {DB: 1}),
+]
+
+
+@pytest.mark.parametrize("name, code, handlers, exits, handled", HANDLED,
+                         ids=[row[0] for row in HANDLED])
+def test_exits_that_kvm_handles(name, code, handlers, exits, handled):
+    code = code.replace(" ", "")
+    first = everywhere(to_user_space, code + "f4", handlers)
+    assert first[0] == ("HLT", {})
+    assert first[1] == [*exits, (HLT, 0, len(code) // 2)]
+    counts = {vector: n for vector, n in enumerate(first[4][DATA:DATA + 256]) if n}
+    assert counts == handled
+    assert first[2]["rip"] == CODE + len(code) // 2 + 1 and first[2]["rsp"] == STACK
+
+
+def test_what_some_of_them_leave_behind():
+    first = everywhere(to_user_space, "b805000000" "0f01c1" "f4")
+    # KVM knows no hypercall 5: -KVM_ENOSYS
+    assert first[2]["rax"] == (1 << 64) - 1000
+    first = everywhere(to_user_space, "b909000000" "31c0" "0f22e0" "f4", {GP: skipping(3, True)})
+    assert first[3]["cr4"] == 0x20
+    first = everywhere(to_user_space, "b977020000" "b806000000" "31d2" "0f30" "31c0" "0f32" "f4")
+    assert first[2]["rax"] == 6
+    # TS is the guest's own, MP is KVM's to set
+    first = everywhere(to_user_space, "b83b000000" "0f01f0" "0f20c3" "f4")
+    assert first[2]["rbx"] & 0xF == 0xB and first[3]["cr0"] & 0xF == 0xB
+
+
+def test_cr8_without_an_apic_in_the_kernel():
+    """A lower priority goes to user space, which has the APIC."""
+    def script(run):
+        return [to_user_space(run) for _ in range(2)]
+
+    code = "b80a000000" "440f22c0" "b803000000" "440f22c0" "440f20c3" "f4"
+    first = everywhere(script, code)
+    assert first[0] == [("SET_TPR", {}), ("HLT", {})]
+    assert first[1] == [(CR, 0x008, 5), (CR, 0x008, 14), (CR, 0x318, 18), (HLT, 0, 22)]
+    assert (first[2]["rbx"], first[3]["cr8"]) == (3, 3)
+
+
+IO_EXITS = [
+    ("e680", {"direction": "out", "size": 1, "port": 0x80, "data": 0x44}, 0x800040),
+    ("66e780", {"direction": "out", "size": 2, "port": 0x80, "data": 0x3344}, 0x800041),
+    ("e780", {"direction": "out", "size": 4, "port": 0x80, "data": 0x11223344}, 0x800043),
+    ("66baf803ee", {"direction": "out", "size": 1, "port": 0x3F8, "data": 0x44}, 0x3F80000),
+]
+
+
+@pytest.mark.parametrize("code, data, qualification", IO_EXITS)
+def test_out_goes_to_user_space(code, data, qualification):
+    first = everywhere(to_user_space, "b844332211" + code + "f4")
+    assert first[0] == ("IO", data)
+    assert first[1] == [(IO, qualification, len("b844332211" + code) // 2 - (
+        1 if code.endswith("ee") else len(code) // 2))]
+    # KVM has advanced RIP already
+    assert first[2]["rip"] == CODE + 5 + len(code) // 2
+
+
+@pytest.mark.parametrize("code, size", [("e460", 1), ("66e560", 2), ("e560", 4)])
+def test_in_without_a_device(code, size):
+    def script(run):
+        return [to_user_space(run) for _ in range(2)]
+
+    first = everywhere(script, "b800000000" + code + "f4")
+    assert [reason for reason, _ in first[0]] == ["IO", "HLT"]
+    assert first[0][0][1]["direction"] == "in" and first[0][0][1]["size"] == size
+    assert first[2]["rax"] == (1 << 8 * size) - 1
+
+
+@pytest.mark.parametrize("code", ["66ba8000" "6c", "66ba8000" "f36e", "0f08"],
+                         ids=["INSB", "REP OUTSB", "INVD"])
+def test_what_takes_the_emulator(code):
+    """An internal error of KVM: emulation failed, RIP where it was."""
+    first = everywhere(to_user_space, "bf00580000" "be00580000" "b902000000" + code + "f4")
+    assert first[0] == ("INTERNAL_ERROR", {"suberror": 1, "data": []})
+    assert first[1][-1][0] in (IO, INVD) and first[2]["rip"] == CODE + first[1][-1][2]
+
+
+def test_debug_registers_leave_once():
+    """v4.19 stops intercepting them until the next exit, which reads them back."""
+    code = "b834120000" "0f23c0" "0f23d0" "0f21c3" "0fa2" "0f21d3" "f4"
+    first = everywhere(to_user_space, "48c7c034120000" + code[10:])
+    assert first[1] == [(DR, 0x000, 7), (CPUID, 0, 16), (DR, 0x312, 18), (HLT, 0, 21)]
+    assert first[2]["rbx"] == 0x1234
+
+
+def test_debug_registers_of_two_vcpus_do_not_mix():
+    def script(run):
+        other = run.vm.create_vcpu(cpu=0)
+        other.sregs = {**run.vcpu.sregs}
+        run.vcpu.regs["rax"], other.regs["rax"] = 0x1111, 0x2222
+        for _ in range(2):
+            for vcpu in (run.vcpu, other):
+                assert vcpu.run(exits=100).reason == "HLT"
+        return run.vcpu.regs["rbx"], other.regs["rbx"]
+
+    # set, halt; read, halt
+    assert everywhere(script, "0f23c0" "f4" "0f21c3" "f4")[0] == (0x1111, 0x2222)
+
+
+def test_triple_fault():
+    """No gate for #UD, and none for what follows."""
+    first = everywhere(to_user_space, "0f0b")
+    assert first[0] == ("SHUTDOWN", {})
+    assert first[1] == [(EXCEPTION, 0, 0), (TRIPLE, 0, 0)]
+
+
+# What KVM leaves to the guest, switched on with the port's own accessor
+
+@pytest.mark.parametrize("name, bits, code, reason, qualification", [
+    ("INVLPG", INVLPG_EXITING, "0f013c2500580000", INVLPG, 0x5800),
+    ("PAUSE", PAUSE_EXITING, "f390", PAUSE, 0),
+    ("MOV from CR3", CR3_EXITING, "0f20db", CR, 0x313),
+])
+def test_exits_of_other_configurations(name, bits, code, reason, qualification):
+    def script(run):
+        run.control("cpu", bits)
+        return to_user_space(run)
+
+    first = everywhere(script, code + "f4")
+    assert first[1] == [(reason, qualification, 0), (HLT, 0, len(code) // 2)]
+    if name == "MOV from CR3":
+        assert first[2]["rbx"] == TABLES
+
+
+def test_an_exit_without_a_handler():
+    """RDTSC: v4.19 says so in the log and raises #UD."""
+    def script(run):
+        run.control("cpu", RDTSC_EXITING)
+        return to_user_space(run), [line for line in run.machine.dmesg if "unexpected" in line]
+
+    first = everywhere(script, "0f31" "f4", {UD: skipping(2)})
+    assert first[1] == [(RDTSC, 0, 0), (HLT, 0, 2)] and first[4][DATA + UD] == 1
+    assert len(first[0][1]) == 1 and "unexpected exit reason 0x10" in first[0][1][0]
+
+
+def test_monitor_trap():
+    def script(run):
+        run.control("cpu", TRAP)
+        summary = run.vcpu.run(exits=3)
+        run.control("cpu", TRAP, on=False)
+        return summary.reasons, to_user_space(run)
+
+    first = everywhere(script, "90" "4889c3" "90" "f4")
+    assert first[0] == ({MTF: 3}, ("HLT", {}))
+    assert [rip for _, _, rip in first[1]] == [1, 4, 5, 5]
+
+
+def test_exceptions_that_kvm_gives_to_user_space():
+    def script(run):
+        run.control("exception", 1 << 3 | 1 << NM)
+        return [to_user_space(run) for _ in range(1)]
+
+    first = everywhere(script, "cc" "f4")
+    assert first[0] == [("DEBUG", {"exception": 3, "error_code": 0})]
+    first = everywhere(script, "0f20c0" "83c808" "0f22c0" "d9d0" "f4")
+    assert first[0] == [("EXCEPTION", {"exception": NM, "error_code": 0})]
+
+
+# EPT
+
+def test_a_page_outside_the_memory():
+    """Device memory for KVM, which its emulator would have to access."""
+    # the guest's own PDE of the second 2 MByte: GPA 2 MByte and up
+    code = "48c7042508f00000" "87002000" "488b042510002000" "f4"
+    assert TABLES + 0x2000 == 0xF000
+    first = everywhere(to_user_space, code)
+    reason, data = first[0]
+    assert (reason, data["suberror"], data["data"][0]) == ("INTERNAL_ERROR", 1, 0x200010)
+    # read, linear address valid, not a page walk
+    assert first[1] == [(EPT_VIOLATION, 0x181, 12)]
+
+
+def ept_entry(run, gpa):
+    """Where in L1's memory the last-level EPT entry of a GPA is."""
+    table = run.vcpu.vmcs["EPT_POINTER"] & ~0xFFF
+    for level in (3, 2, 1):
+        place = table + 8 * (gpa >> (12 + 9 * level) & 511)
+        table = int.from_bytes(run.machine.memory.read(place, 8), "little") & 0xFFFFFFFFFF000
+    return table + 8 * (gpa >> 12 & 511)
+
+
+@pytest.mark.parametrize("entry, reason, qualification", [
+    (0, EPT_VIOLATION, 0x181), (2, EPT_MISCONFIG, 0)])
+def test_an_entry_that_kvm_did_not_write(entry, reason, qualification):
+    def script(run):
+        run.vcpu.run(exits=1)
+        place = ept_entry(run, 0x9000)
+        before = run.machine.memory.read(place, 8)
+        run.machine.memory.write(place, entry.to_bytes(8, "little"))
+        outcome = to_user_space(run)
+        run.machine.memory.write(place, before)
+        return outcome
+
+    first = everywhere(script, "0fa2" "488b042508900000" "f4")
+    assert first[0][0] == "INTERNAL_ERROR" and first[1][1:] == [(reason, qualification, 2)]
+    assert first[0][1]["data"][0] == 0x9008
+
+
+# Interrupts and NMIs of the host
+
+def test_an_interrupt_of_the_host():
+    """It leaves, KVM lets the host handle it, and the guest goes on."""
+    def script(run):
+        run.cpu.interrupt(0x31, after=3)
+        return to_user_space(run)
+
+    first = everywhere(script, "90909090" "f4")
+    assert first[0] == ("HLT", {}) and first[1] == [(EXTERNAL, 0, 3), (HLT, 0, 4)]
+
+
+def test_an_nmi_of_the_host():
+    def script(run):
+        run.cpu.nmi(after=2)
+        return to_user_space(run)
+
+    assert everywhere(script, "90909090" "f4")[1] == [(EXCEPTION, 0, 2), (HLT, 0, 4)]
+
+
+def test_the_timer_of_the_host_ends_an_endless_loop():
+    def script(run):
+        run.cpu.interrupt(0xEC, after=50_000)
+        return run.vcpu.run(exits=1).reasons
+
+    assert everywhere(script, "ebfe")[0] == {EXTERNAL: 1}
+
+
+# Injection
+
+def test_an_interrupt_for_the_guest():
+    """KVM_INTERRUPT once the guest is ready: vmx_inject_irq()."""
+    def script(run):
+        seen = [to_user_space(run), run.vcpu.ready_for_interrupt]
+        run.vcpu.interrupt(0x40)
+        return [*seen, to_user_space(run), run.vcpu.ready_for_interrupt]
+
+    first = everywhere(script, "fb" "90" "f4" "90" "f4", {0x40: ""})
+    assert first[0] == [("HLT", {}), True, ("HLT", {}), True]
+    assert first[4][DATA + 0x40] == 1
+    assert first[1] == [(HLT, 0, 2), (HLT, 0, 4)]
+
+
+def test_the_interrupt_window():
+    """User space asks to be told: the window exit, then KVM_EXIT_IRQ_WINDOW_OPEN."""
+    def script(run):
+        seen = [to_user_space(run), run.vcpu.ready_for_interrupt]
+        run.vcpu.request_interrupt_window = True
+        seen += [to_user_space(run), run.vcpu.ready_for_interrupt]
+        run.vcpu.request_interrupt_window = False
+        run.vcpu.interrupt(0x40)
+        return [*seen, to_user_space(run)]
+
+    # interrupts off, HLT; STI, one instruction of shadow
+    first = everywhere(script, "f4" "fb" "90" "90" "f4", {0x40: ""})
+    assert first[0] == [("HLT", {}), False, ("IRQ_WINDOW_OPEN", {}), True, ("HLT", {})]
+    assert first[1] == [(HLT, 0, 0), (INTR_WINDOW, 0, 3), (HLT, 0, 4)]
+    assert first[4][DATA + 0x40] == 1
+
+
+def test_an_nmi_for_the_guest():
+    def script(run):
+        run.vcpu.nmi()
+        return to_user_space(run)
+
+    first = everywhere(script, "90" "f4", {NMI: ""})
+    assert first[1] == [(HLT, 0, 1)] and first[4][DATA + NMI] == 1
+
+
+def test_the_nmi_window():
+    """A second NMI waits for the first one's IRET: the window exit lets it in."""
+    def script(run):
+        run.vcpu.nmi()
+        run.vcpu.nmi()
+        return to_user_space(run)
+
+    first = everywhere(script, "90" "f4", {NMI: "90"})
+    assert first[1] == [(NMI_WINDOW, 0, 0), (HLT, 0, 1)] and first[4][DATA + NMI] == 2
+
+
+def test_an_nmi_waits_for_the_shadow_of_sti():
+    """v4.19 then opens the interrupt window instead of the NMI window."""
+    def script(run):
+        seen = to_user_space(run)
+        run.vcpu.nmi()
+        return seen, to_user_space(run)
+
+    # the exit between STI and HLT's successor
+    first = everywhere(script, "fb" "f4" "90" "f4", {NMI: ""})
+    assert first[4][DATA + NMI] == 1
+
+
+def test_an_exception_with_an_error_code_reaches_its_handler():
+    def script(run):
+        return to_user_space(run)
+
+    # the handler pops the code into RBX
+    first = everywhere(script, "b934120000" "0f32" "f4", {GP: "5b" + skipping(2)})
+    assert first[2]["rbx"] == 0 and first[4][DATA + GP] == 1
+
+
+def test_an_injection_that_a_host_event_interrupts_comes_again():
+    """vmx_complete_interrupts(): the EPT violation of a delivery names the event; KVM queues it
+    again and gives up only because nothing can emulate the access."""
+    def script(run):
+        seen = to_user_space(run)
+        place = ept_entry(run, IDT)
+        before = run.machine.memory.read(place, 8)
+        run.machine.memory.write(place, bytes(8))
+        run.vcpu.interrupt(0x40)
+        first = to_user_space(run)
+        vectoring = run.vcpu.vmcs["IDT_VECTORING_INFO_FIELD"]
+        # the page comes back: the interrupt is still queued, and is delivered
+        run.machine.memory.write(place, before)
+        return seen, first[0], vectoring, to_user_space(run)
+
+    first = everywhere(script, "fb" "90" "f4" "90" "f4", {0x40: ""})
+    assert first[0][1:] == ("INTERNAL_ERROR", 1 << 31 | 0x40, ("HLT", {}))
+    assert first[4][DATA + 0x40] == 1
+    assert [reason for reason, *_ in first[1]] == [HLT, EPT_VIOLATION, HLT]
+
+
+def test_an_exception_during_a_delivery_becomes_a_double_fault():
+    """#UD is injected; its gate is bad, so is #GP's: the guest gets #DF."""
+    def script(run):
+        run.vm.memory.write(IDT + 16 * GP, bytes(16))
+        return to_user_space(run)
+
+    first = everywhere(script, "b934120000" "0f32" "f4", {8: "4883c410" "f4"})
+    assert first[4][DATA + 8] == 1 and first[0] == ("HLT", {})
+
+
+# Entry failures
+
+def test_an_invalid_guest_state():
+    """Exit 33: KVM dumps the VMCS and hands it to user space."""
+    def script(run):
+        sregs = run.vcpu.sregs
+        sregs["tr"]["type"] = 3
+        run.vcpu.sregs = sregs
+        summary = run.vcpu.run(exits=5)
+        return summary.reason, summary.data, any("Guest State" in line for line in run.machine.dmesg)
+
+    first = everywhere(script, "f4")
+    assert first[0] == ("FAIL_ENTRY", {"hardware_entry_failure_reason": 0x80000021}, True)
+
+
+def test_a_control_that_the_processor_refuses():
+    """VMfailValid: user space gets the instruction error."""
+    def script(run):
+        run.control("cpu", 1 << 17)
+        summary = run.vcpu.run(exits=5)
+        return summary.reason, summary.data
+
+    assert everywhere(script, "f4")[0] == (
+        "FAIL_ENTRY", {"hardware_entry_failure_reason": 7})
+
+
+def test_interrupts_that_the_guest_cannot_take():
+    """KVM_INTERRUPT while IF is clear: the entry checks refuse it."""
+    def script(run):
+        run.vcpu.interrupt(0x40)
+        summary = run.vcpu.run(exits=5)
+        return summary.reason, summary.data
+
+    assert everywhere(script, "f4")[0] == (
+        "FAIL_ENTRY", {"hardware_entry_failure_reason": 0x80000021})
+
+
+def test_a_guest_that_starts_in_real_mode():
+    """As KVM resets it: unrestricted, no paging."""
+    def script(run):
+        sregs = run.vcpu.sregs
+        for name in ("cs", "ds", "es", "fs", "gs", "ss"):
+            sregs[name].update(base=0, limit=0xFFFF, selector=0, g=0, l=0, db=0)
+        sregs.update(cr0=0x30, cr4=0, efer=0, cr3=0, idt={"base": 0, "limit": 0x3FF})
+        run.vcpu.sregs = sregs
+        run.vm.memory.write(0x21 * 4, (0x0900).to_bytes(4, "little"))
+        run.vm.memory.write(0x900, bytes.fromhex("43cf"))
+        return [to_user_space(run) for _ in range(2)]
+
+    # mov ax,0x1234; out 0x80,ax; int 0x21; cpuid; hlt
+    first = everywhere(script, "b83412" "e780" "cd21" "31c0" "0fa2" "f4")
+    assert first[0] == [
+        ("IO", {"direction": "out", "size": 2, "port": 0x80, "data": 0x1234}), ("HLT", {})]
+    assert [reason for reason, *_ in first[1]] == [IO, CPUID, HLT]
