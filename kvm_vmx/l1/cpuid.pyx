@@ -7,11 +7,11 @@ from kvm_vmx.l1.kvm_host cimport (
     KVM_MAX_CPUID_ENTRIES, VCPU_REGS_RAX, VCPU_REGS_RBX, VCPU_REGS_RCX, VCPU_REGS_RDX,
     kvm_cpuid_entry2, kvm_vcpu_t)
 from kvm_vmx.l1.linux.mm cimport kfree, kmalloc
-from kvm_vmx.l1.x86 cimport kvm_skip_emulated_instruction
+from kvm_vmx.l1.x86 cimport kvm_skip_emulated_instruction, kvm_x86_ops
 from libc.string cimport memcpy
 
 
-# C~ [14/12 e63a40] a fixed array of KVM_MAX_CPUID_ENTRIES in vcpu->arch: only what is used is
+# C~ [14/13 988b9f] a fixed array of KVM_MAX_CPUID_ENTRIES in vcpu->arch: only what is used is
 # allocated, and the caller is this process, so nothing is copied from user space
 cdef int kvm_vcpu_ioctl_set_cpuid2(kvm_vcpu_t *vcpu, const kvm_cpuid_entry2 *entries,
                                    int nent) noexcept nogil:
@@ -26,6 +26,7 @@ cdef int kvm_vcpu_ioctl_set_cpuid2(kvm_vcpu_t *vcpu, const kvm_cpuid_entry2 *ent
     kfree(vcpu.arch.cpuid_entries)
     vcpu.arch.cpuid_entries = copy
     vcpu.arch.cpuid_nent = nent
+    kvm_x86_ops.cpuid_update(vcpu)
     return 0
 
 

@@ -405,6 +405,7 @@ ctypedef struct kvm_vcpu_arch:
     u32 pkru
     int mp_state
     u64 microcode_version
+    u64 ia32_misc_enable_msr
 
     kvm_mmu mmu
     kvm_mmu *walk_mmu

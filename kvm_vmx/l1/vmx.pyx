@@ -4370,6 +4370,28 @@ cdef void vmx_check_processor_compat(void *rtn) noexcept nogil:
                smp_processor_id())
         (<int *>rtn)[0] = -EIO
 
+
+cdef void vmcs_set_secondary_exec_control(u32 new_ctl) noexcept nogil:
+    # What is switched while the guest runs stays; the rest follows from the guest's CPUID.
+    cdef u32 mask = (SECONDARY_EXEC_SHADOW_VMCS |
+                     SECONDARY_EXEC_VIRTUALIZE_X2APIC_MODE |
+                     SECONDARY_EXEC_VIRTUALIZE_APIC_ACCESSES |
+                     SECONDARY_EXEC_DESC)
+
+    cdef u32 cur_ctl = vmcs_read32(SECONDARY_VM_EXEC_CONTROL)
+
+    vmcs_write32(SECONDARY_VM_EXEC_CONTROL,
+                 (new_ctl & ~mask) | (cur_ctl & mask))
+
+
+cdef void vmx_cpuid_update(kvm_vcpu_t *vcpu) noexcept nogil:
+    cdef vcpu_vmx *vmx = to_vmx(vcpu)
+
+    if cpu_has_secondary_exec_ctrls():
+        vmx_compute_secondary_exec_control(vmx)
+        vmcs_set_secondary_exec_control(vmx.secondary_exec_control)
+    # C- [7 889e45] nested_vmx_allowed(): no nested VMX
+
 cdef kvm_x86_ops_t vmx_x86_ops
 
 
@@ -4450,7 +4472,10 @@ cdef void setup_vmx_x86_ops() noexcept nogil:
     vmx_x86_ops.get_tdp_level = get_ept_level
     # C- [1 f26fb3] get_mt_mask: the fixed EPT has one memory type
     vmx_x86_ops.get_exit_info = vmx_get_exit_info
-    # C- [6 afb81b] large pages, CPUID's updates: the fixed EPT, and CPUID as user space sets it
+    # C- [1 871bfe] get_lpage_level: the fixed EPT has its own page size
+    vmx_x86_ops.cpuid_update = vmx_cpuid_update
+    # C- [4 6c5859] set_supported_cpuid and its kin: user space asks for no list of features, and no
+    # cache needs WBINVD
     vmx_x86_ops.read_l1_tsc_offset = vmx_read_l1_tsc_offset
     vmx_x86_ops.write_tsc_offset = vmx_write_tsc_offset
     vmx_x86_ops.set_tdp_cr3 = vmx_set_cr3

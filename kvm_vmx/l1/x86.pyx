@@ -254,6 +254,8 @@ cdef bint kvm_require_dr(kvm_vcpu_t *vcpu, int dr) noexcept nogil:
 
 cdef int kvm_set_cr0(kvm_vcpu_t *vcpu, ulong cr0) noexcept nogil:
     # C- [4 47ef2b] old_cr0, update_bits: what they serve is left out
+    cdef int cs_db, cs_l
+
     cr0 |= X86_CR0_ET
 
     if cr0 & <ulong>0xffffffff00000000:
@@ -269,12 +271,13 @@ cdef int kvm_set_cr0(kvm_vcpu_t *vcpu, ulong cr0) noexcept nogil:
 
     if not is_paging(vcpu) and (cr0 & <ulong>X86_CR0_PG):
         if vcpu.arch.efer & EFER_LME:
-            # C- [2 c5a3d7] cs_db, cs_l: what they serve is left out
             if not is_pae(vcpu):
                 return 1
+            kvm_x86_ops.get_cs_db_l_bits(vcpu, &cs_db, &cs_l)
+            if cs_l:
+                return 1
 
-    # C- [6 dd8276] the code segment's L bit, the PDPTRs: the entry checks look at the one, the
-    # processor loads the others
+    # C- [3 e5dcc0] load_pdptrs(): the processor loads them at the entry
     if not (cr0 & <ulong>X86_CR0_PG) and kvm_read_cr4_bits(vcpu, X86_CR4_PCIDE):
         return 1
 
@@ -455,7 +458,7 @@ cdef bint kvm_pat_valid(u64 data) noexcept nogil:
     return True
 
 
-# C~ [165/15 d72c04] MSRs of AMD, MTRRs, the APIC, clocks, Xen, Hyper-V, the PMU: none exists, so
+# C~ [165/18 cd048e] MSRs of AMD, MTRRs, the APIC, clocks, Xen, Hyper-V, the PMU: none exists, so
 # each is #GP
 cdef int kvm_set_msr_common(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil:
     if msr_info.index == <u32>MSR_EFER:
@@ -469,12 +472,15 @@ cdef int kvm_set_msr_common(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil
             return 1
         vcpu.arch.pat = msr_info.data
         return 0
-    elif msr_info.index == MSR_IA32_UCODE_REV or msr_info.index == MSR_IA32_MISC_ENABLE:
+    elif msr_info.index == MSR_IA32_UCODE_REV:
+        return 0
+    elif msr_info.index == MSR_IA32_MISC_ENABLE:
+        vcpu.arch.ia32_misc_enable_msr = msr_info.data
         return 0
     return 1
 
 
-# C~ [110/14 6d72e3] MSRs of AMD, MTRRs, the APIC, clocks, Xen, Hyper-V, the PMU: none exists, so
+# C~ [110/14 27b0a0] MSRs of AMD, MTRRs, the APIC, clocks, Xen, Hyper-V, the PMU: none exists, so
 # each is #GP
 cdef int kvm_get_msr_common(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil:
     if msr_info.index == <u32>MSR_EFER:
@@ -486,7 +492,7 @@ cdef int kvm_get_msr_common(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil
     elif msr_info.index == MSR_IA32_UCODE_REV:
         msr_info.data = vcpu.arch.microcode_version
     elif msr_info.index == MSR_IA32_MISC_ENABLE:
-        msr_info.data = 0
+        msr_info.data = vcpu.arch.ia32_misc_enable_msr
     else:
         return 1
     return 0
@@ -589,7 +595,7 @@ cdef void kvm_vcpu_do_singlestep(kvm_vcpu_t *vcpu, int *r) noexcept nogil:
         kvm_queue_exception(vcpu, DB_VECTOR)
 
 
-# C~ [7/11 9fb21e] kvm_fast_pio_out() and kvm_fast_pio_in(): no device in the kernel, so user space
+# C~ [7/11 4e0ea5] kvm_fast_pio_out() and kvm_fast_pio_in(): no device in the kernel, so user space
 # sees all
 cdef int kvm_fast_pio(kvm_vcpu_t *vcpu, int size, u16 port, int in_) noexcept nogil:
     vcpu.run.exit_reason = KVM_EXIT_IO
@@ -599,8 +605,9 @@ cdef int kvm_fast_pio(kvm_vcpu_t *vcpu, int size, u16 port, int in_) noexcept no
     vcpu.run.io.count = 1
     vcpu.run.io.data = vcpu.arch.regs[VCPU_REGS_RAX] & ((<u64>1 << (8 * size)) - 1)
     if in_:
-        # No device answers: the bus reads all ones.
-        kvm_register_write(vcpu, VCPU_REGS_RAX, vcpu.arch.regs[VCPU_REGS_RAX]
+        # No device answers: the bus reads all ones. Four bytes clear the upper half of RAX.
+        kvm_register_write(vcpu, VCPU_REGS_RAX,
+                           (kvm_register_read(vcpu, VCPU_REGS_RAX) if size < 4 else 0)
                            | ((<u64>1 << (8 * size)) - 1))
     kvm_skip_emulated_instruction(vcpu)
     return 0
@@ -1173,7 +1180,6 @@ cdef void kvm_arch_hardware_disable() noexcept nogil:
     drop_user_return_notifiers()
 
 
-# C~ [12/2 673407] TSC scaling, the list of MSRs: neither is offered
 # C+ for kvm-intel, which in the kernel sets these variables itself
 cdef void kvm_enable_tsc_control(u8 frac_bits) noexcept nogil:
     global kvm_has_tsc_control, kvm_tsc_scaling_ratio_frac_bits

@@ -759,7 +759,7 @@ cdef class VirtualCpu:
         self.vm.kernel.call(cpu, do_set_sregs, &call)
         return call.ret
 
-    def set_cpuid(self, entries: list[dict]) -> int:
+    def set_cpuid(self, int cpu, entries: list[dict]) -> int:
         """Give the guest its CPUID table; 0 or a negative errno."""
         cdef cpuid_request call
         cdef int i
@@ -772,7 +772,7 @@ cdef class VirtualCpu:
         try:
             for i, entry in enumerate(entries):
                 call.entries[i] = entry
-            self.vm.kernel.call_anywhere(ANY_CPU, do_set_cpuid, &call)
+            self.vm.kernel.call(cpu, do_set_cpuid, &call)
         finally:
             free(call.entries)
         return call.ret
@@ -787,7 +787,9 @@ cdef struct cpuid_request:
 
 cdef void do_set_cpuid(void *arg) noexcept nogil:
     cdef cpuid_request *call = <cpuid_request *>arg
+    vcpu_load(call.vcpu)
     call.ret = kvm_vcpu_ioctl_set_cpuid2(call.vcpu, call.entries, call.nent)
+    vcpu_put(call.vcpu)
 
 
 cdef struct function_request:

@@ -492,7 +492,7 @@ class Vm:
                 raise _errno(ret, "create_vcpu", machine.kernel.log())
             self._vcpus += 1
             vcpu = Vcpu(self, raw, cpu)
-            ret = (raw.set_cpuid(long_mode.cpuid_entries(hardware))
+            ret = (raw.set_cpuid(cpu, long_mode.cpuid_entries(hardware))
                    or raw.set_sregs(cpu, long_mode.sregs(self.memory.size)))
             if ret:
                 # As with KVM, what exists of the vCPU goes with its VM.

@@ -63,3 +63,39 @@ def test_the_fields_that_one_exit_reads(instruction, reads):
             assert vcpu.run(exits=exits).exits == exits
             counts.append(machine.counters["vmread"] - before)
         assert counts[1] - counts[0] == 1000 * reads
+
+
+RDTSCP, RDRAND_EXITING, INVPCID = 1 << 3, 1 << 11, 1 << 12
+SECONDARY = "SECONDARY_VM_EXEC_CONTROL"
+
+
+@pytest.mark.parametrize("offered", [True, False])
+def test_the_guest_s_cpuid_decides_on_its_controls(enlightened, offered):
+    """vmx_cpuid_update(): what CPUID has is enabled, and RDRAND exits where it has it not."""
+    with Machine(cpus=1) as machine:
+        leaf_1, extended = machine.cpu(0).cpuid(1), machine.cpu(0).cpuid(0x80000001)
+    rdrand, rdtscp = 1 << 30, 1 << 27
+    change = (lambda value, bit: value | bit) if offered else (lambda value, bit: value & ~bit)
+    cpuid = {1: (*leaf_1[:2], change(leaf_1[2], rdrand), leaf_1[3]),
+             0x80000001: (*extended[:3], change(extended[3], rdtscp))}
+    with Machine(cpus=1, cpuid=cpuid) as machine:
+        vm = machine.insmod(enlightened_vmcs=enlightened).create_vm(code=HLT)
+        vcpu = vm.create_vcpu()
+        controls = vcpu.vmcs[SECONDARY]
+        assert bool(controls & RDTSCP) == offered
+        assert bool(controls & RDRAND_EXITING) != offered
+        assert vcpu.run().reason == "HLT"
+
+
+def test_misc_enable_keeps_what_was_written(enlightened):
+    write = bytes.fromhex("b9a0010000" "b842000000" "31d2" "0f30")
+    read = bytes.fromhex("31c0" "0f32")
+    assert run(write + read + HLT, enlightened) == ("HLT", 0x42)
+
+
+@pytest.mark.parametrize("instruction, rax", [
+    ("ec", 0x11223344556677FF), ("66ed", 0x112233445566FFFF), ("ed", 0xFFFFFFFF)])
+def test_four_bytes_from_a_port_clear_the_upper_half(enlightened, instruction, rax):
+    """Reads of a port where nothing is: of one, two and four bytes."""
+    code = bytes.fromhex("48b8" "8877665544332211" + instruction) + HLT
+    assert run(code, enlightened) == ("IO", rax)
