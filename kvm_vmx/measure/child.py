@@ -54,7 +54,7 @@ def counted() -> list[tuple[str, int]]:
         Loops(machine.kernel, 0, list(loops.values())).marked(ops)
         order.extend((f"{where}: {name}", ops) for name in loops)
 
-    with Machine(cpus=1) as machine:
+    with Machine(cpus=1, insn="call") as machine:
         for config, on in EXIT_CONFIGS:
             with loaded(machine, config, on) as world:
                 where = f"{config} {'on' if on else 'off'}"
@@ -97,7 +97,7 @@ def accesses(rounds: int) -> dict:
     found = {"ops": ACCESS_OPS}
     plain = [accessor.name for accessor in ACCESSORS]
     off = accessor_loops("hyperv", [*STORES, "writel", "readl"])
-    with Machine(cpus=1) as machine:
+    with Machine(cpus=1, insn="call") as machine:
         with loaded(machine, "hyperv", False) as world:
             found["calibration"] = calibrate(world)
             off |= {f"{name} before": loop
@@ -122,7 +122,7 @@ def exits(rounds: int) -> dict:
     settle()
     variants = list(TIMED_EXITS)
     ticks = {name: [] for name in variants}
-    with Machine(cpus=1) as machine:
+    with Machine(cpus=1, insn="call") as machine:
         with loaded(machine) as world:
             found = {"ops": EXIT_OPS, "calibration": calibrate(world)}
         for turn in range(rounds + 2):
@@ -137,7 +137,7 @@ def exits(rounds: int) -> dict:
 def entries(rounds: int) -> dict:
     """Timed rounds of VM entries, by dirty groups."""
     settle()
-    with Machine(cpus=1) as machine, loaded(machine, "hyperv", True) as world:
+    with Machine(cpus=1, insn="call") as machine, loaded(machine, "hyperv", True) as world:
         found = {"ops": ENTRY_OPS, "calibration": calibrate(world)}
         masks = entry_masks() | {"none again": 0}
         loops = {name: world.entries(mask) for name, mask in masks.items()}

@@ -46,7 +46,7 @@ def cycles(traps: float, cost: float) -> float:
 def run(report: Report, progress=lambda text: None) -> None:
     """Count both modes, derive the cost, sweep it."""
     progress("model: trapped accesses of one exit")
-    with Machine(cpus=1) as machine:
+    with Machine(cpus=1, insn="call") as machine:
         vmcs, _ = counted(machine, False)
         evmcs, _ = counted(machine, True)
     cost = cost_of_a_trap(vmcs - evmcs)

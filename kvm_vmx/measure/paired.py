@@ -207,7 +207,7 @@ def linear(report: Report, ns: dict[str, float]) -> None:
     """Fit time to bytes, one step for each thing that the groups make L0 do again."""
     masks = {name: mask for mask, name in GROUPS.items()}
     masks |= {f"first {n}": (1 << n) - 1 for n in range(1, len(GROUPS) + 1)}
-    with Machine(cpus=1) as machine, loaded(machine, "hyperv", True) as world:
+    with Machine(cpus=1, insn="call") as machine, loaded(machine, "hyperv", True) as world:
         size = {name: reread(machine, world, masks[name])[0] for name in ns}
     rows = [[1.0, size[name], *(float(bool(masks[name] & checks)) for checks in AGAIN.values())]
             for name in ns]

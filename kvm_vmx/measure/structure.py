@@ -225,7 +225,7 @@ PARTS = {"key": key, "accessors": accessors, "loop": loop, "entry": entry}
 
 def run(report: Report, parts, progress=lambda text: None) -> None:
     """Tier 0 of these parts."""
-    with Machine(cpus=1) as machine:
+    with Machine(cpus=1, insn="call") as machine:
         for part in (part for part in parts if part in PARTS):
             progress(f"tier 0: {part}")
             PARTS[part](report, machine)

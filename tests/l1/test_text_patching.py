@@ -141,7 +141,7 @@ import kvm_vmx.l1.vmx, kvm_vmx.l1.vmx_no_jump_label
 PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN = 65, 1
 if ctypes.CDLL(None).prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0):
     raise SystemExit(77)
-with Machine() as machine:
+with Machine(insn="call") as machine:
     for _ in range(2):
         try:
             machine.insmod()

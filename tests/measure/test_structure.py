@@ -25,7 +25,7 @@ PROBES = ["probe_write_guest_rsp", "probe_write_guest_rip", "probe_read_guest_ri
 
 @pytest.fixture
 def machine():
-    with Machine(cpus=1) as machine:
+    with Machine(cpus=1, insn="call") as machine:
         yield machine
 
 
