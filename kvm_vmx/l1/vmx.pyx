@@ -549,11 +549,6 @@ cdef inline bint is_icebp(u32 intr_info) noexcept nogil:
             == <u32>(INTR_TYPE_PRIV_SW_EXCEPTION | INTR_INFO_VALID_MASK))
 
 
-cdef inline bint is_nmi(u32 intr_info) noexcept nogil:
-    return ((intr_info & <u32>(INTR_INFO_INTR_TYPE_MASK | INTR_INFO_VALID_MASK))
-            == <u32>(INTR_TYPE_NMI_INTR | INTR_INFO_VALID_MASK))
-
-
 cdef inline bint cpu_has_vmx_msr_bitmap() noexcept nogil:
     return (vmcs_config.cpu_based_exec_ctrl & CPU_BASED_USE_MSR_BITMAPS) != 0
 
@@ -669,8 +664,9 @@ cdef inline bint cpu_has_vmx_ple() noexcept nogil:
     return (vmcs_config.cpu_based_2nd_exec_ctrl & SECONDARY_EXEC_PAUSE_LOOP_EXITING) != 0
 
 
-cdef inline bint cpu_has_virtual_nmis() noexcept nogil:
-    return (vmcs_config.pin_based_exec_ctrl & PIN_BASED_VIRTUAL_NMIS) != 0
+cdef inline bint cpu_need_virtualize_apic_accesses(kvm_vcpu_t *vcpu) noexcept nogil:
+    # C~ [1/1 6e910b] lapic_in_kernel(): no APIC, so it is a constant
+    return flexpriority_enabled and lapic_in_kernel
 
 
 cdef inline bint cpu_has_vmx_vpid() noexcept nogil:
@@ -683,6 +679,10 @@ cdef inline bint cpu_has_vmx_rdtscp() noexcept nogil:
 
 cdef inline bint cpu_has_vmx_invpcid() noexcept nogil:
     return (vmcs_config.cpu_based_2nd_exec_ctrl & SECONDARY_EXEC_ENABLE_INVPCID) != 0
+
+
+cdef inline bint cpu_has_virtual_nmis() noexcept nogil:
+    return (vmcs_config.pin_based_exec_ctrl & PIN_BASED_VIRTUAL_NMIS) != 0
 
 
 cdef inline bint cpu_has_vmx_shadow_vmcs() noexcept nogil:
@@ -708,9 +708,9 @@ cdef inline bint cpu_has_vmx_vmfunc() noexcept nogil:
     return (vmcs_config.cpu_based_2nd_exec_ctrl & SECONDARY_EXEC_ENABLE_VMFUNC) != 0
 
 
-cdef inline bint cpu_need_virtualize_apic_accesses(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C~ [1/1 6e910b] lapic_in_kernel(): no APIC, so it is a constant
-    return flexpriority_enabled and lapic_in_kernel
+cdef inline bint is_nmi(u32 intr_info) noexcept nogil:
+    return ((intr_info & <u32>(INTR_INFO_INTR_TYPE_MASK | INTR_INFO_VALID_MASK))
+            == <u32>(INTR_TYPE_NMI_INTR | INTR_INFO_VALID_MASK))
 
 
 cdef inline bint kvm_vcpu_apicv_active(kvm_vcpu_t *vcpu) noexcept nogil:
@@ -800,6 +800,7 @@ cdef void __loaded_vmcs_clear(void *arg) noexcept nogil:
 
     if loaded_vmcs.cpu != cpu:
         return  # a migration may race with the CPU going offline
+    # This CPU's assist page keeps pointing at the VMCS (erratum: two_pages).
     if per_cpu_ptr(current_vmcs, cpu)[0] == loaded_vmcs.vmcs:
         per_cpu_ptr(current_vmcs, cpu)[0] = NULL
     crash_disable_local_vmclear(cpu)
@@ -2093,6 +2094,7 @@ cdef int alloc_loaded_vmcs(loaded_vmcs_t *loaded_vmcs) noexcept nogil:
     if not loaded_vmcs.vmcs:
         return -ENOMEM
 
+    # L0 cannot tell what it clears before this CPU has loaded an eVMCS (erratum: early_vmclear).
     loaded_vmcs.shadow_vmcs = NULL
     loaded_vmcs_init(loaded_vmcs)
 
@@ -3910,6 +3912,7 @@ cdef int vmx_handle_exit(kvm_vcpu_t *vcpu) noexcept nogil:
             = exit_reason
         return 0
 
+    # In an eVMCS the number may be that of an earlier failure (erratum: stale_error).
     if unlikely(vmx.fail):
         vcpu.run.exit_reason = KVM_EXIT_FAIL_ENTRY
         vcpu.run.fail_entry.hardware_entry_failure_reason \
@@ -3955,6 +3958,12 @@ cdef int vmx_handle_exit(kvm_vcpu_t *vcpu) noexcept nogil:
                     exit_reason)
         kvm_queue_exception(vcpu, UD_VECTOR)
         return 1
+
+
+cdef void vmx_l1d_flush(kvm_vcpu_t *vcpu) noexcept nogil:
+    # C- [10 07b96c] when to flush: the processor is not affected, so the key stays off
+    vcpu.stat.l1d_flush += 1
+    # C- [4 253e16] the flush itself: the processor is not affected, so the key stays off
 
 
 cdef void vmx_complete_atomic_exit(vcpu_vmx *vmx) noexcept nogil:
@@ -4233,12 +4242,6 @@ cdef void vmx_vcpu_run(kvm_vcpu_t *vcpu) noexcept nogil:
     vmx_complete_interrupts(vmx)
 
 
-cdef void vmx_l1d_flush(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C- [10 07b96c] when to flush: the processor is not affected, so the key stays off
-    vcpu.stat.l1d_flush += 1
-    # C- [4 253e16] the flush itself: the processor is not affected, so the key stays off
-
-
 cdef kvm_t *vmx_vm_alloc() noexcept nogil:
     cdef kvm_vmx_t *kvm_vmx = <kvm_vmx_t *>vzalloc(sizeof(kvm_vmx_t))
     return &kvm_vmx.kvm
@@ -4392,6 +4395,10 @@ cdef void vmx_cpuid_update(kvm_vcpu_t *vcpu) noexcept nogil:
         vmcs_set_secondary_exec_control(vmx.secondary_exec_control)
     # C- [7 889e45] nested_vmx_allowed(): no nested VMX
 
+
+cdef void vmx_request_immediate_exit(kvm_vcpu_t *vcpu) noexcept nogil:
+    to_vmx(vcpu).req_immediate_exit = True
+
 cdef kvm_x86_ops_t vmx_x86_ops
 
 
@@ -4487,10 +4494,6 @@ cdef void setup_vmx_x86_ops() noexcept nogil:
     # scope
 
 
-cdef void vmx_request_immediate_exit(kvm_vcpu_t *vcpu) noexcept nogil:
-    to_vmx(vcpu).req_immediate_exit = True
-
-
 cdef void vmx_exit() noexcept nogil:
     cdef int cpu
     cdef hv_vp_assist_page *vp_ap
@@ -4528,7 +4531,8 @@ cdef int vmx_init() noexcept nogil:
                 ms_hyperv.hints & HV_X64_ENLIGHTENED_VMCS_RECOMMENDED and \
                 (ms_hyperv.nested_features & HV_X64_ENLIGHTENED_VMCS_VERSION) >= \
                 KVM_EVMCS_VERSION:
-            # every CPU that is online needs its assist page
+            # Every CPU that is online needs its assist page; nothing keeps others from coming
+            # online meanwhile, or later (erratum: online_race).
             for cpu in range(nr_cpu_ids()):
                 if not cpu_online(cpu):
                     continue
@@ -4553,6 +4557,11 @@ cdef int vmx_init() noexcept nogil:
     return 0
 
 
+
+
+# C+ one word of vmcs_config, from size (0) to vmentry_ctrl (8), for whoever looks from outside
+cdef u32 config_word(unsigned int n) noexcept nogil:
+    return (<u32 *>&vmcs_config)[n] if n < sizeof(vmcs_config) // sizeof(u32) else 0
 
 
 # C+ Accessors out of line: for callers that know a field only when they run.
