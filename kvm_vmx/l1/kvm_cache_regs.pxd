@@ -45,14 +45,14 @@ cdef inline ulong kvm_read_cr4_bits(kvm_vcpu_t *vcpu, ulong mask) noexcept nogil
     return vcpu.arch.cr4 & mask
 
 
-cdef inline ulong kvm_read_cr4(kvm_vcpu_t *vcpu) noexcept nogil:
-    return kvm_read_cr4_bits(vcpu, ~<ulong>0)
-
-
 cdef inline ulong kvm_read_cr3(kvm_vcpu_t *vcpu) noexcept nogil:
     if not (vcpu.arch.regs_avail & (<u32>1 << VCPU_EXREG_CR3)):
         kvm_x86_ops.decache_cr3(vcpu)
     return vcpu.arch.cr3
+
+
+cdef inline ulong kvm_read_cr4(kvm_vcpu_t *vcpu) noexcept nogil:
+    return kvm_read_cr4_bits(vcpu, ~<ulong>0)
 
 
 # C~ [2/1 3f119b] int: the answer is yes or no

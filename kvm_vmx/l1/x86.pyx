@@ -458,6 +458,23 @@ cdef bint kvm_pat_valid(u64 data) noexcept nogil:
     return True
 
 
+cdef u64 kvm_compute_tsc_offset(kvm_vcpu_t *vcpu, u64 target_tsc) noexcept nogil:
+    # C~ [3/1 526c62] kvm_scale_tsc(): no TSC scaling
+    return target_tsc - rdtsc()
+
+
+cdef void kvm_vcpu_write_tsc_offset(kvm_vcpu_t *vcpu, u64 offset) noexcept nogil:
+    kvm_x86_ops.write_tsc_offset(vcpu, offset)
+    vcpu.arch.tsc_offset = offset
+
+
+cdef inline bint kvm_check_tsc_unstable() noexcept nogil:
+    # Hyper-V guests mark their TSC unstable at boot.
+    # C~ [4/1 44f1b1] the clock source: under Hyper-V it is Hyper-V's, and the TSC is marked
+    # unstable
+    return x86_hyper_type_ms_hyperv
+
+
 # C~ [165/18 cd048e] MSRs of AMD, MTRRs, the APIC, clocks, Xen, Hyper-V, the PMU: none exists, so
 # each is #GP
 cdef int kvm_set_msr_common(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil:
@@ -496,23 +513,6 @@ cdef int kvm_get_msr_common(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil
     else:
         return 1
     return 0
-
-
-cdef u64 kvm_compute_tsc_offset(kvm_vcpu_t *vcpu, u64 target_tsc) noexcept nogil:
-    # C~ [3/1 526c62] kvm_scale_tsc(): no TSC scaling
-    return target_tsc - rdtsc()
-
-
-cdef void kvm_vcpu_write_tsc_offset(kvm_vcpu_t *vcpu, u64 offset) noexcept nogil:
-    kvm_x86_ops.write_tsc_offset(vcpu, offset)
-    vcpu.arch.tsc_offset = offset
-
-
-cdef inline bint kvm_check_tsc_unstable() noexcept nogil:
-    # Hyper-V guests mark their TSC unstable at boot.
-    # C~ [4/1 44f1b1] the clock source: under Hyper-V it is Hyper-V's, and the TSC is marked
-    # unstable
-    return x86_hyper_type_ms_hyperv
 
 
 # C~ [29/6 cd5c3d] steal time, kvmclock, timers, WBINVD exits: no clock but the TSC, which is moved
@@ -568,18 +568,6 @@ cdef int kvm_emulate_wbinvd(kvm_vcpu_t *vcpu) noexcept nogil:
     return kvm_skip_emulated_instruction(vcpu)
 
 
-cdef int kvm_skip_emulated_instruction(kvm_vcpu_t *vcpu) noexcept nogil:
-    cdef ulong rflags = kvm_x86_ops.get_rflags(vcpu)
-    cdef int r = EMULATE_DONE
-
-    kvm_x86_ops.skip_emulated_instruction(vcpu)
-
-    # rflags is what the guest had before the instruction: one that sets TF does not trap.
-    if unlikely(rflags & X86_EFLAGS_TF):
-        kvm_vcpu_do_singlestep(vcpu, &r)
-    return r == EMULATE_DONE
-
-
 cdef void kvm_vcpu_do_singlestep(kvm_vcpu_t *vcpu, int *r) noexcept nogil:
     # C- [2 640a21] kvm_run: written as vcpu.run
     if vcpu.guest_debug & KVM_GUESTDBG_SINGLESTEP:
@@ -593,6 +581,18 @@ cdef void kvm_vcpu_do_singlestep(kvm_vcpu_t *vcpu, int *r) noexcept nogil:
         # C~ [1/1 39aaa8] DR6_BS: by number
         vcpu.arch.dr6 |= 0x4000 | DR6_RTM
         kvm_queue_exception(vcpu, DB_VECTOR)
+
+
+cdef int kvm_skip_emulated_instruction(kvm_vcpu_t *vcpu) noexcept nogil:
+    cdef ulong rflags = kvm_x86_ops.get_rflags(vcpu)
+    cdef int r = EMULATE_DONE
+
+    kvm_x86_ops.skip_emulated_instruction(vcpu)
+
+    # rflags is what the guest had before the instruction: one that sets TF does not trap.
+    if unlikely(rflags & X86_EFLAGS_TF):
+        kvm_vcpu_do_singlestep(vcpu, &r)
+    return r == EMULATE_DONE
 
 
 # C~ [7/11 4e0ea5] kvm_fast_pio_out() and kvm_fast_pio_in(): no device in the kernel, so user space
@@ -613,8 +613,8 @@ cdef int kvm_fast_pio(kvm_vcpu_t *vcpu, int size, u16 port, int in_) noexcept no
     return 0
 
 
-# C: arch/x86/include/asm/kvm_host.h
 cdef int kvm_arch_flush_remote_tlb(kvm_t *kvm) noexcept nogil:
+    # C: arch/x86/include/asm/kvm_host.h
     if kvm_x86_ops.tlb_remote_flush and not kvm_x86_ops.tlb_remote_flush(kvm):
         return 0
     # C- [1 9cf424] else: the block before it returns
