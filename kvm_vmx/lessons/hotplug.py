@@ -20,11 +20,11 @@ CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
 CPUS, NEW = 2, 2                # CPUs that are online from the start; the one that comes up
 EXITS = 10
 VP_ASSIST_PAGE, CR4_VMXE = 0x40000073, 1 << 13
-SHOWN = ("vmxon", "vmxoff", "vmclear", "vmptrld", "vmlaunch", "vmresume")
+SHOWN = ("VMXON", "VMXOFF", "VMCLEAR", "VMPTRLD", "VMLAUNCH", "VMRESUME")
 
 
 def script(seed: int, case: str | None):
-    """(case, the steps up to the CPU's coming, the steps from there on)."""
+    """(case, the steps before the CPU comes, those of its coming, those behind it)."""
     dice = choice("hotplug", seed)
     drawn = dice.choice(CASES)
     case = case or drawn
@@ -53,8 +53,8 @@ class Grid:
         """The VMX instructions of each CPU and its writes of the assist page's MSR, in order."""
         counts = [{} for _ in range(self.machine.possible_cpus)]
         for record in self.machine.trace:
-            name = record.instruction
-            if name == "wrmsr" and record.operands[0] == VP_ASSIST_PAGE:
+            name = record.instruction.upper()
+            if name == "WRMSR" and record.operands[0] == VP_ASSIST_PAGE:
                 name = f"WRMSR {VP_ASSIST_PAGE:#x}"
             elif name not in SHOWN:
                 continue
@@ -62,7 +62,7 @@ class Grid:
             mine[name] = mine.get(name, 0) + 1
         self.machine.start_trace()
         return [", ".join(f"{count} {name}" if count > 1 else name for name, count in mine.items())
-                .replace("vm", "VM").upper().replace("0X", "0x") for mine in counts]
+                for mine in counts]
 
     def draw(self, caption: str) -> None:
         """Record the state of all CPUs."""

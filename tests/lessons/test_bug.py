@@ -10,7 +10,7 @@ from command import kvm_vmx_json
 
 from kvm_vmx import KernelBug, Machine
 from kvm_vmx.commands.lesson import as_json
-from kvm_vmx.lessons import bug, errata
+from kvm_vmx.lessons import bug, bug_cases, errata
 from kvm_vmx.lessons.sources import resolve
 from kvm_vmx.lessons.terminal import show
 
@@ -255,3 +255,11 @@ def test_nothing_gives_the_answer_away(case, capsys):
 def test_the_list_does_not_name_the_cases():
     listed = {lesson["name"]: lesson["cases"] for lesson in kvm_vmx_json("lesson")["lessons"]}
     assert listed["bug"] == [] and listed["hotplug"]
+
+
+def test_a_port_that_is_mended_is_told_so():
+    """Without a divergence the lesson says so instead of naming one."""
+    same = [("a step", "1 exit")]
+    found = bug_cases.Found(same, same, "GUEST_RSP", 0, 3, 16, 16)
+    says = bug.told(errata.load()["holes"], resolve(bug.LINES["holes"])[0], found)
+    assert any("has been mended" in line for line in says) and "GUEST_RSP" not in " ".join(says)
