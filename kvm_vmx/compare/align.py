@@ -32,15 +32,15 @@ class Sequence:
     """An idiom of several statements as patterns of both sides."""
 
     def __init__(self, idiom):
-        self.name = idiom.name
+        self.name, self.why = idiom.name, idiom.why
         self.c = [unit.key for unit in cstatements.parse_text(idiom.c)]
         self.port = [unit.key for unit in port_units(idiom.cython)]
 
     def fits(self, kernel, port):
-        """The idioms by which the units beginning the two lists agree, or None."""
+        """The reasons for which the units beginning the two lists agree, or None."""
         if len(kernel) < len(self.c) or len(port) < len(self.port):
             return None
-        in_c, in_p, used = {}, {}, {self.name}
+        in_c, in_p, used = {}, {}, {self.why}
         for pattern, unit in zip(self.c, kernel):
             if not bind(pattern, unit.key, in_c):
                 return None
@@ -136,7 +136,7 @@ class Alignment:
                 yield 2 * PAIR, 1, 2, Step([unit], [item, after], "idiom", frozenset({"#else"}))
             return
         used = set()
-        if unify(unit.key, item.key, used) and ("truth" not in used or self.tested(item)):
+        if unify(unit.key, item.key, used, self.tested(item)):
             near = (unit.parent is None) == (item.parent is None)
             near = near and (unit.parent is None or unit.parent.kind == item.parent.kind)
             worth = PAIR // 2 if unit.kind == "decl" else PAIR  # one that moved can be found
@@ -144,10 +144,10 @@ class Alignment:
                 [unit], [item], "idiom" if used else "same", frozenset(used))
 
     def tested(self, item) -> bool:
-        """Whether only the truth of a statement's value counts: it is tested, or kept in a bint."""
+        """Whether only the truth of a statement's value counts: it is kept in a bint."""
         if item.kind == "=":
             return item.key[2] in self.bints
-        return item.kind != "return" or self.returns == BINT
+        return item.kind == "return" and self.returns == BINT
 
     def mark_moves(self, i: int, j: int, mark: Mark):
         """What a mark is pinned to, if it stands here."""
@@ -168,7 +168,8 @@ class Alignment:
             return
         named = named_units(mark)
         theirs = self.kernel[i:i + len(named)]
-        if named and [unit.key for unit in theirs] == named:
+        if named and [unit.key for unit in theirs] == named \
+                and not any(unit.inside for unit in theirs):
             yield PAIR * 2 * len(named) + 5, len(named), 1, Step(theirs, [], "-", mark=mark)
 
     def trace(self):
