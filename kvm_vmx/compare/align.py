@@ -9,6 +9,7 @@ import dataclasses
 import functools
 
 from kvm_vmx.compare import cstatements, idioms
+from kvm_vmx.compare.integers import Casts
 from kvm_vmx.compare.marks import Mark, digest, spelled
 from kvm_vmx.compare.pysource import port_units
 from kvm_vmx.compare.unify import bind, rooted, unify
@@ -77,6 +78,7 @@ class Alignment:
         self.returns = port[0].key[1] if port and port[0].kind == "def" else None
         self.bints = {("name", unit.key[2]) for unit in port
                       if unit.kind == "decl" and unit.key[1] == BINT}
+        self.casts = Casts(port)
         self.marked = any(mark.digest for mark in marks)
         before, after = self.ends()
         self.kernel, middle = cut(kernel, before, after), self.port
@@ -118,7 +120,7 @@ class Alignment:
                 continue
             end_c, end_p = i + len(sequence.c), j + len(sequence.port)
             used = sequence.fits(self.kernel[i:end_c], self.port[j:end_p])
-            if used:
+            if used and self.plain_casts(used, self.kernel[i:end_c], self.port[j:end_p]):
                 score = PAIR * (len(sequence.c) + len(sequence.port)) // 2
                 yield score, end_c - i, end_p - j, Step(
                     self.kernel[i:end_c], self.port[j:end_p], "idiom", frozenset(used))
@@ -136,12 +138,18 @@ class Alignment:
                 yield 2 * PAIR, 1, 2, Step([unit], [item, after], "idiom", frozenset({"#else"}))
             return
         used = set()
-        if unify(unit.key, item.key, used, self.tested(item)):
+        if unify(unit.key, item.key, used, self.tested(item)) \
+                and self.plain_casts(used, [unit], [item]):
             near = (unit.parent is None) == (item.parent is None)
             near = near and (unit.parent is None or unit.parent.kind == item.parent.kind)
             worth = PAIR // 2 if unit.kind == "decl" else PAIR  # one that moved can be found
             yield worth + CONTEXT * near - bool(used), 1, 1, Step(
                 [unit], [item], "idiom" if used else "same", frozenset(used))
+
+    def plain_casts(self, used, kernel, port) -> bool:
+        """Whether the casts that only the port has change nothing."""
+        theirs = tuple(unit.key for unit in kernel)
+        return "cast" not in used or all(self.casts.harmless(theirs, item.key) for item in port)
 
     def tested(self, item) -> bool:
         """Whether only the truth of a statement's value counts: it is kept in a bint."""

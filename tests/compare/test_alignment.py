@@ -55,6 +55,16 @@ def test_layout_does_not_count(c, port):
     assert not any(row.kind == "unexplained" for row in compared("plain", c, port))
 
 
+@pytest.mark.parametrize("old, new", [
+    ("while sum > LIMIT", "while sum > <u64>LIMIT"),
+    ("best[0] = max(best[0], sum)", "best[0] = <u64>max(best[0], sum)"),
+    ("sum = 0", "sum = <u64>0"),
+    ("sum += box[0] << SHIFT", "sum += <u64>(box[0] << SHIFT)"),
+])
+def test_a_cast_that_says_what_c_does_is_an_idiom(old, new):
+    assert kinds(compared("loops", ("", ""), (old, new))) == {"same": 12, "idiom": 1, "moved": 1}
+
+
 @pytest.mark.parametrize("name, old, new", [
     ("plain", "        tank.ok = True\n", "        tank.ok = True\n        tank.ok = True\n"),
     ("plain", "    return ret\n", "        return ret\n"),          # another block
@@ -68,6 +78,12 @@ def test_layout_does_not_count(c, port):
     ("loops", "sum += box[0] << SHIFT", "sum += (box[0] << SHIFT) != 0"),  # a number, not a truth
     ("loops", "sum - 1 if sum else", "(sum - 1) != 0 if sum else"),
     ("loops", "max(best[0], sum)", "max(best[0], sum != 0)"),
+    ("loops", "sum += box[0]", "sum += <u32>box[0]"),             # casts that change a value
+    ("loops", "best[0] = max", "(<u32 *>best)[0] = max"),
+    ("loops", "while sum > LIMIT", "while <u32>sum > LIMIT"),
+    ("loops", "while sum > LIMIT", "while sum > <long>LIMIT"),
+    ("loops", "sum >> 1", "<s64>sum >> 1"),
+    ("plain", "litres > TANK_MAX", "litres > <u32>-TANK_MAX"),
     ("loops", "return sum - 1 if", "return sum - 1 != 0 if"),
     ("switch", "elif colour == GREEN", "elif colour == GREEN != 0"),  # Cython chains it
     ("jump", "        runs += 1\n", "    runs += 1\n"),                # out of an adapted block
