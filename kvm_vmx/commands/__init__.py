@@ -3,6 +3,7 @@
 
 import contextlib
 import json
+import os
 import sys
 
 HOLDS, DIFFERS, TROUBLE = 0, 1, 2
@@ -55,3 +56,26 @@ def print_columns(rows, right=()) -> None:
             for n, (text, width) in enumerate(zip(row, widths))
         )
         print("  ".join(cells).rstrip())
+
+
+def check_writable(path) -> None:
+    """Trouble now, rather than after the work, where a file can't be written."""
+    if path is None:
+        return
+    parent = os.path.dirname(path) or "."
+    if not path or os.path.isdir(path) or not os.path.isdir(parent):
+        raise Trouble(f"cannot write {path}: give the name of a file in a directory that exists")
+    if not os.access(path if os.path.exists(path) else parent, os.W_OK):
+        raise Trouble(f"cannot write {path}: Permission denied: give another name")
+
+
+def write_text(path, text: str) -> None:
+    """A file with this text; nothing that could block is opened."""
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK, 0o666)
+        os.set_blocking(handle, True)
+        with open(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise Trouble(f"cannot write {path}: {reason}: give another name") from error

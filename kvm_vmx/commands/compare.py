@@ -10,7 +10,8 @@ Exit status: 0 nothing is unexplained, 1 something is, 2 trouble.
 import difflib
 import sys
 
-from kvm_vmx.commands import DIFFERS, HOLDS, Trouble, add_command, print_columns, print_json
+from kvm_vmx.commands import (
+    DIFFERS, HOLDS, Trouble, add_command, check_writable, print_columns, print_json, write_text)
 
 EXAMPLE = """\
 example:
@@ -38,6 +39,7 @@ def execute(args) -> int:
     from kvm_vmx.compare.port import Port
     from kvm_vmx.compare.report import Report
 
+    check_writable(args.html)
     tree = opened(args.tree, args.config)
     port = Port()
     for name in args.function:
@@ -48,7 +50,9 @@ def execute(args) -> int:
     only = set(args.function) or None
     report = Report(port, tree, None if args.scope else only)
     if args.html:
-        write_page(args.html, report)
+        from kvm_vmx.compare.page import page
+
+        write_text(args.html, page(report))
     if args.scope:
         show_scope(report, args.json)
     elif args.json:
@@ -108,14 +112,3 @@ def show_scope(report, json: bool) -> None:
     print_columns([*rows, *places])
     ported = sum(bool(place.port) for place in places)
     print(f"\n{len(places)} functions, {ported} ported, {len(places) - ported} out of scope")
-
-
-def write_page(path: str, report) -> None:
-    """The page; its place must be writable."""
-    from kvm_vmx.compare.page import page
-
-    try:
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(page(report))
-    except OSError as error:
-        raise Trouble(f"cannot write {path}: {error.strerror}") from error

@@ -11,10 +11,10 @@ Exit status 1: a claim is missed. Exit status 2: trouble, or time is not measura
 """
 
 import contextlib
-import pathlib
 import sys
 
-from kvm_vmx.commands import DIFFERS, HOLDS, TROUBLE, Trouble, add_command, print_json
+from kvm_vmx.commands import (
+    DIFFERS, HOLDS, TROUBLE, Trouble, add_command, check_writable, print_json, write_text)
 
 EXAMPLE = """\
 examples:
@@ -52,7 +52,7 @@ def execute(args) -> int:
     if args.html:
         from kvm_vmx.measure.page import page
 
-        pathlib.Path(args.html).write_text(page(report))
+        write_text(args.html, page(report))
     if args.json:
         from kvm_vmx.measure.store import as_json
 
@@ -94,15 +94,6 @@ def troubled():
         yield
     except (KernelBug, MachineError, OSError, ValueError) as error:
         raise Trouble(str(error).partition("\n")[0]) from error
-
-
-def check_writable(path) -> None:
-    """Trouble now rather than after minutes."""
-    if path is None:
-        return
-    parent = pathlib.Path(path).parent
-    if pathlib.Path(path).is_dir() or not parent.is_dir():
-        raise Trouble(f"{path}: not a file that can be written: give another name")
 
 
 @contextlib.contextmanager

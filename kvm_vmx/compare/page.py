@@ -5,6 +5,7 @@ import html
 import pathlib
 import string
 
+from kvm_vmx import frame
 from kvm_vmx.compare.compiled import generated, machine_code
 from kvm_vmx.compare.rows import CLASSES
 from kvm_vmx.compare.scope import scope
@@ -19,20 +20,7 @@ MEANING = {
     "added": "ours", "moved": "moved", "unexplained": "unexplained",
 }
 ALIKE = {"same", "idiom", "moved", "inactive"}
-PAGE = string.Template("""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>kvm_vmx beside $tree</title>
-<style>
-$style
-$columns
-</style>
-</head>
-<body>
-<header class="page">
+BODY = string.Template("""<header class="page">
 <h1>kvm_vmx beside $tree</h1>
 <p>$count functions, $statements statements of the kernel, $share of them the same here or the same
 by idiom, $unexplained unexplained.</p>
@@ -51,10 +39,7 @@ $table
 </table>
 $out
 $sections
-</main>
-</body>
-</html>
-""")
+</main>""")
 
 
 def page(report) -> str:
@@ -64,8 +49,8 @@ def page(report) -> str:
     code, no_code = machine_code()
     notes = [note for note in (no_c, no_code) if note]
     alike, every = report.fidelity
-    return PAGE.substitute(
-        tree=html.escape(report.tree.title), style=STYLE.read_text(), columns=column_rules(),
+    body = BODY.substitute(
+        tree=html.escape(report.tree.title),
         count=len(report.pairs), statements=every, share=percent((alike, every)),
         unexplained=report.totals["unexplained"],
         key="".join(f'<span style="background:var(--{name})">{MEANING[name]} '
@@ -75,6 +60,8 @@ def page(report) -> str:
         table="\n".join(entry(pair) for pair in report.pairs), out=out_of_scope(report),
         sections="\n".join(section(pair, made, code) for pair in report.pairs),
     )
+    return frame.page(f"kvm_vmx beside {report.tree.title}", body,
+                      style=f"{STYLE.read_text()}\n{column_rules()}")
 
 
 def column_rules() -> str:

@@ -3,6 +3,7 @@
 
 from html import escape
 
+from kvm_vmx import frame
 from kvm_vmx.measure.report import COUNTED, MEASURED, MODELLED, PUBLISHED, Report, Row
 from kvm_vmx.measure.terminal import interval, number
 
@@ -10,15 +11,15 @@ COLOURS = {COUNTED: "#2b6cb0", MEASURED: "#2f855a", MODELLED: "#b7791f", PUBLISH
 WIDTH, LABEL, BAR = 900, 260, 20
 
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em;
-       color: #1a202c; background: #fff; }
+body { font-size: 15px; max-width: 60em; margin: 2em auto; padding: 0 1em; }
 h1 { font-size: 1.5em } h2 { font-size: 1.15em; margin-top: 2em }
-table { border-collapse: collapse; margin: .5em 0 } td { padding: .1em .8em .1em 0 }
-td.n { text-align: right; font-variant-numeric: tabular-nums }
-.holds { color: #2f855a } .missed { color: #c53030; font-weight: bold } .open { color: #718096 }
+table { margin: .5em 0 } td { padding: .1em .8em .1em 0 }
+.holds { color: var(--good) } .missed { color: var(--bad); font-weight: bold }
+.open { color: var(--faint) }
 .kind { display: inline-block; width: .8em; height: .8em; margin-right: .4em }
-svg { width: 100%; height: auto } svg text { font: 13px system-ui, sans-serif }
-details { margin: .5em 0 } p.warn { border-left: 4px solid #c53030; padding-left: 1em }
+svg { width: 100%; height: auto } svg text { font: 13px system-ui, sans-serif; fill: var(--ink) }
+line.interval { stroke: var(--ink) } line.scale { stroke: var(--rule) }
+details { margin: .5em 0; overflow-x: auto } p.warn { border-left: 4px solid var(--bad); padding-left: 1em }
 """
 
 
@@ -36,7 +37,7 @@ def bars(rows: list[Row]) -> str:
         if row.low is not None:
             low, end = LABEL + max(row.low, 0) * scale, max(length, row.high * scale)
             parts.append(f'<line x1="{low:.1f}" x2="{LABEL + row.high * scale:.1f}" '
-                         f'y1="{y + BAR / 2}" y2="{y + BAR / 2}" stroke="#1a202c"/>')
+                         f'y1="{y + BAR / 2}" y2="{y + BAR / 2}" class="interval"/>')
         parts.append(f'<text x="{LABEL + end + 8:.1f}" y="{y + 14}">{number(row.value)} '
                      f'{escape(row.unit)}</text>')
     return svg(len(rows) * BAR + 4, parts)
@@ -62,7 +63,7 @@ def dots(rows: list[Row]) -> str:
         y = place(0, value)[1]
         parts.append(f'<text x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">{number(round(value, 1))}'
                      f'</text><line x1="{left}" x2="{WIDTH - 40}" y1="{y:.1f}" y2="{y:.1f}" '
-                     'stroke="#e2e8f0"/>')
+                     'class="scale"/>')
     return svg(height, parts)
 
 
@@ -139,10 +140,7 @@ def page(report: Report) -> str:
         "between two copies of one loop.</p>")
     machine = ", ".join(f"{key} {value}" for key, value in report.machine.items())
     pictures = "".join(picture(report, *one) for one in PICTURES)
-    return (
-        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width">'
-        f"<title>kvm_vmx: what an access costs</title><style>{STYLE}</style></head><body>"
-        "<h1>What a VMCS access, a static key and a clean bit cost</h1>"
-        f"<p>{legend}</p>{warning}<p>{escape(machine)}</p>{claims(report)}{pictures}"
-        f"{tables(report)}</body></html>\n")
+    body = ("<h1>What a VMCS access, a static key and a clean bit cost</h1>"
+            f"<p>{legend}</p>{warning}<p>{escape(machine)}</p>{claims(report)}{pictures}"
+            f"{tables(report)}")
+    return frame.page("kvm_vmx: what an access costs", body, style=STYLE)
