@@ -17,10 +17,12 @@ from kvm_vmx.lessons.table import slot as rotated
 
 WIDTH = 400
 LABEL, LANE, EDGE = 140, 15, 4
-WORST = ("bad", "hot", "good", "", "dim")
 ROW = 64        # slots in one row of the strip: width, type and the high-half bit of an encoding
 SLOT, TOP = 6, 14
 NAMED = 8 + ROW // 2 * SLOT + 14    # bit 15 of an encoding is 0, and so the right half is empty
+
+
+SIDES = ["clean", "page", "L0's copy", "the guest saw"]
 
 
 @dataclass
@@ -32,9 +34,9 @@ class Figure:
     still: list = field(default_factory=list)
     steps: list[list] = field(default_factory=list)
 
-    def as_json(self) -> dict:
-        """What the page's script needs of it."""
-        return {"steps": self.steps}
+    def as_json(self, still: bool) -> dict:
+        """What the page's script needs of it: still too where another run may take its place."""
+        return {"still": self.still if still else None, "steps": self.steps}
 
     def svg(self, step: int, **attributes) -> str:
         """The picture at one step."""
@@ -43,7 +45,7 @@ class Figure:
         return element(
             "svg", {"viewBox": f"0 0 {WIDTH} {self.height:g}", "role": "img",
                     "aria-label": self.title, **attributes},
-            f'<g>{still}</g><g class="moving">{moving}</g>')
+            f'<g class="still">{still}</g><g class="moving">{moving}</g>')
 
 
 def shape(tag: str, attributes: dict, text: str = "") -> str:
@@ -51,13 +53,16 @@ def shape(tag: str, attributes: dict, text: str = "") -> str:
     return element(tag, attributes, escape(text))
 
 
-def figures(record) -> list[Figure]:
+def figures(record, picture) -> list[Figure]:
     """The pictures of a run: its own where a lesson has one, and the whole run at a glance."""
-    own = {"assist": assist_pages}.get(record.name)
-    found = [own(record)] if own else []
-    if record.picture.slots:
-        found.append(strip(record.picture))
-    return [*found, glance(record.picture)]
+    found = []
+    if record.name == "assist":
+        found.append(assist_pages(record))
+    if picture.slots:
+        found.append(strip(picture))
+    if picture.columns[-len(SIDES):] == SIDES:
+        found.append(three_sides(picture))
+    return [*found, glance(picture)]
 
 
 def cut(text: str, room: int) -> str:
@@ -66,30 +71,47 @@ def cut(text: str, room: int) -> str:
 
 
 def glance(picture) -> Figure:
-    """The whole run: a lane a row, a column a step, a part of it for each cell."""
-    count, lanes = len(picture.steps), len(picture.steps[0].rows)
+    """The whole run: a lane a row, a column a step, and in it a lamp or a part for each cell."""
+    count, lanes = len(picture.steps), picture.steps[0].rows
+    lamps = picture.columns[0] == "bit"
+    parts = ["clean: lit while L0 may go on with its copy"] if lamps else picture.columns[1:]
     wide = (WIDTH - LABEL - EDGE) / count
-    figure = Figure("the whole run: a lane for each row, a column for each step",
-                    lanes * LANE + 2 * EDGE)
-    for lane, row in enumerate(picture.steps[0].rows):
+    figure = Figure("The whole run, a lane for each row, a column for each step. In a column: "
+                    + ", ".join(parts) + ".", len(lanes) * LANE + 2 * EDGE)
+    for lane, row in enumerate(lanes):
+        name = f"{row[0].text} {row[1].text}" if lamps else row[0].text
         figure.still.append(["text", {"x": LABEL - 6, "y": EDGE + lane * LANE + 11,
-                                      "text-anchor": "end", "class": "lane"}, cut(row[0].text, 26)])
+                                      "text-anchor": "end", "class": "lane"}, cut(name, 26)])
     for n, step in enumerate(picture.steps):
+        left = LABEL + n * wide
         for lane, row in enumerate(step.rows):
-            rest = row[1:] or row
-            part = (wide - 3) / len(rest)
-            figure.still += [["rect", {
-                "x": round(LABEL + n * wide + 1.5 + at * part, 2), "y": EDGE + lane * LANE + 1.5,
-                "width": round(part - .5, 2), "height": LANE - 3,
-                "class": f"k-{cell.kind or 'plain'}" if cell.text else "k-none"}]
-                for at, cell in enumerate(rest)]
-        figure.still.append(["rect", {
-            "x": round(LABEL + n * wide, 2), "y": 0, "width": round(wide, 2),
-            "height": figure.height, "class": "hit", "data-step": n}])
-        figure.steps.append([["rect", {
-            "x": round(LABEL + n * wide, 2), "y": 1, "width": round(wide, 2),
-            "height": figure.height - 2, "rx": 2, "class": "cursor"}]])
+            draw = lamp if lamps else bars
+            figure.still += draw(row, left, EDGE + lane * LANE, wide)
+        figure.still.append(["rect", {"x": round(left, 2), "y": 0, "width": round(wide, 2),
+                                      "height": figure.height, "class": "hit", "data-step": n}])
+        figure.steps.append([["rect", {"x": round(left, 2), "y": 1, "width": round(wide, 2),
+                                       "height": figure.height - 2, "rx": 2, "class": "cursor"}]])
     return figure
+
+
+def bars(row, left: float, top: float, wide: float) -> list:
+    """A row's cells in one column, side by side."""
+    rest = row[1:] or row
+    gap = min(3, wide / 4)
+    part = (wide - gap) / len(rest)
+    return [["rect", {
+        "x": round(left + gap / 2 + at * part, 2), "y": top + 1.5,
+        "width": round(part * .92, 2), "height": LANE - 3,
+        "class": f"k-{cell.kind or 'plain'}" if cell.text else "k-none"}]
+        for at, cell in enumerate(rest)]
+
+
+def lamp(row, left: float, top: float, wide: float) -> list:
+    """A clean bit: lit, out, or not told."""
+    text = row[2].text
+    kind = {"1": "lit", "0": "out"}.get(text, "dark")
+    return [["circle", {"cx": round(left + wide / 2, 2), "cy": top + LANE / 2,
+                        "r": round(min(5, wide * .42), 2), "class": f"lamp {kind}"}]]
 
 
 @functools.cache
@@ -210,4 +232,36 @@ def assist_lane(y: float, row, middle: dict) -> list:
                             "class": "active"}],
                   ["text", {"x": 353, "y": to + 31, "text-anchor": "middle", "class": "note"},
                    f"active in L0: {cpu}"]]
+    return shown
+
+
+def three_sides(picture) -> Figure:
+    """Each field as KVM's page, L0's copy and the guest have it, and the bit between."""
+    lanes = len(picture.steps[0].rows)
+    figure = Figure("what KVM's page, L0's copy and the guest have", lanes * 50 + 22)
+    for x, text in ((8, "KVM's page"), (168, "L0's copy"), (310, "the guest saw")):
+        figure.still.append(["text", {"x": x, "y": 13, "class": "head"}, text])
+    for step in picture.steps:
+        figure.steps.append([one for n, row in enumerate(step.rows)
+                             for one in side_lane(22 + n * 50, row)])
+    return figure
+
+
+def side_lane(y: float, row) -> list:
+    """One field: a bit of 0 lets the page's value through to L0 at the next VMRESUME."""
+    bit = row[-len(SIDES)].text
+    name = row[0].text + (f", {row[1].text}" if len(row) > len(SIDES) + 1 else "")
+    passing = {"0": "clean 0: read", "1": "clean 1: trusted"}.get(bit, f"clean {bit}")
+    shown = [["text", {"x": 8, "y": y + 9, "class": "label"}, name],
+             ["line", {"x1": 92, "y1": y + 27, "x2": 161, "y2": y + 27,
+                       "class": "arrow" if bit == "0" else "arrow shut"}],
+             ["path", {"d": f"M166 {y + 27} l-7 -4 v8 z", "class": "tip"}],
+             ["text", {"x": 127, "y": y + 22, "text-anchor": "middle", "class": "small"}, passing],
+             ["line", {"x1": 252, "y1": y + 27, "x2": 303, "y2": y + 27, "class": "arrow"}],
+             ["path", {"d": f"M308 {y + 27} l-7 -4 v8 z", "class": "tip"}]]
+    for x, cell in zip((8, 168, 310), row[-3:]):
+        shown += [["rect", {"x": x, "y": y + 14, "width": 84, "height": 26, "rx": 4,
+                            "class": f"box {cell.kind}"}],
+                  ["text", {"x": x + 42, "y": y + 31, "text-anchor": "middle", "class": "mono"},
+                   cut(cell.text, 15)]]
     return shown

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // The slider over a recorded run: shows one step of the state, the pictures and the caption.
 "use strict";
-const run = JSON.parse(document.getElementById("data").textContent);
+const data = JSON.parse(document.getElementById("data").textContent);
+let run = data.runs[0];
 const slider = document.getElementById("slider");
 const state = document.getElementById("state").tBodies[0];
-const pictures = [...document.querySelectorAll("figure svg .moving")];
+const pictures = [...document.querySelectorAll("figure svg")];
 const last = run.steps.length - 1;
 
 const shape = ([tag, attributes, text]) => {
@@ -33,7 +34,7 @@ const cell = ([text, kind, form], column, before) => {
   const made = document.createElement(column ? "td" : "th");
   if (!column) made.scope = "row";
   made.className = kind && "k-" + kind;
-  made.dataset.title = run.columns[column];
+  made.dataset.title = data.columns[column];
   if (form) {
     const line = document.createElement("span");
     line.className = "boxes";
@@ -59,7 +60,7 @@ const show = (wanted) => {
     return line;
   }));
   pictures.forEach((picture, n) => {
-    picture.replaceChildren(...run.figures[n].steps[at].map(shape));
+    picture.querySelector(".moving").replaceChildren(...run.figures[n].steps[at].map(shape));
   });
   for (const [name, end] of [["first", 0], ["back", 0], ["next", last], ["last", last]]) {
     document.getElementById(name).disabled = at === end;
@@ -89,6 +90,18 @@ document.addEventListener("pointerover", (event) => {
   const dot = event.target.closest("[data-tip]");
   if (dot) document.getElementById("tip").textContent = dot.dataset.tip;
 });
+
+// What the question hides is there while the answer is open.
+const fold = document.querySelector("#answer details");
+if (fold && data.runs.length > 1) {
+  fold.addEventListener("toggle", () => {
+    run = data.runs[fold.open ? 1 : 0];
+    pictures.forEach((picture, n) => {
+      picture.querySelector(".still").replaceChildren(...run.figures[n].still.map(shape));
+    });
+    show(here());
+  });
+}
 
 // On paper stands the end of the run.
 let before = 0;

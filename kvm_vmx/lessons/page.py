@@ -27,8 +27,9 @@ def form(text: str) -> str:
 
 
 def paragraphs(texts) -> str:
-    """Each text as a paragraph."""
-    return "".join(f"<p>{escape(text)}</p>" for text in texts)
+    """Each text as a paragraph; where it is set in columns it stays so."""
+    return "".join(f"<pre>{escape(text)}</pre>" if "  " in text.strip() else
+                   f"<p>{escape(text)}</p>" for text in texts)
 
 
 def section(title: str, inside: str, name: str = "") -> str:
@@ -41,7 +42,7 @@ def lesson_page(record, lines, check: bool, *, course: bool = False) -> str:
     """One lesson; in a course, with the way to its neighbours."""
     hidden = record.secret and not check
     picture = record.picture
-    drawn = figures(record)
+    drawn = figures(record, picture)
     shown = section("The lines it explains", line_list(lines))
     body = "".join([
         neighbours(record.name) if course else "",
@@ -55,18 +56,20 @@ def lesson_page(record, lines, check: bool, *, course: bool = False) -> str:
         section("What the emulator leaves out", paragraphs([record.leaves_out]))
         if record.leaves_out else "",
         "" if record.secret else shown,
-        "</main>\n", frame.data("data", as_data(picture, drawn))])
+        "</main>\n", frame.data("data", as_data(record, check))])
     return frame.page(f"{record.name}: {record.title}", body, style=STYLE.read_text(),
                       script=SCRIPT.read_text())
 
 
-def as_data(picture, drawn) -> dict:
-    """What the script needs: the steps' cells, and what each step lays over the pictures."""
-    return {"columns": picture.columns,
-            "steps": [{"caption": step.caption,
-                       "rows": [[[cell.text, cell.kind, form(cell.text)] for cell in row]
-                                for row in step.rows]} for step in picture.steps],
-            "figures": [figure.as_json() for figure in drawn]}
+def as_data(record, check: bool) -> dict:
+    """What the script needs: the runs, the one with the answer last where there is one."""
+    runs = [record.picture, *([record.solved] if check and record.solved else [])]
+    return {"columns": record.picture.columns, "runs": [{
+        "steps": [{"caption": step.caption,
+                   "rows": [[[cell.text, cell.kind, form(cell.text)] for cell in row]
+                            for row in step.rows]} for step in picture.steps],
+        "figures": [figure.as_json(len(runs) > 1) for figure in figures(record, picture)],
+    } for picture in runs]}
 
 
 def head(record, hidden: bool) -> str:
@@ -146,8 +149,9 @@ def answer(record, lines: str, check: bool) -> str:
     if not check:
         return f"<p>{WITHHELD}</p>"
     case = f"<p>The case was <b>{escape(record.case)}</b>.</p>" if record.secret else ""
+    also = "<p>The picture shows it now, too.</p>" if record.solved else ""
     return (f"<details><summary>Show it, once you have your own</summary>{case}"
-            f"{paragraphs(record.answer)}{lines}</details>")
+            f"{paragraphs(record.answer)}{also}{lines}</details>")
 
 
 def changes(texts) -> str:

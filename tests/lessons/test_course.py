@@ -102,14 +102,18 @@ def test_a_page_holds_all_it_needs(taught, name, check):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_run_is_embedded_as_it_was_recorded(taught, name):
     record, lines = taught[name]
-    found = embedded(lesson_page(record, lines, False))
-    assert found["columns"] == record.picture.columns
-    assert [(step["caption"], [[cell[:2] for cell in row] for row in step["rows"]])
-            for step in found["steps"]] == [
-        (step.caption, [[[cell.text, cell.kind] for cell in row] for row in step.rows])
-        for step in record.picture.steps]
-    assert found["figures"]
-    assert all(len(figure["steps"]) == len(record.picture.steps) for figure in found["figures"])
+    for check in (False, True):
+        found = embedded(lesson_page(record, lines, check))
+        pictures = [record.picture, *([record.solved] if check and record.solved else [])]
+        assert found["columns"] == record.picture.columns
+        assert len(found["runs"]) == len(pictures)
+        for run, picture in zip(found["runs"], pictures):
+            assert [(step["caption"], [[cell[:2] for cell in row] for row in step["rows"]])
+                    for step in run["steps"]] == [
+                (step.caption, [[[cell.text, cell.kind] for cell in row] for row in step.rows])
+                for step in picture.steps]
+            assert run["figures"]
+            assert all(len(one["steps"]) == len(picture.steps) for one in run["figures"])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -151,7 +155,7 @@ def test_text_cannot_break_out(taught):
     text = lesson_page(record, [], True)
     page = check_closed(text)
     assert page.scripts == ["application/json", None]
-    assert embedded(text)["steps"][0]["caption"] == evil
+    assert embedded(text)["runs"][0]["steps"][0]["caption"] == evil
     assert "<b>&" not in text
 
 
@@ -185,7 +189,7 @@ def test_one_page_by_the_command(tmp_path, capsys):
     found = json.loads(capsys.readouterr().out)
     assert found["lesson"] == "key" and found["answer"]
     assert [step["caption"] for step in found["steps"]] == [
-        step["caption"] for step in embedded(path.read_text())["steps"]]
+        step["caption"] for step in embedded(path.read_text())["runs"][0]["steps"]]
     assert "<details" in path.read_text()
     assert cli.main(line) == 0
     assert capsys.readouterr().out == f"{path}: open it in a browser.\n"
