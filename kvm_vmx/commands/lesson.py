@@ -3,15 +3,19 @@
 
 Without a name it lists them. A lesson prints the same for the same seed; -c answers its
 question from the run. The lessons `table` and `clean` take a function of your own: --write
-FILE runs it in a process of its own and says which inputs fail. `lesson all --html DIR` writes
-the course as pages.
-With --json: {"schema": "kvm_vmx.lesson/1", ...}, with the answer's values only with -c.
+FILE runs it in a process of its own and says which inputs fail. --html writes the lesson as one
+page with a slider over the run, and `lesson all --html DIR` the course; a page holds the answer,
+folded, only with -c.
+With --json: {"schema": "kvm_vmx.lesson/1", ...}, with the answer's values only with -c; of all
+lessons {"schema": "kvm_vmx.course/1", "lessons": [...]}.
 Exit status 1: the function of --write fails.
 """
 
+import os
 import sys
 
-from kvm_vmx.commands import DIFFERS, HOLDS, Trouble, add_command, print_columns, print_json
+from kvm_vmx.commands import (
+    DIFFERS, HOLDS, Trouble, add_command, check_writable, print_columns, print_json, write_text)
 from kvm_vmx.lessons import NAMES, load
 
 EXAMPLE = """\
@@ -19,6 +23,7 @@ examples:
   kvm-vmx lesson detect                  a lesson, its answer withheld
   kvm-vmx lesson detect --seed 7 -c      another variant, with the answer
   kvm-vmx lesson clean --write mine.py   check a function of one's own
+  kvm-vmx lesson all --html course       the course as pages, course/index.html first
 """
 SEEDS = 1 << 64
 
@@ -33,14 +38,17 @@ def configure(commands) -> None:
     add("-c", "--check", action="store_true", help="answer the question, from the run")
     add("--write", metavar="FILE", help="a Python file with your function (table, clean)")
     add("--tree", metavar="PATH", help="the kernel tree to find the lines in (as of compare)")
+    add("--html", metavar="FILE", help="write a page instead; of all, the name of a directory")
 
 
 def execute(args) -> int:
     """List the lessons, or give one."""
     if args.name is None:
         return show_list(args.json)
+    if args.name == "all":
+        return whole_course(args)
     if args.name not in NAMES:
-        raise Trouble(f"no lesson {args.name!r}: there are {', '.join(NAMES)}")
+        raise Trouble(f"no lesson {args.name!r}: there are {', '.join(NAMES)}, and all")
     lesson = load(args.name)
     seed = seed_of(args.seed)
     if args.case is not None and args.case not in lesson.CASES:
@@ -50,6 +58,7 @@ def execute(args) -> int:
         raise Trouble(f"lesson {args.name} takes no function: --write is for table and clean")
     from kvm_vmx.lessons.sources import resolve
 
+    check_writable(args.html)
     tree = opened(args.tree)
     record = lesson.run(seed, args.case)
     verdicts, status = [], HOLDS
@@ -57,13 +66,59 @@ def execute(args) -> int:
         verdicts, good = lesson.grade(args.write, seed)
         status = HOLDS if good else DIFFERS
     lines = resolve(record.kernel, tree)
+    if args.html is not None:
+        from kvm_vmx.lessons.page import lesson_page
+
+        write_text(args.html, lesson_page(record, lines, args.check))
     if args.json:
         print_json(as_json(record, lines, args.check, verdicts, status))
+    elif args.html is not None:
+        print(*verdicts, f"{args.html}: open it in a browser.", sep="\n")
     else:
         from kvm_vmx.lessons.terminal import show
 
         show(record, lines, args.check, verdicts)
     return status
+
+
+def whole_course(args) -> int:
+    """Every lesson and an index as pages in one directory."""
+    if not args.html:
+        raise Trouble("lesson all is a course of pages: give the directory for them with --html DIR")
+    for option in ("case", "write"):
+        if getattr(args, option):
+            raise Trouble(f"lesson all takes no --{option}: give it with one lesson's name")
+    seed = seed_of(args.seed)
+    check_directory(args.html)
+    tree = opened(args.tree)
+    from kvm_vmx.lessons.page import index_page, lesson_page
+    from kvm_vmx.lessons.sources import resolve
+
+    taught = [load(name).run(seed) for name in NAMES]
+    lines = [resolve(record.kernel, tree) for record in taught]
+    for record, found in zip(taught, lines):
+        write_text(os.path.join(args.html, f"{record.name}.html"),
+                   lesson_page(record, found, args.check, course=True))
+    index = os.path.join(args.html, "index.html")
+    write_text(index, index_page(taught, args.check))
+    if args.json:
+        print_json({"schema": "kvm_vmx.course/1", "lessons": [
+            as_json(record, found, args.check, [], HOLDS)
+            for record, found in zip(taught, lines)]})
+    else:
+        print(f"{len(taught)} lessons in {args.html}: open {index} in a browser.")
+    return HOLDS
+
+
+def check_directory(path: str) -> None:
+    """The directory of the course: made where it is missing, Trouble where it can't be."""
+    try:
+        os.makedirs(path, exist_ok=True)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise Trouble(f"{path}: {reason}: give the name of a directory for the pages") from error
+    for name in ("index", *NAMES):
+        check_writable(os.path.join(path, f"{name}.html"))
 
 
 def opened(spec):
@@ -110,7 +165,7 @@ def as_json(record, lines, check: bool, verdicts, status: int) -> dict:
         "case": None if hidden else record.case, "title": record.title, "run": record.run,
         "steps": [{"caption": step.caption, "rows": [[cell.text for cell in row]
                                                      for row in step.rows]}
-                  for step in record.picture.steps],
+                  for step in record.shown(check).steps],
         "question": record.question, "given": record.given,
         "answer": record.values if check else None,
         "explanation": record.answer if check else None,

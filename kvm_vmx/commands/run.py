@@ -7,6 +7,8 @@ entry, and nanoseconds an exit, measured here and now. With --insn trap L1 execu
 themselves, each of which traps to L0 by a signal, as it would by a VM exit; the traps of an
 exit are the difference that eVMCS was made for. The guest starts at 0x1000 of its
 memory in 64-bit long mode. A guest that ends early (HLT, SHUTDOWN) reports fewer exits.
+--trace runs each mode once more, for at most 1,000 exits, and writes what L1, L0 and L2 did as
+a Chrome trace, which ui.perfetto.dev and chrome://tracing open; its time counts instructions.
 With --json: {"schema": "kvm_vmx.run/1", "modes": {"vmcs": ..., "evmcs": ...}, "log": [...]}.
 Exit status 1: the guest saw a difference between the modes, or eVMCS was not used.
 """
@@ -17,7 +19,9 @@ import os
 import stat
 import sys
 
-from kvm_vmx.commands import DIFFERS, HOLDS, Trouble, add_command, booted, print_columns, print_json
+from kvm_vmx.commands import (
+    DIFFERS, HOLDS, Trouble, add_command, booted, check_writable, print_columns, print_json,
+    write_text)
 from kvm_vmx.commands.steady import MODES, measure
 from kvm_vmx.machine import long_mode
 from kvm_vmx.machine.lints import ConformanceError
@@ -29,6 +33,7 @@ examples:
   kvm-vmx run --insn trap                          real opcodes: each one traps
   kvm-vmx run --cache-policy never --json          for a program
   kvm-vmx run --profile mine.toml --strict         a Hyper-V of one's own, and no mercy
+  kvm-vmx run --exits 100 --trace run.json         every instruction, for Perfetto
 """
 
 # again: mov $0, %eax; cpuid; jmp again
@@ -64,6 +69,7 @@ def configure(commands) -> None:
     add("--strict", action="store_true", help="likewise, and stop at the first")
     add("--config", choices=("hyperv", "no-jump-label"), default="hyperv",
         help="the build of kvm-intel: no-jump-label is for systems where text cannot be written")
+    add("--trace", metavar="FILE", help="also write the first exits as a Chrome trace")
 
 
 def whole(low, high):
@@ -81,10 +87,24 @@ def whole(low, high):
 
 def execute(args) -> int:
     """Run the guest in both modes and print what it cost."""
+    check_writable(args.trace)
     code = CPUID_LOOP if args.guest is None else read_guest(args.guest)
     out = sys.stderr if args.json else sys.stdout
-    with booted(cpus=args.cpus, profile=args.profile, cache_policy=args.cache_policy,
-                lints=args.lints, strict=args.strict, insn=args.insn) as machine:
+    status = compare_modes(args, code, out)
+    if args.trace is not None:
+        write_trace(args, code, out)
+    return status
+
+
+def machine_of(args):
+    """The machine that the options describe, booted."""
+    return booted(cpus=args.cpus, profile=args.profile, cache_policy=args.cache_policy,
+                  lints=args.lints, strict=args.strict, insn=args.insn)
+
+
+def compare_modes(args, code, out) -> int:
+    """Run the guest in both modes, print what it cost, and judge."""
+    with machine_of(args) as machine:
         modes, results = {}, {}
         try:
             with progress(args.exits) as report:
@@ -107,6 +127,19 @@ def execute(args) -> int:
         print("", *[lint.explain() for lint in lints] or ["L1 broke no rule that L0 can see."],
               sep="\n", file=out)
     return verdict(modes, results, out)
+
+
+def write_trace(args, code, out) -> None:
+    """Both modes once more, a short while, with every instruction written down."""
+    from kvm_vmx.commands import tracing
+
+    exits = min(args.exits, tracing.MOST)
+    with machine_of(args) as machine:
+        runs = {mode: tracing.recorded(machine, mode, code, GUEST_MEMORY, exits, args.config)
+                for mode in MODES}
+    write_text(args.trace, tracing.as_text(tracing.write_up(runs, args.cpus, args.exits)))
+    print(f"\n{args.trace}: loading, the first {tracing.traced_exits(runs):,} exits and unloading "
+          "in each mode; open it with ui.perfetto.dev.", file=out)
 
 
 def read_guest(path) -> bytes:

@@ -55,6 +55,8 @@ struct l0_trace_record {
 	u32 insn, status;	/* an l0_traced, an insn_t */
 	u64 operand[3];
 	u64 result[2];		/* what it produced, or the number of VMfailValid */
+	u64 l2_instructions;	/* of an entry: how many L2 executed, */
+	u32 groups_reread, bytes_reread;	/* and what L0 read again before */
 };
 
 struct l0_trace {

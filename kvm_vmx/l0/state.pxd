@@ -296,6 +296,9 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u32 status
         u64 operand[3]
         u64 result[2]
+        u64 l2_instructions
+        u32 groups_reread
+        u32 bytes_reread
 
     ctypedef struct l0_trace "struct l0_trace":
         l0_trace_record *record

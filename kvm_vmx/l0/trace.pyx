@@ -23,6 +23,7 @@ cdef l0_trace_record *begin(l0_vp *vp, u32 insn, u64 a, u64 b, u64 c) noexcept n
     record.operand[1] = b
     record.operand[2] = c
     record.result[0] = record.result[1] = 0
+    record.l2_instructions = record.groups_reread = record.bytes_reread = 0
     return record
 
 
@@ -124,14 +125,19 @@ cdef insn_t traced_vmwrite(virt_cpu *cpu, u64 field, u64 value) noexcept nogil:
     return end(vp, record, vp.trace.ops.vmwrite(cpu, field, value))
 
 
-# The result of an entry is the exit: its reason and qualification.
+# The result of an entry is the exit: its reason and qualification. What lies between is what
+# the counters have moved.
 cdef insn_t traced_vmentry(virt_cpu *cpu, u64 *regs, bint launch) noexcept nogil:
     cdef l0_vp *vp = <l0_vp *>cpu
     cdef l0_trace_record *record = begin(
         vp, TRACED_vmlaunch if launch else TRACED_vmresume, 0, 0, 0)
+    cdef l0_counters before = vp.counters
     cdef insn_t status = vp.trace.ops.vmentry(cpu, regs, launch)
     cdef const l0_vmcs *v = &vp.plain
 
+    record.l2_instructions = vp.counters.l2_instructions - before.l2_instructions
+    record.groups_reread = <u32>(vp.counters.groups_reread - before.groups_reread)
+    record.bytes_reread = <u32>(vp.counters.bytes_reread - before.bytes_reread)
     record.operand[0] = vp.current_vmptr
     if vp.active_evmcs != ~<u64>0:
         record.operand[0] = vp.active_evmcs

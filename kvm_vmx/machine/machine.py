@@ -186,9 +186,9 @@ class Machine:
         """What L0 noticed and let pass, each by its name, with rule, field, CPU and entry."""
         return self._partition.lints()
 
-    def start_trace(self, size: int = 65536) -> None:
-        """Trace the instructions of L1, the last `size` of each CPU; it costs time."""
-        self._partition.start_trace(size)
+    def start_trace(self, size: int = 65536, cpu: int | None = None) -> None:
+        """Trace the instructions of L1, the last `size` of each CPU, or of one; it costs time."""
+        self._partition.start_trace(size, None if cpu is None else self.cpu(cpu).index)
 
     def stop_trace(self) -> None:
         """Trace no more; what was traced can still be read."""

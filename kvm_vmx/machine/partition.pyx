@@ -155,11 +155,12 @@ cdef class Partition:
             return of_profile(self.profile) + found
         return found
 
-    def start_trace(self, size=65536) -> None:
-        """Keep a record of each instruction of L1, of the last `size` on each processor."""
+    def start_trace(self, size=65536, cpu: int | None = None) -> None:
+        """Keep a record of each instruction of L1, of the last `size` on each processor, or on
+        one; what was traced on the others before can still be read."""
         if not isinstance(size, int) or not 1 <= size <= 1 << 24:
             raise ValueError(f"a trace of {size!r} instructions: give 1 to {1 << 24}")
-        for n in range(len(self)):
+        for n in range(len(self)) if cpu is None else [self.processor(cpu).index]:
             if not trace_start(&self.partition.vp[<u32>n], size):
                 self.stop_trace()
                 raise MemoryError(f"no memory for a trace of {size} instructions")

@@ -104,6 +104,16 @@ def test_the_ring_keeps_the_last_ones_of_each_processor():
     assert world.partition.trace == []
 
 
+def test_one_processor_alone():
+    world = World(cpus=2)
+    world.partition.start_trace(4, cpu=1)
+    for n in range(2):
+        world.partition.processor(n).rdmsr(0x40000002)
+    assert [record.cpu for record in world.partition.trace] == [1]
+    with pytest.raises(IndexError, match="no processor 2"):
+        world.partition.start_trace(4, cpu=2)
+
+
 @pytest.mark.parametrize("size", [0, -1, 1 << 25, 1.5, "many"])
 def test_a_bad_size(size):
     with pytest.raises(ValueError, match="give 1 to"):
@@ -124,3 +134,7 @@ def test_the_port_is_traced_too():
         assert not {"vmread", "vmwrite", "vmptrld", "vmptrst"} & set(executed)
         assert {record.results[0] for record in machine.trace
                 if record.instruction == "vmresume"} == {10}
+        entries = [(record.l2_instructions, record.groups_reread, record.bytes_reread)
+                   for record in machine.trace if record.instruction == "vmresume"]
+        # jmp, mov, cpuid; guest_rip and tpr_threshold, which belong to no group
+        assert entries[1:] == [(3, 0, 12)] * 9 and entries[0][0] == 3 and entries[0][1] > 0

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The events of a run as a Chrome trace: what L1 executes, L0's work for it, L2 between exits.
+
+The two modes are two processes of the trace, which begin at the same time, so that the gap
+between them can be seen. L0's trace has no stamps, and so the time is a clock of instructions.
+"""
+
+import contextlib
+import itertools
+import json
+
+from kvm_vmx import fields
+from kvm_vmx.commands.steady import MODES
+from kvm_vmx.machine.lints import ConformanceError
+from kvm_vmx.machine.trace import EXIT_REASONS
+
+MOST = 1_000        # exits traced in each mode
+FEW, MANY = 512, 1 << 16    # instructions kept of a CPU: of all of them, of the one with the guest
+CLOCK = ("logical: 1 us is one instruction, of L1 where L0 executes it (a VM entry is two: entry "
+         "and exit), or of L2; what L1 does by itself takes no time")
+L0, L1 = 1, 2       # the lanes: CPU n of L1 is L1 + n, L2 comes behind them
+ENTRIES = {"vmlaunch", "vmresume"}
+NAMES = {int(row["encoding"], 16): row["vmcs_field"] for row in fields()}
+
+
+def recorded(machine, mode, code, memory, exits, config):
+    """A mode's run in phases, each (what user space asked for, the instructions that L1
+    executed); where a strict machine stops, up to there."""
+    phases = []
+
+    @contextlib.contextmanager
+    def phase(name, size=FEW, cpu=None):
+        seen = max((records[-1].sequence for _, records in phases if records), default=-1)
+        machine.start_trace(size, cpu)
+        try:
+            yield
+        finally:
+            machine.stop_trace()
+            phases.append((name, [one for one in machine.trace if one.sequence > seen]))
+
+    with contextlib.suppress(ConformanceError):
+        with phase("load kvm-intel"):
+            kvm = machine.insmod(enlightened_vmcs=mode == "evmcs", config=config)
+        with phase("create VM and vCPU"):
+            vcpu = kvm.create_vm(code=code, memory=memory).create_vcpu(cpu=0)
+        with phase("run", MANY, cpu=0):
+            vcpu.run(exits=exits)
+        with phase("unload kvm-intel"):
+            kvm.rmmod()
+    return phases
+
+
+def write_up(runs: dict, cpus: int, wanted: int) -> dict:
+    """The trace: {mode: phases} as the JSON object that Perfetto and chrome://tracing open."""
+    about, events, lost = [], [], 0
+    for process, (mode, phases) in enumerate(runs.items(), 1):
+        seen = sorted({record.cpu for _, records in phases for record in records})
+        about += names(process, MODES[mode], seen, cpus)
+        slices, gaps = drawn(process, phases, cpus)
+        events += slices
+        lost += gaps
+    return {
+        "traceEvents": about + sorted(events, key=lambda event: event["ts"]),
+        "displayTimeUnit": "ms",
+        "otherData": {"schema": "kvm_vmx.trace/1", "clock": CLOCK, "exits_asked_for": wanted,
+                      "most_exits_a_mode": MOST, "instructions_lost": lost},
+    }
+
+
+def names(process: int, mode: str, seen, cpus: int) -> list[dict]:
+    """What the lanes are called, in their order from the top."""
+    lanes = {0: "user space", L0: "L0 (Hyper-V)",
+             **{L1 + cpu: f"L1 CPU {cpu}" for cpu in seen}, L1 + cpus: "L2 (the guest)"}
+    found = [{"ph": "M", "pid": process, "name": "process_name", "args": {"name": mode}},
+             {"ph": "M", "pid": process, "name": "process_sort_index",
+              "args": {"sort_index": process}}]
+    for lane, name in lanes.items():
+        for what, value in (("thread_name", {"name": name}),
+                            ("thread_sort_index", {"sort_index": lane})):
+            found.append({"ph": "M", "pid": process, "tid": lane, "name": what, "args": value})
+    return found
+
+
+def drawn(process: int, phases, cpus: int) -> tuple[list[dict], int]:
+    """A mode's slices and its counter, the outer before the inner; and how many instructions are
+    missing because the trace's ring was full."""
+    events, now, lost, before = [], 0, 0, None
+
+    def add(lane, name, start, length, **about):
+        events.append({"ph": "X", "pid": process, "tid": lane, "name": name, "ts": start,
+                       "dur": length, **({"args": about} if about else {})})
+
+    for phase, records in phases:
+        start, at = now, len(events)
+        for record in records:
+            if before is not None:
+                lost += record.sequence - before - 1
+            before = record.sequence
+            name, about = title(record), details(record)
+            if record.instruction in ENTRIES and record.outcome.ok:
+                inside = record.l2_instructions
+                why = reason(record.results[0])
+                add(L1 + record.cpu, name, now, inside + 2, **about)
+                add(L0, "VM entry", now, 1, groups_reread=record.groups_reread,
+                    bytes_reread=record.bytes_reread)
+                events.append({"ph": "C", "pid": process, "name": "bytes read again", "ts": now,
+                               "args": {"bytes": record.bytes_reread}})
+                if inside:
+                    add(L1 + cpus, f"until {why}", now + 1, inside, instructions=inside)
+                add(L0, f"VM exit: {why}", now + 1 + inside, 1)
+                now += inside + 2
+            else:
+                add(L1 + record.cpu, name, now, 1, **about)
+                add(L0, name, now, 1)
+                now += 1
+        events.insert(at, {"ph": "X", "pid": process, "tid": 0, "name": phase, "ts": start,
+                           "dur": now - start, "args": {"instructions": len(records)}})
+    return events, lost
+
+
+def title(record) -> str:
+    """An instruction with the field or the register that it is about."""
+    name, operands = record.instruction.upper(), record.operands
+    if record.instruction in ("vmread", "vmwrite"):
+        return f"{name} {NAMES.get(operands[0], hex(operands[0]))}"
+    if record.instruction in ("rdmsr", "wrmsr", "cpuid"):
+        return f"{name} {operands[0]:#x}"
+    return name.replace("MOV_TO_CR", f"MOV to CR{operands[0]}") if operands else name
+
+
+def details(record) -> dict:
+    """Operands, results and outcome, as text: a number of 64 bits is more than JSON holds."""
+    about = {"sequence": record.sequence}
+    if record.operands:
+        about["operands"] = ", ".join(map(hex, record.operands))
+    if record.results:
+        about["results"] = ", ".join(map(hex, record.results))
+    if not record.outcome.ok:
+        about["outcome"] = str(record).rpartition(": ")[2]
+    return about
+
+
+def reason(number: int) -> str:
+    """A VM-exit reason by name; bit 31 says that the entry failed."""
+    basic = EXIT_REASONS.get(number & 0xFFFF, f"reason {number & 0xFFFF}")
+    return f"{basic}, entry failed" if number >> 31 else basic
+
+
+def as_text(trace: dict) -> str:
+    """The trace as JSON, an event a line."""
+    events = ",\n".join(json.dumps(event, separators=(",", ":"))
+                        for event in trace["traceEvents"])
+    rest = json.dumps({key: value for key, value in trace.items() if key != "traceEvents"})
+    return f'{{"traceEvents":[\n{events}\n],\n{rest[1:]}\n'
+
+
+def traced_exits(runs: dict) -> int:
+    """The most exits that a mode's trace holds."""
+    return max(sum(record.instruction in ENTRIES for record in itertools.chain.from_iterable(
+        records for _, records in phases)) for phases in runs.values())

@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A lesson's pictures in SVG: what stands still, and what each step of the run lays over it.
+
+A shape is [tag, attributes] or [tag, attributes, text]; pages carry shapes as JSON and their
+script makes elements of them, so that a picture exists once. Lengths are in units of which a
+picture is WIDTH wide.
+"""
+
+import functools
+from dataclasses import dataclass, field
+from html import escape
+
+from kvm_vmx import fields
+from kvm_vmx.frame import element
+from kvm_vmx.lessons.table import WIDTHS
+from kvm_vmx.lessons.table import slot as rotated
+
+WIDTH = 400
+LABEL, LANE, EDGE = 140, 15, 4
+ROW = 64        # slots in one row of the strip: width, type and the high-half bit of an encoding
+SLOT, TOP = 6, 14
+NAMED = 8 + ROW // 2 * SLOT + 14    # bit 15 of an encoding is 0, and so the right half is empty
+
+
+SIDES = ["clean", "page", "L0's copy", "the guest saw"]
+
+
+@dataclass
+class Figure:
+    """One picture: shapes that stay, and those of each step."""
+
+    title: str
+    height: float
+    still: list = field(default_factory=list)
+    steps: list[list] = field(default_factory=list)
+
+    def as_json(self, still: bool) -> dict:
+        """What the page's script needs of it: still too where another run may take its place."""
+        return {"still": self.still if still else None, "steps": self.steps}
+
+    def svg(self, step: int, **attributes) -> str:
+        """The picture at one step."""
+        still = "".join(shape(*parts) for parts in self.still)
+        moving = "".join(shape(*parts) for parts in self.steps[step])
+        return element(
+            "svg", {"viewBox": f"0 0 {WIDTH} {self.height:g}", "role": "img",
+                    "aria-label": self.title, **attributes},
+            f'<g class="still">{still}</g><g class="moving">{moving}</g>')
+
+
+def shape(tag: str, attributes: dict, text: str = "") -> str:
+    """One shape as text."""
+    return element(tag, attributes, escape(text))
+
+
+def figures(record, picture) -> list[Figure]:
+    """The pictures of a run: its own where a lesson has one, and the whole run at a glance."""
+    found = []
+    if record.name == "assist":
+        found.append(assist_pages(record))
+    if picture.slots:
+        found.append(strip(picture))
+    if picture.columns[-len(SIDES):] == SIDES:
+        found.append(three_sides(picture))
+    return [*found, glance(picture)]
+
+
+def cut(text: str, room: int) -> str:
+    """Text that fits into so many characters."""
+    return text if len(text) <= room else text[:room - 1] + "…"
+
+
+def glance(picture) -> Figure:
+    """The whole run: a lane a row, a column a step, and in it a lamp or a part for each cell."""
+    count, lanes = len(picture.steps), picture.steps[0].rows
+    lamps = picture.columns[0] == "bit"
+    parts = ["clean: lit while L0 may go on with its copy"] if lamps else picture.columns[1:]
+    wide = (WIDTH - LABEL - EDGE) / count
+    figure = Figure("The whole run, a lane for each row, a column for each step. In a column: "
+                    + ", ".join(parts) + ".", len(lanes) * LANE + 2 * EDGE)
+    for lane, row in enumerate(lanes):
+        name = f"{row[0].text} {row[1].text}" if lamps else row[0].text
+        figure.still.append(["text", {"x": LABEL - 6, "y": EDGE + lane * LANE + 11,
+                                      "text-anchor": "end", "class": "lane"}, cut(name, 26)])
+    for n, step in enumerate(picture.steps):
+        left = LABEL + n * wide
+        for lane, row in enumerate(step.rows):
+            draw = lamp if lamps else bars
+            figure.still += draw(row, left, EDGE + lane * LANE, wide)
+        figure.still.append(["rect", {"x": round(left, 2), "y": 0, "width": round(wide, 2),
+                                      "height": figure.height, "class": "hit", "data-step": n}])
+        figure.steps.append([["rect", {"x": round(left, 2), "y": 1, "width": round(wide, 2),
+                                       "height": figure.height - 2, "rx": 2, "class": "cursor"}]])
+    return figure
+
+
+def bars(row, left: float, top: float, wide: float) -> list:
+    """A row's cells in one column, side by side."""
+    rest = row[1:] or row
+    gap = min(3, wide / 4)
+    part = (wide - gap) / len(rest)
+    return [["rect", {
+        "x": round(left + gap / 2 + at * part, 2), "y": top + 1.5,
+        "width": round(part * .92, 2), "height": LANE - 3,
+        "class": f"k-{cell.kind or 'plain'}" if cell.text else "k-none"}]
+        for at, cell in enumerate(rest)]
+
+
+def lamp(row, left: float, top: float, wide: float) -> list:
+    """A clean bit: lit, out, or not told."""
+    text = row[2].text
+    kind = {"1": "lit", "0": "out"}.get(text, "dark")
+    return [["circle", {"cx": round(left + wide / 2, 2), "cy": top + LANE / 2,
+                        "r": round(min(5, wide * .42), 2), "class": f"lamp {kind}"}]]
+
+
+@functools.cache
+def hues() -> dict[str, str]:
+    """A colour for each clean group, in the order of the field table."""
+    groups = list(dict.fromkeys(row["clean_field"] for row in fields()))
+    return {group: f"hsl({n * 360 / len(groups):.0f} 65% {(42, 58)[n % 2]}%)"
+            for n, group in enumerate(groups)}
+
+
+@functools.cache
+def names() -> dict[int, str]:
+    """The field in each slot, with its encoding."""
+    return {rotated(int(row["encoding"], 16)): f"{row['vmcs_field']} {row['encoding']}"
+            for row in fields()}
+
+
+def place(slot: int) -> tuple[float, float]:
+    """The middle of a slot in the strip, folded into rows."""
+    return 8 + (slot % ROW + .5) * SLOT, TOP + (slot // ROW + .5) * SLOT
+
+
+def strip(picture) -> Figure:
+    """Every slot of the field table, the used ones coloured by clean group."""
+    last = max(slot for slot, _ in picture.slots)
+    rows = last // ROW + 1
+    figure = Figure(f"the {last + 1} slots of the field table, {ROW} in a row, and the "
+                    f"{len(picture.slots)} that are used", TOP + rows * SLOT + 6)
+    for width, text in enumerate(WIDTHS):
+        figure.still.append(["text", {"x": 8 + width * 8 * SLOT, "y": 9, "class": "head"}, text])
+    for row in range(rows):
+        figure.still.append(["rect", {
+            "x": 8, "y": TOP + row * SLOT, "height": SLOT - 1,
+            "width": SLOT * min(ROW, last + 1 - row * ROW), "class": "slots"}])
+    for slot, group in picture.slots:
+        x, y = place(slot)
+        figure.still.append(["circle", {
+            "cx": x, "cy": y, "r": 2.6, "fill": hues()[group],
+            "data-tip": f"{names()[slot]}: slot {slot:#05x}, {group}"}])
+    figure.steps = [rings(picture, step, last) for step in picture.steps]
+    return figure
+
+
+def rings(picture, step, last: int) -> list:
+    """A ring around each slot that the step shows, and the field's name in the empty half."""
+    column, known = picture.columns.index("slot"), {slot for slot, _ in picture.slots}
+    found = sorted((int(row[column].text, 16), row[0].text) for row in step.rows
+                   if row[column].text.startswith("0x"))
+    shown, line = [], 0
+    for slot, name in found:
+        if slot > last:
+            continue
+        x, y = place(slot)
+        line = max(line + 11, y + 3)
+        kind = "ring" if slot in known else "ring hole"
+        shown += [["circle", {"cx": x, "cy": y, "r": 5, "class": kind}],
+                  ["line", {"x1": x + 5, "y1": y, "x2": NAMED - 3, "y2": line - 3, "class": kind}],
+                  ["text", {"x": NAMED, "y": line, "class": "tag"}, cut(name, 30)]]
+    return shown
+
+
+def legend(picture) -> str:
+    """The clean groups with their colours and how many fields each has."""
+    counts = {}
+    for _, group in picture.slots:
+        counts[group] = counts.get(group, 0) + 1
+    return "".join(f'<span><i style="background:{hues()[group]}"></i>{group} {count}</span>'
+                   for group, count in counts.items())
+
+
+def assist_pages(record) -> Figure:
+    """Each CPU, its assist page, the eVMCS that the page names and the one that L0 has active."""
+    evmcs = record.given["evmcs"]
+    lanes = len(record.picture.steps[0].rows)
+    tall = max(lanes, len(evmcs)) * 58 + 24
+    figure = Figure("each CPU's assist page and the eVMCS that it names", tall)
+    for x, text in ((6, "L1's CPUs"), (122, "their assist pages"), (312, "eVMCSs")):
+        figure.still.append(["text", {"x": x, "y": 13, "class": "head"}, text])
+    middle = {}
+    for n, gpa in enumerate(evmcs):
+        y = 24 + n * (tall - 24) / len(evmcs)
+        middle[f"{gpa:#x}"] = y + 18
+        figure.still += [["rect", {"x": 312, "y": y, "width": 82, "height": 36, "rx": 4,
+                                   "class": "box"}],
+                         ["text", {"x": 353, "y": y + 15, "text-anchor": "middle",
+                                   "class": "label"}, f"vCPU {n}"],
+                         ["text", {"x": 353, "y": y + 28, "text-anchor": "middle",
+                                   "class": "mono"}, f"{gpa:#x}"]]
+    for step in record.picture.steps:
+        shown = []
+        for n, row in enumerate(step.rows):
+            shown += assist_lane(24 + n * (tall - 24) / lanes, row, middle)
+        figure.steps.append(shown)
+    return figure
+
+
+def assist_lane(y: float, row, middle: dict) -> list:
+    """One CPU of that picture: the arrow is what its page says, the line what L0 holds."""
+    cpu, msr, enlighten, current, active = (cell.text for cell in row)
+    moved = any(cell.kind == "hot" for cell in row)
+    shown = [["rect", {"x": 6, "y": y, "width": 78, "height": 44, "rx": 4,
+                       "class": "box moved" if moved else "box"}],
+             ["text", {"x": 14, "y": y + 17, "class": "label"}, cpu],
+             ["text", {"x": 14, "y": y + 33, "class": "mono"}, f"MSR {msr}"],
+             ["line", {"x1": 84, "y1": y + 22, "x2": 118, "y2": y + 22, "class": "arrow"}],
+             ["path", {"d": f"M122 {y + 22} l-7 -4 v8 z", "class": "tip"}],
+             ["rect", {"x": 122, "y": y, "width": 120, "height": 44, "rx": 4,
+                       "class": "box moved" if moved else "box"}],
+             ["text", {"x": 129, "y": y + 17, "class": "mono"}, f"enlighten {enlighten}"],
+             ["text", {"x": 129, "y": y + 33, "class": "mono"}, f"nested {current}"]]
+    if current in middle:
+        to = middle[current]
+        shown += [["line", {"x1": 242, "y1": y + 22, "x2": 306, "y2": to, "class": "arrow"}],
+                  ["path", {"d": f"M311 {to} l-7 -4 v8 z", "class": "tip"}]]
+    if active in middle:
+        to = middle[active]
+        shown += [["rect", {"x": 309, "y": to - 21, "width": 88, "height": 42, "rx": 6,
+                            "class": "active"}],
+                  ["text", {"x": 353, "y": to + 31, "text-anchor": "middle", "class": "note"},
+                   f"active in L0: {cpu}"]]
+    return shown
+
+
+def three_sides(picture) -> Figure:
+    """Each field as KVM's page, L0's copy and the guest have it, and the bit between."""
+    lanes = len(picture.steps[0].rows)
+    figure = Figure("what KVM's page, L0's copy and the guest have", lanes * 50 + 22)
+    for x, text in ((8, "KVM's page"), (168, "L0's copy"), (310, "the guest saw")):
+        figure.still.append(["text", {"x": x, "y": 13, "class": "head"}, text])
+    for step in picture.steps:
+        figure.steps.append([one for n, row in enumerate(step.rows)
+                             for one in side_lane(22 + n * 50, row)])
+    return figure
+
+
+def side_lane(y: float, row) -> list:
+    """One field: a bit of 0 lets the page's value through to L0 at the next VMRESUME."""
+    bit = row[-len(SIDES)].text
+    name = row[0].text + (f", {row[1].text}" if len(row) > len(SIDES) + 1 else "")
+    passing = {"0": "clean 0: read", "1": "clean 1: trusted"}.get(bit, f"clean {bit}")
+    shown = [["text", {"x": 8, "y": y + 9, "class": "label"}, name],
+             ["line", {"x1": 92, "y1": y + 27, "x2": 161, "y2": y + 27,
+                       "class": "arrow" if bit == "0" else "arrow shut"}],
+             ["path", {"d": f"M166 {y + 27} l-7 -4 v8 z", "class": "tip"}],
+             ["text", {"x": 127, "y": y + 22, "text-anchor": "middle", "class": "small"}, passing],
+             ["line", {"x1": 252, "y1": y + 27, "x2": 303, "y2": y + 27, "class": "arrow"}],
+             ["path", {"d": f"M308 {y + 27} l-7 -4 v8 z", "class": "tip"}]]
+    for x, cell in zip((8, 168, 310), row[-3:]):
+        shown += [["rect", {"x": x, "y": y + 14, "width": 84, "height": 26, "rx": 4,
+                            "class": f"box {cell.kind}"}],
+                  ["text", {"x": x + 42, "y": y + 31, "text-anchor": "middle", "class": "mono"},
+                   cut(cell.text, 15)]]
+    return shown

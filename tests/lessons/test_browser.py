@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The course in a real browser where there is one: keys, slider, sizes, colours, paper."""
+
+import pytest
+from browser import Browser, program
+from command import kvm_vmx
+
+from kvm_vmx.lessons import NAMES
+
+PAGES = ("index", *NAMES)
+# The least contrast of text that may be read (WCAG 2.1, level AA).
+CONTRAST = 4.5
+FAINTEST = """
+(() => {
+  const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+  const over = (colours) => {
+    canvas.clearRect(0, 0, 1, 1);
+    for (const colour of colours) { canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1); }
+    return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
+  };
+  const light = (rgb) => rgb.map((one) => one / 255)
+    .map((one) => one <= 0.03928 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, one, n) => sum + one * [0.2126, 0.7152, 0.0722][n], 0);
+  const below = (element) => {
+    const found = [];
+    for (; element; element = element.parentElement) {
+      found.unshift(getComputedStyle(element).backgroundColor);
+    }
+    return ["white", ...found];
+  };
+  let faintest = [99, ""];
+  for (const element of document.body.querySelectorAll("*")) {
+    const text = [...element.childNodes].filter((node) => node.nodeType === 3)
+      .map((node) => node.data).join("").trim();
+    if (!text || element.closest(":disabled, script") || !element.getClientRects().length) continue;
+    const style = getComputedStyle(element), svg = element.closest("svg");
+    const behind = below(svg || element);
+    const a = light(over(behind)) + 0.05;
+    const b = light(over([...behind, svg ? style.fill : style.color])) + 0.05;
+    const ratio = Math.max(a, b) / Math.min(a, b);
+    if (ratio < faintest[0]) faintest = [ratio, `${element.outerHTML.slice(0, 120)}`];
+  }
+  return faintest;
+})()
+"""
+# What sticks out of the window, and of its own box.
+OUTSIDE = """
+[document.scrollingElement.scrollWidth - document.documentElement.clientWidth,
+ ...[...document.querySelectorAll("main *")]
+   .filter((element) => !element.closest("svg") && element.getClientRects().length
+           && element.getBoundingClientRect().right > document.documentElement.clientWidth + 0.5)
+   .map((element) => element.outerHTML.slice(0, 120))]
+"""
+STATE = """
+({step: Number(slider.value), count: document.getElementById("count").textContent,
+  caption: document.getElementById("caption").textContent,
+  rows: [...state.rows].map((row) => [...row.cells].map((cell) => cell.textContent)),
+  moving: [...document.querySelectorAll("figure svg .moving")].map((one) => one.innerHTML)})
+"""
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory):
+    """The pages, with the answers."""
+    if program() is None:
+        pytest.skip("no Chromium here: apt-get install chromium")
+    path = tmp_path_factory.mktemp("course")
+    done = kvm_vmx("lesson", "all", "--html", path, "-c")
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser(course, tmp_path_factory):
+    """One browser for all tests."""
+    browser = Browser(tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def shown(browser, course):
+    """shown(page): it is loaded; nothing but the page itself was fetched, nothing complained."""
+    opened = []
+
+    def show(name, width=1600, scheme="light"):
+        browser.size(width)
+        browser.media(scheme)
+        browser.open(course / f"{name}.html")
+        opened.append((course / f"{name}.html").as_uri())
+        return browser
+
+    yield show
+    assert browser.evaluate("performance.getEntriesByType('resource').length") == 0
+    assert browser.requests == opened[-1:] and browser.errors == []
+
+
+def expected(browser):
+    """The steps as the page's data has them: caption, and the rows' texts."""
+    return browser.evaluate(
+        "run.steps.map((step) => [step.caption, step.rows.map((row) => row.map(([t]) => t))])")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_keys_slider_and_buttons_move_the_picture(shown, name):
+    browser = shown(name)
+    steps = expected(browser)
+    last = len(steps) - 1
+    seen = {}
+
+    def check(step):
+        state = browser.evaluate(STATE)
+        assert state["step"] == step and state["count"] == f"{step + 1} of {last + 1}"
+        assert [state["caption"], state["rows"]] == steps[step]
+        assert seen.setdefault(step, state["moving"]) == state["moving"]
+
+    check(0)
+    browser.press("ArrowLeft")
+    check(0)
+    for step in range(1, last + 1):
+        browser.press("ArrowRight")
+        check(step)
+    browser.press("ArrowRight")
+    check(last)
+    browser.press("Home")
+    check(0)
+    browser.press("End")
+    check(last)
+    browser.press("ArrowLeft")
+    check(last - 1)
+    assert len({str(moving) for moving in seen.values()}) == len(steps)
+
+    browser.evaluate("slider.focus()")       # the slider's own keys, once each
+    browser.press("Home")
+    check(0)
+    browser.press("ArrowRight")
+    check(1)
+    browser.evaluate(f"slider.value = {last}; slider.dispatchEvent(new Event('input'))")
+    check(last)
+    for button, step in (("first", 0), ("next", 1), ("back", 0), ("last", last)):
+        browser.evaluate(f"document.getElementById('{button}').click()")
+        check(step)
+    browser.evaluate("document.querySelector('.hit[data-step=\"1\"]')"
+                     ".dispatchEvent(new MouseEvent('click', {bubbles: true}))")
+    check(1)
+
+
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("width", [400, 1600])
+def test_nothing_overflows(shown, name, width):
+    browser = shown(name, width)
+    browser.evaluate("document.querySelectorAll('details').forEach((fold) => fold.open = true)")
+    for key in ("Home", "End"):
+        browser.press(key)
+        assert browser.evaluate("innerWidth") == width
+        assert browser.evaluate(OUTSIDE) == [0]
+
+
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_all_text_can_be_read(shown, name, scheme):
+    browser = shown(name, 1600, scheme)
+    paper = browser.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (paper == "rgb(255, 255, 255)") == (scheme == "light")
+    browser.evaluate("document.querySelectorAll('details').forEach((fold) => fold.open = true)")
+    for key in ("Home", "ArrowRight", "End"):
+        browser.press(key)
+        ratio, where = browser.evaluate(FAINTEST)
+        assert ratio >= CONTRAST, where
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_answer_is_folded_until_it_is_asked_for(shown, name):
+    browser = shown(name)
+    visible = "document.querySelector('#answer details p').checkVisibility()"
+    assert not browser.evaluate(visible)
+    browser.evaluate("document.querySelector('summary').click()")
+    browser.press("End")
+    assert browser.evaluate(visible)
+    runs = browser.evaluate("data.runs.map((run) => run.steps.at(-1).rows"
+                            ".map((row) => row.map(([text]) => text)))")
+    assert browser.evaluate(STATE)["rows"] == runs[-1]
+    browser.evaluate("document.querySelector('summary').click()")
+    browser.evaluate("new Promise((done) => setTimeout(done, 50))")
+    assert browser.evaluate(STATE)["rows"] == runs[0]
+
+
+def test_on_paper(shown):
+    """The end of the run, without what only a screen can do."""
+    browser = shown(NAMES[0])
+    browser.media("dark", "print")
+    assert browser.evaluate("getComputedStyle(document.querySelector('.player')).display") == "none"
+    assert browser.evaluate("getComputedStyle(document.body).backgroundColor") in (
+        "rgb(255, 255, 255)", "rgba(0, 0, 0, 0)")
+    browser.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert browser.evaluate("here() === last")
+    browser.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert browser.evaluate("here()") == 0
+    assert browser.pdf().startswith(b"%PDF-")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_without_a_script_the_last_step_stands(browser, course, name):
+    browser.call("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        browser.open(course / f"{name}.html")
+        seen = "[...document.querySelectorAll('#state tbody tr')].map((row) => " \
+               "[...row.cells].map((cell) => cell.textContent))"
+        without = browser.evaluate(seen)
+        assert browser.evaluate("document.querySelector('.player').offsetParent") is None
+    finally:
+        browser.call("Emulation.setScriptExecutionDisabled", value=False)
+    browser.open(course / f"{name}.html")
+    browser.press("End")
+    assert browser.evaluate(seen) == without
