@@ -110,7 +110,7 @@ def as_json(record, lines, check: bool, verdicts, status: int) -> dict:
         "case": None if hidden else record.case, "title": record.title, "run": record.run,
         "steps": [{"caption": step.caption, "rows": [[cell.text for cell in row]
                                                      for row in step.rows]}
-                  for step in record.picture.steps],
+                  for step in record.shown(check).steps],
         "question": record.question, "given": record.given,
         "answer": record.values if check else None,
         "explanation": record.answer if check else None,

@@ -64,6 +64,7 @@ class Record:
 
     given is what a student (or a grader's program) works from, answer what the run says of the
     question: explanation in words, values for programs. case names the variant that was run.
+    solved is the picture with what the question asks for, where picture hides that.
     """
 
     name: str
@@ -81,6 +82,11 @@ class Record:
     kernel: list[tuple[str, str]]
     leaves_out: str = ""
     secret: bool = False        # the case is part of the answer
+    solved: Picture | None = None
+
+    def shown(self, check: bool) -> Picture:
+        """The picture for a reader who wants the answer or not."""
+        return self.solved if check and self.solved else self.picture
 
 
 def choice(name: str, seed: int) -> random.Random:

@@ -61,7 +61,7 @@ def write(out: Console, record, lines, check: bool, verdicts) -> None:
     for text in record.run:
         paragraph(out, text)
     heading(out, "The picture")
-    out.print(Padding(grid(*record.picture.timeline()), (0, 0, 0, 2), expand=False))
+    out.print(Padding(grid(*record.shown(check).timeline()), (0, 0, 0, 2), expand=False))
     heading(out, "The question")
     paragraph(out, record.question)
     heading(out, "The answer")
