@@ -4,7 +4,7 @@
 import importlib
 
 # In the order of the course.
-NAMES = ("detect", "key", "assist", "table", "clean")
+NAMES = ("detect", "key", "assist", "table", "clean", "stale")
 
 
 def load(name: str):
