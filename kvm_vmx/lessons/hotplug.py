@@ -12,7 +12,7 @@ CASES = ("new", "again", "short", "idle", "bare", "plain")
 KERNEL = [
     ("hv_cpu_init", "HV_X64_MSR_VP_ASSIST_PAGE"), ("kvm_starting_cpu", "hardware_enable_nolock"),
     ("hardware_enable", "hv_get_vp_assist_page"), ("hardware_enable_nolock", "pr_info"),
-    ("hardware_enable_all", "hardware_enable_failed"), ("vmx_vcpu_load", "loaded_vmcs_clear"),
+    ("hardware_enable_all", "if hardware_enable_failed"), ("vmx_vcpu_load", "loaded_vmcs_clear"),
     ("loaded_vmcs_clear", "smp_call_function_single"), ("__loaded_vmcs_clear", "loaded_vmcs_init"),
     ("hardware_disable", "vmclear_local_loaded_vmcss"),
 ]
