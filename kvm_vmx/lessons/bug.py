@@ -12,7 +12,8 @@ MINUTES = 30
 SECRET = True
 # The errata that can be seen in a run, each with the lines to read; the first one is it.
 LINES = {
-    "holes": [("get_evmcs_offset", "&vmcs_field_to_evmcs_1"), ("evmcs_write64", "get_evmcs_offset")],
+    "holes": [("get_evmcs_offset", "&vmcs_field_to_evmcs_1"),
+              ("evmcs_write64", "get_evmcs_offset")],
     "host_rsp": [("vmx_vcpu_run", "current_evmcs.host_rsp"), ("vmx_vcpu_run", "asm_vmx_vcpu_run")],
     "perf_global_ctrl": [("add_atomic_switch_msr", "cpu_has_load_perf_global_ctrl"),
                          ("add_atomic_switch_msr_special", "vmcs_write64"),
@@ -97,8 +98,8 @@ def run(seed: int, case: str | None = None) -> Record:
              "is well."],
         picture=drawn(found, control),
         question="Which function of v4.19 is at fault, at which line? Which field, of which clean "
-                 "group, does L0 take other than KVM means it, and at which entry of which CPU does "
-                 "that begin?",
+                 "group, does L0 take other than KVM means it, and at which entry of which CPU "
+                 "does that begin?",
         given={"control": control, **found.given,
                "seen": [list(step) for step in found.seen],
                "expected": [list(step) for step in found.control]},

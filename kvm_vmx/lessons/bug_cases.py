@@ -11,7 +11,7 @@ SMALL, SMALLEST_GUEST = 16 << 20, 64 << 10
 PERF_GLOBAL_CTRL = 0x2808       # a field that version 1 of the enlightened VMCS has no slot for
 ENCLS_BITMAP, ENCLS_EXITING = 0x202E, 1 << 15
 ENCLS_SLOT = 968                # where a later layout has it, and L0 looks
-# Capability MSRs that offer a control, and counters for it: entry, exit, their true forms, leaf 0xA.
+# Capability MSRs that offer a control (entry and exit, plain and true), and counters for it.
 OFFER_PERF = {0x484: 0x0000F3FF000011FF, 0x490: 0x0000F3FF000011FB,
               0x483: 0x003FFFFF00036DFF, 0x48F: 0x003FFFFF00036DFB}
 COUNTERS = {0xA: (8 << 8 | 2, 0, 0, 0)}

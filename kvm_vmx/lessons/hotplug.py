@@ -166,8 +166,8 @@ def told(found: dict) -> list[str]:
         f"time{'s' * (found['log'] != 1)}, and online() succeeded: kvm_starting_cpu() returns 0 "
         "whatever happens.",
         f"VMCLEARs by moves and hotplug, CPU by CPU: {found['vmclear']}. A vCPU that goes on "
-        "elsewhere is cleared where it was, by IPI; one whose CPU goes down is cleared by that CPU. "
-        "Its next entry is a VMLAUNCH. One that stays costs nothing."]
+        "elsewhere is cleared where it was, by IPI; one whose CPU goes down is cleared by that "
+        "CPU. Its next entry is a VMLAUNCH. One that stays costs nothing."]
 
 
 def words(step) -> str:
@@ -189,17 +189,17 @@ def run(seed: int, case: str | None = None) -> Record:
     return Record(
         "hotplug", seed, case, TITLE,
         about=["Two callbacks run on a CPU that comes up: KVM's enables VMX if there is a VM, and "
-               "Hyper-V's allocates the assist page and tells L0 of it. Under enlightened VMCS, KVM "
-               "needs the page: hardware_enable() returns -EFAULT without one. A vCPU may run on any "
-               "CPU; its VMCS is active on one."],
-        run=[f"insmod enlightened_vmcs={int(case != 'plain')}; {CPUS} CPUs are online of {NEW + 1}. "
-             f"Each run of a vCPU is {EXITS} exits.",
+               "Hyper-V's allocates the assist page and tells L0 of it. Under enlightened VMCS, "
+               "KVM needs the page: hardware_enable() returns -EFAULT without one. A vCPU may run "
+               "on any CPU; its VMCS is active on one."],
+        run=[f"insmod enlightened_vmcs={int(case != 'plain')}; {CPUS} CPUs are online of "
+             f"{NEW + 1}. Each run of a vCPU is {EXITS} exits.",
              "After the picture: " + "; ".join(words(step) for step in [*coming, *after]) + "."],
         picture=picture,
         question=f"When cpu {NEW} is up (the last time): has it a page, is VMX on? How often does "
                  "the log say in the end that enabling virtualization failed? What becomes of the "
-                 "vCPU that is moved there? How many VMCLEAR do all moves and hotplugs, those of the "
-                 "picture included, execute on each CPU, as far as it gets?",
+                 "vCPU that is moved there? How many VMCLEAR do all moves and hotplugs, those of "
+                 "the picture included, execute on each CPU, as far as it gets?",
         given={"enlightened_vmcs": case != "plain", "before": [list(step) for step in before],
                "coming": [list(step) for step in coming], "after": [list(step) for step in after]},
         answer=told(found),
@@ -207,7 +207,7 @@ def run(seed: int, case: str | None = None) -> Record:
                 for name in ("page", "vmx", "log", "moved", "create_vm", "vmclear")},
         change=[f"kvm-vmx lesson hotplug --case {other}" for other in ("new", "again", "bare")],
         kernel=KERNEL,
-        leaves_out="Threads that race: a vCPU moves here when no other runs. The IPI is a call that "
-                   "the other CPU executes at once.",
+        leaves_out="Threads that race: a vCPU moves here when no other runs. The IPI is a call "
+                   "that the other CPU executes at once.",
         solved=found["picture"],
     )

@@ -18,6 +18,7 @@ CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
 HALT = b"\xf4"
 VMX_BASIC = 0x480
 NONE = (1 << 64) - 1     # no VMCS was entered
+NOBODY = "no vCPU"
 EPT_POINTER = next(row["offset"] for row in fields() if row["vmcs_field"] == "EPT_POINTER")
 # The new guests' memory: what it takes of the old pages decides what the stale one holds.
 SIZES = (64 << 10, 2 << 20, 8 << 20)
@@ -56,7 +57,7 @@ class Watch:
         for n, vcpu in enumerate(self.vcpus):
             if vcpu.vmcs_gpa == gpa:
                 return f"vCPU {n}"
-        return "no vCPU"
+        return NOBODY
 
     def draw(self, caption: str) -> None:
         """Record the state of all CPUs."""
@@ -154,8 +155,9 @@ def drive(plan: Plan, enlightened: bool, picture: Picture) -> dict:
 
 def told(found: dict, end: dict) -> str:
     """The entry through the page that was missed, in words."""
-    what = (f"VMLAUNCH on that CPU takes the page of {found['owner']}" if found["owner"] != "no vCPU"
-            else "VMLAUNCH on that CPU takes a page that is no vCPU's any more")
+    nobody = found["owner"] == NOBODY
+    what = "VMLAUNCH on that CPU takes " + (
+        "a page that is no vCPU's any more" if nobody else f"the page of {found['owner']}")
     if end["outcome"] == "VMfailInvalid":
         return (f"{what}: revision {found['revision']:#x} is neither 1 nor VMX_BASIC's, so L0 "
                 "refuses: VMfailInvalid. KVM has no VMCS to read an error from.")
@@ -165,7 +167,7 @@ def told(found: dict, end: dict) -> str:
     if end["entered"] == found["vmcs"]:
         return (f"{what}, by luck its own: L0 writes back the VMCS that VMPTRLD made current, and "
                 "reads it as an eVMCS. It runs, and VMWRITE fails from now on.")
-    guest = f"{found['owner']}'s guest" if found["owner"] != "no vCPU" else "a guest that is gone"
+    guest = "a guest that is gone" if nobody else f"{found['owner']}'s guest"
     return (f"{what}, and enters: L2 is {guest} and exits with reason {end['exit']}. Whatever KVM "
             "does with that exit, it does to the wrong vCPU.")
 
@@ -173,8 +175,8 @@ def told(found: dict, end: dict) -> str:
 def run(seed: int, case: str | None = None) -> Record:
     """Unload and reload with a good reset, then with one page that was missed."""
     plan = Plan(seed, case)
-    picture = Picture(["CPU", "key", "enlighten_vmentry", "current_nested_vmcs", "whose", "revision",
-                       "active in L0"])
+    picture = Picture(["CPU", "key", "enlighten_vmentry", "current_nested_vmcs", "whose",
+                       "revision", "active in L0"])
     result = drive(plan, False, picture)
     again = drive(plan, True, Picture(picture.columns))["end"]
     for each in (picture, result["picture"]):
@@ -186,10 +188,10 @@ def run(seed: int, case: str | None = None) -> Record:
            "has its two words written back after rmmod, as if vmx_exit() had not zeroed them")
     return Record(
         "reload", seed, plan.case, TITLE,
-        about=["While a CPU's assist page says enlighten_vmentry, each VM entry there takes the VMCS "
-               "that current_nested_vmcs names, whatever VMPTRLD has loaded. The module's VMCSs go "
-               "with it, and the page stays with the CPU: vmx_exit() must zero the two words, and "
-               "turn the key off, before anybody enters without enlightened VMCS."],
+        about=["While a CPU's assist page says enlighten_vmentry, each VM entry there takes the "
+               "VMCS that current_nested_vmcs names, whatever VMPTRLD has loaded. The module's "
+               "VMCSs go with it, and the page stays with the CPU: vmx_exit() must zero the two "
+               "words, and turn the key off, before anybody enters without enlightened VMCS."],
         run=[f"{plan.cpus} CPUs; vCPUs on CPUs {plan.before}, then on {plan.after} with "
              f"{plan.size >> 10} KB of guest memory.",
              f"At the second rmmod cpu {plan.missed} {how}. Then insmod enlightened_vmcs=0, and "
@@ -197,20 +199,21 @@ def run(seed: int, case: str | None = None) -> Record:
         picture=picture,
         question=f"Now vCPU {plan.own} runs. VMPTRLD loads its {found['vmcs']:#x}, but cpu "
                  f"{plan.missed}'s page names {found['pointer']:#x}, where the EPT pointer "
-                 f"reads {found['ept_pointer']:#x}; revisions that L0 accepts are 1 and VMX_BASIC's "
-                 f"{found['basic']:#x}. Which of the two does VMLAUNCH take, and how does it end? "
-                 "How, had the module been loaded with enlightened_vmcs=1? On how many "
-                 "CPUs did the first rmmod find words to reset?",
+                 f"reads {found['ept_pointer']:#x}; revisions that L0 accepts are 1 and "
+                 f"VMX_BASIC's {found['basic']:#x}. Which of the two does VMLAUNCH take, and how "
+                 "does it end? How, had the module been loaded with enlightened_vmcs=1? On how "
+                 "many CPUs did the first rmmod find words to reset?",
         given={"cpus": plan.cpus, "before": plan.before, "after": plan.after, "cpu": plan.missed,
                "vcpu": plan.own, "guest_memory": plan.size, **found},
         answer=[told(found, end),
                 f"To KVM the run ended with {end['kvm']}; after the good reset it had ended with "
                 f"{result['control']['kvm']}.",
-                f"With enlightened_vmcs=1 VMLAUNCH takes {again['entered']:#x} and the run ends with "
-                f"{again['kvm']}: evmcs_load() stores both words before the first entry, so only a "
-                "load without enlightened VMCS meets the old ones.",
-                f"CPUs where the first rmmod found words to reset: {result['reset']}. Later kernels "
-                "reset a page when virtualization is disabled on its CPU, not when the module goes."],
+                f"With enlightened_vmcs=1 VMLAUNCH takes {again['entered']:#x} and the run ends "
+                f"with {again['kvm']}: evmcs_load() stores both words before the first entry, so "
+                "only a load without enlightened VMCS meets the old ones.",
+                f"CPUs where the first rmmod found words to reset: {result['reset']}. Later "
+                "kernels reset a page when virtualization is disabled on its CPU, not when the "
+                "module goes."],
         values={"entered": end["entered"], "outcome": end["outcome"], "error": end["error"],
                 "kvm": end["kvm"], "kvm_enlightened": again["kvm"],
                 "entered_enlightened": again["entered"], "reset": result["reset"]},

@@ -33,6 +33,12 @@ def enlightened_round(machine, given):
         vcpu.run(exits=5)
 
 
+def reloaded(machine, given, enlightened):
+    """The next load; the vCPU that is asked for."""
+    vcpus = load(machine, enlightened, HALT, given["after"], given["guest_memory"])
+    return vcpus[given["vcpu"]]
+
+
 def before_the_entry(given, case, enlightened):
     """The machine with one page that rmmod missed, about to run the vCPU that is asked for; what
     an entry there must come to."""
@@ -40,7 +46,7 @@ def before_the_entry(given, case, enlightened):
         cpu, page = given["cpu"], machine.assist_page_gpa(given["cpu"])
         enlightened_round(machine, given)
         machine.module.rmmod()
-        load(machine, False, HALT, given["after"], given["guest_memory"])[given["vcpu"]].run(exits=1)
+        reloaded(machine, given, False).run(exits=1)
         machine.module.rmmod()
         enlightened_round(machine, given)
         stale = machine.memory.read(page + ENLIGHTEN_VMENTRY, 16)
@@ -52,7 +58,7 @@ def before_the_entry(given, case, enlightened):
             machine.module.rmmod()
             machine.memory.write(page + ENLIGHTEN_VMENTRY, stale)
         assert machine.memory.read(page + ENLIGHTEN_VMENTRY, 16) == stale and stale[0] == 1
-        vcpu = load(machine, enlightened, HALT, given["after"], given["guest_memory"])[given["vcpu"]]
+        vcpu = reloaded(machine, given, enlightened)
         return expected(machine, vcpu, word(machine, page + CURRENT_NESTED_VMCS, 8), enlightened)
 
 
