@@ -10,6 +10,8 @@ import pytest
 
 from kvm_vmx import KernelBug, Machine
 
+pytestmark = pytest.mark.needs("hyperv")
+
 ROOT = pathlib.Path(__file__).parents[2]
 CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
 SMALL = 16 << 20
