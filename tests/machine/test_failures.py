@@ -20,13 +20,14 @@ VMX_BITMAPS, LEAKED = 2, 2
 class Story:
     """One machine taken through the steps, and one of them failing."""
 
-    def __init__(self, machine):
-        self.machine, self.module, self.vm, self.vcpu = machine, None, None, None
+    def __init__(self, machine, enlightened=True):
+        self.machine, self.enlightened = machine, enlightened
+        self.module = self.vm = self.vcpu = None
 
     def take(self, step):
         """Take one step."""
         if step == "insmod":
-            self.module = self.machine.insmod()
+            self.module = self.machine.insmod(enlightened_vmcs=self.enlightened)
         elif step == "create_vm":
             self.vm = self.module.create_vm(code=CPUID_LOOP, memory=16 * 4096)
         elif step == "create_vcpu":
@@ -73,13 +74,13 @@ def runs_again(machine):
     return enlightened and exits == [20, 20]
 
 
-def failures(point, step, **options):
+def failures(point, step, enlightened=True, **options):
     """(n, outcome, kernel log, pages leaked) with the n-th step of a kind failing, for every n."""
     n = 1
     while True:
         with Machine(cpus=2, **options) as machine:
             before, log = machine.allocations, len(machine.dmesg)
-            story = Story(machine)
+            story = Story(machine, enlightened)
             for earlier in STEPS[:STEPS.index(step)]:
                 story.take(earlier)
             machine.fail(point, n)
@@ -100,10 +101,11 @@ def failures(point, step, **options):
         n += 1
 
 
+@pytest.mark.parametrize("enlightened", [False, True])
 @pytest.mark.parametrize("point", ["page", "kmalloc", "vmalloc"])
 @pytest.mark.parametrize("step", STEPS)
-def test_no_memory(point, step):
-    for n, outcome, _, leaked in failures(point, step):
+def test_no_memory(point, step, enlightened):
+    for n, outcome, _, leaked in failures(point, step, enlightened):
         # v4.19 looks at no allocation of hv_cpu_init()
         assert outcome == ("ok" if step == "online" else "ENOMEM")
         assert leaked == (LEAKED if (point, step) == ("page", "insmod") and n > VMX_BITMAPS else 0)
@@ -134,10 +136,11 @@ def test_an_msr_that_faults_on_insmod():
     assert (FEATURE_CONTROL, "ok") in seen
 
 
+@pytest.mark.parametrize("enlightened", [False, True])
 @pytest.mark.parametrize("step", STEPS[1:])
-def test_an_msr_that_faults_later(step):
+def test_an_msr_that_faults_later(step, enlightened):
     """Only VMXON without a locked FEATURE_CONTROL ends the kernel, as on hardware."""
-    for n, outcome, log, leaked in failures("msr", step):
+    for n, outcome, log, leaked in failures("msr", step, enlightened):
         assert leaked == 0
         if outcome != "ok":
             assert (step, outcome, faulted(log)) == ("create_vm", "oops", FEATURE_CONTROL)
