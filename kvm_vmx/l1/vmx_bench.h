@@ -9,8 +9,11 @@
 #include <linux/bug.h>
 #include <linux/compiler.h>
 
-/* Each loop begins a cache line, so that no two differ by where they happen to stand. */
-#define bench_loop __attribute__((aligned(64))) void
+/*
+ * Each loop begins a cache line, so that no two differ by where they happen to stand, and is text
+ * of its own: two alike are not folded into one.
+ */
+#define bench_loop __attribute__((aligned(64), no_icf)) void
 
 /* A value that is used, as far as the compiler can tell, in its full width. */
 static __always_inline void bench_use(unsigned long value)
