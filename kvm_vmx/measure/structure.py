@@ -103,8 +103,9 @@ def wrong_stores(on: bool) -> list[str]:
     flag = text.plain(file, text.loop(file, "bench_store_flag"))
     if not any(line.startswith(("test ", "cmp ")) for line in flag):
         wrong.append("bench_store_flag: no test of the flag")
-    if sum(one.mnemonic == "add" for one in text.loop(file, "bench_chain")) != 16:
-        wrong.append("bench_chain: not sixteen additions")
+    chain = [one.operands for one in text.loop(file, "bench_chain") if one.mnemonic == "add"]
+    if len(chain) != 16 or len(set(chain)) != 1 or len(set(chain[0].split(", "))) != 1:
+        wrong.append("bench_chain: not sixteen additions of one register to itself")
     return wrong
 
 
