@@ -203,6 +203,26 @@ cdef void lamp_switch(house_t *house, bint on) noexcept nogil:
         return
     bell(house)
 """),
+    "each": ("""
+static void bells_ring(int times)
+{
+	int cpu;
+
+	for_each_online_cpu(cpu) {
+		bell(cpu, times);
+		times--;
+	}
+}
+""", """
+cdef void bells_ring(int times) noexcept nogil:
+    cdef int cpu
+
+    for cpu in range(nr_cpu_ids()):
+        if not cpu_online(cpu):
+            continue
+        bell(cpu, times)
+        times -= 1
+"""),
     "jump": ("""
 static int mill_run(struct mill *mill, int steps)
 {

@@ -87,6 +87,8 @@ def test_a_cast_that_says_what_c_does_is_an_idiom(old, new):
     ("loops", "return sum - 1 if", "return sum - 1 != 0 if"),
     ("switch", "elif colour == GREEN", "elif colour == GREEN != 0"),  # Cython chains it
     ("house", "        house.meter += 1\n", "    house.meter += 1\n"),   # an added one, out of its block
+    ("each", "        bell(", "            bell("),                   # behind the idiom's continue
+    ("each", "        times -= 1", "    times -= 1"),
     ("house", "        return\n", "    return\n"),                       # part of an idiom
     ("jump", "        runs += 1\n", "    runs += 1\n"),                # out of an adapted block
     ("jump", "    mill.runs = runs\n", "        mill.runs = runs\n"),
