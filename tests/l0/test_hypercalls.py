@@ -52,6 +52,7 @@ def test_unknown_codes(world):
 
 
 @pytest.mark.rule("R92")
+@pytest.mark.case("HC-03")
 def test_only_a_kernel_in_protected_mode_calls(world):
     for cpl, cr0 in ((3, world.cpu.cr0), (1, world.cpu.cr0), (0, world.cpu.cr0 & ~1)):
         world.cpu.cpl, world.cpu.cr0 = cpl, cr0
@@ -270,6 +271,7 @@ def test_a_flush_reaches_every_processor():
     assert other.vmresume().ok and world.get(EVMCS, "vm_exit_reason") == 48
 
 
+@pytest.mark.case("HC-04")
 def test_extended_capabilities():
     world = World(cpuid={0x40000003: (0x2A77, 1 << 20, 0, 0x110)})
     assert world.cpu.wrmsr(OS_ID, LINUX).ok

@@ -43,6 +43,7 @@ def only(world):
 
 @pytest.mark.rule("R39")
 @pytest.mark.parametrize(("encoding", "member", "group"), GROUPED, ids=lambda v: v)
+@pytest.mark.case("P04")
 def test_each_forgotten_clean_bit_is_named(encoding, member, group):
     """The 100 mutants of an L1 that forgets to clear the bit of one grouped field."""
     world = entered()
@@ -58,6 +59,7 @@ def test_each_forgotten_clean_bit_is_named(encoding, member, group):
 
 @pytest.mark.rule("R58")
 @pytest.mark.parametrize(("encoding", "member", "group"), UNGROUPED, ids=lambda v: v)
+@pytest.mark.case("P04")
 def test_each_ungrouped_field_behind_clean_bits_is_named(encoding, member, group):
     """The other 13 mutants, of the fields that the specification gives no group."""
     world = entered(profile="tlfs-strict")
@@ -67,6 +69,7 @@ def test_each_ungrouped_field_behind_clean_bits_is_named(encoding, member, group
         (lint, lint.field) for lint in world.partition.lints()]
 
 
+@pytest.mark.case("P04")
 def test_there_are_113_such_mutants():
     assert (len(GROUPED), len(UNGROUPED)) == (100, 13)
 
@@ -333,6 +336,7 @@ def test_a_strict_machine_stops_at_the_first():
     ({0x4000000A: (0x101, 0, 0, 0)}, "ice-lake", "perf_global_unannounced", "R14"),
     ({}, "ice-lake", "uncovered_controls", "R64"),
 ])
+@pytest.mark.case("CPU-05")
 def test_profiles_that_offer_what_no_hyper_v_does(cpuid, profile, name, rule):
     lints = World(vmx=False, lints=True, profile=profile, cpuid=cpuid).partition.lints()
     assert (name, rule, None) in [(lint, lint.rule, lint.cpu) for lint in lints]

@@ -96,6 +96,7 @@ def begin(scenario):
 
 @pytest.mark.rule("R66", "R67", "R73", "R76", "R82", "K1", "K9")
 @pytest.mark.parametrize("moves", [False, True], ids=["stays", "moves"])
+@pytest.mark.case("EVM-04", "EVM-11", "EVM-13", "EVM-33")
 def test_the_selftest(moves):
     scenario = Scenario(moves)
     begin(scenario)

@@ -100,6 +100,7 @@ def failures(point, step):
 
 @pytest.mark.parametrize("point", ["page", "kmalloc", "vmalloc"])
 @pytest.mark.parametrize("step", STEPS)
+@pytest.mark.case("P09")
 def test_no_memory(point, step):
     for n, outcome, _, leaked in failures(point, step):
         # v4.19 looks at no allocation of hv_cpu_init()
