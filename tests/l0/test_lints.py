@@ -55,6 +55,7 @@ def test_each_forgotten_clean_bit_is_named(encoding, member, group):
     assert (lint.field, lint.group, lint.cpu, lint.entry) == (encoding, group, 0, 3)
     assert (lint.found, lint.kept, lint.count) == (old ^ 1, old, 1)
     assert encoding in lint.explain() and group in lint.explain()
+    assert lint.writer == "L1, between entries 2 and 3" and lint.writer in lint.explain()
 
 
 @pytest.mark.rule("R58")
@@ -137,6 +138,7 @@ def test_a_page_that_was_not_zeroed(offset):
     assert world.cpu.vmlaunch().ok
     lint = only(world)
     assert (lint, lint.rule, lint.field) == ("page_not_zeroed", "R28", f"offset {offset:#x}")
+    assert lint.writer == "L1, before entry 1"
     world.cpu.vmresume()
     assert only(world).count == 1, "at its first entry alone"
 
@@ -185,6 +187,7 @@ def test_reserved_bytes_of_the_assist_page(world, offset):
     world.memory.write(ASSIST + offset, b"\1")
     assert world.cpu.vmresume().ok
     assert only(world) == "assist_page_reserved" and only(world).rule == "R23"
+    assert only(world).writer == "", "no field of an eVMCS"
 
 
 @pytest.mark.rule("R100")
@@ -285,6 +288,7 @@ def test_lints_repeat_with_a_count(world):
         world.cpu.vmresume()
     lint = only(world)
     assert (lint.count, lint.entry, lint.last_entry) == (5, 3, 7)
+    assert lint.writer == "L1, between entries 6 and 7"
     assert lint.explain().endswith("5 times")
     assert world.cpu.counters()["lints"] == 5
 
