@@ -149,6 +149,27 @@ def test_p08_save_and_restore_leave_no_trace(program):
     assert Enlightened().execute(program) == Moves().execute(program)
 
 
+class MovesInside(Moves):
+    """Moved, too, before each of the first instructions that L2 executes in a run."""
+
+    def resume(self):
+        enter = self.cpu.vmresume if self.launched else self.cpu.vmlaunch
+        outcome = enter(stop_after=0)
+        for _ in range(4):
+            if self.cpu.stopped:
+                self.move()
+                outcome = self.cpu.go_on(stop_after=1)
+        return self.cpu.go_on() if self.cpu.stopped else outcome
+
+
+@pytest.mark.rule("R73")
+@pytest.mark.case("P08")
+@settings(CHEAP, max_examples=25)
+@given(programs)
+def test_p08_save_and_restore_inside_l2_leave_no_trace(program):
+    assert Enlightened().execute(program) == MovesInside().execute(program)
+
+
 @pytest.mark.rule("K12", "R35", "R59")
 @settings(CHEAP, max_examples=40)
 @given(st.integers(0, 1 << 32), st.integers(0, (1 << 32) - 1), st.booleans())
