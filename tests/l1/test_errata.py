@@ -226,6 +226,7 @@ def test_input_page():
 
 
 @pytest.mark.parametrize("low, high", [(2, 2), (5, 9)])
+@pytest.mark.case("CPU-03")
 def test_version_range(low, high):
     with Machine(cpuid={NESTED_FEATURES: (high << 8 | low, 0, 0, 0)}) as m:
         module, _, vcpu = guest(m)

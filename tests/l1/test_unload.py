@@ -48,6 +48,7 @@ def scribble(machine):
 
 @pytest.mark.needs("hyperv")
 @pytest.mark.case("PRT-32")
+@pytest.mark.case("P09")
 def test_both_fields_are_zero_and_no_other_byte_has_changed(machine):
     kvm = machine.insmod(enlightened_vmcs=True)
     gpas = run_everywhere(machine, kvm)
@@ -92,6 +93,7 @@ def test_without_enlightened_vmcs_no_byte_of_a_page_changes(machine):
 
 
 @pytest.mark.needs("hyperv")
+@pytest.mark.case("P09")
 def test_a_cpu_that_is_offline_keeps_what_it_has():
     """for_each_online_cpu() in v4.19 (erratum: stale_assist)."""
     with Machine(cpus=2) as machine:

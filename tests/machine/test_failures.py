@@ -104,6 +104,7 @@ def failures(point, step, enlightened=True, **options):
 @pytest.mark.parametrize("enlightened", [False, True])
 @pytest.mark.parametrize("point", ["page", "kmalloc", "vmalloc"])
 @pytest.mark.parametrize("step", STEPS)
+@pytest.mark.case("P09")
 def test_no_memory(point, step, enlightened):
     for n, outcome, _, leaked in failures(point, step, enlightened):
         # v4.19 looks at no allocation of hv_cpu_init()
