@@ -97,7 +97,7 @@ struct hv_vp_assist_page {
 };
 
 /* The enlightened VMCS, version 1: an ordinary page that L1 and L0 both address. Not packed:
- * natural alignment puts the holes at 22 and 844 where Hyper-V has them. */
+ * natural alignment puts the holes at 22 and 844 where Hyper-V has them (erratum: not_packed). */
 struct hv_enlightened_vmcs {
 	u32 revision_id;
 	u32 abort;

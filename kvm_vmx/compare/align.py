@@ -9,6 +9,7 @@ import dataclasses
 import functools
 
 from kvm_vmx.compare import cstatements, idioms
+from kvm_vmx.compare.integers import Casts
 from kvm_vmx.compare.marks import Mark, digest, spelled
 from kvm_vmx.compare.pysource import port_units
 from kvm_vmx.compare.unify import bind, rooted, unify
@@ -32,15 +33,15 @@ class Sequence:
     """An idiom of several statements as patterns of both sides."""
 
     def __init__(self, idiom):
-        self.name = idiom.name
+        self.name, self.why = idiom.name, idiom.why
         self.c = [unit.key for unit in cstatements.parse_text(idiom.c)]
         self.port = [unit.key for unit in port_units(idiom.cython)]
 
     def fits(self, kernel, port):
-        """The idioms by which the units beginning the two lists agree, or None."""
+        """The reasons for which the units beginning the two lists agree, or None."""
         if len(kernel) < len(self.c) or len(port) < len(self.port):
             return None
-        in_c, in_p, used = {}, {}, {self.name}
+        in_c, in_p, used = {}, {}, {self.why}
         for pattern, unit in zip(self.c, kernel):
             if not bind(pattern, unit.key, in_c):
                 return None
@@ -77,6 +78,7 @@ class Alignment:
         self.returns = port[0].key[1] if port and port[0].kind == "def" else None
         self.bints = {("name", unit.key[2]) for unit in port
                       if unit.kind == "decl" and unit.key[1] == BINT}
+        self.casts = Casts(port)
         self.marked = any(mark.digest for mark in marks)
         before, after = self.ends()
         self.kernel, middle = cut(kernel, before, after), self.port
@@ -118,7 +120,7 @@ class Alignment:
                 continue
             end_c, end_p = i + len(sequence.c), j + len(sequence.port)
             used = sequence.fits(self.kernel[i:end_c], self.port[j:end_p])
-            if used:
+            if used and self.plain_casts(used, self.kernel[i:end_c], self.port[j:end_p]):
                 score = PAIR * (len(sequence.c) + len(sequence.port)) // 2
                 yield score, end_c - i, end_p - j, Step(
                     self.kernel[i:end_c], self.port[j:end_p], "idiom", frozenset(used))
@@ -136,18 +138,24 @@ class Alignment:
                 yield 2 * PAIR, 1, 2, Step([unit], [item, after], "idiom", frozenset({"#else"}))
             return
         used = set()
-        if unify(unit.key, item.key, used) and ("truth" not in used or self.tested(item)):
+        if unify(unit.key, item.key, used, self.tested(item)) \
+                and self.plain_casts(used, [unit], [item]):
             near = (unit.parent is None) == (item.parent is None)
             near = near and (unit.parent is None or unit.parent.kind == item.parent.kind)
             worth = PAIR // 2 if unit.kind == "decl" else PAIR  # one that moved can be found
             yield worth + CONTEXT * near - bool(used), 1, 1, Step(
                 [unit], [item], "idiom" if used else "same", frozenset(used))
 
+    def plain_casts(self, used, kernel, port) -> bool:
+        """Whether the casts that only the port has change nothing."""
+        theirs = tuple(unit.key for unit in kernel)
+        return "cast" not in used or all(self.casts.harmless(theirs, item.key) for item in port)
+
     def tested(self, item) -> bool:
-        """Whether only the truth of a statement's value counts: it is tested, or kept in a bint."""
+        """Whether only the truth of a statement's value counts: it is kept in a bint."""
         if item.kind == "=":
             return item.key[2] in self.bints
-        return item.kind != "return" or self.returns == BINT
+        return item.kind == "return" and self.returns == BINT
 
     def mark_moves(self, i: int, j: int, mark: Mark):
         """What a mark is pinned to, if it stands here."""
@@ -168,7 +176,8 @@ class Alignment:
             return
         named = named_units(mark)
         theirs = self.kernel[i:i + len(named)]
-        if named and [unit.key for unit in theirs] == named:
+        if named and [unit.key for unit in theirs] == named \
+                and not any(unit.inside for unit in theirs):
             yield PAIR * 2 * len(named) + 5, len(named), 1, Step(theirs, [], "-", mark=mark)
 
     def trace(self):

@@ -64,6 +64,7 @@ class Reader:
         self.source, self.tokens, self.lines = source, found, lines
         self.at = 0
         self.units = []
+        self.switches = 0  # how many switches stand between here and the next loop around
 
     def text(self, ahead: int = 0) -> str:
         """The text of a coming token."""
@@ -123,7 +124,8 @@ class Reader:
             self.emit((word, value), begin, self.at, parent)
         elif word in ("break", "continue"):
             self.until(";")
-            self.emit((word,), begin, self.at, parent)
+            leaves = ("switch",) if word == "break" and self.switches else ()
+            self.emit((word, *leaves), begin, self.at, parent)
         elif word in ("asm", "__asm__", "asm_volatile_goto"):
             part = self.until(";")
             self.emit(("asm", *(token.text for token in part)), begin, self.at, parent)
@@ -133,14 +135,19 @@ class Reader:
         elif self.loop_macro():
             self.at += 1
             arguments = [parse(part) for part in split(self.brackets(), ",")]
-            unit = self.emit(("each", word, *arguments), begin, self.at, parent)
-            self.statement(unit)
+            self.loop(self.emit(("each", word, *arguments), begin, self.at, parent))
         elif self.declaration():
             self.declare(parent)
         else:
             part = self.until(";")
             if part:
                 self.emit(step(parse(part)), begin, self.at, parent)
+
+    def loop(self, unit):
+        """The body of a loop."""
+        outside, self.switches = self.switches, 0
+        self.statement(unit)
+        self.switches = outside
 
     def block(self, parent):
         """The statements between braces."""
@@ -178,7 +185,7 @@ class Reader:
         """One declaration unit a name, and one assignment for each initial value."""
         begin = self.at
         parts = split(self.until(";"), ",")
-        kind, place = [], begin
+        kind, lasting, place = [], [], begin
         for n, part in enumerate(parts):
             equal = next((i for i, token in enumerate(part) if token.text == "="), len(part))
             left = part[:equal]
@@ -189,9 +196,10 @@ class Reader:
                 return
             if n == 0:
                 kind = [token for token in left[:word] if token.text != "*"]
+                lasting = ["static" for token in kind if token.text == "static"]
             stars = [token for token in left[:word] if token.text == "*"]
             title = name(left[word].text)
-            key = ("decl", parse_type(kind + stars), title, *sizes(left[bracket:]))
+            key = ("decl", parse_type(kind + stars), title, *sizes(left[bracket:]), *lasting)
             self.emit(key, place, place + equal, parent)
             if equal < len(part):
                 value = parse(part[equal + 1:])
@@ -223,13 +231,13 @@ class Reader:
         begin = self.at
         self.at += 1
         condition = parse(self.brackets())
-        self.statement(self.emit(("while", condition), begin, self.at, parent))
+        self.loop(self.emit(("while", condition), begin, self.at, parent))
 
     def do_(self, parent):
         """do ... while"""
         begin = self.at
         self.at += 1
-        self.statement(self.emit(("do",), begin, begin + 1, parent))
+        self.loop(self.emit(("do",), begin, begin + 1, parent))
         begin = self.at
         condition = parse(self.until(";")[1:])
         self.emit(("until", condition), begin, self.at, parent)
@@ -239,8 +247,7 @@ class Reader:
         begin = self.at
         self.at += 1
         parts = [step(parse(part)) if part else None for part in split(self.brackets(), ";")]
-        unit = self.emit(counted(parts), begin, self.at, parent)
-        self.statement(unit)
+        self.loop(self.emit(counted(parts), begin, self.at, parent))
 
     def switch_(self, parent):
         """switch, as the chain of if, elif and else that it is."""
@@ -249,9 +256,11 @@ class Reader:
         subject = parse(self.brackets())
         self.emit(("switch", subject), begin, self.at, parent, "switch")
         self.at += 1
+        self.switches += 1
         word = "if"
         while self.at < len(self.tokens) and self.text() != "}":
             word = self.group(subject, word, parent)
+        self.switches -= 1
         self.at += 1
 
     def group(self, subject, word: str, parent) -> str:
@@ -275,7 +284,7 @@ class Reader:
         while self.at < len(self.tokens) and self.text() not in ("case", "default", "}"):
             self.statement(unit)
         inside = [inner for inner in self.units[count:] if inner.parent is unit]
-        if inside and inside[-1].key == ("break",):
+        if inside and inside[-1].kind == "break":
             inside[-1].silent = "switch"
             if default and len(inside) == 1:
                 unit.silent = "switch"

@@ -9,7 +9,7 @@ A tree is a nested tuple, its first item the kind: ("name", n), ("num", value), 
 
 from kvm_vmx.compare.lexer import Token
 from kvm_vmx.compare.terms import (
-    ASSIGNMENTS, C_BINARY, CYTHON_BINARY, NEUTRAL, NOT, Unparsed, membership, name, number)
+    ASSIGNMENTS, C_BINARY, CHAINED, CYTHON_BINARY, NEUTRAL, NOT, Unparsed, membership, name, number)
 from kvm_vmx.compare.types import is_type, parse_type
 
 
@@ -70,11 +70,15 @@ class Parser:
             left = ("un", "not", self.operation(NOT))
         else:
             left = self.unary()
+        last = ""
         while True:
             operator = self.peek()
             strength = self.binary.get(operator, 0)
             if strength < floor:
                 return left
+            if self.cython and last in CHAINED and operator in CHAINED:
+                raise Unparsed  # `a < b < c` is two comparisons here, in C a comparison of one
+            last = operator
             self.take()
             right = self.operation(strength + 1)
             if operator == "in":

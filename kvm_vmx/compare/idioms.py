@@ -29,7 +29,6 @@ ATOMIC = "a counter that the lock around it protects"
 TABLE = "the name that the table has in Cython"
 
 EXPRESSIONS = (
-    Idiom("truth", "$x", "$x != 0", BINT),
     Idiom("truth", "!!$x", "$x != 0", BINT),
     Idiom("truth", "!!test_bit($n, $a)", "test_bit($n, $a)", "test_bit() is a bint here"),
     Idiom("bool", "true", "1", "a bint is set by number"),
@@ -94,6 +93,7 @@ STATEMENTS = (
 
 # Idioms that are rules of the engine and no patterns.
 NAMES = {
+    "truth": BINT,
     "cast": "a conversion that C makes by itself",
     "switch": "a switch is a chain of if and elif on one number",
     "global": "Cython names the globals that a function assigns",

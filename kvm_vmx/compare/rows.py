@@ -4,9 +4,9 @@
 import dataclasses
 import re
 
+from kvm_vmx.compare import idioms
 from kvm_vmx.compare.align import Alignment, Step
 from kvm_vmx.compare.marks import Mark, pinned
-from kvm_vmx.compare.unify import WHY
 
 CLASSES = ("same", "idiom", "adapted", "omitted", "added", "moved", "inactive", "unexplained")
 WORD = re.compile(r"\w+|[^\w\s]")
@@ -26,6 +26,8 @@ class Row:
 
 def compare(kernel, port, void: bool) -> list[Row]:
     """The rows of one function: kernel and port are its two sides."""
+    for units in (kernel.units, port.units):
+        count_inside(units)
     steps = Alignment(kernel.units, port.units, port.marks, void).steps
     rows = [row_of(step) for step in steps]
     check_blocks(rows)
@@ -34,13 +36,24 @@ def compare(kernel, port, void: bool) -> list[Row]:
     return add_inactive(rows, kernel)
 
 
+def count_inside(units):
+    """Note with each header how many statements its block holds; declarations may be hoisted."""
+    for unit in units:
+        unit.inside = 0
+    for unit in units:
+        above = None if unit.silent or unit.kind == "decl" else unit.parent
+        while above is not None:
+            above.inside += 1
+            above = above.parent
+
+
 def row_of(step: Step) -> Row:
     """The row of one step of the alignment."""
     if step.how == "same":
         return Row("same", step.kernel, step.port)
     if step.how == "idiom":
-        names = sorted(step.used)
-        return Row("idiom", step.kernel, step.port, "; ".join(WHY[name] for name in names))
+        reasons = sorted(idioms.NAMES.get(name, name) for name in step.used)
+        return Row("idiom", step.kernel, step.port, "; ".join(reasons))
     if step.how in MARKED:
         mark = step.mark
         text = f"{mark.what}: {mark.reason}" if mark.what else mark.reason
@@ -51,7 +64,7 @@ def row_of(step: Step) -> Row:
         return Row("unexplained", [], [], text, step.mark)
     unit = (step.kernel or step.port)[0]
     if unit.silent:
-        return Row("idiom", step.kernel, step.port, WHY.get(unit.silent, unit.silent))
+        return Row("idiom", step.kernel, step.port, idioms.NAMES[unit.silent])
     return Row("unexplained", step.kernel, step.port)
 
 
@@ -83,12 +96,8 @@ def check_blocks(rows):
 
 
 def agree(theirs, ours, owner, block) -> bool:
-    """Whether two blocks are one: the same row, or a row that a mark says is adapted."""
-    seen = 0
-    while seen < 50:
-        seen += 1
-        if theirs is None and ours is None:
-            return True
+    """Whether two blocks are one: the same row, past those whose extent a mark's pin holds."""
+    while theirs is not None or ours is not None:
         mine = owner[id(ours)] if ours is not None else None
         its = owner[id(theirs)] if theirs is not None else None
         if mine is its:
@@ -99,7 +108,7 @@ def agree(theirs, ours, owner, block) -> bool:
             ours = block(ours)
         else:
             return False
-    return False
+    return True
 
 
 def pair_moved(rows):
@@ -117,7 +126,7 @@ def pair_moved(rows):
                 and row.port[0].kind == "decl":
             other = waiting.pop(row.port[0].key, None)
             if other is not None:
-                other.kind, other.port, other.why = "moved", row.port, WHY["hoisted"]
+                other.kind, other.port, other.why = "moved", row.port, idioms.NAMES["hoisted"]
                 continue
         kept.append(row)
     return kept

@@ -2,6 +2,7 @@
 """Whether a tree of C and one of Cython mean the same, by equality and by idioms."""
 
 import functools
+import itertools
 
 from kvm_vmx.compare import idioms
 from kvm_vmx.compare.expressions import parse
@@ -12,18 +13,16 @@ NARROW = {"u8", "u16", "bint", "s8", "s16", "char", "uchar", "short", "ushort"}
 
 
 class Rule:
-    """An idiom with its patterns as trees."""
+    """An idiom of expressions with its patterns as trees."""
 
     def __init__(self, idiom, c, cython):
-        self.name, self.why = idiom.name, idiom.why
-        self.c, self.cython = c, cython
+        self.why, self.c, self.cython = idiom.why, c, cython
 
 
 EXPRESSIONS = tuple(
     Rule(idiom, parse(tokens(idiom.c, C)), parse(tokens(idiom.cython, CYTHON), True))
     for idiom in idioms.EXPRESSIONS
 )
-WHY = {idiom.name: idiom.why for idiom in (*idioms.EXPRESSIONS, *idioms.STATEMENTS)} | idioms.NAMES
 
 
 def bind(pattern, tree, bound: dict) -> bool:
@@ -47,15 +46,23 @@ def bind(pattern, tree, bound: dict) -> bool:
     return len(pattern) == len(tree) and all(bind(a, b, bound) for a, b in zip(pattern, tree))
 
 
-def unify(c, p, used: set) -> bool:
-    """Whether the tree of C and the tree of Cython agree; the idioms it took go to `used`."""
+def unify(c, p, used: set, truth: bool = False) -> bool:
+    """Whether the tree of C and the tree of Cython agree; the reasons it took go to `used`.
+
+    `truth` says that nobody asks more of the value than whether it is 0.
+    """
     if c == p:
         return True
     if not isinstance(p, tuple) or not isinstance(c, tuple) or not p or not c:
         return False
     if len(c) == len(p) and c[0] == p[0]:
         mine = set()
-        if all(unify(a, b, mine) for a, b in zip(c, p)):
+        if all(unify(a, b, mine, only) for a, b, only in zip(c, p, truths(p, truth))):
+            used |= mine
+            return True
+    if truth and p[:2] == ("bin", "!=") and p[3] == ("num", 0):
+        mine = {"truth"}
+        if unify(c, p[2], mine):
             used |= mine
             return True
     if p[0] == CAST and (p[1][2] or p[1][1] not in NARROW):
@@ -64,13 +71,27 @@ def unify(c, p, used: set) -> bool:
             used |= mine
             return True
     for rule in candidates(c[0], p[0], callee(c), callee(p)):
-        in_c, in_p, mine = {}, {}, {rule.name}
+        in_c, in_p, mine = {}, {}, {rule.why}
         if bind(rule.cython, p, in_p) and bind(rule.c, c, in_c) and all(
             unify(in_c[name], in_p[name], mine) for name in in_c if name in in_p
         ):
             used |= mine
             return True
     return False
+
+
+def truths(tree, truth: bool):
+    """For each item of a tree, whether only its truth counts."""
+    kind = tree[0]
+    if kind in ("if", "elif", "while", "until") or tree[:2] == ("un", "not"):
+        return itertools.repeat(True)
+    if kind == "bin" and tree[1] in ("and", "or"):
+        return itertools.repeat(True)
+    if kind == "?:":
+        return False, True, truth, truth
+    if kind == "return" or tree[:2] == ("=", "="):
+        return *(False for _ in tree[1:]), truth
+    return itertools.repeat(False)
 
 
 def callee(tree) -> str:

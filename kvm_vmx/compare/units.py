@@ -8,7 +8,8 @@ import dataclasses
 class Unit:
     """One statement: its tree, its lines, its text, the unit whose block it stands in.
 
-    `silent` names the idiom by which a unit needs no counterpart.
+    `silent` names the idiom by which a unit needs no counterpart, `inside` counts the statements
+    of the block that it heads.
     """
 
     key: tuple
@@ -17,6 +18,7 @@ class Unit:
     text: str
     parent: "Unit | None" = None
     silent: str = ""
+    inside: int = 0
 
     @property
     def kind(self) -> str:

@@ -8,6 +8,7 @@
 #ifndef KVM_VMX_L0_BLOCKS_H
 #define KVM_VMX_L0_BLOCKS_H
 
+#include <kvm_vmx/l0/fields.h>
 #include <kvm_vmx/l0/state.h>
 #include <linux/compiler.h>
 
@@ -89,6 +90,30 @@ static inline u64 l0_reload_groups(struct l0_vmcs *copy, const u8 *page, u32 dir
 		copy->tsc_multiplier = l0_page_u64(page, L0_AT_TSC_MULTIPLIER);
 	}
 	return bytes;
+}
+
+/* Where in the page a field of struct l0_vmcs stands; 0: nowhere. */
+static inline u32 l0_place_in_page(const struct l0_field *field)
+{
+	switch (field->offset) {
+	case offsetof(struct l0_vmcs, guest_ia32_perf_global_ctrl):
+		return L0_AT_GUEST_PERF_GLOBAL_CTRL;
+	case offsetof(struct l0_vmcs, encls_exiting_bitmap):
+		return L0_AT_ENCLS_EXITING_BITMAP;
+	case offsetof(struct l0_vmcs, host_ia32_perf_global_ctrl):
+		return L0_AT_HOST_PERF_GLOBAL_CTRL;
+	case offsetof(struct l0_vmcs, tsc_multiplier):
+		return L0_AT_TSC_MULTIPLIER;
+	}
+	return field->offset < sizeof(struct hv_enlightened_vmcs) ? field->offset : 0;
+}
+
+static inline u64 l0_page_get(const u8 *page, const struct l0_field *field)
+{
+	u64 value = 0;
+
+	__builtin_memcpy(&value, page + l0_place_in_page(field), field->size);
+	return value;
 }
 
 /* The two fields without a clean bit, and those that the specification gives no group. */

@@ -259,7 +259,7 @@ cdef int write_debug(l0_vp *vp, u32 dr, u64 value) noexcept nogil:
     if value >> 32:
         return refuse(vp)
     if dr & 1:
-        vp.vmcs.f.guest_dr7 = value & <u32>DR7_MAY | DR7_FIXED
+        vp.cpu.dr7 = value & <u32>DR7_MAY | DR7_FIXED
     else:
         vp.cpu.dr6 = value & DR6_MAY | <u32>DR6_FIXED_HIGH
     return L2_DONE
@@ -280,12 +280,12 @@ cdef int mov_debug(l0_vp *vp, const l2_insn *insn) noexcept nogil:
         return fault(vp, VECTOR_UD, 0)
     if vp.cpl2:
         return refuse(vp)
-    if vp.vmcs.f.guest_dr7 & DR7_GD:
+    if vp.cpu.dr7 & DR7_GD:
         fault(vp, VECTOR_DB, 0)
         vp.fault.payload = DR6_BD
         return L2_FAULTS
     if not is_read:
         return write_debug(vp, dr, gpr(vp, insn.rm)[0] & size_mask(size))
-    value = vp.cpu.dr[dr] if dr < 4 else vp.vmcs.f.guest_dr7 if dr & 1 else vp.cpu.dr6
+    value = vp.cpu.dr[dr] if dr < 4 else vp.cpu.dr7 if dr & 1 else vp.cpu.dr6
     store(gpr(vp, insn.rm), value, size, 0)
     return L2_DONE

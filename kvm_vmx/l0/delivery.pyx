@@ -51,7 +51,7 @@ cdef void account(l0_vp *vp) noexcept nogil:
         vp.cpu.cr2 = vp.fault.payload
     elif vp.fault.vector == VECTOR_DB:
         vp.cpu.dr6 = vp.cpu.dr6 & ~<u64>DR6_BITS | vp.fault.payload
-        vp.vmcs.f.guest_dr7 &= ~<u64>DR7_GD
+        vp.cpu.dr7 &= ~<u64>DR7_GD
 
 
 cdef bint fatal(u32 first, u32 second) noexcept nogil:

@@ -24,7 +24,7 @@ cdef void enlightened_reload(l0_vp *vp, const u8 *page, u32 clean) noexcept nogi
 # One of the counts without a clean group is not zero.
 cdef void enlightened_counts(l0_vp *vp) noexcept nogil
 
-# Is the next entry enlightened? The assist page is sampled at the instruction (R9, R24, R25).
+# Is the next entry enlightened? The assist page is sampled at the instruction (R24, R25).
 cdef inline bint enlightened_pointer(l0_vp *vp, u64 *pointer) noexcept nogil:
     cdef hv_vp_assist_page *assist
 

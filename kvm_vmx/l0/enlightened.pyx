@@ -62,6 +62,8 @@ cdef insn_t become_active(l0_vp *vp, u64 pointer, const u8 *page) noexcept nogil
             return fail_invalid(vp)
     vp.active_evmcs = pointer
     vp.copy.f.revision_id = revision
+    # what L0 writes back and does not read: nothing of another eVMCS must get there
+    vp.copy.f.vm_instruction_error = (<const hv_enlightened_vmcs *>page).vm_instruction_error
     return INSN_OK
 
 
@@ -84,7 +86,7 @@ cdef insn_t enlightened_activate(l0_vp *vp, u64 pointer, u8 **page) noexcept nog
         status = become_active(vp, pointer, page[0])
         if status != INSN_OK:
             return status
-    # R14: nothing of an earlier copy counts, and the page says so too
+    # K3: nothing of an earlier copy counts, and the page says so too
     vp.valid_groups = 0
     vp.unchecked = CLEAN_ALL
     (<hv_enlightened_vmcs *>page[0]).hv_clean_fields &= ~<u32>CLEAN_ALL

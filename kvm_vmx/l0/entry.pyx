@@ -8,7 +8,7 @@ from kvm_vmx.l0.checks cimport controls_valid, host_state_valid
 from kvm_vmx.l0.enlightened cimport (
     enlightened_page, enlightened_pointer, enlightened_refresh, enlightened_release,
 )
-from kvm_vmx.l0.exit cimport load_host_state, vm_exit, record_exit
+from kvm_vmx.l0.exit cimport load_host_lists, load_host_state, record_exit, vm_exit
 from kvm_vmx.l0.guest cimport guest_run
 from kvm_vmx.l0.guest_checks cimport GUEST_STATE_OK, check_guest_state, guest_rip_valid
 from kvm_vmx.l0.msr cimport EFER_LMA, EFER_LME
@@ -41,6 +41,7 @@ cdef insn_t failed_entry(l0_vp *vp, l0_vmcs *v, u8 *page, u32 reason, u64 why) n
         f.exit_qualification = why
     vp.host_loaded = 0
     load_host_state(vp, v)
+    load_host_lists(vp, v)
     record_exit(vp, v)
     return INSN_OK
 
@@ -90,6 +91,7 @@ cdef inline void load_guest_msrs(l0_vp *vp, const l0_vmcs *v) noexcept nogil:
 
     if controls & VM_ENTRY_LOAD_DEBUG_CONTROLS:
         vp.msr[SLOT_DEBUGCTL].value = v.f.guest_ia32_debugctl
+        vp.cpu.dr7 = v.f.guest_dr7
     if controls & VM_ENTRY_LOAD_IA32_PAT:
         vp.msr[SLOT_PAT].value = v.f.guest_ia32_pat
     if unlikely(controls & VM_ENTRY_LOAD_IA32_PERF_GLOBAL_CTRL):
@@ -188,7 +190,8 @@ cdef insn_t enter_plain(l0_vp *vp, u64 *regs, bint launch) noexcept nogil:
         enlightened_release(vp)
     if unlikely(vp.partition.stopped):
         return fail_invalid(vp)
-    if unlikely(vp.current_vmptr == ~<u64>0):
+    # no entry with a shadow VMCS, however valid its pointer
+    if unlikely(vp.current_vmptr == ~<u64>0 or vp.plain.f.revision_id >> 31):
         return fail_invalid(vp)
     if unlikely(vp.mov_ss_shadow):
         return refused(vp, VMXERR_ENTRY_EVENTS_BLOCKED_BY_MOV_SS)

@@ -8,8 +8,10 @@ from kvm_vmx.l0.state cimport *
 
 # Everything of the host state but what differs from exit to exit.
 cdef void load_host_registers(l0_vp *vp, const l0_vmcs *v) noexcept nogil
-# MSR lists, PERF_GLOBAL_CTRL, interrupt acknowledgement: what few exits need.
+# The timer's value, interrupt acknowledgement, the list of MSRs to store: what few exits need.
 cdef void rare_exit_work(l0_vp *vp, l0_vmcs *v) noexcept nogil
+# PERF_GLOBAL_CTRL and the list of MSRs to load: behind all other host state.
+cdef void load_host_lists(l0_vp *vp, l0_vmcs *v) noexcept nogil
 
 cdef inline void save_guest_msrs(l0_vp *vp, l0_vmcs *v) noexcept nogil:
     cdef u32 controls = v.f.vm_exit_controls
@@ -18,9 +20,11 @@ cdef inline void save_guest_msrs(l0_vp *vp, l0_vmcs *v) noexcept nogil:
         v.f.guest_ia32_pat = vp.msr[SLOT_PAT].value
     if controls & VM_EXIT_SAVE_IA32_EFER:
         v.f.guest_ia32_efer = vp.efer
-    # K12: no exit writes it into an eVMCS, so that page and copy stay one
-    if controls & VM_EXIT_SAVE_DEBUG_CONTROLS and v == &vp.plain:
-        v.f.guest_ia32_debugctl = vp.msr[SLOT_DEBUGCTL].value
+    if controls & VM_EXIT_SAVE_DEBUG_CONTROLS:
+        v.f.guest_dr7 = vp.cpu.dr7
+        # K12: no exit writes it into an eVMCS, so that page and copy stay one
+        if v == &vp.plain:
+            v.f.guest_ia32_debugctl = vp.msr[SLOT_DEBUGCTL].value
     # where a guest can change its mode, the entry control follows it
     if unlikely((vp.efer >> 1 ^ v.f.vm_entry_controls) & VM_ENTRY_IA32E_MODE) and \
             vp.partition.caps.misc & VMX_MISC_SAVE_EFER_LMA:
@@ -61,18 +65,22 @@ cdef inline void record_exit(l0_vp *vp, const l0_vmcs *v) noexcept nogil:
         record.clean_fields = v.f.hv_clean_fields
 
 cdef inline void vm_exit(l0_vp *vp, l0_vmcs *v, u8 *page) noexcept nogil:
+    cdef bint rare = vp.exit.reason == EXIT_REASON_EXTERNAL_INTERRUPT or \
+        v.f.vm_exit_controls & (VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL |
+                                VM_EXIT_SAVE_VMX_PREEMPTION_TIMER) or \
+        v.f.vm_exit_msr_store_count or v.f.vm_exit_msr_load_count
+
     l0_store_exit_info(v, &vp.exit)
     # the event has been injected: not once more at the next entry
     v.f.vm_entry_intr_info_field &= 0x7fffffff
     save_guest_msrs(vp, v)
-    if unlikely(vp.exit.reason == EXIT_REASON_EXTERNAL_INTERRUPT or
-                v.f.vm_exit_controls & (VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL |
-                                        VM_EXIT_SAVE_VMX_PREEMPTION_TIMER) or
-                v.f.vm_exit_msr_store_count or v.f.vm_exit_msr_load_count):
+    if unlikely(rare):
         rare_exit_work(vp, v)
     if page != NULL:
         l0_write_back(page, v)
         vp.counters.bytes_written_back += L0_WRITE_BACK_BYTES
     load_host_state(vp, v)
+    if unlikely(rare):
+        load_host_lists(vp, v)
     record_exit(vp, v)
     vp.counters.exits += 1

@@ -2,6 +2,7 @@
 # VM exit: the parts that are not done at every exit.
 from kvm_vmx.abi.types cimport u8, u32, u64
 from kvm_vmx.abi.vmx cimport *
+from kvm_vmx.l0.control_registers cimport CR0_ET
 from kvm_vmx.l0.msr_lists cimport load_msr_list, store_msr_list
 from kvm_vmx.l0.outcome cimport lint
 from kvm_vmx.l0.state cimport *
@@ -13,7 +14,8 @@ cdef enum:
 
 
 cdef void load_host_registers(l0_vp *vp, const l0_vmcs *v) noexcept nogil:
-    vp.cpu.cr0 = v.f.host_cr0
+    # ET is 1 in every processor of today
+    vp.cpu.cr0 = v.f.host_cr0 | CR0_ET
     vp.cpu.cr3 = v.f.host_cr3
     vp.cpu.cr4 = v.f.host_cr4
     vp.cpu.tr_base = v.f.host_tr_base
@@ -62,13 +64,22 @@ cdef void save_timer(const l0_vp *vp, l0_vmcs *v) noexcept nogil:
 
 
 cdef void rare_exit_work(l0_vp *vp, l0_vmcs *v) noexcept nogil:
+    cdef bint stored
+
     if v.f.vm_exit_controls & VM_EXIT_SAVE_VMX_PREEMPTION_TIMER:
         save_timer(vp, v)
     if vp.exit.reason == EXIT_REASON_EXTERNAL_INTERRUPT:
         acknowledge_interrupt(vp, v)
-    if v.f.vm_exit_msr_store_count and not store_msr_list(
-            vp, v.f.vm_exit_msr_store_addr, v.f.vm_exit_msr_store_count):
-        abort_list(vp, v, ABORT_STORE)
+    if v.f.vm_exit_msr_store_count:
+        # some of them are in the VMCS still
+        vp.in_guest = 1
+        stored = store_msr_list(vp, v.f.vm_exit_msr_store_addr, v.f.vm_exit_msr_store_count)
+        vp.in_guest = 0
+        if not stored:
+            abort_list(vp, v, ABORT_STORE)
+
+
+cdef void load_host_lists(l0_vp *vp, l0_vmcs *v) noexcept nogil:
     if v.f.vm_exit_controls & VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL:
         vp.msr[SLOT_PERF_GLOBAL_CTRL].value = v.host_ia32_perf_global_ctrl
     if v.f.vm_exit_msr_load_count and load_msr_list(

@@ -20,6 +20,8 @@ cdef extern from "kvm_vmx/l0/blocks.h" nogil:
     const u64 L0_UNGROUPED_BYTES
     const u64 L0_WRITE_BACK_BYTES
     u64 l0_reload_groups(l0_vmcs *copy, const u8 *page, u32 dirty)
+    u32 l0_place_in_page(const l0_field *field)
+    u64 l0_page_get(const u8 *page, const l0_field *field)
     void l0_reload_live(l0_vmcs *copy, const u8 *page)
     u32 l0_flags(const void *vmcs)
     bint l0_counts_are_zero(const l0_vmcs *vmcs)

@@ -119,8 +119,6 @@ cdef const char *check_pointers(l0_vp *vp, const l0_saved *saved) noexcept nogil
             not page_address_valid(vp, saved.current_vmptr) or
             saved.current_vmptr == saved.vmxon_ptr):
         return "its VMCS pointer is none"
-    if saved.current_vmptr != L0_SAVED_NONE and saved.active_evmcs != L0_SAVED_NONE:
-        return "it has a current VMCS beside an active eVMCS"
     return NULL
 
 

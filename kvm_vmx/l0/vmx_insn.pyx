@@ -9,7 +9,9 @@ from kvm_vmx.l0.checks cimport ept_pointer_valid
 from kvm_vmx.l0.control_registers cimport CR0_PE, CR4_VMXE
 from kvm_vmx.l0.enlightened cimport enlightened_pointer, enlightened_release
 from kvm_vmx.l0.guest cimport guest_flush_tlb
-from kvm_vmx.l0.layout cimport l0_field, l0_field_get, l0_field_of, l0_field_set
+from kvm_vmx.l0.layout cimport (
+    l0_field, l0_field_get, l0_field_of, l0_field_set, l0_page_get, l0_place_in_page,
+)
 from kvm_vmx.l0.outcome cimport (
     check_permission, fail, fail_invalid, fault_gp, fault_ud, is_canonical, lint,
     page_address_valid, succeed,
@@ -102,10 +104,12 @@ cdef insn_t l0_vmclear(virt_cpu *cpu, u64 pa) noexcept nogil:
         return fail(vp, VMXERR_VMCLEAR_VMXON_POINTER)
     if vp.partition.watch:
         watch_vmclear(vp, pa)
-    # R20: while L1 runs enlightened, VMCLEAR of any page only ends its being active
+    # R31: of an eVMCS, VMCLEAR ends its being active, and writes nothing into its page; while
+    # L1 runs enlightened any page may be one
+    if vp.active_evmcs != ~<u64>0 and vp.active_evmcs & ~<u64>0xfff == pa:
+        enlightened_release(vp)
+        return succeed(vp)
     if enlightened_pointer(vp, &enlightened):
-        if vp.active_evmcs != ~<u64>0 and vp.active_evmcs & ~<u64>0xfff == pa:
-            enlightened_release(vp)
         return succeed(vp)
     if pa == vp.current_vmptr:
         vp.plain.launch_state = 0
@@ -115,6 +119,13 @@ cdef insn_t l0_vmclear(virt_cpu *cpu, u64 pa) noexcept nogil:
         if page != NULL:
             (<l0_vmcs *>page).launch_state = 0
     return succeed(vp)
+
+
+# Bit 31 marks a shadow VMCS, where the processor knows of such.
+cdef bint revision_valid(const l0_vp *vp, u32 revision) noexcept nogil:
+    if vp.partition.caps.secondary_may & SECONDARY_EXEC_SHADOW_VMCS:
+        revision &= 0x7fffffff
+    return revision == vp.partition.profile.vmcs_revision
 
 
 cdef insn_t l0_vmptrld(virt_cpu *cpu, u64 pa) noexcept nogil:
@@ -134,7 +145,7 @@ cdef insn_t l0_vmptrld(virt_cpu *cpu, u64 pa) noexcept nogil:
     if pa == vp.current_vmptr:
         return succeed(vp)
     page = phys_page(cpu.mem, pa)
-    if page == NULL or (<u32 *>page)[0] != vp.partition.profile.vmcs_revision:
+    if page == NULL or not revision_valid(vp, (<u32 *>page)[0]):
         return fail(vp, VMXERR_VMPTRLD_INCORRECT_VMCS_REVISION_ID)
     release_plain(vp)
     memcpy(&vp.plain, page, sizeof(l0_vmcs))
@@ -167,9 +178,10 @@ cdef insn_t read_enlightened(l0_vp *vp, u64 encoding, u64 *value) noexcept nogil
     if not vp.partition.profile.vmread_serves_evmcs or page == NULL:
         return fail_invalid(vp)
     field = l0_field_of(encoding, &high)
-    if field == NULL or field.offset >= 1024:
+    # upper halves have no place of their own there
+    if field == NULL or high or not l0_place_in_page(field):
         return fail(vp, VMXERR_UNSUPPORTED_VMCS_COMPONENT)
-    value[0] = l0_field_get(page, field, high)
+    value[0] = l0_page_get(page, field)
     return succeed(vp)
 
 

@@ -39,20 +39,20 @@ cdef inline ulong kvm_read_cr0(kvm_vcpu_t *vcpu) noexcept nogil:
 
 
 cdef inline ulong kvm_read_cr4_bits(kvm_vcpu_t *vcpu, ulong mask) noexcept nogil:
-    # C~ [3/1 bb24a7] KVM_POSSIBLE_CR4_GUEST_BITS: the guest owns no others
+    # C~ [3/1 6aab6c] KVM_POSSIBLE_CR4_GUEST_BITS: the guest owns no others
     if mask & vcpu.arch.cr4_guest_owned_bits:
         kvm_x86_ops.decache_cr4_guest_bits(vcpu)
     return vcpu.arch.cr4 & mask
-
-
-cdef inline ulong kvm_read_cr4(kvm_vcpu_t *vcpu) noexcept nogil:
-    return kvm_read_cr4_bits(vcpu, ~<ulong>0)
 
 
 cdef inline ulong kvm_read_cr3(kvm_vcpu_t *vcpu) noexcept nogil:
     if not (vcpu.arch.regs_avail & (<u32>1 << VCPU_EXREG_CR3)):
         kvm_x86_ops.decache_cr3(vcpu)
     return vcpu.arch.cr3
+
+
+cdef inline ulong kvm_read_cr4(kvm_vcpu_t *vcpu) noexcept nogil:
+    return kvm_read_cr4_bits(vcpu, ~<ulong>0)
 
 
 # C~ [2/1 3f119b] int: the answer is yes or no
@@ -95,12 +95,12 @@ cdef inline bint kvm_request_pending(kvm_vcpu_t *vcpu) noexcept nogil:
 
 
 cdef inline bint kvm_check_request(int req, kvm_vcpu_t *vcpu) noexcept nogil:
-    # C~ [3/2 08bbe8] kvm_test_request(), kvm_clear_request(), smp_mb__after_atomic(): spelled out;
+    # C~ [3/2 0caed7] kvm_test_request(), kvm_clear_request(), smp_mb__after_atomic(): spelled out;
     # clear_bit() is a full barrier
     if test_bit(req & KVM_REQUEST_MASK, &vcpu.requests):
         clear_bit(req & KVM_REQUEST_MASK, &vcpu.requests)
         return True
-    # C- [1 9cf424] else: the block before it returns
+    # C- [1 ef94a0] else: the block before it returns
     return False
 
 

@@ -24,6 +24,7 @@ cdef void probe_write_guest_rip(ulong value) noexcept nogil
 cdef ulong probe_read_guest_rip() noexcept nogil
 cdef u32 probe_read_exit_reason() noexcept nogil
 cdef void probe_vmcs_load(void *vmcs) noexcept nogil
+cdef u32 config_word(unsigned int n) noexcept nogil
 cdef void vmx_update_msr_bitmap(kvm_vcpu_t *vcpu) noexcept nogil
 cdef void dump_vmcs() noexcept nogil
 cdef int hardware_enable() noexcept nogil

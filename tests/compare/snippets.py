@@ -171,7 +171,7 @@ cdef int door_lock(door_t *door, bint twice) noexcept nogil:
 
     # C- [1 1fd43b] the lock: nobody else is here
     ret = bolt_push(door.bolt)
-    # C~ [2/1 5f8a3b] the second bolt: by a number
+    # C~ [2/1 092a6d] the second bolt: by a number
     ret |= bolt_push_number(2, twice)
     # C- spin_unlock_irqrestore(&door->lock, flags): nobody else is here
     # C- trace_door(door, ret): no tracing
@@ -179,4 +179,57 @@ cdef int door_lock(door_t *door, bint twice) noexcept nogil:
     door.house.locked += 1
     return ret
 """),
+    "jump": ("""
+static int mill_run(struct mill *mill, int steps)
+{
+	int runs = mill->runs;
+
+	if (!mill->grain)
+		goto out;
+	mill_grind(mill);
+	runs++;
+out:
+	mill->runs = runs;
+	return runs + steps;
 }
+""", """
+cdef int mill_run(mill_t *mill, int steps) noexcept nogil:
+    cdef int runs = mill.runs
+
+    # C~ [2/1 52915c] goto out: what it jumps over is the block
+    if mill.grain:
+        mill_grind(mill)
+        runs += 1
+    # C- [1 9c4cbd] the label: nothing jumps to it
+    mill.runs = runs
+    return runs + steps
+"""),
+}
+
+# A `break` that leaves a switch in C and a loop in Cython.
+BREAKS = ("""
+static int drawer_count(struct drawer *drawer, int want)
+{
+	int i, found = 0;
+
+	for (i = 0; i < drawer->nr; i++) {
+		switch (drawer->kind[i]) {
+		case FORK:
+			if (want == SPOON)
+				break;
+			found++;
+		}
+	}
+	return found;
+}
+""", """
+cdef int drawer_count(drawer_t *drawer, int want) noexcept nogil:
+    cdef int i, found = 0
+
+    for i in range(drawer.nr):
+        if drawer.kind[i] == FORK:
+            if want == SPOON:
+                break
+            found += 1
+    return found
+""")

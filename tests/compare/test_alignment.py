@@ -3,9 +3,9 @@
 
 import pytest
 from mutate import unexplained
-from snippets import PAIRS, c_function, port_function
+from snippets import BREAKS, PAIRS, c_function, port_function
 
-from kvm_vmx.compare import rows
+from kvm_vmx.compare import idioms, rows
 
 
 def compared(name, change_c=("", ""), change_port=("", "")):
@@ -55,6 +55,16 @@ def test_layout_does_not_count(c, port):
     assert not any(row.kind == "unexplained" for row in compared("plain", c, port))
 
 
+@pytest.mark.parametrize("old, new", [
+    ("while sum > LIMIT", "while sum > <u64>LIMIT"),
+    ("best[0] = max(best[0], sum)", "best[0] = <u64>max(best[0], sum)"),
+    ("sum = 0", "sum = <u64>0"),
+    ("sum += box[0] << SHIFT", "sum += <u64>(box[0] << SHIFT)"),
+])
+def test_a_cast_that_says_what_c_does_is_an_idiom(old, new):
+    assert kinds(compared("loops", ("", ""), (old, new))) == {"same": 12, "idiom": 1, "moved": 1}
+
+
 @pytest.mark.parametrize("name, old, new", [
     ("plain", "        tank.ok = True\n", "        tank.ok = True\n        tank.ok = True\n"),
     ("plain", "    return ret\n", "        return ret\n"),          # another block
@@ -67,6 +77,17 @@ def test_layout_does_not_count(c, port):
     ("switch", "<u32>1", "<u16>1"),                               # a cast that cuts off
     ("loops", "sum += box[0] << SHIFT", "sum += (box[0] << SHIFT) != 0"),  # a number, not a truth
     ("loops", "sum - 1 if sum else", "(sum - 1) != 0 if sum else"),
+    ("loops", "max(best[0], sum)", "max(best[0], sum != 0)"),
+    ("loops", "sum += box[0]", "sum += <u32>box[0]"),             # casts that change a value
+    ("loops", "best[0] = max", "(<u32 *>best)[0] = max"),
+    ("loops", "while sum > LIMIT", "while <u32>sum > LIMIT"),
+    ("loops", "while sum > LIMIT", "while sum > <long>LIMIT"),
+    ("loops", "sum >> 1", "<s64>sum >> 1"),
+    ("plain", "litres > TANK_MAX", "litres > <u32>-TANK_MAX"),
+    ("loops", "return sum - 1 if", "return sum - 1 != 0 if"),
+    ("switch", "elif colour == GREEN", "elif colour == GREEN != 0"),  # Cython chains it
+    ("jump", "        runs += 1\n", "    runs += 1\n"),                # out of an adapted block
+    ("jump", "    mill.runs = runs\n", "        mill.runs = runs\n"),
     ("configuration", "CONFIG_HYPERV", "CONFIG_STEAM"),
     ("void return", "        return\n", "        pass\n"),
     ("marks", "bolt_push_number(2", "bolt_push_number(3"),        # inside an adapted row
@@ -87,12 +108,27 @@ def test_a_change_of_the_port_shows(name, old, new):
     ("marks", "door->second", "door->third"),
     ("marks", "spin_lock_irqsave", "spin_lock_bh"),
     ("marks", "trace_door(door, ret)", "trace_door(door, 0)"),
+    ("marks", "door->second);\n	spin", "door->second);\n	else\n		spin"),
+    ("jump", "	runs++;\nout:\n", "out:\n	runs++;\n"),
+    ("jump", "		goto out;\n	mill_grind(mill);", "{		goto out;\n	mill_grind(mill);}"),
+    ("loops", "	u64 sum = 0;", "	static u64 sum = 0;"),
     ("configuration", "#ifdef CONFIG_STEAM", "#ifndef CONFIG_STEAM"),
 ])
 def test_a_change_of_the_kernel_shows(name, old, new):
     if new.endswith("))"):
         old, new = "!tank->open || litres > TANK_MAX", "!(tank->open || litres > TANK_MAX)"
     assert any(row.kind == "unexplained" for row in compared(name, (old, new)))
+
+
+def test_a_break_out_of_a_switch_is_none_out_of_a_loop():
+    kernel, port = c_function(BREAKS[0]), port_function(BREAKS[1])
+    assert [row.kernel[0].text for row in rows.compare(kernel, port, False)
+            if row.kind == "unexplained"] == ["break;"]
+
+
+def test_a_reason_is_that_of_its_idiom():
+    why = {row.why for row in compared("switch") if row.kind == "idiom"}
+    assert idioms.BINT in why and not any("test_bit" in text for text in why)
 
 
 def test_an_unexplained_row_says_how_its_mark_would_begin():

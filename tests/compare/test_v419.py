@@ -1,9 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The port against Linux v4.19: nothing unexplained, everything found, every mark true."""
 
+import json
+import pathlib
+import re
+
 from kvm_vmx.compare.marks import SHAPE
+from kvm_vmx.compare.path import PARTS
 from kvm_vmx.compare.port import Port
-from kvm_vmx.compare.scope import scope
+from kvm_vmx.compare.scope import FILES, scope
+
+ORDER = json.loads(
+    (pathlib.Path(__file__).parents[1] / "data/function_order_4.19.json").read_text())
 
 
 def test_nothing_is_unexplained(report_v419):
@@ -57,3 +65,27 @@ def test_the_shape_of_a_mark():
     assert SHAPE.fullmatch("# C~ [3/2 00ff00] what: why").group(2, 3) == ("3", "2")
     assert SHAPE.fullmatch("# C- call(x): why").group(4) is None
     assert SHAPE.fullmatch("# C: arch/x86/kvm/vmx.c") is None
+
+
+def test_the_order_that_the_port_is_held_to_is_the_kernels(tree_v419):
+    for file, names in ORDER.items():
+        kernel = [name for name in tree_v419.file(file).names() if name in set(names)]
+        assert kernel == names
+
+
+def test_every_name_of_the_path_is_the_kernels(report_v419):
+    sources = [report_v419.tree.file(file).source
+               for file in {*FILES, "arch/x86/kvm/kvm_cache_regs.h",
+                            "arch/x86/include/asm/mshyperv.h"}]
+    known = {name for source in sources for name in re.findall(r"\b(\w+)\(", source)}
+    names = {name for part in PARTS for group in (part.functions, *part.out.values())
+             for name in group.split()}
+    assert names <= known
+
+
+def test_every_exit_handler_is_on_the_path(tree_v419):
+    table = tree_v419.file("arch/x86/kvm/vmx.c").body("kvm_vmx_exit_handlers")
+    handlers = set(re.findall(r"= (handle_\w+)", table))
+    part = next(part for part in PARTS if part.name == "exit handlers")
+    assert handlers == {name for group in (part.functions, *part.out.values())
+                        for name in group.split()}

@@ -270,10 +270,38 @@ def test_vmread_and_vmwrite_while_an_evmcs_is_active(profile):
         outcome = world.cpu.vmread(FIELDS["PML_ADDRESS"])
         assert isinstance(outcome, VMfailValid) and outcome.error == 12
         assert world.get(EVMCS, "vm_instruction_error") == 12
+        # v4.19 calls their places padding; an upper half has none of its own
+        for field, offset in (("GUEST_IA32_PERF_GLOBAL_CTRL", 904), ("ENCLS_EXITING_BITMAP", 968),
+                              ("HOST_IA32_PERF_GLOBAL_CTRL", 976), ("TSC_MULTIPLIER", 984)):
+            world.memory.write_u64(EVMCS + offset, offset << 32 | 7)
+            assert world.cpu.vmread(FIELDS[field]).value == offset << 32 | 7
+        assert world.cpu.vmread(FIELDS["TSC_OFFSET_HIGH"]).error == 12
     else:
         assert isinstance(read, VMfailInvalid)
     assert isinstance(world.cpu.vmwrite(FIELDS["GUEST_RSP"], 1), VMfailInvalid)
     assert world.get(EVMCS, "guest_rsp") == 0xABCD
+
+
+@pytest.mark.rule("R31", "K3")
+def test_vmclear_while_the_switch_is_off():
+    world = World()
+    world.enlighten()
+    assert world.cpu.vmlaunch().ok
+    world.memory.write(EVMCS + 1024, b"\x5a" * 3072)
+    before = world.memory.read(EVMCS, 4096)
+    world.memory.write(ASSIST + 40, b"\0")
+    assert world.cpu.vmclear(EVMCS).ok and world.cpu.active_evmcs is None
+    assert world.memory.read(EVMCS, 4096) == before, "it is no plain VMCS"
+
+
+def test_an_error_stays_with_its_evmcs():
+    world = World()
+    world.enlighten(pin_based_vm_exec_control=0)
+    assert world.cpu.vmlaunch().error == 7
+    world.enlighten(EVMCS_B)
+    assert world.cpu.vmlaunch().ok
+    assert world.get(EVMCS_B, "vm_instruction_error") == 0
+    assert world.get(EVMCS, "vm_instruction_error") == 7
 
 
 @pytest.mark.rule("K7")

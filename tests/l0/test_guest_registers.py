@@ -6,6 +6,7 @@ from guest import *
 
 GP, UD = VALID | HARD | CODE_BIT | 13, VALID | HARD | 6
 CR0, CR4 = 0x80010033, 0x2020
+ENTRY, EXIT, DEBUG_CONTROLS = 0x13FB, 0x36FFB, 1 << 2
 MOV_CR0_RAX, MOV_RAX_CR0, MOV_CR4_RAX, MOV_RAX_CR4 = "0f22c0", "0f20c0", "0f22e0", "0f20e0"
 TS, PG, WP, MP = 1 << 3, 1 << 31, 1 << 16, 1 << 1
 
@@ -192,8 +193,25 @@ def test_dr4_is_dr6_unless_debugging_extensions_are_on(guest):
     assert g.run(GUEST_RIP=CODE, GUEST_CR4=CR4 | 8).intr_info == UD
 
 
+@pytest.mark.parametrize(("controls", "seen"), [(0, 0x400), (DEBUG_CONTROLS, 0x455)])
+def test_an_entry_loads_dr7_where_a_control_says_so(guest, controls, seen):
+    """SDM 27.3.2.1; without the control L2 has what L1 had."""
+    g = guest("0f21f8" + VMCALL, GUEST_DR7=0x455, VM_ENTRY_CONTROLS=ENTRY | controls)
+    assert g.run().reason == 18 and g.regs()[RAX] == seen
+
+
+@pytest.mark.parametrize(("controls", "kept"), [(0, 0x400), (DEBUG_CONTROLS, 0x401)])
+def test_an_exit_saves_dr7_where_a_control_says_so(guest, controls, kept):
+    """SDM 28.3.1; L1 has 0x400 again either way."""
+    g = guest("0f23f8" + VMCALL, VM_EXIT_CONTROLS=EXIT | controls)
+    g.regs(rax=0x401)
+    assert g.run().reason == 18 and g.get("GUEST_DR7") == kept
+    assert g.run(code="0f21f8" + VMCALL).reason == 18 and g.regs()[RAX] == 0x400
+
+
 def test_general_detect(guest):
-    g = guest("0f21c0", GUEST_DR7=0x2400, EXCEPTION_BITMAP=1 << 1)
+    g = guest("0f21c0", GUEST_DR7=0x2400, EXCEPTION_BITMAP=1 << 1,
+              VM_ENTRY_CONTROLS=ENTRY | DEBUG_CONTROLS, VM_EXIT_CONTROLS=EXIT | DEBUG_CONTROLS)
     found = g.run()
     assert (found.intr_info, found.qualification, g.get("GUEST_DR7")) == (
         VALID | HARD | 1, 1 << 13, 0x2400)

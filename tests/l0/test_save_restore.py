@@ -76,6 +76,20 @@ def test_a_plain_vmcs_across_the_launch():
     assert isinstance(world.cpu.vmread(0), VMfailInvalid)
 
 
+@pytest.mark.rule("R73", "K8")
+def test_a_plain_vmcs_beside_an_active_evmcs():
+    """VMPTRLD does its plain work while an eVMCS is active: both come along."""
+    world = World()
+    world.plain(GUEST_RSP=0x1234)
+    world.enlighten()
+    assert world.cpu.vmlaunch().ok and world.cpu.vmptrld(VMCS_A).ok
+    world = moved(world)
+    assert world.cpu.active_evmcs == EVMCS and world.cpu.vmptrst().value == VMCS_A
+    world.memory.write(ASSIST + 40, b"\0")
+    assert world.cpu.vmlaunch().ok
+    assert world.cpu.vmread(FIELDS["GUEST_RSP"]).value == 0x1234
+
+
 @pytest.mark.rule("R73")
 def test_an_active_evmcs_stays_active_and_is_read_again():
     world = World(lints=True)
@@ -201,7 +215,7 @@ NONE = (1 << 64) - 1
     (VMXON_AT, 1, 8, "VMXON pointer"), (VMXON_AT, 1 << 60, 8, "VMXON pointer"),
     (VMXON_AT, NONE, 8, "VMXON pointer"), (VMXON_AT, VMCS_A, 8, "VMCS pointer"),
     (CURRENT_AT, VMXON, 8, "VMCS pointer"), (CURRENT_AT, VMCS_A | 1, 8, "VMCS pointer"),
-    (CURRENT_AT, 1 << 50, 8, "VMCS pointer"), (ACTIVE_AT, EVMCS, 8, "beside an active eVMCS"),
+    (CURRENT_AT, 1 << 50, 8, "VMCS pointer"),
     (IN_VMX_AT, 0, 4, "outside VMX operation"),
 ])
 def test_a_blob_that_contradicts_itself_changes_nothing(at, value, size, words):

@@ -118,6 +118,29 @@ def test_vmptrld_of_a_page_that_is_no_vmcs(world, cpu):
     assert cpu.vmptrst().value == VMCS_A
 
 
+def test_a_shadow_vmcs_may_be_current_but_not_entered():
+    """SDM 25.10 and VMLAUNCH: bit 31 of the revision, where VMCS shadowing is offered."""
+    world = World(profile="ice-lake")
+    world.memory.write(VMCS_B, (REVISION | 1 << 31).to_bytes(4, "little"))
+    assert world.cpu.vmptrld(VMCS_B).ok and world.cpu.vmptrst().value == VMCS_B
+    for field, value in BASE.items():
+        assert world.cpu.vmwrite(field, value).ok
+    for step in (world.cpu.vmlaunch, world.cpu.vmresume):
+        assert kind(step()) == "FI" and world.cpu.vmread(ERROR).value == 0
+    assert world.cpu.vmclear(VMCS_B).ok
+    assert world.memory.read(VMCS_B, 4) == (REVISION | 1 << 31).to_bytes(4, "little")
+
+
+def test_mov_ss_comes_before_the_launch_state(world, cpu):
+    """SDM VMLAUNCH: pointer, blocking by MOV SS, launch state, then the checks."""
+    cpu.mov_ss_shadow = True
+    assert kind(cpu.vmlaunch()) == "FI"
+    world.plain(PIN_BASED_VM_EXEC_CONTROL=0)
+    assert [kind(step()) for step in (cpu.vmlaunch, cpu.vmresume)] == ["FV(26)"] * 2
+    cpu.mov_ss_shadow = False
+    assert [kind(step()) for step in (cpu.vmresume, cpu.vmlaunch)] == ["FV(5)", "FV(7)"]
+
+
 def test_vmptrst(world, cpu):
     assert cpu.vmptrst().value == NONE
     world.plain()
@@ -307,10 +330,12 @@ def test_mov_ss_blocks_an_entry(world, cpu):
 
 
 def test_an_exit_loads_the_host_state(world, cpu):
-    world.plain(HOST_RIP=0x1234, HOST_RSP=0x5678, HOST_FS_BASE=0x9000, HOST_CR3=0x7000)
+    world.plain(HOST_RIP=0x1234, HOST_RSP=0x5678, HOST_FS_BASE=0x9000, HOST_CR3=0x7000,
+                HOST_CR0=BASE[FIELDS["HOST_CR0"]] & ~0x10)
     cpu.rflags = 0x246
     assert cpu.vmlaunch().ok
     assert (cpu.rip, cpu.rsp, cpu.rflags, cpu.cr3) == (0x1234, 0x5678, 2, 0x7000)
+    assert cpu.cr0 == BASE[FIELDS["HOST_CR0"]] | 0x10, "ET is not the VMCS's"
     assert cpu.rdmsr(0xC0000100).value == 0x9000
     # L1 changes what the exit loaded; the next exit loads it again
     assert cpu.mov_to_cr(3, 0x3000).ok and cpu.wrmsr(0xC0000100, 0x1000).ok

@@ -120,6 +120,7 @@ def test_fields_do_not_share_their_places(either):
         assert either.read[WIDTH[ENCODINGS[encoding]["width"]]](encoding) == value
 
 
+@pytest.mark.case("PRT-07")
 def test_a_write_stores_its_bytes_and_clears_its_group(evmcs):
     for encoding, row in TABLE.items():
         width = WIDTH[ENCODINGS[encoding]["width"]]
@@ -135,6 +136,7 @@ def test_a_write_stores_its_bytes_and_clears_its_group(evmcs):
             assert evmcs.page() == expected, row["vmcs_field"]
 
 
+@pytest.mark.case("PRT-07")
 def test_a_write_sets_no_clean_bit_and_leaves_the_upper_half(evmcs):
     """hv_clean_fields is 32 bits wide and the mask 16: ~mask keeps the others."""
     for encoding, row in TABLE.items():
@@ -146,6 +148,7 @@ def test_a_write_sets_no_clean_bit_and_leaves_the_upper_half(evmcs):
             assert left == clean & ~int(row["clean_mask"], 16)
 
 
+@pytest.mark.case("PRT-08")
 def test_a_read_changes_nothing(either):
     either.set_clean()
     before = either.page()

@@ -35,6 +35,7 @@ def vmx_is_on(machine, cpu):
 
 # What the callbacks of hv_init.c and kvm_main.c do.
 
+@pytest.mark.case("PRT-39")
 def test_a_cpu_that_dies_disables_its_assist_page_and_keeps_it(machine):
     """hv_cpu_die(): the hypercall page is freed, the assist page kept for the next time."""
     gpa, before = machine.assist_page_gpa(1), machine.allocations
@@ -215,6 +216,7 @@ def test_a_guest_does_not_notice_that_it_moves(policy, enlightened):
             assert vcpu.regs["rip"] == 0x1000 + 3 + 5 + 2
 
 
+@pytest.mark.case("PRT-28")
 @ENLIGHTENED
 @pytest.mark.parametrize("policy", ["always", "never", "commit_on_success"])
 def test_two_vcpus_share_a_cpu_without_cross_talk(policy, enlightened):
@@ -235,6 +237,7 @@ def test_two_vcpus_share_a_cpu_without_cross_talk(policy, enlightened):
         assert len({vcpu.vmcs_gpa for vcpu in vcpus}) == len(vcpus)
 
 
+@pytest.mark.case("PRT-28")
 @ENLIGHTENED
 def test_a_switch_between_vcpus_of_one_cpu_needs_no_vmclear(machine, enlightened):
     kvm = machine.insmod(enlightened_vmcs=enlightened)

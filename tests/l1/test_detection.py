@@ -79,6 +79,7 @@ def check(machine, platform, online, what):
         kvm.rmmod()
 
 
+@pytest.mark.case("PRT-11")
 @pytest.mark.parametrize("no_page", [(), (0,), (1,), (0, 1)], ids=str)
 @pytest.mark.parametrize("signature", ["right", "wrong", "no hypervisor bit"])
 def test_every_combination(leaves, signature, no_page):
@@ -100,6 +101,7 @@ def test_every_combination(leaves, signature, no_page):
     assert on == (255 if signature == "right" and not no_page else 0)
 
 
+@pytest.mark.case("PRT-14")
 @pytest.mark.parametrize("top, found", [
     (0, False), (0x40000004, False), (0x40000005, True), (0x40000009, True), (0x4000FFFF, True),
     (0x40010000, False), (0xFFFFFFFF, False),

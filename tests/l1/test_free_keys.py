@@ -54,6 +54,7 @@ def check(keys, key, on, count=None):
     assert call(keys, key, "count") == (on if count is None else count)
 
 
+@pytest.mark.case("KEY-01")
 def test_four_sites_as_the_initial_values_call_for(keys):
     assert set(keys.sites()) == set(FUNCTION.values())
     for key, on in INITIAL.items():
@@ -70,6 +71,7 @@ def test_enable_and_disable_flip_one_key_alone(keys, key):
             check(keys, other, INITIAL[other])
 
 
+@pytest.mark.case("KEY-03")
 @pytest.mark.parametrize("key", INITIAL)
 def test_twice_is_once(machine, keys, key):
     """static_key_enable() and _disable() of a key that is so already do nothing, unwarned."""
@@ -118,6 +120,7 @@ def test_one_dec_too_many_warns_and_changes_no_text(machine, keys):
     check(keys, "false", False)
 
 
+@pytest.mark.case("KEY-01", "KEY-02")
 def test_the_kernels_own_test_passes(keys):
     for _ in range(3):
         assert keys.port.test_static_key_init() == 0

@@ -56,6 +56,19 @@ def test_one_hypercall_for_all_vcpus(machine, enlightened):
     assert guest.vm.remote_tlb_flushes == 1
 
 
+def test_vcpus_with_different_ept_pointers_are_asked_one_by_one(machine):
+    """check_ept_pointer_match(): a vCPU that has not run has no pointer yet."""
+    guest = Guest(machine)
+    late = guest.vm.create_vcpu(cpu=1)
+    cost = guest.move()
+    assert (cost["vmcall"], cost["invept"]) == (0, 1)
+    assert guest.seen() == [2]
+    late.run(exits=10)
+    before = machine.counters["vmcall"]
+    guest.vm.move_page(CODE)
+    assert machine.counters["vmcall"] - before == 1
+
+
 def test_a_forgotten_flush_shows(machine):
     guest = Guest(machine)
     cost = guest.move(flush=False)

@@ -29,6 +29,7 @@ def of_key(machine, key="enable_evmcs"):
     return [site for site in machine.keys() if site["key"] == key]
 
 
+@pytest.mark.case("KEY-09")
 def test_every_site_is_a_nop_when_off_and_a_jump_when_on_twice(machine):
     seen = set()
     for enlightened in (False, True, False, True):

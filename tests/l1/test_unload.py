@@ -46,6 +46,7 @@ def scribble(machine):
         machine.memory.write(machine.assist_page_gpa(n), bytes(noise))
 
 
+@pytest.mark.case("PRT-32")
 def test_both_fields_are_zero_and_no_other_byte_has_changed(machine):
     kvm = machine.insmod(enlightened_vmcs=True)
     gpas = run_everywhere(machine, kvm)
@@ -74,6 +75,7 @@ def test_a_load_changes_the_two_fields_and_no_other_byte(machine):
         assert new == old
 
 
+@pytest.mark.case("PRT-18")
 def test_without_enlightened_vmcs_no_byte_of_a_page_changes(machine):
     scribble(machine)
     before = pages(machine)
@@ -114,6 +116,7 @@ def test_everything_is_given_back(machine, enlightened):
     assert machine.allocations == before
 
 
+@pytest.mark.case("PRT-32", "KEY-09")
 def test_the_key_is_off_after_it(machine):
     kvm = machine.insmod(enlightened_vmcs=True)
     sites = [site for site in machine.keys() if site["key"] == "enable_evmcs"]
@@ -122,6 +125,7 @@ def test_the_key_is_off_after_it(machine):
     assert {text.state(site) for site in sites} == {"nop"}
 
 
+@pytest.mark.case("PRT-35")
 @pytest.mark.parametrize("order", list(itertools.product([False, True], repeat=3)), ids=str)
 def test_each_reload_is_what_its_parameter_says(machine, order):
     for enlightened in order:

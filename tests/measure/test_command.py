@@ -137,7 +137,10 @@ def test_the_page_is_self_contained_and_well_formed():
     text = page(report)
     assert not re.search(r"(?:src|href)=|<script|url\(|@import", text)
     root = xml.fromstring(re.sub(r"<!DOCTYPE html>|<meta [^>]*>", "", text))
-    assert len(root.findall(".//{http://www.w3.org/2000/svg}svg")) >= 4
+    pictures = root.findall(".//figure")
+    assert len(pictures) >= 6 and len(root.findall(".//{http://www.w3.org/2000/svg}svg")) == 1
+    assert all(picture.find("div[@class='bars']") is not None
+               or picture.find("{http://www.w3.org/2000/svg}svg") is not None for picture in pictures)
     assert "a &lt; b" in text and "<&>" not in text
 
 

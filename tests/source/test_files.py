@@ -89,4 +89,4 @@ def test_ci_calls_the_second_command():
 
 
 def test_ci_runs_the_tests_in_both_forms():
-    assert tree.text(".ci/run").rstrip().endswith("KVM_VMX_INSN=trap exec .venv/bin/python -m pytest -q")
+    assert "KVM_VMX_INSN=trap exec .venv/bin/python -m pytest -q" in tree.text(".ci/run")

@@ -60,6 +60,7 @@ def members(compiled, struct):
             (words for words in compiled if words[0] == struct)]
 
 
+@pytest.mark.case("PRT-02")
 def test_evmcs_layout(compiled):
     rows = [(row["name"], row["offset"], row["size"]) for row in EVMCS if not row.get("implicit")]
     assert members(compiled, "hv_enlightened_vmcs") == rows
@@ -75,6 +76,7 @@ def test_the_members_and_the_known_holes_fill_the_page_without_overlap():
     assert [row["offset"] for row in EVMCS if row.get("implicit")] == [22, 844]
 
 
+@pytest.mark.case("PRT-02")
 def test_assist_page_layout(compiled):
     rows = [(row["name"], row["offset"], row["size"]) for row in ASSIST]
     assert members(compiled, "hv_vp_assist_page") == rows

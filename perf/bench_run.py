@@ -2,7 +2,7 @@
 """Seconds a VM exit of the built-in CPUID loop, by build and mode, by pyperf.
 
 One loop of the benchmark is one VM exit: L2's CPUID, L0's exit, L1's handler, L0's entry.
-usage: python perf/bench_cpuid_loop.py [pyperf's options]
+usage: python perf/bench_run.py [pyperf's options]
 """
 
 import time

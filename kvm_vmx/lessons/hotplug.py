@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""CPUs that come and go: one without an assist page, and a vCPU that moves by VMCLEAR."""
+
+from kvm_vmx import KernelBug, Machine
+from kvm_vmx.lessons.record import Cell, Picture, Record, choice
+
+TITLE = "a CPU without an assist page, and a vCPU that moves"
+MINUTES = 20
+# What meets the CPU that comes up: a VM and no page yet; the same twice; no memory for the page;
+# no VM; no VM and no memory; a module without enlightened VMCS.
+CASES = ("new", "again", "short", "idle", "bare", "plain")
+KERNEL = [
+    ("hv_cpu_init", "HV_X64_MSR_VP_ASSIST_PAGE"), ("kvm_starting_cpu", "hardware_enable_nolock"),
+    ("hardware_enable", "hv_get_vp_assist_page"), ("hardware_enable_nolock", "pr_info"),
+    ("hardware_enable_all", "hardware_enable_failed"), ("vmx_vcpu_load", "loaded_vmcs_clear"),
+    ("loaded_vmcs_clear", "smp_call_function_single"), ("__loaded_vmcs_clear", "loaded_vmcs_init"),
+    ("hardware_disable", "vmclear_local_loaded_vmcss"),
+]
+CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
+CPUS, NEW = 2, 2                # CPUs that are online from the start; the one that comes up
+EXITS = 10
+VP_ASSIST_PAGE, CR4_VMXE = 0x40000073, 1 << 13
+SHOWN = ("VMXON", "VMXOFF", "VMCLEAR", "VMPTRLD", "VMLAUNCH", "VMRESUME")
+
+
+def script(seed: int, case: str | None):
+    """(case, the steps before the CPU comes, those of its coming, those behind it)."""
+    dice = choice("hotplug", seed)
+    drawn = dice.choice(CASES)
+    case = case or drawn
+    first = dice.randrange(CPUS)
+    moves = [("move", first, CPUS - 1 - first)]
+    moves += [("move", dice.randrange(CPUS), dice.randrange(CPUS))
+              for _ in range(dice.randint(1, 3))]
+    who, back = dice.randrange(CPUS), dice.randrange(CPUS)
+    coming = [("up", case in ("short", "bare"))]
+    if case in ("again", "short"):
+        coming += [("down",), ("up", False)]
+    going = [("move", who, NEW), ("down",), ("move", who, back)]
+    if case in ("idle", "bare"):
+        return case, [("vm",), *moves, ("destroy",)], coming, [("vm",), *going]
+    return case, [("vm",), *moves], coming, going
+
+
+class Grid:
+    """The machine, its vCPUs, and what each CPU has executed since the last look."""
+
+    def __init__(self, machine, picture: Picture):
+        self.machine, self.picture, self.vcpus = machine, picture, []
+        self.cleared = [0] * machine.possible_cpus
+
+    def executed(self) -> list[str]:
+        """The VMX instructions of each CPU and its writes of the assist page's MSR, in order."""
+        counts = [{} for _ in range(self.machine.possible_cpus)]
+        for record in self.machine.trace:
+            name = record.instruction.upper()
+            if name == "WRMSR" and record.operands[0] == VP_ASSIST_PAGE:
+                name = f"WRMSR {VP_ASSIST_PAGE:#x}"
+            elif name not in SHOWN:
+                continue
+            mine = counts[record.cpu]
+            mine[name] = mine.get(name, 0) + 1
+        self.machine.start_trace()
+        return [", ".join(f"{count} {name}" if count > 1 else name for name, count in mine.items())
+                for mine in counts]
+
+    def draw(self, caption: str) -> None:
+        """Record the state of all CPUs."""
+        machine, rows = self.machine, []
+        for n, done in enumerate(self.executed()):
+            here = [str(k) for k, vcpu in enumerate(self.vcpus) if vcpu.cpu == n]
+            rows.append([
+                Cell(f"cpu {n}"), Cell("yes" if machine.kernel.online(n) else "no"),
+                Cell("yes" if machine.assist_page(n) else "no"),
+                Cell("on" if machine.cpu(n).cr4 & CR4_VMXE else "off"), Cell(" ".join(here)),
+                Cell(done)])
+        self.picture.step(caption, rows)
+
+    def tell(self, caption: str) -> str:
+        """What draw() would show, of the CPUs that did something and the new one, in words."""
+        done = "; ".join(f"cpu {n} {text}" for n, text in enumerate(self.executed()) if text)
+        page = "a page" if self.machine.assist_page(NEW) else "no page"
+        vmx = "on" if self.machine.cpu(NEW).cr4 & CR4_VMXE else "off"
+        return f"{caption}: {done or 'nothing of VMX'}. cpu {NEW} has {page}, VMX is {vmx}."
+
+    def act(self, step) -> str:
+        """Do one step of the script, and count the VMCLEARs of moves and hotplug; its caption."""
+        machine = self.machine
+        before = [machine.cpu(n).counters()["vmclear"] for n in range(machine.possible_cpus)]
+        what, *how = step
+        try:
+            return getattr(self, what)(*how)
+        finally:
+            for n in range(machine.possible_cpus):
+                if what not in ("vm", "destroy"):
+                    self.cleared[n] += machine.cpu(n).counters()["vmclear"] - before[n]
+
+    def vm(self) -> str:
+        """A VM, and a vCPU on each of the CPUs that are online from the start."""
+        self.guest = self.machine.module.create_vm(code=CPUID_LOOP)
+        self.vcpus = [self.guest.create_vcpu(cpu=n) for n in range(CPUS)]
+        for vcpu in self.vcpus:
+            vcpu.run(exits=EXITS)
+        return "a VM, both vCPUs run"
+
+    def destroy(self) -> str:
+        """The VM goes."""
+        self.guest.destroy()
+        self.vcpus = []
+        return "the VM is destroyed"
+
+    def move(self, vcpu: int, cpu: int) -> str:
+        """A vCPU goes on on a CPU, the one where it is or another."""
+        self.vcpus[vcpu].cpu = cpu
+        self.vcpus[vcpu].run(exits=EXITS)
+        return f"vCPU {vcpu} runs on cpu {cpu}"
+
+    def up(self, short: bool) -> str:
+        """The new CPU comes up; short: it finds no memory for its page."""
+        if short:
+            self.machine.fail("vmalloc", 1)
+        self.machine.online(NEW)
+        return f"cpu {NEW} up, short of memory" if short else f"cpu {NEW} comes up"
+
+    def down(self) -> str:
+        """The new CPU goes down."""
+        self.machine.offline(NEW)
+        return f"cpu {NEW} goes down"
+
+
+def drive(case: str, before, coming, after, picture: Picture) -> dict:
+    """The script; what the CPU that comes up says of itself, and what becomes of the vCPU."""
+    with Machine(cpus=CPUS, possible_cpus=NEW + 1) as machine:
+        machine.start_trace()
+        machine.insmod(enlightened_vmcs=case != "plain")
+        grid = Grid(machine, picture)
+        grid.draw("the module is loaded")
+        for step in before:
+            grid.draw(grid.act(step))
+        says = [grid.tell(grid.act(step)) for step in coming]
+        found = {"page": machine.assist_page(NEW) is not None,
+                 "vmx": bool(machine.cpu(NEW).cr4 & CR4_VMXE), "moved": "runs", "create_vm": 0}
+        try:
+            says += [grid.tell(grid.act(step)) for step in after]
+        except KernelBug:
+            found["moved"] = "kernel BUG"
+        except OSError as refused:
+            found["moved"], found["create_vm"] = "no VM", -refused.errno
+        found["log"] = sum("enabling virtualization" in line for line in machine.dmesg)
+        return {**found, "vmclear": grid.cleared, "says": says}
+
+
+def told(found: dict) -> list[str]:
+    """The answer in words."""
+    says = list(found["says"])
+    if found["moved"] == "kernel BUG":
+        says.append("The vCPU that is moved there ends in a kernel BUG: hardware_enable() returned "
+                    "-EFAULT before it made that CPU's list of VMCSs. KVM's callback comes before "
+                    "Hyper-V's, which allocates the page; by 6.12 it is the other way round.")
+    elif found["moved"] == "no VM":
+        says.append(f"create_vm() returns {found['create_vm']} (-EBUSY): hardware_enable() on cpu "
+                    f"{NEW} returned -EFAULT, so the whole machine gets no VM.")
+    else:
+        says.append("The vCPU that is moved there runs.")
+    return [
+        *says,
+        f"The log says \"enabling virtualization on CPU{NEW} failed\" {found['log']} "
+        f"time{'s' * (found['log'] != 1)}, and online() succeeded: kvm_starting_cpu() returns 0 "
+        "whatever happens.",
+        f"VMCLEARs by moves and hotplug, CPU by CPU: {found['vmclear']}. A vCPU that goes on "
+        "elsewhere is cleared where it was, by IPI; one whose CPU goes down is cleared by that CPU. "
+        "Its next entry is a VMLAUNCH. One that stays costs nothing."]
+
+
+def words(step) -> str:
+    """A step to come."""
+    what, *how = step
+    return {"vm": lambda: "a VM with vCPUs on cpus 0 and 1 is created and both run",
+            "move": lambda: f"vCPU {how[0]} runs on cpu {how[1]}",
+            "up": lambda: f"cpu {NEW} comes up" + (", and no memory for its page" * how[0]),
+            "down": lambda: f"cpu {NEW} goes down"}[what]()
+
+
+def run(seed: int, case: str | None = None) -> Record:
+    """vCPUs that move, a CPU that comes up, and a vCPU that moves there."""
+    case, before, coming, after = script(seed, case)
+    picture = Picture(["CPU", "online", "page", "VMX", "vCPUs", "executed"])
+    found = drive(case, before, coming, after, picture)
+    picture.table = ["step", *picture.columns], [
+        [Cell(step.caption if n == 0 else ""), *row]
+        for step in picture.steps for n, row in enumerate(step.rows)]
+    return Record(
+        "hotplug", seed, case, TITLE,
+        about=["Two callbacks run on a CPU that comes up: KVM's enables VMX if there is a VM, and "
+               "Hyper-V's allocates the assist page and tells L0 of it. Under enlightened VMCS, KVM "
+               "needs the page: hardware_enable() returns -EFAULT without one. A vCPU may run on any "
+               "CPU; its VMCS is active on one."],
+        run=[f"insmod enlightened_vmcs={int(case != 'plain')}; {CPUS} CPUs are online of {NEW + 1}. "
+             f"Each run of a vCPU is {EXITS} exits.",
+             "After the picture: " + "; ".join(words(step) for step in [*coming, *after]) + "."],
+        picture=picture,
+        question=f"When cpu {NEW} is up (the last time): has it a page, is VMX on? How often does "
+                 "the log say in the end that enabling virtualization failed? What becomes of the "
+                 "vCPU that is moved there? How many VMCLEAR do all moves and hotplugs, those of the "
+                 "picture included, execute on each CPU, as far as it gets?",
+        given={"enlightened_vmcs": case != "plain", "before": [list(step) for step in before],
+               "coming": [list(step) for step in coming], "after": [list(step) for step in after]},
+        answer=told(found),
+        values={name: found[name]
+                for name in ("page", "vmx", "log", "moved", "create_vm", "vmclear")},
+        change=[f"kvm-vmx lesson hotplug --case {other}" for other in ("new", "again", "bare")],
+        kernel=KERNEL,
+        leaves_out="Threads that race: a vCPU moves here when no other runs. The IPI is a call that "
+                   "the other CPU executes at once.",
+    )

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Unloading: what vmx_exit() takes back, and what an entry finds where it did not."""
+
+from kvm_vmx import KernelBug, Machine, fields
+from kvm_vmx.lessons.record import Cell, Picture, Record, choice
+
+TITLE = "what vmx_exit() takes back, and what a missing reset does"
+MINUTES = 20
+# How one page is missed: v4.19 passes over a CPU that is offline, or L1's memory is written.
+CASES = ("offline", "written")
+KERNEL = [
+    ("vmx_exit", "cpu_online"), ("vmx_exit", "current_nested_vmcs"),
+    ("vmx_exit", "enlighten_vmentry"), ("vmx_exit", "static_branch_disable"),
+    ("hardware_disable", "vmclear_local_loaded_vmcss"), ("hv_cpu_init", "__vmalloc"),
+    ("vmcs_load", "evmcs_load"),
+]
+CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
+HALT = b"\xf4"
+VMX_BASIC = 0x480
+NONE = (1 << 64) - 1     # no VMCS was entered
+EPT_POINTER = next(row["offset"] for row in fields() if row["vmcs_field"] == "EPT_POINTER")
+# The new guests' memory: what it takes of the old pages decides what the stale one holds.
+SIZES = (64 << 10, 2 << 20, 8 << 20)
+
+
+class Plan:
+    """What a seed asks for."""
+
+    def __init__(self, seed: int, case: str | None):
+        dice = choice("reload", seed)
+        drawn = dice.choice(CASES)
+        self.case = case or drawn
+        self.cpus = dice.randint(2, 3)
+        self.missed = dice.randrange(1, self.cpus)
+        self.before = [dice.randrange(self.cpus) for _ in range(dice.randint(1, 2))]
+        self.before.insert(dice.randrange(len(self.before) + 1), self.missed)
+        self.after = [dice.randrange(self.cpus) for _ in range(dice.randint(0, 2))]
+        self.own = dice.randrange(len(self.after) + 1)
+        self.after.insert(self.own, self.missed)
+        self.size = dice.choice(SIZES)
+
+
+def number(data: bytes) -> int:
+    """Little-endian bytes."""
+    return int.from_bytes(data, "little")
+
+
+class Watch:
+    """The machine's pages after each step, and whose they are."""
+
+    def __init__(self, machine, picture: Picture):
+        self.machine, self.picture, self.vcpus = machine, picture, []
+
+    def owner(self, gpa: int) -> str:
+        """Whose VMCS stands at gpa now."""
+        for n, vcpu in enumerate(self.vcpus):
+            if vcpu.vmcs_gpa == gpa:
+                return f"vCPU {n}"
+        return "no vCPU"
+
+    def draw(self, caption: str) -> None:
+        """Record the state of all CPUs."""
+        machine, rows = self.machine, []
+        key = "on" if machine.module and machine.module.enable_evmcs else "off"
+        for n in range(machine.possible_cpus):
+            page, active = machine.assist_page(n), machine.cpu(n).active_evmcs
+            gpa = number(page[48:56])
+            rows.append([
+                Cell(f"cpu {n}" if machine.kernel.online(n) else f"cpu {n} off"), Cell(key),
+                Cell(str(page[40])), Cell(f"{gpa:#x}"), Cell(self.owner(gpa) if gpa else "-"),
+                Cell(f"{number(machine.memory.read(gpa, 4)):#x}" if gpa else "-"),
+                Cell("none" if active is None else f"{active:#x}")])
+        self.picture.step(caption, rows)
+
+    def load(self, enlightened: bool, code: bytes, cpus, size: int = 2 << 20) -> None:
+        """insmod, a VM, a vCPU on each of the CPUs."""
+        kvm = self.machine.insmod(enlightened_vmcs=enlightened)
+        vm = kvm.create_vm(code=code, memory=size)
+        self.vcpus = [vm.create_vcpu(cpu=cpu) for cpu in cpus]
+
+    def unload(self) -> None:
+        """rmmod."""
+        self.machine.module.rmmod()
+        self.vcpus = []
+
+
+def miss(watch: Watch, plan: Plan) -> bytes:
+    """rmmod that does not reset one page; the two words that it keeps."""
+    machine, cpu = watch.machine, plan.missed
+    gpa = machine.assist_page_gpa(cpu)
+    kept = machine.memory.read(gpa + 40, 16)
+    if plan.case == "offline":
+        machine.offline(cpu)
+    watch.unload()
+    if plan.case == "offline":
+        machine.online(cpu)
+    else:
+        machine.memory.write(gpa + 40, kept)
+    watch.draw("rmmod, one page missed")
+    return kept
+
+
+def enter(machine, vcpu) -> dict:
+    """Run the vCPU, and see which VMCS its first entry took and how that ended."""
+    machine.start_trace()
+    try:
+        ended = vcpu.run(exits=1).reason
+    except KernelBug:
+        ended = "kernel BUG"
+    machine.stop_trace()
+    entry = next(record for record in machine.trace if record.instruction == "vmlaunch")
+    good = entry.outcome.ok
+    return {"entered": None if entry.operands[0] == NONE else entry.operands[0],
+            "outcome": type(entry.outcome).__name__, "error": getattr(entry.outcome, "error", None),
+            "exit": entry.results[0] & 0xFFFF if good else None, "kvm": ended}
+
+
+def drive(plan: Plan, enlightened: bool, picture: Picture) -> dict:
+    """Reload after a reset, and with a page that was missed, into either mode."""
+    with Machine(cpus=plan.cpus) as machine:
+        watch = Watch(machine, picture)
+        watch.load(True, CPUID_LOOP, plan.before)
+        for vcpu in watch.vcpus:
+            vcpu.run(exits=5)
+        watch.draw("enlightened_vmcs=1, run")
+        used = [n for n in range(plan.cpus) if any(machine.assist_page(n)[40:56])]
+        watch.unload()
+        watch.draw("rmmod")
+        reset = sum(not any(machine.assist_page(n)[40:56]) for n in used)
+        watch.load(False, HALT, plan.after, plan.size)
+        control = enter(machine, watch.vcpus[plan.own])
+        watch.draw("enlightened_vmcs=0, run")
+        watch.unload()
+        watch.load(True, CPUID_LOOP, plan.before)
+        for vcpu in watch.vcpus:
+            vcpu.run(exits=5)
+        watch.draw("enlightened_vmcs=1, run")
+        pointer = number(miss(watch, plan)[8:])
+        watch.load(enlightened, HALT, plan.after, plan.size)
+        watch.draw(f"enlightened_vmcs={int(enlightened)}")
+        page = machine.memory.read(pointer, 4096)
+        found = {"pointer": pointer, "vmcs": watch.vcpus[plan.own].vmcs_gpa,
+                 "owner": watch.owner(pointer), "revision": number(page[:4]),
+                 "ept_pointer": number(page[EPT_POINTER:EPT_POINTER + 8]),
+                 "basic": machine.cpu(0).rdmsr(VMX_BASIC).value & 0x7FFFFFFF}
+        end = enter(machine, watch.vcpus[plan.own])
+    return {"control": control, "reset": reset, "found": found, "end": end}
+
+
+def told(found: dict, end: dict) -> str:
+    """The entry through the page that was missed, in words."""
+    what = (f"VMLAUNCH on that CPU takes the page of {found['owner']}" if found["owner"] != "no vCPU"
+            else "VMLAUNCH on that CPU takes a page that is no vCPU's any more")
+    if end["outcome"] == "VMfailInvalid":
+        return (f"{what}: revision {found['revision']:#x} is neither 1 nor VMX_BASIC's, so L0 "
+                "refuses: VMfailInvalid. KVM has no VMCS to read an error from.")
+    if end["outcome"] == "VMfailValid":
+        return (f"{what}: the revision passes, but a vCPU that has not run yet has no EPT pointer: "
+                f"VMfailValid ({end['error']}), invalid controls.")
+    if end["entered"] == found["vmcs"]:
+        return (f"{what}, by luck its own: L0 writes back the VMCS that VMPTRLD made current, and "
+                "reads it as an eVMCS. It runs, and VMWRITE fails from now on.")
+    guest = f"{found['owner']}'s guest" if found["owner"] != "no vCPU" else "a guest that is gone"
+    return (f"{what}, and enters: L2 is {guest} and exits with reason {end['exit']}. Whatever KVM "
+            "does with that exit, it does to the wrong vCPU.")
+
+
+def run(seed: int, case: str | None = None) -> Record:
+    """Unload and reload with a good reset, then with one page that was missed."""
+    plan = Plan(seed, case)
+    picture = Picture(["CPU", "key", "enlighten_vmentry", "current_nested_vmcs", "whose", "revision",
+                       "active in L0"])
+    result = drive(plan, False, picture)
+    again = drive(plan, True, Picture(picture.columns))["end"]
+    picture.table = ["step", "CPU", "key", "enl.", "current_nested_vmcs", "whose", "revision",
+                     "active in L0"], [
+        [Cell(step.caption if n == 0 else ""), *row]
+        for step in picture.steps for n, row in enumerate(step.rows)]
+    found, end = result["found"], result["end"]
+    how = ("is offline while the module goes, and v4.19 resets the pages of CPUs that are online"
+           if plan.case == "offline" else
+           "has its two words written back after rmmod, as if vmx_exit() had not zeroed them")
+    return Record(
+        "reload", seed, plan.case, TITLE,
+        about=["While a CPU's assist page says enlighten_vmentry, each VM entry there takes the VMCS "
+               "that current_nested_vmcs names, whatever VMPTRLD has loaded. The module's VMCSs go "
+               "with it, and the page stays with the CPU: vmx_exit() must zero the two words, and "
+               "turn the key off, before anybody enters without enlightened VMCS."],
+        run=[f"{plan.cpus} CPUs; vCPUs on CPUs {plan.before}, then on {plan.after} with "
+             f"{plan.size >> 10} KB of guest memory.",
+             f"At the second rmmod cpu {plan.missed} {how}. Then insmod enlightened_vmcs=0, and "
+             f"vCPU {plan.own} runs on that CPU a guest that halts."],
+        picture=picture,
+        question=f"Now vCPU {plan.own} runs. VMPTRLD loads its {found['vmcs']:#x}, but cpu "
+                 f"{plan.missed}'s page names {found['pointer']:#x}, where the EPT pointer "
+                 f"reads {found['ept_pointer']:#x}; revisions that L0 accepts are 1 and VMX_BASIC's "
+                 f"{found['basic']:#x}. Which of the two does VMLAUNCH take, and how does it end? "
+                 "How, had the module been loaded with enlightened_vmcs=1? On how many "
+                 "CPUs did the first rmmod find words to reset?",
+        given={"cpus": plan.cpus, "before": plan.before, "after": plan.after, "cpu": plan.missed,
+               "vcpu": plan.own, "guest_memory": plan.size, **found},
+        answer=[told(found, end),
+                f"To KVM the run ended with {end['kvm']}; after the good reset it had ended with "
+                f"{result['control']['kvm']}.",
+                f"With enlightened_vmcs=1 VMLAUNCH takes {again['entered']:#x} and the run ends with "
+                f"{again['kvm']}: evmcs_load() stores both words before the first entry, so only a "
+                "load without enlightened VMCS meets the old ones.",
+                f"CPUs where the first rmmod found words to reset: {result['reset']}. Later kernels "
+                "reset a page when virtualization is disabled on its CPU, not when the module goes."],
+        values={"entered": end["entered"], "outcome": end["outcome"], "error": end["error"],
+                "kvm": end["kvm"], "kvm_enlightened": again["kvm"],
+                "entered_enlightened": again["entered"], "reset": result["reset"]},
+        change=["kvm-vmx lesson reload --case offline    v4.19's own hole (erratum stale_assist)",
+                "kvm-vmx lesson reload --seed 2          other owners of the page that was missed"],
+        kernel=KERNEL,
+        leaves_out="A real processor keeps a VMCS page in a format of its own. Here it is laid out "
+                   "like an eVMCS, so that an entry through one may run instead of failing.",
+    )

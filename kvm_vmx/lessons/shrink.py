@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The shortest program that still fails: by hypothesis where it is installed, else by trying all."""
+
+import itertools
+import random
+import tempfile
+
+LONGEST = 6
+
+
+def shortest(letters, fails, seed: int) -> tuple[list[str], str]:
+    """The shortest list of letters that ends with the first letter and fails(), of those the
+    first in the letters' order; and how it was found."""
+    try:
+        import hypothesis
+    except ImportError:
+        return by_trying(letters, fails), (
+            "found by trying all, the shortest first, as hypothesis is not installed")
+    return by_hypothesis(hypothesis, letters, fails, seed), "found by hypothesis"
+
+
+def by_trying(letters, fails) -> list[str]:
+    """Every program, the shortest first."""
+    for length in range(LONGEST):
+        for program in itertools.product(letters, repeat=length):
+            if fails([*program, letters[0]]):
+                return [*program, letters[0]]
+    raise LookupError(f"no program of up to {LONGEST} steps fails")
+
+
+def by_hypothesis(hypothesis, letters, fails, seed: int) -> list[str]:
+    """Random programs until one fails, then less and less of it."""
+    from hypothesis import strategies as st
+    from hypothesis.configuration import set_hypothesis_home_dir
+
+    programs = st.lists(st.sampled_from(letters), max_size=2 * LONGEST).map(
+        lambda program: [*program, letters[0]])
+    with tempfile.TemporaryDirectory() as home:
+        set_hypothesis_home_dir(home)
+        settings = hypothesis.settings(
+            database=None, deadline=None, max_examples=1000,
+            suppress_health_check=list(hypothesis.HealthCheck))
+        try:
+            return hypothesis.find(programs, fails, settings=settings, random=random.Random(seed))
+        finally:
+            set_hypothesis_home_dir(None)

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Stale state: a clean bit is forgotten, and an entry later the guest sees what is no more."""
+
+from kvm_vmx import Machine
+from kvm_vmx.lessons.evmcs import GROUPS, ROWS
+from kvm_vmx.lessons.mistakes import (
+    CASES, CLEAR, ENTER, MOVE, STEPS, STORE, WRONG, Play, group_of, planned)
+from kvm_vmx.lessons.record import Cell, Picture, Record
+from kvm_vmx.lessons.shrink import shortest
+
+TITLE = "a forgotten clean bit, and the entry that trusts it"
+MINUTES = 25
+KERNEL = [
+    ("evmcs_write64", "clean_fields"), ("vmx_vcpu_run", "clean_fields"),
+    ("vmx_vcpu_run", "host_rsp"), ("evmcs_touch_msr_bitmap", "clean_fields"),
+    ("vmx_enable_intercept_for_msr", "evmcs_touch_msr_bitmap"),
+]
+MISTAKES = {
+    "and": "The accessor stores {field}, and forgets to take the clean bit away.",
+    "group": "The accessor stores {field}, and takes the bit of {wrong} away instead of its own.",
+    "early": "The bit is taken away first and {field} stored later; an entry may come between, "
+             "also on another CPU.",
+    "store": "{field} is stored into the struct itself, past the accessors.",
+    "bitmap": "The MSR bitmap is changed without evmcs_touch_msr_bitmap(): {field} is to exit, or "
+              "is no longer to.",
+}
+# Leaf 0x4000000A: version 1 to 1, and the enlightened MSR bitmap.
+NESTED = {0x4000000A: (0x101 | 1 << 19, 0, 0, 0)}
+
+
+def experiment(plan, seed: int):
+    """The first values, the program's moments, and the shortest program that breaks."""
+    with Machine(cpus=2, cpuid=NESTED) as machine:
+        play = Play(machine, plan)
+        moments = [play.step(letter) for letter in plan.program]
+        return play.first_seen(), moments, shortest(plan.letters, play.fails, seed)
+
+
+def run(seed: int, case: str | None = None) -> Record:
+    """The mistake over some entries; the first one that trusts it is asked for."""
+    plan = planned(seed, case)
+    first, moments, found = experiment(plan, seed)
+    broken = next(moment for moment in moments if moment.differs())
+    name, bit = plan.field, bit_of(plan.field)
+    last = max(moment.entry for moment in moments)
+    return Record(
+        "stale", seed, plan.case, TITLE,
+        about=["The clean bits are a cache's coherence protocol that is kept by hand: who changes "
+               "a field takes its group's bit away, or L0 goes on with its copy. A forgotten bit "
+               "does no harm as long as something else makes L0 read the group again; the guest "
+               "goes wrong later, at the next VMRESUME that trusts the bit.",
+               MISTAKES[plan.case].format(field=name, wrong=GROUPS[plan.wrong])
+               + " Everything else is done as it should be."],
+        run=["In each round the guest looks at its registers and MSRs, writes down what it sees, "
+             f"and exits; {last} entries. The first one on a CPU is a KVM_RUN. The VMRESUMEs are "
+             "made here, as inside one KVM_RUN, and all clean bits set behind them as by "
+             "vmx_vcpu_run(): vcpu_load() would write TSC_OFFSET each time, and hide some.",
+             "Groups: " + ", ".join(f"{other} {group_of(other)} (bit {bit_of(other)})"
+                                    for other in plan.told) + "."],
+        picture=drawn(plan, first, moments, hidden=True),
+        solved=drawn(plan, first, moments, hidden=False),
+        question="Page and clean bits are all there. Which entry is the first at which L0 goes on "
+                 "with an old value, of which field and group, and what does the guest see there "
+                 "instead of what the page says?",
+        given=given(plan, first, moments),
+        answer=explained(plan, moments, broken, found),
+        values={"entry": broken.entry, "field": name, "group": plan.group, "bit": bit,
+                "page": broken.page[name], "copy": broken.copy[name],
+                "guest": broken.guest[name], "shortest": found[0]},
+        change=[*(f"kvm-vmx lesson stale --case {other}" for other in CASES if other != plan.case),
+                "With Machine(lints=True) L0 compares, and m.lints names the stale field."],
+        kernel=KERNEL,
+        leaves_out="A real Hyper-V may read a clean group again at any time, so that such a bug "
+                   "shows once in a while; this L0 relies on every bit, and it shows each time.",
+    )
+
+
+def bit_of(name: str) -> int:
+    """The clean bit of a field."""
+    return next(bit for bit, group in GROUPS.items() if group == group_of(name))
+
+
+def text(value) -> str:
+    """A field's value, or whether an MSR's access exits."""
+    if isinstance(value, bool):
+        return "exits" if value else "runs on"
+    return "" if value is None else f"{value:#x}"
+
+
+def given(plan, first, moments) -> dict:
+    """What a student's program may start from: page and clean bits, step by step."""
+    return {"first": first, "wrong_bit": plan.wrong,
+            "groups": {name: group_of(name) for name in plan.told},
+            "steps": [{"do": moment.do if moment.do in STEPS else "write", "field": moment.name, "clean": moment.clean,
+                       "page": moment.page} for moment in moments]}
+
+
+def words(plan, letter: str) -> str:
+    """A step of a program in words."""
+    known = {ENTER: "enter", MOVE: "move to the other CPU", WRONG: f"{plan.field}, wrongly",
+             CLEAR: f"the AND for {plan.field}", STORE: f"the store of {plan.field}"}
+    return known.get(letter, letter)
+
+
+def explained(plan, moments, broken, found) -> list[str]:
+    """The answer, as the run had it."""
+    name, (program, how) = plan.field, found
+    says = [f"Entry {broken.entry}, {name}, group {plan.group}, bit {bit_of(name)}. The page: "
+            f"{text(broken.page[name])}; L0's copy: {text(broken.copy[name])}; the guest saw: "
+            f"{text(broken.guest[name])}."]
+    says += hidden_before(plan, moments, broken)
+    if broken.after[name] != broken.page[name]:
+        says.append(f"The exit wrote the group back: the page has {text(broken.after[name])} again, "
+                    "and what KVM had stored is lost.")
+    says.append("The shortest reproducer, " + how + ": "
+                + "; ".join(words(plan, letter) for letter in program) + ".")
+    return says
+
+
+def hidden_before(plan, moments, broken) -> list[str]:
+    """Why the same mistake did no harm at the entries before."""
+    again = "bitmap" if plan.case == "bitmap" else "group"
+    says, made = [], False
+    for moment in moments[:moments.index(broken)]:
+        made = made or moment.do in (WRONG, STORE)
+        if moment.do != ENTER or not made:
+            continue
+        why = "it was a VMLAUNCH, which trusts no bit" if moment.launched else (
+            "no entry came between the AND and the store" if plan.case == "early" else
+            f"{plan.hides} was written too, for which L0 read the {again} once more")
+        says.append(f"Entry {moment.entry} hid the mistake: {why}.")
+        made = False
+    return says
+
+
+def drawn(plan, first, moments, hidden: bool) -> Picture:
+    """Three lanes field by field: the page, L0's copy, what the guest saw."""
+    picture = Picture(["field", "group", "clean", "page", "L0's copy", "the guest saw"])
+    lines, dark, seen = [], False, {}
+    picture.step("at first", [
+        [Cell(name), Cell(group_of(name)), Cell("0"), Cell(text(first[name])), Cell(""), Cell("")]
+        for name in plan.watched])
+    for moment in moments:
+        dark = dark or hidden and moment.entry > 1
+        seen = moment.guest or seen
+        rows = [lanes(moment, name, seen, dark) for name in plan.watched]
+        picture.step(moment.what, rows)
+        if moment.entry:
+            lines += [[Cell(moment.what if n == 0 else ""), row[0], *row[2:]]
+                      for n, row in enumerate(rows)]
+        else:
+            page = text(moment.page.get(moment.name))
+            bit = str(moment.clean >> bit_of(moment.name) & 1) if moment.name else ""
+            lines.append([Cell(moment.what), Cell(moment.name), Cell(bit), Cell(page), Cell(""),
+                          Cell("")])
+    picture.table = ["step", "field", "clean", "page", "L0's copy", "the guest saw"], lines
+    return picture
+
+
+def lanes(moment, name: str, seen: dict, dark: bool) -> list[Cell]:
+    """One field after one step; at an entry, page and bit are those that L0 found."""
+    kind = "bad" if name in moment.differs() else ""
+    sides = [Cell("?", "dim")] * 2 if dark else [
+        Cell(text(moment.copy[name]), kind), Cell(text(seen.get(name)), kind)]
+    return [Cell(name), Cell(group_of(name)), Cell(str(moment.clean >> bit_of(name) & 1)),
+            Cell(text(moment.page[name])), *sides]

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The lesson `stale`: the entry that breaks by the rules, the divergence, the shortest reproducer."""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import replay
+import rules
+from command import ENVIRONMENT, kvm_vmx
+
+from kvm_vmx.lessons import mistakes, shrink, stale
+
+
+def plan_of(record):
+    """(case, field, what hides it, another field, wrong bit), from what the student is given."""
+    names = list(record.given["groups"])
+    return record.case, *names, record.given["wrong_bit"]
+
+
+def by_the_rules(record):
+    """The answer, from what the student is given."""
+    given, (case, victim, *_) = record.given, plan_of(record)
+    model = replay.Model(case, victim, given["first"], given["wrong_bit"])
+    for step in given["steps"]:
+        assert model.page == step["page"] or step["do"] != "enter"
+        if step["do"] != "enter":
+            model.step(step["do"], step["field"], step["page"].get(step["field"]))
+            continue
+        if not model.fresh:
+            assert model.clean == step["clean"]
+        found = model.enter()
+        if found:
+            (name,) = found
+            group = rules.TABLE[name]["clean_field"] if name in rules.TABLE else "MSR_BITMAP"
+            return {"entry": model.entries, "field": name, "group": group,
+                    "bit": rules.BIT_OF[group], "page": model.left[name],
+                    "copy": model.copy[name], "guest": model.copy[name]}
+    raise AssertionError("no entry breaks")
+
+
+def trying(letters, fails, seed):
+    return shrink.by_trying(letters, fails), "found by trying"
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Reproducers without hypothesis."""
+    monkeypatch.setattr(stale, "shortest", trying)
+
+
+@pytest.mark.soak
+def test_the_answers_follow_the_rules(quick, soak):
+    cases = set()
+    for seed in range(1000 if soak else 40):
+        record = stale.run(seed)
+        answer = dict(record.values)
+        shortest = answer.pop("shortest")
+        assert answer == by_the_rules(record), seed
+        assert replay.model_fails(plan_of(record), shortest)
+        cases.add(record.case)
+    assert cases == set(stale.CASES)
+
+
+@pytest.mark.parametrize("case", stale.CASES)
+def test_no_shorter_program_breaks(quick, case):
+    record = stale.run(1, case)
+    plan, found = plan_of(record), record.values["shortest"]
+    halves = ["clear", "store"] if case == "early" else ["wrong"]
+    letters = ["enter", *halves, "move", plan[2], plan[3]]
+    assert len(found) == (4 if case == "early" else 3)
+    for length in range(len(found)):
+        for program in itertools.product(letters, repeat=length):
+            assert not replay.model_fails(plan, program), program
+
+
+@pytest.mark.parametrize("case", stale.CASES)
+def test_hypothesis_finds_what_trying_finds(case):
+    record = stale.run(2, case)
+    assert any("found by hypothesis" in line for line in record.answer)
+    plan = mistakes.planned(2, case)
+    tried = shrink.by_trying(plan.letters, lambda program: replay.model_fails(
+        plan_of(record), program))
+    assert record.values["shortest"] == tried
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("case", stale.CASES)
+def test_the_divergence_is_real(quick, case, seed):
+    """The same steps again: L1's memory, L0's copy and the guest's memory, read by the test."""
+    record = stale.run(seed, case)
+    entries, _ = replay.replayed(record)
+    answer = record.values
+    name, number = answer["field"], answer["entry"]
+    assert number > 1
+    for entry in entries[:number - 1]:
+        assert all(len(set(sides)) == 1 for sides in entry.values())
+    broken = entries[number - 1]
+    assert broken[name] == (answer["page"], answer["copy"], answer["guest"])
+    assert answer["page"] != answer["copy"] == answer["guest"]
+    assert all(len(set(sides)) == 1 for other, sides in broken.items() if other != name)
+
+
+@pytest.mark.parametrize("case", stale.CASES)
+def test_an_l0_that_trusts_no_bit_shows_nothing(quick, case):
+    entries, _ = replay.replayed(stale.run(1, case), cache_policy="never")
+    assert all(len(set(sides)) == 1 for entry in entries for sides in entry.values())
+
+
+@pytest.mark.parametrize("case", [case for case in stale.CASES if case != "bitmap"])
+def test_the_lint_names_the_same_field(quick, case):
+    record = stale.run(4, case)
+    _, lints = replay.replayed(record, lints=True)
+    (lint,) = [lint for lint in lints if lint.name == "stale_field"]
+    assert (lint.field, lint.group) == (record.values["field"], record.values["group"])
+    assert (lint.found, lint.kept) == (record.values["page"], record.values["copy"])
+
+
+def test_the_lanes_mark_the_field_at_its_entry(quick):
+    for seed in range(10):
+        record = stale.run(seed)
+        bad = [(step.caption, row[0].text) for step in record.solved.steps for row in step.rows
+               if any(cell.kind == "bad" for cell in row)]
+        first = f"entry {record.values['entry']}: VMRESUME", record.values["field"]
+        assert bad and bad[0] == first
+        hidden = [cell for step in record.picture.steps for row in step.rows for cell in row]
+        assert not any(cell.kind == "bad" for cell in hidden)
+        assert any(cell.text == "?" for cell in hidden)
+
+
+def test_a_case_by_its_name(quick):
+    for case in stale.CASES:
+        record = stale.run(7, case)
+        assert record.case == case and record.values["page"] != record.values["guest"]
+
+
+def test_without_hypothesis_one_line_is_another(tmp_path):
+    """What is printed is the same otherwise; nothing is left behind in either way."""
+    code = ("import sys; sys.modules['hypothesis'] = None; from kvm_vmx.cli import main; "
+            "sys.exit(main(['lesson', 'stale', '-c', '--json']))")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                          cwd=tmp_path, env=ENVIRONMENT, timeout=120)
+    assert done.returncode == 0 and done.stderr == ""
+    without = json.loads(done.stdout)
+    with_it = json.loads(kvm_vmx("lesson", "stale", "-c", "--json", cwd=tmp_path).stdout)
+    *before, said = without.pop("explanation")
+    *same, also = with_it.pop("explanation")
+    assert without == with_it and before == same
+    phrase = "found by trying all, the shortest first, as hypothesis is not installed"
+    assert said == also.replace("found by hypothesis", phrase) != also
+    assert os.listdir(tmp_path) == []
