@@ -11,10 +11,14 @@ MINUTES = 15
 # The rungs that can be taken away; "none" takes none.
 CASES = ("none", "hypervisor", "signature", "leaves", "registers", "hint", "version", "page",
          "parameter")
+# Lines, and the rungs that must be there for a run to come to them.
 KERNEL = [
-    ("ms_hyperv_platform", "HYPERV_CPUID_MIN"), ("ms_hyperv_init_platform", "nested_features"),
-    ("hv_cpu_init", "HV_X64_MSR_VP_ASSIST_PAGE"), ("vmx_init", "hv_get_vp_assist_page"),
-    ("vmx_init", "static_branch_enable"),
+    ("ms_hyperv_platform", "HYPERV_CPUID_MIN", {0}),
+    ("ms_hyperv_init_platform", "nested_features", {0, 1, 2, 5}),
+    ("hv_cpu_init", "HV_X64_MSR_VP_ASSIST_PAGE", {0, 1, 2, 3}),
+    ("vmx_init", "KVM_EVMCS_VERSION", set()),
+    ("vmx_init", "hv_get_vp_assist_page", {0, 1, 2, 4, 5, 6}),
+    ("vmx_init", "static_branch_enable", set(range(8))),
 ]
 MICROSOFT = b"Microsoft Hv"
 LEAVES = (1, 0x40000000, 0x40000003, 0x40000004, 0x4000000A)
@@ -103,7 +107,8 @@ def run(seed: int, case: str | None = None) -> Record:
                 "A rung that is missing is no error: KVM falls back, and says nothing of it."],
         values={"enable_evmcs": on, "insmod": error, "parameter": bool(left)},
         change=[f"kvm-vmx lesson detect --case {other}" for other in ("hint", "page")],
-        kernel=KERNEL,
+        kernel=[(function, word) for function, word, needed in KERNEL
+                if all(ladder[rung][2] for rung in needed)],
         leaves_out="Nothing of detection; the other enlightenments of Hyper-V are not used.",
     )
 

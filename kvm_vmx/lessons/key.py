@@ -33,6 +33,7 @@ def run(seed: int, case: str | None = None) -> Record:
         states = []
         for on in (False, True, False):
             kvm = machine.insmod(enlightened_vmcs=on)
+            kvm.create_vm(code=b"\xf4").create_vcpu()
             states.append(sites(machine))
             kvm.rmmod()
     before, after, again = states
@@ -49,7 +50,8 @@ def run(seed: int, case: str | None = None) -> Record:
                "bytes of text, a NOP while the key is off and a JMP while it is on. The compiler "
                "leaves a row in the jump table for each: site, target, key. These are the bytes of "
                "this very process."],
-        run=["insmod enlightened_vmcs=0, then 1, then 0 again; all sites are read each time.",
+        run=["insmod enlightened_vmcs=0, then 1, then 0 again, each time with a vCPU, whose fields "
+             "go through these branches; all sites are read.",
              f"{len(after)} sites of enable_evmcs in {len(functions)} functions; {len(shown)} of "
              "them here."],
         picture=drawn(shown, states),

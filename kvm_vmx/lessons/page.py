@@ -170,7 +170,8 @@ def changes(texts) -> str:
 
 def line_list(lines) -> str:
     """Each line of the kernel, and the port's that stands for it and was executed."""
-    return "".join(
+    return ("<p>The kernel's, and under each the line of the port that stands for it, which this "
+            "run has executed.</p>") + "".join(
         f'<dl class="line"><dt><b>{escape(line.function)}()</b> {where(line)}</dt>'
         + (f"<dd><code>{escape(line.kernel_text)}</code></dd>" if line.kernel_text else "")
         + f"<dt>{escape(line.port_file)}:{line.port_line}</dt>"

@@ -10,6 +10,8 @@ import pytest
 
 from kvm_vmx import KernelBug, Machine
 
+pytestmark = pytest.mark.needs("hyperv")
+
 ROOT = pathlib.Path(__file__).parents[2]
 CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
 SMALL = 16 << 20
@@ -165,14 +167,17 @@ def test_early_vmclear():
 
 
 def test_offline_order():
+    """Of two eVMCSs on the CPU, L0 knows the active one; the other one's VMCLEAR is a plain one."""
     with Machine(cpus=2) as m:
-        _, _, vcpu = guest(m, cpu=1)
+        _, vm, vcpu = guest(m, cpu=1)
         tail = vcpu.vmcs_gpa + 1024
         m.memory.write(tail, b"\xff" * 3072)
-        vcpu.cpu = 0
-        vcpu.run(exits=10)
-        vcpu.cpu = 1
-        vcpu.run(exits=10)
+        other = vm.create_vcpu(cpu=1)
+        other.run(exits=10)
+        for cpu in (0, 1):
+            vcpu.cpu = cpu
+            vcpu.run(exits=10)
+        other.run(exits=10)
         assert m.memory.read(tail, 3072) == b"\xff" * 3072
         m.offline(1)
         assert m.memory.read(tail, 3072) != b"\xff" * 3072
@@ -224,6 +229,7 @@ def test_input_page():
 
 
 @pytest.mark.parametrize("low, high", [(2, 2), (5, 9)])
+@pytest.mark.case("CPU-03")
 def test_version_range(low, high):
     with Machine(cpuid={NESTED_FEATURES: (high << 8 | low, 0, 0, 0)}) as m:
         module, _, vcpu = guest(m)

@@ -90,3 +90,10 @@ def test_ci_calls_the_second_command():
 
 def test_ci_runs_the_tests_in_both_forms():
     assert "KVM_VMX_INSN=trap exec .venv/bin/python -m pytest -q" in tree.text(".ci/run")
+
+
+def test_no_two_test_files_have_one_name():
+    """pytest would take them for one module, and collect nothing."""
+    names = [path.name for path in tree.under("tests", suffixes={".py"})
+             if path.name != "conftest.py"]
+    assert sorted(names) == sorted(set(names))

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The port built once more, with a mark at some of its lines that tells when one is reached."""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import kvm_vmx
+
+ROOT = pathlib.Path(kvm_vmx.__file__).parents[1]
+TELL = """
+#define _GNU_SOURCE 1
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+static void __attribute__((noinline)) reached(int n)
+{
+	static char seen[4096];
+	char text[16];
+	int file, length;
+
+	if (__atomic_exchange_n(&seen[n], 1, __ATOMIC_RELAXED) || !getenv("REACHED"))
+		return;
+	file = open(getenv("REACHED"), O_WRONLY | O_CREAT | O_APPEND, 0600);
+	length = snprintf(text, sizeof text, "%d\\n", n);
+	if (write(file, text, length) != length)
+		abort();
+	close(file);
+}
+"""
+# Of what Cython writes for a line, what a statement cannot stand in front of.
+NO_STATEMENT = re.compile(r"\s*(?:\}|/\*|else\b|case\b|default\b|__pyx_L\w+:|#|$)")
+BUILD = """
+import setup
+from setuptools import Distribution
+
+import marked_lines
+wanted = [module for module in setup.modules() if module.name in marked_lines.MODULES]
+for module in wanted:
+    marked_lines.mark(module.sources[0])
+    module.extra_compile_args = [*module.extra_compile_args, "-O1", "-g0", "-w"]
+command = Distribution({"name": "marked", "ext_modules": wanted}).get_command_obj("build_ext")
+command.build_lib, command.build_temp, command.force, command.parallel = ".", "built", True, 2
+command.ensure_finalized()
+command.run()
+"""
+
+
+def module_of(path: str) -> str:
+    """The module that a line of the port is compiled into; the accessors are vmx's."""
+    name = path.rpartition(".")[0]
+    return (name if (ROOT / f"{name}.pyx").exists() else "kvm_vmx/l1/vmx").replace("/", ".")
+
+
+def mark(source, lines: dict) -> int:
+    """Put a mark at each place of generated C that says it is of one of these lines, which are
+    {(file, line): number}; how many marks there are."""
+    text = pathlib.Path(source).read_text().split("\n")
+    out, marks, place = [TELL], 0, None
+    for at, line in enumerate(text):
+        if place is not None and line.startswith(("static ", "__pyx_")) and line.endswith("{"):
+            line += f" reached({place});"       # the head of a function
+            marks += 1
+        elif place is not None and line[:1] == " " and not NO_STATEMENT.match(line):
+            out.append(f"  reached({place});")
+            marks += 1
+        hit = re.match(r'#line (\d+) "([^"]+)"', line)
+        place = lines.get((hit[2], int(hit[1]))) if hit else None
+        out.append(line)
+    pathlib.Path(source).write_text("\n".join(out))
+    return marks
+
+
+class Marked:
+    """A package with marks at some lines [(file, line)] of the port, in a folder of its own."""
+
+    def __init__(self, folder, lines):
+        self.folder, self.lines = folder, {place: n for n, place in enumerate(sorted(lines))}
+        for part in ("kvm_vmx", "include"):
+            shutil.copytree(ROOT / part, folder / part,
+                            ignore=shutil.ignore_patterns("__pycache__"))
+        if (ROOT / "build/cython").exists():
+            shutil.copytree(ROOT / "build/cython", folder / "build/cython")
+        shutil.copy2(ROOT / "setup.py", folder)
+        modules = {module_of(path) for path, _ in self.lines}
+        (folder / "marked_lines.py").write_text(
+            f"import sys\nsys.path.insert(0, {str(pathlib.Path(__file__).parent)!r})\n"
+            f"import marked\nMODULES = {modules!r}\nLINES = {self.lines!r}\n"
+            "def mark(source):\n    assert marked.mark(source, LINES)\n")
+        done = subprocess.run([sys.executable, "-c", BUILD], cwd=folder, capture_output=True,
+                              text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+
+    def run(self, *arguments) -> tuple[str, set]:
+        """What a command prints, and the (file, line) that it reaches."""
+        told = self.folder / "reached"
+        told.unlink(missing_ok=True)
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "kvm_vmx", *map(str, arguments)], capture_output=True,
+            text=True, cwd=self.folder / "include",
+            env={**os.environ, "PYTHONPATH": str(self.folder), "REACHED": str(told),
+                 "KVM_VMX_INSN": "call"})
+        assert done.returncode == 0, done.stderr
+        numbers = set(map(int, told.read_text().split())) if told.exists() else set()
+        return done.stdout, {place for place, n in self.lines.items() if n in numbers}
