@@ -136,19 +136,6 @@ static __always_inline void l0_write_back(u8 *page, const struct l0_vmcs *copy)
 #undef L0_STORE
 }
 
-/* Exit information is laid out as the VMCS has it: everything but the instruction error. */
-static __always_inline void l0_store_exit_info(struct l0_vmcs *vmcs, const struct l2_exit *exit)
-{
-	__builtin_memcpy(&vmcs->f.vm_exit_reason, &exit->reason, 16);
-	__builtin_memcpy(&vmcs->f.idt_vectoring_error_code, &exit->idt_vectoring_error_code, 8);
-	__builtin_memcpy(&vmcs->f.vmx_instruction_info, &exit->instruction_info, 12);
-	vmcs->f.guest_linear_address = exit->guest_linear_address;
-	vmcs->f.guest_physical_address = exit->guest_physical_address;
-}
-
-_Static_assert(L0_AT(exit_qualification) - L0_AT(vm_exit_reason) ==
-	       offsetof(struct l2_exit, qualification) - offsetof(struct l2_exit, reason),
-	       "exit information in the order of the VMCS");
 _Static_assert(L0_WRITE_BACK_BYTES == 392, "what an exit stores");
 
 #endif

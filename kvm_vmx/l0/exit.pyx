@@ -64,7 +64,7 @@ cdef void save_timer(const l0_vp *vp, l0_vmcs *v) noexcept nogil:
 cdef void rare_exit_work(l0_vp *vp, l0_vmcs *v) noexcept nogil:
     if v.f.vm_exit_controls & VM_EXIT_SAVE_VMX_PREEMPTION_TIMER:
         save_timer(vp, v)
-    if vp.exit.reason == EXIT_REASON_EXTERNAL_INTERRUPT:
+    if v.f.vm_exit_reason == EXIT_REASON_EXTERNAL_INTERRUPT:
         acknowledge_interrupt(vp, v)
     if v.f.vm_exit_msr_store_count and not store_msr_list(
             vp, v.f.vm_exit_msr_store_addr, v.f.vm_exit_msr_store_count):

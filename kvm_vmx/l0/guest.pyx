@@ -12,7 +12,7 @@ from kvm_vmx.l0.pending cimport (
     INSTRUCTIONS_A_TICK, begin, events_wait, restless, set_deadline, settle)
 from kvm_vmx.l0.state cimport *
 from kvm_vmx.l0.translate cimport (
-    flush_guest_physical, flush_translations, leave, translate, translations_current)
+    flush_guest_physical, flush_translations, note_exit, translate, translations_current)
 
 cdef enum:
     OPCODE_CPUID = 0xa20f
@@ -147,37 +147,38 @@ cdef extern from *:
 # The instructions of a tight loop of 64-bit code, which no event depends on, until another
 # one or an event comes; True where the last one has left L2.
 cdef inline bint run_simple(l0_vp *vp) noexcept nogil:
-    cdef u64 rip = vp.vmcs.f.guest_rip
-    cdef u64 page = rip & ~<u64>0xfff
+    cdef u64 page = vp.vmcs.f.guest_rip & ~<u64>0xfff, at = vp.vmcs.f.guest_rip & 0xfff
     cdef u64 done = 0, most = vp.deadline - vp.counters.l2_instructions
     cdef u64 word, target, tag = page | fetch_right(vp)
-    cdef const l2_tlb_entry *entry = &vp.tlb[(rip >> 12) & (L2_TLB_ENTRIES - 1)]
+    cdef const l2_tlb_entry *entry = &vp.tlb[(page >> 12) & (L2_TLB_ENTRIES - 1)]
+    cdef const u8 *code = entry.host
     cdef bint left = False
 
     if unlikely(entry.tag & (~<u64>0xfff | tag) != tag):
         return False
     # to the end of the page, where the eight bytes would run over it
-    while rip - page <= 4096 - 8:
-        word = eight_bytes(entry.host + (rip - page))
+    while at <= 4096 - 8:
+        word = eight_bytes(code + at)
         if <u16>word == OPCODE_CPUID:
             done += 1
-            leave(vp, EXIT_REASON_CPUID, 2, 0)
+            note_exit(vp, EXIT_REASON_CPUID, 2, 0)
             left = True
             break
         if <u8>word == OPCODE_JMP_SHORT:
-            target = rip + 2 + <u64><s8>(word >> 8)
-            if unlikely(target - page > 4096 - 8):
+            target = at + 2 + <u64><s8>(word >> 8)
+            # a page without a jump ends soon: events are looked for at jumps
+            if unlikely(target > 4096 - 8 or events_wait(vp)):
                 break
-            rip = target
+            at = target
         elif word & 0xf8 == OPCODE_MOV_IMMEDIATE:
             gpr(vp, word & 7)[0] = <u32>(word >> 8)
-            rip += 5
+            at += 5
         else:
             break
         done += 1
-        if unlikely(done >= most or events_wait(vp)):
+        if unlikely(done >= most):
             break
-    vp.vmcs.f.guest_rip = rip
+    vp.vmcs.f.guest_rip = page | at
     vp.counters.l2_instructions += done
     return left
 
