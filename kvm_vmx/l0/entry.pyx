@@ -109,7 +109,7 @@ cdef inline insn_t enter(l0_vp *vp, l0_vmcs *v, u64 *regs, u8 *page) noexcept no
     cdef u32 bad
 
     # rip and the threshold belong to no group: they are looked at unless they cannot be wrong
-    if unlikely(vp.unchecked or v.f.tpr_threshold or v.f.guest_rip >> 32):
+    if unlikely(vp.unchecked | v.f.tpr_threshold | v.f.guest_rip >> 32):
         if run_checks(vp, v, page, &status) != ENTERED:
             return status
     load_guest_msrs(vp, v)
@@ -122,7 +122,8 @@ cdef inline insn_t enter(l0_vp *vp, l0_vmcs *v, u64 *regs, u8 *page) noexcept no
         vp.in_guest = 0
         if bad:
             return failed_entry(vp, v, page, EXIT_REASON_MSR_LOAD_FAIL, bad)
-    v.launch_state = 1
+    if page == NULL:
+        v.launch_state = 1
     vp.in_guest = 1
     guest_run(vp)
     vp.in_guest = 0
@@ -130,9 +131,11 @@ cdef inline insn_t enter(l0_vp *vp, l0_vmcs *v, u64 *regs, u8 *page) noexcept no
     return INSN_OK
 
 
-cdef inline insn_t enter_refreshed(l0_vp *vp, u64 *regs, u8 *page) noexcept nogil:
-    enlightened_refresh(vp, page)
-    if unlikely(vp.partition.stopped):
+cdef inline insn_t enter_refreshed(
+        l0_vp *vp, u64 *regs, u8 *page, bint unusual) noexcept nogil:
+    enlightened_refresh(vp, page, unusual)
+    # only what is strict stops, and that is unusual
+    if unusual and vp.partition.stopped:
         return fail_invalid(vp)
     if unlikely(vp.mov_ss_shadow):
         return refused(vp, VMXERR_ENTRY_EVENTS_BLOCKED_BY_MOV_SS)
@@ -146,7 +149,7 @@ cdef insn_t enter_or_forget(l0_vp *vp, u64 *regs, u8 *page) noexcept nogil:
     cdef u64 exits = vp.counters.exits
     cdef insn_t status
 
-    status = enter_refreshed(vp, regs, page)
+    status = enter_refreshed(vp, regs, page, True)
     if vp.counters.exits == exits:
         # how the entry failed is not something that was read
         before.f.vm_instruction_error = vp.copy.f.vm_instruction_error
@@ -165,7 +168,7 @@ cdef insn_t enter_unusual(l0_vp *vp, u64 *regs, u8 *page) noexcept nogil:
     if vp.partition.cache_policy == CACHE_COMMIT_ON_SUCCESS:
         status = enter_or_forget(vp, regs, page)
     else:
-        status = enter_refreshed(vp, regs, page)
+        status = enter_refreshed(vp, regs, page, True)
     if vp.partition.watch:
         watch_exit(vp, page)
     return status
@@ -173,14 +176,14 @@ cdef insn_t enter_unusual(l0_vp *vp, u64 *regs, u8 *page) noexcept nogil:
 
 cdef insn_t enter_enlightened(
         l0_vp *vp, u64 pointer, u64 *regs, bint launch) noexcept nogil:
-    cdef u8 *page = NULL
-    cdef insn_t status = enlightened_page(vp, pointer, launch, &page)
+    cdef insn_t status = INSN_OK
+    cdef u8 *page = enlightened_page(vp, pointer, launch, &status)
 
-    if unlikely(status != INSN_OK):
+    if unlikely(page == NULL):
         return status
     if unlikely(vp.partition.unusual):
         return enter_unusual(vp, regs, page)
-    return enter_refreshed(vp, regs, page)
+    return enter_refreshed(vp, regs, page, False)
 
 
 cdef insn_t enter_plain(l0_vp *vp, u64 *regs, bint launch) noexcept nogil:

@@ -61,13 +61,15 @@ cdef inline void record_exit(l0_vp *vp, const l0_vmcs *v) noexcept nogil:
         record.clean_fields = v.f.hv_clean_fields
 
 cdef inline void vm_exit(l0_vp *vp, l0_vmcs *v, u8 *page) noexcept nogil:
-    # the event has been injected: not once more at the next entry
-    v.f.vm_entry_intr_info_field &= 0x7fffffff
+    # the event has been injected: not once more at the next entry. Without one nothing is
+    # stored, which the write-back would have to wait for
+    if unlikely(v.f.vm_entry_intr_info_field >> 31):
+        v.f.vm_entry_intr_info_field &= 0x7fffffff
     save_guest_msrs(vp, v)
     if unlikely(v.f.vm_exit_reason == EXIT_REASON_EXTERNAL_INTERRUPT or
                 v.f.vm_exit_controls & (VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL |
                                         VM_EXIT_SAVE_VMX_PREEMPTION_TIMER) or
-                v.f.vm_exit_msr_store_count or v.f.vm_exit_msr_load_count):
+                v.f.vm_exit_msr_store_count | v.f.vm_exit_msr_load_count):
         rare_exit_work(vp, v)
     if page != NULL:
         l0_write_back(page, v)
