@@ -4,6 +4,7 @@ from kvm_vmx.abi.hyperv_tlfs cimport hv_enlightened_vmcs
 from kvm_vmx.abi.types cimport likely, u8, u32, u64, unlikely
 from kvm_vmx.abi.virt_cpu cimport INSN_OK, insn_t, virt_cpu
 from kvm_vmx.abi.vmx cimport *
+from kvm_vmx.l0.check_groups cimport CONTROL_CHECKS, GUEST_CHECKS, HOST_CHECKS, RUN_GROUPS
 from kvm_vmx.l0.checks cimport controls_valid, host_state_valid
 from kvm_vmx.l0.enlightened cimport (
     enlightened_page, enlightened_pointer, enlightened_refresh, enlightened_release,
@@ -18,10 +19,6 @@ from kvm_vmx.l0.state cimport *
 from kvm_vmx.l0.watch cimport watch_exit
 
 cdef enum:
-    # which clean groups each kind of check looks at
-    CONTROL_GROUPS = 0x3ff
-    HOST_GROUPS = 0x6048
-    GUEST_GROUPS = 0x1f78
     # L2 runs
     ENTERED = -1
     # MSRs that an entry loads when its controls say so
@@ -61,21 +58,22 @@ cdef int run_checks(l0_vp *vp, l0_vmcs *v, u8 *page, insn_t *status) noexcept no
     cdef u32 sticky = 0
     cdef int why
 
-    vp.familiar = 0
-    if (vp.unchecked & CONTROL_GROUPS or v.f.tpr_threshold) and \
-            not controls_valid(vp, v, page != NULL):
+    if vp.unchecked & RUN_GROUPS:
+        vp.familiar = 0
+    if (vp.unchecked & CONTROL_CHECKS or v.f.tpr_threshold) and \
+            not controls_valid(vp, v, page != NULL, vp.unchecked):
         status[0] = refused(vp, VMXERR_ENTRY_INVALID_CONTROL_FIELD)
         return 0
     if page != NULL and not debugctl_announced(vp, v):
         status[0] = refused(vp, VMXERR_ENTRY_INVALID_CONTROL_FIELD)
         return 0
-    if vp.unchecked & HOST_GROUPS:
+    if vp.unchecked & HOST_CHECKS:
         vp.host_loaded = 0
-        if not host_state_valid(vp, v):
+        if not host_state_valid(vp, v, vp.unchecked):
             status[0] = refused(vp, VMXERR_ENTRY_INVALID_HOST_STATE_FIELD)
             return 0
-    if vp.unchecked & GUEST_GROUPS:
-        why = check_guest_state(vp, v, &sticky)
+    if vp.unchecked & GUEST_CHECKS:
+        why = check_guest_state(vp, v, vp.unchecked, &sticky)
     else:
         why = GUEST_STATE_OK if guest_rip_valid(v) else ENTRY_FAIL_DEFAULT
     if why != GUEST_STATE_OK:
