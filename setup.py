@@ -20,10 +20,12 @@ VARIANTS = {
 }
 
 # The kernel's own code model, and hidden visibility: a static key must be local to its module.
+# No vectors, as in the kernel: two fields read as one wait for the stores to both.
 FLAGS = [
     "-std=gnu11", "-O2", "-g", "-fno-strict-aliasing", "-fwrapv",
     "-fno-delete-null-pointer-checks", "-fvisibility=hidden", "-fno-semantic-interposition",
     "-fcf-protection=none", "-fno-stack-protector", "-U_FORTIFY_SOURCE",
+    "-fno-tree-vectorize",
     f"-ffile-prefix-map={HERE.resolve()}=.",
     "-Wno-unused-function", "-Wno-unused-variable",
     "-DCYTHON_INLINE=inline __attribute__((always_inline))",

@@ -54,11 +54,23 @@ struct percpu_area {
 		: "i"(offsetof(struct percpu_area, var)));		\
 	pfo_ret__; })
 
-#define this_cpu_write(var, value) do {					\
-	__typeof__(((struct percpu_area *)0)->var) pto_val__ = (value);	\
-	__asm__ __volatile__("mov %0, %%gs:%c1"				\
-		: : "r"(pto_val__), "i"(offsetof(struct percpu_area, var)) : "memory"); \
+/* What is written so has 32 bits; a constant needs no register. */
+#define percpu_to_op(op, var, value) do {				\
+	_Static_assert(sizeof(((struct percpu_area *)0)->var) == 4, "a u32 or an int"); \
+	__asm__ __volatile__(op "l %0, %%gs:%c1"			\
+		: : "ri"(value), "i"(offsetof(struct percpu_area, var)) : "memory"); \
 } while (0)
+
+#define this_cpu_write(var, value) percpu_to_op("mov", var, value)
+#define this_cpu_add(var, value) percpu_to_op("add", var, value)
+
+/* Of a variable that does not change as long as a function runs: read once is enough. */
+#define this_cpu_read_stable(var) ({					\
+	__typeof__(((struct percpu_area *)0)->var) pfo_ret__;		\
+	__asm__("mov %%gs:%c1, %0"					\
+		: "=r"(pfo_ret__)					\
+		: "i"(offsetof(struct percpu_area, var)));		\
+	pfo_ret__; })
 
 #define per_cpu_ptr(var, cpu) (&this_cpu_read(per_cpu_base)[cpu].var)
 #define per_cpu(var, cpu) (*per_cpu_ptr(var, cpu))
@@ -66,6 +78,6 @@ struct percpu_area {
 
 #define raw_smp_processor_id() this_cpu_read(cpu_number)
 #define smp_processor_id() this_cpu_read(cpu_number)
-#define current this_cpu_read(current_task)
+#define current this_cpu_read_stable(current_task)
 
 #endif

@@ -29,12 +29,12 @@ static inline bool need_resched(void)
 
 static inline void preempt_disable(void)
 {
-	this_cpu_write(preempt_count, this_cpu_read(preempt_count) + 1);
+	this_cpu_add(preempt_count, 1);
 }
 
 static inline void preempt_enable(void)
 {
-	this_cpu_write(preempt_count, this_cpu_read(preempt_count) - 1);
+	this_cpu_add(preempt_count, -1);
 }
 
 static inline void local_irq_disable(void)

@@ -36,13 +36,25 @@
 	RUN(HOST_GRP1, host_es_selector, host_ia32_sysenter_cs)		\
 	RUN(ENLIGHTENMENTSCONTROL, hv_vp_id, partition_assist_page)
 
+/* What leave() writes, in the pieces in which it does: a load across two stores that are still
+ * under way waits until both have reached the cache. */
+#define L0_EXIT_RUNS(RUN)						\
+	RUN(guest_physical_address, guest_physical_address)		\
+	RUN(vm_instruction_error, vm_instruction_error)			\
+	RUN(vm_exit_reason, vm_exit_reason)				\
+	RUN(vm_exit_intr_info, vm_exit_intr_error_code)			\
+	RUN(idt_vectoring_info_field, idt_vectoring_error_code)		\
+	RUN(vm_exit_instruction_len, vmx_instruction_info)		\
+	RUN(exit_qualification, exit_qualification)			\
+	RUN(guest_linear_address, guest_linear_address)
+
 /* The 72 members that an exit stores. */
 #define L0_WRITE_BACK_RUNS(RUN)						\
 	RUN(guest_es_selector, guest_idtr_base)				\
 	RUN(guest_ia32_pat, guest_sysenter_cs)				\
 	RUN(guest_cr0, guest_dr7)					\
-	RUN(guest_physical_address, exit_qualification)			\
-	RUN(guest_linear_address, cpu_based_vm_exec_control)		\
+	L0_EXIT_RUNS(RUN)						\
+	RUN(guest_rsp, cpu_based_vm_exec_control)			\
 	RUN(vm_entry_controls, vm_entry_instruction_len)		\
 	RUN(guest_rip, guest_rip)					\
 	RUN(guest_bndcfgs, guest_bndcfgs)
@@ -161,19 +173,6 @@ static __always_inline void l0_write_back(u8 *page, const struct l0_vmcs *copy)
 #undef L0_STORE
 }
 
-/* Exit information is laid out as the VMCS has it: everything but the instruction error. */
-static __always_inline void l0_store_exit_info(struct l0_vmcs *vmcs, const struct l2_exit *exit)
-{
-	__builtin_memcpy(&vmcs->f.vm_exit_reason, &exit->reason, 16);
-	__builtin_memcpy(&vmcs->f.idt_vectoring_error_code, &exit->idt_vectoring_error_code, 8);
-	__builtin_memcpy(&vmcs->f.vmx_instruction_info, &exit->instruction_info, 12);
-	vmcs->f.guest_linear_address = exit->guest_linear_address;
-	vmcs->f.guest_physical_address = exit->guest_physical_address;
-}
-
-_Static_assert(L0_AT(exit_qualification) - L0_AT(vm_exit_reason) ==
-	       offsetof(struct l2_exit, qualification) - offsetof(struct l2_exit, reason),
-	       "exit information in the order of the VMCS");
 _Static_assert(L0_WRITE_BACK_BYTES == 392, "what an exit stores");
 
 #endif

@@ -3,6 +3,7 @@
 from kvm_vmx.abi.hyperv_tlfs cimport hv_enlightened_vmcs
 from kvm_vmx.abi.types cimport u8, u32, u64
 from kvm_vmx.abi.vmx cimport *
+from kvm_vmx.l0.check_groups cimport *
 from kvm_vmx.l0.control_registers cimport CR0_PE, CR4_PAE, CR4_PCIDE
 from kvm_vmx.l0.msr cimport EFER_LMA, EFER_LME, EFER_VALID, pat_valid
 from kvm_vmx.l0.outcome cimport is_canonical, page_address_valid
@@ -185,9 +186,7 @@ cdef bint event_valid(const l0_vp *vp, const l0_vmcs *v, u32 secondary) noexcept
     return True
 
 
-cdef bint exit_and_entry_valid(const l0_vp *vp, const l0_vmcs *v, u32 secondary) noexcept nogil:
-    cdef const l0_caps *caps = &vp.partition.caps
-
+cdef bint exit_and_entry_valid(const l0_caps *caps, const l0_vmcs *v) noexcept nogil:
     if v.f.vm_exit_controls & VM_EXIT_SAVE_VMX_PREEMPTION_TIMER and \
             not v.f.pin_based_vm_exec_control & PIN_BASED_VMX_PREEMPTION_TIMER:
         return False
@@ -197,26 +196,30 @@ cdef bint exit_and_entry_valid(const l0_vp *vp, const l0_vmcs *v, u32 secondary)
     return (
         msr_list_valid(caps, v.f.vm_exit_msr_store_count, v.f.vm_exit_msr_store_addr) and
         msr_list_valid(caps, v.f.vm_exit_msr_load_count, v.f.vm_exit_msr_load_addr) and
-        msr_list_valid(caps, v.f.vm_entry_msr_load_count, v.f.vm_entry_msr_load_addr) and
-        event_valid(vp, v, secondary))
+        msr_list_valid(caps, v.f.vm_entry_msr_load_count, v.f.vm_entry_msr_load_addr))
 
 
-cdef bint controls_valid(l0_vp *vp, const l0_vmcs *v, bint enlightened) noexcept nogil:
-    cdef u32 secondary = v.f.secondary_vm_exec_control \
-        if v.f.cpu_based_vm_exec_control >> 31 else 0
+cdef bint controls_valid(
+        l0_vp *vp, const l0_vmcs *v, bint enlightened, u32 dirty) noexcept nogil:
+    cdef const l0_caps *caps = &vp.partition.caps
+    cdef u32 secondary = secondary_controls(v)
 
-    if not control_words_valid(&vp.partition.caps, v, secondary):
+    if dirty & CONTROL_WORDS_GROUPS and not control_words_valid(caps, v, secondary):
         return False
-    if enlightened and vp.partition.profile.reject_uncovered_controls \
-            and not covered(&vp.partition.caps, v, secondary):
+    if dirty & COVERED_GROUPS and enlightened and \
+            vp.partition.profile.reject_uncovered_controls and not covered(caps, v, secondary):
         return False
     return (
-        v.f.cr3_target_count <= (vp.partition.caps.misc >> 16 & 0x1ff) and
-        bitmaps_valid(vp, v, secondary) and
-        apic_controls_valid(vp, v, secondary) and
-        nmi_controls_valid(v) and
-        translation_controls_valid(vp, v, secondary) and
-        exit_and_entry_valid(vp, v, secondary))
+        v.f.cr3_target_count <= (caps.misc >> 16 & 0x1ff) and
+        (not dirty & BITMAPS_GROUPS or bitmaps_valid(vp, v, secondary)) and
+        # the threshold has no group
+        (not (dirty & APIC_CONTROLS_GROUPS or v.f.tpr_threshold) or
+         apic_controls_valid(vp, v, secondary)) and
+        (not dirty & NMI_CONTROLS_GROUPS or nmi_controls_valid(v)) and
+        (not dirty & TRANSLATION_CONTROLS_GROUPS or
+         translation_controls_valid(vp, v, secondary)) and
+        (not dirty & EXIT_AND_ENTRY_GROUPS or exit_and_entry_valid(caps, v)) and
+        (not dirty & EVENT_GROUPS or event_valid(vp, v, secondary)))
 
 
 cdef bint host_msrs_valid(const l0_vp *vp, const l0_vmcs *v, bint wide) noexcept nogil:
@@ -245,10 +248,7 @@ cdef bint host_segments_valid(const hv_enlightened_vmcs *f, bint wide) noexcept 
             is_canonical(f.host_idtr_base))
 
 
-cdef bint host_state_valid(l0_vp *vp, const l0_vmcs *v) noexcept nogil:
-    cdef const l0_caps *caps = &vp.partition.caps
-    cdef bint wide = v.f.vm_exit_controls & VM_EXIT_HOST_ADDR_SPACE_SIZE != 0
-
+cdef bint host_registers_valid(const l0_caps *caps, const l0_vmcs *v, bint wide) noexcept nogil:
     if v.f.host_cr0 & caps.cr0_must != caps.cr0_must or v.f.host_cr0 & ~caps.cr0_may or \
             v.f.host_cr4 & caps.cr4_must != caps.cr4_must or v.f.host_cr4 & ~caps.cr4_may or \
             v.f.host_cr3 & caps.address_reserved:
@@ -256,13 +256,18 @@ cdef bint host_state_valid(l0_vp *vp, const l0_vmcs *v) noexcept nogil:
     if not (is_canonical(v.f.host_ia32_sysenter_esp) and
             is_canonical(v.f.host_ia32_sysenter_eip)):
         return False
-    # the host returns in the mode it left in
-    if wide != ((vp.efer & EFER_LMA) != 0):
-        return False
     if wide:
-        if not v.f.host_cr4 & CR4_PAE or not is_canonical(v.f.host_rip):
-            return False
-    elif v.f.vm_entry_controls & VM_ENTRY_IA32E_MODE or v.f.host_cr4 & CR4_PCIDE or \
-            v.f.host_rip >> 32:
-        return False
-    return host_msrs_valid(vp, v, wide) and host_segments_valid(&v.f, wide)
+        return v.f.host_cr4 & CR4_PAE != 0 and is_canonical(v.f.host_rip)
+    return not (v.f.vm_entry_controls & VM_ENTRY_IA32E_MODE or v.f.host_cr4 & CR4_PCIDE or
+                v.f.host_rip >> 32)
+
+
+cdef bint host_state_valid(l0_vp *vp, const l0_vmcs *v, u32 dirty) noexcept nogil:
+    cdef bint wide = v.f.vm_exit_controls & VM_EXIT_HOST_ADDR_SPACE_SIZE != 0
+
+    # the host returns in the mode it left in
+    return wide == (vp.efer & EFER_LMA != 0) and (
+        (not dirty & HOST_REGISTERS_GROUPS or
+         host_registers_valid(&vp.partition.caps, v, wide)) and
+        (not dirty & HOST_MSRS_GROUPS or host_msrs_valid(vp, v, wide)) and
+        (not dirty & HOST_SEGMENTS_GROUPS or host_segments_valid(&v.f, wide)))

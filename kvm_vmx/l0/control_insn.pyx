@@ -241,7 +241,7 @@ cdef int load_machine_status(l0_vp *vp, const l2_insn *insn) noexcept nogil:
             qualification |= LMSW_MEMORY
             linear_address(vp, insn.segment, insn.offset, 2, False, &linear)
         leave_insn(vp, EXIT_REASON_CR_ACCESS, insn, qualification)
-        vp.exit.guest_linear_address = linear
+        vp.vmcs.f.guest_linear_address = linear
         return L2_LEAVES
     source = source & LOW_WORD | vp.vmcs.f.guest_cr0 & CR0_PE
     return write_cr0(vp, vp.vmcs.f.guest_cr0 & ~<u64>LOW_WORD | source)

@@ -38,11 +38,11 @@ cdef bint intercepted(const l0_vp *vp, u32 vector, u32 error) noexcept nogil:
 
 cdef void exception_exit(l0_vp *vp, u32 info, u32 error, u64 payload, u32 length) noexcept nogil:
     leave(vp, EXIT_REASON_EXCEPTION_NMI, length, payload)
-    vp.exit.intr_info = info
+    vp.vmcs.f.vm_exit_intr_info = info
     if info & INTR_INFO_DELIVER_CODE_MASK:
-        vp.exit.intr_error_code = error
+        vp.vmcs.f.vm_exit_intr_error_code = error
     if vp.unblocked_nmi and info & INTR_INFO_VECTOR_MASK != VECTOR_DF and not vp.vectoring:
-        vp.exit.intr_info |= INTR_INFO_UNBLOCK_NMI
+        vp.vmcs.f.vm_exit_intr_info |= INTR_INFO_UNBLOCK_NMI
 
 
 # The registers that say more of an exception, which only its delivery writes.
@@ -70,11 +70,11 @@ cdef bint is_soft(u32 info) noexcept nogil:
 
 # The delivery of an event has itself left L2.
 cdef bint left_in_delivery(l0_vp *vp, u32 info, u32 error, u32 length) noexcept nogil:
-    vp.exit.idt_vectoring_info = info
+    vp.vmcs.f.idt_vectoring_info_field = info
     if info & INTR_INFO_DELIVER_CODE_MASK:
-        vp.exit.idt_vectoring_error_code = error
+        vp.vmcs.f.idt_vectoring_error_code = error
     if is_soft(info):
-        vp.exit.instruction_len = length
+        vp.vmcs.f.vm_exit_instruction_len = length
     vp.vectoring = 0
     return False
 

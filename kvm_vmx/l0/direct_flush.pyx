@@ -13,7 +13,7 @@ from kvm_vmx.l0.ept cimport OPERAND, guest_memory, is_open_bus
 from kvm_vmx.l0.hypercall cimport hypercall
 from kvm_vmx.l0.layout cimport L0_FLAG_DIRECT_FLUSH, l0_flags
 from kvm_vmx.l0.state cimport *
-from libc.string cimport memset
+from kvm_vmx.l0.translate cimport leave
 
 cdef enum:
     NESTED_DIRECT_FLUSH = 1 << 17
@@ -42,12 +42,10 @@ cdef bint is_flush(u32 code) noexcept nogil:
 
 
 cdef const u8 *l2_memory(l0_vp *vp, u64 gpa) noexcept nogil:
-    cdef l2_exit before = vp.exit
     cdef u64 flags = vp.vmcs.f.guest_rflags
     cdef const u8 *page = guest_memory(vp, gpa & ~<u64>0xfff, 0, L2_READ, OPERAND)
 
     # a hypercall's parameters that are not there are a status, never an exit
-    vp.exit = before
     vp.vmcs.f.guest_rflags = flags
     if page == NULL or is_open_bus(page):
         return NULL
@@ -65,8 +63,7 @@ cdef int finish(l0_vp *vp, u64 status) noexcept nogil:
     if status & HV_HYPERCALL_RESULT_MASK != HV_STATUS_SUCCESS or \
             (<const u32 *>partition_page)[0] == 0:
         return CALL_DONE
-    memset(&vp.exit, 0, sizeof(vp.exit))
-    vp.exit.reason = EXIT_TRAP_AFTER_FLUSH
+    leave(vp, EXIT_TRAP_AFTER_FLUSH, 0, 0)
     return CALL_DONE_THEN_EXIT
 
 

@@ -67,30 +67,32 @@ cdef insn_t become_active(l0_vp *vp, u64 pointer, const u8 *page) noexcept nogil
     return INSN_OK
 
 
-cdef insn_t enlightened_activate(l0_vp *vp, u64 pointer, u8 **page) noexcept nogil:
+cdef u8 *enlightened_activate(l0_vp *vp, u64 pointer, insn_t *status) noexcept nogil:
     cdef bint changed = pointer != vp.active_evmcs
-    cdef insn_t status
+    cdef u8 *page
 
     if changed:
         release_plain(vp)
         enlightened_release(vp)
     if pointer & 0xfff and vp.partition.profile.aligned_evmcs_pointer:
-        return fail_invalid(vp)
-    page[0] = phys_page(vp.cpu.mem, pointer)
-    if page[0] == NULL:
+        status[0] = fail_invalid(vp)
+        return NULL
+    page = phys_page(vp.cpu.mem, pointer)
+    if page == NULL:
         if not changed:
             lint(vp, LINT_evmcs_vanished)
             enlightened_release(vp)
-        return refuse_pointer(vp)
+        status[0] = refuse_pointer(vp)
+        return NULL
     if changed:
-        status = become_active(vp, pointer, page[0])
-        if status != INSN_OK:
-            return status
+        status[0] = become_active(vp, pointer, page)
+        if status[0] != INSN_OK:
+            return NULL
     # K3: nothing of an earlier copy counts, and the page says so too
     vp.valid_groups = 0
     vp.unchecked = CLEAN_ALL
-    (<hv_enlightened_vmcs *>page[0]).hv_clean_fields &= ~<u32>CLEAN_ALL
-    return INSN_OK
+    (<hv_enlightened_vmcs *>page).hv_clean_fields &= ~<u32>CLEAN_ALL
+    return page
 
 
 # xorshift64: sixteen coins an entry, the same for the same seed.

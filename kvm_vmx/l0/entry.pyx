@@ -4,6 +4,7 @@ from kvm_vmx.abi.hyperv_tlfs cimport hv_enlightened_vmcs
 from kvm_vmx.abi.types cimport likely, u8, u32, u64, unlikely
 from kvm_vmx.abi.virt_cpu cimport INSN_OK, insn_t, virt_cpu
 from kvm_vmx.abi.vmx cimport *
+from kvm_vmx.l0.check_groups cimport CONTROL_CHECKS, GUEST_CHECKS, HOST_CHECKS, RUN_GROUPS
 from kvm_vmx.l0.checks cimport controls_valid, host_state_valid
 from kvm_vmx.l0.enlightened cimport (
     enlightened_page, enlightened_pointer, enlightened_refresh, enlightened_release,
@@ -18,10 +19,6 @@ from kvm_vmx.l0.state cimport *
 from kvm_vmx.l0.watch cimport watch_exit
 
 cdef enum:
-    # which clean groups each kind of check looks at
-    CONTROL_GROUPS = 0x3ff
-    HOST_GROUPS = 0x6048
-    GUEST_GROUPS = 0x1f78
     # L2 runs
     ENTERED = -1
     # MSRs that an entry loads when its controls say so
@@ -62,21 +59,22 @@ cdef int run_checks(l0_vp *vp, l0_vmcs *v, u8 *page, insn_t *status) noexcept no
     cdef u32 sticky = 0
     cdef int why
 
-    vp.familiar = 0
-    if (vp.unchecked & CONTROL_GROUPS or v.f.tpr_threshold) and \
-            not controls_valid(vp, v, page != NULL):
+    if vp.unchecked & RUN_GROUPS:
+        vp.familiar = 0
+    if (vp.unchecked & CONTROL_CHECKS or v.f.tpr_threshold) and \
+            not controls_valid(vp, v, page != NULL, vp.unchecked):
         status[0] = refused(vp, VMXERR_ENTRY_INVALID_CONTROL_FIELD)
         return 0
     if page != NULL and not debugctl_announced(vp, v):
         status[0] = refused(vp, VMXERR_ENTRY_INVALID_CONTROL_FIELD)
         return 0
-    if vp.unchecked & HOST_GROUPS:
+    if vp.unchecked & HOST_CHECKS:
         vp.host_loaded = 0
-        if not host_state_valid(vp, v):
+        if not host_state_valid(vp, v, vp.unchecked):
             status[0] = refused(vp, VMXERR_ENTRY_INVALID_HOST_STATE_FIELD)
             return 0
-    if vp.unchecked & GUEST_GROUPS:
-        why = check_guest_state(vp, v, &sticky)
+    if vp.unchecked & GUEST_CHECKS:
+        why = check_guest_state(vp, v, vp.unchecked, &sticky)
     else:
         why = GUEST_STATE_OK if guest_rip_valid(v) else ENTRY_FAIL_DEFAULT
     if why != GUEST_STATE_OK:
@@ -111,7 +109,7 @@ cdef inline insn_t enter(l0_vp *vp, l0_vmcs *v, u64 *regs, u8 *page) noexcept no
     cdef u32 bad
 
     # rip and the threshold belong to no group: they are looked at unless they cannot be wrong
-    if unlikely(vp.unchecked or v.f.tpr_threshold or v.f.guest_rip >> 32):
+    if unlikely(vp.unchecked | v.f.tpr_threshold | v.f.guest_rip >> 32):
         if run_checks(vp, v, page, &status) != ENTERED:
             return status
     load_guest_msrs(vp, v)
@@ -124,7 +122,8 @@ cdef inline insn_t enter(l0_vp *vp, l0_vmcs *v, u64 *regs, u8 *page) noexcept no
         vp.in_guest = 0
         if bad:
             return failed_entry(vp, v, page, EXIT_REASON_MSR_LOAD_FAIL, bad)
-    v.launch_state = 1
+    if page == NULL:
+        v.launch_state = 1
     vp.in_guest = 1
     guest_run(vp)
     if likely(vp.in_guest != L0_STOPPED):
@@ -133,9 +132,11 @@ cdef inline insn_t enter(l0_vp *vp, l0_vmcs *v, u64 *regs, u8 *page) noexcept no
     return INSN_OK
 
 
-cdef inline insn_t enter_refreshed(l0_vp *vp, u64 *regs, u8 *page) noexcept nogil:
-    enlightened_refresh(vp, page)
-    if unlikely(vp.partition.stopped):
+cdef inline insn_t enter_refreshed(
+        l0_vp *vp, u64 *regs, u8 *page, bint unusual) noexcept nogil:
+    enlightened_refresh(vp, page, unusual)
+    # only what is strict stops, and that is unusual
+    if unusual and vp.partition.stopped:
         return fail_invalid(vp)
     if unlikely(vp.mov_ss_shadow):
         return refused(vp, VMXERR_ENTRY_EVENTS_BLOCKED_BY_MOV_SS)
@@ -149,7 +150,7 @@ cdef insn_t enter_or_forget(l0_vp *vp, u64 *regs, u8 *page) noexcept nogil:
     cdef u64 exits = vp.counters.exits
     cdef insn_t status
 
-    status = enter_refreshed(vp, regs, page)
+    status = enter_refreshed(vp, regs, page, True)
     if vp.counters.exits == exits and not vp.in_guest:
         # how the entry failed is not something that was read
         before.f.vm_instruction_error = vp.copy.f.vm_instruction_error
@@ -168,7 +169,7 @@ cdef insn_t enter_unusual(l0_vp *vp, u64 *regs, u8 *page) noexcept nogil:
     if vp.partition.cache_policy == CACHE_COMMIT_ON_SUCCESS:
         status = enter_or_forget(vp, regs, page)
     else:
-        status = enter_refreshed(vp, regs, page)
+        status = enter_refreshed(vp, regs, page, True)
     if vp.partition.watch and not vp.in_guest:
         watch_exit(vp, page)
     return status
@@ -176,14 +177,14 @@ cdef insn_t enter_unusual(l0_vp *vp, u64 *regs, u8 *page) noexcept nogil:
 
 cdef insn_t enter_enlightened(
         l0_vp *vp, u64 pointer, u64 *regs, bint launch) noexcept nogil:
-    cdef u8 *page = NULL
-    cdef insn_t status = enlightened_page(vp, pointer, launch, &page)
+    cdef insn_t status = INSN_OK
+    cdef u8 *page = enlightened_page(vp, pointer, launch, &status)
 
-    if unlikely(status != INSN_OK):
+    if unlikely(page == NULL):
         return status
     if unlikely(vp.partition.unusual):
         return enter_unusual(vp, regs, page)
-    return enter_refreshed(vp, regs, page)
+    return enter_refreshed(vp, regs, page, False)
 
 
 cdef insn_t enter_plain(l0_vp *vp, u64 *regs, bint launch) noexcept nogil:

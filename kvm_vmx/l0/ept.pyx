@@ -37,13 +37,13 @@ cdef u8 *memory_of(l0_vp *vp, u64 address) noexcept nogil:
 
 cdef u8 *ept_exit(l0_vp *vp, u32 reason, u64 gpa, u64 linear, u64 qualification) noexcept nogil:
     leave(vp, reason, 0, qualification)
-    vp.exit.guest_physical_address = gpa
-    vp.exit.guest_linear_address = linear
+    vp.vmcs.f.guest_physical_address = gpa
+    vp.vmcs.f.guest_linear_address = linear
     if not vp.vectoring:
         # the instruction will be tried again
         vp.vmcs.f.guest_rflags |= FLAG_RF
     if reason == EXIT_REASON_EPT_VIOLATION and vp.unblocked_nmi:
-        vp.exit.qualification |= NMI_UNBLOCKED
+        vp.vmcs.f.exit_qualification |= NMI_UNBLOCKED
     return NULL
 
 

@@ -2,7 +2,7 @@
 # VM exit: what is stored of L2, and the host state that L1 continues with.
 from kvm_vmx.abi.types cimport likely, u8, u32, u64, unlikely
 from kvm_vmx.abi.vmx cimport *
-from kvm_vmx.l0.layout cimport L0_WRITE_BACK_BYTES, l0_store_exit_info, l0_write_back
+from kvm_vmx.l0.layout cimport L0_WRITE_BACK_BYTES, l0_write_back
 from kvm_vmx.l0.msr cimport EFER_LMA, EFER_LME
 from kvm_vmx.l0.state cimport *
 
@@ -65,14 +65,15 @@ cdef inline void record_exit(l0_vp *vp, const l0_vmcs *v) noexcept nogil:
         record.clean_fields = v.f.hv_clean_fields
 
 cdef inline void vm_exit(l0_vp *vp, l0_vmcs *v, u8 *page) noexcept nogil:
-    cdef bint rare = vp.exit.reason == EXIT_REASON_EXTERNAL_INTERRUPT or \
+    cdef bint rare = v.f.vm_exit_reason == EXIT_REASON_EXTERNAL_INTERRUPT or \
         v.f.vm_exit_controls & (VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL |
                                 VM_EXIT_SAVE_VMX_PREEMPTION_TIMER) or \
-        v.f.vm_exit_msr_store_count or v.f.vm_exit_msr_load_count
+        v.f.vm_exit_msr_store_count | v.f.vm_exit_msr_load_count
 
-    l0_store_exit_info(v, &vp.exit)
-    # the event has been injected: not once more at the next entry
-    v.f.vm_entry_intr_info_field &= 0x7fffffff
+    # the event has been injected: not once more at the next entry. Without one nothing is
+    # stored, which the write-back would have to wait for
+    if unlikely(v.f.vm_entry_intr_info_field >> 31):
+        v.f.vm_entry_intr_info_field &= 0x7fffffff
     save_guest_msrs(vp, v)
     if unlikely(rare):
         rare_exit_work(vp, v)

@@ -68,7 +68,7 @@ cdef void rare_exit_work(l0_vp *vp, l0_vmcs *v) noexcept nogil:
 
     if v.f.vm_exit_controls & VM_EXIT_SAVE_VMX_PREEMPTION_TIMER:
         save_timer(vp, v)
-    if vp.exit.reason == EXIT_REASON_EXTERNAL_INTERRUPT:
+    if v.f.vm_exit_reason == EXIT_REASON_EXTERNAL_INTERRUPT:
         acknowledge_interrupt(vp, v)
     if v.f.vm_exit_msr_store_count:
         # some of them are in the VMCS still

@@ -37,5 +37,5 @@ cdef inline u32 operand_info(const l2_insn *insn, u32 extra) noexcept nogil:
 cdef inline int leave_with_operand(
         l0_vp *vp, u32 reason, const l2_insn *insn, u32 extra) noexcept nogil:
     leave_insn(vp, reason, insn, insn.displacement if insn.is_memory else 0)
-    vp.exit.instruction_info = operand_info(insn, extra)
+    vp.vmcs.f.vmx_instruction_info = operand_info(insn, extra)
     return L2_LEAVES

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # The L2 processor: fetch, decode, execute, until something leaves.
-from kvm_vmx.abi.types cimport likely, s8, u8, u16, u32, u64, unlikely
+from kvm_vmx.abi.types cimport likely, u8, u32, u64, unlikely
 from kvm_vmx.abi.virt_cpu cimport GPR_RSP
 from kvm_vmx.abi.vmx cimport *
 from kvm_vmx.l0.decode cimport (
@@ -8,16 +8,12 @@ from kvm_vmx.l0.decode cimport (
 from kvm_vmx.l0.delivery cimport raise_fault
 from kvm_vmx.l0.execute cimport execute
 from kvm_vmx.l0.operands cimport *
-from kvm_vmx.l0.pending cimport (
-    INSTRUCTIONS_A_TICK, begin, events_wait, restless, set_deadline, settle)
+from kvm_vmx.l0.pending cimport begin, events_wait, restless, set_deadline, settle
 from kvm_vmx.l0.state cimport *
 from kvm_vmx.l0.translate cimport (
-    flush_guest_physical, flush_translations, leave, translate, translations_current)
+    fetch_right, flush_guest_physical, flush_translations, translate, translations_current)
 
 cdef enum:
-    OPCODE_CPUID = 0xa20f
-    OPCODE_JMP_SHORT = 0xeb
-    OPCODE_MOV_IMMEDIATE = 0xb8
     OPCODE_IRET = 0xcf
     SHADOW = GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS
     SINGLE_STEP = 1 << 14
@@ -26,10 +22,6 @@ cdef enum:
 cdef void guest_flush_tlb(l0_vp *vp) noexcept nogil:
     flush_translations(vp)
     flush_guest_physical(vp)
-
-
-cdef inline u32 fetch_right(const l0_vp *vp) noexcept nogil:
-    return L2_FETCH << L2_USER if vp.cpl2 == 3 else L2_FETCH
 
 
 cdef inline u64 linear_rip(l0_vp *vp, u64 rip) noexcept nogil:
@@ -130,58 +122,6 @@ cdef bint step(l0_vp *vp) noexcept nogil:
     return True
 
 
-cdef extern from *:
-    """
-    /* the first bytes of an instruction, whatever their alignment */
-    static inline u64 eight_bytes(const u8 *code)
-    {
-        u64 value;
-
-        __builtin_memcpy(&value, code, 8);
-        return value;
-    }
-    """
-    u64 eight_bytes(const u8 *code) noexcept nogil
-
-
-# The instructions of a tight loop of 64-bit code, which no event depends on, until another
-# one or an event comes; True where the last one has left L2.
-cdef inline bint run_simple(l0_vp *vp) noexcept nogil:
-    cdef u64 rip = vp.vmcs.f.guest_rip
-    cdef u64 page = rip & ~<u64>0xfff
-    cdef u64 done = 0, most = vp.deadline - vp.counters.l2_instructions
-    cdef u64 word, target, tag = page | fetch_right(vp)
-    cdef const l2_tlb_entry *entry = &vp.tlb[(rip >> 12) & (L2_TLB_ENTRIES - 1)]
-    cdef bint left = False
-
-    if unlikely(entry.tag & (~<u64>0xfff | tag) != tag):
-        return False
-    # to the end of the page, where the eight bytes would run over it
-    while rip - page <= 4096 - 8:
-        word = eight_bytes(entry.host + (rip - page))
-        if <u16>word == OPCODE_CPUID:
-            done += 1
-            leave(vp, EXIT_REASON_CPUID, 2, 0)
-            left = True
-            break
-        if <u8>word == OPCODE_JMP_SHORT:
-            target = rip + 2 + <u64><s8>(word >> 8)
-            if unlikely(target - page > 4096 - 8):
-                break
-            rip = target
-        elif word & 0xf8 == OPCODE_MOV_IMMEDIATE:
-            gpr(vp, word & 7)[0] = <u32>(word >> 8)
-            rip += 5
-        else:
-            break
-        done += 1
-        if unlikely(done >= most or events_wait(vp)):
-            break
-    vp.vmcs.f.guest_rip = rip
-    vp.counters.l2_instructions += done
-    return left
-
-
 cdef inline bint looks(const l0_vp *vp) noexcept nogil:
     # is there anything at this boundary?
     return vp.attention or events_wait(vp) or vp.counters.l2_instructions >= vp.deadline
@@ -204,7 +144,7 @@ cdef inline void stay_familiar(l0_vp *vp) noexcept nogil:
 
 
 # The loop: at each boundary what waits there, then an instruction or a row of simple ones.
-cdef void run_on(l0_vp *vp) noexcept nogil:
+cdef void guest_continue(l0_vp *vp) noexcept nogil:
     vp.familiar = 0
     while True:
         if unlikely(looks(vp)):
@@ -227,16 +167,9 @@ cdef void guest_go_on(l0_vp *vp) noexcept nogil:
     vp.attention = 1
     # the boundary's alarms, and the deadline of the next ones
     vp.deadline = vp.counters.l2_instructions
-    run_on(vp)
+    guest_continue(vp)
 
 
-cdef void guest_run(l0_vp *vp) noexcept nogil:
-    if likely(vp.familiar and not vp.nr_alarms and not events_wait(vp) and
-              vp.tlb_context[0] == vp.vmcs.f.ept_pointer):
-        vp.entered_at = vp.counters.l2_instructions
-        vp.deadline = vp.entered_at + INSTRUCTIONS_A_TICK
-        if likely(run_simple(vp)):
-            return
-    elif not look_around(vp):
-        return
-    run_on(vp)
+cdef void guest_begin(l0_vp *vp) noexcept nogil:
+    if look_around(vp):
+        guest_continue(vp)

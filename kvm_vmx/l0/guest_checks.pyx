@@ -3,6 +3,7 @@
 from kvm_vmx.abi.hyperv_tlfs cimport hv_enlightened_vmcs
 from kvm_vmx.abi.types cimport s64, u8, u32, u64
 from kvm_vmx.abi.vmx cimport *
+from kvm_vmx.l0.check_groups cimport *
 from kvm_vmx.l0.checks cimport secondary_controls
 from kvm_vmx.l0.control_registers cimport CR0_PE, CR4_PAE, CR4_PCIDE
 from kvm_vmx.l0.msr cimport DEBUGCTL_VALID, EFER_LMA, EFER_LME, EFER_VALID, pat_valid
@@ -18,8 +19,6 @@ cdef enum:
     RFLAGS_RESERVED = 0x8028
     PENDING_DBG_BS = 1 << 14
     DEBUGCTL_BTF = 2
-    STICKY_CRDR = 1 << 8
-    STICKY_GRP1 = 1 << 11
 
 
 cdef bint control_registers_valid(
@@ -201,22 +200,33 @@ cdef bint pdptes_valid(l0_vp *vp, const l0_vmcs *v, u32 secondary) noexcept nogi
     return True
 
 
-cdef int check_guest_state(l0_vp *vp, const l0_vmcs *v, u32 *sticky) noexcept nogil:
+cdef bint state_valid(
+        const l0_caps *caps, const l0_vmcs *v, u32 secondary, u32 dirty) noexcept nogil:
+    return (
+        (not dirty & CONTROL_REGISTERS_GROUPS or control_registers_valid(caps, v, secondary)) and
+        (not dirty & MSRS_GROUPS or msrs_valid(caps, v)) and
+        (not dirty & SEGMENTS_GROUPS or segments_valid(&v.f, secondary)) and
+        (not dirty & TABLES_GROUPS or tables_valid(&v.f)) and guest_rip_valid(v) and
+        (not dirty & RFLAGS_GROUPS or rflags_valid(v)) and
+        (not dirty & ACTIVITY_GROUPS or activity_valid(caps, &v.f)) and
+        (not dirty & INTERRUPTIBILITY_GROUPS or interruptibility_valid(&v.f)) and
+        (not dirty & PENDING_DEBUG_GROUPS or pending_debug_valid(&v.f)))
+
+
+cdef int check_guest_state(
+        l0_vp *vp, const l0_vmcs *v, u32 dirty, u32 *sticky) noexcept nogil:
     cdef const l0_caps *caps = &vp.partition.caps
     cdef u32 secondary = secondary_controls(v)
 
     sticky[0] = 0
-    if not (control_registers_valid(caps, v, secondary) and msrs_valid(caps, v) and
-            segments_valid(&v.f, secondary) and tables_valid(&v.f) and guest_rip_valid(v) and
-            rflags_valid(v) and activity_valid(caps, &v.f) and interruptibility_valid(&v.f) and
-            pending_debug_valid(&v.f)):
+    if not state_valid(caps, v, secondary, dirty):
         return ENTRY_FAIL_DEFAULT
-    if not link_pointer_valid(vp, v, secondary):
+    if dirty & LINK_POINTER_GROUPS and not link_pointer_valid(vp, v, secondary):
         return ENTRY_FAIL_VMCS_LINK_PTR
-    if not pdptes_valid(vp, v, secondary):
+    if dirty & PDPTES_GROUPS and not pdptes_valid(vp, v, secondary):
         return ENTRY_FAIL_PDPTE
     if v.f.vmcs_link_pointer != ~<u64>0:
-        sticky[0] |= STICKY_GRP1
+        sticky[0] |= GUEST_GRP1
     if not v.f.vm_entry_controls & VM_ENTRY_IA32E_MODE and v.f.guest_cr0 >> 31 & 1:
-        sticky[0] |= STICKY_CRDR
+        sticky[0] |= CRDR
     return GUEST_STATE_OK

@@ -89,8 +89,8 @@ cdef int leave_string(l0_vp *vp, const l2_insn *insn, u32 port, u64 offset, bint
     leave_insn(vp, EXIT_REASON_IO_INSTRUCTION, insn,
                <u64>port << 16 | port_size(insn) - 1 | QUALIFY_STRING |
                (QUALIFY_IN if is_in else 0) | (QUALIFY_REPEAT if insn.repeat else 0))
-    vp.exit.guest_linear_address = linear
-    vp.exit.instruction_info = address_size_info(insn) | segment << 15
+    vp.vmcs.f.guest_linear_address = linear
+    vp.vmcs.f.vmx_instruction_info = address_size_info(insn) | segment << 15
     return L2_LEAVES
 
 

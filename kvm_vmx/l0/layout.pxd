@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # The names of kvm_vmx/l0/fields.h, blocks.h and members.h, for Cython.
 from kvm_vmx.abi.types cimport u8, u16, u32, u64
-from kvm_vmx.l0.state cimport l0_vmcs, l2_exit
+from kvm_vmx.l0.state cimport l0_vmcs
 
 cdef extern from "kvm_vmx/l0/fields.h" nogil:
     ctypedef struct l0_field "struct l0_field":
@@ -26,7 +26,6 @@ cdef extern from "kvm_vmx/l0/blocks.h" nogil:
     u32 l0_flags(const void *vmcs)
     bint l0_counts_are_zero(const l0_vmcs *vmcs)
     void l0_write_back(u8 *page, const l0_vmcs *copy)
-    void l0_store_exit_info(l0_vmcs *vmcs, const l2_exit *exit)
 
 cdef extern from "kvm_vmx/l0/members.h" nogil:
     ctypedef struct l0_member "struct l0_member":

@@ -155,7 +155,7 @@ cdef bint take_nmi(l0_vp *vp) noexcept nogil:
     if vp.vmcs.f.pin_based_vm_exec_control & PIN_BASED_NMI_EXITING:
         vp.cpu.nmi = 0
         leave(vp, EXIT_REASON_EXCEPTION_NMI, 0, 0)
-        vp.exit.intr_info = <u32>INTR_INFO_VALID_MASK | INTR_TYPE_NMI_INTR | VECTOR_NMI
+        vp.vmcs.f.vm_exit_intr_info = <u32>INTR_INFO_VALID_MASK | INTR_TYPE_NMI_INTR | VECTOR_NMI
         return False
     if vp.vmcs.f.guest_interruptibility_info & (GUEST_INTR_STATE_NMI | GUEST_INTR_STATE_MOV_SS):
         return True

@@ -83,7 +83,7 @@ cdef bint guest_sound(l0_vp *vp, const l0_saved *saved) noexcept nogil:
 
     v.f.vm_entry_controls = VM_ENTRY_IA32E_MODE if saved.efer & EFER_LMA else 0
     v.f.vm_entry_intr_info_field &= 0x7fffffff
-    return check_guest_state(vp, &v, &sticky) != ENTRY_FAIL_DEFAULT
+    return check_guest_state(vp, &v, CLEAN_ALL, &sticky) != ENTRY_FAIL_DEFAULT
 
 
 cdef const char *check_stopped(l0_vp *vp, const l0_saved *saved) noexcept nogil:

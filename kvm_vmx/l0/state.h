@@ -40,22 +40,6 @@ struct l0_vmcs {
 	u64 host_ia32_perf_global_ctrl;
 };
 
-/* What the L2 processor does until something must leave it; the guest fills these before it
- * returns, and the exit copies them into the VMCS. */
-struct l2_exit {
-	u32 reserved;		/* from here to qualification: the order of the VMCS */
-	u32 reason;
-	u32 intr_info;
-	u32 intr_error_code;
-	u32 idt_vectoring_info;
-	u32 idt_vectoring_error_code;
-	u32 instruction_len;
-	u32 instruction_info;
-	u64 qualification;
-	u64 guest_linear_address;
-	u64 guest_physical_address;
-};
-
 /* An exception that an instruction of L2, or the delivery of an event, has raised. */
 struct l2_fault {
 	u32 vector;
@@ -75,7 +59,7 @@ struct l2_tlb_entry {
 /* The rights of an access: one of three, shifted by L2_USER where it is a user's. */
 enum l2_right { L2_READ = 1, L2_WRITE = 2, L2_FETCH = 4, L2_USER = 3 };
 
-/* How an instruction of L2, or a part of one, ended: it did its work, vp.exit says how L2
+/* How an instruction of L2, or a part of one, ended: it did its work, the VMCS says how L2
  * leaves, or vp.fault which exception it raised. */
 enum l2_status { L2_DONE, L2_LEAVES, L2_FAULTS };
 
@@ -255,10 +239,9 @@ struct l0_vp {
 	u8 bitmap_kept;		/* msr_bitmap holds what L1's page held when it was last dirty */
 	u8 page_seen;		/* seen holds the eVMCS as the last exit left it */
 
-	/* L2 while it runs: the VMCS in force, L1's register file, why it left */
+	/* L2 while it runs: the VMCS in force, L1's register file */
 	struct l0_vmcs *vmcs;
 	u64 *regs;
-	struct l2_exit exit;
 	struct l2_fault fault;
 	u64 next_rip;		/* where L2 continues when the instruction has done its work */
 	u64 entered_at;		/* counters.l2_instructions at the entry */

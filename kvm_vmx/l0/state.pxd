@@ -100,18 +100,6 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u64 guest_ia32_perf_global_ctrl
         u64 host_ia32_perf_global_ctrl
 
-    ctypedef struct l2_exit "struct l2_exit":
-        u32 reason
-        u32 intr_info
-        u32 intr_error_code
-        u32 idt_vectoring_info
-        u32 idt_vectoring_error_code
-        u32 instruction_len
-        u32 instruction_info
-        u64 qualification
-        u64 guest_linear_address
-        u64 guest_physical_address
-
     ctypedef struct l2_fault "struct l2_fault":
         u32 vector
         u32 error
@@ -325,7 +313,6 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u8 page_seen
         l0_vmcs *vmcs
         u64 *regs
-        l2_exit exit
         l2_fault fault
         u64 next_rip
         u64 entered_at

@@ -204,7 +204,7 @@ cdef int invalidate_contexts(l0_vp *vp, const l2_insn *insn) noexcept nogil:
 cdef int random_number(l0_vp *vp, const l2_insn *insn, u32 reason, u32 control) noexcept nogil:
     if secondary_controls(vp.vmcs) & control:
         leave_insn(vp, reason, insn, 0)
-        vp.exit.instruction_info = <u32>insn.rm << 3 | (insn.size >> 2) << 11
+        vp.vmcs.f.vmx_instruction_info = <u32>insn.rm << 3 | (insn.size >> 2) << 11
         return L2_LEAVES
     # xorshift64: the same numbers in every run
     vp.random2 ^= vp.random2 << 13

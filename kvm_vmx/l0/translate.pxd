@@ -18,8 +18,28 @@ cdef void new_context(l0_vp *vp) noexcept nogil
 # An exit of a given kind with nothing else in it yet.
 cdef void leave(l0_vp *vp, u32 reason, u32 length, u64 qualification) noexcept nogil
 
+# The same in line. Whoever calls it need not leave: L1 sees none of it before an exit, and the
+# exit that comes writes all of it again.
+cdef inline void note_exit(l0_vp *vp, u32 reason, u32 length, u64 qualification) noexcept nogil:
+    cdef l0_vmcs *v = vp.vmcs
+
+    v.f.vm_exit_reason = reason
+    v.f.vm_exit_intr_info = 0
+    v.f.vm_exit_intr_error_code = 0
+    v.f.idt_vectoring_info_field = 0
+    v.f.idt_vectoring_error_code = 0
+    v.f.vm_exit_instruction_len = length
+    v.f.vmx_instruction_info = 0
+    v.f.exit_qualification = qualification
+    v.f.guest_linear_address = 0
+    v.f.guest_physical_address = 0
+    vp.fault.vector = NO_VECTOR
+
+cdef inline u32 fetch_right(const l0_vp *vp) noexcept nogil:
+    return L2_FETCH << L2_USER if vp.cpl2 == 3 else L2_FETCH
+
 cdef inline u8 *translate(l0_vp *vp, u64 linear, u32 right) noexcept nogil:
-    # The page that holds linear; NULL where it faults: vp.fault has a vector, or vp.exit says it.
+    # The page that holds linear; NULL where it faults: vp.fault has a vector, or the VMCS says why it leaves.
     cdef l2_tlb_entry *entry = &vp.tlb[(linear >> 12) & (L2_TLB_ENTRIES - 1)]
 
     if likely(entry.tag & (~<u64>0xfff | right) == linear & ~<u64>0xfff | right):

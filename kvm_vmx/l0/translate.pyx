@@ -48,11 +48,7 @@ cdef struct paging:
 
 
 cdef void leave(l0_vp *vp, u32 reason, u32 length, u64 qualification) noexcept nogil:
-    memset(&vp.exit, 0, sizeof(vp.exit))
-    vp.exit.reason = reason
-    vp.exit.instruction_len = length
-    vp.exit.qualification = qualification
-    vp.fault.vector = NO_VECTOR
+    note_exit(vp, reason, length, qualification)
 
 
 cdef void flush_translations(l0_vp *vp) noexcept nogil:

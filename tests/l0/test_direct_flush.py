@@ -201,6 +201,8 @@ def test_parameters_come_from_the_memory_of_l2():
     world.memory.write_u64(INPUT - 0x600000 + 0x30000 + 8, 3)
     assert call(world, SPACE, 0x200000 + 0x30000)[:2] == (EXIT_CPUID, 0)
     assert call(world, SPACE, 0x800000)[:2] == (EXIT_CPUID, 4)
+    for member in ("guest_physical_address", "guest_linear_address", "exit_qualification"):
+        assert world.get(EVMCS, member) == 0, "of the exit that the missing page did not make"
     world.memory.write_u64(0x30000 + 8, 1 << 9)
     assert call(world, SPACE, 0x200000 + 0x30000)[1] == 5
 
