@@ -10,7 +10,7 @@ MINUTES = 20
 CASES = ()
 KERNEL = [
     ("get_evmcs_offset", "ROL16"), ("get_evmcs_offset", "NR_EVMCS_1_FIELDS"),
-    ("evmcs_write64", "get_evmcs_offset"), ("evmcs_write64", "hv_clean_fields"),
+    ("evmcs_write64", "get_evmcs_offset"), ("evmcs_write64", "clean_fields"),
 ]
 ASKED = 5
 WIDTHS = ("16 bits", "64 bits", "32 bits", "natural")
