@@ -192,7 +192,7 @@ def print_modes(modes) -> None:
     row("groups re-read an entry", blank, lambda mode: mode["groups_reread_per_entry"])
     row("bytes re-read an entry", blank, lambda mode: mode["bytes_reread_per_entry"])
     row("bytes without a group", blank, lambda mode: mode["per_exit"]["bytes_ungrouped"])
-    if any(mode["traps"] for mode in modes.values()):
+    if any(any(mode["traps"].values()) for mode in modes.values()):
         row("traps", lambda mode: sum(mode["traps"].values()),
             lambda mode: sum(mode["traps_per_exit"].values()))
     row("ns, measured here", blank, lambda mode: mode["ns_per_exit"])

@@ -34,8 +34,9 @@ class Sequence:
 
     def __init__(self, idiom):
         self.name, self.why = idiom.name, idiom.why
-        self.c = [unit.key for unit in cstatements.parse_text(idiom.c)]
-        self.port = [unit.key for unit in port_units(idiom.cython)]
+        c, port = cstatements.parse_text(idiom.c), port_units(idiom.cython)
+        self.c, self.port = ([unit.key for unit in units] for units in (c, port))
+        self.blocks = blocks(port)
 
     def fits(self, kernel, port):
         """The reasons for which the units beginning the two lists agree, or None."""
@@ -48,8 +49,17 @@ class Sequence:
         for pattern, unit in zip(self.port, port):
             if isinstance(unit, Mark) or not bind(pattern, unit.key, in_p):
                 return None
+        if blocks(port[:len(self.port)]) != self.blocks:
+            return None
         agree = all(unify(in_c[name], in_p[name], used) for name in in_c if name in in_p)
         return used if agree else None
+
+
+def blocks(units) -> list:
+    """For each unit after the first, in whose block it stands: that of which unit of the list,
+    None for the first one's."""
+    return [None if unit.parent is units[0].parent else next(
+        (n for n, other in enumerate(units) if other is unit.parent), -1) for unit in units[1:]]
 
 
 SEQUENCES = [Sequence(idiom) for idiom in idioms.STATEMENTS]

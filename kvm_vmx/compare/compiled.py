@@ -22,24 +22,33 @@ SYMBOL = re.compile(r"\b__pyx_[a-z]+_(\d+[a-z]\w*)")
 def generated(paths, root: pathlib.Path = ROOT) -> tuple[dict, str]:
     """The C of each line, by (path, line), out of Cython's line markers; and what is missing."""
     found, missing = {}, "no generated C beside the sources: build in place to see it"
-    for path in paths:
-        made = root / "build" / "cython" / pathlib.Path(path).with_suffix(".c")
+    sources = {pathlib.Path(path).with_suffix(".c"): path for path in sorted(paths)}
+    for name, path in sources.items():  # a .pxd and its .pyx are written into one .c
+        made = root / "build" / "cython" / name
         if not made.exists():
             continue
         if older(made, root / path):
             missing = f"{path} is younger than its build: build again to see its C"
             continue
         missing = ""
-        place, note = None, False
-        for text in made.read_text().split("\n"):
-            if hit := LINE.match(text):
-                place = (hit[2], int(hit[1]))
-            elif place and not note and text.strip() and not text.lstrip().startswith("/*"):
-                lines = found.setdefault(place, [])
-                if text.strip() not in ("{", "}", ";") and len(lines) < MOST:
-                    lines.append(plain(text.strip()))
-            note = (note or text.lstrip().startswith("/*")) and not text.rstrip().endswith("*/")
+        for place, text in marked(made.read_text()):
+            owner, lines = found.setdefault(place, (name, []))
+            if owner == name and len(lines) < MOST:
+                lines.append(text)
+    found = {place: lines for place, (_, lines) in found.items()}
     return found, "" if found else missing
+
+
+def marked(text: str):
+    """(line of the port, statement of C) of what follows Cython's markers."""
+    place, note = None, False
+    for line in map(str.strip, text.split("\n")):
+        if hit := LINE.match(line):
+            place = (hit[2], int(hit[1]))
+        elif place and not note and line and not line.startswith("/*"):
+            if line not in ("{", "}", ";"):
+                yield place, plain(line)
+        note = (note or line.startswith("/*")) and not line.endswith("*/")
 
 
 def machine_code(root: pathlib.Path = ROOT) -> tuple[dict, str]:

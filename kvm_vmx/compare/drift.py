@@ -94,7 +94,8 @@ class Drift:
             file = self.new.file(path)
             for name in file.names():
                 others = self.words(file, name)
-                if len(words & others) < ALIKE * len(words | others):
+                few, many = sorted((len(words), len(others)))
+                if few < ALIKE * many or len(words & others) < ALIKE * len(words | others):
                     continue
                 other = file.function(name)
                 theirs = [unit.key for unit in other.units[1:] if unit.kind != "#"]

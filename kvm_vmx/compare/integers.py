@@ -134,9 +134,10 @@ class Casts:
             yield from self.operands(tree, place, other)
         elif kind in ("if", "elif", "while", "un"):
             yield from self.placed(tree[-1], "truth")
-        elif kind in (".", "[]"):
+        elif kind in (".", "[]", "addr"):
             yield from self.placed(tree[1], "followed")
-            yield from self.placed(tree[2])
+            if kind == "[]":
+                yield from self.placed(tree[2])
         elif kind == "call":
             yield from self.arguments(tree)
         elif kind not in ("num", "str", "name", "decl", "type", "sizeof", "raw"):

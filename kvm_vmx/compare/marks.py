@@ -6,8 +6,9 @@
     # C~ [3/2 5f0c9a] what: why      3 of the kernel's statements stand as the next 2 of the port
     # C+ [2 5f0c9a] why              the next 2 statements of the port are ours
 
-The six digits are a digest of those statements on both sides, of each header with how many
-statements its block holds: a mark fits what its author read, and nothing else. Comments and
+The six digits are a digest of those statements on both sides, each with the header of its block,
+and a header with how many statements its own holds: a mark fits what its author read, and nothing
+else. Comments and
 layout do not count, and neither does the rest of the line.
 """
 
@@ -60,8 +61,11 @@ def pin(kernel_units, port_units) -> str:
 
 
 def spelled(unit) -> str:
-    """A statement as the digest takes it: a header with the extent of its block."""
-    return f"{unit.key!r}{{{unit.inside}}}" if unit.inside else repr(unit.key)
+    """A statement as the digest takes it: with the header of its block, and the extent of its own."""
+    if unit.kind == "decl":
+        return repr(unit.key)
+    above = unit.parent.key if unit.parent else ""
+    return f"{unit.key!r}{unit.inside or ''}{above or ''}"
 
 
 def digest(kernel, port) -> str:

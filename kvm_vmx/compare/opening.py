@@ -46,7 +46,7 @@ def open_tree(spec: str, config=None) -> Tree:
     path = pathlib.Path(spec)
     if path.is_dir():
         files = read_directory(path)
-    elif path.exists() and TARBALL.search(path.name):
+    elif path.is_file() and TARBALL.search(path.name):
         files = cached(path)
     elif "@" in spec and pathlib.Path(spec.rpartition("@")[0]).is_dir():
         files = read_git(*spec.rpartition("@")[::2])

@@ -25,14 +25,14 @@ BODY = string.Template("""<header class="page">
 <p>$count functions, $statements statements of the kernel, $share of them the same here or the same
 by idiom, $unexplained unexplained.</p>
 <p class="key">$key</p>
-<p><code>$config</code></p>
+<details><summary>the configuration of the tree's #if</summary><code>$config</code></details>
 $missing
 </header>
 <nav class="tools" aria-label="columns">$tools</nav>
 <main>
 <table id="functions">
-<thead><tr><th>function</th><th>kernel</th><th>port</th><th></th><th>same or idiom</th>
-<th>unexplained</th></tr></thead>
+<thead><tr><th>function</th><th>kernel</th><th>port</th><th></th><th class="n">same or idiom</th>
+<th class="n">$loose</th></tr></thead>
 <tbody>
 $table
 </tbody>
@@ -53,6 +53,7 @@ def page(report) -> str:
         tree=html.escape(report.tree.title),
         count=len(report.pairs), statements=every, share=percent((alike, every)),
         unexplained=report.totals["unexplained"],
+        loose="unexplained" if report.totals["unexplained"] else "",
         key="".join(f'<span style="background:var(--{name})">{MEANING[name]} '
                     f"{report.totals[name]}</span>" for name in COUNTED),
         config=" ".join(f"{name}={value}" for name, value in report.tree.config.items()),

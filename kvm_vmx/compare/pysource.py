@@ -36,6 +36,8 @@ class PortFile:
         self.rows = source.split("\n")
         self.logical = logical_lines(source, self.lines)
         self.comments = comments(source, self.lines)
+        self.origins = [(n, hit[1]) for n, row in enumerate(self.rows, 1)
+                        if (hit := KERNEL_FILE.match(row))]
         self.functions = {}
         self.kernel_file = {}
         self.kernel_name = {}
@@ -92,11 +94,7 @@ class PortFile:
 
     def kernel_file_at(self, line: int) -> str:
         """The kernel file that the nearest `# C: path` in column 0 above a line names."""
-        while line:
-            line -= 1
-            if hit := KERNEL_FILE.match(self.rows[line - 1] if line else ""):
-                return hit[1]
-        return ""
+        return next((path for place, path in reversed(self.origins) if place < line), "")
 
     def text(self, part) -> str:
         """The source of some tokens, white space and comments folded."""

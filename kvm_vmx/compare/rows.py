@@ -100,8 +100,8 @@ def agree(theirs, ours, owner, block) -> bool:
     while theirs is not None or ours is not None:
         mine = owner[id(ours)] if ours is not None else None
         its = owner[id(theirs)] if theirs is not None else None
-        if mine is its:
-            return True
+        if mine is its:  # of an idiom's several headers the first holds the block
+            return mine.kind != "idiom" or ours is mine.port[0]
         if its is not None and its.kind == "adapted":
             theirs = block(theirs)
         elif mine is not None and mine.kind == "adapted":

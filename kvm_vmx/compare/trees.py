@@ -7,6 +7,8 @@ from kvm_vmx.compare.csource import CFile
 from kvm_vmx.compare.preprocessor import CONFIG
 from kvm_vmx.compare.report import stub_unit
 
+HEAD = re.compile(r"^[A-Za-z_].*", re.M)
+WORD = re.compile(r"\w+")
 ENABLED = re.compile(r"#if IS_ENABLED\((CONFIG_\w+)\)")
 
 
@@ -21,7 +23,7 @@ class Tree:
     def __init__(self, title: str, files: dict, config=None):
         self.title, self.files = title, files
         self.config = {**CONFIG, **(config or {})}
-        self.parsed, self.known = {}, {}
+        self.parsed, self.known, self.spoken = {}, {}, {}
 
     def file(self, path: str, **config) -> CFile | None:
         """One file with its definitions, under the tree's configuration or a changed one."""
@@ -43,11 +45,18 @@ class Tree:
         others = sorted((other for other in self.files if other != path), key=far)
         places = [path, *others]
         for place in places:
-            if name in self.files.get(place, ""):
+            if name in self.heads(place):
                 found = self.file(place).function(name)
                 if found is not None:
                     return found
         return None
+
+    def heads(self, path: str) -> set[str]:
+        """The words of a file's lines that begin in column 0: what it defines is among them."""
+        if path not in self.spoken:
+            lines = HEAD.findall(self.files.get(path, ""))
+            self.spoken[path] = set(WORD.findall("\n".join(lines)))
+        return self.spoken[path]
 
     def stub(self, function):
         """What a function is where its condition does not hold, if that is nothing at all."""

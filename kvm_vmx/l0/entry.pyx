@@ -9,7 +9,7 @@ from kvm_vmx.l0.enlightened cimport (
     enlightened_page, enlightened_pointer, enlightened_refresh, enlightened_release,
 )
 from kvm_vmx.l0.exit cimport load_host_lists, load_host_state, record_exit, vm_exit
-from kvm_vmx.l0.guest cimport guest_run
+from kvm_vmx.l0.guest cimport guest_go_on, guest_run
 from kvm_vmx.l0.guest_checks cimport GUEST_STATE_OK, check_guest_state, guest_rip_valid
 from kvm_vmx.l0.msr cimport EFER_LMA, EFER_LME
 from kvm_vmx.l0.msr_lists cimport load_msr_list
@@ -127,8 +127,9 @@ cdef inline insn_t enter(l0_vp *vp, l0_vmcs *v, u64 *regs, u8 *page) noexcept no
     v.launch_state = 1
     vp.in_guest = 1
     guest_run(vp)
-    vp.in_guest = 0
-    vm_exit(vp, v, page)
+    if likely(vp.in_guest != L0_STOPPED):
+        vp.in_guest = 0
+        vm_exit(vp, v, page)
     return INSN_OK
 
 
@@ -149,7 +150,7 @@ cdef insn_t enter_or_forget(l0_vp *vp, u64 *regs, u8 *page) noexcept nogil:
     cdef insn_t status
 
     status = enter_refreshed(vp, regs, page)
-    if vp.counters.exits == exits:
+    if vp.counters.exits == exits and not vp.in_guest:
         # how the entry failed is not something that was read
         before.f.vm_instruction_error = vp.copy.f.vm_instruction_error
         before.f.vm_exit_reason = vp.copy.f.vm_exit_reason
@@ -168,7 +169,7 @@ cdef insn_t enter_unusual(l0_vp *vp, u64 *regs, u8 *page) noexcept nogil:
         status = enter_or_forget(vp, regs, page)
     else:
         status = enter_refreshed(vp, regs, page)
-    if vp.partition.watch:
+    if vp.partition.watch and not vp.in_guest:
         watch_exit(vp, page)
     return status
 
@@ -200,6 +201,25 @@ cdef insn_t enter_plain(l0_vp *vp, u64 *regs, bint launch) noexcept nogil:
     if unlikely(not launch and not vp.plain.launch_state):
         return refused(vp, VMXERR_VMRESUME_NONLAUNCHED_VMCS)
     return enter(vp, &vp.plain, regs, NULL)
+
+
+# L2 leaves the boundary where it was stopped; the rest of VMLAUNCH or VMRESUME.
+cdef insn_t l0_go_on(l0_vp *vp) noexcept nogil:
+    cdef l0_vmcs *v = vp.vmcs
+    cdef u8 *page = NULL
+
+    if v == &vp.copy:
+        page = phys_page(vp.cpu.mem, vp.active_evmcs)
+    vp.in_guest = 1
+    vp.regs = vp.gpr
+    guest_go_on(vp)
+    if vp.in_guest == L0_STOPPED:
+        return INSN_OK
+    vp.in_guest = 0
+    vm_exit(vp, v, page)
+    if vp.partition.watch and page != NULL:
+        watch_exit(vp, page)
+    return INSN_OK
 
 
 cdef insn_t l0_vmentry(virt_cpu *cpu, u64 *regs, bint launch) noexcept nogil:

@@ -203,15 +203,8 @@ cdef inline void stay_familiar(l0_vp *vp) noexcept nogil:
         not vp.vmcs.f.pin_based_vm_exec_control & PIN_BASED_VMX_PREEMPTION_TIMER
 
 
-cdef void guest_run(l0_vp *vp) noexcept nogil:
-    if likely(vp.familiar and not vp.nr_alarms and not events_wait(vp) and
-              vp.tlb_context[0] == vp.vmcs.f.ept_pointer):
-        vp.entered_at = vp.counters.l2_instructions
-        vp.deadline = vp.entered_at + INSTRUCTIONS_A_TICK
-        if likely(run_simple(vp)):
-            return
-    elif not look_around(vp):
-        return
+# The loop: at each boundary what waits there, then an instruction or a row of simple ones.
+cdef void run_on(l0_vp *vp) noexcept nogil:
     vp.familiar = 0
     while True:
         if unlikely(looks(vp)):
@@ -226,3 +219,24 @@ cdef void guest_run(l0_vp *vp) noexcept nogil:
         vp.counters.l2_instructions += 1
         if not step(vp):
             return
+
+
+cdef void guest_go_on(l0_vp *vp) noexcept nogil:
+    translations_current(vp)
+    mode_changed(vp)
+    vp.attention = 1
+    # the boundary's alarms, and the deadline of the next ones
+    vp.deadline = vp.counters.l2_instructions
+    run_on(vp)
+
+
+cdef void guest_run(l0_vp *vp) noexcept nogil:
+    if likely(vp.familiar and not vp.nr_alarms and not events_wait(vp) and
+              vp.tlb_context[0] == vp.vmcs.f.ept_pointer):
+        vp.entered_at = vp.counters.l2_instructions
+        vp.deadline = vp.entered_at + INSTRUCTIONS_A_TICK
+        if likely(run_simple(vp)):
+            return
+    elif not look_around(vp):
+        return
+    run_on(vp)

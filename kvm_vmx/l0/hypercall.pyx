@@ -7,6 +7,7 @@ from kvm_vmx.abi.types cimport u8, u32, u64
 from kvm_vmx.abi.virt_cpu cimport (
     GPR_R8, GPR_RAX, GPR_RCX, GPR_RDX, INSN_OK, insn_t, virt_cpu,
 )
+from kvm_vmx.l0.cpuid cimport cpuid_leaf
 from kvm_vmx.l0.direct_flush cimport l2_memory
 from kvm_vmx.l0.flush_calls cimport flush_guest_physical, flush_virtual
 from kvm_vmx.l0.outcome cimport fault_ud
@@ -60,10 +61,19 @@ cdef u32 header_of(u32 code, u32 *kind) noexcept nogil:
     return UNKNOWN
 
 
+# Leaf 0x40000004 EBX says after how many spins to call; 0 and all ones: never.
+cdef bint spin_wait_announced(const l0_vp *vp) noexcept nogil:
+    cdef const l0_cpuid_leaf *leaf = cpuid_leaf(
+        &vp.partition.profile, HYPERV_CPUID_ENLIGHTMENT_INFO)
+
+    return leaf != NULL and leaf.ebx != 0 and leaf.ebx != <u32>0xffffffff
+
+
 # 0, or the status of a call that the profile does not offer.
 cdef u64 offered(const l0_vp *vp, u32 code) noexcept nogil:
     cdef const l0_caps *caps = &vp.partition.caps
     cdef bint enforce = vp.partition.profile.enforce_cpuid
+    cdef u32 wanted
 
     if code == HVCALL_FLUSH_GUEST_PHYSICAL_ADDRESS_SPACE or \
             code == HVCALL_FLUSH_GUEST_PHYSICAL_ADDRESS_LIST:
@@ -72,16 +82,16 @@ cdef u64 offered(const l0_vp *vp, u32 code) noexcept nogil:
         return HV_STATUS_SUCCESS if vp.in_vmx else STATUS_INVALID_PARTITION_STATE
     if code == CALL_QUERY_CAPABILITIES and not caps.features_ebx & ENABLE_EXTENDED_CALLS:
         return STATUS_ACCESS_DENIED if enforce else HV_STATUS_INVALID_HYPERCALL_CODE
-    if not enforce:
+    if not enforce or code == CALL_QUERY_CAPABILITIES:
         return HV_STATUS_SUCCESS
-    if (code == HVCALL_FLUSH_VIRTUAL_ADDRESS_SPACE or code == HVCALL_FLUSH_VIRTUAL_ADDRESS_LIST) \
-            and not caps.hints & HV_X64_REMOTE_TLB_FLUSH_RECOMMENDED:
-        return STATUS_ACCESS_DENIED
-    if (code == HVCALL_FLUSH_VIRTUAL_ADDRESS_SPACE_EX or
-            code == HVCALL_FLUSH_VIRTUAL_ADDRESS_LIST_EX) \
-            and not caps.hints & HV_X64_EX_PROCESSOR_MASKS_RECOMMENDED:
-        return STATUS_ACCESS_DENIED
-    return HV_STATUS_SUCCESS
+    if code == CALL_SPIN_WAIT:
+        return HV_STATUS_SUCCESS if spin_wait_announced(vp) else STATUS_ACCESS_DENIED
+    # what is left are the four flushes; the extended forms take both hints
+    wanted = HV_X64_REMOTE_TLB_FLUSH_RECOMMENDED
+    if code == HVCALL_FLUSH_VIRTUAL_ADDRESS_SPACE_EX or \
+            code == HVCALL_FLUSH_VIRTUAL_ADDRESS_LIST_EX:
+        wanted |= HV_X64_EX_PROCESSOR_MASKS_RECOMMENDED
+    return HV_STATUS_SUCCESS if caps.hints & wanted == wanted else STATUS_ACCESS_DENIED
 
 
 # R95: does the control word's rest fit the call?
@@ -157,14 +167,12 @@ cdef insn_t hypercall(l0_vp *vp, u64 *regs, bint from_l2, u64 *result) noexcept 
     call.start = control >> 48 & 0xfff
     call.done = 0
     length = header_of(call.code, &kind)
-    if control & reserved_bits():
+    status = HV_STATUS_INVALID_HYPERCALL_CODE if length == UNKNOWN else offered(vp, call.code)
+    # R98: of several errors, denial is the one to report
+    if status != STATUS_ACCESS_DENIED and control & reserved_bits():
         status = HV_STATUS_INVALID_HYPERCALL_INPUT
-    elif length == UNKNOWN:
-        status = HV_STATUS_INVALID_HYPERCALL_CODE
-    else:
-        status = offered(vp, call.code)
-        if status == HV_STATUS_SUCCESS and not word_fits(&call, kind):
-            status = HV_STATUS_INVALID_HYPERCALL_INPUT
+    elif status == HV_STATUS_SUCCESS and not word_fits(&call, kind):
+        status = HV_STATUS_INVALID_HYPERCALL_INPUT
     if status == HV_STATUS_SUCCESS:
         length += 8 * (call.variable + call.count)
         if call.fast and length > FAST_BYTES and \

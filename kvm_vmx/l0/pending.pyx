@@ -43,7 +43,9 @@ cdef void set_deadline_with_alarms(l0_vp *vp) noexcept nogil:
 cdef bint ring(l0_vp *vp, u32 number) noexcept nogil:
     cdef u32 what = vp.alarm[number].what
 
-    if what == L0_ALARM_NMI:
+    if what == L0_ALARM_STOP:
+        vp.in_guest = L0_STOPPED
+    elif what == L0_ALARM_NMI:
         vp.cpu.nmi = 1
     elif not __sync_bool_compare_and_swap(&vp.cpu.intr, 0, what):
         return False
@@ -86,6 +88,8 @@ cdef bint tick(l0_vp *vp) noexcept nogil:
 
 cdef bint time_passes(l0_vp *vp) noexcept nogil:
     ring_alarms(vp, False)
+    if vp.in_guest == L0_STOPPED:
+        return False
     if vp.counters.l2_instructions - vp.entered_at >= INSTRUCTIONS_A_TICK:
         return tick(vp)
     vp.deadline = vp.entered_at + INSTRUCTIONS_A_TICK
@@ -174,7 +178,7 @@ cdef bint take_interrupt(l0_vp *vp) noexcept nogil:
 # Nothing has woken it: time passes until something does.
 cdef bint wait(l0_vp *vp) noexcept nogil:
     if vp.vmcs.f.guest_activity_state != GUEST_ACTIVITY_WAIT_SIPI and ring_alarms(vp, True):
-        return settle(vp)
+        return vp.in_guest != L0_STOPPED and settle(vp)
     return tick(vp)
 
 

@@ -32,6 +32,10 @@ struct l0_saved {
 	u64 dr[4], dr6, cr8, random2;
 	u64 nr_alarms;
 	struct l0_alarm alarm[L0_MAX_ALARMS];	/* at counts from here on */
+	/* where L2 is stopped between two of its instructions: what VMCS it is in, and the rest */
+	u32 stopped, enlightened, trap_pending, monitoring;
+	u64 spent;		/* instructions since the entry */
+	struct l0_vmcs copy;
 	u64 checksum;		/* of all before it */
 };
 

@@ -51,6 +51,12 @@ cdef extern from "kvm_vmx/l0/saved.h" nogil:
         u64 random2
         u64 nr_alarms
         l0_alarm alarm[16]
+        u32 stopped
+        u32 enlightened
+        u32 trap_pending
+        u32 monitoring
+        u64 spent
+        l0_vmcs copy
         u64 checksum
 
     u64 l0_saved_checksum(const l0_saved *saved)

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# Save and restore of a virtual processor between two instructions of L1.
+# Save and restore of a virtual processor between two instructions, of L1 or of L2.
 from libc.string cimport memcpy, memset
 
 from kvm_vmx.abi.hyperv_tlfs cimport hv_enlightened_vmcs
-from kvm_vmx.abi.types cimport u32, u64
+from kvm_vmx.abi.types cimport u8, u32, u64
+from kvm_vmx.abi.vmx cimport ENTRY_FAIL_DEFAULT, VM_ENTRY_IA32E_MODE
 from kvm_vmx.l0.enlightened cimport enlightened_release
 from kvm_vmx.l0.guest cimport guest_flush_tlb
+from kvm_vmx.l0.guest_checks cimport check_guest_state
+from kvm_vmx.l0.msr cimport EFER_LMA
 from kvm_vmx.l0.outcome cimport page_address_valid
 from kvm_vmx.l0.state cimport *
 
@@ -43,6 +46,58 @@ cdef bint alarms_valid(const l0_saved *saved) noexcept nogil:
                 saved.alarm[i].what & ~<u32>0xff != INTERRUPT_PENDING:
             return False
     return True
+
+
+cdef void save_stopped(const l0_vp *vp, l0_saved *saved) noexcept nogil:
+    saved.stopped = vp.in_guest == L0_STOPPED
+    if not saved.stopped:
+        return
+    saved.enlightened = vp.vmcs == &vp.copy
+    saved.trap_pending = vp.trap_pending
+    saved.monitoring = vp.monitoring
+    saved.spent = vp.counters.l2_instructions - vp.entered_at
+    if saved.enlightened:
+        saved.copy = vp.copy
+
+
+# The copy of an eVMCS has what L2 has changed; at the next entry everything is read again.
+cdef void restore_stopped(l0_vp *vp, const l0_saved *saved) noexcept nogil:
+    vp.in_guest = L0_STOPPED if saved.stopped else 0
+    if not saved.stopped:
+        return
+    if saved.enlightened:
+        vp.copy = saved.copy
+    vp.vmcs = &vp.copy if saved.enlightened else &vp.plain
+    vp.regs = vp.gpr
+    vp.trap_pending = <u8>saved.trap_pending
+    vp.monitoring = <u8>saved.monitoring
+    vp.entered_at = vp.counters.l2_instructions - saved.spent
+    vp.vectoring = 0
+    vp.familiar = 0
+
+
+# L2 stands in a state that a processor can be in; what an entry loads, it has loaded.
+cdef bint guest_sound(l0_vp *vp, const l0_saved *saved) noexcept nogil:
+    cdef l0_vmcs v = saved.copy if saved.enlightened else saved.plain
+    cdef u32 sticky = 0
+
+    v.f.vm_entry_controls = VM_ENTRY_IA32E_MODE if saved.efer & EFER_LMA else 0
+    v.f.vm_entry_intr_info_field &= 0x7fffffff
+    return check_guest_state(vp, &v, &sticky) != ENTRY_FAIL_DEFAULT
+
+
+cdef const char *check_stopped(l0_vp *vp, const l0_saved *saved) noexcept nogil:
+    if saved.stopped > 1 or saved.enlightened > 1 or saved.trap_pending > 1 or \
+            saved.monitoring > 1:
+        return "a flag has no such value"
+    if not saved.stopped:
+        return NULL
+    if not saved.in_vmx or L0_SAVED_NONE == (
+            saved.active_evmcs if saved.enlightened else saved.current_vmptr):
+        return "L2 is stopped without a VMCS"
+    if not guest_sound(vp, saved):
+        return "L2 is stopped in no state of a processor"
+    return NULL
 
 
 cdef void vp_save(l0_vp *vp, l0_saved *saved) noexcept nogil:
@@ -92,6 +147,7 @@ cdef void vp_save(l0_vp *vp, l0_saved *saved) noexcept nogil:
     saved.cr8 = vp.cpu.cr8
     saved.random2 = vp.random2
     save_alarms(vp, saved)
+    save_stopped(vp, saved)
     saved.checksum = l0_saved_checksum(saved)
 
 
@@ -173,6 +229,8 @@ cdef const char *vp_restore(l0_vp *vp, const l0_saved *saved) noexcept nogil:
         wrong = check_pointers(vp, saved)
     if wrong == NULL:
         wrong = check_registers(vp, saved)
+    if wrong == NULL:
+        wrong = check_stopped(vp, saved)
     if wrong != NULL:
         return wrong
     restore_vmcs(vp, saved)
@@ -207,6 +265,7 @@ cdef const char *vp_restore(l0_vp *vp, const l0_saved *saved) noexcept nogil:
     vp.cpu.cr8 = saved.cr8 & 15
     vp.random2 = saved.random2
     restore_alarms(vp, saved)
+    restore_stopped(vp, saved)
     vp.host_loaded = 0
     guest_flush_tlb(vp)
     return NULL

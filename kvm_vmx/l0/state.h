@@ -102,6 +102,8 @@ struct l2_insn {
 /* An event that comes to L1's processor after so many instructions of L2. */
 #define L0_MAX_ALARMS 16
 #define L0_ALARM_NMI 0x200u
+#define L0_ALARM_STOP 0x400u	/* L2 is to stop there, and L1 to see nothing of it */
+#define L0_STOPPED 2
 struct l0_alarm {
 	u64 at;			/* counters.l2_instructions at which it comes */
 	u32 what;		/* 0x100 | vector, or L0_ALARM_NMI */
@@ -241,7 +243,7 @@ struct l0_vp {
 
 	/* VMX operation */
 	u8 in_vmx;
-	u8 in_guest;
+	u8 in_guest;		/* L2 runs, or L0_STOPPED: it stands between two instructions */
 	u8 mov_ss_shadow;
 	u64 vmxon_ptr;
 	u64 current_vmptr;	/* ~0: none */

@@ -17,6 +17,8 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         L2_FAULTS
         L0_MAX_ALARMS
         L0_ALARM_NMI
+        L0_ALARM_STOP
+        L0_STOPPED
         L0_MAX_LEAVES
         L0_MAX_PROFILE_MSRS
         L0_NR_MSRS

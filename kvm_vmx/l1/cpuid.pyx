@@ -11,7 +11,7 @@ from kvm_vmx.l1.x86 cimport kvm_skip_emulated_instruction, kvm_x86_ops
 from libc.string cimport memcpy
 
 
-# C~ [14/13 4726b9] a fixed array of KVM_MAX_CPUID_ENTRIES in vcpu->arch: only what is used is
+# C~ [14/13 712973] a fixed array of KVM_MAX_CPUID_ENTRIES in vcpu->arch: only what is used is
 # allocated, and the caller is this process, so nothing is copied from user space
 cdef int kvm_vcpu_ioctl_set_cpuid2(kvm_vcpu_t *vcpu, const kvm_cpuid_entry2 *entries,
                                    int nent) noexcept nogil:
@@ -38,11 +38,11 @@ cdef int move_to_next_stateful_cpuid_entry(kvm_vcpu_t *vcpu, int i) noexcept nog
 
     e.flags &= ~<u32>KVM_CPUID_FLAG_STATE_READ_NEXT
     # with no other entry of the function, this one comes round again
-    # C~ [1/1 677ebc] do: Cython has none, so the test stands at the end of an endless loop
+    # C~ [1/1 a1e5e3] do: Cython has none, so the test stands at the end of an endless loop
     while True:
         j = (j + 1) % nent
         ej = &vcpu.arch.cpuid_entries[j]
-        # C~ [1/2 b78df2] the test of the loop: turned around, it leaves it
+        # C~ [1/2 fb0b2d] the test of the loop: turned around, it leaves it
         if ej.function == e.function:
             break
 
@@ -101,7 +101,7 @@ cdef bint kvm_cpuid(kvm_vcpu_t *vcpu, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx,
 
     if not best:
         entry_found = False
-        # C~ [2/1 2c5123] goto out: what it jumps over is the block
+        # C~ [2/1 2f2b89] goto out: what it jumps over is the block
         if check_limit:
             best = check_cpuid_limit(vcpu, function, index)
 
@@ -112,7 +112,7 @@ cdef bint kvm_cpuid(kvm_vcpu_t *vcpu, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx,
         ecx[0] = best.ecx
         edx[0] = best.edx
     else:
-        # C~ [2/4 1fac5f] four assignments in one, the tracepoint: one statement each, no tracing
+        # C~ [2/4 15db88] four assignments in one, the tracepoint: one statement each, no tracing
         eax[0] = 0
         ebx[0] = 0
         ecx[0] = 0
@@ -123,7 +123,7 @@ cdef bint kvm_cpuid(kvm_vcpu_t *vcpu, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx,
 cdef int kvm_emulate_cpuid(kvm_vcpu_t *vcpu) noexcept nogil:
     cdef u32 eax, ebx, ecx, edx
 
-    # C- [2 0799d0] CPUID faulting: the guest has no such MSR
+    # C- [2 fc811b] CPUID faulting: the guest has no such MSR
     eax = <u32>kvm_register_read(vcpu, VCPU_REGS_RAX)
     ecx = <u32>kvm_register_read(vcpu, VCPU_REGS_RCX)
     kvm_cpuid(vcpu, &eax, &ebx, &ecx, &edx, True)
@@ -142,11 +142,11 @@ cdef u32 *guest_cpuid_get_register(kvm_vcpu_t *vcpu, u64 x86_feature) noexcept n
 
     if not entry:
         return NULL
-    # C~ [11/1 e4c7d8] the switch over the register: it stands in the feature's number
+    # C~ [11/1 32b0cf] the switch over the register: it stands in the feature's number
     return &entry.eax + ((x86_feature >> 5) & 3)
 
 
-# C~ [4/2 edcfbe] XSAVE of the host: the processor has none; a register is a u32
+# C~ [4/2 19c656] XSAVE of the host: the processor has none; a register is a u32
 cdef bint guest_cpuid_has(kvm_vcpu_t *vcpu, u64 x86_feature) noexcept nogil:
     cdef u32 *reg = guest_cpuid_get_register(vcpu, x86_feature)
 
@@ -162,5 +162,5 @@ cdef void guest_cpuid_clear(kvm_vcpu_t *vcpu, u64 x86_feature) noexcept nogil:
     cdef u32 *reg = guest_cpuid_get_register(vcpu, x86_feature)
 
     if reg:
-        # C~ [1/1 779ed1] bit(): spelled out
+        # C~ [1/1 6ee113] bit(): spelled out
         reg[0] &= ~(<u32>1 << (x86_feature & 31))

@@ -64,7 +64,7 @@ cdef int hv_cpu_init(unsigned int cpu) noexcept nogil:
 
     # Whatever the page held before, Hyper-V finds in it (erratum: assist_not_zeroed).
     if not hvp[0]:
-        # C~ [1/1 b5d916] PAGE_KERNEL: all memory has the same protection
+        # C~ [1/1 9b8e90] PAGE_KERNEL: all memory has the same protection
         hvp[0] = <hv_vp_assist_page_t *>__vmalloc(4096, GFP_KERNEL)
 
     # A CPU without memory for its page goes without, and nobody is told.
@@ -95,7 +95,7 @@ cdef int hv_cpu_die(unsigned int cpu) noexcept nogil:
     if hv_vp_assist_page and hv_vp_assist_page[cpu]:
         wrmsrl(HV_X64_MSR_VP_ASSIST_PAGE, 0)
 
-    # C- [7 f0528c] the re-enlightenment target: nobody registers a callback
+    # C- [7 491810] the re-enlightenment target: nobody registers a callback
     return 0
 
 
@@ -105,7 +105,7 @@ cdef void hyperv_init() noexcept nogil:
     cdef u64 hypercall_msr
     cdef int cpuhp, i
 
-    # C~ [1/6 5b94b3] x86_hyper_type: there is this hypervisor or none; the data is fresh at each
+    # C~ [1/6 7949ff] x86_hyper_type: there is this hypervisor or none; the data is fresh at each
     # boot
     global hv_vp_assist_page, hv_vp_index, hv_max_vp_index, hv_hypercall_pg
     hv_vp_assist_page = NULL
@@ -155,7 +155,7 @@ cdef void hyperv_init() noexcept nogil:
     hv_hypercall_pg = __vmalloc(4096, GFP_KERNEL)
     if hv_hypercall_pg == NULL:
         wrmsrl(HV_X64_MSR_GUEST_OS_ID, 0)
-        # C~ [14/5 8c02ff] goto remove_cpuhp_state, the union, the APIC, the clock sources: what the
+        # C~ [14/5 b1a154] goto remove_cpuhp_state, the union, the APIC, the clock sources: what the
         # label does stands here; no APIC, no clock
         cpuhp_remove_state(CPUHP_AP_ONLINE_DYN)
         hyperv_init_free_vp_assist_page()
@@ -195,7 +195,7 @@ cdef void hyperv_shutdown() noexcept nogil:
 
 
 # C: arch/x86/include/asm/mshyperv.h
-# C~ [14/7 a92ea7] the call of the hypercall page: registers go to the virtual processor, which
+# C~ [14/7 0e0597] the call of the hypercall page: registers go to the virtual processor, which
 # executes VMCALL
 cdef u64 hv_do_hypercall(u64 control, void *input, void *output) noexcept nogil:
     cdef u64 status
@@ -217,7 +217,7 @@ cdef int hyperv_flush_guest_mapping(u64 as_) noexcept nogil:
     cdef int ret = -ENOTSUPP
 
     if not hv_hypercall_pg:
-        # C~ [9/8 226fed] goto fault, local_irq_save(): the label returns, interrupts are on here;
+        # C~ [9/8 109ccc] goto fault, local_irq_save(): the label returns, interrupts are on here;
         # the input by index
         return ret
 

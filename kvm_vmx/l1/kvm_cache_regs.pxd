@@ -39,7 +39,7 @@ cdef inline ulong kvm_read_cr0(kvm_vcpu_t *vcpu) noexcept nogil:
 
 
 cdef inline ulong kvm_read_cr4_bits(kvm_vcpu_t *vcpu, ulong mask) noexcept nogil:
-    # C~ [3/1 6aab6c] KVM_POSSIBLE_CR4_GUEST_BITS: the guest owns no others
+    # C~ [3/1 da10d2] KVM_POSSIBLE_CR4_GUEST_BITS: the guest owns no others
     if mask & vcpu.arch.cr4_guest_owned_bits:
         kvm_x86_ops.decache_cr4_guest_bits(vcpu)
     return vcpu.arch.cr4 & mask
@@ -95,12 +95,12 @@ cdef inline bint kvm_request_pending(kvm_vcpu_t *vcpu) noexcept nogil:
 
 
 cdef inline bint kvm_check_request(int req, kvm_vcpu_t *vcpu) noexcept nogil:
-    # C~ [3/2 0caed7] kvm_test_request(), kvm_clear_request(), smp_mb__after_atomic(): spelled out;
+    # C~ [3/2 81bae9] kvm_test_request(), kvm_clear_request(), smp_mb__after_atomic(): spelled out;
     # clear_bit() is a full barrier
     if test_bit(req & KVM_REQUEST_MASK, &vcpu.requests):
         clear_bit(req & KVM_REQUEST_MASK, &vcpu.requests)
         return True
-    # C- [1 ef94a0] else: the block before it returns
+    # C- [1 ed387f] else: the block before it returns
     return False
 
 

@@ -67,7 +67,7 @@ cdef void ack_flush(void *_completed) noexcept nogil:
     pass
 
 
-# C~ [9/17 0eb0e8] kvm_make_vcpus_request_mask() and kvm_kick_many_cpus(): an IPI as each is found,
+# C~ [9/17 02b227] kvm_make_vcpus_request_mask() and kvm_kick_many_cpus(): an IPI as each is found,
 # not to a mask of CPUs at the end
 cdef bint kvm_make_all_cpus_request(kvm_t *kvm, unsigned int req) noexcept nogil:
     cdef int i, cpu, me
@@ -95,7 +95,7 @@ cdef void kvm_flush_remote_tlbs(kvm_t *kvm) noexcept nogil:
     # C+ [1 543425] the order that the acquiring load gives
     smp_mb()
     if not kvm_arch_flush_remote_tlb(kvm) or kvm_make_all_cpus_request(kvm, KVM_REQ_TLB_FLUSH):
-        # C~ [2/1 c279ec] the statistics, tlbs_dirty: a counter of the VM; no shadow page is
+        # C~ [2/1 b1164d] the statistics, tlbs_dirty: a counter of the VM; no shadow page is
         # synchronised lazily
         kvm.remote_tlb_flush += 1
 
@@ -110,7 +110,7 @@ cdef void kvm_vcpu_cache_free(void *vcpu) noexcept nogil:
     free_pages(<ulong>vcpu, kvm_vcpu_cache_order)
 
 
-# C~ [28/14 e38fb5] preemption notifiers, wait queues, spin-loop hints: a vCPU runs to its end on
+# C~ [28/14 a83529] preemption notifiers, wait queues, spin-loop hints: a vCPU runs to its end on
 # its thread
 cdef int kvm_vcpu_init(kvm_vcpu_t *vcpu, kvm_t *kvm, unsigned int id) noexcept nogil:
     cdef int r
@@ -138,7 +138,7 @@ cdef void kvm_vcpu_uninit(kvm_vcpu_t *vcpu) noexcept nogil:
     free_page(<ulong>vcpu.run)
 
 
-# C~ [64/21 48c08e] memory slots, SRCU, buses, MMU notifiers: the memory is all there from the start
+# C~ [64/21 94bcb2] memory slots, SRCU, buses, MMU notifiers: the memory is all there from the start
 cdef kvm_t *kvm_create_vm(u64 memory_size, int *err) noexcept nogil:
     cdef int r
     cdef kvm_t *kvm = kvm_x86_ops.vm_alloc()
@@ -165,7 +165,7 @@ cdef kvm_t *kvm_create_vm(u64 memory_size, int *err) noexcept nogil:
     return kvm
 
 
-# C~ [32/9 98c3d9] memory slots, SRCU, buses, MMU notifiers: there are the vCPUs and the memory to
+# C~ [32/9 06d67c] memory slots, SRCU, buses, MMU notifiers: there are the vCPUs and the memory to
 # give back
 cdef void kvm_destroy_vm(kvm_t *kvm) noexcept nogil:
     cdef int i
@@ -179,7 +179,7 @@ cdef void kvm_destroy_vm(kvm_t *kvm) noexcept nogil:
     hardware_disable_all()
 
 
-# C~ [48/29 5bab0d] file descriptors, debugfs, the VM's mutex: a vCPU is handed to the caller, one
+# C~ [48/29 f03d5a] file descriptors, debugfs, the VM's mutex: a vCPU is handed to the caller, one
 # at a time
 cdef kvm_vcpu_t *kvm_vm_ioctl_create_vcpu(kvm_t *kvm, unsigned int id, int *err) noexcept nogil:
     cdef int r, i
@@ -305,7 +305,7 @@ cdef void kvm_boot_data() noexcept nogil:
     kvm_arch_boot_data()
 
 
-# C~ [64/35 cfa0b1] caches, the character device, debugfs, VFIO, reboot and suspend hooks: vCPUs are
+# C~ [64/35 ea493a] caches, the character device, debugfs, VFIO, reboot and suspend hooks: vCPUs are
 # whole pages, and each label is a function of its own
 cdef int kvm_init(void *opaque, unsigned int vcpu_size, unsigned int vcpu_align,
                   void *module) noexcept nogil:

@@ -57,16 +57,16 @@ cdef void ms_hyperv_init_platform() noexcept nogil:
                 hv_host_info_edx >> 24, hv_host_info_edx & 0xFFFFFF)
 
     # The leaf is read unasked whether it lies below the highest (erratum: leaf_a_unchecked).
-    # C- [3 c3b72b] calibrate_tsc, calibrate_cpu: nothing here needs the frequency
+    # C- [3 c88401] calibrate_tsc, calibrate_cpu: nothing here needs the frequency
     if ms_hyperv.hints & HV_X64_ENLIGHTENED_VMCS_RECOMMENDED:
         ms_hyperv.nested_features = \
             cpuid_eax(HYPERV_CPUID_NESTED_FEATURES)
-    # C- [11 c7af57] APIC frequency, NMI handler, crash and shutdown hooks, mark_tsc_unstable(), IDT
+    # C- [11 79b12f] APIC frequency, NMI handler, crash and shutdown hooks, mark_tsc_unstable(), IDT
     # vectors: none exists here
 
 
 
-# C~ [1/7 118dfa] the search among the hypervisors: this one alone to try
+# C~ [1/7 8b6d82] the search among the hypervisors: this one alone to try
 cdef void init_hypervisor_platform() noexcept nogil:
     global x86_hyper_type_ms_hyperv
     memset(&ms_hyperv, 0, sizeof(ms_hyperv))

@@ -56,6 +56,17 @@ cdef bench_loop bench_read64(ulong n) noexcept nogil
 cdef bench_loop bench_c_read64(ulong n) noexcept nogil
 cdef bench_loop bench_readl(ulong n) noexcept nogil
 cdef bench_loop bench_c_readl(ulong n) noexcept nogil
+cdef bench_loop bench_again_write16(ulong n) noexcept nogil
+cdef bench_loop bench_again_write32(ulong n) noexcept nogil
+cdef bench_loop bench_again_write64(ulong n) noexcept nogil
+cdef bench_loop bench_again_writel(ulong n) noexcept nogil
+cdef bench_loop bench_again_write_rip(ulong n) noexcept nogil
+cdef bench_loop bench_again_clear_bits(ulong n) noexcept nogil
+cdef bench_loop bench_again_set_bits(ulong n) noexcept nogil
+cdef bench_loop bench_again_read16(ulong n) noexcept nogil
+cdef bench_loop bench_again_read32(ulong n) noexcept nogil
+cdef bench_loop bench_again_read64(ulong n) noexcept nogil
+cdef bench_loop bench_again_readl(ulong n) noexcept nogil
 cdef bench_loop bench_store(ulong n) noexcept nogil
 cdef bench_loop bench_store_again(ulong n) noexcept nogil
 cdef bench_loop bench_store_moved(ulong n) noexcept nogil

@@ -511,7 +511,7 @@ cdef int vmx_hv_remote_flush_tlb(kvm_t *kvm) noexcept nogil:
 
     if to_kvm_vmx(kvm).ept_pointers_match != EPT_POINTERS_MATCH:
         ret = -ENOTSUPP
-    # C~ [1/1 140d1d] goto out: what it jumps over stands in the else
+    # C~ [1/1 1e2307] goto out: what it jumps over stands in the else
     else:
         # The hypercall names an address space by the base of its EPT root, without the settings.
         ret = hyperv_flush_guest_mapping(to_vmx(kvm.vcpus[0]).ept_pointer & PAGE_MASK)
@@ -588,7 +588,7 @@ cdef inline bint cpu_has_broken_vmx_preemption_timer() noexcept nogil:
     # the reserved bits do not count
     # C- [1 1b0684] the index: no loop
     eax &= ~(<u32>0x3 << 14 | <u32>0xf << 28)
-    # C~ [4/1 6a628a] the loop over vmx_preemption_cpu_tfms[]: its eight models, spelled out
+    # C~ [4/1 6c6eb7] the loop over vmx_preemption_cpu_tfms[]: its eight models, spelled out
     return (eax == 0x000206E6 or eax == 0x00020652 or eax == 0x00020655 or eax == 0x000106E5
             or eax == 0x000106A0 or eax == 0x000106A1 or eax == 0x000106A4 or eax == 0x000106A5)
 
@@ -689,7 +689,7 @@ cdef inline bint cpu_has_vmx_shadow_vmcs() noexcept nogil:
     cdef u64 vmx_msr
     rdmsrl(MSR_IA32_VMX_MISC, &vmx_msr)
     # a shadow VMCS is of use only where VMWRITE reaches every field
-    # C~ [1/1 8fa8ab] the bit's name: bit 29 of the MSR, by number
+    # C~ [1/1 ec0a36] the bit's name: bit 29 of the MSR, by number
     if not (vmx_msr & (<u64>1 << 29)):
         return False
 
@@ -1095,7 +1095,7 @@ cdef void update_exception_bitmap(kvm_vcpu_t *vcpu) noexcept nogil:
 
     eb = (<u32>1 << PF_VECTOR) | (<u32>1 << UD_VECTOR) | (<u32>1 << MC_VECTOR) | \
          (<u32>1 << DB_VECTOR) | (<u32>1 << AC_VECTOR)
-    # C- [2 064902] the VMware backdoor: it is never enabled
+    # C- [2 e69c1f] the VMware backdoor: it is never enabled
     if (vcpu.guest_debug & (KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_SW_BP)) == \
             (KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_SW_BP):
         eb |= <u32>1 << BP_VECTOR
@@ -1104,7 +1104,7 @@ cdef void update_exception_bitmap(kvm_vcpu_t *vcpu) noexcept nogil:
     if enable_ept:
         eb &= ~(<u32>1 << PF_VECTOR)  # the guest takes its own page faults
 
-    # C- [2 3e0f29] the bitmap of L1's own L1: no nested VMX
+    # C- [2 428dec] the bitmap of L1's own L1: no nested VMX
     vmcs_write32(EXCEPTION_BITMAP, eb)
 
 
@@ -1172,7 +1172,7 @@ cdef void clear_atomic_switch_msr(vcpu_vmx *vmx, unsigned int msr) noexcept nogi
                                             VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL)
             return
     i = find_msr(&m.guest, msr)
-    # C~ [2/1 ce0346] goto skip_guest: what it jumps over is the block
+    # C~ [2/1 5d9d4e] goto skip_guest: what it jumps over is the block
     if i >= 0:
         m.guest.nr -= 1
         m.guest.val[i] = m.guest.val[m.guest.nr]
@@ -1304,7 +1304,7 @@ cdef void vmx_prepare_switch_to_guest(kvm_vcpu_t *vcpu) noexcept nogil:
     host_state.es_sel = 0
 
     gs_base = cpu_kernelmode_gs_base(cpu)
-    # C~ [11/4 c2e424] the host's FS and GS: null selectors, their bases kept with the task
+    # C~ [11/4 f0e3b5] the host's FS and GS: null selectors, their bases kept with the task
     fs_sel = 0
     gs_sel = 0
     fs_base = current.fsbase
@@ -1349,7 +1349,7 @@ cdef void vmx_prepare_switch_to_host(vcpu_vmx *vmx) noexcept nogil:
     vmx.loaded_cpu_state = NULL
 
     rdmsrl(MSR_KERNEL_GS_BASE, &vmx.msr_guest_kernel_gs_base)
-    # C- [14 80d15a] loads of ldt, gs, fs, ds, es, the TSS limit: the selectors are null on both
+    # C- [14 528bd9] loads of ldt, gs, fs, ds, es, the TSS limit: the selectors are null on both
     # sides, and no TSS holds an I/O bitmap
     wrmsrl(MSR_KERNEL_GS_BASE, vmx.msr_host_kernel_gs_base)
     # C- [1 8b9155] load_fixmap_gdt(): the GDT of a CPU is never moved
@@ -1391,7 +1391,7 @@ cdef void vmx_vcpu_load(kvm_vcpu_t *vcpu, int cpu) noexcept nogil:
         # Pairs with the barrier of __loaded_vmcs_clear(): cpu was read before the link is.
         smp_rmb()
 
-        # C+ [1 e2caf3] v4.19 follows a null pointer here where hardware_enable() has failed: an oops too
+        # C+ [1 c64cb7] v4.19 follows a null pointer here where hardware_enable() has failed: an oops too
         BUG_ON(not per_cpu_list(loaded_vmcss_on_cpu, cpu).next)
         list_add(&vmx.loaded_vmcs.loaded_vmcss_on_cpu_link,
                  per_cpu_list(loaded_vmcss_on_cpu, cpu))
@@ -1411,7 +1411,7 @@ cdef void vmx_vcpu_load(kvm_vcpu_t *vcpu, int cpu) noexcept nogil:
         kvm_make_request(KVM_REQ_TLB_FLUSH, vcpu)
 
         # TSS and GDT are per CPU, so the host fields follow the vCPU around.
-        # C~ [3/2 41ea99] the TSS and the GDT: their addresses from a helper, and no I/O bitmap to
+        # C~ [3/2 3b29ca] the TSS and the GDT: their addresses from a helper, and no I/O bitmap to
         # check
         vmcs_writel(HOST_TR_BASE, get_cpu_entry_area_tss(cpu))
         vmcs_writel(HOST_GDTR_BASE, gdt)
@@ -1447,7 +1447,7 @@ cdef ulong vmx_get_rflags(kvm_vcpu_t *vcpu) noexcept nogil:
     if not (vcpu.arch.regs_avail & (<u32>1 << VCPU_EXREG_RFLAGS)):
         vcpu.arch.regs_avail |= <u32>1 << VCPU_EXREG_RFLAGS
         rflags = vmcs_readl(GUEST_RFLAGS)
-        # C- [4 bdddc0] the rmode.vm86_active fixups: a guest in real mode runs unrestricted
+        # C- [4 cae963] the rmode.vm86_active fixups: a guest in real mode runs unrestricted
         to_vmx(vcpu).rflags = rflags
     return to_vmx(vcpu).rflags
 
@@ -1457,7 +1457,7 @@ cdef void vmx_set_rflags(kvm_vcpu_t *vcpu, ulong rflags) noexcept nogil:
 
     vcpu.arch.regs_avail |= <u32>1 << VCPU_EXREG_RFLAGS
     to_vmx(vcpu).rflags = rflags
-    # C- [3 f2dcf2] the rmode.vm86_active fixups: a guest in real mode runs unrestricted
+    # C- [3 016ee0] the rmode.vm86_active fixups: a guest in real mode runs unrestricted
     vmcs_writel(GUEST_RFLAGS, rflags)
 
     if (old_rflags ^ to_vmx(vcpu).rflags) & X86_EFLAGS_VM:
@@ -1520,7 +1520,7 @@ cdef void vmx_queue_exception(kvm_vcpu_t *vcpu) noexcept nogil:
         vmcs_write32(VM_ENTRY_EXCEPTION_ERROR_CODE, error_code)
         intr_info |= INTR_INFO_DELIVER_CODE_MASK
 
-    # C- [8 1685a1] injection in virtual-8086 mode: a guest in real mode runs unrestricted
+    # C- [8 001a09] injection in virtual-8086 mode: a guest in real mode runs unrestricted
     WARN_ON_ONCE(vmx.emulation_required)
 
     if kvm_exception_is_soft(nr):
@@ -1588,12 +1588,12 @@ cdef void setup_msrs(vcpu_vmx *vmx) noexcept nogil:
 
 
 cdef u64 vmx_read_l1_tsc_offset(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C- [4 0bc3cb] L2's offset: no nested VMX
+    # C- [4 93acf7] L2's offset: no nested VMX
     return vcpu.arch.tsc_offset
 
 
 cdef void vmx_write_tsc_offset(kvm_vcpu_t *vcpu, u64 offset) noexcept nogil:
-    # C- [6 32620b] L2's offset, the tracepoint: no nested VMX, no tracing
+    # C- [6 e54687] L2's offset, the tracepoint: no nested VMX, no tracing
     vmcs_write64(TSC_OFFSET, offset)
 
 
@@ -1632,21 +1632,21 @@ cdef int vmx_get_msr(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil:
         msr_info.data = vmcs_readl(GUEST_SYSENTER_EIP)
     elif msr_info.index == MSR_IA32_SYSENTER_ESP:
         msr_info.data = vmcs_readl(GUEST_SYSENTER_ESP)
-        # C- [9 8a3696] MSR_IA32_BNDCFGS, MSR_IA32_MCG_EXT_CTL: the processor has neither
+        # C- [9 9adcbc] MSR_IA32_BNDCFGS, MSR_IA32_MCG_EXT_CTL: the processor has neither
     elif msr_info.index == MSR_IA32_FEATURE_CONTROL:
         msr_info.data = vmx.msr_ia32_feature_control
-    # C~ [10/2 18c09f] the VMX MSRs, XSS: no nested VMX, no XSAVE; the else holds TSC_AUX and what it
+    # C~ [10/2 c90358] the VMX MSRs, XSS: no nested VMX, no XSAVE; the else holds TSC_AUX and what it
     # falls into
     else:
         if msr_info.index == <u32>MSR_TSC_AUX:
             if not msr_info.host_initiated and \
                     not guest_cpuid_has(vcpu, X86_FEATURE_RDTSCP):
                 return 1
-        # C- [2 61d013] the fall into default: the else holds both
+        # C- [2 f59485] the fall into default: the else holds both
         msr = find_msr_entry(vmx, msr_info.index)
         if msr:
             msr_info.data = msr.data
-        # C~ [1/1 819c8b] break: the else of the test
+        # C~ [1/1 483d69] break: the else of the test
         else:
             return kvm_get_msr_common(vcpu, msr_info)
 
@@ -1677,46 +1677,46 @@ cdef int vmx_set_msr(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil:
         vmcs_writel(GUEST_SYSENTER_EIP, data)
     elif msr_index == MSR_IA32_SYSENTER_ESP:
         vmcs_writel(GUEST_SYSENTER_ESP, data)
-        # C- [6 ff9b2c] MSR_IA32_BNDCFGS: the processor has no MPX
+        # C- [6 824abe] MSR_IA32_BNDCFGS: the processor has no MPX
     elif msr_index == MSR_IA32_SPEC_CTRL:
         if not msr_info.host_initiated and \
                 not guest_cpuid_has(vcpu, X86_FEATURE_SPEC_CTRL):
             return 1
 
         # IBRS, STIBP and SSBD
-        # C~ [1/1 e7661c] IBRS, STIBP, SSBD: three bits, by number
+        # C~ [1/1 28a1ff] IBRS, STIBP, SSBD: three bits, by number
         if data & ~<u64>0x7:
             return 1
 
         vmx.spec_ctrl = data
 
-        # C~ [2/1 607772] break: what it leaves out is the block
+        # C~ [2/1 4b741c] break: what it leaves out is the block
         if data:
             # written for the first time: from now on the guest has it to itself
             vmx_disable_intercept_for_msr(vmx.vmcs01.msr_bitmap, MSR_IA32_SPEC_CTRL, MSR_TYPE_RW)
-        # C- [9 103b6f] MSR_IA32_PRED_CMD: no branch predictor is modelled
+        # C- [9 1d99ca] MSR_IA32_PRED_CMD: no branch predictor is modelled
     elif msr_index == MSR_IA32_ARCH_CAPABILITIES:
         if not msr_info.host_initiated:
             return 1
         vmx.arch_capabilities = data
     elif msr_index == MSR_IA32_CR_PAT:
         if vmcs_config.vmentry_ctrl & VM_ENTRY_LOAD_IA32_PAT:
-            # C~ [1/1 dc1e39] kvm_mtrr_valid(): its part for the PAT, as there are no MTRRs
+            # C~ [1/1 675fe8] kvm_mtrr_valid(): its part for the PAT, as there are no MTRRs
             if not kvm_pat_valid(data):
                 return 1
             vmcs_write64(GUEST_IA32_PAT, data)
             vcpu.arch.pat = data
-        # C~ [4/1 6b7cb3] TSC_ADJUST, which does the same as default: it falls in there
+        # C~ [4/1 f887ed] TSC_ADJUST, which does the same as default: it falls in there
         else:
             ret = kvm_set_msr_common(vcpu, msr_info)
-        # C- [4 08c811] MCG_EXT_CTL: no machine checks
+        # C- [4 98e63a] MCG_EXT_CTL: no machine checks
     elif msr_index == MSR_IA32_FEATURE_CONTROL:
         if not vmx_feature_control_msr_valid(vcpu, data) or \
                 (to_vmx(vcpu).msr_ia32_feature_control &
                  FEATURE_CONTROL_LOCKED and not msr_info.host_initiated):
             return 1
         vmx.msr_ia32_feature_control = data
-    # C~ [21/2 61af43] vmx_leave_nested(), the VMX MSRs, XSS: no nested VMX, no XSAVE; the else holds
+    # C~ [21/2 41078a] vmx_leave_nested(), the VMX MSRs, XSS: no nested VMX, no XSAVE; the else holds
     # TSC_AUX and what it falls into
     else:
         if msr_index == <u32>MSR_TSC_AUX:
@@ -1726,7 +1726,7 @@ cdef int vmx_set_msr(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil:
             # the upper half is reserved
             if (data >> 32) != 0:
                 return 1
-        # C- [2 3809c8] the fall into default: the else holds both
+        # C- [2 254cb6] the fall into default: the else holds both
         msr = find_msr_entry(vmx, msr_index)
         if msr:
             old_msr_data = msr.data
@@ -1737,7 +1737,7 @@ cdef int vmx_set_msr(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil:
                 preempt_enable()
                 if ret:
                     msr.data = old_msr_data
-        # C~ [1/1 819c8b] break: the else of the test
+        # C~ [1/1 483d69] break: the else of the test
         else:
             ret = kvm_set_msr_common(vcpu, msr_info)
 
@@ -1831,7 +1831,7 @@ cdef inline loaded_vmcs_t *loaded_vmcs_entry(list_head *link) noexcept nogil:
 
 cdef void vmclear_local_loaded_vmcss() noexcept nogil:
     cdef int cpu = raw_smp_processor_id()
-    # C~ [4/9 46c663] list_for_each_entry_safe(): Cython has no macros that loop
+    # C~ [4/9 98a125] list_for_each_entry_safe(): Cython has no macros that loop
     cdef list_head *head = per_cpu_list(loaded_vmcss_on_cpu, cpu)
     cdef list_head *v = head.next
     cdef list_head *n
@@ -2032,7 +2032,7 @@ cdef int setup_vmcs_config(vmcs_config_t *vmcs_conf) noexcept nogil:
                             VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL)
 
     # Five models lose bits of the MSR at an exit: they switch it through the MSR lists.
-    # C~ [3/2 dea2ae] boot_cpu_data: read by function, and the switch is one test
+    # C~ [3/2 55dc98] boot_cpu_data: read by function, and the switch is one test
     if cpu_has_load_perf_global_ctrl and boot_cpu_data_x86() == 0x6:
         if boot_cpu_data_x86_model() in (26, 30, 37, 44, 46):
             cpu_has_load_perf_global_ctrl = False
@@ -2101,7 +2101,7 @@ cdef int alloc_loaded_vmcs(loaded_vmcs_t *loaded_vmcs) noexcept nogil:
     if cpu_has_vmx_msr_bitmap():
         loaded_vmcs.msr_bitmap = <ulong *>__get_free_page(GFP_KERNEL)
         if not loaded_vmcs.msr_bitmap:
-            # C~ [1/2 713e31] goto out_vmcs: the two statements at the label
+            # C~ [1/2 5f4bdc] goto out_vmcs: the two statements at the label
             free_loaded_vmcs(loaded_vmcs)
             return -ENOMEM
         memset(loaded_vmcs.msr_bitmap, 0xff, PAGE_SIZE)
@@ -2176,7 +2176,7 @@ cdef void enter_lmode(kvm_vcpu_t *vcpu) noexcept nogil:
 
     guest_tr_ar = vmcs_read32(GUEST_TR_AR_BYTES)
     if (guest_tr_ar & VMX_AR_TYPE_MASK) != VMX_AR_TYPE_BUSY_64_TSS:
-        # C- [1 e88d93] pr_debug_ratelimited(): debug messages are off
+        # C- [1 35b9d4] pr_debug_ratelimited(): debug messages are off
         vmcs_write32(GUEST_TR_AR_BYTES,
                      (guest_tr_ar & ~<u32>VMX_AR_TYPE_MASK)
                      | VMX_AR_TYPE_BUSY_64_TSS)
@@ -2288,7 +2288,7 @@ cdef void vmx_set_cr0(kvm_vcpu_t *vcpu, ulong cr0) noexcept nogil:
     else:
         hw_cr0 |= <ulong>KVM_VM_CR0_ALWAYS_ON
 
-    # C- [4 e1e35e] enter_pmode() and enter_rmode(): real mode without unrestricted guest needs the
+    # C- [4 d79d50] enter_pmode() and enter_rmode(): real mode without unrestricted guest needs the
     # instruction emulator
     if vcpu.arch.efer & EFER_LME:
         if not is_paging(vcpu) and (cr0 & <ulong>X86_CR0_PG):
@@ -2308,7 +2308,7 @@ cdef void vmx_set_cr0(kvm_vcpu_t *vcpu, ulong cr0) noexcept nogil:
 
 
 cdef int get_ept_level(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C- [2 9abc96] 5 levels for guests of more than 48 bits: the fixed EPT has 4
+    # C- [2 abf5a3] 5 levels for guests of more than 48 bits: the fixed EPT has 4
     return 4
 
 
@@ -2317,7 +2317,7 @@ cdef u64 construct_eptp(kvm_vcpu_t *vcpu, ulong root_hpa) noexcept nogil:
 
     eptp |= VMX_EPTP_PWL_5 if get_ept_level(vcpu) == 5 else VMX_EPTP_PWL_4
 
-    # C~ [1/1 5ad49f] nested_ept_ad_enabled(): no nested VMX
+    # C~ [1/1 426826] nested_ept_ad_enabled(): no nested VMX
     if enable_ept_ad_bits:
         eptp |= VMX_EPTP_AD_ENABLE_BIT
     eptp |= (root_hpa & PAGE_MASK)
@@ -2341,7 +2341,7 @@ cdef void vmx_set_cr3(kvm_vcpu_t *vcpu, ulong cr3) noexcept nogil:
             to_kvm_vmx(kvm).ept_pointers_match = EPT_POINTERS_CHECK
             spin_unlock(&to_kvm_vmx(kvm).ept_pointer_lock)
 
-        # C~ [1/1 6d9f6f] is_guest_mode(): no nested VMX
+        # C~ [1/1 d599fe] is_guest_mode(): no nested VMX
         if enable_unrestricted_guest or is_paging(vcpu):
             guest_cr3 = kvm_read_cr3(vcpu)
         else:
@@ -2358,16 +2358,16 @@ cdef int vmx_set_cr4(kvm_vcpu_t *vcpu, ulong cr4) noexcept nogil:
     hw_cr4 = (cr4_read_shadow() & X86_CR4_MCE) | (cr4 & ~<ulong>X86_CR4_MCE)
     if enable_unrestricted_guest:
         hw_cr4 |= KVM_VM_CR4_ALWAYS_ON_UNRESTRICTED_GUEST
-        # C- [2 423bef] the rmode.vm86_active fixups: a guest in real mode runs unrestricted
+        # C- [2 41a27e] the rmode.vm86_active fixups: a guest in real mode runs unrestricted
     else:
         hw_cr4 |= KVM_PMODE_VM_CR4_ALWAYS_ON
 
-    # C- [6 34bdef] UMIP emulation by descriptor-table exits: needs the instruction emulator
+    # C- [6 0f2588] UMIP emulation by descriptor-table exits: needs the instruction emulator
     if cr4 & X86_CR4_VMXE:
-        # C- [1 2d463b] nested_vmx_allowed(): the guest has no VMX, so CR4.VMXE is refused at once
+        # C- [1 3554c7] nested_vmx_allowed(): the guest has no VMX, so CR4.VMXE is refused at once
         return 1
 
-    # C- [2 a170c3] nested_cr4_valid(): no nested VMX
+    # C- [2 66de47] nested_cr4_valid(): no nested VMX
     vcpu.arch.cr4 = cr4
 
     if not enable_unrestricted_guest:
@@ -2391,7 +2391,7 @@ cdef void vmx_get_segment(kvm_vcpu_t *vcpu, kvm_segment *var, int seg) noexcept 
     cdef vcpu_vmx *vmx = to_vmx(vcpu)
     cdef u32 ar
 
-    # C- [7 deeef7] the rmode.vm86_active fixups: a guest in real mode runs unrestricted
+    # C- [7 2a2c52] the rmode.vm86_active fixups: a guest in real mode runs unrestricted
     var.base = vmx_read_guest_seg_base(vmx, seg)
     var.limit = vmx_read_guest_seg_limit(vmx, seg)
     var.selector = vmx_read_guest_seg_selector(vmx, seg)
@@ -2409,7 +2409,7 @@ cdef void vmx_get_segment(kvm_vcpu_t *vcpu, kvm_segment *var, int seg) noexcept 
 
 
 cdef u64 vmx_get_segment_base(kvm_vcpu_t *vcpu, int seg) noexcept nogil:
-    # C- [4 ac23d9] the rmode.vm86_active fixups: a guest in real mode runs unrestricted
+    # C- [4 d892bb] the rmode.vm86_active fixups: a guest in real mode runs unrestricted
     return vmx_read_guest_seg_base(to_vmx(vcpu), seg)
 
 
@@ -2448,7 +2448,7 @@ cdef void vmx_set_segment(kvm_vcpu_t *vcpu, kvm_segment *var, int seg) noexcept 
 
     vmx_segment_cache_clear(vmx)
 
-    # C- [7 626580] the rmode.vm86_active fixups: a guest in real mode runs unrestricted
+    # C- [7 d27470] the rmode.vm86_active fixups: a guest in real mode runs unrestricted
     vmcs_writel(sf.base, var.base)
     vmcs_write32(sf.limit, var.limit)
     vmcs_write16(sf.selector, var.selector)
@@ -2491,7 +2491,7 @@ cdef void vmx_set_gdt(kvm_vcpu_t *vcpu, desc_ptr *dt) noexcept nogil:
 
 
 cdef bint guest_state_valid(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C- [34 1e2d3a] the checks of a guest that is not unrestricted: their answer is the instruction
+    # C- [34 edc133] the checks of a guest that is not unrestricted: their answer is the instruction
     # emulator
     return True
 
@@ -2624,10 +2624,10 @@ cdef void vmx_update_msr_bitmap_x2apic(ulong *msr_bitmap, u8 mode) noexcept nogi
 
     if mode & MSR_BITMAP_MODE_X2APIC:
         # The TPR can be virtual without virtual interrupt delivery.
-        # C~ [1/1 9e3b23] X2APIC_MSR(APIC_TASKPRI): a name for the number
+        # C~ [1/1 6b6225] X2APIC_MSR(APIC_TASKPRI): a name for the number
         vmx_disable_intercept_for_msr(msr_bitmap, X2APIC_MSR_TASKPRI, MSR_TYPE_RW)
         if mode & MSR_BITMAP_MODE_X2APIC_APICV:
-            # C~ [3/3 d8c03b] X2APIC_MSR() of three registers: names for the numbers
+            # C~ [3/3 dab750] X2APIC_MSR() of three registers: names for the numbers
             vmx_enable_intercept_for_msr(msr_bitmap, X2APIC_MSR_TMCCT, MSR_TYPE_R)
             vmx_disable_intercept_for_msr(msr_bitmap, X2APIC_MSR_EOI, MSR_TYPE_W)
             vmx_disable_intercept_for_msr(msr_bitmap, X2APIC_MSR_SELF_IPI, MSR_TYPE_W)
@@ -2695,7 +2695,7 @@ cdef void set_cr4_guest_host_mask(vcpu_vmx *vmx) noexcept nogil:
     vmx.vcpu.arch.cr4_guest_owned_bits = KVM_CR4_GUEST_OWNED_BITS
     if enable_ept:
         vmx.vcpu.arch.cr4_guest_owned_bits |= X86_CR4_PGE
-    # C- [2 a59fde] L2's mask: no nested VMX
+    # C- [2 706fa0] L2's mask: no nested VMX
     vmcs_writel(CR4_GUEST_HOST_MASK, ~vmx.vcpu.arch.cr4_guest_owned_bits)
 
 
@@ -2783,13 +2783,13 @@ cdef void vmx_compute_secondary_exec_control(vcpu_vmx *vmx) noexcept nogil:
         if not xsaves_enabled:
             exec_control &= ~<u32>SECONDARY_EXEC_XSAVES
 
-    # C- [5 318bec] the nested controls: no nested VMX
+    # C- [5 6a2960] the nested controls: no nested VMX
     if vmx_rdtscp_supported():
         rdtscp_enabled = guest_cpuid_has(vcpu, X86_FEATURE_RDTSCP)
         if not rdtscp_enabled:
             exec_control &= ~<u32>SECONDARY_EXEC_RDTSCP
 
-    # C- [5 2c5a4e] the nested controls: no nested VMX
+    # C- [5 24e558] the nested controls: no nested VMX
     if vmx_invpcid_supported():
         # INVPCID for the guest only with PCID
         invpcid_enabled = \
@@ -2800,19 +2800,19 @@ cdef void vmx_compute_secondary_exec_control(vcpu_vmx *vmx) noexcept nogil:
             exec_control &= ~<u32>SECONDARY_EXEC_ENABLE_INVPCID
             guest_cpuid_clear(vcpu, X86_FEATURE_INVPCID)
 
-    # C- [5 ab03c0] the nested controls: no nested VMX
+    # C- [5 3adff7] the nested controls: no nested VMX
     if vmx_rdrand_supported():
         rdrand_enabled = guest_cpuid_has(vcpu, X86_FEATURE_RDRAND)
         if rdrand_enabled:
             exec_control &= ~<u32>SECONDARY_EXEC_RDRAND_EXITING
 
-    # C- [5 7769db] the nested controls: no nested VMX
+    # C- [5 19035e] the nested controls: no nested VMX
     if vmx_rdseed_supported():
         rdseed_enabled = guest_cpuid_has(vcpu, X86_FEATURE_RDSEED)
         if rdseed_enabled:
             exec_control &= ~<u32>SECONDARY_EXEC_RDSEED_EXITING
 
-    # C- [5 beeacb] the nested controls: no nested VMX
+    # C- [5 1841d4] the nested controls: no nested VMX
     vmx.secondary_exec_control = exec_control
 
 
@@ -2850,7 +2850,7 @@ cdef void vmx_vcpu_setup(vcpu_vmx *vmx) noexcept nogil:
 
         vmcs_write16(POSTED_INTR_NV, POSTED_INTR_VECTOR)
 
-    # C- [1 b40062] POSTED_INTR_DESC_ADDR: posted interrupts are out of scope
+    # C- [1 317aaa] POSTED_INTR_DESC_ADDR: posted interrupts are out of scope
     if not kvm_pause_in_guest(vmx.vcpu.kvm):
         vmcs_write32(PLE_GAP, ple_gap)
         vmx.ple_window = ple_window
@@ -2906,7 +2906,7 @@ cdef void vmx_vcpu_setup(vcpu_vmx *vmx) noexcept nogil:
         vmcs_write64(XSS_EXIT_BITMAP, VMX_XSS_EXIT_BITMAP)
 
     if enable_pml:
-        # C- [1 cdb14a] ASSERT(): vmx_create_vcpu() has just allocated the page
+        # C- [1 9bca08] ASSERT(): vmx_create_vcpu() has just allocated the page
         vmcs_write64(PML_ADDRESS, page_to_phys(vmx.pml_pg))
         vmcs_write16(GUEST_PML_INDEX, PML_ENTITY_NUM - 1)
 
@@ -2926,7 +2926,7 @@ cdef void vmx_vcpu_reset(kvm_vcpu_t *vcpu, bint init_event) noexcept nogil:
     vmx.vcpu.arch.regs[VCPU_REGS_RDX] = get_rdx_init_val()
     kvm_set_cr8(vcpu, 0)
 
-    # C- [6 b0336d] the APIC base: no APIC
+    # C- [6 936261] the APIC base: no APIC
     vmx_segment_cache_clear(vmx)
 
     seg_setup(VCPU_SREG_CS)
@@ -2976,7 +2976,7 @@ cdef void vmx_vcpu_reset(kvm_vcpu_t *vcpu, bint init_event) noexcept nogil:
 
     if cpu_has_vmx_tpr_shadow() and not init_event:
         vmcs_write64(VIRTUAL_APIC_PAGE_ADDR, 0)
-        # C- [2 17f833] the virtual APIC page where an APIC needs the shadow: no APIC
+        # C- [2 44098c] the virtual APIC page where an APIC needs the shadow: no APIC
         vmcs_write32(TPR_THRESHOLD, 0)
 
     # C- kvm_make_request(KVM_REQ_APIC_PAGE_RELOAD, vcpu): no APIC page
@@ -3019,7 +3019,7 @@ cdef void vmx_inject_irq(kvm_vcpu_t *vcpu) noexcept nogil:
 
     # C- [1 bbbcc9] the tracepoint: no tracing
     vcpu.stat.irq_injections += 1
-    # C- [8 6e628d] injection in virtual-8086 mode: a guest in real mode runs unrestricted
+    # C- [8 68ffab] injection in virtual-8086 mode: a guest in real mode runs unrestricted
     intr = irq | <u32>INTR_INFO_VALID_MASK
     if vcpu.arch.interrupt.soft:
         intr |= INTR_TYPE_SOFT_INTR
@@ -3043,7 +3043,7 @@ cdef void vmx_inject_nmi(kvm_vcpu_t *vcpu) noexcept nogil:
     vcpu.stat.nmi_injections += 1
     vmx.loaded_vmcs.nmi_known_unmasked = False
 
-    # C- [4 9b84b1] injection in virtual-8086 mode: a guest in real mode runs unrestricted
+    # C- [4 e90ca4] injection in virtual-8086 mode: a guest in real mode runs unrestricted
     vmcs_write32(VM_ENTRY_INTR_INFO_FIELD,
                  INTR_TYPE_NMI_INTR | <u32>INTR_INFO_VALID_MASK | NMI_VECTOR)
 
@@ -3081,7 +3081,7 @@ cdef void vmx_set_nmi_mask(kvm_vcpu_t *vcpu, bint masked) noexcept nogil:
 
 
 cdef int vmx_nmi_allowed(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C- [2 8f5d6b] nested_run_pending: no nested VMX
+    # C- [2 4c1816] nested_run_pending: no nested VMX
     if not enable_vnmi and \
             to_vmx(vcpu).loaded_vmcs.soft_vnmi_blocked:
         return 0
@@ -3128,7 +3128,7 @@ cdef int handle_exception(kvm_vcpu_t *vcpu) noexcept nogil:
     if intr_info & INTR_INFO_DELIVER_CODE_MASK:
         error_code = vmcs_read32(VM_EXIT_INTR_ERROR_CODE)
 
-    # C- [8 96dddf] the #GP of the VMware backdoor: it is never enabled
+    # C- [8 f11334] the #GP of the VMware backdoor: it is never enabled
     if vect_info & <u32>VECTORING_INFO_VALID_MASK and \
             not (is_page_fault(intr_info) and not (error_code & PFERR_RSVD_MASK)):
         vcpu.run.exit_reason = KVM_EXIT_INTERNAL_ERROR
@@ -3139,10 +3139,10 @@ cdef int handle_exception(kvm_vcpu_t *vcpu) noexcept nogil:
         vcpu.run.internal.data[2] = error_code
         return 0
 
-    # C- [4 fb45b8] the guest's page fault: with EPT the guest takes its own
+    # C- [4 fc2f55] the guest's page fault: with EPT the guest takes its own
     ex_no = intr_info & INTR_INFO_VECTOR_MASK
 
-    # C- [2 3cb79e] exceptions in virtual-8086 mode: a guest in real mode runs unrestricted
+    # C- [2 bd261d] exceptions in virtual-8086 mode: a guest in real mode runs unrestricted
     if ex_no == AC_VECTOR:
         kvm_queue_exception_e(vcpu, AC_VECTOR, error_code)
         return 1
@@ -3157,17 +3157,17 @@ cdef int handle_exception(kvm_vcpu_t *vcpu) noexcept nogil:
 
             kvm_queue_exception(vcpu, DB_VECTOR)
             return 1
-    # C~ [4/1 e0ee24] DR6 and DR7 of the debug exit: user space is told the exception alone; the
+    # C~ [4/1 92e2ff] DR6 and DR7 of the debug exit: user space is told the exception alone; the
     # case that #DB falls into
     if ex_no == DB_VECTOR or ex_no == BP_VECTOR:
         # user space may inject the #BP again, and needs its length then
         vmx.vcpu.arch.event_exit_inst_len = \
             vmcs_read32(VM_EXIT_INSTRUCTION_LEN)
-        # C~ [5/2 e9d2fe] the debug exit: user space is told the exception alone
+        # C~ [5/2 1543aa] the debug exit: user space is told the exception alone
         vcpu.run.exit_reason = KVM_EXIT_DEBUG
         vcpu.run.ex.exception = ex_no
     else:
-        # C~ [4/3 7b7f39] kvm_run: written as vcpu.run
+        # C~ [4/3 6b8271] kvm_run: written as vcpu.run
         vcpu.run.exit_reason = KVM_EXIT_EXCEPTION
         vcpu.run.ex.exception = ex_no
         vcpu.run.ex.error_code = error_code
@@ -3206,12 +3206,12 @@ cdef int handle_io(kvm_vcpu_t *vcpu) noexcept nogil:
 
 
 cdef int handle_set_cr0(kvm_vcpu_t *vcpu, ulong val) noexcept nogil:
-    # C- [15 aa7723] CR0 of L2 and of a guest with VMX: no nested VMX
+    # C- [15 040ba4] CR0 of L2 and of a guest with VMX: no nested VMX
     return kvm_set_cr0(vcpu, val)
 
 
 cdef int handle_set_cr4(kvm_vcpu_t *vcpu, ulong val) noexcept nogil:
-    # C- [11 2d2702] CR4 of L2: no nested VMX
+    # C- [11 074ca6] CR4 of L2: no nested VMX
     return kvm_set_cr4(vcpu, val)
 
 
@@ -3228,7 +3228,7 @@ cdef int handle_cr(kvm_vcpu_t *vcpu) noexcept nogil:
     reg = (exit_qualification >> 8) & 15
     if (exit_qualification >> 4) & 3 == 0:  # a MOV that writes
         val = kvm_register_readl(vcpu, reg)
-        # C- [1 c79a37] the tracepoint: no tracing
+        # C- [1 7cc82b] the tracepoint: no tracing
         if cr == 0:
             err = handle_set_cr0(vcpu, val)
             return kvm_complete_insn_gp(vcpu, err)
@@ -3244,7 +3244,7 @@ cdef int handle_cr(kvm_vcpu_t *vcpu) noexcept nogil:
             cr8 = <u8>val
             err = kvm_set_cr8(vcpu, cr8)
             ret = kvm_complete_insn_gp(vcpu, err)
-            # C~ [1/1 57c9e2] lapic_in_kernel(): no APIC, so it is a constant
+            # C~ [1/1 1b561b] lapic_in_kernel(): no APIC, so it is a constant
             if lapic_in_kernel:
                 return ret
             if cr8_prev <= cr8:
@@ -3254,24 +3254,24 @@ cdef int handle_cr(kvm_vcpu_t *vcpu) noexcept nogil:
     elif (exit_qualification >> 4) & 3 == 2:  # clts
         WARN_ONCE(1, "Guest should always own CR0.TS")
         vmx_set_cr0(vcpu, kvm_read_cr0_bits(vcpu, ~<ulong>X86_CR0_TS))
-        # C- [1 7883e6] the tracepoint: no tracing
+        # C- [1 7a265b] the tracepoint: no tracing
         return kvm_skip_emulated_instruction(vcpu)
     elif (exit_qualification >> 4) & 3 == 1:  # a MOV that reads
         if cr == 3:
             WARN_ON_ONCE(enable_unrestricted_guest)
             val = kvm_read_cr3(vcpu)
             kvm_register_write(vcpu, reg, val)
-            # C- [1 cca632] the tracepoint: no tracing
+            # C- [1 df9425] the tracepoint: no tracing
             return kvm_skip_emulated_instruction(vcpu)
         elif cr == 8:
             val = kvm_get_cr8(vcpu)
             kvm_register_write(vcpu, reg, val)
-            # C- [1 cca632] the tracepoint: no tracing
+            # C- [1 0c2ef5] the tracepoint: no tracing
             return kvm_skip_emulated_instruction(vcpu)
-    # C~ [1/1 ab4d0f] case 3: two bits have no fifth value
+    # C~ [1/1 946ee2] case 3: two bits have no fifth value
     else:  # lmsw
         val = (exit_qualification >> LMSW_SOURCE_DATA_SHIFT) & 0x0f
-        # C- [1 4ae4d1] the tracepoint: no tracing
+        # C- [1 8d61b5] the tracepoint: no tracing
         kvm_lmsw(vcpu, val)
 
         return kvm_skip_emulated_instruction(vcpu)
@@ -3300,7 +3300,7 @@ cdef int handle_dr(kvm_vcpu_t *vcpu) noexcept nogil:
     if dr7 & DR7_GD:
         # The exit came before the debug trap, which is owed to host or guest.
         if vcpu.guest_debug & KVM_GUESTDBG_USE_HW_BP:
-            # C~ [4/1 81133d] the debug exit: user space is told the exception alone
+            # C~ [4/1 faca3a] the debug exit: user space is told the exception alone
             vcpu.run.ex.exception = DB_VECTOR
             vcpu.run.exit_reason = KVM_EXIT_DEBUG
             return 0
@@ -3365,7 +3365,7 @@ cdef int handle_rdmsr(kvm_vcpu_t *vcpu) noexcept nogil:
     msr_info.index = ecx
     msr_info.host_initiated = False
     if vmx_get_msr(vcpu, &msr_info):
-        # C- [1 ccd2e2] the tracepoint: no tracing
+        # C- [1 837256] the tracepoint: no tracing
         kvm_inject_gp(vcpu, 0)
         return 1
 
@@ -3385,7 +3385,7 @@ cdef int handle_wrmsr(kvm_vcpu_t *vcpu) noexcept nogil:
     msr.index = ecx
     msr.host_initiated = False
     if kvm_set_msr(vcpu, &msr) != 0:
-        # C- [1 e32397] the tracepoint: no tracing
+        # C- [1 78a9f7] the tracepoint: no tracing
         kvm_inject_gp(vcpu, 0)
         return 1
 
@@ -3473,7 +3473,7 @@ cdef int handle_ept_misconfig(kvm_vcpu_t *vcpu) noexcept nogil:
 
     gpa = vmcs_read64(GUEST_PHYSICAL_ADDRESS)
 
-    # C- [7 e800e9] the fast MMIO bus: no device sits on it
+    # C- [7 02eaf7] the fast MMIO bus: no device sits on it
     # C+ [1 464e5e] the same call without the instruction bytes
     return kvm_mmu_page_fault(vcpu, gpa, PFERR_RSVD_MASK)
 
@@ -3517,7 +3517,7 @@ cdef int hardware_setup() noexcept nogil:
     if boot_cpu_has(X86_FEATURE_NX):
         kvm_enable_efer_bits(EFER_NX)
 
-    # C- [3 fb9a18] BNDCFGS: the processor has no MPX
+    # C- [3 5c9135] BNDCFGS: the processor has no MPX
     if not cpu_has_vmx_vpid() or not cpu_has_vmx_invvpid() or \
             not (cpu_has_vmx_invvpid_single() or cpu_has_vmx_invvpid_global()):
         enable_vpid = 0
@@ -3540,7 +3540,7 @@ cdef int hardware_setup() noexcept nogil:
     if not cpu_has_virtual_nmis():
         enable_vnmi = 0
 
-    # C- [6 68a023] set_apic_access_page_addr, update_cr8_intercept, 2 MB pages: no APIC, and the
+    # C- [6 f1fba9] set_apic_access_page_addr, update_cr8_intercept, 2 MB pages: no APIC, and the
     # fixed EPT has its own page size
     if IS_ENABLED(CONFIG_HYPERV):
         if ms_hyperv.nested_features & HV_X64_NESTED_GUEST_MAPPING_FLUSH \
@@ -3551,34 +3551,34 @@ cdef int hardware_setup() noexcept nogil:
         ple_gap = 0
         ple_window = 0
 
-    # C- [3 7f912f] how the PLE window grows and shrinks: it never does
+    # C- [3 fb4f86] how the PLE window grows and shrinks: it never does
     if not cpu_has_vmx_apicv():
         enable_apicv = 0
 
-    # C- [1 41fc11] sync_pir_to_irr: no APIC
+    # C- [1 8aadb3] sync_pir_to_irr: no APIC
     if cpu_has_vmx_tsc_scaling():
-        # C~ [3/1 2a8098] kvm_has_tsc_control and its kin: variables of x86.pyx, which sets them; no
+        # C~ [3/1 bad1ed] kvm_has_tsc_control and its kin: variables of x86.pyx, which sets them; no
         # user space here asks for another TSC frequency, so none is too high
         kvm_enable_tsc_control(48)
 
     set_bit(0, vmx_vpid_bitmap)  # VPID 0 is L1 itself
 
     # PML is built on the dirty bits of EPT entries.
-    # C- [7 d1fb80] vmx_enable_tdp() and kvm_disable_tdp(), the nested state: the fixed EPT stands
+    # C- [7 d9087a] vmx_enable_tdp() and kvm_disable_tdp(), the nested state: the fixed EPT stands
     # in for the MMU
     if not enable_ept or not enable_ept_ad_bits or not cpu_has_vmx_pml():
         enable_pml = 0
 
-    # C- [7 e61e9f] the dirty-log operations, request_immediate_exit without a preemption timer: no
+    # C- [7 510ff5] the dirty-log operations, request_immediate_exit without a preemption timer: no
     # MMU; it is never asked for, as it takes nested VMX or SMM
     if cpu_has_vmx_preemption_timer() and enable_preemption_timer:
         rdmsrl(MSR_IA32_VMX_MISC, &vmx_msr)
         cpu_preemption_timer_multi = vmx_msr & VMX_MISC_PREEMPTION_TIMER_RATE_MASK
 
-    # C- [3 6cf96b] set_hv_timer, cancel_hv_timer: no APIC timer
+    # C- [3 be7594] set_hv_timer, cancel_hv_timer: no APIC timer
     if not cpu_has_vmx_shadow_vmcs():
         enable_shadow_vmcs = 0
-    # C- [1 092878] the test for shadow VMCSs: what it guards is left out
+    # C- [1 95f931] the test for shadow VMCSs: what it guards is left out
     # C- init_vmcs_shadow_fields(): shadowing serves nested VMX only
 
     # C- [3 b873f2] the posted-interrupt wakeup handler, nested_vmx_setup_ctls_msrs(), LMCE: out of
@@ -3607,7 +3607,7 @@ cdef void hardware_unsetup() noexcept nogil:
 
 
 cdef int handle_pause(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C- [3 04d57a] grow_ple_window(), kvm_vcpu_on_spin(): nothing else waits for this thread's turn
+    # C- [3 164681] grow_ple_window(), kvm_vcpu_on_spin(): nothing else waits for this thread's turn
     return kvm_skip_emulated_instruction(vcpu)
 
 
@@ -3641,7 +3641,7 @@ cdef int handle_vmx_instruction(kvm_vcpu_t *vcpu) noexcept nogil:
 
 
 cdef int handle_preemption_timer(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C- [1 8cd9ea] the test for an immediate exit: what it guards is left out
+    # C- [1 e9c995] the test for an immediate exit: what it guards is left out
     # C- kvm_lapic_expired_hv_timer(vcpu): no APIC timer
     return 1
 
@@ -3717,7 +3717,7 @@ cdef void vmx_get_exit_info(kvm_vcpu_t *vcpu, u64 *info1, u64 *info2) noexcept n
 
 cdef void vmx_destroy_pml_buffer(vcpu_vmx *vmx) noexcept nogil:
     if vmx.pml_pg:
-        # C~ [1/1 e62be0] __free_page(): pages are freed by address
+        # C~ [1/1 1ea1b2] __free_page(): pages are freed by address
         free_page(<ulong>page_address(vmx.pml_pg))
         vmx.pml_pg = NULL
 
@@ -3732,7 +3732,7 @@ cdef void vmx_flush_pml_buffer(kvm_vcpu_t *vcpu) noexcept nogil:
     if pml_idx == (PML_ENTITY_NUM - 1):
         return
 
-    # C- [10 6bd1a0] kvm_vcpu_mark_page_dirty() of each entry: nobody asks for the dirty log
+    # C- [10 27dec9] kvm_vcpu_mark_page_dirty() of each entry: nobody asks for the dirty log
     # the processor counts down from here
     vmcs_write16(GUEST_PML_INDEX, PML_ENTITY_NUM - 1)
 
@@ -3875,13 +3875,13 @@ cdef void dump_vmcs() noexcept nogil:
     if (secondary_exec_control & SECONDARY_EXEC_ENABLE_EPT):
         pr_err("EPT pointer = 0x%016llx\n", vmcs_read64(EPT_POINTER))
     n = vmcs_read32(CR3_TARGET_COUNT)
-    # C~ [1/2 dcfcad] a loop with a step by hand: its end is tested against i + 1
+    # C~ [1/2 0d382f] a loop with a step by hand: its end is tested against i + 1
     i = 0
     while i + 1 < n:
         pr_err("CR3 target%u=%016lx target%u=%016lx\n",
                i, vmcs_readl(CR3_TARGET_VALUE0 + i * 2),
                i + 1, vmcs_readl(CR3_TARGET_VALUE0 + i * 2 + 2))
-        # C+ [1 c710fe] the step of the loop
+        # C+ [1 d2474f] the step of the loop
         i += 4
     if i < n:
         pr_err("CR3 target%u=%016lx\n",
@@ -3904,7 +3904,7 @@ cdef int vmx_handle_exit(kvm_vcpu_t *vcpu) noexcept nogil:
     if enable_pml:
         vmx_flush_pml_buffer(vcpu)
 
-    # C- [4 e6e417] invalid guest state, exits of L2: an unrestricted guest has none; no nested VMX
+    # C- [4 984dd3] invalid guest state, exits of L2: an unrestricted guest has none; no nested VMX
     if exit_reason & <u32>VMX_EXIT_REASONS_FAILED_VMENTRY:
         dump_vmcs()
         vcpu.run.exit_reason = KVM_EXIT_FAIL_ENTRY
@@ -3961,9 +3961,9 @@ cdef int vmx_handle_exit(kvm_vcpu_t *vcpu) noexcept nogil:
 
 
 cdef void vmx_l1d_flush(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C- [10 165a70] when to flush: the processor is not affected, so the key stays off
+    # C- [10 8fe482] when to flush: the processor is not affected, so the key stays off
     vcpu.stat.l1d_flush += 1
-    # C- [4 5a8a43] the flush itself: the processor is not affected, so the key stays off
+    # C- [4 335474] the flush itself: the processor is not affected, so the key stays off
 
 
 cdef void vmx_complete_atomic_exit(vcpu_vmx *vmx) noexcept nogil:
@@ -3977,7 +3977,7 @@ cdef void vmx_complete_atomic_exit(vcpu_vmx *vmx) noexcept nogil:
     if not (vmx.exit_reason & <u32>VMX_EXIT_REASONS_FAILED_VMENTRY):
         exit_intr_info = vmcs_read32(VM_EXIT_INTR_INFO)
     vmx.exit_intr_info = exit_intr_info
-    # C- [8 8bef60] asynchronous page faults, machine checks and NMIs of the host: it has none, and
+    # C- [8 843d37] asynchronous page faults, machine checks and NMIs of the host: it has none, and
     # its NMI handler would have nothing to do
 
 
@@ -3988,9 +3988,9 @@ cdef void vmx_handle_external_intr(kvm_vcpu_t *vcpu) noexcept nogil:
 
     if (exit_intr_info & <u32>(INTR_INFO_VALID_MASK | INTR_INFO_INTR_TYPE_MASK)) \
             == <u32>(INTR_INFO_VALID_MASK | INTR_TYPE_EXT_INTR):
-        # C- [12 c42864] the call through the IDT gate of the vector: do_IRQ() is what the gate
+        # C- [12 369f7c] the call through the IDT gate of the vector: do_IRQ() is what the gate
         # leads to
-        # C+ [1 4658a8] the handler that the gate leads to
+        # C+ [1 388394] the handler that the gate leads to
         do_IRQ(exit_intr_info & INTR_INFO_VECTOR_MASK)
 
 
@@ -4029,7 +4029,7 @@ cdef void vmx_recover_nmi_blocking(vcpu_vmx *vmx) noexcept nogil:
                 not (vmcs_read32(GUEST_INTERRUPTIBILITY_INFO)
                      & GUEST_INTR_STATE_NMI)
     elif unlikely(vmx.loaded_vmcs.soft_vnmi_blocked):
-        # C~ [1/1 12a36e] ktime_to_ns(), ktime_sub(): times are numbers of nanoseconds
+        # C~ [1/1 da156f] ktime_to_ns(), ktime_sub(): times are numbers of nanoseconds
         vmx.loaded_vmcs.vnmi_blocked_time += \
             ktime_get() - vmx.loaded_vmcs.entry_time
 
@@ -4061,21 +4061,21 @@ cdef void __vmx_complete_interrupts(kvm_vcpu_t *vcpu,
         vcpu.arch.nmi_injected = True
         # the NMI whose delivery faulted is still to come: not blocked by it yet
         vmx_set_nmi_mask(vcpu, False)
-    # C~ [1/2 916b24] case INTR_TYPE_SOFT_EXCEPTION: it falls into the next, so both share a block
+    # C~ [1/2 c21801] case INTR_TYPE_SOFT_EXCEPTION: it falls into the next, so both share a block
     elif type == INTR_TYPE_SOFT_EXCEPTION or type == INTR_TYPE_HARD_EXCEPTION:
         if type == INTR_TYPE_SOFT_EXCEPTION:
             vcpu.arch.event_exit_inst_len = vmcs_read32(instr_len_field)
-        # C- [2 b79d4f] the fall into the next case: both share a block
+        # C- [2 e5b503] the fall into the next case: both share a block
         if idt_vectoring_info & VECTORING_INFO_DELIVER_CODE_MASK:
             err = vmcs_read32(error_code_field)
             kvm_requeue_exception_e(vcpu, vector, err)
         else:
             kvm_requeue_exception(vcpu, vector)
-    # C~ [1/2 9cdb71] case INTR_TYPE_SOFT_INTR: it falls into the next, so both share a block
+    # C~ [1/2 536d52] case INTR_TYPE_SOFT_INTR: it falls into the next, so both share a block
     elif type == INTR_TYPE_SOFT_INTR or type == INTR_TYPE_EXT_INTR:
         if type == INTR_TYPE_SOFT_INTR:
             vcpu.arch.event_exit_inst_len = vmcs_read32(instr_len_field)
-        # C- [2 9cbafb] the fall into the next case: both share a block
+        # C- [2 b826ad] the fall into the next case: both share a block
         kvm_queue_interrupt(vcpu, vector, type == INTR_TYPE_SOFT_INTR)
 
 
@@ -4163,10 +4163,10 @@ cdef void vmx_vcpu_run(kvm_vcpu_t *vcpu) noexcept nogil:
         vmx.ple_window_dirty = False
         vmcs_write32(PLE_WINDOW, vmx.ple_window)
 
-    # C- [1 37ee44] sync_shadow_vmcs: no nested VMX
+    # C- [1 3a83c4] sync_shadow_vmcs: no nested VMX
     # C- copy_vmcs12_to_shadow(vmx): no nested VMX
 
-    # C- [1 17c7c2] sync_shadow_vmcs: no nested VMX
+    # C- [1 826519] sync_shadow_vmcs: no nested VMX
     if vcpu.arch.regs_dirty & (<u32>1 << VCPU_REGS_RSP):
         vmcs_writel(GUEST_RSP, vcpu.arch.regs[VCPU_REGS_RSP])
     if vcpu.arch.regs_dirty & (<u32>1 << VCPU_REGS_RIP):
@@ -4187,7 +4187,7 @@ cdef void vmx_vcpu_run(kvm_vcpu_t *vcpu) noexcept nogil:
     if vcpu.guest_debug & KVM_GUESTDBG_SINGLESTEP:
         vmx_set_interrupt_shadow(vcpu, 0)
 
-    # C- [1 f7c1a1] the guest's PKRU: the processor has no protection keys
+    # C- [1 76b353] the guest's PKRU: the processor has no protection keys
     # C- __write_pkru(vcpu->arch.pkru): the processor has no protection keys
 
     atomic_switch_perf_msrs(vmx)
@@ -4203,7 +4203,7 @@ cdef void vmx_vcpu_run(kvm_vcpu_t *vcpu) noexcept nogil:
     if static_branch_unlikely(&vmx_l1d_should_flush):
         vmx_l1d_flush(vcpu)
 
-    # C- [14 a89efa] the assembly, the guest's SPEC_CTRL, vmexit_fill_RSB(): asm/vmx_insn.h has the
+    # C- [14 c6d06b] the assembly, the guest's SPEC_CTRL, vmexit_fill_RSB(): asm/vmx_insn.h has the
     # assembly; nothing speculates here
     # C+ [1 fe896a] what the assembly does: compare and store RSP, load the guest's registers,
     # VMLAUNCH or VMRESUME, save the guest's registers, setbe
@@ -4226,7 +4226,7 @@ cdef void vmx_vcpu_run(kvm_vcpu_t *vcpu) noexcept nogil:
                              | (<u32>1 << VCPU_EXREG_CR3))
     vcpu.arch.regs_dirty = 0
 
-    # C- [5 845dfb] the guest's PKRU, nested_run_pending: the processor has no protection keys; no
+    # C- [5 c019da] the guest's PKRU, nested_run_pending: the processor has no protection keys; no
     # nested VMX
     vmx.idt_vectoring_info = 0
 
@@ -4320,7 +4320,7 @@ cdef kvm_vcpu_t *vmx_create_vcpu(kvm_t *kvm, unsigned int id, int *error) noexce
     vmx_vcpu_put(&vmx.vcpu)
     put_cpu()
 
-    # C- [12 142f1f] the APIC access page, the identity map, the nested controls: no APIC, no real
+    # C- [12 7c534e] the APIC access page, the identity map, the nested controls: no APIC, no real
     # mode without unrestricted guest, no nested VMX
     vmx.msr_ia32_feature_control_valid_bits = FEATURE_CONTROL_LOCKED
     # C- [2 ede351] the posted-interrupt descriptor: posted interrupts are out of scope
@@ -4357,7 +4357,7 @@ cdef int vmx_vm_init(kvm_t *kvm) noexcept nogil:
     if not ple_gap:
         kvm.arch.pause_in_guest = True
 
-    # C- [11 af263a] the L1TF warnings: the processor is not affected
+    # C- [11 86ea1d] the L1TF warnings: the processor is not affected
     return 0
 
 
@@ -4393,7 +4393,7 @@ cdef void vmx_cpuid_update(kvm_vcpu_t *vcpu) noexcept nogil:
     if cpu_has_secondary_exec_ctrls():
         vmx_compute_secondary_exec_control(vmx)
         vmcs_set_secondary_exec_control(vmx.secondary_exec_control)
-    # C- [7 3e66a0] nested_vmx_allowed(): no nested VMX
+    # C- [7 deecbf] nested_vmx_allowed(): no nested VMX
 
 
 cdef void vmx_request_immediate_exit(kvm_vcpu_t *vcpu) noexcept nogil:
@@ -4552,7 +4552,7 @@ cdef int vmx_init() noexcept nogil:
     if r:
         return r
 
-    # C- [5 08a5ef] vmx_setup_l1d_flush(): the processor is not affected by L1TF
+    # C- [5 3dad18] vmx_setup_l1d_flush(): the processor is not affected by L1TF
     # C- [1 ba6962] vmx_check_vmcs12_offsets(): no nested VMX
     return 0
 

@@ -9,8 +9,11 @@
 #include <linux/bug.h>
 #include <linux/compiler.h>
 
-/* Each loop begins a cache line, so that no two differ by where they happen to stand. */
-#define bench_loop __attribute__((aligned(64))) void
+/*
+ * Each loop begins a cache line, so that no two differ by where they happen to stand, and is text
+ * of its own: two alike are not folded into one.
+ */
+#define bench_loop __attribute__((aligned(64), no_icf)) void
 
 /* A value that is used, as far as the compiler can tell, in its full width. */
 static __always_inline void bench_use(unsigned long value)
@@ -21,9 +24,12 @@ static __always_inline void bench_use(unsigned long value)
 /* 32 bytes that nobody executes twice: the loop behind them stands half a line further on. */
 #define bench_half_line() __asm__ __volatile__(".skip 32, 0x90")
 
-/* Sixteen core cycles by construction: each ADD waits for the one before. */
+/*
+ * Sixteen core cycles by construction: each ADD waits for the one before. Two registers: recent
+ * processors fold additions of a constant together before they execute.
+ */
 #define bench_add_chain(x) \
-	__asm__ __volatile__(".rept 16\n\tadd $1, %0\n\t.endr" : "+r"(x))
+	__asm__ __volatile__(".rept 16\n\tadd %0, %0\n\t.endr" : "+r"(x))
 
 #define bench_raw_store(evmcs, value) (*(volatile u64 *)&(evmcs)->guest_rsp = (value))
 

@@ -195,6 +195,73 @@ cdef bench_loop bench_store_flag(ulong n) noexcept nogil:
         n -= 1
 
 
+# The C controls once more, elsewhere: how far apart two copies of one loop are.
+cdef bench_loop bench_again_write16(ulong n) noexcept nogil:
+    while n:
+        c_vmcs_write16(GUEST_CS_SELECTOR, <u16>n)
+        n -= 1
+
+
+cdef bench_loop bench_again_write32(ulong n) noexcept nogil:
+    while n:
+        c_vmcs_write32(VM_ENTRY_INTR_INFO_FIELD, <u32>n)
+        n -= 1
+
+
+cdef bench_loop bench_again_write64(ulong n) noexcept nogil:
+    while n:
+        c_vmcs_write64(TSC_OFFSET, n)
+        n -= 1
+
+
+cdef bench_loop bench_again_writel(ulong n) noexcept nogil:
+    while n:
+        c_vmcs_write64(GUEST_RSP, n)
+        n -= 1
+
+
+cdef bench_loop bench_again_write_rip(ulong n) noexcept nogil:
+    while n:
+        c_vmcs_write64(GUEST_RIP, n)
+        n -= 1
+
+
+cdef bench_loop bench_again_clear_bits(ulong n) noexcept nogil:
+    while n:
+        c_vmcs_clear_bits(CPU_BASED_VM_EXEC_CONTROL, CPU_BASED_HLT_EXITING)
+        n -= 1
+
+
+cdef bench_loop bench_again_set_bits(ulong n) noexcept nogil:
+    while n:
+        c_vmcs_set_bits(CPU_BASED_VM_EXEC_CONTROL, CPU_BASED_HLT_EXITING)
+        n -= 1
+
+
+cdef bench_loop bench_again_read16(ulong n) noexcept nogil:
+    while n:
+        bench_use(c_vmcs_read16(GUEST_CS_SELECTOR))
+        n -= 1
+
+
+cdef bench_loop bench_again_read32(ulong n) noexcept nogil:
+    while n:
+        bench_use(c_vmcs_read32(VM_EXIT_REASON))
+        n -= 1
+
+
+cdef bench_loop bench_again_read64(ulong n) noexcept nogil:
+    while n:
+        bench_use(c_vmcs_read64(TSC_OFFSET))
+        n -= 1
+
+
+cdef bench_loop bench_again_readl(ulong n) noexcept nogil:
+    while n:
+        bench_use(c_vmcs_read64(GUEST_RIP))
+        n -= 1
+
+
 cdef bench_loop bench_chain(ulong n) noexcept nogil:
     cdef ulong x = 0
 

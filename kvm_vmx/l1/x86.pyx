@@ -64,7 +64,7 @@ cdef kvm_shared_msrs *shared_msrs
 cdef u64 efer_reserved_bits
 
 
-# C~ [16/9 c07344] the notifier and its lock: vcpu_put() calls it, on the CPU itself
+# C~ [16/9 3afa13] the notifier and its lock: vcpu_put() calls it, on the CPU itself
 cdef void kvm_on_user_return(kvm_shared_msrs *locals) noexcept nogil:
     cdef unsigned int slot
     cdef kvm_shared_msr_values *values
@@ -80,7 +80,7 @@ cdef void kvm_on_user_return(kvm_shared_msrs *locals) noexcept nogil:
 cdef void shared_msr_update(unsigned int slot, u32 msr) noexcept nogil:
     cdef u64 value
     # C- [2 ed337b] cpu: used once
-    # C~ [5/2 ca38fc] per_cpu_ptr(), the check of the slot: an array by CPU; every slot that is
+    # C~ [5/2 1837cf] per_cpu_ptr(), the check of the slot: an array by CPU; every slot that is
     # asked for exists
     cdef kvm_shared_msrs *smsr = &shared_msrs[smp_processor_id()]
 
@@ -92,7 +92,7 @@ cdef void shared_msr_update(unsigned int slot, u32 msr) noexcept nogil:
 cdef void kvm_define_shared_msr(unsigned int slot, u32 msr) noexcept nogil:
     global shared_msrs_nr
     BUG_ON(slot >= KVM_NR_SHARED_MSRS)
-    # C~ [3/3 c9f8de] shared_msrs_global: its two members as variables
+    # C~ [3/3 868359] shared_msrs_global: its two members as variables
     shared_msrs_global[slot] = msr
     if <int>slot >= shared_msrs_nr:
         shared_msrs_nr = slot + 1
@@ -101,7 +101,7 @@ cdef void kvm_define_shared_msr(unsigned int slot, u32 msr) noexcept nogil:
 cdef void kvm_shared_msr_cpu_online() noexcept nogil:
     cdef unsigned int i
 
-    # C~ [2/2 bfa47d] shared_msrs_global: its two members as variables
+    # C~ [2/2 d8124c] shared_msrs_global: its two members as variables
     for i in range(shared_msrs_nr):
         shared_msr_update(i, shared_msrs_global[i])
 
@@ -120,7 +120,7 @@ cdef int kvm_set_shared_msr(unsigned int slot, u64 value, u64 mask) noexcept nog
     if err:
         return 1
 
-    # C- [3 607828] user_return_notifier_register(): vcpu_put() is the only way back to user space
+    # C- [3 8a5688] user_return_notifier_register(): vcpu_put() is the only way back to user space
     smsr.registered = True
     return 0
 
@@ -131,7 +131,7 @@ cdef void drop_user_return_notifiers() noexcept nogil:
     cdef kvm_shared_msrs *smsr = &shared_msrs[smp_processor_id()]
 
     if smsr.registered:
-        # C~ [1/1 b77a07] the notifier: the entry itself
+        # C~ [1/1 b08e2f] the notifier: the entry itself
         kvm_on_user_return(smsr)
 
 
@@ -163,7 +163,7 @@ cdef int exception_type(int vector) noexcept nogil:
     return EXCPT_FAULT
 
 
-# C~ [33/30 b220ce] goto queue: the two ways meet at the end, and a first exception skips the test
+# C~ [33/30 c24ce7] goto queue: the two ways meet at the end, and a first exception skips the test
 cdef void kvm_multiple_exception(kvm_vcpu_t *vcpu, unsigned int nr, bint has_error,
                                  u32 error_code, bint reinject) noexcept nogil:
     cdef u32 prev_nr
@@ -277,13 +277,13 @@ cdef int kvm_set_cr0(kvm_vcpu_t *vcpu, ulong cr0) noexcept nogil:
             if cs_l:
                 return 1
 
-    # C- [3 549872] load_pdptrs(): the processor loads them at the entry
+    # C- [3 b13cf4] load_pdptrs(): the processor loads them at the entry
     if not (cr0 & <ulong>X86_CR0_PG) and kvm_read_cr4_bits(vcpu, X86_CR4_PCIDE):
         return 1
 
     kvm_x86_ops.set_cr0(vcpu, cr0)
 
-    # C- [7 8e7815] kvm_mmu_reset_context() and what follows it: the EPT is fixed
+    # C- [7 c2818b] kvm_mmu_reset_context() and what follows it: the EPT is fixed
     return 0
 
 
@@ -291,7 +291,7 @@ cdef void kvm_lmsw(kvm_vcpu_t *vcpu, ulong msw) noexcept nogil:
     kvm_set_cr0(vcpu, kvm_read_cr0_bits(vcpu, ~<ulong>0x0e) | (msw & 0x0f))
 
 
-# C~ [38/9 fa7812] CPUID's say in the reserved bits, PDPTRs, PCID, the MMU: one mask of reserved
+# C~ [38/9 ce4c06] CPUID's say in the reserved bits, PDPTRs, PCID, the MMU: one mask of reserved
 # bits, and the EPT is fixed
 cdef int kvm_set_cr4(kvm_vcpu_t *vcpu, ulong cr4) noexcept nogil:
     if cr4 & ~<ulong>0x7fffff:
@@ -307,7 +307,7 @@ cdef int kvm_set_cr4(kvm_vcpu_t *vcpu, ulong cr4) noexcept nogil:
     return 0
 
 
-# C~ [23/5 08aae3] PCID, PDPTRs, kvm_mmu_new_cr3(): the guest's root is the guest's own, with EPT
+# C~ [23/5 0fc43f] PCID, PDPTRs, kvm_mmu_new_cr3(): the guest's root is the guest's own, with EPT
 # below it
 cdef int kvm_set_cr3(kvm_vcpu_t *vcpu, ulong cr3) noexcept nogil:
     vcpu.arch.cr3 = cr3
@@ -317,16 +317,16 @@ cdef int kvm_set_cr3(kvm_vcpu_t *vcpu, ulong cr3) noexcept nogil:
 
 
 cdef int kvm_set_cr8(kvm_vcpu_t *vcpu, ulong cr8) noexcept nogil:
-    # C~ [1/1 37a597] CR8_RESERVED_BITS: by number
+    # C~ [1/1 ba3d5c] CR8_RESERVED_BITS: by number
     if cr8 & ~<ulong>0xf:
         return 1
-    # C- [3 97354e] lapic_in_kernel(): no APIC
+    # C- [3 97ccaf] lapic_in_kernel(): no APIC
     vcpu.arch.cr8 = cr8
     return 0
 
 
 cdef ulong kvm_get_cr8(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C- [3 ab2a20] lapic_in_kernel(): no APIC
+    # C- [3 cd77ac] lapic_in_kernel(): no APIC
     return vcpu.arch.cr8
 
 
@@ -347,7 +347,7 @@ cdef void kvm_update_dr6(kvm_vcpu_t *vcpu) noexcept nogil:
 cdef void kvm_update_dr7(kvm_vcpu_t *vcpu) noexcept nogil:
     cdef ulong dr7
 
-    # C- [3 447d29] guest_debug_dr7: no debugger in user space
+    # C- [3 17e8de] guest_debug_dr7: no debugger in user space
     dr7 = vcpu.arch.dr7
     kvm_x86_ops.set_dr7(vcpu, dr7)
     vcpu.arch.switch_db_regs &= ~KVM_DEBUGREG_BP_ENABLED
@@ -355,7 +355,7 @@ cdef void kvm_update_dr7(kvm_vcpu_t *vcpu) noexcept nogil:
         vcpu.arch.switch_db_regs |= KVM_DEBUGREG_BP_ENABLED
 
 
-# C~ [20/16 55b747] DR6_VOLATILE, DR7_VOLATILE, kvm_dr6_fixed(): the masks by number, without RTM
+# C~ [20/16 ed5cd3] DR6_VOLATILE, DR7_VOLATILE, kvm_dr6_fixed(): the masks by number, without RTM
 cdef int __kvm_set_dr(kvm_vcpu_t *vcpu, int dr, ulong val) noexcept nogil:
     if dr < 4:
         vcpu.arch.db[dr] = val
@@ -383,7 +383,7 @@ cdef int kvm_set_dr(kvm_vcpu_t *vcpu, int dr, ulong val) noexcept nogil:
 
 
 cdef int kvm_get_dr(kvm_vcpu_t *vcpu, int dr, ulong *val) noexcept nogil:
-    # C~ [1/1 784106] case 0 ... 3: a range is a comparison
+    # C~ [1/1 7cec14] case 0 ... 3: a range is a comparison
     if dr < 4:
         val[0] = vcpu.arch.db[dr]
     elif dr == 4 or dr == 6:
@@ -396,7 +396,7 @@ cdef int kvm_get_dr(kvm_vcpu_t *vcpu, int dr, ulong *val) noexcept nogil:
     return 0
 
 
-# C~ [11/2 cdd799] kvm_pmu_rdpmc(): no counter exists, so no index is valid
+# C~ [11/2 3a31d2] kvm_pmu_rdpmc(): no counter exists, so no index is valid
 cdef int kvm_rdpmc(kvm_vcpu_t *vcpu) noexcept nogil:
     return 1
 
@@ -404,7 +404,7 @@ cdef int kvm_rdpmc(kvm_vcpu_t *vcpu) noexcept nogil:
 cdef int set_efer(kvm_vcpu_t *vcpu, u64 efer) noexcept nogil:
     cdef u64 old_efer = vcpu.arch.efer
 
-    # C~ [1/1 567616] kvm_valid_efer(): the reserved bits alone, as CPUID has no say here
+    # C~ [1/1 7b753d] kvm_valid_efer(): the reserved bits alone, as CPUID has no say here
     if efer & efer_reserved_bits:
         return 1
 
@@ -418,7 +418,7 @@ cdef int set_efer(kvm_vcpu_t *vcpu, u64 efer) noexcept nogil:
 
     kvm_x86_ops.set_efer(vcpu, efer)
 
-    # C- [2 7261c8] kvm_mmu_reset_context(): the EPT is fixed
+    # C- [2 e3992c] kvm_mmu_reset_context(): the EPT is fixed
     return 0
 
 
@@ -436,12 +436,12 @@ cdef int kvm_set_msr(kvm_vcpu_t *vcpu, msr_data *msr) noexcept nogil:
     if msr.index == <u32>MSR_FS_BASE or msr.index == <u32>MSR_GS_BASE or \
             msr.index == <u32>MSR_KERNEL_GS_BASE or msr.index == <u32>MSR_CSTAR or \
             msr.index == <u32>MSR_LSTAR:
-        # C~ [1/1 67fcdd] vcpu_virt_addr_bits(): 48 always, as there is no LA57
+        # C~ [1/1 3dd48c] vcpu_virt_addr_bits(): 48 always, as there is no LA57
         if is_noncanonical_address(msr.data):
             return 1
     elif msr.index == MSR_IA32_SYSENTER_EIP or msr.index == MSR_IA32_SYSENTER_ESP:
         # Intel refuses what AMD cuts off: make it canonical, so that an entry passes either way.
-        # C~ [1/1 fc7070] get_canonical(): spelled out for 48 bits
+        # C~ [1/1 26b0a4] get_canonical(): spelled out for 48 bits
         msr.data = <u64>(<s64>(msr.data << 16) >> 16)
     return kvm_x86_ops.set_msr(vcpu, msr)
 
@@ -470,12 +470,12 @@ cdef void kvm_vcpu_write_tsc_offset(kvm_vcpu_t *vcpu, u64 offset) noexcept nogil
 
 cdef inline bint kvm_check_tsc_unstable() noexcept nogil:
     # Hyper-V guests mark their TSC unstable at boot.
-    # C~ [4/1 e2d4a0] the clock source: under Hyper-V it is Hyper-V's, and the TSC is marked
+    # C~ [4/1 33dc67] the clock source: under Hyper-V it is Hyper-V's, and the TSC is marked
     # unstable
     return x86_hyper_type_ms_hyperv
 
 
-# C~ [165/18 e6e290] MSRs of AMD, MTRRs, the APIC, clocks, Xen, Hyper-V, the PMU: none exists, so
+# C~ [165/18 5acb2a] MSRs of AMD, MTRRs, the APIC, clocks, Xen, Hyper-V, the PMU: none exists, so
 # each is #GP
 cdef int kvm_set_msr_common(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil:
     if msr_info.index == <u32>MSR_EFER:
@@ -497,7 +497,7 @@ cdef int kvm_set_msr_common(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil
     return 1
 
 
-# C~ [110/14 ece781] MSRs of AMD, MTRRs, the APIC, clocks, Xen, Hyper-V, the PMU: none exists, so
+# C~ [110/14 5ad596] MSRs of AMD, MTRRs, the APIC, clocks, Xen, Hyper-V, the PMU: none exists, so
 # each is #GP
 cdef int kvm_get_msr_common(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil:
     if msr_info.index == <u32>MSR_EFER:
@@ -515,7 +515,7 @@ cdef int kvm_get_msr_common(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil
     return 0
 
 
-# C~ [29/6 3aa522] steal time, kvmclock, timers, WBINVD exits: no clock but the TSC, which is moved
+# C~ [29/6 3e12b5] steal time, kvmclock, timers, WBINVD exits: no clock but the TSC, which is moved
 # with the vCPU
 cdef void kvm_arch_vcpu_load(kvm_vcpu_t *vcpu, int cpu) noexcept nogil:
     kvm_x86_ops.vcpu_load(vcpu, cpu)
@@ -528,7 +528,7 @@ cdef void kvm_arch_vcpu_load(kvm_vcpu_t *vcpu, int cpu) noexcept nogil:
 
 
 
-# C~ [12/3 b94016] steal time, the time of leaving, DR6: no clock, and the processor keeps no debug
+# C~ [12/3 bdf425] steal time, the time of leaving, DR6: no clock, and the processor keeps no debug
 # registers for L2
 cdef void kvm_arch_vcpu_put(kvm_vcpu_t *vcpu) noexcept nogil:
     kvm_x86_ops.vcpu_put(vcpu)
@@ -547,7 +547,7 @@ cdef int kvm_vcpu_ready_for_interrupt_injection(kvm_vcpu_t *vcpu) noexcept nogil
         kvm_cpu_accept_dm_intr(vcpu)
 
 
-# C~ [14/6 564549] irqchip_in_kernel(), pic_in_kernel(): user space has the interrupt controllers
+# C~ [14/6 d5e7a5] irqchip_in_kernel(), pic_in_kernel(): user space has the interrupt controllers
 cdef int kvm_vcpu_ioctl_interrupt(kvm_vcpu_t *vcpu, u32 irq) noexcept nogil:
     if irq >= KVM_NR_INTERRUPTS:
         return -EINVAL
@@ -571,14 +571,14 @@ cdef int kvm_emulate_wbinvd(kvm_vcpu_t *vcpu) noexcept nogil:
 cdef void kvm_vcpu_do_singlestep(kvm_vcpu_t *vcpu, int *r) noexcept nogil:
     # C- [2 640a21] kvm_run: written as vcpu.run
     if vcpu.guest_debug & KVM_GUESTDBG_SINGLESTEP:
-        # C~ [4/2 ff04a8] the debug exit: user space is told the exception alone
+        # C~ [4/2 06b21f] the debug exit: user space is told the exception alone
         vcpu.run.ex.exception = DB_VECTOR
         vcpu.run.exit_reason = KVM_EXIT_DEBUG
         r[0] = EMULATE_USER_EXIT
     else:
         # the debug status keeps what the handler has not cleared
         vcpu.arch.dr6 &= ~<ulong>15
-        # C~ [1/1 39aaa8] DR6_BS: by number
+        # C~ [1/1 245285] DR6_BS: by number
         vcpu.arch.dr6 |= 0x4000 | DR6_RTM
         kvm_queue_exception(vcpu, DB_VECTOR)
 
@@ -595,7 +595,7 @@ cdef int kvm_skip_emulated_instruction(kvm_vcpu_t *vcpu) noexcept nogil:
     return r == EMULATE_DONE
 
 
-# C~ [7/11 5df636] kvm_fast_pio_out() and kvm_fast_pio_in(): no device in the kernel, so user space
+# C~ [7/11 712828] kvm_fast_pio_out() and kvm_fast_pio_in(): no device in the kernel, so user space
 # sees all
 cdef int kvm_fast_pio(kvm_vcpu_t *vcpu, int size, u16 port, int in_) noexcept nogil:
     vcpu.run.exit_reason = KVM_EXIT_IO
@@ -617,7 +617,7 @@ cdef int kvm_arch_flush_remote_tlb(kvm_t *kvm) noexcept nogil:
     # C: arch/x86/include/asm/kvm_host.h
     if kvm_x86_ops.tlb_remote_flush and not kvm_x86_ops.tlb_remote_flush(kvm):
         return 0
-    # C- [1 ef94a0] else: the block before it returns
+    # C- [1 ed387f] else: the block before it returns
     return -ENOTSUPP
 
 
@@ -628,7 +628,7 @@ cdef void kvm_arch_boot_data() noexcept nogil:
     shared_msrs = NULL
 
 
-# C~ [42/24 b9b911] the MMU module, XSAVE, timers, the APIC, perf: each is out of scope
+# C~ [42/24 11ccf5] the MMU module, XSAVE, timers, the APIC, perf: each is out of scope
 cdef int kvm_arch_init(void *opaque) noexcept nogil:
     cdef kvm_x86_ops_t *ops = <kvm_x86_ops_t *>opaque
 
@@ -659,7 +659,7 @@ cdef int kvm_arch_init(void *opaque) noexcept nogil:
     return 0
 
 
-# C~ [16/5 5ee907] the MMU module, timers, the APIC, perf: each is out of scope
+# C~ [16/5 366ee3] the MMU module, timers, the APIC, perf: each is out of scope
 cdef void kvm_arch_exit() noexcept nogil:
     global kvm_x86_ops, shared_msrs
     kvm_x86_ops = NULL
@@ -669,7 +669,7 @@ cdef void kvm_arch_exit() noexcept nogil:
 
 cdef int kvm_vcpu_halt(kvm_vcpu_t *vcpu) noexcept nogil:
     vcpu.stat.halt_exits += 1
-    # C- [4 27a758] lapic_in_kernel(): no APIC, so user space waits for the interrupt
+    # C- [4 a81042] lapic_in_kernel(): no APIC, so user space waits for the interrupt
     vcpu.run.exit_reason = KVM_EXIT_HLT
     return 0
 
@@ -680,7 +680,7 @@ cdef int kvm_emulate_halt(kvm_vcpu_t *vcpu) noexcept nogil:
     return kvm_vcpu_halt(vcpu) and ret
 
 
-# C~ [51/13 30eb06] Hyper-V's and KVM's own calls: the guest is shown no Hyper-V, and each call
+# C~ [51/13 3295df] Hyper-V's and KVM's own calls: the guest is shown no Hyper-V, and each call
 # needs an APIC or a clock
 cdef int kvm_emulate_hypercall(kvm_vcpu_t *vcpu) noexcept nogil:
     cdef ulong ret
@@ -717,7 +717,7 @@ cdef inline bint kvm_event_needs_reinjection(kvm_vcpu_t *vcpu) noexcept nogil:
         vcpu.arch.nmi_injected
 
 
-# C~ [43/25 b51f2a] nested events, SMM, the APIC: no nested VMX; user space queues interrupts itself
+# C~ [43/25 db92c1] nested events, SMM, the APIC: no nested VMX; user space queues interrupts itself
 cdef int inject_pending_event(kvm_vcpu_t *vcpu) noexcept nogil:
     # what an exit interrupted comes first
     if vcpu.arch.exception.injected:
@@ -777,37 +777,37 @@ cdef int vcpu_enter_guest(kvm_vcpu_t *vcpu) noexcept nogil:
 
     # C- [2 90aa91] req_immediate_exit: nothing asks for an immediate exit
     if kvm_request_pending(vcpu):
-        # C- [18 6fd321] requests of nested VMX, the MMU, timers and clocks: none exists
+        # C- [18 5c4949] requests of nested VMX, the MMU, timers and clocks: none exists
         if kvm_check_request(KVM_REQ_TLB_FLUSH, vcpu):
-            # C~ [5/2 f88146] kvm_vcpu_flush_tlb(), the TPR's report: the function, spelled out; no
+            # C~ [5/2 4b6681] kvm_vcpu_flush_tlb(), the TPR's report: the function, spelled out; no
             # APIC
             vcpu.stat.tlb_flush += 1
             kvm_x86_ops.tlb_flush(vcpu, True)
         if kvm_check_request(KVM_REQ_TRIPLE_FAULT, vcpu):
             vcpu.run.exit_reason = KVM_EXIT_SHUTDOWN
             vcpu.mmio_needed = 0
-            # C~ [10/1 b958cc] goto out; requests of page faults, steal time, SMM: none exists
+            # C~ [10/1 b9e80c] goto out; requests of page faults, steal time, SMM: none exists
             return 0
         if kvm_check_request(KVM_REQ_NMI, vcpu):
             process_nmi(vcpu)
-        # C- [34 b03415] requests of the PMU, the I/O APIC, the APIC, Hyper-V: none exists
+        # C- [34 07aadc] requests of the PMU, the I/O APIC, the APIC, Hyper-V: none exists
 
     if kvm_check_request(KVM_REQ_EVENT, vcpu) or req_int_win:
         vcpu.stat.req_event += 1
-        # C~ [10/1 24ba26] the APIC's events, SMM, an immediate exit: neither exists, and no
+        # C~ [10/1 103d83] the APIC's events, SMM, an immediate exit: neither exists, and no
         # injection is refused
         inject_pending_event(vcpu)
         if vcpu.arch.nmi_pending:
             kvm_x86_ops.enable_nmi_window(vcpu)
-        # C~ [1/1 1b6bee] kvm_cpu_has_injectable_intr(): no APIC
+        # C~ [1/1 ee8c77] kvm_cpu_has_injectable_intr(): no APIC
         if req_int_win:
             kvm_x86_ops.enable_irq_window(vcpu)
         WARN_ON(vcpu.arch.exception.pending)
 
-    # C- [3 22ca1e] the APIC's TPR: no APIC
+    # C- [3 82983e] the APIC's TPR: no APIC
     r = kvm_mmu_reload(vcpu)
     if unlikely(r):
-        # C~ [1/2 8cc793] goto cancel_injection: its two statements
+        # C~ [1/2 95684c] goto cancel_injection: its two statements
         kvm_x86_ops.cancel_injection(vcpu)
         return r
 
@@ -819,7 +819,7 @@ cdef int vcpu_enter_guest(kvm_vcpu_t *vcpu) noexcept nogil:
     local_irq_disable()
     vcpu.mode = IN_GUEST_MODE
 
-    # C~ [4/1 4e29e4] srcu_read_unlock(), its barrier, sync_pir_to_irr: memory slots never change,
+    # C~ [4/1 f7c21e] srcu_read_unlock(), its barrier, sync_pir_to_irr: memory slots never change,
     # so the barrier is a plain one; no APIC
     smp_mb()
 
@@ -829,7 +829,7 @@ cdef int vcpu_enter_guest(kvm_vcpu_t *vcpu) noexcept nogil:
         smp_wmb()
         local_irq_enable()
         preempt_enable()
-        # C~ [11/2 11536c] goto cancel_injection; XCR0, an immediate exit, the APIC's timer, context
+        # C~ [11/2 c8d779] goto cancel_injection; XCR0, an immediate exit, the APIC's timer, context
         # tracking: the label's statements; none of the others exists
         kvm_x86_ops.cancel_injection(vcpu)
         return 1
@@ -853,7 +853,7 @@ cdef int vcpu_enter_guest(kvm_vcpu_t *vcpu) noexcept nogil:
         kvm_update_dr7(vcpu)
         vcpu.arch.switch_db_regs &= ~KVM_DEBUGREG_RELOAD
 
-    # C~ [3/1 48d299] hardware breakpoints, kvm_read_l1_tsc(): the host has none; spelled out
+    # C~ [3/1 7070df] hardware breakpoints, kvm_read_l1_tsc(): the host has none; spelled out
     # without TSC scaling
     vcpu.arch.last_guest_tsc = rdtsc() + vcpu.arch.tsc_offset
 
@@ -867,22 +867,22 @@ cdef int vcpu_enter_guest(kvm_vcpu_t *vcpu) noexcept nogil:
     # C- [1 9a9dac] kvm_after_interrupt(): no perf looks on
     vcpu.stat.exits += 1
     # C- [1 238f2a] guest_exit_irqoff(): no context tracking
-    # C+ [2 b52e6c] the signal that ends a run of so many exits
+    # C+ [2 689b62] the signal that ends a run of so many exits
     if unlikely(vcpu.stat.exits == vcpu.arch.exits_until):
         current.sigpending = 1
 
     local_irq_enable()
     preempt_enable()
 
-    # C- [9 de57e4] srcu_read_lock(), profiling, clocks, the APIC: memory slots never change, and
+    # C- [9 479c56] srcu_read_lock(), profiling, clocks, the APIC: memory slots never change, and
     # none of them exists
     vcpu.arch.gpa_available = False
     r = kvm_x86_ops.handle_exit(vcpu)
-    # C- [6 39ccf1] cancel_injection: its statements stand where it is jumped to
+    # C- [6 14f7f3] cancel_injection: its statements stand where it is jumped to
     return r
 
 
-# C~ [24/3 2fb5e7] waiting, the APIC's events: without an in-kernel APIC nothing wakes a vCPU but
+# C~ [24/3 b91d60] waiting, the APIC's events: without an in-kernel APIC nothing wakes a vCPU but
 # user space
 cdef int vcpu_block(kvm_t *kvm, kvm_vcpu_t *vcpu) noexcept nogil:
     vcpu.run.exit_reason = KVM_EXIT_HLT
@@ -890,7 +890,7 @@ cdef int vcpu_block(kvm_t *kvm, kvm_vcpu_t *vcpu) noexcept nogil:
 
 
 cdef inline bint kvm_vcpu_running(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C~ [3/1 f14c9c] nested events, asynchronous page faults: neither exists
+    # C~ [3/1 6f135c] nested events, asynchronous page faults: neither exists
     return vcpu.arch.mp_state == KVM_MP_STATE_RUNNABLE
 
 
@@ -910,7 +910,7 @@ cdef int vcpu_run(kvm_vcpu_t *vcpu) noexcept nogil:
         if r <= 0:
             break
 
-        # C- [3 2b8580] timers: there is no APIC to have one
+        # C- [3 90f3fc] timers: there is no APIC to have one
         if dm_request_for_irq_injection(vcpu) and \
                 kvm_vcpu_ready_for_interrupt_injection(vcpu):
             r = 0
@@ -918,16 +918,16 @@ cdef int vcpu_run(kvm_vcpu_t *vcpu) noexcept nogil:
             vcpu.stat.request_irq_exits += 1
             break
 
-        # C- [1 301f54] asynchronous page faults: none exists
+        # C- [1 9272b9] asynchronous page faults: none exists
         if signal_pending(current):
             r = -EINTR
             vcpu.run.exit_reason = KVM_EXIT_INTR
             vcpu.stat.signal_exits += 1
             break
         if need_resched():
-            # C- [4 a2df57] cond_resched(), srcu_read_unlock(): the way back to user space is this
+            # C- [4 336c30] cond_resched(), srcu_read_unlock(): the way back to user space is this
             # kernel's scheduler
-            # C+ [4 58ac1b] the way back to user space, as for a signal
+            # C+ [4 cd271c] the way back to user space, as for a signal
             current.need_resched = 0
             r = -EINTR
             vcpu.run.exit_reason = KVM_EXIT_INTR
@@ -936,7 +936,7 @@ cdef int vcpu_run(kvm_vcpu_t *vcpu) noexcept nogil:
     return r
 
 
-# C~ [50/10 108255] the FPU, signals, MMIO and PIO that wait for completion: the exit says all
+# C~ [50/10 01ca03] the FPU, signals, MMIO and PIO that wait for completion: the exit says all
 cdef int kvm_arch_vcpu_ioctl_run(kvm_vcpu_t *vcpu) noexcept nogil:
     cdef int r
 
@@ -1042,7 +1042,7 @@ cdef int kvm_arch_vcpu_ioctl_get_sregs(kvm_vcpu_t *vcpu, kvm_sregs *sregs) noexc
 
 
 cdef int kvm_valid_sregs(kvm_vcpu_t *vcpu, kvm_sregs *sregs) noexcept nogil:
-    # C- [2 d152f1] OSXSAVE without XSAVE: the entry checks refuse it
+    # C- [2 b2c715] OSXSAVE without XSAVE: the entry checks refuse it
     if (sregs.efer & EFER_LME) and (sregs.cr0 & <ulong>X86_CR0_PG):
         # Paging with LME set is long mode: all of its conditions together, or none.
         if not (sregs.cr4 & X86_CR4_PAE) \
@@ -1056,7 +1056,7 @@ cdef int kvm_valid_sregs(kvm_vcpu_t *vcpu, kvm_sregs *sregs) noexcept nogil:
     return 0
 
 
-# C~ [66/30 409e67] kvm_mmu_reset_context(), the APIC: the root is loaded again, and the guest's CR3
+# C~ [66/30 07ee3e] kvm_mmu_reset_context(), the APIC: the root is loaded again, and the guest's CR3
 # with it
 cdef int __set_sregs(kvm_vcpu_t *vcpu, kvm_sregs *sregs) noexcept nogil:
     cdef desc_ptr dt
@@ -1112,7 +1112,7 @@ cdef int kvm_arch_vcpu_ioctl_set_sregs(kvm_vcpu_t *vcpu, kvm_sregs *sregs) noexc
     return ret
 
 
-# C~ [6/2 8532e7] the warning of an unstable TSC: the guest's TSC is as good as the host's
+# C~ [6/2 026b0a] the warning of an unstable TSC: the guest's TSC is as good as the host's
 cdef kvm_vcpu_t *kvm_arch_vcpu_create(kvm_t *kvm, unsigned int id, int *err) noexcept nogil:
     return kvm_x86_ops.vcpu_create(kvm, id, err)
 
@@ -1136,7 +1136,7 @@ cdef void kvm_arch_vcpu_destroy(kvm_vcpu_t *vcpu) noexcept nogil:
     kvm_x86_ops.vcpu_free(vcpu)
 
 
-# C~ [48/19 62e635] the APIC, SMM, asynchronous page faults, MPX, XSAVE: none exists
+# C~ [48/19 24f759] the APIC, SMM, asynchronous page faults, MPX, XSAVE: none exists
 cdef void kvm_vcpu_reset(kvm_vcpu_t *vcpu, bint init_event) noexcept nogil:
     __sync_lock_test_and_set(&vcpu.arch.nmi_queued, 0)
     vcpu.arch.nmi_pending = 0
@@ -1163,7 +1163,7 @@ cdef void kvm_vcpu_reset(kvm_vcpu_t *vcpu, bint init_event) noexcept nogil:
     kvm_x86_ops.vcpu_reset(vcpu, init_event)
 
 
-# C~ [37/7 23c171] the search for a TSC that went backwards: it never does here
+# C~ [37/7 6e0d00] the search for a TSC that went backwards: it never does here
 cdef int kvm_arch_hardware_enable() noexcept nogil:
     cdef int ret
 
@@ -1196,7 +1196,7 @@ cdef int kvm_arch_hardware_setup() noexcept nogil:
         return r
 
     if kvm_has_tsc_control:
-        # C- [3 edc557] kvm_max_guest_tsc_khz: no user space here asks for another TSC frequency
+        # C- [3 f3b727] kvm_max_guest_tsc_khz: no user space here asks for another TSC frequency
         kvm_default_tsc_scaling_ratio = <u64>1 << kvm_tsc_scaling_ratio_frac_bits
 
     # C- [1 42669c] kvm_init_msr_list(): no user space here asks for it
@@ -1211,7 +1211,7 @@ cdef void kvm_arch_check_processor_compat(void *rtn) noexcept nogil:
     kvm_x86_ops.check_processor_compatibility(rtn)
 
 
-# C~ [52/9 f0f4af] the PIO page, the APIC, machine-check banks, FPU: out of scope
+# C~ [52/9 5fc4b8] the PIO page, the APIC, machine-check banks, FPU: out of scope
 cdef int kvm_arch_vcpu_init(kvm_vcpu_t *vcpu) noexcept nogil:
     vcpu.arch.apicv_active = False
     vcpu.arch.mp_state = KVM_MP_STATE_RUNNABLE
@@ -1224,13 +1224,13 @@ cdef int kvm_arch_vcpu_init(kvm_vcpu_t *vcpu) noexcept nogil:
     return 0
 
 
-# C~ [12/3 316730] the PIO page, the APIC, machine-check banks, FPU: out of scope
+# C~ [12/3 b432a1] the PIO page, the APIC, machine-check banks, FPU: out of scope
 cdef void kvm_arch_vcpu_uninit(kvm_vcpu_t *vcpu) noexcept nogil:
     kfree(vcpu.arch.cpuid_entries)
     vcpu.arch.cpuid_entries = NULL
 
 
-# C~ [24/2 95dc1c] clocks, the APIC, the MMU's lists: out of scope; the EPT is built with the memory
+# C~ [24/2 a4367e] clocks, the APIC, the MMU's lists: out of scope; the EPT is built with the memory
 cdef int kvm_arch_init_vm(kvm_t *kvm) noexcept nogil:
     return kvm_x86_ops.vm_init(kvm)
 

@@ -68,9 +68,7 @@ def run(seed: int, case: str | None = None) -> Record:
         ["CPU", "MSR", "enlighten_vmentry", "current_nested_vmcs", "active in L0"])
     counts, exits, end, moves, where = drive(seed, True, picture)
     plain, plain_exits, *_ = drive(seed, False)
-    picture.table = ["step", *picture.columns], [
-        [Cell(step.caption if n == 0 else ""), *row]
-        for step in picture.steps for n, row in enumerate(step.rows)]
+    picture.by_step()
     asked = choice("assist question", seed).choice([row["cpu"] for row in end])
     final = end[asked]
     return Record(

@@ -42,9 +42,8 @@ def drawn(found: bug_cases.Found, control: str) -> Picture:
             for (step, ours), (_, theirs) in zip(found.seen, found.control)]
     for shown in range(len(runs) + 1):
         picture.step(runs[shown - 1][0] if shown else "before it", [
-            [Cell(step, "" if n < shown else "dim"),
-             Cell(ours if n < shown else "", "" if ours == theirs else "bad"),
-             Cell(theirs if n < shown else "")]
+            [Cell(step), Cell(ours, "" if ours == theirs else "bad"), Cell(theirs)] if n < shown
+            else [Cell(step, "dim"), Cell("", "dim"), Cell("", "dim")]
             for n, (step, ours, theirs) in enumerate(runs)])
     return picture
 

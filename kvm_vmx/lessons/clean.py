@@ -161,9 +161,9 @@ def run(seed: int, case: str | None = None) -> Record:
         answer=explained(before.clean, dirty, groups, read, launched, writes),
         values={"clean": before.clean, "dirty": named(dirty), "groups": groups, "bytes": read},
         change=["kvm-vmx lesson clean --seed 2",
-                "kvm-vmx lesson clean --write mine.py   a file with",
-                "  def clean_mask(writes, table):       # writes: names of fields, and 'enter'",
-                "      return mask                      # table: {field: clean mask}, not all fields",
+                "kvm-vmx lesson clean --write mine.py    a file with",
+                "  def clean_mask(writes, table):  # writes: names of fields, and 'enter'",
+                "      return mask                 # table: {field: clean mask}, but for some",
                 "  Before the first write all sixteen are clean."],
         kernel=KERNEL,
         leaves_out="A Hyper-V may read more than it must, and at other times. This one relies on "
@@ -198,11 +198,12 @@ def drawn(moments, hidden: bool) -> Picture:
     lines = []
     for moment in moments:
         dark = hidden and moment.asked
-        picture.step(moment.what, [sides(moment, bit, dark) for bit in range(16)])
-        names = named(moment.fell)
+        names, caption = named(moment.fell), moment.what
         effect = Cell(", ".join(names) if len(names) < 4 else f"{len(names)} groups")
-        if moment.reread:
+        if moment.reread and not dark:
             effect = Cell("L0 read {} groups, {} bytes".format(*moment.reread), "good")
+            caption += f". {effect.text}"
+        picture.step(caption, [sides(moment, bit, dark) for bit in range(16)])
         bits = Cell(lamps(moment.clean))
         lines.append([Cell(moment.what), *([Cell("?", "dim")] * 2 if dark else [bits, effect])])
     picture.table = ["step", "15 ... clean ... 0", "falls to 0"], lines

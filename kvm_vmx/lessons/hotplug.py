@@ -12,7 +12,7 @@ CASES = ("new", "again", "short", "idle", "bare", "plain")
 KERNEL = [
     ("hv_cpu_init", "HV_X64_MSR_VP_ASSIST_PAGE"), ("kvm_starting_cpu", "hardware_enable_nolock"),
     ("hardware_enable", "hv_get_vp_assist_page"), ("hardware_enable_nolock", "pr_info"),
-    ("hardware_enable_all", "hardware_enable_failed"), ("vmx_vcpu_load", "loaded_vmcs_clear"),
+    ("hardware_enable_all", "if hardware_enable_failed"), ("vmx_vcpu_load", "loaded_vmcs_clear"),
     ("loaded_vmcs_clear", "smp_call_function_single"), ("__loaded_vmcs_clear", "loaded_vmcs_init"),
     ("hardware_disable", "vmclear_local_loaded_vmcss"),
 ]
@@ -76,13 +76,6 @@ class Grid:
                 Cell(done)])
         self.picture.step(caption, rows)
 
-    def tell(self, caption: str) -> str:
-        """What draw() would show, of the CPUs that did something and the new one, in words."""
-        done = "; ".join(f"cpu {n} {text}" for n, text in enumerate(self.executed()) if text)
-        page = "a page" if self.machine.assist_page(NEW) else "no page"
-        vmx = "on" if self.machine.cpu(NEW).cr4 & CR4_VMXE else "off"
-        return f"{caption}: {done or 'nothing of VMX'}. cpu {NEW} has {page}, VMX is {vmx}."
-
     def act(self, step) -> str:
         """Do one step of the script, and count the VMCLEARs of moves and hotplug; its caption."""
         machine = self.machine
@@ -129,7 +122,8 @@ class Grid:
 
 
 def drive(case: str, before, coming, after, picture: Picture) -> dict:
-    """The script; what the CPU that comes up says of itself, and what becomes of the vCPU."""
+    """The script; what the CPU that comes up says of itself, and what becomes of the vCPU. The
+    picture ends before that, and a copy of it goes on."""
     with Machine(cpus=CPUS, possible_cpus=NEW + 1) as machine:
         machine.start_trace()
         machine.insmod(enlightened_vmcs=case != "plain")
@@ -137,11 +131,14 @@ def drive(case: str, before, coming, after, picture: Picture) -> dict:
         grid.draw("the module is loaded")
         for step in before:
             grid.draw(grid.act(step))
-        says = [grid.tell(grid.act(step)) for step in coming]
+        grid.picture = picture.copy()
+        for step in coming:
+            grid.draw(grid.act(step))
         found = {"page": machine.assist_page(NEW) is not None,
                  "vmx": bool(machine.cpu(NEW).cr4 & CR4_VMXE), "moved": "runs", "create_vm": 0}
         try:
-            says += [grid.tell(grid.act(step)) for step in after]
+            for step in after:
+                grid.draw(grid.act(step))
         except KernelBug:
             found["moved"] = "kernel BUG"
         except OSError as refused:
@@ -149,12 +146,13 @@ def drive(case: str, before, coming, after, picture: Picture) -> dict:
         # closing the machine unloads the module, unless the kernel has stopped
         found["disabled"] = bool(machine.counters["vmxoff"]) or not machine.kernel.oopsed
         found["log"] = sum("enabling virtualization" in line for line in machine.dmesg)
-        return {**found, "vmclear": grid.cleared, "says": says}
+        return {**found, "vmclear": grid.cleared, "picture": grid.picture}
 
 
 def told(found: dict) -> list[str]:
     """The answer in words."""
-    says = list(found["says"])
+    says = [f"cpu {NEW} has {'a' if found['page'] else 'no'} page, VMX is "
+            f"{'on' if found['vmx'] else 'off'}: the picture has what each CPU executed."]
     if found["moved"] == "kernel BUG":
         says.append("The vCPU that is moved there ends in a kernel BUG: hardware_enable() returned "
                     "-EFAULT before it made that CPU's list of VMCSs. KVM's callback comes before "
@@ -195,9 +193,8 @@ def run(seed: int, case: str | None = None) -> Record:
     case, before, coming, after = script(seed, case)
     picture = Picture(["CPU", "online", "page", "VMX", "vCPUs", "executed"])
     found = drive(case, before, coming, after, picture)
-    picture.table = ["step", *picture.columns], [
-        [Cell(step.caption if n == 0 else ""), *row]
-        for step in picture.steps for n, row in enumerate(step.rows)]
+    for each in (picture, found["picture"]):
+        each.by_step()
     return Record(
         "hotplug", seed, case, TITLE,
         about=["Two callbacks run on a CPU that comes up: KVM's enables VMX if there is a VM, and "
@@ -221,4 +218,5 @@ def run(seed: int, case: str | None = None) -> Record:
         kernel=lines(case, found),
         leaves_out="Threads that race: a vCPU moves here when no other runs. The IPI is a call that "
                    "the other CPU executes at once.",
+        solved=found["picture"],
     )

@@ -160,17 +160,15 @@ class Play:
         address, bit = self.bit
         return bool(self.bench.machine.memory.read(address, 1)[0] >> bit & 1)
 
-    def first_seen(self) -> dict:
-        """What the page has before the first step."""
-        return {name: self.first.get(name, self.exits_at_first) for name in self.plan.watched}
-
     def page(self) -> dict:
         """What L1's memory has."""
         return {name: self.bench.in_page(name) if name in ROWS else self.exits_in_page()
                 for name in self.plan.watched}
 
     def copy(self) -> dict:
-        """What L0 goes on with."""
+        """What L0 goes on with; None where it has no copy."""
+        if self.bench.cpu.evmcs_copy is None:
+            return dict.fromkeys(self.plan.watched)
         return {name: self.bench.in_copy(name) if name in ROWS else
                 self.bench.cpu.msr_exits(self.plan.probe) for name in self.plan.watched}
 
@@ -186,6 +184,10 @@ class Play:
         if letter == ENTER:
             return self.enter()
         what, name = getattr(self, letter, lambda: self.right(letter))()
+        return self.moment(what, letter, name)
+
+    def moment(self, what: str, letter: str = "", name: str = "") -> Moment:
+        """What each side has now."""
         return Moment(what, letter, name, self.bench.clean, self.page(), self.copy())
 
     def next_value(self, name: str) -> int:

@@ -46,6 +46,16 @@ class Picture:
                     for row, before in zip(rows, self.steps[-1].rows)]
         self.steps.append(Step(caption, rows))
 
+    def copy(self) -> "Picture":
+        """The same steps so far; what is recorded in one of the two is not in the other."""
+        return Picture(self.columns, list(self.steps))
+
+    def by_step(self, columns: list[str] | None = None) -> None:
+        """Make the terminal's table of all steps, each with its caption in the first column."""
+        self.table = ["step", *(columns or self.columns)], [
+            [Cell(step.caption if n == 0 else ""), *row]
+            for step in self.steps for n, row in enumerate(step.rows)]
+
     def timeline(self) -> tuple[list[str], list[list[Cell]]]:
         """The terminal's table."""
         if self.table:

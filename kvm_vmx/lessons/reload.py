@@ -116,7 +116,8 @@ def enter(machine, vcpu) -> dict:
 
 
 def drive(plan: Plan, enlightened: bool, picture: Picture) -> dict:
-    """Reload after a reset, and with a page that was missed, into either mode."""
+    """Reload after a reset, and with a page that was missed, into either mode. The picture ends
+    before the last run, and a copy of it goes on."""
     with Machine(cpus=plan.cpus) as machine:
         watch = Watch(machine, picture)
         watch.load(True, CPUID_LOOP, plan.before)
@@ -143,8 +144,12 @@ def drive(plan: Plan, enlightened: bool, picture: Picture) -> dict:
                  "owner": watch.owner(pointer), "revision": number(page[:4]),
                  "ept_pointer": number(page[EPT_POINTER:EPT_POINTER + 8]),
                  "basic": machine.cpu(0).rdmsr(VMX_BASIC).value & 0x7FFFFFFF}
+        watch.picture = picture.copy()
         end = enter(machine, watch.vcpus[plan.own])
-    return {"control": control, "reset": reset, "found": found, "end": end}
+        if not machine.kernel.oopsed:
+            watch.draw(f"run on cpu {plan.missed}")
+    return {"control": control, "reset": reset, "found": found, "end": end,
+            "picture": watch.picture}
 
 
 def told(found: dict, end: dict) -> str:
@@ -172,10 +177,9 @@ def run(seed: int, case: str | None = None) -> Record:
                        "active in L0"])
     result = drive(plan, False, picture)
     again = drive(plan, True, Picture(picture.columns))["end"]
-    picture.table = ["step", "CPU", "key", "enl.", "current_nested_vmcs", "whose", "revision",
-                     "active in L0"], [
-        [Cell(step.caption if n == 0 else ""), *row]
-        for step in picture.steps for n, row in enumerate(step.rows)]
+    for each in (picture, result["picture"]):
+        each.by_step(["CPU", "key", "enl.", "current_nested_vmcs", "whose", "revision",
+                      "active in L0"])
     found, end = result["found"], result["end"]
     how = ("is offline while the module goes, and v4.19 resets the pages of CPUs that are online"
            if plan.case == "offline" else
@@ -215,4 +219,5 @@ def run(seed: int, case: str | None = None) -> Record:
         kernel=KERNEL,
         leaves_out="A real processor keeps a VMCS page in a format of its own. Here it is laid out "
                    "like an eVMCS, so that an entry through one may run instead of failing.",
+        solved=result["picture"],
     )

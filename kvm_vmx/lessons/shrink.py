@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The shortest program that still fails: by hypothesis where it is installed, else by trying all."""
+"""The shortest program that still fails: by hypothesis where it is installed, or by trying."""
 
 import itertools
 import random

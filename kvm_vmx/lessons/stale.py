@@ -2,7 +2,7 @@
 """Stale state: a clean bit is forgotten, and an entry later the guest sees what is no more."""
 
 from kvm_vmx import Machine
-from kvm_vmx.lessons.evmcs import GROUPS, ROWS
+from kvm_vmx.lessons.evmcs import GROUPS
 from kvm_vmx.lessons.mistakes import (
     CASES, CLEAR, ENTER, MOVE, STEPS, STORE, WRONG, Play, group_of, planned)
 from kvm_vmx.lessons.record import Cell, Picture, Record
@@ -29,17 +29,17 @@ NESTED = {0x4000000A: (0x101 | 1 << 19, 0, 0, 0)}
 
 
 def experiment(plan, seed: int):
-    """The first values, the program's moments, and the shortest program that breaks."""
+    """The moments before and in the program, and the shortest program that breaks."""
     with Machine(cpus=2, cpuid=NESTED) as machine:
         play = Play(machine, plan)
-        moments = [play.step(letter) for letter in plan.program]
-        return play.first_seen(), moments, shortest(plan.letters, play.fails, seed)
+        moments = [play.moment("at first"), *(play.step(letter) for letter in plan.program)]
+        return moments, shortest(plan.letters, play.fails, seed)
 
 
 def run(seed: int, case: str | None = None) -> Record:
     """The mistake over some entries; the first one that trusts it is asked for."""
     plan = planned(seed, case)
-    first, moments, found = experiment(plan, seed)
+    moments, found = experiment(plan, seed)
     broken = next(moment for moment in moments if moment.differs())
     name, bit = plan.field, bit_of(plan.field)
     last = max(moment.entry for moment in moments)
@@ -57,17 +57,18 @@ def run(seed: int, case: str | None = None) -> Record:
              "vmx_vcpu_run(): vcpu_load() would write TSC_OFFSET each time, and hide some.",
              "Groups: " + ", ".join(f"{other} {group_of(other)} (bit {bit_of(other)})"
                                     for other in plan.told) + "."],
-        picture=drawn(plan, first, moments, hidden=True),
-        solved=drawn(plan, first, moments, hidden=False),
+        picture=drawn(plan, moments, hidden=True),
+        solved=drawn(plan, moments, hidden=False),
         question="Page and clean bits are all there. Which entry is the first at which L0 goes on "
                  "with an old value, of which field and group, and what does the guest see there "
                  "instead of what the page says?",
-        given=given(plan, first, moments),
+        given=given(plan, moments),
         answer=explained(plan, moments, broken, found),
         values={"entry": broken.entry, "field": name, "group": plan.group, "bit": bit,
                 "page": broken.page[name], "copy": broken.copy[name],
                 "guest": broken.guest[name], "shortest": found[0]},
-        change=[*(f"kvm-vmx lesson stale --case {other}" for other in CASES if other != plan.case),
+        change=[*(f"kvm-vmx lesson stale --case {other}"
+                  for other in CASES if other != plan.case),
                 "With Machine(lints=True) L0 compares, and m.lints names the stale field."],
         kernel=KERNEL,
         leaves_out="A real Hyper-V may read a clean group again at any time, so that such a bug "
@@ -87,12 +88,12 @@ def text(value) -> str:
     return "" if value is None else f"{value:#x}"
 
 
-def given(plan, first, moments) -> dict:
+def given(plan, moments) -> dict:
     """What a student's program may start from: page and clean bits, step by step."""
-    return {"first": first, "wrong_bit": plan.wrong,
+    return {"first": moments[0].page, "wrong_bit": plan.wrong,
             "groups": {name: group_of(name) for name in plan.told},
-            "steps": [{"do": moment.do if moment.do in STEPS else "write", "field": moment.name, "clean": moment.clean,
-                       "page": moment.page} for moment in moments]}
+            "steps": [{"do": moment.do if moment.do in STEPS else "write", "field": moment.name,
+                       "clean": moment.clean, "page": moment.page} for moment in moments[1:]]}
 
 
 def words(plan, letter: str) -> str:
@@ -110,8 +111,8 @@ def explained(plan, moments, broken, found) -> list[str]:
             f"{text(broken.guest[name])}."]
     says += hidden_before(plan, moments, broken)
     if broken.after[name] != broken.page[name]:
-        says.append(f"The exit wrote the group back: the page has {text(broken.after[name])} again, "
-                    "and what KVM had stored is lost.")
+        says.append(f"The exit wrote the group back: the page has {text(broken.after[name])} "
+                    "again, and what KVM had stored is lost.")
     says.append("The shortest reproducer, " + how + ": "
                 + "; ".join(words(plan, letter) for letter in program) + ".")
     return says
@@ -133,18 +134,17 @@ def hidden_before(plan, moments, broken) -> list[str]:
     return says
 
 
-def drawn(plan, first, moments, hidden: bool) -> Picture:
+def drawn(plan, moments, hidden: bool) -> Picture:
     """Three lanes field by field: the page, L0's copy, what the guest saw."""
     picture = Picture(["field", "group", "clean", "page", "L0's copy", "the guest saw"])
     lines, dark, seen = [], False, {}
-    picture.step("at first", [
-        [Cell(name), Cell(group_of(name)), Cell("0"), Cell(text(first[name])), Cell(""), Cell("")]
-        for name in plan.watched])
     for moment in moments:
         dark = dark or hidden and moment.entry > 1
         seen = moment.guest or seen
         rows = [lanes(moment, name, seen, dark) for name in plan.watched]
         picture.step(moment.what, rows)
+        if moment is moments[0]:
+            continue
         if moment.entry:
             lines += [[Cell(moment.what if n == 0 else ""), row[0], *row[2:]]
                       for n, row in enumerate(rows)]

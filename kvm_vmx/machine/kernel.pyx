@@ -13,6 +13,7 @@ from kvm_vmx.abi.hyperv_tlfs cimport hv_vp_assist_page as hv_vp_assist_page_t
 from kvm_vmx.abi.linux cimport jump_entry_t, module_t, static_key_t, task_struct
 from kvm_vmx.abi.types cimport u8, u32, u64, ulong
 from kvm_vmx.abi.virt_cpu cimport virt_cpu
+from kvm_vmx.l0.state cimport L0_NR_EXIT_REASONS
 from kvm_vmx.l1.cpuid cimport kvm_vcpu_ioctl_set_cpuid2
 from kvm_vmx.l1.hv_init cimport hv_get_vp_assist_page
 from kvm_vmx.l1.kvm_host cimport kvm_cpuid_entry2, kvm_regs, kvm_run_t, kvm_sregs, kvm_t, kvm_vcpu_t
@@ -140,8 +141,24 @@ cdef void do_create_vcpu(void *arg) noexcept nogil:
     call.object = kvm_vm_ioctl_create_vcpu(<kvm_t *>call.object, <unsigned int>call.value, &call.ret)
 
 
+cdef struct run_request:
+    kvm_vcpu_t *vcpu
+    const u64 *exit_reasons     # those of the processor, counted by number
+    u64 reasons[L0_NR_EXIT_REASONS]
+    int ret
+
+
 cdef void do_run(void *arg) noexcept nogil:
-    (<request *>arg).ret = kvm_arch_vcpu_ioctl_run(<kvm_vcpu_t *>(<request *>arg).object)
+    cdef run_request *call = <run_request *>arg
+    cdef int i
+
+    # A processor counts for whoever runs on it: the difference is this vCPU's only while this
+    # thread has it.
+    for i in range(L0_NR_EXIT_REASONS):
+        call.reasons[i] -= call.exit_reasons[i]
+    call.ret = kvm_arch_vcpu_ioctl_run(call.vcpu)
+    for i in range(L0_NR_EXIT_REASONS):
+        call.reasons[i] += call.exit_reasons[i]
 
 
 cdef void do_get_regs(void *arg) noexcept nogil:
@@ -652,21 +669,24 @@ cdef class VirtualCpu:
         """Run on a CPU until so many VM exits, or until KVM returns to user space.
 
         A CPU that goes offline ends the run. depth bytes of the thread's kernel stack are in
-        use before. Returns (exits, KVM's return
-        value). Python's signals are looked at in between.
+        use before. Returns (exits, KVM's return value, {reason: exits}). Python's signals are
+        looked at in between.
         """
         cdef kvm_vcpu_t *vcpu = <kvm_vcpu_t *>self.vcpu
-        cdef request call
+        cdef run_request call
         cdef u64 start = vcpu.stat.exits
         cdef u64 end = ~<u64>0 if exits is None else start + <u64>exits
         cdef u64 length = SLICE_TRAPS if self.vm.kernel.by_trap else SLICE_EXITS
 
-        call.object = vcpu
+        memset(&call, 0, sizeof(call))
+        call.vcpu = vcpu
+        call.exit_reasons = self.vm.kernel.partition.partition.vp[cpu].exit_reasons
         while True:
             vcpu.arch.exits_until = min(end, vcpu.stat.exits + length)
             self.vm.kernel.call(cpu, do_run, &call, depth)
             if call.ret != -EINTR or vcpu.stat.exits >= end or not cpu_active(cpu):
-                return vcpu.stat.exits - start, call.ret
+                return vcpu.stat.exits - start, call.ret, {
+                    i: call.reasons[i] for i in range(L0_NR_EXIT_REASONS) if call.reasons[i]}
             PyErr_CheckSignals()
 
     @property

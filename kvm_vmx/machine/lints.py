@@ -64,6 +64,8 @@ class Lint(str):
     eVMCS field and its clean group ("" where there is none); cpu is the processor (None: it is
     about the profile), entry and last_entry the number of its first and its last entry in
     question, count how often; found is the value in the page, kept the one L0 goes on with.
+    writer says who wrote the field last and when, "" where no field is in question: L0 compares
+    with what its own last exit left, so that any other value is L1's.
     """
 
     def __new__(cls, name: str, *_, **__):
@@ -75,6 +77,15 @@ class Lint(str):
         self.rule, self.meaning, self.cpu, self.count = rule, meaning, cpu, count
         self.entry, self.last_entry, self.field, self.group = entry, last_entry, field, group
         self.found, self.kept = found, kept
+
+    @property
+    def writer(self) -> str:
+        """Who wrote the field last, before the last entry in question."""
+        if not self.field or not self.last_entry:
+            return ""
+        if self.name == "page_not_zeroed":
+            return f"L1, before entry {self.last_entry}"
+        return f"L1, between entries {self.last_entry - 1} and {self.last_entry}"
 
     @property
     def name(self) -> str:
@@ -89,6 +100,8 @@ class Lint(str):
             if self.group:
                 text += f" ({self.group})"
             text += f" is {self.found:#x}, L0 has {self.kept:#x}"
+        if self.writer:
+            text += f"; written last by {self.writer}"
         if self.cpu is None:
             return text
         text += f"; processor {self.cpu}, entry {self.entry}"

@@ -652,16 +652,11 @@ class Vcpu:
             raise ValueError(f"a stack depth of {stack_depth}: give 0 to 8192 bytes")
         machine = self.vm.module.machine
         with self.used() as raw:
-            processor = machine.cpu(self.cpu)
-            before = processor.exit_reasons
-            count, ret = raw.run(self.cpu, exits, stack_depth)
+            count, ret, reasons = raw.run(self.cpu, exits, stack_depth)
             machine._partition.check()
             if ret < 0 and ret != -errno.EINTR:
                 raise _errno(ret, "run", machine.kernel.log())
-            after = processor.exit_reasons
             state = raw.exit_state()
-        reasons = {reason: n - before[reason] for reason, n in enumerate(after)
-                   if n != before[reason]}
         reason = KVM_EXITS.get(state["exit_reason"], str(state["exit_reason"]))
         return ExitSummary(count, reason, _exit_data(reason, state), reasons)
 

@@ -44,6 +44,11 @@ class VMfailValid(Outcome):
 
 
 @dataclasses.dataclass(frozen=True)
+class Stopped(Outcome):
+    """L2 stands between two of its instructions, as it was asked to; L1 has seen nothing yet."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Fault(Outcome):
     """The instruction raised an exception: vector 6 is #UD, 13 is #GP."""
 

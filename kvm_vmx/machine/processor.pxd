@@ -10,5 +10,6 @@ cdef class Processor:
 
     cdef const virt_cpu_ops *ops(self) except NULL
     cdef outcome(self, unsigned int status, value=*)
-    cdef enter(self, bint launch)
+    cdef enter(self, bint launch, stop_after)
+    cdef forget_stop(self)
     cdef schedule(self, unsigned int what, after)

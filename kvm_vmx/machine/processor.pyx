@@ -9,13 +9,16 @@ from libc.string cimport memcpy
 from kvm_vmx.abi.hyperv_tlfs cimport hv_enlightened_vmcs
 from kvm_vmx.abi.types cimport u32, u64
 from kvm_vmx.abi.virt_cpu cimport *
+from kvm_vmx.l0.entry cimport l0_go_on
 from kvm_vmx.l0.msr_bitmap cimport msr_exits
 from kvm_vmx.l0.saved cimport l0_saved, vp_restore, vp_save
 from kvm_vmx.l0.state cimport *
 from kvm_vmx.l0.synic cimport synic_signal
 from kvm_vmx.machine.trap cimport check_signals, trap_ops
 
-from kvm_vmx.machine.outcome import Fault, Outcome, VMfailInvalid, VMfailValid, VMsucceed
+from kvm_vmx.machine.outcome import (
+    Fault, Outcome, Stopped, VMfailInvalid, VMfailValid, VMsucceed,
+)
 
 cdef extern from *:
     """
@@ -45,6 +48,8 @@ cdef class Processor:
         raise TypeError("a Processor comes from Partition.processor(n)")
 
     cdef const virt_cpu_ops *ops(self) except NULL:
+        if self.vp.in_guest == L0_STOPPED:
+            raise RuntimeError("L2 is stopped, and L1 executes nothing: let it go_on() first")
         # The opcodes reach the same functions, by way of a signal.
         if self.partition.by_trap:
             check_signals()
@@ -56,6 +61,8 @@ cdef class Processor:
 
         if self.vp.partition.stopped:
             self.partition.check()
+        if self.vp.in_guest == L0_STOPPED:
+            return Stopped(rflags)
         if status == INSN_OK:
             return VMsucceed(rflags, value)
         if status & INSN_FAULT:
@@ -124,20 +131,53 @@ cdef class Processor:
         """VMWRITE of a field by its encoding."""
         return self.outcome(self.ops().vmwrite(&self.vp.cpu, word(field), word(value)))
 
-    cdef enter(self, bint launch):
+    cdef enter(self, bint launch, stop_after):
         cdef const virt_cpu_ops *ops = self.ops()
         cdef insn_t status
+        if stop_after is not None:
+            self.schedule(L0_ALARM_STOP, stop_after)
         with nogil:
             status = ops.vmentry(&self.vp.cpu, self.vp.gpr, launch)
+        self.forget_stop()
         return self.outcome(status)
 
-    def vmlaunch(self) -> Outcome:
-        """VMLAUNCH: success means that L2 ran, or failed to enter, and the exit is recorded."""
-        return self.enter(True)
+    cdef forget_stop(self):
+        """L2 has stopped, or has left before."""
+        cdef u32 i
+        for i in range(self.vp.nr_alarms):
+            if self.vp.alarm[i].what == L0_ALARM_STOP:
+                self.vp.nr_alarms -= 1
+                self.vp.alarm[i] = self.vp.alarm[self.vp.nr_alarms]
+                break
 
-    def vmresume(self) -> Outcome:
+    def vmlaunch(self, stop_after: int | None = None) -> Outcome:
+        """VMLAUNCH: success means that L2 ran, or failed to enter, and the exit is recorded.
+
+        With stop_after L2 stops after so many of its instructions, unless it leaves before: the
+        outcome is Stopped, and go_on() is the rest of the instruction.
+        """
+        return self.enter(True, stop_after)
+
+    def vmresume(self, stop_after: int | None = None) -> Outcome:
         """VMRESUME; see vmlaunch."""
-        return self.enter(False)
+        return self.enter(False, stop_after)
+
+    def go_on(self, stop_after: int | None = None) -> Outcome:
+        """Let L2 go on where it stopped, here or where it was saved, as VMLAUNCH would have."""
+        cdef insn_t status
+        if self.vp.in_guest != L0_STOPPED:
+            raise RuntimeError("L2 is not stopped: enter with stop_after first")
+        if stop_after is not None:
+            self.schedule(L0_ALARM_STOP, stop_after)
+        with nogil:
+            status = l0_go_on(self.vp)
+        self.forget_stop()
+        return self.outcome(status)
+
+    @property
+    def stopped(self) -> bool:
+        """Does L2 stand between two of its instructions?"""
+        return self.vp.in_guest == L0_STOPPED
 
     def invept(self, type: int, eptp: int = 0, gpa: int = 0) -> Outcome:
         """INVEPT: the type from the register, the EPT pointer and a reserved word from memory."""
@@ -167,7 +207,8 @@ cdef class Processor:
         return self.outcome(status, self.vp.gpr[GPR_RAX] if status == INSN_OK else None)
 
     def save(self) -> bytes:
-        """The processor as it is between two instructions, for restore(); memory is not in it."""
+        """The processor as it is between two instructions, of L1 or, where it is stopped, of L2;
+        for restore(). Memory is not in it."""
         cdef l0_saved saved
 
         vp_save(self.vp, &saved)

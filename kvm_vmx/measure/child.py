@@ -104,7 +104,8 @@ def accesses(rounds: int) -> dict:
                     for name, loop in accessor_loops("before", ["writel", "readl"]).items()}
             found["off"] = rounds_of(machine, off, rounds, ACCESS_OPS)
         on = accessor_loops(
-            "hyperv", [*STORES[:3], *plain, *(f"c_{name}" for name in plain)])
+            "hyperv", [*STORES[:3], *(f"{place}{name}" for place in ("", "c_", "again_")
+                                      for name in plain)])
         with loaded(machine, "hyperv", True):
             found["on"] = rounds_of(machine, on, rounds, ACCESS_OPS)
     return found

@@ -2,6 +2,7 @@
 """Tier 2 of more than one: threads on CPUs, a module on 4,096 CPUs, all sites of the key."""
 
 import os
+import resource
 import threading
 import time
 
@@ -15,16 +16,7 @@ def run(report: Report, progress) -> None:
     """Two threads against one; insmod of the largest machine; one flip of the key."""
     progress("tier 2: threads, insmod, flips")
     threads(report)
-    with Machine(cpus=4096, insn="call") as machine:
-        times = []
-        for _ in range(9):
-            start = time.perf_counter()
-            kvm = machine.insmod(enlightened_vmcs=True)
-            times.append((time.perf_counter() - start) * 1e3)
-            kvm.rmmod()
-    found = estimate(times)
-    row(report, "loading", "insmod, 4096 CPUs", found, "ms")
-    report.claim("insmod of 4096 CPUs takes at most 50 ms", found.value <= 50, f"{found.value:.1f} ms")
+    loading(report)
     with Machine(cpus=1, insn="call") as machine:
         kvm = machine.insmod(enlightened_vmcs=False)
         times = []
@@ -37,6 +29,31 @@ def run(report: Report, progress) -> None:
     row(report, "loading", "one flip of the key", found, "ms", "all sites of the module")
     report.claim("a flip of the key with all sites takes at most 1 ms", found.value <= 1,
                  f"{found.value:.3f} ms")
+
+
+def loading(report: Report) -> None:
+    """insmod on the largest machine; open where this process had to wait for a CPU each time."""
+    times, work, waited = [], [], []
+    with Machine(cpus=4096, insn="call") as machine:
+        for _ in range(9):
+            used, cpu, start = switches(), time.process_time(), time.perf_counter()
+            kvm = machine.insmod(enlightened_vmcs=True)
+            times.append((time.perf_counter() - start) * 1e3)
+            work.append((time.process_time() - cpu) * 1e3)
+            waited.append(switches() > used)
+            kvm.rmmod()
+    wall, cpu = estimate(times), estimate(work)
+    row(report, "loading", "insmod, 4096 CPUs", wall, "ms")
+    row(report, "loading", "insmod, 4096 CPUs, by CPU time", cpu, "ms",
+        "what other processes took of the CPU left out")
+    missed = None if all(waited) and cpu.value <= 50 else False
+    report.claim("insmod of 4096 CPUs takes at most 50 ms", True if wall.value <= 50 else missed,
+                 f"{wall.value:.1f} ms, {cpu.value:.1f} ms of CPU time")
+
+
+def switches() -> int:
+    """How often the CPU was taken from this process."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
 THREAD_EXITS, THREAD_ROUNDS = 300_000, 15

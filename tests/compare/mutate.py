@@ -13,7 +13,7 @@ OPERATORS = {
     ">=": "<", "|": "^", "|=": "&=", "&=": "|=", "<<": ">>", "+=": "-=", "-=": "+=",
     "and": "or", "or": "and",
 }
-KINDS = ("operator", "constant", "field", "drop", "swap")
+KINDS = ("operator", "constant", "field", "negation", "arguments", "drop", "swap", "block")
 STATEMENTS = {"=", "call", "return", "goto", "break", "continue", "asm", "post"}
 
 
@@ -35,6 +35,39 @@ def field(source, found, random):
     fit = [behind for dot, behind in zip(found, found[1:])
            if dot.text in ("->", ".") and behind.kind == "id"]
     return exchange(source, fit, random, lambda text: f"{text}_other")
+
+
+def negation(source, found, random):
+    """Without one `!` or `not`."""
+    return exchange(source, [token for token in found if token.text in ("!", "not")], random,
+                    lambda text: "")
+
+
+def arguments(source, found, random):
+    """Two different arguments of a call, exchanged."""
+    fit = []
+    for name, bracket in zip(found, found[1:]):
+        if bracket.text == "(" and name.kind == "id" and name.text not in WORDS:
+            places = spans(source, found, bracket)
+            fit += [pair for pair in zip(places, places[1:])
+                    if source[slice(*pair[0])].strip() != source[slice(*pair[1])].strip()]
+    if not fit:
+        return None
+    (a, b), (c, d) = random.choice(fit)
+    return source[:a] + source[c:d] + source[b:c] + source[a:b] + source[d:]
+
+
+def spans(source, found, bracket):
+    """Where each argument stands behind an opening bracket."""
+    depth, begin, places = 0, bracket.offset + 1, []
+    for token in found[found.index(bracket):]:
+        depth += (token.text in "([{") - (token.text in ")]}")
+        if depth == 0 or (depth == 1 and token.text == ","):
+            places.append((begin, token.offset))
+            begin = token.offset + 1
+        if depth == 0:
+            break
+    return places
 
 
 def exchange(source, fit, random, change):
@@ -65,13 +98,28 @@ def swap(units, random):
     return [*units[:place], units[place + 1], units[place], *units[place + 2:]]
 
 
+def block(units, random):
+    """The units with the last statement of a block moved out of it, or None."""
+    heads = {id(unit.parent) for unit in units}
+    fit = [n for n, unit in enumerate(units) if whole(unit) and unit.parent is not None
+           and id(unit) not in heads and all(
+               other.parent is not unit.parent for other in units[n + 1:] if not other.silent)]
+    if not fit:
+        return None
+    place = random.choice(fit)
+    moved = dataclasses.replace(units[place], parent=units[place].parent.parent)
+    return [*units[:place], moved, *units[place + 1:]]
+
+
 def whole(unit) -> bool:
     """Whether a unit is a statement that stands for itself."""
     return unit.kind in STATEMENTS and not unit.silent
 
 
-TOKENS = {"operator": operator, "constant": constant, "field": field}
-UNITS = {"drop": drop, "swap": swap}
+WORDS = {"if", "elif", "while", "for", "switch", "return", "and", "or", "not", "sizeof"}
+TOKENS = {"operator": operator, "constant": constant, "field": field, "negation": negation,
+          "arguments": arguments}
+UNITS = {"drop": drop, "swap": swap, "block": block}
 
 
 def edited_c(function, source: str, kind: str, random, config=None):

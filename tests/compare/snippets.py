@@ -171,13 +171,57 @@ cdef int door_lock(door_t *door, bint twice) noexcept nogil:
 
     # C- [1 1fd43b] the lock: nobody else is here
     ret = bolt_push(door.bolt)
-    # C~ [2/1 092a6d] the second bolt: by a number
+    # C~ [2/1 49c01e] the second bolt: by a number
     ret |= bolt_push_number(2, twice)
     # C- spin_unlock_irqrestore(&door->lock, flags): nobody else is here
     # C- trace_door(door, ret): no tracing
     # C+ [1 c3f0d3] the house counts its doors
     door.house.locked += 1
     return ret
+"""),
+    "house": ("""
+static void lamp_switch(struct house *house, bool on)
+{
+	if (on) {
+		lock(&house->lock);
+		house->lamps++;
+		unlock(&house->lock);
+	} else
+		return house_dark(house);
+	bell(house);
+}
+""", """
+cdef void lamp_switch(house_t *house, bint on) noexcept nogil:
+    if on:
+        # C- [1 f3fe3d] the lock: one thread
+        # C+ [1 8c8def] the meter
+        house.meter += 1
+        house.lamps += 1
+        # C- [1 cde911] the lock: one thread
+    else:
+        house_dark(house)
+        return
+    bell(house)
+"""),
+    "each": ("""
+static void bells_ring(int times)
+{
+	int cpu;
+
+	for_each_online_cpu(cpu) {
+		bell(cpu, times);
+		times--;
+	}
+}
+""", """
+cdef void bells_ring(int times) noexcept nogil:
+    cdef int cpu
+
+    for cpu in range(nr_cpu_ids()):
+        if not cpu_online(cpu):
+            continue
+        bell(cpu, times)
+        times -= 1
 """),
     "jump": ("""
 static int mill_run(struct mill *mill, int steps)
@@ -196,7 +240,7 @@ out:
 cdef int mill_run(mill_t *mill, int steps) noexcept nogil:
     cdef int runs = mill.runs
 
-    # C~ [2/1 52915c] goto out: what it jumps over is the block
+    # C~ [2/1 ee0e70] goto out: what it jumps over is the block
     if mill.grain:
         mill_grind(mill)
         runs += 1

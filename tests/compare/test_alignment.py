@@ -86,6 +86,10 @@ def test_a_cast_that_says_what_c_does_is_an_idiom(old, new):
     ("plain", "litres > TANK_MAX", "litres > <u32>-TANK_MAX"),
     ("loops", "return sum - 1 if", "return sum - 1 != 0 if"),
     ("switch", "elif colour == GREEN", "elif colour == GREEN != 0"),  # Cython chains it
+    ("house", "        house.meter += 1\n", "    house.meter += 1\n"),   # an added one, out of its block
+    ("each", "        bell(", "            bell("),                   # behind the idiom's continue
+    ("each", "        times -= 1", "    times -= 1"),
+    ("house", "        return\n", "    return\n"),                       # part of an idiom
     ("jump", "        runs += 1\n", "    runs += 1\n"),                # out of an adapted block
     ("jump", "    mill.runs = runs\n", "        mill.runs = runs\n"),
     ("configuration", "CONFIG_HYPERV", "CONFIG_STEAM"),
@@ -109,6 +113,7 @@ def test_a_change_of_the_port_shows(name, old, new):
     ("marks", "spin_lock_irqsave", "spin_lock_bh"),
     ("marks", "trace_door(door, ret)", "trace_door(door, 0)"),
     ("marks", "door->second);\n	spin", "door->second);\n	else\n		spin"),
+    ("house", "		unlock(&house->lock);\n	}", "	}\n	unlock(&house->lock);\n	if (!on) {}"),
     ("jump", "	runs++;\nout:\n", "out:\n	runs++;\n"),
     ("jump", "		goto out;\n	mill_grind(mill);", "{		goto out;\n	mill_grind(mill);}"),
     ("loops", "	u64 sum = 0;", "	static u64 sum = 0;"),

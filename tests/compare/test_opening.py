@@ -130,6 +130,9 @@ def test_no_tree(tmp_path, tarball):
     (tmp_path / "leaf").write_text("")
     with pytest.raises(TreeError, match="neither a directory nor a tarball"):
         open_tree(str(tmp_path / "leaf"))
+    os.mkfifo(tmp_path / "pipe.tar.xz")  # nobody writes into it: reading would never end
+    with pytest.raises(TreeError, match="neither a directory nor a tarball"):
+        open_tree(str(tmp_path / "pipe.tar.xz"))
     (tmp_path / "bare" / "arch").mkdir(parents=True)
     with pytest.raises(TreeError, match="is it a kernel tree"):
         open_tree(str(tmp_path / "bare"))

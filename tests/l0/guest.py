@@ -81,7 +81,7 @@ class Guest:
     """
 
     def __init__(self, mode, code="", options=None, **fields):
-        self.mode, self.world = mode, World(**(options or {}))
+        self.mode, self.options, self.world = mode, options, World(**(options or {}))
         self.memory, self.cpu = self.world.memory, self.world.cpu
         self.write(PML4, PDPT | 7)
         self.write(PDPT, PD | 7)

@@ -39,6 +39,7 @@ def world():
 
 
 @pytest.mark.rule("R76", "R83")
+@pytest.mark.case("EVM-27")
 def test_l0_answers_the_flush_and_l2_goes_on(world):
     assert call(world, SPACE | FAST, 0, 3) == (EXIT_CPUID, 0, START + 3)
     assert world.cpu.exit_reasons[EXIT_VMCALL] == 0

@@ -32,6 +32,7 @@ def leaf(machine_leaf, **registers):
 
 @pytest.mark.rule("R1", "R3", "R26", "R33")
 @pytest.mark.parametrize("profile", ["kvm-6.12", "tlfs-strict", "ice-lake"])
+@pytest.mark.case("P10")
 def test_every_profile_lets_l1_use_it(profile):
     found, counters, _ = loaded(profile=profile)
     assert found

@@ -58,6 +58,7 @@ def test_the_table_has_126_fields():
 
 @pytest.mark.rule("R38", "R61")
 @pytest.mark.parametrize(("encoding", "member", "group"), EVERY_FIELD)
+@pytest.mark.case("EVM-39")
 def test_a_changed_field_is_used_when_its_group_is_dirty(world, encoding, member, group):
     old = world.get(EVMCS, member)
     world.put(EVMCS, member, old ^ 1)
@@ -121,6 +122,7 @@ def test_steady_state_reads_rip_and_threshold_only(world):
 
 
 @pytest.mark.rule("R57")
+@pytest.mark.case("EVM-12")
 def test_rip_and_threshold_have_no_clean_bit(world):
     world.put(EVMCS, "guest_rip", 0x501234)
     assert world.cpu.vmresume().ok
@@ -188,6 +190,7 @@ def test_vmlaunch_and_vmclear_and_another_pointer_drop_the_copy(world):
 
 
 @pytest.mark.rule("R60", "K1", "K2")
+@pytest.mark.case("EVM-04")
 def test_an_unknown_revision(world):
     fresh = World()
     for revision, good in ((0xFFFFFFFF, False), (2, False), (1, True), (REVISION, True)):
@@ -206,6 +209,7 @@ def test_an_unknown_revision(world):
     ("profile", "result"), [("kvm-6.12", Fault), ("tlfs-strict", VMfailInvalid)]
 )
 @pytest.mark.parametrize("pointer", [0xDEADBEEF000, 1 << 62, (1 << 64) - 3])
+@pytest.mark.case("EVM-07")
 def test_a_pointer_outside_memory(profile, result, pointer):
     world = World(profile=profile)
     world.enlighten()
@@ -362,6 +366,7 @@ def test_vmclear_while_enlightened_writes_nothing(world):
 
 
 @pytest.mark.rule("R19", "R20")
+@pytest.mark.case("EVM-01")
 def test_the_assist_page(world):
     cpu = World().cpu
     memory = cpu.partition.memory

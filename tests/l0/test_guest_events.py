@@ -34,6 +34,7 @@ def raising(guest, name, code=None, **more):
 
 
 @pytest.mark.parametrize("name", EXCEPTIONS)
+@pytest.mark.case("L2X-07")
 def test_an_exception_that_l1_intercepts(guest, name):
     vector, error, kind, code, _, fields, qualification = EXCEPTIONS[name]
     g = raising(guest, name, EXCEPTION_BITMAP=1 << vector)
@@ -46,6 +47,7 @@ def test_an_exception_that_l1_intercepts(guest, name):
 
 
 @pytest.mark.parametrize("name", EXCEPTIONS)
+@pytest.mark.case("L2X-07")
 def test_an_exception_that_the_guest_handles(guest, name):
     """64-bit gates: SS RSP RFLAGS CS RIP and the error code on a 16-byte aligned stack."""
     vector, error, kind, code, _, fields, qualification = EXCEPTIONS[name]
@@ -198,6 +200,7 @@ def test_a_benign_fault_first_is_just_replaced(guest):
     assert (found.rip, g.read(g.get("GUEST_RSP"))) == (handler, 6 << 3 | 2 | 1)
 
 
+@pytest.mark.case("L2X-17")
 def test_triple_fault(guest):
     """IDT limit 0 and nothing intercepted (the case of L2X-17)."""
     found = guest("0f0b", GUEST_IDTR_LIMIT=0).run()

@@ -40,6 +40,7 @@ def controls(proc=0, secondary=0):
 
 @pytest.mark.parametrize("name, code, needs, registers, reason, qualification", BY_CONTROL,
                          ids=[row[0] for row in BY_CONTROL])
+@pytest.mark.case("L2X-06")
 def test_leaves_by_its_control(guest, name, code, needs, registers, reason, qualification):
     g = guest(code, **controls(**needs))
     g.regs(**registers)
@@ -51,6 +52,7 @@ def test_leaves_by_its_control(guest, name, code, needs, registers, reason, qual
 @pytest.mark.parametrize("name, code, needs, registers, reason, qualification",
                          [row for row in BY_CONTROL if row[0] != "HLT"],
                          ids=[row[0] for row in BY_CONTROL if row[0] != "HLT"])
+@pytest.mark.case("L2X-06")
 def test_goes_on_without_it(guest, name, code, needs, registers, reason, qualification):
     secondary = S_RDTSCP if name == "RDTSCP" else 0
     g = guest(code + VMCALL, **controls(secondary=secondary))
@@ -70,6 +72,7 @@ ALWAYS = [
 
 
 @pytest.mark.parametrize("name, code, reason", ALWAYS, ids=[row[0] for row in ALWAYS])
+@pytest.mark.case("L2X-06")
 def test_always_leaves(guest, name, code, reason):
     g = guest(code)
     g.regs(rbx=DATA)
@@ -151,6 +154,7 @@ def test_mwait_says_whether_an_address_is_monitored(guest):
     "0f01d1", "c7c800000000"],
     ids=["UD2", "RDTSCP off", "RDPID", "VMFUNC off", "0f ff", "SYSCALL", "LOCK ADD register",
          "MOV to CS", "MOV CR1", "ff /7", "XSETBV off", "c7 /1"])
+@pytest.mark.case("L2X-09")
 def test_undefined(guest, code):
     found = guest(code, EXCEPTION_BITMAP=1 << 6).run()
     assert found[:8] == (0, 0, 0, CODE, VALID | HARD | 6, 0, 0, 0)

@@ -126,6 +126,7 @@ def test_an_msr_that_is_not_there(guest):
     assert (g.run().intr_info, g.last().error) == (GP, 0)
 
 
+@pytest.mark.case("L2X-02")
 def test_pat_of_the_guest(guest):
     """L2 reads and writes its own PAT; entry and exit load and save it."""
     g = guest("0f32" "4889c3" "b806000000" "31d2" "0f30" + VMCALL, MSR_BITMAP=BITMAPS,
@@ -137,6 +138,7 @@ def test_pat_of_the_guest(guest):
     assert g.cpu.rdmsr(0x277).value == 0x7040600070406
 
 
+@pytest.mark.case("L2X-03")
 def test_efer_of_the_guest(guest):
     g = guest("0f32" "4889c3" "350008000031d2" "0f30" + VMCALL, MSR_BITMAP=BITMAPS,
               GUEST_IA32_EFER=0x501, HOST_IA32_EFER=0x501,

@@ -52,6 +52,7 @@ def test_unknown_codes(world):
 
 
 @pytest.mark.rule("R92")
+@pytest.mark.case("HC-03")
 def test_only_a_kernel_in_protected_mode_calls(world):
     for cpl, cr0 in ((3, world.cpu.cr0), (1, world.cpu.cr0), (0, world.cpu.cr0 & ~1)):
         world.cpu.cpl, world.cpu.cr0 = cpl, cr0
@@ -270,6 +271,7 @@ def test_a_flush_reaches_every_processor():
     assert other.vmresume().ok and world.get(EVMCS, "vm_exit_reason") == 48
 
 
+@pytest.mark.case("HC-04")
 def test_extended_capabilities():
     world = World(cpuid={0x40000003: (0x2A77, 1 << 20, 0, 0x110)})
     assert world.cpu.wrmsr(OS_ID, LINUX).ok
@@ -282,7 +284,9 @@ def test_extended_capabilities():
 
 @pytest.mark.rule("R104")
 @pytest.mark.parametrize(("code", "leaf", "value"), [
-    (SPACE, 0x40000004, (1 << 2, 0, 0, 0)), (SPACE_EX, 0x40000004, (1 << 11, 0, 0, 0)),
+    (SPACE, 0x40000004, (1 << 2, 0, 0, 0)),
+    (SPACE_EX, 0x40000004, (1 << 11 | 1 << 2, 0, 0, 0)),
+    (8, 0x40000004, (0, 0xFFF, 0, 0)),
     (0x8001, 0x40000003, (0x2A77, 1 << 20, 0, 0x110)),
 ])
 def test_a_call_that_cpuid_does_not_announce_is_denied(code, leaf, value):
@@ -292,6 +296,18 @@ def test_a_call_that_cpuid_does_not_announce_is_denied(code, leaf, value):
         assert world.cpu.wrmsr(OS_ID, LINUX).ok
         words = (0, 0, 1, 0) if code == SPACE_EX else (0, 0, 1)
         assert status(world, code, put(world, *words), 0x91000) == result
+
+
+@pytest.mark.rule("R98")
+def test_denial_is_the_error_to_report():
+    """Each hint of an extended form is wanted; and a reserved bit does not hide that one lacks."""
+    for hints in (0, 1 << 2, 1 << 11):
+        world = World(cpuid={0x40000004: (hints, 0xFFFFFFFF, 0, 0)}, enforce_cpuid=True)
+        assert world.cpu.wrmsr(OS_ID, LINUX).ok
+        put(world, 0, 0, 1, 0)
+        assert status(world, SPACE_EX, INPUT) == status(world, 8 | FAST, 1) == DENIED
+        assert status(world, SPACE_EX | 1 << 60, INPUT) == DENIED
+        assert status(world, 0x1234 | 1 << 60) == BAD_INPUT
 
 
 @pytest.mark.rule("R98")

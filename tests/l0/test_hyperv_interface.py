@@ -20,6 +20,7 @@ def cpu():
 
 
 @pytest.mark.rule("R1", "R2", "R3", "R5", "R6")
+@pytest.mark.case("CPU-03", "CPU-05", "CPU-08")
 def test_detection_leaves(cpu):
     text = b"".join(r.to_bytes(4, "little") for r in cpu.cpuid(0x40000000)[1:])
     assert text == b"Microsoft Hv" and cpu.cpuid(0x40000000)[0] >= 0x4000000A
@@ -47,6 +48,7 @@ def test_overrides_are_taken_as_they_are():
 
 
 @pytest.mark.rule("R101")
+@pytest.mark.case("MSR-07")
 def test_read_only_synthetic_msrs():
     world = World(cpus=2)
     for n in range(2):

@@ -43,6 +43,7 @@ def only(world):
 
 @pytest.mark.rule("R39")
 @pytest.mark.parametrize(("encoding", "member", "group"), GROUPED, ids=lambda v: v)
+@pytest.mark.case("P04")
 def test_each_forgotten_clean_bit_is_named(encoding, member, group):
     """The 100 mutants of an L1 that forgets to clear the bit of one grouped field."""
     world = entered()
@@ -54,10 +55,12 @@ def test_each_forgotten_clean_bit_is_named(encoding, member, group):
     assert (lint.field, lint.group, lint.cpu, lint.entry) == (encoding, group, 0, 3)
     assert (lint.found, lint.kept, lint.count) == (old ^ 1, old, 1)
     assert encoding in lint.explain() and group in lint.explain()
+    assert lint.writer == "L1, between entries 2 and 3" and lint.writer in lint.explain()
 
 
 @pytest.mark.rule("R58")
 @pytest.mark.parametrize(("encoding", "member", "group"), UNGROUPED, ids=lambda v: v)
+@pytest.mark.case("P04")
 def test_each_ungrouped_field_behind_clean_bits_is_named(encoding, member, group):
     """The other 13 mutants, of the fields that the specification gives no group."""
     world = entered(profile="tlfs-strict")
@@ -67,6 +70,7 @@ def test_each_ungrouped_field_behind_clean_bits_is_named(encoding, member, group
         (lint, lint.field) for lint in world.partition.lints()]
 
 
+@pytest.mark.case("P04")
 def test_there_are_113_such_mutants():
     assert (len(GROUPED), len(UNGROUPED)) == (100, 13)
 
@@ -134,6 +138,7 @@ def test_a_page_that_was_not_zeroed(offset):
     assert world.cpu.vmlaunch().ok
     lint = only(world)
     assert (lint, lint.rule, lint.field) == ("page_not_zeroed", "R28", f"offset {offset:#x}")
+    assert lint.writer == "L1, before entry 1"
     world.cpu.vmresume()
     assert only(world).count == 1, "at its first entry alone"
 
@@ -182,6 +187,7 @@ def test_reserved_bytes_of_the_assist_page(world, offset):
     world.memory.write(ASSIST + offset, b"\1")
     assert world.cpu.vmresume().ok
     assert only(world) == "assist_page_reserved" and only(world).rule == "R23"
+    assert only(world).writer == "", "no field of an eVMCS"
 
 
 @pytest.mark.rule("R100")
@@ -282,6 +288,7 @@ def test_lints_repeat_with_a_count(world):
         world.cpu.vmresume()
     lint = only(world)
     assert (lint.count, lint.entry, lint.last_entry) == (5, 3, 7)
+    assert lint.writer == "L1, between entries 6 and 7"
     assert lint.explain().endswith("5 times")
     assert world.cpu.counters()["lints"] == 5
 
@@ -333,6 +340,7 @@ def test_a_strict_machine_stops_at_the_first():
     ({0x4000000A: (0x101, 0, 0, 0)}, "ice-lake", "perf_global_unannounced", "R14"),
     ({}, "ice-lake", "uncovered_controls", "R64"),
 ])
+@pytest.mark.case("CPU-05")
 def test_profiles_that_offer_what_no_hyper_v_does(cpuid, profile, name, rule):
     lints = World(vmx=False, lints=True, profile=profile, cpuid=cpuid).partition.lints()
     assert (name, rule, None) in [(lint, lint.rule, lint.cpu) for lint in lints]

@@ -87,6 +87,7 @@ def test_which_dirty_groups_read_it_again(group):
 
 
 @pytest.mark.rule("R67", "K10")
+@pytest.mark.case("EVM-14")
 def test_the_flag_itself_is_live():
     world = entered(False)
     set_bit(world, FS_BASE)

@@ -35,6 +35,7 @@ def listed(entry=0, store=0, load=0):
             "VM_EXIT_MSR_LOAD_ADDR": LOAD_LIST, "VM_EXIT_MSR_LOAD_COUNT": load}
 
 
+@pytest.mark.case("MSL-01")
 def test_all_three_lists(guest):
     g = guest(RDMSR + "89c3" "b827593141" + WRMSR + VMCALL, **listed(1, 1, 1))
     fill(g, ENTRY_LIST, (KERNEL_GS, 0x31415926))
@@ -52,6 +53,7 @@ def test_all_three_lists(guest):
     (0x8B, 0, 0), (STAR, 1, 0), (PAT, 0, 2), (EFER, 0, 1 << 13), (0x12345, 0, 0),
 ])
 @pytest.mark.parametrize("place", [1, 3])
+@pytest.mark.case("MSL-02")
 def test_an_entry_that_may_not_be_loaded(guest, index, high, value, place):
     """Exit 34 names it, counted from 1; no instruction of L2 runs, nothing is stored."""
     g = guest(VMCALL, **listed(3, 1))
@@ -95,6 +97,7 @@ def test_the_store_list_shows_l2(guest):
     assert [g.read(STORE_LIST + 16 * n + 8) for n in range(4)] == [0x1234, 0x5678, 0x77, 0xD01]
 
 
+@pytest.mark.case("MSL-05")
 def test_the_longest_lists(guest):
     """512 entries, as VMX_MISC says; the buffer's rest is never looked at."""
     g = guest(VMCALL, **listed(512, 512, 512))

@@ -56,7 +56,20 @@ def test_events_on_their_way_come_along():
     assert world.cpu.counters()["l2_instructions"] == 5
 
 
+@pytest.mark.case("NST-05")
+def test_a_processor_outside_vmx_operation():
+    world = World(vmx=False)
+    assert world.cpu.wrmsr(0x40000000, 5).ok
+    blob = world.cpu.save()
+    assert [int.from_bytes(blob[at:at + 8], "little")
+            for at in (VMXON_AT, CURRENT_AT, ACTIVE_AT)] == [NONE] * 3
+    other = moved(world)
+    assert other.cpu.save() == blob and other.cpu.vmptrst().vector == 6
+    other.turn_on(other.cpu)
+
+
 @pytest.mark.rule("R73")
+@pytest.mark.case("NST-15")
 def test_a_plain_vmcs_across_the_launch():
     world = World()
     world.plain(GUEST_RSP=0x1234)
@@ -218,6 +231,7 @@ NONE = (1 << 64) - 1
     (CURRENT_AT, 1 << 50, 8, "VMCS pointer"),
     (IN_VMX_AT, 0, 4, "outside VMX operation"),
 ])
+@pytest.mark.case("NST-02", "NST-03", "NST-07", "NST-08", "NST-09", "NST-14")
 def test_a_blob_that_contradicts_itself_changes_nothing(at, value, size, words):
     world = World()
     world.plain()
@@ -228,6 +242,7 @@ def test_a_blob_that_contradicts_itself_changes_nothing(at, value, size, words):
     assert shown(world.cpu) == before and world.cpu.vmptrst().value == VMCS_A
 
 
+@pytest.mark.case("NST-01")
 def test_blobs_that_are_none():
     world = World()
     blob = world.cpu.save()

@@ -43,6 +43,7 @@ def test_what_cpuid_does_not_announce_is_not_there(msr):
     assert cpu.rdmsr(msr).ok == (msr < REENLIGHTEN)
 
 
+@pytest.mark.case("MSR-07")
 def test_read_only_and_write_only_msrs(cpu):
     for msr in (VP_INDEX, RUNTIME, TIME, TSC_HZ, APIC_HZ, VERSION):
         assert cpu.rdmsr(msr).ok and isinstance(cpu.wrmsr(msr, 0), Fault)
@@ -123,6 +124,7 @@ def reference_page(world, tsc):
     return (tsc * scale >> 64) + offset & (1 << 64) - 1
 
 
+@pytest.mark.case("MSR-08")
 def test_the_reference_tsc_page(world):
     cpu = world.cpu
     assert cpu.wrmsr(REFERENCE, 0x80001).ok and cpu.rdmsr(REFERENCE).value == 0x80001
@@ -225,6 +227,7 @@ def test_a_bad_ratio(world):
             world.partition.migrate(ratio)
 
 
+@pytest.mark.case("MSR-09")
 def test_the_synthetic_interrupt_controller(cpu):
     assert [cpu.rdmsr(msr).value for msr in (CONTROL, VERSION, EVENTS, MESSAGES, END)] == [
         0, 1, 0, 0, 0]
@@ -264,6 +267,7 @@ def test_the_apic_by_msr(world):
 
 
 @pytest.mark.parametrize("profile", ["kvm-6.12", "tlfs-strict"])
+@pytest.mark.case("CPU-01", "CPU-02")
 def test_every_leaf_up_to_the_highest(profile):
     cpu = World(vmx=False, profile=profile).cpu
     highest = cpu.cpuid(0x40000000)[0]

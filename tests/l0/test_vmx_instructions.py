@@ -32,6 +32,7 @@ def kind(outcome):
     return f"FV({outcome.error})" if isinstance(outcome, VMfailValid) else str(outcome)
 
 
+@pytest.mark.case("VMX-01")
 def test_vmxon_needs_the_feature_control_msr():
     cpu = World(vmx=False, msrs={0x3A: 0}).cpu
     assert cpu.mov_to_cr(4, cpu.cr4 | 0x2000).ok
@@ -42,6 +43,7 @@ def test_vmxon_needs_the_feature_control_msr():
         assert kind(cpu.vmptrst()) == "#UD(0)"
 
 
+@pytest.mark.case("VMX-03")
 def test_feature_control_lock_is_sticky():
     cpu = World(vmx=False).cpu
     assert cpu.wrmsr(0x3A, 5).ok
@@ -50,6 +52,7 @@ def test_feature_control_lock_is_sticky():
     assert cpu.rdmsr(0x3A).value == 5
 
 
+@pytest.mark.case("VMX-04")
 def test_vmxon_without_vmxe_or_protected_mode_is_undefined():
     cpu = World(vmx=False, msrs={0x3A: 5}).cpu
     assert kind(cpu.vmxon(0xDEAD_BEEF_0001)) == "#UD(0)"
@@ -58,6 +61,7 @@ def test_vmxon_without_vmxe_or_protected_mode_is_undefined():
     assert kind(cpu.vmxon(VMXON)) == "#UD(0)"
 
 
+@pytest.mark.case("VMX-05")
 def test_vmxon_with_an_illegal_control_register_bit():
     cpu = World(vmx=False, msrs={0x3A: 5}).cpu
     cpu.cr4 |= 0x2000
@@ -77,6 +81,7 @@ def test_vmxon_with_an_illegal_control_register_bit():
 
 
 @pytest.mark.parametrize("address", [VMXON + 1, VMXON | 0xFF, VMXON | 1 << 47, 1 << 40])
+@pytest.mark.case("VMX-07")
 def test_vmxon_with_a_bad_address(address):
     cpu = World(vmx=False, msrs={0x3A: 5}).cpu
     cpu.cr4 |= 0x2000
@@ -98,6 +103,7 @@ def test_vmxon_with_another_revision_and_twice(world, cpu):
 @pytest.mark.parametrize(
     ("instruction", "numbers"), [("vmptrld", (9, 9, 10)), ("vmclear", (2, 2, 3))]
 )
+@pytest.mark.case("VMX-13", "VMX-14", "VMX-17")
 def test_bad_pointers(world, cpu, instruction, numbers):
     operands = (VMCS_B + 1, VMCS_B | 1 << 47, VMXON)
     for operand in operands:
@@ -141,6 +147,7 @@ def test_mov_ss_comes_before_the_launch_state(world, cpu):
     assert [kind(step()) for step in (cpu.vmresume, cpu.vmlaunch)] == ["FV(5)", "FV(7)"]
 
 
+@pytest.mark.case("VMX-16")
 def test_vmptrst(world, cpu):
     assert cpu.vmptrst().value == NONE
     world.plain()
@@ -149,6 +156,7 @@ def test_vmptrst(world, cpu):
     assert cpu.vmptrst().value == NONE
 
 
+@pytest.mark.case("VMX-18")
 def test_vmclear_of_the_current_vmcs(world, cpu):
     world.plain()
     assert kind(cpu.vmclear(VMCS_A)) == "OK"
@@ -157,6 +165,7 @@ def test_vmclear_of_the_current_vmcs(world, cpu):
     assert kind(cpu.vmlaunch()) == "FI"
 
 
+@pytest.mark.case("VMX-21")
 def test_lifecycle(cpu):
     script = "C0 L0 W0 K0 C0 L0 K0 C1 K0 L1 W1 K1 L0 K0 L1 K1 L1 K1 C0 K1 W2 L1 K2"
     values = [random.Random(n).getrandbits(64) for n in range(3)]
@@ -173,6 +182,7 @@ def test_lifecycle(cpu):
             assert cpu.vmread(FIELDS["GUEST_RSP"]).value == values[n], step
 
 
+@pytest.mark.case("VMX-22")
 def test_launch_state_is_not_data(world, cpu):
     world.plain()
     steps = [cpu.vmresume, cpu.vmlaunch, cpu.vmlaunch, lambda: cpu.vmclear(VMCS_A)]
@@ -181,6 +191,7 @@ def test_launch_state_is_not_data(world, cpu):
     assert got == ["FV(5)", "OK", "FV(4)", "OK", "OK", "FV(5)", "OK", "OK"]
 
 
+@pytest.mark.case("VMX-22")
 def test_a_failed_entry_does_not_launch(world, cpu):
     for bad in ({"PIN_BASED_VM_EXEC_CONTROL": 0}, {"HOST_CR0": 0}, {"GUEST_RFLAGS": 0}):
         world.plain(**bad)
@@ -198,6 +209,7 @@ def mask_of(name, encoding):
     return (0xFFFF, NONE, 0xFFFFFFFF, NONE)[encoding >> 13 & 3]
 
 
+@pytest.mark.case("VMX-23")
 def test_round_trip_of_every_field(world, cpu):
     world.plain()
     fields = {
@@ -216,6 +228,7 @@ def test_round_trip_of_every_field(world, cpu):
     assert {name: cpu.vmread(encoding).value for name, encoding in fields.items()} == wanted
 
 
+@pytest.mark.case("VMX-25")
 def test_high_half(world, cpu):
     world.plain()
     assert cpu.vmwrite(0x2010, 0x0123456789ABCDEF).ok
@@ -225,6 +238,7 @@ def test_high_half(world, cpu):
     assert cpu.vmread(0x2010).value == 0x7654321089ABCDEF
 
 
+@pytest.mark.case("VMX-27")
 def test_unsupported_components(world, cpu):
     world.plain()
     known = set(FIELDS.values())
@@ -247,6 +261,7 @@ def test_read_only_fields(world, cpu):
     assert world.cpu.vmread(FIELDS["VM_EXIT_REASON"]).value == 0x1234
 
 
+@pytest.mark.case("VMX-30", "VMX-31")
 def test_without_a_current_vmcs(cpu):
     got = [cpu.vmread(0x681E), cpu.vmwrite(0x681E, 0), cpu.vmlaunch(), cpu.vmresume()]
     assert [kind(outcome) for outcome in got] == ["FI"] * 4
@@ -254,6 +269,7 @@ def test_without_a_current_vmcs(cpu):
 
 
 @pytest.mark.parametrize("before", [0x2 | FLAGS | 0x700, 0x2 | 0x700])
+@pytest.mark.case("VMX-35")
 def test_flag_discipline(world, cpu, before):
     cpu.rflags = before
     assert cpu.vmptrst().rflags == before & ~FLAGS
@@ -264,6 +280,7 @@ def test_flag_discipline(world, cpu, before):
     assert cpu.vmread(0xFFFF).rflags == before & ~FLAGS | 0x40
 
 
+@pytest.mark.case("VMX-36")
 def test_invvpid_operands(world, cpu):
     world.plain()
     assert cpu.vmread(0xFFFFFFFF).error == 12
@@ -295,6 +312,7 @@ def all_instructions(cpu):
     ]  # fmt: skip
 
 
+@pytest.mark.case("VMX-37")
 def test_outside_vmx_operation_and_outside_ring_0(cpu):
     cpu.cpl = 3
     assert {kind(outcome) for outcome in all_instructions(cpu)} == {"#GP(0)"}
@@ -303,6 +321,7 @@ def test_outside_vmx_operation_and_outside_ring_0(cpu):
     assert {kind(outcome) for outcome in all_instructions(cpu)} == {"#UD(0)"}
 
 
+@pytest.mark.case("VMX-38")
 def test_capability_msrs_are_consistent(cpu):
     read = {index: cpu.rdmsr(index).value for index in range(0x480, 0x492)}
     basic, misc = read[0x480], read[0x485]

@@ -121,6 +121,7 @@ def test_fields_do_not_share_their_places(either):
 
 
 @pytest.mark.case("PRT-07")
+@pytest.mark.case("P03")
 def test_a_write_stores_its_bytes_and_clears_its_group(evmcs):
     for encoding, row in TABLE.items():
         width = WIDTH[ENCODINGS[encoding]["width"]]
@@ -166,6 +167,7 @@ def test_named_fields_without_a_row_are_holes_or_lie_beyond():
 
 
 @pytest.mark.parametrize("width", list(BYTES))
+@pytest.mark.case("P02")
 def test_every_encoding_reads_as_v4_19_would(evmcs, width):
     """The table, offset 0 for a hole (erratum: holes), 0 beyond it."""
     evmcs.machine.memory.write(evmcs.gpa, bytes(i * 5 % 251 + 1 for i in range(1024)))
@@ -180,6 +182,7 @@ def test_every_encoding_reads_as_v4_19_would(evmcs, width):
 
 
 @pytest.mark.parametrize("width", list(BYTES))
+@pytest.mark.case("P02")
 def test_every_encoding_writes_as_v4_19_would(evmcs, width):
     """A hole overwrites revision_id and clears no bit; a write beyond the table is lost."""
     write, size = evmcs.write[width], BYTES[width]
@@ -222,6 +225,7 @@ def test_a_hole_is_not_warned_of_and_beyond_is_once_a_load(evmcs):
 
 
 @pytest.mark.parametrize("upper", [0x10000, 0xFFFF0000, 1 << 32, 0xDEADBEEF << 16])
+@pytest.mark.case("P02")
 def test_an_encoding_above_16_bits_is_its_lower_half(evmcs, upper):
     """ROL16() casts to u16 before it rotates."""
     evmcs.machine.memory.write(evmcs.gpa, bytes(i * 7 % 253 + 1 for i in range(1024)))
@@ -254,6 +258,7 @@ def test_set_and_clear_bits(either, mask):
             assert left == ALL_CLEAN & ~int(TABLE[encoding]["clean_mask"], 16)
 
 
+@pytest.mark.case("P10")
 def test_no_vmx_instruction_on_the_enlightened_vmcs_and_one_on_the_plain(either):
     for encoding in TABLE:
         width = WIDTH[ENCODINGS[encoding]["width"]]

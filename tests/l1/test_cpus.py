@@ -109,6 +109,7 @@ def test_hotplug_without_a_vm_leaves_vmx_off(machine, enlightened):
     assert machine.counters["vmxon"] == before and not vmx_is_on(machine, 2)
 
 
+@pytest.mark.needs("hyperv")
 def test_a_new_cpu_has_no_page_yet_when_kvm_starts_on_it():
     """CPUHP_AP_KVM_STARTING comes before CPUHP_AP_ONLINE_DYN: hardware_enable() says -EFAULT and
     only the log tells. After the page is there, the next time goes well."""
@@ -137,6 +138,7 @@ def test_the_same_under_the_plain_vmcs_needs_no_page():
         assert vcpu.run(exits=10).exits == 10
 
 
+@pytest.mark.needs("hyperv")
 def test_a_vcpu_on_a_cpu_where_kvm_did_not_start_ends_the_kernel_and_not_the_process():
     """hardware_enable() failed before INIT_LIST_HEAD(): vmx_vcpu_load() meets a null pointer."""
     with Machine(cpus=1, possible_cpus=2) as machine:
@@ -188,6 +190,7 @@ def test_a_migration_is_one_vmclear_where_it_was_and_one_load_where_it_is(machin
         assert not any(moved[other].values())
 
 
+@pytest.mark.needs("hyperv")
 def test_an_evmcs_is_current_on_one_cpu_alone(machine):
     """After a migration the old CPU's L0 has dropped its copy, and the new one has it."""
     kvm = machine.insmod(enlightened_vmcs=True)

@@ -10,6 +10,8 @@ import pytest
 
 from kvm_vmx import KernelBug, Machine
 
+pytestmark = pytest.mark.needs("hyperv")
+
 ROOT = pathlib.Path(__file__).parents[2]
 CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
 SMALL = 16 << 20
@@ -224,6 +226,7 @@ def test_input_page():
 
 
 @pytest.mark.parametrize("low, high", [(2, 2), (5, 9)])
+@pytest.mark.case("CPU-03")
 def test_version_range(low, high):
     with Machine(cpuid={NESTED_FEATURES: (high << 8 | low, 0, 0, 0)}) as m:
         module, _, vcpu = guest(m)

@@ -47,6 +47,7 @@ def machine():
         yield machine
 
 
+@pytest.mark.needs("hyperv")
 @pytest.mark.parametrize("enlightened", [False, True])
 def test_one_hypercall_for_all_vcpus(machine, enlightened):
     guest = Guest(machine, vcpus=2, enlightened_vmcs=enlightened)
@@ -56,6 +57,7 @@ def test_one_hypercall_for_all_vcpus(machine, enlightened):
     assert guest.vm.remote_tlb_flushes == 1
 
 
+@pytest.mark.needs("hyperv")
 def test_vcpus_with_different_ept_pointers_are_asked_one_by_one(machine):
     """check_ept_pointer_match(): a vCPU that has not run has no pointer yet."""
     guest = Guest(machine)
@@ -76,6 +78,7 @@ def test_a_forgotten_flush_shows(machine):
     assert guest.seen() == [1]
 
 
+@pytest.mark.needs("hyperv")
 def test_a_hypercall_that_fails_leaves_it_to_requests(machine):
     guest = Guest(machine, vcpus=2)
     machine.fail("hypercall", 1)

@@ -135,6 +135,7 @@ def test_an_evmcs_has_revision_1_and_a_vmxon_region_the_processors(enlightened):
             (1 if enlightened else revision)
 
 
+@pytest.mark.needs("hyperv")
 @pytest.mark.case("PRT-22")
 def test_a_run_sets_the_low_half_of_the_clean_fields_and_keeps_the_upper():
     with Machine() as machine:

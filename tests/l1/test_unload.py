@@ -46,7 +46,9 @@ def scribble(machine):
         machine.memory.write(machine.assist_page_gpa(n), bytes(noise))
 
 
+@pytest.mark.needs("hyperv")
 @pytest.mark.case("PRT-32")
+@pytest.mark.case("P09")
 def test_both_fields_are_zero_and_no_other_byte_has_changed(machine):
     kvm = machine.insmod(enlightened_vmcs=True)
     gpas = run_everywhere(machine, kvm)
@@ -90,6 +92,8 @@ def test_without_enlightened_vmcs_no_byte_of_a_page_changes(machine):
     assert pages(machine) == before
 
 
+@pytest.mark.needs("hyperv")
+@pytest.mark.case("P09")
 def test_a_cpu_that_is_offline_keeps_what_it_has():
     """for_each_online_cpu() in v4.19 (erratum: stale_assist)."""
     with Machine(cpus=2) as machine:
@@ -116,6 +120,7 @@ def test_everything_is_given_back(machine, enlightened):
     assert machine.allocations == before
 
 
+@pytest.mark.needs("hyperv", "jump-label")
 @pytest.mark.case("PRT-32", "KEY-09")
 def test_the_key_is_off_after_it(machine):
     kvm = machine.insmod(enlightened_vmcs=True)
@@ -125,6 +130,7 @@ def test_the_key_is_off_after_it(machine):
     assert {text.state(site) for site in sites} == {"nop"}
 
 
+@pytest.mark.needs("hyperv")
 @pytest.mark.case("PRT-35")
 @pytest.mark.parametrize("order", list(itertools.product([False, True], repeat=3)), ids=str)
 def test_each_reload_is_what_its_parameter_says(machine, order):

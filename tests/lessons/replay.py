@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The steps of a `stale` record: by the rules alone, and done again on a machine of the test's own."""
+"""The steps of a `stale` record: by the rules alone, and again on a machine of the test's own."""
 
 import itertools
 
@@ -107,7 +107,8 @@ class Replay:
 
     @clean.setter
     def clean(self, bits):
-        self.machine.memory.write(self.vcpu.vmcs_gpa + rules.CLEAN_FIELDS, bits.to_bytes(4, "little"))
+        self.machine.memory.write(self.vcpu.vmcs_gpa + rules.CLEAN_FIELDS,
+                                  bits.to_bytes(4, "little"))
 
     def place(self, name):
         row = rules.TABLE[name]

@@ -114,6 +114,17 @@ def test_the_grid():
         at[vcpu] = cpu
 
 
+def test_the_solved_grid():
+    """KVM's callback, where it succeeds, comes before Hyper-V's, and on the way down behind it."""
+    record = hotplug.run(1, "again")
+    more = record.solved.steps[len(record.picture.steps):]
+    assert record.solved.steps[:len(record.picture.steps)] == record.picture.steps
+    page = "WRMSR 0x40000073"
+    assert [step.rows[2][-1].text for step in more] == [
+        page, page, f"VMXON, {page}", "VMLAUNCH, 9 VMRESUME", f"{page}, VMCLEAR, VMXOFF", ""]
+    assert [step.rows[2][3].text for step in more] == ["off", "off", "on", "on", "off", "off"]
+
+
 def test_what_hardware_enable_returns_without_a_page():
     """-EFAULT with enlightened VMCS, and it has nothing against a CPU without it."""
     for enlightened, result in ((True, -EFAULT), (False, 0)):

@@ -111,3 +111,13 @@ def test_the_pages_of_the_picture():
     missed = [row for row in steps["rmmod, one page missed"] if row[2] != "0"]
     assert [row[0] for row in missed] == [f"cpu {record.given['cpu']}"]
     assert missed[0][3] == f"{record.given['pointer']:#x}" and missed[0][4] == "no vCPU"
+
+
+def test_the_solved_picture_has_the_last_run():
+    for seed in range(1, 5):
+        record = reload.run(seed)
+        *before, last = record.solved.steps
+        assert before == record.picture.steps
+        active = last.rows[record.given["cpu"]][-1].text
+        entered = record.values["entered"]
+        assert active == ("none" if entered is None else f"{entered:#x}")

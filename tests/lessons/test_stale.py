@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The lesson `stale`: the entry that breaks by the rules, the divergence, the shortest reproducer."""
+"""The lesson `stale`: which entry breaks by the rules, the divergence, the shortest program."""
 
 import itertools
 import json

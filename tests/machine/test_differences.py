@@ -5,6 +5,8 @@ import pytest
 
 from kvm_vmx import Machine, VMfailValid
 
+pytestmark = pytest.mark.needs("hyperv")
+
 HLT, VMCALL = b"\xf4", b"\x0f\x01\xc1"
 EXIT_VMCALL, EXIT_HLT = 18, 12
 CLEAN_FIELDS = 824                      # an offset in the eVMCS

@@ -67,8 +67,9 @@ def storm(seconds, cpus, vcpus):
                 guest = kvm.create_vm(code=counting_guest(number), memory=16 * 4096)
                 guests.append(guest.create_vcpu(cpu=number % cpus))
             stop = threading.Event()
-            # CPU 0 stays, so that the hotplug thread always finds one
-            drivers = [Driver(machine, guests[n::2], range(n + 1, cpus, 2), n + rounds, stop)
+            # CPU 0 stays, so that the hotplug thread always finds one. The others are both's: each
+            # thread clears VMCSs where the other one runs.
+            drivers = [Driver(machine, guests[n::2], range(1, cpus), n + rounds, stop)
                        for n in range(2)]
             for driver in drivers:
                 driver.start()

@@ -55,6 +55,7 @@ def test_instructions_of_one_exit(profile, policy, enlightened, expected):
         assert {name: steady[name] for name in others} == dict.fromkeys(others, 0)
 
 
+@pytest.mark.needs("hyperv")
 @pytest.mark.parametrize("policy", ["always", "commit_on_success"])
 def test_only_guest_rip_and_tpr_threshold_are_read_again(policy):
     with Machine(cpus=2, cache_policy=policy) as machine:
@@ -62,6 +63,7 @@ def test_only_guest_rip_and_tpr_threshold_are_read_again(policy):
         assert (steady["groups_reread"], steady["bytes_reread"]) == (0, LIVE_BYTES)
 
 
+@pytest.mark.needs("hyperv")
 def test_under_never_every_group_is_read_at_every_entry():
     with Machine(cpus=2, cache_policy="never") as machine:
         steady = per_exit(machine, start(machine, True))
@@ -69,6 +71,7 @@ def test_under_never_every_group_is_read_at_every_entry():
         assert steady["bytes_reread"] > LIVE_BYTES
 
 
+@pytest.mark.needs("hyperv")
 def test_under_random_some_are():
     with Machine(cpus=2, cache_policy="random(1)") as machine:
         assert 4 < per_exit(machine, start(machine, True))["groups_reread"] < 12
@@ -81,6 +84,7 @@ def test_plain_vmcs_has_no_clean_fields():
         assert steady["bytes_written_back"] == 0
 
 
+@pytest.mark.needs("hyperv")
 def test_every_steady_entry_finds_every_group_clean():
     with Machine(cpus=1) as machine:
         vcpu = start(machine, True)
@@ -93,6 +97,7 @@ def test_every_steady_entry_finds_every_group_clean():
         assert vcpu.evmcs.clean_fields == ALL_CLEAN
 
 
+@pytest.mark.needs("hyperv")
 @pytest.mark.parametrize("group", sorted(GROUPS))
 def test_one_write_costs_its_group_at_one_entry(group):
     """The entry after it finds one bit clear, the next one none; nothing else is read again."""
@@ -117,6 +122,7 @@ def test_one_write_costs_its_group_at_one_entry(group):
         assert first_of_five() == alone
 
 
+@pytest.mark.needs("hyperv")
 def test_the_entry_after_a_migration_reads_everything_once():
     with Machine(cpus=2) as machine:
         vcpu = start(machine, True)

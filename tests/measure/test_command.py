@@ -98,7 +98,9 @@ def test_tier_2_has_a_control_beside_each_comparison(brief, tmp_path):
         assert row.low is None or row.low <= row.value <= row.high
     assert len(report.rounds["accesses off: store"]) == 2
     assert len(report.rounds["accesses off: store"][0]) == 40
-    assert report.machine["tsc_hz"] > 1e8 and 0.1 < report.machine["cycles_per_tick"] < 10
+    tsc, ratio = report.machine["tsc_hz"], report.machine["cycles_per_tick"]
+    assert tsc > 1e8 and ratio > 0.01
+    assert tsc * ratio < 7e9  # what one of the chain's additions takes is no less than a cycle
     save(report, str(tmp_path / "t.json"))
     rounds = json.loads((tmp_path / "t.json.rounds").read_text())
     assert rounds["ticks"].keys() == report.rounds.keys()

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from kvm_vmx.measure import statistics
-from kvm_vmx.measure.paired import A_A_LIMIT, Sample, a_a, at_most, linear
+from kvm_vmx.measure.paired import A_A_LIMIT, Sample, a_a, alike, at_most, linear
 from kvm_vmx.measure.report import Report
 from kvm_vmx.measure.rounds import order
 
@@ -95,6 +95,22 @@ def test_a_failed_control_says_that_nothing_is_measurable(shift, measurable):
     (50, 55, 70, True), (61, 66, 67, False), (58, 66, 67, None), (60, 61, 62, None)])
 def test_a_bound_is_missed_only_where_the_interval_is_above_it(low, value, high, holds):
     assert at_most(statistics.Estimate(value, low, high), 60) is holds
+
+
+@pytest.mark.parametrize("ours, copy, holds", [
+    ((0.99, 1.00, 1.01), (1, 1, 1), True),
+    ((1.46, 1.47, 1.48), (1, 1, 1), False),          # slower, and C's copy is not
+    ((1.46, 1.47, 1.48), (1.4, 1.4, 1.5), None),     # where it stands costs as much
+    ((0.97, 1.09, 1.20), (1, 1, 1), None),           # the processes disagree
+    ((0.66, 0.68, 0.70), (1, 1, 1), False)])
+def test_an_accessor_is_judged_beside_a_copy_of_c(ours, copy, holds):
+    def found(low, value, high):
+        return statistics.Estimate(value, low, high)
+
+    same = ("readl", found(1, 1, 1), found(1, 1, 1))
+    verdict, figure = alike([same, ("read64", found(*ours), found(*copy))])
+    assert verdict is holds
+    assert ("read64" in figure) is (holds is not True)
 
 
 def test_entry_cost_made_of_bytes_and_checks_is_recognised():

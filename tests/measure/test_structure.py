@@ -158,6 +158,7 @@ def with_sites(machine):
 def test_an_accessor_is_what_c_compiles_to(world, accessor):
     ours = structure.loop_text("hyperv", accessor)
     assert ours[0] and ours == structure.loop_text("hyperv", f"c_{accessor}")
+    assert ours == structure.loop_text("hyperv", f"again_{accessor}")
 
 
 @pytest.mark.parametrize("accessor", ACCESSORS, ids=lambda accessor: accessor.name)
@@ -165,11 +166,21 @@ def test_a_timed_loop_executes_what_it_claims(world, accessor):
     on = world.kvm.enable_evmcs
     assert structure.wrong_operations(accessor, on) == []
     assert structure.wrong_operations(accessor, on, "c_") == []
+    assert structure.wrong_operations(accessor, on, "again_") == []
     assert structure.wrong_operations(accessor, not on) != []
 
 
 def test_the_store_loops_execute_what_they_claim(world):
     assert structure.wrong_stores(world.kvm.enable_evmcs) == []
+
+
+def test_a_copy_is_a_loop_of_its_own(machine):
+    file = module("hyperv").__file__
+    starts = [text.loop(file, f"bench_{place}{accessor.name}")[0].address
+              for accessor in ACCESSORS for place in ("", "c_", "again_")]
+    assert len(set(starts)) == len(starts) == 3 * len(ACCESSORS)
+    first = [text.loop(file, f"bench_{place}read64")[0].address % 64 for place in ("c_", "again_")]
+    assert first[0] == first[1]
 
 
 def test_the_stores_differ_by_their_place_in_a_cache_line(machine):

@@ -172,12 +172,14 @@ def test_the_starts_enter(world):
         assert outcome_of(world, start) == "ENTER"
 
 
+@pytest.mark.case("P12")
 def test_random_vmcss_near_base(world):
     seen = compare(world, 1, 6000)
     assert {"CTL7", "HST8", "GST", "GST/2", "GST/4", "MSR/2", "ENTER"} <= set(seen)
 
 
 @pytest.mark.soak
+@pytest.mark.case("P12")
 def test_a_hundred_thousand_random_vmcss(world, soak):
     if not soak:
         pytest.skip("a soak: give --soak")
@@ -185,6 +187,7 @@ def test_a_hundred_thousand_random_vmcss(world, soak):
     assert min(seen[name] for name in ("CTL7", "HST8", "GST", "GST/2", "GST/4", "ENTER")) > 50
 
 
+@pytest.mark.case("P12")
 def test_the_same_through_an_evmcs(world):
     """Where every changed field has a place in it, and no control lacks its field."""
     from test_entry_vectors import MEMBERS, is_covered

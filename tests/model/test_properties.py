@@ -39,6 +39,7 @@ def random_program(rng):
 @pytest.mark.rule("R61")
 @CHEAP
 @given(programs)
+@pytest.mark.case("P01")
 def test_p01_a_plain_and_an_enlightened_vmcs_are_the_same(program):
     assert Plain().execute(program) == Enlightened().execute(program)
 
@@ -65,6 +66,7 @@ def test_ten_thousand_programs_under_every_policy(soak):
 @pytest.mark.rule("R40", "K5")
 @CHEAP
 @given(programs)
+@pytest.mark.case("P05")
 def test_p05_reading_everything_again_is_invisible(program):
     """Also the L1 that only ever clears bits, and never sets one."""
     dirty = Enlightened()
@@ -74,6 +76,7 @@ def test_p05_reading_everything_again_is_invisible(program):
 
 @pytest.mark.rule("K3", "K4", "R25", "R29")
 @pytest.mark.parametrize("how", ["launch", "clear", "away"])
+@pytest.mark.case("P06")
 def test_p06_launch_clear_and_switch_read_everything_again(how):
     @CHEAP
     @given(programs)
@@ -106,6 +109,7 @@ class Stumbles(Enlightened):
 
 @pytest.mark.rule("K7")
 @pytest.mark.parametrize("policy", ["always", "random(1)"])
+@pytest.mark.case("P07")
 def test_p07_failed_entries_leave_no_trace(policy):
     @settings(CHEAP, max_examples=30)
     @given(programs)
@@ -140,13 +144,36 @@ class Moves(Enlightened):
 @pytest.mark.rule("R73")
 @settings(CHEAP, max_examples=25)
 @given(programs)
+@pytest.mark.case("P08")
 def test_p08_save_and_restore_leave_no_trace(program):
     assert Enlightened().execute(program) == Moves().execute(program)
+
+
+class MovesInside(Moves):
+    """Moved, too, before each of the first instructions that L2 executes in a run."""
+
+    def resume(self):
+        enter = self.cpu.vmresume if self.launched else self.cpu.vmlaunch
+        outcome = enter(stop_after=0)
+        for _ in range(4):
+            if self.cpu.stopped:
+                self.move()
+                outcome = self.cpu.go_on(stop_after=1)
+        return self.cpu.go_on() if self.cpu.stopped else outcome
+
+
+@pytest.mark.rule("R73")
+@pytest.mark.case("P08")
+@settings(CHEAP, max_examples=25)
+@given(programs)
+def test_p08_save_and_restore_inside_l2_leave_no_trace(program):
+    assert Enlightened().execute(program) == MovesInside().execute(program)
 
 
 @pytest.mark.rule("K12", "R35", "R59")
 @settings(CHEAP, max_examples=40)
 @given(st.integers(0, 1 << 32), st.integers(0, (1 << 32) - 1), st.booleans())
+@pytest.mark.case("P11")
 def test_p11_what_l0_writes(seed, clean, launch):
     """The 72 members, the clean fields at VMLAUNCH, and nothing else in all of memory."""
     world = World()
@@ -258,6 +285,7 @@ steps = st.lists(st.tuples(
 
 @settings(CHEAP, max_examples=150)
 @given(steps)
+@pytest.mark.case("P13")
 def test_p13_every_instruction_has_one_outcome(sequence):
     """Against the state machine: the VMCSs are empty, so that no entry gets beyond error 7."""
     world, model = World(), InstructionModel()
@@ -286,6 +314,7 @@ def test_p13_every_instruction_has_one_outcome(sequence):
 @given(st.lists(st.tuples(
     st.sampled_from([0, 0x1FFF, 0xC0000000, 0xC0000100, 0xC0001FFF]), st.booleans(), st.booleans(),
     st.sampled_from([0, 1, 2, 3, 4, 11, None]), st.booleans(), st.booleans()), max_size=25))
+@pytest.mark.case("P14")
 def test_p14_exits_follow_the_bitmap_as_last_read(changes):
     """It is read at every entry, unless enlightened, resumed, and its groups are all clean."""
     world = World()
@@ -321,6 +350,7 @@ class Neighbour(Enlightened):
 @pytest.mark.rule("R20", "R30")
 @settings(CHEAP, max_examples=30)
 @given(st.lists(programs, min_size=2, max_size=4), st.randoms(use_true_random=False))
+@pytest.mark.case("P15")
 def test_p15_processors_do_not_interfere(several, rng):
     world = World(cpus=len(several))
     neighbours = [Neighbour(world, n) for n in range(len(several))]
@@ -337,6 +367,7 @@ def test_p15_processors_do_not_interfere(several, rng):
 @pytest.mark.rule("R31", "K3")
 @settings(CHEAP, max_examples=30)
 @given(programs, st.randoms(use_true_random=False))
+@pytest.mark.case("P15")
 def test_p15_an_evmcs_may_move_between_processors(program, rng):
     """With VMCLEAR in between; L1's own registers move with it."""
     world = World(cpus=2)
@@ -360,6 +391,7 @@ def test_p15_an_evmcs_may_move_between_processors(program, rng):
     assert of_the_vmcs(trace) == of_the_vmcs(Neighbour(World(cpus=2), 0).execute(program))
 
 
+@pytest.mark.case("P05")
 def test_the_oracle_has_teeth():
     """An L1 that forgets to clear one bit gives another trace under `always` than under `never`."""
     class Forgets(Enlightened):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Each case of tests/data/cases.toml is shown by a test that runs, and no test names another."""
+"""Each case of tests/data/cases.toml is shown by a test that runs, or says why it does not apply;
+no test names another."""
 
 import re
 import tomllib
@@ -7,6 +8,7 @@ import tomllib
 import tree
 
 CASES = tomllib.loads(tree.text("tests/data/cases.toml"))
+NOT_APPLICABLE = CASES.pop("not_applicable")
 TAG = re.compile(r"mark\.case\(([^)]*)\)")
 
 
@@ -23,6 +25,7 @@ def tagged():
 def test_every_case_has_its_test_and_every_tag_its_case():
     shown = tagged()
     assert set(shown) == set(CASES)
+    assert not set(NOT_APPLICABLE) & set(CASES) and all(NOT_APPLICABLE.values())
 
 
 def test_a_tag_stands_on_a_test():

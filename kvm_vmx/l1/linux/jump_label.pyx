@@ -48,7 +48,7 @@ cdef mutex_t jump_label_mutex = 0
 cdef int text_error = 0
 
 
-# C~ [27/6 f0fc4f] sorting the table, the kernel's own sites: modules bring all of them, and what is
+# C~ [27/6 bcd8bd] sorting the table, the kernel's own sites: modules bring all of them, and what is
 # prepared is membarrier()
 cdef int jump_label_init() noexcept nogil:
     global sync_core, nr_modules, text_error
@@ -58,7 +58,7 @@ cdef int jump_label_init() noexcept nogil:
     return 0
 
 
-# C~ [45/8 ffbdb6] the list of modules that hangs from each key: an array of modules, searched
+# C~ [45/8 105bdb] the list of modules that hangs from each key: an array of modules, searched
 # through at an update
 cdef int jump_label_add_module(module_t *mod) noexcept nogil:
     global nr_modules, rehearsed
@@ -71,7 +71,7 @@ cdef int jump_label_add_module(module_t *mod) noexcept nogil:
     return 0
 
 
-# C~ [35/8 a932be] the list of modules that hangs from each key: an array of modules, searched
+# C~ [35/8 f9d18d] the list of modules that hangs from each key: an array of modules, searched
 # through at an update
 cdef void jump_label_del_module(module_t *mod) noexcept nogil:
     cdef int i
@@ -188,7 +188,7 @@ cdef int jump_label_update_module(module_t *mod, static_key_t *key, bint enabled
     return 0
 
 
-# C~ [18/18 8c5adb] the architecture's part, a site at a time: the text of all sites in one pass
+# C~ [18/18 b8c9f7] the architecture's part, a site at a time: the text of all sites in one pass
 # while no thread is in the kernel
 cdef int jump_label_update(static_key_t *key, bint enabled) noexcept nogil:
     cdef int i, ret = 0
@@ -209,7 +209,7 @@ cdef int jump_label_update(static_key_t *key, bint enabled) noexcept nogil:
     return ret
 
 
-# C~ [4/13 809839] static_key_enable_cpuslocked(): spelled out, without the CPU hotplug lock; text
+# C~ [4/13 3e815a] static_key_enable_cpuslocked(): spelled out, without the CPU hotplug lock; text
 # that cannot be written is an error
 cdef int static_key_enable(static_key_t *key) noexcept nogil:
     cdef int ret = 0
@@ -228,7 +228,7 @@ cdef int static_key_enable(static_key_t *key) noexcept nogil:
     return ret
 
 
-# C~ [4/14 9f7b45] static_key_disable_cpuslocked(): spelled out, without the CPU hotplug lock; text
+# C~ [4/14 0f293a] static_key_disable_cpuslocked(): spelled out, without the CPU hotplug lock; text
 # that cannot be written is an error
 cdef int static_key_disable(static_key_t *key) noexcept nogil:
     cdef int ret = 0
@@ -247,7 +247,7 @@ cdef int static_key_disable(static_key_t *key) noexcept nogil:
     return ret
 
 
-# C~ [4/8 d979c6] static_key_slow_inc_cpuslocked(): spelled out, without the CPU hotplug lock
+# C~ [4/8 cc033f] static_key_slow_inc_cpuslocked(): spelled out, without the CPU hotplug lock
 cdef void static_key_slow_inc(static_key_t *key) noexcept nogil:
     jump_label_lock()
     if key.enabled:
@@ -258,7 +258,7 @@ cdef void static_key_slow_inc(static_key_t *key) noexcept nogil:
     jump_label_unlock()
 
 
-# C~ [3/8 98ea4b] __static_key_slow_dec(): spelled out, one update at a time
+# C~ [3/8 9296f7] __static_key_slow_dec(): spelled out, one update at a time
 cdef void static_key_slow_dec(static_key_t *key) noexcept nogil:
     # A count that falls below zero stays there, and so does the text.
     jump_label_lock()
