@@ -5,6 +5,7 @@ import contextlib
 
 from kvm_vmx import Machine
 from kvm_vmx.lessons.record import Cell, Picture, Record, choice
+from kvm_vmx.machine.partition import Partition, PhysicalMemory
 
 TITLE = "how KVM finds out that it may use enlightened VMCSs"
 MINUTES = 15
@@ -27,8 +28,8 @@ LEAVES = (1, 0x40000000, 0x40000003, 0x40000004, 0x4000000A)
 @contextlib.contextmanager
 def booted(case: str, cpus: int, without: int):
     """A machine with one rung taken away, by what its CPUID says or by memory that is short."""
-    with Machine(cpus=1) as machine:
-        leaf = {n: list(machine.cpu(0).cpuid(n)) for n in LEAVES}
+    processor = Partition(PhysicalMemory(1 << 20)).processor(0)     # nothing boots on this one
+    leaf = {n: list(processor.cpuid(n)) for n in LEAVES}
     if case == "hypervisor":
         leaf[1][2] &= ~(1 << 31)
     elif case == "signature":
@@ -107,8 +108,8 @@ def run(seed: int, case: str | None = None) -> Record:
                 "A rung that is missing is no error: KVM falls back, and says nothing of it."],
         values={"enable_evmcs": on, "insmod": error, "parameter": bool(left)},
         change=[f"kvm-vmx lesson detect --case {other}" for other in ("hint", "page")],
-        kernel=[(function, word) for function, word, needed in KERNEL
-                if all(ladder[rung][2] for rung in needed)],
+        kernel=[(function, word, all(ladder[rung][2] for rung in needed))
+                for function, word, needed in KERNEL],
         leaves_out="Nothing of detection; the other enlightenments of Hyper-V are not used.",
     )
 

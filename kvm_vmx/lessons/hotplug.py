@@ -143,6 +143,8 @@ def drive(case: str, before, coming, after, picture: Picture) -> dict:
             found["moved"] = "kernel BUG"
         except OSError as refused:
             found["moved"], found["create_vm"] = "no VM", -refused.errno
+        # closing the machine unloads the module, unless the kernel has stopped
+        found["disabled"] = bool(machine.counters["vmxoff"]) or not machine.kernel.oopsed
         found["log"] = sum("enabling virtualization" in line for line in machine.dmesg)
         return {**found, "vmclear": grid.cleared, "picture": grid.picture}
 
@@ -168,6 +170,13 @@ def told(found: dict) -> list[str]:
         f"VMCLEARs by moves and hotplug, CPU by CPU: {found['vmclear']}. A vCPU that goes on "
         "elsewhere is cleared where it was, by IPI; one whose CPU goes down is cleared by that "
         "CPU. Its next entry is a VMLAUNCH. One that stays costs nothing."]
+
+
+def lines(case: str, found: dict) -> list[tuple]:
+    """KERNEL, with what this run does not come to."""
+    reached = {"kvm_starting_cpu": case not in ("idle", "bare"),
+               "hardware_enable_nolock": found["log"] > 0, "hardware_disable": found["disabled"]}
+    return [(function, word, reached.get(function, True)) for function, word in KERNEL]
 
 
 def words(step) -> str:
@@ -206,7 +215,7 @@ def run(seed: int, case: str | None = None) -> Record:
         values={name: found[name]
                 for name in ("page", "vmx", "log", "moved", "create_vm", "vmclear")},
         change=[f"kvm-vmx lesson hotplug --case {other}" for other in ("new", "again", "bare")],
-        kernel=KERNEL,
+        kernel=lines(case, found),
         leaves_out="Threads that race: a vCPU moves here when no other runs. The IPI is a call "
                    "that the other CPU executes at once.",
         solved=found["picture"],

@@ -6,7 +6,7 @@ let run = data.runs[0];
 const slider = document.getElementById("slider");
 const state = document.getElementById("state").tBodies[0];
 const pictures = [...document.querySelectorAll("figure svg")];
-const last = run.steps.length - 1;
+let last = run.steps.length - 1;
 
 const shape = ([tag, attributes, text]) => {
   const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
@@ -96,6 +96,8 @@ const fold = document.querySelector("#answer details");
 if (fold && data.runs.length > 1) {
   fold.addEventListener("toggle", () => {
     run = data.runs[fold.open ? 1 : 0];
+    last = run.steps.length - 1;
+    slider.max = last;
     pictures.forEach((picture, n) => {
       picture.querySelector(".still").replaceChildren(...run.figures[n].still.map(shape));
     });

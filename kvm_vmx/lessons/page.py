@@ -169,12 +169,13 @@ def changes(texts) -> str:
 
 
 def line_list(lines) -> str:
-    """Each line of the kernel, and the port's that stands for it and was executed."""
-    return ("<p>The kernel's, and under each the line of the port that stands for it, which this "
-            "run has executed.</p>") + "".join(
+    """Each line of the kernel, and the port's that stands for it, executed or not."""
+    return ("<p>The kernel's, and under each the line of the port that stands for it. This run has "
+            "executed the port's lines, but for those that say otherwise.</p>") + "".join(
         f'<dl class="line"><dt><b>{escape(line.function)}()</b> {where(line)}</dt>'
         + (f"<dd><code>{escape(line.kernel_text)}</code></dd>" if line.kernel_text else "")
-        + f"<dt>{escape(line.port_file)}:{line.port_line}</dt>"
+        + f"<dt>{escape(line.port_file)}:{line.port_line}"
+        f"{'' if line.executed else ', not executed here'}</dt>"
         f"<dd><code>{escape(line.port_text)}</code></dd></dl>" for line in lines)
 
 

@@ -89,7 +89,7 @@ class Record:
     answer: list[str]
     values: dict
     change: list[str]
-    kernel: list[tuple[str, str]]
+    kernel: list[tuple]         # what sources.resolve() takes
     leaves_out: str = ""
     secret: bool = False        # the case is part of the answer
     solved: Picture | None = None

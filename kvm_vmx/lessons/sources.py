@@ -8,7 +8,8 @@ from kvm_vmx.compare.port import Port
 
 
 class Line(NamedTuple):
-    """One line to read: of the kernel (line 0: no tree was given) and of the port."""
+    """One line to read: of the kernel (line 0: no tree was given) and of the port, which the
+    lesson's run has executed or not."""
 
     function: str
     kernel_file: str
@@ -17,6 +18,7 @@ class Line(NamedTuple):
     port_file: str
     port_line: int
     port_text: str
+    executed: bool = True
 
 
 @functools.cache
@@ -28,15 +30,16 @@ def port() -> Port:
 def find(function, needle: str):
     """The first statement of a function with a word in it, or its head: (line, text)."""
     for unit in function.units:
-        if needle in unit.text:
+        if needle in unit.text and not unit.text.startswith("global "):
             return unit.line, " ".join(unit.text.split())
     return function.line, f"{function.name}()"
 
 
 def resolve(wanted, tree=None) -> list[Line]:
-    """Each (function, word) as the line of that function where the word stands."""
+    """Each (function, word) as the line of that function where the word stands; a third part
+    False says that the run does not come there."""
     lines = []
-    for name, needle in wanted:
+    for name, needle, *executed in wanted:
         subject = port().subjects[name]
         here = find(subject.function, needle)
         file, kernel = subject.kernel_file, (0, "")
@@ -45,5 +48,5 @@ def resolve(wanted, tree=None) -> list[Line]:
             file, kernel = found.path, find(found, needle)
         elif tree:
             kernel = (0, "not in this tree")
-        lines.append(Line(name, file, *kernel, subject.function.path, *here))
+        lines.append(Line(name, file, *kernel, subject.function.path, *here, *executed))
     return lines

@@ -12,8 +12,8 @@ TITLE = "a forgotten clean bit, and the entry that trusts it"
 MINUTES = 25
 KERNEL = [
     ("evmcs_write64", "clean_fields"), ("vmx_vcpu_run", "clean_fields"),
-    ("vmx_vcpu_run", "host_rsp"), ("evmcs_touch_msr_bitmap", "clean_fields"),
-    ("vmx_enable_intercept_for_msr", "evmcs_touch_msr_bitmap"),
+    ("vmx_vcpu_run", "host_rsp"), ("evmcs_touch_msr_bitmap", "clean_fields", False),
+    ("vmx_enable_intercept_for_msr", "evmcs_touch_msr_bitmap", False),
 ]
 MISTAKES = {
     "and": "The accessor stores {field}, and forgets to take the clean bit away.",

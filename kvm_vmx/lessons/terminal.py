@@ -87,6 +87,7 @@ def show_line(out: Console, line) -> None:
     """A line of the kernel and the one of the port that stands for it."""
     place = f"{line.kernel_file}:{line.kernel_line}" if line.kernel_line else line.kernel_file
     for text in (f"{line.function}()  {place}  {line.kernel_text}".rstrip(),
-                 f"    {line.port_file}:{line.port_line}  {line.port_text}"):
+                 f"    {line.port_file}:{line.port_line}  "
+                 f"{'' if line.executed else 'not executed: '}{line.port_text}"):
         out.print(Padding(Text(text, no_wrap=True, overflow="ellipsis"), (0, 0, 0, 2),
                           expand=False))

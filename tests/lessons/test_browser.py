@@ -174,14 +174,16 @@ def test_the_answer_is_folded_until_it_is_asked_for(shown, name):
     browser = shown(name)
     visible = "document.querySelector('#answer details p').checkVisibility()"
     assert not browser.evaluate(visible)
+    wait = "new Promise((done) => setTimeout(done, 50))"     # a fold tells of itself later
     browser.evaluate("document.querySelector('summary').click()")
+    browser.evaluate(wait)
     browser.press("End")
     assert browser.evaluate(visible)
     runs = browser.evaluate("data.runs.map((run) => run.steps.at(-1).rows"
                             ".map((row) => row.map(([text]) => text)))")
     assert browser.evaluate(STATE)["rows"] == runs[-1]
     browser.evaluate("document.querySelector('summary').click()")
-    browser.evaluate("new Promise((done) => setTimeout(done, 50))")
+    browser.evaluate(wait)
     assert browser.evaluate(STATE)["rows"] == runs[0]
 
 

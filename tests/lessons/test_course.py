@@ -141,7 +141,9 @@ def test_what_the_page_says(taught, name):
     assert f"kvm-vmx lesson {name} --seed {SEED}" in text
     if not record.secret:
         for line in lines:
-            assert f"{line.port_file}:{line.port_line}" in text and line.kernel_file in text
+            place = f"{line.port_file}:{line.port_line}"
+            assert place in text and line.kernel_file in text
+            assert (f"{place}, not executed here" in text) == (not line.executed)
 
 
 def test_text_cannot_break_out(taught):
