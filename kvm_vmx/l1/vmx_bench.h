@@ -21,9 +21,10 @@ static __always_inline void bench_use(unsigned long value)
 /* 32 bytes that nobody executes twice: the loop behind them stands half a line further on. */
 #define bench_half_line() __asm__ __volatile__(".skip 32, 0x90")
 
-/* Sixteen core cycles by construction: each ADD waits for the one before. */
+/* Sixteen core cycles by construction: each ADD waits for the one before. Of a register: some
+ * processors add a constant while they rename, in no time. */
 #define bench_add_chain(x) \
-	__asm__ __volatile__(".rept 16\n\tadd $1, %0\n\t.endr" : "+r"(x))
+	__asm__ __volatile__(".rept 16\n\tadd %1, %0\n\t.endr" : "+r"(x) : "r"(1UL))
 
 #define bench_raw_store(evmcs, value) (*(volatile u64 *)&(evmcs)->guest_rsp = (value))
 
