@@ -8,7 +8,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 HERE = pathlib.Path(__file__).parent
-CONFIG = {"CONFIG_HYPERV": 1, "CONFIG_JUMP_LABEL": 1}
+CONFIG = {"CONFIG_HYPERV": 1, "CONFIG_JUMP_LABEL": 1, "CONFIG_INSN_TRAP": 1}
 
 # kvm-intel built again with another Kconfig, from the same source.
 PORT = "kvm_vmx.l1.vmx"
@@ -17,6 +17,8 @@ VARIANTS = {
     "vmx_no_jump_label": {"CONFIG_JUMP_LABEL": 0},
     # the tree before the patch: v4.19 tests its key without CONFIG_HYPERV too
     "vmx_before": {"CONFIG_HYPERV": 0, "BEFORE_EVMCS": 1},
+    # instructions by call alone: what the opcodes beside them cost is the difference to this
+    "vmx_by_call": {"CONFIG_INSN_TRAP": 0},
 }
 
 # The kernel's own code model, and hidden visibility: a static key must be local to its module.

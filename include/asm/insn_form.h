@@ -11,7 +11,11 @@
 
 /* One key a module, off: by call. Whoever loads the module finds it by its section. */
 static struct static_key_false insn_trap __attribute__((section("insn_form"), unused));
+#if CONFIG_INSN_TRAP
 #define insn_by_trap() static_branch_unlikely(&insn_trap)
+#else
+#define insn_by_trap() 0
+#endif
 
 /* Where an instruction that faults goes on, with what it did (insn_t) in EAX. */
 struct exception_table_entry {
@@ -25,14 +29,8 @@ struct exception_table_entry {
 	".quad " #from ", " #to "\n\t"					\
 	".popsection\n\t"
 
-/* An opcode that leaves its fault in the operand [status]; clean undoes what it left half. */
-#define INSN_ASM(opcode, clean)						\
-	"1: " opcode "\n2:\n\t"						\
-	".pushsection .fixup, \"ax\"\n"					\
-	"3: mov %%eax, %k[status]\n\t" clean "\n\t"			\
-	"jmp 2b\n\t"							\
-	".popsection\n\t"						\
-	_ASM_EXTABLE(1b, 3b)
+/* Behind what begins at label 1: its status is in EAX, also where it faulted. */
+#define INSN_DONE "2:\n\t" _ASM_EXTABLE(1b, 2b)
 
 /* Bytes, as in the kernel: no assembler need know them. */
 #define INSN_VMCLEAR_RAX	".byte 0x66, 0x0f, 0xc7, 0x30"
@@ -50,38 +48,51 @@ struct exception_table_entry {
 #define INSN_VMCALL		".byte 0x0f, 0x01, 0xc1"
 #define INSN_RDMSR		"rdmsr"
 #define INSN_WRMSR		"wrmsr"
+#define INSN_CPUID		"cpuid"
 
-/* EAX takes the status of a fault, so no operand may count on it afterwards. */
+/* Fills all of *value, unless it faults. */
 static __always_inline insn_t trap_rdmsr(u32 msr, u64 *value)
 {
-	insn_t status = INSN_OK;
-	u32 low, high;
+	insn_t status;
 
-	__asm__ __volatile__(INSN_ASM(INSN_RDMSR, "xor %%eax, %%eax; xor %%edx, %%edx")
-		: "=&a"(low), "=&d"(high), [status] "+&r"(status) : "c"(msr));
-	*value = (u64)high << 32 | low;
+	__asm__ __volatile__("1: " INSN_RDMSR "\n\t"
+			     "mov %%eax, (%%rsi)\n\t"
+			     "mov %%edx, 4(%%rsi)\n\t"
+			     "xor %%eax, %%eax\n"
+			     INSN_DONE
+			     : "=a"(status) : "c"(msr), "S"(value) : "rdx", "cc", "memory");
 	return status;
 }
 
 static __always_inline insn_t trap_wrmsr(u32 msr, u64 value)
 {
-	insn_t status = INSN_OK;
-	u32 low = value;
+	u32 status = value;
 
-	__asm__ __volatile__(INSN_ASM(INSN_WRMSR, "")
-		: "+a"(low), [status] "+&r"(status)
-		: "c"(msr), "d"((u32)(value >> 32)) : "memory");
+	__asm__ __volatile__("1: " INSN_WRMSR "\n\t"
+			     "xor %%eax, %%eax\n"
+			     INSN_DONE
+			     : "+a"(status) : "c"(msr), "d"((u32)(value >> 32)) : "cc", "memory");
 	return status;
+}
+
+/* Traps only while the thread has asked for it. */
+static __always_inline void trap_cpuid(u32 *eax, u32 *ebx, u32 *ecx, u32 *edx)
+{
+	__asm__ __volatile__(INSN_CPUID
+			     : "+a"(*eax), "=b"(*ebx), "+c"(*ecx), "=d"(*edx));
 }
 
 static __always_inline insn_t trap_vmcall(u64 control, u64 input, u64 output, u64 *result)
 {
 	register u64 r8 __asm__("r8") = output;
-	insn_t status = INSN_OK;
+	insn_t status;
 
-	__asm__ __volatile__(INSN_ASM(INSN_VMCALL, "")
-		: "=&a"(*result), [status] "+&r"(status), "+c"(control), "+d"(input), "+r"(r8)
-		: : "cc", "memory", "r9", "r10", "r11");
+	__asm__ __volatile__("1: " INSN_VMCALL "\n\t"
+			     "mov %%rax, (%%rsi)\n\t"
+			     "xor %%eax, %%eax\n"
+			     INSN_DONE
+			     : "=a"(status), "+c"(control), "+d"(input), "+r"(r8)
+			     : "S"(result) : "cc", "memory", "r9", "r10", "r11");
 	return status;
 }
 

@@ -10,20 +10,26 @@
 static inline int rdmsrl_safe(u32 msr, u64 *value)
 {
 	struct virt_cpu *cpu = this_cpu_read(virt_cpu);
+	insn_t status;
 
 	*value = 0;
 	if (insn_by_trap())
-		return unlikely(trap_rdmsr(msr, value) != INSN_OK) ? -EIO : 0;
-	return unlikely(cpu->ops->rdmsr(cpu, msr, value) != INSN_OK) ? -EIO : 0;
+		status = trap_rdmsr(msr, value);
+	else
+		status = cpu->ops->rdmsr(cpu, msr, value);
+	return unlikely(status != INSN_OK) ? -EIO : 0;
 }
 
 static inline int wrmsrl_safe(u32 msr, u64 value)
 {
 	struct virt_cpu *cpu = this_cpu_read(virt_cpu);
+	insn_t status;
 
 	if (insn_by_trap())
-		return unlikely(trap_wrmsr(msr, value) != INSN_OK) ? -EIO : 0;
-	return unlikely(cpu->ops->wrmsr(cpu, msr, value) != INSN_OK) ? -EIO : 0;
+		status = trap_wrmsr(msr, value);
+	else
+		status = cpu->ops->wrmsr(cpu, msr, value);
+	return unlikely(status != INSN_OK) ? -EIO : 0;
 }
 
 static inline void rdmsrl(u32 msr, u64 *value)

@@ -3,6 +3,7 @@
 #ifndef KVM_VMX_ASM_PROCESSOR_H
 #define KVM_VMX_ASM_PROCESSOR_H
 
+#include <asm/cpuid_fault.h>
 #include <asm/msr.h>
 #include <asm/percpu.h>
 #include <time.h>
@@ -34,7 +35,10 @@ static inline void cpuid(u32 op, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx)
 
 	*eax = op;
 	*ecx = 0;
-	cpu->ops->cpuid(cpu, eax, ebx, ecx, edx);
+	if (insn_by_trap() && cpuid_traps())
+		trap_cpuid(eax, ebx, ecx, edx);
+	else
+		cpu->ops->cpuid(cpu, eax, ebx, ecx, edx);
 }
 
 static inline u32 cpuid_reg(u32 op, int reg)

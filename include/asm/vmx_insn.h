@@ -18,6 +18,14 @@
 /* Where a VM exit lands: the address of the instruction behind VMLAUNCH and VMRESUME. By call
  * nothing jumps there; L0 must still bring it back unharmed. */
 extern const unsigned long vmx_return __attribute__((visibility("hidden")));
+#if !CONFIG_INSN_TRAP
+__asm__(".pushsection .data\n\t"
+	".balign 8\n\t"
+	".globl vmx_return\n\t"
+	".hidden vmx_return\n"
+	"vmx_return: .quad vmx_return\n\t"
+	".popsection");
+#endif
 
 static noinline __attribute__((cold)) void insn_spurious_fault(insn_t status)
 {
@@ -34,90 +42,61 @@ static __always_inline bool insn_na(insn_t status)
 	return status != INSN_OK;
 }
 
+/* The instruction in the form that the module has now: what it did. */
+#define VMX_INSN(name, trap_operands, ...) ({				\
+	struct virt_cpu *cpu__ = this_cpu_read(virt_cpu);		\
+	insn_t insn__;							\
+									\
+	if (insn_by_trap())						\
+		insn__ = trap_##name trap_operands;			\
+	else								\
+		insn__ = cpu__->ops->name(cpu__, ##__VA_ARGS__);	\
+	insn_na(insn__); })
+
 static __always_inline bool asm_vmxon(const u64 *phys_addr)
 {
-	struct virt_cpu *cpu = this_cpu_read(virt_cpu);
-
-	if (insn_by_trap())
-		return insn_na(trap_vmxon(phys_addr));
-	return insn_na(cpu->ops->vmxon(cpu, *phys_addr));
+	return VMX_INSN(vmxon, (phys_addr), *phys_addr);
 }
 
 static __always_inline bool asm_vmxoff(void)
 {
-	struct virt_cpu *cpu = this_cpu_read(virt_cpu);
-
-	if (insn_by_trap())
-		return insn_na(trap_vmxoff());
-	return insn_na(cpu->ops->vmxoff(cpu));
+	return VMX_INSN(vmxoff, ());
 }
 
 static __always_inline bool asm_vmclear(const u64 *phys_addr)
 {
-	struct virt_cpu *cpu = this_cpu_read(virt_cpu);
-
-	if (insn_by_trap())
-		return insn_na(trap_vmclear(phys_addr));
-	return insn_na(cpu->ops->vmclear(cpu, *phys_addr));
+	return VMX_INSN(vmclear, (phys_addr), *phys_addr);
 }
 
 static __always_inline bool asm_vmptrld(const u64 *phys_addr)
 {
-	struct virt_cpu *cpu = this_cpu_read(virt_cpu);
-
-	if (insn_by_trap())
-		return insn_na(trap_vmptrld(phys_addr));
-	return insn_na(cpu->ops->vmptrld(cpu, *phys_addr));
-}
-
-/* In a variable of its own: the form by call keeps the registers that it has without this one. */
-static __always_inline unsigned long trap_vmread_value(unsigned long field)
-{
-	u64 value = 0;
-
-	insn_na(trap_vmread(field, &value));
-	return value;
+	return VMX_INSN(vmptrld, (phys_addr), *phys_addr);
 }
 
 /* A VMREAD that fails leaves its destination alone and v4.19 does not look: zero here. */
 static __always_inline unsigned long asm_vmread(unsigned long field)
 {
-	struct virt_cpu *cpu = this_cpu_read(virt_cpu);
 	u64 value = 0, *at;
 
-	if (insn_by_trap())
-		return trap_vmread_value(field);
 	/* taken here and not in front of a loop: what is around a read stays the same code */
 	__asm__ __volatile__("lea %1, %0" : "=r"(at) : "m"(value));
-	insn_na(cpu->ops->vmread(cpu, field, at));
+	VMX_INSN(vmread, (field, at), field, at);
 	return value;
 }
 
 static __always_inline bool asm_vmwrite(unsigned long field, unsigned long value)
 {
-	struct virt_cpu *cpu = this_cpu_read(virt_cpu);
-
-	if (insn_by_trap())
-		return insn_na(trap_vmwrite(field, value));
-	return insn_na(cpu->ops->vmwrite(cpu, field, value));
+	return VMX_INSN(vmwrite, (field, value), field, value);
 }
 
 static __always_inline bool asm_invept(unsigned long ext, u64 eptp, u64 gpa)
 {
-	struct virt_cpu *cpu = this_cpu_read(virt_cpu);
-
-	if (insn_by_trap())
-		return insn_na(trap_invept(ext, eptp, gpa));
-	return insn_na(cpu->ops->invept(cpu, ext, eptp, gpa));
+	return VMX_INSN(invept, (ext, eptp, gpa), ext, eptp, gpa);
 }
 
 static __always_inline bool asm_invvpid(unsigned long ext, u64 vpid, u64 gva)
 {
-	struct virt_cpu *cpu = this_cpu_read(virt_cpu);
-
-	if (insn_by_trap())
-		return insn_na(trap_invvpid(ext, vpid, gva));
-	return insn_na(cpu->ops->invvpid(cpu, ext, vpid, gva));
+	return VMX_INSN(invvpid, (ext, vpid, gva), ext, vpid, gva);
 }
 
 /* By call: note the stack pointer for the exit where it moved, by VMWRITE or by a plain store. */

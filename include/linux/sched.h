@@ -12,6 +12,7 @@ struct task_struct {
 	unsigned long stack;	/* the end of a kernel stack of the task's own, or 0: the thread's */
 	unsigned long fsbase;
 	unsigned long gsbase;
+	int cpuid_traps;	/* CPUID traps in the thread, from the task's first one on */
 	int sigpending;
 	int need_resched;
 	jmp_buf oops_buf;	/* where BUG() unwinds to */

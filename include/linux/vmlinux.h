@@ -22,6 +22,7 @@ struct vmlinux {
 	/* A VM exit that loaded what is no host state of this kernel; does not return. */
 	void (*stale_exit)(unsigned long rip, unsigned long rsp);
 	int vmcall_traps;				/* a hypervisor beneath may keep VMCALL */
+	int cpuid_traps;				/* the host lets a thread ask for it */
 	int kvm_rebooting;
 	unsigned int boot;				/* how many there were in this process */
 	struct perf_guest_switch_msr perf_msrs[1];	/* PERF_GLOBAL_CTRL, where perf needs it */

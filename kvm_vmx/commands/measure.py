@@ -3,7 +3,9 @@
 
 Tier 0 reads the text of the builds, without a clock. Tier 1 counts instructions by callgrind
 and needs valgrind. Tier 2 takes time: paired, interleaved batches with an A/A control. A tier
-includes those below it. Each number carries its kind: counted, measured here, modelled,
+includes those below it. With --insn trap the port executes the opcodes, which trap: then tier
+0 counts the traps of an exit, and tier 2 times exits of both modes in pairs; what does not depend
+on the form is left to --insn call. Each number carries its kind: counted, measured here, modelled,
 published. -o writes pyperf's format (and, beside tier 2, FILE.rounds with the ticks of every
 round); --html writes one page with the pictures.
 With --json: {"schema": "kvm_vmx.measure/1", "rows": [...], "claims": [...], ...}.
@@ -21,6 +23,7 @@ examples:
   kvm-vmx measure key --tier 0         the text of the static key, off and on
   kvm-vmx measure all --tier 1         every count; needs valgrind
   kvm-vmx measure all --tier 2 --html measure.html
+  kvm-vmx measure loop --tier 2 --insn trap   what VMREAD and VMWRITE cost where they trap
 """
 
 PARTS = ("key", "accessors", "loop", "entry", "scale")
@@ -34,6 +37,8 @@ def configure(commands) -> None:
         help="what to measure (default: all)")
     add("--tier", type=int, choices=(0, 1, 2), default=0,
         help="0 structure, 1 counts, 2 time; each with those below (default: 0)")
+    add("--insn", choices=("call", "trap"), default="call",
+        help="instructions by call, or as opcodes that trap: tiers 0 and 2 (default: call)")
     add("-o", dest="out", metavar="FILE", help="also write FILE in pyperf's format")
     add("--html", metavar="FILE", help="also write one self-contained page")
 
@@ -44,7 +49,7 @@ def execute(args) -> int:
         check_writable(path)
     parts = PARTS if args.part == "all" else (args.part,)
     with progress() as say:
-        report = measured(parts, args.tier, say)
+        report = (measured_by_trap if args.insn == "trap" else measured)(parts, args.tier, say)
     if args.out:
         from kvm_vmx.measure.store import save
 
@@ -82,6 +87,18 @@ def measured(parts, tier, say):
             paired.run(report, parts, say)
         if "loop" in parts:
             model.run(report, say)
+    return report
+
+
+def measured_by_trap(parts, tier, say):
+    """The report of what depends on the form of these parts, up to a tier."""
+    from kvm_vmx.measure import trapped
+    from kvm_vmx.measure.report import Report
+
+    report = Report()
+    with troubled():
+        trapped.check(parts, tier)
+        trapped.run(report, parts, tier, say)
     return report
 
 

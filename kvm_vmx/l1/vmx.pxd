@@ -74,3 +74,11 @@ cdef bench_loop bench_store_key(ulong n) noexcept nogil
 cdef bench_loop bench_store_flag(ulong n) noexcept nogil
 cdef bench_loop bench_chain(ulong n) noexcept nogil
 cdef int bench_flip_key(ulong n) noexcept nogil
+cdef bench_loop bench_rsp_test(ulong n) noexcept nogil
+cdef bench_loop bench_rsp_test_again(ulong n) noexcept nogil
+cdef bench_loop bench_rsp_key(ulong n) noexcept nogil
+cdef bench_loop bench_rsp_poke(ulong n) noexcept nogil
+cdef void bench_entry_test(ulong n, ulong moved) noexcept nogil
+cdef void bench_entry_test_again(ulong n, ulong moved) noexcept nogil
+cdef void bench_entry_key(ulong n, ulong moved) noexcept nogil
+cdef void bench_entry_poke(ulong n, ulong moved) noexcept nogil

@@ -14,7 +14,7 @@ from kvm_vmx.l1.kvm_main cimport (
 from kvm_vmx.l1.hv_init cimport hv_get_vp_assist_page, hyperv_flush_guest_mapping
 from kvm_vmx.l1.linux.cpu cimport (
     cpu_online, cpu_possible, do_IRQ, nr_cpu_ids, smp_call_function_single)
-from kvm_vmx.l1.linux.jump_label cimport static_branch_disable, static_branch_enable
+from kvm_vmx.l1.linux.jump_label cimport static_branch_disable, static_branch_enable, text_poke
 from kvm_vmx.l1.linux.mm cimport (
     __alloc_pages_node, __get_free_page, alloc_page, free_page, free_pages, kfree, kmalloc,
     vfree, vzalloc)
@@ -4641,6 +4641,7 @@ cdef void probe_vmcs_load(void *vmcs) noexcept nogil:
 
 # C+ One access of each shape many times over: what it costs.
 include "vmx_bench.pxi"
+include "vmx_bench_rsp.pxi"
 
 
 cdef void vmx_module_data() noexcept nogil:

@@ -22,7 +22,7 @@ from kvm_vmx.l1.kvm_main cimport (
     vcpu_put)
 from kvm_vmx.l1.linux.cpu cimport (
     cpu_active, cpu_area, cpu_bind, cpu_binding, cpu_down, cpu_online, cpu_unbind,
-    cpu_unbind_oops, cpu_up, perf_guest_events, set_vmcall_traps)
+    cpu_unbind_oops, cpu_up, perf_guest_events, set_traps)
 from kvm_vmx.l1.linux.fault cimport (
     FAIL_KMALLOC, FAIL_MPROTECT, FAIL_PAGE, FAIL_VMALLOC, fail_left, fail_none, fail_nth,
     fail_vmalloc_on)
@@ -58,6 +58,9 @@ cdef extern from "linux/cpu.h" nogil:
     ulong current_vmcs_pa()
     bint has_current_vmcs()
     int call_until_oops(task_struct *task, void (*fn)(void *) noexcept nogil, void *arg)
+
+cdef extern from "asm/cpuid_fault.h" nogil:
+    void cpuid_traps_no_more(task_struct *task)
 
 cdef extern from "Python.h":
     void *PyCapsule_GetPointer(object capsule, const char *name) except NULL
@@ -279,7 +282,8 @@ cdef class Kernel:
                 raise MemoryError("no memory to boot: give fewer CPUs")
             self.booted = True
             trap.reset_counts()
-            set_vmcall_traps(self.by_trap and "vmcall" not in trap.probe())
+            silent = trap.probe() if self.by_trap else ()
+            set_traps("vmcall" not in silent, "cpuid" not in silent)
             for path in sections.kernel_proper():
                 self.set_form(path, 0)
             for cpu in no_assist_page:
@@ -341,7 +345,10 @@ cdef class Kernel:
         if by_trap:
             stacks = thread_stacks()
             stack = stacks.kernel_end - (depth & ~<u64>15)
-            trap_bind(&traps, stacks.signal_stack, stacks.signal_size)
+            ret = trap_bind(&traps, stacks.signal_stack, stacks.signal_size)
+            if ret:
+                raise MachineError(
+                    f"no signal stack for instructions that trap: {os.strerror(-ret)}")
         with nogil:
             task_init(&task, number, depth)
             task.stack = stack
@@ -353,6 +360,7 @@ cdef class Kernel:
                 else:
                     cpu_unbind(&binding)
             if by_trap:
+                cpuid_traps_no_more(&task)
                 trap_unbind(&traps)
         if ret == -ENXIO:
             raise MachineError(f"CPU {cpu} is not online: use one that is, or bring it online")
@@ -458,8 +466,9 @@ cdef class Kernel:
             return
         self.form_keys.add(found.key)
         if self.by_trap and path not in _trapping:
-            trap.add_text(*found.text, found.vm_return)
-            extable_add(found.extable[0], found.extable[1])
+            if extable_add(found.extable[0], found.extable[1]):
+                raise MachineError("too many exception tables")
+            trap.add_text(*found.text, found.entries)
             _trapping.add(path)
         call.mod.name = "vmlinux"
         call.mod.jump_entries = <jump_entry_t *><ulong>found.jump_table[0]

@@ -26,6 +26,7 @@ CONFIGS = {
     "no-hyperv": "kvm_vmx.l1.vmx_no_hyperv",
     "no-jump-label": "kvm_vmx.l1.vmx_no_jump_label",
     "before": "kvm_vmx.l1.vmx_before",
+    "by-call": "kvm_vmx.l1.vmx_by_call",
 }
 
 # KVM's exit reasons to user space, by number (uapi/linux/kvm.h).

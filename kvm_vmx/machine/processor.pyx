@@ -14,7 +14,7 @@ from kvm_vmx.l0.msr_bitmap cimport msr_exits
 from kvm_vmx.l0.saved cimport l0_saved, vp_restore, vp_save
 from kvm_vmx.l0.state cimport *
 from kvm_vmx.l0.synic cimport synic_signal
-from kvm_vmx.machine.trap cimport check_signals, trap_ops
+from kvm_vmx.machine.trap cimport trap_ops
 
 from kvm_vmx.machine.outcome import (
     Fault, Outcome, Stopped, VMfailInvalid, VMfailValid, VMsucceed,
@@ -52,7 +52,6 @@ cdef class Processor:
             raise RuntimeError("L2 is stopped, and L1 executes nothing: let it go_on() first")
         # The opcodes reach the same functions, by way of a signal.
         if self.partition.by_trap:
-            check_signals()
             return trap_ops()
         return self.vp.cpu.ops
 

@@ -20,13 +20,13 @@ class Header(NamedTuple):
 
 class Loaded(NamedTuple):
     """What the form of a module's instructions needs, by address in this process: spans of text,
-    exception table and jump table; its key and the address that VM exits go to, 0 without."""
+    exception table, jump table and entries; its key, 0 without."""
 
     text: tuple[int, int]
     extable: tuple[int, int]
     jump_table: tuple[int, int]
+    entries: tuple[int, int]
     key: int
-    vm_return: int
 
 
 @functools.cache
@@ -65,14 +65,7 @@ def loaded(path: str) -> Loaded:
     nothing = 0, 0
     return Loaded(
         found[".text"], found.get("__ex_table", nothing), found.get("__jump_table", nothing),
-        found.get("insn_form", nothing)[0], _word(found.get("vm_return", nothing)[0]))
-
-
-def _word(address):
-    """The 8 bytes at an address of this process."""
-    import ctypes
-
-    return ctypes.c_uint64.from_address(address).value if address else 0
+        found.get("vm_return", nothing), found.get("insn_form", nothing)[0])
 
 
 def kernel_proper() -> list[str]:

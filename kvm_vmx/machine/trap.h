@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Signals as traps: the handler decodes the opcode at RIP, asks the processor, and changes the
- * interrupted context as hardware would. It acts on registered text alone, where no lock of
- * libc can be held, and uses nothing that is not async-signal-safe.
+ * One trap: the opcode at RIP is decoded, the processor asked, and the interrupted context
+ * changed as hardware would. It acts on registered text alone, where no lock of libc can be
+ * held, and uses nothing that is not async-signal-safe.
  */
 #ifndef KVM_VMX_MACHINE_TRAP_H
 #define KVM_VMX_MACHINE_TRAP_H
 
 #include <kvm_vmx/machine/trap_decode.h>
-#include <asm/percpu.h>
-#include <linux/vmlinux.h>
-#include <signal.h>
+#include <asm/cpuid_fault.h>
+#include <asm/vmx_trap.h>
 #include <ucontext.h>
 
 #define TRAP_TEXTS 32
@@ -21,15 +20,15 @@
 #define EFLAGS_DF 0x400
 #define RED_ZONE 128
 
-/* Text that may trap. vm_return: the only address a VM exit may go to; 0: it goes on behind the
- * entry, since whoever runs there has no host state of its own. */
+/* Text that may trap, and its entries. The exit of an entry that is not among them goes on
+ * behind it: whoever runs there has no host state of its own. */
 struct trap_text {
-	u64 start, end, vm_return;
+	u64 start, end;
+	const struct vm_return *entries, *entries_end;
 };
 
 static struct trap_text trap_texts[TRAP_TEXTS];
 static u64 trap_counts[TRAP_CPUS][NR_TRAP_OPS];
-static struct sigaction trap_previous[2];	/* of SIGILL, of SIGSEGV */
 
 static const u8 gpr_greg[NR_GPRS] = {
 	REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
@@ -129,9 +128,22 @@ static insn_t store_operand(struct trap *trap, u64 value)
 	return INSN_OK;
 }
 
+/* What the text has said of the entry at RIP; NULL: nothing. */
+static const struct vm_return *vm_return_of(const struct trap *trap)
+{
+	u64 rip = trap->gregs[REG_RIP];
+	const struct vm_return *entry;
+
+	for (entry = trap->text->entries; entry < trap->text->entries_end; entry++)
+		if (entry->vmlaunch == rip || entry->vmresume == rip)
+			return entry;
+	return NULL;
+}
+
 /* The exit loads RIP, RSP and RFLAGS; the general registers are L2's. */
 static void vm_entry(struct trap *trap)
 {
+	const struct vm_return *host = vm_return_of(trap);
 	struct virt_cpu *cpu = trap->cpu;
 	u64 rsp = trap->gregs[REG_RSP];
 	insn_t status = cpu->ops->vmentry(cpu, trap->regs, trap->insn.op == TRAP_vmlaunch);
@@ -141,20 +153,34 @@ static void vm_entry(struct trap *trap)
 		raise_exception(trap, status);
 	} else if (status != INSN_OK) {
 		retire(trap, status, true);
-	} else if (trap->text->vm_return &&
-		   (cpu->rip != trap->text->vm_return || cpu->rsp != rsp)) {
+	} else if (host && (cpu->rip != host->rip || cpu->rsp != rsp)) {
 		enter_kernel(trap, trap->kernel->stale_exit, cpu->rip, cpu->rsp);
 	} else {
 		for (i = 0; i < NR_GPRS; i++)
 			set_gpr(trap, i, trap->regs[i]);
 		trap->gregs[REG_RSP] = rsp;
 		retire(trap, INSN_OK, true);
-		if (trap->text->vm_return)
-			trap->gregs[REG_RIP] = trap->text->vm_return;
+		if (host)
+			trap->gregs[REG_RIP] = host->rip;
 	}
 }
 
-/* RDMSR, WRMSR and VMCALL: operands in fixed registers, flags untouched. */
+/* Four registers in, four out, 32 bits each. */
+static insn_t cpuid_instruction(struct trap *trap)
+{
+	u32 eax = trap->regs[GPR_RAX], ebx = 0, ecx = trap->regs[GPR_RCX], edx = 0;
+	insn_t status = trap->cpu->ops->cpuid(trap->cpu, &eax, &ebx, &ecx, &edx);
+
+	if (status == INSN_OK) {
+		set_gpr(trap, GPR_RAX, eax);
+		set_gpr(trap, GPR_RBX, ebx);
+		set_gpr(trap, GPR_RCX, ecx);
+		set_gpr(trap, GPR_RDX, edx);
+	}
+	return status;
+}
+
+/* CPUID, RDMSR, WRMSR and VMCALL: operands in fixed registers, flags untouched. */
 static void plain_instruction(struct trap *trap)
 {
 	struct virt_cpu *cpu = trap->cpu;
@@ -163,6 +189,9 @@ static void plain_instruction(struct trap *trap)
 	int i;
 
 	switch (trap->insn.op) {
+	case TRAP_cpuid:
+		status = cpuid_instruction(trap);
+		break;
 	case TRAP_rdmsr:
 		status = cpu->ops->rdmsr(cpu, regs[GPR_RCX], &value);
 		if (status == INSN_OK) {
@@ -232,6 +261,7 @@ static void emulate(struct trap *trap)
 	case TRAP_vmcall:
 	case TRAP_rdmsr:
 	case TRAP_wrmsr:
+	case TRAP_cpuid:
 		plain_instruction(trap);
 		return;
 	default:
@@ -240,73 +270,6 @@ static void emulate(struct trap *trap)
 			raise_exception(trap, status);
 		else
 			retire(trap, status, true);
-	}
-}
-
-static const struct trap_text *text_of(u64 rip)
-{
-	int i;
-
-	for (i = 0; i < TRAP_TEXTS; i++)
-		if (rip >= READ_ONCE(trap_texts[i].start) && rip < READ_ONCE(trap_texts[i].end))
-			return &trap_texts[i];
-	return NULL;
-}
-
-/* Code of such a text runs on a CPU alone, so %gs says which processor this is. */
-static bool trap_is_ours(greg_t *gregs)
-{
-	struct trap trap = { gregs, text_of(gregs[REG_RIP]) };
-	int i;
-
-	if (!trap.text)
-		return false;
-	for (i = 0; i < NR_GPRS; i++)
-		trap.regs[i] = gregs[gpr_greg[i]];
-	if (!trap_decode((const u8 *)gregs[REG_RIP], (const u8 *)trap.text->end, gregs[REG_RIP],
-			 trap.regs, &trap.insn))
-		return false;
-	trap.cpu = this_cpu_read(virt_cpu);
-	trap.kernel = this_cpu_read(vmlinux);
-	emulate(&trap);
-	return true;
-}
-
-/* What would have happened without this handler. A default action is taken by the instruction
- * that runs again, or by the signal that is sent again. */
-static void pass_on(int signal, siginfo_t *info, void *context)
-{
-	struct sigaction *previous = &trap_previous[signal == SIGSEGV];
-	void (*handler)(int) = previous->sa_handler;
-
-	if (handler == SIG_IGN && info->si_code <= 0)
-		return;
-	if (handler == SIG_DFL || handler == SIG_IGN) {
-		struct sigaction fatal = { .sa_handler = SIG_DFL };
-
-		sigaction(signal, &fatal, NULL);
-		if (info->si_code <= 0)
-			raise(signal);
-		return;
-	}
-	if (previous->sa_flags & SA_SIGINFO)
-		previous->sa_sigaction(signal, info, context);
-	else
-		handler(signal);
-}
-
-static void trap_handler(int signal, siginfo_t *info, void *context)
-{
-	greg_t *gregs = ((ucontext_t *)context)->uc_mcontext.gregs;
-	u64 rip = gregs[REG_RIP];
-
-	/* sent by a process, so no instruction's doing */
-	if (info->si_code <= 0) {
-		pass_on(signal, info, context);
-	} else if (rip >= (u64)trap_copy && rip < (u64)trap_fault) {
-		gregs[REG_RIP] = (greg_t)trap_fault;
-	} else if (!trap_is_ours(gregs)) {
-		pass_on(signal, info, context);
 	}
 }
 

@@ -10,7 +10,7 @@ cdef struct trap_binding:
 cdef int trap_bind(trap_binding *binding, void *stack, size_t size) noexcept nogil
 cdef void trap_unbind(trap_binding *binding) noexcept nogil
 # The instructions of a bare processor, executed as opcodes.
-cdef const virt_cpu_ops *trap_ops() noexcept nogil
+cdef const virt_cpu_ops *trap_ops() except NULL
 cdef int check_signals() except -1
 
 

@@ -28,15 +28,20 @@ cdef extern from "kvm_vmx/machine/trap_ops.h" nogil:
         TRAP_CPUS
         TRAP_vmcall
     const char *trap_op_names[]
-    u64 trap_counts[4096][14]
+    u64 trap_counts[4096][15]
     virt_cpu_ops bare_ops
     ulong bare_text_start
     ulong bare_text_end
     int trap_blocked()
     int trap_enter(trap_scope *scope, void *stack, size_t size)
     void trap_leave(trap_scope *scope)
-    int trap_add_text(u64 start, u64 end, u64 vm_return)
+    int trap_add_text(u64 start, u64 end, u64 entries, u64 entries_end)
     void trap_del_text(u64 start)
+    void trap_forget()
+    ctypedef struct stack_t:
+        void *ss_sp
+        size_t ss_size
+    stack_t bare_stack
     u32 trap_probe()
 
 cdef extern from "sys/mman.h" nogil:
@@ -60,7 +65,6 @@ _local = threading.local()
 _probe_lock = threading.Lock()
 _silent = None
 
-
 cdef int trap_bind(trap_binding *binding, void *stack, size_t size) noexcept nogil:
     return trap_enter(<trap_scope *>binding.scope, stack, size)
 
@@ -69,7 +73,11 @@ cdef void trap_unbind(trap_binding *binding) noexcept nogil:
     trap_leave(<trap_scope *>binding.scope)
 
 
-cdef const virt_cpu_ops *trap_ops() noexcept nogil:
+cdef const virt_cpu_ops *trap_ops() except NULL:
+    cdef Stacks stacks = thread_stacks()
+
+    bare_stack.ss_sp = stacks.signal_stack
+    bare_stack.ss_size = stacks.signal_size
     return &bare_ops
 
 
@@ -85,18 +93,18 @@ cdef int check_signals() except -1:
 def probe() -> frozenset[str]:
     """The instructions that do not trap here; ValueError where the form cannot do without.
 
-    Each is executed once. VMCALL may be missing: a hypervisor beneath may answer it itself, and
-    then it stays a call.
+    Each is executed once. VMCALL may be missing, since a hypervisor beneath may answer it itself,
+    and CPUID, which faults only where the host offers that: they stay calls then.
     """
     global _silent
     with _probe_lock:
-        check_signals()
+        trap_ops()
         if _silent is None:
-            trap_add_text(bare_text_start, bare_text_end, 0)
+            trap_add_text(bare_text_start, bare_text_end, 0, 0)
             bits = trap_probe()
             _silent = frozenset(
                 trap_op_names[i].decode() for i in range(<int>NR_TRAP_OPS) if bits >> i & 1)
-    needed = sorted(_silent - {"vmcall"})
+    needed = sorted(_silent - {"vmcall", "cpuid"})
     if needed:
         raise ValueError(f"no trap on this platform by {', '.join(needed)}: use insn='call'")
     return _silent
@@ -132,9 +140,10 @@ def reset_counts() -> None:
     memset(trap_counts, 0, sizeof(trap_counts))
 
 
-def add_text(start: int, end: int, vm_return: int) -> None:
-    """Let text of this process trap; vm_return is where its VM exits go, 0: behind the entry."""
-    if trap_add_text(start, end, vm_return):
+def add_text(start: int, end: int, entries: tuple[int, int] = (0, 0)) -> None:
+    """Let text of this process trap; entries is its section vm_return, which says where exits go:
+    behind the entry without one."""
+    if trap_add_text(start, end, entries[0], entries[1]):
         raise MachineError("too many texts that trap: free one")
 
 
@@ -154,7 +163,7 @@ cdef class Text:
         if mprotect(self.memory, self.size, PROT_READ | PROT_EXEC):
             raise MachineError("this platform lets no memory be made executable")
         self.address = <u64>self.memory
-        add_text(self.address, self.address + self.size, 0)
+        add_text(self.address, self.address + self.size)
 
     def __dealloc__(self):
         if self.memory != NULL:
@@ -186,9 +195,17 @@ cdef class Stacks:
 
 
 cdef Stacks thread_stacks():
+    """This thread's; MachineError where it blocks a signal that it needs."""
     check_signals()
     try:
         return _local.stacks
     except AttributeError:
         _local.stacks = Stacks()
         return _local.stacks
+
+
+def _forget():
+    trap_forget()
+
+
+os.register_at_fork(after_in_child=_forget)

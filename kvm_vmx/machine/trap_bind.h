@@ -3,7 +3,7 @@
 #ifndef KVM_VMX_MACHINE_TRAP_BIND_H
 #define KVM_VMX_MACHINE_TRAP_BIND_H
 
-#include <kvm_vmx/machine/trap.h>
+#include <kvm_vmx/machine/trap_signal.h>
 #include <linux/spinlock.h>
 
 /* What the thread had for a signal stack. */
@@ -28,50 +28,90 @@ static int trap_blocked(void)
 	return 0;
 }
 
-/* A handler serves the whole process, a signal stack one thread. 0 or a negative errno. */
-static int trap_enter(struct trap_scope *scope, void *stack, size_t size)
+static bool trap_installed(const struct sigaction *action)
+{
+	return action->sa_flags & SA_SIGINFO && action->sa_sigaction == trap_handler;
+}
+
+/* Whoever has the signal now is known before it can be asked for. Called with the lock held. */
+static void trap_install(int i)
 {
 	struct sigaction action = { .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER };
+	struct trap_previous *previous = &trap_previous[i];
+	int other = !previous->which;
+
+	sigaction(trap_signals[i], NULL, &previous->action[other]);
+	if (trap_installed(&previous->action[other]))
+		return;
+	WRITE_ONCE(previous->which, other);
+	action.sa_sigaction = trap_handler;
+	action.sa_flags |= previous->action[other].sa_flags & SA_RESTART;
+	sigaction(trap_signals[i], &action, NULL);
+}
+
+/* Who has set another handler meanwhile keeps it. */
+static void trap_uninstall(int i)
+{
+	const struct trap_previous *previous = &trap_previous[i];
+	struct sigaction now;
+
+	sigaction(trap_signals[i], NULL, &now);
+	if (trap_installed(&now))
+		sigaction(trap_signals[i], &previous->action[previous->which], NULL);
+}
+
+/* A handler serves the whole process, a signal stack one thread. It is looked after each time:
+ * another may have taken its place. 0 or a negative errno. */
+static int trap_enter(struct trap_scope *scope, void *stack, size_t size)
+{
 	stack_t own = { .ss_sp = stack, .ss_size = size };
 	int i;
 
 	if (sigaltstack(&own, &scope->stack))
 		return -errno;
-	action.sa_sigaction = trap_handler;
+	trap_depth++;
 	spin_lock(&trap_lock);
-	if (trap_users++ == 0)
-		for (i = 0; i < 2; i++)
-			sigaction(trap_signals[i], &action, &trap_previous[i]);
+	trap_users++;
+	for (i = 0; i < 2; i++)
+		trap_install(i);
 	spin_unlock(&trap_lock);
 	return 0;
 }
 
-/* Who has set another handler meanwhile keeps it. */
 static void trap_leave(struct trap_scope *scope)
 {
-	struct sigaction now;
 	int i;
 
 	spin_lock(&trap_lock);
-	if (--trap_users == 0) {
-		for (i = 0; i < 2; i++) {
-			sigaction(trap_signals[i], NULL, &now);
-			if (now.sa_flags & SA_SIGINFO && now.sa_sigaction == trap_handler)
-				sigaction(trap_signals[i], &trap_previous[i], NULL);
-		}
-	}
+	if (--trap_users == 0)
+		for (i = 0; i < 2; i++)
+			trap_uninstall(i);
 	spin_unlock(&trap_lock);
+	trap_depth--;
 	sigaltstack(&scope->stack, NULL);
 }
 
-static int trap_add_text(u64 start, u64 end, u64 vm_return)
+/* In the child of a fork: the threads that were CPUs are not there. */
+static void trap_forget(void)
+{
+	int i;
+
+	spin_lock_init(&trap_lock);
+	trap_users = trap_depth;
+	for (i = 0; i < 2 && !trap_users; i++)
+		trap_uninstall(i);
+}
+
+static int trap_add_text(u64 start, u64 end, u64 entries, u64 entries_end)
 {
 	int i, ret = -ENOSPC;
 
 	spin_lock(&trap_lock);
 	for (i = 0; i < TRAP_TEXTS && ret; i++) {
 		if (trap_texts[i].end == 0) {
-			trap_texts[i] = (struct trap_text){ start, 0, vm_return };
+			trap_texts[i] = (struct trap_text){
+				start, 0, (const struct vm_return *)entries,
+				(const struct vm_return *)entries_end };
 			WRITE_ONCE(trap_texts[i].end, end);
 			ret = 0;
 		}

@@ -9,7 +9,7 @@
 
 #define TRAP_OPS(X)							\
 	X(vmxon) X(vmxoff) X(vmclear) X(vmptrld) X(vmptrst) X(vmread) X(vmwrite)	\
-	X(vmlaunch) X(vmresume) X(invept) X(invvpid) X(vmcall) X(rdmsr) X(wrmsr)
+	X(vmlaunch) X(vmresume) X(invept) X(invvpid) X(vmcall) X(rdmsr) X(wrmsr) X(cpuid)
 
 enum trap_op {
 #define TRAP_OP_ENUM(name) TRAP_##name,
@@ -143,6 +143,8 @@ static int plain_opcode(const u8 *at, const u8 *end, unsigned int *length)
 		return TRAP_wrmsr;
 	if (*at == 0x32)
 		return TRAP_rdmsr;
+	if (*at == 0xa2)
+		return TRAP_cpuid;
 	*length = 2;
 	if (*at != 0x01 || end - at < 2)
 		return -1;

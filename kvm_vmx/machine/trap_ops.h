@@ -26,13 +26,15 @@ static unsigned long trap_fixup(unsigned long ip)
 
 static const struct vmlinux bare_machine = { .fixup_exception = trap_fixup };
 
-/* A thread that is a processor and no kernel: its area, its signal stack. */
+/* A thread that is a processor and no kernel: its area, what it had before. */
 struct bare_cpu {
 	struct percpu_area area;
 	struct trap_scope trap;
 	unsigned long saved_gs;
-	char stack[64 << 10] __attribute__((aligned(16)));
 };
+
+/* The thread's signal stack, for whichever instruction is next. */
+static __thread stack_t bare_stack;
 
 static void bare_enter(struct bare_cpu *bare, struct virt_cpu *cpu)
 {
@@ -40,7 +42,7 @@ static void bare_enter(struct bare_cpu *bare, struct virt_cpu *cpu)
 	bare->area.virt_cpu = cpu;
 	bare->area.vmlinux = &bare_machine;
 	bare->area.cpu_number = cpu->index;
-	trap_enter(&bare->trap, bare->stack, sizeof(bare->stack));
+	trap_enter(&bare->trap, bare_stack.ss_sp, bare_stack.ss_size);
 	bare->saved_gs = read_gs_base(has_fsgsbase());
 	write_gs_base(has_fsgsbase(), (unsigned long)&bare->area);
 }
@@ -121,6 +123,14 @@ static __trap_text insn_t bare_vmcall(struct virt_cpu *cpu, u64 *regs)
 	BARE(cpu, trap_vmcall(regs[GPR_RCX], regs[GPR_RDX], regs[GPR_R8], &regs[GPR_RAX]));
 }
 
+/* CF or ZF as the opcode left them, unless it faulted. */
+static insn_t trap_flags(insn_t status, bool cf, bool zf)
+{
+	if (status != INSN_OK)
+		return status;
+	return cf ? INSN_VMFAIL_INVALID : zf ? INSN_VMFAIL_VALID : INSN_OK;
+}
+
 /* The registers of L1 are in regs, and L2 leaves its own there. There is no host to go back to:
  * what the exit loaded is in the processor, and the text goes on. */
 static __trap_text insn_t trap_bare_entry(u64 *regs, int launch)
@@ -167,13 +177,25 @@ static __trap_text insn_t bare_vmentry(struct virt_cpu *cpu, u64 *regs, int laun
 	BARE(cpu, trap_bare_entry(regs, launch));
 }
 
-/* CPUID and MOV to CR have one form: user space cannot trap the one, and the other is no part
- * of what a hypervisor's cost is made of. */
-static insn_t bare_cpuid(struct virt_cpu *cpu, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx)
+static __trap_text insn_t bare_cpuid(struct virt_cpu *cpu, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx)
+{
+	struct bare_cpu bare;
+
+	bare_enter(&bare, cpu);
+	if (!cpuid_is_faulting() && cpuid_fault(true)) {
+		trap_cpuid(eax, ebx, ecx, edx);
+		cpuid_fault(false);
+	}
+	bare_leave(&bare);
+	return INSN_OK;
+}
+
+static insn_t forwarded_cpuid(struct virt_cpu *cpu, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx)
 {
 	return cpu->ops->cpuid(cpu, eax, ebx, ecx, edx);
 }
 
+/* MOV to CR has one form: it is no part of what a hypervisor's cost is made of. */
 static insn_t bare_mov_to_cr(struct virt_cpu *cpu, u32 cr, u64 value)
 {
 	return cpu->ops->mov_to_cr(cpu, cr, value);
@@ -203,7 +225,7 @@ static u32 trap_probe(void)
 	insn_t (*probes[sizeof(struct virt_cpu_ops) / sizeof(void *)])(void);
 	struct virt_cpu cpu = { .ops = (const struct virt_cpu_ops *)probes };
 	u64 before[NR_TRAP_OPS], regs[NR_GPRS] = { 0 }, value = 0;
-	u32 i, silent = 0;
+	u32 i, silent = 0, leaf[4] = { 0 };
 
 	for (i = 0; i < ARRAY_SIZE(probes); i++)
 		probes[i] = probe_insn;
@@ -220,14 +242,17 @@ static u32 trap_probe(void)
 	bare_invept(&cpu, 0, 0, 0);
 	bare_invvpid(&cpu, 0, 0, 0);
 	bare_vmcall(&cpu, regs);
+	bare_cpuid(&cpu, &leaf[0], &leaf[1], &leaf[2], &leaf[3]);
 	bare_vmentry(&cpu, regs, 0);
 	bare_vmentry(&cpu, regs, 1);
 	for (i = 0; i < NR_TRAP_OPS; i++)
 		silent |= (u32)(trap_counts[0][i] == before[i]) << i;
 	memcpy(trap_counts[0], before, sizeof(before));
-	/* On such a machine the hypervisor beneath answers VMCALL: it stays a call. */
+	/* The hypervisor beneath answers VMCALL, or the host lets no CPUID fault: it stays a call. */
 	if (silent >> TRAP_vmcall & 1)
 		bare_ops.vmcall = forwarded_vmcall;
+	if (silent >> TRAP_cpuid & 1)
+		bare_ops.cpuid = forwarded_cpuid;
 	return silent;
 }
 

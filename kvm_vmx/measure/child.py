@@ -10,25 +10,29 @@ import sys
 import time
 
 from kvm_vmx import Machine
-from kvm_vmx.measure.loops import ACCESSORS, GROUPS, STORES, address, loaded
+from kvm_vmx.measure.loops import ACCESSORS, GROUPS, RSP_WAYS, STORES, address, loaded
 from kvm_vmx.measure.rounds import Loops, order, read_tsc
 
 COUNTED_OPS = 1_000
 COUNTED_FLIPS = 10
-ACCESS_OPS, EXIT_OPS, ENTRY_OPS = 1_600, 1_000, 100
+ACCESS_OPS, EXIT_OPS, ENTRY_OPS, TRAP_OPS = 1_600, 1_000, 100, 10
 WARM_UP_SECONDS = 0.1
 CALIBRATION_NS = 200_000_000
 CHAIN_OPS, ADDITIONS = 1_000, 16
 MCL_CURRENT = 1
 
 EXIT_CONFIGS = (("hyperv", False), ("hyperv", True), ("before", False),
-                ("no-hyperv", False), ("no-jump-label", False), ("no-jump-label", True))
+                ("no-hyperv", False), ("no-jump-label", False), ("no-jump-label", True),
+                ("by-call", False), ("by-call", True))
 
 # What is timed against what: build and key; the same one twice is the A/A control.
 TIMED_EXITS = {
     "key off": ("hyperv", False), "key off again": ("hyperv", False), "before": ("before", False),
     "flag": ("no-jump-label", False), "key on": ("hyperv", True),
 }
+
+# What is timed by trap, likewise.
+TIMED_TRAPS = {"VMCS": False, "VMCS again": False, "eVMCS": True}
 
 
 def entry_masks() -> dict[str, int]:
@@ -62,6 +66,7 @@ def counted() -> list[tuple[str, int]]:
                 run(machine, where, accessor_loops(
                     config, plain + beside if config == "hyperv" else plain))
                 if on and config == "hyperv":
+                    run(machine, where, accessor_loops(config, RSP_WAYS))
                     run(machine, where, {f"entry {dirty}": world.entries(mask)
                                          for dirty, mask in entry_masks().items()})
         machine.insmod(enlightened_vmcs=False)
@@ -104,8 +109,8 @@ def accesses(rounds: int) -> dict:
                     for name, loop in accessor_loops("before", ["writel", "readl"]).items()}
             found["off"] = rounds_of(machine, off, rounds, ACCESS_OPS)
         on = accessor_loops(
-            "hyperv", [*STORES[:3], *(f"{place}{name}" for place in ("", "c_", "again_")
-                                      for name in plain)])
+            "hyperv", [*STORES[:3], *RSP_WAYS,
+                       *(f"{place}{name}" for place in ("", "c_", "again_") for name in plain)])
         with loaded(machine, "hyperv", True):
             found["on"] = rounds_of(machine, on, rounds, ACCESS_OPS)
     return found
@@ -145,7 +150,32 @@ def entries(rounds: int) -> dict:
         return found | {"entries": rounds_of(machine, loops, rounds, ENTRY_OPS)}
 
 
-TASKS = {"counted": counted, "accesses": accesses, "exits": exits, "entries": entries}
+def traps(rounds: int) -> dict:
+    """Timed rounds by trap: exits of either mode, single accesses, entries that note RSP."""
+    settle()
+    ticks = {name: [] for name in TIMED_TRAPS}
+    noting = {f"entry_{way}": (address("hyperv", f"entry_{way}"), 1)
+              for way in ("test", "test_again", "key", "poke")}
+    with Machine(cpus=1, insn="trap") as machine:
+        with loaded(machine) as world:
+            found = {"ops": TRAP_OPS, "calibration": calibrate(world)}
+            found["accesses"] = rounds_of(
+                machine, accessor_loops("hyperv", ["readl", "writel"]), rounds, TRAP_OPS)
+            found["entries off"] = rounds_of(machine, noting, rounds, TRAP_OPS)
+        with loaded(machine, "hyperv", True):
+            found["entries on"] = rounds_of(machine, noting, rounds, TRAP_OPS)
+        for turn in range(rounds + 2):
+            for name in (list(ticks)[i] for i in order(turn, len(ticks))):
+                with loaded(machine, "hyperv", TIMED_TRAPS[name]) as world:
+                    world.move_stack()
+                    batches = Loops(machine.kernel, 0, [world.exits]).timed(9, TRAP_OPS)[0]
+                if turn >= 2:
+                    ticks[name].append(sorted(batches)[len(batches) // 2])
+    return found | {"exits": ticks}
+
+
+TASKS = {"counted": counted, "accesses": accesses, "exits": exits, "entries": entries,
+         "traps": traps}
 
 
 def main() -> None:

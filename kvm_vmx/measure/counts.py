@@ -11,6 +11,7 @@ import tempfile
 
 from kvm_vmx.commands import Trouble
 from kvm_vmx.machine.sites import demangle
+from kvm_vmx.measure import host_rsp
 from kvm_vmx.measure.child import entry_masks
 from kvm_vmx.measure.loops import ACCESSORS, GROUPS, STORES
 from kvm_vmx.measure.report import COUNTED, Report
@@ -144,12 +145,36 @@ def key(report: Report, found) -> None:
     report.claim("key off: a whole CPUID exit executes at most 16 instructions more than before",
                  change <= 16, f"{change:+}")
 
-
+    form(report, found)
+    host_rsp.counts(report, found)
     flips = found["hyperv off: flip_key"]
     changes = flips.calls("mprotect") / 2
     report.add("one flip of the key", "protection changes", changes, "calls", COUNTED)
     report.claim("a flip changes the protection of the text at once, not site by site",
                  changes == 2, f"{changes:g} calls of mprotect(): writable, executable")
+
+
+def added_by_form(found, loop: str) -> dict[str, float]:
+    """What a loop executes more for the opcodes that stand beside its calls, by mnemonic."""
+    now, alone = (found[loop.replace("hyperv", config)] for config in ("hyperv", "by-call"))
+    more = mnemonics(now)
+    more.subtract(mnemonics(alone))
+    return {mnemonic: now.a_turn(count) for mnemonic, count in sorted(more.items()) if count}
+
+
+def form(report: Report, found) -> None:
+    """By call, what it costs that the instructions could trap: the NOPs of one key."""
+    added = {loop: added_by_form(found, loop) for state in ("off", "on")
+             for loop in (f"hyperv {state}: {name}"
+                          for name in ("exit", *(accessor.name for accessor in ACCESSORS)))}
+    for state in ("off", "on"):
+        report.add("what the opcodes add by call", f"an exit, key {state}",
+                   sum(added[f"hyperv {state}: exit"].values()), "instructions", COUNTED)
+    beyond = {loop: sum(more.values()) - more.get("nop", 0) for loop, more in added.items()}
+    report.claim("by call, the opcodes add nothing but their key's NOPs to an exit or an access",
+                 max(beyond.values()) <= 0,
+                 f"beyond NOPs {min(beyond.values()):+} to {max(beyond.values()):+} instructions "
+                 f"in {len(added)} loops")
 
 
 def accessors(report: Report, found) -> None:

@@ -42,6 +42,9 @@ ACCESSORS = (
 # A store to the page, its copy for A/A, its copy elsewhere in a cache line, and behind a test.
 STORES = ("store", "store_again", "store_moved", "store_key", "store_flag")
 
+# RSP noted for the exit in each of three ways, and the first of them again for A/A.
+RSP_WAYS = ("rsp_test", "rsp_test_again", "rsp_key", "rsp_poke")
+
 FIELDS = {row["vmcs_field"]: row for row in fields()}
 ENCODING = {name: int(row["encoding"], 16) for name, row in FIELDS.items()}
 CLEAN_FIELDS_OFFSET = 824
@@ -83,6 +86,13 @@ class World(NamedTuple):
     def exits(self) -> tuple[int, int]:
         """The loop of VM exits."""
         return EXITS, self.vcpu.raw.address
+
+    def move_stack(self) -> None:
+        """By trap the loops enter from deeper in the stack than the warm-up did, and v4.19 leaves
+        HOST_POINTER clean where it stores the new RSP (erratum: host_rsp): clear it here."""
+        with self.machine.cpu(0):
+            port = self.kvm.port
+            port.vmcs_writel(ENCODING["HOST_RSP"], port.vmcs_readl(ENCODING["HOST_RSP"]))
 
     @staticmethod
     def entries(dirty: int) -> tuple[int, int]:

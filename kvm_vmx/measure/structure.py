@@ -5,7 +5,7 @@ import collections
 import re
 
 from kvm_vmx import Machine
-from kvm_vmx.measure import text
+from kvm_vmx.measure import host_rsp, text
 from kvm_vmx.measure.loops import (
     ACCESSORS, CLEAN_FIELDS_OFFSET, ENCODING, FIELDS, GROUPS, STORES, loaded, module)
 from kvm_vmx.measure.report import COUNTED, Report
@@ -130,6 +130,7 @@ def key(report: Report, machine) -> None:
             report.claim(f"every site of enable_evmcs is {'a JMP' if on else 'a 5-byte NOP'} "
                          f"with the key {'on' if on else 'off'}", not bad,
                          f"{len(found) - len(bad)} of {len(found)}")
+            host_rsp.structure(report, machine, on)
             if on:
                 per_function = collections.Counter(site["function"] for site in found)
                 for name, count in per_function.most_common():

@@ -83,6 +83,17 @@ def function(path: str, name: str) -> list[Instruction]:
     return [seen[address] for address in sorted(seen)]
 
 
+def whole(path: str, name: str) -> list[Instruction]:
+    """Every instruction of a function, reachable or not, in the order of their addresses."""
+    found = []
+    for span in ranges(path, name):
+        at = span.start
+        while at in span:
+            found.append(decode(at))
+            at += found[-1].size
+    return found
+
+
 def plain(path: str, instructions: list[Instruction]) -> list[str]:
     """The instructions as text without addresses, NOPs left out: what two builds can share."""
     real = [one for one in instructions if not one.is_nop]

@@ -2,6 +2,7 @@
 """The opcodes in the text of the built module, each in the function that the kernel has it in."""
 
 import collections
+import importlib
 import pathlib
 import re
 
@@ -98,6 +99,31 @@ def test_msrs_are_accessed_where_the_source_says(opcodes, bodies, mnemonic):
     homes = {name for name, body in bodies.items() if re.search(MSR[mnemonic], body)}
     assert opcodes[mnemonic]
     assert set(opcodes[mnemonic]) <= inlined_into(bodies, homes)
+
+
+# The port outside kvm-intel, by the kernel's files and functions: hv_do_hypercall() calls the
+# hypercall page, whose instruction is VMCALL; __cpuid() and the MSR accessors are inlined.
+ELSEWHERE = {
+    "kvm_vmx.l1.hv_init": {
+        "vmcall": {"hv_do_hypercall"},
+        "wrmsr": {"hv_cpu_init", "hv_cpu_die", "hyperv_init", "hyperv_cleanup", "hyperv_shutdown"},
+        "rdmsr": {"hv_cpu_init", "hv_cpu_die", "hyperv_init", "hyperv_cleanup", "hyperv_shutdown"}},
+    "kvm_vmx.l1.mshyperv": {
+        "cpuid": {"cpuid", "ms_hyperv_platform", "ms_hyperv_init_platform", "init_hypervisor_platform"}},
+}
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_opcodes_of_the_kernel_proper_stand_where_it_has_them(name):
+    path = importlib.import_module(name).__file__
+    base, found = elf.load_base(path), collections.defaultdict(set)
+    for address, size, symbol, kind in elf.symbols(path)[1]:
+        if kind == elf.STT_FUNC and size and not symbol.startswith("_init"):
+            for insn in text.decode_all(text.read(base + address, size), base + address):
+                if insn.mnemonic in {*HOME, *MSR, "vmcall", "cpuid"}:
+                    found[insn.mnemonic].add(elf.demangle(symbol))
+    assert {mnemonic: names - ELSEWHERE[name][mnemonic] for mnemonic, names in found.items()} == {
+        mnemonic: set() for mnemonic in ELSEWHERE[name]}
 
 
 def test_by_call_an_accessor_pays_one_nop_and_no_more():

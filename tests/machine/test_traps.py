@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Instructions by trap: the same as by call, what they cost, what the process keeps."""
 
+import contextlib
 import ctypes
 import os
+import random
 import re
 import signal
 import statistics
@@ -12,7 +14,7 @@ import threading
 import time
 
 import pytest
-from trapping import COUNTING_LOOP, CPUID_LOOP, HOST_RIP, HOST_RSP
+from trapping import COUNTING_LOOP, CPUID_LOOP, HOST_RIP, HOST_RSP, caught
 
 from kvm_vmx import KernelBug, Machine, MachineError
 from kvm_vmx.machine import trap
@@ -107,12 +109,6 @@ def test_an_instruction_that_faults_is_the_kernels_bug(insn):
                     kvm.port.vmcs_readl(HOST_RIP)
     with Machine(cpus=1, insn=insn) as machine:
         assert machine.insmod().create_vm(code=CPUID_LOOP).create_vcpu().run(exits=9).exits == 9
-
-
-def caught():
-    """The mask of signals that the process catches."""
-    with open("/proc/self/status") as status:
-        return int(re.search(r"SigCgt:\s+(\w+)", status.read())[1], 16)
 
 
 def signal_stack():
@@ -259,18 +255,15 @@ def storm(traps):
                     exits[n] += vcpus[n].run(exits=500 + n).exits
 
             def send():
-                for i in range(10**9):
-                    if done.is_set():
-                        return
-                    target = threads[i % 2] if i % 3 else None
-                    try:
+                dice = random.Random(8304)
+                while not done.is_set():
+                    target, number = dice.choice([None, *threads]), dice.choice(signals)
+                    with contextlib.suppress(ProcessLookupError):
                         if target:
-                            signal.pthread_kill(target.ident, signals[i % 7 % 3])
+                            signal.pthread_kill(target.ident, number)
                         else:
-                            os.kill(os.getpid(), signals[i % 5 % 3])
-                    except ProcessLookupError:
-                        pass
-                    time.sleep(0.0002 * (i % 4))
+                            os.kill(os.getpid(), number)
+                    time.sleep(dice.random() * 0.0006)
 
             threads = [threading.Thread(target=drive, args=[n]) for n in (0, 1)]
             sender = threading.Thread(target=send)

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Machine code of L1 for the tests of traps: built from parts, run on a CPU, looked at after."""
 
+import re
+import threading
+
 from kvm_vmx.machine.kernel import call_function
 from kvm_vmx.machine.trap import Text
 
@@ -59,3 +62,25 @@ def execute(machine, instruction, registers=(), result=RAX, cpu=0):
     flags = Text(code + bytes.fromhex("4c89d8") + POP + b"\xc3")    # mov %r11, %rax
     return (call_function(machine.kernel, cpu, keep.address, ()),
             call_function(machine.kernel, cpu, flags.address, ()) & STATUS)
+
+
+def caught():
+    """The mask of signals that the process catches."""
+    with open("/proc/self/status") as status:
+        return int(re.search(r"SigCgt:\s+(\w+)", status.read())[1], 16)
+
+
+def driven(vcpu, exits=None):
+    """A thread that runs a vCPU, in pieces until `stop` is set, or for so many exits."""
+    stop = threading.Event()
+
+    def drive():
+        while not stop.is_set():
+            vcpu.run(exits=exits or 500)
+            if exits:
+                return
+
+    thread = threading.Thread(target=drive, daemon=True)
+    thread.stop = stop.set
+    thread.start()
+    return thread

@@ -14,9 +14,10 @@ import pyperf
 import pytest
 
 from kvm_vmx.commands import DIFFERS, HOLDS, TROUBLE, measure
-from kvm_vmx.measure import model, paired, scale
+from kvm_vmx.measure import model, paired, scale, trapped
 from kvm_vmx.measure.page import page
 from kvm_vmx.measure.report import COUNTED, MEASURED, MODELLED, PUBLISHED, Report
+from kvm_vmx.measure.statistics import Estimate
 from kvm_vmx.measure.store import as_json, save
 
 PACKAGE = pathlib.Path(importlib.util.find_spec("kvm_vmx").origin).parents[1]
@@ -56,6 +57,29 @@ def test_tables_say_the_kind_of_each_number():
     assert re.search(r"trapped accesses, VMCS +8 +an exit +counted", out)
 
 
+def test_by_trap_the_gap_is_counted():
+    done = kvm_vmx("all", "--insn", "trap", "--json")
+    assert done.returncode == HOLDS, done.stderr
+    found = json.loads(done.stdout)
+    traps = {(row["table"], row["name"]): row["value"] for row in found["rows"]
+             if row["table"].startswith("traps of one exit")}
+    assert traps == {
+        ("traps of one exit, VMCS", "vmread"): 7, ("traps of one exit, VMCS", "vmwrite"): 1,
+        ("traps of one exit, VMCS", "vmresume"): 1, ("traps of one exit, eVMCS", "vmresume"): 1}
+    assert all(claim["holds"] for claim in found["claims"]) and len(found["claims"]) == 4
+    assert [note.partition(":")[0] for note in found["notes"]] == ["accessors", "entry", "scale"]
+
+
+@pytest.mark.parametrize("arguments, says", [
+    (["loop", "--tier", "1"], "valgrind cannot execute the opcodes"),
+    *((["scale"], "by call alone"), (["entry", "--tier", "2"], "by call alone"))])
+def test_what_cannot_be_measured_by_trap_says_so(arguments, says):
+    done = kvm_vmx(*arguments, "--insn", "trap")
+    assert done.returncode == TROUBLE and done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert says in line and "--" in line
+
+
 def test_without_valgrind_it_says_so():
     done = kvm_vmx("key", "--tier", "1", PATH="/nonexistent")
     assert done.returncode == TROUBLE and done.stdout == ""
@@ -83,7 +107,8 @@ def test_results_can_be_compared_by_pyperf(tmp_path):
 def brief(monkeypatch):
     """Tier 2 with so few processes and rounds that only its shape can be judged."""
     monkeypatch.setattr(paired, "PROCESSES",
-                        {"accesses": (2, 40), "exits": (2, 4), "entries": (2, 20)})
+                        {"accesses": (2, 40), "exits": (2, 4), "entries": (2, 20),
+                         "traps": (2, 4)})
     monkeypatch.setattr(scale, "THREAD_ROUNDS", 2)
     monkeypatch.setattr(scale, "THREAD_EXITS", 2_000)
 
@@ -105,6 +130,27 @@ def test_tier_2_has_a_control_beside_each_comparison(brief, tmp_path):
     rounds = json.loads((tmp_path / "t.json.rounds").read_text())
     assert rounds["ticks"].keys() == report.rounds.keys()
     assert "one exit" in page(report)
+
+
+def test_tier_2_by_trap_judges_the_mails_ratio(brief):
+    """In pairs: the gap, what it is of an exit, and single accesses beside it."""
+    report = Report()
+    trapped.run(report, measure.PARTS, 2)
+    table = "what VMREAD and VMWRITE were of an exit, by trap"
+    rows = {row.name: row for row in report.in_table(table)}
+    times, share = rows["a VMCS exit over an eVMCS exit"], rows["their share of a VMCS exit"]
+    assert times.low <= times.value <= times.high and 0 < share.value < 100
+    assert rows["the mail"].value == 2.275 and rows["the mail"].kind == PUBLISHED
+    assert report.claims[-1].holds and "2.27" in report.claims[-1].text
+    assert rows["the gap between the modes"].value > 4 * rows["a VMREAD alone"].value > 0
+    assert len(report.in_table("an entry by trap that notes RSP, VMCS, over test and jump")) == 3
+    assert report.find("A/A control", "exits by trap")
+
+
+@pytest.mark.parametrize("low, value, high, holds", [
+    (2.3, 2.4, 2.5, True), (2.0, 2.1, 2.2, False), (2.0, 2.2, 2.4, None), (2.0, 2.3, 2.4, True)])
+def test_a_ratio_is_missed_only_where_the_interval_is_below_it(low, value, high, holds):
+    assert paired.at_least(Estimate(value, low, high), 2.27) is holds
 
 
 def test_where_the_control_fails_the_status_is_2(capsys):

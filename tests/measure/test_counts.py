@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from kvm_vmx.measure import counts
-from kvm_vmx.measure.loops import ACCESSORS, GROUPS
+from kvm_vmx.measure.loops import ACCESSORS, GROUPS, RSP_WAYS
 from kvm_vmx.measure.report import Report
 
 pytestmark = pytest.mark.skipif(
@@ -53,6 +53,31 @@ def test_the_nops_of_an_exit_are_its_sites(found):
     after, before = (found[f"{config} off: exit"] for config in ("hyperv", "before"))
     nops = counts.mnemonics(after)["nop"] - counts.mnemonics(before)["nop"]
     assert after.a_turn(nops) == 7 + 1 + 2
+
+
+# Executed instructions of the port that stand behind the form's key: an access is one of them, a
+# change of bits two. An exit under VMCS has 7 reads and 1 write, and in both modes one entry.
+FORMS = {"clear_bits": 2, "set_bits": 2}
+
+
+@pytest.mark.parametrize("accessor", [accessor.name for accessor in ACCESSORS])
+def test_by_call_the_opcodes_cost_an_access_the_nop_of_their_key(found, accessor):
+    """Against a build without them. Under eVMCS there is no access by instruction."""
+    assert counts.added_by_form(found, f"hyperv off: {accessor}") == {"nop": FORMS.get(accessor, 1)}
+    assert counts.added_by_form(found, f"hyperv on: {accessor}") == {}
+
+
+@pytest.mark.parametrize("state, nops", [("off", 7 + 1 + 1), ("on", 1)])
+def test_by_call_the_opcodes_cost_an_exit_the_nops_of_their_key(found, state, nops):
+    added = counts.added_by_form(found, f"hyperv {state}: exit")
+    # of the rest the compiler may make less, never more
+    assert added.pop("nop") == nops and sum(added.values()) <= 0
+
+
+def test_rsp_is_noted_by_as_many_instructions_as_each_way_has(found):
+    """Under eVMCS: test, jump, MOV, jump; jump, MOV, jump; MOV."""
+    test, again, key, poke = (found[f"hyperv on: {name}"].total for name in RSP_WAYS)
+    assert (again - test, key - test, poke - test) == (0, -1, -3)
 
 
 def test_a_flip_changes_the_protection_once_and_back(found):

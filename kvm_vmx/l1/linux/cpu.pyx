@@ -43,6 +43,7 @@ cdef extern from "linux/cpu.h" nogil:
         void (*die)(ulong ip, u32 status) noexcept nogil
         void (*stale_exit)(ulong rip, ulong rsp) noexcept nogil
         int vmcall_traps
+        int cpuid_traps
         int kvm_rebooting
         unsigned int boot
     vmlinux_t vmlinux_exports
@@ -150,8 +151,10 @@ cdef int cpus_init(virt_cpu **cpus, int possible, int online, const phys_mem *me
     return 0
 
 
-cdef void set_vmcall_traps(bint traps) noexcept nogil:
-    vmlinux_exports.vmcall_traps = traps
+cdef void set_traps(bint vmcall, bint cpuid) noexcept nogil:
+    # Which of the two trap that do not everywhere.
+    vmlinux_exports.vmcall_traps = vmcall
+    vmlinux_exports.cpuid_traps = cpuid
 
 
 cdef void perf_guest_events(u64 host, u64 guest) noexcept nogil:

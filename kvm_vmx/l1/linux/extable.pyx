@@ -15,7 +15,7 @@ cdef extern from "asm/virt_cpu.h" nogil:
     u32 INSN_FAULT_VECTOR(u32 status)
 
 cdef enum:
-    MAX_TABLES = 16
+    MAX_TABLES = 32
 
 cdef struct exception_table:
     const exception_table_entry *start

@@ -270,6 +270,24 @@ cdef void static_key_slow_dec(static_key_t *key) noexcept nogil:
     jump_label_unlock()
 
 
+# C+ stands for text_poke_early(): any bytes, while no thread is in the kernel
+cdef int text_poke(void *addr, const void *opcode, size_t size) noexcept nogil:
+    cdef ulong start = <ulong>addr
+    cdef int ret
+
+    stop_machine_begin()
+    ret = protect(start, start + size, PROT_READ | PROT_WRITE)
+    if ret == 0:
+        memcpy(addr, opcode, size)
+        mprotect(<void *>(start & PAGE_MASK),
+                 ((start + size + PAGE_SIZE - 1) & PAGE_MASK) - (start & PAGE_MASK),
+                 PROT_READ | PROT_EXEC)
+        if sync_core:
+            membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE)
+    stop_machine_end()
+    return ret
+
+
 # C+ the form of the instructions, by call or by trap, is chosen before any of the text runs
 cdef int jump_label_form(module_t *mod, static_key_t *key, bint by_trap) noexcept nogil:
     # A key that chooses what the text is before any of it runs: no step that fail_nth() counts.

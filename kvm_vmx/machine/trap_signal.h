@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Signals as traps: what of SIGILL and SIGSEGV is an instruction of a CPU, and where the rest
+ * goes.
+ */
+#ifndef KVM_VMX_MACHINE_TRAP_SIGNAL_H
+#define KVM_VMX_MACHINE_TRAP_SIGNAL_H
+
+#include <kvm_vmx/machine/trap.h>
+#include <pthread.h>
+#include <signal.h>
+
+/* Whose handlers these were. There are two, so that one stays whole while the other is written. */
+struct trap_previous {
+	struct sigaction action[2];
+	int which;
+};
+
+static struct trap_previous trap_previous[2];	/* of SIGILL, of SIGSEGV */
+
+/* How often this thread has asked for traps: 0 is a thread whose faults are none of ours. Not
+ * allocated when it is first touched, which may be in a signal handler. */
+static __thread int trap_depth __attribute__((tls_model("initial-exec")));
+
+static const struct trap_text *text_of(u64 rip)
+{
+	int i;
+
+	for (i = 0; i < TRAP_TEXTS; i++)
+		if (rip >= READ_ONCE(trap_texts[i].start) && rip < READ_ONCE(trap_texts[i].end))
+			return &trap_texts[i];
+	return NULL;
+}
+
+/* Code of such a text runs on a CPU alone, so %gs says which processor this is. */
+static bool trap_is_ours(greg_t *gregs)
+{
+	struct trap trap = { gregs, text_of(gregs[REG_RIP]) };
+	int i;
+
+	if (!trap.text)
+		return false;
+	for (i = 0; i < NR_GPRS; i++)
+		trap.regs[i] = gregs[gpr_greg[i]];
+	if (!trap_decode((const u8 *)gregs[REG_RIP], (const u8 *)trap.text->end, gregs[REG_RIP],
+			 trap.regs, &trap.insn))
+		return false;
+	trap.cpu = this_cpu_read(virt_cpu);
+	trap.kernel = this_cpu_read(vmlinux);
+	emulate(&trap);
+	return true;
+}
+
+/* Byte by byte, by aligned words: what lies behind the second may not be there. */
+static bool is_cpuid(u64 rip)
+{
+	static const u8 opcode[] = { 0x0f, 0xa2 };
+	u64 word;
+	int i;
+
+	for (i = 0; i < 2; i++)
+		if (!copy_word(&word, (const u64 *)((rip + i) & ~7UL)) ||
+		    (u8)(word >> (rip + i) % 8 * 8) != opcode[i])
+			return false;
+	return true;
+}
+
+/*
+ * CPUID of whoever interrupts a thread in which it faults for L1: the host answers, as it would
+ * have. True where it was one.
+ */
+static bool host_cpuid(int signal, const siginfo_t *info, greg_t *gregs)
+{
+	u32 eax = gregs[REG_RAX], ebx, ecx = gregs[REG_RCX], edx;
+
+	if (signal != SIGSEGV || info->si_code != SI_KERNEL || !is_cpuid(gregs[REG_RIP]) ||
+	    !cpuid_is_faulting())
+		return false;
+	cpuid_fault(false);
+	trap_cpuid(&eax, &ebx, &ecx, &edx);
+	cpuid_fault(true);
+	gregs[REG_RAX] = eax;
+	gregs[REG_RBX] = ebx;
+	gregs[REG_RCX] = ecx;
+	gregs[REG_RDX] = edx;
+	gregs[REG_RIP] += 2;
+	return true;
+}
+
+/* The mask that the kernel would have set around the handler. */
+static void call_previous(const struct sigaction *previous, int signal, siginfo_t *info,
+			  void *context)
+{
+	sigset_t blocked = previous->sa_mask, before;
+
+	if (!(previous->sa_flags & SA_NODEFER))
+		sigaddset(&blocked, signal);
+	pthread_sigmask(SIG_BLOCK, &blocked, &before);
+	if (previous->sa_flags & SA_SIGINFO)
+		previous->sa_sigaction(signal, info, context);
+	else
+		previous->sa_handler(signal);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+/* What would have happened without this handler. A default action is taken by the instruction
+ * that runs again, or by the signal that is sent again. */
+static void pass_on(int signal, siginfo_t *info, void *context)
+{
+	const struct trap_previous *slot = &trap_previous[signal == SIGSEGV];
+	const struct sigaction *previous = &slot->action[READ_ONCE(slot->which)];
+	void (*handler)(int) = previous->sa_handler;
+
+	if (handler == SIG_IGN && info->si_code <= 0)
+		return;
+	if (handler == SIG_DFL || handler == SIG_IGN) {
+		struct sigaction fatal = { .sa_handler = SIG_DFL };
+
+		sigaction(signal, &fatal, NULL);
+		if (info->si_code <= 0)
+			raise(signal);
+		return;
+	}
+	call_previous(previous, signal, info, context);
+}
+
+/* A fault of an instruction of this thread's, taken care of? */
+static bool trap_taken(int signal, const siginfo_t *info, greg_t *gregs)
+{
+	u64 rip = gregs[REG_RIP];
+
+	/* sent by a process, so no instruction's doing; or of a thread that is no CPU */
+	if (info->si_code <= 0 || !trap_depth)
+		return false;
+	if (rip >= (u64)trap_copy && rip < (u64)trap_fault) {
+		gregs[REG_RIP] = (greg_t)trap_fault;
+		return true;
+	}
+	return trap_is_ours(gregs) || host_cpuid(signal, info, gregs);
+}
+
+static void trap_handler(int signal, siginfo_t *info, void *context)
+{
+	int error = errno;
+
+	if (!trap_taken(signal, info, ((ucontext_t *)context)->uc_mcontext.gregs))
+		pass_on(signal, info, context);
+	errno = error;
+}
+
+#endif
