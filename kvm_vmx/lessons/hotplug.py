@@ -193,8 +193,13 @@ def run(seed: int, case: str | None = None) -> Record:
     case, before, coming, after = script(seed, case)
     picture = Picture(["CPU", "online", "page", "VMX", "vCPUs", "executed"])
     found = drive(case, before, coming, after, picture)
-    for each in (picture, found["picture"]):
+    solved, to_come = found["picture"], [*coming, *after]
+    for each in (picture, solved):
         each.by_step()
+    # a page shows both with one slider: as many steps in each, however far the run gets
+    picture.hide(words(step) for step in to_come)
+    while len(solved.steps) < len(picture.steps):
+        solved.step(f"never: {found['moved']}", solved.steps[-1].rows)
     return Record(
         "hotplug", seed, case, TITLE,
         about=["Two callbacks run on a CPU that comes up: KVM's enables VMX if there is a VM, and "
@@ -203,7 +208,7 @@ def run(seed: int, case: str | None = None) -> Record:
                "on any CPU; its VMCS is active on one."],
         run=[f"insmod enlightened_vmcs={int(case != 'plain')}; {CPUS} CPUs are online of "
              f"{NEW + 1}. Each run of a vCPU is {EXITS} exits.",
-             "After the picture: " + "; ".join(words(step) for step in [*coming, *after]) + "."],
+             "After the picture: " + "; ".join(words(step) for step in to_come) + "."],
         picture=picture,
         question=f"When cpu {NEW} is up (the last time): has it a page, is VMX on? How often does "
                  "the log say in the end that enabling virtualization failed? What becomes of the "
@@ -218,5 +223,5 @@ def run(seed: int, case: str | None = None) -> Record:
         kernel=lines(case, found),
         leaves_out="Threads that race: a vCPU moves here when no other runs. The IPI is a call "
                    "that the other CPU executes at once.",
-        solved=found["picture"],
+        solved=solved,
     )

@@ -50,6 +50,13 @@ class Picture:
         """The same steps so far; what is recorded in one of the two is not in the other."""
         return Picture(self.columns, list(self.steps))
 
+    def hide(self, captions) -> None:
+        """Steps that the question asks for: of their rows the first cell alone."""
+        for caption in captions:
+            self.steps.append(Step(caption, [
+                [Cell(row[0].text), *[Cell("?", "dim")] * (len(row) - 1)]
+                for row in self.steps[-1].rows]))
+
     def by_step(self, columns: list[str] | None = None) -> None:
         """Make the terminal's table of all steps, each with its caption in the first column."""
         self.table = ["step", *(columns or self.columns)], [

@@ -147,7 +147,9 @@ def drive(plan: Plan, enlightened: bool, picture: Picture) -> dict:
                  "basic": machine.cpu(0).rdmsr(VMX_BASIC).value & 0x7FFFFFFF}
         watch.picture = picture.copy()
         end = enter(machine, watch.vcpus[plan.own])
-        if not machine.kernel.oopsed:
+        if machine.kernel.oopsed:
+            watch.picture.step("kernel BUG", watch.picture.steps[-1].rows)
+        else:
             watch.draw(f"run on cpu {plan.missed}")
     return {"control": control, "reset": reset, "found": found, "end": end,
             "picture": watch.picture}
@@ -182,6 +184,7 @@ def run(seed: int, case: str | None = None) -> Record:
     for each in (picture, result["picture"]):
         each.by_step(["CPU", "key", "enl.", "current_nested_vmcs", "whose", "revision",
                       "active in L0"])
+    picture.hide([f"run on cpu {plan.missed}"])
     found, end = result["found"], result["end"]
     how = ("is offline while the module goes, and v4.19 resets the pages of CPUs that are online"
            if plan.case == "offline" else
