@@ -5,7 +5,7 @@ from libc.string cimport memcpy, memset
 from kvm_vmx.abi.hyperv_tlfs cimport hv_enlightened_vmcs
 from kvm_vmx.abi.types cimport u8, u32, u64
 from kvm_vmx.abi.vmx cimport ENTRY_FAIL_DEFAULT, VM_ENTRY_IA32E_MODE
-from kvm_vmx.l0.enlightened cimport enlightened_release
+from kvm_vmx.l0.enlightened cimport CLEAN_ALL, enlightened_release
 from kvm_vmx.l0.guest cimport guest_flush_tlb
 from kvm_vmx.l0.guest_checks cimport check_guest_state
 from kvm_vmx.l0.msr cimport EFER_LMA
