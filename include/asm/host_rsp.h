@@ -32,10 +32,8 @@
 #define HOST_RSP_KEY							\
 	"9: .byte " __stringify(STATIC_KEY_INIT_NOP) "\n\t"		\
 	"1: " INSN_VMWRITE_RSP_RDX "\n\t"				\
-	".pushsection .fixup, \"ax\"\n"					\
+	"jmp 4f\n"							\
 	"3: mov %%rsp, (%%rsi)\n\t"					\
-	"jmp 4f\n\t"							\
-	".popsection\n\t"						\
 	".pushsection __jump_table, \"aw\"\n\t"				\
 	".balign 8\n\t"							\
 	".quad 9b, 3b, %c[key]\n\t"					\

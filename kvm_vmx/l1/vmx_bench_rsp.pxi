@@ -107,13 +107,13 @@ cdef void bench_entries(ulong n, bint moved, u32 (*enter)(vm_entry *) noexcept n
     vmcs_writel(HOST_RIP, rip)
     # its clean bit goes, so that what the entry stores beside it is read this once
     vmcs_writel(HOST_RSP, old_rsp)
-    if static_branch_unlikely(&enable_evmcs):
+    if enable_evmcs_is_on():
         entry.evmcs_rsp = <ulong>&current_evmcs.host_rsp
     while n:
         if moved:
             host_rsp = 0
         BUG_ON(enter(&entry) != 0)
-        if static_branch_unlikely(&enable_evmcs):
+        if enable_evmcs_is_on():
             evmcs_clean_fields_or(HV_VMX_ENLIGHTENED_CLEAN_FIELD_ALL)
         n -= 1
     vmcs_writel(HOST_RIP, old_rip)

@@ -14,6 +14,14 @@ from kvm_vmx.measure.rounds import Loops
 NOP = bytes.fromhex("0f1f440000")
 JMP = 0xE9
 
+# Each part of a register that survives calls: the register, and how wide the part is.
+SAVED = {
+    part: (parts[0], bits)
+    for parts in (("rbx", "ebx", "bx", "bl"), ("rbp", "ebp", "bp", "bpl"),
+                  *((f"r{n}", f"r{n}d", f"r{n}w", f"r{n}b") for n in range(12, 16)))
+    for part, bits in zip(parts, ("", ".32", ".16", ".8"))
+}
+
 # Offsets in struct virt_cpu_ops: what a VMREAD or VMWRITE by call calls.
 OPS_VMREAD, OPS_VMWRITE = 0x48, 0x50
 
@@ -37,9 +45,12 @@ def renamed(lines: list[str]) -> list[str]:
     """The registers that survive calls under names in the order of their use: which of them holds
     a loop's counter is the compiler's whim, and no instruction more or less."""
     names = {}
-    return [re.sub(r"\b(?:rbx|rbp|r1[2-5])\b",
-                   lambda match: names.setdefault(match[0], f"saved{len(names)}"), line)
-            for line in lines]
+
+    def saved(match):
+        whole, bits = SAVED[match[0]]
+        return names.setdefault(whole, f"saved{len(names)}") + bits
+
+    return [re.sub(rf"\b(?:{'|'.join(SAVED)})\b", saved, line) for line in lines]
 
 
 def loop_text(config: str, name: str) -> tuple[list[str], int]:

@@ -13,8 +13,8 @@ TEST_OFF = ["test rsi, rsi", "je", "vmwrite rdx, rsp"]
 TEST_ON = ["test rsi, rsi", "je", "mov qword ptr [rsi], rsp", "jmp"]
 NOTES = {
     ("test", False): TEST_OFF, ("test", True): TEST_ON,
-    ("key", False): ["nop dword ptr [rax + rax]", "vmwrite rdx, rsp"],
-    ("key", True): ["jmp", "mov qword ptr [rsi], rsp", "jmp"],
+    ("key", False): ["nop dword ptr [rax + rax]", "vmwrite rdx, rsp", "jmp"],
+    ("key", True): ["jmp", "mov qword ptr [rsi], rsp"],
     ("poke", False): ["vmwrite rdx, rsp"], ("poke", True): ["mov qword ptr [rsi], rsp"],
 }
 
