@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """KVM's enlightened-VMCS path in user space, on an emulated Hyper-V."""
 
+from kvm_vmx.machine.cpu import Cpu
 from kvm_vmx.machine.fields import fields
 from kvm_vmx.machine.kernel import KernelBug, MachineError
 from kvm_vmx.machine.lints import ConformanceError, Lint
-from kvm_vmx.machine.machine import Cpu, ExitSummary, Machine, Module, Vcpu, Vm
+from kvm_vmx.machine.machine import Machine
+from kvm_vmx.machine.module import Module
 from kvm_vmx.machine.outcome import Fault, Outcome, VMfailInvalid, VMfailValid, VMsucceed
+from kvm_vmx.machine.vcpu import ExitSummary, Vcpu
+from kvm_vmx.machine.vm import Vm
 
 __all__ = [
     "ConformanceError", "Cpu", "ExitSummary", "Fault", "KernelBug", "Lint", "Machine",

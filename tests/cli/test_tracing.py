@@ -10,7 +10,7 @@ from command import kvm_vmx
 from kvm_vmx import Machine
 from kvm_vmx.commands.tracing import FEW, MOST, recorded, traced_exits, write_up
 from kvm_vmx.machine.lints import ConformanceError, from_record
-from kvm_vmx.machine.machine import Vcpu
+from kvm_vmx.machine.vcpu import Vcpu
 
 EXITS = 30
 LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")

@@ -6,7 +6,7 @@ see of the runs, and must not depend on which VMCS it is, on what L0 keeps of it
 entry is made.
 """
 
-from world import ALL_CLEAN, ASSIST, BASE, EVMCS, EVMCS_B, FIELDS, GROUP_BITS, TABLE, VMCS_A, World
+from world import ALL_CLEAN, ASSIST, BASE, EVMCS, EVMCS_B, FIELDS, GROUP_BITS, TABLE, World
 
 MEMBERS = {FIELDS[encoding]: (member, group) for encoding, member, group in TABLE}
 NAMES = {encoding: name for name, encoding in FIELDS.items() if not name.endswith("_HIGH")}

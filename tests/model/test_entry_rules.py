@@ -5,7 +5,7 @@ import random
 
 import pytest
 from entry_rules import NONE, Processor, judge
-from world import BASE, DATA, EVMCS, FIELDS, REVISION, VMCS_A, VMCS_B, World, config_a_msrs
+from world import DATA, EVMCS, FIELDS, REVISION, VMCS_A, VMCS_B, World, config_a_msrs
 
 COUNTERS = {0xA: (4 << 8, 0, 0, 3), 0x4000000A: (0x2A0101, 1, 0, 0)}
 BASE_NAMES = {name: int(value, 16) for name, value in DATA["base"].items()}

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One L1 processor of a machine: its instructions, and the place where the port runs."""
+
+import functools
+from typing import TYPE_CHECKING
+
+from kvm_vmx.machine.hold import Hold
+
+if TYPE_CHECKING:
+    from kvm_vmx.machine.machine import Machine
+
+# What another thread may do to a CPU that is running: watch it, and raise events.
+WATCHING = {"counters", "signal_sint"}
+EVENTS = {"pending_interrupt", "pending_nmi"}
+
+
+class Cpu:
+    """One L1 processor: its instructions, and `with` to run the port's functions on it.
+
+    An instruction has the CPU to itself, and so has the setting of a register: MachineError
+    where another thread is using it.
+    """
+
+    def __init__(self, machine: "Machine", index: int):
+        self.machine, self.index = machine, index
+        self._processor = machine.processor(index)
+
+    def __enter__(self):
+        binding = self.machine._binding
+        binding.stack = [*getattr(binding, "stack", ()), self.index]
+        return self
+
+    def __exit__(self, *_):
+        self.machine._binding.stack.pop()
+
+    def __getattr__(self, name):
+        if name.startswith("_"):
+            raise AttributeError(name)
+        self.machine.check_open()
+        found = getattr(self._processor, name)
+        if not callable(found) or name in WATCHING:
+            return found
+
+        @functools.wraps(found)
+        def held(*args, **kwargs):
+            return self._alone(found, *args, **kwargs)
+
+        return held
+
+    def __setattr__(self, name, value):
+        if name in ("machine", "index", "_processor"):
+            object.__setattr__(self, name, value)
+            return
+        self.machine.check_open()
+        if name in EVENTS:
+            setattr(self._processor, name, value)
+        else:
+            self._alone(setattr, self._processor, name, value)
+
+    def _alone(self, function, /, *args, **kwargs):
+        """Call a function while the CPU is this thread's."""
+        with self.machine.gate.use(), Hold(self.machine.kernel, self.index):
+            return function(*args, **kwargs)
+
+    def __dir__(self):
+        return sorted({*object.__dir__(self), *dir(self._processor)})

@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A virtual CPU of KVM's: its runs, its registers, its VMCS."""
+
+import contextlib
+import errno
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from kvm_vmx.machine.errors import kernel_error
+from kvm_vmx.machine.fields import fields
+from kvm_vmx.machine.gate import Busy
+from kvm_vmx.machine.kernel import REGISTERS, MachineError
+
+if TYPE_CHECKING:
+    from kvm_vmx.machine.vm import Vm
+
+# KVM's exit reasons to user space, by number (uapi/linux/kvm.h).
+KVM_EXITS = {
+    0: "UNKNOWN", 1: "EXCEPTION", 2: "IO", 3: "HYPERCALL", 4: "DEBUG", 5: "HLT", 6: "MMIO",
+    7: "IRQ_WINDOW_OPEN", 8: "SHUTDOWN", 9: "FAIL_ENTRY", 10: "INTR", 11: "SET_TPR",
+    17: "INTERNAL_ERROR",
+}
+
+
+@dataclass(frozen=True)
+class ExitSummary:
+    """One run of a vCPU: VM exits, why it came back (KVM's exit reason without KVM_EXIT_),
+    what KVM says of that, and how often each VM-exit reason came, by number."""
+
+    exits: int
+    reason: str
+    data: dict = field(default_factory=dict)
+    reasons: dict[int, int] = field(default_factory=dict)
+
+
+class Registers(Mapping):
+    """The general registers of a vCPU, by name; read from KVM and written through it."""
+
+    def __init__(self, vcpu: "Vcpu"):
+        self._vcpu = vcpu
+
+    def _all(self):
+        with self._vcpu.used() as raw:
+            return raw.get_regs(self._vcpu.cpu)
+
+    def __getitem__(self, name):
+        return self._all()[name]
+
+    def __iter__(self):
+        return iter(REGISTERS)
+
+    def __len__(self):
+        return len(REGISTERS)
+
+    def items(self):
+        return self._all().items()
+
+    def __setitem__(self, name, value):
+        self.update(**{name: value})
+
+    def update(self, **values: int) -> None:
+        """Set some of them; KeyError for a name that is none."""
+        with self._vcpu.used() as raw:
+            regs = raw.get_regs(self._vcpu.cpu)
+            for name, value in values.items():
+                if name not in regs:
+                    raise KeyError(f"no register {name!r}: there are {', '.join(REGISTERS)}")
+                regs[name] = value & (1 << 64) - 1
+            raw.set_regs(self._vcpu.cpu, regs)
+
+    def __repr__(self):
+        return ", ".join(f"{name}={value:#x}" for name, value in self._all().items())
+
+
+_FIELDS = {row["vmcs_field"]: row for row in fields()}
+
+
+class EvmcsView(Mapping):
+    """The enlightened VMCS of a vCPU as the page has it: field name to value."""
+
+    def __init__(self, vcpu: "Vcpu"):
+        self._vcpu = vcpu
+
+    def _read(self, offset, size):
+        vm = self._vcpu.vm
+        vm.check_alive()
+        if not vm.module.enable_evmcs:
+            raise MachineError("the VMCS is not enlightened: insmod(enlightened_vmcs=True)")
+        return int.from_bytes(
+            vm.module.machine.memory.read(self._vcpu.vmcs_gpa + offset, size), "little")
+
+    def __getitem__(self, name):
+        row = _FIELDS[name]
+        return self._read(row["offset"], row["size"])
+
+    def __iter__(self):
+        return iter(_FIELDS)
+
+    def __len__(self):
+        return len(_FIELDS)
+
+    @property
+    def clean_fields(self) -> int:
+        """hv_clean_fields."""
+        return self._read(824, 4)
+
+
+class VmcsView:
+    """The VMCS of a vCPU through the port's accessors, in either mode."""
+
+    def __init__(self, vcpu: "Vcpu"):
+        self._vcpu = vcpu
+
+    def __getitem__(self, name):
+        row = _FIELDS[name]
+        vcpu = self._vcpu
+        module = vcpu.vm.module
+        encoding = int(row["encoding"], 16)
+        kind = "l" if encoding >> 13 == 3 else str(row["size"] * 8)
+        with vcpu.used() as raw, module.machine.cpu(vcpu.cpu):
+            raw.load(vcpu.cpu)
+            return getattr(module.port, f"vmcs_read{kind}")(encoding)
+
+
+class Vcpu:
+    """A virtual CPU; cpu is the CPU it runs on, and may be set to migrate it."""
+
+    def __init__(self, vm: "Vm", raw, cpu: int):
+        self.vm, self.raw, self._cpu = vm, raw, cpu
+        self._vmcs_gpa = raw.load(cpu)
+        self._busy = Busy("the vCPU")
+        self.regs = Registers(self)
+        self.evmcs = EvmcsView(self)
+        self.vmcs = VmcsView(self)
+
+    @property
+    def cpu(self) -> int:
+        """The CPU it runs on."""
+        return self._cpu
+
+    @cpu.setter
+    def cpu(self, n: int):
+        self._cpu = self.vm.module.machine.cpu(n).index
+
+    @contextlib.contextmanager
+    def used(self):
+        """The struct kvm_vcpu, there and this call's alone for as long as the `with` lasts."""
+        with self.vm.used(), self._busy:
+            yield self.raw
+
+    def run(self, exits: int | None = None, *, stack_depth: int = 0) -> ExitSummary:
+        """Run until so many VM exits, or until KVM hands one to user space, stack_depth bytes (up
+        to 8192) down the thread's kernel stack. ValueError for fewer than one exit, MachineError
+        where another thread is using the CPU or the vCPU."""
+        if exits is not None and (not isinstance(exits, int) or not 1 <= exits < 1 << 63):
+            raise ValueError(f"{exits} exits: give a number of 1 or more, or None")
+        if not isinstance(stack_depth, int) or not 0 <= stack_depth <= 8192:
+            raise ValueError(f"a stack depth of {stack_depth}: give 0 to 8192 bytes")
+        machine = self.vm.module.machine
+        with self.used() as raw:
+            count, ret, reasons = raw.run(self.cpu, exits, stack_depth)
+            machine._partition.check()
+            if ret < 0 and ret != -errno.EINTR:
+                raise kernel_error(ret, "run", machine.kernel.log())
+            state = raw.exit_state()
+        reason = KVM_EXITS.get(state["exit_reason"], str(state["exit_reason"]))
+        return ExitSummary(count, reason, _exit_data(reason, state), reasons)
+
+    def interrupt(self, vector: int) -> None:
+        """KVM_INTERRUPT: queue an interrupt for the next entry. As in KVM without its APIC, user
+        space must have seen ready_for_interrupt; the entry fails where the guest cannot take it."""
+        if not isinstance(vector, int) or not 0 <= vector <= 255:
+            raise ValueError(f"interrupt vector {vector!r}: give 0 to 255")
+        with self.used() as raw:
+            raw.interrupt(self.cpu, vector)
+
+    def nmi(self) -> None:
+        """KVM_NMI: an NMI as soon as the guest can take it."""
+        with self.used() as raw:
+            raw.nmi(self.cpu)
+
+    @property
+    def ready_for_interrupt(self) -> bool:
+        """kvm_run.ready_for_interrupt_injection, as the last run left it."""
+        self.vm.check_alive()
+        return self.raw.ready_for_interrupt_injection
+
+    @property
+    def request_interrupt_window(self) -> bool:
+        """kvm_run.request_interrupt_window: run() comes back with IRQ_WINDOW_OPEN once the guest
+        can take an interrupt."""
+        self.vm.check_alive()
+        return self.raw.request_interrupt_window
+
+    @request_interrupt_window.setter
+    def request_interrupt_window(self, value: bool):
+        self.vm.check_alive()
+        self.raw.request_interrupt_window = bool(value)
+
+    @property
+    def vmcs_gpa(self) -> int:
+        """Where the vCPU's VMCS page is in L1's physical memory."""
+        self.vm.check_alive()
+        return self._vmcs_gpa
+
+    def trace_exits(self, on: bool = True, size: int = 65536) -> None:
+        """Keep a record of each exit of this vCPU's CPU, the last `size` of them."""
+        machine = self.vm.module.machine
+        with machine.gate.change():
+            self.vm.check_alive()
+            machine.cpu(self.cpu).log_exits(size if on else 0)
+
+    @property
+    def exit_log(self) -> list[tuple[int, int, int]]:
+        """(reason, qualification, guest RIP) of each exit recorded."""
+        with self.vm.used():
+            return [record[:3] for record in self.vm.module.machine.cpu(self.cpu).exit_log]
+
+    @property
+    def sregs(self) -> dict:
+        """Segments, tables and control registers, as KVM_GET_SREGS gives them and KVM_SET_SREGS
+        takes them."""
+        with self.used() as raw:
+            return raw.get_sregs(self.cpu)
+
+    @sregs.setter
+    def sregs(self, values: dict):
+        """KVM_SET_SREGS: all of them; OSError with the kernel's errno."""
+        with self.used() as raw:
+            ret = raw.set_sregs(self.cpu, values)
+        if ret:
+            raise kernel_error(ret, "set_sregs", self.vm.module.machine.kernel.log())
+
+
+def _exit_data(reason, state):
+    """What KVM says of an exit reason."""
+    if reason == "IO":
+        return state["io"]
+    if reason == "FAIL_ENTRY":
+        return {"hardware_entry_failure_reason": state["fail_entry"]}
+    if reason == "INTERNAL_ERROR":
+        return state["internal"]
+    if reason in ("EXCEPTION", "DEBUG"):
+        return {"exception": state["exception"], "error_code": state["error_code"]}
+    return {}
