@@ -63,7 +63,7 @@ def run(seed: int, case: str | None = None) -> Record:
     asked.append(dice.choice(list(UNMAPPED.items())))
     found = look_up(seed, asked)
     last = max(slot(int(row["encoding"], 16)) for row in rows)
-    hidden = found[dice.randrange(ASKED)]
+    hidden = found[dice.randrange(ASKED - 1)]
     hole = found[-1]
     beyond = hole["slot"] > last
     return Record(
