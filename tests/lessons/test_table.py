@@ -10,7 +10,7 @@ BY_ENCODING = {encoding: name for name, encoding in rules.ENCODINGS.items()}
 
 
 def rotated(encoding):
-    """ROL16 by 6, bit by bit: bit n of a 16-bit number goes to bit n + 6, the six highest to 0..5."""
+    """ROL16 by 6, bit by bit: bit n goes to n + 6, the six highest to the lowest places."""
     return sum(1 << (bit + 6) % 16 for bit in range(16) if encoding >> bit & 1)
 
 
