@@ -91,8 +91,8 @@ def run(seed: int, case: str | None = None) -> Record:
                 + ("none." if final["active"] is None else f"{final['active']:#x}."),
                 f"{counts['vmptrld']} VMPTRLD and {counts['vmclear']} VMCLEAR under eVMCS, "
                 f"{plain['vmptrld']} and {plain['vmclear']} under VMCS, for {exits} and "
-                f"{plain_exits} exits. A vCPU that moves to another CPU is cleared on the old one in "
-                "either mode: L0 must write back what it holds.",
+                f"{plain_exits} exits. A vCPU that moves to another CPU is cleared on the old one "
+                "in either mode: L0 must write back what it holds.",
                 "Nobody takes the pointer back when a vCPU goes: a page keeps the last VMCS that "
                 "was loaded on its CPU, cleared or not (erratum stale_assist)."],
         values={"current_nested_vmcs": final["current_nested_vmcs"], "vmptrld": counts["vmptrld"],
