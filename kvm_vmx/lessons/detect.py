@@ -110,7 +110,8 @@ def run(seed: int, case: str | None = None) -> Record:
         change=[f"kvm-vmx lesson detect --case {other}" for other in ("hint", "page")],
         kernel=[(function, word, all(ladder[rung][2] for rung in needed))
                 for function, word, needed in KERNEL],
-        leaves_out="Nothing of detection; the other enlightenments of Hyper-V are not used.",
+        leaves_out="Nothing that detection reads. What else Hyper-V offers, such as its clocks and "
+                   "its APIC, this kernel does not take up.",
     )
 
 
