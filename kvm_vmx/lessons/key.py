@@ -52,12 +52,12 @@ def run(seed: int, case: str | None = None) -> Record:
                "this very process."],
         run=["insmod enlightened_vmcs=0, then 1, then 0 again, each time with a vCPU, whose fields "
              "go through these branches; all sites are read.",
-             f"{len(after)} sites of enable_evmcs in {len(functions)} functions; {len(shown)} of "
-             "them here."],
+             f"{len(after)} sites of enable_evmcs in {len(functions)} functions of the kernel's; "
+             f"{len(shown)} of them here."],
         picture=drawn(shown, states),
         question=f"{name} reads {asked['bytes'].hex(' ')} with the key on. How many bytes behind "
                  "the site's first one does the processor go on, with the key on and with it off? "
-                 "How many sites did one static_branch_enable() change?",
+                 "How many of the kernel's sites did one static_branch_enable() change?",
         given={"site": name, "bytes": asked["bytes"].hex(),
                "before": [site["bytes"].hex() for site in before],
                "after": [site["bytes"].hex() for site in after]},
