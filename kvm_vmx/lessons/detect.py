@@ -97,7 +97,8 @@ def run(seed: int, case: str | None = None) -> Record:
                "processor of this run; one of them may be missing."],
         run=[f"{cpus} CPUs; insmod kvm-intel enlightened_vmcs={int(parameter)}; a guest that "
              "halts."],
-        picture=climb(ladder, on),
+        picture=climb(ladder, None),
+        solved=climb(ladder, on),
         question="Where does the ladder end? Does insmod fail, is enable_evmcs on, and what does "
                  "the module's parameter enlightened_vmcs read afterwards?",
         given={"cpus": cpus, "parameter": parameter, "rungs": [
@@ -115,8 +116,8 @@ def run(seed: int, case: str | None = None) -> Record:
     )
 
 
-def climb(ladder, on: bool) -> Picture:
-    """The ladder, lit rung by rung as far as it goes."""
+def climb(ladder, on: bool | None) -> Picture:
+    """The ladder, lit rung by rung as far as it goes; on is the key, None where that is asked."""
     picture = Picture(["rung", "found", "go on"])
     standing = True
     lit = [[Cell(what, "dim"), Cell("", "dim"), Cell("", "dim")] for what, _, _ in ladder]

@@ -97,7 +97,7 @@ def rows(model):
 
 def test_every_step_of_the_picture():
     for seed in range(30):
-        given, steps = (record := assist.run(seed)).given, iter(record.picture.steps)
+        given, steps = (record := assist.run(seed)).given, iter(record.solved.steps)
         shown = [[cell.text for cell in row] for row in next(steps).rows]
         pages = [row.pop(1) for row in shown]
         assert shown == [[f"cpu {n}", "0", "0x0", "none"] for n in range(given["cpus"])]
@@ -112,6 +112,15 @@ def test_every_step_of_the_picture():
             assert [row.pop(1) for row in shown] == pages
             assert shown == rows(model), (seed, move)
         assert next(steps, None) is None
+
+
+def test_the_last_moves_are_hidden():
+    for seed in range(20):
+        record = assist.run(seed)
+        *known, one, other = record.picture.steps
+        assert known == record.solved.steps[:-2]
+        assert all(cell.text == "?" for step in (one, other) for row in step.rows
+                   for cell in row[1:])
 
 
 def test_the_moves_leave_and_return():

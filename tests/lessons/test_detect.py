@@ -65,7 +65,7 @@ def test_a_case_takes_its_rung_away(case):
 @pytest.mark.parametrize("case", detect.CASES)
 def test_the_picture_says_where_kvm_goes_on(case):
     record = detect.run(3, case)
-    *rungs, key = record.picture.steps[-1].rows
+    *rungs, key = record.solved.steps[-1].rows
     there = walked(record.given)
     assert [row[1].text for row in rungs] == [row["found"] for row in record.given["rungs"]]
     assert [row[2].text for row in rungs] == ["yes" if good else "no" for good in there]
@@ -74,3 +74,6 @@ def test_the_picture_says_where_kvm_goes_on(case):
     assert [row[1].kind in ("good", "bad") for row in rungs] == [
         n < reached for n in range(len(there))]
     assert key[1].text == ("on" if case == "none" else "off")
+    *same, asked = record.picture.steps[-1].rows
+    assert same == rungs and asked[1].text == "?"
+    assert record.picture.steps[:-1] == record.solved.steps[:-1]

@@ -77,9 +77,20 @@ def test_each_branch_of_v4_19_that_stays_a_function_is_there(text):
     assert {"vmx_vcpu_run", "hardware_enable", "vmx_exit"} <= functions & own
 
 
+def test_the_site_that_is_asked_for_is_hidden():
+    for seed in range(10):
+        record = key.run(seed)
+        first, on, again = record.picture.steps
+        assert [first, again] == record.solved.steps[::2]
+        for row, full in zip(on.rows, record.solved.steps[1].rows):
+            asked = row[0].text == record.given["site"]
+            assert row[2].text == ("?" if asked else full[2].text)
+            assert [row[:2], row[3:]] == [full[:2], full[3:]]
+
+
 def test_the_picture_has_the_three_states(text):
     for seed in range(10):
-        first, on, again = key.run(seed).picture.steps
+        first, on, again = key.run(seed).solved.steps
         for step, state in ((first, 0), (on, 1), (again, 0)):
             for site, code, assembly, _ in ([cell.text for cell in row] for row in step.rows):
                 expected = text[site][state]
