@@ -8,7 +8,7 @@ page with a slider over the run, and `lesson all --html DIR` the course; a page 
 folded, only with -c.
 With --json: {"schema": "kvm_vmx.lesson/1", ...}, with the answer's values only with -c; of all
 lessons {"schema": "kvm_vmx.course/1", "lessons": [...]}.
-Exit status 1: the function of --write fails.
+Exit status 1: the function of --write fails, or the run shows nothing of what a lesson is about.
 """
 
 import os
@@ -42,11 +42,20 @@ def configure(commands) -> None:
 
 
 def execute(args) -> int:
-    """List the lessons, or give one."""
+    """List the lessons, or give one or all."""
     if args.name is None:
         return show_list(args.json)
-    if args.name == "all":
-        return whole_course(args)
+    from kvm_vmx.lessons.record import NothingShown
+
+    try:
+        return whole_course(args) if args.name == "all" else one_lesson(args)
+    except NothingShown as change:
+        print(f"kvm-vmx lesson: {change}", file=sys.stderr)
+        return DIFFERS
+
+
+def one_lesson(args) -> int:
+    """A lesson on the terminal, as a page or for a program."""
     if args.name not in NAMES:
         raise Trouble(f"no lesson {args.name!r}: there are {', '.join(NAMES)}, and all")
     lesson = load(args.name)
@@ -84,7 +93,8 @@ def execute(args) -> int:
 def whole_course(args) -> int:
     """Every lesson and an index as pages in one directory."""
     if not args.html:
-        raise Trouble("lesson all is a course of pages: give the directory for them with --html DIR")
+        raise Trouble("lesson all is a course of pages: give the directory for them with "
+                      "--html DIR")
     for option in ("case", "write"):
         if getattr(args, option):
             raise Trouble(f"lesson all takes no --{option}: give it with one lesson's name")

@@ -13,6 +13,7 @@ KERNEL = [
     ("vmcs_load", "evmcs_load"), ("vmx_vcpu_load", "vmcs_load"),
 ]
 ASSIST_MSR = 0x40000073
+HIDDEN = 2      # of the moves, the last
 CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
 
 
@@ -64,11 +65,14 @@ def drive(seed: int, enlightened: bool, picture: Picture | None = None):
 
 def run(seed: int, case: str | None = None) -> Record:
     """vCPUs that move between CPUs, under eVMCS and then under VMCS."""
-    picture = Picture(
-        ["CPU", "MSR", "enlighten_vmentry", "current_nested_vmcs", "active in L0"])
-    counts, exits, end, moves, where = drive(seed, True, picture)
+    columns = ["CPU", "MSR", "enlighten_vmentry", "current_nested_vmcs", "active in L0"]
+    solved = Picture(columns)
+    counts, exits, end, moves, where = drive(seed, True, solved)
     plain, plain_exits, *_ = drive(seed, False)
-    picture.by_step()
+    picture = Picture(columns, solved.steps[:-HIDDEN])
+    picture.hide(step.caption for step in solved.steps[-HIDDEN:])
+    for each in (picture, solved):
+        each.by_step()
     asked = choice("assist question", seed).choice([row["cpu"] for row in end])
     final = end[asked]
     return Record(
@@ -81,7 +85,8 @@ def run(seed: int, case: str | None = None) -> Record:
             f"vCPU {vcpu} on cpu {cpu}" for vcpu, cpu in moves) + ".",
              "eVMCSs at " + ", ".join(f"{gpa:#x}" for gpa in where) + "."],
         picture=picture,
-        question=f"Cover the last rows. What does cpu {asked}'s page hold at the end? How many "
+        solved=solved,
+        question=f"What does cpu {asked}'s page hold at the end? How many "
                  "VMPTRLD do these runs execute, and how many under the plain VMCS? How many "
                  "VMCLEAR, and why any?",
         given={"cpus": len(end), "vcpus": len(where), "moves": [list(move) for move in moves],
@@ -91,8 +96,8 @@ def run(seed: int, case: str | None = None) -> Record:
                 + ("none." if final["active"] is None else f"{final['active']:#x}."),
                 f"{counts['vmptrld']} VMPTRLD and {counts['vmclear']} VMCLEAR under eVMCS, "
                 f"{plain['vmptrld']} and {plain['vmclear']} under VMCS, for {exits} and "
-                f"{plain_exits} exits. A vCPU that moves to another CPU is cleared on the old one in "
-                "either mode: L0 must write back what it holds.",
+                f"{plain_exits} exits. A vCPU that moves to another CPU is cleared on the old one "
+                "in either mode: L0 must write back what it holds.",
                 "Nobody takes the pointer back when a vCPU goes: a page keeps the last VMCS that "
                 "was loaded on its CPU, cleared or not (erratum stale_assist)."],
         values={"current_nested_vmcs": final["current_nested_vmcs"], "vmptrld": counts["vmptrld"],

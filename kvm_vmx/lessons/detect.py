@@ -97,7 +97,8 @@ def run(seed: int, case: str | None = None) -> Record:
                "processor of this run; one of them may be missing."],
         run=[f"{cpus} CPUs; insmod kvm-intel enlightened_vmcs={int(parameter)}; a guest that "
              "halts."],
-        picture=climb(ladder, on),
+        picture=climb(ladder, None),
+        solved=climb(ladder, on),
         question="Where does the ladder end? Does insmod fail, is enable_evmcs on, and what does "
                  "the module's parameter enlightened_vmcs read afterwards?",
         given={"cpus": cpus, "parameter": parameter, "rungs": [
@@ -110,12 +111,13 @@ def run(seed: int, case: str | None = None) -> Record:
         change=[f"kvm-vmx lesson detect --case {other}" for other in ("hint", "page")],
         kernel=[(function, word, all(ladder[rung][2] for rung in needed))
                 for function, word, needed in KERNEL],
-        leaves_out="Nothing of detection; the other enlightenments of Hyper-V are not used.",
+        leaves_out="Nothing that detection reads. What else Hyper-V offers, such as its clocks and "
+                   "its APIC, this kernel does not take up.",
     )
 
 
-def climb(ladder, on: bool) -> Picture:
-    """The ladder, lit rung by rung as far as it goes."""
+def climb(ladder, on: bool | None) -> Picture:
+    """The ladder, lit rung by rung as far as it goes; on is the key, None where that is asked."""
     picture = Picture(["rung", "found", "go on"])
     standing = True
     lit = [[Cell(what, "dim"), Cell("", "dim"), Cell("", "dim")] for what, _, _ in ladder]

@@ -57,7 +57,7 @@ def figures(record, picture) -> list[Figure]:
     """The pictures of a run: its own where a lesson has one, and the whole run at a glance."""
     found = []
     if record.name == "assist":
-        found.append(assist_pages(record))
+        found.append(assist_pages(record, picture))
     if picture.slots:
         found.append(strip(picture))
     if picture.columns[-len(SIDES):] == SIDES:
@@ -182,10 +182,10 @@ def legend(picture) -> str:
                    for group, count in counts.items())
 
 
-def assist_pages(record) -> Figure:
+def assist_pages(record, picture) -> Figure:
     """Each CPU, its assist page, the eVMCS that the page names and the one that L0 has active."""
     evmcs = record.given["evmcs"]
-    lanes = len(record.picture.steps[0].rows)
+    lanes = len(picture.steps[0].rows)
     tall = max(lanes, len(evmcs)) * 58 + 24
     figure = Figure("each CPU's assist page and the eVMCS that it names", tall)
     for x, text in ((6, "L1's CPUs"), (122, "their assist pages"), (312, "eVMCSs")):
@@ -200,7 +200,7 @@ def assist_pages(record) -> Figure:
                                    "class": "label"}, f"vCPU {n}"],
                          ["text", {"x": 353, "y": y + 28, "text-anchor": "middle",
                                    "class": "mono"}, f"{gpa:#x}"]]
-    for step in record.picture.steps:
+    for step in picture.steps:
         shown = []
         for n, row in enumerate(step.rows):
             shown += assist_lane(24 + n * (tall - 24) / lanes, row, middle)

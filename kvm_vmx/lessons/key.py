@@ -52,12 +52,13 @@ def run(seed: int, case: str | None = None) -> Record:
                "this very process."],
         run=["insmod enlightened_vmcs=0, then 1, then 0 again, each time with a vCPU, whose fields "
              "go through these branches; all sites are read.",
-             f"{len(after)} sites of enable_evmcs in {len(functions)} functions; {len(shown)} of "
-             "them here."],
-        picture=drawn(shown, states),
+             f"{len(after)} sites of enable_evmcs in {len(functions)} functions of the kernel's; "
+             f"{len(shown)} of them here."],
+        picture=drawn(shown, states, asked),
+        solved=drawn(shown, states),
         question=f"{name} reads {asked['bytes'].hex(' ')} with the key on. How many bytes behind "
                  "the site's first one does the processor go on, with the key on and with it off? "
-                 "How many sites did one static_branch_enable() change?",
+                 "How many of the kernel's sites did one static_branch_enable() change?",
         given={"site": name, "bytes": asked["bytes"].hex(),
                "before": [site["bytes"].hex() for site in before],
                "after": [site["bytes"].hex() for site in after]},
@@ -70,8 +71,8 @@ def run(seed: int, case: str | None = None) -> Record:
         values={"on": distance, "off": len(asked["bytes"]), "changed": changed},
         change=["kvm-vmx keys                 every site, with its address",
                 "valgrind runs a copy of the code that it made before the patch: under it, without "
-                "--smc-check=all, the key reads on while the code still takes the off path: a stale "
-                "cache of code, as lesson stale shows one of data."],
+                "--smc-check=all, the key reads on while the code still takes the off path: a "
+                "stale cache of code, as lesson stale shows one of data."],
         kernel=KERNEL,
         leaves_out="The int3 that keeps other processors out of a half-written site: here the "
                    "processors stand still while the text changes.",
@@ -85,19 +86,24 @@ def assembly(site: dict) -> str:
     return f"jmp +{int.from_bytes(site['bytes'][1:], 'little', signed=True) + 5:#x}"
 
 
-def drawn(shown, states) -> Picture:
-    """The chosen sites in each of the three states."""
+def drawn(shown, states, asked=None) -> Picture:
+    """The chosen sites in each of the three states, without where the one that is asked for goes
+    on while the key is on."""
+    def instruction(site) -> Cell:
+        """What a disassembler says."""
+        return Cell("?", "dim") if site is asked else Cell(assembly(site))
+
     picture = Picture(["site", "bytes", "instruction", "goes on"])
     captions = ("the key is off", "static_branch_enable(&enable_evmcs)", "the key is off again")
     for caption, state in zip(captions, states):
         picture.step(caption, [
             [Cell(f"{state[n]['function']} #{state[n]['nth']}"), Cell(state[n]["bytes"].hex(" ")),
-             Cell(assembly(state[n])),
+             instruction(state[n]),
              Cell("next instruction" if state[n]["state"] == "nop" else "at the target")]
             for n in shown])
     off, on = states[:2]
     picture.table = ["site", "off", "", "on", ""], [
         [Cell(f"{off[n]['function']} #{off[n]['nth']}"), Cell(off[n]["bytes"].hex(" ")),
-         Cell(assembly(off[n]), "dim"), Cell(on[n]["bytes"].hex(" "), "hot"), Cell(assembly(on[n]))]
+         Cell(assembly(off[n]), "dim"), Cell(on[n]["bytes"].hex(" "), "hot"), instruction(on[n])]
         for n in shown]
     return picture

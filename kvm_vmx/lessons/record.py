@@ -6,6 +6,12 @@ from dataclasses import dataclass, field
 
 # What a cell says beside its text: it holds, it is wrong, it has changed, it is not there.
 KINDS = ("", "good", "bad", "hot", "dim")
+# Why a run may show nothing, and the cure.
+UNDO = "the port or L0 has been changed; undo that, build, and run this again"
+
+
+class NothingShown(Exception):
+    """A run without what its lesson is about, as the port or L0 has been changed; one line."""
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,14 @@ import itertools
 import random
 import tempfile
 
+from kvm_vmx.lessons.record import UNDO, NothingShown
+
 LONGEST = 6
 
 
 def shortest(letters, fails, seed: int) -> tuple[list[str], str]:
     """The shortest list of letters that ends with the first letter and fails(), of those the
-    first in the letters' order; and how it was found."""
+    first in the letters' order; and how it was found. NothingShown: none was."""
     try:
         import hypothesis
     except ImportError:
@@ -25,7 +27,7 @@ def by_trying(letters, fails) -> list[str]:
         for program in itertools.product(letters, repeat=length):
             if fails([*program, letters[0]]):
                 return [*program, letters[0]]
-    raise LookupError(f"no program of up to {LONGEST} steps fails")
+    raise NothingShown(f"no program of up to {LONGEST} steps fails: {UNDO}")
 
 
 def by_hypothesis(hypothesis, letters, fails, seed: int) -> list[str]:
@@ -42,5 +44,7 @@ def by_hypothesis(hypothesis, letters, fails, seed: int) -> list[str]:
             suppress_health_check=list(hypothesis.HealthCheck))
         try:
             return hypothesis.find(programs, fails, settings=settings, random=random.Random(seed))
+        except hypothesis.errors.NoSuchExample as error:
+            raise NothingShown(f"no program that was tried fails: {UNDO}") from error
         finally:
             set_hypothesis_home_dir(None)

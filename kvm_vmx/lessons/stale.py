@@ -5,7 +5,7 @@ from kvm_vmx import Machine
 from kvm_vmx.lessons.evmcs import GROUPS
 from kvm_vmx.lessons.mistakes import (
     CASES, CLEAR, ENTER, MOVE, STEPS, STORE, WRONG, Play, group_of, planned)
-from kvm_vmx.lessons.record import Cell, Picture, Record
+from kvm_vmx.lessons.record import UNDO, Cell, NothingShown, Picture, Record
 from kvm_vmx.lessons.shrink import shortest
 
 TITLE = "a forgotten clean bit, and the entry that trusts it"
@@ -29,10 +29,13 @@ NESTED = {0x4000000A: (0x101 | 1 << 19, 0, 0, 0)}
 
 
 def experiment(plan, seed: int):
-    """The moments before and in the program, and the shortest program that breaks."""
+    """The moments before and in the program, and the shortest program that breaks;
+    NothingShown where none does."""
     with Machine(cpus=2, cpuid=NESTED) as machine:
         play = Play(machine, plan)
         moments = [play.moment("at first"), *(play.step(letter) for letter in plan.program)]
+        if not any(moment.differs() for moment in moments):
+            raise NothingShown(f"no entry goes on with an old {plan.field}: {UNDO}")
         return moments, shortest(plan.letters, play.fails, seed)
 
 

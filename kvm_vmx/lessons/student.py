@@ -4,16 +4,20 @@
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
+import tempfile
 
-SECONDS = 2.0
+# For the student's code, and for Python to start besides: a busy machine can need long for that.
+SECONDS, STARTING = 2.0, 30.0
 LONGEST = 64 << 10
 
-# Reads {path, function, inputs}; writes one line an input, so that what came before a loop counts.
-# What the student prints goes nowhere; memory and processor time are limited besides.
+# Reads {path, function, inputs, seconds}; writes one line an input, so that what came before a
+# loop counts. What the student prints goes nowhere; the clock starts with the student's code, and
+# memory and processor time are limited besides.
 RUNNER = """
-import json, os, resource, sys
+import json, os, resource, signal, sys
 out = os.fdopen(os.dup(1), "w", buffering=1)
 null = os.open(os.devnull, os.O_RDWR)
 order = json.load(sys.stdin)
@@ -29,6 +33,7 @@ def frames(error):
     import traceback
     return traceback.extract_tb(error.__traceback__)
 space = {"__name__": "student"}
+signal.setitimer(signal.ITIMER_REAL, order["seconds"])
 try:
     exec(compile(open(order["path"], encoding="utf-8").read(), order["path"], "exec"), space)
 except SyntaxError as error:
@@ -60,22 +65,14 @@ def call(path: str, function: str, inputs, seconds: float = SECONDS):
     except (OSError, ValueError) as error:
         return [], f"{path}: {getattr(error, 'strerror', None) or error}: give a Python file"
     order = json.dumps({"path": os.path.abspath(path), "function": function,
-                        "inputs": [list(given) for given in inputs]})
-    process = subprocess.Popen(
-        [sys.executable, "-I", "-c", RUNNER], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL, text=True, start_new_session=True)
-    stopped = ""
-    try:
-        out, _ = process.communicate(order, timeout=seconds)
-    except subprocess.TimeoutExpired:
-        stopped = f"does not end: stopped after {seconds:g} s"
-        os.killpg(process.pid, 9)
-        out, _ = process.communicate()
+                        "inputs": [list(given) for given in inputs], "seconds": seconds})
+    said, limit = run(order, seconds)
+    stopped = f"does not end: stopped after {limit:g} s" if limit else ""
     results = []
-    for line in out.splitlines():
+    for line in said.splitlines():
         try:
             kind, value = json.loads(line)
-        except ValueError:
+        except (TypeError, ValueError):
             continue
         if kind == "broken":
             return [], f"{path} {value}"
@@ -83,6 +80,29 @@ def call(path: str, function: str, inputs, seconds: float = SECONDS):
     if len(results) < len(inputs):
         return results, f"{path}: {function}() {stopped or 'ended its process'}"
     return results, ""
+
+
+def run(order: str, seconds: float) -> tuple[str, float]:
+    """(what the runner says, after how many seconds it was stopped; 0: it came to its end)."""
+    # files, as a pipe stays open for as long as a process that the student started
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as said:
+        given.write(order.encode())
+        given.seek(0)
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-c", RUNNER], stdin=given, stdout=said,
+            stderr=subprocess.DEVNULL, start_new_session=True)
+        limit = 0.0
+        try:
+            if process.wait(STARTING + seconds) == -signal.SIGALRM:
+                limit = seconds
+        except subprocess.TimeoutExpired:       # it has taken its own clock away
+            limit = STARTING + seconds
+        finally:
+            if process.returncode is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        said.seek(0)
+        return said.read().decode(errors="replace"), limit
 
 
 def judge(path: str, function: str, cases) -> tuple[list[str], bool]:

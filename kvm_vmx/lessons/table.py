@@ -63,7 +63,7 @@ def run(seed: int, case: str | None = None) -> Record:
     asked.append(dice.choice(list(UNMAPPED.items())))
     found = look_up(seed, asked)
     last = max(slot(int(row["encoding"], 16)) for row in rows)
-    hidden = found[dice.randrange(ASKED)]
+    hidden = found[dice.randrange(ASKED - 1)]
     hole = found[-1]
     beyond = hole["slot"] > last
     return Record(
@@ -71,15 +71,16 @@ def run(seed: int, case: str | None = None) -> Record:
         about=["A VMCS encoding says width (bits 14:13), type (11:10), index (9:1), and whether it "
                "is the high half (0). Rotated left by 6, width and type come to the low bits and "
                "the small index above them: 126 fields fit into "
-               f"{last + 1} slots of four bytes, {100 * len(rows) / (last + 1):.1f} % of them used. "
-               "A slot is an offset in the eVMCS and the clean bits that a write must clear."],
+               f"{last + 1} slots of four bytes, {100 * len(rows) / (last + 1):.1f} % of them "
+               "used. A slot is an offset in the eVMCS and the clean bits that a write must "
+               "clear."],
         run=["Each field is written through the port's accessor with its bits 1, 3, 4 and 6 "
              "turned, and the page compared: the first byte that changed is the field's offset."],
         picture=drawn(found, hidden, rows),
         question=f"{hidden['field']} has the encoding {hidden['encoding']:#06x}. Which slot, which "
                  "offset, which clean bits does a write clear? And "
-                 f"{hole['field']} ({hole['encoding']:#06x}) is not in the table: what does a write "
-                 "to it do?",
+                 f"{hole['field']} ({hole['encoding']:#06x}) is not in the table: what does a "
+                 "write to it do?",
         given={"encoding": hidden["encoding"], "unmapped": hole["encoding"], "slots": last + 1},
         answer=[f"Slot {hidden['slot']:#06x}"
                 + (f", offset {hidden['offset']:#x}, clean bits {hidden['cleared']:#06x}."
@@ -97,7 +98,8 @@ def run(seed: int, case: str | None = None) -> Record:
         values={"slot": hidden["slot"], "offset": hidden["offset"], "clean": hidden["cleared"],
                 "unmapped_slot": hole["slot"], "unmapped_offset": hole["offset"]},
         change=["kvm-vmx lesson table --write mine.py    a file with",
-                "  def lookup(encoding, table):          # table: [(offset, clean mask), ...] by slot",
+                "  def lookup(encoding, table):          # table: [(offset, clean mask), ...] by "
+                "slot",
                 "      return offset, mask               # None beyond the table",
                 "kvm-vmx fields                          all 126 of them"],
         kernel=KERNEL,

@@ -34,7 +34,8 @@ def paragraph(out: Console, text: str) -> None:
 
 def grid(titles, rows) -> Table:
     """Columns of cells under their titles."""
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True, header_style="bold")
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True,
+                  header_style="bold")
     for title in titles:
         table.add_column(title, overflow="fold")
     for row in rows:

@@ -2,12 +2,13 @@
 """The lesson `clean`: its answers by the rules, and what it says of a student's functions."""
 
 import random
+import sys
 
 import pytest
 import rules
 from command import kvm_vmx, kvm_vmx_json
 
-from kvm_vmx.lessons import clean
+from kvm_vmx.lessons import clean, student
 from kvm_vmx.lessons.evmcs import Bench
 
 RIGHT = """
@@ -146,6 +147,37 @@ def test_a_function_that_prints_is_judged_by_what_it_returns(tmp_path):
                           "    __import__('os').write(1, b'[\"value\", 1]\\n')\n    return")
     says, passes = judged(tmp_path, noisy)
     assert passes, says
+
+
+def test_the_time_that_python_takes_to_start_is_not_the_functions(tmp_path, monkeypatch):
+    """A busy machine starts slowly; the limit is for the student's code."""
+    slow, path = tmp_path / "python", tmp_path / "mine.py"
+    slow.write_text(f'#!/bin/sh\nsleep 1.5\nexec {sys.executable} "$@"\n')
+    slow.chmod(0o755)
+    path.write_text(RIGHT)
+    monkeypatch.setattr(sys, "executable", str(slow))
+    results, stopped = student.call(str(path), "clean_mask", [([], {})], seconds=1)
+    assert (results, stopped) == ([("value", 0xFFFF)], "")
+
+
+def test_a_function_that_takes_the_clock_away_is_stopped_all_the_same(tmp_path, monkeypatch):
+    path = tmp_path / "mine.py"
+    path.write_text("import signal\nsignal.signal(signal.SIGALRM, signal.SIG_IGN)\n"
+                    "def clean_mask(writes, table):\n    while True: pass")
+    monkeypatch.setattr(student, "STARTING", 0.5)
+    results, stopped = student.call(str(path), "clean_mask", [([], {})], seconds=0.5)
+    assert results == [] and stopped.endswith("clean_mask() does not end: stopped after 1 s")
+
+
+def test_a_process_that_a_function_leaves_behind_holds_nobody_up(tmp_path):
+    """It ends by itself, when the test is through."""
+    path, gone = tmp_path / "mine.py", tmp_path / "gone"
+    path.write_text("import os, time\nif not os.fork():\n    os.setsid()\n"
+                    f"    while not os.path.exists({str(gone)!r}): time.sleep(.01)\n"
+                    "    os._exit(0)\n" + RIGHT)
+    results, stopped = student.call(str(path), "clean_mask", [([], {})])
+    gone.write_text("")
+    assert (results, stopped) == ([("value", 0xFFFF)], "")
 
 
 def test_the_lesson_goes_on_after_a_wrong_function(tmp_path):

@@ -1,18 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The lesson `stale`: which entry breaks by the rules, the divergence, the shortest program."""
 
+import functools
 import itertools
 import json
 import os
 import subprocess
 import sys
 
+import hypothesis
 import pytest
 import replay
 import rules
 from command import ENVIRONMENT, kvm_vmx
 
+from kvm_vmx import Machine, cli
 from kvm_vmx.lessons import mistakes, shrink, stale
+from kvm_vmx.lessons.record import NothingShown
 
 
 def plan_of(record):
@@ -152,3 +156,23 @@ def test_without_hypothesis_one_line_is_another(tmp_path):
     phrase = "found by trying all, the shortest first, as hypothesis is not installed"
     assert said == also.replace("found by hypothesis", phrase) != also
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("options", [
+    *(["stale", "--case", case] for case in stale.CASES), ["stale", "--json", "-c"],
+    ["all", "--html", "course"]])
+def test_nothing_that_breaks_is_one_line(options, monkeypatch, capsys, tmp_path):
+    """As with a port that has been mended: here L0 trusts no bit."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(stale, "Machine", functools.partial(Machine, cache_policy="never"))
+    assert cli.main(["lesson", *options]) == 1
+    out, err = capsys.readouterr()
+    assert out == "" and len(err.splitlines()) == 1
+    assert "no entry goes on with an old" in err and "undo that, build" in err
+
+
+@pytest.mark.parametrize("found", [shrink.by_trying, lambda letters, fails: shrink.by_hypothesis(
+    hypothesis, letters, fails, 1)])
+def test_no_program_that_fails_is_said(found):
+    with pytest.raises(NothingShown, match="no program"):
+        found(["enter", "move"], lambda program: False)
