@@ -26,6 +26,9 @@ PROBES = ["probe_write_guest_rsp", "probe_write_guest_rip", "probe_read_guest_ri
 @pytest.fixture
 def machine():
     with Machine(cpus=1, insn="call") as machine:
+        # the text of a build keeps the form in which it was loaded last
+        for config in ("before", "no-hyperv", "hyperv"):
+            machine.insmod(enlightened_vmcs=False, config=config).rmmod()
         yield machine
 
 
