@@ -3,9 +3,11 @@
 
 import os
 import pathlib
+import shutil
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 HERE = pathlib.Path(__file__).parent
 CONFIG = {"CONFIG_HYPERV": 1, "CONFIG_JUMP_LABEL": 1, "CONFIG_INSN_TRAP": 1}
@@ -33,12 +35,8 @@ FLAGS = [
     "-DCYTHON_INLINE=inline __attribute__((always_inline))",
 ]
 
-# A changed header rebuilds every module: none may keep an old layout.
-HEADERS = sorted(
-    str(path.relative_to(HERE))
-    for room in ("include", "kvm_vmx")
-    for path in (HERE / room).rglob("*.h")
-)
+# Where the compiler writes which headers a module is made of.
+DEPENDS = pathlib.Path("build/depends")
 
 DIRECTIVES = {
     "language_level": 3,
@@ -53,14 +51,28 @@ DIRECTIVES = {
 
 def extension(name, source, **config):
     """An extension module, with the Kconfig switches that it wants otherwise than CONFIG."""
+    config = CONFIG | config
+    text = " ".join(f"{key}={value}" for key, value in config.items())
     return Extension(
         name,
         [str(source)],
         include_dirs=["include", "."],
-        define_macros=[(key, str(value)) for key, value in (CONFIG | config).items()],
-        extra_compile_args=FLAGS,
-        depends=HEADERS,
+        define_macros=[*((key, str(value)) for key, value in config.items()),
+                       ("BUILD_CONFIG", f'"{text}"')],
+        extra_compile_args=[*FLAGS, "-MMD", "-MF", str(DEPENDS / f"{name}.d")],
+        depends=["setup.py", *headers(name)],
     )
+
+
+def headers(name):
+    """The headers that a module was made of, so that none keeps an old layout: those that the
+    compiler found, or all where it has not been asked yet."""
+    try:
+        rule = (HERE / DEPENDS / f"{name}.d").read_text()
+    except FileNotFoundError:
+        return sorted(str(path.relative_to(HERE)) for room in ("include", "kvm_vmx")
+                      for path in (HERE / room).rglob("*.h"))
+    return [word for word in rule.partition(":")[2].split() if word.endswith(".h")]
 
 
 def module_name(path):
@@ -94,8 +106,41 @@ def modules():
     return built + [variant(port, name) for name in VARIANTS]
 
 
+class BuildExt(build_ext):
+    """build_ext that builds what changed, for an editable install too, and may leave the port's
+    variants out: --quick."""
+
+    user_options = [*build_ext.user_options, (
+        "quick", None, "without the other builds of the port, which are removed: none is stale")]
+    boolean_options = [*build_ext.boolean_options, "quick"]
+
+    def initialize_options(self):
+        super().initialize_options()
+        self.quick = False
+
+    def run(self):
+        (HERE / DEPENDS).mkdir(parents=True, exist_ok=True)
+        if self.quick:
+            package = PORT.rpartition(".")[0]
+            for name in VARIANTS:
+                (HERE / self.get_ext_filename(f"{package}.{name}")).unlink(missing_ok=True)
+            self.extensions = [module for module in self.extensions
+                               if module.name.rpartition(".")[2] not in VARIANTS]
+        super().run()
+
+    def build_extension(self, ext):
+        # An editable install builds in an empty folder: what stands in place goes there first.
+        here, there = (pathlib.Path(path) for path in (
+            HERE / self.get_ext_filename(ext.name), self.get_ext_fullpath(ext.name)))
+        if self.editable_mode and here.exists() and not there.exists():
+            there.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(here, there)
+        super().build_extension(ext)
+
+
 if __name__ == "__main__":
     setup(
         ext_modules=modules(),
+        cmdclass={"build_ext": BuildExt},
         options={"build_ext": {"parallel": os.cpu_count()}},
     )

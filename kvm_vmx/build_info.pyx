@@ -10,11 +10,10 @@ cdef extern from *:
     #endif
     """
     const char *BUILD_COMPILER
+    const char *BUILD_CONFIG
     const char *CYTHON_ABI
-    enum:
-        CONFIG_HYPERV
-        CONFIG_JUMP_LABEL
 
 compiler = BUILD_COMPILER.decode()
 cython = CYTHON_ABI.decode().removeprefix("abi").replace("_", ".")
-config = {"CONFIG_HYPERV": CONFIG_HYPERV, "CONFIG_JUMP_LABEL": CONFIG_JUMP_LABEL}
+config = {name: int(value) for name, _, value in (
+    word.partition("=") for word in BUILD_CONFIG.decode().split())}

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Options of the test suite."""
+"""Options of the test suite, and what its tests ask of the host."""
 
 import functools
 
+import needed
 import pytest
+
+from kvm_vmx.machine import host
 
 # What a build of kvm-intel lacks: tests that carry @pytest.mark.needs of it are left out there.
 LACKS = {"hyperv": (), "no-hyperv": ("hyperv",), "no-jump-label": ("jump-label",)}
@@ -39,6 +42,34 @@ def pytest_collection_modifyitems(config, items):
     if out:
         config.hook.pytest_deselected(items=out)
         items[:] = [item for item in items if item not in out]
+
+
+def pytest_generate_tests(metafunc):
+    """A test marked both(NAME, ...) runs with these capabilities of the host and without them."""
+    names = tuple(name for mark in metafunc.definition.iter_markers("both") for name in mark.args)
+    if names:
+        metafunc.fixturenames.insert(0, "withheld")
+        metafunc.parametrize("withheld", [(), names], indirect=True, scope="function", ids=[
+            f"{side} {' '.join(names)}" for side in ("with", "without")])
+        if not metafunc.definition.get_closest_marker("host"):
+            metafunc.definition.add_marker(pytest.mark.host())
+
+
+@pytest.fixture
+def withheld(request, monkeypatch):
+    """The capabilities of the host that this test goes without: the environment says so, for
+    processes that it starts, too."""
+    names = [name for mark in request.node.iter_markers("both") for name in mark.args]
+    if not request.param and not any(map(host.has, names)):
+        needed.capability(*names)         # the other side is all that this host can show
+    monkeypatch.setenv(host.WITHOUT, ",".join(sorted({*host.withheld(), *request.param})))
+    return frozenset(request.param)
+
+
+def pytest_runtest_setup(item):
+    """A test marked host(NAME, ...) needs these capabilities of the host."""
+    for mark in item.iter_markers("host"):
+        needed.capability(*mark.args)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@
 #include <linux/sched.h>
 #include <asm/prctl.h>
 #include <pthread.h>
-#include <sys/auxv.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -16,12 +15,7 @@ struct cpu_binding {
 	struct task_struct *displaced;	/* what the thread was as this CPU before, if it was */
 };
 
-/* The kernel lets user space write %gs by instruction where AT_HWCAP2 has bit 1. */
-static inline bool has_fsgsbase(void)
-{
-	return getauxval(AT_HWCAP2) >> 1 & 1;
-}
-
+/* fsgsbase: the host lets user space write %gs by instruction. */
 static inline unsigned long read_gs_base(bool fsgsbase)
 {
 	unsigned long base;

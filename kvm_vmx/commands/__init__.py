@@ -2,6 +2,7 @@
 """What the commands share: exit statuses, trouble, a booted machine, columns, JSON."""
 
 import contextlib
+import importlib
 import json
 import os
 import sys
@@ -11,6 +12,19 @@ HOLDS, DIFFERS, TROUBLE = 0, 1, 2
 
 class Trouble(Exception):
     """What stops a command; its text is one line that names the cure."""
+
+
+def need(module: str, extra: str):
+    """A module of a package that is an extra, imported; Trouble says how to install it."""
+    from kvm_vmx.machine import host
+
+    package = module.partition(".")[0]
+    try:
+        if host.has(package):
+            return importlib.import_module(module)
+    except ValueError as error:
+        raise Trouble(str(error)) from error
+    raise Trouble(f"this needs {package}, which is not installed: pip install 'kvm_vmx[{extra}]'")
 
 
 @contextlib.contextmanager

@@ -9,14 +9,13 @@ With --json: {"schema": "kvm_vmx.conform/1", "rules": [{"id", "text", "tests", "
 """
 
 import contextlib
-import importlib.util
 import json
 import pathlib
 import subprocess
 import sys
 import tempfile
 
-from kvm_vmx.commands import DIFFERS, HOLDS, Trouble, add_command, print_columns, print_json
+from kvm_vmx.commands import DIFFERS, HOLDS, Trouble, add_command, need, print_columns, print_json
 
 EXAMPLE = """\
 examples:
@@ -64,8 +63,7 @@ def checkout() -> pathlib.Path:
 
 def run_tests(root, rule) -> dict[str, dict]:
     """The tagged tests by name, each with its rules and whether it passed."""
-    if importlib.util.find_spec("pytest") is None:
-        raise Trouble("pytest is missing: install the extra, kvm_vmx[test]")
+    need("pytest", "test")
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "report.json"
         command = [

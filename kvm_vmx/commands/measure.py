@@ -16,7 +16,7 @@ import contextlib
 import sys
 
 from kvm_vmx.commands import (
-    DIFFERS, HOLDS, TROUBLE, Trouble, add_command, check_writable, print_json, write_text)
+    DIFFERS, HOLDS, TROUBLE, Trouble, add_command, check_writable, need, print_json, write_text)
 
 EXAMPLE = """\
 examples:
@@ -47,6 +47,8 @@ def execute(args) -> int:
     """Measure, then print, store and judge."""
     for path in (args.out, args.html):
         check_writable(path)
+    if args.out:
+        need("pyperf", "perf")
     parts = PARTS if args.part == "all" else (args.part,)
     with progress() as say:
         report = (measured_by_trap if args.insn == "trap" else measured)(parts, args.tier, say)

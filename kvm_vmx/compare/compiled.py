@@ -6,8 +6,9 @@ Both are read from what lies beside the sources; where nothing does, `why` says 
 
 import pathlib
 import re
-import shutil
 import subprocess
+
+from kvm_vmx.machine import host
 
 ROOT = pathlib.Path(__file__).parents[2]
 MOST = 24  # lines of either kind kept a row
@@ -53,8 +54,8 @@ def marked(text: str):
 
 def machine_code(root: pathlib.Path = ROOT) -> tuple[dict, str]:
     """The instructions of each line, by (path, line), out of the modules' line tables."""
-    if not shutil.which("objdump"):
-        return {}, "objdump is not installed: apt-get install binutils"
+    if not host.has("objdump"):
+        return {}, host.absent("objdump")
     found, missing = {}, "no built module beside the sources: build in place to see its code"
     for module in sorted((root / "kvm_vmx" / "l1").rglob("*.so")):
         name = module.name.partition(".")[0]

@@ -11,13 +11,13 @@ import lzma
 import os
 import pathlib
 import re
-import shutil
 import subprocess
 import sys
 import tarfile
 import zlib
 
 from kvm_vmx.compare.trees import Tree
+from kvm_vmx.machine import host
 
 WANTED = re.compile(
     r"arch/x86/kvm/(?:[\w-]+/)*[\w-]+\.[ch]"
@@ -173,7 +173,7 @@ def read_tarball(path: pathlib.Path) -> dict[str, str]:
     talk = sys.stderr.isatty()
     try:
         with open(path, "rb") as raw:
-            if path.suffix == ".xz" and shutil.which("xz"):
+            if path.suffix == ".xz" and host.has("xz"):
                 unpacker = subprocess.Popen(
                     ["xz", "-dc", "-T0"], stdin=raw, stdout=subprocess.PIPE,
                     stderr=subprocess.DEVNULL)

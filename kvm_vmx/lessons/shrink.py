@@ -6,6 +6,7 @@ import random
 import tempfile
 
 from kvm_vmx.lessons.record import UNDO, NothingShown
+from kvm_vmx.machine import host
 
 LONGEST = 6
 
@@ -13,12 +14,10 @@ LONGEST = 6
 def shortest(letters, fails, seed: int) -> tuple[list[str], str]:
     """The shortest list of letters that ends with the first letter and fails(), of those the
     first in the letters' order; and how it was found. NothingShown: none was."""
-    try:
-        import hypothesis
-    except ImportError:
+    if not host.has("hypothesis"):
         return by_trying(letters, fails), (
             "found by trying all, the shortest first, as hypothesis is not installed")
-    return by_hypothesis(hypothesis, letters, fails, seed), "found by hypothesis"
+    return by_hypothesis(letters, fails, seed), "found by hypothesis"
 
 
 def by_trying(letters, fails) -> list[str]:
@@ -30,8 +29,9 @@ def by_trying(letters, fails) -> list[str]:
     raise NothingShown(f"no program of up to {LONGEST} steps fails: {UNDO}")
 
 
-def by_hypothesis(hypothesis, letters, fails, seed: int) -> list[str]:
+def by_hypothesis(letters, fails, seed: int) -> list[str]:
     """Random programs until one fails, then less and less of it."""
+    import hypothesis
     from hypothesis import strategies as st
     from hypothesis.configuration import set_hypothesis_home_dir
 

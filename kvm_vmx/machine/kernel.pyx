@@ -22,16 +22,16 @@ from kvm_vmx.l1.kvm_main cimport (
     vcpu_put)
 from kvm_vmx.l1.linux.cpu cimport (
     cpu_active, cpu_area, cpu_bind, cpu_binding, cpu_down, cpu_online, cpu_unbind,
-    cpu_unbind_oops, cpu_up, perf_guest_events, set_traps)
+    cpu_unbind_oops, cpu_up, perf_guest_events, set_fsgsbase, set_traps)
 from kvm_vmx.l1.linux.fault cimport (
     FAIL_KMALLOC, FAIL_MPROTECT, FAIL_PAGE, FAIL_VMALLOC, fail_left, fail_none, fail_nth,
     fail_vmalloc_on)
 from kvm_vmx.l1.linux.extable cimport extable_add
 from kvm_vmx.l1.linux.jump_label cimport (
-    jump_label_form, jump_label_module, jump_label_nr_modules)
+    jump_label_form, jump_label_host, jump_label_module, jump_label_nr_modules)
 from kvm_vmx.l1.linux.mm cimport free_page, mm_objects_outstanding, mm_pages_outstanding
 from kvm_vmx.l1.linux.module cimport delete_module, init_module, load_module
-from kvm_vmx.l1.linux.printk cimport LOG_LINES, log_end, log_line, log_warnings
+from kvm_vmx.l1.linux.printk cimport LOG_LINES, log_emit, log_end, log_line, log_warnings
 from kvm_vmx.l1.linux.setup cimport (
     shutdown_kernel, shutdown_platform, start_kernel, start_platform)
 from kvm_vmx.l1.mmu cimport guest_page, replace_guest_page
@@ -44,7 +44,7 @@ from kvm_vmx.machine.failing cimport (
 from kvm_vmx.machine.partition cimport Partition
 from kvm_vmx.machine.trap cimport Stacks, thread_stacks, trap_bind, trap_binding, trap_unbind
 
-from kvm_vmx.machine import sections, trap
+from kvm_vmx.machine import host, sections, trap
 from kvm_vmx.machine.errors import KernelBug, MachineError
 
 cdef extern from "linux/cpu.h" nogil:
@@ -280,10 +280,14 @@ cdef class Kernel:
                 <virt_cpu **>self.cpu_pointers, self.partition.partition.nr_vps, online)
             if ret:
                 raise MemoryError("no memory to boot: give fewer CPUs")
+            set_fsgsbase(host.has("fsgsbase"))
+            jump_label_host(host.has("sync-core"), host.has("text-writing"))
             self.booted = True
             trap.reset_counts()
             silent = trap.probe() if self.by_trap else ()
             set_traps("vmcall" not in silent, "cpuid" not in silent)
+            if self.by_trap:
+                log_emit(6, f"opcodes trap; by call: {', '.join(trap.calls())}".encode())
             for path in sections.kernel_proper():
                 self.set_form(path, 0)
             for cpu in no_assist_page:

@@ -6,6 +6,7 @@ import os
 import threading
 import weakref
 
+from kvm_vmx.machine import trap
 from kvm_vmx.machine.cpu import Cpu
 from kvm_vmx.machine.errors import kernel_error
 from kvm_vmx.machine.gate import Gate
@@ -149,6 +150,11 @@ class Machine:
     def traps(self) -> dict[str, int]:
         """How often each instruction has trapped, by name; by call none does."""
         return self.kernel.traps()
+
+    @property
+    def by_call(self) -> list[str]:
+        """The instructions that do not trap though the others do; [] where all are calls."""
+        return trap.calls() if self.kernel.by_trap else []
 
     @property
     def lints(self) -> list[Lint]:

@@ -9,3 +9,4 @@ cdef class PhysicalMemory:
     cdef object __weakref__
 
     cdef check(self, gpa, length)
+    cdef map_without_file(self, size_t size)

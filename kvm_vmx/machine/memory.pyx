@@ -11,11 +11,16 @@ from posix.unistd cimport close, ftruncate
 from kvm_vmx.abi.types cimport u8, u64
 from kvm_vmx.l0.state cimport phys_ptr
 
+from kvm_vmx.machine import host
+
 cdef extern from "sys/mman.h" nogil:
     enum:
         MAP_NORESERVE
         MFD_CLOEXEC
+        MAP_ANONYMOUS
+        MREMAP_MAYMOVE
     int memfd_create(const char *name, unsigned int flags)
+    void *mremap(void *old, size_t old_size, size_t new_size, int flags)
 
 
 cdef class PhysicalMemory:
@@ -31,6 +36,9 @@ cdef class PhysicalMemory:
         if size == 0 or size & 0xfff or size > <size_t>1 << 40:
             raise ValueError(
                 f"memory of {size} bytes: give a multiple of 4096, at most {1 << 40}")
+        if not host.has("memfd"):
+            self.map_without_file(size)
+            return
         fd = memfd_create("l1-memory", MFD_CLOEXEC)
         if fd < 0 or ftruncate(fd, size) != 0:
             raise MemoryError(f"no memory file of {size} bytes: {strerror(errno).decode()}")
@@ -39,6 +47,16 @@ cdef class PhysicalMemory:
         self.vmalloc_base = <u8 *>mmap(
             NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0)
         close(fd)
+        self.mem.size = size
+        if self.mem.base == MAP_FAILED or self.vmalloc_base == MAP_FAILED:
+            raise MemoryError(f"cannot map {size} bytes: {strerror(errno).decode()}")
+
+    cdef map_without_file(self, size_t size):
+        # An old size of 0 maps pages that are shared a second time, wherever there is room.
+        self.mem.base = <u8 *>mmap(
+            NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+        if self.mem.base != MAP_FAILED:
+            self.vmalloc_base = <u8 *>mremap(self.mem.base, 0, size, MREMAP_MAYMOVE)
         self.mem.size = size
         if self.mem.base == MAP_FAILED or self.vmalloc_base == MAP_FAILED:
             raise MemoryError(f"cannot map {size} bytes: {strerror(errno).decode()}")

@@ -14,10 +14,13 @@
 
 #define TRAP_TEXTS 32
 #define TRAP_CPUS 4096
+#define VECTOR_UD 6
+#define VECTOR_GP 13
 #define VECTOR_PF 14
 /* CF, PF, AF, ZF, SF, OF: a VMX instruction writes them all. */
 #define EFLAGS_STATUS 0x8d5
-#define EFLAGS_DF 0x400
+/* TF, DF, AC: code that is compiled knows none of them. */
+#define EFLAGS_UNKNOWN 0x40500
 #define RED_ZONE 128
 
 /* Text that may trap, and its entries. The exit of an entry that is not among them goes on
@@ -75,7 +78,7 @@ static void enter_kernel(struct trap *trap, void *function, u64 first, u64 secon
 	trap->gregs[REG_RDI] = first;
 	trap->gregs[REG_RSI] = second;
 	trap->gregs[REG_RSP] = ((trap->gregs[REG_RSP] - RED_ZONE) & ~15L) - 8;
-	trap->gregs[REG_EFL] &= ~EFLAGS_DF;
+	trap->gregs[REG_EFL] &= ~EFLAGS_UNKNOWN;
 }
 
 static void raise_exception(struct trap *trap, insn_t status)
@@ -88,6 +91,18 @@ static void raise_exception(struct trap *trap, insn_t status)
 	} else {
 		enter_kernel(trap, trap->kernel->die, ip, status);
 	}
+}
+
+/* An exception of text that no instruction of the processor's explains: the kernel dies of it, on
+ * a stack that is there whatever became of RSP. False: there is no kernel. */
+static bool kernel_exception(struct trap *trap, unsigned int vector)
+{
+	if (!trap->kernel->die || !current)
+		return false;
+	raise_exception(trap, INSN_MAKE_FAULT(vector, 0));
+	if (trap->gregs[REG_RIP] == (greg_t)trap->kernel->die && current->stack)
+		trap->gregs[REG_RSP] = current->stack - 8;
+	return true;
 }
 
 /* Behind the instruction, its outcome in the flags if it is one of VMX. */

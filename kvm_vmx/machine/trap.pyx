@@ -10,6 +10,7 @@ from libc.string cimport memcpy, memset
 from kvm_vmx.abi.types cimport u32, u64, ulong
 from kvm_vmx.abi.virt_cpu cimport virt_cpu_ops
 
+from kvm_vmx.machine import host
 from kvm_vmx.machine.errors import MachineError
 
 cdef extern from "kvm_vmx/machine/trap_ops.h" nogil:
@@ -27,6 +28,7 @@ cdef extern from "kvm_vmx/machine/trap_ops.h" nogil:
         NR_TRAP_OPS
         TRAP_CPUS
         TRAP_vmcall
+        TRAP_cpuid
     const char *trap_op_names[]
     u64 trap_counts[4096][15]
     virt_cpu_ops bare_ops
@@ -42,7 +44,9 @@ cdef extern from "kvm_vmx/machine/trap_ops.h" nogil:
         void *ss_sp
         size_t ss_size
     stack_t bare_stack
+    bint bare_fsgsbase
     u32 trap_probe()
+    void bare_calls(u32 silent)
 
 cdef extern from "sys/mman.h" nogil:
     void *mmap(void *addr, size_t length, int prot, int flags, int fd, long offset)
@@ -60,6 +64,9 @@ cdef extern from "sys/mman.h" nogil:
 cdef enum:
     PAGE = 4096
     STACK = 64 << 10
+
+# Instructions that need not trap, and the capability of a host where they do.
+OPTIONAL = {"vmcall": "vmcall-faulting", "cpuid": "cpuid-faulting"}
 
 _local = threading.local()
 _probe_lock = threading.Lock()
@@ -90,13 +97,10 @@ cdef int check_signals() except -1:
     return 0
 
 
-def probe() -> frozenset[str]:
-    """The instructions that do not trap here; ValueError where the form cannot do without.
-
-    Each is executed once. VMCALL may be missing, since a hypervisor beneath may answer it itself,
-    and CPUID, which faults only where the host offers that: they stay calls then.
-    """
-    global _silent
+def silent() -> frozenset[str]:
+    """The instructions that do not trap on this host: each is executed once in a process."""
+    global _silent, bare_fsgsbase
+    bare_fsgsbase = host.has("fsgsbase")
     with _probe_lock:
         trap_ops()
         if _silent is None:
@@ -104,10 +108,28 @@ def probe() -> frozenset[str]:
             bits = trap_probe()
             _silent = frozenset(
                 trap_op_names[i].decode() for i in range(<int>NR_TRAP_OPS) if bits >> i & 1)
-    needed = sorted(_silent - {"vmcall", "cpuid"})
+    return _silent
+
+
+def probe() -> frozenset[str]:
+    """The instructions that stay calls here; ValueError where the form cannot do without.
+
+    VMCALL may, since a hypervisor beneath may answer it itself, and CPUID, which faults only
+    where the host offers that.
+    """
+    needed = sorted(silent() - OPTIONAL.keys())
     if needed:
         raise ValueError(f"no trap on this platform by {', '.join(needed)}: use insn='call'")
-    return _silent
+    found = frozenset(name for name, capability in OPTIONAL.items()
+                      if name in _silent or not host.has(capability))
+    bare_calls(("vmcall" in found) << <int>TRAP_vmcall | ("cpuid" in found) << <int>TRAP_cpuid)
+    return found
+
+
+def calls() -> list[str]:
+    """The instructions that stay calls to the processor where the others trap, in the order of
+    the alphabet. MOV to CR is one: it is no part of what a hypervisor's cost is made of."""
+    return sorted(probe() | {"mov_to_cr"})
 
 
 def chosen(insn: str | None) -> bool:

@@ -11,18 +11,17 @@ struct trap_scope {
 	stack_t stack;
 };
 
-static const int trap_signals[2] = { SIGILL, SIGSEGV };
 static spinlock_t trap_lock;
 static int trap_users;
 
-/* The first of the two signals that the thread blocks, which would kill it; 0: neither. */
+/* The first signal of an instruction that the thread blocks, which would kill it; 0: neither. */
 static int trap_blocked(void)
 {
 	sigset_t set;
 	int i;
 
 	pthread_sigmask(SIG_BLOCK, NULL, &set);
-	for (i = 0; i < 2; i++)
+	for (i = 0; i < NR_INSN_SIGNALS; i++)
 		if (sigismember(&set, trap_signals[i]))
 			return trap_signals[i];
 	return 0;
@@ -72,7 +71,7 @@ static int trap_enter(struct trap_scope *scope, void *stack, size_t size)
 	trap_depth++;
 	spin_lock(&trap_lock);
 	trap_users++;
-	for (i = 0; i < 2; i++)
+	for (i = 0; i < NR_TRAP_SIGNALS; i++)
 		trap_install(i);
 	spin_unlock(&trap_lock);
 	return 0;
@@ -84,7 +83,7 @@ static void trap_leave(struct trap_scope *scope)
 
 	spin_lock(&trap_lock);
 	if (--trap_users == 0)
-		for (i = 0; i < 2; i++)
+		for (i = 0; i < NR_TRAP_SIGNALS; i++)
 			trap_uninstall(i);
 	spin_unlock(&trap_lock);
 	trap_depth--;
@@ -98,7 +97,7 @@ static void trap_forget(void)
 
 	spin_lock_init(&trap_lock);
 	trap_users = trap_depth;
-	for (i = 0; i < 2 && !trap_users; i++)
+	for (i = 0; i < NR_TRAP_SIGNALS && !trap_users; i++)
 		trap_uninstall(i);
 }
 

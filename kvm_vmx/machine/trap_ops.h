@@ -33,6 +33,9 @@ struct bare_cpu {
 	unsigned long saved_gs;
 };
 
+/* The host lets user space write %gs by instruction. */
+static bool bare_fsgsbase;
+
 /* The thread's signal stack, for whichever instruction is next. */
 static __thread stack_t bare_stack;
 
@@ -43,13 +46,13 @@ static void bare_enter(struct bare_cpu *bare, struct virt_cpu *cpu)
 	bare->area.vmlinux = &bare_machine;
 	bare->area.cpu_number = cpu->index;
 	trap_enter(&bare->trap, bare_stack.ss_sp, bare_stack.ss_size);
-	bare->saved_gs = read_gs_base(has_fsgsbase());
-	write_gs_base(has_fsgsbase(), (unsigned long)&bare->area);
+	bare->saved_gs = read_gs_base(bare_fsgsbase);
+	write_gs_base(bare_fsgsbase, (unsigned long)&bare->area);
 }
 
 static void bare_leave(struct bare_cpu *bare)
 {
-	write_gs_base(has_fsgsbase(), bare->saved_gs);
+	write_gs_base(bare_fsgsbase, bare->saved_gs);
 	trap_leave(&bare->trap);
 }
 
@@ -248,12 +251,14 @@ static u32 trap_probe(void)
 	for (i = 0; i < NR_TRAP_OPS; i++)
 		silent |= (u32)(trap_counts[0][i] == before[i]) << i;
 	memcpy(trap_counts[0], before, sizeof(before));
-	/* The hypervisor beneath answers VMCALL, or the host lets no CPUID fault: it stays a call. */
-	if (silent >> TRAP_vmcall & 1)
-		bare_ops.vmcall = forwarded_vmcall;
-	if (silent >> TRAP_cpuid & 1)
-		bare_ops.cpuid = forwarded_cpuid;
 	return silent;
+}
+
+/* What does not trap on this host stays a call: one bit for each. */
+static void bare_calls(u32 silent)
+{
+	bare_ops.vmcall = silent >> TRAP_vmcall & 1 ? forwarded_vmcall : bare_vmcall;
+	bare_ops.cpuid = silent >> TRAP_cpuid & 1 ? forwarded_cpuid : bare_cpuid;
 }
 
 #endif

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Signals as traps: what of SIGILL and SIGSEGV is an instruction of a CPU, and where the rest
- * goes.
+ * Signals as traps: what of SIGILL and SIGSEGV is an instruction of a CPU, what else is an
+ * exception of its kernel, and where the rest goes.
  */
 #ifndef KVM_VMX_MACHINE_TRAP_SIGNAL_H
 #define KVM_VMX_MACHINE_TRAP_SIGNAL_H
@@ -16,7 +16,12 @@ struct trap_previous {
 	int which;
 };
 
-static struct trap_previous trap_previous[2];	/* of SIGILL, of SIGSEGV */
+/* Instructions raise the first two; the others are exceptions of a kernel that goes wrong. */
+static const int trap_signals[] = { SIGILL, SIGSEGV, SIGFPE, SIGBUS, SIGTRAP };
+#define NR_TRAP_SIGNALS 5
+#define NR_INSN_SIGNALS 2
+
+static struct trap_previous trap_previous[NR_TRAP_SIGNALS];
 
 /* How often this thread has asked for traps: 0 is a thread whose faults are none of ours. Not
  * allocated when it is first touched, which may be in a signal handler. */
@@ -36,17 +41,19 @@ static const struct trap_text *text_of(u64 rip)
 static bool trap_is_ours(greg_t *gregs)
 {
 	struct trap trap = { gregs, text_of(gregs[REG_RIP]) };
+	unsigned int vector = gregs[REG_TRAPNO];
 	int i;
 
 	if (!trap.text)
 		return false;
 	for (i = 0; i < NR_GPRS; i++)
 		trap.regs[i] = gregs[gpr_greg[i]];
-	if (!trap_decode((const u8 *)gregs[REG_RIP], (const u8 *)trap.text->end, gregs[REG_RIP],
-			 trap.regs, &trap.insn))
-		return false;
 	trap.cpu = this_cpu_read(virt_cpu);
 	trap.kernel = this_cpu_read(vmlinux);
+	if ((vector != VECTOR_UD && vector != VECTOR_GP) ||
+	    !trap_decode((const u8 *)gregs[REG_RIP], (const u8 *)trap.text->end, gregs[REG_RIP],
+			 trap.regs, &trap.insn))
+		return kernel_exception(&trap, vector);
 	emulate(&trap);
 	return true;
 }
@@ -103,11 +110,20 @@ static void call_previous(const struct sigaction *previous, int signal, siginfo_
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
+static int trap_signal(int signal)
+{
+	int i = 0;
+
+	while (trap_signals[i] != signal)
+		i++;
+	return i;
+}
+
 /* What would have happened without this handler. A default action is taken by the instruction
- * that runs again, or by the signal that is sent again. */
+ * that runs again, or by the signal that is sent again; a breakpoint does not run again. */
 static void pass_on(int signal, siginfo_t *info, void *context)
 {
-	const struct trap_previous *slot = &trap_previous[signal == SIGSEGV];
+	const struct trap_previous *slot = &trap_previous[trap_signal(signal)];
 	const struct sigaction *previous = &slot->action[READ_ONCE(slot->which)];
 	void (*handler)(int) = previous->sa_handler;
 
@@ -117,7 +133,7 @@ static void pass_on(int signal, siginfo_t *info, void *context)
 		struct sigaction fatal = { .sa_handler = SIG_DFL };
 
 		sigaction(signal, &fatal, NULL);
-		if (info->si_code <= 0)
+		if (info->si_code <= 0 || signal == SIGTRAP)
 			raise(signal);
 		return;
 	}

@@ -4,12 +4,12 @@
 import collections
 import json
 import pathlib
-import shutil
 import subprocess
 import sys
 import tempfile
 
 from kvm_vmx.commands import Trouble
+from kvm_vmx.machine import host
 from kvm_vmx.machine.sites import demangle
 from kvm_vmx.measure import host_rsp
 from kvm_vmx.measure.child import entry_masks
@@ -87,7 +87,7 @@ class Profile(collections.Counter):
 
 def require_valgrind() -> None:
     """Trouble where there is none."""
-    if shutil.which("valgrind") is None:
+    if not host.has("valgrind"):
         raise Trouble("instructions cannot be counted without valgrind: apt install valgrind, "
                       "or --tier 0")
 

@@ -4,7 +4,7 @@
 import dataclasses
 import json
 
-from kvm_vmx.commands import Trouble
+from kvm_vmx.commands import Trouble, need
 from kvm_vmx.measure.report import Report
 
 # pyperf knows seconds, bytes and integers; what else there is stays out of its files.
@@ -26,10 +26,7 @@ def as_json(report: Report) -> dict:
 def save(report: Report, path: str) -> None:
     """Write the rows that pyperf can hold to `path`, one benchmark each; beside it, where there
     are any, the ticks of every round, from which the intervals can be computed again."""
-    try:
-        import pyperf
-    except ModuleNotFoundError as error:
-        raise Trouble("-o writes pyperf's format: pip install 'kvm_vmx[perf]'") from error
+    pyperf = need("pyperf", "perf")
     benchmarks = []
     for row in report.rows:
         if row.unit not in PYPERF or row.value <= 0:

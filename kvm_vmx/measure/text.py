@@ -5,7 +5,7 @@ import ctypes
 import functools
 from typing import NamedTuple
 
-from kvm_vmx.commands import Trouble
+from kvm_vmx.commands import Trouble, need
 from kvm_vmx.machine.sites import demangle, load_base, name_of, symbols
 
 LONGEST_INSTRUCTION = 15
@@ -30,11 +30,7 @@ class Instruction(NamedTuple):
 @functools.cache
 def decoder():
     """capstone for x86-64; Trouble names what to install."""
-    try:
-        import capstone
-    except ModuleNotFoundError as error:
-        raise Trouble("the text cannot be read without capstone: "
-                      "pip install 'kvm_vmx[asm]'") from error
+    capstone = need("capstone", "asm")
     made = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
     made.detail = True
     return made
@@ -42,9 +38,7 @@ def decoder():
 
 def decode(address: int) -> Instruction:
     """The instruction at an address of this process."""
-    import capstone
-    from capstone import x86
-
+    capstone, x86 = need("capstone", "asm"), need("capstone.x86", "asm")
     code = ctypes.string_at(address, LONGEST_INSTRUCTION)
     (raw,) = decoder().disasm(code, address, 1)
     target, memory = None, ()

@@ -3,7 +3,6 @@
 
 import io
 import os
-import shutil
 import subprocess
 import tarfile
 
@@ -66,12 +65,8 @@ def test_directory(directory):
     assert before == sorted(path.stat().st_mtime_ns for path in directory.rglob("*"))
 
 
-@pytest.mark.parametrize("with_xz", [True, False])
-def test_tarball_and_its_cache(tarball, cache, monkeypatch, with_xz):
-    if with_xz and not shutil.which("xz"):
-        pytest.skip("no xz here: apt-get install xz-utils")
-    if not with_xz:
-        monkeypatch.setattr(opening.shutil, "which", lambda name: None)
+@pytest.mark.both("xz")
+def test_tarball_and_its_cache(tarball, cache, monkeypatch):
     check(open_tree(str(tarball)))
     assert len(list(cache.iterdir())) == 1
     monkeypatch.setattr(opening, "read_tarball", None)  # the second time nothing is unpacked
@@ -91,9 +86,8 @@ def test_a_cache_that_cannot_be_written_is_no_trouble(tarball, tmp_path, monkeyp
     check(open_tree(str(tarball)))
 
 
+@pytest.mark.host("git")
 def test_git(directory):
-    if not shutil.which("git"):
-        pytest.skip("no git here")
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(directory)]
     subprocess.run([*git, "init", "-q"], check=True)
     subprocess.run([*git, "add", "."], check=True)
@@ -106,10 +100,8 @@ def test_git(directory):
 
 
 @pytest.mark.parametrize("keep", [40, 200])
-@pytest.mark.parametrize("with_xz", [True, False])
-def test_truncated_tarball(tarball, monkeypatch, keep, with_xz):
-    if not with_xz:
-        monkeypatch.setattr(opening.shutil, "which", lambda name: None)
+@pytest.mark.both("xz")
+def test_truncated_tarball(tarball, keep):
     tarball.write_bytes(tarball.read_bytes()[:keep])
     with pytest.raises(TreeError, match="is it complete"):
         open_tree(str(tarball))

@@ -3,7 +3,6 @@
 
 import html.parser
 import re
-import shutil
 import subprocess
 
 import pytest
@@ -13,8 +12,8 @@ from kvm_vmx.compare.page import page
 from kvm_vmx.compare.port import Port
 from kvm_vmx.compare.report import Report
 from kvm_vmx.compare.trees import Tree
+from kvm_vmx.machine import host
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PROBE = """
 <script>
 const box = (name) => document.getElementById("show-" + name);
@@ -110,14 +109,11 @@ def test_each_class_has_its_colour(text):
 
 def browser(page_text, tmp_path, width):
     """The title that a browser leaves on the page after the probe ran."""
-    program = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-    if program is None:
-        pytest.skip("no Chromium here: apt-get install chromium")
     open_policy = page_text.replace("style-src", "script-src 'unsafe-inline'; style-src", 1)
     path = tmp_path / "page.html"
     path.write_text(open_policy.replace("</body>", PROBE + "</body>"))
     run = subprocess.run(
-        [program, "--headless", "--no-sandbox", "--disable-gpu", f"--window-size={width},900",
+        [host.find("browser"), "--headless", "--no-sandbox", "--disable-gpu", f"--window-size={width},900",
          f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", path.as_uri()],
         capture_output=True, text=True, timeout=120)
     found = re.search(r"<title>PROBE ([^<]*)</title>", run.stdout)
@@ -130,6 +126,7 @@ def with_columns(text):
     return re.sub(r'(<div class="(?:generated|machine)">)', r"\1nop", text)
 
 
+@pytest.mark.host("browser")
 def test_in_a_browser(text, tmp_path):
     told = browser(with_columns(text), tmp_path, 1600)
     assert told == [
@@ -141,6 +138,7 @@ def test_in_a_browser(text, tmp_path):
     ]
 
 
+@pytest.mark.host("browser")
 def test_in_a_narrow_window(text, tmp_path):
     told = browser(with_columns(text), tmp_path, 500)
     assert told[:5] == ["start", "true", "true", "0", "0"]

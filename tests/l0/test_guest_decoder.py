@@ -3,10 +3,11 @@
 
 import random
 
+import needed
 import pytest
 from guest import *
 
-capstone = pytest.importorskip("capstone", reason="the length oracle is capstone")
+capstone = needed.module("capstone")
 
 SEED = 20260
 

@@ -8,12 +8,13 @@ VMREAD or VMWRITE (a call in the form looked at here), the JMP goes to the enlig
 import json
 import pathlib
 
+import needed
 import pytest
 import text
-from capstone import x86_const as x86
 
 from kvm_vmx import Machine
 
+x86 = needed.module("capstone.x86_const")
 DATA = pathlib.Path(__file__).resolve().parents[1] / "data"
 TABLE = {row["vmcs_field"]: row
          for row in json.loads((DATA / "evmcs_fields_4.19.json").read_text())}
@@ -22,9 +23,9 @@ CLEAN_FIELDS = 824
 
 @pytest.fixture(scope="module", autouse=True)
 def decoder_with_operands():
-    text.DECODER.detail = True
+    text.decoder().detail = True
     yield
-    text.DECODER.detail = False
+    text.decoder().detail = False
 
 
 @pytest.fixture(scope="module")

@@ -2,13 +2,20 @@
 """The text of this very process: its bytes, its instructions, its mappings."""
 
 import ctypes
+import functools
 import re
 from typing import NamedTuple
 
-import capstone
+import needed
 
 NOP5 = bytes.fromhex("0f1f440000")
-DECODER = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+
+
+@functools.cache
+def decoder():
+    """capstone for 64-bit code."""
+    capstone = needed.module("capstone")
+    return capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
 
 
 def read(address, length):
@@ -18,12 +25,12 @@ def read(address, length):
 
 def decode(code, address):
     """The first instruction of code that stands at address."""
-    return next(DECODER.disasm(code, address))
+    return next(decoder().disasm(code, address))
 
 
 def decode_all(code, address):
     """Every instruction of code, to its last byte."""
-    found = list(DECODER.disasm(code, address))
+    found = list(decoder().disasm(code, address))
     assert sum(insn.size for insn in found) == len(code), "capstone stopped early"
     return found
 

@@ -5,18 +5,13 @@ import base64
 import json
 import os
 import select
-import shutil
 import subprocess
 import time
 
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+from kvm_vmx.machine import host
+
 PATIENCE = 60
 KEYS = {"ArrowLeft": 37, "ArrowRight": 39, "Home": 36, "End": 35}
-
-
-def program():
-    """Where a browser is installed, or None."""
-    return next((found for name in PROGRAMS if (found := shutil.which(name))), None)
 
 
 class Browser:
@@ -26,7 +21,7 @@ class Browser:
         to_read, self.to = os.pipe()
         self.back, to_write = os.pipe()
         self.process = subprocess.Popen(
-            ["bash", "-c", f'exec "$0" "$@" 3<&{to_read} 4>&{to_write}', program(), "--headless",
+            ["bash", "-c", f'exec "$0" "$@" 3<&{to_read} 4>&{to_write}', host.find("browser"), "--headless",
              "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe",
              f"--user-data-dir={profile}", "about:blank"],
             pass_fds=(to_read, to_write), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

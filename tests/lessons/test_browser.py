@@ -2,11 +2,12 @@
 """The course in a real browser where there is one: keys, slider, sizes, colours, paper."""
 
 import pytest
-from browser import Browser, program
+from browser import Browser
 from command import kvm_vmx
 
 from kvm_vmx.lessons import NAMES
 
+pytestmark = pytest.mark.host("browser")
 PAGES = ("index", *NAMES)
 # The least contrast of text that may be read (WCAG 2.1, level AA).
 CONTRAST = 4.5
@@ -62,8 +63,6 @@ STATE = """
 @pytest.fixture(scope="module")
 def course(tmp_path_factory):
     """The pages, with the answers."""
-    if program() is None:
-        pytest.skip("no Chromium here: apt-get install chromium")
     path = tmp_path_factory.mktemp("course")
     done = kvm_vmx("lesson", "all", "--html", path, "-c")
     assert done.returncode == 0, done.stderr

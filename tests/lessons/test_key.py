@@ -3,16 +3,17 @@
 
 import ctypes
 
+import needed
 import pytest
 import rules
 
 from kvm_vmx import Machine
 from kvm_vmx.lessons import key
 
-capstone = pytest.importorskip("capstone", reason="capstone disassembles the sites")
+capstone = needed.module("capstone")
 KERNELS = set(rules.data("function_order_4.19.json")["arch/x86/kvm/vmx.c"])
-BRANCHES = rules.data("static_branches_4.19.json")
 DECODER = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+BRANCHES = rules.data("static_branches_4.19.json")
 
 
 def fetched(address):

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 
-import hypothesis
+import needed
 import pytest
 import replay
 import rules
@@ -17,6 +17,8 @@ from command import ENVIRONMENT, kvm_vmx
 from kvm_vmx import Machine, cli
 from kvm_vmx.lessons import mistakes, shrink, stale
 from kvm_vmx.lessons.record import NothingShown
+
+hypothesis = needed.module("hypothesis")
 
 
 def plan_of(record):
@@ -171,8 +173,8 @@ def test_nothing_that_breaks_is_one_line(options, monkeypatch, capsys, tmp_path)
     assert "no entry goes on with an old" in err and "undo that, build" in err
 
 
-@pytest.mark.parametrize("found", [shrink.by_trying, lambda letters, fails: shrink.by_hypothesis(
-    hypothesis, letters, fails, 1)])
+@pytest.mark.parametrize("found", [
+    shrink.by_trying, lambda letters, fails: shrink.by_hypothesis(letters, fails, 1)])
 def test_no_program_that_fails_is_said(found):
     with pytest.raises(NothingShown, match="no program"):
         found(["enter", "move"], lambda program: False)

@@ -3,11 +3,13 @@
 
 import itertools
 
+import needed
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from kvm_vmx import Machine
+
+hypothesis, st = needed.module("hypothesis"), needed.module("hypothesis.strategies")
+given, settings, HealthCheck = hypothesis.given, hypothesis.settings, hypothesis.HealthCheck
 
 POLICIES = ["always", "never", "random(1)", "random(2)", "commit_on_success"]
 MODES = list(itertools.product([False, True], POLICIES))

@@ -5,7 +5,6 @@ import ctypes
 import faulthandler
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from trapping import (
     COUNTING_LOOP, CPUID_LOOP, GUEST_RSP, HOST_RIP, RAX, RCX, RDX, caught, driven, execute)
 
 from kvm_vmx import KernelBug, Machine
+from kvm_vmx.machine import host
 from kvm_vmx.machine.sections import loaded
 
 
@@ -146,23 +146,19 @@ with Machine(cpus=1, insn="trap") as machine:
 
 def gdb(*commands):
     """What gdb says of a program whose instructions trap."""
-    if shutil.which("gdb") is None:
-        pytest.skip("next to a debugger: gdb is not here")
-    probe = subprocess.run(["gdb", "-nx", "-batch", "-ex", "run", "--args", "true"],
-                           capture_output=True, text=True, timeout=60)
-    if "exited normally" not in probe.stdout:
-        pytest.skip("next to a debugger: gdb may not trace here")
     return subprocess.run(
-        ["gdb", "-nx", "-batch", *(part for command in commands for part in ("-ex", command)),
+        [host.find("debugger"), "-nx", "-batch", *(part for command in commands for part in ("-ex", command)),
          "--args", sys.executable, "-c", DEBUGGED],
         capture_output=True, text=True, timeout=300).stdout
 
 
+@pytest.mark.host("debugger")
 def test_a_debugger_that_passes_the_signals_on_changes_nothing():
     out = gdb("handle SIGILL SIGSEGV nostop noprint pass", "run")
     assert "exits 2000" in out and "exited normally" in out
 
 
+@pytest.mark.host("debugger")
 def test_a_debugger_stops_at_the_opcode_that_traps():
     out = gdb("handle SIGILL stop print pass", "handle SIGSEGV nostop noprint pass", "run",
               "x/i $pc", "handle SIGILL nostop noprint", "continue")

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as xml
 
-import pyperf
+import needed
 import pytest
 
 from kvm_vmx.commands import DIFFERS, HOLDS, TROUBLE, measure
@@ -20,6 +20,8 @@ from kvm_vmx.measure.report import COUNTED, MEASURED, MODELLED, PUBLISHED, Repor
 from kvm_vmx.measure.statistics import Estimate
 from kvm_vmx.measure.store import as_json, save
 
+needed.module("capstone")
+pyperf = needed.module("pyperf")
 PACKAGE = pathlib.Path(importlib.util.find_spec("kvm_vmx").origin).parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(PACKAGE)}
 
@@ -80,8 +82,9 @@ def test_what_cannot_be_measured_by_trap_says_so(arguments, says):
     assert says in line and "--" in line
 
 
-def test_without_valgrind_it_says_so():
-    done = kvm_vmx("key", "--tier", "1", PATH="/nonexistent")
+@pytest.mark.parametrize("how", [{"PATH": "/nonexistent"}, {"KVM_VMX_WITHOUT": "valgrind"}])
+def test_without_valgrind_it_says_so(how):
+    done = kvm_vmx("key", "--tier", "1", **how)
     assert done.returncode == TROUBLE and done.stdout == ""
     (line,) = done.stderr.splitlines()
     assert "valgrind" in line and "install" in line

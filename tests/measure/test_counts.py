@@ -1,16 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Tier 1: instructions by callgrind; ratios, differences and bounds, no absolute counts."""
 
-import shutil
-
 import pytest
 
 from kvm_vmx.measure import counts
 from kvm_vmx.measure.loops import ACCESSORS, GROUPS, RSP_WAYS
 from kvm_vmx.measure.report import Report
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("valgrind") is None, reason="instructions are counted by valgrind, which is not here")
+pytestmark = pytest.mark.host("valgrind")
 
 
 @pytest.fixture(scope="module")

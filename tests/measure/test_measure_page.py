@@ -2,11 +2,11 @@
 """The page of the measurements in a browser: every picture inside the window, however narrow."""
 
 import re
-import shutil
 import subprocess
 
 import pytest
 
+from kvm_vmx.machine import host
 from kvm_vmx.measure import model
 from kvm_vmx.measure.page import page
 from kvm_vmx.measure.report import COUNTED, MEASURED, Report
@@ -41,15 +41,13 @@ def text():
     return page(report)
 
 
+@pytest.mark.host("browser")
 @pytest.mark.parametrize("width", [320, 400, 800, 1600])
 def test_nothing_leaves_the_window(text, width, tmp_path):
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("no browser is installed: apt-get install chromium")
     (tmp_path / "page.html").write_text(POLICY.sub("", text))
     (tmp_path / "outer.html").write_text(OUTER.format(width=width))
     run = subprocess.run(
-        [program, "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files",
+        [host.find("browser"), "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files",
          f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom",
          (tmp_path / "outer.html").as_uri()], capture_output=True, text=True, timeout=120)
     found = re.search(r"<title>PROBE (\d+) (\d+) ([^<]*)</title>", run.stdout)

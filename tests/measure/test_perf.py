@@ -7,9 +7,10 @@ import pathlib
 import subprocess
 import sys
 
-import pyperf
+import needed
 import pytest
 
+pyperf = needed.module("pyperf")
 PERF = pathlib.Path(__file__).parents[2] / "perf"
 SCRIPTS = sorted(path.name for path in PERF.glob("bench_*.py"))
 PACKAGE = pathlib.Path(importlib.util.find_spec("kvm_vmx").origin).parents[1]

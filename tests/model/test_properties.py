@@ -4,9 +4,8 @@
 import json
 import random
 
+import needed
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from l1_program import GUEST, PROGRAMMABLE, Enlightened, Plain, values_of
 from world import (
     ALL_CLEAN, ASSIST, BASE, EVMCS, FIELDS, GROUP_BITS, LAYOUT, ROOT, VMCS_A, VMCS_B, VMXON, World,
@@ -14,8 +13,11 @@ from world import (
 
 from kvm_vmx.machine.outcome import VMfailInvalid, VMfailValid, VMsucceed
 
+hypothesis, st = needed.module("hypothesis"), needed.module("hypothesis.strategies")
+given = hypothesis.given
 WRITTEN_BACK = set(json.loads((ROOT / "tests/data/write_back.json").read_text())["written_back"])
-CHEAP = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+CHEAP = hypothesis.settings(max_examples=60, deadline=None,
+                            suppress_health_check=list(hypothesis.HealthCheck))
 POLICIES = ("always", "never", "random(1)", "random(2)")
 
 writes = st.sampled_from(PROGRAMMABLE).flatmap(

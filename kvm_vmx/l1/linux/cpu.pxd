@@ -44,6 +44,7 @@ cdef int num_online_cpus() noexcept nogil
 cdef int cpus_init(virt_cpu **cpus, int possible, int online, const phys_mem *mem, u8 *vmalloc_window) noexcept nogil
 cdef void cpus_exit() noexcept nogil
 cdef void set_traps(bint vmcall, bint cpuid) noexcept nogil
+cdef void set_fsgsbase(bint has_it) noexcept nogil
 cdef void perf_guest_events(u64 host, u64 guest) noexcept nogil
 cdef int cpu_bind(int cpu, task_struct *task, cpu_binding *binding) noexcept nogil
 cdef int cpu_hold(int cpu, task_struct *task, cpu_binding *binding) noexcept nogil

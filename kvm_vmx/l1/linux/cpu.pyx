@@ -52,7 +52,6 @@ cdef extern from "linux/cpu.h" nogil:
     void set_perf_msr(unsigned int msr, u64 host, u64 guest, int nr)
     bint is_self(ulong thread)
     ulong pthread_self()
-    bint has_fsgsbase()
     ulong read_gs_base(bint fsgsbase)
     void write_gs_base(bint fsgsbase, ulong base)
     void task_oops()
@@ -88,7 +87,7 @@ cdef cpu_slot slots[MAX_CPUS]
 cdef percpu_area *areas = NULL
 cdef int nr_cpus = 0
 cdef spinlock_t slots_lock = 0
-cdef bint fsgsbase = has_fsgsbase()
+cdef bint fsgsbase = False       # the host lets user space write %gs by instruction
 cdef hotplug_state states[NR_CPUHP_STATES]
 
 
@@ -155,6 +154,12 @@ cdef void set_traps(bint vmcall, bint cpuid) noexcept nogil:
     # Which of the two trap that do not everywhere.
     vmlinux_exports.vmcall_traps = vmcall
     vmlinux_exports.cpuid_traps = cpuid
+
+
+cdef void set_fsgsbase(bint has_it) noexcept nogil:
+    # Before anyone runs as a CPU.
+    global fsgsbase
+    fsgsbase = has_it
 
 
 cdef void perf_guest_events(u64 host, u64 guest) noexcept nogil:

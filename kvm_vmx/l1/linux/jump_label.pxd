@@ -3,6 +3,7 @@
 from kvm_vmx.abi.linux cimport jump_entry_t, module_t, static_key_false, static_key_t, static_key_true
 
 cdef int jump_label_init() noexcept nogil
+cdef void jump_label_host(bint has_sync_core, bint has_text_writing) noexcept nogil
 cdef int jump_label_add_module(module_t *mod) noexcept nogil
 cdef void jump_label_del_module(module_t *mod) noexcept nogil
 cdef int jump_label_take_error() noexcept nogil

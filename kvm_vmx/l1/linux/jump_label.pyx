@@ -44,6 +44,7 @@ cdef module_t *modules[MAX_MODULES]
 cdef int nr_modules = 0
 cdef bint rehearsed = False     # that text can be made writable and executable again
 cdef bint sync_core = False
+cdef bint text_writing = True  # that the host lets text be changed
 cdef mutex_t jump_label_mutex = 0
 cdef int text_error = 0
 
@@ -56,6 +57,13 @@ cdef int jump_label_init() noexcept nogil:
     sync_core = membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE) == 0
     nr_modules = 0
     return 0
+
+
+# C+ what the host lets a process do, as whoever boots the machine has found
+cdef void jump_label_host(bint has_sync_core, bint has_text_writing) noexcept nogil:
+    global sync_core, text_writing
+    sync_core = sync_core and has_sync_core
+    text_writing = has_text_writing
 
 
 # C~ [45/8 105bdb] the list of modules that hangs from each key: an array of modules, searched
@@ -140,7 +148,7 @@ cdef int protect(ulong start, ulong end, int prot) noexcept nogil:
     global rehearsed
     start &= PAGE_MASK
     end = (end + PAGE_SIZE - 1) & PAGE_MASK
-    if should_fail(FAIL_MPROTECT):
+    if should_fail(FAIL_MPROTECT) or not text_writing:
         return -EACCES
     if not rehearsed:
         if rehearse(<void *>start):

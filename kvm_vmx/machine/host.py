@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What this host can do: every capability is asked here, and any of them can be made to be absent.
+
+The environment's KVM_VMX_WITHOUT names, with commas between them, what this process and those it
+starts shall find absent. What the host lacks cannot be made to be there.
+"""
+
+import ctypes
+import functools
+import glob
+import importlib.util
+import mmap
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import NamedTuple
+
+WITHOUT = "KVM_VMX_WITHOUT"
+TREE_4_19 = "KVM_VMX_TREE_4_19"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+SYS_MEMBARRIER, MEMBARRIER_CMD_QUERY, MEMBARRIER_SYNC_CORE = 324, 0, 3 << 5
+AT_HWCAP2, HWCAP2_FSGSBASE = 26, 1 << 1
+PR_GET_MDWE = 66
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.getauxval.restype = ctypes.c_ulong
+
+
+class Capability(NamedTuple):
+    """Something that not every host has: how to look for it, and what to say where it is not."""
+
+    look: Callable[[], object]      # what there is; anything false: nothing
+    absent: str
+
+
+def _fsgsbase():
+    return _libc.getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE
+
+
+def _sync_core():
+    commands = _libc.syscall(SYS_MEMBARRIER, MEMBARRIER_CMD_QUERY, 0, 0)
+    return commands > 0 and commands & MEMBARRIER_SYNC_CORE == MEMBARRIER_SYNC_CORE
+
+
+@functools.cache
+def _memfd():
+    try:
+        os.close(os.memfd_create("probe"))
+    except (AttributeError, OSError):
+        return False
+    return True
+
+
+@functools.cache
+def _text_writing():
+    """The steps that a static key takes, with a page that nobody executes."""
+    with open(sys.executable, "rb") as file:
+        page = mmap.mmap(file.fileno(), mmap.PAGESIZE, flags=mmap.MAP_PRIVATE,
+                         prot=mmap.PROT_READ | mmap.PROT_WRITE)
+    where = ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(page)))
+    page[0] = 0
+    return all(_libc.mprotect(where, mmap.PAGESIZE, protection) == 0 for protection in (
+        mmap.PROT_READ | mmap.PROT_EXEC, mmap.PROT_READ | mmap.PROT_WRITE))
+
+
+def _traps(name):
+    """Whether an opcode that need not trap does: it is executed once."""
+    def look():
+        from kvm_vmx.machine import trap
+
+        return name not in trap.silent()
+    return look
+
+
+def _program(*names):
+    return lambda: next((found for name in names if (found := shutil.which(name))), None)
+
+
+@functools.cache
+def _debugger():
+    """A debugger that may trace."""
+    program = shutil.which("gdb")
+    if program is None:
+        return None
+    done = subprocess.run([program, "-nx", "-batch", "-ex", "run", "--args", "true"],
+                          capture_output=True, text=True, timeout=60)
+    return program if "exited normally" in done.stdout else None
+
+
+def _tree(version):
+    """Debian's kernel source: a directory or a tarball."""
+    return lambda: next((
+        path for path in sorted(glob.glob(f"/usr/src/linux-source-{version}*"))
+        if os.path.isdir(path) or ".tar." in path), None)
+
+
+def _baseline():
+    return os.environ.get(TREE_4_19) or next(iter(sorted(glob.glob("/usr/src/linux*4.19*"))), None)
+
+
+def _module(name):
+    """A Python package, not imported."""
+    def look():
+        try:
+            return importlib.util.find_spec(name)
+        except ValueError:      # somebody has put None in its place
+            return None
+    return look
+
+
+CAPABILITIES = {
+    "cpuid-faulting": Capability(
+        _traps("cpuid"), "this host lets no CPUID of user space fault"),
+    "vmcall-faulting": Capability(
+        _traps("vmcall"), "the hypervisor beneath this host answers VMCALL itself"),
+    "fsgsbase": Capability(
+        _fsgsbase, "this kernel lets no user space write the base of %gs by instruction"),
+    "sync-core": Capability(
+        _sync_core, "this kernel's membarrier() cannot make other threads' processors serialize"),
+    "memfd": Capability(_memfd, "this system makes no memory files"),
+    "text-writing": Capability(
+        _text_writing, "this system lets no process change its text"),
+    "mdwe": Capability(
+        lambda: _libc.prctl(PR_GET_MDWE, 0, 0, 0, 0) >= 0,
+        "this kernel has no PR_SET_MDWE (Linux 6.3)"),
+    "valgrind": Capability(_program("valgrind"), "no valgrind here: apt-get install valgrind"),
+    "browser": Capability(_program(*BROWSERS), "no Chromium here: apt-get install chromium"),
+    "debugger": Capability(_debugger, "no gdb that may trace here: apt-get install gdb"),
+    "objdump": Capability(_program("objdump"), "no objdump here: apt-get install binutils"),
+    "xz": Capability(_program("xz"), "no xz here: apt-get install xz-utils"),
+    "git": Capability(_program("git"), "no git here: apt-get install git"),
+    "tree-4.19": Capability(_baseline, f"no Linux v4.19 tree here: name one in ${TREE_4_19}"),
+    "tree-6.1": Capability(
+        _tree("6.1"), "no linux-source-6.1 here: apt-get install linux-source-6.1"),
+    "tree-6.12": Capability(
+        _tree("6.12"), "no linux-source-6.12 here: apt-get install linux-source-6.12"),
+    "capstone": Capability(_module("capstone"), "no capstone here: pip install 'kvm_vmx[asm]'"),
+    "pyperf": Capability(_module("pyperf"), "no pyperf here: pip install 'kvm_vmx[perf]'"),
+    "pytest": Capability(_module("pytest"), "no pytest here: pip install 'kvm_vmx[test]'"),
+    "hypothesis": Capability(
+        _module("hypothesis"), "no hypothesis here: pip install 'kvm_vmx[test]'"),
+    "Cython": Capability(_module("Cython"), "no Cython here: pip install 'kvm_vmx[test]'"),
+    "setuptools": Capability(
+        _module("setuptools"), "no setuptools here: pip install 'kvm_vmx[test]'"),
+}
+
+
+def withheld() -> frozenset[str]:
+    """The capabilities that are to be absent; ValueError for one that nobody knows."""
+    names = frozenset(filter(None, os.environ.get(WITHOUT, "").split(",")))
+    if unknown := sorted(names - CAPABILITIES.keys()):
+        raise ValueError(f"{WITHOUT}: no capability {unknown[0]!r}: there are "
+                         f"{', '.join(CAPABILITIES)}")
+    return names
+
+
+def find(name: str):
+    """What there is of a capability, as a path for a program or a tree; None: it is absent."""
+    if name in withheld():
+        return None
+    return CAPABILITIES[name].look() or None
+
+
+def has(name: str) -> bool:
+    """Is it there?"""
+    return find(name) is not None
+
+
+def absent(name: str) -> str:
+    """Why it is not there, or how to get it: one line."""
+    if name in withheld():
+        return f"{WITHOUT} says so"
+    return CAPABILITIES[name].absent
