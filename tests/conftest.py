@@ -51,8 +51,6 @@ def pytest_generate_tests(metafunc):
         metafunc.fixturenames.insert(0, "withheld")
         metafunc.parametrize("withheld", [(), names], indirect=True, scope="function", ids=[
             f"{side} {' '.join(names)}" for side in ("with", "without")])
-        if not metafunc.definition.get_closest_marker("host"):
-            metafunc.definition.add_marker(pytest.mark.host())
 
 
 @pytest.fixture

@@ -293,6 +293,12 @@ cdef class Kernel:
             for cpu in no_assist_page:
                 fail_vmalloc_on(cpu)
             self.call(0, do_start_platform, NULL)
+        except BaseException:
+            # Nothing of it is left for whoever boots next.
+            if self.booted:
+                shutdown_kernel()
+                self.booted = False
+            raise
         finally:
             fail_none()
 

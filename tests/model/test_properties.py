@@ -14,10 +14,10 @@ from world import (
 from kvm_vmx.machine.outcome import VMfailInvalid, VMfailValid, VMsucceed
 
 hypothesis, st = needed.module("hypothesis"), needed.module("hypothesis.strategies")
-given = hypothesis.given
+given, settings = hypothesis.given, hypothesis.settings
 WRITTEN_BACK = set(json.loads((ROOT / "tests/data/write_back.json").read_text())["written_back"])
-CHEAP = hypothesis.settings(max_examples=60, deadline=None,
-                            suppress_health_check=list(hypothesis.HealthCheck))
+CHEAP = settings(max_examples=60, deadline=None,
+                 suppress_health_check=list(hypothesis.HealthCheck))
 POLICIES = ("always", "never", "random(1)", "random(2)")
 
 writes = st.sampled_from(PROGRAMMABLE).flatmap(

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""README's commands, as they stand there: run by any Python that has kvm_vmx, from another folder."""
+
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+import time
+
+README = (pathlib.Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
+HOLDS, DIFFERS, TROUBLE = 0, 1, 2
+# What a command may say that lacks something: each names what to get, and no more is wrong.
+CURES = re.compile(r"pip install 'kvm_vmx\[\w+\]'|in a source checkout|give a kernel tree"
+                   r"|name one with --tree|or install linux-source")
+
+
+def commands() -> list[str]:
+    """Every kvm-vmx command line of README: of its blocks, its tables and its text, each once."""
+    found = []
+    for block in re.findall(r"^```\n(.*?)^```", README, re.M | re.S):
+        found += re.findall(r"^(?:\$ |\.venv/bin/)?(kvm-vmx .*?)(?:\s{2,}.*)?$", block, re.M)
+    prose = re.sub(r"^```.*?^```", "", README, flags=re.M | re.S)
+    found += re.findall(r"`(kvm-vmx [^`]*)`", prose)
+    return list(dict.fromkeys(found))
+
+
+def example() -> str:
+    """The example in Python."""
+    return re.search(r"^```python\n(.*?)^```", README, re.M | re.S)[1]
+
+
+def words(command: str) -> list[str]:
+    """The arguments of a command line, with a tree of v4.19 where it names one."""
+    tree = os.environ.get("KVM_VMX_TREE_4_19")
+    if tree:
+        command = command.replace("~/linux@v4.19", shlex.quote(tree))
+    return shlex.split(command)[1:]
+
+
+def wrong(done) -> str:
+    """What is wrong with a finished command, or nothing."""
+    if "Traceback" in done.stderr + done.stdout:
+        return "a traceback"
+    if done.returncode not in (HOLDS, DIFFERS, TROUBLE):
+        return f"status {done.returncode}"
+    if done.returncode == TROUBLE:
+        if len(done.stderr.splitlines()) != 1:
+            return "trouble in more than one line"
+        if not CURES.search(done.stderr):
+            return "trouble that names nothing to get"
+    return ""
+
+
+def run(program: list[str], python: list[str], folder: pathlib.Path, **environment) -> dict:
+    """{command: (seconds, the finished process, what is wrong with it)}, each run in the folder."""
+    found = {}
+    for command in [*commands(), "the example in Python"]:
+        (folder / "FILE").write_bytes(CPUID_LOOP)       # a command may have written it anew
+        begin = time.monotonic()
+        line = [*program, *words(command)] if command.startswith("kvm-vmx") else [
+            *python, "-c", example()]
+        done = subprocess.run(line, cwd=folder, capture_output=True, text=True,
+                              stdin=subprocess.DEVNULL, timeout=300,
+                              env={**os.environ, **environment})
+        found[command] = time.monotonic() - begin, done, wrong(done)
+    return found
+
+
+def main() -> int:
+    """Run those of an environment, whose bin/ is named, in a folder that is named; report."""
+    programs, folder = map(pathlib.Path, sys.argv[1:])
+    found = run([programs / "kvm-vmx"], [programs / "python"], folder)
+    for command, (seconds, done, what) in found.items():
+        print(f"{what or 'ok':8} {done.returncode} {seconds:5.1f} s  {command}", flush=True)
+        if done.returncode == TROUBLE or what:
+            print(f"{'':19}{done.stderr.strip()}")
+    return int(any(what for _, _, what in found.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
