@@ -107,8 +107,8 @@ def modules():
 
 
 class BuildExt(build_ext):
-    """build_ext that builds what changed, for an editable install too, and may leave the port's
-    variants out: --quick."""
+    """build_ext that builds what changed, whoever asks for it, and may leave the port's variants
+    out: --quick."""
 
     user_options = [*build_ext.user_options, (
         "quick", None, "without the other builds of the port, which are removed: none is stale")]
@@ -129,10 +129,10 @@ class BuildExt(build_ext):
         super().run()
 
     def build_extension(self, ext):
-        # An editable install builds in an empty folder: what stands in place goes there first.
+        # Whoever builds in an empty folder, as pip does, begins with what stands in place.
         here, there = (pathlib.Path(path) for path in (
             HERE / self.get_ext_filename(ext.name), self.get_ext_fullpath(ext.name)))
-        if self.editable_mode and here.exists() and not there.exists():
+        if here.exists() and not there.exists():
             there.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(here, there)
         super().build_extension(ext)

@@ -111,7 +111,8 @@ def _module(name):
     return look
 
 
-CAPABILITIES = {
+# Of the processor, the kernel and whatever lies beneath: a machine runs with or without them.
+PLATFORM = {
     "cpuid-faulting": Capability(
         _traps("cpuid"), "this host lets no CPUID of user space fault"),
     "vmcall-faulting": Capability(
@@ -123,6 +124,10 @@ CAPABILITIES = {
     "memfd": Capability(_memfd, "this system makes no memory files"),
     "text-writing": Capability(
         _text_writing, "this system lets no process change its text"),
+}
+
+# Programs, trees and packages that are used where they are installed, and a way to test.
+BESIDE = {
     "mdwe": Capability(
         lambda: _libc.prctl(PR_GET_MDWE, 0, 0, 0, 0) >= 0,
         "this kernel has no PR_SET_MDWE (Linux 6.3)"),
@@ -146,6 +151,8 @@ CAPABILITIES = {
     "setuptools": Capability(
         _module("setuptools"), "no setuptools here: pip install 'kvm_vmx[test]'"),
 }
+
+CAPABILITIES = PLATFORM | BESIDE
 
 
 def withheld() -> frozenset[str]:

@@ -254,7 +254,8 @@ class Machine:
         try:
             port = importlib.import_module(CONFIGS[config])
         except ModuleNotFoundError as error:
-            raise ValueError(f"config {config!r} is not built: use 'hyperv'") from error
+            raise ValueError(f"config {config!r} is not built: use 'hyperv', or build it: "
+                             "python setup.py build_ext --inplace") from error
         known = self.kernel.parameters(port)
         if "enlightened_vmcs" in known:
             params["enlightened_vmcs"] = enlightened_vmcs

@@ -163,17 +163,12 @@ def test_nobody_else_asks():
     assert found == {}
 
 
-# What tests look at besides the machine itself.
-BESIDE = [name for name in host.CAPABILITIES if name not in (
-    "cpuid-faulting", "vmcall-faulting", "fsgsbase", "sync-core", "memfd", "text-writing", "pytest")]
-
-
 def test_without_what_they_need_tests_are_skipped_and_say_why():
     """Those that are marked; none fails, and none of their files breaks when it is collected."""
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "-m", "host",
          "tests"], cwd=ROOT, capture_output=True, text=True, timeout=600,
-        env={**os.environ, host.WITHOUT: ",".join(BESIDE)})
+        env={**os.environ, host.WITHOUT: ",".join(host.BESIDE)})
     assert done.returncode == 0, done.stdout[-3000:]
     last = done.stdout.strip().splitlines()[-1]
     assert re.search(r"\b(\d+) skipped", last) and "failed" not in last and "error" not in last

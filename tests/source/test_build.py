@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What an edit builds again: the documented loop, by what the compiler is asked for, not by time."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import needed
+import pytest
+import tree
+
+needed.capability("Cython", "setuptools")
+
+# A compiler that says what it was asked for and makes a file of that name.
+COMPILER = """#!/bin/sh
+for word; do
+    [ "$last" = -o ] && out=$word
+    last=$word
+done
+echo "$out" >> {log}
+: > "$out"
+"""
+PORT = "kvm_vmx/l1/vmx"
+VARIANTS = {f"{PORT}_{name}" for name in ("no_hyperv", "no_jump_label", "before", "by_call")}
+# What is kept between two builds.
+ROOMS = ("kvm_vmx", "include", "build")
+FILES = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in")
+EDITABLE = ("import setuptools.build_meta as backend; "
+            "print(backend.build_editable('wheel', {'--build-option': []}))")
+
+
+def documented():
+    """The line of CONTRIBUTING that builds after an edit, as arguments for Python."""
+    line = re.search(r"^\.venv/bin/python (setup\.py build_ext .*?)(?:\s+#.*)?$",
+                     tree.text("CONTRIBUTING.md"), re.M)
+    return line[1].split()
+
+
+class Checkout:
+    """A copy of the checkout as it stands, with its times, that is built by that compiler."""
+
+    def __init__(self, folder):
+        self.root, self.log = folder / "checkout", folder / "log"
+        for name in filter(lambda name: (tree.ROOT / name).is_dir(), ROOMS):
+            shutil.copytree(tree.ROOT / name, self.root / name)
+        for name in FILES:
+            shutil.copy2(tree.ROOT / name, self.root)
+        self.compiler = folder / "compiler"
+        self.compiler.write_text(COMPILER.format(log=self.log))
+        self.compiler.chmod(0o755)
+
+    def build(self, *arguments):
+        """The modules whose C a build compiles, and the modules that stand in place after it."""
+        self.log.write_text("")
+        done = subprocess.run(
+            [sys.executable, *arguments], cwd=self.root, capture_output=True, text=True,
+            timeout=600, env={**os.environ, "CC": str(self.compiler)})
+        assert done.returncode == 0, done.stderr[-3000:]
+        return {found[1] for line in self.log.read_text().splitlines()
+                if (found := re.search(r"build/cython/(\S+)\.o$", line))}
+
+    def variants(self):
+        """The variants of the port that stand in place."""
+        return {f"{PORT}{path.name[3:].partition('.')[0]}"
+                for path in (self.root / "kvm_vmx/l1").glob("vmx_*.so")}
+
+    def edit(self, name, text):
+        with (self.root / name).open("a") as file:
+            file.write(text)
+
+    def includers(self, header):
+        """The modules whose C reaches a header, by the #include lines alone."""
+        def reach(path, seen):
+            for name in re.findall(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', path.read_text(), re.M):
+                for place in (self.root / "include", self.root, path.parent):
+                    found = place / name
+                    if found.is_file() and found.resolve() not in seen:
+                        seen.add(found.resolve())
+                        reach(found, seen)
+            return seen
+
+        sources = self.root / "build/cython"
+        return {str(path.relative_to(sources).with_suffix("")) for path in sources.rglob("*.c")
+                if (self.root / header).resolve() in reach(path, set())}
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    found = Checkout(tmp_path_factory.mktemp("build"))
+    found.build("setup.py", "build_ext", "--inplace")       # whatever this checkout still lacks
+    return found
+
+
+def test_nothing_changed_nothing_is_built_by_an_editable_install_either(checkout):
+    assert checkout.build("setup.py", "build_ext", "--inplace") == set()
+    assert checkout.build("-c", EDITABLE) == set()
+    assert checkout.variants() == VARIANTS
+
+
+def test_a_header_builds_what_includes_it(checkout):
+    header = "include/asm/host_rsp.h"
+    includers = checkout.includers(header)
+    assert PORT in includers and VARIANTS <= includers and len(includers) < 30
+    checkout.edit(header, "/* changed */\n")
+    assert checkout.build("setup.py", "build_ext", "--inplace") == includers
+
+
+def test_a_line_of_the_port_builds_one_module_and_leaves_no_stale_one(checkout):
+    checkout.edit(f"{PORT}.pyx", "# changed\n")
+    command = documented()
+    assert checkout.build(*command) == {PORT}
+    assert checkout.variants() == set()
+    # whoever builds all again gets them, and nothing else
+    assert checkout.build("setup.py", "build_ext", "--inplace") == VARIANTS
+    assert checkout.variants() == VARIANTS
+
+
+def test_the_version_tells_all_switches_of_the_build():
+    for node in ast.parse(tree.text("setup.py")).body:
+        if isinstance(node, ast.Assign) and node.targets[0].id == "CONFIG":
+            config = ast.literal_eval(node.value)
+    done = subprocess.run([sys.executable, "-m", "kvm_vmx", "--version"], cwd=tree.ROOT,
+                          capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1].split() == [f"{k}={v}" for k, v in config.items()]
+    assert len(config) >= 3
