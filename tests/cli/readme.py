@@ -10,6 +10,7 @@ import sys
 import time
 
 README = (pathlib.Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
 HOLDS, DIFFERS, TROUBLE = 0, 1, 2
 # What a command may say that lacks something: each names what to get, and no more is wrong.
@@ -20,16 +21,16 @@ CURES = re.compile(r"pip install 'kvm_vmx\[\w+\]'|in a source checkout|give a ke
 def commands() -> list[str]:
     """Every kvm-vmx command line of README: of its blocks, its tables and its text, each once."""
     found = []
-    for block in re.findall(r"^```\n(.*?)^```", README, re.M | re.S):
-        found += re.findall(r"^(?:\$ |\.venv/bin/)?(kvm-vmx .*?)(?:\s{2,}.*)?$", block, re.M)
-    prose = re.sub(r"^```.*?^```", "", README, flags=re.M | re.S)
-    found += re.findall(r"`(kvm-vmx [^`]*)`", prose)
+    for language, block in BLOCK.findall(README):
+        found += [] if language else re.findall(r"^(?:\$ |\.venv/bin/)?(kvm-vmx .*?)(?:\s{2,}.*)?$", block, re.M)
+    found += re.findall(r"`(kvm-vmx [^`]*)`", BLOCK.sub("", README))
     return list(dict.fromkeys(found))
 
 
 def example() -> str:
     """The example in Python."""
-    return re.search(r"^```python\n(.*?)^```", README, re.M | re.S)[1]
+    (found,) = (block for language, block in BLOCK.findall(README) if language == "python")
+    return found
 
 
 def words(command: str) -> list[str]:
@@ -37,7 +38,7 @@ def words(command: str) -> list[str]:
     tree = os.environ.get("KVM_VMX_TREE_4_19")
     if tree:
         command = command.replace("~/linux@v4.19", shlex.quote(tree))
-    return shlex.split(command)[1:]
+    return [os.path.expanduser(word) for word in shlex.split(command)[1:]]
 
 
 def wrong(done) -> str:

@@ -33,6 +33,7 @@ def test_the_registry_has_every_rule():
         assert rule.profile in ("", "kvm-6.12", "tlfs-strict")
 
 
+@pytest.mark.host("pytest", "hypothesis", "capstone")
 def test_every_tag_is_a_rule_and_every_rule_has_its_test(shown):
     known = rules()
     assert shown - set(known) == set()
@@ -57,6 +58,7 @@ def test_the_verdict_on_a_rule(passed, rule, status, why):
     assert verdict["tests"] == [f"test_{n}" for n in range(len(passed))]
 
 
+@pytest.mark.host("pytest")
 def test_one_rule_as_json():
     report = kvm_vmx_json("conform", "r38")
     assert report["schema"] == "kvm_vmx.conform/1"
@@ -65,6 +67,7 @@ def test_one_rule_as_json():
     assert rule["id"] == "R38" and rule["status"] == "holds" and rule["tests"]
 
 
+@pytest.mark.host("pytest")
 def test_one_rule_explained():
     done = kvm_vmx("conform", "R38")
     assert done.returncode == 0 and done.stderr == ""

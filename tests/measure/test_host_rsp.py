@@ -8,6 +8,8 @@ from kvm_vmx.measure import host_rsp
 from kvm_vmx.measure.loops import address, loaded
 from kvm_vmx.measure.rounds import Loops
 
+pytestmark = pytest.mark.host("capstone")
+
 # What the review weighed, behind the comparison with the RSP of the entry before.
 TEST_OFF = ["test rsi, rsi", "je", "vmwrite rdx, rsp"]
 TEST_ON = ["test rsi, rsi", "je", "mov qword ptr [rsi], rsp", "jmp"]

@@ -14,6 +14,7 @@ from kvm_vmx.measure import structure, text
 from kvm_vmx.measure.loops import ACCESSORS, GROUPS, STORES, loaded, module
 from kvm_vmx.measure.report import Report
 
+pytestmark = pytest.mark.host("capstone")
 ROOT = pathlib.Path(__file__).parents[2]
 BRANCHES = json.loads((ROOT / "tests/data/static_branches_4.19.json").read_text())
 SOURCE = (ROOT / "kvm_vmx/l1/vmx.pyx").read_text().split("\n")

@@ -82,15 +82,29 @@ def test_quick_start_is_one_block_of_two_commands():
 def test_ci_calls_the_second_command():
     script = tree.text(".ci/run")
     out = subprocess.run(
-        ["bash", "-c", script[script.index("mapfile"):script.index("\n# Once more")].replace(
+        ["bash", "-c", script[script.index("mapfile"):script.index("\n# What a user has")].replace(
             "bash -e -c", "printf %s")],
         cwd=tree.ROOT, capture_output=True, text=True, check=True)
     assert out.stdout.endswith("-m pytest -q") and out.stdout in tree.text("README.md")
 
 
-def test_ci_runs_the_tests_in_both_forms():
-    assert ("KVM_VMX_INSN=trap exec .venv/bin/python -m pytest -q -rs "
-            "tests/{l0,l1,machine,model,cli}") in tree.text(".ci/run")
+def test_ci_runs_the_tests_in_both_forms_and_without_what_a_host_may_lack():
+    script = tree.text(".ci/run").replace("\\\n ", "")
+    assert re.search(r"^KVM_VMX_WITHOUT=\$\(without BESIDE\) +\.venv/bin/python -m pytest -q "
+                     r"tests/\{compare,measure,source\}", script, re.M)
+    assert re.search(r"^KVM_VMX_INSN=trap KVM_VMX_WITHOUT=\$\(without PLATFORM\) +"
+                     r"\.venv/bin/python -m pytest -q -rs tests/\{l0,l1,machine,model,cli\}$",
+                     script, re.M)
+
+
+def test_ci_runs_readmes_commands_from_a_bare_wheel_elsewhere():
+    script = tree.text(".ci/run")
+    bare = script[script.index("# What a user has"):]
+    steps = ["pip wheel", "--no-deps", '-m venv "$bare/venv"', 'pip" install -q "$bare"/*.whl',
+             'tests/cli/readme.py "$bare/venv/bin" "$bare/elsewhere"']
+    assert [step for step in steps if step not in bare] == []
+    assert [bare.index(step) for step in steps] == sorted(bare.index(step) for step in steps)
+    assert "[" not in bare[bare.index(steps[2]):bare.index(steps[4])].replace("[@]", "")
 
 
 def test_no_two_test_files_have_one_name():
