@@ -11,7 +11,7 @@ The guest starts at 0x1000 of its memory in 64-bit long mode. A guest that ends 
 --trace runs each mode once more, for at most 1,000 exits, and writes what L1, L0 and L2 did as
 a Chrome trace, which ui.perfetto.dev and chrome://tracing open; its time counts instructions.
 With --json: {"schema": "kvm_vmx.run/1", "modes": {"vmcs": ..., "evmcs": ...}, "log": [...]},
-and "by_call": the instructions that stay calls though the others trap.
+and "by_call": the instructions that stay calls where the others trap.
 Exit status 1: the guest saw a difference between the modes, or eVMCS was not used.
 """
 
@@ -119,8 +119,7 @@ def compare_modes(args, code, out) -> int:
         log, lints, by_call = list(machine.dmesg), machine.lints, machine.by_call
     if args.json:
         print("\n".join(log), file=sys.stderr)
-        print_json({"schema": "kvm_vmx.run/1", "modes": modes, "log": log,
-                    **({"by_call": by_call} if by_call else {}),
+        print_json({"schema": "kvm_vmx.run/1", "modes": modes, "log": log, "by_call": by_call,
                     **({"lints": [lint.explain() for lint in lints]} if args.lints else {})})
     else:
         print("\n".join(log), end="\n\n")

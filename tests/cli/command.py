@@ -18,7 +18,7 @@ def kvm_vmx(*args, **options):
     return subprocess.run(
         [sys.executable, "-m", "kvm_vmx", *map(str, args)],
         capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120,
-        env=ENVIRONMENT, **options)
+        env=ENVIRONMENT | {**os.environ, "PYTHONPATH": str(PACKAGE)}, **options)
 
 
 def kvm_vmx_json(*args):

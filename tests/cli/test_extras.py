@@ -81,7 +81,7 @@ def test_without_one(package, command, lacks, tmp_path):
 def test_what_is_said_to_be_absent_is(package, command, tmp_path, monkeypatch):
     """KVM_VMX_WITHOUT does what a missing package does, to the letter."""
     real = without([package], command, tmp_path)
-    monkeypatch.setitem(ENVIRONMENT, "KVM_VMX_WITHOUT", package)
+    monkeypatch.setenv("KVM_VMX_WITHOUT", package)
     said = kvm_vmx(*command.split(), cwd=tmp_path)
     assert (said.returncode, said.stdout, said.stderr) == (2, real.stdout, real.stderr)
 

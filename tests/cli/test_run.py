@@ -7,6 +7,8 @@ import re
 import pytest
 from command import kvm_vmx, kvm_vmx_json
 
+from kvm_vmx.machine import host
+
 USING_EVMCS = "KVM: vmx: using Hyper-V Enlightened VMCS"
 M = {"exits", "instructions", "per_exit", "traps", "traps_per_exit", "groups_reread_per_entry",
      "bytes_reread_per_entry", "ns_per_exit", "enable_evmcs"}
@@ -19,7 +21,7 @@ def report():
 
 
 def test_schema(report):
-    assert set(report) == {"schema", "modes", "log"}
+    assert set(report) == {"schema", "modes", "log", "by_call"}
     assert report["schema"] == "kvm_vmx.run/1"
     assert set(report["modes"]) == {"vmcs", "evmcs"}
     for mode in report["modes"].values():
@@ -123,3 +125,25 @@ def test_more_cpus_change_nothing(report):
     wide = kvm_vmx_json("run", "--exits", 2_000, "--cpus", 64)
     for mode in "vmcs", "evmcs":
         assert wide["modes"][mode]["per_exit"] == report["modes"][mode]["per_exit"]
+
+
+@pytest.mark.both("cpuid-faulting")
+def test_what_stays_a_call_is_said_in_the_log_and_in_the_table():
+    page = kvm_vmx("run", "--exits", 200, "--insn", "trap").stdout
+    found = kvm_vmx_json("run", "--exits", 200, "--insn", "trap")
+    stay = sorted({"mov_to_cr", *(name for name in ("cpuid", "vmcall")
+                                  if not host.has(f"{name}-faulting"))})
+    line = f"opcodes trap; by call: {', '.join(stay)}"
+    assert line in page.splitlines() and line in found["log"] and found["by_call"] == stay
+    for mode in found["modes"].values():
+        executed = {name for name, count in mode["instructions"].items()
+                    if count and name in mode["traps"]} | {"mov_to_cr"}
+        # the row of each says so, and only of those: the counts beside it show it
+        for name in executed:
+            assert (f"\n{name}, by call " in page) == (name in stay) != (f"\n{name}  " in page)
+            assert (mode["traps"].get(name, 0) == 0) == (name in stay)
+
+
+def test_by_call_nothing_is_said_to_stay_a_call():
+    done = kvm_vmx("run", "--exits", 200, "--insn", "call")
+    assert "by call" not in done.stdout and "trap" not in done.stdout
