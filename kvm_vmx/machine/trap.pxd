@@ -3,7 +3,7 @@ from kvm_vmx.abi.types cimport u64, ulong
 from kvm_vmx.abi.virt_cpu cimport virt_cpu_ops
 
 cdef struct trap_binding:
-    # a thread's signal stack as it was: stack_t
+    # a thread's signal stack as it was, and which signals it asked for: trap_scope
     u64 scope[4]
 
 # The handler in place for this thread, and away again; 0 or a negative errno.

@@ -35,7 +35,9 @@ cdef extern from "kvm_vmx/machine/trap_ops.h" nogil:
     ulong bare_text_start
     ulong bare_text_end
     int trap_blocked()
-    int trap_enter(trap_scope *scope, void *stack, size_t size)
+    enum:
+        NR_TRAP_SIGNALS
+    int trap_enter(trap_scope *scope, void *stack, size_t size, int signals)
     void trap_leave(trap_scope *scope)
     int trap_add_text(u64 start, u64 end, u64 entries, u64 entries_end)
     void trap_del_text(u64 start)
@@ -73,7 +75,7 @@ _probe_lock = threading.Lock()
 _silent = None
 
 cdef int trap_bind(trap_binding *binding, void *stack, size_t size) noexcept nogil:
-    return trap_enter(<trap_scope *>binding.scope, stack, size)
+    return trap_enter(<trap_scope *>binding.scope, stack, size, NR_TRAP_SIGNALS)
 
 
 cdef void trap_unbind(trap_binding *binding) noexcept nogil:

@@ -6,13 +6,15 @@
 #include <kvm_vmx/machine/trap_signal.h>
 #include <linux/spinlock.h>
 
-/* What the thread had for a signal stack. */
+/* What the thread had for a signal stack, and how many of the signals it asked for. */
 struct trap_scope {
 	stack_t stack;
+	int signals;
 };
+_Static_assert(sizeof(struct trap_scope) <= 32, "a trap_binding has room for it");
 
 static spinlock_t trap_lock;
-static int trap_users;
+static int trap_users[NR_TRAP_SIGNALS];
 
 /* The first signal of an instruction that the thread blocks, which would kill it; 0: neither. */
 static int trap_blocked(void)
@@ -59,20 +61,23 @@ static void trap_uninstall(int i)
 		sigaction(trap_signals[i], &previous->action[previous->which], NULL);
 }
 
-/* A handler serves the whole process, a signal stack one thread. It is looked after each time:
+/* The first so many of the signals: a processor without a kernel has no use for the others.
+ * A handler serves the whole process, a signal stack one thread. It is looked after each time:
  * another may have taken its place. 0 or a negative errno. */
-static int trap_enter(struct trap_scope *scope, void *stack, size_t size)
+static int trap_enter(struct trap_scope *scope, void *stack, size_t size, int signals)
 {
 	stack_t own = { .ss_sp = stack, .ss_size = size };
 	int i;
 
 	if (sigaltstack(&own, &scope->stack))
 		return -errno;
+	scope->signals = signals;
 	trap_depth++;
 	spin_lock(&trap_lock);
-	trap_users++;
-	for (i = 0; i < NR_TRAP_SIGNALS; i++)
+	for (i = 0; i < signals; i++) {
+		trap_users[i]++;
 		trap_install(i);
+	}
 	spin_unlock(&trap_lock);
 	return 0;
 }
@@ -82,8 +87,8 @@ static void trap_leave(struct trap_scope *scope)
 	int i;
 
 	spin_lock(&trap_lock);
-	if (--trap_users == 0)
-		for (i = 0; i < NR_TRAP_SIGNALS; i++)
+	for (i = 0; i < scope->signals; i++)
+		if (--trap_users[i] == 0)
 			trap_uninstall(i);
 	spin_unlock(&trap_lock);
 	trap_depth--;
@@ -96,9 +101,11 @@ static void trap_forget(void)
 	int i;
 
 	spin_lock_init(&trap_lock);
-	trap_users = trap_depth;
-	for (i = 0; i < NR_TRAP_SIGNALS && !trap_users; i++)
-		trap_uninstall(i);
+	for (i = 0; i < NR_TRAP_SIGNALS; i++) {
+		trap_users[i] = trap_depth;
+		if (!trap_depth)
+			trap_uninstall(i);
+	}
 }
 
 static int trap_add_text(u64 start, u64 end, u64 entries, u64 entries_end)

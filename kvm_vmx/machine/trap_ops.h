@@ -45,7 +45,7 @@ static void bare_enter(struct bare_cpu *bare, struct virt_cpu *cpu)
 	bare->area.virt_cpu = cpu;
 	bare->area.vmlinux = &bare_machine;
 	bare->area.cpu_number = cpu->index;
-	trap_enter(&bare->trap, bare_stack.ss_sp, bare_stack.ss_size);
+	trap_enter(&bare->trap, bare_stack.ss_sp, bare_stack.ss_size, NR_INSN_SIGNALS);
 	bare->saved_gs = read_gs_base(bare_fsgsbase);
 	write_gs_base(bare_fsgsbase, (unsigned long)&bare->area);
 }
