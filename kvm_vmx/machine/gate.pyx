@@ -105,7 +105,7 @@ cdef class Way:
         self.gate = gate
 
     cdef int enter(self) except -1:
-        raise NotImplementedError
+        return 0
 
     cdef void leave(self) noexcept:
         pass
