@@ -26,7 +26,7 @@ def world(config="hyperv", enlightened=False):
 @functools.cache
 def _loops(config, enlightened, loop):
     here = world(config, enlightened)
-    return Loops(here.machine.kernel, 0, [loop(here)])
+    return Loops(here.machine._kernel, 0, [loop(here)])
 
 
 def timed(loops, config, enlightened, loop):

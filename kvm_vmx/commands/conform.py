@@ -11,11 +11,13 @@ With --json: {"schema": "kvm_vmx.conform/1", "rules": [{"id", "text", "tests", "
 import contextlib
 import json
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
 
 from kvm_vmx.commands import DIFFERS, HOLDS, Trouble, add_command, need, print_columns, print_json
+from kvm_vmx.commands.progress import progress
 
 EXAMPLE = """\
 examples:
@@ -23,6 +25,9 @@ examples:
   kvm-vmx conform R39          one rule, its tests and their results
   kvm-vmx conform --json       for a program
 """
+
+# how far pytest says it is, at the end of a line of dots
+DONE = re.compile(r"\[ *(\d+)%\]$")
 
 STATES = ("holds", "falls short", "not applicable")
 
@@ -71,15 +76,31 @@ def run_tests(root, rule) -> dict[str, dict]:
             "-p", "kvm_vmx.conform.plugin", "--conform-report", str(path), str(root / "tests")]
         if rule:
             command += ["--conform-rule", rule]
-        done = subprocess.run(
-            command, cwd=root, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        status, said = followed(command, root)
         # 0: all passed, 1: some failed, 5: none is tagged
-        if done.returncode not in (0, 1, 5):
-            last = (done.stdout + done.stderr).strip().rpartition("\n")[2]
+        if status not in (0, 1, 5):
+            last = said.strip().rpartition("\n")[2]
             raise Trouble(f"the tests did not run: {last}: see python -m pytest {root / 'tests'}")
         with contextlib.suppress(FileNotFoundError):
             return json.loads(path.read_text(encoding="utf-8"))
     return {}
+
+
+def followed(command, root) -> tuple[int, str]:
+    """Run pytest, and show how far it is; its exit status and all that it said."""
+    said = []
+    with progress({"per cent of the tests": 100}) as report, subprocess.Popen(
+            command, cwd=root, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT) as child:
+        try:
+            for line in child.stdout:
+                said.append(line)
+                if found := DONE.search(line):
+                    report("per cent of the tests", int(found[1]))
+        except BaseException:
+            child.kill()
+            raise
+    return child.returncode, "".join(said)
 
 
 def judge(rule, results) -> dict:

@@ -16,7 +16,6 @@ Exit status 1: the guest saw a difference between the modes, or eVMCS was not us
 """
 
 import argparse
-import contextlib
 import os
 import stat
 import sys
@@ -24,6 +23,7 @@ import sys
 from kvm_vmx.commands import (
     DIFFERS, HOLDS, Trouble, add_command, booted, check_writable, print_columns, print_json,
     write_text)
+from kvm_vmx.commands.progress import progress
 from kvm_vmx.commands.steady import MODES, measure
 from kvm_vmx.machine import long_mode
 from kvm_vmx.machine.lints import ConformanceError
@@ -42,7 +42,6 @@ examples:
 CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
 GUEST_MEMORY = 2 << 20
 ROOM = long_mode.room(GUEST_MEMORY)
-LONG_RUN = 2_000_000
 
 # What L0 counts besides the instructions that L1 executes.
 NOT_INSTRUCTIONS = {
@@ -109,10 +108,12 @@ def compare_modes(args, code, out) -> int:
     with machine_of(args) as machine:
         modes, results = {}, {}
         try:
-            with progress(args.exits) as report:
+            with progress(dict.fromkeys(MODES.values(), args.exits),
+                          lambda: machine.counters["exits"]) as report:
                 for mode in MODES:
                     modes[mode], results[mode] = measure(
-                        machine, mode, code, GUEST_MEMORY, args.exits, report, args.config)
+                        machine, mode, code, GUEST_MEMORY, args.exits,
+                        lambda mode, done: report(MODES[mode], done), args.config)
         except ConformanceError as error:
             print(f"Falls short: {error}.", file=out)
             return DIFFERS
@@ -161,20 +162,6 @@ def read_guest(path) -> bytes:
             f"{path}: the guest is larger than the {ROOM:,} bytes that its memory has for code: "
             "give a smaller flat binary")
     return code
-
-
-@contextlib.contextmanager
-def progress(exits):
-    """report(mode, exits done): a bar on standard error, if it is a terminal and the run long."""
-    if exits < LONG_RUN or not sys.stderr.isatty():
-        yield lambda mode, done: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bars:
-        tasks = {mode: bars.add_task(MODES[mode], total=exits) for mode in MODES}
-        yield lambda mode, done: bars.update(tasks[mode], completed=done)
 
 
 def print_modes(modes, by_call=()) -> None:

@@ -70,7 +70,7 @@ class Grid:
         for n, done in enumerate(self.executed()):
             here = [str(k) for k, vcpu in enumerate(self.vcpus) if vcpu.cpu == n]
             rows.append([
-                Cell(f"cpu {n}"), Cell("yes" if machine.kernel.online(n) else "no"),
+                Cell(f"cpu {n}"), Cell("yes" if machine.is_online(n) else "no"),
                 Cell("yes" if machine.assist_page(n) else "no"),
                 Cell("on" if machine.cpu(n).cr4 & CR4_VMXE else "off"), Cell(" ".join(here)),
                 Cell(done)])
@@ -144,7 +144,7 @@ def drive(case: str, before, coming, after, picture: Picture) -> dict:
         except OSError as refused:
             found["moved"], found["create_vm"] = "no VM", -refused.errno
         # closing the machine unloads the module, unless the kernel has stopped
-        found["disabled"] = bool(machine.counters["vmxoff"]) or not machine.kernel.oopsed
+        found["disabled"] = bool(machine.counters["vmxoff"]) or not machine.oopsed
         found["log"] = sum("enabling virtualization" in line for line in machine.dmesg)
         return {**found, "vmclear": grid.cleared, "picture": grid.picture}
 

@@ -67,7 +67,7 @@ class Watch:
             page, active = machine.assist_page(n), machine.cpu(n).active_evmcs
             gpa = number(page[48:56])
             rows.append([
-                Cell(f"cpu {n}" if machine.kernel.online(n) else f"cpu {n} off"), Cell(key),
+                Cell(f"cpu {n}" if machine.is_online(n) else f"cpu {n} off"), Cell(key),
                 Cell(str(page[40])), Cell(f"{gpa:#x}"), Cell(self.owner(gpa) if gpa else "-"),
                 Cell(f"{number(machine.memory.read(gpa, 4)):#x}" if gpa else "-"),
                 Cell("none" if active is None else f"{active:#x}")])
@@ -147,7 +147,7 @@ def drive(plan: Plan, enlightened: bool, picture: Picture) -> dict:
                  "basic": machine.cpu(0).rdmsr(VMX_BASIC).value & 0x7FFFFFFF}
         watch.picture = picture.copy()
         end = enter(machine, watch.vcpus[plan.own])
-        if machine.kernel.oopsed:
+        if machine.oopsed:
             watch.picture.step("kernel BUG", watch.picture.steps[-1].rows)
         else:
             watch.draw(f"run on cpu {plan.missed}")

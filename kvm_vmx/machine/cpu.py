@@ -4,7 +4,8 @@
 import functools
 from typing import TYPE_CHECKING
 
-from kvm_vmx.machine.hold import Hold
+from kvm_vmx.machine.errors import Unique
+from kvm_vmx.machine.hold import Bound, Hold
 
 if TYPE_CHECKING:
     from kvm_vmx.machine.machine import Machine
@@ -14,7 +15,7 @@ WATCHING = {"counters", "signal_sint"}
 EVENTS = {"pending_interrupt", "pending_nmi"}
 
 
-class Cpu:
+class Cpu(Unique, Bound):
     """One L1 processor: its instructions, and `with` to run the port's functions on it.
 
     An instruction has the CPU to itself, and so has the setting of a register: MachineError
@@ -23,15 +24,7 @@ class Cpu:
 
     def __init__(self, machine: "Machine", index: int):
         self.machine, self.index = machine, index
-        self._processor = machine.processor(index)
-
-    def __enter__(self):
-        binding = self.machine._binding
-        binding.stack = [*getattr(binding, "stack", ()), self.index]
-        return self
-
-    def __exit__(self, *_):
-        self.machine._binding.stack.pop()
+        self._processor = machine._processor(index)
 
     def __getattr__(self, name):
         if name.startswith("_"):
@@ -59,7 +52,7 @@ class Cpu:
 
     def _alone(self, function, /, *args, **kwargs):
         """Call a function while the CPU is this thread's."""
-        with self.machine.gate.use(), Hold(self.machine.kernel, self.index):
+        with self.machine._gate.use(), Hold(self.machine._kernel, self.index):
             return function(*args, **kwargs)
 
     def __dir__(self):

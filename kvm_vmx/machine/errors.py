@@ -12,9 +12,17 @@ class KernelBug(MachineError):
     """The L1 kernel hit a BUG: its log is in the text, and the machine can only be closed."""
 
 
-def kernel_error(ret: int, what: str, log: list[str]) -> OSError:
-    """The exception for a negative errno of the kernel, with its last words."""
+class Unique:
+    """What stands for something of the kernel's: there is one of it, which no copy can share."""
+
+    def __reduce_ex__(self, _):
+        raise TypeError(f"a {type(self).__name__} is neither copied nor pickled: use this one, "
+                        "or boot another Machine in another process")
+
+
+def kernel_error(ret: int, what: str, kernel) -> OSError:
+    """The exception for a negative errno of the kernel, with its last words in that call."""
     text = f"{what}: {os.strerror(-ret)}"
-    if log:
-        text += f" (kernel: {log[-1]})"
+    if said := kernel.last_words():
+        text += f" (kernel: {said[-1]})"
     return OSError(-ret, text)

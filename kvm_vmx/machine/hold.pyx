@@ -1,21 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A CPU in the hands of one thread, for instructions that Python executes on it."""
 
-from kvm_vmx.abi.linux cimport task_struct
-from kvm_vmx.l1.linux.cpu cimport cpu_binding, cpu_hold, cpu_unbind
-from kvm_vmx.machine.kernel cimport Kernel, task_init, thread_number
+cimport cython
 
-from kvm_vmx.machine.kernel import MachineError
+from kvm_vmx.machine.kernel cimport HELD, Kernel, cpu_role
+
+from kvm_vmx.machine.errors import MachineError
 
 
+@cython.no_gc
 cdef class Hold:
     """`with Hold(kernel, cpu):` nobody else runs as that CPU, which may be offline; MachineError
     where another thread does. What other CPUs ask of it meanwhile is done at the end."""
 
     cdef Kernel kernel
     cdef int cpu
-    cdef task_struct task
-    cdef cpu_binding binding
+    cdef bint held
+    cdef cpu_role role
 
     def __cinit__(self, Kernel kernel not None, int cpu):
         if not 0 <= cpu < len(kernel.partition):
@@ -23,13 +24,35 @@ cdef class Hold:
         self.kernel, self.cpu = kernel, cpu
 
     def __enter__(self):
-        if not self.kernel.booted:
-            raise MachineError("the machine is closed: boot another Machine")
-        task_init(&self.task, thread_number(), 0)
-        if cpu_hold(self.cpu, &self.task, &self.binding):
+        if self.held:
+            raise MachineError(f"CPU {self.cpu} is held already: make another Hold")
+        if self.kernel.become(&self.role, self.cpu, HELD, 0):
             raise MachineError(
                 f"CPU {self.cpu} is in use by another thread: wait for it, or use another")
+        self.held = True
 
     def __exit__(self, *_):
-        with nogil:
-            cpu_unbind(&self.binding)
+        if self.held:
+            self.held = False
+            self.kernel.resign(&self.role, NULL, NULL)
+
+    def __dealloc__(self):
+        if self.held:
+            self.kernel.resign(&self.role, NULL, NULL)
+
+
+cdef class Bound:
+    """`with` a CPU of a machine: the thread's calls of the port go there. Entered and left in C,
+    so that no exception can leave a thread bound."""
+
+    cdef public object machine
+    cdef public int index
+
+    def __enter__(self):
+        binding = self.machine._binding
+        binding.stack = getattr(binding, "stack", ()) + (self.index,)
+        return self
+
+    def __exit__(self, *_):
+        binding = self.machine._binding
+        binding.stack = binding.stack[:-1]

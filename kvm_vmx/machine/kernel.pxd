@@ -1,29 +1,63 @@
 # SPDX-License-Identifier: GPL-2.0-only
 from kvm_vmx.abi.linux cimport task_struct
-from kvm_vmx.abi.types cimport u8, u64
+from kvm_vmx.abi.types cimport u8, u64, ulong
+from kvm_vmx.l1.kvm_host cimport kvm_t, kvm_vcpu_t
+from kvm_vmx.l1.linux.cpu cimport cpu_binding
 from kvm_vmx.machine.partition cimport Partition
+from kvm_vmx.machine.process cimport process_t
+from kvm_vmx.machine.trap cimport trap_binding
 
-cdef int thread_number() except -1
+# How a thread becomes a CPU: one that is online; as well, and signals kick it; whichever.
+cdef enum:
+    RUNS
+    KICKED
+    HELD
+
+# A thread as a CPU: the task, and what the thread was before.
+cdef struct cpu_role:
+    task_struct task
+    cpu_binding binding
+    trap_binding traps
+    bint by_trap
+    ulong kernel_end
+    void *signal_stack
+    size_t signal_size
+    void (*fn)(void *) noexcept nogil
+    void *arg
+
 cdef void task_init(task_struct *task, int number, u64 depth) noexcept nogil
 
 
 cdef class Kernel:
     cdef readonly Partition partition
+    cdef process_t owner
     cdef void **cpu_pointers
-    cdef readonly bint booted
+    cdef bint up
     cdef readonly bint oopsed
     cdef readonly bint by_trap
     cdef set form_keys
+    # who has loaded what is loaded, and the VirtualMachines, each in the order of their coming
+    cdef readonly list modules
+    cdef readonly list vms
 
+    cdef int check(self) except -1
+    cdef int come_up(self, int online, no_assist_page, fail) except -1
+    cdef void switch_off(self) noexcept
     cdef int call(self, int cpu, void (*fn)(void *) noexcept nogil, void *arg, u64 depth=*) except -1
     cdef int call_anywhere(self, int but, void (*fn)(void *) noexcept nogil, void *arg) except -1
-    cdef int attempt(self, int cpu, void (*fn)(void *) noexcept nogil, void *arg, u64 depth) except 1
+    cdef int refuse(self, int cpu) except -1
+    cdef int attempt(self, int cpu, void (*fn)(void *) noexcept nogil, void *arg, u64 depth,
+                     int how=*) except 1
+    cdef int become(self, cpu_role *role, int cpu, int how, u64 depth) except 1
+    cdef int resign(self, cpu_role *role, void (*fn)(void *) noexcept nogil, void *arg) except 1
 
 
 cdef class VirtualMachine:
     cdef readonly Kernel kernel
     cdef void *kvm
+    cdef int nr_vcpus
 
+    cdef kvm_t *there(self) except NULL
     cdef int copy(self, u64 gpa, u8 *data, size_t length, bint store) except -1
     cdef u8 *page(self, u64 gpa) except? NULL
 
@@ -31,3 +65,5 @@ cdef class VirtualMachine:
 cdef class VirtualCpu:
     cdef readonly VirtualMachine vm
     cdef void *vcpu
+
+    cdef kvm_vcpu_t *there(self) except NULL

@@ -4,7 +4,6 @@
 import os
 import threading
 
-from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport EBUSY, EFAULT, EINTR, ENXIO
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
@@ -21,17 +20,19 @@ from kvm_vmx.l1.kvm_main cimport (
     kvm_create_vm, kvm_destroy_vm, kvm_flush_remote_tlbs, kvm_vm_ioctl_create_vcpu, vcpu_load,
     vcpu_put)
 from kvm_vmx.l1.linux.cpu cimport (
-    cpu_active, cpu_area, cpu_bind, cpu_binding, cpu_down, cpu_online, cpu_unbind,
-    cpu_unbind_oops, cpu_up, perf_guest_events, set_fsgsbase, set_traps)
+    cpu_active, cpu_bind, cpu_down, cpu_hold, cpu_online, cpu_unbind, cpu_unbind_oops, cpu_up,
+    perf_guest_events, set_fsgsbase, set_traps)
 from kvm_vmx.l1.linux.fault cimport (
     FAIL_KMALLOC, FAIL_MPROTECT, FAIL_PAGE, FAIL_VMALLOC, fail_left, fail_none, fail_nth,
     fail_vmalloc_on)
 from kvm_vmx.l1.linux.extable cimport extable_add
 from kvm_vmx.l1.linux.jump_label cimport (
-    jump_label_form, jump_label_host, jump_label_module, jump_label_nr_modules)
+    jump_label_form, jump_label_host, jump_label_module, jump_label_nr_modules, text_hold,
+    text_let_go)
 from kvm_vmx.l1.linux.mm cimport free_page, mm_objects_outstanding, mm_pages_outstanding
 from kvm_vmx.l1.linux.module cimport delete_module, init_module, load_module
-from kvm_vmx.l1.linux.printk cimport LOG_LINES, log_emit, log_end, log_line, log_warnings
+from kvm_vmx.l1.linux.printk cimport (
+    LOG_LINES, log_emit, log_end, log_is_mine, log_line, log_warnings)
 from kvm_vmx.l1.linux.setup cimport (
     shutdown_kernel, shutdown_platform, start_kernel, start_platform)
 from kvm_vmx.l1.mmu cimport guest_page, replace_guest_page
@@ -41,8 +42,10 @@ from kvm_vmx.l1.x86 cimport (
     kvm_vcpu_ioctl_nmi)
 from kvm_vmx.machine.failing cimport (
     FAIL_HYPERCALL, FAIL_MSR, failing_left, failing_none, failing_nth)
+from kvm_vmx.machine.kick cimport kick_begin, kick_check, kick_end, kick_from, kick_till
 from kvm_vmx.machine.partition cimport Partition
-from kvm_vmx.machine.trap cimport Stacks, thread_stacks, trap_bind, trap_binding, trap_unbind
+from kvm_vmx.machine.process cimport check_process, is_foreign, this_process
+from kvm_vmx.machine.trap cimport Stacks, thread_stacks, trap_bind, trap_unbind
 
 from kvm_vmx.machine import host, sections, trap
 from kvm_vmx.machine.errors import KernelBug, MachineError
@@ -59,6 +62,14 @@ cdef extern from "linux/cpu.h" nogil:
     bint has_current_vmcs()
     int call_until_oops(task_struct *task, void (*fn)(void *) noexcept nogil, void *arg)
 
+cdef extern from *:
+    """
+    /* how long the kernel log was when this thread began its last call */
+    static __thread unsigned long long log_began;
+    """
+    u64 log_began
+    bint __sync_bool_compare_and_swap(void **place, void *old, void *value) nogil
+
 cdef extern from "asm/cpuid_fault.h" nogil:
     void cpuid_traps_no_more(task_struct *task)
 
@@ -71,12 +82,12 @@ FAIL_STEPS = {
     "page": FAIL_PAGE, "kmalloc": FAIL_KMALLOC, "vmalloc": FAIL_VMALLOC, "mprotect": FAIL_MPROTECT}
 FAIL_INSTRUCTIONS = {"msr": FAIL_MSR, "hypercall": FAIL_HYPERCALL}
 
-# How far a run goes before Python gets a look at its signals.
 cdef enum:
     ANY_CPU = -1        # whichever is free
-    SLICE_EXITS = 2_000_000
-    SLICE_TRAPS = 100_000       # a trap takes microseconds
+    # How far a run goes before Python gets a look at its signals, where nothing kicks it.
+    SLICE_EXITS = 2_000
     PAGE = 4096
+    MAX_PARAMS = 64
 
 
 # The arguments and results of one call into the kernel.
@@ -105,8 +116,26 @@ cdef void do_cpu_down(void *arg) noexcept nogil:
     (<request *>arg).ret = cpu_down((<request *>arg).cpu)
 
 
-cdef void do_init_module(void *arg) noexcept nogil:
-    (<request *>arg).ret = init_module(<module_t *>(<request *>arg).object)
+# A module to load, and the values of its parameters; all bits of given are 0 for those that keep
+# their own.
+cdef struct load_request:
+    module_t *mod
+    int value[MAX_PARAMS]
+    u64 given
+    int ret
+
+
+cdef void do_load_module(void *arg) noexcept nogil:
+    cdef load_request *call = <load_request *>arg
+    cdef int i
+
+    call.ret = load_module(call.mod)
+    if call.ret:
+        return
+    for i in range(call.mod.nr_params):
+        if call.given >> i & 1:
+            call.mod.params[i].value[0] = call.value[i]
+    call.ret = init_module(call.mod)
 
 
 cdef void do_delete_module(void *arg) noexcept nogil:
@@ -124,10 +153,6 @@ cdef struct form_request:
 cdef void do_set_form(void *arg) noexcept nogil:
     cdef form_request *call = <form_request *>arg
     call.ret = jump_label_form(&call.mod, call.key, call.by_trap)
-
-
-cdef void do_load_module(void *arg) noexcept nogil:
-    (<request *>arg).ret = load_module(<module_t *>(<request *>arg).object)
 
 
 cdef void do_create_vm(void *arg) noexcept nogil:
@@ -210,13 +235,75 @@ cdef void do_current_vmcs(void *arg) noexcept nogil:
 # Extension modules whose text may trap: they stay loaded for good.
 _trapping = set()
 _threads = {}
-_threads_lock = threading.Lock()
+# The Kernel that is up, or on its way up or down: text and per-CPU state are the process's own.
+cdef void *the_kernel = NULL
 
 
-cdef int thread_number() except -1:
+cdef int thread_number():
     """A small number for the calling thread, the same each time it comes."""
-    with _threads_lock:
-        return _threads.setdefault(threading.get_ident(), len(_threads))
+    return _threads.setdefault(threading.get_ident(), len(_threads))
+
+
+def _before_fork():
+    # The child gets text that nobody is just writing.
+    with nogil:
+        text_hold()
+
+
+def _after_fork():
+    text_let_go()
+
+
+def _in_child():
+    global the_kernel
+    the_kernel = NULL
+    text_let_go()
+
+
+os.register_at_fork(
+    before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)
+
+
+# The whole way of a thread to a CPU and back: every one that becomes a CPU goes it.
+cdef int role_begin(cpu_role *role, int cpu, int number, u64 depth, int how) noexcept nogil:
+    cdef int ret
+
+    global log_began
+    log_began = log_end()
+    task_init(&role.task, number, depth)
+    if role.by_trap:
+        role.task.stack = role.kernel_end - (depth & ~<u64>15)
+        ret = trap_bind(&role.traps, role.signal_stack, role.signal_size)
+        if ret:
+            return ret
+    ret = cpu_hold(cpu, &role.task, &role.binding) if how == HELD else \
+        cpu_bind(cpu, &role.task, &role.binding)
+    if ret == 0 and how == KICKED:
+        kick_from(&role.task, cpu)
+    elif ret and role.by_trap:
+        trap_unbind(&role.traps)
+    return ret
+
+
+cdef void call_and_unbind(void *arg) noexcept nogil:
+    cdef cpu_role *role = <cpu_role *>arg
+
+    if role.fn:
+        role.fn(role.arg)
+    # with what other CPUs have asked of this one, which may hit a BUG as well
+    cpu_unbind(&role.binding)
+
+
+cdef int role_end(cpu_role *role) noexcept nogil:
+    cdef int ret = call_until_oops(&role.task, call_and_unbind, role)
+
+    kick_till(&role.task)
+    if ret:
+        cpu_unbind_oops(&role.binding)
+    if role.by_trap:
+        cpuid_traps_no_more(&role.task)
+        trap_unbind(&role.traps)
+    return ret
 
 
 cdef void task_init(task_struct *task, int number, u64 depth) noexcept nogil:
@@ -256,6 +343,8 @@ cdef class Kernel:
         cdef u32 i
 
         self.partition = partition
+        self.owner = this_process()
+        self.modules, self.vms = [], []
         self.by_trap = partition.by_trap
         self.form_keys = set()
         self.cpu_pointers = <void **>calloc(partition.partition.nr_vps, sizeof(void *))
@@ -265,55 +354,89 @@ cdef class Kernel:
             self.cpu_pointers[i] = &partition.partition.vp[i].cpu
 
     def __dealloc__(self):
+        self.switch_off()
         free(self.cpu_pointers)
 
     def boot(self, int online, no_assist_page=(), fail={}) -> None:
         """Bring the kernel up with CPUs 0..online-1; CPUs named in no_assist_page get no memory
-        for their assist page, and fail {point: nth} holds while it comes up."""
-        cdef int ret
-
-        for point, nth in fail.items():
-            self.fail(point, nth)
+        for their assist page, and fail {point: nth} holds while it comes up. What a boot that
+        fails has begun is shut down. MachineError where a kernel is up in this process."""
+        check_process(self.owner)
+        if not __sync_bool_compare_and_swap(&the_kernel, NULL, <void *>self):
+            raise MachineError("a Machine is open in this process: close it first, "
+                               "or use another process")
         try:
-            ret = start_kernel(
-                &self.partition.memory.mem, self.partition.memory.vmalloc_base,
-                <virt_cpu **>self.cpu_pointers, self.partition.partition.nr_vps, online)
-            if ret:
-                raise MemoryError("no memory to boot: give fewer CPUs")
-            set_fsgsbase(host.has("fsgsbase"))
-            jump_label_host(host.has("sync-core"), host.has("text-writing"))
-            self.booted = True
-            trap.reset_counts()
-            silent = trap.probe() if self.by_trap else ()
-            set_traps("vmcall" not in silent, "cpuid" not in silent)
-            if self.by_trap:
-                log_emit(6, f"opcodes trap; by call: {', '.join(trap.calls())}".encode())
-            for path in sections.kernel_proper():
-                self.set_form(path, 0)
-            for cpu in no_assist_page:
-                fail_vmalloc_on(cpu)
-            self.call(0, do_start_platform, NULL)
+            self.come_up(online, no_assist_page, fail)
         except BaseException:
-            # Nothing of it is left for whoever boots next.
-            if self.booted:
-                shutdown_kernel()
-                self.booted = False
+            self.switch_off()
             raise
         finally:
             fail_none()
 
+    cdef int come_up(self, int online, no_assist_page, fail) except -1:
+        cdef int ret
+
+        fail_none()
+        for point, nth in fail.items():
+            self.fail(point, nth)
+        ret = start_kernel(
+            &self.partition.memory.mem, self.partition.memory.vmalloc_base,
+            <virt_cpu **>self.cpu_pointers, self.partition.partition.nr_vps, online)
+        if ret:
+            raise MemoryError("no memory to boot: give fewer CPUs")
+        set_fsgsbase(host.has("fsgsbase"))
+        jump_label_host(host.has("sync-core"), host.has("text-writing"))
+        self.up = True
+        self.oopsed = False
+        trap.reset_counts()
+        silent = trap.probe() if self.by_trap else ()
+        set_traps("vmcall" not in silent, "cpuid" not in silent)
+        if self.by_trap:
+            log_emit(6, f"opcodes trap; by call: {', '.join(trap.calls())}".encode())
+        for path in sections.kernel_proper():
+            self.set_form(path, 0)
+        for cpu in no_assist_page:
+            fail_vmalloc_on(cpu)
+        return self.call(0, do_start_platform, NULL)
+
     def shutdown(self) -> None:
         """Switch the machine off; what a power cut would lose is given back."""
-        if self.booted:
-            fail_none()
-            failing_none(self.partition.partition)
-            if not self.oopsed:
-                for cpu in range(self.partition.partition.nr_vps):
-                    if cpu_online(cpu):
-                        self.call(cpu, do_shutdown_platform, NULL)
-                        break
+        if not self.booted:
+            return
+        fail_none()
+        failing_none(self.partition.partition)
+        if not self.oopsed:
+            self.call_anywhere(ANY_CPU, do_shutdown_platform, NULL)
+        self.switch_off()
+
+    cdef void switch_off(self) noexcept:
+        if the_kernel != <void *>self or is_foreign(self.owner):
+            return
+        global the_kernel
+        if self.up:
             shutdown_kernel()
-            self.booted = False
+        self.up = False
+        self.modules, self.vms = [], []
+        the_kernel = NULL
+
+    @property
+    def booted(self) -> bool:
+        """Whether it is up, in this process."""
+        return self.up and not is_foreign(self.owner)
+
+    def check_open(self) -> None:
+        """MachineError in a child of the process that booted it, and after shutdown()."""
+        self.check()
+
+    def check_process(self) -> None:
+        """MachineError in a child of the process that made it."""
+        check_process(self.owner)
+
+    cdef int check(self) except -1:
+        check_process(self.owner)
+        if not self.up:
+            raise MachineError("the machine is closed: boot another Machine")
+        return 0
 
     cdef int call(self, int cpu, void (*fn)(void *) noexcept nogil, void *arg,
                   u64 depth=0) except -1:
@@ -321,8 +444,11 @@ cdef class Kernel:
         if cpu == ANY_CPU:
             return self.call_anywhere(ANY_CPU, fn, arg)
         if self.attempt(cpu, fn, arg, depth) == -EBUSY:
-            raise MachineError(f"CPU {cpu} is in use by another thread: wait for it, or use another")
+            self.refuse(cpu)
         return 0
+
+    cdef int refuse(self, int cpu) except -1:
+        raise MachineError(f"CPU {cpu} is in use by another thread: wait for it, or use another")
 
     cdef int call_anywhere(self, int but, void (*fn)(void *) noexcept nogil, void *arg) except -1:
         """Run fn(arg) as any CPU that is free; as CPU `but` only where there is no other."""
@@ -338,47 +464,48 @@ cdef class Kernel:
         raise MachineError("every CPU is in use by other threads: wait for one of them")
 
     cdef int attempt(self, int cpu, void (*fn)(void *) noexcept nogil, void *arg,
-                     u64 depth) except 1:
+                     u64 depth, int how=RUNS) except 1:
         """0, or -EBUSY where another thread has the CPU; all else that goes wrong is raised."""
-        cdef task_struct task
-        cdef cpu_binding binding
-        cdef trap_binding traps
+        cdef cpu_role role
+
+        if self.oopsed and self.up:
+            self.check()
+            raise KernelBug("the kernel has hit a BUG: close the machine and boot another")
+        if self.become(&role, cpu, how, depth):
+            return -EBUSY
+        return self.resign(&role, fn, arg)
+
+    cdef int become(self, cpu_role *role, int cpu, int how, u64 depth) except 1:
+        """Let this thread be a CPU: 0, or -EBUSY where another one is."""
         cdef Stacks stacks
         cdef int ret, number = thread_number()
-        cdef bint by_trap = self.by_trap
-        cdef ulong stack = 0
 
-        if not self.booted:
-            raise MachineError("the machine is closed: boot another Machine")
-        if self.oopsed:
-            raise KernelBug("the kernel has hit a BUG: close the machine and boot another")
-        if by_trap:
+        self.check()
+        role.by_trap = self.by_trap
+        if role.by_trap:
             stacks = thread_stacks()
-            stack = stacks.kernel_end - (depth & ~<u64>15)
-            ret = trap_bind(&traps, stacks.signal_stack, stacks.signal_size)
-            if ret:
-                raise MachineError(
-                    f"no signal stack for instructions that trap: {os.strerror(-ret)}")
+            role.kernel_end = stacks.kernel_end
+            role.signal_stack, role.signal_size = stacks.signal_stack, stacks.signal_size
         with nogil:
-            task_init(&task, number, depth)
-            task.stack = stack
-            ret = cpu_bind(cpu, &task, &binding)
-            if ret == 0:
-                ret = call_until_oops(&task, fn, arg)
-                if ret:
-                    cpu_unbind_oops(&binding)
-                else:
-                    cpu_unbind(&binding)
-            if by_trap:
-                cpuid_traps_no_more(&task)
-                trap_unbind(&traps)
+            ret = role_begin(role, cpu, number, depth, how)
+        if ret == 0 or ret == -EBUSY:
+            return ret
         if ret == -ENXIO:
             raise MachineError(f"CPU {cpu} is not online: use one that is, or bring it online")
-        if ret == -EFAULT:
-            self.oopsed = True
-            log = self.log()
-            raise KernelBug("; ".join(log[len(log) - 3:]))
-        return ret
+        raise MachineError(f"no signal stack for instructions that trap: {os.strerror(-ret)}")
+
+    cdef int resign(self, cpu_role *role, void (*fn)(void *) noexcept nogil, void *arg) except 1:
+        """As the CPU that this thread is call fn(arg), if there is one, and be it no more."""
+        cdef int ret
+
+        role.fn, role.arg = fn, arg
+        with nogil:
+            ret = role_end(role)
+        if ret == 0:
+            return 0
+        self.oopsed = True
+        log = self.log()
+        raise KernelBug("; ".join(log[len(log) - 3:]))
 
     def log(self) -> list[str]:
         """The kernel log: its last lines, oldest first."""
@@ -386,6 +513,19 @@ cdef class Kernel:
 
         return [log_line(i).decode(errors="replace")
                 for i in range(end - LOG_LINES if end > LOG_LINES else 0, end)]
+
+    def last_words(self) -> list[str]:
+        """What the kernel has logged in this thread's last call, and for it."""
+        cdef u64 end = log_end(), i = log_began
+
+        if i + LOG_LINES < end:
+            i = end - LOG_LINES
+        said = []
+        while i < end:
+            if log_is_mine(i):
+                said.append(log_line(i).decode(errors="replace"))
+            i += 1
+        return said
 
     def warnings(self) -> int:
         """How many WARNINGs the kernel has printed."""
@@ -397,6 +537,7 @@ cdef class Kernel:
 
     def online(self, int cpu) -> bool:
         """Whether a CPU is online."""
+        self.check()
         return 0 <= cpu < <int>self.partition.partition.nr_vps and cpu_online(cpu)
 
     def cpu_up(self, int cpu) -> int:
@@ -439,8 +580,10 @@ cdef class Kernel:
 
     def assist_page(self, int cpu):
         """(GPA, the 56 bytes in use) of a CPU's assist page, or None where it has none."""
-        cdef hv_vp_assist_page_t *page = hv_get_vp_assist_page(cpu)
+        cdef hv_vp_assist_page_t *page
 
+        self.check()
+        page = hv_get_vp_assist_page(cpu)
         if page == NULL:
             return None
         gpa = <u8 *>page - self.partition.memory.vmalloc_base
@@ -492,6 +635,7 @@ cdef class Kernel:
 
     def traps(self) -> dict[str, int]:
         """How often each instruction has trapped."""
+        check_process(self.owner)
         return trap.counts(self.partition.partition.nr_vps)
 
     def current_vmcs(self, int cpu):
@@ -501,34 +645,37 @@ cdef class Kernel:
         self.call(cpu, do_current_vmcs, &call)
         return call.value if call.ret else None
 
-    def load(self, extension, dict params, int cpu=ANY_CPU) -> int:
-        """Load the kernel module that an extension module is; 0 or a negative errno, which is
-        that of text_error() where its text could not be changed."""
-        cdef module_t *mod = struct_module(extension)
-        cdef request call
+    def load(self, extension, dict params, owner, int cpu=ANY_CPU) -> int:
+        """Load the kernel module that an extension module is, for owner; 0 or a negative errno,
+        which is that of text_error() where its text could not be changed."""
+        cdef load_request call
+        cdef int i
 
-        call.object = mod
+        memset(&call, 0, sizeof(call))
+        call.mod = struct_module(extension)
+        for i in range(call.mod.nr_params):
+            name = call.mod.params[i].name.decode()
+            if name in params:
+                call.value[i] = int(params[name])
+                call.given |= <u64>1 << i
         self.set_form(extension.__file__, cpu)
         self.call(cpu, do_load_module, &call)
-        if call.ret:
-            return call.ret
-        for i in range(mod.nr_params):
-            name = mod.params[i].name.decode()
-            if name in params:
-                mod.params[i].value[0] = int(params[name])
-        self.call(cpu, do_init_module, &call)
+        if call.ret == 0:
+            self.modules.append(owner)
         return call.ret
 
     def text_error(self, extension) -> int:
         """Why the last load of a module could not change its text: a negative errno, or 0."""
         return struct_module(extension).text_error
 
-    def unload(self, extension, int cpu=ANY_CPU) -> int:
-        """Unload a module; 0 or a negative errno."""
+    def unload(self, extension, owner, int cpu=ANY_CPU) -> int:
+        """Unload a module of owner's; 0 or a negative errno."""
         cdef request call
 
         call.object = struct_module(extension)
         self.call(cpu, do_delete_module, &call)
+        if call.ret == 0:
+            self.modules.remove(owner)
         return call.ret
 
     def enable_evmcs(self, extension) -> bool:
@@ -556,32 +703,51 @@ cdef class Kernel:
         vm = VirtualMachine.__new__(VirtualMachine)
         vm.kernel = self
         vm.kvm = call.object
+        self.vms.append(vm)
         return vm, 0
+
+    def destroy_vms(self, int cpu=ANY_CPU) -> None:
+        """Destroy the VMs that are left, the youngest first."""
+        while self.vms:
+            self.vms[len(self.vms) - 1].destroy(cpu)
 
 
 cdef class VirtualMachine:
     """A struct kvm."""
 
+    cdef kvm_t *there(self) except NULL:
+        if self.kernel is None or self.kvm == NULL:
+            raise MachineError("the VM is destroyed: create another")
+        self.kernel.check()
+        return <kvm_t *>self.kvm
+
+    @property
+    def destroyed(self) -> bool:
+        """Whether it is gone."""
+        return self.kvm == NULL
+
     def destroy(self, int cpu=ANY_CPU) -> None:
         """Destroy it and its vCPUs."""
         cdef request call
 
-        call.object = self.kvm
+        call.object = self.there()
         self.kernel.call(cpu, do_destroy_vm, &call)
         self.kvm = NULL
+        self.kernel.vms.remove(self)
 
-    def create_vcpu(self, int number, int cpu):
+    def create_vcpu(self, int cpu):
         """(VirtualCpu, 0), or (None, a negative errno)."""
         cdef request call
         cdef VirtualCpu vcpu
 
-        call.object = self.kvm
-        call.value = number
+        call.object = self.there()
+        call.value = self.nr_vcpus
         call.ret = 0
         self.kernel.call(cpu, do_create_vcpu, &call)
         if call.object == NULL:
             return None, call.ret
         vcpu = VirtualCpu.__new__(VirtualCpu)
+        self.nr_vcpus += 1
         vcpu.vm = self
         vcpu.vcpu = call.object
         return vcpu, 0
@@ -591,7 +757,7 @@ cdef class VirtualMachine:
         0 or a negative errno."""
         cdef move_request call
 
-        call.kvm = <kvm_t *>self.kvm
+        call.kvm = self.there()
         call.gpa = gpa
         call.flush = flush
         self.kernel.call(cpu, do_move_page, &call)
@@ -600,7 +766,7 @@ cdef class VirtualMachine:
     @property
     def remote_tlb_flushes(self) -> int:
         """kvm.stat.remote_tlb_flush."""
-        return (<kvm_t *>self.kvm).remote_tlb_flush
+        return self.there().remote_tlb_flush
 
     cdef int copy(self, u64 gpa, u8 *data, size_t length, bint store) except -1:
         cdef u8 *page
@@ -623,7 +789,7 @@ cdef class VirtualMachine:
     cdef u8 *page(self, u64 gpa) except? NULL:
         cdef page_request call
 
-        call.kvm = <kvm_t *>self.kvm
+        call.kvm = self.there()
         call.gpa = gpa
         self.kernel.call_anywhere(ANY_CPU, do_guest_page, &call)
         return call.page
@@ -679,45 +845,55 @@ REGISTERS = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rsp", "rbp", "r8", "r9",
 cdef class VirtualCpu:
     """A struct kvm_vcpu."""
 
-    @property
-    def address(self) -> int:
-        """Where the struct is, for calls of the port's own functions."""
-        return <size_t>self.vcpu
+    cdef kvm_vcpu_t *there(self) except NULL:
+        if self.vm is None:
+            raise MachineError("no vCPU: create one")
+        self.vm.there()
+        return <kvm_vcpu_t *>self.vcpu
 
     def run(self, int cpu, exits=None, u64 depth=0):
         """Run on a CPU until so many VM exits, or until KVM returns to user space.
 
         A CPU that goes offline ends the run. depth bytes of the thread's kernel stack are in
-        use before. Returns (exits, KVM's return value, {reason: exits}). Python's signals are
-        looked at in between.
+        use before. Returns (exits, KVM's return value, {reason: exits}). A signal that Python
+        handles kicks the vCPU out of the guest, and goes on there unless its handler raises.
         """
-        cdef kvm_vcpu_t *vcpu = <kvm_vcpu_t *>self.vcpu
+        cdef kvm_vcpu_t *vcpu = self.there()
+        cdef Kernel kernel = self.vm.kernel
         cdef run_request call
         cdef u64 start = vcpu.stat.exits
         cdef u64 end = ~<u64>0 if exits is None else start + <u64>exits
-        cdef u64 length = SLICE_TRAPS if self.vm.kernel.by_trap else SLICE_EXITS
+        cdef bint kicked
 
         memset(&call, 0, sizeof(call))
         call.vcpu = vcpu
-        call.exit_reasons = self.vm.kernel.partition.partition.vp[cpu].exit_reasons
+        call.exit_reasons = kernel.partition.partition.vp[cpu].exit_reasons
         while True:
-            vcpu.arch.exits_until = min(end, vcpu.stat.exits + length)
-            self.vm.kernel.call(cpu, do_run, &call, depth)
+            kicked = kick_begin()
+            try:
+                vcpu.arch.exits_until = end if kicked else min(end, vcpu.stat.exits + SLICE_EXITS)
+                if kernel.attempt(cpu, do_run, &call, depth, KICKED if kicked else RUNS):
+                    kernel.refuse(cpu)
+            finally:
+                if kicked:
+                    kick_end()
             if call.ret != -EINTR or vcpu.stat.exits >= end or not cpu_active(cpu):
                 return vcpu.stat.exits - start, call.ret, {
                     i: call.reasons[i] for i in range(L0_NR_EXIT_REASONS) if call.reasons[i]}
-            PyErr_CheckSignals()
+            kick_check()
+            # a handler may have closed what this runs in, or be in a child
+            self.there()
 
     @property
     def address(self) -> int:
         """Where its struct kvm_vcpu is."""
-        return <size_t>self.vcpu
+        return <size_t>self.there()
 
     def load(self, int cpu) -> int:
         """Make its VMCS current on a CPU; the GPA of the VMCS."""
         cdef request call
 
-        call.object = self.vcpu
+        call.object = self.there()
         self.vm.kernel.call(cpu, do_vcpu_load, &call)
         return call.value
 
@@ -725,7 +901,7 @@ cdef class VirtualCpu:
         """KVM_INTERRUPT: 0 or a negative errno."""
         cdef request call
 
-        call.object = self.vcpu
+        call.object = self.there()
         call.value = vector
         self.vm.kernel.call(cpu, do_interrupt, &call)
         return call.ret
@@ -734,27 +910,27 @@ cdef class VirtualCpu:
         """KVM_NMI: 0 or a negative errno."""
         cdef request call
 
-        call.object = self.vcpu
+        call.object = self.there()
         self.vm.kernel.call(cpu, do_nmi, &call)
         return call.ret
 
     @property
     def request_interrupt_window(self) -> bool:
         """kvm_run.request_interrupt_window."""
-        return bool((<kvm_vcpu_t *>self.vcpu).run.request_interrupt_window)
+        return bool(self.there().run.request_interrupt_window)
 
     @request_interrupt_window.setter
     def request_interrupt_window(self, bint value):
-        (<kvm_vcpu_t *>self.vcpu).run.request_interrupt_window = value
+        self.there().run.request_interrupt_window = value
 
     @property
     def ready_for_interrupt_injection(self) -> bool:
         """kvm_run.ready_for_interrupt_injection."""
-        return bool((<kvm_vcpu_t *>self.vcpu).run.ready_for_interrupt_injection)
+        return bool(self.there().run.ready_for_interrupt_injection)
 
     def exit_state(self) -> dict:
         """struct kvm_run, as far as its exit reason fills it."""
-        cdef kvm_run_t *run = (<kvm_vcpu_t *>self.vcpu).run
+        cdef kvm_run_t *run = self.there().run
 
         return {
             "exit_reason": run.exit_reason,
@@ -769,7 +945,7 @@ cdef class VirtualCpu:
         """The general registers, RIP and RFLAGS."""
         cdef request call
 
-        call.object = self.vcpu
+        call.object = self.there()
         self.vm.kernel.call(cpu, do_get_regs, &call)
         return call.regs
 
@@ -777,7 +953,7 @@ cdef class VirtualCpu:
         """Set them all."""
         cdef request call
 
-        call.object = self.vcpu
+        call.object = self.there()
         call.regs = regs
         self.vm.kernel.call(cpu, do_set_regs, &call)
 
@@ -785,7 +961,7 @@ cdef class VirtualCpu:
         """Segments, tables and control registers."""
         cdef request call
 
-        call.object = self.vcpu
+        call.object = self.there()
         self.vm.kernel.call(cpu, do_get_sregs, &call)
         return call.sregs
 
@@ -793,7 +969,7 @@ cdef class VirtualCpu:
         """Set them all; 0 or a negative errno."""
         cdef request call
 
-        call.object = self.vcpu
+        call.object = self.there()
         call.sregs = sregs
         self.vm.kernel.call(cpu, do_set_sregs, &call)
         return call.ret
@@ -803,7 +979,7 @@ cdef class VirtualCpu:
         cdef cpuid_request call
         cdef int i
 
-        call.vcpu = <kvm_vcpu_t *>self.vcpu
+        call.vcpu = self.there()
         call.nent = len(entries)
         call.entries = <kvm_cpuid_entry2 *>calloc(len(entries) + 1, sizeof(kvm_cpuid_entry2))
         if call.entries == NULL:

@@ -4,11 +4,10 @@
 import importlib
 import os
 import threading
-import weakref
 
 from kvm_vmx.machine import trap
 from kvm_vmx.machine.cpu import Cpu
-from kvm_vmx.machine.errors import kernel_error
+from kvm_vmx.machine.errors import Unique, kernel_error
 from kvm_vmx.machine.gate import Gate
 from kvm_vmx.machine.kernel import Kernel, MachineError
 from kvm_vmx.machine.lints import Lint
@@ -26,13 +25,11 @@ CONFIGS = {
 
 MEMORY_BASE, MEMORY_PER_CPU = 256 << 20, 64 << 10
 
-_machine = None
-_machine_lock = threading.Lock()
 
-
-class Machine:
+class Machine(Unique):
     """An L1 kernel booted on the emulated Hyper-V; one per process, since a kernel's text and
-    its per-CPU state are the process's own.
+    its per-CPU state are the process's own. A child of fork() has none: there each use raises
+    MachineError, but closing it, which does nothing.
 
     cpus online CPUs of possible_cpus (the same by default), 1 to 4096; profile is the Hyper-V to
     be ("kvm-6.12", "tlfs-strict", "ice-lake", or a TOML file's name), which msrs {index: value},
@@ -51,7 +48,6 @@ class Machine:
                  enforce_cpuid: bool | None = None, cache_policy: str = "always", seed: int = 0,
                  strict: bool = False, lints: bool = False, insn: str | None = None,
                  no_assist_page=(), fail=None):
-        global _machine
         possible = cpus if possible_cpus is None else possible_cpus
         for number in (cpus, possible):
             if not isinstance(number, int) or not 1 <= number <= MAX_CPUS:
@@ -69,21 +65,15 @@ class Machine:
                 raise ValueError(f"no CPU {cpu} to go without an assist page: "
                                  f"there are {possible}, from 0")
         self.possible_cpus = possible
-        self.module = None
-        self.gate = Gate()
+        self._gate = Gate()
         self._binding = threading.local()
-        with _machine_lock:
-            if _machine is not None and _machine() is not None:
-                raise MachineError("a Machine is open in this process: close it first, "
-                                   "or use another process")
-            self.memory = PhysicalMemory(memory or MEMORY_BASE + possible * MEMORY_PER_CPU)
-            self._partition = Partition(
-                self.memory, possible, profile=profile, cache_policy=cache_policy, seed=seed,
-                strict=strict, cpuid=cpuid, msrs=msrs, maxphyaddr=maxphyaddr,
-                enforce_cpuid=enforce_cpuid, lints=lints, insn=insn)
-            self.kernel = Kernel(self._partition)
-            self.kernel.boot(cpus, no_assist_page, fail or {})
-            _machine = weakref.ref(self)
+        self.memory = PhysicalMemory(memory or MEMORY_BASE + possible * MEMORY_PER_CPU)
+        self._partition = Partition(
+            self.memory, possible, profile=profile, cache_policy=cache_policy, seed=seed,
+            strict=strict, cpuid=cpuid, msrs=msrs, maxphyaddr=maxphyaddr,
+            enforce_cpuid=enforce_cpuid, lints=lints, insn=insn)
+        self._kernel = Kernel(self._partition)
+        self._kernel.boot(cpus, no_assist_page, fail or {})
 
     def __enter__(self):
         return self
@@ -92,36 +82,36 @@ class Machine:
         self.close()
 
     def __del__(self):
-        if getattr(self, "kernel", None) is not None and self.kernel.booted:
+        if getattr(self, "_kernel", None) is not None and self._kernel.booted:
             self.close()
 
     def close(self) -> None:
-        """Unload what is loaded and switch the machine off. Closing twice is no error;
-        MachineError where another thread is inside."""
-        global _machine
-        if not self.kernel.booted:
+        """Unload what is loaded and switch the machine off. Closing twice is no error, nor in a
+        child of fork(), where it does nothing; MachineError where another thread is inside."""
+        if not self._kernel.booted:
             return
-        with self.gate.change():
+        with self._gate.change():
             try:
-                if self.module is not None and not self.kernel.oopsed:
+                if self.module is not None and not self._kernel.oopsed:
                     self.module.rmmod()
             finally:
-                self.kernel.shutdown()
-                if self.module is not None:
-                    self.module.forget()
-                with _machine_lock:
-                    _machine = None
+                self._kernel.shutdown()
 
     def check_open(self) -> None:
-        """MachineError after close()."""
-        if not self.kernel.booted:
-            raise MachineError("the machine is closed: boot another Machine")
+        """MachineError after close(), and in a child of fork()."""
+        self._kernel.check_open()
+
+    @property
+    def module(self) -> Module | None:
+        """kvm-intel, where it is loaded."""
+        self._kernel.check_process()
+        return next((owner for owner in self._kernel.modules if isinstance(owner, Module)), None)
 
     @property
     def cpus(self) -> int:
         """How many CPUs are online."""
         self.check_open()
-        return sum(self.kernel.online(n) for n in range(self.possible_cpus))
+        return sum(self._kernel.online(n) for n in range(self.possible_cpus))
 
     def cpu(self, n: int) -> Cpu:
         """CPU n as hardware, and as the place where `with` lets the port run."""
@@ -130,7 +120,23 @@ class Machine:
             raise ValueError(f"no CPU {n}: there are {self.possible_cpus}, from 0")
         return Cpu(self, n)
 
-    def bound_cpu(self):
+    def is_online(self, n: int) -> bool:
+        """Whether CPU n is online."""
+        return self._kernel.online(self.cpu(n).index)
+
+    @property
+    def oopsed(self) -> bool:
+        """Whether the kernel has hit a BUG: the machine can only be closed."""
+        self._kernel.check_process()
+        return self._kernel.oopsed
+
+    @property
+    def warnings(self) -> int:
+        """How many WARNINGs the kernel has printed."""
+        self.check_open()
+        return self._kernel.warnings()
+
+    def _bound_cpu(self):
         """The CPU of the innermost `with m.cpu(n)` of this thread, or None."""
         stack = getattr(self._binding, "stack", None)
         return stack[-1] if stack else None
@@ -139,7 +145,7 @@ class Machine:
     def dmesg(self) -> list[str]:
         """The kernel log."""
         self.check_open()
-        return self.kernel.log()
+        return self._kernel.log()
 
     @property
     def counters(self) -> dict[str, int]:
@@ -149,12 +155,12 @@ class Machine:
     @property
     def traps(self) -> dict[str, int]:
         """How often each instruction has trapped, by name; by call none does."""
-        return self.kernel.traps()
+        return self._kernel.traps()
 
     @property
     def by_call(self) -> list[str]:
         """The instructions that do not trap though the others do; [] where all are calls."""
-        return trap.calls() if self.kernel.by_trap else []
+        return trap.calls() if self._kernel.by_trap else []
 
     @property
     def lints(self) -> list[Lint]:
@@ -178,20 +184,20 @@ class Machine:
     def allocations(self) -> dict[str, int]:
         """Pages and heap objects that the kernel holds."""
         self.check_open()
-        return self.kernel.allocations()
+        return self._kernel.allocations()
 
     def assist_page(self, cpu: int):
         """The 56 bytes in use of a CPU's VP assist page, or None where it has none."""
         index = self.cpu(cpu).index
-        with self.gate.use():
-            found = self.kernel.assist_page(index)
+        with self._gate.use():
+            found = self._kernel.assist_page(index)
         return found and found[1]
 
     def assist_page_gpa(self, cpu: int):
         """Where that page is, or None."""
         index = self.cpu(cpu).index
-        with self.gate.use():
-            found = self.kernel.assist_page(index)
+        with self._gate.use():
+            found = self._kernel.assist_page(index)
         return found and found[0]
 
     def fail(self, point: str, nth: int = 1) -> None:
@@ -204,35 +210,35 @@ class Machine:
         self.check_open()
         if not isinstance(nth, int) or nth < 0:
             raise ValueError(f"step {nth}: give a number of 1 or more, or 0 to take it back")
-        self.kernel.fail(point, nth)
+        self._kernel.fail(point, nth)
 
     @property
     def failures_left(self) -> dict[str, int]:
         """{fail point: steps still to come} of what fail() asked for and has not struck yet."""
         self.check_open()
-        return self.kernel.failures_left()
+        return self._kernel.failures_left()
 
     def perf_guest_events(self, host: int, guest: int) -> None:
         """Let perf count in L1 what PERF_GLOBAL_CTRL=host does and in guests what guest does;
         KVM switches the MSR where they differ. (0, 0) ends it."""
         self.check_open()
-        self.kernel.perf_guest_events(host, guest)
+        self._kernel.perf_guest_events(host, guest)
 
     def online(self, cpu: int) -> None:
         """Bring a CPU online; OSError with the kernel's errno."""
-        self._hotplug(cpu, self.kernel.cpu_up, "online")
+        self._hotplug(cpu, self._kernel.cpu_up, "online")
 
     def offline(self, cpu: int) -> None:
         """Take a CPU offline; OSError with the kernel's errno. A vCPU that runs there comes back
         from run() with INTR and goes on on another."""
-        self._hotplug(cpu, self.kernel.cpu_down, "offline")
+        self._hotplug(cpu, self._kernel.cpu_down, "offline")
 
     def _hotplug(self, cpu, change, what):
         index = self.cpu(cpu).index
-        with self.gate.use(), self.gate.building:
+        with self._gate.use(), self._gate.building:
             ret = change(index)
         if ret:
-            raise kernel_error(ret, f"CPU {cpu} {what}", self.kernel.log())
+            raise kernel_error(ret, f"CPU {cpu} {what}", self._kernel)
 
     def keys(self) -> list[dict]:
         """Every static-branch site of the loaded module: key, function, address, target, bytes
@@ -244,7 +250,7 @@ class Machine:
         return [dict(
             site, key=name_of(path, site["key"]), function=name_of(path, site["address"]),
             state="jmp" if site["bytes"][0] == 0xE9 else "nop")
-            for site in self.kernel.sites() if site["module"] == "kvm_intel"]
+            for site in self._kernel.sites() if site["module"] == "kvm_intel"]
 
     def insmod(self, enlightened_vmcs: bool = True, config: str = "hyperv", **params) -> Module:
         """Load kvm-intel; OSError with the errno of vmx_init() where it fails."""
@@ -256,7 +262,7 @@ class Machine:
         except ModuleNotFoundError as error:
             raise ValueError(f"config {config!r} is not built: use 'hyperv', or build it: "
                              "python setup.py build_ext --inplace") from error
-        known = self.kernel.parameters(port)
+        known = self._kernel.parameters(port)
         if "enlightened_vmcs" in known:
             params["enlightened_vmcs"] = enlightened_vmcs
         for name, value in params.items():
@@ -264,24 +270,24 @@ class Machine:
                 raise ValueError(f"no parameter {name!r}: there are {', '.join(known)}")
             if not isinstance(value, int) or not -1 << 31 <= value < 1 << 31:
                 raise ValueError(f"parameter {name}={value!r}: give a bool or a number of 32 bits")
-        with self.gate.change():
+        module = Module(self, port)
+        with self._gate.change():
             if self.module is not None:
                 raise MachineError("kvm_intel is already loaded: rmmod() it first")
-            ret = self.kernel.load(port, params, self._some_cpu())
-            if ret and ret == self.kernel.text_error(port):
+            ret = self._kernel.load(port, params, module, self._some_cpu())
+            if ret and ret == self._kernel.text_error(port):
                 raise OSError(-ret, f"insmod kvm_intel: its text cannot be made writable here "
                               f"({os.strerror(-ret)}), as its static keys need: load the build "
                               "that needs no writing, config=\"no-jump-label\"")
             if ret:
-                raise kernel_error(ret, "insmod kvm_intel", self.kernel.log())
-            self.module = Module(self, port)
-        return self.module
+                raise kernel_error(ret, "insmod kvm_intel", self._kernel)
+        return module
 
     def _some_cpu(self):
         """The CPU that this thread runs as, or -1: whichever is free."""
-        bound = self.bound_cpu()
+        bound = self._bound_cpu()
         return -1 if bound is None else bound
 
-    def processor(self, n: int):
+    def _processor(self, n: int):
         """L0's side of CPU n."""
         return self._partition.processor(n)

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 from kvm_vmx.abi.virt_cpu cimport phys_mem
+from kvm_vmx.machine.process cimport process_t
 
 
 cdef class PhysicalMemory:
     cdef phys_mem mem
+    cdef process_t owner
     # the second mapping of the same pages
     cdef unsigned char *vmalloc_base
     cdef object __weakref__

@@ -10,6 +10,7 @@ from posix.unistd cimport close, ftruncate
 
 from kvm_vmx.abi.types cimport u8, u64
 from kvm_vmx.l0.state cimport phys_ptr
+from kvm_vmx.machine.process cimport check_process, is_foreign, this_process
 
 from kvm_vmx.machine import host
 
@@ -19,6 +20,8 @@ cdef extern from "sys/mman.h" nogil:
         MFD_CLOEXEC
         MAP_ANONYMOUS
         MREMAP_MAYMOVE
+        MADV_DONTFORK
+    int madvise(void *address, size_t length, int advice)
     int memfd_create(const char *name, unsigned int flags)
     void *mremap(void *old, size_t old_size, size_t new_size, int flags)
 
@@ -27,7 +30,8 @@ cdef class PhysicalMemory:
     """Guest-physical memory of one L1 machine: GPA 0 up to size, in bytes, all zero at first.
 
     The pages are mapped twice, as a kernel maps them: once linearly, once where vmalloc puts
-    them. They take memory of the host only when they are touched.
+    them. They take memory of the host only when they are touched. A child of fork() has none of
+    them, and each use there raises MachineError.
     """
 
     def __cinit__(self, size_t size):
@@ -61,7 +65,17 @@ cdef class PhysicalMemory:
         if self.mem.base == MAP_FAILED or self.vmalloc_base == MAP_FAILED:
             raise MemoryError(f"cannot map {size} bytes: {strerror(errno).decode()}")
 
+    def __init__(self, size_t size):
+        self.owner = this_process()
+        if madvise(self.mem.base, size, MADV_DONTFORK) or \
+                madvise(self.vmalloc_base, size, MADV_DONTFORK):
+            raise MemoryError(
+                f"cannot keep memory from children of this process: {strerror(errno).decode()}")
+
     def __dealloc__(self):
+        # in a child something else may lie there by now
+        if is_foreign(self.owner):
+            return
         if self.mem.base != NULL and self.mem.base != MAP_FAILED:
             munmap(self.mem.base, self.mem.size)
         if self.vmalloc_base != NULL and self.vmalloc_base != MAP_FAILED:
@@ -74,6 +88,7 @@ cdef class PhysicalMemory:
         return self.mem.size
 
     cdef check(self, gpa, length):
+        check_process(self.owner)
         if length < 0:
             raise ValueError(f"a length of {length}: give 0 or more bytes")
         if not 0 <= gpa < self.mem.size or length > self.mem.size - gpa:
@@ -115,6 +130,7 @@ cdef class PhysicalMemory:
     def _mark(self, gpa: int, bint gone) -> None:
         cdef u64 page
 
+        check_process(self.owner)
         if not 0 <= gpa < self.mem.size:
             raise IndexError(f"{gpa:#x} is outside memory, which ends at {self.mem.size:#x}")
         page = <u64>gpa >> 12

@@ -4,7 +4,7 @@
 from typing import TYPE_CHECKING
 
 from kvm_vmx.machine import long_mode
-from kvm_vmx.machine.errors import kernel_error
+from kvm_vmx.machine.errors import Unique, kernel_error
 from kvm_vmx.machine.kernel import MachineError
 from kvm_vmx.machine.port import Port
 from kvm_vmx.machine.vm import Vm
@@ -13,71 +13,65 @@ if TYPE_CHECKING:
     from kvm_vmx.machine.machine import Machine
 
 
-class Module:
+class Module(Unique):
     """kvm-intel, loaded."""
 
     def __init__(self, machine: "Machine", module):
         self.machine, self._module = machine, module
         self.path = module.__file__
-        self._vms = []
-        self._loaded = True
 
     def check_loaded(self) -> None:
         """MachineError after rmmod(), or after the machine was closed."""
         self.machine.check_open()
-        if not self._loaded:
+        if self not in self.machine._kernel.modules:
             raise MachineError("kvm_intel is unloaded: insmod() it again")
 
     @property
     def parameters(self) -> dict:
         """The module's parameters, as sysfs would show them now."""
         self.check_loaded()
-        return self.machine.kernel.parameters(self._module)
+        return self.machine._kernel.parameters(self._module)
 
     @property
     def enable_evmcs(self) -> bool:
         """Whether the static key is on: the VMCSs are enlightened."""
-        with self.machine.gate.use():
+        with self.machine._gate.use():
             self.check_loaded()
-            return self.machine.kernel.enable_evmcs(self._module)
+            return self.machine._kernel.enable_evmcs(self._module)
 
     @property
     def port(self) -> Port:
         """The port's functions by their kernel names."""
         self.check_loaded()
-        return Port(self.machine, self._module, self.machine.gate.use, self.check_loaded)
+        return Port(self.machine, self._module, self.machine._gate.use, self.check_loaded)
 
     def create_vm(self, code: bytes = b"", memory: int = 2 << 20) -> Vm:
         """A VM of so many bytes of memory, with code at 0x1000; ValueError where it does not
         fit, OSError with the kernel's errno."""
         self.check_loaded()
         long_mode.check(code, memory)
-        gate = self.machine.gate
+        gate, kernel = self.machine._gate, self.machine._kernel
         with gate.use(), gate.building:
             self.check_loaded()
-            raw, ret = self.machine.kernel.create_vm(memory, self.machine._some_cpu())
+            raw, ret = kernel.create_vm(memory, self.machine._some_cpu())
             if raw is None:
-                raise kernel_error(ret, "create_vm", self.machine.kernel.log())
-            vm = Vm(self, raw, memory)
-            self._vms.append(vm)
-            long_mode.fill(vm.memory, code, memory)
+                raise kernel_error(ret, "create_vm", kernel)
+            try:
+                vm = Vm(self, raw, memory)
+                long_mode.fill(vm.memory, code, memory)
+            except BaseException:
+                # nobody knows of it yet
+                raw.destroy(self.machine._some_cpu())
+                raise
         return vm
 
     def rmmod(self) -> None:
         """Destroy the VMs that are left and unload: vmx_exit()."""
         self.check_loaded()
-        with self.machine.gate.change():
+        with self.machine._gate.change():
             self.check_loaded()
-            while self._vms:
-                self._vms[-1].destroy()
-            kernel = self.machine.kernel
-            ret = kernel.unload(self._module, self.machine._some_cpu())
+            kernel, cpu = self.machine._kernel, self.machine._some_cpu()
+            kernel.destroy_vms(cpu)
+            ret = kernel.unload(self._module, self, cpu)
             if ret:
-                raise kernel_error(ret, "rmmod kvm_intel", kernel.log())
-            self.forget()
-
-    def forget(self) -> None:
-        """The module is gone, however it went."""
-        self._loaded = False
-        self._vms.clear()
-        self.machine.module = None
+                raise kernel_error(ret, "rmmod kvm_intel", kernel)

@@ -8,6 +8,7 @@ from kvm_vmx.l0.partition cimport partition_create, partition_destroy
 from kvm_vmx.l0.state cimport *
 from kvm_vmx.l0.trace cimport trace_start, trace_stop
 from kvm_vmx.machine.memory cimport PhysicalMemory
+from kvm_vmx.machine.process cimport check_process, is_foreign, this_process
 from kvm_vmx.machine.processor cimport Processor
 from kvm_vmx.machine.trace cimport records_of
 
@@ -95,6 +96,8 @@ cdef class Partition:
 
         if not 1 <= cpus <= MAX_CPUS:
             raise ValueError(f"{cpus} processors: give a number from 1 to {MAX_CPUS}")
+        self.owner = this_process()
+        check_process(memory.owner)
         self.by_trap = trap.chosen(insn)
         self.memory = memory
         self.profile = build(profile, cpuid, msrs, maxphyaddr, enforce_cpuid)
@@ -107,7 +110,9 @@ cdef class Partition:
             raise MemoryError(f"no memory for {cpus} processors")
 
     def __dealloc__(self):
-        partition_destroy(self.partition)
+        # what a thread of the parent was changing may be in no state to be freed
+        if not is_foreign(self.owner):
+            partition_destroy(self.partition)
 
     def __len__(self):
         return self.partition.nr_vps
@@ -116,11 +121,13 @@ cdef class Partition:
         """Processor n as hardware; IndexError where there is none."""
         cdef Processor processor
 
+        check_process(self.owner)
         if not 0 <= n < self.partition.nr_vps:
             raise IndexError(f"no processor {n}: there are {self.partition.nr_vps}")
         processor = Processor.__new__(Processor)
         # the processor's state lives in the partition
         processor.partition = self
+        processor.owner = self.owner
         processor.vp = &self.partition.vp[<u32>n]
         return processor
 
@@ -140,6 +147,7 @@ cdef class Partition:
         cdef l0_vp *vp
         cdef u32 n, i
 
+        check_process(self.owner)
         found = []
         for n in range(self.partition.nr_vps):
             vp = &self.partition.vp[n]
@@ -158,6 +166,7 @@ cdef class Partition:
     def start_trace(self, size=65536, cpu: int | None = None) -> None:
         """Keep a record of each instruction of L1, of the last `size` on each processor, or on
         one; what was traced on the others before can still be read."""
+        check_process(self.owner)
         if not isinstance(size, int) or not 1 <= size <= 1 << 24:
             raise ValueError(f"a trace of {size!r} instructions: give 1 to {1 << 24}")
         for n in range(len(self)) if cpu is None else [self.processor(cpu).index]:
@@ -167,12 +176,14 @@ cdef class Partition:
 
     def stop_trace(self) -> None:
         """Trace no more; what was traced can still be read."""
+        check_process(self.owner)
         for n in range(len(self)):
             trace_stop(&self.partition.vp[<u32>n])
 
     @property
     def trace(self) -> list:
         """The records of all processors in the order of the instructions."""
+        check_process(self.owner)
         found = []
         for n in range(len(self)):
             found += records_of(&self.partition.vp[<u32>n])
@@ -180,6 +191,7 @@ cdef class Partition:
 
     def check(self) -> None:
         """ConformanceError where a strict partition has stopped."""
+        check_process(self.owner)
         if self.partition.stopped:
             raise ConformanceError(next(
                 lint for lint in self.lints() if lint.cpu == self.partition.stopped_vp))
@@ -189,6 +201,7 @@ cdef class Partition:
         what it holds of each eVMCS, and L1 is told as it asked to be."""
         cdef u32 n
 
+        check_process(self.owner)
         if not 0.001 <= ratio <= 1000:
             raise ValueError(f"a TSC {ratio!r} times as fast: give a number from 0.001 to 1000")
         clock_migrate(self.partition, <u64>(ratio * 4294967296.0))

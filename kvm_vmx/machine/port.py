@@ -4,6 +4,7 @@
 import contextlib
 import ctypes
 import difflib
+import functools
 import re
 from typing import NamedTuple
 
@@ -46,6 +47,7 @@ class Function(NamedTuple):
         return value - (1 << bits) if self.result in SIGNED and value >> bits - 1 else value
 
 
+@functools.cache
 def functions(module) -> dict[str, Function]:
     """{kernel name: Function} of what an extension module exports with integers and vCPUs alone."""
     found = {}
@@ -98,7 +100,7 @@ class Port:
                 f"the port has no callable {name!r}: there are {', '.join(near)}") from None
 
         def call(*arguments: int):
-            cpu = self._machine.bound_cpu()
+            cpu = self._machine._bound_cpu()
             if cpu is None:
                 raise MachineError(f"{name}() needs a CPU: call it inside `with machine.cpu(n):`")
             if len(arguments) != len(function.arguments):
@@ -110,7 +112,7 @@ class Port:
                                for argument, kind in zip(arguments, function.arguments))
                 self._check_state(name, cpu)
                 return function.convert(
-                    call_function(self._machine.kernel, cpu, function.address, values))
+                    call_function(self._machine._kernel, cpu, function.address, values))
 
         return call
 
@@ -118,5 +120,5 @@ class Port:
         """MachineError where the function would follow a pointer that nobody has set."""
         if name == "hardware_disable" and not self._machine.cpu(cpu).cr4 & CR4_VMXE:
             raise MachineError(f"VMX is off on CPU {cpu}: create a VM or hardware_enable() first")
-        if name.startswith(ON_CURRENT_VMCS) and self._machine.kernel.current_vmcs(cpu) is None:
+        if name.startswith(ON_CURRENT_VMCS) and self._machine._kernel.current_vmcs(cpu) is None:
             raise MachineError(f"no VMCS is current on CPU {cpu}: create a vCPU there first")

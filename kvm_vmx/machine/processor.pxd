@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 from kvm_vmx.abi.virt_cpu cimport virt_cpu_ops
 from kvm_vmx.l0.state cimport l0_vp
+from kvm_vmx.machine.process cimport process_t
 
 
 cdef class Processor:
     cdef l0_vp *vp
     # the Partition that the state belongs to
     cdef readonly object partition
+    cdef process_t owner
 
     cdef const virt_cpu_ops *ops(self) except NULL
     cdef outcome(self, unsigned int status, value=*)

@@ -14,6 +14,7 @@ from kvm_vmx.l0.msr_bitmap cimport msr_exits
 from kvm_vmx.l0.saved cimport l0_saved, vp_restore, vp_save
 from kvm_vmx.l0.state cimport *
 from kvm_vmx.l0.synic cimport synic_signal
+from kvm_vmx.machine.process cimport check_process
 from kvm_vmx.machine.trap cimport trap_ops
 
 from kvm_vmx.machine.outcome import (
@@ -48,6 +49,7 @@ cdef class Processor:
         raise TypeError("a Processor comes from Partition.processor(n)")
 
     cdef const virt_cpu_ops *ops(self) except NULL:
+        check_process(self.owner)
         if self.vp.in_guest == L0_STOPPED:
             raise RuntimeError("L2 is stopped, and L1 executes nothing: let it go_on() first")
         # The opcodes reach the same functions, by way of a signal.
@@ -164,6 +166,8 @@ cdef class Processor:
     def go_on(self, stop_after: int | None = None) -> Outcome:
         """Let L2 go on where it stopped, here or where it was saved, as VMLAUNCH would have."""
         cdef insn_t status
+
+        check_process(self.owner)
         if self.vp.in_guest != L0_STOPPED:
             raise RuntimeError("L2 is not stopped: enter with stop_after first")
         if stop_after is not None:
@@ -210,6 +214,7 @@ cdef class Processor:
         for restore(). Memory is not in it."""
         cdef l0_saved saved
 
+        check_process(self.owner)
         vp_save(self.vp, &saved)
         return PyBytes_FromStringAndSize(<char *>&saved, sizeof(saved))
 
@@ -220,6 +225,7 @@ cdef class Processor:
         cdef l0_saved saved
         cdef const char *wrong
 
+        check_process(self.owner)
         if len(view) != sizeof(saved):
             raise ValueError(
                 f"a saved processor of {len(view)} bytes: give the {sizeof(saved)} of save()")
@@ -254,6 +260,7 @@ cdef class Processor:
 
     def log_exits(self, size: int) -> None:
         """Keep a record of the last `size` exits, from none on; 0 stops it."""
+        check_process(self.owner)
         if not 0 <= size <= 1 << 24:
             raise ValueError(f"a log of {size} exits: give 0 to {1 << 24}")
         free(self.vp.exit_log)
@@ -279,10 +286,12 @@ cdef class Processor:
 
     def msr_exits(self, msr: int, write: bool = False) -> bool:
         """Would L2's RDMSR, or WRMSR, of an MSR exit, by the bitmap that L0 goes by?"""
+        check_process(self.owner)
         return msr_exits(self.vp, <u32>word(msr), write)
 
     def signal_sint(self, source: int) -> bool:
         """Let a synthetic interrupt source fire; is its interrupt now pending?"""
+        check_process(self.owner)
         if not 0 <= source < 16:
             raise ValueError(f"synthetic interrupt source {source!r}: give 0 to 15")
         return synic_signal(self.vp, source)

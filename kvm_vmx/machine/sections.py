@@ -1,10 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Where the sections of a loaded extension module are, as a module loader would find them."""
 
+import ctypes
 import functools
+import os
 import struct
 import sys
 from typing import NamedTuple
+
+RTLD_DI_LINKMAP = 2
+
+_dlinfo = ctypes.CDLL(None).dlinfo
+_dlinfo.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p]
 
 
 class Header(NamedTuple):
@@ -47,13 +54,17 @@ def headers(path: str) -> list[Header]:
 
 @functools.cache
 def load_base(path: str) -> int:
-    """Where the file's first byte is mapped in this process."""
-    with open("/proc/self/maps") as maps:
-        for line in maps:
-            if line.rstrip().endswith(path):
-                span, _, offset = line.split()[:3]
-                return int(span.split("-")[0], 16) - int(offset, 16)
-    raise LookupError(f"{path} is not mapped")
+    """Where the file's first byte is in this process, as the loader says, whatever the path is
+    spelled like; LookupError where it is not loaded."""
+    try:
+        library = ctypes.CDLL(path, mode=os.RTLD_NOLOAD | os.RTLD_LAZY)
+    except OSError:
+        raise LookupError(f"{path} is not loaded in this process") from None
+    link_map = ctypes.POINTER(ctypes.c_size_t)()
+    if _dlinfo(library._handle, RTLD_DI_LINKMAP, ctypes.byref(link_map)):
+        raise LookupError(f"the loader does not say where {path} is")
+    # l_addr, the first member of struct link_map
+    return link_map[0]
 
 
 @functools.cache

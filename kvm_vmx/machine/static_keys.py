@@ -19,18 +19,17 @@ class StaticKeys:
         machine.check_open()
         self.machine = machine
         # each call may rewrite text
-        self.port = Port(machine, test_static_keys, machine.gate.change, self._check_loaded)
-        with machine.gate.change():
-            ret = machine.kernel.load(test_static_keys, {}, machine._some_cpu())
+        self.port = Port(machine, test_static_keys, machine._gate.change, self._check_loaded)
+        with machine._gate.change():
+            ret = machine._kernel.load(test_static_keys, {}, self, machine._some_cpu())
         if ret:
             raise OSError(-ret, "insmod test_static_keys failed: rmmod() it first")
-        self._loaded = True
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        if self._loaded and self.machine.kernel.booted:
+        if self.machine._kernel.booted and self in self.machine._kernel.modules:
             self.rmmod()
 
     def sites(self) -> dict[str, dict]:
@@ -41,16 +40,15 @@ class StaticKeys:
             name_of(path, site["address"]): dict(
                 site, key=name_of(path, site["key"]),
                 state="jmp" if site["bytes"][0] == 0xE9 else "nop")
-            for site in self.machine.kernel.sites() if site["module"] == "test_static_keys"}
+            for site in self.machine._kernel.sites() if site["module"] == "test_static_keys"}
 
     def rmmod(self) -> None:
         """Unload; the next load finds the keys as they start."""
-        with self.machine.gate.change():
+        with self.machine._gate.change():
             self._check_loaded()
-            self.machine.kernel.unload(test_static_keys, self.machine._some_cpu())
-            self._loaded = False
+            self.machine._kernel.unload(test_static_keys, self, self.machine._some_cpu())
 
     def _check_loaded(self):
         self.machine.check_open()
-        if not self._loaded:
+        if self not in self.machine._kernel.modules:
             raise MachineError("test_static_keys is unloaded: load it again")

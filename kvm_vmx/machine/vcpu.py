@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A virtual CPU of KVM's: its runs, its registers, its VMCS."""
 
-import contextlib
 import errno
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from kvm_vmx.machine.errors import kernel_error
+from kvm_vmx.machine.errors import Unique, kernel_error
 from kvm_vmx.machine.fields import fields
-from kvm_vmx.machine.gate import Busy
+from kvm_vmx.machine.gate import Busy, Using
 from kvm_vmx.machine.kernel import REGISTERS, MachineError
 
 if TYPE_CHECKING:
@@ -106,7 +105,7 @@ class EvmcsView(Mapping):
         return self._read(824, 4)
 
 
-class VmcsView:
+class VmcsView(Mapping):
     """The VMCS of a vCPU through the port's accessors, in either mode."""
 
     def __init__(self, vcpu: "Vcpu"):
@@ -122,12 +121,18 @@ class VmcsView:
             raw.load(vcpu.cpu)
             return getattr(module.port, f"vmcs_read{kind}")(encoding)
 
+    def __iter__(self):
+        return iter(_FIELDS)
 
-class Vcpu:
+    def __len__(self):
+        return len(_FIELDS)
+
+
+class Vcpu(Unique):
     """A virtual CPU; cpu is the CPU it runs on, and may be set to migrate it."""
 
     def __init__(self, vm: "Vm", raw, cpu: int):
-        self.vm, self.raw, self._cpu = vm, raw, cpu
+        self.vm, self._raw, self._cpu = vm, raw, cpu
         self._vmcs_gpa = raw.load(cpu)
         self._busy = Busy("the vCPU")
         self.regs = Registers(self)
@@ -143,11 +148,13 @@ class Vcpu:
     def cpu(self, n: int):
         self._cpu = self.vm.module.machine.cpu(n).index
 
-    @contextlib.contextmanager
-    def used(self):
+    def _there(self):
+        self.vm.check_alive()
+        return self._raw
+
+    def used(self) -> Using:
         """The struct kvm_vcpu, there and this call's alone for as long as the `with` lasts."""
-        with self.vm.used(), self._busy:
-            yield self.raw
+        return Using(self.vm.module.machine._gate, self, self._busy)
 
     def run(self, exits: int | None = None, *, stack_depth: int = 0) -> ExitSummary:
         """Run until so many VM exits, or until KVM hands one to user space, stack_depth bytes (up
@@ -162,7 +169,7 @@ class Vcpu:
             count, ret, reasons = raw.run(self.cpu, exits, stack_depth)
             machine._partition.check()
             if ret < 0 and ret != -errno.EINTR:
-                raise kernel_error(ret, "run", machine.kernel.log())
+                raise kernel_error(ret, "run", machine._kernel)
             state = raw.exit_state()
         reason = KVM_EXITS.get(state["exit_reason"], str(state["exit_reason"]))
         return ExitSummary(count, reason, _exit_data(reason, state), reasons)
@@ -183,20 +190,17 @@ class Vcpu:
     @property
     def ready_for_interrupt(self) -> bool:
         """kvm_run.ready_for_interrupt_injection, as the last run left it."""
-        self.vm.check_alive()
-        return self.raw.ready_for_interrupt_injection
+        return self._there().ready_for_interrupt_injection
 
     @property
     def request_interrupt_window(self) -> bool:
         """kvm_run.request_interrupt_window: run() comes back with IRQ_WINDOW_OPEN once the guest
         can take an interrupt."""
-        self.vm.check_alive()
-        return self.raw.request_interrupt_window
+        return self._there().request_interrupt_window
 
     @request_interrupt_window.setter
     def request_interrupt_window(self, value: bool):
-        self.vm.check_alive()
-        self.raw.request_interrupt_window = bool(value)
+        self._there().request_interrupt_window = bool(value)
 
     @property
     def vmcs_gpa(self) -> int:
@@ -207,7 +211,7 @@ class Vcpu:
     def trace_exits(self, on: bool = True, size: int = 65536) -> None:
         """Keep a record of each exit of this vCPU's CPU, the last `size` of them."""
         machine = self.vm.module.machine
-        with machine.gate.change():
+        with machine._gate.change():
             self.vm.check_alive()
             machine.cpu(self.cpu).log_exits(size if on else 0)
 
@@ -230,7 +234,7 @@ class Vcpu:
         with self.used() as raw:
             ret = raw.set_sregs(self.cpu, values)
         if ret:
-            raise kernel_error(ret, "set_sregs", self.vm.module.machine.kernel.log())
+            raise kernel_error(ret, "set_sregs", self.vm.module.machine._kernel)
 
 
 def _exit_data(reason, state):

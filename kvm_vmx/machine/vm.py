@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A virtual machine of KVM's: its memory and its vCPUs."""
 
-import contextlib
 from typing import TYPE_CHECKING
 
 from kvm_vmx.machine import long_mode
-from kvm_vmx.machine.errors import kernel_error
+from kvm_vmx.machine.errors import Unique, kernel_error
+from kvm_vmx.machine.gate import Using
 from kvm_vmx.machine.kernel import MachineError
 from kvm_vmx.machine.vcpu import Vcpu
 
@@ -36,42 +36,41 @@ class GuestMemory:
             raise IndexError(f"{length} bytes at {gpa:#x} are outside the guest's {self.size:#x}")
 
 
-class Vm:
+class Vm(Unique):
     """A virtual machine."""
 
     def __init__(self, module: "Module", raw, size: int):
-        self.module, self.raw = module, raw
+        self.module, self._raw = module, raw
         self.memory = GuestMemory(self, size)
-        self._vcpus = 0
 
     def check_alive(self) -> None:
         """MachineError once the VM, its module or the machine is gone."""
         self.module.check_loaded()
-        if self.raw is None:
+        if self._raw.destroyed:
             raise MachineError("the VM is destroyed: create another")
 
-    @contextlib.contextmanager
-    def used(self):
+    def _there(self):
+        self.check_alive()
+        return self._raw
+
+    def used(self) -> Using:
         """The struct kvm, there for as long as the `with` lasts."""
-        with self.module.machine.gate.use():
-            self.check_alive()
-            yield self.raw
+        return Using(self.module.machine._gate, self)
 
     def create_vcpu(self, cpu: int = 0) -> Vcpu:
         """A vCPU that starts at 0x1000 in 64-bit mode, created on and running on a CPU."""
         machine = self.module.machine
-        with self.used() as vm, machine.gate.building:
+        with self.used() as vm, machine._gate.building:
             hardware = machine.cpu(cpu)
-            raw, ret = vm.create_vcpu(self._vcpus, cpu)
+            raw, ret = vm.create_vcpu(cpu)
             if raw is None:
-                raise kernel_error(ret, "create_vcpu", machine.kernel.log())
-            self._vcpus += 1
+                raise kernel_error(ret, "create_vcpu", machine._kernel)
             vcpu = Vcpu(self, raw, cpu)
             ret = (raw.set_cpuid(cpu, long_mode.cpuid_entries(hardware))
                    or raw.set_sregs(cpu, long_mode.sregs(self.memory.size)))
             if ret:
                 # As with KVM, what exists of the vCPU goes with its VM.
-                raise kernel_error(ret, "create_vcpu", machine.kernel.log())
+                raise kernel_error(ret, "create_vcpu", machine._kernel)
             vcpu.regs.update(
                 rip=long_mode.START, rsp=long_mode.stack(self.memory.size), rflags=2)
         return vcpu
@@ -82,10 +81,10 @@ class Vm:
         with what its TLB has: the bug to look at. IndexError outside the guest's memory."""
         self.memory._check(gpa, 1)
         machine = self.module.machine
-        with self.used() as raw, machine.gate.building:
+        with self.used() as raw, machine._gate.building:
             ret = raw.move_page(gpa, flush, machine._some_cpu())
         if ret:
-            raise kernel_error(ret, "move_page", machine.kernel.log())
+            raise kernel_error(ret, "move_page", machine._kernel)
 
     @property
     def remote_tlb_flushes(self) -> int:
@@ -95,8 +94,5 @@ class Vm:
 
     def destroy(self) -> None:
         """Destroy the VM and its vCPUs."""
-        with self.module.machine.gate.change():
-            self.check_alive()
-            self.raw.destroy(self.module.machine._some_cpu())
-            self.raw = None
-            self.module._vms.remove(self)
+        with self.module.machine._gate.change():
+            self._there().destroy(self.module.machine._some_cpu())

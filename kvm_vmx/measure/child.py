@@ -55,7 +55,7 @@ def counted() -> list[tuple[str, int]]:
     beside = [f"c_{name}" for name in plain] + list(STORES)
 
     def run(machine, where, loops, ops=COUNTED_OPS):
-        Loops(machine.kernel, 0, list(loops.values())).marked(ops)
+        Loops(machine._kernel, 0, list(loops.values())).marked(ops)
         order.extend((f"{where}: {name}", ops) for name in loops)
 
     with Machine(cpus=1, insn="call") as machine:
@@ -85,7 +85,7 @@ def settle() -> None:
 
 def calibrate(world) -> dict[str, float]:
     """TSC ticks a second, and core cycles a tick."""
-    kernel = world.machine.kernel
+    kernel = world.machine._kernel
     chain = Loops(kernel, 0, [(address("hyperv", "chain"), 0)])
     start, ns = read_tsc(), time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW)
     while time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW) - ns < CALIBRATION_NS:
@@ -118,7 +118,7 @@ def accesses(rounds: int) -> dict:
 
 def rounds_of(machine, loops, rounds, ops) -> dict[str, list[int]]:
     """Ticks of each loop's batches by its name, the first rounds thrown away."""
-    runner = Loops(machine.kernel, 0, list(loops.values()))
+    runner = Loops(machine._kernel, 0, list(loops.values()))
     runner.timed(max(1, rounds // 10), ops)
     return dict(zip(loops, runner.timed(rounds, ops)))
 
@@ -134,7 +134,7 @@ def exits(rounds: int) -> dict:
         for turn in range(rounds + 2):
             for name in (variants[i] for i in order(turn, len(variants))):
                 with loaded(machine, *TIMED_EXITS[name]) as world:
-                    batches = Loops(machine.kernel, 0, [world.exits]).timed(5, EXIT_OPS)[0]
+                    batches = Loops(machine._kernel, 0, [world.exits]).timed(5, EXIT_OPS)[0]
                 if turn >= 2:
                     ticks[name].append(sorted(batches)[len(batches) // 2])
     return found | {"exits": ticks}
@@ -168,7 +168,7 @@ def traps(rounds: int) -> dict:
             for name in (list(ticks)[i] for i in order(turn, len(ticks))):
                 with loaded(machine, "hyperv", TIMED_TRAPS[name]) as world:
                     world.move_stack()
-                    batches = Loops(machine.kernel, 0, [world.exits]).timed(9, TRAP_OPS)[0]
+                    batches = Loops(machine._kernel, 0, [world.exits]).timed(9, TRAP_OPS)[0]
                 if turn >= 2:
                     ticks[name].append(sorted(batches)[len(batches) // 2])
     return found | {"exits": ticks}

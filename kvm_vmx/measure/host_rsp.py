@@ -39,7 +39,7 @@ def words(instructions) -> list[str]:
 
 def poke(machine) -> None:
     """Bring the poked sites into the state of the key."""
-    Loops(machine.kernel, 0, [(address("hyperv", "rsp_poke"), 0)]).marked(1)
+    Loops(machine._kernel, 0, [(address("hyperv", "rsp_poke"), 0)]).marked(1)
 
 
 def structure(report: Report, machine, on: bool) -> None:

@@ -85,7 +85,7 @@ class World(NamedTuple):
     @property
     def exits(self) -> tuple[int, int]:
         """The loop of VM exits."""
-        return EXITS, self.vcpu.raw.address
+        return EXITS, self.vcpu._raw.address
 
     def move_stack(self) -> None:
         """By trap the loops enter from deeper in the stack than the warm-up did, and v4.19 leaves
@@ -106,13 +106,13 @@ def loaded(machine: Machine, config: str = "hyperv", enlightened: bool = False):
     kvm = machine.insmod(enlightened_vmcs=enlightened, config=config)
     vcpu = kvm.create_vm(code=CPUID_LOOP).create_vcpu(cpu=0)
     vcpu.run(exits=WARM_UP)
-    vcpu.raw.load(0)
+    vcpu._raw.load(0)
     yield World(machine, kvm, vcpu)
     kvm.rmmod()
 
 
 def flip_key(machine: Machine, flips: int, cpu: int = 0) -> None:
     """Flip enable_evmcs of the loaded module away from its state and back, so many times."""
-    ret = call_function(machine.kernel, cpu, address("hyperv", "flip_key"), (flips,))
+    ret = call_function(machine._kernel, cpu, address("hyperv", "flip_key"), (flips,))
     if ret & 0xFFFFFFFF:
         raise OSError("the text of the module cannot be patched: load config='no-jump-label'")

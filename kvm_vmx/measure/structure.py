@@ -211,7 +211,7 @@ def entry(report: Report, machine) -> None:
 def reread(machine, world, dirty) -> tuple[int, int]:
     """(bytes by group, bytes without a group) that one entry reads."""
     before = dict(machine.counters)
-    Loops(machine.kernel, 0, [world.entries(dirty)]).timed(1, 1)
+    Loops(machine._kernel, 0, [world.entries(dirty)]).timed(1, 1)
     after = machine.counters
     return tuple(after[name] - before[name] for name in ("bytes_reread", "bytes_ungrouped"))
 

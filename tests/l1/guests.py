@@ -54,7 +54,7 @@ class Run:
     def control(self, field, bits, on=True):
         """Set or clear bits of a control field with the port's own accessor."""
         encoding = {"cpu": 0x4002, "secondary": 0x401E, "exception": 0x4004}[field]
-        self.vcpu.raw.load(0)
+        self.vcpu._raw.load(0)
         port = self.kvm.port
         with self.cpu:
             (port.vmcs_set_bits if on else port.vmcs_clear_bits)(encoding, bits)

@@ -103,7 +103,7 @@ def test_every_field_of_the_table_makes_the_round_trip(either):
     exit_information = [e for e in TABLE if ENCODINGS[e]["type"] == "exit_info_ro"]
     assert said == refused
     assert len(said) == (0 if either.kvm.enable_evmcs else 4 * len(exit_information))
-    assert either.machine.kernel.warnings() == 0
+    assert either.machine.warnings == 0
 
 
 def test_fields_do_not_share_their_places(either):
@@ -209,19 +209,19 @@ def test_a_hole_is_not_warned_of_and_beyond_is_once_a_load(evmcs):
     for encoding, width in itertools.product(holes, BYTES):
         evmcs.read[width](encoding)
         evmcs.write[width](encoding, 1)
-    assert machine.kernel.warnings() == 0
+    assert machine.warnings == 0
     before = evmcs.page()
     for encoding, width in itertools.product(beyond, BYTES):
         assert evmcs.read[width](encoding) == 0
         evmcs.write[width](encoding, 0xAAAA)
     assert evmcs.page() == before
     said = [line for line in machine.dmesg if "unsupported EVMCS field" in line]
-    assert machine.kernel.warnings() == 1
+    assert machine.warnings == 1
     assert said == [f"WARNING: KVM: accessing unsupported EVMCS field {beyond[0]:x}"]
     evmcs.kvm.rmmod()
     again = Accessors(machine, True)
     again.read[64](beyond[-1])
-    assert machine.kernel.warnings() == 2
+    assert machine.warnings == 2
 
 
 @pytest.mark.parametrize("upper", [0x10000, 0xFFFF0000, 1 << 32, 0xDEADBEEF << 16])
@@ -235,7 +235,7 @@ def test_an_encoding_above_16_bits_is_its_lower_half(evmcs, upper):
     rip, = [e for e, row in TABLE.items() if row["vmcs_field"] == "GUEST_RIP"]
     evmcs.write["l"](rip | upper, 0x1234)
     assert evmcs.read["l"](rip) == 0x1234
-    assert evmcs.machine.kernel.warnings() == 0
+    assert evmcs.machine.warnings == 0
 
 
 CONTROLS = [e for e, row in ENCODINGS.items()

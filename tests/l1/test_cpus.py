@@ -177,10 +177,10 @@ def test_a_migration_is_one_vmclear_where_it_was_and_one_load_where_it_is(machin
     for each in (vcpu, stays):
         each.run(exits=10)
     for to in (1, 2, 0, 1):
-        before = [machine.processor(n).counters() for n in range(3)]
+        before = [machine.cpu(n).counters() for n in range(3)]
         was, vcpu.cpu = vcpu.cpu, to
         assert vcpu.run(exits=10).exits == 10
-        after = [machine.processor(n).counters() for n in range(3)]
+        after = [machine.cpu(n).counters() for n in range(3)]
         moved = [{name: new[name] - old[name] for name in new} for old, new in zip(before, after)]
         assert moved[was]["vmclear"] == 1 and moved[was]["exits"] == 0
         assert moved[to]["vmclear"] == 0 and moved[to]["exits"] == 10
@@ -198,7 +198,7 @@ def test_an_evmcs_is_current_on_one_cpu_alone(machine):
     for cpu in (0, 1, 2, 1, 0):
         vcpu.cpu = cpu
         vcpu.run(exits=3)
-        active = [machine.processor(n).active_evmcs for n in range(3)]
+        active = [machine.cpu(n).active_evmcs for n in range(3)]
         assert active[cpu] == vcpu.vmcs_gpa and active.count(vcpu.vmcs_gpa) == 1
         assert int.from_bytes(machine.assist_page(cpu)[48:56], "little") == vcpu.vmcs_gpa
         assert machine.lints == []
@@ -261,10 +261,10 @@ def test_a_switch_between_vcpus_of_one_cpu_needs_no_vmclear(machine, enlightened
 def running(machine, vcpu, exits):
     """A thread that runs the vCPU, once it is on its way, and the list of its result."""
     result = []
-    before = machine.processor(vcpu.cpu).counters()["exits"]
+    before = machine.cpu(vcpu.cpu).counters()["exits"]
     thread = threading.Thread(target=lambda: result.append(vcpu.run(exits=exits)))
     thread.start()
-    while machine.processor(vcpu.cpu).counters()["exits"] < before + 100:
+    while machine.cpu(vcpu.cpu).counters()["exits"] < before + 100:
         time.sleep(0.0005)
     return thread, result
 
@@ -278,9 +278,9 @@ def test_a_vcpu_leaves_a_cpu_where_another_one_runs(machine, enlightened):
     leaves.run(exits=10)
     thread, result = running(machine, stays, 2_000_000)
     leaves.cpu = 2
-    before = machine.processor(1).counters()["vmclear"]
+    before = machine.cpu(1).counters()["vmclear"]
     assert leaves.run(exits=10).exits == 10
-    assert machine.processor(1).counters()["vmclear"] == before + 1
+    assert machine.cpu(1).counters()["vmclear"] == before + 1
     thread.join()
     assert result[0].exits == 2_000_000
     # R8 counts CPUID exits; what is missing went to external interrupts
@@ -321,7 +321,7 @@ def test_every_cpu_runs_at_once(machine, enlightened):
     for n, vcpu in enumerate(vcpus):
         assert results[n].exits == 200_000
         assert vcpu.regs["r8"] == results[n].reasons[10]
-    assert machine.lints == [] and machine.kernel.warnings() == 0
+    assert machine.lints == [] and machine.warnings == 0
 
 
 @ENLIGHTENED

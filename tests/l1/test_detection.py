@@ -73,7 +73,7 @@ def check(machine, platform, online, what):
         seen = kvm.enable_evmcs, kvm.parameters["enlightened_vmcs"]
         assert seen == platform.vmx_init(parameter, online), (what, parameter)
         assert machine.dmesg.count(USING) - before == seen[0]
-        jumps = sum(site["bytes"][0] == 0xE9 for site in machine.kernel.sites()
+        jumps = sum(site["bytes"][0] == 0xE9 for site in machine._kernel.sites()
                     if not site["form"])
         assert jumps > 50 if seen[0] else jumps == 0
         kvm.rmmod()

@@ -53,12 +53,12 @@ def dirty_free_memory(machine):
 def test_holes():
     with Machine() as m:
         module, _, vcpu = guest(m)
-        warnings = m.kernel.warnings()
+        warnings = m.warnings
         with m.cpu(0):
             assert module.port.vmcs_read32(GUEST_PERF_GLOBAL_CTRL) == 1
             module.port.vmcs_write64(GUEST_PERF_GLOBAL_CTRL, 0x1122334455667788)
         assert word(m, vcpu.vmcs_gpa, 8) == 0x1122334455667788
-        assert m.kernel.warnings() == warnings
+        assert m.warnings == warnings
 
 
 def test_host_rsp():
@@ -69,7 +69,7 @@ def test_host_rsp():
         _, _, vcpu = guest(m)
         with pytest.raises(KernelBug, match="stale host state"):
             vcpu.run(exits=10, stack_depth=64)
-        assert vcpu.raw is not None and "RSP" in m.dmesg[-1]
+        assert vcpu._raw is not None and "RSP" in m.dmesg[-1]
 
 
 def test_perf_global_ctrl():
@@ -138,7 +138,7 @@ def test_two_pages():
         vcpu.run(exits=10)
         pages = [m.assist_page(cpu) for cpu in (0, 1)]
         assert [int.from_bytes(page[48:56], "little") for page in pages] == [vcpu.vmcs_gpa] * 2
-        assert [m.processor(cpu).active_evmcs for cpu in (0, 1)] == [None, vcpu.vmcs_gpa]
+        assert [m.cpu(cpu).active_evmcs for cpu in (0, 1)] == [None, vcpu.vmcs_gpa]
 
 
 def test_online_race():

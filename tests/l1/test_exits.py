@@ -456,7 +456,7 @@ def test_a_list_of_msrs_that_the_processor_cannot_load():
     def script(run):
         smbase, page = 0x9E, run.machine.memory.size - 4096
         run.machine.memory.write(page, smbase.to_bytes(16, "little"))
-        run.vcpu.raw.load(0)
+        run.vcpu._raw.load(0)
         with run.cpu:
             run.kvm.port.vmcs_write64(0x200A, page)
             run.kvm.port.vmcs_write32(0x4014, 1)

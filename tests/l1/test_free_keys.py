@@ -77,10 +77,10 @@ def test_twice_is_once(machine, keys, key):
     """static_key_enable() and _disable() of a key that is so already do nothing, unwarned."""
     for what, on in (("enable", True), ("disable", False)):
         call(keys, key, what)
-        before = machine.kernel.warnings()
+        before = machine.warnings
         call(keys, key, what)
         check(keys, key, on)
-        assert machine.kernel.warnings() == before
+        assert machine.warnings == before
 
 
 @pytest.mark.parametrize("key", INITIAL)
@@ -105,13 +105,13 @@ def test_a_counted_key_is_left_alone_with_a_warning(machine, keys, key, what):
     call(keys, key, what)
     check(keys, key, True, 2)
     # the warning comes once in the life of this kernel's text
-    assert machine.kernel.warnings() <= 1
+    assert machine.warnings <= 1
 
 
 def test_one_dec_too_many_warns_and_changes_no_text(machine, keys):
     """v4.19: the count goes below zero, which then counts as "on" though the text says off."""
     call(keys, "false", "dec")
-    assert machine.kernel.warnings() == 1
+    assert machine.warnings == 1
     assert any("jump label: negative count!" in line for line in machine.dmesg)
     for likely in (True, False):
         assert getattr(keys.port, FUNCTION["false", likely])() == 0
@@ -192,7 +192,7 @@ def test_two_threads_that_switch_keys_at_once(machine, keys):
                     except MachineError:
                         time.sleep(0)
 
-    before = machine.kernel.warnings()
+    before = machine.warnings
     # each key by two threads: together on one, and beside the other key
     threads = [threading.Thread(target=switch, args=(n % 2, ("true", "false")[n // 2]), daemon=True)
                for n in range(4)]
@@ -201,7 +201,7 @@ def test_two_threads_that_switch_keys_at_once(machine, keys):
     for thread in threads:
         thread.join(60)
     assert not any(thread.is_alive() for thread in threads)
-    assert machine.kernel.warnings() == before
+    assert machine.warnings == before
     assert not any("unexpected bytes" in line for line in machine.dmesg)
     for key, on in INITIAL.items():
         check(keys, key, on)
@@ -214,6 +214,6 @@ def test_a_warning_once_is_once_in_a_boot():
             for _ in range(2):
                 call(keys, "true", "inc")
                 call(keys, "true", "enable")        # a count of 2, then of 3: WARN_ON_ONCE
-            assert machine.kernel.warnings() == 1
+            assert machine.warnings == 1
             for _ in range(2):
                 call(keys, "true", "dec")

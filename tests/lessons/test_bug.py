@@ -139,8 +139,8 @@ def test_host_rsp_diverges():
         assert runs(vcpu)
         with pytest.raises(KernelBug, match="stale host state"):
             vcpu.run(exits=1, stack_depth=128)
-        page = machine.memory.read(machine.processor(0).active_evmcs, 1024)
-        copy = machine.processor(0).evmcs_copy
+        page = machine.memory.read(machine.cpu(0).active_evmcs, 1024)
+        copy = machine.cpu(0).evmcs_copy
         assert field_of(copy, "HOST_RSP") - field_of(page, "HOST_RSP") == 128
         # the rest of its group is what KVM wrote
         for name, row in ROWS.items():

@@ -19,7 +19,7 @@ def both(script, code=HLT, **options):
         with Machine(cpus=1, **options) as machine:
             kvm = machine.insmod(enlightened_vmcs=enlightened)
             vcpu = kvm.create_vm(code=code, memory=64 << 10).create_vcpu(cpu=0)
-            vcpu.raw.load(0)
+            vcpu._raw.load(0)
             found.append(script(machine, kvm, vcpu))
             kvm.rmmod()
     return tuple(found)
@@ -96,7 +96,7 @@ def test_bits_of_a_natural_width_field():
 def test_a_field_that_the_evmcs_lacks(field, read, warned):
     def script(machine, kvm, vcpu):
         value, errors = written(machine, kvm.port, field, 0x55667788, width=64)
-        return value, errors, machine.kernel.warnings() > 0
+        return value, errors, machine.warnings > 0
 
     plain, enlightened = both(script)
     assert plain == (0x55667788, [], False)

@@ -195,7 +195,7 @@ def test_a_vm_of_bad_values(machine, options, kind, words):
     kvm = machine.insmod()
     before = machine.allocations
     refused(kind, words, kvm.create_vm, **options)
-    assert machine.allocations == before and kvm._vms == []
+    assert machine.allocations == before and machine._kernel.vms == []
     works(machine)
 
 
@@ -407,7 +407,7 @@ def test_nothing_is_taken_from_a_vcpu_that_runs(machine, vcpu, what):
     }
     result = []
     # about a second, in either form
-    exits = 100_000 if machine.kernel.by_trap else 3_000_000
+    exits = 100_000 if machine._kernel.by_trap else 3_000_000
     thread = threading.Thread(target=lambda: result.append(vcpu.run(exits=exits)))
     thread.start()
     while machine.counters["exits"] < 1000:

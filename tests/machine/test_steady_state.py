@@ -90,7 +90,7 @@ def test_every_steady_entry_finds_every_group_clean():
         vcpu = start(machine, True)
         vcpu.trace_exits(size=N)
         vcpu.run(exits=N)
-        log = machine.processor(0).exit_log
+        log = machine.cpu(0).exit_log
         assert len(log) == N and {record[0] for record in log} == {CPUID_EXIT}
         # the first entry of a call comes after vcpu_load() has written what the CPU is
         assert {record[3] for record in log[1:]} == {ALL_CLEAN}
@@ -110,7 +110,7 @@ def test_one_write_costs_its_group_at_one_entry(group):
         def first_of_five():
             vcpu.trace_exits(size=5)
             vcpu.run(exits=5)
-            found = [record[3] for record in machine.processor(0).exit_log]
+            found = [record[3] for record in machine.cpu(0).exit_log]
             assert found[1:] == [ALL_CLEAN] * 4
             return found[0]
 
@@ -129,7 +129,7 @@ def test_the_entry_after_a_migration_reads_everything_once():
         vcpu.cpu = 1
         vcpu.trace_exits(size=10)
         vcpu.run(exits=5)
-        found = [record[3] for record in machine.processor(1).exit_log]
+        found = [record[3] for record in machine.cpu(1).exit_log]
         assert found[0] != ALL_CLEAN and found[1:] == [ALL_CLEAN] * 4
         steady = per_exit(machine, vcpu)
         assert {name: steady[name] for name in EVMCS} == EVMCS

@@ -90,7 +90,7 @@ def test_a_cpuid_of_whoever_interrupts_a_processor_is_the_hosts():
     foreign, address = native(code)
     with Machine(cpus=1, insn="trap") as machine:
         traps = machine.traps["cpuid"]
-        assert call_function(machine.kernel, 0, address, ()) & 0xFFFFFFFF == host()
+        assert call_function(machine._kernel, 0, address, ()) & 0xFFFFFFFF == host()
         assert machine.traps["cpuid"] == traps and not cpuid_faults()
     assert foreign.memory
 

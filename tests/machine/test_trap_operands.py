@@ -21,7 +21,7 @@ def machine():
     with Machine(cpus=2, insn="trap") as machine:
         kvm = machine.insmod(enlightened_vmcs=False)
         machine.vcpu = kvm.create_vm(code=b"\xf4").create_vcpu(cpu=0)
-        machine.vcpu.raw.load(0)
+        machine.vcpu._raw.load(0)
         yield machine
 
 
@@ -125,7 +125,7 @@ def test_memory_that_is_not_there_is_a_page_fault_of_the_kernel(machine, name, o
         machine.close()
         machine.__init__(cpus=2, insn="trap")
         kvm = machine.insmod(enlightened_vmcs=False)
-        kvm.create_vm(code=b"\xf4").create_vcpu(cpu=0).raw.load(0)
+        kvm.create_vm(code=b"\xf4").create_vcpu(cpu=0)._raw.load(0)
 
 
 def test_pointer_instructions_take_their_operand_from_memory(machine):

@@ -99,7 +99,7 @@ def test_an_exit_into_another_entry_is_stale_too():
         returns = {words[i + 2] for i in range(0, len(words), 3)}
         vcpu = kvm.create_vm(code=CPUID_LOOP).create_vcpu()
         vcpu.run(exits=10)
-        vcpu.raw.load(0)
+        vcpu._raw.load(0)
         with machine.cpu(0):
             own = kvm.port.vmcs_readl(HOST_RIP)
             assert len(returns) > 2 and own in returns
@@ -126,7 +126,7 @@ KEPT = {
 def test_a_trap_leaves_alone_what_its_instruction_does_not_write(what, trapping):
     value = 0x5F80 if what == "mxcsr" else 0x123456789ABCDEF
     with Machine(cpus=1, insn="trap") as machine:
-        machine.insmod(enlightened_vmcs=False).create_vm(code=b"\xf4").create_vcpu().raw.load(0)
+        machine.insmod(enlightened_vmcs=False).create_vm(code=b"\xf4").create_vcpu()._raw.load(0)
         before, after = map(bytes.fromhex, KEPT[what])
         registers = {RAX: value, RCX: 0xC0000081, RDX: GUEST_RSP}
         assert execute(machine, before + bytes.fromhex(trapping) + after, registers)[0] == value

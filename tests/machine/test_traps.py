@@ -117,7 +117,7 @@ def test_a_stale_host_state_is_reported_and_never_jumped_to(insn, enlightened, f
         kvm = machine.insmod(enlightened_vmcs=enlightened)
         vcpu = kvm.create_vm(code=CPUID_LOOP).create_vcpu()
         vcpu.run(exits=10)
-        vcpu.raw.load(0)
+        vcpu._raw.load(0)
         with machine.cpu(0):
             kvm.port.vmcs_writel(field, STALE)
             if enlightened:
@@ -133,7 +133,7 @@ def test_an_instruction_that_faults_is_the_kernels_bug(insn):
     for _ in range(3):
         with Machine(cpus=1, insn=insn) as machine:
             kvm = machine.insmod(enlightened_vmcs=False)
-            kvm.create_vm(code=CPUID_LOOP).create_vcpu().raw.load(0)
+            kvm.create_vm(code=CPUID_LOOP).create_vcpu()._raw.load(0)
             with machine.cpu(0) as cpu:
                 assert cpu.vmxoff().ok
                 with pytest.raises(KernelBug, match="VMX instruction faulted: vector 6"):

@@ -60,8 +60,8 @@ def execute(machine, instruction, registers=(), result=RAX, cpu=0):
         code += bytes([0x48 | (result >> 3) << 2, 0x89, 0xC0 | (result & 7) << 3])
     keep = Text(code + POP + b"\xc3")
     flags = Text(code + bytes.fromhex("4c89d8") + POP + b"\xc3")    # mov %r11, %rax
-    return (call_function(machine.kernel, cpu, keep.address, ()),
-            call_function(machine.kernel, cpu, flags.address, ()) & STATUS)
+    return (call_function(machine._kernel, cpu, keep.address, ()),
+            call_function(machine._kernel, cpu, flags.address, ()) & STATUS)
 
 
 def caught():

@@ -42,7 +42,7 @@ def test_the_poke_goes_with_the_key():
 def entries(machine, way, moved, n):
     """What n entries count, in traps."""
     before = machine.traps
-    Loops(machine.kernel, 0, [(address("hyperv", f"entry_{way}"), moved)]).timed(1, n)
+    Loops(machine._kernel, 0, [(address("hyperv", f"entry_{way}"), moved)]).timed(1, n)
     return {name: count - before[name] for name, count in machine.traps.items()}
 
 

@@ -57,6 +57,7 @@ cdef void cpu_sleep(cpu_sleeper *sleeper) noexcept nogil
 cdef void cpu_wake(cpu_sleeper *sleeper) noexcept nogil
 cdef percpu_area *cpu_area(int cpu) noexcept nogil
 
+cdef void smp_send_reschedule(int cpu) noexcept nogil
 cdef int smp_call_function_single(int cpu, smp_call_func_t func, void *info, int wait) noexcept nogil
 cdef int on_each_cpu(smp_call_func_t func, void *info, int wait) noexcept nogil
 cdef void do_IRQ(u8 vector) noexcept nogil

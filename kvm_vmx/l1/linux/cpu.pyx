@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # CPUs: which exist, which thread runs as which, calls from one to another, hotplug.
-from kvm_vmx.abi.linux cimport task_struct, spin_lock, spin_unlock, spinlock_t
+from kvm_vmx.abi.linux cimport task_struct, spin_lock, spin_lock_init, spin_unlock, spinlock_t
 from kvm_vmx.abi.types cimport EBUSY, EINVAL, ENOMEM, ENXIO, u8, u32, u64, ulong
 from kvm_vmx.abi.virt_cpu cimport phys_mem, virt_cpu
 from kvm_vmx.l1.linux.extable cimport die, fixup_exception, stale_exit
@@ -58,8 +58,12 @@ cdef extern from "linux/cpu.h" nogil:
     task_struct *current
     int smp_processor_id()
 
+cdef extern from *:
+    bint __sync_bool_compare_and_swap(u32 *place, u32 old, u32 value) nogil
+
 cdef enum:
     IPI_VECTOR = 0xfc
+    RESCHEDULE_VECTOR = 0xfd
     TIMER_VECTOR = 0xec
     MSR_CORE_PERF_GLOBAL_CTRL = 0x38f
 
@@ -124,6 +128,7 @@ cdef int cpus_init(virt_cpu **cpus, int possible, int online, const phys_mem *me
     cdef int cpu
 
     global areas, nr_cpus
+    spin_lock_init(&slots_lock)
     if possible < 1 or possible > MAX_CPUS or online > possible:
         return -EINVAL
     if posix_memalign(<void **>&areas, 64, possible * sizeof(percpu_area)):
@@ -335,6 +340,12 @@ cdef void do_IRQ(u8 vector) noexcept nogil:
         serve_calls(smp_processor_id())
     elif vector == TIMER_VECTOR:
         current.need_resched = 1
+
+
+cdef void smp_send_reschedule(int cpu) noexcept nogil:
+    # Whoever runs there leaves its guest, and looks at what is asked of its task. An interrupt
+    # that waits already does as well.
+    __sync_bool_compare_and_swap(&areas[cpu].virt_cpu.intr, 0, 0x100 | RESCHEDULE_VECTOR)
 
 
 cdef int smp_call_function_single(int cpu, smp_call_func_t func, void *info, int wait) noexcept nogil:

@@ -12,6 +12,8 @@ cdef module_t *jump_label_module(int index) noexcept nogil
 
 cdef int static_key_enable(static_key_t *key) noexcept nogil
 cdef int static_key_disable(static_key_t *key) noexcept nogil
+cdef void text_hold() noexcept nogil
+cdef void text_let_go() noexcept nogil
 cdef int jump_label_form(module_t *mod, static_key_t *key, bint by_trap) noexcept nogil
 cdef int text_poke(void *addr, const void *opcode, size_t size) noexcept nogil
 cdef void static_key_slow_inc(static_key_t *key) noexcept nogil

@@ -2,12 +2,13 @@
 # C: kernel/jump_label.c
 # The text of every site of a key is rewritten in one pass while no thread is in the kernel.
 from kvm_vmx.abi.linux cimport (
-    WARN, WARN_ONCE, jump_entry_t, module_t, pr_err, pr_warn, static_key_t)
+    WARN, WARN_ONCE, jump_entry_t, module_t, pr_err, pr_warn, spin_trylock, static_key_t)
 from kvm_vmx.abi.types cimport (
     CONFIG_JUMP_LABEL, EBUSY, EFAULT, ENOSPC, PAGE_MASK, PAGE_SIZE, s32, u8, u64, ulong)
 from kvm_vmx.l1.linux.fault cimport FAIL_MPROTECT, fail_left, fail_nth, should_fail
 from kvm_vmx.l1.linux.stop_machine cimport (
-    mutex_lock, mutex_t, mutex_unlock, stop_machine_begin, stop_machine_end)
+    mutex_lock, mutex_t, mutex_unlock, stop_cpus_trylock, stop_cpus_unlock, stop_machine_begin,
+    stop_machine_end)
 from libc.errno cimport EACCES, errno
 from libc.string cimport memcmp, memcpy, strerror
 
@@ -17,6 +18,9 @@ cdef extern from "sys/mman.h" nogil:
         PROT_READ
         PROT_WRITE
         PROT_EXEC
+
+cdef extern from "sched.h" nogil:
+    int sched_yield()
 
 cdef extern from "linux/text.h" nogil:
     int rehearse(const void *text)
@@ -296,6 +300,20 @@ cdef int text_poke(void *addr, const void *opcode, size_t size) noexcept nogil:
     return ret
 
 
+# C+ for a process that is copied: text and keys say the same until text_let_go()
+cdef void text_hold() noexcept nogil:
+    while not spin_trylock(&jump_label_mutex):
+        sched_yield()
+    while not stop_cpus_trylock():
+        sched_yield()
+
+
+# C+ see text_hold()
+cdef void text_let_go() noexcept nogil:
+    stop_cpus_unlock()
+    mutex_unlock(&jump_label_mutex)
+
+
 # C+ the form of the instructions, by call or by trap, is chosen before any of the text runs
 cdef int jump_label_form(module_t *mod, static_key_t *key, bint by_trap) noexcept nogil:
     # A key that chooses what the text is before any of it runs: no step that fail_nth() counts.
@@ -304,6 +322,7 @@ cdef int jump_label_form(module_t *mod, static_key_t *key, bint by_trap) noexcep
 
     if key.enabled == by_trap:
         return 0
+    jump_label_lock()
     if CONFIG_JUMP_LABEL:
         stop_machine_begin()
         fail_nth(FAIL_MPROTECT, 0)
@@ -314,4 +333,5 @@ cdef int jump_label_form(module_t *mod, static_key_t *key, bint by_trap) noexcep
         stop_machine_end()
     if ret == 0:
         key.enabled = by_trap
+    jump_label_unlock()
     return ret

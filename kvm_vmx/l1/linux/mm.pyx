@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Memory: pages of the machine's physical memory, and counted objects of the host's heap.
-from kvm_vmx.abi.linux cimport GFP_KERNEL, __GFP_ZERO, page_t, spin_lock, spin_unlock, spinlock_t, BUG_ON
+from kvm_vmx.abi.linux cimport GFP_KERNEL, __GFP_ZERO, page_t, spin_lock, spin_lock_init, spin_unlock, spinlock_t, BUG_ON
 from kvm_vmx.abi.types cimport PAGE_SHIFT, PAGE_SIZE, u8, u32, u64, ulong
 from kvm_vmx.abi.virt_cpu cimport phys_mem
 from kvm_vmx.l1.linux.fault cimport FAIL_KMALLOC, FAIL_PAGE, FAIL_VMALLOC, should_fail
@@ -27,6 +27,7 @@ cdef spinlock_t mm_lock = 0
 cdef int mm_init(const phys_mem *mem, u8 *vmalloc_window) noexcept nogil:
     global nr_frames, linear_base, vmalloc_base, free_next, block_order, first_untouched
     global pages_outstanding, objects_outstanding
+    spin_lock_init(&mm_lock)
     nr_frames = mem.size >> PAGE_SHIFT
     linear_base = mem.base
     vmalloc_base = vmalloc_window

@@ -10,4 +10,5 @@ cdef void log_warn() noexcept nogil
 cdef void log_clear() noexcept nogil
 cdef u64 log_end() noexcept nogil
 cdef const char *log_line(u64 sequence) noexcept nogil
+cdef bint log_is_mine(u64 sequence) noexcept nogil
 cdef u64 log_warnings() noexcept nogil

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # The kernel log: a ring of lines, each kept until LOG_LINES younger ones have come.
-from kvm_vmx.abi.linux cimport spin_lock, spin_unlock, spinlock_t
-from kvm_vmx.abi.types cimport u64
+from kvm_vmx.abi.linux cimport spin_lock, spin_lock_init, spin_unlock, spinlock_t
+from kvm_vmx.abi.types cimport u64, ulong
 from libc.string cimport memcpy, strlen
 
+cdef extern from "pthread.h" nogil:
+    ulong pthread_self()
+
 cdef char ring[LOG_LINES][LOG_LINE_MAX]
+cdef ulong writer[LOG_LINES]
 cdef u64 sequence_end = 0
 cdef u64 warnings = 0
 cdef spinlock_t log_lock = 0
@@ -22,6 +26,7 @@ cdef void log_emit(int level, const char *text) noexcept nogil:
     line = ring[sequence_end % LOG_LINES]
     memcpy(line, text, length)
     line[length] = 0
+    writer[sequence_end % LOG_LINES] = pthread_self()
     global sequence_end
     sequence_end += 1
     spin_unlock(&log_lock)
@@ -34,6 +39,7 @@ cdef void log_warn() noexcept nogil:
 
 cdef void log_clear() noexcept nogil:
     global sequence_end, warnings
+    spin_lock_init(&log_lock)
     sequence_end = 0
     warnings = 0
 
@@ -44,6 +50,11 @@ cdef u64 log_end() noexcept nogil:
 
 cdef const char *log_line(u64 sequence) noexcept nogil:
     return ring[sequence % LOG_LINES]
+
+
+cdef bint log_is_mine(u64 sequence) noexcept nogil:
+    # Whether the calling thread has written the line.
+    return writer[sequence % LOG_LINES] == pthread_self()
 
 
 cdef u64 log_warnings() noexcept nogil:

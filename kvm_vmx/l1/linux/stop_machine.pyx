@@ -28,6 +28,15 @@ cdef void mutex_unlock(mutex_t *lock) noexcept nogil:
     spin_unlock(lock)
 
 
+cdef bint stop_cpus_trylock() noexcept nogil:
+    # For a thread that is no CPU.
+    return spin_trylock(&stop_cpus_mutex)
+
+
+cdef void stop_cpus_unlock() noexcept nogil:
+    spin_unlock(&stop_cpus_mutex)
+
+
 cdef void stop_machine_begin() noexcept nogil:
     # Every CPU becomes this thread's: nobody else is inside the kernel.
     cdef int cpu

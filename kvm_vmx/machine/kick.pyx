@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Signals that end a run: a thread waits for Python's, and kicks the vCPU as KVM would be kicked.
+
+Python's own handler writes into a pipe; the thread that reads there marks the task and sends its
+CPU an interrupt, which ends the guest's run at its next instruction. An exit costs nothing for it.
+"""
+
+from cpython.exc cimport PyErr_CheckSignals
+from libc.errno cimport EINTR, errno
+from posix.fcntl cimport O_CLOEXEC, O_NONBLOCK, F_SETFL, fcntl
+from posix.unistd cimport close, getpid, read, write
+
+import contextlib
+import os
+import signal
+
+from kvm_vmx.abi.linux cimport spin_lock, spin_lock_init, spin_unlock, spinlock_t, task_struct
+from kvm_vmx.l1.linux.cpu cimport smp_send_reschedule
+
+cdef extern from *:
+    """
+    #include <pthread.h>
+    #include <signal.h>
+    #include <sys/syscall.h>
+    #include <unistd.h>
+
+    /* A thread that takes no signal: they are for whoever waits for them. */
+    static int start_thread(void *(*function)(void *))
+    {
+        pthread_attr_t attributes;
+        sigset_t all, before;
+        pthread_t thread;
+        int ret;
+
+        sigfillset(&all);
+        pthread_attr_init(&attributes);
+        pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+        pthread_attr_setstacksize(&attributes, 64 << 10);
+        pthread_sigmask(SIG_SETMASK, &all, &before);
+        ret = pthread_create(&thread, &attributes, function, NULL);
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        pthread_attr_destroy(&attributes);
+        return ret;
+    }
+
+    static int thread_id(void) { return syscall(SYS_gettid); }
+    """
+    int start_thread(void *(*function)(void *) noexcept nogil) nogil
+    int thread_id() nogil
+
+cdef extern from "unistd.h" nogil:
+    int pipe2(int fds[2], int flags)
+
+cdef spinlock_t lock
+cdef task_struct *target = NULL
+cdef int target_cpu
+cdef bint pending = False       # a signal came while there was no target
+cdef bint watched = False
+cdef int ends[2]
+cdef int depth = 0              # runs within runs: a handler may run a vCPU, too
+cdef int outer = -1             # where signals were told of before, and still are
+
+
+cdef void *watch(void *unused) noexcept nogil:
+    cdef char numbers[64]
+    cdef ssize_t count
+    global pending
+
+    while True:
+        count = read(ends[0], numbers, sizeof(numbers))
+        if count < 0 and errno == EINTR:
+            continue
+        if count <= 0:
+            return NULL
+        if outer >= 0:
+            write(outer, numbers, count)
+        spin_lock(&lock)
+        pending = target == NULL
+        if target != NULL:
+            target.sigpending = 1
+            smp_send_reschedule(target_cpu)
+        spin_unlock(&lock)
+
+
+cdef bint start_watching() noexcept:
+    global watched
+
+    if pipe2(ends, O_CLOEXEC):
+        return False
+    # a handler never waits
+    fcntl(ends[1], F_SETFL, O_NONBLOCK)
+    watched = start_thread(watch) == 0
+    if not watched:
+        close(ends[0])
+        close(ends[1])
+    return watched
+
+
+cdef bint kick_begin() except -1:
+    global depth, outer
+
+    if thread_id() != getpid() or not (watched or start_watching()):
+        return False
+    if depth == 0:
+        try:
+            outer = signal.set_wakeup_fd(ends[1], warn_on_full_buffer=False)
+        except ValueError:
+            # no thread of Python's that handles signals
+            return False
+    depth += 1
+    try:
+        # those that came before the pipe was in place
+        PyErr_CheckSignals()
+    except BaseException:
+        kick_end()
+        raise
+    return True
+
+
+cdef int kick_end() except -1:
+    global depth, outer
+
+    depth -= 1
+    if depth == 0:
+        give_back()
+    return 0
+
+
+cdef int give_back() except -1:
+    # What was closed meanwhile is told nothing more.
+    global outer
+
+    try:
+        signal.set_wakeup_fd(outer)
+    except (OSError, ValueError):
+        signal.set_wakeup_fd(-1)
+    outer = -1
+    return 0
+
+
+cdef int kick_check() except -1:
+    PyErr_CheckSignals()
+    return 0
+
+
+cdef void kick_from(task_struct *task, int cpu) noexcept nogil:
+    global target, target_cpu, pending
+
+    spin_lock(&lock)
+    if pending:
+        task.sigpending = 1
+    pending = False
+    target, target_cpu = task, cpu
+    spin_unlock(&lock)
+
+
+cdef void kick_till(const task_struct *task) noexcept nogil:
+    global target
+
+    if target == task:
+        spin_lock(&lock)
+        target = NULL
+        spin_unlock(&lock)
+
+
+def _in_child():
+    # The watching thread is not there, and the pipe is the parent's.
+    global watched, depth, target, pending
+
+    spin_lock_init(&lock)
+    target, pending = NULL, False
+    if depth:
+        depth = 0
+        with contextlib.suppress(ValueError):
+            give_back()
+    if watched:
+        watched = False
+        close(ends[0])
+        close(ends[1])
+
+
+os.register_at_fork(after_in_child=_in_child)

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""An exception at any moment: at every bytecode of a call one is raised, once each. After it the
+machine closes, and another one boots. A signal handler that raises, and Ctrl-C, strike so."""
+
+import gc
+import re
+import sys
+import threading
+
+import pytest
+
+from kvm_vmx import Machine, MachineError
+from kvm_vmx.machine.static_keys import StaticKeys
+
+CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
+
+
+class Struck(BaseException):
+    """What is raised; no handler of Exception takes it."""
+
+
+def strike(call, nth):
+    """Call, with an exception before its nth bytecode; False where it has fewer."""
+    left = nth
+
+    def trace(frame, event, _):
+        nonlocal left
+        # reading a profile or an ELF file keeps nothing open
+        if not re.search(r"kvm_vmx/machine/(?!sections)", frame.f_code.co_filename):
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            left -= 1
+            if left == 0:
+                sys.settrace(None)
+                raise Struck
+        return trace
+
+    # what strikes in __del__ goes nowhere, and nobody keeps it
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    sys.settrace(trace)
+    try:
+        call()
+    except Struck:
+        pass
+    finally:
+        sys.settrace(None)
+        sys.unraisablehook = hook
+    return left <= 0
+
+
+class World:
+    """A machine with all that the calls below need."""
+
+    def __init__(self, loaded=True):
+        self.machine = Machine(cpus=2)
+        self.vcpu = None
+        if loaded:
+            self.vcpu = self.machine.insmod().create_vm(code=CPUID_LOOP, memory=1 << 16) \
+                .create_vcpu()
+
+    def hotplug(self):
+        self.machine.offline(1)
+        self.machine.online(1)
+
+    def port(self):
+        with self.machine.cpu(0):
+            self.vcpu.vm.module.port.vmcs_read64(0x681E)
+
+    def set_key(self):
+        with StaticKeys(self.machine) as keys:
+            with self.machine.cpu(0):
+                keys.port.true_key_true()
+
+
+CALLS = {
+    "run": lambda world: world.vcpu.run(exits=2),
+    "rdmsr": lambda world: world.machine.cpu(1).rdmsr(0x10),
+    "set register": lambda world: setattr(world.machine.cpu(1), "rip", 1),
+    "vmcs": lambda world: world.vcpu.vmcs["GUEST_RIP"],
+    "evmcs": lambda world: world.vcpu.evmcs["GUEST_RIP"],
+    "registers": lambda world: world.vcpu.regs.update(rax=1),
+    "memory": lambda world: world.vcpu.vm.memory.write(0, b"x"),
+    "port": World.port,
+    "hotplug": World.hotplug,
+    "create": lambda world: world.machine.module.create_vm(code=b"\xf4", memory=1 << 16)
+    .create_vcpu(),
+    "move page": lambda world: world.vcpu.vm.move_page(0x3000),
+    "destroy": lambda world: world.vcpu.vm.destroy(),
+    "keys": World.set_key,
+    "rmmod": lambda world: world.machine.module.rmmod(),
+    "close": lambda world: world.machine.close(),
+    "insmod": lambda world: world.machine.insmod(),
+    "boot": lambda world: world.machine.close() or Machine(),
+}
+# What ends a machine, or begins it, gets one of its own each time.
+ONCE = {"destroy", "rmmod", "close", "insmod", "boot", "create", "keys"}
+
+
+def is_whole(world):
+    """Nobody is inside, each CPU can be had by another thread, and the next use works."""
+    machine = world.machine
+    assert machine._gate.idle
+    failures = []
+
+    def other():
+        try:
+            machine.cpu(0).rdmsr(0x10)
+            machine.cpu(1).rdmsr(0x10)
+            if machine.module is None:
+                machine.insmod()
+            machine.module.create_vm(code=b"\xf4", memory=1 << 16).destroy()
+        except Exception as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive() and failures == []
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_machine_survives_an_exception_at_any_bytecode(name):
+    world, nth = World(name != "insmod"), 1
+    while strike(lambda: CALLS[name](world), nth):
+        if name == "boot":
+            # what was booted and never reached its caller is gone with the exception
+            gc.collect()
+            world.machine.close()
+            world = World()
+        elif world.machine._kernel.booted:
+            if not world.machine.is_online(1):
+                world.machine.online(1)
+            is_whole(world)
+            if name in ONCE:
+                world.machine.close()
+        if name in ONCE and name != "boot":
+            assert not world.machine._kernel.booted
+            world = World(name != "insmod")
+        nth += 1
+    assert nth > 10
+    gc.collect()
+    world.machine.close()
+    with Machine() as another:
+        assert another.insmod().create_vm(code=CPUID_LOOP).create_vcpu().run(exits=3).exits == 3
+
+
+def test_what_a_deep_call_began_is_undone():
+    """RecursionError strikes where the stack ends: inside whatever is called there."""
+    def deep(depth, call):
+        return call() if depth == 0 else deep(depth - 1, call)
+
+    world = World()
+    before = world.machine.allocations
+    room = sys.getrecursionlimit() - len(list(iter_frames()))
+    for name in ("run", "rdmsr", "vmcs", "hotplug"):
+        for depth in range(room - 40, room):
+            try:
+                deep(depth, lambda: CALLS[name](world))
+            except Exception as error:
+                assert "recursion" in str(error)
+            if not world.machine.is_online(1):
+                world.machine.online(1)
+    assert world.machine.allocations == before
+    is_whole(world)
+    world.machine.close()
+
+
+def iter_frames():
+    """The frames of the caller, innermost first."""
+    frame = sys._getframe(1)
+    while frame:
+        yield frame
+        frame = frame.f_back
+
+
+def test_a_thread_whose_with_was_broken_is_bound_to_no_cpu():
+    world = World()
+    nth = 1
+    while strike(world.port, nth):
+        nth += 1
+    world.machine.offline(0)
+    world.vcpu.cpu = 1
+    world.machine.module.rmmod()
+    with pytest.raises(MachineError, match="not online"):
+        with world.machine.cpu(0):
+            world.machine.insmod()
+    world.machine.close()

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Signals: a run ends at once where a handler raises, and goes on where it does not."""
+
+import contextlib
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from kvm_vmx import Machine
+
+CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
+# again: mov $N, %ecx; 1: loop 1b; mov $0, %eax; cpuid; jmp again
+LOOP_OF = {n: b"\xb9" + n.to_bytes(4, "little") + bytes.fromhex("e2fe" "b800000000" "0fa2" "ebf0")
+           for n in (2_000, 60_000, 900_000)}
+GUESTS = {
+    "cpuid": CPUID_LOOP, "spin": b"\xeb\xfe", "pause": bytes.fromhex("f390ebfc"),
+    "string": bytes.fromhex("48c7c1ffffffff" "48c7c700200000" "f3aa" "ebfe"),
+    "input": bytes.fromhex("48c7c1ffffff7f" "66ba8000" "f36c" "ebfe"),
+    "rdtsc": bytes.fromhex("0f31ebfc"), "nops": b"\x90" * 4000 + b"\xe9" + (-4005).to_bytes(
+        4, "little", signed=True),
+    **{f"{n} between exits": code for n, code in LOOP_OF.items()},
+}
+# What a person takes for at once, on a machine that has other work to do.
+AT_ONCE = 0.3
+
+
+class Rang(Exception):
+    """What the handler raises."""
+
+
+@contextlib.contextmanager
+def ringing(delay, handler, number=signal.SIGALRM):
+    """handler is called after so many seconds."""
+    before = signal.signal(number, handler)
+    signal.setitimer(signal.ITIMER_REAL, delay)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(number, before)
+
+
+def raising(*_):
+    raise Rang
+
+
+def answer(vcpu):
+    """Seconds from a signal to the exception that its handler raises out of run()."""
+    def handler(*_):
+        nonlocal handled
+        handled = time.monotonic()
+        raise Rang
+
+    handled, delay = None, 0.05
+    start = time.monotonic()
+    with ringing(delay, handler):
+        with pytest.raises(Rang):
+            while True:
+                vcpu.run()
+    assert handled is not None
+    return time.monotonic() - start - delay
+
+
+@pytest.fixture(params=["call", "trap"])
+def insn(request):
+    return request.param
+
+
+@pytest.mark.parametrize("enlightened", [False, True], ids=["vmcs", "evmcs"])
+@pytest.mark.parametrize("guest", GUESTS)
+def test_ctrl_c_answers_at_once(guest, enlightened, insn):
+    with Machine(cpus=1, insn=insn) as machine:
+        kvm = machine.insmod(enlightened_vmcs=enlightened)
+        vcpu = kvm.create_vm(code=GUESTS[guest]).create_vcpu()
+        # the best of a few: others may have the processor for a while
+        assert min(answer(vcpu) for _ in range(3)) < AT_ONCE
+        # and the machine is whole
+        vcpu.vm.destroy()
+        assert kvm.create_vm(code=b"\xf4").create_vcpu().run().reason == "HLT"
+
+
+def test_a_handler_that_returns_lets_the_run_go_on(insn):
+    """As many exits as asked for, the interrupted ones among them, and the guest sees none."""
+    counter = bytes.fromhex("48ff042500300000" "31c0" "0fa2" "ebf2")
+    with Machine(cpus=1, insn=insn) as machine:
+        vcpu = machine.insmod().create_vm(code=counter).create_vcpu()
+        rings, exits = [], 4_000 if insn == "trap" else 1_000_000
+        before = signal.signal(signal.SIGALRM, lambda *_: rings.append(1))
+        signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)
+        try:
+            summary = vcpu.run(exits=exits)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        assert rings and summary.exits == exits == sum(summary.reasons.values())
+        count = int.from_bytes(vcpu.vm.memory.read(0x3000, 8), "little")
+        assert count - summary.reasons[10] in (0, 1)
+        assert set(summary.reasons) <= {1, 10}
+
+
+def test_without_a_signal_a_run_has_no_other_exits(insn):
+    with Machine(cpus=1, insn=insn) as machine:
+        vcpu = machine.insmod().create_vm(code=CPUID_LOOP).create_vcpu()
+        exits = 5_000 if insn == "trap" else 3_000_000
+        before = machine.counters
+        assert vcpu.run(exits=exits).reasons == {10: exits}
+        # nor was it interrupted in between: it was loaded once
+        assert machine.counters["vmptrld"] - before["vmptrld"] <= 1
+
+
+def test_a_signal_before_the_guest_runs_is_not_lost():
+    with Machine(cpus=1) as machine:
+        vcpu = machine.insmod().create_vm(code=b"\xeb\xfe").create_vcpu()
+        before = signal.signal(signal.SIGALRM, raising)
+        try:
+            for n in range(300):
+                with pytest.raises(Rang):
+                    signal.setitimer(signal.ITIMER_REAL, 1e-6 + n % 60 * 1e-6)
+                    vcpu.run()
+        finally:
+            signal.signal(signal.SIGALRM, before)
+
+
+def test_who_waits_for_signals_is_told_of_them_still():
+    """The wake-up descriptor of an event loop is there again, and nothing was kept from it."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+    try:
+        with Machine(cpus=1) as machine:
+            vcpu = machine.insmod().create_vm(code=CPUID_LOOP).create_vcpu()
+            assert answer(vcpu) < 10
+            deadline = time.monotonic() + 10
+            found = b""
+            while not found and time.monotonic() < deadline:
+                with contextlib.suppress(BlockingIOError):
+                    found = ours.recv(16)
+            assert found == bytes([signal.SIGALRM])
+            assert signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False) \
+                == theirs.fileno()
+    finally:
+        signal.set_wakeup_fd(before)
+        ours.close()
+        theirs.close()
+
+
+def test_a_handler_may_run_a_vcpu_of_its_own():
+    with Machine(cpus=2) as machine:
+        vm = machine.insmod().create_vm(code=CPUID_LOOP)
+        vcpu, other, seen = vm.create_vcpu(cpu=0), vm.create_vcpu(cpu=1), []
+        with ringing(0.02, lambda *_: seen.append(other.run(exits=10).exits)):
+            while not seen:
+                vcpu.run(exits=100_000)
+        assert seen == [10] and answer(vcpu) < 10
+
+
+def test_a_run_on_another_thread_is_left_alone():
+    with Machine(cpus=1) as machine:
+        vcpu = machine.insmod().create_vm(code=CPUID_LOOP).create_vcpu()
+        found, rings = [], []
+        with ringing(0.01, lambda *_: rings.append(1)):
+            thread = threading.Thread(target=lambda: found.append(vcpu.run(exits=300_000)))
+            thread.start()
+            while thread.is_alive():
+                thread.join(0.05)
+        assert found[0].reasons == {10: 300_000}
+
+
+@pytest.mark.parametrize("arguments, guest", [
+    (["--exits", "1000000000"], CPUID_LOOP), (["--exits", "1000000000", "--insn", "trap"], CPUID_LOOP),
+    (["--exits", "1000"], LOOP_OF[900_000]), (["--exits", "1000", "--insn", "trap"], b"\xeb\xfe"),
+], ids=["call", "trap", "computes", "never exits"])
+def test_the_command_ends_at_once(tmp_path, arguments, guest):
+    path = tmp_path / "guest.bin"
+    path.write_bytes(guest)
+    times = []
+    for _ in range(3):
+        child = subprocess.Popen(
+            [sys.executable, "-m", "kvm_vmx", "run", "--guest", str(path), *arguments],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        time.sleep(1.5)
+        start = time.monotonic()
+        child.send_signal(signal.SIGINT)
+        _, error = child.communicate(timeout=60)
+        times.append(time.monotonic() - start)
+        assert (child.returncode, error) == (130, "kvm-vmx: interrupted\n")
+    # with the time that an interpreter takes to end
+    assert min(times) < AT_ONCE + 0.2
