@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 from kvm_vmx.abi.linux cimport task_struct
 from kvm_vmx.abi.types cimport u8, u64
+from kvm_vmx.l0.state cimport l0_chain
 from kvm_vmx.machine.partition cimport Partition
 
 cdef int thread_number() except -1
@@ -31,3 +32,4 @@ cdef class VirtualMachine:
 cdef class VirtualCpu:
     cdef readonly VirtualMachine vm
     cdef void *vcpu
+    cdef l0_chain chain

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from kvm_vmx.machine import ending
+from kvm_vmx.machine.ending import GuestFault
 from kvm_vmx.machine.errors import kernel_error
 from kvm_vmx.machine.fields import fields
 from kvm_vmx.machine.gate import Busy
@@ -25,13 +27,20 @@ KVM_EXITS = {
 
 @dataclass(frozen=True)
 class ExitSummary:
-    """One run of a vCPU: VM exits, why it came back (KVM's exit reason without KVM_EXIT_),
-    what KVM says of that, and how often each VM-exit reason came, by number."""
+    """One run of a vCPU: VM exits, why it came back (KVM's exit reason without KVM_EXIT_; INTR
+    where its exits were up), what KVM says of that, and how often each VM-exit reason came, by
+    number. fault is the fault that the guest died of, if it did, and why says all in words."""
 
     exits: int
     reason: str
     data: dict = field(default_factory=dict)
     reasons: dict[int, int] = field(default_factory=dict)
+    fault: GuestFault | None = None
+
+    @property
+    def why(self) -> str:
+        """Why it came back, in one line; "" where its exits were up."""
+        return ending.in_words(self.reason, self.data, self.fault)
 
 
 class Registers(Mapping):
@@ -163,9 +172,23 @@ class Vcpu:
             machine._partition.check()
             if ret < 0 and ret != -errno.EINTR:
                 raise kernel_error(ret, "run", machine.kernel.log())
-            state = raw.exit_state()
+            state, events = raw.exit_state(), raw.events
         reason = KVM_EXITS.get(state["exit_reason"], str(state["exit_reason"]))
-        return ExitSummary(count, reason, _exit_data(reason, state), reasons)
+        return ExitSummary(count, reason, ending.data_of(reason, state), reasons,
+                           ending.died_of(reason, reasons, events))
+
+    def answer(self, value: int) -> None:
+        """What the IN that the last run came back with finds: AL, AX or EAX, as wide as the IN.
+        Without an answer the bus reads all ones. MachineError where no IN waits for one."""
+        with self.used() as raw:
+            state = raw.exit_state()
+            io = state["io"]
+            if KVM_EXITS.get(state["exit_reason"]) != "IO" or io["direction"] != "in":
+                raise MachineError("no IN waits for an answer: the last run ended otherwise")
+            mask = (1 << 8 * io["size"]) - 1
+            regs = raw.get_regs(self.cpu)
+            regs["rax"] = regs["rax"] & ~mask & (1 << 64) - 1 | value & mask
+            raw.set_regs(self.cpu, regs)
 
     def interrupt(self, vector: int) -> None:
         """KVM_INTERRUPT: queue an interrupt for the next entry. As in KVM without its APIC, user
@@ -231,16 +254,3 @@ class Vcpu:
             ret = raw.set_sregs(self.cpu, values)
         if ret:
             raise kernel_error(ret, "set_sregs", self.vm.module.machine.kernel.log())
-
-
-def _exit_data(reason, state):
-    """What KVM says of an exit reason."""
-    if reason == "IO":
-        return state["io"]
-    if reason == "FAIL_ENTRY":
-        return {"hardware_entry_failure_reason": state["fail_entry"]}
-    if reason == "INTERNAL_ERROR":
-        return state["internal"]
-    if reason in ("EXCEPTION", "DEBUG"):
-        return {"exception": state["exception"], "error_code": state["error_code"]}
-    return {}
