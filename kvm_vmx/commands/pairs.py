@@ -60,7 +60,7 @@ def plan(exits: int, ns: dict[str, float], by_trap: bool) -> Plan | None:
     where it has too few of them, or takes too long."""
     slow, fast = max(ns.values()), min(ns.values())
     length = max(2, int(STRETCH_NS / slow))
-    warm_up = min(WARM_UP, exits // 10, length if by_trap else WARM_UP)
+    warm_up = max(1, min(WARM_UP, exits // 10, length if by_trap else WARM_UP))
     left = exits - warm_up - 1
     stretches = max(1, min(MOST_STRETCHES, left // length))
     length = min(length, left // stretches)
@@ -109,7 +109,7 @@ def turn(guest: Guest, name: str, found: Plan) -> float | None:
     kvm = guest.machine.insmod(enlightened_vmcs=TURNS[name], config=guest.config)
     vcpu = kvm.create_vm(code=guest.code, memory=guest.memory).create_vcpu(cpu=0)
     run = Run(vcpu, serial=guest.serial and guest.serial())
-    run.stretch(max(1, found.warm_up))
+    run.stretch(found.warm_up)
     call = elapsed(run, 1)
     stretch = statistics.median(elapsed(run, found.length) for _ in range(found.stretches))
     kvm.rmmod()

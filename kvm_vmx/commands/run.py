@@ -11,8 +11,8 @@ memory in 64-bit long mode. A guest that ends early (HLT, SHUTDOWN) reports fewe
 a Chrome trace, which ui.perfetto.dev and chrome://tracing open; its time counts instructions.
 The times come from rounds in which the modes take turns, each with the interval that holds the
 true median in 95 of 100 cases; they are withheld where two turns of one mode differ.
---serial gives the guest a serial port at 0x3f8, whose output is printed; other port I/O, a fault
-that the guest has no handler for, HLT and the like end it, and are told.
+--serial gives the guest a serial port at 0x3f8, whose output is printed; other port I/O, MOV
+outside the memory, a fault without a handler, HLT and the like end the run, and are told.
 With --json: {"schema": "kvm_vmx.run/2", "modes": {"vmcs": ..., "evmcs": ...}, "timing": {...},
 "verdict": {"holds": ..., "differs": [...], "why": ...}, "log": [...]}.
 Exit status 1: the guest saw a difference between the modes, or eVMCS was not used.
@@ -158,7 +158,8 @@ def write_trace(args, code, out) -> None:
 
     exits = min(args.exits, tracing.MOST)
     with machine_of(args) as machine:
-        runs = {mode: tracing.recorded(machine, mode, code, GUEST_MEMORY, exits, args.config)
+        runs = {mode: tracing.recorded(machine, mode, code, GUEST_MEMORY, exits, args.config,
+                                       Serial() if args.serial else None)
                 for mode in MODES}
     write_text(args.trace, tracing.as_text(tracing.write_up(runs, args.cpus, args.exits)))
     print(f"\n{args.trace}: loading, the first {tracing.traced_exits(runs):,} exits and unloading "

@@ -208,6 +208,17 @@ def test_another_port_ends_it_with_serial_too(tmp_path):
     assert "IN of 1 byte from port 0x60\n" in done.stdout
 
 
+def test_a_trace_goes_on_behind_the_first_byte_too(tmp_path):
+    """Two bytes and HLT: three entries in each mode."""
+    trace = tmp_path / "trace.json"
+    done = kvm_vmx("run", "--serial", "--trace", trace, "--guest", guest_file(tmp_path, DIGIT))
+    assert done.returncode == 0
+    events = json.loads(trace.read_text())["traceEvents"]
+    for process in 1, 2:
+        assert sum(event["pid"] == process and event["name"].startswith("VM exit: ")
+                   for event in events) == 3
+
+
 def test_what_a_guest_prints_moves_no_terminal(tmp_path):
     guest = guest_file(tmp_path, hello(b"\x1b[2Jx\r\n\xff\x07\xc3\xa9"))
     done = kvm_vmx("run", "--guest", guest, "--serial")
