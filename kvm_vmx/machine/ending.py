@@ -17,7 +17,7 @@ HAS_ERROR_CODE = 1 << 11
 
 TRIPLE_FAULT = 2            # the exit reason
 SUBERRORS = {
-    1: ("emulation", "an instruction that takes KVM's emulator, which the port is without"),
+    1: ("emulation", "an instruction for KVM's emulator, of which the port has MOV and OUTS alone"),
     2: ("simultaneous exceptions", "an exception in the delivery of another event"),
     3: ("event delivery", "a VM exit in the delivery of an event"),
 }
@@ -155,6 +155,9 @@ def data_of(reason: str, state: dict) -> dict:
         io = state["io"]
         # what an IN finds is user space's to say
         return io if io["direction"] == "out" else {**io, "data": None}
+    if reason == "MMIO":
+        mmio = state["mmio"]
+        return mmio if mmio["direction"] == "write" else {**mmio, "data": None}
     if reason == "FAIL_ENTRY":
         return {"hardware_entry_failure_reason": state["fail_entry"]}
     if reason == "INTERNAL_ERROR":
@@ -180,6 +183,8 @@ def in_words(reason: str, data: dict, fault: GuestFault | None) -> str:
         return ""
     if reason == "IO":
         return port_io(data)
+    if reason == "MMIO":
+        return device_memory(data)
     if reason == "FAIL_ENTRY":
         return entry_failure(data["hardware_entry_failure_reason"])
     if reason == "INTERNAL_ERROR":
@@ -192,10 +197,23 @@ def in_words(reason: str, data: dict, fault: GuestFault | None) -> str:
 
 def port_io(data: dict) -> str:
     """IN or OUT: port, width, value."""
-    width = f"{data['size']} byte{'s' if data['size'] > 1 else ''}"
+    width = bytes_of(data["size"])
     if data["direction"] == "in":
         return f"IN of {width} from port {data['port']:#x}"
     return f"OUT of {width}, {data['data']:#x}, to port {data['port']:#x}"
+
+
+def device_memory(data: dict) -> str:
+    """A read or a write outside the guest's memory."""
+    where = f"guest-physical {data['address']:#x}, outside the guest's memory"
+    if data["direction"] == "read":
+        return f"read of {bytes_of(data['size'])} at {where}"
+    return f"write of {bytes_of(data['size'])}, {data['data']:#x}, at {where}"
+
+
+def bytes_of(size: int) -> str:
+    """A width in words."""
+    return f"{size} byte{'s' if size > 1 else ''}"
 
 
 def entry_failure(number: int) -> str:

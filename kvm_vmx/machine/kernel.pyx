@@ -772,8 +772,14 @@ cdef class VirtualCpu:
             "exception": run.ex.exception, "error_code": run.ex.error_code,
             "io": {"direction": "in" if run.io.direction == 0 else "out", "size": run.io.size,
                    "port": run.io.port, "data": run.io.data},
+            "mmio": {"direction": "write" if run.mmio.is_write else "read", "size": run.mmio.len,
+                     "address": run.mmio.phys_addr, "data": run.mmio.data},
             "internal": {"suberror": run.internal.suberror,
                          "data": [run.internal.data[i] for i in range(run.internal.ndata)]}}
+
+    def answer_mmio(self, u64 data) -> None:
+        """kvm_run.mmio.data: what the read that user space was asked for finds."""
+        (<kvm_vcpu_t *>self.vcpu).run.mmio.data = data
 
     def get_regs(self, int cpu) -> dict[str, int]:
         """The general registers, RIP and RFLAGS."""

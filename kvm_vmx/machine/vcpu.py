@@ -178,13 +178,17 @@ class Vcpu:
                            ending.died_of(reason, reasons, events))
 
     def answer(self, value: int) -> None:
-        """What the IN that the last run came back with finds: AL, AX or EAX, as wide as the IN.
-        Without an answer the bus reads all ones. MachineError where no IN waits for one."""
+        """What the IN, or the read outside memory, that the last run came back with finds, as wide
+        as it is. Without an answer the bus reads all ones. MachineError where nothing waits."""
         with self.used() as raw:
             state = raw.exit_state()
-            io = state["io"]
-            if KVM_EXITS.get(state["exit_reason"]) != "IO" or io["direction"] != "in":
-                raise MachineError("no IN waits for an answer: the last run ended otherwise")
+            reason, io = KVM_EXITS.get(state["exit_reason"]), state["io"]
+            if reason == "MMIO" and state["mmio"]["direction"] == "read":
+                raw.answer_mmio(value & (1 << 64) - 1)
+                return
+            if reason != "IO" or io["direction"] != "in":
+                raise MachineError("no IN and no read waits for an answer: the last run came back "
+                                   "with something else")
             mask = (1 << 8 * io["size"]) - 1
             regs = raw.get_regs(self.cpu)
             regs["rax"] = regs["rax"] & ~mask & (1 << 64) - 1 | value & mask
