@@ -130,7 +130,7 @@ def test_a_guest_that_ends_with_a_stretch_is_not_run_on(tmp_path, code, exits, d
 
 
 def test_a_guest_whose_exits_are_up_has_not_ended():
-    report = kvm_vmx_json("run", "--exits", 200)
+    report = kvm_vmx_json("run", "--exits", 200, "--insn", "call")
     for mode in modes(report):
         assert mode["ended"] is None and mode["reasons"] == {"CPUID": 200}
         assert int(mode["registers"]["rip"], 16) >= 0x1000
@@ -140,7 +140,7 @@ def test_a_guest_whose_exits_are_up_has_not_ended():
 
 
 def test_nothing_timed_is_a_dash():
-    table = kvm_vmx("run", "--exits", 10).stdout
+    table = kvm_vmx("run", "--exits", 10, "--insn", "call").stdout
     assert [line.split() for line in table.splitlines() if line.startswith("ns, ")] == \
         [["ns,", "measured", "here", "-", "-"]]
 
