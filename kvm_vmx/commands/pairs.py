@@ -15,12 +15,12 @@ from kvm_vmx.measure.rounds import order
 from kvm_vmx.measure.statistics import Estimate, estimate
 
 TURNS = {"vmcs": False, "evmcs": True, "vmcs again": False}
-MOST_ROUNDS, FEWEST_ROUNDS = 15, 5
-SECONDS = 1.0               # for all rounds together
+MOST_ROUNDS, FEWEST_ROUNDS = 41, 5
+SECONDS = 1.2               # for all rounds together
 MOST_STRETCHES = 5
-STRETCH_NS = 2_000_000      # long beside a call, short beside a second
+STRETCH_NS = 600_000        # long beside a call, short beside a second
 CALL_NS = 10_000            # what a call of run() costs besides its exits
-LOAD_NS = 3_000_000         # to load, to create a VM, to unload: at most
+LOAD_NS = 1_000_000         # to load, to create a VM, to unload: at most
 
 # How far apart two turns of one mode may be, as a ratio, before nothing can be told: the median
 # of the rounds, and its interval.
@@ -59,7 +59,7 @@ def plan(exits: int, ns: dict[str, float], by_trap: bool) -> Plan | None:
     """How to time a guest that has so many exits, which took about so long in each mode; None
     where it has too few of them, or takes too long."""
     slow, fast = max(ns.values()), min(ns.values())
-    length = max(2, int(STRETCH_NS / slow))
+    length = max(int(STRETCH_NS / slow), int(5 * CALL_NS / fast) + 1, 2)
     warm_up = max(1, min(WARM_UP, exits // 10, length if by_trap else WARM_UP))
     left = exits - warm_up - 1
     stretches = max(1, min(MOST_STRETCHES, left // length))

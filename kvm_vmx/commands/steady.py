@@ -44,7 +44,7 @@ class Run:
 
     def __init__(self, vcpu, report=lambda done: None, serial=None):
         self.vcpu, self.report, self.serial = vcpu, report, serial
-        self.exits = self.calls = 0
+        self.exits = self.calls = self.ns = 0
         self.reasons = {}
         self.ended = None
 
@@ -54,7 +54,9 @@ class Run:
         guest's last at once."""
         end = self.exits + exits
         while self.exits < end and self.ended is None:
+            start = time.perf_counter_ns()
             summary = self.vcpu.run(exits=end - self.exits)
+            self.ns += time.perf_counter_ns() - start
             self.calls += 1
             self.exits += summary.exits
             for reason, count in summary.reasons.items():
@@ -106,9 +108,7 @@ def measure(machine, mode, code, memory, exits, report, config="hyperv", serial=
     vm = kvm.create_vm(code=code, memory=memory)
     vcpu = vm.create_vcpu(cpu=0)
     run = Run(vcpu, lambda done: report(mode, done), serial)
-    start = time.perf_counter_ns()
     steady = run.steady(machine, exits)
-    elapsed = time.perf_counter_ns() - start
     result = Result(dict(vcpu.regs), digest(vm.memory), run.reasons, run.ended,
                     serial.text if serial else "")
     kvm.rmmod()
@@ -125,7 +125,7 @@ def measure(machine, mode, code, memory, exits, report, config="hyperv", serial=
         "groups_reread_per_entry": ratio(counters["groups_reread"], entries),
         "bytes_reread_per_entry": ratio(counters["bytes_reread"], entries),
         "enable_evmcs": key,
-    }, result, elapsed / max(1, run.exits))
+    }, result, run.ns / max(1, run.exits))
 
 
 def difference(before, after):

@@ -2,6 +2,7 @@
 """A virtual CPU of KVM's: its runs, its registers, its VMCS."""
 
 import contextlib
+import difflib
 import errno
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -85,6 +86,16 @@ class Registers(Mapping):
 _FIELDS = {row["vmcs_field"]: row for row in fields()}
 
 
+def _field(name):
+    """The row of a field; KeyError with those that look like it."""
+    try:
+        return _FIELDS[name]
+    except KeyError:
+        near = difflib.get_close_matches(str(name).upper(), _FIELDS, n=3)
+        raise KeyError(f"no field {name!r}: " + (f"is it {', '.join(near)}?" if near else
+                       "kvm_vmx.fields() has their names")) from None
+
+
 class EvmcsView(Mapping):
     """The enlightened VMCS of a vCPU as the page has it: field name to value."""
 
@@ -100,7 +111,7 @@ class EvmcsView(Mapping):
             vm.module.machine.memory.read(self._vcpu.vmcs_gpa + offset, size), "little")
 
     def __getitem__(self, name):
-        row = _FIELDS[name]
+        row = _field(name)
         return self._read(row["offset"], row["size"])
 
     def __iter__(self):
@@ -109,20 +120,23 @@ class EvmcsView(Mapping):
     def __len__(self):
         return len(_FIELDS)
 
+    def __repr__(self):
+        return f"<eVMCS of {self._vcpu!r}, {len(self)} fields>"
+
     @property
     def clean_fields(self) -> int:
         """hv_clean_fields."""
         return self._read(824, 4)
 
 
-class VmcsView:
+class VmcsView(Mapping):
     """The VMCS of a vCPU through the port's accessors, in either mode."""
 
     def __init__(self, vcpu: "Vcpu"):
         self._vcpu = vcpu
 
     def __getitem__(self, name):
-        row = _FIELDS[name]
+        row = _field(name)
         vcpu = self._vcpu
         module = vcpu.vm.module
         encoding = int(row["encoding"], 16)
@@ -130,6 +144,15 @@ class VmcsView:
         with vcpu.used() as raw, module.machine.cpu(vcpu.cpu):
             raw.load(vcpu.cpu)
             return getattr(module.port, f"vmcs_read{kind}")(encoding)
+
+    def __iter__(self):
+        return iter(_FIELDS)
+
+    def __len__(self):
+        return len(_FIELDS)
+
+    def __repr__(self):
+        return f"<VMCS of {self._vcpu!r}, {len(self)} fields>"
 
 
 class Vcpu:
@@ -142,6 +165,9 @@ class Vcpu:
         self.regs = Registers(self)
         self.evmcs = EvmcsView(self)
         self.vmcs = VmcsView(self)
+
+    def __repr__(self):
+        return f"<Vcpu on CPU {self._cpu}, VMCS at {self._vmcs_gpa:#x}>"
 
     @property
     def cpu(self) -> int:

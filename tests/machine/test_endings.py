@@ -187,6 +187,35 @@ def test_an_answer_where_nobody_asked(kvm):
             vcpu.answer(0)
 
 
+@pytest.mark.parametrize("bits, text", [
+    (64, "xorps xmm0,xmmword ptr [rbx]"), (32, "xorps xmm0,xmmword ptr [ebx]"),
+    (16, "xorps xmm0,xmmword ptr [bp + di]")])
+def test_code_of_other_modes_is_read_as_theirs(kvm, bits, text):
+    """Compatibility mode: CS without L, with D for 32 bits."""
+    code = "0f5703"
+    vcpu = kvm.create_vm(code=bytes.fromhex(code + "f4"), memory=64 << 10).create_vcpu()
+    sregs = vcpu.sregs
+    sregs["cs"] = {**sregs["cs"], "l": int(bits == 64), "db": int(bits == 32)}
+    vcpu.sregs = sregs
+    fault = vcpu.run(exits=10).fault
+    assert (fault.event.name, fault.decoded) == ("#UD", False)
+    if CAPSTONE:
+        assert (fault.instruction, fault.code.hex(" ")) == (text, "0f 57 03")
+
+
+def test_views_are_mappings_and_wrong_names_are_told(kvm):
+    _, vcpu = ended(kvm, "f4")
+    assert "GUEST_RIP" in list(vcpu.vmcs) and len(vcpu.vmcs) == len(list(vcpu.vmcs))
+    assert dict(vcpu.vmcs.items())["GUEST_RIP"] == vcpu.vmcs["GUEST_RIP"]
+    for view in (vcpu.vmcs, vcpu.evmcs):
+        with pytest.raises(KeyError, match="GUEST_RIP"):
+            view["guest_rip"]
+        with pytest.raises(KeyError, match="fields"):
+            view["X"]
+    for thing in (vcpu, vcpu.vmcs, vcpu.evmcs, vcpu.vm, vcpu.vm.memory):
+        assert " object at " not in repr(thing)
+
+
 def test_an_internal_error_says_which(kvm):
     summary, _ = ended(kvm, "0f08")             # INVD
     assert summary.reason == "INTERNAL_ERROR" and "emulation" in summary.why
