@@ -9,6 +9,7 @@ FIRST, LAST = 0x3F8, 0x3FF
 DATA, LINE_CONTROL, LINE_STATUS = 0, 3, 5
 DIVISOR_LATCH = 0x80        # of line control: the data register is the divisor's
 NOTHING_TO_SEND = 0x60      # of line status
+UNPRINTABLE = "\N{REPLACEMENT CHARACTER}"
 
 
 class Serial:
@@ -43,6 +44,5 @@ class Serial:
     @property
     def text(self) -> str:
         """What was sent, as text that no terminal obeys."""
-        sent = self.output.decode("utf-8", "replace")
-        return "".join(c if c.isprintable() or c in "\n\t" else "" if c == "\r" else "\N{REPLACEMENT CHARACTER}"
-                       for c in sent)
+        sent = self.output.decode("utf-8", "replace").replace("\r", "")
+        return "".join(c if c.isprintable() or c in "\n\t" else UNPRINTABLE for c in sent)

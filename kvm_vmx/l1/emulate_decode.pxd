@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# Stands in for the decoding half of arch/x86/kvm/emulate.c.
+# Stands in for arch/x86/kvm/emulate.c, its decoding half.
 from kvm_vmx.abi.types cimport u8, u16, u32, u64
 from kvm_vmx.l1.kvm_host cimport kvm_vcpu_t
 

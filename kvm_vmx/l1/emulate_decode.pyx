@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# Stands in for the decoding half of arch/x86/kvm/emulate.c: MOV and OUTS of 64-bit code.
+# Stands in for arch/x86/kvm/emulate.c, its decoding half: MOV and OUTS of 64-bit code.
 from kvm_vmx.abi.types cimport u8, u32, u64, ulong
 from kvm_vmx.l1.kvm_cache_regs cimport (
     is_64_bit_mode, kvm_read_cr3, kvm_register_read, kvm_rip_read)

@@ -61,7 +61,8 @@ ENDS = {
     "INVD": ("0f08" "f4", 1, "INTERNAL_ERROR"),
 }
 # Every length about which a stretch, a warm-up or the one exit between them may end.
-EXITS = (1, 2, 3, 9, 10, 11, 12, 99, 100, 101, 102, 103, 110, 111, 199, 200, 300, 500, 1_000, 100_000)
+EXITS = (1, 2, 3, 9, 10, 11, 12, 99, 100, 101, 102, 103, 110, 111, 199, 200, 300, 500, 1_000,
+         100_000)
 
 
 def test_every_length_of_guest_ends_as_it_ends(kvm):

@@ -71,7 +71,8 @@ READS = {
     "MOV AX": ("668b03", 2, 2, False, False), "MOV EAX": ("8b03", 4, 4, False, False),
     "MOV RAX": ("488b03", 8, 8, False, False), "MOVZX EAX,byte": ("0fb603", 1, 4, False, False),
     "MOVZX RAX,word": ("480fb703", 2, 8, False, False),
-    "MOVSX AX,byte": ("660fbe03", 1, 2, True, False), "MOVSX EAX,byte": ("0fbe03", 1, 4, True, False),
+    "MOVSX AX,byte": ("660fbe03", 1, 2, True, False),
+    "MOVSX EAX,byte": ("0fbe03", 1, 4, True, False),
     "MOVSX RAX,word": ("480fbf03", 2, 8, True, False),
     "MOV moffs": ("48a1" + DEVICE.to_bytes(8, "little").hex(), 8, 8, False, False),
 }
@@ -148,7 +149,8 @@ def test_a_segment_has_its_base(kvm):
     assert vcpu.run(exits=10).data["address"] == DEVICE
 
 
-@pytest.mark.parametrize("code", ["0103", "ffe3", "53" "8703", "a4"], ids=["ADD", "JMP", "XCHG", "MOVS"])
+@pytest.mark.parametrize("code", ["0103", "ffe3", "538703", "a4"],
+                         ids=["ADD", "JMP", "XCHG", "MOVS"])
 def test_what_is_not_emulated_fails_as_before(kvm, code):
     vcpu = started(kvm, code, rbx=DEVICE, rsi=DEVICE)
     summary = vcpu.run(exits=10)

@@ -38,7 +38,7 @@ FAULTS = {
     "a jump to nowhere": ("48b80000000000000080" "ffe0", 13, 10, 0, None, "ff e0", "jmp rax"),
     "a page that is not": ("488b042500000040", 14, 0, 0, 0x40000000,
                            "48 8b 04 25 00 00 00 40", "mov rax,qword ptr [0x40000000]"),
-    "a write there": ("8904250000004000"[:14] + "40", 14, 0, 2, 0x40000000,
+    "a write there": ("89042500000040", 14, 0, 2, 0x40000000,
                       "89 04 25 00 00 00 40", "mov dword ptr [0x40000000],eax"),
 }
 
@@ -112,7 +112,7 @@ def test_running_on_through_memory_is_told_where_it_ends(kvm, memory):
 def test_an_instruction_across_a_page_is_whole(kvm):
     jump, at = "e9fb0f0000", 0x1FFC + 4
     vcpu = kvm.create_vm(code=bytes.fromhex(jump), memory=64 << 10).create_vcpu()
-    vcpu.vm.memory.write(at - 4 + 2, bytes.fromhex("8904250000004000"[:14] + "40"))
+    vcpu.vm.memory.write(at - 4 + 2, bytes.fromhex("89042500000040"))
     vcpu.regs.update(rip=at - 2)
     fault = vcpu.run(exits=10).fault
     assert fault.code.hex(" ") == "89 04 25 00 00 00 40" and fault.rip == at - 2
