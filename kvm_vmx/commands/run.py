@@ -10,8 +10,13 @@ CPUID where the host lets none fault) are marked so in the table and named in th
 The guest starts at 0x1000 of its memory in 64-bit long mode. A guest that ends early (HLT, SHUTDOWN) reports fewer exits.
 --trace runs each mode once more, for at most 1,000 exits, and writes what L1, L0 and L2 did as
 a Chrome trace, which ui.perfetto.dev and chrome://tracing open; its time counts instructions.
-With --json: {"schema": "kvm_vmx.run/1", "modes": {"vmcs": ..., "evmcs": ...}, "log": [...]},
-and "by_call": the instructions that stay calls where the others trap.
+The times come from rounds in which the modes take turns, each with the interval that holds the
+true median in 95 of 100 cases; they are withheld where two turns of one mode differ.
+--serial gives the guest a serial port at 0x3f8, whose output is printed; other port I/O, MOV
+outside the memory, a fault without a handler, HLT and the like end the run, and are told.
+With --json: {"schema": "kvm_vmx.run/2", "modes": {"vmcs": ..., "evmcs": ...}, "timing": {...},
+"verdict": {"holds": ..., "differs": [...], "why": ...}, "log": [...]}, and "by_call": the
+instructions that stay calls where the others trap.
 Exit status 1: the guest saw a difference between the modes, or eVMCS was not used.
 """
 
@@ -21,9 +26,12 @@ import stat
 import sys
 
 from kvm_vmx.commands import (
-    DIFFERS, HOLDS, Trouble, add_command, booted, check_writable, print_columns, print_json,
-    write_text)
+    DIFFERS, HOLDS, Trouble, add_command, booted, check_writable, print_json, write_text)
+from kvm_vmx.commands import pairs
+from kvm_vmx.commands.outcome import (
+    SCHEMA, Verdict, judged, modes_of, print_end, print_modes, timing_of)
 from kvm_vmx.commands.progress import progress
+from kvm_vmx.commands.serial import Serial
 from kvm_vmx.commands.steady import MODES, measure
 from kvm_vmx.machine import long_mode
 from kvm_vmx.machine.lints import ConformanceError
@@ -32,6 +40,7 @@ EXAMPLE = """\
 examples:
   kvm-vmx run                                      the built-in CPUID loop
   kvm-vmx run --guest loop.bin --exits 5000        a flat binary of one's own
+  kvm-vmx run --guest hello.bin --serial           what it prints on its serial port
   kvm-vmx run --insn trap                          real opcodes: each one traps
   kvm-vmx run --cache-policy never --json          for a program
   kvm-vmx run --profile mine.toml --strict         a Hyper-V of one's own, and no mercy
@@ -43,18 +52,14 @@ CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
 GUEST_MEMORY = 2 << 20
 ROOM = long_mode.room(GUEST_MEMORY)
 
-# What L0 counts besides the instructions that L1 executes.
-NOT_INSTRUCTIONS = {
-    "exits", "failed_entries", "l2_instructions", "groups_reread", "bytes_reread",
-    "bytes_ungrouped", "bytes_written_back", "tlb_flushes", "lints",
-}
-
 
 def configure(commands) -> None:
     """Add `run` to the command line."""
     command = add_command(commands, sys.modules[__name__], "run", EXAMPLE)
     add = command.add_argument
     add("--guest", metavar="FILE", help="a flat binary to run (default: a loop of CPUID)")
+    add("--serial", action="store_true",
+        help="a serial port at 0x3f8: print what the guest sends there, and let it go on")
     add("--exits", type=whole(1, 10**15), default=100_000, metavar="N",
         help="VM exits to run in each mode (default: 100000)")
     add("--cpus", type=whole(1, 4096), default=2, metavar="N",
@@ -106,30 +111,48 @@ def machine_of(args):
 def compare_modes(args, code, out) -> int:
     """Run the guest in both modes, print what it cost, and judge."""
     with machine_of(args) as machine:
-        modes, results = {}, {}
         try:
             with progress(dict.fromkeys(MODES.values(), args.exits),
                           lambda: machine.counters["exits"]) as report:
-                for mode in MODES:
-                    modes[mode], results[mode] = measure(
-                        machine, mode, code, GUEST_MEMORY, args.exits,
-                        lambda mode, done: report(MODES[mode], done), args.config)
+                runs = {mode: measure(machine, mode, code, GUEST_MEMORY, args.exits,
+                                      lambda mode, done: report(MODES[mode], done),
+                                      args.config, Serial() if args.serial else None)
+                        for mode in MODES}
         except ConformanceError as error:
-            print(f"Falls short: {error}.", file=out)
+            stopped(args, list(machine.dmesg), f"Falls short: {error}.", out)
             return DIFFERS
         log, lints, by_call = list(machine.dmesg), machine.lints, machine.by_call
+        times = paired(args, machine, code, runs)
+    found = judged(runs)
     if args.json:
         print("\n".join(log), file=sys.stderr)
-        print_json({"schema": "kvm_vmx.run/1", "modes": modes, "log": log, "by_call": by_call,
+        print_json({"schema": SCHEMA, "modes": modes_of(runs, times), "timing": timing_of(times),
+                    "verdict": found.as_json(), "log": log, "by_call": by_call,
                     **({"lints": [lint.explain() for lint in lints]} if args.lints else {})})
     else:
         print("\n".join(log), end="\n\n")
-        print_modes(modes, by_call)
-        print_gap(modes)
+        print_modes({mode: run.figures for mode, run in runs.items()}, times, by_call)
     if args.lints:
         print("", *[lint.explain() for lint in lints] or ["L1 broke no rule that L0 can see."],
               sep="\n", file=out)
-    return verdict(modes, results, out)
+    print_end(runs["vmcs"].result, len(code), out)
+    print(f"\n{found.text}", file=out)
+    return HOLDS if found.holds else DIFFERS
+
+
+def paired(args, machine, code, runs):
+    """The times of both modes, as far as the guest's exits go for both."""
+    exits = min(run.figures["exits"] - (run.result.ended is not None) for run in runs.values())
+    guest = pairs.Guest(machine, args.config, code, GUEST_MEMORY, Serial if args.serial else None)
+    return pairs.timed(guest, exits, {mode: run.ns for mode, run in runs.items()})
+
+
+def stopped(args, log, why, out) -> None:
+    """A strict machine stopped the run: there is nothing to compare."""
+    if args.json:
+        print_json({"schema": SCHEMA, "modes": {}, "timing": timing_of(pairs.NOTHING),
+                    "verdict": Verdict(False, [], why).as_json(), "log": log})
+    print(why, file=out)
 
 
 def write_trace(args, code, out) -> None:
@@ -138,7 +161,8 @@ def write_trace(args, code, out) -> None:
 
     exits = min(args.exits, tracing.MOST)
     with machine_of(args) as machine:
-        runs = {mode: tracing.recorded(machine, mode, code, GUEST_MEMORY, exits, args.config)
+        runs = {mode: tracing.recorded(machine, mode, code, GUEST_MEMORY, exits, args.config,
+                                       Serial() if args.serial else None)
                 for mode in MODES}
     write_text(args.trace, tracing.as_text(tracing.write_up(runs, args.cpus, args.exits)))
     print(f"\n{args.trace}: loading, the first {tracing.traced_exits(runs):,} exits and unloading "
@@ -164,75 +188,3 @@ def read_guest(path) -> bytes:
     return code
 
 
-def print_modes(modes, by_call=()) -> None:
-    """The table: VMCS against eVMCS; by_call did not trap though the other instructions did."""
-    rows = [("", "VMCS", "an exit", "eVMCS", "an exit")]
-
-    def row(title, total, per_exit):
-        rows.append((title, *(text(value(mode)) for mode in modes.values()
-                              for value in (total, per_exit))))
-
-    def blank(mode):
-        return ""
-
-    row("exits", lambda mode: mode["exits"], blank)
-    for name in instructions(modes):
-        row(f"{name}, by call" if name in by_call else name,
-            lambda mode: mode["instructions"][name], lambda mode: mode["per_exit"][name])
-    row("groups re-read an entry", blank, lambda mode: mode["groups_reread_per_entry"])
-    row("bytes re-read an entry", blank, lambda mode: mode["bytes_reread_per_entry"])
-    row("bytes without a group", blank, lambda mode: mode["per_exit"]["bytes_ungrouped"])
-    if any(any(mode["traps"].values()) for mode in modes.values()):
-        row("traps", lambda mode: sum(mode["traps"].values()),
-            lambda mode: sum(mode["traps_per_exit"].values()))
-    row("ns, measured here", blank, lambda mode: mode["ns_per_exit"])
-    row("enable_evmcs", lambda mode: "on" if mode["enable_evmcs"] else "off", blank)
-    print_columns(rows, right=(1, 2, 3, 4))
-
-
-def print_gap(modes) -> None:
-    """By trap: what lies between the modes, in traps and in time."""
-    vmcs, evmcs = modes["vmcs"], modes["evmcs"]
-    gap = {name: count - evmcs["traps_per_exit"][name]
-           for name, count in vmcs["traps_per_exit"].items()
-           if count != evmcs["traps_per_exit"][name]}
-    traps, ns = sum(gap.values()), vmcs["ns_per_exit"] - evmcs["ns_per_exit"]
-    if not traps or not evmcs["ns_per_exit"]:
-        return
-    parts = " and ".join(f"{text(count)} {name.upper()}" for name, count in gap.items())
-    print(f"\nThe gap is {text(traps)} traps an exit: {parts}, {text(ns / traps)} ns each; "
-          f"eVMCS is {vmcs['ns_per_exit'] / evmcs['ns_per_exit']:.2f} times as fast.")
-
-
-def instructions(modes) -> list[str]:
-    """The instructions that either mode executed, in L0's order."""
-    return [
-        name for name in modes["vmcs"]["instructions"]
-        if name not in NOT_INSTRUCTIONS
-        and any(mode["instructions"][name] for mode in modes.values())
-    ]
-
-
-def text(value) -> str:
-    """A number as a reader wants it."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, int) or value >= 1000:
-        return f"{round(value):,}"
-    return f"{value:,.3g}"
-
-
-def verdict(modes, results, out) -> int:
-    """Say what the guest saw and return the exit status."""
-    vmcs, evmcs = results["vmcs"], results["evmcs"]
-    if vmcs.ended:
-        print(f"\nThe guest ended early: {vmcs.ended}.", file=out)
-    if not modes["evmcs"]["enable_evmcs"]:
-        print("\nFalls short: enable_evmcs stayed off, so both runs used the VMCS.", file=out)
-        return DIFFERS
-    different = [name for name, a, b in zip(vmcs._fields, vmcs, evmcs) if a != b]
-    if different:
-        print(f"\nThe guest's result differs: {', '.join(different)}.", file=out)
-        return DIFFERS
-    print("\nThe guest saw no difference: registers, memory and exit reasons are equal.", file=out)
-    return HOLDS

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One mode of `kvm-vmx run`: load, warm up, measure the steady state, unload."""
+"""One mode of `kvm-vmx run`: load, warm up, count over the steady state, unload."""
 
 import hashlib
-import statistics
 import time
 from typing import NamedTuple
 
@@ -36,79 +35,87 @@ class Result(NamedTuple):
     registers: dict[str, int]
     memory: str                 # SHA-256 of all of the guest's memory
     reasons: dict[int, int]     # VM exits by reason
-    ended: str                  # why the guest ended before its exits were up, or ""
+    ended: object               # the ExitSummary that ended it before its exits were up, or None
+    serial: str                 # what it sent to its serial port
 
 
 class Run:
-    """A guest on its way: its exits, their reasons, and the time of each stretch."""
+    """A guest on its way: its exits, their reasons, and why it has ended, if it has."""
 
-    def __init__(self, machine, vcpu, report):
-        self.machine, self.vcpu, self.report = machine, vcpu, report
-        self.exits = 0
+    def __init__(self, vcpu, report=lambda done: None, serial=None):
+        self.vcpu, self.report, self.serial = vcpu, report, serial
+        self.exits = self.calls = self.ns = 0
         self.reasons = {}
-        self.ended = ""
-        self.ns_per_exit = []
+        self.ended = None
 
     def stretch(self, exits):
-        """One call: run at most `exits` more."""
-        start = time.perf_counter_ns()
-        summary = self.vcpu.run(exits=exits)
-        elapsed = time.perf_counter_ns() - start
-        self.exits += summary.exits
-        for reason, count in summary.reasons.items():
-            self.reasons[reason] = self.reasons.get(reason, 0) + count
-        if summary.exits:
-            self.ns_per_exit.append(elapsed / summary.exits)
-        if summary.exits < exits:
-            self.ended = summary.reason
+        """Run at most `exits` more. The guest has ended where KVM gives another reason than that
+        the exits are up, and no device here serves it: an exit may be a stretch's last and the
+        guest's last at once."""
+        end = self.exits + exits
+        while self.exits < end and self.ended is None:
+            start = time.perf_counter_ns()
+            summary = self.vcpu.run(exits=end - self.exits)
+            self.ns += time.perf_counter_ns() - start
+            self.calls += 1
+            self.exits += summary.exits
+            for reason, count in summary.reasons.items():
+                self.reasons[reason] = self.reasons.get(reason, 0) + count
+            if summary.reason != "INTR" and not (
+                    self.serial and self.serial.serves(summary, self.vcpu)):
+                self.ended = summary
         self.report(self.exits)
 
-    def window(self, exits):
-        """Run `exits` more in stretches, unless the guest ends before."""
-        before, traps, exits_before, calls = (
-            dict(self.machine.counters), self.machine.traps, self.exits, 0)
-        end = self.exits + exits
-        length = min(LONGEST, max(SHORTEST, exits // STRETCHES))
-        self.ns_per_exit = []
-        while self.exits < end and not self.ended:
-            self.stretch(min(length, end - self.exits))
-            calls += 1
-        return Window(
-            difference(before, self.machine.counters), difference(traps, self.machine.traps),
-            self.exits - exits_before, calls)
-
-    def steady(self, exits):
+    def steady(self, machine, exits):
         """Run `exits` in all; the window of the steady state, or all where it was not reached."""
-        before, traps = dict(self.machine.counters), self.machine.traps
+        before, traps = dict(machine.counters), machine.traps
         warm_up = min(WARM_UP, max(1, exits // STRETCHES))
-        self.window(warm_up)
-        once = self.window(min(1, exits - warm_up))
-        long = self.window(exits - self.exits)
-        if long.exits > long.calls:
+        self.window(machine, warm_up)
+        once = self.window(machine, min(1, exits - warm_up))
+        long = self.window(machine, exits - self.exits)
+        if long.exits > long.calls and once.calls == once.exits == 1:
             return long.less(once)
         return Window(
-            difference(before, self.machine.counters), difference(traps, self.machine.traps),
-            self.exits, 0)
+            difference(before, machine.counters), difference(traps, machine.traps), self.exits, 0)
+
+    def window(self, machine, exits):
+        """Run `exits` more in stretches, unless the guest ends before."""
+        before, traps, exits_before, calls = (
+            dict(machine.counters), machine.traps, self.exits, self.calls)
+        end = self.exits + exits
+        length = min(LONGEST, max(SHORTEST, exits // STRETCHES))
+        while self.exits < end and self.ended is None:
+            self.stretch(min(length, end - self.exits))
+        return Window(
+            difference(before, machine.counters), difference(traps, machine.traps),
+            self.exits - exits_before, self.calls - calls)
 
 
-def measure(machine, mode, code, memory, exits, report, config="hyperv"):
-    """Load a build of kvm-intel for `mode`, run `code` for `exits` VM exits, unload.
+class Counted(NamedTuple):
+    """A mode's run: its figures (the M of schema kvm_vmx.run/2), what the guest left behind, and
+    roughly what an exit took."""
 
-    Returns the mode's figures (the M of schema kvm_vmx.run/1) and the guest's Result.
-    """
+    figures: dict
+    result: Result
+    ns: float
+
+
+def measure(machine, mode, code, memory, exits, report, config="hyperv", serial=None):
+    """Load a build of kvm-intel for `mode`, run `code` for `exits` VM exits, unload."""
     boot, boot_traps = dict(machine.counters), machine.traps
     kvm = machine.insmod(enlightened_vmcs=mode == "evmcs", config=config)
     key = kvm.enable_evmcs
     vm = kvm.create_vm(code=code, memory=memory)
     vcpu = vm.create_vcpu(cpu=0)
-    run = Run(machine, vcpu, lambda done: report(mode, done))
-    steady = run.steady(exits)
-    result = Result(dict(vcpu.regs), digest(vm.memory), run.reasons, run.ended)
+    run = Run(vcpu, lambda done: report(mode, done), serial)
+    steady = run.steady(machine, exits)
+    result = Result(dict(vcpu.regs), digest(vm.memory), run.reasons, run.ended,
+                    serial.text if serial else "")
     kvm.rmmod()
 
     counters = steady.counters
     entries = counters["vmlaunch"] + counters["vmresume"]
-    return {
+    return Counted({
         "exits": run.exits,
         "instructions": difference(boot, machine.counters),
         "per_exit": {name: ratio(value, steady.exits) for name, value in counters.items()},
@@ -117,9 +124,8 @@ def measure(machine, mode, code, memory, exits, report, config="hyperv"):
                            for name, value in steady.traps.items()},
         "groups_reread_per_entry": ratio(counters["groups_reread"], entries),
         "bytes_reread_per_entry": ratio(counters["bytes_reread"], entries),
-        "ns_per_exit": round(statistics.median(run.ns_per_exit), 1) if run.ns_per_exit else 0,
         "enable_evmcs": key,
-    }, result
+    }, result, run.ns / max(1, run.exits))
 
 
 def difference(before, after):

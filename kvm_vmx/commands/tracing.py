@@ -10,7 +10,7 @@ import itertools
 import json
 
 from kvm_vmx import fields
-from kvm_vmx.commands.steady import MODES
+from kvm_vmx.commands.steady import MODES, Run
 from kvm_vmx.machine.lints import ConformanceError
 from kvm_vmx.machine.trace import EXIT_REASONS
 
@@ -23,7 +23,7 @@ ENTRIES = {"vmlaunch", "vmresume"}
 NAMES = {int(row["encoding"], 16): row["vmcs_field"] for row in fields()}
 
 
-def recorded(machine, mode, code, memory, exits, config):
+def recorded(machine, mode, code, memory, exits, config, serial=None):
     """A mode's run in phases, each (what user space asked for, the instructions that L1
     executed); where a strict machine stops, up to there."""
     phases = []
@@ -44,7 +44,7 @@ def recorded(machine, mode, code, memory, exits, config):
         with phase("create VM and vCPU"):
             vcpu = kvm.create_vm(code=code, memory=memory).create_vcpu(cpu=0)
         with phase("run", MANY, cpu=0):
-            vcpu.run(exits=exits)
+            Run(vcpu, serial=serial).stretch(exits)
         with phase("unload kvm-intel"):
             kvm.rmmod()
     return phases

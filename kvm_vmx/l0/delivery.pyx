@@ -2,6 +2,7 @@
 # Events of L2: intercepted by L1 or delivered, and what becomes of faults in between.
 from kvm_vmx.abi.types cimport u8, u32, u64
 from kvm_vmx.abi.vmx cimport *
+from kvm_vmx.l0.chain cimport chain_delivered, chain_met, chain_raised
 from kvm_vmx.l0.gate cimport through_gate
 from kvm_vmx.l0.operands cimport *
 from kvm_vmx.l0.state cimport *
@@ -88,6 +89,7 @@ cdef bint deliver(l0_vp *vp, u32 info, u32 error, u32 length) noexcept nogil:
         vp.vmcs.f.guest_interruptibility_info |= GUEST_INTR_STATE_NMI
     vp.vmcs.f.guest_activity_state = GUEST_ACTIVITY_ACTIVE
     vp.attention = 1
+    chain_delivered(vp, info, error)
     while True:
         vp.vectoring = info
         vp.vectoring_error = error
@@ -99,6 +101,7 @@ cdef bint deliver(l0_vp *vp, u32 info, u32 error, u32 length) noexcept nogil:
         if status == L2_LEAVES:
             return left_in_delivery(vp, info, error, length)
         second = vp.fault.vector
+        chain_met(vp, exception_info(vp, second))
         if info & INTR_INFO_INTR_TYPE_MASK == INTR_TYPE_HARD_EXCEPTION:
             if info & INTR_INFO_VECTOR_MASK == VECTOR_DF and fatal(VECTOR_PF, second):
                 leave(vp, EXIT_REASON_TRIPLE_FAULT, 0, 0)
@@ -106,6 +109,7 @@ cdef bint deliver(l0_vp *vp, u32 info, u32 error, u32 length) noexcept nogil:
                 return False
             if fatal(info & INTR_INFO_VECTOR_MASK, second):
                 fault(vp, VECTOR_DF, 0)
+                chain_met(vp, exception_info(vp, VECTOR_DF))
         second = exception_info(vp, vp.fault.vector)
         if intercepted(vp, vp.fault.vector, vp.fault.error):
             exception_exit(vp, second, vp.fault.error, vp.fault.payload, 0)
@@ -122,6 +126,7 @@ cdef bint deliver(l0_vp *vp, u32 info, u32 error, u32 length) noexcept nogil:
 cdef bint raise_event(l0_vp *vp, u32 info, u32 length) noexcept nogil:
     cdef u32 error = vp.fault.error
 
+    chain_raised(vp, info)
     if intercepted(vp, vp.fault.vector, error):
         exception_exit(vp, info, error, vp.fault.payload, length)
         return False
@@ -142,6 +147,7 @@ cdef bint raise_software(l0_vp *vp, u32 kind, u32 vector, u32 length) noexcept n
     vp.vmcs.f.guest_rflags &= ~<u64>FLAG_RF
     if kind == INTR_TYPE_SOFT_INTR:
         # INT n is not an exception, whatever its vector
+        chain_raised(vp, info)
         return deliver(vp, info, 0, length)
     return raise_event(vp, info, length)
 

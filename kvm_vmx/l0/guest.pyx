@@ -7,6 +7,7 @@ from kvm_vmx.l0.decode cimport (
     DECODED, LONGEST_INSTRUCTION, TOO_LONG, TRUNCATED, UNKNOWN, decode)
 from kvm_vmx.l0.delivery cimport raise_fault
 from kvm_vmx.l0.execute cimport execute
+from kvm_vmx.l0.fetch cimport bytes_in_segment, fetch, linear_rip
 from kvm_vmx.l0.operands cimport *
 from kvm_vmx.l0.pending cimport begin, events_wait, restless, set_deadline, settle
 from kvm_vmx.l0.state cimport *
@@ -24,37 +25,6 @@ cdef void guest_flush_tlb(l0_vp *vp) noexcept nogil:
     flush_guest_physical(vp)
 
 
-cdef inline u64 linear_rip(l0_vp *vp, u64 rip) noexcept nogil:
-    if vp.code_bits == 64:
-        return rip
-    return (vp.vmcs.f.guest_cs_base + <u32>rip) & <u64>0xffffffff
-
-
-# How many bytes from rip on lie within the code segment.
-cdef inline u64 bytes_in_segment(l0_vp *vp, u64 rip) noexcept nogil:
-    if vp.code_bits == 64:
-        return LONGEST_INSTRUCTION
-    if <u32>rip > vp.vmcs.f.guest_cs_limit:
-        return 0
-    return <u64>vp.vmcs.f.guest_cs_limit - <u32>rip + 1
-
-
-# The instruction's bytes, across a page boundary where it must be; how many there are.
-cdef u32 copy_code(l0_vp *vp, u64 rip, u32 most, u8 *code) noexcept nogil:
-    cdef u32 have = 0
-    cdef u64 linear
-    cdef const u8 *page
-
-    while have < most:
-        linear = linear_rip(vp, rip + have)
-        page = translate(vp, linear, fetch_right(vp))
-        if page == NULL:
-            break
-        code[have] = page[linear & 4095]
-        have += 1
-    return have
-
-
 # Fewer bytes than the instruction has: the segment ends, or the next page does not translate.
 cdef int fetch_failed(l0_vp *vp, u64 rip, u32 have) noexcept nogil:
     if have >= LONGEST_INSTRUCTION or have >= bytes_in_segment(vp, rip):
@@ -66,13 +36,10 @@ cdef int fetch_failed(l0_vp *vp, u64 rip, u32 have) noexcept nogil:
 
 cdef int fetch_and_decode(l0_vp *vp, l2_insn *insn) noexcept nogil:
     cdef u64 rip = vp.vmcs.f.guest_rip
-    cdef u64 most = bytes_in_segment(vp, rip)
-    cdef u8 code[16]
-    cdef u32 have
+    cdef u8 code[L0_LONGEST_CODE]
+    cdef u32 have = fetch(vp, rip, code)
     cdef int how
 
-    have = copy_code(vp, rip, LONGEST_INSTRUCTION if most > LONGEST_INSTRUCTION else <u32>most,
-                     code)
     how = decode(vp, code, have, insn)
     if likely(how == DECODED):
         return L2_DONE

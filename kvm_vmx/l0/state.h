@@ -207,6 +207,27 @@ struct l0_exit_record {
 	u32 clean_fields;
 };
 
+#define L0_MAX_CHAIN 8
+#define L0_LONGEST_CODE 15
+
+/* An exception or interrupt of L2: as it arose, or as the delivery of the one before met it. */
+struct l0_chained {
+	u64 rip;
+	u64 payload;		/* CR2 of a page fault */
+	u32 info;		/* as interruption information */
+	u32 error;
+	u8 code_bits;
+	u8 decoded;		/* L0 knows the instruction that raised it */
+	u8 have;		/* of how many bytes; 0: no instruction did */
+	u8 code[L0_LONGEST_CODE];
+};
+
+/* The last event of L2, and what became of it: a cold record, for whoever asks how L2 died. */
+struct l0_chain {
+	u32 length;
+	struct l0_chained event[L0_MAX_CHAIN];
+};
+
 struct l0_partition;
 
 #define L0_NR_MSRS 32
@@ -283,6 +304,7 @@ struct l0_vp {
 	struct l0_exit_record *exit_log;
 	u64 exit_log_size, exit_log_end;
 	struct l0_trace trace;
+	struct l0_chain chain;
 	u8 overlaid[4096];	/* what the assist page covers, where it is an overlay */
 	u8 msr_bitmap[4096];
 	u8 seen[1024];

@@ -262,6 +262,24 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u32 clean_fields
 
     enum:
+        L0_MAX_CHAIN
+        L0_LONGEST_CODE
+
+    ctypedef struct l0_chained "struct l0_chained":
+        u64 rip
+        u64 payload
+        u32 info
+        u32 error
+        u8 code_bits
+        u8 decoded
+        u8 have
+        u8 code[15]
+
+    ctypedef struct l0_chain "struct l0_chain":
+        u32 length
+        l0_chained event[8]
+
+    enum:
         TRACED_cpuid
         TRACED_rdmsr
         TRACED_wrmsr
@@ -348,6 +366,7 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u64 exit_log_size
         u64 exit_log_end
         l0_trace trace
+        l0_chain chain
         l0_counters counters
         u8 overlaid[4096]
         u8 msr_bitmap[4096]

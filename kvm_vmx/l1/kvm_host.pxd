@@ -386,6 +386,8 @@ ctypedef struct kvm_vcpu_stat:
     u64 io_exits
     u64 hypercalls
 
+ctypedef struct kvm_vcpu_t
+
 ctypedef struct kvm_vcpu_arch:
     # A register may still be in the VMCS alone: kvm_register_read() and its kin know.
     ulong regs[17]
@@ -435,8 +437,7 @@ ctypedef struct kvm_vcpu_arch:
     bint l1tf_flush_l1d
     bint gpa_available
     u64 gpa_val
-
-ctypedef struct kvm_vcpu_t
+    int (*complete_userspace_io)(kvm_vcpu_t *vcpu) noexcept nogil
 
 ctypedef struct kvm_arch:
     bint pause_in_guest

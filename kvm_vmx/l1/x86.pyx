@@ -936,19 +936,29 @@ cdef int vcpu_run(kvm_vcpu_t *vcpu) noexcept nogil:
     return r
 
 
-# C~ [50/10 01ca03] the FPU, signals, MMIO and PIO that wait for completion: the exit says all
+# C~ [50/21 f2ccf1] the FPU, signals, PIO that waits for completion: the exit says all
 cdef int kvm_arch_vcpu_ioctl_run(kvm_vcpu_t *vcpu) noexcept nogil:
     cdef int r
+    cdef int (*cui)(kvm_vcpu_t *vcpu) noexcept nogil
 
     vcpu_load(vcpu)
+    try:
+        if unlikely(vcpu.arch.complete_userspace_io != NULL):
+            cui = vcpu.arch.complete_userspace_io
+            vcpu.arch.complete_userspace_io = NULL
+            r = cui(vcpu)
+            if r <= 0:
+                return r
+        else:
+            WARN_ON(vcpu.mmio_needed)
 
-    if vcpu.run.immediate_exit:
-        r = -EINTR
-    else:
-        r = vcpu_run(vcpu)
-
-    post_kvm_run_save(vcpu)
-    vcpu_put(vcpu)
+        if vcpu.run.immediate_exit:
+            r = -EINTR
+        else:
+            r = vcpu_run(vcpu)
+    finally:
+        post_kvm_run_save(vcpu)
+        vcpu_put(vcpu)
     return r
 
 

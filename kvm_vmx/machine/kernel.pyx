@@ -12,7 +12,7 @@ from kvm_vmx.abi.hyperv_tlfs cimport hv_vp_assist_page as hv_vp_assist_page_t
 from kvm_vmx.abi.linux cimport jump_entry_t, module_t, static_key_t, task_struct
 from kvm_vmx.abi.types cimport u8, u32, u64, ulong
 from kvm_vmx.abi.virt_cpu cimport virt_cpu
-from kvm_vmx.l0.state cimport L0_NR_EXIT_REASONS
+from kvm_vmx.l0.state cimport L0_NR_EXIT_REASONS, l0_chain, l0_chained
 from kvm_vmx.l1.cpuid cimport kvm_vcpu_ioctl_set_cpuid2
 from kvm_vmx.l1.hv_init cimport hv_get_vp_assist_page
 from kvm_vmx.l1.kvm_host cimport kvm_cpuid_entry2, kvm_regs, kvm_run_t, kvm_sregs, kvm_t, kvm_vcpu_t
@@ -173,6 +173,8 @@ cdef struct run_request:
     kvm_vcpu_t *vcpu
     const u64 *exit_reasons     # those of the processor, counted by number
     u64 reasons[L0_NR_EXIT_REASONS]
+    const l0_chain *events      # likewise, the last ones
+    l0_chain chain
     int ret
 
 
@@ -187,6 +189,7 @@ cdef void do_run(void *arg) noexcept nogil:
     call.ret = kvm_arch_vcpu_ioctl_run(call.vcpu)
     for i in range(L0_NR_EXIT_REASONS):
         call.reasons[i] += call.exit_reasons[i]
+    call.chain = call.events[0]
 
 
 cdef void do_get_regs(void *arg) noexcept nogil:
@@ -868,6 +871,7 @@ cdef class VirtualCpu:
         memset(&call, 0, sizeof(call))
         call.vcpu = vcpu
         call.exit_reasons = kernel.partition.partition.vp[cpu].exit_reasons
+        call.events = &kernel.partition.partition.vp[cpu].chain
         while True:
             kicked = kick_begin()
             try:
@@ -877,6 +881,7 @@ cdef class VirtualCpu:
             finally:
                 if kicked:
                     kick_end()
+            self.chain = call.chain
             if call.ret != -EINTR or vcpu.stat.exits >= end or not cpu_active(cpu):
                 return vcpu.stat.exits - start, call.ret, {
                     i: call.reasons[i] for i in range(L0_NR_EXIT_REASONS) if call.reasons[i]}
@@ -928,6 +933,21 @@ cdef class VirtualCpu:
         """kvm_run.ready_for_interrupt_injection."""
         return bool(self.there().run.ready_for_interrupt_injection)
 
+    @property
+    def events(self) -> list[dict]:
+        """The last event of the guest in the last run, and what its delivery met."""
+        cdef l0_chained *event
+        cdef u32 i
+
+        found = []
+        for i in range(self.chain.length):
+            event = &self.chain.event[i]
+            found.append({
+                "info": event.info, "error": event.error, "payload": event.payload,
+                "rip": event.rip, "bits": event.code_bits, "decoded": bool(event.decoded),
+                "code": event.code[:event.have]})
+        return found
+
     def exit_state(self) -> dict:
         """struct kvm_run, as far as its exit reason fills it."""
         cdef kvm_run_t *run = self.there().run
@@ -938,8 +958,14 @@ cdef class VirtualCpu:
             "exception": run.ex.exception, "error_code": run.ex.error_code,
             "io": {"direction": "in" if run.io.direction == 0 else "out", "size": run.io.size,
                    "port": run.io.port, "data": run.io.data},
+            "mmio": {"direction": "write" if run.mmio.is_write else "read", "size": run.mmio.len,
+                     "address": run.mmio.phys_addr, "data": run.mmio.data},
             "internal": {"suberror": run.internal.suberror,
                          "data": [run.internal.data[i] for i in range(run.internal.ndata)]}}
+
+    def answer_mmio(self, u64 data) -> None:
+        """kvm_run.mmio.data: what the read that user space was asked for finds."""
+        (<kvm_vcpu_t *>self.vcpu).run.mmio.data = data
 
     def get_regs(self, int cpu) -> dict[str, int]:
         """The general registers, RIP and RFLAGS."""

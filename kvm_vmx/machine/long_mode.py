@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How a guest starts: 64-bit mode, identity-mapped, flat segments, code at 0x1000."""
+"""How a guest starts: 64-bit mode, whole gigabytes mapped as they are, flat segments, code at
+0x1000. What is mapped behind the memory is a device's: MMIO."""
 
 START = 0x1000
 PAGE, LARGE_PAGE, GIGABYTE = 4096, 2 << 20, 1 << 30
@@ -50,9 +51,9 @@ def fill(target, code: bytes, memory: int) -> None:
     for i in range(gigabytes):
         directory = base + (2 + i) * PAGE
         target.write(base + PAGE + 8 * i, _entry(directory))
-        pages = min(512, -(-(memory - i * GIGABYTE) // LARGE_PAGE))
+        # to the directory's end: what lies behind the memory is a device's
         target.write(directory, b"".join(
-            _entry(i * GIGABYTE + n * LARGE_PAGE, LARGE) for n in range(pages)))
+            _entry(i * GIGABYTE + n * LARGE_PAGE, LARGE) for n in range(512)))
 
 
 def _entry(address, flags=0):

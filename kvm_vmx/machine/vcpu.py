@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A virtual CPU of KVM's: its runs, its registers, its VMCS."""
 
+import difflib
 import errno
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from kvm_vmx.machine import ending
+from kvm_vmx.machine.ending import GuestFault
 from kvm_vmx.machine.errors import Unique, kernel_error
 from kvm_vmx.machine.fields import fields
 from kvm_vmx.machine.gate import Busy, Using
@@ -24,13 +27,20 @@ KVM_EXITS = {
 
 @dataclass(frozen=True)
 class ExitSummary:
-    """One run of a vCPU: VM exits, why it came back (KVM's exit reason without KVM_EXIT_),
-    what KVM says of that, and how often each VM-exit reason came, by number."""
+    """One run of a vCPU: VM exits, why it came back (KVM's exit reason without KVM_EXIT_; INTR
+    where its exits were up), what KVM says of that, and how often each VM-exit reason came, by
+    number. fault is the fault that the guest died of, if it did, and why says all in words."""
 
     exits: int
     reason: str
     data: dict = field(default_factory=dict)
     reasons: dict[int, int] = field(default_factory=dict)
+    fault: GuestFault | None = None
+
+    @property
+    def why(self) -> str:
+        """Why it came back, in one line; "" where its exits were up."""
+        return ending.in_words(self.reason, self.data, self.fault)
 
 
 class Registers(Mapping):
@@ -75,6 +85,16 @@ class Registers(Mapping):
 _FIELDS = {row["vmcs_field"]: row for row in fields()}
 
 
+def _field(name):
+    """The row of a field; KeyError with those that look like it."""
+    try:
+        return _FIELDS[name]
+    except KeyError:
+        near = difflib.get_close_matches(str(name).upper(), _FIELDS, n=3)
+        raise KeyError(f"no field {name!r}: " + (f"is it {', '.join(near)}?" if near else
+                       "kvm_vmx.fields() has their names")) from None
+
+
 class EvmcsView(Mapping):
     """The enlightened VMCS of a vCPU as the page has it: field name to value."""
 
@@ -90,7 +110,7 @@ class EvmcsView(Mapping):
             vm.module.machine.memory.read(self._vcpu.vmcs_gpa + offset, size), "little")
 
     def __getitem__(self, name):
-        row = _FIELDS[name]
+        row = _field(name)
         return self._read(row["offset"], row["size"])
 
     def __iter__(self):
@@ -98,6 +118,9 @@ class EvmcsView(Mapping):
 
     def __len__(self):
         return len(_FIELDS)
+
+    def __repr__(self):
+        return f"<eVMCS of {self._vcpu!r}, {len(self)} fields>"
 
     @property
     def clean_fields(self) -> int:
@@ -112,7 +135,7 @@ class VmcsView(Mapping):
         self._vcpu = vcpu
 
     def __getitem__(self, name):
-        row = _FIELDS[name]
+        row = _field(name)
         vcpu = self._vcpu
         module = vcpu.vm.module
         encoding = int(row["encoding"], 16)
@@ -127,6 +150,9 @@ class VmcsView(Mapping):
     def __len__(self):
         return len(_FIELDS)
 
+    def __repr__(self):
+        return f"<VMCS of {self._vcpu!r}, {len(self)} fields>"
+
 
 class Vcpu(Unique):
     """A virtual CPU; cpu is the CPU it runs on, and may be set to migrate it."""
@@ -138,6 +164,9 @@ class Vcpu(Unique):
         self.regs = Registers(self)
         self.evmcs = EvmcsView(self)
         self.vmcs = VmcsView(self)
+
+    def __repr__(self):
+        return f"<Vcpu on CPU {self._cpu}, VMCS at {self._vmcs_gpa:#x}>"
 
     @property
     def cpu(self) -> int:
@@ -170,9 +199,27 @@ class Vcpu(Unique):
             machine._partition.check()
             if ret < 0 and ret != -errno.EINTR:
                 raise kernel_error(ret, "run", machine._kernel)
-            state = raw.exit_state()
+            state, events = raw.exit_state(), raw.events
         reason = KVM_EXITS.get(state["exit_reason"], str(state["exit_reason"]))
-        return ExitSummary(count, reason, _exit_data(reason, state), reasons)
+        return ExitSummary(count, reason, ending.data_of(reason, state), reasons,
+                           ending.died_of(reason, reasons, events))
+
+    def answer(self, value: int) -> None:
+        """What the IN, or the read outside memory, that the last run came back with finds, as wide
+        as it is. Without an answer the bus reads all ones. MachineError where nothing waits."""
+        with self.used() as raw:
+            state = raw.exit_state()
+            reason, io = KVM_EXITS.get(state["exit_reason"]), state["io"]
+            if reason == "MMIO" and state["mmio"]["direction"] == "read":
+                raw.answer_mmio(value & (1 << 64) - 1)
+                return
+            if reason != "IO" or io["direction"] != "in":
+                raise MachineError("no IN and no read waits for an answer: the last run came back "
+                                   "with something else")
+            mask = (1 << 8 * io["size"]) - 1
+            regs = raw.get_regs(self.cpu)
+            regs["rax"] = regs["rax"] & ~mask & (1 << 64) - 1 | value & mask
+            raw.set_regs(self.cpu, regs)
 
     def interrupt(self, vector: int) -> None:
         """KVM_INTERRUPT: queue an interrupt for the next entry. As in KVM without its APIC, user
@@ -235,16 +282,3 @@ class Vcpu(Unique):
             ret = raw.set_sregs(self.cpu, values)
         if ret:
             raise kernel_error(ret, "set_sregs", self.vm.module.machine._kernel)
-
-
-def _exit_data(reason, state):
-    """What KVM says of an exit reason."""
-    if reason == "IO":
-        return state["io"]
-    if reason == "FAIL_ENTRY":
-        return {"hardware_entry_failure_reason": state["fail_entry"]}
-    if reason == "INTERNAL_ERROR":
-        return state["internal"]
-    if reason in ("EXCEPTION", "DEBUG"):
-        return {"exception": state["exception"], "error_code": state["error_code"]}
-    return {}

@@ -31,6 +31,9 @@ class GuestMemory:
         with self._vm.used() as raw:
             raw.write(gpa, data)
 
+    def __repr__(self):
+        return f"<GuestMemory of {self.size:#x} bytes>"
+
     def _check(self, gpa, length):
         if gpa < 0 or length < 0 or gpa + length > self.size:
             raise IndexError(f"{length} bytes at {gpa:#x} are outside the guest's {self.size:#x}")
@@ -42,6 +45,10 @@ class Vm(Unique):
     def __init__(self, module: "Module", raw, size: int):
         self.module, self._raw = module, raw
         self.memory = GuestMemory(self, size)
+
+    def __repr__(self):
+        gone = ", destroyed" if self.raw is None else ""
+        return f"<Vm of {self.memory.size:#x} bytes, {self._vcpus} vCPU{'s'[:self._vcpus != 1]}{gone}>"
 
     def check_alive(self) -> None:
         """MachineError once the VM, its module or the machine is gone."""

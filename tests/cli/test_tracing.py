@@ -127,7 +127,7 @@ def test_what_the_modes_do_in_an_exit(trace):
 def test_it_is_the_same_by_call_and_by_trap(tmp_path, trace):
     path = tmp_path / "trap.json"
     done = kvm_vmx("run", "--exits", EXITS, "--trace", path, "--insn", "trap", "--json")
-    assert done.returncode == 0 and json.loads(done.stdout)["schema"] == "kvm_vmx.run/1"
+    assert done.returncode == 0 and json.loads(done.stdout)["schema"] == "kvm_vmx.run/2"
     assert str(path) in done.stderr
 
     def told(trace):
