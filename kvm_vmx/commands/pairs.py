@@ -84,7 +84,7 @@ class Guest(NamedTuple):
 def timed(guest: Guest, exits: int, rough: dict[str, float]) -> Times:
     """The times of a guest that has so many exits, which took roughly so long; nothing where it
     has too few of them, or takes too long."""
-    by_trap = guest.machine.kernel.by_trap
+    by_trap = guest.machine._kernel.by_trap
     pilot = plan(exits, rough, by_trap)
     # what a few exits took is mostly their first time
     first = {mode: turn(guest, mode, pilot) for mode in rough} if pilot else {}

@@ -66,7 +66,7 @@ EXITS = (1, 2, 3, 9, 10, 11, 12, 99, 100, 101, 102, 103, 110, 111, 199, 200, 300
 
 
 def test_every_length_of_guest_ends_as_it_ends(kvm):
-    step = 11 if kvm.machine.kernel.by_trap else 1
+    step = 11 if kvm.machine._kernel.by_trap else 1
     for length in range(1, 301, step):
         code = bytes.fromhex(cpuids(length) + "f4")
         for exits in EXITS[:: 5 if step > 1 else 1]:
@@ -82,7 +82,7 @@ def test_every_length_of_guest_ends_as_it_ends(kvm):
 @pytest.mark.parametrize("name", ENDS)
 def test_every_end_at_every_boundary(kvm, name):
     tail, own, reason = ENDS[name]
-    lengths = (0, 1, 10, 99) if kvm.machine.kernel.by_trap else \
+    lengths = (0, 1, 10, 99) if kvm.machine._kernel.by_trap else \
         (0, 1, 2, 8, 9, 10, 11, 49, 50, 97, 98, 99, 100, 101, 109, 110, 111, 198, 199, 200, 300)
     for length in lengths:
         code = bytes.fromhex(cpuids(length) + tail)

@@ -45,7 +45,7 @@ def die(code):
     with Machine(cpus=2, insn="trap") as machine:
         text = Text(bytes.fromhex(code) + b"\xc3")
         with pytest.raises(KernelBug) as caught:
-            call_function(machine.kernel, 0, text.address, ())
+            call_function(machine._kernel, 0, text.address, ())
         with pytest.raises(KernelBug, match="close the machine"):
             machine.insmod()
         return str(caught.value)
@@ -74,5 +74,5 @@ def test_the_next_machine_is_whole():
 def test_what_does_not_trap_in_user_space_is_the_hosts(name, code):
     with Machine(cpus=1, insn="trap") as machine:
         text = Text(bytes.fromhex(code) + b"\xc3")
-        call_function(machine.kernel, 0, text.address, ())
+        call_function(machine._kernel, 0, text.address, ())
         machine.insmod()
