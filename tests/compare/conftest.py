@@ -1,25 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What the tests of the comparison share: snippets read, and kernel trees where there are any."""
 
-import os
 import pathlib
 import re
 
 import pytest
 
-from kvm_vmx.compare.opening import TreeError, find_tree, open_tree
+from kvm_vmx.compare.found import default_tree
+from kvm_vmx.compare.opening import TreeError, open_tree
 from kvm_vmx.compare.port import Port
 from kvm_vmx.compare.report import Report
 
+
 @pytest.fixture(scope="session")
 def tree_v419():
-    """Linux v4.19: $KVM_VMX_TREE_4_19, or what the usual places hold."""
-    spec = os.environ.get("KVM_VMX_TREE_4_19") or None
-    if spec is None and (found := find_tree()) and "4.19" in found:
-        spec = found
-    if spec is None:
-        pytest.skip("no Linux v4.19 tree here: name one in $KVM_VMX_TREE_4_19")
-    return open_tree(spec)
+    """Linux v4.19: the tree that `compare` takes without --tree."""
+    try:
+        return open_tree(default_tree())
+    except TreeError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")
