@@ -37,7 +37,7 @@ def add_command(commands, module, name, example):
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument("--json", action="store_true", help="print one JSON object instead")
-    command.set_defaults(execute=module.execute)
+    command.set_defaults(execute=module.execute, parser=command)
     return command
 
 

@@ -25,7 +25,7 @@ def configure(commands) -> None:
     command = add_command(commands, sys.modules[__name__], "drift", EXAMPLE)
     command.add_argument("old", help="a kernel tree: a directory, a tarball, or GITDIR@REV")
     command.add_argument("new", help="another kernel tree")
-    command.add_argument("function", nargs="*", help="functions to show in full")
+    command.add_argument("function", nargs="*", default=[], help="functions to show in full")
 
 
 def execute(args) -> int:
