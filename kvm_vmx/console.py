@@ -8,7 +8,8 @@ import re
 import sys
 
 # What a terminal would obey, or would show in another order than it stands in.
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+CONTROL = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 # What an encoding without them has instead; "?" would be a sign of `compare`.
 SPELLED = {"≈": "i", "↕": "m", "·": ".", "…": "...", "→": "->", "←": "<-", "«": "<<", "»": ">>",
            "‹": "<", "›": ">"}

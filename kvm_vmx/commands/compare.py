@@ -169,8 +169,8 @@ def show_scope(report, json: bool) -> None:
 
     places = scope(report)
     if json:
-        print_json({"schema": "kvm_vmx.scope/1", "tree": report.tree.title, **about(report.tree, {}),
-                    "functions": [place._asdict() for place in places]})
+        print_json({"schema": "kvm_vmx.scope/1", "tree": report.tree.title,
+                    **about(report.tree, {}), "functions": [place._asdict() for place in places]})
         return
     rows = [("kernel file", "function", "ported to", "out of scope, as it belongs to")]
     print_columns([*rows, *places])

@@ -79,8 +79,8 @@ def default_tree(nearest: bool = False) -> str:
         ours = min(there, key=lambda tree: tree.distance)
     if ours is not None:
         return ours.spec
-    cure = (f"give a v{BASELINE} tree (a directory, a tarball, GITDIR@v{BASELINE}) with --tree or in "
-            f"${NAMED[0]}")
+    cure = (f"give a v{BASELINE} tree (a directory, a tarball, GITDIR@v{BASELINE}) with --tree "
+            f"or in ${NAMED[0]}")
     if not there:
         raise TreeError(f"no kernel tree found, and the port's baseline is v{BASELINE}: {cure}")
     near = min(there, key=lambda tree: tree.distance).spec

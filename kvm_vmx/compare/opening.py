@@ -245,7 +245,8 @@ def read_tarball(path: pathlib.Path) -> dict[str, str]:
             with archive:
                 for count, member in enumerate(archive):
                     if talk and count % 2000 == 0:
-                        print(f"\rreading {plain(path.name)}: {count} files", end="", file=sys.stderr)
+                        print(f"\rreading {plain(path.name)}: {count} files", end="",
+                              file=sys.stderr)
                     unpacked += member.size
                     if unpacked > MOST_UNPACKED:
                         raise TreeError(f"cannot read {path}: it unpacks to more than "

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Trees that are made to do harm: one line and status 2, or an answer, soon and in little memory."""
+"""Trees that are made to do harm: one line and status 2, or an answer, soon, in little memory."""
 
 import gzip
 import io
@@ -147,7 +147,8 @@ def test_a_revision_is_no_option(tree, revision):
 LONG, SHORT, MANY = 40_000, 10_000, 100_000
 WORTH_A_LOOK = 0.2  # seconds: what takes less is soon enough however it grows
 PATTERNS = [
-    "u32 ", "(", "()", "(a", "{", "{}", "{};", "[", "]", ";", "a,", "a=", "a.", "->a", "*", "!", "-",
+    "u32 ", "(", "()", "(a", "{", "{}", "{};", "[", "]", ";", "a,", "a=", "a.", "->a", "*", "!",
+    "-",
     "\"", "'", "/*", "*/", "//\n", "\\\n", "\\", "\n", "\n\n", " ", "#if A\n", "#endif\n", "#else\n",
     "#if A\n#endif\n", "#define A \\\n", "case 1:", "default:", "if (a) ", "else ", "if (a) {", "do ",
     "while (a) ", "for (;;) ", "switch (a) {", "return ", "goto a;", "a:", "a ? ", "a ? b : ",

@@ -11,8 +11,8 @@ FILES = tree.under("kvm_vmx", suffixes={".pxd", ".pyx", ".pxi"})
 EXTERN = re.compile(r'^cdef extern from "([\w./-]+)"[^\n]*:\n((?:[ \t]+[^\n]*\n|\n)+)', re.M)
 STRUCT = re.compile(r'^    (?:ctypedef )?(?:struct|union) (\w+)(?: "[^"]+")?:\n'
                     r"((?:        [^\n]*\n|\n)+)", re.M)
-MEMBER = re.compile(r"^        ((?:const |unsigned |struct )*\w+) (\**)(\w+)((?:\[\w+\])*) *(?:#.*)?$",
-                    re.M)
+MEMBER = re.compile(r"^        ((?:const |unsigned |struct )*\w+) (\**)(\w+)((?:\[\w+\])*)"
+                    r" *(?:#.*)?$", re.M)
 NAMED = re.compile(r'^    (ctypedef )?((?:struct|union) (\w+))(?: "([^"]+)")?', re.M)
 # A part of a module's text, which no compiler reads alone.
 PARTS = {"kvm_vmx/l1/vmx_bench_rsp.h"}
@@ -57,7 +57,8 @@ def compiled(*lines):
     """What the compiler says of some lines, in words."""
     done = subprocess.run(
         ["gcc", "-std=gnu11", "-fsyntax-only", "-D_GNU_SOURCE", "-DCONFIG_HYPERV=1",
-         "-DCONFIG_JUMP_LABEL=1", "-DCONFIG_INSN_TRAP=1", "-include", "linux/types.h", f"-I{tree.ROOT}/include",
+         "-DCONFIG_JUMP_LABEL=1", "-DCONFIG_INSN_TRAP=1", "-include", "linux/types.h",
+         f"-I{tree.ROOT}/include",
          f"-I{tree.ROOT}", "-xc", "-"], input="\n".join(lines) + "\n", capture_output=True,
         text=True, cwd=tree.ROOT)
     return re.findall(r"error: (.*)", done.stderr)
