@@ -2,7 +2,8 @@
 """One L1 processor of a machine: its instructions, and the place where the port runs."""
 
 import functools
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from kvm_vmx.machine.hold import Hold
 
@@ -21,19 +22,19 @@ class Cpu:
     where another thread is using it.
     """
 
-    def __init__(self, machine: "Machine", index: int):
+    def __init__(self, machine: "Machine", index: int) -> None:
         self.machine, self.index = machine, index
         self._processor = machine.processor(index)
 
-    def __enter__(self):
+    def __enter__(self) -> "Cpu":
         binding = self.machine._binding
         binding.stack = [*getattr(binding, "stack", ()), self.index]
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.machine._binding.stack.pop()
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
         self.machine.check_open()
@@ -42,12 +43,12 @@ class Cpu:
             return found
 
         @functools.wraps(found)
-        def held(*args, **kwargs):
+        def held(*args: Any, **kwargs: Any) -> Any:
             return self._alone(found, *args, **kwargs)
 
         return held
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: Any) -> None:
         if name in ("machine", "index", "_processor"):
             object.__setattr__(self, name, value)
             return
@@ -57,10 +58,10 @@ class Cpu:
         else:
             self._alone(setattr, self._processor, name, value)
 
-    def _alone(self, function, /, *args, **kwargs):
+    def _alone(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Call a function while the CPU is this thread's."""
         with self.machine.gate.use(), Hold(self.machine.kernel, self.index):
             return function(*args, **kwargs)
 
-    def __dir__(self):
+    def __dir__(self) -> list[str]:
         return sorted({*object.__dir__(self), *dir(self._processor)})

@@ -3,6 +3,7 @@
 
 import contextlib
 import threading
+from collections.abc import Iterator
 
 from kvm_vmx.machine.kernel import MachineError
 
@@ -12,15 +13,16 @@ class Gate:
     executable while it is patched, and what is freed may be in use. A thread that comes at the
     wrong time gets a MachineError, so that none can hang."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._users = 0
-        self._changer, self._depth = None, 0
+        self._changer: int | None = None
+        self._depth = 0
         # building VMs and vCPUs, and hotplug, come one after the other, beside vCPUs that run
         self.building = threading.RLock()
 
     @contextlib.contextmanager
-    def use(self):
+    def use(self) -> Iterator[None]:
         """For a call that needs everything to stay where it is."""
         me = threading.get_ident()
         with self._lock:
@@ -35,7 +37,7 @@ class Gate:
                 self._users -= 1
 
     @contextlib.contextmanager
-    def change(self):
+    def change(self) -> Iterator[None]:
         """For a call that takes something away, or rewrites text; may be nested."""
         me = threading.get_ident()
         with self._lock:
@@ -56,13 +58,13 @@ class Gate:
 class Busy:
     """A lock of one object that nobody waits for either."""
 
-    def __init__(self, what: str):
+    def __init__(self, what: str) -> None:
         self._what = what
         self._lock = threading.Lock()
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         if not self._lock.acquire(blocking=False):
             raise MachineError(f"{self._what} is in use by another call: wait until it returns")
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self._lock.release()

@@ -5,6 +5,8 @@ import importlib
 import os
 import threading
 import weakref
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from kvm_vmx.machine.cpu import Cpu
 from kvm_vmx.machine.errors import kernel_error
@@ -14,6 +16,10 @@ from kvm_vmx.machine.lints import Lint
 from kvm_vmx.machine.module import Module
 from kvm_vmx.machine.partition import MAX_CPUS, Partition, PhysicalMemory
 from kvm_vmx.machine.sites import name_of
+
+if TYPE_CHECKING:
+    from kvm_vmx.machine.processor import Processor
+    from kvm_vmx.machine.trace import TraceRecord
 
 CONFIGS = {
     "hyperv": "kvm_vmx.l1.vmx",
@@ -25,7 +31,7 @@ CONFIGS = {
 
 MEMORY_BASE, MEMORY_PER_CPU = 256 << 20, 64 << 10
 
-_machine = None
+_machine: "weakref.ref[Machine] | None" = None
 _machine_lock = threading.Lock()
 
 
@@ -45,11 +51,13 @@ class Machine:
     MachineError where a machine is already open.
     """
 
-    def __init__(self, cpus: int = 2, *, profile: str = "kvm-6.12", possible_cpus=None,
-                 memory=None, msrs=None, cpuid=None, maxphyaddr: int | None = None,
+    def __init__(self, cpus: int = 2, *, profile: str | os.PathLike[str] = "kvm-6.12",
+                 possible_cpus: int | None = None, memory: int | None = None,
+                 msrs: Mapping[int, int] | None = None,
+                 cpuid: Mapping[Any, tuple[int, int, int, int]] | None = None, maxphyaddr: int | None = None,
                  enforce_cpuid: bool | None = None, cache_policy: str = "always", seed: int = 0,
                  strict: bool = False, lints: bool = False, insn: str | None = None,
-                 no_assist_page=(), fail=None):
+                 no_assist_page: Iterable[int] = (), fail: Mapping[str, int] | None = None) -> None:
         global _machine
         possible = cpus if possible_cpus is None else possible_cpus
         for number in (cpus, possible):
@@ -68,7 +76,7 @@ class Machine:
                 raise ValueError(f"no CPU {cpu} to go without an assist page: "
                                  f"there are {possible}, from 0")
         self.possible_cpus = possible
-        self.module = None
+        self.module: Module | None = None
         self.gate = Gate()
         self._binding = threading.local()
         with _machine_lock:
@@ -84,13 +92,13 @@ class Machine:
             self.kernel.boot(cpus, no_assist_page, fail or {})
             _machine = weakref.ref(self)
 
-    def __enter__(self):
+    def __enter__(self) -> "Machine":
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __del__(self):
+    def __del__(self) -> None:
         if getattr(self, "kernel", None) is not None and self.kernel.booted:
             self.close()
 
@@ -129,7 +137,7 @@ class Machine:
             raise ValueError(f"no CPU {n}: there are {self.possible_cpus}, from 0")
         return Cpu(self, n)
 
-    def bound_cpu(self):
+    def bound_cpu(self) -> int | None:
         """The CPU of the innermost `with m.cpu(n)` of this thread, or None."""
         stack = getattr(self._binding, "stack", None)
         return stack[-1] if stack else None
@@ -164,7 +172,7 @@ class Machine:
         self._partition.stop_trace()
 
     @property
-    def trace(self) -> list:
+    def trace(self) -> "list[TraceRecord]":
         """The instructions traced, on all CPUs in their order, each with its outcome."""
         return self._partition.trace
 
@@ -174,14 +182,14 @@ class Machine:
         self.check_open()
         return self.kernel.allocations()
 
-    def assist_page(self, cpu: int):
+    def assist_page(self, cpu: int) -> bytes | None:
         """The 56 bytes in use of a CPU's VP assist page, or None where it has none."""
         index = self.cpu(cpu).index
         with self.gate.use():
             found = self.kernel.assist_page(index)
         return found and found[1]
 
-    def assist_page_gpa(self, cpu: int):
+    def assist_page_gpa(self, cpu: int) -> int | None:
         """Where that page is, or None."""
         index = self.cpu(cpu).index
         with self.gate.use():
@@ -221,14 +229,14 @@ class Machine:
         from run() with INTR and goes on on another."""
         self._hotplug(cpu, self.kernel.cpu_down, "offline")
 
-    def _hotplug(self, cpu, change, what):
+    def _hotplug(self, cpu: int, change: Callable[[int], int], what: str) -> None:
         index = self.cpu(cpu).index
         with self.gate.use(), self.gate.building:
             ret = change(index)
         if ret:
             raise kernel_error(ret, f"CPU {cpu} {what}", self.kernel.log())
 
-    def keys(self) -> list[dict]:
+    def keys(self) -> list[dict[str, Any]]:
         """Every static-branch site of the loaded module: key, function, address, target, bytes
         as they stand, and state: "nop" or "jmp"."""
         self.check_open()
@@ -240,7 +248,7 @@ class Machine:
             state="jmp" if site["bytes"][0] == 0xE9 else "nop")
             for site in self.kernel.sites() if site["module"] == "kvm_intel"]
 
-    def insmod(self, enlightened_vmcs: bool = True, config: str = "hyperv", **params) -> Module:
+    def insmod(self, enlightened_vmcs: bool = True, config: str = "hyperv", **params: int) -> Module:
         """Load kvm-intel; OSError with the errno of vmx_init() where it fails."""
         self.check_open()
         if config not in CONFIGS:
@@ -270,11 +278,11 @@ class Machine:
             self.module = Module(self, port)
         return self.module
 
-    def _some_cpu(self):
+    def _some_cpu(self) -> int:
         """The CPU that this thread runs as, or -1: whichever is free."""
         bound = self.bound_cpu()
         return -1 if bound is None else bound
 
-    def processor(self, n: int):
+    def processor(self, n: int) -> "Processor":
         """L0's side of CPU n."""
         return self._partition.processor(n)

@@ -5,7 +5,8 @@ import contextlib
 import ctypes
 import difflib
 import re
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from kvm_vmx.machine.kernel import MachineError, call_function
 
@@ -37,7 +38,7 @@ class Function(NamedTuple):
     arguments: tuple[str, ...]
     result: str
 
-    def convert(self, raw: int):
+    def convert(self, raw: int) -> int | None:
         """The result as its C type holds it."""
         bits = BITS[self.result]
         if not bits:
@@ -46,7 +47,7 @@ class Function(NamedTuple):
         return value - (1 << bits) if self.result in SIGNED and value >> bits - 1 else value
 
 
-def functions(module) -> dict[str, Function]:
+def functions(module: Any) -> dict[str, Function]:
     """{kernel name: Function} of what an extension module exports with integers and vCPUs alone."""
     found = {}
     for name, capsule in module.__pyx_capi__.items():
@@ -62,7 +63,7 @@ def functions(module) -> dict[str, Function]:
     return found
 
 
-def convert_argument(name: str, argument, kind: str, held: contextlib.ExitStack) -> int:
+def convert_argument(name: str, argument: Any, kind: str, held: contextlib.ExitStack) -> int:
     """What a function of the port gets for an argument of Python's: a number, or where a vCPU is;
     the vCPU is this call's alone until held ends."""
     if kind.endswith(VCPU):
@@ -82,14 +83,15 @@ class Port:
     guard() is a context that a call needs, check() raises where the module is gone.
     """
 
-    def __init__(self, machine, module, guard, check):
+    def __init__(self, machine: Any, module: Any, guard: Callable[[], Any],
+                 check: Callable[[], None]) -> None:
         self._machine, self._guard, self._check = machine, guard, check
         self._functions = functions(module)
 
-    def __dir__(self):
+    def __dir__(self) -> list[str]:
         return sorted(self._functions)
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Callable[..., Any]:
         try:
             function = self._functions[name]
         except KeyError:
@@ -97,7 +99,7 @@ class Port:
             raise AttributeError(
                 f"the port has no callable {name!r}: there are {', '.join(near)}") from None
 
-        def call(*arguments: int):
+        def call(*arguments: Any) -> int | None:
             cpu = self._machine.bound_cpu()
             if cpu is None:
                 raise MachineError(f"{name}() needs a CPU: call it inside `with machine.cpu(n):`")
@@ -114,7 +116,7 @@ class Port:
 
         return call
 
-    def _check_state(self, name, cpu):
+    def _check_state(self, name: str, cpu: int) -> None:
         """MachineError where the function would follow a pointer that nobody has set."""
         if name == "hardware_disable" and not self._machine.cpu(cpu).cr4 & CR4_VMXE:
             raise MachineError(f"VMX is off on CPU {cpu}: create a VM or hardware_enable() first")

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The kernel's own test module for static keys, loaded into a machine beside kvm-intel or alone."""
 
+from typing import Any
+
 from kvm_vmx.l1.linux import test_static_keys
 from kvm_vmx.machine.kernel import MachineError
 from kvm_vmx.machine.machine import Machine
@@ -15,7 +17,7 @@ class StaticKeys:
     port has its functions by name. OSError with the kernel's errno where it is loaded already.
     """
 
-    def __init__(self, machine: Machine):
+    def __init__(self, machine: Machine) -> None:
         machine.check_open()
         self.machine = machine
         # each call may rewrite text
@@ -26,14 +28,14 @@ class StaticKeys:
             raise OSError(-ret, "insmod test_static_keys failed: rmmod() it first")
         self._loaded = True
 
-    def __enter__(self):
+    def __enter__(self) -> "StaticKeys":
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         if self._loaded and self.machine.kernel.booted:
             self.rmmod()
 
-    def sites(self) -> dict[str, dict]:
+    def sites(self) -> dict[str, dict[str, Any]]:
         """{function: its site}, as Machine.keys() describes those of kvm-intel."""
         self._check_loaded()
         path = test_static_keys.__file__
@@ -50,7 +52,7 @@ class StaticKeys:
             self.machine.kernel.unload(test_static_keys, self.machine._some_cpu())
             self._loaded = False
 
-    def _check_loaded(self):
+    def _check_loaded(self) -> None:
         self.machine.check_open()
         if not self._loaded:
             raise MachineError("test_static_keys is unloaded: load it again")

@@ -3,9 +3,9 @@
 
 import contextlib
 import errno
-from collections.abc import Mapping
+from collections.abc import ItemsView, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kvm_vmx.machine.errors import kernel_error
 from kvm_vmx.machine.fields import fields
@@ -30,33 +30,33 @@ class ExitSummary:
 
     exits: int
     reason: str
-    data: dict = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
     reasons: dict[int, int] = field(default_factory=dict)
 
 
-class Registers(Mapping):
+class Registers(Mapping[str, int]):
     """The general registers of a vCPU, by name; read from KVM and written through it."""
 
-    def __init__(self, vcpu: "Vcpu"):
+    def __init__(self, vcpu: "Vcpu") -> None:
         self._vcpu = vcpu
 
-    def _all(self):
+    def _all(self) -> dict[str, int]:
         with self._vcpu.used() as raw:
             return raw.get_regs(self._vcpu.cpu)
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> int:
         return self._all()[name]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter(REGISTERS)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(REGISTERS)
 
-    def items(self):
+    def items(self) -> ItemsView[str, int]:
         return self._all().items()
 
-    def __setitem__(self, name, value):
+    def __setitem__(self, name: str, value: int) -> None:
         self.update(**{name: value})
 
     def update(self, **values: int) -> None:
@@ -69,20 +69,20 @@ class Registers(Mapping):
                 regs[name] = value & (1 << 64) - 1
             raw.set_regs(self._vcpu.cpu, regs)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return ", ".join(f"{name}={value:#x}" for name, value in self._all().items())
 
 
 _FIELDS = {row["vmcs_field"]: row for row in fields()}
 
 
-class EvmcsView(Mapping):
+class EvmcsView(Mapping[str, int]):
     """The enlightened VMCS of a vCPU as the page has it: field name to value."""
 
-    def __init__(self, vcpu: "Vcpu"):
+    def __init__(self, vcpu: "Vcpu") -> None:
         self._vcpu = vcpu
 
-    def _read(self, offset, size):
+    def _read(self, offset: int, size: int) -> int:
         vm = self._vcpu.vm
         vm.check_alive()
         if not vm.module.enable_evmcs:
@@ -90,14 +90,14 @@ class EvmcsView(Mapping):
         return int.from_bytes(
             vm.module.machine.memory.read(self._vcpu.vmcs_gpa + offset, size), "little")
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> int:
         row = _FIELDS[name]
         return self._read(row["offset"], row["size"])
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter(_FIELDS)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(_FIELDS)
 
     @property
@@ -109,10 +109,10 @@ class EvmcsView(Mapping):
 class VmcsView:
     """The VMCS of a vCPU through the port's accessors, in either mode."""
 
-    def __init__(self, vcpu: "Vcpu"):
+    def __init__(self, vcpu: "Vcpu") -> None:
         self._vcpu = vcpu
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> int:
         row = _FIELDS[name]
         vcpu = self._vcpu
         module = vcpu.vm.module
@@ -126,7 +126,7 @@ class VmcsView:
 class Vcpu:
     """A virtual CPU; cpu is the CPU it runs on, and may be set to migrate it."""
 
-    def __init__(self, vm: "Vm", raw, cpu: int):
+    def __init__(self, vm: "Vm", raw: Any, cpu: int) -> None:
         self.vm, self.raw, self._cpu = vm, raw, cpu
         self._vmcs_gpa = raw.load(cpu)
         self._busy = Busy("the vCPU")
@@ -140,11 +140,11 @@ class Vcpu:
         return self._cpu
 
     @cpu.setter
-    def cpu(self, n: int):
+    def cpu(self, n: int) -> None:
         self._cpu = self.vm.module.machine.cpu(n).index
 
     @contextlib.contextmanager
-    def used(self):
+    def used(self) -> Iterator[Any]:
         """The struct kvm_vcpu, there and this call's alone for as long as the `with` lasts."""
         with self.vm.used(), self._busy:
             yield self.raw
@@ -194,7 +194,7 @@ class Vcpu:
         return self.raw.request_interrupt_window
 
     @request_interrupt_window.setter
-    def request_interrupt_window(self, value: bool):
+    def request_interrupt_window(self, value: bool) -> None:
         self.vm.check_alive()
         self.raw.request_interrupt_window = bool(value)
 
@@ -218,14 +218,14 @@ class Vcpu:
             return [record[:3] for record in self.vm.module.machine.cpu(self.cpu).exit_log]
 
     @property
-    def sregs(self) -> dict:
+    def sregs(self) -> dict[str, Any]:
         """Segments, tables and control registers, as KVM_GET_SREGS gives them and KVM_SET_SREGS
         takes them."""
         with self.used() as raw:
             return raw.get_sregs(self.cpu)
 
     @sregs.setter
-    def sregs(self, values: dict):
+    def sregs(self, values: dict[str, Any]) -> None:
         """KVM_SET_SREGS: all of them; OSError with the kernel's errno."""
         with self.used() as raw:
             ret = raw.set_sregs(self.cpu, values)
@@ -233,7 +233,7 @@ class Vcpu:
             raise kernel_error(ret, "set_sregs", self.vm.module.machine.kernel.log())
 
 
-def _exit_data(reason, state):
+def _exit_data(reason: str, state: dict[str, Any]) -> dict[str, Any]:
     """What KVM says of an exit reason."""
     if reason == "IO":
         return state["io"]

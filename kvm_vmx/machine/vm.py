@@ -2,7 +2,8 @@
 """A virtual machine of KVM's: its memory and its vCPUs."""
 
 import contextlib
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from kvm_vmx.machine import long_mode
 from kvm_vmx.machine.errors import kernel_error
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 class GuestMemory:
     """The physical memory of an L2 guest: GPA 0 up to size, in bytes."""
 
-    def __init__(self, vm: "Vm", size: int):
+    def __init__(self, vm: "Vm", size: int) -> None:
         self._vm, self.size = vm, size
 
     def read(self, gpa: int, length: int) -> bytes:
@@ -31,7 +32,7 @@ class GuestMemory:
         with self._vm.used() as raw:
             raw.write(gpa, data)
 
-    def _check(self, gpa, length):
+    def _check(self, gpa: int, length: int) -> None:
         if gpa < 0 or length < 0 or gpa + length > self.size:
             raise IndexError(f"{length} bytes at {gpa:#x} are outside the guest's {self.size:#x}")
 
@@ -39,7 +40,7 @@ class GuestMemory:
 class Vm:
     """A virtual machine."""
 
-    def __init__(self, module: "Module", raw, size: int):
+    def __init__(self, module: "Module", raw: Any, size: int) -> None:
         self.module, self.raw = module, raw
         self.memory = GuestMemory(self, size)
         self._vcpus = 0
@@ -51,7 +52,7 @@ class Vm:
             raise MachineError("the VM is destroyed: create another")
 
     @contextlib.contextmanager
-    def used(self):
+    def used(self) -> Iterator[Any]:
         """The struct kvm, there for as long as the `with` lasts."""
         with self.module.machine.gate.use():
             self.check_alive()
