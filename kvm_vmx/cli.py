@@ -12,7 +12,7 @@ import os
 import sys
 
 from kvm_vmx import console
-from kvm_vmx.commands import TROUBLE, Trouble
+from kvm_vmx.commands import TROUBLE, Trouble, told
 
 VERSION = "0.1.0"
 
@@ -156,6 +156,6 @@ def reason(error: BaseException) -> str:
         return "not enough memory for this: give less, or let the process have more (ulimit -v)"
     line = f"{type(error).__name__}: {error}".partition("\n")[0]
     if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}: this command needs it"
+        return told(error)
     return (f"{line[:300]}: this is a fault of kvm-vmx: please report it with the command and what "
             "KVM_VMX_TRACEBACK=1 prints before it")

@@ -13,6 +13,14 @@ class Trouble(Exception):
     """What stops a command; its text is one line that names the cure."""
 
 
+def told(error: BaseException) -> str:
+    """What an exception says, in one line; of a file of the system also what to do."""
+    if isinstance(error, OSError) and error.filename is not None:
+        cure = "mount /proc" if str(error.filename).startswith("/proc") else "this command needs it"
+        return f"{error.filename}: {error.strerror}: {cure}"
+    return str(error).partition("\n")[0]
+
+
 @contextlib.contextmanager
 def booted(**config):
     """A Machine for the time of a command; what goes wrong in it becomes Trouble."""
@@ -22,7 +30,7 @@ def booted(**config):
         with Machine(**config) as machine:
             yield machine
     except (KernelBug, MachineError, OSError, ValueError) as error:
-        raise Trouble(str(error).partition("\n")[0]) from error
+        raise Trouble(told(error)) from error
     except MemoryError as error:
         raise Trouble("not enough memory for this machine: give fewer --cpus") from error
 

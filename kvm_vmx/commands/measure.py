@@ -17,7 +17,8 @@ import contextlib
 import sys
 
 from kvm_vmx.commands import (
-    DIFFERS, HOLDS, TROUBLE, Trouble, add_command, check_writable, print_json, write_text)
+    DIFFERS, HOLDS, TROUBLE, Trouble, add_command, check_writable, print_json, told,
+    write_text)
 
 EXAMPLE = """\
 examples:
@@ -111,7 +112,7 @@ def troubled():
     try:
         yield
     except (KernelBug, MachineError, OSError, ValueError) as error:
-        raise Trouble(str(error).partition("\n")[0]) from error
+        raise Trouble(told(error)) from error
 
 
 @contextlib.contextmanager

@@ -143,6 +143,29 @@ def test_a_tree_whose_name_a_terminal_would_obey(folder):
         assert b"\x1b" not in done.stdout
 
 
+WITHOUT_PROC = """
+import builtins, sys
+real = open
+def no_proc(name, *args, **options):
+    if str(name).startswith("/proc"):
+        raise FileNotFoundError(2, "No such file or directory", name)
+    return real(name, *args, **options)
+builtins.open = no_proc
+from kvm_vmx.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("name", ["run", "keys", "lesson", "measure"])
+def test_without_proc_it_says_so(folder, name):
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_PROC, *COMMANDS[name]], cwd=folder, capture_output=True,
+        text=True, stdin=subprocess.DEVNULL, timeout=120, env=ENVIRONMENT)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 2 and done.stdout == ""
+    assert "/proc/self/maps: No such file or directory: mount /proc" in line
+
+
 WRONG = {
     "an exception nobody foresaw": (RuntimeError("a bad\nday"), "RuntimeError: a bad"),
     "memory": (MemoryError(), "not enough memory"),
