@@ -6,11 +6,13 @@ on standard error that names the cure.
 """
 
 import argparse
+import difflib
+import errno
 import os
 import sys
 
-from kvm_vmx.commands import (
-    TROUBLE, Trouble, compare, conform, drift, fields, keys, lesson, measure, run)
+from kvm_vmx import console
+from kvm_vmx.commands import TROUBLE, Trouble, told
 
 VERSION = "0.1.0"
 
@@ -31,11 +33,44 @@ Begin with: kvm-vmx run. Every command has --help with an example, and --json fo
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
+    """An argument parser whose errors are one line, with the word that may have been meant."""
 
     def error(self, message):
-        line = " ".join(message.split())
+        line = console.plain(" ".join(message.split()))
         self.exit(TROUBLE, f"{self.prog}: {line} (see {self.prog} --help)\n")
+
+    def _print_message(self, message, file=None):
+        if file is sys.stdout:  # argparse would take a full disk for success
+            file.write(message)
+        else:
+            super()._print_message(message, file)
+
+    def parse_args(self, args=None, namespace=None):
+        """What no parser knows is said by the one of its command."""
+        found, rest = self.parse_known_args(args, namespace)
+        if rest:
+            parser = getattr(found, "parser", self)
+            known = parser._option_string_actions
+            near = [meant(word.partition("=")[0], known) for word in rest if word[:2] == "--"]
+            parser.error(f"unrecognized arguments: {' '.join(rest)}{''.join(near)}")
+        return found
+
+    def _check_value(self, action, value):
+        if action.choices is None or value in action.choices:
+            return
+        if isinstance(action, argparse._SubParsersAction):
+            there = meant(value, action.choices) or f": there are {', '.join(action.choices)}"
+            raise argparse.ArgumentError(None, f"no command {value!r}{there}")
+        there = ", ".join(map(repr, action.choices))
+        raise argparse.ArgumentError(
+            action, f"invalid choice: {value!r} (choose from {there})"
+                    f"{meant(str(value), map(str, action.choices))}")
+
+
+def meant(word: str, known) -> str:
+    """The question whether a known word was meant, or nothing."""
+    near = difflib.get_close_matches(word, list(known), 1, 0.6)
+    return f": did you mean {near[0]}?" if near else ""
 
 
 class Version(argparse.Action):
@@ -52,6 +87,8 @@ class Version(argparse.Action):
 
 def parser() -> argparse.ArgumentParser:
     """The command line: one sub-parser a command, each with its function as `execute`."""
+    from kvm_vmx.commands import compare, conform, drift, fields, keys, lesson, measure, run
+
     top = Parser(
         prog="kvm-vmx", description=TOUR, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -66,27 +103,59 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run one command line (default: this process's) and return its exit status."""
     try:
-        args = parser().parse_args(argv)
-        if "execute" not in args:
-            print(TOUR, end="")
-            return 0
-        status = args.execute(args)
+        console.prepare()
+        status = command_line(argv)
         sys.stdout.flush()
         return status
-    except Trouble as trouble:
-        print(f"kvm-vmx: {trouble}", file=sys.stderr)
-        return TROUBLE
-    except KeyboardInterrupt:
-        print("kvm-vmx: interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        return closed_output(141)
-    except OSError as error:
-        print(f"kvm-vmx: cannot write the output: {error.strerror}", file=sys.stderr)
-        return closed_output(TROUBLE)
+    except BaseException as error:
+        return ended(error)
 
 
-def closed_output(status: int) -> int:
-    """Nobody reads standard output any more: keep the interpreter from flushing into it."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def command_line(argv) -> int:
+    """Read the command line and do what it says."""
+    try:
+        args = parser().parse_args(argv)
+    except SystemExit as end:  # argparse has said why: help, version, or an error
+        return end.code or 0
+    if "execute" not in args:
+        print(TOUR, end="")
+        return 0
+    return args.execute(args)
+
+
+def ended(error: BaseException) -> int:
+    """The exit status of a command that an exception ended, and its one line."""
+    if os.environ.get("KVM_VMX_TRACEBACK"):
+        import traceback
+
+        traceback.print_exception(error)
+    status = TROUBLE
+    if isinstance(error, KeyboardInterrupt):
+        console.complain("interrupted")
+        status = 130
+    elif isinstance(error, BrokenPipeError):
+        status = 141
+    elif isinstance(error, OSError) and error.filename is None and error.errno in console.OUTPUT:
+        closed = error.errno == errno.EBADF
+        console.complain("cannot write the output: "
+                         f"{'standard output is closed' if closed else error.strerror}")
+    else:
+        console.complain(reason(error))
+    try:
+        sys.stdout.flush()
+    except OSError:
+        console.silence(1)
     return status
+
+
+def reason(error: BaseException) -> str:
+    """What went wrong, in a line that names the cure."""
+    if isinstance(error, Trouble):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "not enough memory for this: give less, or let the process have more (ulimit -v)"
+    line = f"{type(error).__name__}: {error}".partition("\n")[0]
+    if isinstance(error, OSError) and error.filename is not None:
+        return told(error)
+    return (f"{line[:300]}: this is a fault of kvm-vmx: please report it with the command and what "
+            "KVM_VMX_TRACEBACK=1 prints before it")

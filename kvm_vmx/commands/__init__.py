@@ -14,6 +14,14 @@ class Trouble(Exception):
     """What stops a command; its text is one line that names the cure."""
 
 
+def told(error: BaseException) -> str:
+    """What an exception says, in one line; of a file of the system also what to do."""
+    if isinstance(error, OSError) and error.filename is not None:
+        cure = "mount /proc" if str(error.filename).startswith("/proc") else "this command needs it"
+        return f"{error.filename}: {error.strerror}: {cure}"
+    return str(error).partition("\n")[0]
+
+
 def need(module: str, extra: str):
     """A module of a package that is an extra, imported; Trouble says how to install it."""
     from kvm_vmx.machine import host
@@ -36,7 +44,7 @@ def booted(**config):
         with Machine(**config) as machine:
             yield machine
     except (KernelBug, MachineError, OSError, ValueError) as error:
-        raise Trouble(str(error).partition("\n")[0]) from error
+        raise Trouble(told(error)) from error
     except MemoryError as error:
         raise Trouble("not enough memory for this machine: give fewer --cpus") from error
 
@@ -51,7 +59,7 @@ def add_command(commands, module, name, example):
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument("--json", action="store_true", help="print one JSON object instead")
-    command.set_defaults(execute=module.execute)
+    command.set_defaults(execute=module.execute, parser=command)
     return command
 
 

@@ -3,13 +3,17 @@
 
 Each statement of the kernel stands in one row with what stands for it here: = the same,
 ≈ by idiom, ~ adapted, - left out, + ours, ↕ moved, ? unexplained. The tree is a directory, a
-linux-source tarball or GITDIR@REV; without --tree it is $KVM_VMX_TREE or one under /usr/src.
+linux-source tarball or GITDIR@REV. The port's baseline is v4.19, pristine: without --tree it is
+the v4.19 tree that $KVM_VMX_TREE_4_19 or $KVM_VMX_TREE names, or one under /usr/src, and no other
+unless --nearest is given. What a file that the tree lacks would say is left out, and told.
 Exit status: 0 nothing is unexplained, 1 something is, 2 trouble.
 """
 
 import difflib
+import re
 import sys
 
+from kvm_vmx import console
 from kvm_vmx.commands import (
     DIFFERS, HOLDS, Trouble, add_command, check_writable, print_columns, print_json, write_text)
 
@@ -20,11 +24,16 @@ example:
 """
 
 
+NUMBER = re.compile(r"[0-9]{1,18}")
+
+
 def configure(commands) -> None:
     """Add `compare` to the command line."""
     command = add_command(commands, sys.modules[__name__], "compare", EXAMPLE)
-    command.add_argument("function", nargs="*", help="functions to show in two columns")
+    command.add_argument("function", nargs="*", default=[], help="functions to show in two columns")
     command.add_argument("--tree", help="the kernel: a directory, a tarball, or GITDIR@REV")
+    command.add_argument("--nearest", action="store_true",
+                         help="without --tree: a tree of another version, if there is no v4.19")
     command.add_argument("--only", choices=["diff"], help="leave out what is same or idiom")
     command.add_argument("--config", action="append", default=[], metavar="NAME=VALUE",
                          help="the value of a CONFIG_ symbol in the tree's #if")
@@ -40,15 +49,15 @@ def execute(args) -> int:
     from kvm_vmx.compare.report import Report
 
     check_writable(args.html)
-    tree = opened(args.tree, args.config)
+    tree = opened(args.tree, args.config, args.nearest)
     port = Port()
+    absent = absent_files(port, tree)
     for name in args.function:
-        if name not in port.subjects:
-            near = difflib.get_close_matches(name, port.subjects, 3, 0.5)
-            hint = f"did you mean {', '.join(near)}?" if near else "see `kvm-vmx compare`"
-            raise Trouble(f"the port has no function {name}: {hint}")
-    only = set(args.function) or None
-    report = Report(port, tree, None if args.scope else only)
+        check_function(port, tree, absent, name)
+    if args.function:
+        absent = {}
+    only = set(args.function) or {name for name in port.subjects if name not in absent}
+    report = Report(port, tree, None if args.scope or len(only) == len(port.subjects) else only)
     if args.html:
         from kvm_vmx.compare.page import page
 
@@ -56,36 +65,85 @@ def execute(args) -> int:
     if args.scope:
         show_scope(report, args.json)
     elif args.json:
-        print_json(views.as_json(report))
-    elif args.function and not args.html:
+        print_json({**views.as_json(report), **about(tree, absent)})
+    elif args.html:
+        print(f"{console.plain(args.html)}: open it in a browser.")
+    elif args.function:
         show_pairs(report, args.only == "diff")
-    elif not args.html:
+    else:
         print(f"tree    {tree.title}")
         print(f"config  {' '.join(f'{name}={value}' for name, value in tree.config.items())}\n")
         print_columns(views.table(report), right=range(3, 11))
         print()
         print_columns(views.files(report), right=(1, 2, 3, 4))
-    return DIFFERS if report.totals["unexplained"] else HOLDS
+    loose = report.totals["unexplained"]
+    if not args.json:
+        show_end(tree, absent, loose, args.scope)
+    return DIFFERS if loose else HOLDS
 
 
-def opened(spec: str | None, settings=()):
-    """The tree of a --tree option, or the one in the usual places."""
-    from kvm_vmx.compare.opening import TreeError, find_tree, open_tree
+def opened(spec: str | None, settings=(), nearest=False):
+    """The tree of a --tree option, or the v4.19 in the usual places."""
+    from kvm_vmx.compare.found import default_tree
+    from kvm_vmx.compare.opening import TreeError, open_tree
 
     config = {}
     for setting in settings:
         name, equal, value = setting.partition("=")
-        if not equal or not value.isdigit():
+        if not equal or not NUMBER.fullmatch(value):
             raise Trouble(f"--config {setting}: give NAME=NUMBER, as CONFIG_HYPERV=0")
         config[name] = int(value)
-    spec = spec or find_tree()
-    if spec is None:
-        raise Trouble("no kernel tree under /usr/src: give one with --tree, "
-                      "or install linux-source-6.1")
     try:
-        return open_tree(spec, config)
+        return open_tree(spec or default_tree(nearest), config)
     except TreeError as error:
         raise Trouble(str(error)) from error
+
+
+def absent_files(port, tree) -> dict[str, str]:
+    """The functions of which the tree lacks the whole file, each with that file."""
+    by_file = {}
+    for name, subject in port.subjects.items():
+        if not subject.ours and subject.kernel_file not in tree.files:
+            by_file.setdefault(subject.kernel_file, []).append(name)
+    return {
+        name: path for path, names in by_file.items() for name in names
+        if not any(tree.function(port.subjects[other].kernel_name, path) for other in names)}
+
+
+def check_function(port, tree, absent, name) -> None:
+    """Trouble where a function cannot be compared."""
+    if name not in port.subjects:
+        near = difflib.get_close_matches(name, port.subjects, 3, 0.5)
+        hint = f"did you mean {', '.join(near)}?" if near else "see `kvm-vmx compare`"
+        raise Trouble(f"the port has no function {name}: {hint}")
+    if name in absent:
+        raise Trouble(f"{tree.title} has no {absent[name]}, and no {name}() elsewhere: give a "
+                      "whole kernel tree with --tree")
+
+
+def about(tree, absent) -> dict:
+    """What a program must know of the tree."""
+    from kvm_vmx.compare.found import BASELINE
+    from kvm_vmx.compare.opening import version_of
+
+    return {"version": version_of(tree.files.get("Makefile", "")) or None,
+            "baseline": f"v{BASELINE}", "absent": sorted(set(absent.values()))}
+
+
+def show_end(tree, absent, loose: int, scope: bool) -> None:
+    """The last lines: which files were not there, which tree it was, and what it was held to."""
+    from kvm_vmx.compare.found import BASELINE, is_baseline
+
+    print()
+    for path in sorted(set(absent.values())) if not scope else ():
+        count = sum(other == path for other in absent.values())
+        print(f"absent  {path}: {count} function{'s' * (count > 1)} left out")
+    version = about(tree, absent)["version"]
+    verdict = "" if scope else f": {loose:,} unexplained"
+    print(f"tree {tree.title}, baseline v{BASELINE}{verdict}")
+    if version and not is_baseline(version):
+        print(f"This is v{version} and not v{BASELINE}: give a v{BASELINE} tree with --tree for "
+              "the baseline, or see `kvm-vmx drift` for what changed since.")
 
 
 def show_pairs(report, only_diff: bool) -> None:
@@ -94,9 +152,15 @@ def show_pairs(report, only_diff: bool) -> None:
 
     from kvm_vmx.compare import views
 
-    console = Console(highlight=False)
+    class Terminal(Console):
+        """A console that leaves a reader who is gone to the command line."""
+
+        def on_broken_pipe(self):
+            raise BrokenPipeError
+
+    terminal = Terminal(highlight=False)
     for pair in report.pairs:
-        views.print_pair(console, pair, only_diff)
+        views.print_pair(terminal, pair, only_diff)
 
 
 def show_scope(report, json: bool) -> None:
@@ -106,7 +170,7 @@ def show_scope(report, json: bool) -> None:
     places = scope(report)
     if json:
         print_json({"schema": "kvm_vmx.scope/1", "tree": report.tree.title,
-                    "functions": [place._asdict() for place in places]})
+                    **about(report.tree, {}), "functions": [place._asdict() for place in places]})
         return
     rows = [("kernel file", "function", "ported to", "out of scope, as it belongs to")]
     print_columns([*rows, *places])

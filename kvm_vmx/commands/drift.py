@@ -25,7 +25,7 @@ def configure(commands) -> None:
     command = add_command(commands, sys.modules[__name__], "drift", EXAMPLE)
     command.add_argument("old", help="a kernel tree: a directory, a tarball, or GITDIR@REV")
     command.add_argument("new", help="another kernel tree")
-    command.add_argument("function", nargs="*", help="functions to show in full")
+    command.add_argument("function", nargs="*", default=[], help="functions to show in full")
 
 
 def execute(args) -> int:
@@ -49,8 +49,7 @@ def execute(args) -> int:
             show_function(known[name])
     else:
         show(drift, ours)
-    changed = any(change.gone or change.came or change.new is None for change in drift.changes)
-    return DIFFERS if changed or any(drift.table.values()) else HOLDS
+    return DIFFERS if drift.changed else HOLDS
 
 
 def where(function) -> str:
@@ -69,20 +68,30 @@ def show(drift, ours) -> None:
                 str(change.same), str(change.follow or "·"), note(change)))
     if len(rows) > 1:
         print_columns(rows, right=(3, 4, 5))
+        print()
     still = len(drift.changes) - len(rows) + 1
-    print(f"\n{still} of {len(drift.changes)} functions did not change")
+    print(f"{still} of {len(drift.changes)} functions did not change")
     for (before, after), count in sorted(drift.files.items()):
         print(f"moved    {before} -> {after}: {count} functions")
     for alias in drift.names:
         print(f"renamed  {alias.old} -> {alias.new}(): {alias.why}")
     for title, found in (("table", drift.table), ("members", drift.fields)):
-        for word, names in found.items():
-            print(f"{title:<8} {word}: {', '.join(names) or 'none'}")
+        show_names(title, found)
     sizes = [size for _, size in drift.layouts]
-    print(f"size     {sizes[0]} -> {sizes[1]} bytes")
-    print("against this package:")
-    for word, names in ours.items():
-        print(f"         {word}: {', '.join(names) or 'none'}")
+    same = "" if sizes[0] == sizes[1] else f" -> {sizes[1]}"
+    print(f"size     {sizes[0]}{same} bytes")
+    show_names("package", ours)
+    print(f"\n{drift.old.title} -> {drift.new.title}: "
+          f"{'something changed' if drift.changed else 'nothing changed'} on the path that is ported")
+
+
+def show_names(title, found) -> None:
+    """What is named under each word, a line a word; nothing named is one line."""
+    if not any(found.values()):
+        print(f"{title:<8} nothing {', '.join(found)}")
+    for word, names in found.items():
+        if names:
+            print(f"{title:<8} {word}: {', '.join(names)}")
 
 
 def counts(change) -> str:

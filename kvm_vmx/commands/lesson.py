@@ -14,6 +14,7 @@ Exit status 1: the function of --write fails, or the run shows nothing of what a
 import os
 import sys
 
+from kvm_vmx import console
 from kvm_vmx.commands import (
     DIFFERS, HOLDS, Trouble, add_command, check_writable, print_columns, print_json, write_text)
 from kvm_vmx.lessons import NAMES, load
@@ -50,7 +51,7 @@ def execute(args) -> int:
     try:
         return whole_course(args) if args.name == "all" else one_lesson(args)
     except NothingShown as change:
-        print(f"kvm-vmx lesson: {change}", file=sys.stderr)
+        console.complain(change, "kvm-vmx lesson")
         return DIFFERS
 
 
@@ -73,6 +74,7 @@ def one_lesson(args) -> int:
     verdicts, status = [], HOLDS
     if args.write:
         verdicts, good = lesson.grade(args.write, seed)
+        verdicts = [console.readable(verdict) for verdict in verdicts]
         status = HOLDS if good else DIFFERS
     lines = resolve(record.kernel, tree)
     if args.html is not None:
@@ -82,7 +84,7 @@ def one_lesson(args) -> int:
     if args.json:
         print_json(as_json(record, lines, args.check, verdicts, status))
     elif args.html is not None:
-        print(*verdicts, f"{args.html}: open it in a browser.", sep="\n")
+        print(*verdicts, f"{console.plain(args.html)}: open it in a browser.", sep="\n")
     else:
         from kvm_vmx.lessons.terminal import show
 
@@ -116,7 +118,8 @@ def whole_course(args) -> int:
             as_json(record, found, args.check, [], HOLDS)
             for record, found in zip(taught, lines)]})
     else:
-        print(f"{len(taught)} lessons in {args.html}: open {index} in a browser.")
+        print(f"{len(taught)} lessons in {console.plain(args.html)}: open {console.plain(index)} in a "
+              "browser.")
     return HOLDS
 
 

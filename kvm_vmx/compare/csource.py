@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The functions, tables and structures of a C file, found by their braces."""
 
+import bisect
 import re
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ ATTRIBUTE = re.compile(r"\b__\w+(?:\(\([^()]*(?:\([^()]*\))?[^()]*\)\))?")
 TABLE = re.compile(r"(\w+)\s*(?:\[[^\]]*\]\s*)*(?:\b__\w+\s*)*=\s*\Z")
 POINTERS = re.compile(r"\(\s*\*\s*(?:const\s+)?(\w+)\s*\[[^\]]*\]\s*\)\s*\([^()]*\)\s*=\s*\Z")
 LONGEST = 800  # characters of a header that are looked at
+MOST_UNITS = 4_000  # of a function: ten times the longest of a kernel
 BLANK = re.compile(r"\n[ \t]*(?=\n)")
 STRUCT = re.compile(r"\b(?:struct|union|enum)\s+(\w+)\s*\Z")
 
@@ -39,7 +41,7 @@ class CFile:
         self.places = {}
         for place in braces(self.active.text):
             self.places.setdefault(place.name, place)
-        self.parsed = {}
+        self.parsed, self.around = {}, None
 
     def names(self, kind: str = "function"):
         """The names of the file's functions, in order."""
@@ -75,24 +77,31 @@ class CFile:
             for n in sorted(self.active.inactive) if first <= n <= last
         ]
         function.condition = self.condition(first)
-        for condition in self.active.conditions:
-            if first < condition.line <= last:
-                insert(function.units, condition)
+        del function.units[MOST_UNITS:]
+        inside = [condition for condition in self.active.conditions[:MOST_UNITS]
+                  if first < condition.line <= last]
+        function.units = with_conditions(function.units, inside)
         return function
 
     def condition(self, line: int) -> str:
         """The innermost #if around a line."""
-        stack = []
-        for condition in self.active.conditions:
-            if condition.line > line:
-                break
-            if condition.text.startswith("#endif"):
-                stack = stack[:-1]
-            elif condition.text.startswith(("#else", "#elif")):
-                stack[-1:] = [condition.text]
-            else:
-                stack.append(condition.text)
-        return stack[-1] if stack else ""
+        if self.around is None:
+            self.around = list(branches(self.active.conditions))
+        place = bisect.bisect_right(self.around, line, key=lambda branch: branch[0])
+        return self.around[place - 1][1] if place else ""
+
+
+def branches(conditions):
+    """(line, the innermost #if from there on) of each condition."""
+    stack = []
+    for condition in conditions:
+        if condition.text.startswith("#endif"):
+            del stack[-1:]
+        elif condition.text.startswith(("#else", "#elif")):
+            stack[-1:] = [condition.text]
+        else:
+            stack.append(condition.text)
+        yield condition.line, stack[-1] if stack else ""
 
 
 def named(unit: Unit, name: str) -> Unit:
@@ -109,11 +118,16 @@ def replace(tree, old, new):
     return tuple(replace(part, old, new) for part in tree) if isinstance(tree, tuple) else tree
 
 
-def insert(units, condition):
-    """Put a condition of the preprocessor before the first unit that begins behind it."""
-    unit = Unit(("#", condition.text), condition.line, condition.line, condition.text, None, "#")
-    place = next((n for n, other in enumerate(units) if other.line > condition.line), len(units))
-    units.insert(place, unit)
+def with_conditions(units, conditions):
+    """Each condition of the preprocessor before the first unit that begins behind it."""
+    found, at = [], 0
+    for condition in conditions:
+        while at < len(units) and units[at].line <= condition.line:
+            found.append(units[at])
+            at += 1
+        found.append(Unit(("#", condition.text), condition.line, condition.line, condition.text,
+                          None, "#"))
+    return found + units[at:]
 
 
 def braces(text: str):

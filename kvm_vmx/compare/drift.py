@@ -53,10 +53,8 @@ class Drift:
         change = Change(function.name, function, new, how)
         if new is None:
             return change
-        before = [unit for unit in function.units if unit.kind != "#"]
-        after = [unit for unit in new.units if unit.kind != "#"]
-        match = difflib.SequenceMatcher(
-            None, [unit.key for unit in before], [unit.key for unit in after], False)
+        before, after = self.whole(self.old, function), self.whole(self.new, new)
+        match = difflib.SequenceMatcher(None, *map(placed, (before, after)), False)
         for tag, i1, i2, j1, j2 in match.get_opcodes():
             if tag == "equal":
                 change.same += i2 - i1
@@ -66,6 +64,12 @@ class Drift:
         here = self.ported.get(function.name, ())
         change.follow = sum(unit.key in here for unit in change.gone)
         return change
+
+    @staticmethod
+    def whole(tree, function: Function) -> list:
+        """The statements of a function, its #if among them, and its stub's where it has one."""
+        stub = tree.stub(function)
+        return function.units if stub is None else [*function.units, stub]
 
     def find(self, function: Function):
         """The function in the new tree: by name, by a known alias, or by its body."""
@@ -122,6 +126,13 @@ class Drift:
                    if "/kvm/" in path and "svm" not in path)
 
     @property
+    def changed(self) -> bool:
+        """Whether anything of the path is otherwise in the new tree, places apart."""
+        return any(change.gone or change.came or change.new is None for change in self.changes) \
+            or any(self.table.values()) or any(self.fields.values()) \
+            or self.layouts[0][1] != self.layouts[1][1]
+
+    @property
     def files(self) -> dict[tuple[str, str], int]:
         """How many functions went from one file to another."""
         count = {}
@@ -152,6 +163,18 @@ class Drift:
             "lost": [name for name in named if name not in new],
             "moved": [name for name in named if name in new and old[name] != new[name]],
         }
+
+
+def placed(units) -> list:
+    """Each statement with the kinds of the blocks that it stands in."""
+    found = []
+    for unit in units:
+        blocks, above = [], unit.parent
+        while above is not None:
+            blocks.append(above.kind)
+            above = above.parent
+        found.append((unit.key, tuple(blocks)))
+    return found
 
 
 def against_ours(tree) -> dict[str, list]:

@@ -13,6 +13,7 @@ NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|[1-9]\d*|0")
 STRUCT = re.compile(r"\bstruct\s+hv_enlightened_vmcs\s*\{")
 SIZES = {"u8": 1, "u16": 2, "u32": 4, "u64": 8, "uint": 4, "int": 4, "ulong": 8, "s32": 4,
          "s64": 8, "hv_vp_assist_page": 8, "gpa": 8, "hv_gpa": 8}
+DEEPEST = 16  # structures in one another
 
 
 def field_table(tree) -> dict[str, tuple[str, str]]:
@@ -33,7 +34,11 @@ def layout(tree) -> tuple[dict[str, tuple[int, int]], int]:
             reader = Reader(active)
             place = STRUCT.search(active)
             if place:
-                return reader.structure(tokens(active, C, place.end(), reader.close(place.end())))
+                inside = tokens(active, C, place.end(), reader.close(place.end()))
+                try:
+                    return reader.structure(inside)
+                except RecursionError:  # nested deeper than any reader follows
+                    return {}, 0
     return {}, 0
 
 
@@ -42,7 +47,7 @@ class Reader:
 
     def __init__(self, text: str):
         self.text = text
-        self.known = {}
+        self.known, self.depth = {}, 0
 
     def close(self, at: int) -> int:
         """Where the brace that is open at a place is closed."""
@@ -114,8 +119,12 @@ class Reader:
         last = max((n for n, token in enumerate(part) if token.text == "}"), default=len(part))
         behind = [token.text for token in part[last + 1:] if token.kind == "id"]
         names = [word for word in behind if not word.startswith("__")]
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise RecursionError
         size, align = self.extent(
             part[first + 1:last], part[0].text == "union", "__packed" in behind)
+        self.depth -= 1
         return (names[0] if names else f"({part[0].offset})", size, align, 0)
 
     def plain(self, part):

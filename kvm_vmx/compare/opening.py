@@ -5,18 +5,21 @@ Only the files that KVM's path lies in are read, and nothing of the tree is exec
 read of a tarball is kept in the cache, by the tarball's name, size and time.
 """
 
+import errno
 import hashlib
 import json
 import lzma
 import os
 import pathlib
 import re
+import stat
 import subprocess
 import sys
 import tarfile
 import zlib
 
 from kvm_vmx.compare.trees import Tree
+from kvm_vmx.console import plain, readable
 from kvm_vmx.machine import host
 
 WANTED = re.compile(
@@ -31,10 +34,15 @@ WANTED = re.compile(
 ROOTS = ("arch/x86/kvm", "arch/x86/hyperv", "arch/x86/kernel", "arch/x86/include/asm",
          "include/asm-generic", "include/hyperv", "include/linux", "include/uapi/linux",
          "kernel", "lib/test_static_keys.c", "virt/kvm", "Makefile")
-PLACES = ("/usr/src/linux-source-*", "/usr/src/linux-[0-9]*", "/usr/src/linux",
-          "/lib/modules/*/source")
 TARBALL = re.compile(r"\.tar(?:\.(?:xz|gz|bz2))?$")
 BROKEN = (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error)
+
+# What no kernel comes near: the largest file that is read has 0.4 MB, all of them 6 MB, and a
+# release unpacks to 2 GB.
+MOST_OF_A_FILE, MOST_OF_ALL, MOST_UNPACKED = 4 << 20, 64 << 20, 16 << 30
+LONGEST_NAME = 1 << 20  # of a member of a tarball, in bytes
+DESCRIBING = {tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME,
+              tarfile.GNUTYPE_LONGLINK}
 
 
 class TreeError(Exception):
@@ -44,84 +52,128 @@ class TreeError(Exception):
 def open_tree(spec: str, config=None) -> Tree:
     """The tree that a directory, a tarball or GITDIR@REV holds."""
     path = pathlib.Path(spec)
-    if path.is_dir():
-        files = read_directory(path)
-    elif path.is_file() and TARBALL.search(path.name):
-        files = cached(path)
-    elif "@" in spec and pathlib.Path(spec.rpartition("@")[0]).is_dir():
-        files = read_git(*spec.rpartition("@")[::2])
-    elif path.exists():
-        raise TreeError(f"{spec} is neither a directory nor a tarball: "
-                        "give a kernel tree, a .tar.xz, or GITDIR@REV")
-    else:
-        raise TreeError(f"no such tree: {spec}: give a kernel tree, a .tar.xz, or GITDIR@REV")
+    try:
+        if path.is_dir():
+            files = read_directory(path)
+        elif path.is_file() and TARBALL.search(path.name):
+            files = cached(path)
+        elif "@" in spec and pathlib.Path(spec.rpartition("@")[0]).is_dir():
+            files = read_git(*spec.rpartition("@")[::2])
+        elif path.exists():
+            raise TreeError(f"{spec} is neither a directory nor a tarball: "
+                            f"{around(path) or 'give a kernel tree, a .tar.xz, or GITDIR@REV'}")
+        else:
+            raise TreeError(f"no such tree: {spec}: give a kernel tree, a .tar.xz, or GITDIR@REV")
+    except (OSError, ValueError) as error:  # a name that is too long, or none at all
+        text = getattr(error, "strerror", None) or error
+        raise TreeError(f"no such tree: {spec[:80]}: {text}: give a kernel tree") from error
     if not any(name.startswith("arch/x86/kvm/") for name in files):
-        more = nearby(path)
-        raise TreeError(f"no arch/x86/kvm in {spec}: {more}" if more else
-                        f"no arch/x86/kvm in {spec}: is it a kernel tree?")
+        more = nearby(path) or around(path) or "is it a kernel tree?"
+        raise TreeError(f"no arch/x86/kvm in {spec}: {more}")
+    files = {name: readable(text) for name, text in files.items()}
     return Tree(title(spec, files), files, config)
 
 
-def find_tree() -> str | None:
-    """The first tree in the usual places: $KVM_VMX_TREE, /usr/src, the running kernel's."""
-    if os.environ.get("KVM_VMX_TREE"):
-        return os.environ["KVM_VMX_TREE"]
-    for pattern in PLACES:
-        for path in sorted(pathlib.Path("/").glob(pattern[1:]), reverse=True):
-            if (path / "arch/x86/kvm").is_dir() or TARBALL.search(path.name):
-                return str(path)
-    return None
-
-
 def nearby(path: pathlib.Path) -> str:
-    """A hint at a tree that lies in or under a directory that is none itself."""
+    """A hint at a tree that lies in a directory that is none itself, or in its git directory."""
     if not path.is_dir():
         return ""
     for other in sorted(path.glob("linux*")):
         if TARBALL.search(other.name) or (other / "arch/x86/kvm").is_dir():
             return f"did you mean {other}?"
+    if (path / ".git").exists() or (path / "objects").is_dir() and (path / "refs").is_dir():
+        return f"it is a git directory: give a revision of it, as {path}@v4.19"
+    return ""
+
+
+def around(path: pathlib.Path) -> str:
+    """A hint at the tree that a folder or a file is a part of."""
+    for above in path.absolute().parents:
+        if (above / "arch/x86/kvm").is_dir():
+            return f"it is part of a tree: give {above}"
     return ""
 
 
 def title(spec: str, files) -> str:
     """The tree's name with the version that its Makefile says, for people to read."""
-    words = dict(re.findall(r"^(VERSION|PATCHLEVEL|SUBLEVEL) *= *(\d+)$",
-                            files.get("Makefile", ""), re.M))
+    number = version_of(files.get("Makefile", ""))
+    return f"{plain(spec)} ({number})" if number else plain(spec)
+
+
+def version_of(makefile: str) -> str:
+    """The version that the text of a kernel's Makefile says, or nothing."""
+    words = dict(re.findall(r"^(VERSION|PATCHLEVEL|SUBLEVEL) *= *(\d+)\r?$", makefile, re.M))
     if "VERSION" not in words:
-        return spec
+        return ""
     number = ".".join(words.get(name, "0") for name in ("VERSION", "PATCHLEVEL", "SUBLEVEL"))
-    return f"{spec} ({number.removesuffix('.0')})"
+    return number.removesuffix(".0")
 
 
 def read_directory(root: pathlib.Path) -> dict[str, str]:
     """The wanted files of a directory."""
-    files = {}
+    files, budget = {}, Budget()
     for part in ROOTS:
         place = root / part
-        found = [place] if place.is_file() else sorted(place.rglob("*.[ch]"))
+        found = [place] if WANTED.fullmatch(part) else sorted(place.rglob("*.[ch]"))
         for path in found:
             name = path.relative_to(root).as_posix()
-            if not WANTED.fullmatch(name) or not path.is_file():
-                continue
-            try:
-                files[name] = path.read_bytes().decode("utf-8", "replace")
-            except OSError as error:
-                raise TreeError(f"cannot read {path}: {error.strerror}") from error
+            if WANTED.fullmatch(name) and os.path.lexists(path):
+                files[name] = read_file(path, budget)
     return files
+
+
+def read_file(path: pathlib.Path, budget) -> str:
+    """The text of one file; nothing that could block or never end is read."""
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise TreeError(f"cannot read {path}: it is no regular file: give a kernel tree")
+            budget.take(path, os.fstat(file.fileno()).st_size)
+            return file.read(MOST_OF_A_FILE).decode("utf-8", "replace")
+    except OSError as error:
+        if error.errno in (errno.EISDIR, errno.ENXIO):
+            raise TreeError(f"cannot read {path}: it is no regular file: give a kernel tree") \
+                from error
+        raise TreeError(f"cannot read {path}: {error.strerror}") from error
+
+
+class Budget:
+    """How much of a tree may still be read."""
+
+    def __init__(self):
+        self.left = MOST_OF_ALL
+
+    def take(self, name, size: int) -> None:
+        """Count a file; TreeError where it or all of them are larger than any kernel's."""
+        if size > MOST_OF_A_FILE:
+            raise TreeError(f"cannot read {name}: {size:,} bytes, and no source of a kernel has "
+                            f"more than {MOST_OF_A_FILE:,}: give a kernel tree")
+        self.left -= size
+        if self.left < 0:
+            raise TreeError(f"cannot read {name}: the files before it have {MOST_OF_ALL:,} bytes "
+                            "already: give a kernel tree")
+
+
+def git_command(gitdir: str) -> list[str]:
+    """The beginning of a command line that reads a git directory."""
+    place = pathlib.Path(gitdir)
+    return ["git", f"--git-dir={place / '.git' if (place / '.git').exists() else place}"]
 
 
 def read_git(gitdir: str, revision: str) -> dict[str, str]:
     """The wanted files of a revision, by git itself, without a work tree."""
-    place = pathlib.Path(gitdir)
-    git = ["git", f"--git-dir={place / '.git' if (place / '.git').exists() else place}"]
+    git, names, budget = git_command(gitdir), {}, Budget()
     try:
         listing = subprocess.run(
-            [*git, "ls-tree", "-r", "-z", revision, "--", *ROOTS], capture_output=True, check=True)
-        names = {}
+            [*git, "ls-tree", "-r", "-z", "-l", "--end-of-options", revision, "--", *ROOTS],
+            capture_output=True, check=True)
         for entry in listing.stdout.decode("utf-8", "replace").split("\0")[:-1]:
             head, _, name = entry.partition("\t")
             if WANTED.fullmatch(name) and " blob " in head:
-                names[name] = head.split()[2]
+                _, _, blob, size = head.split()
+                if size.isdigit():  # a blob that was not fetched has none
+                    budget.take(f"{name} of {gitdir}@{revision}", int(size))
+                names[name] = blob
         blobs = subprocess.run(
             [*git, "cat-file", "--batch"], input="\n".join(names.values()).encode() + b"\n",
             capture_output=True, check=True).stdout
@@ -144,16 +196,17 @@ def read_git(gitdir: str, revision: str) -> dict[str, str]:
 
 def cached(path: pathlib.Path) -> dict[str, str]:
     """A tarball's wanted files, out of the cache if it is the same tarball."""
-    stat = path.stat()
-    key = hashlib.sha256(
-        f"{path.resolve()},{stat.st_size},{stat.st_mtime_ns},{WANTED.pattern}".encode()).hexdigest()
-    root = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
+    about = path.stat()
+    key = hashlib.sha256(os.fsencode(
+        f"{path.resolve()},{about.st_size},{about.st_mtime_ns},{WANTED.pattern}")).hexdigest()
+    root = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
     store = root / "kvm-vmx" / f"{key}.json"
     try:
-        files = json.loads(store.read_text())
-        if isinstance(files, dict):
-            return files
-    except (OSError, ValueError):
+        if store.stat().st_size <= 2 * MOST_OF_ALL:
+            files = json.loads(store.read_text())
+            if isinstance(files, dict) and all(isinstance(text, str) for text in files.values()):
+                return files
+    except (OSError, ValueError, RecursionError):
         pass
     files = read_tarball(path)
     try:
@@ -166,9 +219,18 @@ def cached(path: pathlib.Path) -> dict[str, str]:
     return files
 
 
+class Member(tarfile.TarInfo):
+    """A member of a tarball; what describes it is read into memory, and so has a limit."""
+
+    def _proc_member(self, archive):
+        if self.size > LONGEST_NAME and self.type in DESCRIBING:
+            raise tarfile.ReadError(f"a header of {self.size:,} bytes")
+        return super()._proc_member(archive)
+
+
 def read_tarball(path: pathlib.Path) -> dict[str, str]:
     """The wanted files of a tarball, read once from its beginning to its end."""
-    files = {}
+    files, budget, unpacked = {}, Budget(), 0
     unpacker = None
     talk = sys.stderr.isatty()
     try:
@@ -177,15 +239,21 @@ def read_tarball(path: pathlib.Path) -> dict[str, str]:
                 unpacker = subprocess.Popen(
                     ["xz", "-dc", "-T0"], stdin=raw, stdout=subprocess.PIPE,
                     stderr=subprocess.DEVNULL)
-                archive = tarfile.open(fileobj=unpacker.stdout, mode="r|")
+                archive = tarfile.open(fileobj=unpacker.stdout, mode="r|", tarinfo=Member)
             else:
-                archive = tarfile.open(fileobj=raw, mode="r|*")
+                archive = tarfile.open(fileobj=raw, mode="r|*", tarinfo=Member)
             with archive:
                 for count, member in enumerate(archive):
                     if talk and count % 2000 == 0:
-                        print(f"\rreading {path.name}: {count} files", end="", file=sys.stderr)
+                        print(f"\rreading {plain(path.name)}: {count} files", end="",
+                              file=sys.stderr)
+                    unpacked += member.size
+                    if unpacked > MOST_UNPACKED:
+                        raise TreeError(f"cannot read {path}: it unpacks to more than "
+                                        f"{MOST_UNPACKED:,} bytes: give a kernel's tarball")
                     name = member.name.removeprefix("./").partition("/")[2]
                     if member.isfile() and WANTED.fullmatch(name):
+                        budget.take(f"{name} of {path}", member.size)
                         text = archive.extractfile(member).read()
                         files[name] = text.decode("utf-8", "replace")
             if unpacker and unpacker.wait():

@@ -4,6 +4,7 @@
 Nothing is included or expanded: what the configuration does not name is undefined.
 """
 
+import collections
 import re
 from typing import NamedTuple
 
@@ -93,7 +94,7 @@ def truth(word: str, rest: str, config) -> bool:
     if word != "if":
         name = rest.split()[0] if rest.split() else ""
         return bool(config.get(name, 0)) == (word == "ifdef")
-    terms = [hit[1] for hit in TERM.finditer(rest)]
+    terms = collections.deque(hit[1] for hit in TERM.finditer(rest))
     terms.append("")
     try:
         return bool(either(terms, config))
@@ -105,7 +106,7 @@ def either(terms, config):
     """`a || b`"""
     value = both(terms, config)
     while terms[0] == "||":
-        terms.pop(0)
+        terms.popleft()
         other = both(terms, config)
         value = value or other
     return value
@@ -115,7 +116,7 @@ def both(terms, config):
     """`a && b`"""
     value = relation(terms, config)
     while terms[0] == "&&":
-        terms.pop(0)
+        terms.popleft()
         other = relation(terms, config)
         value = value and other
     return value
@@ -129,30 +130,30 @@ def relation(terms, config):
         ">=": int.__ge__,
     }.get(terms[0])
     if compare:
-        terms.pop(0)
+        terms.popleft()
         value = int(compare(int(value), int(atom(terms, config))))
     return value
 
 
 def atom(terms, config):
     """A name, a number, defined(X), IS_ENABLED(X), !a, (a)"""
-    term = terms.pop(0)
+    term = terms.popleft()
     if term == "!":
         return not atom(terms, config)
     if term == "(":
         value = either(terms, config)
-        terms.pop(0)
+        terms.popleft()
         return value
     if term in ("defined", "IS_ENABLED", "IS_BUILTIN", "IS_REACHABLE"):
-        name = terms.pop(0)
+        name = terms.popleft()
         if name == "(":
-            name = terms.pop(0)
-            terms.pop(0)
+            name = terms.popleft()
+            terms.popleft()
         return bool(config.get(name, 0))
     if term[0].isdigit():
         return int(term.rstrip("uUlL"), 0)
     value = config.get(term, 0)
     if terms[0] == "(":  # a function-like macro that nobody defined
-        while terms.pop(0) != ")":
+        while terms.popleft() != ")":
             pass
     return value

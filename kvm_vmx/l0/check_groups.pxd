@@ -51,3 +51,5 @@ cdef enum:
                     GUEST_GRP2)
     # no check: what the first instruction of L2 may depend on
     RUN_GROUPS = GUEST_CHECKS | CONTROL_XLAT
+    # no check: whose change has the content of the MSR bitmap read again (R67, K11)
+    MSR_BITMAP_CONTENT = SECONDARY | MSR_BITMAP | CONTROL_GRP2

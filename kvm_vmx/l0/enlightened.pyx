@@ -5,6 +5,7 @@ from libc.string cimport memcpy, memset
 from kvm_vmx.abi.hyperv_tlfs cimport HV_X64_NESTED_MSR_BITMAP, hv_enlightened_vmcs
 from kvm_vmx.abi.types cimport u8, u32, u64
 from kvm_vmx.abi.virt_cpu cimport INSN_OK, insn_t
+from kvm_vmx.l0.check_groups cimport CONTROL_GRP1, MSR_BITMAP_CONTENT
 from kvm_vmx.l0.layout cimport L0_FLAG_MSR_BITMAP, l0_flags, l0_reload_groups
 from kvm_vmx.l0.outcome cimport fail_invalid, fault_ud, lint
 from kvm_vmx.l0.state cimport *
@@ -16,10 +17,6 @@ cdef extern from *:
 
 cdef enum:
     EVMCS_VERSION = 1
-    # the group whose checks look at the counts
-    CONTROL_GRP1 = 1 << 3
-    # MSR_BITMAP, CONTROL_GRP2, CONTROL_GRP1, CONTROL_PROC
-    BITMAP_GROUPS = 0x1e
 
 
 cdef void enlightened_forget(l0_vp *vp) noexcept nogil:
@@ -112,7 +109,7 @@ cdef void keep_bitmap(l0_vp *vp, u32 dirty) noexcept nogil:
             vp.partition.caps.nested & HV_X64_NESTED_MSR_BITMAP):
         vp.bitmap_kept = 0
         return
-    if vp.bitmap_kept and not dirty & BITMAP_GROUPS:
+    if vp.bitmap_kept and not dirty & MSR_BITMAP_CONTENT:
         return
     bitmap = phys_page(vp.cpu.mem, vp.copy.f.msr_bitmap)
     if bitmap != NULL:
@@ -148,4 +145,5 @@ cdef void enlightened_counts(l0_vp *vp) noexcept nogil:
         f.vm_exit_msr_store_count = 0
         f.vm_exit_msr_load_count = 0
         f.vm_entry_msr_load_count = 0
+    # the group whose checks look at the counts
     vp.unchecked |= CONTROL_GRP1

@@ -184,8 +184,12 @@ def _parse(where: str, text: str, base=None) -> Profile:
         reader.read()
         if base is None and "base" in data:
             base = _named(data["base"])
+    except RecursionError:
+        raise ValueError(f"{where}: nested too deep: give a profile in TOML") from None
     except ValueError as error:
-        raise ValueError(f"{where}: {' '.join(str(error).split())}") from None
+        line = " ".join(str(error).split())
+        line = line if len(line) <= 300 else f"{line[:150]} ... {line[-150:]}"
+        raise ValueError(f"{where}: {line}") from None
     profile = Profile(
         name=where,
         title=data.get("title", ""),

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 from kvm_vmx.abi.types cimport u8, u32, u64
-from kvm_vmx.l0.state cimport l0_alarm, l0_msr_value, l0_synic, l0_vmcs, l0_vp
+from kvm_vmx.l0.state cimport (
+    L0_MAX_ALARMS, NR_SLOTS, l0_alarm, l0_msr_value, l0_synic, l0_vmcs, l0_vp,
+)
 
 cdef extern from "kvm_vmx/l0/saved.h" nogil:
     const u64 L0_SAVED_MAGIC
@@ -42,7 +44,7 @@ cdef extern from "kvm_vmx/l0/saved.h" nogil:
         u64 regs[16]
         u64 xmm[12]
         l0_synic synic
-        l0_msr_value msr[32]
+        l0_msr_value msr[NR_SLOTS]
         l0_vmcs plain
         u8 overlaid[4096]
         u64 dr[4]
@@ -50,7 +52,7 @@ cdef extern from "kvm_vmx/l0/saved.h" nogil:
         u64 cr8
         u64 random2
         u64 nr_alarms
-        l0_alarm alarm[16]
+        l0_alarm alarm[L0_MAX_ALARMS]
         u32 stopped
         u32 enlightened
         u32 trap_pending

@@ -2,7 +2,8 @@
 """One L1 processor of a machine: its instructions, and the place where the port runs."""
 
 import functools
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from kvm_vmx.machine.errors import Unique
 from kvm_vmx.machine.hold import Bound, Hold
@@ -22,11 +23,11 @@ class Cpu(Unique, Bound):
     where another thread is using it.
     """
 
-    def __init__(self, machine: "Machine", index: int):
+    def __init__(self, machine: "Machine", index: int) -> None:
         self.machine, self.index = machine, index
         self._processor = machine._processor(index)
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
         self.machine.check_open()
@@ -35,12 +36,12 @@ class Cpu(Unique, Bound):
             return found
 
         @functools.wraps(found)
-        def held(*args, **kwargs):
+        def held(*args: Any, **kwargs: Any) -> Any:
             return self._alone(found, *args, **kwargs)
 
         return held
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: Any) -> None:
         if name in ("machine", "index", "_processor"):
             object.__setattr__(self, name, value)
             return
@@ -50,10 +51,10 @@ class Cpu(Unique, Bound):
         else:
             self._alone(setattr, self._processor, name, value)
 
-    def _alone(self, function, /, *args, **kwargs):
+    def _alone(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Call a function while the CPU is this thread's."""
         with self.machine._gate.use(), Hold(self.machine._kernel, self.index):
             return function(*args, **kwargs)
 
-    def __dir__(self):
+    def __dir__(self) -> list[str]:
         return sorted({*object.__dir__(self), *dir(self._processor)})

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The field table as data: the rows of asm/evmcs_fields.h, as the compiler sees them."""
+"""The field table and what its groups make L0 do, as data, as the compiler sees them."""
 
 from kvm_vmx.abi.types cimport u16, u32
+from kvm_vmx.l0.check_groups cimport (
+    CONTROL_CHECKS, GUEST_CHECKS, HOST_CHECKS, MSR_BITMAP_CONTENT,
+)
 
 cdef extern from *:
     """
@@ -48,3 +51,14 @@ def fields() -> list[dict]:
         "clean_field": field_rows[i].group.decode(),
         "clean_mask": f"0x{field_rows[i].mask:04x}",
     } for i in range(NR_FIELD_ROWS)]
+
+
+def done_again() -> dict[str, int]:
+    """What L0 does again at an entry, whatever the bytes, each with the clean groups of which
+    one must be dirty for it, as the bits of hv_clean_fields."""
+    return {
+        "control checks": CONTROL_CHECKS,
+        "host checks": HOST_CHECKS,
+        "guest checks": GUEST_CHECKS,
+        "the MSR bitmap's page": MSR_BITMAP_CONTENT,
+    }

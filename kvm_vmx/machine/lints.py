@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What L0 noticed and let pass, explained: rule, field, processor, entry."""
 
+from typing import Any
+
 from kvm_vmx.machine.fields import fields
 
 # A lint's rule ("" where the processor maker's manual is the source), and what it means.
@@ -52,7 +54,7 @@ _SYNTHETIC = {
 class ConformanceError(RuntimeError):
     """A strict machine met its first lint and stopped; lint is it."""
 
-    def __init__(self, lint: "Lint"):
+    def __init__(self, lint: "Lint") -> None:
         super().__init__(f"{lint.explain()}; the machine is strict and has stopped")
         self.lint = lint
 
@@ -68,12 +70,14 @@ class Lint(str):
     with what its own last exit left, so that any other value is L1's.
     """
 
-    def __new__(cls, name: str, *_, **__):
+    count: int  # type: ignore[assignment]  # and not str.count()
+
+    def __new__(cls, name: str, *_: object, **__: object) -> "Lint":
         return super().__new__(cls, name)
 
     def __init__(self, name: str, rule: str, meaning: str, cpu: int | None = None, count: int = 1,
                  entry: int = 0, last_entry: int = 0, field: str = "", group: str = "",
-                 found: int = 0, kept: int = 0):
+                 found: int = 0, kept: int = 0) -> None:
         self.rule, self.meaning, self.cpu, self.count = rule, meaning, cpu, count
         self.entry, self.last_entry, self.field, self.group = entry, last_entry, field, group
         self.found, self.kept = found, kept
@@ -107,11 +111,11 @@ class Lint(str):
         text += f"; processor {self.cpu}, entry {self.entry}"
         return f"{text}, {self.count} times" if self.count > 1 else text
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<Lint {self.name}: {self.explain()}>"
 
 
-def from_record(name: str, cpu: int, offset: int | None, **numbers) -> Lint:
+def from_record(name: str, cpu: int, offset: int | None, **numbers: int) -> Lint:
     """The lint of one record of L0; offset is the field's in the eVMCS, or None."""
     rule, meaning = MEANINGS[name]
     field, group = "", ""
@@ -123,9 +127,9 @@ def from_record(name: str, cpu: int, offset: int | None, **numbers) -> Lint:
     return Lint(name, rule, meaning, cpu, field=field, group=group, **numbers)
 
 
-def of_profile(profile) -> list[Lint]:
+def of_profile(profile: Any) -> list[Lint]:
     """Where a profile offers what no Hyper-V does, or contradicts itself."""
-    def leaf(number):
+    def leaf(number: int) -> tuple[int, int, int, int]:
         return profile.cpuid.get(number, (0, 0, 0, 0))
 
     highest, nested = leaf(0x40000000)[0], leaf(0x4000000A)

@@ -2,6 +2,8 @@
 """How a guest starts: 64-bit mode, whole gigabytes mapped as they are, flat segments, code at
 0x1000. What is mapped behind the memory is a device's: MMIO."""
 
+from typing import Any
+
 START = 0x1000
 PAGE, LARGE_PAGE, GIGABYTE = 4096, 2 << 20, 1 << 30
 PRESENT_WRITABLE_USER, LARGE = 7, 0x80
@@ -42,7 +44,7 @@ def check(code: bytes, memory: int) -> None:
                          f"of {room(memory)} bytes): give more memory")
 
 
-def fill(target, code: bytes, memory: int) -> None:
+def fill(target: Any, code: bytes, memory: int) -> None:
     """Put the code and the page tables into the guest's memory."""
     target.write(START, code)
     base = stack(memory)
@@ -56,13 +58,13 @@ def fill(target, code: bytes, memory: int) -> None:
             _entry(i * GIGABYTE + n * LARGE_PAGE, LARGE) for n in range(512)))
 
 
-def _entry(address, flags=0):
+def _entry(address: int, flags: int = 0) -> bytes:
     return (address | PRESENT_WRITABLE_USER | flags).to_bytes(8, "little")
 
 
-def sregs(memory: int) -> dict:
+def sregs(memory: int) -> dict[str, Any]:
     """struct kvm_sregs of the start."""
-    def segment(selector, kind, **more):
+    def segment(selector: int, kind: int, **more: int) -> dict[str, int]:
         return {"base": 0, "limit": 0xFFFFFFFF, "selector": selector, "type": kind, "present": 1,
                 "dpl": 0, "db": 0, "s": 1, "l": 0, "g": 1, "avl": 0, "unusable": 0,
                 "padding": 0} | more
@@ -77,7 +79,7 @@ def sregs(memory: int) -> dict:
     }
 
 
-def cpuid_entries(cpu) -> list[dict]:
+def cpuid_entries(cpu: Any) -> list[dict[str, int]]:
     """The guest's CPUID table: the host's leaves, without VMX and without a hypervisor."""
     entries = []
     for leaf in GUEST_LEAVES:

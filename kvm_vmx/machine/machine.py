@@ -15,6 +15,10 @@ from kvm_vmx.machine.module import Module
 from kvm_vmx.machine.partition import MAX_CPUS, Partition, PhysicalMemory
 from kvm_vmx.machine.sites import name_of
 
+if TYPE_CHECKING:
+    from kvm_vmx.machine.processor import Processor
+    from kvm_vmx.machine.trace import TraceRecord
+
 CONFIGS = {
     "hyperv": "kvm_vmx.l1.vmx",
     "no-hyperv": "kvm_vmx.l1.vmx_no_hyperv",
@@ -43,8 +47,10 @@ class Machine(Unique):
     MachineError where a machine is already open.
     """
 
-    def __init__(self, cpus: int = 2, *, profile: str = "kvm-6.12", possible_cpus=None,
-                 memory=None, msrs=None, cpuid=None, maxphyaddr: int | None = None,
+    def __init__(self, cpus: int = 2, *, profile: str | os.PathLike[str] = "kvm-6.12",
+                 possible_cpus: int | None = None, memory: int | None = None,
+                 msrs: Mapping[int, int] | None = None,
+                 cpuid: Mapping[Any, tuple[int, int, int, int]] | None = None, maxphyaddr: int | None = None,
                  enforce_cpuid: bool | None = None, cache_policy: str = "always", seed: int = 0,
                  strict: bool = False, lints: bool = False, insn: str | None = None,
                  no_assist_page=(), fail=None):
@@ -75,10 +81,10 @@ class Machine(Unique):
         self._kernel = Kernel(self._partition)
         self._kernel.boot(cpus, no_assist_page, fail or {})
 
-    def __enter__(self):
+    def __enter__(self) -> "Machine":
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __del__(self):
@@ -176,7 +182,7 @@ class Machine(Unique):
         self._partition.stop_trace()
 
     @property
-    def trace(self) -> list:
+    def trace(self) -> "list[TraceRecord]":
         """The instructions traced, on all CPUs in their order, each with its outcome."""
         return self._partition.trace
 
@@ -186,14 +192,14 @@ class Machine(Unique):
         self.check_open()
         return self._kernel.allocations()
 
-    def assist_page(self, cpu: int):
+    def assist_page(self, cpu: int) -> bytes | None:
         """The 56 bytes in use of a CPU's VP assist page, or None where it has none."""
         index = self.cpu(cpu).index
         with self._gate.use():
             found = self._kernel.assist_page(index)
         return found and found[1]
 
-    def assist_page_gpa(self, cpu: int):
+    def assist_page_gpa(self, cpu: int) -> int | None:
         """Where that page is, or None."""
         index = self.cpu(cpu).index
         with self._gate.use():
@@ -233,14 +239,14 @@ class Machine(Unique):
         from run() with INTR and goes on on another."""
         self._hotplug(cpu, self._kernel.cpu_down, "offline")
 
-    def _hotplug(self, cpu, change, what):
+    def _hotplug(self, cpu: int, change: Callable[[int], int], what: str) -> None:
         index = self.cpu(cpu).index
         with self._gate.use(), self._gate.building:
             ret = change(index)
         if ret:
             raise kernel_error(ret, f"CPU {cpu} {what}", self._kernel)
 
-    def keys(self) -> list[dict]:
+    def keys(self) -> list[dict[str, Any]]:
         """Every static-branch site of the loaded module: key, function, address, target, bytes
         as they stand, and state: "nop" or "jmp"."""
         self.check_open()
@@ -252,7 +258,7 @@ class Machine(Unique):
             state="jmp" if site["bytes"][0] == 0xE9 else "nop")
             for site in self._kernel.sites() if site["module"] == "kvm_intel"]
 
-    def insmod(self, enlightened_vmcs: bool = True, config: str = "hyperv", **params) -> Module:
+    def insmod(self, enlightened_vmcs: bool = True, config: str = "hyperv", **params: int) -> Module:
         """Load kvm-intel; OSError with the errno of vmx_init() where it fails."""
         self.check_open()
         if config not in CONFIGS:
@@ -283,7 +289,7 @@ class Machine(Unique):
                 raise kernel_error(ret, "insmod kvm_intel", self._kernel)
         return module
 
-    def _some_cpu(self):
+    def _some_cpu(self) -> int:
         """The CPU that this thread runs as, or -1: whichever is free."""
         bound = self._bound_cpu()
         return -1 if bound is None else bound

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """kvm-intel, loaded into a machine."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kvm_vmx.machine import long_mode
 from kvm_vmx.machine.errors import Unique, kernel_error
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Module(Unique):
     """kvm-intel, loaded."""
 
-    def __init__(self, machine: "Machine", module):
+    def __init__(self, machine: "Machine", module: Any) -> None:
         self.machine, self._module = machine, module
         self.path = module.__file__
 
@@ -27,7 +27,7 @@ class Module(Unique):
             raise MachineError("kvm_intel is unloaded: insmod() it again")
 
     @property
-    def parameters(self) -> dict:
+    def parameters(self) -> dict[str, int]:
         """The module's parameters, as sysfs would show them now."""
         self.check_loaded()
         return self.machine._kernel.parameters(self._module)

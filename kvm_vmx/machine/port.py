@@ -6,7 +6,8 @@ import ctypes
 import difflib
 import functools
 import re
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from kvm_vmx.machine.kernel import MachineError, call_function
 
@@ -38,7 +39,7 @@ class Function(NamedTuple):
     arguments: tuple[str, ...]
     result: str
 
-    def convert(self, raw: int):
+    def convert(self, raw: int) -> int | None:
         """The result as its C type holds it."""
         bits = BITS[self.result]
         if not bits:
@@ -64,7 +65,7 @@ def functions(module) -> dict[str, Function]:
     return found
 
 
-def convert_argument(name: str, argument, kind: str, held: contextlib.ExitStack) -> int:
+def convert_argument(name: str, argument: Any, kind: str, held: contextlib.ExitStack) -> int:
     """What a function of the port gets for an argument of Python's: a number, or where a vCPU is;
     the vCPU is this call's alone until held ends."""
     if kind.endswith(VCPU):
@@ -84,14 +85,15 @@ class Port:
     guard() is a context that a call needs, check() raises where the module is gone.
     """
 
-    def __init__(self, machine, module, guard, check):
+    def __init__(self, machine: Any, module: Any, guard: Callable[[], Any],
+                 check: Callable[[], None]) -> None:
         self._machine, self._guard, self._check = machine, guard, check
         self._functions = functions(module)
 
-    def __dir__(self):
+    def __dir__(self) -> list[str]:
         return sorted(self._functions)
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Callable[..., Any]:
         try:
             function = self._functions[name]
         except KeyError:
@@ -116,7 +118,7 @@ class Port:
 
         return call
 
-    def _check_state(self, name, cpu):
+    def _check_state(self, name: str, cpu: int) -> None:
         """MachineError where the function would follow a pointer that nobody has set."""
         if name == "hardware_disable" and not self._machine.cpu(cpu).cr4 & CR4_VMXE:
             raise MachineError(f"VMX is off on CPU {cpu}: create a VM or hardware_enable() first")

@@ -82,7 +82,7 @@ def loaded(path: str) -> Loaded:
 def kernel_proper() -> list[str]:
     """The files of L1 that are no loadable module and execute instructions that may trap."""
     return [
-        module.__file__ for name, module in sorted(sys.modules.items())
+        str(module.__file__) for name, module in sorted(sys.modules.items())
         if name.startswith("kvm_vmx.l1.") and hasattr(module, "__pyx_capi__")
-        and "vmx_module" not in module.__pyx_capi__ and loaded(module.__file__).key
+        and "vmx_module" not in module.__pyx_capi__ and loaded(str(module.__file__)).key
     ]

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The kernel's own test module for static keys, loaded into a machine beside kvm-intel or alone."""
 
+from typing import Any
+
 from kvm_vmx.l1.linux import test_static_keys
 from kvm_vmx.machine.kernel import MachineError
 from kvm_vmx.machine.machine import Machine
@@ -15,7 +17,7 @@ class StaticKeys:
     port has its functions by name. OSError with the kernel's errno where it is loaded already.
     """
 
-    def __init__(self, machine: Machine):
+    def __init__(self, machine: Machine) -> None:
         machine.check_open()
         self.machine = machine
         # each call may rewrite text
@@ -25,14 +27,14 @@ class StaticKeys:
         if ret:
             raise OSError(-ret, "insmod test_static_keys failed: rmmod() it first")
 
-    def __enter__(self):
+    def __enter__(self) -> "StaticKeys":
         return self
 
     def __exit__(self, *_):
         if self.machine._kernel.booted and self in self.machine._kernel.modules:
             self.rmmod()
 
-    def sites(self) -> dict[str, dict]:
+    def sites(self) -> dict[str, dict[str, Any]]:
         """{function: its site}, as Machine.keys() describes those of kvm-intel."""
         self._check_loaded()
         path = test_static_keys.__file__
@@ -48,7 +50,7 @@ class StaticKeys:
             self._check_loaded()
             self.machine._kernel.unload(test_static_keys, self, self.machine._some_cpu())
 
-    def _check_loaded(self):
+    def _check_loaded(self) -> None:
         self.machine.check_open()
         if self not in self.machine._kernel.modules:
             raise MachineError("test_static_keys is unloaded: load it again")

@@ -3,9 +3,9 @@
 
 import difflib
 import errno
-from collections.abc import Mapping
+from collections.abc import ItemsView, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kvm_vmx.machine import ending
 from kvm_vmx.machine.ending import GuestFault
@@ -33,7 +33,7 @@ class ExitSummary:
 
     exits: int
     reason: str
-    data: dict = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
     reasons: dict[int, int] = field(default_factory=dict)
     fault: GuestFault | None = None
 
@@ -43,29 +43,29 @@ class ExitSummary:
         return ending.in_words(self.reason, self.data, self.fault)
 
 
-class Registers(Mapping):
+class Registers(Mapping[str, int]):
     """The general registers of a vCPU, by name; read from KVM and written through it."""
 
-    def __init__(self, vcpu: "Vcpu"):
+    def __init__(self, vcpu: "Vcpu") -> None:
         self._vcpu = vcpu
 
-    def _all(self):
+    def _all(self) -> dict[str, int]:
         with self._vcpu.used() as raw:
             return raw.get_regs(self._vcpu.cpu)
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> int:
         return self._all()[name]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter(REGISTERS)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(REGISTERS)
 
-    def items(self):
+    def items(self) -> ItemsView[str, int]:
         return self._all().items()
 
-    def __setitem__(self, name, value):
+    def __setitem__(self, name: str, value: int) -> None:
         self.update(**{name: value})
 
     def update(self, **values: int) -> None:
@@ -78,7 +78,7 @@ class Registers(Mapping):
                 regs[name] = value & (1 << 64) - 1
             raw.set_regs(self._vcpu.cpu, regs)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return ", ".join(f"{name}={value:#x}" for name, value in self._all().items())
 
 
@@ -98,10 +98,10 @@ def _field(name):
 class EvmcsView(Mapping):
     """The enlightened VMCS of a vCPU as the page has it: field name to value."""
 
-    def __init__(self, vcpu: "Vcpu"):
+    def __init__(self, vcpu: "Vcpu") -> None:
         self._vcpu = vcpu
 
-    def _read(self, offset, size):
+    def _read(self, offset: int, size: int) -> int:
         vm = self._vcpu.vm
         vm.check_alive()
         if not vm.module.enable_evmcs:
@@ -113,10 +113,10 @@ class EvmcsView(Mapping):
         row = _field(name)
         return self._read(row["offset"], row["size"])
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter(_FIELDS)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(_FIELDS)
 
     def __repr__(self):
@@ -131,7 +131,7 @@ class EvmcsView(Mapping):
 class VmcsView(Mapping):
     """The VMCS of a vCPU through the port's accessors, in either mode."""
 
-    def __init__(self, vcpu: "Vcpu"):
+    def __init__(self, vcpu: "Vcpu") -> None:
         self._vcpu = vcpu
 
     def __getitem__(self, name):
@@ -174,7 +174,7 @@ class Vcpu(Unique):
         return self._cpu
 
     @cpu.setter
-    def cpu(self, n: int):
+    def cpu(self, n: int) -> None:
         self._cpu = self.vm.module.machine.cpu(n).index
 
     def _there(self):
@@ -269,14 +269,14 @@ class Vcpu(Unique):
             return [record[:3] for record in self.vm.module.machine.cpu(self.cpu).exit_log]
 
     @property
-    def sregs(self) -> dict:
+    def sregs(self) -> dict[str, Any]:
         """Segments, tables and control registers, as KVM_GET_SREGS gives them and KVM_SET_SREGS
         takes them."""
         with self.used() as raw:
             return raw.get_sregs(self.cpu)
 
     @sregs.setter
-    def sregs(self, values: dict):
+    def sregs(self, values: dict[str, Any]) -> None:
         """KVM_SET_SREGS: all of them; OSError with the kernel's errno."""
         with self.used() as raw:
             ret = raw.set_sregs(self.cpu, values)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class GuestMemory:
     """The physical memory of an L2 guest: GPA 0 up to size, in bytes."""
 
-    def __init__(self, vm: "Vm", size: int):
+    def __init__(self, vm: "Vm", size: int) -> None:
         self._vm, self.size = vm, size
 
     def read(self, gpa: int, length: int) -> bytes:

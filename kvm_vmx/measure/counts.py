@@ -242,7 +242,9 @@ def loop(report: Report, found) -> None:
         heap = {"malloc", "free", "calloc", "realloc"} & set(profile.by_function())
         report.claim(f"{mode}: an exit calls no allocator", not heap, ", ".join(heap) or "none called")
     total = found["hyperv on: exit"].total
-    report.claim("eVMCS: one exit executes at most 350 instructions", total <= 350, f"{total}")
+    l1 = report.find("instructions an exit, eVMCS, by side", "L1").value
+    report.claim("eVMCS: one exit executes at most 350 instructions", total <= 350, f"{total}",
+                 "" if l1 <= 350 else f"L1 alone has {l1:,.0f}, and they are v4.19's own statements")
 
 
 def entry(report: Report, found) -> None:

@@ -119,10 +119,10 @@ def shown(row: Row) -> bool:
 
 def claims(report: Report) -> str:
     """What holds and what does not."""
-    words = {True: "holds", False: "missed", None: "open"}
-    lines = [f'<tr><td class="{words[claim.holds]}">{words[claim.holds]}</td>'
-             f"<td>{escape(claim.text)}</td><td>{escape(claim.figure)}</td></tr>"
-             for claim in report.claims]
+    lines = [f'<tr><td class="{claim.verdict}">{claim.verdict}</td><td>{escape(claim.text)}</td>'
+             f"<td>{escape(claim.figure)}"
+             f"{escape(f'; {claim.cannot}') if claim.verdict == 'remark' else ''}</td></tr>"
+             for claim in report.judged]
     return f'<h2>What was claimed</h2><table class="claims">{"".join(lines)}</table>'
 
 

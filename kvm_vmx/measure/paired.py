@@ -11,6 +11,7 @@ import sys
 
 from kvm_vmx import Machine, build_info
 from kvm_vmx.commands import Trouble
+from kvm_vmx.machine.fields import done_again
 from kvm_vmx.measure import host_rsp, scale
 from kvm_vmx.measure.loops import ACCESSORS, GROUPS, loaded
 from kvm_vmx.measure.report import MEASURED, Report, row
@@ -23,10 +24,8 @@ PROCESSES = {"accesses": (12, 2_000), "exits": (10, 100), "entries": (8, 400), "
 # How far apart two copies of one loop may be, in core cycles, before nothing else counts.
 A_A_LIMIT = {"accesses": 0.05, "exits": 1.0, "entries": 1.0}
 
-# What L0 does again, whatever the bytes, when one of these groups is dirty: the checks that look
-# at it (l0/entry.pyx), and the reading of the MSR bitmap's page (l0/enlightened.pyx).
-AGAIN = {"control checks": 0x3FF, "host checks": 0x6048, "guest checks": 0x1F78,
-         "the MSR bitmap's page": 0x1E}
+# What L0 does again, whatever the bytes, where one of these groups is dirty.
+AGAIN = done_again()
 
 
 class Sample:

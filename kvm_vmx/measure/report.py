@@ -5,6 +5,9 @@ import dataclasses
 
 COUNTED, MEASURED, MODELLED, PUBLISHED = "counted", "measured here", "modelled", "published"
 
+# What becomes of a claim; what a reader must see stands last.
+VERDICTS = ("holds", "open", "remark", "missed")
+
 
 @dataclasses.dataclass
 class Row:
@@ -22,11 +25,22 @@ class Row:
 
 @dataclasses.dataclass
 class Claim:
-    """One sentence that holds or does not, with the figure that decides; None: not decided."""
+    """One sentence that holds or does not, with the figure that decides; None: not decided.
+
+    What cannot be met, for a reason that `cannot` gives, is no miss but a remark.
+    """
 
     text: str
     holds: bool | None
     figure: str
+    cannot: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """The claim's standing, one of VERDICTS."""
+        if self.holds is None:
+            return "open"
+        return "holds" if self.holds else "remark" if self.cannot else "missed"
 
 
 @dataclasses.dataclass
@@ -46,9 +60,19 @@ class Report:
         self.rows.append(row)
         return row
 
-    def claim(self, text, holds, figure) -> None:
+    def claim(self, text, holds, figure, cannot="") -> None:
         """One more claim."""
-        self.claims.append(Claim(text, holds, figure))
+        self.claims.append(Claim(text, holds, figure, cannot))
+
+    @property
+    def judged(self) -> list[Claim]:
+        """The claims, those that are missed last."""
+        return sorted(self.claims, key=lambda claim: VERDICTS.index(claim.verdict))
+
+    @property
+    def missed(self) -> list[Claim]:
+        """The claims that are missed and could be met."""
+        return [claim for claim in self.claims if claim.verdict == "missed"]
 
     def find(self, table, name) -> Row | None:
         """A row by its table and name, or None."""

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A report on the terminal: its tables, then what holds and what does not."""
 
+import collections
+
 from kvm_vmx.commands import print_columns
-from kvm_vmx.measure.report import Report, Row
+from kvm_vmx.measure.report import VERDICTS, Report, Row
 
 LONGEST_TABLE = 24
 
@@ -33,8 +35,21 @@ def print_report(report: Report) -> None:
             rest = sum(row.value for row in rows[LONGEST_TABLE:])
             print(f"  and {len(rows) - LONGEST_TABLE} more, {number(rest)} in all (--json has them)")
         print()
-    for claim in report.claims:
-        word = {True: "holds", False: "MISSED", None: "open"}[claim.holds]
-        print(f"{word:<7} {claim.text}: {claim.figure}")
     for note in report.notes:
         print(note)
+    print_claims(report)
+
+
+def print_claims(report: Report) -> None:
+    """Every claim in a line, what is missed last, and how many there are of each kind."""
+    words = {"missed": "MISSED"}
+    for claim in report.judged:
+        word = words.get(claim.verdict, claim.verdict)
+        why = f"; {claim.cannot}" if claim.verdict == "remark" else ""
+        print(f"{word:<7} {claim.text}: {claim.figure}{why}")
+    count = collections.Counter(claim.verdict for claim in report.claims)
+    words |= {"holds": "hold"}
+    parts = ", ".join(f"{count[verdict]} {words.get(verdict, verdict)}" for verdict in VERDICTS
+                      if count[verdict])
+    if parts:
+        print(f"\n{len(report.claims)} claims: {parts}")

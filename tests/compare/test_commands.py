@@ -90,14 +90,17 @@ def test_scope(capsys, tree):
     assert function["name"] == "decache_tsc_multiplier" and function["reason"] == ""
     assert function["port"].startswith("kvm_vmx/l1/vmx.pyx:")
     _, out, _ = run(capsys, "compare", "--tree", tree, "--scope")
-    assert out.endswith("1 functions, 1 ported, 0 out of scope\n")
+    assert out.endswith("1 functions, 1 ported, 0 out of scope\n\n"
+                        f"tree {tree}, baseline v4.19\n")
 
 
 def test_page(capsys, tree, tmp_path):
     path = tmp_path / "page.html"
     status, out, _ = run(capsys, "compare", "decache_tsc_multiplier", "--tree", tree,
                          "--html", path)
-    assert status == 1 and out == ""
+    assert status == 1
+    assert out == (f"{path}: open it in a browser.\n\n"
+                   f"tree {tree}, baseline v4.19: 1 unexplained\n")
     text = path.read_text()
     assert text.startswith("<!DOCTYPE html>") and 'id="decache_tsc_multiplier"' in text
 

@@ -120,6 +120,27 @@ def test_the_same_tree_did_not_change(drift):
     assert not any(again.table.values()) and not any(again.fields.values())
 
 
+SEEN = {
+    "out of its block": ("\t\tswirl(cup->spoon, 7);\n\t}\n", "\t}\n\tswirl(cup->spoon, 7);\n"),
+    "another condition around": ("\treturn cup->spoon;", "#if CONFIG_TEA\n#endif\n\treturn cup->spoon;"),
+    "a statement": ("cup->level++", "cup->level += 2"),
+    "a member wider": ("u16 selector", "u64 selector"),
+    "the size": ("u64 tail;", "u64 tail;\n\tu64 more;"),
+    "a row of the table": ("host_cr0, HV_VMX_ENLIGHTENED_CLEAN_FIELD_HOST_GRP1",
+                           "host_cr0, HV_VMX_ENLIGHTENED_CLEAN_FIELD_HOST_GRP2"),
+}
+UNSEEN = {"a comment": ("\tcup->level++;", "\t/* more */\n\tcup->level++;"),
+          "spaces": ("cup->level++;", "cup->level ++ ;")}
+
+
+@pytest.mark.parametrize("before, after", [*SEEN.values(), *UNSEEN.values()], ids=[*SEEN, *UNSEEN])
+def test_whatever_has_a_meaning_is_a_change(drift, before, after):
+    files = {path: text.replace(before, after) for path, text in OLD.items()}
+    assert files != OLD
+    again = Drift(drift_port(drift), drift.old, Tree("new", files))
+    assert again.changed == ((before, after) in SEEN.values())
+
+
 def drift_port(drift):
     """A stand-in for the port: its subjects name the functions of the old tree."""
     class Subject:

@@ -9,7 +9,7 @@ import tarfile
 import pytest
 
 from kvm_vmx.compare import opening
-from kvm_vmx.compare.opening import TreeError, find_tree, open_tree
+from kvm_vmx.compare.opening import TreeError, open_tree
 
 FILES = {
     "Makefile": "VERSION = 5\nPATCHLEVEL = 7\nSUBLEVEL = 0\n",
@@ -75,9 +75,10 @@ def test_tarball_and_its_cache(tarball, cache, monkeypatch):
 
 def test_a_broken_cache_is_read_over(tarball, cache):
     open_tree(str(tarball))
-    for path in cache.iterdir():
-        path.write_text("{")
-    check(open_tree(str(tarball)))
+    for text in ("{", "[]", "{\"Makefile\": 1}", "[" * 100_000):
+        for path in cache.iterdir():
+            path.write_text(text)
+        check(open_tree(str(tarball)))
 
 
 def test_a_cache_that_cannot_be_written_is_no_trouble(tarball, tmp_path, monkeypatch):
@@ -146,11 +147,34 @@ def test_bytes_that_are_no_text(directory):
     assert tree.function("kettle", "").units[1].kind == "call"
 
 
-def test_the_usual_places(tmp_path, monkeypatch):
-    monkeypatch.setenv("KVM_VMX_TREE", "/somewhere")
-    assert find_tree() == "/somewhere"
-    monkeypatch.delenv("KVM_VMX_TREE")
-    monkeypatch.setattr(opening, "PLACES", (f"{tmp_path}/linux-source-*",))
-    assert find_tree() is None
-    (tmp_path / "linux-source-6.1.tar.xz").write_text("")
-    assert find_tree() == f"{tmp_path}/linux-source-6.1.tar.xz"
+def test_a_part_of_a_tree_names_the_tree(directory):
+    for part in ("arch/x86/kvm", "arch", "virt/kvm", "arch/x86/kvm/vmx/vmx.c"):
+        with pytest.raises(TreeError, match=f"it is part of a tree: give {directory}$"):
+            open_tree(str(directory / part))
+
+
+def test_a_git_directory_wants_a_revision(directory, tmp_path):
+    if not shutil.which("git"):
+        pytest.skip("no git here")
+    subprocess.run(["git", "init", "-q", str(tmp_path / "empty")], check=True)
+    subprocess.run(["git", "init", "-q", "--bare", str(tmp_path / "bare.git")], check=True)
+    for place in (tmp_path / "empty", tmp_path / "empty/.git", tmp_path / "bare.git"):
+        with pytest.raises(TreeError, match=f"give a revision of it, as {place}@v4.19$"):
+            open_tree(str(place))
+
+
+@pytest.mark.parametrize("encode", [
+    lambda text: text.replace("\n", "\r\n").encode(),
+    lambda text: text.replace("\t", " \f ").encode(),
+    lambda text: b"\xef\xbb\xbf" + text.encode()], ids=["CRLF", "form feeds", "a byte-order mark"])
+def test_how_lines_end_does_not_count(directory, encode):
+    before = open_tree(str(directory))
+    for path in directory.rglob("*"):
+        if path.is_file():
+            path.write_bytes(encode(path.read_text()))
+    after = open_tree(str(directory))
+    assert after.title == before.title
+    for name, path in (("brew", "arch/x86/kvm/vmx.c"), ("kettle", "")):
+        one, two = before.function(name, path), after.function(name, path)
+        assert [unit.key for unit in one.units] == [unit.key for unit in two.units]
+        assert [unit.line for unit in one.units] == [unit.line for unit in two.units]

@@ -6,8 +6,10 @@ import pathlib
 import re
 
 from kvm_vmx.compare.marks import SHAPE
+from kvm_vmx.compare.opening import open_tree
 from kvm_vmx.compare.path import PARTS
 from kvm_vmx.compare.port import Port
+from kvm_vmx.compare.report import Report
 from kvm_vmx.compare.scope import FILES, scope
 
 ORDER = json.loads(
@@ -89,3 +91,14 @@ def test_every_exit_handler_is_on_the_path(tree_v419):
     part = next(part for part in PARTS if part.name == "exit handlers")
     assert handlers == {name for group in (part.functions, *part.out.values())
                         for name in group.split()}
+
+
+def test_line_ends_of_another_system_change_nothing(tree_v419, tmp_path):
+    for name, text in tree_v419.files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text.replace("\n", "\r\n").encode())
+    report = Report(Port(), open_tree(str(tmp_path)))
+    assert report.totals["unexplained"] == 0
+    assert [pair.totals for pair in report.pairs] == \
+        [pair.totals for pair in Report(Port(), tree_v419).pairs]

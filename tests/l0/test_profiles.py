@@ -157,3 +157,14 @@ def test_the_command_line_takes_a_file(tmp_path):
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr == f"kvm-vmx: {bad}: msr.0x480 is -1: give an integer from 0 to " \
                           "0xffffffffffffffff\n"
+
+
+@pytest.mark.parametrize("text, says", [
+    ("a=" + "[" * 5_000, "nested too deep"), ("a=" + "{a=" * 5_000, "nested too deep"),
+    (f"{'a' * 5_000} = 1", "there are title"), (f"[msr.{'9' * 5_000}]\nvalue = 1", "by its number"),
+    (f"base = \"{'x' * 5_000}\"", "a file whose name ends in .toml")])
+def test_a_monstrous_profile_is_one_short_line(tmp_path, text, says):
+    with pytest.raises(ValueError) as error:
+        load(write(tmp_path, text))
+    assert says in str(error.value) and "\n" not in str(error.value)
+    assert len(str(error.value)) < len(str(tmp_path)) + 350

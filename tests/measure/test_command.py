@@ -19,6 +19,7 @@ from kvm_vmx.measure.page import page
 from kvm_vmx.measure.report import COUNTED, MEASURED, MODELLED, PUBLISHED, Report
 from kvm_vmx.measure.statistics import Estimate
 from kvm_vmx.measure.store import as_json, save
+from kvm_vmx.measure.terminal import print_report
 
 needed.module("capstone")
 pyperf = needed.module("pyperf")
@@ -171,6 +172,32 @@ def test_a_missed_claim_is_status_1_and_an_open_one_is_not(capsys):
     report.claim("it is missed", False, "0")
     assert measure.verdict(report) == DIFFERS
     assert "1 of 2 claims missed" in capsys.readouterr().err
+
+
+def test_a_claim_that_cannot_be_met_is_a_remark(capsys):
+    report = Report()
+    report.claim("too much is asked", False, "797", "the reason")
+    report.claim("it holds", True, "1")
+    assert measure.verdict(report) == HOLDS and report.missed == []
+    assert "797; the reason" in page(report) and as_json(report)["claims"][0]["verdict"] == "remark"
+    report.claim("it could be met", True, "0", "a reason that nobody needs")
+    print_report(report)
+    out = capsys.readouterr().out
+    assert "remark  too much is asked: 797; the reason\n" in out and "nobody needs" not in out
+    assert out.endswith("\n3 claims: 2 hold, 1 remark\n")
+
+
+def test_what_is_claimed_stands_last_and_what_is_missed_behind_it(capsys):
+    report = Report()
+    report.claim("first", False, "1")
+    report.claim("second", None, "2")
+    report.claim("third", True, "3")
+    report.claim("fourth", False, "4", "it cannot")
+    report.notes.append("a note")
+    report.add("a table", "a row", 1, "ns", MEASURED)
+    print_report(report)
+    words = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line]
+    assert words == ["a", "a", "a", "holds", "open", "remark", "MISSED", "4"]
 
 
 def test_the_model_gives_the_mail_s_numbers_back():

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# The types of the module beside it, printed by dev/stubs.py.

@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# The types of the module beside it, printed by dev/stubs.py.
+from typing import Any
+
+def fields() -> list[dict[str, Any]]: ...
+def done_again() -> dict[str, int]: ...

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Types reach the user: a script of one's own passes mypy --strict, and stubs are what runs."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import pytest
+import tree
+
+STUBS = sorted(tree.under("kvm_vmx", suffixes={".pyi"}))
+WHOLE = ["--disallow-untyped-defs", "--disallow-incomplete-defs", "--disallow-any-generics"]
+
+GOOD = """\
+import kvm_vmx
+from kvm_vmx import ExitSummary, Fault, KernelBug, Machine, Outcome, VMfailValid, fields
+
+def addresses(code: bytes) -> dict[str, int]:
+    with Machine(cpus=2, msrs={0x10A: 0}, cpuid={7: (0, 0, 0, 0)}, strict=True) as machine:
+        kvm = machine.insmod(enlightened_vmcs=True, vpid=0)
+        vm = kvm.create_vm(code=code)
+        vcpu = vm.create_vcpu(cpu=0)
+        summary: ExitSummary = vcpu.run(exits=10)
+        reasons: dict[int, int] = summary.reasons
+        vcpu.regs["rax"] = len(reasons)
+        vcpu.cpu = 1
+        names: list[str] = [name for name in vcpu.evmcs]
+        clean: int = vcpu.evmcs.clean_fields | vcpu.evmcs["GUEST_RIP"] | vcpu.vmcs["GUEST_RIP"]
+        machine.memory.write_u64(0x1000, machine.memory.read_u64(0x1000) + clean)
+        vm.memory.write(0, vm.memory.read(0, 8))
+        outcome: Outcome = machine.cpu(0).rdmsr(0x10)
+        if isinstance(outcome, Fault):
+            raise SystemExit(outcome.vector)
+        with machine.cpu(1):
+            kvm.port.vmcs_write64(0x2010, 1)
+        for record in machine.trace:
+            names.append(record.instruction)
+        for lint in machine.lints:
+            names.append(f"{lint.name} {lint.count + 1} {lint.explain()}")
+        machine.offline(1)
+        page: bytes | None = machine.assist_page(0)
+        kvm.rmmod()
+    rows = {row["vmcs_field"]: int(row["encoding"], 16) for row in fields()}
+    return rows | machine.counters | {name: len(page or b"") for name in names}
+
+try:
+    addresses(b"\\x0f\\xa2\\xf4")
+except (KernelBug, kvm_vmx.MachineError, kvm_vmx.ConformanceError) as error:
+    print(error, VMfailValid(7).error)
+"""
+BAD = {
+    "a text for code": ("create_vm(code=code)", "create_vm(code='f4')"),
+    "a number for a name": ('vcpu.regs["rax"]', "vcpu.regs[0]"),
+    "a method that is none": ("machine.offline(1)", "machine.ofline(1)"),
+    "a text for a number": ("Machine(cpus=2", "Machine(cpus='2'"),
+    "a parameter in words": ("vpid=0", "vpid='off'"),
+    "of a compiled module": ("machine.memory.read_u64(0x1000)", "machine.memory.read_u64('0')"),
+    "what nobody has made yet": ("summary.reasons", "summary.causes"),
+}
+
+
+def stubs():
+    """The file that prints the stubs, as a module."""
+    spec = importlib.util.spec_from_file_location("stubs", tree.ROOT / "dev/stubs.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(folder, module, *arguments):
+    """A tool of mypy's, with this tree's package in its path and a cache that outlives a call."""
+    if importlib.util.find_spec("mypy") is None:
+        pytest.skip("mypy is not installed: pip install 'kvm_vmx[test]'")
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments], cwd=folder, capture_output=True, text=True,
+        env={**os.environ, "MYPYPATH": str(tree.ROOT), "MYPY_CACHE_DIR": str(folder / "cache")})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A user's folder."""
+    return tmp_path_factory.mktemp("user")
+
+
+def test_the_stubs_are_what_is_printed_of_the_sources():
+    printed = {path.relative_to(tree.ROOT): text for path, text in stubs().stubs().items()}
+    assert len(printed) >= 10
+    assert {path: tree.text(path) for path in STUBS} == printed, "run python dev/stubs.py"
+
+
+def test_the_marker_is_there_and_shipped():
+    assert (tree.ROOT / "kvm_vmx/py.typed").is_file()
+    for file in ("pyproject.toml", "MANIFEST.in"):
+        assert "py.typed" in tree.text(file) and "*.pyi" in tree.text(file)
+
+
+def test_the_stubs_say_what_runs(folder):
+    modules = [".".join(path.with_suffix("").parts) for path in STUBS]
+    done = run(folder, "mypy.stubtest", "--concise", "--ignore-unused-allowlist", "--allowlist",
+               str(tree.ROOT / "tests/data/stubtest.txt"), *modules)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+def test_every_function_that_a_user_calls_has_its_types(folder):
+    done = run(folder, "mypy", *WHOLE, "-p", "kvm_vmx.machine", "-m", "kvm_vmx")
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_user_s_script_is_strict(folder):
+    (folder / "user.py").write_text(GOOD)
+    done = run(folder, "mypy", "--strict", "--follow-imports=silent", "user.py")
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("right, wrong", BAD.values(), ids=BAD)
+def test_what_is_wrong_in_it_is_found(folder, right, wrong):
+    assert right in GOOD
+    (folder / "wrong.py").write_text(GOOD.replace(right, wrong))
+    done = run(folder, "mypy", "--strict", "--follow-imports=silent", "wrong.py")
+    assert done.returncode == 1 and "wrong.py" in done.stdout, done.stdout
