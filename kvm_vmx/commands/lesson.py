@@ -63,15 +63,20 @@ def one_lesson(args) -> int:
     if args.case is not None and args.case not in lesson.CASES:
         there = f"there are {', '.join(lesson.CASES)}" if lesson.CASES else "it has none"
         raise Trouble(f"lesson {args.name} has no case {args.case!r}: {there}")
-    if args.write and not hasattr(lesson, "grade"):
+    if args.write is not None and not hasattr(lesson, "grade"):
         raise Trouble(f"lesson {args.name} takes no function: --write is for table and clean")
+    if args.write is not None:
+        from kvm_vmx.lessons.student import refused
+
+        if why := refused(args.write):
+            raise Trouble(why)
     from kvm_vmx.lessons.sources import resolve
 
     check_writable(args.html)
     tree = opened(args.tree)
     record = lesson.run(seed, args.case)
     verdicts, status = [], HOLDS
-    if args.write:
+    if args.write is not None:
         verdicts, good = lesson.grade(args.write, seed)
         status = HOLDS if good else DIFFERS
     lines = resolve(record.kernel, tree)

@@ -228,7 +228,7 @@ def grade(path: str, seed: int) -> tuple[list[str], bool]:
     table = {field: int(row["clean_mask"], 16) for field, row in ROWS.items()}
     cases = [((writes, table), mask, ", ".join(writes) or "no write")
              for writes, mask in made(sequences(choice("clean grade", seed)))]
-    return judge(path, "clean_mask", cases)
+    return judge(path, "clean_mask", ("writes", "table"), cases, "the run")
 
 
 def sequences(dice) -> list[list[str]]:

@@ -150,11 +150,11 @@ def grade(path: str, seed: int) -> tuple[list[str], bool]:
     for row in rows:
         table[slot(int(row["encoding"], 16))] = [row["offset"], int(row["clean_mask"], 16)]
     known = [(row["vmcs_field"], int(row["encoding"], 16)) for row in rows]
-    known += [*UNMAPPED.items(), ("HOST_RIP, bit 16 set", 0x16C16)]
+    known += UNMAPPED.items()
     choice("table grade", seed).shuffle(known)
     cases = []
     for name, encoding in known:
-        index = slot(encoding & 0xFFFF)
+        index = slot(encoding)
         cases.append(((encoding, table), table[index] if index <= last else None,
                       f"{name} ({encoding:#x})"))
-    return judge(path, "lookup", cases)
+    return judge(path, "lookup", ("encoding", "table"), cases, "the table")
