@@ -25,7 +25,6 @@ examples:
   kvm-vmx lesson clean --write mine.py   check a function of one's own
   kvm-vmx lesson all --html course       the course as pages, course/index.html first
 """
-SEEDS = 1 << 64
 
 
 def configure(commands) -> None:
@@ -75,19 +74,20 @@ def one_lesson(args) -> int:
     check_writable(args.html)
     tree = opened(args.tree)
     record = lesson.run(seed, args.case)
-    verdicts, status = [], HOLDS
+    verdicts, passes = [], True
     if args.write is not None:
-        verdicts, good = lesson.grade(args.write, seed)
-        status = HOLDS if good else DIFFERS
+        verdicts, passes = lesson.grade(args.write, seed)
+    status = HOLDS if passes and not record.mended else DIFFERS
     lines = resolve(record.kernel, tree)
     if args.html is not None:
         from kvm_vmx.lessons.page import lesson_page
 
         write_text(args.html, lesson_page(record, lines, args.check))
     if args.json:
-        print_json(as_json(record, lines, args.check, verdicts, status))
+        print_json(as_json(record, lines, args.check, verdicts, passes))
     elif args.html is not None:
-        print(*verdicts, f"{args.html}: open it in a browser.", sep="\n")
+        print(*filter(None, [record.mended, *verdicts, f"{args.html}: open it in a browser."]),
+              sep="\n")
     else:
         from kvm_vmx.lessons.terminal import show
 
@@ -118,11 +118,12 @@ def whole_course(args) -> int:
     write_text(index, index_page(taught, args.check))
     if args.json:
         print_json({"schema": "kvm_vmx.course/1", "lessons": [
-            as_json(record, found, args.check, [], HOLDS)
+            as_json(record, found, args.check)
             for record, found in zip(taught, lines)]})
     else:
-        print(f"{len(taught)} lessons in {args.html}: open {index} in a browser.")
-    return HOLDS
+        print(*(f"{record.name}: {record.mended}" for record in taught if record.mended),
+              f"{len(taught)} lessons in {args.html}: open {index} in a browser.", sep="\n")
+    return DIFFERS if any(record.mended for record in taught) else HOLDS
 
 
 def check_directory(path: str) -> None:
@@ -147,6 +148,8 @@ def opened(spec):
 
 def seed_of(text: str) -> int:
     """A seed as it was typed."""
+    from kvm_vmx.lessons.record import SEEDS
+
     try:
         seed = int(text)
     except ValueError:
@@ -172,18 +175,20 @@ def show_list(json: bool) -> int:
     return HOLDS
 
 
-def as_json(record, lines, check: bool, verdicts, status: int) -> dict:
+def as_json(record, lines, check: bool, verdicts=(), passes: bool = True) -> dict:
     """What a grader's program reads."""
     hidden = record.secret and not check
     return {
         "schema": "kvm_vmx.lesson/1", "lesson": record.name, "seed": record.seed,
-        "case": None if hidden else record.case, "title": record.title, "run": record.run,
+        "case": record.named(check), "title": record.title,
+        "run": record.run, "mended": record.mended or None,
         "steps": [{"caption": step.caption, "rows": [[cell.text for cell in row]
                                                      for row in step.rows]}
                   for step in record.shown(check).steps],
         "question": record.question, "given": record.given,
         "answer": record.values if check else None,
         "explanation": record.answer if check else None,
-        "lines": [] if hidden else [line._asdict() for line in lines],
-        "function": {"passes": status == HOLDS, "says": verdicts} if verdicts else None,
+        "lines": [] if hidden else [
+            line._asdict() if check else {**line._asdict(), "executed": None} for line in lines],
+        "function": {"passes": passes, "says": verdicts} if verdicts else None,
     }
