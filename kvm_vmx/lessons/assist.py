@@ -63,9 +63,11 @@ def drive(seed: int, enlightened: bool, picture: Picture | None = None):
     return counts, exits, end, moves, where
 
 
-def left(end: list[dict], used: set[int]) -> str:
-    """Which pages name what is not active there, in words; used are the CPUs that vCPUs were on."""
-    stale = [row for row in end if row["current_nested_vmcs"] not in (0, row["active"])]
+def left(end: list[dict], where: list[int], moves) -> str:
+    """Which pages name a VMCS that has gone elsewhere, in words."""
+    at = {gpa: 0 for gpa in where} | {where[vcpu]: cpu for vcpu, cpu in moves}
+    stale = [row for row in end if at.get(row["current_nested_vmcs"], row["cpu"]) != row["cpu"]]
+    used = {0, *(cpu for _, cpu in moves)}      # all were created on cpu 0
     reset = [row for row in end if row["cpu"] in used and not row["enlighten_vmentry"]]
     if reset:
         return (f"The page of cpu {reset[0]['cpu']} names nothing, though a vCPU was there: the "
@@ -73,8 +75,8 @@ def left(end: list[dict], used: set[int]) -> str:
     if stale:
         return ("Nobody takes the pointer back when a vCPU goes: cpu "
                 f"{stale[0]['cpu']}'s page still names {stale[0]['current_nested_vmcs']:#x}, which "
-                "is not active there (erratum two_pages).")
-    return ("Here each page names what is active on its CPU. Where a vCPU has gone and none has "
+                "has gone elsewhere (erratum two_pages).")
+    return ("Here each page names a VMCS that is on its CPU still. Where a vCPU has gone and none has "
             "come, a page keeps the last one (erratum two_pages).")
 
 
@@ -113,7 +115,7 @@ def run(seed: int, case: str | None = None) -> Record:
                 f"{plain['vmptrld']} and {plain['vmclear']} under VMCS, for {exits} and "
                 f"{plain_exits} exits. A vCPU that moves to another CPU is cleared on the old one "
                 "in either mode: L0 must write back what it holds.",
-                left(end, {0, *(cpu for _, cpu in moves)})],
+                left(end, where, moves)],
         values={"current_nested_vmcs": final["current_nested_vmcs"], "vmptrld": counts["vmptrld"],
                 "vmclear": counts["vmclear"], "vmptrld_plain": plain["vmptrld"]},
         change=[f"kvm-vmx lesson assist --seed {other_seed(seed)}",

@@ -64,8 +64,8 @@ def run(order: str, patience: float) -> str:
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as said:
         given.write(order.encode())
         given.seek(0)
-        process = subprocess.Popen(
-            [sys.executable, "-I", str(RUNNER)], stdin=given, stdout=said,
+        process = subprocess.Popen(     # -S: nothing that is installed, this package least of all
+            [sys.executable, "-I", "-S", str(RUNNER)], stdin=given, stdout=said,
             stderr=subprocess.DEVNULL, start_new_session=True)
         try:
             process.wait(patience)

@@ -67,7 +67,8 @@ def run(seed: int, case: str | None = None) -> Record:
                 and row["clean_field"] != "ALL"]
     asked = [(row["vmcs_field"], int(row["encoding"], 16))
              for row in dice.sample(writable, ASKED - 1)]
-    asked.append(dice.choice(list(UNMAPPED.items())))
+    mapped = {int(row["encoding"], 16) for row in rows}
+    asked.append(dice.choice([one for one in UNMAPPED.items() if one[1] not in mapped]))
     found = look_up(seed, asked)
     last = max(slot(int(row["encoding"], 16)) for row in rows)
     hidden = found[dice.randrange(ASKED - 1)]

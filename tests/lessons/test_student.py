@@ -4,6 +4,8 @@
 import json
 import os
 import pathlib
+import signal
+import subprocess
 import sys
 import time
 
@@ -81,23 +83,22 @@ def test_what_a_file_starts_does_not_outlive_the_run(tmp_path, start, end):
     assert pids and not [pid for pid in pids if alive(pid)]
 
 
-def test_the_runner_goes_with_whoever_asked(tmp_path):
-    """Ended in the middle, as by Ctrl-C of another kind, the command takes all with it."""
-    import signal
-    import subprocess
-
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_the_runner_goes_with_whoever_asked(tmp_path, how):
+    """Ended in the middle, the command takes all with it."""
     told, path = tmp_path / "told", tmp_path / "mine.py"
     path.write_text("import os, time\n" + TELL.format(path=str(told))
                     + "if not os.fork(): os.setsid(); tell(); time.sleep(600)\ntell()\n"
                     "time.sleep(600)\n")
     asking = subprocess.Popen([sys.executable, "-c", (
         "from kvm_vmx.lessons import student; "
-        f"student.call({str(path)!r}, 'f', [[]], seconds=500, in_all=500)")])
+        f"student.call({str(path)!r}, 'f', [[]], seconds=500, in_all=500)")],
+        stderr=subprocess.DEVNULL)
     until = time.monotonic() + 60
     while not told.exists() or len(told.read_text().split()) < 2:
         assert time.monotonic() < until
         time.sleep(.05)
-    asking.send_signal(signal.SIGKILL)
+    asking.send_signal(how)
     asking.wait()
     while any(alive(int(pid)) for pid in told.read_text().split()):
         assert time.monotonic() < until
@@ -115,8 +116,10 @@ def test_the_runner_goes_with_whoever_asked(tmp_path):
 def test_endless_slow_and_hungry_are_told_apart(tmp_path, body, words):
     path = tmp_path / "mine.py"
     path.write_text(f"import os, time\ndef f(n):\n    {body}\n    return n\n")
-    results, stopped = student.call(str(path), "f", [[n] for n in range(20)], seconds=.5,
-                                    in_all=2.5)
+    # a machine that is busy fills memory slowly
+    seconds = 20 if "memory" in words else .5
+    results, stopped = student.call(str(path), "f", [[n] for n in range(20)], seconds=seconds,
+                                    in_all=5 * seconds)
     assert words in stopped, stopped
     assert (len(results) > 2) == ("slow" in words)
     if results:
@@ -133,6 +136,8 @@ ANSWERS = {
     "lookup, by name": "import importlib\nt = importlib.import_module('kvm_' + 'vmx')\n" + LOOKUP,
     "lookup, caught": "try:\n    import kvm_vmx\nexcept ImportError:\n    kvm_vmx = None\n"
                       "def lookup(encoding, table): return kvm_vmx.fields()\n",
+    "lookup, unhooked": "import sys\nsys.meta_path.pop(0)\n"
+                        "from kvm_vmx.lessons import table as t\n" + LOOKUP,
     "clean_mask": "from kvm_vmx.lessons import clean\ndef clean_mask(writes, table):\n"
                   "    return clean.made([writes])[0][1]\n",
 }
@@ -146,7 +151,8 @@ def test_a_file_that_imports_the_answer_does_not_pass(tmp_path, case):
     lesson = table if "lookup" in case else clean
     says, passes = lesson.grade(str(path), 1)
     assert not passes and says[-1].startswith("0 of ")
-    assert any("kvm_vmx is not to be had here" in line for line in says) or "caught" in case
+    assert any("kvm_vmx is not to be had here" in line or "No module named 'kvm_vmx'" in line
+               for line in says) or "caught" in case
 
 
 def test_what_the_process_is_given_has_no_answers(tmp_path, monkeypatch):
