@@ -121,8 +121,8 @@ def run(seed: int, case: str | None = None) -> Record:
                 "cpu": found.cpu, "entry": found.entry, "kvm": found.kvm, "l0": found.l0,
                 "upstream": plain(erratum.upstream)},
         change=[f"kvm-vmx lesson bug --seed {other_seed(seed)}".ljust(47) + "another one",
-                "Mend the line in kvm_vmx/l1, build, and run this seed again: it says that the port "
-                "has been mended, and the exit status is 1.",
+                "Mend the line in kvm_vmx/l1, build, and run this seed again: it says that the "
+                "port has been mended, and the exit status is 1.",
                 "kvm-vmx compare FUNCTION --tree PATH           a function beside your kernel's",
                 "grep -rn 'erratum:' kvm_vmx/l1                 gives them all away"],
         kernel=LINES[case],

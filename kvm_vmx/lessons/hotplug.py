@@ -168,8 +168,8 @@ def told(found: dict) -> list[str]:
     if found["moved"] == "kernel BUG":
         says.append("The vCPU that is moved there ends in a kernel BUG: VMX is not on, and nobody "
                     "has made that CPU's list of VMCSs: hardware_enable() returned -EFAULT before."
-                    + (" KVM's callback comes before Hyper-V's, which allocates the page; by 6.12 it "
-                       "is the other way round." if found["page"] else ""))
+                    + (" KVM's callback comes before Hyper-V's, which allocates the page; by 6.12 "
+                       "it is the other way round." if found["page"] else ""))
     elif found["moved"] == "no VM":
         says.append(f"create_vm() returns {found['create_vm']} (-EBUSY): hardware_enable() on cpu "
                     f"{NEW} returned -EFAULT, so the whole machine gets no VM.")

@@ -154,7 +154,8 @@ def table(picture, at: int, wide: str) -> str:
                      for n, name in enumerate(picture.columns))
     lines = "".join("<tr>" + "".join(map(state_cell, row, picture.columns, range(len(row))))
                     + "</tr>" for row in rows)
-    return f'<table id="state">{wide}<thead><tr>{titles}</tr></thead><tbody>{lines}</tbody></table>\n'
+    return (f'<table id="state">{wide}<thead><tr>{titles}</tr></thead>'
+            f"<tbody>{lines}</tbody></table>\n")
 
 
 def state_cell(cell, column: str, n: int) -> str:

@@ -169,8 +169,8 @@ def told(found: dict, end: dict) -> str:
     if not found["pointer"]:
         took = ("the VMCS that VMPTRLD has made current" if end["entered"] == found["vmcs"] else
                 "no VMCS" if end["entered"] is None else f"{end['entered']:#x}")
-        return (f"The page names nothing any more: VMLAUNCH on that CPU takes {took}, and ends with "
-                f"{end['outcome']}.")
+        return (f"The page names nothing any more: VMLAUNCH on that CPU takes {took}, and ends "
+                f"with {end['outcome']}.")
     nobody = found["owner"] == NOBODY
     what = "VMLAUNCH on that CPU takes " + (
         "a page that is no vCPU's any more" if nobody else f"the page of {found['owner']}")
@@ -201,14 +201,15 @@ def asked(plan: Plan, found: dict) -> str:
              f"and cpu {plan.missed}'s page names nothing. Which VMCS does VMLAUNCH take, and how "
              "does it end?")
     return (f"Now vCPU {plan.own} runs. VMPTRLD loads its {found['vmcs']:#x}, {names} How, had the "
-            "module been loaded with enlightened_vmcs=1? Of how many CPUs did the first unload take "
-            "the two words back?")
+            "module been loaded with enlightened_vmcs=1? Of how many CPUs did the first unload "
+            "take the two words back?")
 
 
 def elsewhere(found: dict, again: dict) -> str:
     """The same entry after a load with enlightened VMCS, in words."""
     takes = "no VMCS" if again["entered"] is None else f"{again['entered']:#x}"
-    return f"With enlightened_vmcs=1 VMLAUNCH takes {takes} and the run ends with {again['kvm']}" + (
+    what = f"With enlightened_vmcs=1 VMLAUNCH takes {takes} and the run ends with {again['kvm']}"
+    return what + (
         ": evmcs_load() stores both words before the first entry"
         + (", so only a load without enlightened VMCS meets the old ones."
            if found["pointer"] else ".")
@@ -219,8 +220,8 @@ def nothing_missed(plan: Plan, found: dict) -> str:
     """What is said where no page was missed."""
     if found["pointer"]:
         return ""
-    return (f"The page of cpu {plan.missed}, which was offline while the module went, names nothing "
-            "either: the port has been mended (v4.19 has the erratum stale_assist here).")
+    return (f"The page of cpu {plan.missed}, which was offline while the module went, names "
+            "nothing either: the port has been mended (v4.19 has the erratum stale_assist here).")
 
 
 def run(seed: int, case: str | None = None) -> Record:

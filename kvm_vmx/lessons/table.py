@@ -78,7 +78,8 @@ def run(seed: int, case: str | None = None) -> Record:
         about=["A VMCS encoding says width (bits 14:13), type (11:10), index (9:1), and whether it "
                "is the high half (0). Rotated left by 6, width and type come to the low bits and "
                "the small index above them: "
-               f"{len(rows)} fields fit into {last + 1} slots of four bytes, {100 * len(rows) / (last + 1):.1f} % of them "
+               f"{len(rows)} fields fit into {last + 1} slots of four bytes, "
+               f"{100 * len(rows) / (last + 1):.1f} % of them "
                "used. A slot is an offset in the eVMCS and the clean bits that a write must "
                "clear."],
         run=["Each field is written through the port's accessor with its bits 1, 3, 4 and 6 "
@@ -100,8 +101,9 @@ def run(seed: int, case: str | None = None) -> Record:
         values={"slot": hidden["slot"], "offset": hidden["offset"], "clean": hidden["cleared"],
                 "unmapped_slot": hole["slot"], "unmapped_offset": hole["offset"]},
         change=["kvm-vmx lesson table --write mine.py    a file with",
-                "  def lookup(encoding, table):          # 16 bits; table: [(offset, clean mask), ...]",
-                "      return offset, mask               # by slot; None beyond the table",
+                "  def lookup(encoding, table):          # 16 bits; [(offset, clean mask), ...] by "
+                "slot",
+                "      return offset, mask               # None beyond the table",
                 "kvm-vmx fields                          "
                 f"all {len(rows)} of them"],
         kernel=KERNEL,

@@ -94,8 +94,8 @@ ODD = [
       "0 of 1"]),
     ({"--help": {"a": 1}, "": {"b": 2}}, ["--help: 0 of 1 (a: nobody", ": 0 of 1 (b: ",
                                                       "0 of 2"]),
-    ({"all": {"insmod": 0}}, ["all: 0 of 1 (insmod: nobody asks for that)", "all: kvm-vmx: lesson all",
-                              "0 of 1"]),
+    ({"all": {"insmod": 0}},
+     ["all: 0 of 1 (insmod: nobody asks for that)", "all: kvm-vmx: lesson all", "0 of 1"]),
 ]
 
 

@@ -36,7 +36,8 @@ def expected(given):
     nested = recommended and version
     on = bool(parameter and recommended and nested and pages)
     # the fallback is silent: vmx_init() succeeds, and takes the parameter back
-    return {"rung": 0 if on else there.index(False) + 1, "enable_evmcs": on, "insmod": 0, "parameter": on}
+    return {"rung": 0 if on else there.index(False) + 1, "enable_evmcs": on, "insmod": 0,
+            "parameter": on}
 
 
 @pytest.mark.soak
