@@ -26,7 +26,6 @@ examples:
   kvm-vmx lesson clean --write mine.py   check a function of one's own
   kvm-vmx lesson all --html course       the course as pages, course/index.html first
 """
-SEEDS = 1 << 64
 
 
 def configure(commands) -> None:
@@ -64,27 +63,33 @@ def one_lesson(args) -> int:
     if args.case is not None and args.case not in lesson.CASES:
         there = f"there are {', '.join(lesson.CASES)}" if lesson.CASES else "it has none"
         raise Trouble(f"lesson {args.name} has no case {args.case!r}: {there}")
-    if args.write and not hasattr(lesson, "grade"):
+    if args.write is not None and not hasattr(lesson, "grade"):
         raise Trouble(f"lesson {args.name} takes no function: --write is for table and clean")
+    if args.write is not None:
+        from kvm_vmx.lessons.student import refused
+
+        if why := refused(args.write):
+            raise Trouble(why)
     from kvm_vmx.lessons.sources import resolve
 
     check_writable(args.html)
     tree = opened(args.tree)
     record = lesson.run(seed, args.case)
-    verdicts, status = [], HOLDS
-    if args.write:
-        verdicts, good = lesson.grade(args.write, seed)
+    verdicts, passes = [], True
+    if args.write is not None:
+        verdicts, passes = lesson.grade(args.write, seed)
         verdicts = [console.readable(verdict) for verdict in verdicts]
-        status = HOLDS if good else DIFFERS
+    status = HOLDS if passes and not record.mended else DIFFERS
     lines = resolve(record.kernel, tree)
     if args.html is not None:
         from kvm_vmx.lessons.page import lesson_page
 
         write_text(args.html, lesson_page(record, lines, args.check))
     if args.json:
-        print_json(as_json(record, lines, args.check, verdicts, status))
+        print_json(as_json(record, lines, args.check, verdicts, passes))
     elif args.html is not None:
-        print(*verdicts, f"{console.plain(args.html)}: open it in a browser.", sep="\n")
+        print(*filter(None, [record.mended, *verdicts,
+                             f"{console.plain(args.html)}: open it in a browser."]), sep="\n")
     else:
         from kvm_vmx.lessons.terminal import show
 
@@ -115,12 +120,13 @@ def whole_course(args) -> int:
     write_text(index, index_page(taught, args.check))
     if args.json:
         print_json({"schema": "kvm_vmx.course/1", "lessons": [
-            as_json(record, found, args.check, [], HOLDS)
+            as_json(record, found, args.check)
             for record, found in zip(taught, lines)]})
     else:
-        print(f"{len(taught)} lessons in {console.plain(args.html)}: open {console.plain(index)} in a "
-              "browser.")
-    return HOLDS
+        print(*(f"{record.name}: {record.mended}" for record in taught if record.mended),
+              f"{len(taught)} lessons in {console.plain(args.html)}: open {console.plain(index)} "
+              "in a browser.", sep="\n")
+    return DIFFERS if any(record.mended for record in taught) else HOLDS
 
 
 def check_directory(path: str) -> None:
@@ -145,6 +151,8 @@ def opened(spec):
 
 def seed_of(text: str) -> int:
     """A seed as it was typed."""
+    from kvm_vmx.lessons.record import SEEDS
+
     try:
         seed = int(text)
     except ValueError:
@@ -170,18 +178,20 @@ def show_list(json: bool) -> int:
     return HOLDS
 
 
-def as_json(record, lines, check: bool, verdicts, status: int) -> dict:
+def as_json(record, lines, check: bool, verdicts=(), passes: bool = True) -> dict:
     """What a grader's program reads."""
     hidden = record.secret and not check
     return {
         "schema": "kvm_vmx.lesson/1", "lesson": record.name, "seed": record.seed,
-        "case": None if hidden else record.case, "title": record.title, "run": record.run,
+        "case": record.named(check), "title": record.title,
+        "run": record.run, "mended": record.mended or None,
         "steps": [{"caption": step.caption, "rows": [[cell.text for cell in row]
                                                      for row in step.rows]}
                   for step in record.shown(check).steps],
         "question": record.question, "given": record.given,
         "answer": record.values if check else None,
         "explanation": record.answer if check else None,
-        "lines": [] if hidden else [line._asdict() for line in lines],
-        "function": {"passes": status == HOLDS, "says": verdicts} if verdicts else None,
+        "lines": [] if hidden else [
+            line._asdict() if check else {**line._asdict(), "executed": None} for line in lines],
+        "function": {"passes": passes, "says": verdicts} if verdicts else None,
     }

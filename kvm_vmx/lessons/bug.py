@@ -3,7 +3,7 @@
 
 from kvm_vmx.lessons import bug_cases
 from kvm_vmx.lessons.errata import load
-from kvm_vmx.lessons.record import Cell, Picture, Record, choice
+from kvm_vmx.lessons.record import Cell, Picture, Record, choice, other_seed
 from kvm_vmx.lessons.sources import resolve
 from kvm_vmx.lessons.terminal import WIDEST
 
@@ -60,6 +60,12 @@ def place(found: bug_cases.Found) -> str:
 
 def told(erratum, line, found: bug_cases.Found) -> list[str]:
     """The answer in words."""
+    if not found.diverges:
+        return [
+            f"v4.19 has the erratum {erratum.name} here: {erratum.symptom}.", gone(found),
+            f"Of v4.19: {plain(erratum.text)}",
+            f"What became of it: {plain(erratum.upstream)}",
+        ]
     if found.field == "HOST_RSP":
         values = f"KVM's is {-found.kvm} bytes below the one that L0 loads at the exit"
     else:
@@ -68,11 +74,17 @@ def told(erratum, line, found: bug_cases.Found) -> list[str]:
     return [
         f"Erratum {erratum.name}: {erratum.symptom}.",
         where + line.port_text[:WIDEST - 2 - len(where)],
-        f"{place(found)}; entry {found.entry} on cpu {found.cpu}: {values}." if found.diverges else
-        "In this run L0 goes by what KVM means: the port has been mended.",
+        f"{place(found)}; entry {found.entry} on cpu {found.cpu}: {values}.",
         plain(erratum.text),
         f"What became of it: {plain(erratum.upstream)}",
     ]
+
+
+def gone(found: bug_cases.Found) -> str:
+    """What is said of a run in which L0 goes by nothing else than what KVM means."""
+    return "In this run L0 goes by what KVM means" + (
+        ", and both columns agree" if found.seen == found.control else
+        ", though the columns differ") + ": the port has been mended."
 
 
 def plain(text: str) -> str:
@@ -108,12 +120,14 @@ def run(seed: int, case: str | None = None) -> Record:
                 "line": line.port_line, "field": found.field, "group": found.group,
                 "cpu": found.cpu, "entry": found.entry, "kvm": found.kvm, "l0": found.l0,
                 "upstream": plain(erratum.upstream)},
-        change=["kvm-vmx lesson bug --seed 2                    another one",
-                "Mend the line in kvm_vmx/l1, build, and run this seed again: the columns agree.",
+        change=[f"kvm-vmx lesson bug --seed {other_seed(seed)}".ljust(47) + "another one",
+                "Mend the line in kvm_vmx/l1, build, and run this seed again: it says that the "
+                "port has been mended, and the exit status is 1.",
                 "kvm-vmx compare FUNCTION --tree PATH           a function beside your kernel's",
                 "grep -rn 'erratum:' kvm_vmx/l1                 gives them all away"],
         kernel=LINES[case],
         leaves_out="Where a real Hyper-V keeps its copies is not known: this one keeps as long as "
                    "the specification lets it.",
         secret=True,
+        mended="" if found.diverges else gone(found),
     )

@@ -5,8 +5,9 @@ import functools
 from dataclasses import dataclass
 
 from kvm_vmx import Machine
-from kvm_vmx.lessons.evmcs import ALL_CLEAN, GROUPS, ROWS, Bench, accessor, lamps, named
-from kvm_vmx.lessons.record import Cell, Picture, Record, choice
+from kvm_vmx.lessons.evmcs import (
+    ALL_CLEAN, GROUPS, ROWS, Bench, accessor, beats, lamps, named)
+from kvm_vmx.lessons.record import Cell, Picture, Record, choice, other_seed
 from kvm_vmx.lessons.student import judge
 
 TITLE = "sixteen clean bits, and the bytes that L0 reads again"
@@ -46,19 +47,22 @@ class Moment:
 
 
 @functools.cache
-def weights() -> tuple[list[int], int, int]:
-    """Bytes that L0 reads for each bit alone that is 0, for none, and uncounted: measured."""
+def weights() -> tuple[list[int], int, int, bool]:
+    """Bytes that L0 reads for each bit alone that is 0, for none, and uncounted; does L0 set all
+    bits at an entry: measured, with no KVM behind the VMRESUME."""
     with Machine(cpus=1) as machine:
         bench = Bench(machine, machine.insmod(), CPUID_LOOP)
         bench.vcpu.run(exits=1)
-        read = []
+        read, left = [], set()
         for dirty in (0, *(1 << bit for bit in range(16))):
             bench.clean = ALL_CLEAN & ~dirty
             bench.counted()
             bench.cpu.vmresume()
             grown = bench.counted()
             read.append(grown["bytes_reread"])
-    return [count - read[0] for count in read[1:]], read[0], grown["bytes_ungrouped"]
+            left.add(bench.clean)
+    return ([count - read[0] for count in read[1:]], read[0], grown["bytes_ungrouped"],
+            left == {ALL_CLEAN})
 
 
 def program(dice):
@@ -80,24 +84,28 @@ def program(dice):
 def film(seed: int) -> tuple[list[Moment], list]:
     """The program on the machine, step by step; the last round's writes."""
     rounds = program(choice("clean", seed))
-    moments, latest = [], {}
+    moments, latest, sets = [], {}, weights()[-1]
     with Machine(cpus=2) as machine:
         bench = Bench(machine, machine.insmod(), CPUID_LOOP)
 
-        def note(what, **more):
-            """Read the machine."""
-            moments.append(Moment(what, bench.clean, sides={
+        def note(what, clean=None, **more):
+            """Read the machine; clean: what the bits were, where they are no more."""
+            moments.append(Moment(what, bench.clean if clean is None else clean, sides={
                 group: (field, bench.in_page(field), bench.in_copy(field))
                 for group, field in latest.items()}, **more))
 
         def enter(number, asked):
-            """KVM_RUN for one exit."""
+            """KVM_RUN for one exit, in three beats."""
+            found = bench.clean
+            note("", asked=asked)
             bench.counted()
             bench.vcpu.run(exits=1)
             grown = bench.counted()
             how = "VMLAUNCH" if grown["vmlaunch"] else "VMRESUME"
-            note(f"entry {number}: {how}", asked=asked,
-                 reread=(grown["groups_reread"], grown["bytes_reread"]))
+            moments[-1].what = f"entry {number}: {how} finds"
+            note("  L0 reads" + " and sets all bits" * sets, ALL_CLEAN if sets else found,
+                 asked=asked, reread=(grown["groups_reread"], grown["bytes_reread"]))
+            note("  vmx_vcpu_run() sets all bits", asked=asked)
 
         note("the vCPU is created")
         enter(1, False)
@@ -127,19 +135,18 @@ def written(field: str, value: int | None) -> str:
 def run(seed: int, case: str | None = None) -> Record:
     """A few rounds of writes and an entry; the last round's bits are asked for."""
     moments, (moves, writes) = film(seed)
-    entry, before = moments[-1], moments[-2]
+    before, entry = moments[-3:-1]
     groups, read = entry.reread
-    launched = "VMLAUNCH" in entry.what
+    launched = "VMLAUNCH" in before.what
     dirty = ALL_CLEAN & ~before.clean
-    sizes, always, ungrouped = weights()
-    number = entry.what.partition(":")[0]
+    sizes, always, ungrouped, sets = weights()
+    number = before.what.partition(":")[0]
     return Record(
         "clean", seed, "", TITLE,
         about=["L0 keeps a copy of the eVMCS, and hv_clean_fields says which parts of the page are "
-               "still as L0 has them: sixteen bits, one a group of fields. An exit leaves all of "
-               "them 1. A write through the accessors stores, and takes its group's bit away; at "
-               "the next VMRESUME L0 reads the groups again whose bit is 0. A VMLAUNCH trusts no "
-               "bit.",
+               "still as L0 has them: sixteen bits, one a group of fields. A write through the "
+               "accessors stores, and takes its group's bit away.",
+               f"{beats(sets)} A VMLAUNCH trusts no bit.",
                "KVM_RUN writes too: as Hyper-V's guests call the TSC unstable, each vcpu_load() "
                "sets TSC_OFFSET, and on another CPU than before HOST_TR_BASE, HOST_GDTR_BASE and "
                "HOST_IA32_SYSENTER_ESP as well."],
@@ -151,8 +158,8 @@ def run(seed: int, case: str | None = None) -> Record:
              "each entry."],
         picture=drawn(moments, hidden=True),
         solved=drawn(moments, hidden=False),
-        question=f"The last round is dark. Which of the sixteen bits are 0 right before {number}, "
-                 "how many groups does L0 read again there, and how many bytes, with the "
+        question=f"The last round is dark. Which of the sixteen bits are 0 as {number} finds "
+                 "them, how many groups does L0 read again there, and how many bytes, with the "
                  f"{always}? (kvm-vmx fields tells each field's group.)",
         given={"entry": number, "moved": moves,
                "writes": [{"accessor": accessor(field), "field": field} for field, _ in writes],
@@ -160,7 +167,7 @@ def run(seed: int, case: str | None = None) -> Record:
                           for bit in range(16)], "always": always},
         answer=explained(before.clean, dirty, groups, read, launched, writes),
         values={"clean": before.clean, "dirty": named(dirty), "groups": groups, "bytes": read},
-        change=["kvm-vmx lesson clean --seed 2",
+        change=[f"kvm-vmx lesson clean --seed {other_seed(seed)}",
                 "kvm-vmx lesson clean --write mine.py    a file with",
                 "  def clean_mask(writes, table):  # writes: names of fields, and 'enter'",
                 "      return mask                 # table: {field: clean mask}, but for some",
@@ -201,12 +208,12 @@ def drawn(moments, hidden: bool) -> Picture:
         names, caption = named(moment.fell), moment.what
         effect = Cell(", ".join(names) if len(names) < 4 else f"{len(names)} groups")
         if moment.reread and not dark:
-            effect = Cell("L0 read {} groups, {} bytes".format(*moment.reread), "good")
-            caption += f". {effect.text}"
-        picture.step(caption, [sides(moment, bit, dark) for bit in range(16)])
+            effect = Cell("{} groups, {} bytes".format(*moment.reread), "good")
+            caption += f": {effect.text}"
+        picture.step(caption.strip(), [sides(moment, bit, dark) for bit in range(16)])
         bits = Cell(lamps(moment.clean))
         lines.append([Cell(moment.what), *([Cell("?", "dim")] * 2 if dark else [bits, effect])])
-    picture.table = ["step", "15 ... clean ... 0", "falls to 0"], lines
+    picture.table = ["step", "15 ... clean ... 0", "falls to 0, or is read"], lines
     return picture
 
 
@@ -228,7 +235,7 @@ def grade(path: str, seed: int) -> tuple[list[str], bool]:
     table = {field: int(row["clean_mask"], 16) for field, row in ROWS.items()}
     cases = [((writes, table), mask, ", ".join(writes) or "no write")
              for writes, mask in made(sequences(choice("clean grade", seed)))]
-    return judge(path, "clean_mask", cases)
+    return judge(path, "clean_mask", ("writes", "table"), cases, "the run")
 
 
 def sequences(dice) -> list[list[str]]:

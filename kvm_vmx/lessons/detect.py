@@ -4,7 +4,7 @@
 import contextlib
 
 from kvm_vmx import Machine
-from kvm_vmx.lessons.record import Cell, Picture, Record, choice
+from kvm_vmx.lessons.record import Cell, Picture, Record, choice, other_seed
 from kvm_vmx.machine.partition import Partition, PhysicalMemory
 
 TITLE = "how KVM finds out that it may use enlightened VMCSs"
@@ -90,6 +90,7 @@ def run(seed: int, case: str | None = None) -> Record:
         exits = kvm.create_vm(code=b"\xf4").create_vcpu().run() if kvm else None
         log = list(machine.dmesg)
     ended = exits.reason if exits else "-"
+    missing = next((n for n, (_, _, good) in enumerate(ladder, 1) if not good), 0)
     return Record(
         "detect", seed, case, TITLE,
         about=["KVM uses enlightened VMCSs where Hyper-V recommends them, speaks version 1, and "
@@ -97,27 +98,45 @@ def run(seed: int, case: str | None = None) -> Record:
                "processor of this run; one of them may be missing."],
         run=[f"{cpus} CPUs; insmod kvm-intel enlightened_vmcs={int(parameter)}; a guest that "
              "halts."],
-        picture=climb(ladder, None),
+        picture=walk(ladder),
         solved=climb(ladder, on),
-        question="Where does the ladder end? Does insmod fail, is enable_evmcs on, and what does "
-                 "the module's parameter enlightened_vmcs read afterwards?",
+        question="At which rung does KVM stop, counted from 1 (0: at none)? Does insmod fail, is "
+                 "enable_evmcs on, and what does the module's parameter enlightened_vmcs read "
+                 "afterwards?",
         given={"cpus": cpus, "parameter": parameter, "rungs": [
             {"rung": what, "found": found} for what, found, _ in ladder]},
-        answer=[f"insmod returns {error}. enable_evmcs is {'on' if on else 'off'}, the parameter "
+        answer=[(f"Rung {missing} is missing: {ladder[missing - 1][0]}." if missing else
+                 "No rung is missing."),
+                f"insmod returns {error}. enable_evmcs is {'on' if on else 'off'}, the parameter "
                 f"reads {int(bool(left))}; the guest ran on a {mode} and ended with {ended}.",
                 f"The kernel's log ends: {log[-1] if log else '(empty)'}",
                 "A rung that is missing is no error: KVM falls back, and says nothing of it."],
-        values={"enable_evmcs": on, "insmod": error, "parameter": bool(left)},
-        change=[f"kvm-vmx lesson detect --case {other}" for other in ("hint", "page")],
+        values={"rung": missing, "enable_evmcs": on, "insmod": error, "parameter": bool(left)},
+        change=[f"kvm-vmx lesson detect --seed {other_seed(seed)}",
+                "With --case one names what is missing: kvm-vmx lesson --json has the names."],
         kernel=[(function, word, all(ladder[rung][2] for rung in needed))
                 for function, word, needed in KERNEL],
         leaves_out="Nothing that detection reads. What else Hyper-V offers, such as its clocks and "
                    "its APIC, this kernel does not take up.",
+        telling=True,
     )
 
 
-def climb(ladder, on: bool | None) -> Picture:
-    """The ladder, lit rung by rung as far as it goes; on is the key, None where that is asked."""
+def walk(ladder) -> Picture:
+    """The ladder as it is read, rung by rung, without where it ends."""
+    picture = Picture(["rung", "found", "go on"])
+    found = [[Cell(what), Cell(""), Cell("?", "dim")] for what, _, _ in ladder]
+    picture.step("before the boot", [*found, last(None)])
+    for n, (what, says, _) in enumerate(ladder):
+        found[n] = [Cell(what), Cell(says), Cell("?", "dim")]
+        picture.step(what, [*found, last(None)])
+    picture.step("the module is loaded", [*found, last(None)])
+    picture.table = picture.columns, found
+    return picture
+
+
+def climb(ladder, on: bool) -> Picture:
+    """The ladder, lit rung by rung as far as it goes; on is the key."""
     picture = Picture(["rung", "found", "go on"])
     standing = True
     lit = [[Cell(what, "dim"), Cell("", "dim"), Cell("", "dim")] for what, _, _ in ladder]

@@ -59,7 +59,7 @@ def figures(record, picture) -> list[Figure]:
     if record.name == "assist":
         found.append(assist_pages(record, picture))
     if picture.slots:
-        found.append(strip(picture))
+        found.append(strip(picture, record.given["slots"] - 1))
     if picture.columns[-len(SIDES):] == SIDES:
         found.append(three_sides(picture))
     return [*found, glance(picture)]
@@ -134,12 +134,12 @@ def place(slot: int) -> tuple[float, float]:
     return 8 + (slot % ROW + .5) * SLOT, TOP + (slot // ROW + .5) * SLOT
 
 
-def strip(picture) -> Figure:
-    """Every slot of the field table, the used ones coloured by clean group."""
-    last = max(slot for slot, _ in picture.slots)
+def strip(picture, last: int) -> Figure:
+    """Every slot of the field table, the used ones coloured by clean group, but for one that is
+    asked for."""
     rows = last // ROW + 1
-    figure = Figure(f"the {last + 1} slots of the field table, {ROW} in a row, and the "
-                    f"{len(picture.slots)} that are used", TOP + rows * SLOT + 6)
+    figure = Figure(f"the {last + 1} slots of the field table, {ROW} in a row, and those that are "
+                    "used", TOP + rows * SLOT + 6)
     for width, text in enumerate(WIDTHS):
         figure.still.append(["text", {"x": 8 + width * 8 * SLOT, "y": 9, "class": "head"}, text])
     for row in range(rows):

@@ -30,6 +30,14 @@ def lamps(clean: int) -> str:
     return " ".join(text[at:at + 4] for at in range(0, 16, 4))
 
 
+def beats(l0_sets: bool) -> str:
+    """An entry in three beats, in words; l0_sets is what a run has shown of L0."""
+    return ("An entry has three beats. L0 finds the bits as they are; it reads the groups again "
+            "whose bit is 0, and "
+            + ("sets all bits itself; " if l0_sets else "leaves the bits alone; ")
+            + "behind the exit vmx_vcpu_run() sets all sixteen, which is a store of KVM's own.")
+
+
 class Bench:
     """One vCPU on an eVMCS, on the CPU where it runs."""
 

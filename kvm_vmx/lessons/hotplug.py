@@ -2,13 +2,14 @@
 """CPUs that come and go: one without an assist page, and a vCPU that moves by VMCLEAR."""
 
 from kvm_vmx import KernelBug, Machine
-from kvm_vmx.lessons.record import Cell, Picture, Record, choice
+from kvm_vmx.lessons.record import Cell, Picture, Record, choice, other_cases
 
 TITLE = "a CPU without an assist page, and a vCPU that moves"
 MINUTES = 20
-# What meets the CPU that comes up: a VM and no page yet; the same twice; no memory for the page;
-# no VM; no VM and no memory; a module without enlightened VMCS.
-CASES = ("new", "again", "short", "idle", "bare", "plain")
+# What meets the CPU that comes up.
+CASES = {"new": "a VM, and no page yet", "again": "the same, and it comes twice",
+         "short": "no memory for its page at first", "idle": "no VM",
+         "bare": "no VM, and no memory for its page", "plain": "a module without enlightened VMCS"}
 KERNEL = [
     ("hv_cpu_init", "HV_X64_MSR_VP_ASSIST_PAGE"), ("kvm_starting_cpu", "hardware_enable_nolock"),
     ("hardware_enable", "hv_get_vp_assist_page"), ("hardware_enable_nolock", "pr_info"),
@@ -16,17 +17,19 @@ KERNEL = [
     ("loaded_vmcs_clear", "smp_call_function_single"), ("__loaded_vmcs_clear", "loaded_vmcs_init"),
     ("hardware_disable", "vmclear_local_loaded_vmcss"),
 ]
+ORDERED = ("new", "again", "short")     # what goes wrong there is the order of the callbacks
 CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
 CPUS, NEW = 2, 2                # CPUs that are online from the start; the one that comes up
 EXITS = 10
 VP_ASSIST_PAGE, CR4_VMXE = 0x40000073, 1 << 13
+PAGE = f"WRMSR {VP_ASSIST_PAGE:#x}"
 SHOWN = ("VMXON", "VMXOFF", "VMCLEAR", "VMPTRLD", "VMLAUNCH", "VMRESUME")
 
 
 def script(seed: int, case: str | None):
     """(case, the steps before the CPU comes, those of its coming, those behind it)."""
     dice = choice("hotplug", seed)
-    drawn = dice.choice(CASES)
+    drawn = dice.choice(tuple(CASES))
     case = case or drawn
     first = dice.randrange(CPUS)
     moves = [("move", first, CPUS - 1 - first)]
@@ -48,16 +51,20 @@ class Grid:
     def __init__(self, machine, picture: Picture):
         self.machine, self.picture, self.vcpus = machine, picture, []
         self.cleared = [0] * machine.possible_cpus
+        self.first = ""         # of page and VMX, what a CPU that came up had first; "": not both
 
     def executed(self) -> list[str]:
         """The VMX instructions of each CPU and its writes of the assist page's MSR, in order."""
         counts = [{} for _ in range(self.machine.possible_cpus)]
+        self.order = []         # the same of the CPU that comes up, one by one
         for record in self.machine.trace:
             name = record.instruction.upper()
             if name == "WRMSR" and record.operands[0] == VP_ASSIST_PAGE:
-                name = f"WRMSR {VP_ASSIST_PAGE:#x}"
+                name = PAGE
             elif name not in SHOWN:
                 continue
+            if record.cpu == NEW:
+                self.order.append(name)
             mine = counts[record.cpu]
             mine[name] = mine.get(name, 0) + 1
         self.machine.start_trace()
@@ -67,7 +74,11 @@ class Grid:
     def draw(self, caption: str) -> None:
         """Record the state of all CPUs."""
         machine, rows = self.machine, []
-        for n, done in enumerate(self.executed()):
+        executed = self.executed()
+        both = [name for name in self.order if name in (PAGE, "VMXON")]
+        if len(both) == 2 and "VMXOFF" not in self.order:
+            self.first = both[0]
+        for n, done in enumerate(executed):
             here = [str(k) for k, vcpu in enumerate(self.vcpus) if vcpu.cpu == n]
             rows.append([
                 Cell(f"cpu {n}"), Cell("yes" if machine.is_online(n) else "no"),
@@ -145,6 +156,7 @@ def drive(case: str, before, coming, after, picture: Picture) -> dict:
             found["moved"], found["create_vm"] = "no VM", -refused.errno
         # closing the machine unloads the module, unless the kernel has stopped
         found["disabled"] = bool(machine.counters["vmxoff"]) or not machine.oopsed
+        found["first"] = grid.first
         found["log"] = sum("enabling virtualization" in line for line in machine.dmesg)
         return {**found, "vmclear": grid.cleared, "picture": grid.picture}
 
@@ -154,22 +166,34 @@ def told(found: dict) -> list[str]:
     says = [f"cpu {NEW} has {'a' if found['page'] else 'no'} page, VMX is "
             f"{'on' if found['vmx'] else 'off'}: the picture has what each CPU executed."]
     if found["moved"] == "kernel BUG":
-        says.append("The vCPU that is moved there ends in a kernel BUG: hardware_enable() returned "
-                    "-EFAULT before it made that CPU's list of VMCSs. KVM's callback comes before "
-                    "Hyper-V's, which allocates the page; by 6.12 it is the other way round.")
+        says.append("The vCPU that is moved there ends in a kernel BUG: VMX is not on, and nobody "
+                    "has made that CPU's list of VMCSs: hardware_enable() returned -EFAULT before."
+                    + (" KVM's callback comes before Hyper-V's, which allocates the page; by 6.12 "
+                       "it is the other way round." if found["page"] else ""))
     elif found["moved"] == "no VM":
         says.append(f"create_vm() returns {found['create_vm']} (-EBUSY): hardware_enable() on cpu "
                     f"{NEW} returned -EFAULT, so the whole machine gets no VM.")
     else:
         says.append("The vCPU that is moved there runs.")
+    if found["first"] == PAGE:
+        says.append(mended(found))
     return [
         *says,
         f"The log says \"enabling virtualization on CPU{NEW} failed\" {found['log']} "
-        f"time{'s' * (found['log'] != 1)}, and online() succeeded: kvm_starting_cpu() returns 0 "
-        "whatever happens.",
+        f"time{'s' * (found['log'] != 1)}" + (
+            ", and online() succeeded: kvm_starting_cpu() returns 0 whatever happens."
+            if found["log"] else "."),
         f"VMCLEARs by moves and hotplug, CPU by CPU: {found['vmclear']}. A vCPU that goes on "
         "elsewhere is cleared where it was, by IPI; one whose CPU goes down is cleared by that "
         "CPU. Its next entry is a VMLAUNCH. One that stays costs nothing."]
+
+
+def mended(found: dict) -> str:
+    """What is said where a CPU that came up had its page before VMX."""
+    if found["first"] != PAGE:
+        return ""
+    return (f"cpu {NEW} had its page before VMX was turned on there: the port has been mended "
+            "(v4.19 has the erratum offline_order).")
 
 
 def lines(case: str, found: dict) -> list[tuple]:
@@ -219,9 +243,10 @@ def run(seed: int, case: str | None = None) -> Record:
         answer=told(found),
         values={name: found[name]
                 for name in ("page", "vmx", "log", "moved", "create_vm", "vmclear")},
-        change=[f"kvm-vmx lesson hotplug --case {other}" for other in ("new", "again", "bare")],
+        change=other_cases("hotplug", seed, case, CASES),
         kernel=lines(case, found),
         leaves_out="Threads that race: a vCPU moves here when no other runs. The IPI is a call "
                    "that the other CPU executes at once.",
         solved=solved,
+        mended=mended(found) if case in ORDERED else "",
     )

@@ -52,8 +52,8 @@ def run(seed: int, case: str | None = None) -> Record:
                "this very process."],
         run=["insmod enlightened_vmcs=0, then 1, then 0 again, each time with a vCPU, whose fields "
              "go through these branches; all sites are read.",
-             f"{len(after)} sites of enable_evmcs in {len(functions)} functions of the kernel's; "
-             f"{len(shown)} of them here."],
+             f"{len(shown)} sites of enable_evmcs in functions of the kernel's are here. kvm-vmx "
+             "keys lists all there are; those of functions named call_, probe_ or bench_ are our own."],
         picture=drawn(shown, states, asked),
         solved=drawn(shown, states),
         question=f"{name} reads {asked['bytes'].hex(' ')} with the key on. How many bytes behind "

@@ -65,8 +65,8 @@ def mistake(case: str) -> list[str]:
 
 def planned(seed: int, case: str | None) -> Plan:
     """The seed's mistake, or that of a case."""
-    dice = choice("stale", seed)
-    case = [case, dice.choice(CASES)][case is None]
+    case = case or choice("stale", seed).choice(CASES)
+    dice = choice(f"stale {case}", seed)
     probe, name = dice.choice(PROBES), dice.choice(list(witness.LOOKS))
     beside = [other for other in witness.LOOKS
               if other != name and group_of(other) == group_of(name)]
@@ -108,7 +108,8 @@ def program(dice, plan: Plan) -> list[str]:
 @dataclass
 class Moment:
     """What one step did, and what each side has: guest is None but at an entry, where page and
-    clean are as L0 found them and after is the page that the exit left."""
+    clean are as L0 found them, left is clean as L0 left it (None: KVM stored behind it before
+    anybody looked), and after and then are page and clean when all is done."""
 
     what: str
     do: str
@@ -117,7 +118,9 @@ class Moment:
     page: dict
     copy: dict
     guest: dict | None = None
+    left: int | None = None
     after: dict | None = None
+    then: int = 0
     entry: int = 0
     launched: bool = False
 
@@ -243,16 +246,33 @@ class Play:
         bench, page, clean = self.bench, self.page(), self.bench.clean
         self.entries += 1
         launched, self.launched = not self.launched, True
+        left = None
         if launched:
             bench.vcpu.regs["rip"] = witness.START
             bench.vcpu.run(exits=1)
         else:
             bench.write("GUEST_RIP", witness.START)
             bench.cpu.vmresume()
+            left = bench.clean
             bench.clean |= ALL_CLEAN        # as vmx_vcpu_run() does behind the entry
         how = "VMLAUNCH" if launched else "VMRESUME"
-        return Moment(f"entry {self.entries}: {how}", ENTER, "", clean, page, self.copy(),
-                      self.guest(), self.page(), self.entries, launched)
+        return Moment(f"entry {self.entries}: {how} finds", ENTER, "", clean, page, self.copy(),
+                      self.guest(), left, self.page(), bench.clean, self.entries, launched)
+
+    def bitmap_groups(self) -> list[str]:
+        """The groups with which L0 reads the MSR bitmap again: each bit alone taken away."""
+        self.restart()
+        self.enter()
+        found = []
+        for bit in range(16):
+            self.flip()
+            self.bench.clean = ALL_CLEAN & ~(1 << bit)
+            self.enter()
+            if self.bench.cpu.msr_exits(self.plan.probe) == self.exits_in_page():
+                found.append(GROUPS[bit])
+            self.bench.clean = 0        # and all is as it should be
+            self.enter()
+        return found
 
     def fails(self, program) -> bool:
         """Does a program end in a state that the guest can tell from the right one?"""

@@ -105,9 +105,10 @@ if (fold && data.runs.length > 1) {
   });
 }
 
-// On paper stands the end of the run.
+// On paper the pictures stand at the last step that hides nothing; all steps are in their table.
 let before = 0;
-window.addEventListener("beforeprint", () => { before = here(); show(last); });
+const told = () => (run === data.runs[0] ? Number(slider.dataset.told) : last);
+window.addEventListener("beforeprint", () => { before = here(); show(told()); });
 window.addEventListener("afterprint", () => show(before));
 slider.max = last;
 document.body.classList.add("live");

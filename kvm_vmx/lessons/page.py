@@ -15,6 +15,8 @@ COMMAND = re.compile(r"(kvm-vmx .*?)(?:\s{2,}(.*))?")
 BITS = re.compile(r"[01]+(?: +[01]+)*")
 BYTES = re.compile(r"[0-9a-f]{2}(?: [0-9a-f]{2}){2,}")
 WITHHELD = "Work it out first; the page that is made with <code>-c</code> has the answer."
+# The widest that a column may ask for, and what is between two, in characters.
+WIDEST, GAP = 34, 2
 BUTTONS = (("first", "«", "the first step"), ("back", "‹", "one step back"),
            ("next", "›", "one step on"), ("last", "»", "the last step"))
 
@@ -40,16 +42,17 @@ def section(title: str, inside: str, name: str = "") -> str:
 
 def lesson_page(record, lines, check: bool, *, course: bool = False) -> str:
     """One lesson; in a course, with the way to its neighbours."""
-    hidden = record.secret and not check
     picture = record.picture
     drawn = figures(record, picture)
-    shown = section("The lines it explains", line_list(lines))
+    shown = section("The lines it explains", line_list(lines, check))
     body = "".join([
         neighbours(record.name) if course else "",
-        head(record, hidden or record.secret),
+        head(record),
         "<main>\n", section("What this is", paragraphs(record.about)),
         section("The run", paragraphs(record.run)),
-        section("The picture", player(picture, drawn), "picture"),
+        section("The picture", player(picture, drawn, columns(record, check))
+                + steps(picture), "picture"),
+        section("Nothing of it here", paragraphs([record.mended])) if record.mended else "",
         section("The question", paragraphs([record.question]), "question"),
         section("The answer", answer(record, shown if record.secret else "", check), "answer"),
         section("Change this and run again", changes(record.change)),
@@ -72,9 +75,9 @@ def as_data(record, check: bool) -> dict:
     } for picture in runs]}
 
 
-def head(record, hidden: bool) -> str:
-    """Title, and the command that makes this run again."""
-    case = f" --case {record.case}" if record.case and not hidden else ""
+def head(record) -> str:
+    """Title, and the command that makes this run again; a case that tells is not in it."""
+    case = f" --case {record.case}" if record.named(check=False) else ""
     return (f'<header class="page"><h1><b>{record.name}</b> {escape(record.title)}</h1>'
             f"<p><code>kvm-vmx lesson {record.name} --seed {record.seed}{escape(case)}</code> "
             f"<span>{load(record.name).MINUTES} minutes</span></p></header>\n")
@@ -90,40 +93,69 @@ def neighbours(name: str) -> str:
             f'<a href="index.html">lesson {at + 1} of {len(NAMES)}</a>{behind}</nav>\n')
 
 
-def player(picture, drawn) -> str:
-    """The slider, the pictures, the state; without a script all stand at the last step."""
-    last = len(picture.steps) - 1
+def columns(record, check: bool) -> str:
+    """The columns of the state, each as wide as its longest text needs in any step of the run, so
+    that none moves while the slider does."""
+    pictures = [record.picture, *([record.solved] if check and record.solved else [])]
+    widths = [len(name) for name in record.picture.columns]
+    for picture in pictures:
+        for step in picture.steps:
+            for row in step.rows:
+                widths = [max(wide, min(len(cell.text), WIDEST))
+                          for wide, cell in zip(widths, row)]
+    total = sum(wide + GAP for wide in widths)
+    return "<colgroup>" + "".join(
+        f'<col style="width:{100 * (wide + GAP) / total:.1f}%">' for wide in widths) + "</colgroup>"
+
+
+def steps(picture) -> str:
+    """All steps of the run in one table, as on a terminal: for paper, and without a script."""
+    titles, rows = picture.timeline()
+    lines = "".join("<tr>" + "".join(
+        frame.element("td", {"class": f"k-{cell.kind}"} if cell.kind else {}, escape(cell.text))
+        for cell in row) + "</tr>" for row in rows)
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in titles)
+    return (f'<table class="steps"><caption>Step by step</caption><thead><tr>{head}</tr></thead>'
+            f"<tbody>{lines}</tbody></table>\n")
+
+
+def player(picture, drawn, wide: str) -> str:
+    """The slider, the pictures, the state; without a script all stand at the last step that is
+    told, and the table of all steps is below."""
+    last, at = len(picture.steps) - 1, picture.told()
     *own, whole = drawn
     buttons = {name: f'<button type="button" id="{name}" aria-label="{label}" title="{label}">'
                      f"{sign}</button>" for name, sign, label in BUTTONS}
     return (
         f'<div class="player">{buttons["first"]}{buttons["back"]}'
-        f'<input type="range" id="slider" min="0" max="{last}" value="{last}" '
-        f'aria-label="step of the run">{buttons["next"]}{buttons["last"]}'
-        f'<output id="count" for="slider">{last + 1} of {last + 1}</output></div>\n'
-        f'<p id="caption" aria-live="polite">{escape(picture.steps[last].caption)}</p>\n'
-        + "".join(figure(one, picture) for one in own) + table(picture)
-        + figure(whole, picture, 'class="whole"'))
+        f'<input type="range" id="slider" min="0" max="{last}" value="{at}" '
+        f'data-told="{at}" aria-label="step of the run">{buttons["next"]}{buttons["last"]}'
+        f'<output id="count" for="slider">{at + 1} of {last + 1}</output></div>\n'
+        f'<p id="caption" aria-live="polite">{escape(picture.steps[at].caption)}</p>\n'
+        + "".join(figure(one, picture, at) for one in own) + table(picture, at, wide)
+        + figure(whole, picture, at, 'class="whole"'))
 
 
-def figure(one, picture, attributes: str = "") -> str:
+def figure(one, picture, at: int, attributes: str = "") -> str:
     """One picture with its title; the strip has the groups' colours below."""
     extra = ""
     if any("data-tip" in parts[1] for parts in one.still):
         extra = (f'<p id="tip">Point at a dot for its field.</p><p class="legend">'
                  f"{legend(picture)}</p>")
-    return (f"<figure {attributes}>{one.svg(-1)}<figcaption>{escape(one.title)}</figcaption>"
+    return (f"<figure {attributes}>{one.svg(at)}<figcaption>{escape(one.title)}</figcaption>"
             f"{extra}</figure>\n")
 
 
-def table(picture) -> str:
-    """The state at the last step."""
-    rows = picture.steps[-1].rows
-    titles = "".join(f'<th scope="col">{title(name, [row[n].text for row in rows])}</th>'
+def table(picture, at: int, wide: str) -> str:
+    """The state at one step."""
+    rows = picture.steps[at].rows
+    end = picture.steps[-1].rows
+    titles = "".join(f'<th scope="col">{title(name, [row[n].text for row in end])}</th>'
                      for n, name in enumerate(picture.columns))
     lines = "".join("<tr>" + "".join(map(state_cell, row, picture.columns, range(len(row))))
                     + "</tr>" for row in rows)
-    return f'<table id="state"><thead><tr>{titles}</tr></thead><tbody>{lines}</tbody></table>\n'
+    return (f'<table id="state">{wide}<thead><tr>{titles}</tr></thead>'
+            f"<tbody>{lines}</tbody></table>\n")
 
 
 def state_cell(cell, column: str, n: int) -> str:
@@ -151,7 +183,8 @@ def answer(record, lines: str, check: bool) -> str:
     case = f"<p>The case was <b>{escape(record.case)}</b>.</p>" if record.secret else ""
     also = "<p>The picture shows it now, too.</p>" if record.solved else ""
     return (f"<details><summary>Show it, once you have your own</summary>{case}"
-            f"{paragraphs(record.answer)}{also}{lines}</details>")
+            f"{paragraphs(record.answer)}{also}"
+            f"{steps(record.solved) if record.solved else ''}{lines}</details>")
 
 
 def changes(texts) -> str:
@@ -168,14 +201,17 @@ def changes(texts) -> str:
     return "".join(parts)
 
 
-def line_list(lines) -> str:
-    """Each line of the kernel, and the port's that stands for it, executed or not."""
-    return ("<p>The kernel's, and under each the line of the port that stands for it. This run has "
-            "executed the port's lines, but for those that say otherwise.</p>") + "".join(
+def line_list(lines, check: bool) -> str:
+    """Each line of the kernel, and the port's that stands for it; whether the run has executed it
+    is part of the answer."""
+    return ("<p>The kernel's, and under each the line of the port that stands for it. "
+            + ("This run has executed the port's lines, but for those that say otherwise."
+               if check else "Which of them this run has executed is for you to say.") + "</p>"
+            ) + "".join(
         f'<dl class="line"><dt><b>{escape(line.function)}()</b> {where(line)}</dt>'
         + (f"<dd><code>{escape(line.kernel_text)}</code></dd>" if line.kernel_text else "")
         + f"<dt>{escape(line.port_file)}:{line.port_line}"
-        f"{'' if line.executed else ', not executed here'}</dt>"
+        f"{', not executed here' if check and not line.executed else ''}</dt>"
         f"<dd><code>{escape(line.port_text)}</code></dd></dl>" for line in lines)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 # What a cell says beside its text: it holds, it is wrong, it has changed, it is not there.
 KINDS = ("", "good", "bad", "hot", "dim")
+SEEDS = 1 << 64
 # Why a run may show nothing, and the cure.
 UNDO = "the port or L0 has been changed; undo that, build, and run this again"
 
@@ -69,6 +70,12 @@ class Picture:
             [Cell(step.caption if n == 0 else ""), *row]
             for step in self.steps for n, row in enumerate(step.rows)]
 
+    def told(self) -> int:
+        """The last step that hides nothing, as far as the run is told from its beginning."""
+        whole = [not any(cell.text == "?" for row in step.rows for cell in row)
+                 for step in self.steps]
+        return (whole.index(False) - 1 if False in whole else len(whole) - 1) % len(whole)
+
     def timeline(self) -> tuple[list[str], list[list[Cell]]]:
         """The terminal's table."""
         if self.table:
@@ -87,7 +94,8 @@ class Record:
 
     given is what a student (or a grader's program) works from, answer what the run says of the
     question: explanation in words, values for programs. case names the variant that was run.
-    solved is the picture with what the question asks for, where picture hides that.
+    solved is the picture with what the question asks for, where picture hides that. mended is
+    said with and without the answer, and so tells of the port alone.
     """
 
     name: str
@@ -104,12 +112,31 @@ class Record:
     change: list[str]
     kernel: list[tuple]         # what sources.resolve() takes
     leaves_out: str = ""
-    secret: bool = False        # the case is part of the answer
+    secret: bool = False        # the case and the lines are part of the answer
+    telling: bool = False       # the case alone is
     solved: Picture | None = None
+    mended: str = ""            # why the run shows nothing of what the lesson is about
+
+    def named(self, check: bool) -> str | None:
+        """The case for a reader who wants the answer or not; None: withheld."""
+        return self.case if check or not (self.secret or self.telling) else None
 
     def shown(self, check: bool) -> Picture:
         """The picture for a reader who wants the answer or not."""
         return self.solved if check and self.solved else self.picture
+
+
+def other_seed(seed: int) -> int:
+    """A variant that is not on the screen."""
+    return (seed + 1) % SEEDS
+
+
+def other_cases(name: str, seed: int, case: str, words: dict[str, str]) -> list[str]:
+    """The command lines of the cases of words that are not on the screen, each with its words."""
+    lines = {other: f"kvm-vmx lesson {name} --seed {seed} --case {other}" for other in words}
+    wide = max(map(len, lines.values()))
+    return [f"{line.ljust(wide)}    {words[other]}".rstrip() for other, line in lines.items()
+            if other != case]
 
 
 def choice(name: str, seed: int) -> random.Random:

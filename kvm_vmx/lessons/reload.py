@@ -2,12 +2,13 @@
 """Unloading: what vmx_exit() takes back, and what an entry finds where it did not."""
 
 from kvm_vmx import KernelBug, Machine, fields
-from kvm_vmx.lessons.record import Cell, Picture, Record, choice
+from kvm_vmx.lessons.record import Cell, Picture, Record, choice, other_cases, other_seed
 
 TITLE = "what vmx_exit() takes back, and what a missing reset does"
 MINUTES = 20
 # How one page is missed: v4.19 passes over a CPU that is offline, or L1's memory is written.
-CASES = ("offline", "written")
+CASES = {"offline": "v4.19's own hole (erratum stale_assist)",
+         "written": "the words written back after rmmod"}
 KERNEL = [
     ("vmx_exit", "cpu_online"), ("vmx_exit", "current_nested_vmcs"),
     ("vmx_exit", "enlighten_vmentry"), ("vmx_exit", "static_branch_disable"),
@@ -29,7 +30,7 @@ class Plan:
 
     def __init__(self, seed: int, case: str | None):
         dice = choice("reload", seed)
-        drawn = dice.choice(CASES)
+        drawn = dice.choice(tuple(CASES))
         self.case = case or drawn
         self.cpus = dice.randint(2, 3)
         self.missed = dice.randrange(1, self.cpus)
@@ -85,8 +86,8 @@ class Watch:
         self.vcpus = []
 
 
-def miss(watch: Watch, plan: Plan) -> bytes:
-    """rmmod that does not reset one page; the two words that it keeps."""
+def miss(watch: Watch, plan: Plan) -> int:
+    """rmmod that does not reset one page; what that names then, 0: it has been reset, too."""
     machine, cpu = watch.machine, plan.missed
     gpa = machine.assist_page_gpa(cpu)
     kept = machine.memory.read(gpa + 40, 16)
@@ -97,8 +98,10 @@ def miss(watch: Watch, plan: Plan) -> bytes:
         machine.online(cpu)
     else:
         machine.memory.write(gpa + 40, kept)
-    watch.draw("rmmod, one page missed")
-    return kept
+    words = machine.memory.read(gpa + 40, 16)
+    missed = number(words[8:]) if words[0] else 0
+    watch.draw("rmmod, one page missed" if missed else "rmmod, no page missed")
+    return missed
 
 
 def enter(machine, vcpu) -> dict:
@@ -109,11 +112,16 @@ def enter(machine, vcpu) -> dict:
     except KernelBug:
         ended = "kernel BUG"
     machine.stop_trace()
-    entry = next(record for record in machine.trace if record.instruction == "vmlaunch")
+    trace = list(machine.trace)
+    at, entry = next((n, record) for n, record in enumerate(trace)
+                     if record.instruction == "vmlaunch")
     good = entry.outcome.ok
+    refused = sum(record.instruction == "vmwrite" and not record.outcome.ok
+                  for record in trace[at:])
     return {"entered": None if entry.operands[0] == NONE else entry.operands[0],
             "outcome": type(entry.outcome).__name__, "error": getattr(entry.outcome, "error", None),
-            "exit": entry.results[0] & 0xFFFF if good else None, "kvm": ended}
+            "exit": entry.results[0] & 0xFFFF if good else None, "kvm": ended,
+            "refused": refused}
 
 
 def drive(plan: Plan, enlightened: bool, picture: Picture) -> dict:
@@ -137,12 +145,13 @@ def drive(plan: Plan, enlightened: bool, picture: Picture) -> dict:
         for vcpu in watch.vcpus:
             vcpu.run(exits=5)
         watch.draw("enlightened_vmcs=1, run")
-        pointer = number(miss(watch, plan)[8:])
+        pointer = miss(watch, plan)
         watch.load(enlightened, HALT, plan.after, plan.size)
         watch.draw(f"enlightened_vmcs={int(enlightened)}")
-        page = machine.memory.read(pointer, 4096)
+        page = machine.memory.read(pointer, 4096) if pointer else bytes(4096)
         found = {"pointer": pointer, "vmcs": watch.vcpus[plan.own].vmcs_gpa,
-                 "owner": watch.owner(pointer), "revision": number(page[:4]),
+                 "owner": watch.owner(pointer) if pointer else NOBODY,
+                 "revision": number(page[:4]),
                  "ept_pointer": number(page[EPT_POINTER:EPT_POINTER + 8]),
                  "basic": machine.cpu(0).rdmsr(VMX_BASIC).value & 0x7FFFFFFF}
         watch.picture = picture.copy()
@@ -156,22 +165,63 @@ def drive(plan: Plan, enlightened: bool, picture: Picture) -> dict:
 
 
 def told(found: dict, end: dict) -> str:
-    """The entry through the page that was missed, in words."""
+    """The entry on the CPU whose page was to be missed, in words."""
+    if not found["pointer"]:
+        took = ("the VMCS that VMPTRLD has made current" if end["entered"] == found["vmcs"] else
+                "no VMCS" if end["entered"] is None else f"{end['entered']:#x}")
+        return (f"The page names nothing any more: VMLAUNCH on that CPU takes {took}, and ends "
+                f"with {end['outcome']}.")
     nobody = found["owner"] == NOBODY
     what = "VMLAUNCH on that CPU takes " + (
         "a page that is no vCPU's any more" if nobody else f"the page of {found['owner']}")
     if end["outcome"] == "VMfailInvalid":
-        return (f"{what}: revision {found['revision']:#x} is neither 1 nor VMX_BASIC's, so L0 "
-                "refuses: VMfailInvalid. KVM has no VMCS to read an error from.")
+        bad = found["revision"] not in (1, found["basic"])
+        return f"{what}: " + (
+            f"revision {found['revision']:#x} is neither 1 nor VMX_BASIC's, so L0 refuses: "
+            if bad else "L0 refuses: ") + "VMfailInvalid. KVM has no VMCS to read an error from."
     if end["outcome"] == "VMfailValid":
-        return (f"{what}: the revision passes, but a vCPU that has not run yet has no EPT pointer: "
-                f"VMfailValid ({end['error']}), invalid controls.")
+        empty = " but a vCPU that has not run yet has no EPT pointer:" * (not found["ept_pointer"])
+        return f"{what}: the revision passes,{empty} VMfailValid ({end['error']})."
     if end["entered"] == found["vmcs"]:
         return (f"{what}, by luck its own: L0 writes back the VMCS that VMPTRLD made current, and "
-                "reads it as an eVMCS. It runs, and VMWRITE fails from now on.")
+                "reads it as an eVMCS. It runs"
+                + (f", and {end['refused']} VMWRITE{'s' * (end['refused'] != 1)} behind the entry "
+                   f"fail{'s' * (end['refused'] == 1)}." if end["refused"] else "."))
     guest = "a guest that is gone" if nobody else f"{found['owner']}'s guest"
     return (f"{what}, and enters: L2 is {guest} and exits with reason {end['exit']}. Whatever KVM "
             "does with that exit, it does to the wrong vCPU.")
+
+
+def asked(plan: Plan, found: dict) -> str:
+    """The question, by what the page names."""
+    names = (f"but cpu {plan.missed}'s page names {found['pointer']:#x}, where the EPT pointer "
+             f"reads {found['ept_pointer']:#x}; revisions that L0 accepts are 1 and VMX_BASIC's "
+             f"{found['basic']:#x}. Which of the two does VMLAUNCH take, and how does it end?"
+             if found["pointer"] else
+             f"and cpu {plan.missed}'s page names nothing. Which VMCS does VMLAUNCH take, and how "
+             "does it end?")
+    return (f"Now vCPU {plan.own} runs. VMPTRLD loads its {found['vmcs']:#x}, {names} How, had the "
+            "module been loaded with enlightened_vmcs=1? Of how many CPUs did the first unload "
+            "take the two words back?")
+
+
+def elsewhere(found: dict, again: dict) -> str:
+    """The same entry after a load with enlightened VMCS, in words."""
+    takes = "no VMCS" if again["entered"] is None else f"{again['entered']:#x}"
+    what = f"With enlightened_vmcs=1 VMLAUNCH takes {takes} and the run ends with {again['kvm']}"
+    return what + (
+        ": evmcs_load() stores both words before the first entry"
+        + (", so only a load without enlightened VMCS meets the old ones."
+           if found["pointer"] else ".")
+        if again["entered"] == again["vmcs"] else ".")
+
+
+def nothing_missed(plan: Plan, found: dict) -> str:
+    """What is said where no page was missed."""
+    if found["pointer"]:
+        return ""
+    return (f"The page of cpu {plan.missed}, which was offline while the module went, names "
+            "nothing either: the port has been mended (v4.19 has the erratum stale_assist here).")
 
 
 def run(seed: int, case: str | None = None) -> Record:
@@ -180,14 +230,15 @@ def run(seed: int, case: str | None = None) -> Record:
     picture = Picture(["CPU", "key", "enlighten_vmentry", "current_nested_vmcs", "whose",
                        "revision", "active in L0"])
     result = drive(plan, False, picture)
-    again = drive(plan, True, Picture(picture.columns))["end"]
+    other = drive(plan, True, Picture(picture.columns))
+    again = {**other["end"], "vmcs": other["found"]["vmcs"]}
     for each in (picture, result["picture"]):
         each.by_step(["CPU", "key", "enl.", "current_nested_vmcs", "whose", "revision",
                       "active in L0"])
     picture.hide([f"run on cpu {plan.missed}"])
     found, end = result["found"], result["end"]
-    how = ("is offline while the module goes, and v4.19 resets the pages of CPUs that are online"
-           if plan.case == "offline" else
+    how = ("is offline while the module goes; v4.19's vmx_exit() resets the pages of CPUs that are "
+           "online" if plan.case == "offline" else
            "has its two words written back after rmmod, as if vmx_exit() had not zeroed them")
     return Record(
         "reload", seed, plan.case, TITLE,
@@ -200,30 +251,24 @@ def run(seed: int, case: str | None = None) -> Record:
              f"At the second rmmod cpu {plan.missed} {how}. Then insmod enlightened_vmcs=0, and "
              f"vCPU {plan.own} runs on that CPU a guest that halts."],
         picture=picture,
-        question=f"Now vCPU {plan.own} runs. VMPTRLD loads its {found['vmcs']:#x}, but cpu "
-                 f"{plan.missed}'s page names {found['pointer']:#x}, where the EPT pointer "
-                 f"reads {found['ept_pointer']:#x}; revisions that L0 accepts are 1 and "
-                 f"VMX_BASIC's {found['basic']:#x}. Which of the two does VMLAUNCH take, and how "
-                 "does it end? How, had the module been loaded with enlightened_vmcs=1? On how "
-                 "many CPUs did the first rmmod find words to reset?",
+        question=asked(plan, found),
         given={"cpus": plan.cpus, "before": plan.before, "after": plan.after, "cpu": plan.missed,
                "vcpu": plan.own, "guest_memory": plan.size, **found},
         answer=[told(found, end),
                 f"To KVM the run ended with {end['kvm']}; after the good reset it had ended with "
                 f"{result['control']['kvm']}.",
-                f"With enlightened_vmcs=1 VMLAUNCH takes {again['entered']:#x} and the run ends "
-                f"with {again['kvm']}: evmcs_load() stores both words before the first entry, so "
-                "only a load without enlightened VMCS meets the old ones.",
-                f"CPUs where the first rmmod found words to reset: {result['reset']}. Later "
+                elsewhere(found, again),
+                f"CPUs whose two words the first unload took back: {result['reset']}. Later "
                 "kernels reset a page when virtualization is disabled on its CPU, not when the "
                 "module goes."],
         values={"entered": end["entered"], "outcome": end["outcome"], "error": end["error"],
                 "kvm": end["kvm"], "kvm_enlightened": again["kvm"],
                 "entered_enlightened": again["entered"], "reset": result["reset"]},
-        change=["kvm-vmx lesson reload --case offline    v4.19's own hole (erratum stale_assist)",
-                "kvm-vmx lesson reload --seed 2          other owners of the page that was missed"],
+        change=[*other_cases("reload", seed, plan.case, CASES),
+                f"kvm-vmx lesson reload --seed {other_seed(seed)}    other owners of the page"],
         kernel=KERNEL,
         leaves_out="A real processor keeps a VMCS page in a format of its own. Here it is laid out "
                    "like an eVMCS, so that an entry through one may run instead of failing.",
         solved=result["picture"],
+        mended=nothing_missed(plan, found),
     )

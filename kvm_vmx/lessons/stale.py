@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Stale state: a clean bit is forgotten, and an entry later the guest sees what is no more."""
 
+from dataclasses import replace
+
 from kvm_vmx import Machine
-from kvm_vmx.lessons.evmcs import GROUPS
+from kvm_vmx.lessons.evmcs import ALL_CLEAN, GROUPS, beats
 from kvm_vmx.lessons.mistakes import (
     CASES, CLEAR, ENTER, MOVE, STEPS, STORE, WRONG, Play, group_of, planned)
-from kvm_vmx.lessons.record import UNDO, Cell, NothingShown, Picture, Record
+from kvm_vmx.lessons.record import (
+    UNDO, Cell, NothingShown, Picture, Record, other_cases, other_seed)
 from kvm_vmx.lessons.shrink import shortest
 
 TITLE = "a forgotten clean bit, and the entry that trusts it"
@@ -15,6 +18,9 @@ KERNEL = [
     ("vmx_vcpu_run", "host_rsp"), ("evmcs_touch_msr_bitmap", "clean_fields", False),
     ("vmx_enable_intercept_for_msr", "evmcs_touch_msr_bitmap", False),
 ]
+WORDS = {"and": "the accessor's AND is missing", "group": "another group's bit is taken",
+         "early": "the bit is taken too early", "store": "a store past the accessors",
+         "bitmap": "the MSR bitmap"}
 MISTAKES = {
     "and": "The accessor stores {field}, and forgets to take the clean bit away.",
     "group": "The accessor stores {field}, and takes the bit of {wrong} away instead of its own.",
@@ -29,20 +35,22 @@ NESTED = {0x4000000A: (0x101 | 1 << 19, 0, 0, 0)}
 
 
 def experiment(plan, seed: int):
-    """The moments before and in the program, and the shortest program that breaks;
-    NothingShown where none does."""
+    """The moments before and in the program, the shortest program that breaks, and the groups with
+    which L0 reads the MSR bitmap; NothingShown where none breaks."""
     with Machine(cpus=2, cpuid=NESTED) as machine:
         play = Play(machine, plan)
         moments = [play.moment("at first"), *(play.step(letter) for letter in plan.program)]
         if not any(moment.differs() for moment in moments):
             raise NothingShown(f"no entry goes on with an old {plan.field}: {UNDO}")
-        return moments, shortest(plan.letters, play.fails, seed)
+        found = shortest(plan.letters, play.fails, seed)
+        return moments, found, play.bitmap_groups() if plan.case == "bitmap" else []
 
 
 def run(seed: int, case: str | None = None) -> Record:
     """The mistake over some entries; the first one that trusts it is asked for."""
     plan = planned(seed, case)
-    moments, found = experiment(plan, seed)
+    moments, found, bitmap = experiment(plan, seed)
+    sets = all(moment.left == ALL_CLEAN for moment in moments if moment.left is not None)
     broken = next(moment for moment in moments if moment.differs())
     name, bit = plan.field, bit_of(plan.field)
     last = max(moment.entry for moment in moments)
@@ -56,12 +64,15 @@ def run(seed: int, case: str | None = None) -> Record:
                + " Everything else is done as it should be."],
         run=["In each round the guest looks at its registers and MSRs, writes down what it sees, "
              f"and exits; {last} entries. The first one on a CPU is a KVM_RUN. The VMRESUMEs are "
-             "made here, as inside one KVM_RUN, and all clean bits set behind them as by "
-             "vmx_vcpu_run(): vcpu_load() would write TSC_OFFSET each time, and hide some.",
+             "made here, as inside one KVM_RUN, and the store behind them as well: vcpu_load() "
+             "would write TSC_OFFSET each time, and hide some.",
+             beats(sets),
+             *([f"L0 reads the MSR bitmap again where the bit of one of these is 0: "
+                f"{', '.join(bitmap)}."] if bitmap else []),
              "Groups: " + ", ".join(f"{other} {group_of(other)} (bit {bit_of(other)})"
                                     for other in plan.told) + "."],
-        picture=drawn(plan, moments, hidden=True),
-        solved=drawn(plan, moments, hidden=False),
+        picture=drawn(plan, moments, sets, hidden=True),
+        solved=drawn(plan, moments, sets, hidden=False),
         question="Page and clean bits are all there. Which entry is the first at which L0 goes on "
                  "with an old value, of which field and group, and what does the guest see there "
                  "instead of what the page says?",
@@ -70,8 +81,8 @@ def run(seed: int, case: str | None = None) -> Record:
         values={"entry": broken.entry, "field": name, "group": plan.group, "bit": bit,
                 "page": broken.page[name], "copy": broken.copy[name],
                 "guest": broken.guest[name], "shortest": found[0]},
-        change=[*(f"kvm-vmx lesson stale --case {other}"
-                  for other in CASES if other != plan.case),
+        change=[*other_cases("stale", seed, plan.case, WORDS),
+                f"kvm-vmx lesson stale --seed {other_seed(seed)}",
                 "With Machine(lints=True) L0 compares, and m.lints names the stale field."],
         kernel=KERNEL,
         leaves_out="A real Hyper-V may read a clean group again at any time, so that such a bug "
@@ -137,33 +148,59 @@ def hidden_before(plan, moments, broken) -> list[str]:
     return says
 
 
-def drawn(plan, moments, hidden: bool) -> Picture:
-    """Three lanes field by field: the page, L0's copy, what the guest saw."""
+def drawn(plan, moments, sets: bool, hidden: bool) -> Picture:
+    """Three lanes field by field: the page, L0's copy, what the guest saw; an entry in its three
+    beats. hidden hides the last two of the three sides from the second entry on."""
     picture = Picture(["field", "group", "clean", "page", "L0's copy", "the guest saw"])
-    lines, dark, seen = [], False, {}
+    titles, lines = ["step", "field", "clean", "page", "L0's copy", "the guest saw"], []
+    before, dark = moments[0], False
     for moment in moments:
         dark = dark or hidden and moment.entry > 1
-        seen = moment.guest or seen
-        rows = [lanes(moment, name, seen, dark) for name in plan.watched]
-        picture.step(moment.what, rows)
-        if moment is moments[0]:
-            continue
-        if moment.entry:
-            lines += [[Cell(moment.what if n == 0 else ""), row[0], *row[2:]]
-                      for n, row in enumerate(rows)]
-        else:
-            page = text(moment.page.get(moment.name))
-            bit = str(moment.clean >> bit_of(moment.name) & 1) if moment.name else ""
-            lines.append([Cell(moment.what), Cell(moment.name), Cell(bit), Cell(page), Cell(""),
-                          Cell("")])
-    picture.table = ["step", "field", "clean", "page", "L0's copy", "the guest saw"], lines
+        for caption, one in beat_by_beat(moment, before, sets):
+            picture.step(caption, [lane(one, name, dark) for name in plan.watched])
+        if moment is not moments[0]:
+            lines += table_rows(moment, picture.steps)
+        before = moment if moment.entry else replace(moment, guest=before.guest)
+    picture.table = titles, lines
     return picture
 
 
-def lanes(moment, name: str, seen: dict, dark: bool) -> list[Cell]:
-    """One field after one step; at an entry, page and bit are those that L0 found."""
-    kind = "bad" if name in moment.differs() else ""
+def beat_by_beat(moment, before, sets: bool):
+    """(caption, moment) of each state that a step goes through: one, or an entry's three; before is
+    the step before, with what the guest saw last."""
+    if not moment.entry:
+        return [(moment.what, replace(moment, guest=before.guest))]
+    number = moment.what.partition(":")[0]
+    left = moment.left
+    if left is None:
+        left = ALL_CLEAN if sets else moment.clean
+    return [
+        (moment.what, replace(moment, copy=before.copy, guest=before.guest, entry=0)),
+        (f"{number}: L0 reads{' and sets all bits' * sets}, the guest runs",
+         replace(moment, clean=left)),
+        (f"{number}: all bits set, {'' if moment.launched else 'as '}by vmx_vcpu_run()",
+         replace(moment, clean=moment.then, page=moment.after, entry=0))]
+
+
+def lane(moment, name: str, dark: bool) -> list[Cell]:
+    """One field in one state; wrong in the beat in which the guest saw something else."""
+    seen = (moment.guest or {}).get(name)
+    kind = "bad" if moment.entry and moment.copy[name] == seen != moment.page[name] else ""
     sides = [Cell("?", "dim")] * 2 if dark else [
-        Cell(text(moment.copy[name]), kind), Cell(text(seen.get(name)), kind)]
+        Cell(text(moment.copy[name]), kind), Cell(text(seen), kind)]
     return [Cell(name), Cell(group_of(name)), Cell(str(moment.clean >> bit_of(name) & 1)),
             Cell(text(moment.page[name])), *sides]
+
+
+def table_rows(moment, steps) -> list[list[Cell]]:
+    """A step's rows on the terminal: what was written, or an entry's beats."""
+    if not moment.entry:
+        bit = str(moment.clean >> bit_of(moment.name) & 1) if moment.name else ""
+        return [[Cell(moment.what), Cell(moment.name), Cell(bit),
+                 Cell(text(moment.page.get(moment.name))), Cell(""), Cell("")]]
+    found, read, last = steps[-3:]
+    rows = [[Cell(found.caption if n == 0 else "  and L0 reads" if n == 1 else ""), one[0],
+             *one[2:4], *other[4:]] for n, (one, other) in enumerate(zip(found.rows, read.rows))]
+    bits = Cell(str(int(moment.then == ALL_CLEAN)))
+    return [*rows, [Cell("  " + last.caption.partition(": ")[2]), Cell(""), bits,
+                    *[Cell("")] * 3]]

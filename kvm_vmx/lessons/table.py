@@ -27,6 +27,11 @@ def slot(encoding: int) -> int:
     return (encoding << 6 | encoding >> 10) & 0xFFFF
 
 
+def warned(machine) -> int:
+    """How many warnings the kernel's log has."""
+    return sum(line.startswith("WARNING") for line in machine.dmesg)
+
+
 def look_up(seed: int, asked) -> list[dict]:
     """Where a write through the port's accessor lands: the byte of the page that changes, the
     clean bits that fall."""
@@ -39,6 +44,7 @@ def look_up(seed: int, asked) -> list[dict]:
             width = encoding >> 13 & 3
             kind = {0: "16", 1: "64", 2: "32", 3: "l"}[width]
             page = machine.memory.read(gpa, 4096)
+            warnings = warned(machine)
             with machine.cpu(0):
                 machine.memory.write(gpa + 824, b"\xff\xff\0\0")
                 old = getattr(kvm.port, f"vmcs_read{kind}")(encoding)
@@ -48,7 +54,8 @@ def look_up(seed: int, asked) -> list[dict]:
             clean = int.from_bytes(after[824:828], "little")
             machine.memory.write(gpa, page)
             found.append({"field": name, "encoding": encoding, "slot": slot(encoding),
-                          "offset": changed[0] if changed else None, "cleared": 0xFFFF & ~clean})
+                          "offset": changed[0] if changed else None, "cleared": 0xFFFF & ~clean,
+                          "warned": warned(machine) > warnings})
     return found
 
 
@@ -60,23 +67,25 @@ def run(seed: int, case: str | None = None) -> Record:
                 and row["clean_field"] != "ALL"]
     asked = [(row["vmcs_field"], int(row["encoding"], 16))
              for row in dice.sample(writable, ASKED - 1)]
-    asked.append(dice.choice(list(UNMAPPED.items())))
+    mapped = {int(row["encoding"], 16) for row in rows}
+    asked.append(dice.choice([one for one in UNMAPPED.items() if one[1] not in mapped]))
     found = look_up(seed, asked)
     last = max(slot(int(row["encoding"], 16)) for row in rows)
     hidden = found[dice.randrange(ASKED - 1)]
     hole = found[-1]
-    beyond = hole["slot"] > last
     return Record(
         "table", seed, "", TITLE,
         about=["A VMCS encoding says width (bits 14:13), type (11:10), index (9:1), and whether it "
                "is the high half (0). Rotated left by 6, width and type come to the low bits and "
-               "the small index above them: 126 fields fit into "
-               f"{last + 1} slots of four bytes, {100 * len(rows) / (last + 1):.1f} % of them "
+               "the small index above them: "
+               f"{len(rows)} fields fit into {last + 1} slots of four bytes, "
+               f"{100 * len(rows) / (last + 1):.1f} % of them "
                "used. A slot is an offset in the eVMCS and the clean bits that a write must "
                "clear."],
         run=["Each field is written through the port's accessor with its bits 1, 3, 4 and 6 "
              "turned, and the page compared: the first byte that changed is the field's offset."],
-        picture=drawn(found, hidden, rows),
+        picture=drawn(found, [hidden, hole], rows),
+        solved=drawn(found, [], rows),
         question=f"{hidden['field']} has the encoding {hidden['encoding']:#06x}. Which slot, which "
                  "offset, which clean bits does a write clear? And "
                  f"{hole['field']} ({hole['encoding']:#06x}) is not in the table: what does a "
@@ -84,26 +93,36 @@ def run(seed: int, case: str | None = None) -> Record:
         given={"encoding": hidden["encoding"], "unmapped": hole["encoding"], "slots": last + 1},
         answer=[f"Slot {hidden['slot']:#06x}"
                 + (f", offset {hidden['offset']:#x}, clean bits {hidden['cleared']:#06x}."
-                   if hidden["offset"] is not None else
-                   ": beyond the table; the write is lost, with a warning."),
-                f"{hole['field']} has slot {hole['slot']:#06x}: " + (
-                    "beyond the table's end. The kernel warns once and the write is lost."
-                    if beyond else
-                    "a hole, which is a row of zeros. The write lands at offset "
-                    f"{hole['offset']:#x}, where revision_id is, and nothing warns (erratum "
-                    "holes)."),
+                   if hidden["offset"] is not None else ": the write changed nothing."),
+                f"{hole['field']} has slot {hole['slot']:#06x}: {unmapped(hole, last)}",
                 f"Without the rotation the largest index would be {max_encoding(rows):#x}, and the "
                 "table more than nine times as long. A rotation loses no bit, so no key has to be "
                 "compared."],
         values={"slot": hidden["slot"], "offset": hidden["offset"], "clean": hidden["cleared"],
                 "unmapped_slot": hole["slot"], "unmapped_offset": hole["offset"]},
         change=["kvm-vmx lesson table --write mine.py    a file with",
-                "  def lookup(encoding, table):          # table: [(offset, clean mask), ...] by "
+                "  def lookup(encoding, table):          # 16 bits; [(offset, clean mask), ...] by "
                 "slot",
                 "      return offset, mask               # None beyond the table",
-                "kvm-vmx fields                          all 126 of them"],
+                "kvm-vmx fields                          "
+                f"all {len(rows)} of them"],
         kernel=KERNEL,
     )
+
+
+def unmapped(hole: dict, last: int) -> str:
+    """What a write to a field did that the table does not have."""
+    warned = "The kernel warns once, and" if hole["warned"] else "Nothing warns, and"
+    if hole["slot"] > last:
+        return f"beyond the table's end. {warned} " + (
+            "the write is lost." if hole["offset"] is None else
+            f"the write lands at offset {hole['offset']:#x}.")
+    if hole["offset"] is None:
+        return ("a hole, which is a row of zeros, and the write is lost: this port tells a hole "
+                "from a field. It has been mended (v4.19 has the erratum holes).")
+    return (f"a hole, which is a row of zeros. The write lands at offset {hole['offset']:#x}"
+            + (", where revision_id is" if hole["offset"] == 0 else "")
+            + f"; {'the kernel warns' if hole['warned'] else 'nothing warns'} (erratum holes).")
 
 
 def max_encoding(rows) -> int:
@@ -121,8 +140,9 @@ def bits(number: int, groups) -> str:
     return " ".join(parts)
 
 
-def drawn(found, hidden, rows) -> Picture:
-    """Encoding, its bits, its bits rotated, slot, offset, clean bits: field by field."""
+def drawn(found, asked, rows) -> Picture:
+    """Encoding, its bits, its bits rotated, slot, offset, clean bits: field by field, and "?" for
+    those that are asked for; the strip has no dot for them either."""
     picture = Picture(["field", "encoding", "-ww-tt   index   a", "  index   a -ww-tt", "slot",
                        "offset", "clears"])
     lines = [[Cell(row["field"]), Cell(f"{row['encoding']:#06x}"),
@@ -130,15 +150,18 @@ def drawn(found, hidden, rows) -> Picture:
              for row in found]
     picture.step("the encodings' bits", lines)
     for n, row in enumerate(found):
-        lines[n] = [*lines[n][:3], Cell(bits(row["slot"], (9, 1, 6)))]
-        if row is hidden or row is found[-1]:
-            lines[n] += [Cell("?", "dim")] * 3
+        lines[n] = lines[n][:3]
+        if any(row is other for other in asked):
+            lines[n] += [Cell("?", "dim")] * 4
         else:
-            lines[n] += [Cell(f"{row['slot']:#06x}"), Cell(f"{row['offset']:#x}"),
-                         Cell(f"{row['cleared']:#06x}")]
+            offset = "none" if row["offset"] is None else f"{row['offset']:#x}"
+            lines[n] += [Cell(bits(row["slot"], (9, 1, 6))), Cell(f"{row['slot']:#06x}"),
+                         Cell(offset), Cell(f"{row['cleared']:#06x}")]
         picture.step(f"{row['field']}: {WIDTHS[row['encoding'] >> 13 & 3]}, "
                      f"{TYPES[row['encoding'] >> 10 & 3]}", lines)
-    picture.slots = [(slot(int(row["encoding"], 16)), row["clean_field"]) for row in rows]
+    hidden = [row["slot"] for row in asked]
+    picture.slots = [(at, row["clean_field"]) for row in rows
+                     if (at := slot(int(row["encoding"], 16))) not in hidden]
     return picture
 
 
@@ -150,11 +173,11 @@ def grade(path: str, seed: int) -> tuple[list[str], bool]:
     for row in rows:
         table[slot(int(row["encoding"], 16))] = [row["offset"], int(row["clean_mask"], 16)]
     known = [(row["vmcs_field"], int(row["encoding"], 16)) for row in rows]
-    known += [*UNMAPPED.items(), ("HOST_RIP, bit 16 set", 0x16C16)]
+    known += UNMAPPED.items()
     choice("table grade", seed).shuffle(known)
     cases = []
     for name, encoding in known:
-        index = slot(encoding & 0xFFFF)
+        index = slot(encoding)
         cases.append(((encoding, table), table[index] if index <= last else None,
                       f"{name} ({encoding:#x})"))
-    return judge(path, "lookup", cases)
+    return judge(path, "lookup", ("encoding", "table"), cases, "the table")

@@ -57,12 +57,15 @@ def write(out: Console, record, lines, check: bool, verdicts) -> None:
     for text in record.about:
         paragraph(out, text)
     heading(out, f"The run (seed {record.seed}"
-            + (f", case {record.case}" if record.case and (check or not record.secret) else "")
+            + (f", case {record.named(check)}" if record.named(check) else "")
             + ")")
     for text in record.run:
         paragraph(out, text)
     heading(out, "The picture")
     out.print(Padding(grid(*record.shown(check).timeline()), (0, 0, 0, 2), expand=False))
+    if record.mended:
+        heading(out, "Nothing of it here")
+        paragraph(out, record.mended)
     heading(out, "The question")
     paragraph(out, record.question)
     heading(out, "The answer")
@@ -81,14 +84,15 @@ def write(out: Console, record, lines, check: bool, verdicts) -> None:
     if check or not record.secret:
         heading(out, "The lines it explains")
         for line in lines:
-            show_line(out, line)
+            show_line(out, line, check)
 
 
-def show_line(out: Console, line) -> None:
-    """A line of the kernel and the one of the port that stands for it."""
+def show_line(out: Console, line, check: bool) -> None:
+    """A line of the kernel and the one of the port that stands for it; whether the run has
+    executed that is part of the answer."""
     place = f"{line.kernel_file}:{line.kernel_line}" if line.kernel_line else line.kernel_file
     for text in (f"{line.function}()  {place}  {line.kernel_text}".rstrip(),
                  f"    {line.port_file}:{line.port_line}  "
-                 f"{'' if line.executed else 'not executed: '}{line.port_text}"):
+                 f"{'not executed: ' if check and not line.executed else ''}{line.port_text}"):
         out.print(Padding(Text(text, no_wrap=True, overflow="ellipsis"), (0, 0, 0, 2),
                           expand=False))

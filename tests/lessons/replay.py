@@ -7,6 +7,7 @@ import rules
 
 from kvm_vmx import Machine
 from kvm_vmx.lessons import witness
+from kvm_vmx.machine.cpu import Cpu
 
 # L0 reads the enlightened MSR bitmap with any of these groups (K11).
 BITMAP_BITS = 0x1E
@@ -78,6 +79,29 @@ def model_fails(plan_like, letters) -> bool:
         else:
             model.step("write", letter, next(values))
     return False
+
+
+def l0_sets_all() -> bool:
+    """Are all clean bits 1 behind a VMRESUME, with no code of KVM's behind it?"""
+    with Machine(cpus=1) as machine:
+        vcpu = machine.insmod().create_vm(code=bytes.fromhex("0fa2ebfc")).create_vcpu()
+        vcpu.run(exits=1)
+        at = vcpu.vmcs_gpa + rules.CLEAN_FIELDS
+        machine.memory.write(at, (1 << 14).to_bytes(4, "little"))
+        assert machine.cpu(0).vmresume().ok
+        return int.from_bytes(machine.memory.read(at, 4), "little") == rules.ALL_CLEAN
+
+
+def an_l0(monkeypatch, sets: bool) -> None:
+    """From here on a VMRESUME by hand leaves the clean bits as they are, or sets them all."""
+    def vmresume(cpu, *arguments):
+        at = cpu.active_evmcs + rules.CLEAN_FIELDS
+        bits = rules.ALL_CLEAN.to_bytes(4, "little") if sets else cpu.machine.memory.read(at, 4)
+        outcome = Cpu.__getattr__(cpu, "vmresume")(*arguments)
+        cpu.machine.memory.write(at, bits)
+        return outcome
+
+    monkeypatch.setattr(Cpu, "vmresume", vmresume, raising=False)
 
 
 class Replay:

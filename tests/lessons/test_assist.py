@@ -83,6 +83,11 @@ def test_the_answers_follow_vmx_vcpu_load(soak):
         assert record.answer[0] == (
             f"enlighten_vmentry {word}, current_nested_vmcs {pointer:#x}; L0's active one is "
             f"{'none' if active is None else hex(active)}.")
+        gone = [f"cpu {cpu}'s page still names {gpa:#x}, which has gone elsewhere"
+                for cpu, (_, gpa) in model.page.items()
+                if gpa and model.loaded_on[given["evmcs"].index(gpa)] != cpu]
+        assert any(line in record.answer[2] for line in gone) or not gone and (
+            "each page names a VMCS that is on its CPU still" in record.answer[2]), seed
         untouched += word == 0
         kept += word == 1 and active is None
     assert untouched and kept

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The course in a real browser where there is one: keys, slider, sizes, colours, paper."""
+"""The course in a real browser where there is one: keys, slider, sizes, colours."""
 
 import pytest
-from browser import Browser
-from command import kvm_vmx
 
 from kvm_vmx.lessons import NAMES
 
@@ -58,40 +56,6 @@ STATE = """
   rows: [...state.rows].map((row) => [...row.cells].map((cell) => cell.textContent)),
   moving: [...document.querySelectorAll("figure svg .moving")].map((one) => one.innerHTML)})
 """
-
-
-@pytest.fixture(scope="module")
-def course(tmp_path_factory):
-    """The pages, with the answers."""
-    path = tmp_path_factory.mktemp("course")
-    done = kvm_vmx("lesson", "all", "--html", path, "-c")
-    assert done.returncode == 0, done.stderr
-    return path
-
-
-@pytest.fixture(scope="module")
-def browser(course, tmp_path_factory):
-    """One browser for all tests."""
-    browser = Browser(tmp_path_factory.mktemp("profile"))
-    yield browser
-    browser.close()
-
-
-@pytest.fixture
-def shown(browser, course):
-    """shown(page): it is loaded; nothing but the page itself was fetched, nothing complained."""
-    opened = []
-
-    def show(name, width=1600, scheme="light"):
-        browser.size(width)
-        browser.media(scheme)
-        browser.open(course / f"{name}.html")
-        opened.append((course / f"{name}.html").as_uri())
-        return browser
-
-    yield show
-    assert browser.evaluate("performance.getEntriesByType('resource').length") == 0
-    assert browser.requests == opened[-1:] and browser.errors == []
 
 
 def expected(browser):
@@ -186,31 +150,26 @@ def test_the_answer_is_folded_until_it_is_asked_for(shown, name):
     assert browser.evaluate(STATE)["rows"] == runs[0]
 
 
-def test_on_paper(shown):
-    """The end of the run, without what only a screen can do."""
-    browser = shown(NAMES[0])
-    browser.media("dark", "print")
-    assert browser.evaluate("getComputedStyle(document.querySelector('.player')).display") == "none"
-    assert browser.evaluate("getComputedStyle(document.body).backgroundColor") in (
-        "rgb(255, 255, 255)", "rgba(0, 0, 0, 0)")
-    browser.evaluate("window.dispatchEvent(new Event('beforeprint'))")
-    assert browser.evaluate("here() === last")
-    browser.evaluate("window.dispatchEvent(new Event('afterprint'))")
-    assert browser.evaluate("here()") == 0
-    assert browser.pdf().startswith(b"%PDF-")
-
-
 @pytest.mark.parametrize("name", NAMES)
-def test_without_a_script_the_last_step_stands(browser, course, name):
-    browser.call("Emulation.setScriptExecutionDisabled", value=True)
-    try:
-        browser.open(course / f"{name}.html")
-        seen = "[...document.querySelectorAll('#state tbody tr')].map((row) => " \
-               "[...row.cells].map((cell) => cell.textContent))"
-        without = browser.evaluate(seen)
-        assert browser.evaluate("document.querySelector('.player').offsetParent") is None
-    finally:
-        browser.call("Emulation.setScriptExecutionDisabled", value=False)
-    browser.open(course / f"{name}.html")
-    browser.press("End")
-    assert browser.evaluate(seen) == without
+@pytest.mark.parametrize("width", [1000, 1600])
+def test_no_column_moves_under_the_slider(shown, name, width):
+    """Nor when the answer is opened: each column begins where it did, at every step."""
+    browser = shown(name, width)
+    places = ("[...document.querySelectorAll('#state thead th')]"
+              ".map((cell) => Math.round(cell.getBoundingClientRect().left))")
+    inside = ("[...document.querySelectorAll('#state td, #state th')].filter((cell) => "
+              "cell.scrollWidth > cell.clientWidth + 1).map((cell) => cell.outerHTML)")
+
+    def walk():
+        last = browser.evaluate("last")
+        browser.press("Home")
+        for _ in range(last + 1):
+            yield browser.evaluate(places)
+            assert browser.evaluate(inside) == []
+            browser.press("ArrowRight")
+
+    seen = {str(found) for found in walk()}
+    browser.evaluate("document.querySelector('summary').click()")
+    browser.evaluate("new Promise((done) => setTimeout(done, 50))")
+    seen |= {str(found) for found in walk()}
+    assert len(seen) == 1

@@ -26,7 +26,8 @@ def walked(given):
 
 def expected(given):
     """The answer: ms_hyperv_platform(), hyperv_init() and vmx_init(), one behind the other."""
-    hypervisor, name, top, msrs, parameter, hint, version, pages = walked(given)
+    there = walked(given)
+    hypervisor, name, top, msrs, parameter, hint, version, pages = there
     platform = hypervisor and name and top
     # hv_cpu_init() has not run on any CPU where the boot did not come to it
     assert platform and msrs or not pages
@@ -35,7 +36,8 @@ def expected(given):
     nested = recommended and version
     on = bool(parameter and recommended and nested and pages)
     # the fallback is silent: vmx_init() succeeds, and takes the parameter back
-    return {"enable_evmcs": on, "insmod": 0, "parameter": on}
+    return {"rung": 0 if on else there.index(False) + 1, "enable_evmcs": on, "insmod": 0,
+            "parameter": on}
 
 
 @pytest.mark.soak
@@ -59,7 +61,7 @@ def test_a_case_takes_its_rung_away(case):
         assert set(missing) == without_pages | ({taken} - {None})
         assert record.values["enable_evmcs"] == (case == "none")
         mode = "eVMCS" if case == "none" else "plain VMCS"
-        assert f"the guest ran on a {mode} and ended with HLT" in record.answer[0]
+        assert f"the guest ran on a {mode} and ended with HLT" in record.answer[1]
 
 
 @pytest.mark.parametrize("case", detect.CASES)
@@ -74,6 +76,11 @@ def test_the_picture_says_where_kvm_goes_on(case):
     assert [row[1].kind in ("good", "bad") for row in rungs] == [
         n < reached for n in range(len(there))]
     assert key[1].text == ("on" if case == "none" else "off")
-    *same, asked = record.picture.steps[-1].rows
-    assert same == rungs and asked[1].text == "?"
-    assert record.picture.steps[:-1] == record.solved.steps[:-1]
+    # and without the answer what is found alone, nothing lit, dark or told of it
+    for dark, lit in zip(record.picture.steps, record.solved.steps):
+        assert dark.caption == lit.caption
+        assert [[cell.text for cell in row[:2]] for row in dark.rows[:-1]] == [
+            [cell.text for cell in row[:2]] for row in lit.rows[:-1]]
+        assert {row[2].text for row in dark.rows[:-1]} == {"?"} == {dark.rows[-1][1].text}
+        assert {cell.kind for row in dark.rows for cell in row} <= {"", "dim", "hot"}
+        assert not any(cell.kind == "dim" and cell.text != "?" for row in dark.rows for cell in row)

@@ -11,6 +11,8 @@ from command import kvm_vmx, kvm_vmx_json
 from kvm_vmx.lessons import NAMES
 
 GOLDEN = pathlib.Path(__file__).with_name("golden")
+# Nobody's variant: neither the one that is run unasked nor one of the documentation's.
+SEED = 20180423
 # What the C compiler decides, and another one decides otherwise: sites, their bytes and distances.
 PLACES = [
     (re.compile(r"(?m)^  \w+ #\d+ .* jmp \+0x.*\n"), ""), (re.compile(r"\s+"), " "),
@@ -35,8 +37,8 @@ def neutral(name, text):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_golden_page(name, request):
-    """Seed 1 with its answer, character by character."""
-    text = neutral(name, page(name, "-c"))
+    """A variant with its answer, character by character."""
+    text = neutral(name, page(name, "-c", "--seed", SEED))
     path = GOLDEN / f"{name}.txt"
     if request.config.getoption("--golden"):
         path.write_text(text)

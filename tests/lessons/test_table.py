@@ -49,16 +49,23 @@ def test_every_kind_of_field_is_asked_for():
 
 
 def test_a_row_of_the_picture_is_one_of_the_table():
+    """The solved one; of the two rows that are asked for the other shows the encoding alone."""
     for seed in range(20):
         record = table.run(seed)
-        for row in record.picture.steps[-1].rows:
+        for hidden, row in zip(record.picture.steps[-1].rows, record.solved.steps[-1].rows):
             name, typed, bits, turned, slot, offset, clears = (cell.text for cell in row)
             encoding = int(typed, 16)
             assert int(bits.replace(" ", ""), 2) == encoding
-            assert int(turned.replace(" ", ""), 2) == rotated(encoding)
-            if encoding in (record.given["encoding"], record.given["unmapped"]):
-                assert (slot, offset, clears) == ("?", "?", "?")
+            assert int(turned.replace(" ", ""), 2) == int(slot, 16) == rotated(encoding)
+            asked = encoding in (record.given["encoding"], record.given["unmapped"])
+            assert [cell.text for cell in hidden] == (
+                [name, typed, bits, "?", "?", "?", "?"] if asked else [cell.text for cell in row])
+            if encoding == record.given["unmapped"]:
+                assert offset == ("0x0" if rotated(encoding) < SLOTS else "none")
                 continue
             assert encoding == rules.ENCODINGS[name]
-            assert (int(slot, 16), int(offset, 16), int(clears, 16)) == (
-                rotated(encoding), rules.TABLE[name]["offset"], rules.MASKS[name])
+            assert (int(offset, 16), int(clears, 16)) == (
+                rules.TABLE[name]["offset"], rules.MASKS[name])
+        shown = {slot for slot, _ in record.picture.slots}
+        assert {slot for slot, _ in record.solved.slots} == set(map(rotated, BY_ENCODING))
+        assert set(map(rotated, BY_ENCODING)) - shown == {record.values["slot"]}
