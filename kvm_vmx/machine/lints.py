@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What L0 noticed and let pass, explained: rule, field, processor, entry."""
 
+from kvm_vmx.l0.offers import uncovered_by_evmcs
 from kvm_vmx.machine.fields import fields
 
 # A lint's rule ("" where the processor maker's manual is the source), and what it means.
@@ -130,8 +131,6 @@ def of_profile(profile) -> list[Lint]:
 
     highest, nested = leaf(0x40000000)[0], leaf(0x4000000A)
     version, recommended = nested[0] & 0xFFFF, leaf(0x40000004)[0] >> 14 & 1
-    uncovered = (profile.msrs[0x48B] >> 32 & 0x26701 | profile.msrs[0x481] >> 32 & 0xC0
-                 | profile.msrs[0x483] >> 32 & 1 << 22)
     perf_global = profile.msrs[0x483] >> 44 & 1 or profile.msrs[0x484] >> 45 & 1
     found = [
         (highest < 0x40000005, "highest_leaf", "R2", "the highest leaf is below 0x40000005"),
@@ -146,7 +145,7 @@ def of_profile(profile) -> list[Lint]:
          "R15", "reserved bits of leaf 0x4000000A are set"),
         (recommended and not nested[1] & 1 and perf_global, "perf_global_unannounced", "R14",
          "PERF_GLOBAL_CTRL is offered without leaf 0x4000000A EBX[0]"),
-        (recommended and uncovered, "uncovered_controls", "R64",
+        (recommended and uncovered_by_evmcs(profile.msrs), "uncovered_controls", "R64",
          "controls are offered whose fields an eVMCS has no place for"),
     ]
     return [Lint(name, rule, meaning) for is_so, name, rule, meaning in found if is_so]

@@ -34,12 +34,16 @@ class Machine:
     its per-CPU state are the process's own.
 
     cpus online CPUs of possible_cpus (the same by default), 1 to 4096; profile is the Hyper-V to
-    be ("kvm-6.12", "tlfs-strict", "ice-lake", or a TOML file's name), which msrs {index: value},
-    cpuid {leaf: (eax, ebx, ecx, edx)}, maxphyaddr (bits) and enforce_cpuid change; memory is L1's, in bytes; cache_policy is
-    how L0 uses clean fields ("always", "never", "random", "random(SEED)", "commit_on_success").
-    lints looks, at a cost, for what L1 may not do; strict does too, and stops at the first.
-    insn is the form of privileged instructions: "call", or "trap" for the opcodes themselves;
-    the environment's KVM_VMX_INSN by default, else "call".
+    be ("kvm-6.12", "tlfs-strict", "ice-lake", a TOML file's name, or that of a host's `cpuid -r`
+    in .txt), which msrs {index: value}, cpuid {leaf or (leaf, subleaf): (eax, ebx, ecx, edx)},
+    maxphyaddr (bits) and enforce_cpuid change; cpuid may also name a file of `cpuid -r`, or be
+    what read_cpuid() makes of one: a host's whole CPUID is taken as it is, and undone tells what
+    it offers and L0 does not do, which is a ValueError otherwise; unfinished lets msrs offer such
+    controls, too, for who only reads them or looks at entry checks. memory is L1's, in bytes;
+    cache_policy is how L0 uses clean fields ("always", "never", "random", "random(SEED)",
+    "commit_on_success"). lints looks, at a cost, for what L1 may not do; strict does too, and
+    stops at the first. insn is the form of privileged instructions: "call", or "trap" for the
+    opcodes themselves; the environment's KVM_VMX_INSN by default, else "call".
     CPUs in no_assist_page find no memory for their assist page, and fail {point: nth} lets the
     nth step of a kind fail during the boot, as fail() does after it. ValueError for bad values,
     MachineError where a machine is already open.
@@ -49,7 +53,7 @@ class Machine:
                  memory=None, msrs=None, cpuid=None, maxphyaddr: int | None = None,
                  enforce_cpuid: bool | None = None, cache_policy: str = "always", seed: int = 0,
                  strict: bool = False, lints: bool = False, insn: str | None = None,
-                 no_assist_page=(), fail=None):
+                 no_assist_page=(), fail=None, unfinished: bool = False):
         global _machine
         possible = cpus if possible_cpus is None else possible_cpus
         for number in (cpus, possible):
@@ -79,7 +83,7 @@ class Machine:
             self._partition = Partition(
                 self.memory, possible, profile=profile, cache_policy=cache_policy, seed=seed,
                 strict=strict, cpuid=cpuid, msrs=msrs, maxphyaddr=maxphyaddr,
-                enforce_cpuid=enforce_cpuid, lints=lints, insn=insn)
+                enforce_cpuid=enforce_cpuid, lints=lints, insn=insn, unfinished=unfinished)
             self.kernel = Kernel(self._partition)
             self.kernel.boot(cpus, no_assist_page, fail or {})
             _machine = weakref.ref(self)
@@ -139,6 +143,16 @@ class Machine:
         """The kernel log."""
         self.check_open()
         return self.kernel.log()
+
+    @property
+    def undone(self) -> tuple[str, ...]:
+        """What a real host's CPUID offers and L0 does not do, each named with its bit."""
+        return self._partition.profile.undone
+
+    @property
+    def crash(self) -> tuple[int, ...] | None:
+        """The five words that L1 has left of its end by Hyper-V's crash MSRs, or None."""
+        return self._partition.crash
 
     @property
     def counters(self) -> dict[str, int]:
