@@ -9,9 +9,9 @@ _I, _E, _R = "test_guest_intercepts.py::", "test_guest_events.py::", "test_guest
 _INT, _IO = "test_guest_interrupts.py::", "test_guest_io_and_msr.py::"
 _V, _EPT, _H = "test_vmx_instructions.py::", "test_guest_ept.py::", "test_hypercalls.py::"
 _S, _O, _M = "test_synthetic_msrs.py::", "test_offers.py::", "test_guest_modes.py::"
+_T = "test_stimers.py::"
 _LEAVES, _STAYS = _I + "test_leaves_by_its_control", _V + "test_capability_msrs_are_consistent"
 _ENTRY = "test_entry_vectors.py::test_vectors_of"
-_CRASH, _LISTS = _O + "test_the_crash_msrs", "test_msr_lists.py::"
 _TIMER = _INT + "test_preemption_timer"
 
 
@@ -153,9 +153,9 @@ LEAVES = {
         11: ("debug MSRs", None), 12: ("NPIEP", None), 13: ("hypervisor off", None),
         14: ("ranges of addresses to flush", _H + "test_bad_addresses_are_ignored"),
         15: ("hypercall output in XMM registers", None),
-        17: ("polling of SINTs", _O + "test_a_polled_source_has_no_interrupt"),
+        17: ("polling of SINTs", _T + "test_a_polled_source_has_no_interrupt"),
         18: ("lock of the hypercall MSR", _S + "test_the_locked_hypercall_page"),
-        19: ("direct synthetic timers", _O + "test_direct_timers_come_with_their_bit")},
+        19: ("direct synthetic timers", _T + "test_direct_timers_come_with_their_bit")},
     (0x40000004, "eax"): {
         0: ("switch of address spaces by hypercall", None), 1: ("local flush", _BY_CALL),
         2: ("remote flush", _BY_CALL), 3: ("APIC by MSR", _S + "test_the_apic_by_msr"),

@@ -2,7 +2,8 @@
 """What KVM 6.12 answers an L1: its own functions, taken out of a tree, compiled and run.
 
 The input is a processor and what L1's CPUID says; the output, the capability MSRs that such an L1
-reads while it may use an eVMCS, and the Hyper-V leaves that KVM supports. The functions are the
+reads while it may use an eVMCS, the Hyper-V leaves that KVM supports, and which synthetic MSRs and
+hypercalls come with which of their bits. The functions are the
 tree's text; what stands around them in a kernel is given here, in as few words as will do.
 """
 
@@ -31,7 +32,8 @@ STUBS = {
 #include <stdint.h>
 #include <string.h>
 typedef uint8_t u8; typedef uint16_t u16; typedef uint32_t u32; typedef uint64_t u64;
-typedef u8 __u8; typedef u16 __u16; typedef u32 __u32; typedef u64 __u64; typedef int64_t __s64; typedef int64_t s64;
+typedef u8 __u8; typedef u16 __u16; typedef u32 __u32; typedef u64 __u64;
+typedef int64_t __s64; typedef int64_t s64;
 typedef u64 gpa_t;
 #define __packed __attribute__((packed))
 #define __aligned(n) __attribute__((aligned(n)))
@@ -88,11 +90,21 @@ static const struct kvm_cpuid_entry2 *find_entry(u32 function, u32 index)
 #define kvm_find_cpuid_entry(vcpu, function) ((void *)find_entry(function, 0))
 #define kvm_find_cpuid_entry_index(vcpu, function, index) ((void *)find_entry(function, index))
 #define feature_bit(name) (1u << (X86_FEATURE_##name & 31))
-struct kvm_vcpu_hv { struct { u32 nested_ebx; } cpuid_cache; };
+struct kvm_vcpu_hv {
+	void *vcpu;
+	int enforce_cpuid;
+	struct { u32 features_eax, features_ebx, features_edx, enlightenments_eax,
+	         enlightenments_ebx, nested_ebx; } cpuid_cache;
+};
+#define kvm_hv_is_syndbg_enabled(vcpu) 0
+#define fallthrough __attribute__((fallthrough))
+#define U32_MAX 0xffffffffu
 struct kvm_vcpu { struct kvm_vcpu_hv *hv; };
 #define to_hv_vcpu(vcpu) ((vcpu)->hv)
 static u16 evmcs_version(struct kvm_vcpu *vcpu);
-static struct nested_ops { u16 (*get_evmcs_version)(struct kvm_vcpu *); } nested = { evmcs_version };
+static struct nested_ops {
+	u16 (*get_evmcs_version)(struct kvm_vcpu *);
+} nested = { evmcs_version };
 static struct { struct nested_ops *nested_ops; } kvm_x86_ops = { &nested };
 """
 
@@ -106,15 +118,39 @@ static u32 adjusted(u32 required, u32 optional, u32 index)
 	return ((required | optional) & (u32)(value >> 32)) | (u32)value;
 }
 
+/* What each bit of a word lets through that nothing does, and what each two bits of it do. */
+static void offers(const char *name, size_t offset)
+{
+	struct kvm_vcpu_hv none = { NULL, 1 }, some;
+
+	for (int one = 0; one < 32; one++) {
+		for (int two = one; two < 32; two++) {
+			u32 mask = 1u << one | 1u << two;
+
+			some = none;
+			*(u32 *)((char *)&some + offset) = mask;
+			for (u32 msr = 0x40000000; msr < 0x40001000; msr++)
+				if (hv_check_msr_access(&some, msr) && !hv_check_msr_access(&none, msr))
+					printf("access %s %x msr %x\\n", name, mask, msr);
+			for (u32 code = 0; code < 0x10000; code++)
+				if (hv_check_hypercall_access(&some, code) &&
+				    !hv_check_hypercall_access(&none, code))
+					printf("access %s %x call %x\\n", name, mask, code);
+		}
+	}
+}
+
 int main(void)
 {
-	struct kvm_vcpu_hv hv = { { find_entry(0x4000000a, 0) ? find_entry(0x4000000a, 0)->ebx : 0 } };
+	struct kvm_vcpu_hv hv = { NULL };
 	struct kvm_vcpu vcpu = { &hv };
 	struct vcpu_vmx *vmx = to_vmx(&vcpu);
 	struct vmcs_config config = { 0 };
 	struct kvm_cpuid2 count = { 64 };
 	struct kvm_cpuid_entry2 leaf[64];
 
+	if (find_entry(0x4000000a, 0))
+		hv.cpuid_cache.nested_ebx = find_entry(0x4000000a, 0)->ebx;
 	PROCESSOR
 	config.pin_based_exec_ctrl = adjusted(KVM_REQUIRED_VMX_PIN_BASED_VM_EXEC_CONTROL,
 		KVM_OPTIONAL_VMX_PIN_BASED_VM_EXEC_CONTROL, 0x481);
@@ -143,6 +179,11 @@ int main(void)
 	for (u32 i = 0; i < count.nent; i++)
 		printf("leaf %x %x %x %x %x\\n", leaf[i].function, leaf[i].eax, leaf[i].ebx,
 		       leaf[i].ecx, leaf[i].edx);
+	offers("features_eax", offsetof(struct kvm_vcpu_hv, cpuid_cache.features_eax));
+	offers("features_ebx", offsetof(struct kvm_vcpu_hv, cpuid_cache.features_ebx));
+	offers("features_edx", offsetof(struct kvm_vcpu_hv, cpuid_cache.features_edx));
+	offers("hints_eax", offsetof(struct kvm_vcpu_hv, cpuid_cache.enlightenments_eax));
+	offers("hints_ebx", offsetof(struct kvm_vcpu_hv, cpuid_cache.enlightenments_ebx));
 	return 0;
 }
 """
@@ -240,7 +281,7 @@ def program(tree, cpuid):
         tree.defines("VMCS12_IDX_TO_ENC", "vmx/nested.c"),
         tree.defines("VMCS12_REVISION", "vmx/vmcs12.h"),
         "#define VMCS12_SIZE 0x1000\n",
-        tree.defines("(?:HYPERV_CPUID_S|HV_X64_SYNDBG_CAP)", "hyperv.h"),
+        tree.defines("(?:HYPERV_CPUID_S|HV_X64_SYNDBG_CAP|HV_X64_MSR_SYNDBG)", "hyperv.h"),
         tree.struct("nested_vmx_msrs", "vmx/capabilities.h"),
         tree.struct("vmcs_config", "vmx/capabilities.h"),
         "static struct vcpu_vmx { struct { struct nested_vmx_msrs msrs; } nested; } the_vmx;\n"
@@ -265,6 +306,9 @@ def program(tree, cpuid):
         "#define copy_to_user(to, from, n) (memcpy(to, from, n), 0)\n#define E2BIG 7\n"
         "#define EFAULT 14\n#define EINVAL 22\n",
         tree.function("kvm_get_hv_cpuid", "hyperv.c"),
+        tree.defines("HV_EXT_CALL_MAX", "hyperv.c"),
+        tree.function("hv_check_msr_access", "hyperv.c"),
+        tree.function("hv_check_hypercall_access", "hyperv.c"),
         AFTER.replace("ADJUST", adjustments(tree, cpuid)).replace("PROCESSOR", "\n\t".join(
             f"processor[{index - 0x480}] = {value:#x};" for index, value in PROCESSOR.items())),
     ]
@@ -272,7 +316,8 @@ def program(tree, cpuid):
 
 
 def evaluate(root, cpuid, folder):
-    """{"msr": {index: value}, "leaf": {number: [4 registers]}} of the tree at root."""
+    """{"msr": {index: value}, "leaf": {number: [4 registers]}, "access": {"features_eax msr":
+    {bits: [MSRs, or codes of calls]}}} of the tree at root; bits are one or two of the word."""
     tree, include = Tree(root), folder / "include"
     for name, text in STUBS.items():
         (include / name).parent.mkdir(parents=True, exist_ok=True)
@@ -284,26 +329,50 @@ def evaluate(root, cpuid, folder):
          "linux/const.h", f"-I{include}", f"-I{arch}", f"-I{arch}/uapi", f"-I{root}/include",
          f"-I{root}/include/uapi", "-o", folder / "kvm", folder / "kvm.c"],
         check=True, capture_output=True, text=True)
-    found = {"msr": {}, "leaf": {}}
+    found = {"msr": {}, "leaf": {}, "access": {}}
     for line in subprocess.run([folder / "kvm"], check=True, capture_output=True,
                                text=True).stdout.splitlines():
         kind, number, *values = line.split()
+        if kind == "access":
+            word, (mask, what, which) = number, values
+            singles = found["access"].setdefault(f"{word} {what}", {})
+            singles.setdefault(int(mask, 16), []).append(int(which, 16))
+            continue
         words = [int(value, 16) for value in values]
         found[kind][int(number, 16)] = words[0] if kind == "msr" else words
+    # of two bits, what neither of them brings alone
+    for bits in found["access"].values():
+        for mask in [mask for mask in bits if mask & mask - 1]:
+            alone = {which for bit in range(32) if mask >> bit & 1
+                     for which in bits.get(1 << bit, ())}
+            bits[mask] = [which for which in bits[mask] if which not in alone]
+            if not bits[mask]:
+                del bits[mask]
     return found
 
 
 def recorded(path):
     """What record() has written."""
     data = json.loads(path.read_text())
-    return {kind: {int(number, 16): [int(word, 16) for word in value.split()] if kind == "leaf"
-                   else int(value, 16) for number, value in data[kind].items()}
-            for kind in ("msr", "leaf")}
+    return {
+        "msr": {int(index, 16): int(value, 16) for index, value in data["msr"].items()},
+        "leaf": {int(number, 16): [int(word, 16) for word in value.split()]
+                 for number, value in data["leaf"].items()},
+        "access": {word: {int(mask, 16): [int(which, 16) for which in value.split()]
+                          for mask, value in rows.items()}
+                   for word, rows in data["access"].items()},
+    }
 
 
 def record(path, found):
     """Write a result, for where there is no tree."""
-    data = {kind: {f"{number:#x}": f"{value:#x}" if kind == "msr" else
-                   " ".join(f"{word:#x}" for word in value) for number, value in rows.items()}
-            for kind, rows in found.items()}
+    def text(numbers):
+        return " ".join(f"{number:#x}" for number in numbers)
+
+    data = {
+        "msr": {f"{index:#x}": f"{value:#x}" for index, value in found["msr"].items()},
+        "leaf": {f"{number:#x}": text(value) for number, value in found["leaf"].items()},
+        "access": {word: {f"{mask:#x}": text(numbers) for mask, numbers in sorted(rows.items())}
+                   for word, rows in found["access"].items()},
+    }
     path.write_text(json.dumps(data, indent=1) + "\n")

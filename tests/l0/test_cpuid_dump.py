@@ -65,8 +65,10 @@ def test_l1_sees_the_host(enforce):
 
 
 def test_what_the_host_offers_and_l0_does_not_do_is_told():
-    with Machine(cpuid=AZURE) as machine:
+    with Machine(cpuid=AZURE, lints=True) as machine:
         undone = machine.undone
+        (lint,) = [lint for lint in machine.lints if lint == "offered_undone"]
+        assert all(name in lint.explain() for name in undone)
     assert any("EBX[16] (VSM)" in name for name in undone)
     assert any("EBX[17] (VP registers)" in name for name in undone)
     assert not any("SEND_IPI" in name or "synthetic timers" in name for name in undone)
@@ -135,7 +137,8 @@ def test_topology_is_each_processors_own(leaf):
 
 
 def test_any_number_of_leaves():
-    many = {(leaf, index): (leaf, index, 0, 0) for leaf in range(0x100, 0x164) for index in range(20)}
+    many = {(leaf, index): (leaf, index, 0, 0)
+            for leaf in range(0x100, 0x164) for index in range(20)}
     cpu = World(vmx=False, cpuid=many).cpu
     assert all(cpu.cpuid(leaf, index) == registers for (leaf, index), registers in many.items())
     msrs = {0x600 + n: n for n in range(500)}

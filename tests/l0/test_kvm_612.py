@@ -3,6 +3,7 @@
 
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import kvm_612
 import pytest
 from world import ROOT, World
 
+from kvm_vmx.l0.cpuid_dump import INDEXED
+from kvm_vmx.l0.offers import undone_leaves
 from kvm_vmx.l0.profile import PROFILES
 
 RECORD = ROOT / "tests/data/kvm_6.12_nested.json"
@@ -78,6 +81,62 @@ def test_a_leaf_of_hyper_v(leaf, expected):
 def test_no_departure_has_lost_its_value():
     keys = {f"msr.{index:#x}" for index in MSRS} | {f"cpuid.{leaf:#x}" for leaf in LEAVES}
     assert PROFILE.departures.keys() <= keys
+
+
+# which leaf and register a word of the record is
+WORD = {"features_eax": (0x40000003, 0), "features_ebx": (0x40000003, 1),
+        "features_edx": (0x40000003, 3), "hints_eax": (0x40000004, 0), "hints_ebx": (0x40000004, 1)}
+DENIED = 6
+
+
+def offering(word, mask, **others):
+    """The leaves that offer these bits and no other; None where L0 refuses to."""
+    leaves = {0x40000003: [others.get("eax", 0), 0, 0, 0], 0x40000004: [0, 0, 0, 0]}
+    leaf, register = WORD[word]
+    leaves[leaf][register] |= mask
+    leaves = {number: tuple(registers) for number, registers in leaves.items()}
+    return None if undone_leaves({0x40000000: (0x4000000A,), **leaves}) else leaves
+
+
+@pytest.mark.parametrize("word", ["features_eax", "features_edx"])
+def test_which_msrs_a_bit_brings(word, expected):
+    """hv_check_msr_access(), asked about every bit of the word; 6.12 has no GUEST_IDLE."""
+    idle = {1 << 10: [0x400000F0]} if word == "features_eax" else {}
+    rows = expected["access"][f"{word} msr"] | idle
+    for bit in range(32):
+        cpuid = offering(word, 1 << bit)
+        if cpuid is None:
+            # of these the debugger's is the one that KVM has
+            assert rows.get(1 << bit, [0x400000F1])[0] == 0x400000F1
+            continue
+        cpu = World(vmx=False, cpuid=cpuid, enforce_cpuid=True).cpu
+        found = {msr for msr in range(0x40000000, 0x40001000)
+                 if cpu.rdmsr(msr).ok or cpu.wrmsr(msr, 0).ok}
+        assert found == set(rows.get(1 << bit, ())), (word, bit)
+
+
+def test_which_calls_are_denied(expected):
+    """hv_check_hypercall_access(): what no bit announces, one, or both of two."""
+    rows = [(word.split()[0], mask, codes) for word, masks in expected["access"].items()
+            if word.endswith("call") for mask, codes in masks.items()]
+    every = {code for _, _, codes in rows for code in codes}
+    for word, mask, _ in [("hints_eax", 0, ()), *rows]:
+        if word == "hints_ebx" and mask not in (1, 1 << 31):
+            continue
+        allowed = {code for other, part, codes in rows for code in codes
+                   if other == word and part & mask == part}
+        world = World(vmx=False, cpuid=offering(word, mask, eax=0x60), enforce_cpuid=True)
+        assert world.cpu.wrmsr(0x40000000, 1).ok
+        denied = {code for code in range(0x10000)
+                  if world.cpu.hypercall(code, 0x90000, 0x91000).value & 0xFFFF == DENIED}
+        assert denied == every - allowed, (word, hex(mask))
+
+
+def test_the_leaves_of_which_ecx_chooses_a_part(tree):
+    """cpuid_function_is_indexed() of 6.12: each of its leaves has subleaves here."""
+    text = kvm_612.Tree(tree).function("cpuid_function_is_indexed", "../include/asm/cpuid.h")
+    known = {int(leaf, 0) for leaf in re.findall(r"case (0x[0-9a-f]+|\d+):", text)}
+    assert len(known) > 8 and known <= INDEXED
 
 
 @pytest.mark.parametrize("profile", PROFILES)
