@@ -85,7 +85,7 @@ ENTRY = _must(0, 1, 3, 4, 5, 6, 7, 8, 12) | {
     17: ("conceal VMX from PT", None), 18: ("load RTIT_CTL", None), 19: ("load UINV", None),
     20: ("load CET state", None), 21: ("load LBR_CTL", None), 22: ("load PKRS", None),
 }
-# Fields of more than one bit, the revision, sizes and counts, are looked at in profile.
+# The revision, sizes, rates and counts are no rows: of them only the CR3 targets offer anything.
 BASIC = {48: ("32-bit VMCS addresses", None), 49: ("dual-monitor treatment", None),
          54: ("information on INS and OUTS", _IO + "test_qualification_of_ins_and_outs"),
          55: ("TRUE controls", _STAYS), 56: ("exceptions without an error code", None),

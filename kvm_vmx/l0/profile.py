@@ -25,6 +25,7 @@ import dataclasses
 import importlib.resources
 import os
 import pathlib
+import re
 import stat
 import tomllib
 
@@ -97,9 +98,17 @@ def _parse(where: str, text: str, base=None) -> Profile:
 
 def _refuse(where: str, undone: list[str]) -> None:
     """ValueError where something is on offer that L0 does not do."""
-    if undone:
-        raise ValueError(f"{where}{', '.join(undone)} {'is' if len(undone) == 1 else 'are'} on "
-                         "offer, and L0 does nothing of the kind: clear the bit")
+    if not undone:
+        return
+    named, last = [], ""
+    for name in undone:
+        # a leaf or an MSR is named once
+        place = re.match(r"(CPUID leaf|MSR) \S+ ", name)[0]
+        named.append(name.removeprefix(place) if place == last else name)
+        last = place
+    verb, what, bits = ("is", "it", "bit") if len(named) == 1 else ("are", "them", "bits")
+    raise ValueError(f"{where}{', '.join(named)} {verb} on offer, and L0 does not do {what}: "
+                     f"clear the {bits}")
 
 
 def _check_complete(profile: Profile) -> None:
