@@ -64,8 +64,9 @@ def configure(commands) -> None:
         help="VM exits to run in each mode (default: 100000)")
     add("--cpus", type=whole(1, 4096), default=2, metavar="N",
         help="CPUs of the L1 machine, 1 to 4096 (default: 2)")
-    add("--profile", default="kvm-6.12", metavar="NAME|FILE.toml",
-        help="which Hyper-V to emulate: kvm-6.12 (default), tlfs-strict, ice-lake, or a file")
+    add("--profile", default="kvm-6.12", metavar="NAME|FILE",
+        help="which Hyper-V to emulate: kvm-6.12 (default), tlfs-strict, ice-lake, a file in "
+             "TOML, or a host's `cpuid -r` in a .txt")
     add("--insn", choices=("call", "trap"),
         help="instructions by call, or as opcodes that trap (default: call)")
     add("--cache-policy", default="always", metavar="POLICY",

@@ -9,6 +9,8 @@ cdef u64 clock_tsc(const l0_partition *partition) noexcept nogil
 cdef u64 clock_tsc_frequency(l0_partition *partition) noexcept nogil
 # The partition's reference time, in units of 100 ns.
 cdef u64 clock_reference_time(l0_partition *partition) noexcept nogil
+# Let so many of these units pass at once.
+cdef void clock_skip(l0_partition *partition, u64 units) noexcept nogil
 # The reference TSC page: 0, or #GP for a frame that is not there.
 cdef insn_t clock_write_reference_page(l0_vp *vp, u64 value) noexcept nogil
 # The three MSRs of re-enlightenment.

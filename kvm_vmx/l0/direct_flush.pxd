@@ -6,6 +6,7 @@ cdef enum:
     # what becomes of a VMCALL of L2
     CALL_EXITS = 0          # it is L1's
     CALL_DONE = 1           # L0 has answered it: L2 goes on
+    CALL_UNDEFINED = 3      # it raises #UD in L2
     CALL_DONE_THEN_EXIT = 2 # likewise, and L1 waits for it: the VMCS says why
 
 cdef int direct_call(l0_vp *vp, u32 length) noexcept nogil

@@ -72,10 +72,9 @@ cdef int direct_call(l0_vp *vp, u32 length) noexcept nogil:
 
     if not is_flush(vp.regs[GPR_RCX] & 0xffff) or not enabled(vp):
         return CALL_EXITS
-    # outside privilege level 0 it is no hypercall: L1 decides what it is
-    if VMX_AR_DPL(vp.vmcs.f.guest_ss_ar_bytes) or not vp.vmcs.f.guest_cr0 & 1:
-        return CALL_EXITS
-    if hypercall(vp, vp.regs, True, &status) != INSN_OK:
-        return CALL_EXITS
+    # R92: outside privilege level 0 it is no hypercall; the profile says who decides what it is
+    if VMX_AR_DPL(vp.vmcs.f.guest_ss_ar_bytes) or not vp.vmcs.f.guest_cr0 & 1 or \
+            hypercall(vp, vp.regs, True, &status) != INSN_OK:
+        return CALL_UNDEFINED if vp.partition.profile.user_flush_is_ud else CALL_EXITS
     vp.vmcs.f.guest_rip += length
     return finish(vp, status)

@@ -10,7 +10,8 @@ from kvm_vmx.l0.flow cimport branch, call, interrupt, jump, jump_far_indirect, l
 from kvm_vmx.l0.io_insn cimport in_out, string_in_out
 from kvm_vmx.l0.operands cimport *
 from kvm_vmx.l0.state cimport *
-from kvm_vmx.l0.system_insn cimport execute_0f, halt, pause
+from kvm_vmx.l0.system_insn cimport execute_0f, halt
+from kvm_vmx.l0.wait_insn cimport pause
 
 cdef enum:
     CR0_MP = 1 << 1

@@ -50,7 +50,29 @@ static const struct l0_field l0_fields[1024] = {
 	L0_FIELD(PLE_GAP, ple_gap, 0)
 	L0_FIELD(PLE_WINDOW, ple_window, 0)
 	L0_FIELD(VMX_PREEMPTION_TIMER_VALUE, vmx_preemption_timer_value, 0)
+	/* these are there as far as VMX_MISC says: l0_cr3_target() */
+#define L0_NO_FIELD_YET(encoding) [L0_FIELD_INDEX(encoding)] = { .size = 0 },
+	L0_NO_FIELD_YET(CR3_TARGET_VALUE0)
+	L0_NO_FIELD_YET(CR3_TARGET_VALUE1)
+	L0_NO_FIELD_YET(CR3_TARGET_VALUE2)
+	L0_NO_FIELD_YET(CR3_TARGET_VALUE3)
+#undef L0_NO_FIELD_YET
 };
+
+/* The CR3-target values, of which VMX_MISC offers so many. */
+static const struct l0_field *l0_cr3_target(u64 encoding, u32 offered)
+{
+#define L0_CR3_TARGET(n) {						\
+	.offset = offsetof(struct l0_vmcs, f.cr3_target_value##n), .size = 8,	\
+	.groups = L0_GROUP(ALL) }
+	static const struct l0_field targets[] = {
+		L0_CR3_TARGET(0), L0_CR3_TARGET(1), L0_CR3_TARGET(2), L0_CR3_TARGET(3)
+	};
+#undef L0_CR3_TARGET
+	u64 n = (encoding - CR3_TARGET_VALUE0) / 2;
+
+	return encoding % 2 || n >= 4 || n >= offered ? NULL : &targets[n];
+}
 
 /* The field of an encoding, or NULL. high tells that the upper half of a u64 is meant. */
 static inline const struct l0_field *l0_field_of(u64 encoding, int *high)

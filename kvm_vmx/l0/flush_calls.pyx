@@ -14,8 +14,6 @@ cdef enum:
     FLAG_ALL_SPACES = 2
     FLAG_NON_GLOBAL = 4
 
-    SET_SPARSE = 0
-    SET_ALL = 1
     BANK = 64
 
 
@@ -27,7 +25,6 @@ cdef void forget(l0_vp *caller, l0_vp *vp) noexcept nogil:
     vp.counters.tlb_flushes += 1
 
 
-# Is a number in the set? bank holds the quadwords of the banks that mask names, in order.
 cdef bint in_set(u64 format, u64 mask, const u64 *bank, u64 number) noexcept nogil:
     cdef u64 which = number // BANK
 

@@ -10,12 +10,21 @@ from kvm_vmx.abi.virt_cpu cimport (
 from kvm_vmx.l0.cpuid cimport cpuid_leaf
 from kvm_vmx.l0.direct_flush cimport l2_memory
 from kvm_vmx.l0.flush_calls cimport flush_guest_physical, flush_virtual
+from kvm_vmx.l0.interrupt_calls cimport send_interrupts
 from kvm_vmx.l0.outcome cimport fault_ud
 from kvm_vmx.l0.state cimport *
 
 cdef enum:
     CALL_SPIN_WAIT = 0x8
+    CALL_SEND_IPI = 0xb
+    CALL_SEND_IPI_EX = 0x15
+    CALL_POST_MESSAGE = 0x5c
+    CALL_SIGNAL_EVENT = 0x5d
     CALL_QUERY_CAPABILITIES = 0x8001
+    CALL_LAST_EXTENDED = 0x8041
+    # leaf 0x40000003 EBX
+    POST_MESSAGES = 1 << 4
+    SIGNAL_EVENTS = 1 << 5
     ENABLE_EXTENDED_CALLS = 1 << 20
     STATUS_ACCESS_DENIED = 6
     STATUS_INVALID_PARTITION_STATE = 7
@@ -54,9 +63,15 @@ cdef u32 header_of(u32 code, u32 *kind) noexcept nogil:
     if code == HVCALL_FLUSH_GUEST_PHYSICAL_ADDRESS_LIST:
         kind[0] = REPEATED
         return 16
-    if code == CALL_SPIN_WAIT:
+    if code == CALL_SPIN_WAIT or code == CALL_SIGNAL_EVENT:
         return 8
-    if code == CALL_QUERY_CAPABILITIES:
+    if code == CALL_SEND_IPI:
+        return 16
+    if code == CALL_SEND_IPI_EX:
+        kind[0] = VARIABLE
+        return 24
+    # a message is not looked at: nobody is there to take it
+    if code == CALL_POST_MESSAGE or CALL_QUERY_CAPABILITIES <= code <= CALL_LAST_EXTENDED:
         return 0
     return UNKNOWN
 
@@ -69,37 +84,49 @@ cdef bint spin_wait_announced(const l0_vp *vp) noexcept nogil:
     return leaf != NULL and leaf.ebx != 0 and leaf.ebx != <u32>0xffffffff
 
 
+# Is the call announced? The flushes and the interrupts by hints, whose extended forms take both.
+cdef bint announced(const l0_vp *vp, u32 code) noexcept nogil:
+    cdef const l0_caps *caps = &vp.partition.caps
+    cdef u32 wanted = HV_X64_REMOTE_TLB_FLUSH_RECOMMENDED
+
+    if code == CALL_SPIN_WAIT:
+        return spin_wait_announced(vp)
+    if code == CALL_POST_MESSAGE:
+        return caps.features_ebx & POST_MESSAGES != 0
+    if code == CALL_SIGNAL_EVENT:
+        return caps.features_ebx & SIGNAL_EVENTS != 0
+    if code == CALL_SEND_IPI or code == CALL_SEND_IPI_EX:
+        wanted = HV_X64_CLUSTER_IPI_RECOMMENDED
+    if code == HVCALL_FLUSH_VIRTUAL_ADDRESS_SPACE_EX or \
+            code == HVCALL_FLUSH_VIRTUAL_ADDRESS_LIST_EX or code == CALL_SEND_IPI_EX:
+        wanted |= HV_X64_EX_PROCESSOR_MASKS_RECOMMENDED
+    return caps.hints & wanted == wanted
+
+
 # 0, or the status of a call that the profile does not offer.
 cdef u64 offered(const l0_vp *vp, u32 code) noexcept nogil:
     cdef const l0_caps *caps = &vp.partition.caps
     cdef bint enforce = vp.partition.profile.enforce_cpuid
-    cdef u32 wanted
 
     if code == HVCALL_FLUSH_GUEST_PHYSICAL_ADDRESS_SPACE or \
             code == HVCALL_FLUSH_GUEST_PHYSICAL_ADDRESS_LIST:
         if not caps.nested & HV_X64_NESTED_GUEST_MAPPING_FLUSH:
             return HV_STATUS_INVALID_HYPERCALL_CODE
         return HV_STATUS_SUCCESS if vp.in_vmx else STATUS_INVALID_PARTITION_STATE
-    if code == CALL_QUERY_CAPABILITIES and not caps.features_ebx & ENABLE_EXTENDED_CALLS:
+    if code >= CALL_QUERY_CAPABILITIES and not caps.features_ebx & ENABLE_EXTENDED_CALLS:
         return STATUS_ACCESS_DENIED if enforce else HV_STATUS_INVALID_HYPERCALL_CODE
-    if not enforce or code == CALL_QUERY_CAPABILITIES:
-        return HV_STATUS_SUCCESS
-    if code == CALL_SPIN_WAIT:
-        return HV_STATUS_SUCCESS if spin_wait_announced(vp) else STATUS_ACCESS_DENIED
-    # what is left are the four flushes; the extended forms take both hints
-    wanted = HV_X64_REMOTE_TLB_FLUSH_RECOMMENDED
-    if code == HVCALL_FLUSH_VIRTUAL_ADDRESS_SPACE_EX or \
-            code == HVCALL_FLUSH_VIRTUAL_ADDRESS_LIST_EX:
-        wanted |= HV_X64_EX_PROCESSOR_MASKS_RECOMMENDED
-    return HV_STATUS_SUCCESS if caps.hints & wanted == wanted else STATUS_ACCESS_DENIED
+    if enforce and code < CALL_QUERY_CAPABILITIES and not announced(vp, code):
+        return STATUS_ACCESS_DENIED
+    return HV_STATUS_SUCCESS
 
 
 # R95: does the control word's rest fit the call?
-cdef bint word_fits(const call_t *call, u32 kind) noexcept nogil:
+cdef bint word_fits(const l0_vp *vp, const call_t *call, u32 kind) noexcept nogil:
     if not kind & VARIABLE and call.variable:
         return False
     if kind & REPEATED:
-        return call.count != 0 and call.start < call.count
+        return call.count != 0 and call.start < call.count and \
+            not (call.start and vp.partition.profile.refuse_rep_start)
     return call.count == 0 and call.start == 0
 
 
@@ -128,12 +155,14 @@ cdef u64 fetch(l0_vp *vp, call_t *call, const u64 *regs, u32 length) noexcept no
     return HV_STATUS_SUCCESS
 
 
-# The capabilities of extended hypercalls: none is here, and the call says so.
-cdef u64 query_capabilities(l0_vp *vp, const call_t *call, const u64 *regs) noexcept nogil:
+# The capabilities of extended hypercalls: none is here, and the first of these calls says so.
+cdef u64 extended_call(l0_vp *vp, const call_t *call, const u64 *regs) noexcept nogil:
     cdef u64 *output
 
     if call.fast:
         return HV_STATUS_INVALID_PARAMETER
+    if call.code != CALL_QUERY_CAPABILITIES:
+        return HV_STATUS_INVALID_HYPERCALL_CODE
     if regs[GPR_R8] & 7:
         return HV_STATUS_INVALID_ALIGNMENT
     output = <u64 *>phys_ptr(vp.cpu.mem, regs[GPR_R8], 8)
@@ -146,8 +175,13 @@ cdef u64 query_capabilities(l0_vp *vp, const call_t *call, const u64 *regs) noex
 cdef u64 perform(l0_vp *vp, call_t *call, const u64 *regs) noexcept nogil:
     if call.code == CALL_SPIN_WAIT:
         return HV_STATUS_SUCCESS
-    if call.code == CALL_QUERY_CAPABILITIES:
-        return query_capabilities(vp, call, regs)
+    if call.code >= CALL_QUERY_CAPABILITIES:
+        return extended_call(vp, call, regs)
+    if call.code == CALL_SEND_IPI or call.code == CALL_SEND_IPI_EX:
+        return send_interrupts(vp, call, call.code == CALL_SEND_IPI_EX)
+    if call.code == CALL_POST_MESSAGE or call.code == CALL_SIGNAL_EVENT:
+        # no port has anybody behind it
+        return HV_STATUS_INVALID_HYPERCALL_INPUT
     if call.code == HVCALL_FLUSH_GUEST_PHYSICAL_ADDRESS_SPACE or \
             call.code == HVCALL_FLUSH_GUEST_PHYSICAL_ADDRESS_LIST:
         return flush_guest_physical(vp, call)
@@ -171,7 +205,7 @@ cdef insn_t hypercall(l0_vp *vp, u64 *regs, bint from_l2, u64 *result) noexcept 
     # R98: of several errors, denial is the one to report
     if status != STATUS_ACCESS_DENIED and control & reserved_bits():
         status = HV_STATUS_INVALID_HYPERCALL_INPUT
-    elif status == HV_STATUS_SUCCESS and not word_fits(&call, kind):
+    elif status == HV_STATUS_SUCCESS and not word_fits(vp, &call, kind):
         status = HV_STATUS_INVALID_HYPERCALL_INPUT
     if status == HV_STATUS_SUCCESS:
         length += 8 * (call.variable + call.count)

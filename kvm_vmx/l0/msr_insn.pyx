@@ -11,6 +11,12 @@ from kvm_vmx.l0.operands cimport *
 from kvm_vmx.l0.state cimport *
 from kvm_vmx.l0.translate cimport leave, translations_current
 
+cdef extern from *:
+    """
+    #define multiply_shift(a, b, shift) ((u64)((unsigned __int128)(a) * (b) >> (shift)))
+    """
+    u64 multiply_shift(u64 a, u64 b, int shift) nogil
+
 cdef enum:
     MSR_TSC = 0x10
     MSR_X2APIC_TPR = 0x808
@@ -19,9 +25,13 @@ cdef enum:
     VTPR = 0x80
 
 
-cdef inline u64 tsc_offset(const l0_vp *vp) noexcept nogil:
-    return vp.vmcs.f.tsc_offset \
-        if vp.vmcs.f.cpu_based_vm_exec_control & CPU_BASED_USE_TSC_OFFSETING else 0
+# SDM 26.5.3: L2's TSC is L1's, times the multiplier where that is on, and the offset.
+cdef inline u64 scaled_tsc(const l0_vp *vp, u64 tsc) noexcept nogil:
+    if not vp.vmcs.f.cpu_based_vm_exec_control & CPU_BASED_USE_TSC_OFFSETING:
+        return tsc
+    if secondary_controls(vp.vmcs) & SECONDARY_EXEC_TSC_SCALING:
+        tsc = multiply_shift(tsc, vp.vmcs.tsc_multiplier, 48)
+    return tsc + vp.vmcs.f.tsc_offset
 
 
 cdef u32 *priority_word(l0_vp *vp) noexcept nogil:
@@ -79,7 +89,7 @@ cdef int rdmsr_insn(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     elif msr_read(vp, msr, &value) != INSN_OK:
         return fault(vp, VECTOR_GP, 0)
     if msr == MSR_TSC:
-        value += tsc_offset(vp)
+        value = scaled_tsc(vp, value)
     answer(vp, value)
     return L2_DONE
 
@@ -111,7 +121,7 @@ cdef int rdtsc_insn(l0_vp *vp, const l2_insn *insn, bint with_aux) noexcept nogi
     if vp.vmcs.f.cpu_based_vm_exec_control & CPU_BASED_RDTSC_EXITING:
         return leave_insn(vp, EXIT_REASON_RDTSCP if with_aux else EXIT_REASON_RDTSC, insn, 0)
     msr_read(vp, MSR_TSC, &value)
-    answer(vp, value + tsc_offset(vp))
+    answer(vp, scaled_tsc(vp, value))
     if with_aux:
         vp.regs[GPR_RCX] = vp.msr[SLOT_TSC_AUX].value & <u64>0xffffffff
     return L2_DONE

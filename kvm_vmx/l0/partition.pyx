@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # The partition and its processors: allocation, reset, and the table of their instructions.
-from libc.stdlib cimport calloc, free
-from libc.string cimport memset
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy, memset
 from posix.stdlib cimport posix_memalign
 
 from kvm_vmx.abi.hyperv_tlfs cimport (
@@ -139,6 +139,21 @@ cdef void vp_reset(l0_vp *vp) noexcept nogil:
     msr_init(vp)
 
 
+# The profile's lists are the partition's own.
+cdef bint keep_profile(l0_partition *partition, const l0_profile *profile) noexcept nogil:
+    cdef size_t leaves = profile.nr_leaves * sizeof(l0_cpuid_leaf)
+    cdef size_t msrs = profile.nr_msrs * sizeof(l0_msr_value)
+
+    partition.profile = profile[0]
+    partition.profile.leaf = <l0_cpuid_leaf *>malloc(leaves + 1)
+    partition.profile.msr = <l0_msr_value *>malloc(msrs + 1)
+    if partition.profile.leaf == NULL or partition.profile.msr == NULL:
+        return False
+    memcpy(partition.profile.leaf, profile.leaf, leaves)
+    memcpy(partition.profile.msr, profile.msr, msrs)
+    return True
+
+
 cdef l0_partition *partition_create(
         const phys_mem *mem, const l0_profile *profile, u32 nr_vps, u32 cache_policy, u64 seed,
         bint strict, bint watch) noexcept nogil:
@@ -148,11 +163,11 @@ cdef l0_partition *partition_create(
 
     if partition == NULL:
         return NULL
-    if posix_memalign(&memory, 64, nr_vps * sizeof(l0_vp)):
-        free(partition)
+    if not keep_profile(partition, profile) or \
+            posix_memalign(&memory, 64, nr_vps * sizeof(l0_vp)):
+        partition_destroy(partition)
         return NULL
     memset(memory, 0, nr_vps * sizeof(l0_vp))
-    partition.profile = profile[0]
     partition.nr_vps = nr_vps
     partition.cache_policy = cache_policy
     partition.seed = seed
@@ -180,5 +195,7 @@ cdef void partition_destroy(l0_partition *partition) noexcept nogil:
     for n in range(partition.nr_vps):
         free(partition.vp[n].exit_log)
         free(partition.vp[n].trace.record)
+    free(partition.profile.leaf)
+    free(partition.profile.msr)
     free(partition.vp)
     free(partition)

@@ -5,6 +5,7 @@ from kvm_vmx.abi.vmx cimport *
 from kvm_vmx.l0.delivery cimport deliver, raise_debug_trap
 from kvm_vmx.l0.operands cimport *
 from kvm_vmx.l0.state cimport *
+from kvm_vmx.l0.stimer cimport stimers_ring
 from kvm_vmx.l0.translate cimport leave
 
 cdef extern from *:
@@ -40,9 +41,11 @@ cdef void set_deadline_with_alarms(l0_vp *vp) noexcept nogil:
 
 
 # Let an alarm go off; False where the interrupt before it still waits.
-cdef bint ring(l0_vp *vp, u32 number) noexcept nogil:
+cdef bint ring(l0_vp *vp, u32 number, bint waits) noexcept nogil:
     cdef u32 what = vp.alarm[number].what
 
+    if what == L0_ALARM_TIMERS:
+        return stimers_ring(vp, number, waits)
     if what == L0_ALARM_STOP:
         vp.in_guest = L0_STOPPED
     elif what == L0_ALARM_NMI:
@@ -62,7 +65,7 @@ cdef bint ring_alarms(l0_vp *vp, bint waits) noexcept nogil:
 
     i = 0
     while i < vp.nr_alarms:
-        if vp.alarm[i].at <= now and ring(vp, i):
+        if vp.alarm[i].at <= now and ring(vp, i, False):
             rung = True
         else:
             i += 1
@@ -71,7 +74,7 @@ cdef bint ring_alarms(l0_vp *vp, bint waits) noexcept nogil:
     for i in range(vp.nr_alarms):
         if vp.alarm[i].at < vp.alarm[first].at:
             first = i
-    return ring(vp, first)
+    return ring(vp, first, True)
 
 
 cdef bint leave_for_interrupt(l0_vp *vp) noexcept nogil:

@@ -11,6 +11,9 @@ The shipped ones stand in kvm_vmx/profiles; a user's own is a file of the same f
     eax = 0x0101
     source = "the host in the corner"
 
+    [cpuid.0x4.1]                     # a subleaf
+    eax = 0x7c004122
+
     [msr.0x485]
     value = 0x401e5
 
@@ -22,41 +25,27 @@ import dataclasses
 import importlib.resources
 import os
 import pathlib
+import re
 import stat
 import tomllib
 
-MASK_32 = 0xFFFFFFFF
-MASK_64 = 0xFFFFFFFFFFFFFFFF
-MAX_LEAVES = 40
-MAX_MSRS = 64
+from kvm_vmx.l0.cpuid_dump import check_leaves, is_whole, read_cpuid, rows
+from kvm_vmx.l0.offers import uncovered_by_evmcs, undone_leaves, undone_msrs
+from kvm_vmx.l0.profile_reader import MASK_32, MASK_64, POLICIES, Reader, check
+
 MAX_BYTES = 1 << 20
-REGISTERS = ("eax", "ebx", "ecx", "edx")
-
-# The answers of the policy table; struct l0_profile has a member of each name.
-POLICIES = (
-    "bad_evmcs_pointer_is_ud",
-    "vmread_serves_evmcs",
-    "honour_msr_lists",
-    "assist_overlay",
-    "one_vp_per_evmcs",
-    "aligned_evmcs_pointer",
-    "reject_uncovered_controls",
-    "announced_debugctl",
-)
-
-# The MSRs that say which bits must be 1, in the low half, and which may be, in the high one.
-CONTROL_MSRS = (0x481, 0x482, 0x483, 0x484, 0x48B, 0x48D, 0x48E, 0x48F, 0x490)
 REQUIRED_MSRS = tuple(range(0x480, 0x48A))
+LOAD_PERF_GLOBAL = {0x483: 44, 0x48F: 44, 0x484: 45, 0x490: 45}
 
 
 @dataclasses.dataclass(frozen=True)
 class Profile:
     """One emulated Hyper-V: numbers, and where each comes from.
 
-    cpuid maps a leaf to (eax, ebx, ecx, edx), 32 bits each; msrs an MSR index to its 64-bit
-    value; policies names every choice of POLICIES. sources maps a key of the file, as in
-    "msr.0x485", to its source. vmcs_revision is what a plain VMCS and the VMXON region must
-    carry in their first word.
+    cpuid maps a leaf, or (leaf, subleaf) above 0, to (eax, ebx, ecx, edx), 32 bits each; msrs an
+    MSR index to its 64-bit value; policies names every choice of POLICIES. sources maps a key of
+    the file, as in "msr.0x485", to its source, departures to the reason why it is not what KVM
+    6.12 has. undone names what the leaves of a real host offer and L0 does not do.
     """
 
     name: str
@@ -67,120 +56,24 @@ class Profile:
     enforce_cpuid: bool = False
     title: str = ""
     sources: dict[str, str] = dataclasses.field(default_factory=dict)
+    departures: dict[str, str] = dataclasses.field(default_factory=dict)
+    undone: tuple[str, ...] = ()
 
     @property
     def vmcs_revision(self) -> int:
-        """Bits 30:0 of IA32_VMX_BASIC."""
+        """Bits 30:0 of IA32_VMX_BASIC: the first word of a plain VMCS and of the VMXON region."""
         return self.msrs[0x480] & 0x7FFFFFFF
 
-
-def _check(what: str, value: object, limit: int, low: int = 0) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= limit:
-        raise ValueError(f"{what} is {value!r}: give an integer from {low} to {limit:#x}")
-    return value
-
-
-def _flag(what: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError(f"{what} is {value!r}: give true or false")
-    return value
-
-
-class _Reader:
-    """Reads the tables of one file; every complaint names the file and the key."""
-
-    def __init__(self, where: str, data: dict):
-        self.where, self.data, self.sources = where, data, {}
-        self.cpuid, self.msrs, self.policies = {}, {}, {}
-        self.maxphyaddr = self.enforce_cpuid = None
-
-    def read(self) -> None:
-        """Check every key."""
-        known = ("title", "base", "maxphyaddr", "enforce_cpuid", "cpuid", "msr", "policy")
-        self.only("", self.data, known)
-        for key in ("title", "base"):
-            if not isinstance(self.data.get(key, ""), str):
-                raise ValueError(f"{key} is {self.data[key]!r}: give a text")
-        if "maxphyaddr" in self.data:
-            self.maxphyaddr = _check("maxphyaddr", self.value("maxphyaddr", self.data), 52, 32)
-        if "enforce_cpuid" in self.data:
-            self.enforce_cpuid = _flag("enforce_cpuid", self.value("enforce_cpuid", self.data))
-        for name in self.table("cpuid"):
-            self.leaf(name, self.data["cpuid"][name])
-        for name in self.table("msr"):
-            self.msr(name, self.data["msr"][name])
-        policies = self.table("policy")
-        self.only("policy.", policies, POLICIES)
-        for name in policies:
-            self.policies[name] = _flag(f"policy.{name}", self.value(name, policies, "policy."))
-
-    def table(self, key: str) -> dict:
-        """A table of the file, empty where it is not there."""
-        found = self.data.get(key, {})
-        if not isinstance(found, dict):
-            raise ValueError(f"{key} is {found!r}: give a table")
-        return found
-
-    def only(self, prefix: str, table: dict, known) -> None:
-        """Refuse a key that means nothing."""
-        for key in table:
-            if key not in known:
-                raise ValueError(f"no key {prefix}{key}: there are {', '.join(known)}")
-
-    def value(self, key: str, table: dict, prefix: str = ""):
-        """The value of a key, given bare or in a table with its source."""
-        found = table[key]
-        if not isinstance(found, dict):
-            return found
-        self.only(f"{prefix}{key}.", found, ("value", "source", "note"))
-        if "value" not in found:
-            raise ValueError(f"{prefix}{key}.value is missing: give it")
-        self.keep_source(f"{prefix}{key}", found)
-        return found["value"]
-
-    def keep_source(self, key: str, table: dict) -> None:
-        """Remember where a value comes from."""
-        for word in ("source", "note"):
-            if not isinstance(table.get(word, ""), str):
-                raise ValueError(f"{key}.{word} is {table[word]!r}: give a text")
-        if "source" in table:
-            self.sources[key] = table["source"]
-
-    def number(self, kind: str, name: str) -> int:
-        """The leaf or MSR that a table is named after."""
-        try:
-            return _check(f"{kind}.{name}", int(name, 0), MASK_32)
-        except ValueError:
-            raise ValueError(f"{kind}.{name}: name it by its number, as in {kind}.0x480") from None
-
-    def leaf(self, name: str, table: object) -> None:
-        """One CPUID leaf."""
-        key = f"cpuid.{name}"
-        number = self.number("cpuid", name)
-        if not isinstance(table, dict):
-            raise ValueError(f"{key} is {table!r}: give a table of eax, ebx, ecx, edx")
-        self.only(f"{key}.", table, (*REGISTERS, "source", "note"))
-        self.keep_source(key, table)
-        self.cpuid[number] = tuple(
-            _check(f"{key}.{register}", table.get(register, 0), MASK_32)
-            for register in REGISTERS)
-
-    def msr(self, name: str, table: object) -> None:
-        """One MSR."""
-        number = self.number("msr", name)
-        value = _check(f"msr.{name}", self.value(name, self.data["msr"], "msr."), MASK_64)
-        if number in CONTROL_MSRS and value & MASK_32 & ~(value >> 32):
-            raise ValueError(
-                f"msr.{name} is {value:#x}: a bit that must be 1 (low half) must be allowed "
-                "(high half)")
-        self.msrs[number] = value
+    def leaves(self) -> list[tuple[int, int, bool, tuple[int, int, int, int]]]:
+        """(leaf, subleaf, does ECX choose, registers) in order."""
+        return rows(self.cpuid)
 
 
 def _parse(where: str, text: str, base=None) -> Profile:
     """The profile that a file's text describes; ValueError with one line that names the key."""
     try:
         data = tomllib.loads(text)
-        reader = _Reader(where, data)
+        reader = Reader(where, data)
         reader.read()
         if base is None and "base" in data:
             base = _named(data["base"])
@@ -200,9 +93,26 @@ def _parse(where: str, text: str, base=None) -> Profile:
         enforce_cpuid=reader.enforce_cpuid if reader.enforce_cpuid is not None
         else bool(base and base.enforce_cpuid),
         sources={**(base.sources if base else {}), **reader.sources},
+        departures=reader.leaves,
     )
     _check_complete(profile)
+    _refuse(f"{where}: ", undone_leaves(profile.cpuid) + undone_msrs(profile.msrs))
     return profile
+
+
+def _refuse(where: str, undone: list[str]) -> None:
+    """ValueError where something is on offer that L0 does not do."""
+    if not undone:
+        return
+    named, last = [], ""
+    for name in undone:
+        # a leaf or an MSR is named once
+        place = re.match(r"(CPUID leaf|MSR) \S+ ", name)[0]
+        named.append(name.removeprefix(place) if place == last else name)
+        last = place
+    verb, what, bits = ("is", "it", "bit") if len(named) == 1 else ("are", "them", "bits")
+    raise ValueError(f"{where}{', '.join(named)} {verb} on offer, and L0 does not do {what}: "
+                     f"clear the {bits}")
 
 
 def _check_complete(profile: Profile) -> None:
@@ -213,9 +123,6 @@ def _check_complete(profile: Profile) -> None:
     if missing:
         raise ValueError(
             f"{profile.name}: {missing[0]} is missing: give it, or a base such as kvm-6.12")
-    if len(profile.cpuid) > MAX_LEAVES or len(profile.msrs) > MAX_MSRS:
-        raise ValueError(
-            f"{profile.name}: a profile has at most {MAX_LEAVES} CPUID leaves and {MAX_MSRS} MSRs")
 
 
 def _shipped() -> dict[str, Profile]:
@@ -263,20 +170,39 @@ def load(path: str) -> Profile:
     return _parse(str(path), text)
 
 
+def _changed(base: Profile, cpuid: object, maxphyaddr: int) -> tuple[dict, bool]:
+    """The leaves of a profile with a caller's changes, and whether they are a whole host's."""
+    given = check_leaves({} if cpuid is None else cpuid)
+    if is_whole(given):
+        return given, True
+    leaves = dict(base.cpuid)
+    leaves[0x80000008] = (0x3000 | maxphyaddr, *leaves[0x80000008][1:])
+    leaves.update(given)
+    return leaves, False
+
+
 def build(
     name: str = "kvm-6.12",
-    cpuid: dict[int, tuple[int, int, int, int]] | None = None,
+    cpuid: dict[int | tuple[int, int], tuple[int, int, int, int]] | str | None = None,
     msrs: dict[int, int] | None = None,
     maxphyaddr: int | None = None,
     enforce_cpuid: bool | None = None,
+    unfinished: bool = False,
 ) -> Profile:
     """The profile of that name, or in the file of that name, with single values replaced.
 
-    A name that ends in .toml is a file's. cpuid maps a leaf to (eax, ebx, ecx, edx); msrs an
-    index to a value; both are taken as they are, also where they contradict each other.
-    maxphyaddr is in bits, 32 to 52. enforce_cpuid makes a synthetic MSR that no CPUID bit
-    announces raise #GP. Raises ValueError with one line.
+    A name that ends in .toml is a profile's file, one in .txt a host's `cpuid -r`, over kvm-6.12.
+    cpuid maps a leaf or (leaf, subleaf) to (eax, ebx, ecx, edx), or names such a file; msrs an
+    index to a value. What is on offer and not done is refused, but for a host's whole CPUID
+    (leaves 0, 1, 0x40000000 and 0x80000000 are in it), which is taken as it is, instead of the
+    profile's; undone then tells. unfinished takes such MSRs, too: entry checks look at more than
+    L0 does. maxphyaddr is in bits, 32 to 52. enforce_cpuid makes a synthetic MSR that no CPUID
+    bit announces raise #GP. Raises ValueError with one line.
     """
+    if str(name).endswith(".txt"):
+        name, cpuid = "kvm-6.12", name if cpuid is None else cpuid
+    if isinstance(cpuid, (str, os.PathLike)):
+        cpuid = read_cpuid(cpuid)
     if isinstance(name, pathlib.PurePath) or str(name).endswith(".toml"):
         base = load(str(name))
     else:
@@ -285,19 +211,20 @@ def build(
         maxphyaddr = base.maxphyaddr
     if not isinstance(maxphyaddr, int) or not 32 <= maxphyaddr <= 52:
         raise ValueError(f"maxphyaddr is {maxphyaddr!r}: give a number of bits from 32 to 52")
-    leaves = dict(base.cpuid)
-    leaves[0x80000008] = (0x3000 | maxphyaddr, *leaves[0x80000008][1:])
-    for leaf, registers in (cpuid or {}).items():
-        _check("a CPUID leaf", leaf, MASK_32)
-        if not isinstance(registers, (tuple, list)) or len(registers) != 4:
-            raise ValueError(f"CPUID leaf {leaf:#x} is {registers!r}: give (eax, ebx, ecx, edx)")
-        leaves[leaf] = tuple(_check(f"CPUID leaf {leaf:#x}", r, MASK_32) for r in registers)
+    leaves, whole = _changed(base, cpuid, maxphyaddr)
+    if whole and 32 <= leaves.get(0x80000008, (0,))[0] & 0xFF <= 52:
+        maxphyaddr = leaves[0x80000008][0] & 0xFF
     values = dict(base.msrs)
     for index, value in (msrs or {}).items():
-        _check("an MSR index", index, MASK_32)
-        values[index] = _check(f"MSR {index:#x}", value, MASK_64)
-    if len(leaves) > MAX_LEAVES or len(values) > MAX_MSRS:
-        raise ValueError(f"a profile has at most {MAX_LEAVES} CPUID leaves and {MAX_MSRS} MSRs")
+        check("an MSR index", index, MASK_32)
+        values[index] = check(f"MSR {index:#x}", value, MASK_64)
+    if not leaves.get(0x4000000A, (0, 0))[1] & 1 and not uncovered_by_evmcs(values):
+        # as KVM does where the controls are those of an L1 that may use an eVMCS
+        for index, bit in LOAD_PERF_GLOBAL.items():
+            if index not in (msrs or {}) and index in values:
+                values[index] &= ~(1 << bit)
+    undone = undone_leaves(leaves)
+    _refuse("", ([] if whole else undone) + ([] if unfinished else undone_msrs(values)))
     return dataclasses.replace(
-        base, cpuid=leaves, msrs=values, maxphyaddr=maxphyaddr,
+        base, cpuid=leaves, msrs=values, maxphyaddr=maxphyaddr, undone=tuple(undone),
         enforce_cpuid=base.enforce_cpuid if enforce_cpuid is None else bool(enforce_cpuid))

@@ -10,7 +10,7 @@
 
 #include <kvm_vmx/l0/state.h>
 
-#define L0_SAVED_MAGIC 0x31305056306c6d76ull
+#define L0_SAVED_MAGIC 0x32305056306c6d76ull
 #define L0_SAVED_NONE (~0ull)
 
 struct l0_saved {
@@ -30,8 +30,11 @@ struct l0_saved {
 	struct l0_vmcs plain;
 	u8 overlaid[4096];
 	u64 dr[4], dr6, cr8, random2;
+	struct l0_stimer stimer[L0_NR_STIMERS];	/* due so long from here on */
+	u64 crash[5], invariant_tsc;
+	u64 in_pause_loop, pause_first, pause_last;	/* so many instructions ago */
 	u64 nr_alarms;
-	struct l0_alarm alarm[L0_MAX_ALARMS];	/* at counts from here on */
+	struct l0_alarm alarm[L0_MAX_ALARMS + 1];	/* at counts from here on */
 	/* where L2 is stopped between two of its instructions: what VMCS it is in, and the rest */
 	u32 stopped, enlightened, trap_pending, monitoring;
 	u64 spent;		/* instructions since the entry */

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 from kvm_vmx.abi.types cimport u8, u32, u64
 from kvm_vmx.l0.state cimport (
-    L0_MAX_ALARMS, NR_SLOTS, l0_alarm, l0_msr_value, l0_synic, l0_vmcs, l0_vp,
+    L0_MAX_ALARMS, NR_SLOTS, l0_alarm, l0_msr_value, l0_stimer, l0_synic, l0_vmcs, l0_vp,
 )
 
 cdef extern from "kvm_vmx/l0/saved.h" nogil:
@@ -51,8 +51,14 @@ cdef extern from "kvm_vmx/l0/saved.h" nogil:
         u64 dr6
         u64 cr8
         u64 random2
+        l0_stimer stimer[4]
+        u64 crash[5]
+        u64 invariant_tsc
+        u64 in_pause_loop
+        u64 pause_first
+        u64 pause_last
         u64 nr_alarms
-        l0_alarm alarm[L0_MAX_ALARMS]
+        l0_alarm alarm[L0_MAX_ALARMS + 1]
         u32 stopped
         u32 enlightened
         u32 trap_pending

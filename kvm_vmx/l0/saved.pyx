@@ -10,6 +10,7 @@ from kvm_vmx.l0.guest cimport guest_flush_tlb
 from kvm_vmx.l0.guest_checks cimport check_guest_state
 from kvm_vmx.l0.msr cimport EFER_LMA
 from kvm_vmx.l0.outcome cimport page_address_valid
+from kvm_vmx.l0.saved_time cimport restore_loop, restore_timers, save_loop, save_timers
 from kvm_vmx.l0.state cimport *
 
 cdef enum:
@@ -37,15 +38,17 @@ cdef void restore_alarms(l0_vp *vp, const l0_saved *saved) noexcept nogil:
 
 
 cdef bint alarms_valid(const l0_saved *saved) noexcept nogil:
-    cdef u32 i
+    cdef u32 i, timers = 0
 
-    if saved.nr_alarms > <u32>L0_MAX_ALARMS:
+    if saved.nr_alarms > <u32>L0_MAX_ALARMS + 1:
         return False
     for i in range(<u32>saved.nr_alarms):
-        if saved.alarm[i].what != <u32>L0_ALARM_NMI and \
+        if saved.alarm[i].what == <u32>L0_ALARM_TIMERS:
+            timers += 1
+        elif saved.alarm[i].what != <u32>L0_ALARM_NMI and \
                 saved.alarm[i].what & ~<u32>0xff != INTERRUPT_PENDING:
             return False
-    return True
+    return timers <= 1 and saved.nr_alarms - timers <= <u32>L0_MAX_ALARMS
 
 
 cdef void save_stopped(const l0_vp *vp, l0_saved *saved) noexcept nogil:
@@ -136,6 +139,8 @@ cdef void vp_save(l0_vp *vp, l0_saved *saved) noexcept nogil:
     saved.reenlightenment = partition.clock.reenlightenment
     saved.emulation_control = partition.clock.emulation_control
     saved.emulation_status = partition.clock.emulation_status
+    memcpy(saved.crash, partition.crash, sizeof(saved.crash))
+    saved.invariant_tsc = partition.invariant_tsc
     memcpy(saved.regs, vp.gpr, sizeof(saved.regs))
     memcpy(saved.xmm, vp.xmm, sizeof(saved.xmm))
     saved.synic = vp.synic
@@ -147,6 +152,8 @@ cdef void vp_save(l0_vp *vp, l0_saved *saved) noexcept nogil:
     saved.cr8 = vp.cpu.cr8
     saved.random2 = vp.random2
     save_alarms(vp, saved)
+    save_timers(vp, saved)
+    save_loop(vp, saved)
     save_stopped(vp, saved)
     saved.checksum = l0_saved_checksum(saved)
 
@@ -200,6 +207,8 @@ cdef void restore_partition(l0_partition *partition, const l0_saved *saved) noex
     partition.clock.reenlightenment = saved.reenlightenment
     partition.clock.emulation_control = saved.emulation_control & 1
     partition.clock.emulation_status = saved.emulation_status & 1
+    memcpy(partition.crash, saved.crash, sizeof(partition.crash))
+    partition.invariant_tsc = saved.invariant_tsc & 1
 
 
 # R73: the eVMCS stays active, and everything of it is read again at the next entry.
@@ -265,6 +274,8 @@ cdef const char *vp_restore(l0_vp *vp, const l0_saved *saved) noexcept nogil:
     vp.cpu.cr8 = saved.cr8 & 15
     vp.random2 = saved.random2
     restore_alarms(vp, saved)
+    restore_timers(vp, saved)
+    restore_loop(vp, saved)
     restore_stopped(vp, saved)
     vp.host_loaded = 0
     guest_flush_tlb(vp)

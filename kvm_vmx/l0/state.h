@@ -87,6 +87,7 @@ struct l2_insn {
 #define L0_MAX_ALARMS 16
 #define L0_ALARM_NMI 0x200u
 #define L0_ALARM_STOP 0x400u	/* L2 is to stop there, and L1 to see nothing of it */
+#define L0_ALARM_TIMERS 0x800u	/* look at the clock: a synthetic timer is armed */
 #define L0_STOPPED 2
 struct l0_alarm {
 	u64 at;			/* counters.l2_instructions at which it comes */
@@ -126,11 +127,10 @@ enum l0_cache_policy {
 	CACHE_COMMIT_ON_SUCCESS	/* as always, but a failed entry consumes no dirty group */
 };
 
-#define L0_MAX_LEAVES 40
-#define L0_MAX_PROFILE_MSRS 64
-
+/* What CPUID answers to EAX, and to ECX where that counts. */
 struct l0_cpuid_leaf {
-	u32 function, eax, ebx, ecx, edx;
+	u32 function, index, indexed;
+	u32 eax, ebx, ecx, edx;
 };
 
 struct l0_msr_value {
@@ -138,12 +138,13 @@ struct l0_msr_value {
 	u64 value;
 };
 
-/* A profile in C form: numbers only, filled from the data of kvm_vmx/l0/profile.py. */
+/* A profile in C form: numbers only, filled from the data of kvm_vmx/l0/profile.py. A partition
+ * has its own copy of the two lists. */
 struct l0_profile {
 	u32 nr_leaves;
 	u32 nr_msrs;
-	struct l0_cpuid_leaf leaf[L0_MAX_LEAVES];
-	struct l0_msr_value msr[L0_MAX_PROFILE_MSRS];
+	struct l0_cpuid_leaf *leaf;
+	struct l0_msr_value *msr;
 	u32 maxphyaddr;
 	u32 vmcs_revision;
 	/* the choices of the policy table, 0 or 1 */
@@ -155,6 +156,8 @@ struct l0_profile {
 	u8 aligned_evmcs_pointer;	/* refuse a misaligned pointer, else use its frame */
 	u8 reject_uncovered_controls;	/* controls without an eVMCS field fail with error 7 */
 	u8 announced_debugctl;		/* a debug control unannounced fails with error 7 */
+	u8 refuse_rep_start;		/* a repeated hypercall begins with its first repetition */
+	u8 user_flush_is_ud;		/* L2's direct flush outside CPL 0, else L1's to decide */
 	u8 enforce_cpuid;		/* an MSR that CPUID does not announce is #GP */
 };
 
@@ -186,6 +189,14 @@ struct l0_synic {
 	u64 icr, tpr;
 };
 
+#define L0_NR_STIMERS 4
+
+/* A synthetic timer, its two MSRs, and when it is due in units of 100 ns; 0: it does not run. */
+struct l0_stimer {
+	u64 config, count, due;
+	u64 waits;		/* it is due, and its message slot is taken */
+};
+
 /* What of time and migration is the partition's: the TSC that L1 reads is
  * tsc_base + (host's TSC - tsc_since) * tsc_ratio / 2^32. */
 struct l0_clock {
@@ -196,6 +207,7 @@ struct l0_clock {
 	u64 reference_msr;
 	u64 reenlightenment, emulation_control, emulation_status;
 	u64 migrations;
+	u64 skipped;		/* units of 100 ns that passed at once */
 };
 
 #define L0_NR_EXIT_REASONS 128
@@ -282,7 +294,7 @@ struct l0_vp {
 	u64 tlb_context[5];	/* eptp, cr3, vpid and controls, cr0 and cr4, efer of the entries */
 
 	/* what comes to this processor while L2 runs, in no order */
-	struct l0_alarm alarm[L0_MAX_ALARMS];
+	struct l0_alarm alarm[L0_MAX_ALARMS + 1];	/* one is the timers' own */
 	u32 nr_alarms;
 	u64 random2;		/* behind RDRAND and RDSEED of L2 */
 
@@ -296,6 +308,9 @@ struct l0_vp {
 	u64 gpr[NR_GPRS];	/* of L1, where its code is not the port's */
 	u64 xmm[12];		/* XMM0 to XMM5, where a fast hypercall has its parameters */
 	struct l0_synic synic;
+	struct l0_stimer stimer[L0_NR_STIMERS];
+	/* a loop of PAUSE: counters.l2_instructions at its first and last, and in which entry */
+	u64 pause_first, pause_last, pause_entry;
 	u32 lints, nr_lint_records;
 	struct l0_counters counters;
 
@@ -325,6 +340,9 @@ struct l0_partition {
 	u32 stopped_vp;
 	struct l0_caps caps;
 	struct l0_clock clock;
+	u64 crash[5];		/* what L1 says of its end */
+	u64 crashes, resets;	/* how often it has told so, and asked for a reset */
+	u64 invariant_tsc;	/* MSR 0x40000118 */
 	u64 traced;		/* instructions traced so far, on all processors */
 	struct l0_vp *vp;	/* nr_vps of them, cache-line aligned */
 };

@@ -19,8 +19,8 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         L0_ALARM_NMI
         L0_ALARM_STOP
         L0_STOPPED
-        L0_MAX_LEAVES
-        L0_MAX_PROFILE_MSRS
+        L0_ALARM_TIMERS
+        L0_NR_STIMERS
         L0_NR_MSRS
         L0_NR_EXIT_REASONS
         CACHE_ALWAYS
@@ -178,6 +178,8 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
 
     ctypedef struct l0_cpuid_leaf "struct l0_cpuid_leaf":
         u32 function
+        u32 index
+        u32 indexed
         u32 eax
         u32 ebx
         u32 ecx
@@ -190,8 +192,8 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
     ctypedef struct l0_profile "struct l0_profile":
         u32 nr_leaves
         u32 nr_msrs
-        l0_cpuid_leaf leaf[L0_MAX_LEAVES]
-        l0_msr_value msr[L0_MAX_PROFILE_MSRS]
+        l0_cpuid_leaf *leaf
+        l0_msr_value *msr
         u32 maxphyaddr
         u32 vmcs_revision
         u8 bad_evmcs_pointer_is_ud
@@ -202,6 +204,8 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u8 aligned_evmcs_pointer
         u8 reject_uncovered_controls
         u8 announced_debugctl
+        u8 refuse_rep_start
+        u8 user_flush_is_ud
         u8 enforce_cpuid
 
     ctypedef struct l0_caps "struct l0_caps":
@@ -241,6 +245,12 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u64 icr
         u64 tpr
 
+    ctypedef struct l0_stimer "struct l0_stimer":
+        u64 config
+        u64 count
+        u64 due
+        u64 waits
+
     ctypedef struct l0_clock "struct l0_clock":
         u64 created_tsc
         u64 created_ns
@@ -254,6 +264,7 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u64 emulation_control
         u64 emulation_status
         u64 migrations
+        u64 skipped
 
     ctypedef struct l0_exit_record "struct l0_exit_record":
         u64 rip
@@ -347,7 +358,7 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         l2_tlb_entry tlb[L2_TLB_ENTRIES]
         l2_tlb_entry physical_tlb[L2_TLB_ENTRIES]
         u64 tlb_context[5]
-        l0_alarm alarm[L0_MAX_ALARMS]
+        l0_alarm alarm[17]
         u32 nr_alarms
         u64 random2
         l0_msr_value msr[L0_NR_MSRS]
@@ -359,6 +370,10 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u64 gpr[16]
         u64 xmm[12]
         l0_synic synic
+        l0_stimer stimer[4]
+        u64 pause_first
+        u64 pause_last
+        u64 pause_entry
         u32 lints
         u32 nr_lint_records
         u64 exit_reasons[128]
@@ -387,6 +402,10 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u32 stopped_vp
         l0_caps caps
         l0_clock clock
+        u64 crash[5]
+        u64 crashes
+        u64 resets
+        u64 invariant_tsc
         u64 traced
         l0_vp *vp
 

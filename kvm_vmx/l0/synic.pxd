@@ -9,3 +9,14 @@ cdef insn_t synic_read(l0_vp *vp, u32 msr, u64 *value) noexcept nogil
 cdef insn_t synic_write(l0_vp *vp, u32 msr, u64 value) noexcept nogil
 # A synthetic interrupt source fires; is its vector now pending?
 cdef bint synic_signal(l0_vp *vp, u32 source) noexcept nogil
+# Let a vector wait at the processor; False where another one does already.
+cdef bint synic_pending(l0_vp *vp, u32 vector) noexcept nogil
+# Put a message into a source's slot, and let its interrupt wait.
+cdef int synic_message(l0_vp *vp, u32 source, u32 kind, const void *body, u32 length,
+                       bint may_be_lost) noexcept nogil
+
+cdef enum:
+    # how a message fares
+    FIRED = 0
+    NO_SLOT = 1             # it waits for the end of another, or for an open source
+    NOT_YET = 2             # another interrupt waits: once more, later

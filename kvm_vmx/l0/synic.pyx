@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # The synthetic interrupt controller, and the APIC's registers as Hyper-V's MSRs.
+from libc.string cimport memcpy, memset
+
 from kvm_vmx.abi.hyperv_tlfs cimport HV_X64_MSR_EOI, HV_X64_MSR_ICR, HV_X64_MSR_TPR
-from kvm_vmx.abi.types cimport u32, u64
+from kvm_vmx.abi.types cimport u8, u32, u64
 from kvm_vmx.abi.virt_cpu cimport INSN_OK, insn_t
 from kvm_vmx.l0.outcome cimport fault_gp
 from kvm_vmx.l0.state cimport *
+from kvm_vmx.l0.stimer cimport stimers_retry
+
+cdef extern from *:
+    bint __sync_bool_compare_and_swap(u32 *place, u32 old, u32 value) nogil
 
 cdef enum:
     MSR_CONTROL = 0x40000080
@@ -23,6 +29,13 @@ cdef enum:
     ICR_MODE = 0x700
     ICR_SELF = 1
     ICR_ALL = 2
+
+    # a message: type, size of the body, flags, sender; then the body
+    MESSAGE_SIZE = 256
+    MESSAGE_HEADER = 16
+    MESSAGE_LENGTH = 4
+    MESSAGE_FLAGS = 5
+    MESSAGE_PENDING = 1
 
 
 cdef void synic_reset(l0_vp *vp) noexcept nogil:
@@ -91,7 +104,10 @@ cdef insn_t write_page(l0_vp *vp, u64 *place, u64 value) noexcept nogil:
 cdef insn_t synic_write(l0_vp *vp, u32 msr, u64 value) noexcept nogil:
     if msr == HV_X64_MSR_EOI:
         # nothing is in service: an interrupt is gone once it is delivered
-        return INSN_OK if value >> 32 == 0 else fault_gp()
+        if value >> 32:
+            return fault_gp()
+        stimers_retry(vp)
+        return INSN_OK
     if msr == HV_X64_MSR_ICR:
         vp.synic.icr = value
         send_interrupt(vp, value)
@@ -103,6 +119,8 @@ cdef insn_t synic_write(l0_vp *vp, u32 msr, u64 value) noexcept nogil:
         vp.synic.control = value
     elif msr == MSR_VERSION:
         return fault_gp()
+    elif msr == MSR_END_OF_MESSAGE:
+        stimers_retry(vp)
     elif msr == MSR_EVENT_PAGE:
         return write_page(vp, &vp.synic.event_page, value)
     elif msr == MSR_MESSAGE_PAGE:
@@ -113,6 +131,36 @@ cdef insn_t synic_write(l0_vp *vp, u32 msr, u64 value) noexcept nogil:
             return fault_gp()
         vp.synic.source[msr - MSR_SOURCE_0] = value
     return INSN_OK
+
+
+cdef bint synic_pending(l0_vp *vp, u32 vector) noexcept nogil:
+    return vp.cpu.intr == 0x100 | vector or \
+        __sync_bool_compare_and_swap(&vp.cpu.intr, 0, 0x100 | vector)
+
+
+cdef int synic_message(l0_vp *vp, u32 source, u32 kind, const void *body, u32 length,
+                       bint may_be_lost) noexcept nogil:
+    cdef u64 value = vp.synic.source[source]
+    cdef u8 *slot = phys_page(vp.cpu.mem, vp.synic.message_page)
+
+    if not vp.synic.message_page & ENABLED or slot == NULL or not vp.synic.control & ENABLED:
+        return NO_SLOT
+    slot += source * MESSAGE_SIZE
+    if (<const u32 *>slot)[0]:
+        if may_be_lost:
+            return FIRED
+        # whoever reads the other one is to write the end-of-message MSR
+        slot[MESSAGE_FLAGS] |= MESSAGE_PENDING
+        return NO_SLOT
+    if value & MASKED:
+        return NO_SLOT
+    if not value & POLLING and not synic_pending(vp, <u32>value & 0xff):
+        return NOT_YET
+    memset(slot, 0, MESSAGE_HEADER)
+    slot[MESSAGE_LENGTH] = <u8>length
+    memcpy(slot + MESSAGE_HEADER, body, length)
+    (<u32 *>slot)[0] = kind
+    return FIRED
 
 
 cdef bint synic_signal(l0_vp *vp, u32 source) noexcept nogil:

@@ -11,15 +11,29 @@ from kvm_vmx.l0.clock cimport (
 )
 from kvm_vmx.l0.outcome cimport fault_gp
 from kvm_vmx.l0.state cimport *
+from kvm_vmx.l0.stimer cimport stimer_has, stimer_read, stimer_write
 from kvm_vmx.l0.synic cimport synic_has, synic_read, synic_write
 
 cdef enum:
     HYPERCALL_LOCKED = 2
     APIC_HZ = 1000000000
 
+    MSR_GUEST_IDLE = 0x400000f0
+    MSR_CRASH_P0 = 0x40000100
+    MSR_CRASH_P4 = 0x40000104
+    MSR_CRASH_CTL = 0x40000105
+    MSR_TSC_INVARIANT = 0x40000118
 
-# The bits of leaf 0x40000003 EAX that announce an MSR; ~0: there is no such MSR.
-cdef u32 announced_by(u32 msr) noexcept nogil:
+    # bits of leaf 0x40000003 that v4.19 does not know: EAX, and EDX for the crash MSRs
+    GUEST_IDLE_AVAILABLE = 1 << 10
+    TSC_INVARIANT_AVAILABLE = 1 << 15
+    CRASH_AVAILABLE = 1 << 10
+
+cdef u64 CRASH_NOTIFY = <u64>1 << 63
+
+
+# The bits of leaf 0x40000003, EDX above EAX, that announce an MSR; 0: there is no such MSR.
+cdef u64 announced_by(u32 msr) noexcept nogil:
     if msr == HV_X64_MSR_GUEST_OS_ID or msr == HV_X64_MSR_HYPERCALL:
         return HV_X64_MSR_HYPERCALL_AVAILABLE
     if msr == HV_X64_MSR_VP_INDEX:
@@ -36,20 +50,54 @@ cdef u32 announced_by(u32 msr) noexcept nogil:
         return HV_X64_MSR_APIC_ACCESS_AVAILABLE
     if synic_has(msr):
         return HV_X64_MSR_SYNIC_AVAILABLE
+    if stimer_has(msr):
+        return HV_MSR_SYNTIMER_AVAILABLE
+    if msr == HV_X64_MSR_RESET:
+        return HV_X64_MSR_RESET_AVAILABLE
+    if msr == MSR_GUEST_IDLE:
+        return GUEST_IDLE_AVAILABLE
+    if msr == MSR_TSC_INVARIANT:
+        return TSC_INVARIANT_AVAILABLE
+    if MSR_CRASH_P0 <= msr <= MSR_CRASH_CTL:
+        return <u64>CRASH_AVAILABLE << 32
     if HV_X64_MSR_REENLIGHTENMENT_CONTROL <= msr <= HV_X64_MSR_TSC_EMULATION_STATUS:
         return HV_X64_ACCESS_REENLIGHTENMENT
-    return ~<u32>0
+    return 0
 
 
 cdef bint present(l0_vp *vp, u32 msr) noexcept nogil:
-    cdef u32 bits = announced_by(msr)
+    cdef const l0_caps *caps = &vp.partition.caps
+    cdef u64 bits = announced_by(msr)
 
-    if bits == ~<u32>0:
+    if bits == 0:
         return False
-    # R70: the trio is there with its privilege alone, whatever the profile does for the others
-    if not vp.partition.profile.enforce_cpuid and bits != HV_X64_ACCESS_REENLIGHTENMENT:
+    # R70: the trio is there with its privilege alone, whatever the profile does for the others;
+    # and so is what the open Hyper-V has not at all
+    if not vp.partition.profile.enforce_cpuid and bits != HV_X64_ACCESS_REENLIGHTENMENT and \
+            bits != GUEST_IDLE_AVAILABLE:
         return True
-    return vp.partition.caps.features & bits == bits
+    return (caps.features | <u64>caps.features_edx << 32) & bits == bits
+
+
+# The MSRs by which L1 tells of its end: five words, and what L0 does with them.
+cdef u64 read_crash(const l0_partition *partition, u32 msr) noexcept nogil:
+    return CRASH_NOTIFY if msr == MSR_CRASH_CTL else partition.crash[msr - MSR_CRASH_P0]
+
+
+cdef insn_t write_crash(l0_partition *partition, u32 msr, u64 value) noexcept nogil:
+    if msr != MSR_CRASH_CTL:
+        partition.crash[msr - MSR_CRASH_P0] = value
+    elif value & CRASH_NOTIFY:
+        partition.crashes += 1
+    return INSN_OK
+
+
+# Once L1 has asked for it, CPUID says that the TSC is invariant; nothing takes that back.
+cdef insn_t write_invariant(l0_partition *partition, u64 value) noexcept nogil:
+    if value & ~<u64>1 or partition.invariant_tsc and not value:
+        return fault_gp()
+    partition.invariant_tsc = value
+    return INSN_OK
 
 
 cdef insn_t synthetic_read(l0_vp *vp, u32 msr, u64 *value) noexcept nogil:
@@ -79,6 +127,15 @@ cdef insn_t synthetic_read(l0_vp *vp, u32 msr, u64 *value) noexcept nogil:
         value[0] = partition.clock.emulation_status
     elif synic_has(msr):
         return synic_read(vp, msr, value)
+    elif stimer_has(msr):
+        return stimer_read(vp, msr, value)
+    elif MSR_CRASH_P0 <= msr <= MSR_CRASH_CTL:
+        value[0] = read_crash(partition, msr)
+    elif msr == MSR_TSC_INVARIANT:
+        value[0] = partition.invariant_tsc
+    elif msr == HV_X64_MSR_RESET or msr == MSR_GUEST_IDLE:
+        # a processor that idles is woken at once
+        value[0] = 0
     else:
         # VP_RUNTIME and TIME_REF_COUNT: a processor always runs
         value[0] = clock_reference_time(partition)
@@ -152,4 +209,13 @@ cdef insn_t synthetic_write(l0_vp *vp, u32 msr, u64 value) noexcept nogil:
         return clock_write_emulation_status(vp, value)
     if synic_has(msr):
         return synic_write(vp, msr, value)
+    if stimer_has(msr):
+        return stimer_write(vp, msr, value)
+    if MSR_CRASH_P0 <= msr <= MSR_CRASH_CTL:
+        return write_crash(vp.partition, msr, value)
+    if msr == MSR_TSC_INVARIANT:
+        return write_invariant(vp.partition, value)
+    if msr == HV_X64_MSR_RESET:
+        vp.partition.resets += value == 1
+        return INSN_OK
     return fault_gp()

@@ -7,13 +7,14 @@ from kvm_vmx.l0.checks cimport secondary_controls
 from kvm_vmx.l0.control_insn cimport (
     clear_task_switched, load_machine_status, mov_control, mov_debug, store_machine_status)
 from kvm_vmx.l0.control_registers cimport CR4_VMXE
-from kvm_vmx.l0.direct_flush cimport CALL_DONE, CALL_EXITS, direct_call
+from kvm_vmx.l0.direct_flush cimport CALL_DONE, CALL_EXITS, CALL_UNDEFINED, direct_call
 from kvm_vmx.l0.exit_info cimport leave_insn, leave_with_operand
 from kvm_vmx.l0.msr_insn cimport rdmsr_insn, rdpmc_insn, rdtsc_insn, wrmsr_insn
 from kvm_vmx.l0.operands cimport *
 from kvm_vmx.l0.state cimport *
 from kvm_vmx.l0.table_insn cimport table_group_0, table_group_1
 from kvm_vmx.l0.translate cimport flush_address, flush_translations
+from kvm_vmx.l0.wait_insn cimport monitor, mwait
 
 cdef enum:
     CR4_OSXSAVE = 1 << 18
@@ -42,12 +43,6 @@ cdef int halt(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     return status
 
 
-cdef int pause(l0_vp *vp, const l2_insn *insn) noexcept nogil:
-    if vp.vmcs.f.cpu_based_vm_exec_control & CPU_BASED_PAUSE_EXITING:
-        return leave_insn(vp, EXIT_REASON_PAUSE_INSTRUCTION, insn, 0)
-    return L2_DONE
-
-
 # A VMX instruction exists only in protected mode, and not in compatibility code.
 cdef bint nesting_exists(l0_vp *vp) noexcept nogil:
     return not plain_segments(vp) and (not long_mode(vp) or vp.code_bits == 64)
@@ -64,25 +59,6 @@ cdef int leave_nested_operand(l0_vp *vp, const l2_insn *insn, u32 reason, u32 ex
     if not nesting_exists(vp):
         return undefined(vp)
     return leave_with_operand(vp, reason, insn, extra)
-
-
-cdef int monitor(l0_vp *vp, const l2_insn *insn) noexcept nogil:
-    if vp.cpl2:
-        return undefined(vp)
-    if vp.vmcs.f.cpu_based_vm_exec_control & CPU_BASED_MONITOR_EXITING:
-        return leave_insn(vp, EXIT_REASON_MONITOR_INSTRUCTION, insn, 0)
-    vp.monitoring = 1
-    return L2_DONE
-
-
-cdef int mwait(l0_vp *vp, const l2_insn *insn) noexcept nogil:
-    if vp.cpl2:
-        return undefined(vp)
-    if vp.vmcs.f.cpu_based_vm_exec_control & CPU_BASED_MWAIT_EXITING:
-        # the qualification: is an address being monitored?
-        return leave_insn(vp, EXIT_REASON_MWAIT_INSTRUCTION, insn, vp.monitoring)
-    vp.monitoring = 0
-    return L2_DONE
 
 
 cdef int extended_control(l0_vp *vp, const l2_insn *insn, bint is_write) noexcept nogil:
@@ -116,12 +92,24 @@ cdef int vm_function(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     return leave_insn(vp, EXIT_REASON_VMFUNC, insn, 0)
 
 
+# SDM 26.1.3: bit EAX of the bitmap, the last bit for 63 and above. Nothing else is here of SGX.
+cdef int enclave(l0_vp *vp, const l2_insn *insn) noexcept nogil:
+    cdef u32 leaf = <u32>vp.regs[GPR_RAX]
+
+    if vp.cpl2 or not secondary_controls(vp.vmcs) & SECONDARY_EXEC_ENCLS_EXITING or \
+            not vp.vmcs.encls_exiting_bitmap >> (leaf if leaf < 63 else 63) & 1:
+        return undefined(vp)
+    return leave_insn(vp, EXIT_REASON_ENCLS, insn, 0)
+
+
 # VMCALL is L1's, but for the flushes that L1 lets L0 answer.
 cdef int call_monitor(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     cdef int how = direct_call(vp, insn.length)
 
     if how == CALL_EXITS:
         return leave_insn(vp, EXIT_REASON_VMCALL, insn, 0)
+    if how == CALL_UNDEFINED:
+        return undefined(vp)
     return L2_DONE if how == CALL_DONE else L2_LEAVES
 
 
@@ -143,6 +131,8 @@ cdef int group_01_registers(l0_vp *vp, const l2_insn *insn) noexcept nogil:
         return monitor(vp, insn)
     if form == 0xc9:
         return mwait(vp, insn)
+    if form == 0xcf:
+        return enclave(vp, insn)
     if form == 0xd0 or form == 0xd1:
         return extended_control(vp, insn, form == 0xd1)
     if form == 0xd4:

@@ -10,7 +10,7 @@ from kvm_vmx.l0.control_registers cimport CR0_PE, CR4_VMXE
 from kvm_vmx.l0.enlightened cimport enlightened_pointer, enlightened_release
 from kvm_vmx.l0.guest cimport guest_flush_tlb
 from kvm_vmx.l0.layout cimport (
-    l0_field, l0_field_get, l0_field_of, l0_field_set, l0_page_get, l0_place_in_page,
+    l0_cr3_target, l0_field, l0_field_get, l0_field_of, l0_field_set, l0_page_get, l0_place_in_page,
 )
 from kvm_vmx.l0.outcome cimport (
     check_permission, fail, fail_invalid, fault_gp, fault_ud, is_canonical, lint,
@@ -167,6 +167,11 @@ cdef insn_t l0_vmptrst(virt_cpu *cpu, u64 *pa) noexcept nogil:
     return succeed(vp)
 
 
+# SDM A.6: there are so many CR3-target values as bits 24:16 of VMX_MISC say.
+cdef const l0_field *cr3_target(const l0_vp *vp, u64 encoding) noexcept nogil:
+    return l0_cr3_target(encoding, vp.partition.caps.misc >> 16 & 0x1ff)
+
+
 # VMREAD while an eVMCS is active: the profile answers from its page, or not at all.
 cdef insn_t read_enlightened(l0_vp *vp, u64 encoding, u64 *value) noexcept nogil:
     cdef const u8 *page
@@ -200,7 +205,9 @@ cdef insn_t l0_vmread(virt_cpu *cpu, u64 field, u64 *value) noexcept nogil:
         return fail_invalid(vp)
     place = l0_field_of(field, &high)
     if unlikely(place == NULL):
-        return fail(vp, VMXERR_UNSUPPORTED_VMCS_COMPONENT)
+        place = cr3_target(vp, field)
+        if place == NULL:
+            return fail(vp, VMXERR_UNSUPPORTED_VMCS_COMPONENT)
     value[0] = l0_field_get(&vp.plain, place, high)
     return succeed(vp)
 
@@ -221,7 +228,9 @@ cdef insn_t l0_vmwrite(virt_cpu *cpu, u64 field, u64 value) noexcept nogil:
         return fail_invalid(vp)
     place = l0_field_of(field, &high)
     if unlikely(place == NULL):
-        return fail(vp, VMXERR_UNSUPPORTED_VMCS_COMPONENT)
+        place = cr3_target(vp, field)
+        if place == NULL:
+            return fail(vp, VMXERR_UNSUPPORTED_VMCS_COMPONENT)
     if unlikely(place.read_only and not vp.partition.caps.misc & MISC_VMWRITE_ANY_FIELD):
         return fail(vp, VMXERR_VMWRITE_READ_ONLY_VMCS_COMPONENT)
     l0_field_set(&vp.plain, place, high, value)

@@ -3,6 +3,7 @@
 
 from typing import Any
 
+from kvm_vmx.l0.offers import uncovered_by_evmcs
 from kvm_vmx.machine.fields import fields
 
 # A lint's rule ("" where the processor maker's manual is the source), and what it means.
@@ -134,8 +135,6 @@ def of_profile(profile: Any) -> list[Lint]:
 
     highest, nested = leaf(0x40000000)[0], leaf(0x4000000A)
     version, recommended = nested[0] & 0xFFFF, leaf(0x40000004)[0] >> 14 & 1
-    uncovered = (profile.msrs[0x48B] >> 32 & 0x26701 | profile.msrs[0x481] >> 32 & 0xC0
-                 | profile.msrs[0x483] >> 32 & 1 << 22)
     perf_global = profile.msrs[0x483] >> 44 & 1 or profile.msrs[0x484] >> 45 & 1
     found = [
         (highest < 0x40000005, "highest_leaf", "R2", "the highest leaf is below 0x40000005"),
@@ -150,7 +149,9 @@ def of_profile(profile: Any) -> list[Lint]:
          "R15", "reserved bits of leaf 0x4000000A are set"),
         (recommended and not nested[1] & 1 and perf_global, "perf_global_unannounced", "R14",
          "PERF_GLOBAL_CTRL is offered without leaf 0x4000000A EBX[0]"),
-        (recommended and uncovered, "uncovered_controls", "R64",
+        (recommended and uncovered_by_evmcs(profile.msrs), "uncovered_controls", "R64",
          "controls are offered whose fields an eVMCS has no place for"),
+        (profile.undone, "offered_undone", "",
+         f"the host's CPUID offers what L0 does not do: {', '.join(profile.undone)}"),
     ]
     return [Lint(name, rule, meaning) for is_so, name, rule, meaning in found if is_so]

@@ -4,6 +4,8 @@
 import importlib
 import os
 import threading
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from kvm_vmx.machine import trap
 from kvm_vmx.machine.cpu import Cpu
@@ -36,12 +38,16 @@ class Machine(Unique):
     MachineError, but closing it, which does nothing.
 
     cpus online CPUs of possible_cpus (the same by default), 1 to 4096; profile is the Hyper-V to
-    be ("kvm-6.12", "tlfs-strict", "ice-lake", or a TOML file's name), which msrs {index: value},
-    cpuid {leaf: (eax, ebx, ecx, edx)}, maxphyaddr (bits) and enforce_cpuid change; memory is L1's, in bytes; cache_policy is
-    how L0 uses clean fields ("always", "never", "random", "random(SEED)", "commit_on_success").
-    lints looks, at a cost, for what L1 may not do; strict does too, and stops at the first.
-    insn is the form of privileged instructions: "call", or "trap" for the opcodes themselves;
-    the environment's KVM_VMX_INSN by default, else "call".
+    be ("kvm-6.12", "tlfs-strict", "ice-lake", a TOML file's name, or that of a host's `cpuid -r`
+    in .txt), which msrs {index: value}, cpuid {leaf or (leaf, subleaf): (eax, ebx, ecx, edx)},
+    maxphyaddr (bits) and enforce_cpuid change; cpuid may also name a file of `cpuid -r`, or be
+    what read_cpuid() makes of one: a host's whole CPUID is taken as it is, and undone tells what
+    it offers and L0 does not do, which is a ValueError otherwise; unfinished lets msrs offer such
+    controls, too, for who only reads them or looks at entry checks. memory is L1's, in bytes;
+    cache_policy is how L0 uses clean fields ("always", "never", "random", "random(SEED)",
+    "commit_on_success"). lints looks, at a cost, for what L1 may not do; strict does too, and
+    stops at the first. insn is the form of privileged instructions: "call", or "trap" for the
+    opcodes themselves; the environment's KVM_VMX_INSN by default, else "call".
     CPUs in no_assist_page find no memory for their assist page, and fail {point: nth} lets the
     nth step of a kind fail during the boot, as fail() does after it. ValueError for bad values,
     MachineError where a machine is already open.
@@ -50,10 +56,13 @@ class Machine(Unique):
     def __init__(self, cpus: int = 2, *, profile: str | os.PathLike[str] = "kvm-6.12",
                  possible_cpus: int | None = None, memory: int | None = None,
                  msrs: Mapping[int, int] | None = None,
-                 cpuid: Mapping[Any, tuple[int, int, int, int]] | None = None, maxphyaddr: int | None = None,
+                 cpuid: Mapping[Any, tuple[int, int, int, int]] | str | os.PathLike[str]
+                 | None = None,
+                 maxphyaddr: int | None = None,
                  enforce_cpuid: bool | None = None, cache_policy: str = "always", seed: int = 0,
                  strict: bool = False, lints: bool = False, insn: str | None = None,
-                 no_assist_page=(), fail=None):
+                 no_assist_page: Iterable[int] = (), fail: Mapping[str, int] | None = None,
+                 unfinished: bool = False) -> None:
         possible = cpus if possible_cpus is None else possible_cpus
         for number in (cpus, possible):
             if not isinstance(number, int) or not 1 <= number <= MAX_CPUS:
@@ -77,7 +86,7 @@ class Machine(Unique):
         self._partition = Partition(
             self.memory, possible, profile=profile, cache_policy=cache_policy, seed=seed,
             strict=strict, cpuid=cpuid, msrs=msrs, maxphyaddr=maxphyaddr,
-            enforce_cpuid=enforce_cpuid, lints=lints, insn=insn)
+            enforce_cpuid=enforce_cpuid, lints=lints, insn=insn, unfinished=unfinished)
         self._kernel = Kernel(self._partition)
         self._kernel.boot(cpus, no_assist_page, fail or {})
 
@@ -152,6 +161,16 @@ class Machine(Unique):
         """The kernel log."""
         self.check_open()
         return self._kernel.log()
+
+    @property
+    def undone(self) -> tuple[str, ...]:
+        """What a real host's CPUID offers and L0 does not do, each named with its bit."""
+        return self._partition.profile.undone
+
+    @property
+    def crash(self) -> tuple[int, ...] | None:
+        """The five words that L1 has left of its end by Hyper-V's crash MSRs, or None."""
+        return self._partition.crash
 
     @property
     def counters(self) -> dict[str, int]:

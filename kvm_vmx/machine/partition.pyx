@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The emulated Hyper-V from Python: a partition on guest-physical memory."""
 
+from libc.stdlib cimport free, malloc
+
 from kvm_vmx.abi.types cimport u32, u64
 from kvm_vmx.l0.clock cimport clock_migrate
 from kvm_vmx.l0.enlightened cimport enlightened_forget
@@ -40,17 +42,22 @@ cdef int cache_policy_number(str name) except -1:
             "commit_on_success": CACHE_COMMIT_ON_SUCCESS}[name]
 
 
-cdef void fill_profile(l0_profile *to, profile):
+cdef int fill_profile(l0_profile *to, profile) except -1:
+    """The profile's numbers; the two lists are to be freed."""
     cdef u32 i
 
-    for i, (function, registers) in enumerate(sorted(profile.cpuid.items())):
-        to.leaf[i].function = function
-        to.leaf[i].eax, to.leaf[i].ebx, to.leaf[i].ecx, to.leaf[i].edx = registers
     to.nr_leaves = len(profile.cpuid)
+    to.nr_msrs = len(profile.msrs)
+    to.leaf = <l0_cpuid_leaf *>malloc(to.nr_leaves * sizeof(l0_cpuid_leaf) + 1)
+    to.msr = <l0_msr_value *>malloc(to.nr_msrs * sizeof(l0_msr_value) + 1)
+    if to.leaf == NULL or to.msr == NULL:
+        raise MemoryError("no memory for a profile")
+    for i, (function, index, indexed, registers) in enumerate(profile.leaves()):
+        to.leaf[i].function, to.leaf[i].index, to.leaf[i].indexed = function, index, indexed
+        to.leaf[i].eax, to.leaf[i].ebx, to.leaf[i].ecx, to.leaf[i].edx = registers
     for i, (index, value) in enumerate(sorted(profile.msrs.items())):
         to.msr[i].index = index
         to.msr[i].value = value
-    to.nr_msrs = len(profile.msrs)
     to.maxphyaddr = profile.maxphyaddr
     to.vmcs_revision = profile.vmcs_revision
     policies = profile.policies
@@ -62,6 +69,8 @@ cdef void fill_profile(l0_profile *to, profile):
     to.aligned_evmcs_pointer = policies["aligned_evmcs_pointer"]
     to.reject_uncovered_controls = policies["reject_uncovered_controls"]
     to.announced_debugctl = policies["announced_debugctl"]
+    to.refuse_rep_start = policies["refuse_rep_start"]
+    to.user_flush_is_ud = policies["user_flush_is_ud"]
     to.enforce_cpuid = profile.enforce_cpuid
 
 
@@ -86,12 +95,14 @@ cdef class Partition:
     the clean fields: "always", "never", "random", "random(SEED)" or "commit_on_success". lints
     looks, at a cost, for what L1 may not do; strict does too, and stops at the first. insn is
     the form of the processors' instructions: "call", "trap", or None for the environment's.
+    unfinished takes controls on offer that L0 checks at an entry and then does not do, too.
     Bad values raise ValueError.
     """
 
     def __cinit__(self, PhysicalMemory memory not None, int cpus=1, profile="kvm-6.12",
                   cache_policy="always", seed=0, bint strict=False, cpuid=None, msrs=None,
-                  maxphyaddr=None, enforce_cpuid=None, bint lints=False, insn=None):
+                  maxphyaddr=None, enforce_cpuid=None, bint lints=False, insn=None,
+                  bint unfinished=False):
         cdef l0_profile numbers
 
         if not 1 <= cpus <= MAX_CPUS:
@@ -100,12 +111,19 @@ cdef class Partition:
         check_process(memory.owner)
         self.by_trap = trap.chosen(insn)
         self.memory = memory
-        self.profile = build(profile, cpuid, msrs, maxphyaddr, enforce_cpuid)
+        self.profile = build(
+            profile, cpuid, msrs, maxphyaddr, enforce_cpuid, unfinished=unfinished)
         self.cache_policy, seed = parse_cache_policy(cache_policy, seed)
         number = cache_policy_number(self.cache_policy)
-        fill_profile(&numbers, self.profile)
-        self.partition = partition_create(
-            &memory.mem, &numbers, cpus, number, seed & _MASK_64, strict, lints)
+        numbers.leaf = NULL
+        numbers.msr = NULL
+        try:
+            fill_profile(&numbers, self.profile)
+            self.partition = partition_create(
+                &memory.mem, &numbers, cpus, number, seed & _MASK_64, strict, lints)
+        finally:
+            free(numbers.leaf)
+            free(numbers.msr)
         if self.partition == NULL:
             raise MemoryError(f"no memory for {cpus} processors")
 
@@ -162,6 +180,16 @@ cdef class Partition:
         if self.partition.watch:
             return of_profile(self.profile) + found
         return found
+
+    @property
+    def crash(self) -> tuple[int, ...] | None:
+        """The five words that L1 has left of its end by the crash MSRs, or None."""
+        return tuple(self.partition.crash) if self.partition.crashes else None
+
+    @property
+    def resets(self) -> int:
+        """How often L1 has asked for a reset of the partition; nobody is here to do it."""
+        return self.partition.resets
 
     def start_trace(self, size=65536, cpu: int | None = None) -> None:
         """Keep a record of each instruction of L1, of the last `size` on each processor, or on

@@ -13,6 +13,7 @@ from kvm_vmx.l0.entry cimport l0_go_on
 from kvm_vmx.l0.msr_bitmap cimport msr_exits
 from kvm_vmx.l0.saved cimport l0_saved, vp_restore, vp_save
 from kvm_vmx.l0.state cimport *
+from kvm_vmx.l0.stimer cimport stimers_arm, stimers_run
 from kvm_vmx.l0.synic cimport synic_signal
 from kvm_vmx.machine.process cimport check_process
 from kvm_vmx.machine.trap cimport trap_ops
@@ -394,6 +395,7 @@ cdef class Processor:
     @property
     def pending_interrupt(self) -> int | None:
         """The vector of the external interrupt that waits, or None."""
+        stimers_run(self.vp)
         return self.vp.cpu.intr & 0xff if self.vp.cpu.intr else None
 
     @pending_interrupt.setter
@@ -419,11 +421,12 @@ cdef class Processor:
     def forget_events(self) -> None:
         """Take back the interrupts and NMIs that have not come yet, or that nobody has taken."""
         self.vp.nr_alarms = self.vp.cpu.intr = self.vp.cpu.nmi = 0
+        stimers_arm(self.vp)
 
     cdef schedule(self, u32 what, after):
         if not 0 <= after < 1 << 63:
             raise ValueError(f"after {after!r} instructions: give a number from 0")
-        if self.vp.nr_alarms == L0_MAX_ALARMS:
+        if self.vp.nr_alarms >= L0_MAX_ALARMS:
             raise ValueError(f"{L0_MAX_ALARMS} events are on their way: let L2 run first")
         self.vp.alarm[self.vp.nr_alarms].at = self.vp.counters.l2_instructions + <u64>after
         self.vp.alarm[self.vp.nr_alarms].what = what

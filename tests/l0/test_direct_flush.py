@@ -83,13 +83,22 @@ def test_other_calls_are_l1s(world, code):
     assert world.get(EVMCS, "guest_rip") == START
 
 
-def test_without_privilege_it_is_l1s():
-    world = World()
+@pytest.mark.rule("R92")
+@pytest.mark.parametrize(("profile", "vector"), [("kvm-6.12", 6), ("tlfs-strict", None)])
+def test_outside_privilege_level_0(profile, vector):
+    """KVM 6.12's kvm_hv_hypercall() raises #UD in L2; the specification leaves it to L1."""
+    world = World(profile=profile)
     enlighten(world, guest_cs_ar_bytes=0xA0FB, guest_ss_ar_bytes=0xC0F3,
               guest_cs_selector=0xB, guest_ss_selector=0x13)
     world.memory.write_u64(0x1000, 0x2007)
     world.memory.write_u64(0x2000, 0x87)
-    assert call(world, SPACE | FAST, 0, 3)[0] == EXIT_VMCALL
+    world.put(EVMCS, "exception_bitmap", 1 << 6)
+    if vector is None:
+        assert call(world, SPACE | FAST, 0, 3)[0] == EXIT_VMCALL
+    else:
+        assert call(world, SPACE | FAST, 0, 3)[0] == 0
+        assert world.get(EVMCS, "vm_exit_intr_info") == 1 << 31 | 3 << 8 | vector
+    assert world.get(EVMCS, "guest_rip") == START
 
 
 def test_a_plain_vmcs_has_no_direct_flush():

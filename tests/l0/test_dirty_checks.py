@@ -21,7 +21,7 @@ STEPS = 700
 
 def worlds(**second):
     options = {"msrs": config_a_msrs(), "cpuid": LEAVES, "maxphyaddr": 46}
-    return World(**options), World(**options, **second)
+    return World(**options, unfinished=True), World(**options, **second, unfinished=True)
 
 
 def steps(seed, soak):

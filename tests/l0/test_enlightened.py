@@ -336,7 +336,7 @@ def test_guest_state_is_refused_by_an_exit_that_stores_two_fields(world):
 
 @pytest.mark.rule("R63", "K15")
 def test_a_control_without_fields_is_refused():
-    world = World(msrs={0x48B: 0x000218FE << 32})
+    world = World(msrs={0x48B: 0x000218FE << 32}, unfinished=True)
     world.enlighten(secondary_vm_exec_control=0x20002, ept_pointer=0x10001E)
     outcome = world.cpu.vmlaunch()
     assert isinstance(outcome, VMfailValid) and outcome.error == 7

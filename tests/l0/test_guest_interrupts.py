@@ -248,8 +248,8 @@ def test_injection_wakes_a_halted_guest(guest):
 
 @pytest.mark.parametrize("activity", [HALTED, SHUTDOWN, WAIT_SIPI])
 def test_a_guest_that_nothing_wakes_gives_the_processor_back(guest, activity):
-    g = guest("", GUEST_ACTIVITY_STATE=activity, VM_EXIT_CONTROLS=ACK,
-              PIN_BASED_VM_EXEC_CONTROL=PIN | EXT_INTR)
+    g = guest("", options=dict(msrs={0x485: 0x1E5}), GUEST_ACTIVITY_STATE=activity,
+              VM_EXIT_CONTROLS=ACK, PIN_BASED_VM_EXEC_CONTROL=PIN | EXT_INTR)
     found = g.run()
     assert (found.reason, found.rip, found.intr_info) == (1, CODE, INTERRUPTED | 0xEC)
     assert g.get("GUEST_ACTIVITY_STATE") == activity
@@ -294,7 +294,7 @@ def test_monitor_trap_behind_a_fault(guest):
 def test_preemption_timer(value):
     """A field that an eVMCS lacks, and a control that only this configuration has."""
     from world import config_a_msrs
-    g = Guest("plain", NOPS, options=dict(msrs=config_a_msrs()),
+    g = Guest("plain", NOPS, options=dict(msrs=config_a_msrs(), unfinished=True),
               PIN_BASED_VM_EXEC_CONTROL=PIN | 1 << 6, VMX_PREEMPTION_TIMER_VALUE=value)
     assert g.run()[:4] == (52, 0, 0, CODE + value)
     assert g.get("VMX_PREEMPTION_TIMER_VALUE") == value
@@ -302,7 +302,7 @@ def test_preemption_timer(value):
 
 def test_the_preemption_timer_is_saved_where_a_control_says_so():
     from world import config_a_msrs
-    g = Guest("plain", "909090" + VMCALL, options=dict(msrs=config_a_msrs()),
+    g = Guest("plain", "909090" + VMCALL, options=dict(msrs=config_a_msrs(), unfinished=True),
               PIN_BASED_VM_EXEC_CONTROL=PIN | 1 << 6, VMX_PREEMPTION_TIMER_VALUE=10,
               VM_EXIT_CONTROLS=0x36FFB | 1 << 22)
     assert g.run().reason == 18

@@ -75,7 +75,8 @@ def test_mov_to_cr4(guest):
 
 
 def test_cr3_targets(guest):
-    g = guest("0f22d8" + VMCALL, CR3_TARGET_COUNT=2, CR3_TARGET_VALUE0=0x5000,
+    g = guest("0f22d8" + VMCALL, options=dict(msrs={0x485: 0x401E5}),
+              CR3_TARGET_COUNT=2, CR3_TARGET_VALUE0=0x5000,
               CR3_TARGET_VALUE1=PML4, CR3_TARGET_VALUE2=0x9000,
               CPU_BASED_VM_EXEC_CONTROL=PROC | CR3_LOAD)
     g.regs(rax=PML4)

@@ -45,7 +45,7 @@ def test_reserved_bits_of_the_control_word(world, code, bit):
 
 @pytest.mark.rule("R96", "R104")
 def test_unknown_codes(world):
-    known = {*SIMPLE, *REPEATED, 8}
+    known = {*SIMPLE, *REPEATED, 8, 0xB, 0x15, 0x5C, 0x5D}
     for code in range(0x10000):
         if code not in known:
             assert world.cpu.hypercall(code).value == CODE, hex(code)
@@ -80,6 +80,17 @@ def test_repetitions(world, code):
         if start < count:
             done = world.cpu.hypercall(code | count << 32 | start << 48, INPUT).value
             assert done == count << 32, "the count done is absolute"
+
+
+@pytest.mark.parametrize("code", [LIST, LIST_EX])
+def test_kvm_begins_with_the_first_repetition(code):
+    """kvm_hv_hypercall() of KVM 6.12: !rep_cnt || rep_idx is a bad input."""
+    world = World()
+    assert world.cpu.wrmsr(OS_ID, LINUX).ok
+    put(world, *([0, 1, 0] if code == LIST else [0, 1, 1, 0]), *[0x7000] * 8)
+    for count, start in itertools.product((0, 1, 3, 8), (0, 1, 2, 7, 4095)):
+        done = world.cpu.hypercall(code | count << 32 | start << 48, INPUT).value
+        assert done == (count << 32 if count and not start else BAD_INPUT)
 
 
 @pytest.mark.rule("R91", "R95")

@@ -148,7 +148,10 @@ def test_profiles_are_complete():
         ({"cpuid": {1: (1, 2, 3, 1 << 32)}}, "0xffffffff"),
         ({"msrs": {0x480: -1}}, "MSR 0x480"),
         ({"msrs": {1 << 32: 0}}, "MSR index"),
-        ({"cpuid": {n: (0, 0, 0, 0) for n in range(100)}}, "at most"),
+        ({"cpuid": {(4, -1): (0, 0, 0, 0)}}, "CPUID subleaf"),
+        ({"cpuid": {(4, 1, 2): (0, 0, 0, 0)}}, "CPUID leaf"),
+        ({"cpuid": [1]}, "leaf, subleaf"),
+        ({"cpuid": "nowhere.txt"}, "nowhere.txt: No such file"),
     ],
 )
 def test_bad_profiles_are_one_line(options, words):

@@ -4,6 +4,7 @@
 import pytest
 from world import ASSIST, EVMCS, World
 
+from kvm_vmx.l0.offers import undone_leaves
 from kvm_vmx.machine.outcome import Fault
 
 OS_ID, HYPERCALL, VP_INDEX, RUNTIME, TIME, REFERENCE = (0x40000000 + n for n in
@@ -36,6 +37,8 @@ def cpu(world):
 @pytest.mark.parametrize("msr", ANNOUNCED, ids=hex)
 def test_what_cpuid_does_not_announce_is_not_there(msr):
     for bit in range(32):
+        if undone_leaves({0x40000000: (0x40000003,), 0x40000003: (1 << bit, 0, 0, 0)}):
+            continue
         cpu = World(vmx=False, cpuid={0x40000003: (1 << bit, 0, 0, 0)}, enforce_cpuid=True).cpu
         assert cpu.rdmsr(msr).ok == (bit == ANNOUNCED[msr])
     cpu = World(vmx=False, cpuid={0x40000003: (0, 0, 0, 0)}).cpu

@@ -67,7 +67,7 @@ def config(machine, module):
 @pytest.mark.parametrize("enlightened", [False, True])
 def test_controls_are_adjusted_and_then_sanitised(enlightened):
     must, msrs = everything()
-    with Machine(msrs=msrs) as machine:
+    with Machine(msrs=msrs, unfinished=True) as machine:
         words = config(machine, machine.insmod(enlightened_vmcs=enlightened))
     for word, low in must.items():
         expected = (MINIMUM[word] | OPTIONAL[word] | low) & ~GIVEN_UP[word]
@@ -84,7 +84,7 @@ def test_a_load_without_a_bit_of_the_minimum_is_refused(word, bit):
     low = must[word] & ~(1 << bit)
     exact = {PIN: 0x48D, CPU: 0x48E, EXIT: 0x48F, ENTRY: 0x490}[word]
     value = (0xFFFFFFFF & ~(1 << bit)) << 32 | low
-    with Machine(msrs=msrs | {MSR_OF[word]: value, exact: value}) as machine:
+    with Machine(msrs=msrs | {MSR_OF[word]: value, exact: value}, unfinished=True) as machine:
         with pytest.raises(OSError) as refused:
             machine.insmod()
         assert refused.value.errno == EIO
@@ -94,7 +94,8 @@ def test_a_load_without_a_bit_of_the_minimum_is_refused(word, bit):
 @pytest.mark.parametrize("bit", [2, 3, 5, 11, 25])
 def test_an_optional_bit_that_is_not_there_is_done_without(bit):
     _, msrs = everything()
-    with Machine(msrs=msrs | {SECONDARY_MSR: (0xFFFFFFFF & ~(1 << bit)) << 32}) as machine:
+    with Machine(msrs=msrs | {SECONDARY_MSR: (0xFFFFFFFF & ~(1 << bit)) << 32},
+                 unfinished=True) as machine:
         words = config(machine, machine.insmod(enlightened_vmcs=False))
     assert words[SECONDARY] == OPTIONAL[SECONDARY] & ~(1 << bit)
 
@@ -106,7 +107,7 @@ def test_an_optional_bit_that_is_not_there_is_done_without(bit):
     (7 << 50 | 4096 << 32, EIO), (WRITE_BACK | 1024 << 32, 0),
 ])
 def test_vmx_basic_must_make_sense(basic, errno):
-    with Machine(msrs={BASIC: basic | TRUE_CONTROLS | 0x1234}) as machine:
+    with Machine(msrs={BASIC: basic | TRUE_CONTROLS | 0x1234}, unfinished=True) as machine:
         if not errno:
             words = config(machine, machine.insmod())
             assert words[SIZE] == basic >> 32 & 0x1FFF and words[REVISION] == 0x1234
@@ -188,7 +189,7 @@ def test_the_enlightened_msr_bitmap_needs_all_three(offered, enlightened, bitmap
     without = (0xFFFFFFFF & ~USE_MSR_BITMAPS) << 32 | must[CPU]
     msrs = {} if bitmaps else {CPU_MSR: without, 0x48E: without}
     leaf = (1 << 8 | 1 | ENLIGHTENED_BITMAP * offered, 0, 0, 0)
-    with Machine(cpuid={NESTED_FEATURES: leaf}, msrs=msrs) as machine:
+    with Machine(cpuid={NESTED_FEATURES: leaf}, msrs=msrs, unfinished=True) as machine:
         module = machine.insmod(enlightened_vmcs=enlightened)
         vcpu = module.create_vm(code=CPUID_LOOP).create_vcpu(cpu=0)
         control = int.from_bytes(machine.memory.read(vcpu.vmcs_gpa + 836, 4), "little")

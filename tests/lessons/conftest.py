@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The course as files, and a browser that shows them."""
 
+import needed
 import pytest
-from browser import Browser, program
+from browser import Browser
 from command import kvm_vmx
 
 from kvm_vmx.lessons import NAMES, load
@@ -11,8 +12,7 @@ from kvm_vmx.lessons import NAMES, load
 @pytest.fixture(scope="session")
 def course(tmp_path_factory):
     """The pages, with the answers."""
-    if program() is None:
-        pytest.skip("no Chromium here: apt-get install chromium")
+    needed.capability("browser")
     path = tmp_path_factory.mktemp("course")
     done = kvm_vmx("lesson", "all", "--html", path, "-c")
     assert done.returncode == 0, done.stderr

@@ -10,6 +10,7 @@ pytestmark = pytest.mark.needs("hyperv")
 HLT, VMCALL = b"\xf4", b"\x0f\x01\xc1"
 EXIT_VMCALL, EXIT_HLT = 18, 12
 CLEAN_FIELDS = 824                      # an offset in the eVMCS
+REFUSES = {0x485: 0x1E5}                # VMX_MISC without bit 29: exit information is read-only
 
 
 def both(script, code=HLT, **options):
@@ -49,7 +50,7 @@ def test_an_evmcs_is_launched_as_often_as_one_likes():
 def test_a_read_only_field():
     reason = 0x4402
     plain, enlightened = both(
-        lambda machine, kvm, vcpu: written(machine, kvm.port, reason, 0x1234))
+        lambda machine, kvm, vcpu: written(machine, kvm.port, reason, 0x1234), msrs=REFUSES)
     assert plain == (0, ["err 13)"])
     assert enlightened == (0x1234, [])
 
@@ -110,7 +111,8 @@ def test_hyper_v_offers_fewer_controls():
         return machine.cpu(0).rdmsr(controls).value >> 32
 
     processor = 0x027FFFFF
-    filtered, rich = both(script)[1], both(script, msrs={controls: processor << 32})[1]
+    filtered, rich = both(script)[1], both(
+        script, msrs={controls: processor << 32}, unfinished=True)[1]
     assert rich == processor
     assert filtered & ~rich == 0
     # APIC accesses, APIC registers, interrupt delivery, VMFUNC, shadow VMCS, PML: none has a field
@@ -126,7 +128,7 @@ def test_the_error_number_of_a_failed_vmwrite():
         with machine.cpu(0):
             return kvm.port.vmcs_read32(error)
 
-    assert both(script) == (13, 0)
+    assert both(script, msrs=REFUSES) == (13, 0)
 
 
 @pytest.mark.case("P01-error-number")
