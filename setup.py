@@ -51,6 +51,7 @@ DIRECTIVES = {
 
 def extension(name, source, **config):
     """An extension module, with the Kconfig switches that it wants otherwise than CONFIG."""
+    (HERE / DEPENDS).mkdir(parents=True, exist_ok=True)
     config = CONFIG | config
     text = " ".join(f"{key}={value}" for key, value in config.items())
     return Extension(
@@ -119,7 +120,6 @@ class BuildExt(build_ext):
         self.quick = False
 
     def run(self):
-        (HERE / DEPENDS).mkdir(parents=True, exist_ok=True)
         if self.quick:
             package = PORT.rpartition(".")[0]
             for name in VARIANTS:

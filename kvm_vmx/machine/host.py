@@ -13,7 +13,6 @@ import mmap
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -56,9 +55,10 @@ def _memfd():
 
 @functools.cache
 def _text_writing():
-    """The steps that a static key takes, with a page that nobody executes."""
-    with open(sys.executable, "rb") as file:
-        page = mmap.mmap(file.fileno(), mmap.PAGESIZE, flags=mmap.MAP_PRIVATE,
+    """The steps that a static key takes, with a page of a file beside the port's that nobody
+    executes."""
+    with open(__file__, "rb") as file:
+        page = mmap.mmap(file.fileno(), 1, flags=mmap.MAP_PRIVATE,
                          prot=mmap.PROT_READ | mmap.PROT_WRITE)
     where = ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(page)))
     page[0] = 0

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 
+import needed
 from world import ROOT
 
 FAULTS = tomllib.loads(pathlib.Path(__file__).with_name("faults.toml").read_text())["fault"]
@@ -71,6 +72,7 @@ class Tree:
         """Build modules of kvm_vmx/l0 again."""
         if not modules:
             return
+        needed.capability("Cython", "setuptools")
         done = self.run("-c", BUILD, *modules)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
 

@@ -35,6 +35,7 @@ def runs(request):
 
 @pytest.mark.skipif(os.environ.get("KVM_VMX_INSN") == "trap",
                     reason="the marked build runs by call, whatever the suite does")
+@pytest.mark.host("Cython", "setuptools")
 @pytest.mark.soak
 def test_a_lesson_says_which_of_its_lines_its_run_executes(runs, tmp_path):
     told = [listed(kvm_vmx_json(*run)) for run in runs]

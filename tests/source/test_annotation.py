@@ -7,6 +7,7 @@ import os
 import pytest
 import tree
 
+pytestmark = pytest.mark.host("Cython")
 # Cython's weights for what one generated line touches.
 WEIGHTS = {"py_c_api": 5, "pyx_c_api": 2, "py_macro_api": 1, "pyx_macro_api": 1}
 MODULES = tree.under("kvm_vmx/l0", "kvm_vmx/l1", suffixes={".pyx"})
