@@ -300,13 +300,15 @@ class Running:
 
     def __init__(self, vcpu):
         self.vcpu, self.failures, self.exits = vcpu, [], 0
+        # a second or so, in either form
+        self.length = 20_000 if vcpu.vm.module.machine._kernel.by_trap else 2_000_000
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
     def _run(self):
         while not self._stop.is_set():
             try:
-                self.exits += self.vcpu.run(exits=2_000_000).exits
+                self.exits += self.vcpu.run(exits=self.length).exits
             except Exception as error:
                 self.failures.append(error)
 
