@@ -125,8 +125,17 @@ def explain(rule, entry, results) -> None:
     if rule.profile:
         print(f"Profile: {rule.profile}")
     print(f"{entry['status'].capitalize()}: {entry['why']}")
+    tests = {}
     for name in entry["tests"]:
-        print(f"  {'passed' if results[name]['passed'] else 'FAILED'}  {name}")
+        tests.setdefault(name.partition("[")[0], []).append(name)
+    for test, cases in tests.items():
+        failed = [name for name in cases if not results[name]["passed"]]
+        good = len(cases) - len(failed)
+        if good:
+            of_all = f" of {len(cases)}" if failed else ""
+            print(f"  passed  {test}" + (f": {good}{of_all} cases" if len(cases) > 1 else ""))
+        for name in failed:
+            print(f"  FAILED  {name}")
 
 
 def print_rules(report) -> None:

@@ -76,6 +76,18 @@ def test_one_rule_explained():
     assert done.returncode == 0 and "Not applicable: " in done.stdout
 
 
+def test_the_cases_of_a_test_are_one_line_and_what_failed_is_named(capsys):
+    names = [*(f"t.py::test_a[{n}]" for n in range(5)), "t.py::test_b", "t.py::test_c[1]",
+             "t.py::test_c[2]"]
+    results = {name: {"passed": "3" not in name and name != "t.py::test_c[2]"} for name in names}
+    conform.explain(Rule("R1", "Text."), {"status": "falls short", "why": "some", "tests": names},
+                    results)
+    assert capsys.readouterr().out.splitlines()[2:] == [
+        "  passed  t.py::test_a: 4 of 5 cases", "  FAILED  t.py::test_a[3]",
+        "  passed  t.py::test_b", "  passed  t.py::test_c: 1 of 2 cases",
+        "  FAILED  t.py::test_c[2]"]
+
+
 def test_no_such_rule():
     done = kvm_vmx("conform", "R105")
     assert (done.returncode, done.stdout) == (2, "")
