@@ -209,7 +209,8 @@ def assist_pages(record, picture) -> Figure:
 
 
 def assist_lane(y: float, row, middle: dict) -> list:
-    """One CPU of that picture: the arrow is what its page says, the line what L0 holds."""
+    """One CPU of that picture: the arrow is what its page says, dashed where L0 has another one
+    active there or none, the line around an eVMCS what L0 has."""
     cpu, msr, enlighten, current, active = (cell.text for cell in row)
     moved = any(cell.kind == "hot" for cell in row)
     shown = [["rect", {"x": 6, "y": y, "width": 78, "height": 44, "rx": 4,
@@ -224,7 +225,8 @@ def assist_lane(y: float, row, middle: dict) -> list:
              ["text", {"x": 129, "y": y + 33, "class": "mono"}, f"nested {current}"]]
     if current in middle:
         to = middle[current]
-        shown += [["line", {"x1": 242, "y1": y + 22, "x2": 306, "y2": to, "class": "arrow"}],
+        kind = "arrow" if active == current else "arrow shut"
+        shown += [["line", {"x1": 242, "y1": y + 22, "x2": 306, "y2": to, "class": kind}],
                   ["path", {"d": f"M311 {to} l-7 -4 v8 z", "class": "tip"}]]
     if active in middle:
         to = middle[active]

@@ -3,7 +3,7 @@
 
 import pytest
 
-from kvm_vmx.lessons import assist
+from kvm_vmx.lessons import assist, drawing
 
 EXITS = 10                      # of each run
 
@@ -117,6 +117,20 @@ def test_every_step_of_the_picture():
             assert [row.pop(1) for row in shown] == pages
             assert shown == rows(model), (seed, move)
         assert next(steps, None) is None
+
+
+def test_an_arrow_to_what_is_not_active_is_dashed():
+    """Of each step of the picture: the pages that name what L0 has not active on their CPU."""
+    dashed = 0
+    for seed in range(10):
+        record = assist.run(seed)
+        figure = drawing.assist_pages(record, record.solved)
+        for step, shapes in zip(record.solved.steps, figure.steps):
+            stale = sum(row[3].text != "0x0" and row[3].text != row[4].text for row in step.rows)
+            found = sum(shape[1].get("class") == "arrow shut" for shape in shapes)
+            assert found == stale
+            dashed += found
+    assert dashed
 
 
 def test_the_last_moves_are_hidden():
