@@ -47,10 +47,8 @@ static const struct l0_field l0_fields[1024] = {
 	L0_FIELD(TSC_MULTIPLIER, tsc_multiplier, L0_GROUP(CONTROL_GRP1))
 	L0_FIELD(GUEST_IA32_PERF_GLOBAL_CTRL, guest_ia32_perf_global_ctrl, L0_GROUP(GUEST_GRP1))
 	L0_FIELD(HOST_IA32_PERF_GLOBAL_CTRL, host_ia32_perf_global_ctrl, L0_GROUP(HOST_GRP1))
-	L0_FIELD(PLE_GAP, ple_gap, 0)
-	L0_FIELD(PLE_WINDOW, ple_window, 0)
 	L0_FIELD(VMX_PREEMPTION_TIMER_VALUE, vmx_preemption_timer_value, 0)
-	/* these are there as far as VMX_MISC says: l0_cr3_target() */
+	/* these are there as far as VMX_MISC says: l0_optional_field() */
 #define L0_NO_FIELD_YET(encoding) [L0_FIELD_INDEX(encoding)] = { .size = 0 },
 	L0_NO_FIELD_YET(CR3_TARGET_VALUE0)
 	L0_NO_FIELD_YET(CR3_TARGET_VALUE1)
@@ -59,19 +57,27 @@ static const struct l0_field l0_fields[1024] = {
 #undef L0_NO_FIELD_YET
 };
 
-/* The CR3-target values, of which VMX_MISC offers so many. */
-static const struct l0_field *l0_cr3_target(u64 encoding, u32 offered)
+/* The fields that only some processors have: so many CR3-target values as VMX_MISC offers, and
+ * those of PAUSE loops where the control is on offer. */
+static const struct l0_field *l0_optional_field(u64 encoding, u64 misc, u32 secondary)
 {
-#define L0_CR3_TARGET(n) {						\
-	.offset = offsetof(struct l0_vmcs, f.cr3_target_value##n), .size = 8,	\
-	.groups = L0_GROUP(ALL) }
+#define L0_PLACE(member) {						\
+	.offset = offsetof(struct l0_vmcs, member),			\
+	.size = sizeof(((struct l0_vmcs *)0)->member), .groups = L0_GROUP(ALL) }
 	static const struct l0_field targets[] = {
-		L0_CR3_TARGET(0), L0_CR3_TARGET(1), L0_CR3_TARGET(2), L0_CR3_TARGET(3)
+		L0_PLACE(f.cr3_target_value0), L0_PLACE(f.cr3_target_value1),
+		L0_PLACE(f.cr3_target_value2), L0_PLACE(f.cr3_target_value3)
 	};
-#undef L0_CR3_TARGET
+	static const struct l0_field gap = L0_PLACE(ple_gap), window = L0_PLACE(ple_window);
+#undef L0_PLACE
 	u64 n = (encoding - CR3_TARGET_VALUE0) / 2;
 
-	return encoding % 2 || n >= 4 || n >= offered ? NULL : &targets[n];
+	if (encoding == PLE_GAP || encoding == PLE_WINDOW) {
+		if (!(secondary & SECONDARY_EXEC_PAUSE_LOOP_EXITING))
+			return NULL;
+		return encoding == PLE_GAP ? &gap : &window;
+	}
+	return encoding % 2 || n >= 4 || n >= (misc >> 16 & 0x1ff) ? NULL : &targets[n];
 }
 
 /* The field of an encoding, or NULL. high tells that the upper half of a u64 is meant. */

@@ -11,7 +11,7 @@ cdef extern from "kvm_vmx/l0/fields.h" nogil:
         u8 read_only
 
     const l0_field *l0_field_of(u64 encoding, int *high)
-    const l0_field *l0_cr3_target(u64 encoding, u32 offered)
+    const l0_field *l0_optional_field(u64 encoding, u64 misc, u32 secondary)
     u64 l0_field_get(const void *vmcs, const l0_field *field, int high)
     void l0_field_set(void *vmcs, const l0_field *field, int high, u64 value)
 

@@ -10,7 +10,8 @@ from kvm_vmx.l0.control_registers cimport CR0_PE, CR4_VMXE
 from kvm_vmx.l0.enlightened cimport enlightened_pointer, enlightened_release
 from kvm_vmx.l0.guest cimport guest_flush_tlb
 from kvm_vmx.l0.layout cimport (
-    l0_cr3_target, l0_field, l0_field_get, l0_field_of, l0_field_set, l0_page_get, l0_place_in_page,
+    l0_field, l0_field_get, l0_field_of, l0_field_set, l0_optional_field, l0_page_get,
+    l0_place_in_page,
 )
 from kvm_vmx.l0.outcome cimport (
     check_permission, fail, fail_invalid, fault_gp, fault_ud, is_canonical, lint,
@@ -167,9 +168,10 @@ cdef insn_t l0_vmptrst(virt_cpu *cpu, u64 *pa) noexcept nogil:
     return succeed(vp)
 
 
-# SDM A.6: there are so many CR3-target values as bits 24:16 of VMX_MISC say.
-cdef const l0_field *cr3_target(const l0_vp *vp, u64 encoding) noexcept nogil:
-    return l0_cr3_target(encoding, vp.partition.caps.misc >> 16 & 0x1ff)
+# SDM A.6: so many CR3-target values as VMX_MISC says; 25.6.13: the fields of PAUSE loops.
+cdef const l0_field *optional_field(const l0_vp *vp, u64 encoding) noexcept nogil:
+    return l0_optional_field(
+        encoding, vp.partition.caps.misc, vp.partition.caps.secondary_may)
 
 
 # VMREAD while an eVMCS is active: the profile answers from its page, or not at all.
@@ -205,7 +207,7 @@ cdef insn_t l0_vmread(virt_cpu *cpu, u64 field, u64 *value) noexcept nogil:
         return fail_invalid(vp)
     place = l0_field_of(field, &high)
     if unlikely(place == NULL):
-        place = cr3_target(vp, field)
+        place = optional_field(vp, field)
         if place == NULL:
             return fail(vp, VMXERR_UNSUPPORTED_VMCS_COMPONENT)
     value[0] = l0_field_get(&vp.plain, place, high)
@@ -228,7 +230,7 @@ cdef insn_t l0_vmwrite(virt_cpu *cpu, u64 field, u64 value) noexcept nogil:
         return fail_invalid(vp)
     place = l0_field_of(field, &high)
     if unlikely(place == NULL):
-        place = cr3_target(vp, field)
+        place = optional_field(vp, field)
         if place == NULL:
             return fail(vp, VMXERR_UNSUPPORTED_VMCS_COMPONENT)
     if unlikely(place.read_only and not vp.partition.caps.misc & MISC_VMWRITE_ANY_FIELD):

@@ -175,6 +175,9 @@ int main(void)
 		nested_evmcs_filter_control_msr(&vcpu, index, &value);
 		printf("msr %x %llx\\n", index, (unsigned long long)value);
 	}
+	for (u32 i = 0; i < nr_vmcs12_fields; i++)
+		if (vmcs12_field_offsets[i])
+			printf("field %x\\n", VMCS12_IDX_TO_ENC(i));
 	kvm_get_hv_cpuid(NULL, &count, leaf);
 	for (u32 i = 0; i < count.nent; i++)
 		printf("leaf %x %x %x %x %x\\n", leaf[i].function, leaf[i].eax, leaf[i].ebx,
@@ -316,7 +319,7 @@ def program(tree, cpuid):
 
 
 def evaluate(root, cpuid, folder):
-    """{"msr": {index: value}, "leaf": {number: [4 registers]}, "access": {"features_eax msr":
+    """{"msr": {index: value}, "leaf": {number: [4 registers]}, "field": [encodings], "access": {"features_eax msr":
     {bits: [MSRs, or codes of calls]}}} of the tree at root; bits are one or two of the word."""
     tree, include = Tree(root), folder / "include"
     for name, text in STUBS.items():
@@ -329,10 +332,13 @@ def evaluate(root, cpuid, folder):
          "linux/const.h", f"-I{include}", f"-I{arch}", f"-I{arch}/uapi", f"-I{root}/include",
          f"-I{root}/include/uapi", "-o", folder / "kvm", folder / "kvm.c"],
         check=True, capture_output=True, text=True)
-    found = {"msr": {}, "leaf": {}, "access": {}}
+    found = {"msr": {}, "leaf": {}, "field": [], "access": {}}
     for line in subprocess.run([folder / "kvm"], check=True, capture_output=True,
                                text=True).stdout.splitlines():
         kind, number, *values = line.split()
+        if kind == "field":
+            found["field"].append(int(number, 16))
+            continue
         if kind == "access":
             word, (mask, what, which) = number, values
             singles = found["access"].setdefault(f"{word} {what}", {})
@@ -358,6 +364,7 @@ def recorded(path):
         "msr": {int(index, 16): int(value, 16) for index, value in data["msr"].items()},
         "leaf": {int(number, 16): [int(word, 16) for word in value.split()]
                  for number, value in data["leaf"].items()},
+        "field": [int(encoding, 16) for encoding in data["field"].split()],
         "access": {word: {int(mask, 16): [int(which, 16) for which in value.split()]
                           for mask, value in rows.items()}
                    for word, rows in data["access"].items()},
@@ -372,6 +379,7 @@ def record(path, found):
     data = {
         "msr": {f"{index:#x}": f"{value:#x}" for index, value in found["msr"].items()},
         "leaf": {f"{number:#x}": text(value) for number, value in found["leaf"].items()},
+        "field": text(found["field"]),
         "access": {word: {f"{mask:#x}": text(numbers) for mask, numbers in sorted(rows.items())}
                    for word, rows in found["access"].items()},
     }

@@ -139,6 +139,16 @@ def test_the_leaves_of_which_ecx_chooses_a_part(tree):
     assert len(known) > 8 and known <= INDEXED
 
 
+def test_which_fields_vmread_and_vmwrite_know(expected):
+    """vmcs12_field_offsets: all of its fields, whatever is on offer, and no other."""
+    world = World()
+    world.plain()
+    for known in (lambda encoding: world.cpu.vmread(encoding).ok,
+                  lambda encoding: world.cpu.vmwrite(encoding, 0).ok):
+        assert {encoding for encoding in range(0x10000) if known(encoding)} == \
+            set(expected["field"])
+
+
 @pytest.mark.parametrize("profile", PROFILES)
 def test_the_highest_index_of_a_field(profile):
     """SDM A.9: VMX_VMCS_ENUM is about the fields that VMREAD knows."""
