@@ -30,7 +30,8 @@ cdef inline u32 exception_info(l0_vp *vp, u32 vector) noexcept nogil:
 cdef bint intercepted(const l0_vp *vp, u32 vector, u32 error) noexcept nogil:
     cdef bint bit = vp.vmcs.f.exception_bitmap >> vector & 1
 
-    if vector != VECTOR_PF:
+    if vector != VECTOR_PF or (
+            vp.vmcs == &vp.copy and not vp.partition.profile.honour_page_fault_filter):
         return bit
     # a page fault that does not match turns the meaning of its bit round
     return bit == (error & vp.vmcs.f.page_fault_error_code_mask ==

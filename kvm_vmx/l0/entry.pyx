@@ -2,25 +2,27 @@
 # VMLAUNCH and VMRESUME: from L1 into L2 and back.
 from kvm_vmx.abi.hyperv_tlfs cimport hv_enlightened_vmcs
 from kvm_vmx.abi.types cimport likely, u8, u32, u64, unlikely
-from kvm_vmx.abi.virt_cpu cimport INSN_OK, insn_t, virt_cpu
+from kvm_vmx.abi.virt_cpu cimport INSN_MAKE_FAULT, INSN_OK, insn_t, virt_cpu
 from kvm_vmx.abi.vmx cimport *
 from kvm_vmx.l0.check_groups cimport CONTROL_CHECKS, GUEST_CHECKS, HOST_CHECKS, RUN_GROUPS
 from kvm_vmx.l0.checks cimport controls_valid, host_state_valid
 from kvm_vmx.l0.enlightened cimport (
-    enlightened_page, enlightened_pointer, enlightened_refresh, enlightened_release,
+    CLEAN_ALL, enlightened_page, enlightened_pointer, enlightened_refresh, enlightened_release,
 )
 from kvm_vmx.l0.exit cimport load_host_lists, load_host_state, record_exit, vm_exit
 from kvm_vmx.l0.guest cimport guest_go_on, guest_run
 from kvm_vmx.l0.guest_checks cimport GUEST_STATE_OK, check_guest_state, guest_rip_valid
 from kvm_vmx.l0.msr cimport EFER_LMA, EFER_LME
 from kvm_vmx.l0.msr_lists cimport load_msr_list
-from kvm_vmx.l0.outcome cimport check_permission, fail, fail_invalid
+from kvm_vmx.l0.outcome cimport check_permission, fail, fail_invalid, lint
 from kvm_vmx.l0.state cimport *
 from kvm_vmx.l0.watch cimport watch_exit
 
 cdef enum:
     # L2 runs
     ENTERED = -1
+    # a machine check, where L1 has lent the processor without any way to have it back
+    MC_VECTOR = 18
     # MSRs that an entry loads when its controls say so
     ENTRY_LOADS = (VM_ENTRY_LOAD_DEBUG_CONTROLS | VM_ENTRY_LOAD_IA32_PERF_GLOBAL_CTRL |
                    VM_ENTRY_LOAD_IA32_PAT | VM_ENTRY_LOAD_IA32_EFER)
@@ -81,6 +83,9 @@ cdef int run_checks(l0_vp *vp, l0_vmcs *v, u8 *page, insn_t *status) noexcept no
         status[0] = failed_entry(vp, v, page, EXIT_REASON_INVALID_STATE, why)
         return 0
     vp.unchecked = sticky
+    # a bit that was not set has brought the entry here
+    if page != NULL and vp.partition.profile.marks_clean_at_entry:
+        (<hv_enlightened_vmcs *>page).hv_clean_fields |= CLEAN_ALL
     return ENTERED
 
 
@@ -104,6 +109,14 @@ cdef inline void load_guest_msrs(l0_vp *vp, const l0_vmcs *v) noexcept nogil:
             vp.efer &= ~<u64>EFER_LME
 
 
+# L2 has not left, and L1 does not go on: L2 is stopped, or the processor checks out.
+cdef insn_t not_left(l0_vp *vp) noexcept nogil:
+    if vp.in_guest == L0_STOPPED:
+        return INSN_OK
+    vp.in_guest = 0
+    return INSN_MAKE_FAULT(MC_VECTOR, 0)
+
+
 cdef inline insn_t enter(l0_vp *vp, l0_vmcs *v, u64 *regs, u8 *page) noexcept nogil:
     cdef insn_t status
     cdef u32 bad
@@ -121,15 +134,17 @@ cdef inline insn_t enter(l0_vp *vp, l0_vmcs *v, u64 *regs, u8 *page) noexcept no
         bad = load_msr_list(vp, v.f.vm_entry_msr_load_addr, v.f.vm_entry_msr_load_count)
         vp.in_guest = 0
         if bad:
+            lint(vp, LINT_entry_list_failed)
             return failed_entry(vp, v, page, EXIT_REASON_MSR_LOAD_FAIL, bad)
     if page == NULL:
         v.launch_state = 1
     vp.in_guest = 1
     guest_run(vp)
-    if likely(vp.in_guest != L0_STOPPED):
+    if likely(vp.in_guest == 1):
         vp.in_guest = 0
         vm_exit(vp, v, page)
-    return INSN_OK
+        return INSN_OK
+    return not_left(vp)
 
 
 cdef inline insn_t enter_refreshed(
@@ -214,8 +229,8 @@ cdef insn_t l0_go_on(l0_vp *vp) noexcept nogil:
     vp.in_guest = 1
     vp.regs = vp.gpr
     guest_go_on(vp)
-    if vp.in_guest == L0_STOPPED:
-        return INSN_OK
+    if vp.in_guest != 1:
+        return not_left(vp)
     vp.in_guest = 0
     vm_exit(vp, v, page)
     if vp.partition.watch and page != NULL:

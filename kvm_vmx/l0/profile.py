@@ -42,6 +42,9 @@ POLICIES = (
     "aligned_evmcs_pointer",
     "reject_uncovered_controls",
     "announced_debugctl",
+    "marks_clean_at_entry",
+    "honour_page_fault_filter",
+    "honour_cr3_targets",
 )
 
 # The MSRs that say which bits must be 1, in the low half, and which may be, in the high one.

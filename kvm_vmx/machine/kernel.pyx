@@ -9,6 +9,7 @@ from libc.errno cimport EBUSY, EFAULT, EINTR, ENXIO
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
+from kvm_vmx.abi.asm cimport LOCAL_TIMER_VECTOR
 from kvm_vmx.abi.hyperv_tlfs cimport hv_vp_assist_page as hv_vp_assist_page_t
 from kvm_vmx.abi.linux cimport jump_entry_t, module_t, static_key_t, task_struct
 from kvm_vmx.abi.types cimport u8, u32, u64, ulong
@@ -70,6 +71,9 @@ cdef extern from "Python.h":
 FAIL_STEPS = {
     "page": FAIL_PAGE, "kmalloc": FAIL_KMALLOC, "vmalloc": FAIL_VMALLOC, "mprotect": FAIL_MPROTECT}
 FAIL_INSTRUCTIONS = {"msr": FAIL_MSR, "hypercall": FAIL_HYPERCALL}
+
+# What this kernel's timer interrupts with; it asks for control again that way.
+TIMER_VECTOR = LOCAL_TIMER_VECTOR
 
 # How far a run goes before Python gets a look at its signals.
 cdef enum:

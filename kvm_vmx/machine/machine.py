@@ -9,7 +9,7 @@ import weakref
 from kvm_vmx.machine.cpu import Cpu
 from kvm_vmx.machine.errors import kernel_error
 from kvm_vmx.machine.gate import Gate
-from kvm_vmx.machine.kernel import Kernel, MachineError
+from kvm_vmx.machine.kernel import TIMER_VECTOR, Kernel, MachineError
 from kvm_vmx.machine.lints import Lint
 from kvm_vmx.machine.module import Module
 from kvm_vmx.machine.partition import MAX_CPUS, Partition, PhysicalMemory
@@ -79,7 +79,7 @@ class Machine:
             self._partition = Partition(
                 self.memory, possible, profile=profile, cache_policy=cache_policy, seed=seed,
                 strict=strict, cpuid=cpuid, msrs=msrs, maxphyaddr=maxphyaddr,
-                enforce_cpuid=enforce_cpuid, lints=lints, insn=insn)
+                enforce_cpuid=enforce_cpuid, lints=lints, insn=insn, tick=TIMER_VECTOR)
             self.kernel = Kernel(self._partition)
             self.kernel.boot(cpus, no_assist_page, fail or {})
             _machine = weakref.ref(self)
