@@ -2,14 +2,14 @@
 # VMLAUNCH and VMRESUME: from L1 into L2 and back.
 from kvm_vmx.abi.hyperv_tlfs cimport hv_enlightened_vmcs
 from kvm_vmx.abi.types cimport likely, u8, u32, u64, unlikely
-from kvm_vmx.abi.virt_cpu cimport INSN_MAKE_FAULT, INSN_OK, insn_t, virt_cpu
+from kvm_vmx.abi.virt_cpu cimport INSN_OK, insn_t, virt_cpu
 from kvm_vmx.abi.vmx cimport *
 from kvm_vmx.l0.check_groups cimport CONTROL_CHECKS, GUEST_CHECKS, HOST_CHECKS, RUN_GROUPS
 from kvm_vmx.l0.checks cimport controls_valid, host_state_valid
 from kvm_vmx.l0.enlightened cimport (
     CLEAN_ALL, enlightened_page, enlightened_pointer, enlightened_refresh, enlightened_release,
 )
-from kvm_vmx.l0.exit cimport load_host_lists, load_host_state, record_exit, vm_exit
+from kvm_vmx.l0.exit cimport load_host_lists, load_host_state, not_left, record_exit, vm_exit
 from kvm_vmx.l0.guest cimport guest_go_on, guest_run
 from kvm_vmx.l0.guest_checks cimport GUEST_STATE_OK, check_guest_state, guest_rip_valid
 from kvm_vmx.l0.msr cimport EFER_LMA, EFER_LME
@@ -21,8 +21,6 @@ from kvm_vmx.l0.watch cimport watch_exit
 cdef enum:
     # L2 runs
     ENTERED = -1
-    # a machine check, where L1 has lent the processor without any way to have it back
-    MC_VECTOR = 18
     # MSRs that an entry loads when its controls say so
     ENTRY_LOADS = (VM_ENTRY_LOAD_DEBUG_CONTROLS | VM_ENTRY_LOAD_IA32_PERF_GLOBAL_CTRL |
                    VM_ENTRY_LOAD_IA32_PAT | VM_ENTRY_LOAD_IA32_EFER)
@@ -107,14 +105,6 @@ cdef inline void load_guest_msrs(l0_vp *vp, const l0_vmcs *v) noexcept nogil:
         vp.efer &= ~<u64>EFER_LMA
         if v.f.guest_cr0 >> 31 & 1:
             vp.efer &= ~<u64>EFER_LME
-
-
-# L2 has not left, and L1 does not go on: L2 is stopped, or the processor checks out.
-cdef insn_t not_left(l0_vp *vp) noexcept nogil:
-    if vp.in_guest == L0_STOPPED:
-        return INSN_OK
-    vp.in_guest = 0
-    return INSN_MAKE_FAULT(MC_VECTOR, 0)
 
 
 cdef inline insn_t enter(l0_vp *vp, l0_vmcs *v, u64 *regs, u8 *page) noexcept nogil:
