@@ -1,7 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# The names of include/asm/{msr,mshyperv,processor}.h, for Cython.
+# The names of include/asm/{irq_vectors,msr,mshyperv,processor}.h, for Cython.
 from kvm_vmx.abi.types cimport u32, u64, ulong
 from kvm_vmx.abi.virt_cpu cimport insn_t
+
+cdef extern from "asm/irq_vectors.h" nogil:
+    enum:
+        RESCHEDULE_VECTOR
+        CALL_FUNCTION_VECTOR
+        LOCAL_TIMER_VECTOR
 
 cdef extern from "asm/msr.h" nogil:
     int rdmsrl_safe(u32 msr, u64 *value)

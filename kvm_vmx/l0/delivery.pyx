@@ -11,8 +11,9 @@ from kvm_vmx.l0.translate cimport leave
 cdef enum:
     # exceptions 8, 10 to 14 and 17 push an error code
     WITH_ERROR_CODE = 1 << 8 | 0x1f << 10 | 1 << 17
-    # #DE #TS #NP #SS #GP
-    CONTRIBUTORY = 1 << 0 | 0xf << 10
+    # #DE #TS #NP #SS #GP #CP
+    CONTRIBUTORY = 1 << 0 | 0xf << 10 | 1 << 21
+    VECTOR_VE = 20
     DR6_BITS = 0xf | 7 << 13
     DR7_GD = 1 << 13
     DEBUG_SHADOW = GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS
@@ -30,7 +31,8 @@ cdef inline u32 exception_info(l0_vp *vp, u32 vector) noexcept nogil:
 cdef bint intercepted(const l0_vp *vp, u32 vector, u32 error) noexcept nogil:
     cdef bint bit = vp.vmcs.f.exception_bitmap >> vector & 1
 
-    if vector != VECTOR_PF:
+    if vector != VECTOR_PF or (
+            vp.vmcs == &vp.copy and not vp.partition.profile.honour_page_fault_filter):
         return bit
     # a page fault that does not match turns the meaning of its bit round
     return bit == (error & vp.vmcs.f.page_fault_error_code_mask ==
@@ -55,9 +57,9 @@ cdef void account(l0_vp *vp) noexcept nogil:
         vp.cpu.dr7 &= ~<u64>DR7_GD
 
 
+# SDM 3A 6.15, table 6-5: two exceptions in a row that make a double fault.
 cdef bint fatal(u32 first, u32 second) noexcept nogil:
-    # two exceptions in a row that make a double fault
-    if first == VECTOR_PF:
+    if first == VECTOR_PF or first == VECTOR_VE:
         return second == VECTOR_PF or <u32>CONTRIBUTORY >> second & 1
     return <u32>CONTRIBUTORY >> first & 1 and <u32>CONTRIBUTORY >> second & 1
 
@@ -80,8 +82,34 @@ cdef bint left_in_delivery(l0_vp *vp, u32 info, u32 error, u32 length) noexcept 
     return False
 
 
+# What a fault of a delivery turns it into: 1, an event to deliver in its place; 0, L2 leaves.
+cdef bint merge(l0_vp *vp, u32 info, u32 error, u32 length) noexcept nogil:
+    cdef u32 first = info & INTR_INFO_VECTOR_MASK, second = vp.fault.vector
+
+    # SDM 3C 26.2: the fault's own bit of the bitmap comes before what it would be merged into
+    if intercepted(vp, second, vp.fault.error):
+        exception_exit(vp, exception_info(vp, second), vp.fault.error, vp.fault.payload, 0)
+        return left_in_delivery(vp, info, error, length)
+    # a page fault that is merged has written CR2 all the same
+    account(vp)
+    if info & INTR_INFO_INTR_TYPE_MASK != INTR_TYPE_HARD_EXCEPTION:
+        return True
+    if first == VECTOR_DF and fatal(VECTOR_PF, second):
+        leave(vp, EXIT_REASON_TRIPLE_FAULT, 0, 0)
+        vp.vectoring = 0
+        return False
+    if not fatal(first, second):
+        return True
+    fault(vp, VECTOR_DF, 0)
+    if not intercepted(vp, VECTOR_DF, 0):
+        return True
+    # SDM 3C 28.2.4: a double fault that leaves is no part of a delivery
+    exception_exit(vp, exception_info(vp, VECTOR_DF), 0, 0, 0)
+    vp.vectoring = 0
+    return False
+
+
 cdef bint deliver(l0_vp *vp, u32 info, u32 error, u32 length) noexcept nogil:
-    cdef u32 second
     cdef int status
 
     vp.vmcs.f.guest_interruptibility_info &= ~<u32>DEBUG_SHADOW
@@ -100,26 +128,10 @@ cdef bint deliver(l0_vp *vp, u32 info, u32 error, u32 length) noexcept nogil:
             return True
         if status == L2_LEAVES:
             return left_in_delivery(vp, info, error, length)
-        second = vp.fault.vector
-        chain_met(vp, exception_info(vp, second))
-        if info & INTR_INFO_INTR_TYPE_MASK == INTR_TYPE_HARD_EXCEPTION:
-            if info & INTR_INFO_VECTOR_MASK == VECTOR_DF and fatal(VECTOR_PF, second):
-                leave(vp, EXIT_REASON_TRIPLE_FAULT, 0, 0)
-                vp.vectoring = 0
-                return False
-            if fatal(info & INTR_INFO_VECTOR_MASK, second):
-                fault(vp, VECTOR_DF, 0)
-                chain_met(vp, exception_info(vp, VECTOR_DF))
-        second = exception_info(vp, vp.fault.vector)
-        if intercepted(vp, vp.fault.vector, vp.fault.error):
-            exception_exit(vp, second, vp.fault.error, vp.fault.payload, 0)
-            if second & INTR_INFO_VECTOR_MASK == VECTOR_DF:
-                # a double fault that leaves is no part of a delivery
-                vp.vectoring = 0
-                return False
-            return left_in_delivery(vp, info, error, length)
-        account(vp)
-        info = second
+        chain_met(vp, exception_info(vp, vp.fault.vector))
+        if not merge(vp, info, error, length):
+            return False
+        info = exception_info(vp, vp.fault.vector)
         error = vp.fault.error
 
 

@@ -145,5 +145,8 @@ cdef void enlightened_counts(l0_vp *vp) noexcept nogil:
         f.vm_exit_msr_store_count = 0
         f.vm_exit_msr_load_count = 0
         f.vm_entry_msr_load_count = 0
+    if f.cr3_target_count and not vp.partition.profile.honour_cr3_targets:
+        lint(vp, LINT_cr3_targets_ignored)
+        f.cr3_target_count = 0
     # the group whose checks look at the counts
     vp.unchecked |= CONTROL_GRP1

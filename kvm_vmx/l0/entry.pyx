@@ -7,14 +7,14 @@ from kvm_vmx.abi.vmx cimport *
 from kvm_vmx.l0.check_groups cimport CONTROL_CHECKS, GUEST_CHECKS, HOST_CHECKS, RUN_GROUPS
 from kvm_vmx.l0.checks cimport controls_valid, host_state_valid
 from kvm_vmx.l0.enlightened cimport (
-    enlightened_page, enlightened_pointer, enlightened_refresh, enlightened_release,
+    CLEAN_ALL, enlightened_page, enlightened_pointer, enlightened_refresh, enlightened_release,
 )
-from kvm_vmx.l0.exit cimport load_host_lists, load_host_state, record_exit, vm_exit
+from kvm_vmx.l0.exit cimport load_host_lists, load_host_state, not_left, record_exit, vm_exit
 from kvm_vmx.l0.guest cimport guest_go_on, guest_run
 from kvm_vmx.l0.guest_checks cimport GUEST_STATE_OK, check_guest_state, guest_rip_valid
 from kvm_vmx.l0.msr cimport EFER_LMA, EFER_LME
 from kvm_vmx.l0.msr_lists cimport load_msr_list
-from kvm_vmx.l0.outcome cimport check_permission, fail, fail_invalid
+from kvm_vmx.l0.outcome cimport check_permission, fail, fail_invalid, lint
 from kvm_vmx.l0.state cimport *
 from kvm_vmx.l0.watch cimport watch_exit
 
@@ -81,6 +81,9 @@ cdef int run_checks(l0_vp *vp, l0_vmcs *v, u8 *page, insn_t *status) noexcept no
         status[0] = failed_entry(vp, v, page, EXIT_REASON_INVALID_STATE, why)
         return 0
     vp.unchecked = sticky
+    # a bit that was not set has brought the entry here
+    if page != NULL and vp.partition.profile.marks_clean_at_entry:
+        (<hv_enlightened_vmcs *>page).hv_clean_fields |= CLEAN_ALL
     return ENTERED
 
 
@@ -121,15 +124,17 @@ cdef inline insn_t enter(l0_vp *vp, l0_vmcs *v, u64 *regs, u8 *page) noexcept no
         bad = load_msr_list(vp, v.f.vm_entry_msr_load_addr, v.f.vm_entry_msr_load_count)
         vp.in_guest = 0
         if bad:
+            lint(vp, LINT_entry_list_failed)
             return failed_entry(vp, v, page, EXIT_REASON_MSR_LOAD_FAIL, bad)
     if page == NULL:
         v.launch_state = 1
     vp.in_guest = 1
     guest_run(vp)
-    if likely(vp.in_guest != L0_STOPPED):
+    if likely(vp.in_guest == 1):
         vp.in_guest = 0
         vm_exit(vp, v, page)
-    return INSN_OK
+        return INSN_OK
+    return not_left(vp)
 
 
 cdef inline insn_t enter_refreshed(
@@ -214,8 +219,8 @@ cdef insn_t l0_go_on(l0_vp *vp) noexcept nogil:
     vp.in_guest = 1
     vp.regs = vp.gpr
     guest_go_on(vp)
-    if vp.in_guest == L0_STOPPED:
-        return INSN_OK
+    if vp.in_guest != 1:
+        return not_left(vp)
     vp.in_guest = 0
     vm_exit(vp, v, page)
     if vp.partition.watch and page != NULL:

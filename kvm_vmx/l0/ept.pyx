@@ -8,6 +8,9 @@ from kvm_vmx.l0.state cimport *
 from kvm_vmx.l0.translate cimport leave
 from libc.string cimport memset
 
+cdef extern from *:
+    bint __sync_bool_compare_and_swap(u64 *place, u64 old, u64 value) nogil
+
 cdef enum:
     EPT_READ = 1
     EPT_WRITE = 2
@@ -78,36 +81,62 @@ cdef bint misconfigured(const l0_vp *vp, u64 entry, int level) noexcept nogil:
         (kind == 2 or kind == 3 or kind == 7)
 
 
-cdef u8 *walk_ept(l0_vp *vp, u64 gpa, u64 linear, u64 need, u64 qualification) noexcept nogil:
+# Set the accessed flags on the way and the dirty flag, of entries that are still as they were.
+cdef bint mark_used(u64 **slot, const u64 *entry, int last, bint written) noexcept nogil:
+    cdef u64 flags
+    cdef int level
+
+    for level in range(3, last - 1, -1):
+        flags = VMX_EPT_ACCESS_BIT
+        if level == last and written:
+            flags |= VMX_EPT_DIRTY_BIT
+        if entry[level] & flags != flags and not __sync_bool_compare_and_swap(
+                slot[level], entry[level], entry[level] | flags):
+            return False
+    return True
+
+
+# One walk; changed where another processor has changed an entry since it was read.
+cdef u8 *walk_once(l0_vp *vp, u64 gpa, u64 linear, u64 need, u64 qualification,
+                   bint *changed) noexcept nogil:
     cdef u64 table = vp.vmcs.f.ept_pointer & ADDRESS
     cdef u64 flags = vp.vmcs.f.ept_pointer & VMX_EPTP_AD_ENABLE_BIT
-    cdef u64 entry, rights = 7, inside = 0
+    cdef u64 rights = 7, inside = 0
+    cdef u64 entry[4]
     cdef u64 *slot[4]
-    cdef int level, i
+    cdef int level
 
+    changed[0] = False
     if gpa >> 48:
         return ept_exit(vp, EXIT_REASON_EPT_VIOLATION, gpa, linear, qualification)
     for level in range(3, -1, -1):
         slot[level] = <u64 *>memory_of(vp, table | (gpa >> (12 + 9 * level) & 511) << 3)
-        entry = slot[level][0]
-        rights &= entry & 7
-        if not entry & 7:
+        entry[level] = (<const volatile u64 *>slot[level])[0]
+        rights &= entry[level] & 7
+        if not entry[level] & 7:
             return ept_exit(vp, EXIT_REASON_EPT_VIOLATION, gpa, linear, qualification)
-        if misconfigured(vp, entry, level):
+        if misconfigured(vp, entry[level], level):
             return ept_exit(vp, EXIT_REASON_EPT_MISCONFIG, gpa, linear, 0)
-        table = entry & ADDRESS
-        if level == 0 or (level < 3 and entry & EPT_LARGE):
+        table = entry[level] & ADDRESS
+        if level == 0 or (level < 3 and entry[level] & EPT_LARGE):
             inside = (<u64>1 << (12 + 9 * level)) - 1
             break
     if rights & need != need:
         return ept_exit(
             vp, EXIT_REASON_EPT_VIOLATION, gpa, linear, qualification | rights << 3)
-    if flags:
-        for i in range(3, level - 1, -1):
-            slot[i][0] |= VMX_EPT_ACCESS_BIT
-        if need & EPT_WRITE:
-            slot[level][0] |= VMX_EPT_DIRTY_BIT
+    if flags and not mark_used(slot, entry, level, need & EPT_WRITE != 0):
+        changed[0] = True
+        return NULL
     return remember(vp, gpa, need, memory_of(vp, table & ~inside | gpa & inside))
+
+
+cdef u8 *walk_ept(l0_vp *vp, u64 gpa, u64 linear, u64 need, u64 qualification) noexcept nogil:
+    cdef bint changed = True
+    cdef u8 *host = NULL
+
+    while changed:
+        host = walk_once(vp, gpa, linear, need, qualification, &changed)
+    return host
 
 
 # Keep the rights that a walk has granted.
@@ -131,8 +160,10 @@ cdef u8 *guest_memory(l0_vp *vp, u64 gpa, u64 linear, u32 kind, u32 purpose) noe
 
     if not secondary_controls(vp.vmcs) & SECONDARY_EXEC_ENABLE_EPT:
         return memory_of(vp, gpa)
-    if purpose != OPERAND and vp.vmcs.f.ept_pointer & VMX_EPTP_AD_ENABLE_BIT:
-        # with accessed and dirty flags, paging structures count as written
+    if purpose != OPERAND and (
+            kind == L2_WRITE or vp.vmcs.f.ept_pointer & VMX_EPTP_AD_ENABLE_BIT):
+        # SDM 3C 28.2.1, table 28-7: a flag of a paging structure is set by a locked read and
+        # write; with accessed and dirty flags for EPT every access to one counts as that
         need |= EPT_READ | EPT_WRITE
     entry = &vp.physical_tlb[(gpa >> 12) & (L2_TLB_ENTRIES - 1)]
     if entry.tag & (~<u64>0xfff | need) == gpa & ~<u64>0xfff | need:

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # VM exit: what is stored of L2, and the host state that L1 continues with.
 from kvm_vmx.abi.types cimport likely, u8, u32, u64, unlikely
+from kvm_vmx.abi.virt_cpu cimport insn_t
 from kvm_vmx.abi.vmx cimport *
 from kvm_vmx.l0.layout cimport L0_WRITE_BACK_BYTES, l0_write_back
 from kvm_vmx.l0.msr cimport EFER_LMA, EFER_LME
 from kvm_vmx.l0.state cimport *
 
+# What VMLAUNCH or VMRESUME ends with where there is no exit.
+cdef insn_t not_left(l0_vp *vp) noexcept nogil
 # Everything of the host state but what differs from exit to exit.
 cdef void load_host_registers(l0_vp *vp, const l0_vmcs *v) noexcept nogil
 # The timer's value, interrupt acknowledgement, the list of MSRs to store: what few exits need.

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # VM exit: the parts that are not done at every exit.
 from kvm_vmx.abi.types cimport u8, u32, u64
+from kvm_vmx.abi.virt_cpu cimport INSN_MAKE_FAULT, INSN_OK, insn_t
 from kvm_vmx.abi.vmx cimport *
 from kvm_vmx.l0.control_registers cimport CR0_ET
 from kvm_vmx.l0.msr_lists cimport load_msr_list, store_msr_list
@@ -11,6 +12,16 @@ cdef enum:
     # the abort indicators of a list that could not be stored, or loaded
     ABORT_STORE = 1
     ABORT_LOAD = 4
+    # a machine check, where L1 has lent the processor without any way to have it back
+    MC_VECTOR = 18
+
+
+# L2 has not left, and L1 does not go on: L2 is stopped, or the processor checks out.
+cdef insn_t not_left(l0_vp *vp) noexcept nogil:
+    if vp.in_guest == L0_STOPPED:
+        return INSN_OK
+    vp.in_guest = 0
+    return INSN_MAKE_FAULT(MC_VECTOR, 0)
 
 
 cdef void load_host_registers(l0_vp *vp, const l0_vmcs *v) noexcept nogil:

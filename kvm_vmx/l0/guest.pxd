@@ -2,7 +2,7 @@
 from kvm_vmx.abi.types cimport likely, s8, u8, u16, u32, u64, unlikely
 from kvm_vmx.abi.vmx cimport EXIT_REASON_CPUID
 from kvm_vmx.l0.operands cimport gpr
-from kvm_vmx.l0.pending cimport INSTRUCTIONS_A_TICK, events_of, events_wait
+from kvm_vmx.l0.pending cimport SLICE, events_of, events_wait
 from kvm_vmx.l0.state cimport L2_TLB_ENTRIES, l0_vp, l2_tlb_entry
 from kvm_vmx.l0.translate cimport fetch_right, note_exit
 
@@ -80,6 +80,6 @@ cdef inline void guest_run(l0_vp *vp) noexcept nogil:
         guest_begin(vp)
         return
     vp.entered_at = vp.counters.l2_instructions
-    vp.deadline = vp.entered_at + INSTRUCTIONS_A_TICK
+    vp.deadline = vp.entered_at + SLICE
     if unlikely(not run_simple(vp)):
         guest_continue(vp)

@@ -133,7 +133,7 @@ cdef void guest_go_on(l0_vp *vp) noexcept nogil:
     mode_changed(vp)
     vp.attention = 1
     # the boundary's alarms, and the deadline of the next ones
-    vp.deadline = vp.counters.l2_instructions
+    vp.deadline = vp.resumed_at = vp.counters.l2_instructions
     guest_continue(vp)
 
 

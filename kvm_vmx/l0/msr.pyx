@@ -16,12 +16,14 @@ cdef enum:
     MSR_PRED_CMD = 0x49
     MSR_BIOS_SIGN_ID = 0x8b
     MSR_SYSENTER_CS = 0x174
+    MSR_MCG_STATUS = 0x17a
     MSR_SYSENTER_ESP = 0x175
     MSR_SYSENTER_EIP = 0x176
     MSR_MISC_ENABLE = 0x1a0
     MSR_DEBUGCTL = 0x1d9
     MSR_FLUSH_CMD = 0x10b
     MSR_PAT = 0x277
+    MSR_MTRR_DEF_TYPE = 0x2ff
     MSR_PERF_GLOBAL_CTRL = 0x38f
     MSR_VMX_FIRST = 0x480
     MSR_VMX_LAST = 0x491
@@ -79,6 +81,8 @@ cdef void msr_init(l0_vp *vp) noexcept nogil:
     keep(vp, SLOT_MISC_ENABLE, MSR_MISC_ENABLE, 1)
     keep(vp, SLOT_APIC_BASE, MSR_APIC_BASE,
          <u64>0xfee00800 | (<u64>0x100 if vp.cpu.index == 0 else <u64>0))
+    keep(vp, SLOT_MCG_STATUS, MSR_MCG_STATUS, 0)
+    keep(vp, SLOT_MTRR_DEF_TYPE, MSR_MTRR_DEF_TYPE, 0)
     vp.nr_msr = NR_SLOTS
     for i in range(profile.nr_msrs):
         for slot in range(vp.nr_msr):
@@ -164,7 +168,12 @@ cdef bint value_valid(l0_vp *vp, u32 msr, u64 value) noexcept nogil:
     if msr == MSR_TSC_AUX or msr == MSR_SYSCALL_MASK:
         return value >> 32 == 0
     if msr == MSR_APIC_BASE:
-        return not value & (vp.partition.caps.address_reserved | 0x2ff)
+        # no x2APIC, so that bit 10 is reserved
+        return not value & (vp.partition.caps.address_reserved | 0x6ff)
+    if msr == MSR_MCG_STATUS:
+        return not value & ~<u64>0xf
+    if msr == MSR_MTRR_DEF_TYPE:
+        return not value & ~<u64>0xc07 and value & 7 != 7 and pat_valid(value & 7)
     return True
 
 

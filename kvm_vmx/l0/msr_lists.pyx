@@ -1,10 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # The MSR areas of a VMCS: loaded at entry, stored and loaded at exit.
-from kvm_vmx.abi.types cimport u32, u64
+from kvm_vmx.abi.types cimport u8, u32, u64
 from kvm_vmx.abi.virt_cpu cimport INSN_OK
 from kvm_vmx.abi.vmx cimport vmx_msr_entry
 from kvm_vmx.l0.msr cimport msr_read, msr_write
 from kvm_vmx.l0.state cimport l0_vp, phys_ptr
+
+cdef extern from *:
+    """
+    /* L1's other processors may write into a list while it is read: each word once. */
+    static inline struct vmx_msr_entry listed(const u8 *place)
+    {
+        const volatile struct vmx_msr_entry *entry = (const volatile struct vmx_msr_entry *)place;
+
+        return (struct vmx_msr_entry) { entry->index, entry->reserved, entry->value };
+    }
+    """
+    vmx_msr_entry listed(const u8 *place) nogil
 
 cdef enum:
     MSR_UCODE_WRITE = 0x79
@@ -30,28 +42,34 @@ cdef bint is_segment_base(u32 index) noexcept nogil:
 
 
 cdef u32 load_msr_list(l0_vp *vp, u64 gpa, u32 count) noexcept nogil:
-    cdef const vmx_msr_entry *entry
+    cdef vmx_msr_entry entry
+    cdef const u8 *place
     cdef u32 i
 
     for i in range(count):
-        entry = <const vmx_msr_entry *>phys_ptr(vp.cpu.mem, gpa + <u64>i * 16, 16)
-        if i >= longest_list(vp) or entry == NULL or entry.reserved or \
-                is_segment_base(entry.index) or not may_be_listed(entry.index) or \
+        place = phys_ptr(vp.cpu.mem, gpa + <u64>i * 16, 16)
+        if i >= longest_list(vp) or place == NULL:
+            return i + 1
+        entry = listed(place)
+        if entry.reserved or is_segment_base(entry.index) or not may_be_listed(entry.index) or \
                 msr_write(vp, entry.index, entry.value) != INSN_OK:
             return i + 1
     return 0
 
 
 cdef bint store_msr_list(l0_vp *vp, u64 gpa, u32 count) noexcept nogil:
-    cdef vmx_msr_entry *entry
+    cdef vmx_msr_entry entry
+    cdef u8 *place
     cdef u64 value = 0
     cdef u32 i
 
     for i in range(count):
-        entry = <vmx_msr_entry *>phys_ptr(vp.cpu.mem, gpa + <u64>i * 16, 16)
-        if i >= longest_list(vp) or entry == NULL or entry.reserved or \
-                not may_be_listed(entry.index) or \
+        place = phys_ptr(vp.cpu.mem, gpa + <u64>i * 16, 16)
+        if i >= longest_list(vp) or place == NULL:
+            return False
+        entry = listed(place)
+        if entry.reserved or not may_be_listed(entry.index) or \
                 msr_read(vp, entry.index, &value) != INSN_OK:
             return False
-        entry.value = value
+        (<vmx_msr_entry *>place).value = value
     return True

@@ -17,7 +17,8 @@
 	X(clean_fields_reserved) X(version_changed) X(pointer_misaligned) X(switch_value) \
 	X(assist_page_reserved) X(enlightenments_reserved) X(msr_bitmap_unannounced) \
 	X(direct_flush_unannounced) X(exception_unannounced) X(debugctl_unannounced) \
-	X(direct_flush_incomplete) X(partition_page_misaligned) X(vmclear_elsewhere)
+	X(direct_flush_incomplete) X(partition_page_misaligned) X(vmclear_elsewhere) \
+	X(entry_list_failed) X(page_fault_filter_ignored) X(cr3_targets_ignored)
 
 enum l0_lint {
 #define L0_LINT_MEMBER(name) LINT_##name,

@@ -7,8 +7,8 @@ from kvm_vmx.l0.operands cimport FLAG_RF, FLAG_TF
 from kvm_vmx.l0.state cimport l0_vmcs, l0_vp
 
 cdef enum:
-    # Without an exit for so long, the timer of the L1 kernel would have fired.
-    INSTRUCTIONS_A_TICK = 1 << 24
+    # A slice of time: without an exit for so long, L1's timer fires, or L2 is stopped.
+    SLICE = 1 << 24
 
 cdef extern from *:
     """
@@ -45,7 +45,7 @@ cdef inline bint restless(const l0_vp *vp) noexcept nogil:
 
 cdef inline void set_deadline(l0_vp *vp) noexcept nogil:
     vp.entered_at = vp.counters.l2_instructions
-    vp.deadline = vp.entered_at + INSTRUCTIONS_A_TICK
+    vp.deadline = vp.entered_at + SLICE
     if unlikely(vp.nr_alarms or
                 vp.vmcs.f.pin_based_vm_exec_control & PIN_BASED_VMX_PREEMPTION_TIMER):
         set_deadline_with_alarms(vp)

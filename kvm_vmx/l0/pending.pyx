@@ -12,8 +12,6 @@ cdef extern from *:
     bint __sync_bool_compare_and_swap(u32 *place, u32 old, u32 value) nogil
 
 cdef enum:
-    TIMER_VECTOR = 0xec
-    INTERRUPT_WAITS = 0x100
     # pending debug exceptions: a breakpoint that is enabled, or a single step
     DEBUG_VALID = 0x5000
     DEBUG_WHAT = 0x400f
@@ -21,20 +19,27 @@ cdef enum:
     SHADOW = GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS
 
 
-# What the preemption timer has left: one count for each instruction.
-cdef u64 timer_end(const l0_vp *vp) noexcept nogil:
-    return vp.entered_at + vp.vmcs.vmx_preemption_timer_value
-
-
+# SDM 3C 26.5.1: it counts in every activity state, and does not expire in wait-for-SIPI.
 cdef inline bint timer_runs(const l0_vp *vp) noexcept nogil:
-    return vp.vmcs.f.pin_based_vm_exec_control & PIN_BASED_VMX_PREEMPTION_TIMER != 0
+    return vp.vmcs.f.pin_based_vm_exec_control & PIN_BASED_VMX_PREEMPTION_TIMER != 0 and \
+        vp.vmcs.f.guest_activity_state != GUEST_ACTIVITY_WAIT_SIPI
+
+
+# What the preemption timer has left: one count for each instruction. Waiting may have moved
+# entered_at to before the first one, so that only differences mean anything.
+cdef u64 timer_left(const l0_vp *vp) noexcept nogil:
+    cdef u64 spent = vp.counters.l2_instructions - vp.entered_at
+
+    return 0 if spent >= vp.vmcs.vmx_preemption_timer_value else \
+        vp.vmcs.vmx_preemption_timer_value - spent
 
 
 cdef void set_deadline_with_alarms(l0_vp *vp) noexcept nogil:
+    cdef u64 now = vp.counters.l2_instructions
     cdef u32 i
 
-    if timer_runs(vp) and timer_end(vp) < vp.deadline:
-        vp.deadline = timer_end(vp)
+    if timer_runs(vp) and now + timer_left(vp) < vp.deadline:
+        vp.deadline = now + timer_left(vp)
     for i in range(vp.nr_alarms):
         if vp.alarm[i].at < vp.deadline:
             vp.deadline = vp.alarm[i].at
@@ -48,6 +53,7 @@ cdef bint ring(l0_vp *vp, u32 number, bint waits) noexcept nogil:
         return stimers_ring(vp, number, waits)
     if what == L0_ALARM_STOP:
         vp.in_guest = L0_STOPPED
+        vp.paused = 0
     elif what == L0_ALARM_NMI:
         vp.cpu.nmi = 1
     elif not __sync_bool_compare_and_swap(&vp.cpu.intr, 0, what):
@@ -57,24 +63,18 @@ cdef bint ring(l0_vp *vp, u32 number, bint waits) noexcept nogil:
     return True
 
 
-# The alarms that are due, and the next one of all where the processor only waits.
-cdef bint ring_alarms(l0_vp *vp, bint waits) noexcept nogil:
+# The alarms that are due: whether one went off.
+cdef bint ring_alarms(l0_vp *vp) noexcept nogil:
     cdef u64 now = vp.counters.l2_instructions
-    cdef u32 i, first = 0
+    cdef u32 i = 0
     cdef bint rung = False
 
-    i = 0
     while i < vp.nr_alarms:
         if vp.alarm[i].at <= now and ring(vp, i, False):
             rung = True
         else:
             i += 1
-    if rung or not waits or not vp.nr_alarms:
-        return rung
-    for i in range(vp.nr_alarms):
-        if vp.alarm[i].at < vp.alarm[first].at:
-            first = i
-    return ring(vp, first, True)
+    return rung
 
 
 cdef bint leave_for_interrupt(l0_vp *vp) noexcept nogil:
@@ -83,23 +83,43 @@ cdef bint leave_for_interrupt(l0_vp *vp) noexcept nogil:
     return False
 
 
-# The timer of L1. It leaves even where L1 has not asked for exits: L0 needs the processor.
+# L1's timer fires where that brings L1 back: its own interrupt, which it has asked to exit.
 cdef bint tick(l0_vp *vp) noexcept nogil:
-    __sync_bool_compare_and_swap(&vp.cpu.intr, 0, INTERRUPT_WAITS | TIMER_VECTOR)
-    return leave_for_interrupt(vp)
+    if not vp.partition.tick or vp.vmcs.f.guest_activity_state > GUEST_ACTIVITY_HLT or \
+            not vp.vmcs.f.pin_based_vm_exec_control & PIN_BASED_EXT_INTR_MASK:
+        return False
+    __sync_bool_compare_and_swap(&vp.cpu.intr, 0, vp.partition.tick)
+    return True
+
+
+# No exit is due that L1 could ask for: whoever let it enter takes L2 back, or nobody can.
+cdef bint give_back(l0_vp *vp, bint only_paused) noexcept nogil:
+    vp.in_guest = L0_STOPPED if vp.may_stop else L0_LOST
+    vp.paused = only_paused
+    return False
+
+
+cdef u64 slice_spent(const l0_vp *vp) noexcept nogil:
+    cdef u64 now = vp.counters.l2_instructions
+
+    return min(now - vp.entered_at, now - vp.resumed_at)
 
 
 cdef bint time_passes(l0_vp *vp) noexcept nogil:
-    ring_alarms(vp, False)
+    cdef u64 now = vp.counters.l2_instructions
+
+    ring_alarms(vp)
     if vp.in_guest == L0_STOPPED:
         return False
-    if vp.counters.l2_instructions - vp.entered_at >= INSTRUCTIONS_A_TICK:
-        return tick(vp)
-    vp.deadline = vp.entered_at + INSTRUCTIONS_A_TICK
+    if slice_spent(vp) >= SLICE:
+        vp.resumed_at = now
+        if not tick(vp):
+            return give_back(vp, True)
+    vp.deadline = now + SLICE - slice_spent(vp)
     set_deadline_with_alarms(vp)
-    if vp.deadline <= vp.counters.l2_instructions:
+    if vp.deadline <= now:
         # what could not come yet comes as soon as it can
-        vp.deadline = vp.counters.l2_instructions + 1
+        vp.deadline = now + 1
     return True
 
 
@@ -178,11 +198,32 @@ cdef bint take_interrupt(l0_vp *vp) noexcept nogil:
     return deliver(vp, <u32>INTR_INFO_VALID_MASK | INTR_TYPE_EXT_INTR | vector, 0, 0)
 
 
-# Nothing has woken it: time passes until something does.
+# The first alarm of all, which a processor that only waits comes to at once.
+cdef u32 first_alarm(const l0_vp *vp) noexcept nogil:
+    cdef u32 i, first = 0
+
+    for i in range(vp.nr_alarms):
+        if vp.alarm[i].at < vp.alarm[first].at:
+            first = i
+    return first
+
+
+# Nothing has woken it: time jumps to what comes next, the preemption timer's end or an alarm.
 cdef bint wait(l0_vp *vp) noexcept nogil:
-    if vp.vmcs.f.guest_activity_state != GUEST_ACTIVITY_WAIT_SIPI and ring_alarms(vp, True):
+    cdef u64 now = vp.counters.l2_instructions, at = ~<u64>0
+    cdef bint wakes = vp.vmcs.f.guest_activity_state != GUEST_ACTIVITY_WAIT_SIPI
+    cdef u32 first = first_alarm(vp)
+
+    if vp.nr_alarms and (wakes or vp.alarm[first].what == L0_ALARM_STOP):
+        at = max(vp.alarm[first].at, now)
+    if timer_runs(vp) and timer_left(vp) <= at - now:
+        vp.entered_at -= timer_left(vp)
+        return settle(vp)
+    if at != ~<u64>0 and ring(vp, first, True):
+        if timer_runs(vp):
+            vp.entered_at -= at - now
         return vp.in_guest != L0_STOPPED and settle(vp)
-    return tick(vp)
+    return settle(vp) if tick(vp) else give_back(vp, False)
 
 
 cdef bint settle(l0_vp *vp) noexcept nogil:
@@ -198,7 +239,7 @@ cdef bint settle(l0_vp *vp) noexcept nogil:
         if not take_debug_trap(vp):
             return False
         return settle(vp)
-    if timer_runs(vp) and vp.counters.l2_instructions >= timer_end(vp):
+    if timer_runs(vp) and timer_left(vp) == 0:
         leave(vp, EXIT_REASON_PREEMPTION_TIMER, 0, 0)
         return False
     if activity != GUEST_ACTIVITY_WAIT_SIPI:

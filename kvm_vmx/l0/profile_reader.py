@@ -19,6 +19,9 @@ POLICIES = (
     "announced_debugctl",
     "refuse_rep_start",
     "user_flush_is_ud",
+    "marks_clean_at_entry",
+    "honour_page_fault_filter",
+    "honour_cr3_targets",
 )
 
 # The MSRs that say which bits must be 1, in the low half, and which may be, in the high one.

@@ -89,6 +89,7 @@ struct l2_insn {
 #define L0_ALARM_STOP 0x400u	/* L2 is to stop there, and L1 to see nothing of it */
 #define L0_ALARM_TIMERS 0x800u	/* look at the clock: a synthetic timer is armed */
 #define L0_STOPPED 2
+#define L0_LOST 3		/* it runs on, and nobody could stop it */
 struct l0_alarm {
 	u64 at;			/* counters.l2_instructions at which it comes */
 	u32 what;		/* 0x100 | vector, or L0_ALARM_NMI */
@@ -158,6 +159,9 @@ struct l0_profile {
 	u8 announced_debugctl;		/* a debug control unannounced fails with error 7 */
 	u8 refuse_rep_start;		/* a repeated hypercall begins with its first repetition */
 	u8 user_flush_is_ud;		/* L2's direct flush outside CPL 0, else L1's to decide */
+	u8 marks_clean_at_entry;	/* an entry that succeeds sets every clean bit in the page */
+	u8 honour_page_fault_filter;	/* mask and match of an eVMCS, else they are 0, with a lint */
+	u8 honour_cr3_targets;		/* of an eVMCS, else there are none, with a lint */
 	u8 enforce_cpuid;		/* an MSR that CPUID does not announce is #GP */
 };
 
@@ -250,7 +254,8 @@ enum l0_msr_slot {
 	SLOT_SYSENTER_CS, SLOT_SYSENTER_ESP, SLOT_SYSENTER_EIP,
 	SLOT_STAR, SLOT_LSTAR, SLOT_CSTAR, SLOT_SYSCALL_MASK,
 	SLOT_FS_BASE, SLOT_GS_BASE, SLOT_KERNEL_GS_BASE, SLOT_TSC_AUX, SLOT_TSC_ADJUST,
-	SLOT_SPEC_CTRL, SLOT_MISC_ENABLE, SLOT_APIC_BASE, NR_SLOTS
+	SLOT_SPEC_CTRL, SLOT_MISC_ENABLE, SLOT_APIC_BASE, SLOT_MCG_STATUS, SLOT_MTRR_DEF_TYPE,
+	NR_SLOTS
 };
 
 /* A virtual processor. The architectural part comes first: it is all that L1 sees. */
@@ -260,7 +265,7 @@ struct l0_vp {
 
 	/* VMX operation */
 	u8 in_vmx;
-	u8 in_guest;		/* L2 runs, or L0_STOPPED: it stands between two instructions */
+	u8 in_guest;		/* L2 runs (1), or stands between two instructions: L0_STOPPED, L0_LOST */
 	u8 mov_ss_shadow;
 	u64 vmxon_ptr;
 	u64 current_vmptr;	/* ~0: none */
@@ -279,6 +284,7 @@ struct l0_vp {
 	u64 next_rip;		/* where L2 continues when the instruction has done its work */
 	u64 entered_at;		/* counters.l2_instructions at the entry */
 	u64 deadline;		/* and when the clock must be looked at */
+	u64 resumed_at;		/* and where a slice of time has begun since */
 	u32 vectoring;		/* the event in delivery, as IDT-vectoring information; 0: none */
 	u32 vectoring_error;
 	u8 code_bits;		/* 16, 32 or 64 */
@@ -288,6 +294,8 @@ struct l0_vp {
 	u8 familiar;		/* nothing that an entry must look at has changed since the last exit */
 	u8 monitoring;		/* MONITOR has armed an address */
 	u8 trap_pending;	/* a monitor trap is due at the next boundary */
+	u8 may_stop;		/* whoever lets L1 enter takes L2 back between two instructions */
+	u8 paused;		/* L0_STOPPED because a slice of time is over, and no more */
 	struct l2_tlb_entry tlb[L2_TLB_ENTRIES];
 	/* guest-physical pages through the EPT, which only INVEPT and its like forget */
 	struct l2_tlb_entry physical_tlb[L2_TLB_ENTRIES];
@@ -344,6 +352,7 @@ struct l0_partition {
 	u64 crashes, resets;	/* how often it has told so, and asked for a reset */
 	u64 invariant_tsc;	/* MSR 0x40000118 */
 	u64 traced;		/* instructions traced so far, on all processors */
+	u32 tick;		/* the interrupt of L1's timer, 0x100 | vector; 0: L1 has set none */
 	struct l0_vp *vp;	/* nr_vps of them, cache-line aligned */
 };
 

@@ -20,6 +20,7 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         L0_ALARM_STOP
         L0_STOPPED
         L0_ALARM_TIMERS
+        L0_LOST
         L0_NR_STIMERS
         L0_NR_MSRS
         L0_NR_EXIT_REASONS
@@ -53,6 +54,9 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         LINT_direct_flush_incomplete
         LINT_partition_page_misaligned
         LINT_vmclear_elsewhere
+        LINT_entry_list_failed
+        LINT_page_fault_filter_ignored
+        LINT_cr3_targets_ignored
         L0_NR_SINTS
         SLOT_FEATURE_CONTROL
         SLOT_PAT
@@ -73,6 +77,8 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         SLOT_SPEC_CTRL
         SLOT_MISC_ENABLE
         SLOT_APIC_BASE
+        SLOT_MCG_STATUS
+        SLOT_MTRR_DEF_TYPE
         NR_SLOTS
 
     ctypedef struct l0_partition "struct l0_partition"
@@ -206,6 +212,9 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u8 announced_debugctl
         u8 refuse_rep_start
         u8 user_flush_is_ud
+        u8 marks_clean_at_entry
+        u8 honour_page_fault_filter
+        u8 honour_cr3_targets
         u8 enforce_cpuid
 
     ctypedef struct l0_caps "struct l0_caps":
@@ -346,6 +355,7 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u64 next_rip
         u64 entered_at
         u64 deadline
+        u64 resumed_at
         u32 vectoring
         u32 vectoring_error
         u8 code_bits
@@ -355,6 +365,8 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u8 familiar
         u8 monitoring
         u8 trap_pending
+        u8 may_stop
+        u8 paused
         l2_tlb_entry tlb[L2_TLB_ENTRIES]
         l2_tlb_entry physical_tlb[L2_TLB_ENTRIES]
         u64 tlb_context[5]
@@ -407,6 +419,7 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u64 resets
         u64 invariant_tsc
         u64 traced
+        u32 tick
         l0_vp *vp
 
     void l0_note(l0_vp *vp, u32 what, u32 offset, u64 found, u64 kept)

@@ -6,6 +6,7 @@ from kvm_vmx.abi.types cimport u32, u64
 from kvm_vmx.abi.virt_cpu cimport (
     GPR_R8, GPR_RAX, GPR_RCX, GPR_RDX, INSN_OK, INSN_VMFAIL_VALID, insn_t, virt_cpu, virt_cpu_ops,
 )
+from kvm_vmx.l0.enlightened cimport enlightened_pointer
 from kvm_vmx.l0.state cimport *
 
 cdef extern from *:
@@ -127,21 +128,26 @@ cdef insn_t traced_vmwrite(virt_cpu *cpu, u64 field, u64 value) noexcept nogil:
 
 # The result of an entry is the exit: its reason and qualification. What lies between is what
 # the counters have moved.
+# The VMCS that an entry is about to try: an eVMCS's address, or the current VMCS's.
+cdef u64 tried(l0_vp *vp) noexcept nogil:
+    cdef u64 pointer
+
+    return pointer if enlightened_pointer(vp, &pointer) else vp.current_vmptr
+
+
 cdef insn_t traced_vmentry(virt_cpu *cpu, u64 *regs, bint launch) noexcept nogil:
     cdef l0_vp *vp = <l0_vp *>cpu
     cdef l0_trace_record *record = begin(
-        vp, TRACED_vmlaunch if launch else TRACED_vmresume, 0, 0, 0)
+        vp, TRACED_vmlaunch if launch else TRACED_vmresume, tried(vp), 0, 0)
     cdef l0_counters before = vp.counters
     cdef insn_t status = vp.trace.ops.vmentry(cpu, regs, launch)
     cdef const l0_vmcs *v = &vp.plain
 
+    if vp.active_evmcs != ~<u64>0:
+        v = &vp.copy
     record.l2_instructions = vp.counters.l2_instructions - before.l2_instructions
     record.groups_reread = <u32>(vp.counters.groups_reread - before.groups_reread)
     record.bytes_reread = <u32>(vp.counters.bytes_reread - before.bytes_reread)
-    record.operand[0] = vp.current_vmptr
-    if vp.active_evmcs != ~<u64>0:
-        record.operand[0] = vp.active_evmcs
-        v = &vp.copy
     if status == INSN_OK:
         record.result[0] = v.f.vm_exit_reason
         record.result[1] = v.f.exit_qualification

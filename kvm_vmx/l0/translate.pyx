@@ -11,6 +11,10 @@ from kvm_vmx.l0.outcome cimport is_canonical
 from kvm_vmx.l0.state cimport *
 from libc.string cimport memset
 
+cdef extern from *:
+    bint swap_64 "__sync_bool_compare_and_swap" (u64 *place, u64 old, u64 value) nogil
+    bint swap_32 "__sync_bool_compare_and_swap" (u32 *place, u32 old, u32 value) nogil
+
 cdef enum:
     PAGE_PRESENT = 1
     PAGE_WRITABLE = 2
@@ -34,6 +38,9 @@ cdef enum:
     ANY_WRITE = L2_WRITE | L2_WRITE << L2_USER
     ANY_FETCH = L2_FETCH | L2_FETCH << L2_USER
     ANY_USER = 7 << L2_USER
+
+    # besides an l2_status: another processor has changed an entry since it was read
+    WALK_AGAIN = 3
 
 cdef u64 ADDRESS = <u64>0x000ffffffffff000
 cdef u64 NO_EXECUTE = <u64>1 << 63
@@ -202,26 +209,47 @@ cdef bint allowed(l0_vp *vp, u64 rights, u32 right) noexcept nogil:
 
 
 cdef u64 read_entry(const u8 *slot, const paging *p) noexcept nogil:
-    return (<const u64 *>slot)[0] if p.entry_size == 8 else (<const u32 *>slot)[0]
+    if p.entry_size == 8:
+        return (<const volatile u64 *>slot)[0]
+    return (<const volatile u32 *>slot)[0]
 
 
-# Set the accessed flags on the way, and the dirty flag of a page that is written.
-cdef bint mark(l0_vp *vp, u64 gpa, u8 *slot, const paging *p, u64 linear, u64 flags) noexcept nogil:
-    if read_entry(slot, p) & flags == flags:
-        return True
+# Set flags in an entry that is still as it was read.
+cdef int mark(l0_vp *vp, u64 gpa, u64 entry, const paging *p, u64 linear, u64 flags) noexcept nogil:
+    cdef u8 *slot
+
+    if entry & flags == flags:
+        return L2_DONE
     slot = guest_memory(vp, gpa, linear, L2_WRITE, GUEST_TABLE)
     if slot == NULL:
-        return False
-    slot[0] |= <u8>flags
-    return True
+        return L2_LEAVES
+    if is_open_bus(slot - (gpa & 4095)):
+        return L2_DONE
+    if p.entry_size == 8:
+        return L2_DONE if swap_64(<u64 *>slot, entry, entry | flags) else WALK_AGAIN
+    return L2_DONE if swap_32(<u32 *>slot, <u32>entry, <u32>(entry | flags)) else WALK_AGAIN
 
 
-cdef int page_walk(l0_vp *vp, u64 linear, u32 right, u64 *gpa, bint *is_user) noexcept nogil:
+# The accessed flags on the way, and the dirty flag of a page that is written.
+cdef int mark_used(l0_vp *vp, const u64 *where, const u64 *entry, int last, const paging *p,
+                   u64 linear, bint written) noexcept nogil:
+    cdef int level, status
+
+    for level in range(p.levels - 1, last - 1, -1):
+        status = mark(vp, where[level], entry[level], p, linear,
+                      PAGE_ACCESSED | (PAGE_DIRTY if level == last and written else 0))
+        if status:
+            return status
+    return L2_DONE
+
+
+cdef int walk_once(l0_vp *vp, u64 linear, u32 right, u64 *gpa, bint *is_user) noexcept nogil:
     cdef paging p
     cdef u64 entry = 0, place, rights = PAGE_WRITABLE | PAGE_USER
     cdef u64 where[4]
-    cdef u8 *slot[4]
-    cdef int level, i
+    cdef u64 found[4]
+    cdef u8 *slot
+    cdef int level, status
     cdef bint leaf = False
 
     shape(vp, &p)
@@ -233,10 +261,10 @@ cdef int page_walk(l0_vp *vp, u64 linear, u32 right, u64 *gpa, bint *is_user) no
         level -= 1
         place |= (linear >> (12 + p.bits * level) & ((1 << p.bits) - 1)) * p.entry_size
         where[level] = place
-        slot[level] = guest_memory(vp, place, linear, L2_READ, GUEST_TABLE)
-        if slot[level] == NULL:
+        slot = guest_memory(vp, place, linear, L2_READ, GUEST_TABLE)
+        if slot == NULL:
             return L2_LEAVES
-        entry = read_entry(slot[level], &p)
+        entry = found[level] = read_entry(slot, &p)
         if not entry & PAGE_PRESENT:
             return page_fault(vp, linear, right, 0)
         leaf = is_leaf(vp, &p, entry, level)
@@ -246,13 +274,20 @@ cdef int page_walk(l0_vp *vp, u64 linear, u32 right, u64 *gpa, bint *is_user) no
         place = entry & (ADDRESS if p.entry_size == 8 else <u64>0xfffff000)
     if not allowed(vp, rights, right):
         return page_fault(vp, linear, right, ERROR_PRESENT)
-    for i in range(p.levels - 1, level - 1, -1):
-        if not mark(vp, where[i], slot[i], &p, linear,
-                    PAGE_ACCESSED | (PAGE_DIRTY if i == level and right & ANY_WRITE else 0)):
-            return L2_LEAVES
+    status = mark_used(vp, where, found, level, &p, linear, right & ANY_WRITE != 0)
+    if status:
+        return status
     gpa[0] = leaf_address(&p, entry, linear, level)
     is_user[0] = rights & PAGE_USER != 0
     return L2_DONE
+
+
+cdef int page_walk(l0_vp *vp, u64 linear, u32 right, u64 *gpa, bint *is_user) noexcept nogil:
+    cdef int status = WALK_AGAIN
+
+    while status == WALK_AGAIN:
+        status = walk_once(vp, linear, right, gpa, is_user)
+    return status
 
 
 cdef u8 *walk(l0_vp *vp, u64 linear, u32 right) noexcept nogil:

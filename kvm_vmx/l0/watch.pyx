@@ -95,7 +95,8 @@ cdef void check_flags(l0_vp *vp, const hv_enlightened_vmcs *f) noexcept nogil:
         return
     if not nested & NESTED_DIRECT_FLUSH:
         lint(vp, LINT_direct_flush_unannounced)
-    if f.hv_vm_id == 0 or f.hv_vp_id == 0 or f.partition_assist_page == 0:
+    # VP id 0 is the first processor's
+    if f.hv_vm_id == 0 or f.partition_assist_page == 0:
         lint(vp, LINT_direct_flush_incomplete)
     if f.partition_assist_page & 0xfff:
         lint(vp, LINT_partition_page_misaligned)
@@ -138,6 +139,9 @@ cdef void watch_entry(l0_vp *vp, const u8 *page, u32 clean) noexcept nogil:
         l0_note(vp, LINT_version_changed, 0, f.revision_id, vp.copy.f.revision_id)
     if f.guest_ia32_debugctl and not vp.partition.caps.nested & NESTED_DEBUGCTL:
         lint(vp, LINT_debugctl_unannounced)
+    if f.page_fault_error_code_mask | f.page_fault_error_code_match and \
+            not vp.partition.profile.honour_page_fault_filter:
+        lint(vp, LINT_page_fault_filter_ignored)
     check_flags(vp, f)
     check_assist_page(vp)
 

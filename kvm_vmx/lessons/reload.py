@@ -3,6 +3,7 @@
 
 from kvm_vmx import KernelBug, Machine, fields
 from kvm_vmx.lessons.record import Cell, Picture, Record, choice, other_cases, other_seed
+from kvm_vmx.machine.outcome import VMfailValid
 
 TITLE = "what vmx_exit() takes back, and what a missing reset does"
 MINUTES = 20
@@ -18,7 +19,6 @@ KERNEL = [
 CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
 HALT = b"\xf4"
 VMX_BASIC = 0x480
-NONE = (1 << 64) - 1     # no VMCS was entered
 NOBODY = "no vCPU"
 EPT_POINTER = next(row["offset"] for row in fields() if row["vmcs_field"] == "EPT_POINTER")
 # The new guests' memory: what it takes of the old pages decides what the stale one holds.
@@ -118,7 +118,9 @@ def enter(machine, vcpu) -> dict:
     good = entry.outcome.ok
     refused = sum(record.instruction == "vmwrite" and not record.outcome.ok
                   for record in trace[at:])
-    return {"entered": None if entry.operands[0] == NONE else entry.operands[0],
+    # a pointer that was refused has been tried, and no more
+    taken = good or isinstance(entry.outcome, VMfailValid)
+    return {"entered": entry.operands[0] if taken else None,
             "outcome": type(entry.outcome).__name__, "error": getattr(entry.outcome, "error", None),
             "exit": entry.results[0] & 0xFFFF if good else None, "kvm": ended,
             "refused": refused}

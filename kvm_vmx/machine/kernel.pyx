@@ -8,6 +8,7 @@ from libc.errno cimport EBUSY, EFAULT, EINTR, ENXIO
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
+from kvm_vmx.abi.asm cimport LOCAL_TIMER_VECTOR
 from kvm_vmx.abi.hyperv_tlfs cimport hv_vp_assist_page as hv_vp_assist_page_t
 from kvm_vmx.abi.linux cimport jump_entry_t, module_t, static_key_t, task_struct
 from kvm_vmx.abi.types cimport u8, u32, u64, ulong
@@ -81,6 +82,9 @@ cdef extern from "Python.h":
 FAIL_STEPS = {
     "page": FAIL_PAGE, "kmalloc": FAIL_KMALLOC, "vmalloc": FAIL_VMALLOC, "mprotect": FAIL_MPROTECT}
 FAIL_INSTRUCTIONS = {"msr": FAIL_MSR, "hypercall": FAIL_HYPERCALL}
+
+# What this kernel's timer interrupts with; it asks for control again that way.
+TIMER_VECTOR = LOCAL_TIMER_VECTOR
 
 cdef enum:
     ANY_CPU = -1        # whichever is free

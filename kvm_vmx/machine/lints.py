@@ -35,9 +35,14 @@ MEANINGS = {
     "debugctl_unannounced": (
         "R12", "a debug control other than 0, which leaf 0x4000000A does not offer"),
     "direct_flush_incomplete": (
-        "R78", "direct virtual flush is on without VM id, VP id or partition assist page"),
+        "R78", "direct virtual flush is on without VM id or partition assist page"),
     "partition_page_misaligned": ("R81", "the partition assist page is not page-aligned"),
     "vmclear_elsewhere": ("R31", "VMCLEAR of an eVMCS that is active on another processor"),
+    "entry_list_failed": (
+        "", "an entry's MSR list could not be loaded: the qualification has the item's number"),
+    "page_fault_filter_ignored": (
+        "R58", "the eVMCS has a page-fault mask or match, which this profile ignores"),
+    "cr3_targets_ignored": ("R58", "the eVMCS has CR3 targets, which this profile ignores"),
 }
 
 _ROWS = {row["offset"]: row for row in fields()}

@@ -11,7 +11,7 @@ from kvm_vmx.machine import trap
 from kvm_vmx.machine.cpu import Cpu
 from kvm_vmx.machine.errors import Unique, kernel_error
 from kvm_vmx.machine.gate import Gate
-from kvm_vmx.machine.kernel import Kernel, MachineError
+from kvm_vmx.machine.kernel import TIMER_VECTOR, Kernel, MachineError
 from kvm_vmx.machine.lints import Lint
 from kvm_vmx.machine.module import Module
 from kvm_vmx.machine.partition import MAX_CPUS, Partition, PhysicalMemory
@@ -86,7 +86,8 @@ class Machine(Unique):
         self._partition = Partition(
             self.memory, possible, profile=profile, cache_policy=cache_policy, seed=seed,
             strict=strict, cpuid=cpuid, msrs=msrs, maxphyaddr=maxphyaddr,
-            enforce_cpuid=enforce_cpuid, lints=lints, insn=insn, unfinished=unfinished)
+            enforce_cpuid=enforce_cpuid, lints=lints, insn=insn, tick=TIMER_VECTOR,
+            unfinished=unfinished)
         self._kernel = Kernel(self._partition)
         self._kernel.boot(cpus, no_assist_page, fail or {})
 

@@ -45,7 +45,8 @@ class VMfailValid(Outcome):
 
 @dataclasses.dataclass(frozen=True)
 class Stopped(Outcome):
-    """L2 stands between two of its instructions, as it was asked to; L1 has seen nothing yet."""
+    """L2 stands between two of its instructions, as it was asked to, or waits for what is not on
+    its way; L1 has seen nothing yet."""
 
 
 @dataclasses.dataclass(frozen=True)

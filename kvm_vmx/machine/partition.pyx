@@ -71,6 +71,9 @@ cdef int fill_profile(l0_profile *to, profile) except -1:
     to.announced_debugctl = policies["announced_debugctl"]
     to.refuse_rep_start = policies["refuse_rep_start"]
     to.user_flush_is_ud = policies["user_flush_is_ud"]
+    to.marks_clean_at_entry = policies["marks_clean_at_entry"]
+    to.honour_page_fault_filter = policies["honour_page_fault_filter"]
+    to.honour_cr3_targets = policies["honour_cr3_targets"]
     to.enforce_cpuid = profile.enforce_cpuid
 
 
@@ -94,14 +97,16 @@ cdef class Partition:
     and enforce_cpuid change it as kvm_vmx.l0.profile.build says. cache_policy is how L0 uses
     the clean fields: "always", "never", "random", "random(SEED)" or "commit_on_success". lints
     looks, at a cost, for what L1 may not do; strict does too, and stops at the first. insn is
-    the form of the processors' instructions: "call", "trap", or None for the environment's.
-    unfinished takes controls on offer that L0 checks at an entry and then does not do, too.
-    Bad values raise ValueError.
+    the form of the processors' instructions: "call", "trap", or None for the environment's. tick
+    is the vector of the timer interrupt that L1 has set up: where L1 has external interrupts
+    exit, it comes when L2 has run for long without an exit, or only waits. unfinished takes
+    controls on offer that L0 checks at an entry and then does not do, too. Bad values raise
+    ValueError.
     """
 
     def __cinit__(self, PhysicalMemory memory not None, int cpus=1, profile="kvm-6.12",
                   cache_policy="always", seed=0, bint strict=False, cpuid=None, msrs=None,
-                  maxphyaddr=None, enforce_cpuid=None, bint lints=False, insn=None,
+                  maxphyaddr=None, enforce_cpuid=None, bint lints=False, insn=None, tick=None,
                   bint unfinished=False):
         cdef l0_profile numbers
 
@@ -109,6 +114,8 @@ cdef class Partition:
             raise ValueError(f"{cpus} processors: give a number from 1 to {MAX_CPUS}")
         self.owner = this_process()
         check_process(memory.owner)
+        if tick is not None and not 16 <= tick <= 255:
+            raise ValueError(f"timer vector {tick!r}: give 16 to 255, or None")
         self.by_trap = trap.chosen(insn)
         self.memory = memory
         self.profile = build(
@@ -126,6 +133,8 @@ cdef class Partition:
             free(numbers.msr)
         if self.partition == NULL:
             raise MemoryError(f"no memory for {cpus} processors")
+        if tick is not None:
+            self.partition.tick = 0x100 | <u32>tick
 
     def __dealloc__(self):
         # what a thread of the parent was changing may be in no state to be freed

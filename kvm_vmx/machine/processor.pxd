@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-from kvm_vmx.abi.virt_cpu cimport virt_cpu_ops
+from kvm_vmx.abi.virt_cpu cimport insn_t, virt_cpu_ops
 from kvm_vmx.l0.state cimport l0_vp
 from kvm_vmx.machine.process cimport process_t
 
@@ -13,5 +13,6 @@ cdef class Processor:
     cdef const virt_cpu_ops *ops(self) except NULL
     cdef outcome(self, unsigned int status, value=*)
     cdef enter(self, bint launch, stop_after)
+    cdef insn_t to_the_end(self, insn_t status) except? 0x80000000
     cdef forget_stop(self)
     cdef schedule(self, unsigned int what, after)

@@ -2,6 +2,7 @@
 """One L1 processor as hardware: its instructions, and what a test may set or look at."""
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.exc cimport PyErr_CheckSignals
 
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
@@ -138,10 +139,23 @@ cdef class Processor:
         cdef insn_t status
         if stop_after is not None:
             self.schedule(L0_ALARM_STOP, stop_after)
+        self.vp.may_stop = 1
         with nogil:
             status = ops.vmentry(&self.vp.cpu, self.vp.gpr, launch)
-        self.forget_stop()
-        return self.outcome(status)
+        return self.outcome(self.to_the_end(status))
+
+    cdef insn_t to_the_end(self, insn_t status) except? 0x80000000:
+        """L2 runs on where no more than a slice of time is over; a signal's exception leaves it
+        stopped."""
+        try:
+            while self.vp.in_guest == L0_STOPPED and self.vp.paused:
+                PyErr_CheckSignals()
+                with nogil:
+                    status = l0_go_on(self.vp)
+        finally:
+            self.vp.may_stop = 0
+            self.forget_stop()
+        return status
 
     cdef forget_stop(self):
         """L2 has stopped, or has left before."""
@@ -156,7 +170,8 @@ cdef class Processor:
         """VMLAUNCH: success means that L2 ran, or failed to enter, and the exit is recorded.
 
         With stop_after L2 stops after so many of its instructions, unless it leaves before: the
-        outcome is Stopped, and go_on() is the rest of the instruction.
+        outcome is Stopped, and go_on() is the rest of the instruction. It is Stopped, too, where
+        L2 waits and nothing is on its way that could wake it.
         """
         return self.enter(True, stop_after)
 
@@ -173,10 +188,10 @@ cdef class Processor:
             raise RuntimeError("L2 is not stopped: enter with stop_after first")
         if stop_after is not None:
             self.schedule(L0_ALARM_STOP, stop_after)
+        self.vp.may_stop = 1
         with nogil:
             status = l0_go_on(self.vp)
-        self.forget_stop()
-        return self.outcome(status)
+        return self.outcome(self.to_the_end(status))
 
     @property
     def stopped(self) -> bool:
@@ -323,6 +338,10 @@ cdef class Processor:
         """The stack pointer: what the last exit loaded."""
         return self.vp.cpu.rsp
 
+    @rsp.setter
+    def rsp(self, value: int):
+        self.vp.cpu.rsp = word(value)
+
     @property
     def rflags(self) -> int:
         """RFLAGS, where a VMX instruction leaves its outcome."""
@@ -354,9 +373,45 @@ cdef class Processor:
         self.vp.host_loaded = 0
 
     @property
+    def cr2(self) -> int:
+        """CR2, which L1 and L2 share."""
+        return self.vp.cpu.cr2
+
+    @cr2.setter
+    def cr2(self, value: int):
+        self.vp.cpu.cr2 = word(value)
+
+    @property
     def cr3(self) -> int:
-        """CR3."""
+        """CR3, set without the checks of MOV to CR3."""
         return self.vp.cpu.cr3
+
+    @cr3.setter
+    def cr3(self, value: int):
+        self.vp.cpu.cr3 = word(value)
+        self.vp.host_loaded = 0
+
+    @property
+    def cr8(self) -> int:
+        """CR8, which L1 and L2 share: 0 to 15."""
+        return self.vp.cpu.cr8
+
+    @cr8.setter
+    def cr8(self, value: int):
+        if not 0 <= value <= 15:
+            raise ValueError(f"CR8 {value!r}: give 0 to 15")
+        self.vp.cpu.cr8 = value
+
+    @property
+    def dr7(self) -> int:
+        """DR7, which an exit sets to 0x400."""
+        return self.vp.cpu.dr7
+
+    @dr7.setter
+    def dr7(self, value: int):
+        if not 0 <= value < 1 << 32:
+            raise ValueError(f"DR7 {value!r}: give 32 bits")
+        self.vp.cpu.dr7 = value | 0x400
 
     @property
     def cr4(self) -> int:
@@ -372,6 +427,15 @@ cdef class Processor:
     def debug_registers(self) -> list[int]:
         """DR0 to DR3 and DR6, which L1 and L2 share."""
         return [self.vp.cpu.dr[i] for i in range(4)] + [self.vp.cpu.dr6]
+
+    @debug_registers.setter
+    def debug_registers(self, values: list[int]):
+        if len(values) != 5:
+            raise ValueError(f"{len(values)} debug registers: give DR0 to DR3 and DR6")
+        for i in range(4):
+            self.vp.cpu.dr[i] = word(values[i])
+        # the bits that are always 1, and those that are always 0
+        self.vp.cpu.dr6 = word(values[4]) & 0xe00f | 0xffff0ff0
 
     @property
     def efer(self) -> int:

@@ -60,9 +60,10 @@ class TraceRecord:
     """One instruction of L1.
 
     sequence numbers the instructions of all processors; operands are as the instruction has
-    them (of an entry: where its VMCS is; of VMCALL: RCX, RDX, R8). results is what it produced:
-    of CPUID EAX to EDX, of an entry the exit's reason and qualification. l2_instructions of an
-    entry is how many L2 executed, groups_reread and bytes_reread what L0 read again before.
+    them (of an entry: where the VMCS is that it tried; of VMCALL: RCX, RDX, R8). results is what
+    it produced: of CPUID EAX to EDX, of an entry the exit's reason and qualification.
+    l2_instructions of an entry is how many L2 executed, groups_reread and bytes_reread what L0
+    read again before.
     """
 
     sequence: int

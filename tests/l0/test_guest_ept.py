@@ -59,11 +59,50 @@ def test_setting_an_accessed_flag_is_a_write(guest):
     g = with_ept(guest, "90")
     g.write(g.ept_entry(PD), PD | 0x31)
     found = g.run(EPT_POINTER=g.eptp)
-    assert found[:2] == (VIOLATION, WRITE | 1 << 3 | LINEAR)
+    assert found[:2] == (VIOLATION, READ | WRITE | 1 << 3 | LINEAR)
     # a flag that is set already needs none
     g.code("0fa2")
     g.write(PD + 8 * 2, g.read(PD + 8 * 2) | 0x20)
     assert g.run().reason == 10
+
+
+def walked(table):
+    """The entry of a table that the address in RBX goes through; its shift."""
+    shift = {PML4: 39, PDPT: 30, PD: 21}[table]
+    return table + 8 * (DATA >> shift & 511)
+
+
+@pytest.mark.parametrize("table", [PML4, PDPT, PD])
+@pytest.mark.parametrize("access", [READ, WRITE])
+@pytest.mark.parametrize("accessed", [False, True])
+@pytest.mark.parametrize("rights", [0, 1, 4, 5])
+@pytest.mark.parametrize("flags", [0, 0x20, 0x60])
+def test_each_access_of_a_walk(guest, table, access, accessed, rights, flags):
+    """SDM 3C, table 28-7 and 28.3.3.2: a walk reads; it sets a flag by a locked read and write,
+    which has bits 0 and 1; with accessed and dirty flags for EPT each access counts as that.
+    Bit 7 is set and bit 8 clear: the address is a paging structure's, not the operand's."""
+    g = with_ept(guest, CODES[access] + VMCALL, accessed=accessed)
+    for at, flag in ((PML4, 0x20), (PDPT, 0x20), (PD, 0x60), (PD + 8 * (CODE >> 21), 0x60)):
+        place = at if at & 0xFFF else walked(at)
+        g.write(place, g.read(place) | flag)
+    g.write(walked(table), g.read(walked(table)) & ~0x60 | flags)
+    g.write(g.ept_entry(table), table | 0x30 | rights if rights else 0)
+    g.regs(rbx=DATA)
+    found = g.run(EPT_POINTER=g.eptp)
+    needed = 0x60 if access == WRITE and table == PD else 0x20
+    if not rights & 1 or accessed:
+        kind = READ | WRITE if accessed else READ
+    else:
+        kind = READ | WRITE if needed & ~flags else 0
+    if kind == 0:
+        assert found.reason == 18 and g.read(walked(table)) & 0x60 == flags
+        return
+    # the fetch of the first instruction comes through PML4 and PDPT, and reads them first
+    first = table != PD or not rights & 1 or accessed
+    assert (found.reason, found.qualification) == (VIOLATION, kind | rights << 3 | LINEAR)
+    assert found.linear in ((CODE, DATA) if first else (DATA,))
+    assert found.physical & ~0xFFF == table
+    assert g.read(walked(table)) & 0x60 == flags
 
 
 def test_a_table_that_ends_early(guest):

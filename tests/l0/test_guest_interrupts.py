@@ -1,8 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What comes between L2's instructions: interrupts, NMIs, windows, traps, time (SDM 26.2, 27.7)."""
 
+import pathlib
+import subprocess
+import sys
+
 import pytest
 from guest import *
+
+from kvm_vmx.machine.outcome import Stopped
 
 NOPS = "90" * 32
 ACK = 0x36FFB | 1 << 15
@@ -247,9 +253,25 @@ def test_injection_wakes_a_halted_guest(guest):
 
 
 @pytest.mark.parametrize("activity", [HALTED, SHUTDOWN, WAIT_SIPI])
-def test_a_guest_that_nothing_wakes_gives_the_processor_back(guest, activity):
-    g = guest("", options=dict(msrs={0x485: 0x1E5}), GUEST_ACTIVITY_STATE=activity,
-              VM_EXIT_CONTROLS=ACK, PIN_BASED_VM_EXEC_CONTROL=PIN | EXT_INTR)
+@pytest.mark.parametrize("pin", [PIN, PIN | EXT_INTR])
+def test_a_guest_that_nothing_wakes_stays_where_it_is(guest, activity, pin):
+    """Nobody has programmed a timer: it is stopped, and L1 sees no exit."""
+    g = guest("", GUEST_ACTIVITY_STATE=activity, VM_EXIT_CONTROLS=ACK,
+              options=dict(msrs={0x485: 0x1E5}), PIN_BASED_VM_EXEC_CONTROL=pin)
+    assert isinstance(g.cpu.vmlaunch(), Stopped)
+    assert g.cpu.pending_interrupt is None and g.cpu.counters()["exits"] == 0
+    # what wakes it may still come
+    g.cpu.pending_nmi = True
+    assert isinstance(g.cpu.go_on(), Stopped) == (activity == WAIT_SIPI)
+
+
+@pytest.mark.parametrize("activity", [HALTED, SHUTDOWN, WAIT_SIPI])
+def test_the_timer_of_l1_wakes_whom_an_interrupt_can(guest, activity):
+    g = guest("", GUEST_ACTIVITY_STATE=activity, VM_EXIT_CONTROLS=ACK,
+              options=dict(tick=0xEC, msrs={0x485: 0x1E5}), PIN_BASED_VM_EXEC_CONTROL=PIN | EXT_INTR)
+    if activity != HALTED:
+        assert isinstance(g.cpu.vmlaunch(), Stopped)
+        return
     found = g.run()
     assert (found.reason, found.rip, found.intr_info) == (1, CODE, INTERRUPTED | 0xEC)
     assert g.get("GUEST_ACTIVITY_STATE") == activity
@@ -270,9 +292,82 @@ def test_an_endless_loop_meets_the_timer(guest, code):
     assert g.cpu.counters()["l2_instructions"] == 100_000
 
 
-def test_the_timer_of_l1(guest):
-    g = guest("ebfe", PIN_BASED_VM_EXEC_CONTROL=PIN | EXT_INTR, VM_EXIT_CONTROLS=ACK)
-    assert g.run().intr_info == INTERRUPTED | 0xEC
+@pytest.mark.parametrize("vector", [0x20, 0xEC])
+def test_the_timer_that_l1_has_set_up(guest, vector):
+    g = guest("ebfe", options=dict(tick=vector), PIN_BASED_VM_EXEC_CONTROL=PIN | EXT_INTR,
+              VM_EXIT_CONTROLS=ACK)
+    assert g.run().intr_info == INTERRUPTED | vector
+
+
+@pytest.mark.parametrize("tick, pin", [(None, PIN), (None, PIN | EXT_INTR), (0xEC, PIN)])
+@pytest.mark.parametrize("flags", [2, 2 | IF])
+@pytest.mark.parametrize("code", ["ebfe", "f3ebfd"])
+def test_no_exit_that_nobody_asked_for(guest, code, flags, tick, pin):
+    """More than two slices of time: no exit, no interrupt; a stop and an interrupt still end it."""
+    g = guest(code, options=dict(tick=tick), GUEST_RFLAGS=flags, PIN_BASED_VM_EXEC_CONTROL=pin,
+              VM_EXIT_CONTROLS=ACK)
+    assert isinstance(g.cpu.vmlaunch(stop_after=(2 << 24) + 5), Stopped)
+    assert g.cpu.counters()["l2_instructions"] == (2 << 24) + 5
+    assert g.cpu.counters()["exits"] == 0 and g.cpu.pending_interrupt is None
+    if pin & EXT_INTR:
+        g.cpu.interrupt(0x20, after=3)
+        assert g.cpu.go_on().ok and g.last().intr_info == INTERRUPTED | 0x20
+
+
+@pytest.mark.parametrize("vector", [-1, 15, 256])
+def test_bad_timer_vectors(vector):
+    with pytest.raises(ValueError, match="timer vector"):
+        Guest("plain", "", dict(tick=vector))
+
+
+def test_a_signal_stops_a_guest_that_computes():
+    """Ctrl-C: the exception comes soon, L2 stands, and goes on when it is let."""
+    program = (
+        "import signal, sys, time; sys.path.insert(0, sys.argv[1])\n"
+        "from guest import Guest\n"
+        "g = Guest('plain', 'ebfe')\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0.2)\n"
+        "signal.signal(signal.SIGALRM, signal.default_int_handler)\n"
+        "try:\n"
+        "    g.cpu.vmlaunch()\n"
+        "except KeyboardInterrupt:\n"
+        "    assert g.cpu.stopped and g.cpu.counters()['exits'] == 0\n"
+        "    g.cpu.go_on(stop_after=3)\n"
+        "    print('stopped')\n")
+    done = subprocess.run([sys.executable, "-c", program, str(pathlib.Path(__file__).parent)],
+                          capture_output=True, text=True, timeout=60)
+    assert done.stdout == "stopped\n", done.stderr
+
+
+@pytest.mark.parametrize("activity, exits", [
+    (ACTIVE, True), (HALTED, True), (SHUTDOWN, True), (WAIT_SIPI, False)])
+@pytest.mark.parametrize("value", [0, 1, 1000, 0xFFFFFFFF])
+def test_the_preemption_timer_in_each_activity_state(activity, exits, value):
+    """SDM 26.5.1: it counts while the processor waits; in wait-for-SIPI it does not expire."""
+    from world import config_a_msrs
+    g = Guest("plain", "f4" + VMCALL, options=dict(msrs=config_a_msrs()),
+              PIN_BASED_VM_EXEC_CONTROL=PIN | 1 << 6, VMX_PREEMPTION_TIMER_VALUE=value,
+              CPU_BASED_VM_EXEC_CONTROL=PROC & ~HLT, GUEST_ACTIVITY_STATE=activity,
+              VM_EXIT_CONTROLS=0x36FFB | 1 << 22)
+    outcome = g.cpu.vmlaunch()
+    assert isinstance(outcome, Stopped) != exits
+    if exits:
+        halted = activity == ACTIVE and value
+        found = g.last()
+        assert (found.reason, found.rip) == (52, CODE + bool(halted))
+        assert g.get("GUEST_ACTIVITY_STATE") == (HALTED if halted else activity)
+        assert g.get("VMX_PREEMPTION_TIMER_VALUE") == 0
+
+
+@pytest.mark.parametrize("at, left", [(4, 6), (10, 0), (11, 0)])
+def test_the_preemption_timer_counts_until_an_interrupt_wakes(at, left):
+    from world import config_a_msrs
+    g = Guest("plain", "f4" + VMCALL, options=dict(msrs=config_a_msrs()),
+              PIN_BASED_VM_EXEC_CONTROL=PIN | 1 << 6 | EXT_INTR, VMX_PREEMPTION_TIMER_VALUE=10,
+              CPU_BASED_VM_EXEC_CONTROL=PROC & ~HLT, VM_EXIT_CONTROLS=0x36FFB | 1 << 22)
+    g.cpu.interrupt(0x40, after=at)
+    assert g.run().reason == (1 if left else 52)
+    assert g.get("VMX_PREEMPTION_TIMER_VALUE") == left
 
 
 def test_monitor_trap(guest):
@@ -312,8 +407,8 @@ def test_the_preemption_timer_is_saved_where_a_control_says_so():
 # A tight loop, where an entry does not look at what cannot have changed
 
 def looping(guest, **fields):
-    """MOV, CPUID, JMP with a VPID, after some exits."""
-    g = guest("b805000000" "0fa2" "ebf7", SECONDARY_VM_EXEC_CONTROL=S_VPID,
+    """MOV, CPUID, JMP with a VPID, after some exits; L1 has set up a timer."""
+    g = guest("b805000000" "0fa2" "ebf7", options=dict(tick=0xEC), SECONDARY_VM_EXEC_CONTROL=S_VPID,
               VIRTUAL_PROCESSOR_ID=1, VM_EXIT_CONTROLS=ACK,
               PIN_BASED_VM_EXEC_CONTROL=PIN | EXT_INTR | NMI_EXITING, **fields)
     for _ in range(4):

@@ -247,7 +247,7 @@ def test_a_debug_control_needs_its_announcement(profile, announced):
 
 @pytest.mark.rule("R78", "R81")
 @pytest.mark.parametrize(("member", "value", "name"), [
-    ("hv_vm_id", 0, "direct_flush_incomplete"), ("hv_vp_id", 0, "direct_flush_incomplete"),
+    ("hv_vm_id", 0, "direct_flush_incomplete"),
     ("partition_assist_page", 0, "direct_flush_incomplete"),
     ("partition_assist_page", 0x50008, "partition_page_misaligned"),
 ])

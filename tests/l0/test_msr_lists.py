@@ -124,3 +124,20 @@ def test_kvm_ignores_the_lists_of_an_evmcs():
         honoured = mode == "plain"
         assert (g.cpu.rdmsr(STAR).value == 0x99) == honoured
         assert (g.read(STORE_LIST + 8) == 0x99) == honoured
+
+
+@pytest.mark.parametrize("entry, store, load, names", [
+    (0, 0, 0, []), (1, 1, 1, []),
+    (2, 0, 0, ["entry_list_failed"]), (2, 0, 1, ["entry_list_failed"]),
+    (2, 0, 2, ["entry_list_failed", "msr_list_aborted"]), (0, 2, 0, ["msr_list_aborted"]),
+    (0, 0, 2, ["msr_list_aborted"])])
+def test_a_list_that_fails_is_called_by_its_name(guest, entry, store, load, names):
+    """The second item of each list is no MSR. What an entry could not load comes first."""
+    g = guest(VMCALL, **listed(entry, store, load))
+    for at in (ENTRY_LIST, STORE_LIST, LOAD_LIST):
+        fill(g, at, (KERNEL_GS, 1), (0x12345, 0))
+    found = g.run()
+    assert (found.reason, found.qualification) == ((MSR_LOADING, 2) if entry == 2 else (18, 0))
+    assert g.world.partition.lints() == names
+    for lint in g.world.partition.lints():
+        assert ("an entry's" in lint.meaning) == (lint == "entry_list_failed")

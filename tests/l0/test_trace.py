@@ -2,7 +2,7 @@
 """The trace: every instruction of L1 with operands and outcome, per processor, off by default."""
 
 import pytest
-from world import BASE, EVMCS, VMCS_A, World
+from world import ASSIST, BASE, EVMCS, EVMCS_B, VMCS_A, World
 
 from kvm_vmx import Machine
 from kvm_vmx.machine.outcome import Fault, VMfailInvalid, VMfailValid, VMsucceed
@@ -138,3 +138,30 @@ def test_the_port_is_traced_too():
                    for record in machine.trace if record.instruction == "vmresume"]
         # jmp, mov, cpuid; guest_rip and tpr_threshold, which belong to no group
         assert entries[1:] == [(3, 0, 12)] * 9 and entries[0][0] == 3 and entries[0][1] > 0
+
+
+NONE = (1 << 64) - 1
+
+
+@pytest.mark.parametrize("profile", ["kvm-6.12", "tlfs-strict"])
+@pytest.mark.parametrize(("pointer", "switch", "revision", "plain", "tried"), [
+    (EVMCS, 1, 1, False, EVMCS), (EVMCS, 1, 77, False, EVMCS), (EVMCS | 8, 1, 77, False, EVMCS | 8),
+    (EVMCS_B, 1, 1, False, EVMCS_B), (0, 1, 1, False, 0), (0xDEADBEEF000, 1, 1, False, 0xDEADBEEF000),
+    (NONE, 1, 1, False, NONE), (NONE - 1, 1, 1, True, VMCS_A), (EVMCS, 0, 1, True, VMCS_A),
+    (EVMCS, 0, 1, False, NONE), (EVMCS, 1, 77, True, EVMCS)])
+def test_an_entry_records_the_pointer_that_it_tried(profile, pointer, switch, revision, plain, tried):
+    """However it ends: the eVMCS's address, the current VMCS's, or all ones where there is none."""
+    world = World(profile=profile)
+    if plain:
+        world.plain()
+    world.enlighten(revision_id=revision)
+    world.memory.write(ASSIST + 40, bytes([switch]))
+    world.memory.write_u64(ASSIST + 48, pointer)
+    world.partition.start_trace()
+    world.cpu.vmlaunch()
+    world.cpu.vmresume()
+    first, second = [record for record in world.partition.trace
+                     if record.instruction in ("vmlaunch", "vmresume")]
+    assert first.operands[0] == tried
+    # a refused eVMCS costs the current VMCS its place, too
+    assert second.operands[0] == tried

@@ -6,7 +6,11 @@ see of the runs, and must not depend on which VMCS it is, on what L0 keeps of it
 entry is made.
 """
 
-from world import ALL_CLEAN, ASSIST, BASE, EVMCS, EVMCS_B, FIELDS, GROUP_BITS, TABLE, World
+from world import (
+    ALL_CLEAN, ASSIST, BASE, EVMCS, EVMCS_B, FIELDS, GROUP_BITS, LAYOUT, TABLE, World,
+)  # fmt: skip
+
+from kvm_vmx.machine.outcome import Stopped
 
 MEMBERS = {FIELDS[encoding]: (member, group) for encoding, member, group in TABLE}
 NAMES = {encoding: name for name, encoding in FIELDS.items() if not name.endswith("_HIGH")}
@@ -39,6 +43,12 @@ class L1:
     def run(self):
         """Enter, handle the exit, and say what L1 saw."""
         outcome = self.enter()
+        if isinstance(outcome, Stopped):
+            # L2 waits: an NMI wakes it, unless it has blocked them
+            self.cpu.pending_nmi = True
+            outcome = self.cpu.go_on()
+        if isinstance(outcome, Stopped):
+            return ("asleep for good",)
         seen = [type(outcome).__name__, getattr(outcome, "error", None)]
         if outcome.ok:
             reason = self.read(REASON)
@@ -54,9 +64,11 @@ class L1:
                 cpu.rdmsr(0x277).value, cpu.efer, tuple(cpu.registers))
 
     def execute(self, program):
-        """The trace of a program."""
+        """The trace of a program, which ends early with an L2 that nothing wakes."""
         trace = []
         for step in program:
+            if self.cpu.stopped:
+                break
             if step[0] == "write":
                 self.write(*step[1:])
             else:
@@ -134,6 +146,8 @@ class Enlightened(L1):
         memory, registers = self.world.memory, self.cpu.registers
         pointer = self.assist + 48
         memory.write(EVMCS_B, memory.read(self.page, 4096))
+        # the other L2 does not wait for what would then be missing here
+        self.world.memory.write(EVMCS_B + LAYOUT["guest_activity_state"][0], bytes(4))
         memory.write_u64(pointer, EVMCS_B)
         self.cpu.vmlaunch()
         memory.write_u64(pointer, self.page)

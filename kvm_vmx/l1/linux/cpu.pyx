@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # CPUs: which exist, which thread runs as which, calls from one to another, hotplug.
+from kvm_vmx.abi.asm cimport CALL_FUNCTION_VECTOR, LOCAL_TIMER_VECTOR, RESCHEDULE_VECTOR
 from kvm_vmx.abi.linux cimport task_struct, spin_lock, spin_lock_init, spin_unlock, spinlock_t
 from kvm_vmx.abi.types cimport EBUSY, EINVAL, ENOMEM, ENXIO, u8, u32, u64, ulong
 from kvm_vmx.abi.virt_cpu cimport phys_mem, virt_cpu
@@ -62,9 +63,6 @@ cdef extern from *:
     bint __sync_bool_compare_and_swap(u32 *place, u32 old, u32 value) nogil
 
 cdef enum:
-    IPI_VECTOR = 0xfc
-    RESCHEDULE_VECTOR = 0xfd
-    TIMER_VECTOR = 0xec
     MSR_CORE_PERF_GLOBAL_CTRL = 0x38f
 
 ctypedef struct cpu_call:
@@ -336,9 +334,9 @@ cdef void service_interrupts() noexcept nogil:
 
 
 cdef void do_IRQ(u8 vector) noexcept nogil:
-    if vector == IPI_VECTOR:
+    if vector == CALL_FUNCTION_VECTOR:
         serve_calls(smp_processor_id())
-    elif vector == TIMER_VECTOR:
+    elif vector == LOCAL_TIMER_VECTOR:
         current.need_resched = 1
 
 
@@ -371,7 +369,7 @@ cdef int smp_call_function_single(int cpu, smp_call_func_t func, void *info, int
     spin_lock(&slots_lock)
     call.next = slots[cpu].calls
     slots[cpu].calls = &call
-    areas[cpu].virt_cpu.intr = 0x100 | IPI_VECTOR
+    areas[cpu].virt_cpu.intr = 0x100 | CALL_FUNCTION_VECTOR
     spin_unlock(&slots_lock)
     while not (<volatile_int *>&call.done)[0]:
         serve_calls(this)
@@ -477,7 +475,7 @@ cdef int cpu_up(int cpu) noexcept nogil:
 cdef void evict(int cpu) noexcept nogil:
     # The thread that runs as the CPU goes on elsewhere: its time slice is over.
     while not take_cpu(cpu):
-        areas[cpu].virt_cpu.intr = 0x100 | TIMER_VECTOR
+        areas[cpu].virt_cpu.intr = 0x100 | LOCAL_TIMER_VECTOR
         serve_calls(smp_processor_id())
         sched_yield()
 

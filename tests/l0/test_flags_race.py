@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Accessed and dirty flags are set atomically (SDM 3A 4.8, 3C 28.3.5): another processor that
+changes an entry meanwhile loses nothing, and an entry that it has cleared stays clear."""
+
+import threading
+
+import pytest
+from guest import *
+
+from kvm_vmx.machine.outcome import Stopped
+
+FAR, NEAR = 0xE00000, 0xE00000 - 64 * 4096
+STEPS = 3_000_000
+
+
+def while_l2_runs(g, change):
+    """Run L2 for STEPS instructions, and call change() again and again meanwhile."""
+    outcomes = []
+    runner = threading.Thread(target=lambda: outcomes.append(g.cpu.vmlaunch(stop_after=STEPS)))
+    runner.start()
+    rounds = 0
+    while runner.is_alive():
+        change()
+        rounds += 1
+    runner.join()
+    assert isinstance(outcomes[0], Stopped), outcomes
+    assert rounds > 100, "nothing has been tried"
+
+
+@pytest.mark.parametrize("operation", ["488b03", "488903"], ids=["read", "write"])
+def test_a_page_that_l2_unmaps(guest, operation):
+    """An access, INVLPG, again; its fault handler returns. The entry comes and goes."""
+    g = guest(operation + "0f013b" "ebf8")
+    g.vector(14, code="4883c408" "48cf")
+    g.regs(rbx=FAR)
+    place, entry = PD + 8 * (FAR >> 21), FAR | 0x87
+
+    def change():
+        g.write(place, 0)
+        assert all(g.read(place) == 0 for _ in range(8)), "a flag in an entry that is not there"
+        g.write(place, entry)
+
+    while_l2_runs(g, change)
+
+
+def test_an_ept_entry_that_l1_changes(guest):
+    """Two pages that take each other's place in L0's translations, so that each access walks."""
+    g = guest("488b03" "488b01" "ebf8", SECONDARY_VM_EXEC_CONTROL=S_EPT)
+    g.set(EPT_POINTER=g.map_ept() | 0x40)
+    g.regs(rbx=FAR, rcx=NEAR)
+    place, entry = g.ept_entry(FAR), FAR | 0x37
+    mark = [0]
+
+    def change():
+        mark[0] ^= 1 << 58
+        g.write(place, entry | mark[0])
+        assert all(g.read(place) & ~0x300 == entry | mark[0] for _ in range(8)), "a lost write"
+
+    while_l2_runs(g, change)
+    assert g.read(g.ept_entry(NEAR)) & 0x300 == 0x100
