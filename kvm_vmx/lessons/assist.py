@@ -76,8 +76,8 @@ def left(end: list[dict], where: list[int], moves) -> str:
         return ("Nobody takes the pointer back when a vCPU goes: cpu "
                 f"{stale[0]['cpu']}'s page still names {stale[0]['current_nested_vmcs']:#x}, which "
                 "has gone elsewhere (erratum two_pages).")
-    return ("Here each page names a VMCS that is on its CPU still. In v4.19 a page keeps the last one "
-            "also where a vCPU has gone and none has come (its erratum two_pages).")
+    return ("Here each page names a VMCS that is on its CPU still. In v4.19 a page keeps the last "
+            "one also where a vCPU has gone and none has come (its erratum two_pages).")
 
 
 def run(seed: int, case: str | None = None) -> Record:
