@@ -48,9 +48,8 @@ PARTS = (
          + controls("entry") + " " + controls("exit")),
     Part("VMCS loading and clearing",
          "vmcs_clear loaded_vmcs_init vmcs_load crash_enable_local_vmclear "
-         "crash_disable_local_vmclear __loaded_vmcs_clear loaded_vmcs_clear",
-         {"kdump: CONFIG_KEXEC_CORE is off":
-             "crash_local_vmclear_enabled crash_vmclear_local_loaded_vmcss"}),
+         "crash_disable_local_vmclear crash_local_vmclear_enabled "
+         "crash_vmclear_local_loaded_vmcss __loaded_vmcs_clear loaded_vmcs_clear"),
     Part("VMCS allocation",
          "alloc_vmcs_cpu free_vmcs free_loaded_vmcs alloc_vmcs alloc_loaded_vmcs free_kvm_area "
          "alloc_kvm_area"),
