@@ -65,6 +65,7 @@ def execute(args) -> int:
         print_columns(views.table(report), right=range(3, 11))
         print()
         print_columns(views.files(report), right=(1, 2, 3, 4))
+        print(f"\n{views.summary(report)}")
     return DIFFERS if report.totals["unexplained"] else HOLDS
 
 
