@@ -278,7 +278,7 @@ def test_flush_early():
 def test_segment_cache():
     """A vCPU that is reset by a thread that loses its CPU: SS as KVM has it, and as the VMCS has."""
     def after_reset(preempted_before):
-        with Machine() as m:
+        with Machine(insn="call") as m:     # what traps is not preempted here
             module = m.insmod(enlightened_vmcs=False)
             vm = module.create_vm()
             m.preempt(preempted_before)
@@ -294,6 +294,16 @@ def test_segment_cache():
     assert after_reset(0) == (0x93, 0x93)
     # Access rights of 0 are those of a segment that is present, as KVM tells user space.
     assert {after_reset(n) for n in range(1, 150, 3)} == {(0x93, 0x93), (0x80, 0x93)}
+
+
+def test_a_preemption_that_cannot_be():
+    with Machine(insn="call") as m:
+        with pytest.raises(ValueError, match="give 1 for the next one"):
+            m.preempt(-1)
+        m.preempt(3)
+        assert m.failures_left == {"preempt": 3}
+        m.preempt(0)
+        assert m.failures_left == {}
 
 
 def test_tsd_cached():
