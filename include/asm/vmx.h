@@ -125,6 +125,7 @@
 #define CONTROL_REG_ACCESS_REG 0xf00
 #define LMSW_SOURCE_DATA_SHIFT (1u << 4)
 #define DEBUG_REG_ACCESS_NUM 7
+#define DEBUG_REG_ACCESS_REG(eq) (((eq) >> 8) & 0xf)
 #define DEBUG_REG_ACCESS_TYPE (1u << 4)
 #define TYPE_MOV_TO_DR 0
 #define TYPE_MOV_FROM_DR (1u << 4)

@@ -32,4 +32,11 @@
 		BUG_MSG("at %s:%d", __FILE__, __LINE__);		\
 } while (0)
 
+/* A processor refuses an address that is not canonical, whoever uses it. */
+#define check_canonical(address) do {					\
+	if (unlikely((s64)(address) << 16 >> 16 != (s64)(address)))	\
+		BUG_MSG("general protection fault: address %lx",	\
+			(unsigned long)(address));			\
+} while (0)
+
 #endif

@@ -16,7 +16,12 @@ struct page;
 
 #define __pa(x) ((u64)(unsigned long)(x) - this_cpu_read(page_offset_base))
 #define __va(x) ((void *)(this_cpu_read(page_offset_base) + (unsigned long)(x)))
-#define page_address(page) ((void *)(page))
+/*
+ * Of no page it is an address too: where struct page 0 is not, far below vmemmap, the frame's
+ * number is 0x5800000000, and the linear mapping of v4.19 with four levels leads from it here.
+ */
+#define NO_PAGE_ADDRESS ((void *)0x0005080000000000UL)
+#define page_address(page) ((page) ? (void *)(page) : NO_PAGE_ADDRESS)
 #define page_to_phys(page) __pa(page)
 #define virt_to_page(addr) ((struct page *)(addr))
 #define vmalloc_to_pfn(addr) (((unsigned long)(addr) - this_cpu_read(vmalloc_base)) >> PAGE_SHIFT)

@@ -51,6 +51,19 @@ static inline void local_irq_enable(void)
 		this_cpu_read(vmlinux)->service();
 }
 
+#define local_irq_save(flags) do {					\
+	(flags) = this_cpu_read(irqs_disabled);				\
+	local_irq_disable();						\
+} while (0)
+
+static inline void local_irq_restore(unsigned long flags)
+{
+	if (flags)
+		this_cpu_write(irqs_disabled, (int)flags);
+	else
+		local_irq_enable();
+}
+
 static inline int get_cpu(void)
 {
 	preempt_disable();

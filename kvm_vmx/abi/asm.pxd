@@ -27,18 +27,28 @@ cdef extern from "asm/processor.h" nogil:
         __KERNEL_DS
         GDT_ENTRY_TSS
     const u64 X86_FEATURE_PCID
+    const u64 X86_FEATURE_X2APIC
     const u64 X86_FEATURE_XSAVE
     const u64 X86_FEATURE_VMX
     const u64 X86_FEATURE_HYPERVISOR
+    const u64 X86_FEATURE_FSGSBASE
+    const u64 X86_FEATURE_TSC_ADJUST
     const u64 X86_FEATURE_SMEP
     const u64 X86_FEATURE_INVPCID
     const u64 X86_FEATURE_RDSEED
+    const u64 X86_FEATURE_SMAP
+    const u64 X86_FEATURE_UMIP
+    const u64 X86_FEATURE_PKU
+    const u64 X86_FEATURE_LA57
     const u64 X86_FEATURE_RDRAND
     const u64 X86_FEATURE_SPEC_CTRL
+    const u64 X86_FEATURE_STIBP
     const u64 X86_FEATURE_ARCH_CAPABILITIES
     const u64 X86_FEATURE_XSAVES
+    const u64 X86_FEATURE_OSVW
     const u64 X86_FEATURE_NX
     const u64 X86_FEATURE_RDTSCP
+    const u64 X86_FEATURE_LM
     void cpuid(u32 op, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx)
     u32 cpuid_eax(u32 op)
     u32 cpuid_ebx(u32 op)

@@ -17,6 +17,7 @@ cdef extern from "linux/bug.h" nogil:
     bint WARN_ON(bint condition)
     bint WARN_ON_ONCE(bint condition)
     void BUG_ON(bint condition)
+    void check_canonical(ulong address)
 
 cdef extern from "linux/jump_label.h" nogil:
     ctypedef struct static_key_t "struct static_key":
@@ -50,6 +51,7 @@ cdef extern from "linux/mm.h" nogil:
     u64 __pa(const void *address)
     void *__va(u64 pa)
     void *page_address(page_t *page)
+    void *NO_PAGE_ADDRESS
     u64 page_to_phys(page_t *page)
     page_t *virt_to_page(const void *address)
     u64 vmalloc_to_pfn(const void *address)
@@ -102,5 +104,7 @@ cdef extern from "linux/sched.h" nogil:
     void preempt_enable()
     void local_irq_disable()
     void local_irq_enable()
+    void local_irq_save(ulong flags)
+    void local_irq_restore(ulong flags)
     int get_cpu()
     void put_cpu()

@@ -34,6 +34,7 @@ cdef extern from "errno.h" nogil:
         EFAULT
         EBUSY
         EEXIST
+        EOPNOTSUPP
         ENODEV
         EINVAL
         ENOSPC

@@ -3,6 +3,7 @@
 from kvm_vmx.abi.types cimport u32, u64
 
 cdef extern from "asm/vmx.h" nogil:
+    int DEBUG_REG_ACCESS_REG(unsigned long eq)
     enum:
         PIN_BASED_EXT_INTR_MASK
         PIN_BASED_NMI_EXITING

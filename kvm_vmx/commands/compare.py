@@ -76,6 +76,7 @@ def execute(args) -> int:
         print_columns(views.table(report), right=range(3, 11))
         print()
         print_columns(views.files(report), right=(1, 2, 3, 4))
+        print(f"\n{views.summary(report)}")
     loose = report.totals["unexplained"]
     if not args.json:
         show_end(tree, absent, loose, args.scope)

@@ -25,8 +25,8 @@ from kvm_vmx.machine import host
 WANTED = re.compile(
     r"arch/x86/kvm/(?:[\w-]+/)*[\w-]+\.[ch]"
     r"|arch/x86/hyperv/[\w-]+\.[ch]"
-    r"|arch/x86/kernel/cpu/(?:mshyperv|hypervisor)\.c|arch/x86/kernel/jump_label\.c"
-    r"|arch/x86/include/asm/(?:mshyperv|hyperv[\w-]*|kvm_host|vmx|jump_label|svm)\.h"
+    r"|arch/x86/kernel/cpu/(?:bugs|mshyperv|hypervisor)\.c|arch/x86/kernel/(?:crash|jump_label)\.c"
+    r"|arch/x86/include/asm/(?:mshyperv|hyperv[\w-]*|kvm_host|vmx|jump_label|spec-ctrl|svm|virtext)\.h"
     r"|include/(?:asm-generic|hyperv)/(?:mshyperv|hyperv[\w-]*|hv\w*)\.h"
     r"|include/linux/(?:kvm_host|jump_label|kvm_types)\.h|include/uapi/linux/kvm\.h"
     r"|kernel/jump_label\.c|lib/test_static_keys\.c|virt/kvm/[\w-]+\.[ch]|Makefile"

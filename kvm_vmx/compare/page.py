@@ -9,7 +9,7 @@ from kvm_vmx import frame
 from kvm_vmx.compare.compiled import generated, machine_code
 from kvm_vmx.compare.rows import CLASSES
 from kvm_vmx.compare.scope import scope
-from kvm_vmx.compare.views import COUNTED, depth, percent, place, whole_rows
+from kvm_vmx.compare.views import COUNTED, depth, percent, place, summary, whole_rows
 
 STYLE = pathlib.Path(__file__).with_name("page.css")
 COLUMNS = (("kernel", "kernel C"), ("port", "port"), ("generated", "generated C"),
@@ -22,8 +22,7 @@ MEANING = {
 ALIKE = {"same", "idiom", "moved", "inactive"}
 BODY = string.Template("""<header class="page">
 <h1>kvm_vmx beside $tree</h1>
-<p>$count functions, $statements statements of the kernel, $share of them the same here or the same
-by idiom, $unexplained unexplained.</p>
+<p>$summary.</p>
 <p class="key">$key</p>
 <details><summary>the configuration of the tree's #if</summary><code>$config</code></details>
 $missing
@@ -31,7 +30,7 @@ $missing
 <nav class="tools" aria-label="columns">$tools</nav>
 <main>
 <table id="functions">
-<thead><tr><th>function</th><th>kernel</th><th>port</th><th></th><th class="n">same or idiom</th>
+<thead><tr><th>function</th><th>kernel</th><th>port</th><th></th><th class="n">alike</th>
 <th class="n">$loose</th></tr></thead>
 <tbody>
 $table
@@ -48,11 +47,9 @@ def page(report) -> str:
     made, no_c = generated(paths)
     code, no_code = machine_code()
     notes = [note for note in (no_c, no_code) if note]
-    alike, every = report.fidelity
     body = BODY.substitute(
         tree=html.escape(report.tree.title),
-        count=len(report.pairs), statements=every, share=percent((alike, every)),
-        unexplained=report.totals["unexplained"],
+        summary=summary(report),
         loose="unexplained" if report.totals["unexplained"] else "",
         key="".join(f'<span style="background:var(--{name})">{MEANING[name]} '
                     f"{report.totals[name]}</span>" for name in COUNTED),
@@ -88,7 +85,7 @@ def tools() -> str:
 
 
 def bar(pair) -> str:
-    """A function's rows by class, as a strip."""
+    """A function's statements by class, as a strip."""
     totals = pair.totals
     parts = (f'<i style="flex:{totals[name]};background:var(--{name}-bar)" '
              f'title="{MEANING[name]} {totals[name]}"></i>' for name in COUNTED if totals[name])
@@ -122,7 +119,7 @@ def section(pair, made, code) -> str:
     rows = "\n".join(grid_row(row, pair, made, code) for row in whole_rows(pair.rows))
     return (f'<section id="{pair.name}" class="function{alike}"><h2>{pair.name}() {bar(pair)}'
             f"<small>{place(pair.kernel)}</small><small>{place(pair.port)}</small>"
-            f"<small>{percent(pair.fidelity)} same or idiom</small></h2>\n"
+            f"<small>{percent(pair.fidelity)} alike</small></h2>\n"
             f'<div class="rows">\n{rows}\n</div></section>')
 
 

@@ -6,6 +6,7 @@ that is neither there nor in a part's `out` is missing, and the table cannot be 
 usage: python -m kvm_vmx.compare.path [README.md]    write the table anew
 """
 
+import json
 import pathlib
 import re
 import sys
@@ -34,6 +35,8 @@ def controls(which: str) -> str:
                     for verb in ("reset_shadow", "init", "set", "get", "setbit", "clearbit"))
 
 
+# What tests/compare/compared.py writes: the statements of each function, from v4.19.
+RECORD = "tests/data/compared_4.19.json"
 PARTS = (
     Part("eVMCS accessors, and their empty stubs without CONFIG_HYPERV",
          "get_evmcs_offset evmcs_write64 evmcs_write32 evmcs_write16 evmcs_read64 evmcs_read32 "
@@ -48,9 +51,8 @@ PARTS = (
          + controls("entry") + " " + controls("exit")),
     Part("VMCS loading and clearing",
          "vmcs_clear loaded_vmcs_init vmcs_load crash_enable_local_vmclear "
-         "crash_disable_local_vmclear __loaded_vmcs_clear loaded_vmcs_clear",
-         {"kdump: CONFIG_KEXEC_CORE is off":
-             "crash_local_vmclear_enabled crash_vmclear_local_loaded_vmcss"}),
+         "crash_disable_local_vmclear crash_local_vmclear_enabled "
+         "crash_vmclear_local_loaded_vmcss __loaded_vmcs_clear loaded_vmcs_clear"),
     Part("VMCS allocation",
          "alloc_vmcs_cpu free_vmcs free_loaded_vmcs alloc_vmcs alloc_loaded_vmcs free_kvm_area "
          "alloc_kvm_area"),
@@ -134,14 +136,16 @@ def missing(port: Port) -> list[str]:
            if name in here]
 
 
-def table(port: Port) -> str:
-    """The README's table, in Markdown."""
+def table(port: Port, statements: dict) -> str:
+    """The README's table, in Markdown. statements: {kernel name: its statements that are alike,
+    adapted and left out}, as the last comparison found them."""
     loose = missing(port)
     if loose:
         raise Missing(f"neither ported nor explained: {', '.join(loose)}")
-    here = ported(port)
-    rows = ["| part of the path | kernel file | in scope | ported | out, and why |",
-            "|---|---|---|---|---|"]
+    # What stands for a label of another function was compared with that one.
+    here = {name: subject for name, subject in ported(port).items() if name in statements}
+    rows = ["| part of the path | kernel file | in scope | ported "
+            "| statements: alike, adapted, left out | out, and why |", "|---|---|---|---|---|---|"]
     seen, total = set(), [0, 0]
     for part in PARTS:
         names = part.functions.split()
@@ -150,16 +154,22 @@ def table(port: Port) -> str:
         why = "; ".join(f"{reason}: {', '.join(f'`{name}`' for name in names_.split())}"
                         for reason, names_ in part.out.items())
         rows.append(f"| {part.name} | {briefly(files)} | {len(names) + len(out)} | {len(names)} "
-                    f"| {why} |")
+                    f"| {counted(names, statements)} | {why} |")
         seen.update(names)
         total = [total[0] + len(names) + len(out), total[1] + len(names)]
     more = [subject for name, subject in here.items()
-            if name not in seen and subject.kernel_file.endswith((".c", ".h"))
-            and "/linux/" not in subject.function.path]
+            if name not in seen]
     files = dict.fromkeys(subject.kernel_file for subject in more)
-    rows.append(f"| what these call | {briefly(files)} | | {len(more)} | |")
-    rows.append(f"| **in all** | | **{total[0]}** | **{total[1]}**, and {len(more)} more | |")
+    rows.append(f"| what these call | {briefly(files)} | | {len(more)} "
+                f"| {counted([subject.kernel_name for subject in more], statements)} | |")
+    rows.append(f"| **in all** | | **{total[0]}** | **{total[1]}**, and {len(more)} more: "
+                f"**{total[1] + len(more)}** | **{counted(here, statements)}** | |")
     return "\n".join(rows)
+
+
+def counted(names, statements: dict) -> str:
+    """The statements of some functions, added up by class."""
+    return ", ".join(str(sum(statements[name][n] for name in names)) for n in range(3))
 
 
 def briefly(files) -> str:
@@ -167,12 +177,14 @@ def briefly(files) -> str:
     return ", ".join(f"`{pathlib.PurePath(file).name}`" for file in files)
 
 
-def renewed(text: str, port: Port) -> str:
-    """A README with the table that its sources give today."""
+def renewed(text: str, port: Port, statements: dict) -> str:
+    """A README with the table that its sources and the last comparison give."""
     return re.sub(f"(?<={re.escape(BEGIN)}\n).*?(?={re.escape(END)})",
-                  lambda _: table(port) + "\n", text, count=1, flags=re.S)
+                  lambda _: table(port, statements) + "\n", text, count=1, flags=re.S)
 
 
 if __name__ == "__main__":
     readme = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "README.md")
-    readme.write_text(renewed(readme.read_text(encoding="utf-8"), Port()), encoding="utf-8")
+    record = json.loads((readme.parent / RECORD).read_text())
+    readme.write_text(renewed(readme.read_text(encoding="utf-8"), Port(), record["statements"]),
+                      encoding="utf-8")

@@ -21,19 +21,22 @@ class Pair:
 
     @property
     def totals(self) -> collections.Counter:
-        """How many rows of each class."""
-        return collections.Counter(row.kind for row in self.rows)
+        """How many statements of the kernel are of each class; of ours, how many of the port."""
+        count = collections.Counter()
+        for row in self.rows:
+            count[row.kind] += rows_.weight(row)
+        return count
+
+    @property
+    def statements(self) -> int:
+        """How many statements the kernel's function has."""
+        return sum(unit.kind != "#" for row in self.rows if row.kind != "inactive"
+                   for unit in row.kernel)
 
     @property
     def fidelity(self) -> tuple[int, int]:
         """Statements of the kernel that stand here as they are or by idiom, and all of them."""
-        alike = every = 0
-        for row in self.rows:
-            if row.kind not in ("inactive", "added"):
-                count = sum(unit.kind != "#" for unit in row.kernel)
-                every += count
-                alike += count * (row.kind in ("same", "idiom", "moved"))
-        return alike, every
+        return sum(self.totals[name] for name in rows_.ALIKE), self.statements
 
 
 class Report:
@@ -95,9 +98,15 @@ class Report:
 
     @property
     def totals(self) -> dict[str, int]:
-        """How many rows of each class in all."""
+        """How many statements of each class in all: those of the kernel add up to `statements`
+        where nothing is unexplained, those that are ours stand beside."""
         count = sum((pair.totals for pair in self.pairs), collections.Counter())
         return {name: count[name] for name in rows_.CLASSES}
+
+    @property
+    def statements(self) -> int:
+        """How many statements the kernel's functions have in all."""
+        return sum(pair.statements for pair in self.pairs)
 
     @property
     def fidelity(self) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from kvm_vmx.compare.align import Alignment, Step
 from kvm_vmx.compare.marks import Mark, pinned
 
 CLASSES = ("same", "idiom", "adapted", "omitted", "added", "moved", "inactive", "unexplained")
+ALIKE = ("same", "idiom", "moved")
 WORD = re.compile(r"\w+|[^\w\s]")
 MARKED = {"-": "omitted", "~": "adapted", "+": "added"}
 
@@ -22,6 +23,16 @@ class Row:
     port: list
     why: str = ""
     mark: Mark | None = None
+
+
+def weight(row: Row) -> int:
+    """What a row counts: its statements of the kernel. What is ours, or unexplained without any,
+    counts those of the port, and a mark that fits nowhere counts one."""
+    if row.kind == "inactive":
+        return len(row.kernel)
+    theirs = sum(unit.kind != "#" for unit in row.kernel)
+    loose = row.kind == "unexplained" and not theirs
+    return max(len(row.port), 1) if loose else len(row.port) if row.kind == "added" else theirs
 
 
 def compare(kernel, port, void: bool) -> list[Row]:

@@ -56,7 +56,7 @@ class Place(NamedTuple):
 
 
 def scope(report) -> list[Place]:
-    """Every function of the files in scope, in the kernel's order."""
+    """Every function of the files in scope, in the kernel's order, and what is ported of others."""
     ported = {}
     for pair in report.pairs:
         if pair.kernel is not None:
@@ -67,7 +67,15 @@ def scope(report) -> list[Place]:
         for name in file.names() if file else ():
             port = ported.get((path, name), "")
             found.append(Place(path, name, port, "" if port else reason(name)))
+    listed = {(place.file, place.name) for place in found}
+    found.extend(Place(path, name, port, "") for (path, name), port in ported.items()
+                 if (path, name) not in listed)
     return found
+
+
+def topics() -> set[str]:
+    """Every reason that a function may be out for."""
+    return {why for _, why in OUT} | {ELSEWHERE}
 
 
 def reason(name: str) -> str:

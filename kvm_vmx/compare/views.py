@@ -3,7 +3,7 @@
 
 import dataclasses
 
-from kvm_vmx.compare.rows import CLASSES
+from kvm_vmx.compare.rows import ALIKE, CLASSES
 
 SIGNS = {
     "same": "=", "idiom": "≈", "adapted": "~", "omitted": "-", "added": "+", "moved": "↕",
@@ -13,7 +13,8 @@ STYLES = {
     "same": "", "idiom": "cyan", "adapted": "yellow", "omitted": "magenta", "added": "blue",
     "moved": "cyan", "inactive": "dim", "unexplained": "bold red",
 }
-COUNTED = tuple(name for name in CLASSES if name != "inactive")
+COUNTED = ("same", "idiom", "moved", "adapted", "omitted", "unexplained", "added")
+HEADS = ("same", "idiom", "moved", "adapted", "left out", "unexplained", "ours")
 
 
 def percent(share: tuple[int, int]) -> str:
@@ -27,8 +28,8 @@ def place(function) -> str:
 
 
 def table(report) -> list[tuple[str, ...]]:
-    """One row a function, and the totals."""
-    rows = [("function", "kernel", "port", *COUNTED, "same or idiom")]
+    """One row a function, and the totals: statements of the kernel, and of the port what is ours."""
+    rows = [("function", "kernel", "port", *HEADS, "alike")]
     for pair in report.pairs:
         counts = (str(pair.totals[name] or "·") for name in COUNTED)
         rows.append((pair.name, place(pair.kernel), place(pair.port), *counts,
@@ -49,10 +50,20 @@ def files(report) -> list[tuple[str, ...]]:
         known[1] += alike
         known[2] += every
         known[3] += pair.totals["unexplained"]
-    rows = [("file of the port", "functions", "statements", "same or idiom", "unexplained")]
+    rows = [("file of the port", "functions", "statements", "alike", "unexplained")]
     for path, (count, alike, every, loose) in shares.items():
         rows.append((path, str(count), str(every), percent((alike, every)), str(loose)))
     return rows
+
+
+def summary(report) -> str:
+    """What the totals say, in one sentence: every number is of statements of the kernel."""
+    totals = report.totals
+    alike, every = report.fidelity
+    apart = "".join(f", {totals[name]} {head}" for name, head in zip(COUNTED, HEADS)
+                    if name not in (*ALIKE, "added"))
+    return (f"{len(report.pairs)} functions with {every} statements of the kernel: "
+            f"{alike} alike ({percent((alike, every))}){apart}; {totals['added']} more are ours")
 
 
 def text_of(units) -> str:
@@ -117,20 +128,24 @@ def print_pair(console, pair, only_diff: bool) -> None:
             right = Text(right, style=style)
         grid.add_row(Text(left, style=style), Text(SIGNS[row.kind], style=style), right)
     console.print(grid)
-    counts = "  ".join(f"{name} {pair.totals[name]}" for name in COUNTED if pair.totals[name])
-    console.print(f"{counts}   same or idiom {percent(pair.fidelity)}\n")
+    counts = "  ".join(f"{head} {pair.totals[name]}" for name, head in zip(COUNTED, HEADS)
+                       if pair.totals[name])
+    console.print(f"{counts}   alike {percent(pair.fidelity)} of {pair.statements} statements\n")
 
 
 def as_json(report) -> dict:
     """The report for programs."""
     return {
-        "schema": "kvm_vmx.compare/1",
+        "schema": "kvm_vmx.compare/2",
         "tree": report.tree.title,
         "config": report.tree.config,
+        "statements": report.statements,
         "totals": report.totals,
         "functions": [
             {
                 "name": pair.name,
+                "statements": pair.statements,
+                "totals": {name: pair.totals[name] for name in CLASSES},
                 "kernel": where(pair.kernel),
                 "port": where(pair.port),
                 "rows": [

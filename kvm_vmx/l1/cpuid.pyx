@@ -1,17 +1,84 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # C: arch/x86/kvm/cpuid.c
-from kvm_vmx.abi.types cimport E2BIG, ENOMEM, u32, u64
-from kvm_vmx.l1.kvm_cache_regs cimport kvm_register_read, kvm_register_write
+from kvm_vmx.abi.asm cimport X86_FEATURE_PKU, X86_FEATURE_XSAVE, boot_cpu_has
+from kvm_vmx.abi.types cimport E2BIG, EINVAL, ENOMEM, u32, u64
+from kvm_vmx.l1.kvm_cache_regs cimport kvm_read_cr4_bits, kvm_register_read, kvm_register_write
 from kvm_vmx.l1.kvm_host cimport (
     KVM_CPUID_FLAG_SIGNIFCANT_INDEX, KVM_CPUID_FLAG_STATEFUL_FUNC, KVM_CPUID_FLAG_STATE_READ_NEXT,
-    KVM_MAX_CPUID_ENTRIES, VCPU_REGS_RAX, VCPU_REGS_RBX, VCPU_REGS_RCX, VCPU_REGS_RDX,
-    kvm_cpuid_entry2, kvm_vcpu_t)
+    KVM_MAX_CPUID_ENTRIES, MSR_IA32_APICBASE_ENABLE, VCPU_REGS_RAX, VCPU_REGS_RBX, VCPU_REGS_RCX,
+    VCPU_REGS_RDX, X86_CR4_OSXSAVE, X86_CR4_PKE, kvm_cpuid_entry2, kvm_vcpu_t)
 from kvm_vmx.l1.linux.mm cimport kfree, kmalloc
-from kvm_vmx.l1.x86 cimport kvm_skip_emulated_instruction, kvm_x86_ops
+from kvm_vmx.l1.x86 cimport kvm_require_cpl, kvm_skip_emulated_instruction, kvm_x86_ops
 from libc.string cimport memcpy
 
+# Bits of CPUID that the kernel writes F(NAME).
+cdef enum:
+    F_OSXSAVE = 1 << 27
+    F_APIC = 1 << 9
+    F_OSPKE = 1 << 4
 
-# C~ [14/13 712973] a fixed array of KVM_MAX_CPUID_ENTRIES in vcpu->arch: only what is used is
+
+cdef int kvm_update_cpuid(kvm_vcpu_t *vcpu) noexcept nogil:
+    cdef kvm_cpuid_entry2 *best
+    cdef int vaddr_bits
+
+    # C- [2 cb6a6b] the APIC: no APIC in the kernel
+    best = kvm_find_cpuid_entry(vcpu, 1, 0)
+    if not best:
+        return 0
+
+    # what CR4 says
+    if boot_cpu_has(X86_FEATURE_XSAVE) and best.function == 0x1:
+        # C~ [1/1 316cd9] F(): a name in its place
+        best.ecx &= ~F_OSXSAVE
+        if kvm_read_cr4_bits(vcpu, X86_CR4_OSXSAVE):
+            # C~ [2/2 c34bb1] F(): a name in its place
+            best.ecx |= F_OSXSAVE
+
+    best.edx &= ~<u32>F_APIC
+    if vcpu.arch.apic_base & MSR_IA32_APICBASE_ENABLE:
+        # C~ [6/1 f392a5] F(), the APIC's timer: a name in its place; no APIC in the kernel
+        best.edx |= F_APIC
+
+    best = kvm_find_cpuid_entry(vcpu, 7, 0)
+    if best:
+        if boot_cpu_has(X86_FEATURE_PKU) and best.function == 0x7:
+            # C~ [1/1 8fb73e] F(): a name in its place
+            best.ecx &= ~<u32>F_OSPKE
+            if kvm_read_cr4_bits(vcpu, X86_CR4_PKE):
+                # C~ [11/1 feabfb] F(), leaf 0xD: a name in its place; the processor has no XSAVE
+                best.ecx |= F_OSPKE
+
+    # An address that is canonical has 48 bits or 57, and nothing else is prepared for.
+    best = kvm_find_cpuid_entry(vcpu, <u32>0x80000008, 0)
+    if best:
+        vaddr_bits = (best.eax & 0xff00) >> 8
+
+        if vaddr_bits != 48 and vaddr_bits != 57 and vaddr_bits != 0:
+            return -EINVAL
+
+    # C- [3 45fc86] KVM's own leaf: out of scope, the guest is shown no KVM
+    vcpu.arch.maxphyaddr = cpuid_query_maxphyaddr(vcpu)
+    # C- [2 d1fcc8] kvm_mmu_reset_context(), the PMU: the EPT is fixed; out of scope, performance
+    # counters
+    return 0
+
+
+cdef int cpuid_query_maxphyaddr(kvm_vcpu_t *vcpu) noexcept nogil:
+    cdef kvm_cpuid_entry2 *best
+
+    best = kvm_find_cpuid_entry(vcpu, <u32>0x80000000, 0)
+    if not best or best.eax < <u32>0x80000008:
+        # C~ [1/1 02e0fa] goto not_found: the label returns
+        return 36
+    best = kvm_find_cpuid_entry(vcpu, <u32>0x80000008, 0)
+    if best:
+        return best.eax & 0xff
+    # C- [1 d7bda3] the label: nothing jumps to it
+    return 36
+
+
+# C~ [14/13 8f6d9c] a fixed array of KVM_MAX_CPUID_ENTRIES in vcpu->arch: only what is used is
 # allocated, and the caller is this process, so nothing is copied from user space
 cdef int kvm_vcpu_ioctl_set_cpuid2(kvm_vcpu_t *vcpu, const kvm_cpuid_entry2 *entries,
                                    int nent) noexcept nogil:
@@ -27,7 +94,7 @@ cdef int kvm_vcpu_ioctl_set_cpuid2(kvm_vcpu_t *vcpu, const kvm_cpuid_entry2 *ent
     vcpu.arch.cpuid_entries = copy
     vcpu.arch.cpuid_nent = nent
     kvm_x86_ops.cpuid_update(vcpu)
-    return 0
+    return kvm_update_cpuid(vcpu)
 
 
 cdef int move_to_next_stateful_cpuid_entry(kvm_vcpu_t *vcpu, int i) noexcept nogil:
@@ -123,7 +190,9 @@ cdef bint kvm_cpuid(kvm_vcpu_t *vcpu, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx,
 cdef int kvm_emulate_cpuid(kvm_vcpu_t *vcpu) noexcept nogil:
     cdef u32 eax, ebx, ecx, edx
 
-    # C- [2 fc811b] CPUID faulting: the guest has no such MSR
+    if cpuid_fault_enabled(vcpu) and not kvm_require_cpl(vcpu, 0):
+        return 1
+
     eax = <u32>kvm_register_read(vcpu, VCPU_REGS_RAX)
     ecx = <u32>kvm_register_read(vcpu, VCPU_REGS_RCX)
     kvm_cpuid(vcpu, &eax, &ebx, &ecx, &edx, True)
@@ -146,7 +215,7 @@ cdef u32 *guest_cpuid_get_register(kvm_vcpu_t *vcpu, u64 x86_feature) noexcept n
     return &entry.eax + ((x86_feature >> 5) & 3)
 
 
-# C~ [4/2 19c656] XSAVE of the host: the processor has none; a register is a u32
+# C~ [4/2 19c656] XSAVE of the host: the processor has no XSAVE; a register is a u32
 cdef bint guest_cpuid_has(kvm_vcpu_t *vcpu, u64 x86_feature) noexcept nogil:
     cdef u32 *reg = guest_cpuid_get_register(vcpu, x86_feature)
 

@@ -10,17 +10,19 @@ from kvm_vmx.abi.hyperv_tlfs cimport (
     HVCALL_FLUSH_GUEST_PHYSICAL_ADDRESS_SPACE)
 from kvm_vmx.abi.hyperv_tlfs cimport hv_vp_assist_page as hv_vp_assist_page_t
 from kvm_vmx.abi.linux cimport (
-    GFP_KERNEL, __pa, local_irq_disable, local_irq_enable, page_address, vmalloc_to_pfn)
-from kvm_vmx.abi.types cimport ENOTSUPP, u16, u32, u64, ulong
+    GFP_KERNEL, NO_PAGE_ADDRESS, __pa, check_canonical, local_irq_restore, local_irq_save,
+    page_address, page_t, vmalloc_to_pfn)
+from kvm_vmx.abi.types cimport ENOTSUPP, u16, u32, u64, ulong, unlikely
 from kvm_vmx.abi.virt_cpu cimport INSN_OK
 from kvm_vmx.l1.linux.cpu cimport (
     CPUHP_AP_ONLINE_DYN, cpuhp_remove_state, cpuhp_setup_state, num_possible_cpus)
 from kvm_vmx.l1.linux.mm cimport (
-    __get_free_page, __vmalloc, free_page, kcalloc, kfree, kmalloc, vfree_pages)
+    __vmalloc, alloc_page, free_page, kcalloc, kfree, kmalloc, vfree_pages)
 from kvm_vmx.l1.mshyperv cimport ms_hyperv, x86_hyper_type_ms_hyperv
 
 cdef extern from "asm/percpu.h" nogil:
     void *hyperv_pcpu_input_arg
+    void **per_cpu_ptr(void *var, int cpu)
     void **this_cpu_ptr(void *var)
     int smp_processor_id()
 
@@ -46,11 +48,14 @@ cdef int hv_cpu_init(unsigned int cpu) noexcept nogil:
     cdef void **input_arg
     cdef u64 val
 
-    # C~ [2/3 11408f] alloc_page(), page_address(): a page by its address
+    # C~ [2/5 905fab] the cast, page_address(alloc_page()): void ** already; a statement each
+    cdef page_t *pg
+
     global hv_max_vp_index
     input_arg = this_cpu_ptr(hyperv_pcpu_input_arg)
-    # Nobody looks whether there was a page (erratum: input_page).
-    input_arg[0] = <void *>__get_free_page(GFP_KERNEL)
+    # The address of no page is not NULL: it leads nowhere (erratum: input_page).
+    pg = alloc_page(GFP_KERNEL)
+    input_arg[0] = page_address(pg)
 
     rdmsrl(HV_X64_MSR_VP_INDEX, &msr_vp_index)
 
@@ -79,17 +84,19 @@ cdef int hv_cpu_init(unsigned int cpu) noexcept nogil:
 
 
 cdef int hv_cpu_die(unsigned int cpu) noexcept nogil:
-    # C- [3 d81246] re_ctrl, new_cpu, flags: what they serve is left out
+    # C- [2 d790e7] re_ctrl, new_cpu: what they serve is left out
+    cdef ulong flags
     cdef void **input_arg
     cdef void *input_pg = NULL
 
-    # C~ [2/2 dc9ceb] local_irq_save(): interrupts are on here
-    local_irq_disable()
+    local_irq_save(flags)
+    # C~ [1/1 a2dc32] the cast: void ** already
     input_arg = this_cpu_ptr(hyperv_pcpu_input_arg)
     input_pg = input_arg[0]
     input_arg[0] = NULL
-    # C~ [1/1 ab5807] local_irq_restore(): interrupts were on
-    local_irq_enable()
+    local_irq_restore(flags)
+    # C+ [1 cc3d83] the struct page of an address that is none: the kernel faults on it
+    check_canonical(<ulong>input_pg)
     free_page(<ulong>input_pg)
 
     if hv_vp_assist_page and hv_vp_assist_page[cpu]:
@@ -186,6 +193,9 @@ cdef void hyperv_shutdown() noexcept nogil:
     cdef int i
 
     if hv_hypercall_pg:
+        for i in range(num_possible_cpus()):
+            if per_cpu_ptr(hyperv_pcpu_input_arg, i)[0] == NO_PAGE_ADDRESS:
+                per_cpu_ptr(hyperv_pcpu_input_arg, i)[0] = NULL
         cpuhp_remove_state(CPUHP_AP_ONLINE_DYN)
         vfree_pages(hv_hypercall_pg)
     if hv_vp_assist_page:
@@ -213,28 +223,32 @@ cdef int hyperv_flush_guest_mapping(u64 as_) noexcept nogil:
     # C~ [2/1 8922fa] the structure of the input: two u64, by index
     cdef u64 *flush
     cdef u64 status
-    # C- [1 30bfae] flags: interrupts are on here
+    cdef ulong flags
     cdef int ret = -ENOTSUPP
 
     if not hv_hypercall_pg:
-        # C~ [9/8 109ccc] goto fault, local_irq_save(): the label returns, interrupts are on here;
-        # the input by index
+        # C- [1 da1cd5] goto fault: the label returns
+        # C+ [1 7e7eda] what the label does
         return ret
 
-    local_irq_disable()
+    local_irq_save(flags)
 
+    # C~ [2/1 df6943] flush_pcpu: used once
     flush = <u64 *>this_cpu_ptr(hyperv_pcpu_input_arg)[0]
 
-    if not flush:
-        local_irq_enable()
+    if unlikely(not flush):
+        local_irq_restore(flags)
+        # C~ [3/1 ce027b] goto fault, the input: the label returns; by index below
         return ret
 
+    # C+ [3 62d474] what a store does where there is no page (erratum: input_page), and the input
+    # by index
+    check_canonical(<ulong>flush)
     flush[0] = as_
     flush[1] = 0
 
     status = hv_do_hypercall(HVCALL_FLUSH_GUEST_PHYSICAL_ADDRESS_SPACE, flush, NULL)
-    # C~ [1/1 ab5807] local_irq_restore(): interrupts were on
-    local_irq_enable()
+    local_irq_restore(flags)
 
     if not (status & HV_HYPERCALL_RESULT_MASK):
         ret = 0

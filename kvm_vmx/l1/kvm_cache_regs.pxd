@@ -5,6 +5,11 @@ from kvm_vmx.abi.types cimport (
 from kvm_vmx.l1.kvm_host cimport *
 from kvm_vmx.l1.x86 cimport kvm_x86_ops
 
+cdef enum:
+    KVM_POSSIBLE_CR0_GUEST_BITS = X86_CR0_TS
+    KVM_POSSIBLE_CR4_GUEST_BITS = (X86_CR4_PVI | X86_CR4_DE | X86_CR4_PCE | X86_CR4_OSFXSR
+                                   | X86_CR4_OSXMMEXCPT | X86_CR4_LA57 | X86_CR4_PGE)
+
 
 cdef inline ulong kvm_register_read(kvm_vcpu_t *vcpu, int reg) noexcept nogil:
     if not (vcpu.arch.regs_avail & (<u32>1 << reg)):
@@ -27,8 +32,7 @@ cdef inline void kvm_rip_write(kvm_vcpu_t *vcpu, ulong val) noexcept nogil:
 
 
 cdef inline ulong kvm_read_cr0_bits(kvm_vcpu_t *vcpu, ulong mask) noexcept nogil:
-    # C~ [2/2 3b8cb7] KVM_POSSIBLE_CR0_GUEST_BITS: spelled out
-    cdef ulong tmask = mask & <ulong>(X86_CR0_TS | X86_CR0_MP)
+    cdef ulong tmask = mask & KVM_POSSIBLE_CR0_GUEST_BITS
     if tmask & vcpu.arch.cr0_guest_owned_bits:
         kvm_x86_ops.decache_cr0_guest_bits(vcpu)
     return vcpu.arch.cr0 & mask
@@ -39,8 +43,9 @@ cdef inline ulong kvm_read_cr0(kvm_vcpu_t *vcpu) noexcept nogil:
 
 
 cdef inline ulong kvm_read_cr4_bits(kvm_vcpu_t *vcpu, ulong mask) noexcept nogil:
-    # C~ [3/1 da10d2] KVM_POSSIBLE_CR4_GUEST_BITS: the guest owns no others
-    if mask & vcpu.arch.cr4_guest_owned_bits:
+    # The guest owns TSD as well: a guest that has set it is not asked (erratum: tsd_cached).
+    cdef ulong tmask = mask & KVM_POSSIBLE_CR4_GUEST_BITS
+    if tmask & vcpu.arch.cr4_guest_owned_bits:
         kvm_x86_ops.decache_cr4_guest_bits(vcpu)
     return vcpu.arch.cr4 & mask
 

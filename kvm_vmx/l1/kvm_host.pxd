@@ -8,6 +8,9 @@ cdef enum:
     KVM_MAX_CPUID_ENTRIES = 80
     KVM_MAX_VCPUS = 288
     KVM_NR_INTERRUPTS = 256
+    KVM_MAX_MCE_BANKS = 32
+    KVM_NR_VAR_MTRR = 8
+    KVM_NR_FIXED_MTRR_REGION = 88
 
 cdef enum:
     VCPU_REGS_RAX = 0
@@ -114,18 +117,56 @@ cdef enum:
 
 # MSRs, by the names of asm/msr-index.h.
 cdef enum:
+    MSR_IA32_P5_MC_ADDR = 0x0
+    MSR_IA32_P5_MC_TYPE = 0x1
     MSR_IA32_TSC = 0x10
+    MSR_IA32_PLATFORM_ID = 0x17
     MSR_IA32_APICBASE = 0x1b
+    MSR_IA32_EBL_CR_POWERON = 0x2a
+    MSR_EBC_FREQUENCY_ID = 0x2c
+    MSR_SMI_COUNT = 0x34
     MSR_IA32_FEATURE_CONTROL = 0x3a
+    MSR_IA32_TSC_ADJUST = 0x3b
     MSR_IA32_SPEC_CTRL = 0x48
+    MSR_IA32_UCODE_WRITE = 0x79
     MSR_IA32_UCODE_REV = 0x8b
+    MSR_IA32_SMBASE = 0x9e
+    MSR_P6_PERFCTR0 = 0xc1
+    MSR_P6_PERFCTR1 = 0xc2
+    MSR_PLATFORM_INFO = 0xce
+    MSR_MTRRcap = 0xfe
     MSR_IA32_ARCH_CAPABILITIES = 0x10a
+    MSR_IA32_BBL_CR_CTL3 = 0x11e
+    MSR_MISC_FEATURES_ENABLES = 0x140
     MSR_IA32_SYSENTER_CS = 0x174
     MSR_IA32_SYSENTER_ESP = 0x175
     MSR_IA32_SYSENTER_EIP = 0x176
+    MSR_IA32_MCG_CAP = 0x179
+    MSR_IA32_MCG_STATUS = 0x17a
+    MSR_IA32_MCG_CTL = 0x17b
+    MSR_P6_EVNTSEL0 = 0x186
+    MSR_P6_EVNTSEL1 = 0x187
+    MSR_IA32_PERF_STATUS = 0x198
+    MSR_IA32_PERF_CTL = 0x199
     MSR_IA32_MISC_ENABLE = 0x1a0
     MSR_IA32_DEBUGCTLMSR = 0x1d9
+    MSR_IA32_LASTBRANCHFROMIP = 0x1db
+    MSR_IA32_LASTBRANCHTOIP = 0x1dc
+    MSR_IA32_LASTINTFROMIP = 0x1dd
+    MSR_IA32_LASTINTTOIP = 0x1de
+    MSR_MTRRfix64K_00000 = 0x250
+    MSR_MTRRfix16K_80000 = 0x258
+    MSR_MTRRfix16K_A0000 = 0x259
+    MSR_MTRRfix4K_C0000 = 0x268
+    MSR_MTRRfix4K_C8000 = 0x269
+    MSR_MTRRfix4K_D0000 = 0x26a
+    MSR_MTRRfix4K_D8000 = 0x26b
+    MSR_MTRRfix4K_E0000 = 0x26c
+    MSR_MTRRfix4K_E8000 = 0x26d
+    MSR_MTRRfix4K_F0000 = 0x26e
+    MSR_MTRRfix4K_F8000 = 0x26f
     MSR_IA32_CR_PAT = 0x277
+    MSR_MTRRdefType = 0x2ff
     MSR_CORE_PERF_GLOBAL_CTRL = 0x38f
     MSR_IA32_PEBS_ENABLE = 0x3f1
     MSR_IA32_VMX_BASIC = 0x480
@@ -136,6 +177,9 @@ cdef enum:
     MSR_IA32_VMX_MISC = 0x485
     MSR_IA32_VMX_PROCBASED_CTLS2 = 0x48b
     MSR_IA32_VMX_EPT_VPID_CAP = 0x48c
+    MSR_IA32_MC0_CTL = 0x400
+    MSR_IA32_TSCDEADLINE = 0x6e0
+    APIC_BASE_MSR = 0x800
     MSR_IA32_BNDCFGS = 0xd90
     MSR_IA32_XSS = 0xda0
     MSR_EFER = 0xc0000080
@@ -147,6 +191,42 @@ cdef enum:
     MSR_GS_BASE = 0xc0000101
     MSR_KERNEL_GS_BASE = 0xc0000102
     MSR_TSC_AUX = 0xc0000103
+    MSR_K7_EVNTSEL0 = 0xc0010000
+    MSR_K7_EVNTSEL3 = 0xc0010003
+    MSR_K7_PERFCTR0 = 0xc0010004
+    MSR_K7_PERFCTR3 = 0xc0010007
+    MSR_K8_SYSCFG = 0xc0010010
+    MSR_K7_HWCR = 0xc0010015
+    MSR_K7_CLK_CTL = 0xc001001b
+    MSR_AMD64_PATCH_LOADER = 0xc0010020
+    MSR_AMD64_NB_CFG = 0xc001001f
+    MSR_K8_INT_PENDING_MSG = 0xc0010055
+    MSR_FAM10H_MMIO_CONF_BASE = 0xc0010058
+    MSR_K8_TSEG_ADDR = 0xc0010112
+    MSR_K8_TSEG_MASK = 0xc0010113
+    MSR_VM_HSAVE_PA = 0xc0010117
+    MSR_AMD64_OSVW_ID_LENGTH = 0xc0010140
+    MSR_AMD64_OSVW_STATUS = 0xc0010141
+    MSR_F15H_PERF_CTL0 = 0xc0010200
+    MSR_F15H_PERF_CTR5 = 0xc001020b
+    MSR_AMD64_DC_CFG = 0xc0011022
+    MSR_AMD64_BU_CFG2 = 0xc001102a
+
+    MSR_IA32_APICBASE_BSP = 0x100
+    MSR_IA32_APICBASE_ENABLE = 0x800
+    X2APIC_ENABLE = 0x400
+    LAPIC_MODE_DISABLED = 0
+    LAPIC_MODE_INVALID = 0x400
+    LAPIC_MODE_XAPIC = 0x800
+    LAPIC_MODE_X2APIC = 0xc00
+    APIC_DEFAULT_PHYS_BASE = 0xfee00000
+    MSR_PLATFORM_INFO_CPUID_FAULT = 0x80000000
+    MSR_MISC_FEATURES_ENABLES_CPUID_FAULT = 0x1
+    DEBUGCTLMSR_LBR = 0x1
+    DEBUGCTLMSR_BTF = 0x2
+    MCG_CTL_P = 0x100
+    ARCH_CAP_SKIP_VMENTRY_L1DFLUSH = 0x8
+    X86_CR3_PCID_MASK = 0xfff
 
     FEATURE_CONTROL_LOCKED = 0x1
     FEATURE_CONTROL_VMXON_ENABLED_INSIDE_SMX = 0x2
@@ -212,8 +292,11 @@ cdef enum:
 
 cdef enum:
     DR6_BD = 0x2000
+    DR6_BS = 0x4000
     DR6_RTM = 0x10000
     DR6_FIXED_1 = 0xfffe0ff0
+    DR6_VOLATILE = 0x1e00f
+    DR7_VOLATILE = 0xffff2bff
     DR6_INIT = 0xffff0ff0
     DR7_GD = 0x2000
     DR7_FIXED_1 = 0x400
@@ -365,6 +448,19 @@ ctypedef struct kvm_queued_interrupt:
     bint soft
     u8 nr
 
+ctypedef struct kvm_mtrr_range:
+    u64 base
+    u64 mask
+
+ctypedef struct kvm_mtrr:
+    kvm_mtrr_range var_ranges[8]
+    u8 fixed_ranges[88]
+    u64 deftype
+
+ctypedef struct kvm_osvw:
+    u64 length
+    u64 status
+
 ctypedef struct kvm_mmu:
     hpa_t root_hpa
     u64 pdptrs[4]
@@ -408,6 +504,18 @@ ctypedef struct kvm_vcpu_arch:
     int mp_state
     u64 microcode_version
     u64 ia32_misc_enable_msr
+    s64 ia32_tsc_adjust_msr
+    u64 smbase
+    u64 smi_count
+    u64 msr_platform_info
+    u64 msr_misc_features_enables
+    u64 mcg_cap
+    u64 mcg_status
+    u64 mcg_ctl
+    u64 *mce_banks
+    kvm_mtrr mtrr_state
+    kvm_osvw osvw
+    int maxphyaddr
 
     kvm_mmu mmu
     kvm_mmu *walk_mmu
@@ -432,6 +540,7 @@ ctypedef struct kvm_vcpu_arch:
     ulong eff_db[4]
     int switch_db_regs
     bint apicv_active
+    bint preempted_in_kernel
     bint apic_attention
     u64 exits_until
     bint l1tf_flush_l1d
@@ -444,6 +553,7 @@ ctypedef struct kvm_arch:
     bint hlt_in_guest
     bint mwait_in_guest
     bint apic_access_page_done
+    bint guest_can_read_msr_platform_info
     hpa_t ept_root
     gfn_t memory_base
     u64 memory_size

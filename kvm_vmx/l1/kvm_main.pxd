@@ -19,3 +19,4 @@ cdef void kvm_flush_remote_tlbs(kvm_t *kvm) noexcept nogil
 cdef kvm_t *kvm_create_vm(u64 memory_size, int *err) noexcept nogil
 cdef void kvm_destroy_vm(kvm_t *kvm) noexcept nogil
 cdef kvm_vcpu_t *kvm_vm_ioctl_create_vcpu(kvm_t *kvm, unsigned int id, int *err) noexcept nogil
+cdef bint preempt_schedule() noexcept nogil

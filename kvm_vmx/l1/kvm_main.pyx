@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # C: virt/kvm/kvm_main.c
 from kvm_vmx.abi.linux cimport (
-    BUG_ON, GFP_KERNEL, __GFP_ZERO, get_cpu, get_order, page_address, pr_info, preempt_disable,
+    BUG_ON, GFP_KERNEL, __GFP_ZERO, get_cpu, get_order, pr_info, preempt_disable,
     preempt_enable, put_cpu, spin_lock, spin_unlock, spinlock_t)
 from kvm_vmx.abi.types cimport EBUSY, EEXIST, EINVAL, ENOMEM, smp_mb, smp_wmb, u8, u64, ulong
 from kvm_vmx.l1.kvm_cache_regs cimport kvm_make_request
@@ -9,8 +9,8 @@ from kvm_vmx.l1.kvm_host cimport (
     EXITING_GUEST_MODE, IN_GUEST_MODE, KVM_MAX_VCPUS, KVM_REQ_TLB_FLUSH, KVM_REQUEST_WAIT,
     OUTSIDE_GUEST_MODE, kvm_run_t, kvm_t, kvm_vcpu_t)
 from kvm_vmx.l1.linux.cpu cimport (
-    CPUHP_AP_KVM_STARTING, cpu_online, cpuhp_remove_state_nocalls, cpuhp_setup_state_nocalls,
-    nr_cpu_ids, num_possible_cpus, on_each_cpu, smp_call_function_single)
+    CPUHP_AP_KVM_STARTING, MAX_CPUS, cpu_online, cpuhp_remove_state_nocalls,
+    cpuhp_setup_state_nocalls, nr_cpu_ids, num_possible_cpus, on_each_cpu, smp_call_function_single)
 from kvm_vmx.l1.linux.mm cimport (
     __alloc_pages_node, __get_free_page, free_page, free_pages, kcalloc, kfree)
 from kvm_vmx.l1.mmu cimport build_guest_memory, free_guest_memory
@@ -20,6 +20,7 @@ from kvm_vmx.l1.x86 cimport (
     kvm_arch_hardware_unsetup, kvm_arch_init, kvm_arch_init_vm, kvm_arch_vcpu_create,
     kvm_arch_vcpu_destroy, kvm_arch_vcpu_init, kvm_arch_vcpu_load, kvm_arch_vcpu_put,
     kvm_arch_vcpu_setup, kvm_arch_vcpu_uninit, kvm_x86_ops)
+from libc.string cimport memset
 
 cdef extern from "asm/percpu.h" nogil:
     int raw_smp_processor_id()
@@ -33,10 +34,37 @@ cdef int hardware_enable_failed
 cdef int kvm_vcpu_cache_order
 
 
+# Whom the thread that runs as a CPU has to tell that its time slice is over, and when it is back.
+cdef kvm_vcpu_t *preempt_notifiers[MAX_CPUS]
+
+
+cdef void preempt_notifier_register(kvm_vcpu_t *vcpu) noexcept nogil:
+    # C+ stands for the scheduler's list: a thread runs one vCPU at a time
+    preempt_notifiers[raw_smp_processor_id()] = vcpu
+
+
+cdef void preempt_notifier_unregister(kvm_vcpu_t *vcpu) noexcept nogil:
+    # C+ stands for the scheduler's list: a thread runs one vCPU at a time
+    preempt_notifiers[raw_smp_processor_id()] = NULL
+
+
+cdef bint preempt_schedule() noexcept nogil:
+    # C+ another thread takes its turn on this CPU, and has had it; whether there was whom to tell
+    cdef int cpu = raw_smp_processor_id()
+    cdef kvm_vcpu_t *vcpu = preempt_notifiers[cpu]
+
+    if vcpu == NULL:
+        return False
+    kvm_sched_out(vcpu)
+    kvm_sched_in(vcpu, cpu)
+    return True
+
+
 cdef void vcpu_load(kvm_vcpu_t *vcpu) noexcept nogil:
     cdef int cpu = get_cpu()
 
-    # C- [1 314356] preempt_notifier_register(): a vCPU runs to its end on its thread
+    # C~ [1/1 133654] the notifier: the vCPU itself
+    preempt_notifier_register(vcpu)
     kvm_arch_vcpu_load(vcpu, cpu)
     put_cpu()
 
@@ -44,7 +72,8 @@ cdef void vcpu_load(kvm_vcpu_t *vcpu) noexcept nogil:
 cdef void vcpu_put(kvm_vcpu_t *vcpu) noexcept nogil:
     preempt_disable()
     kvm_arch_vcpu_put(vcpu)
-    # C- [1 7b578b] preempt_notifier_unregister(): a vCPU runs to its end on its thread
+    # C~ [1/1 f4e628] the notifier: the vCPU itself
+    preempt_notifier_unregister(vcpu)
     preempt_enable()
 
 
@@ -102,7 +131,7 @@ cdef void kvm_flush_remote_tlbs(kvm_t *kvm) noexcept nogil:
 
 # C+ stands for kvm_vcpu_cache: whole pages, since the processor reads MSR lists in a vCPU
 cdef void *kvm_vcpu_cache_zalloc() noexcept nogil:
-    return page_address(__alloc_pages_node(0, GFP_KERNEL | __GFP_ZERO, kvm_vcpu_cache_order))
+    return <void *>__alloc_pages_node(0, GFP_KERNEL | __GFP_ZERO, kvm_vcpu_cache_order)
 
 
 # C+ stands for kvm_vcpu_cache: whole pages, since the processor reads MSR lists in a vCPU
@@ -302,7 +331,24 @@ cdef void kvm_boot_data() noexcept nogil:
     kvm_count_lock = 0
     cpus_hardware_enabled = NULL
     kvm_usage_count = 0
+    memset(preempt_notifiers, 0, sizeof(preempt_notifiers))
     kvm_arch_boot_data()
+
+
+# C~ [3/1 f9376a] the notifier: the vCPU itself
+cdef void kvm_sched_in(kvm_vcpu_t *vcpu, int cpu) noexcept nogil:
+    if vcpu.preempted:
+        vcpu.preempted = False
+
+    # C- [1 914907] kvm_arch_sched_in(): nothing grows the PLE window
+    kvm_arch_vcpu_load(vcpu, cpu)
+
+
+# C~ [4/1 5a0d02] the notifier, the next thread, TASK_RUNNING: the vCPU itself; nothing here
+# sleeps in between
+cdef void kvm_sched_out(kvm_vcpu_t *vcpu) noexcept nogil:
+    vcpu.preempted = True
+    kvm_arch_vcpu_put(vcpu)
 
 
 # C~ [64/35 ea493a] caches, the character device, debugfs, VFIO, reboot and suspend hooks: vCPUs are

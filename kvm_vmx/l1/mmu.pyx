@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Stands in for arch/x86/kvm/mmu.c: an EPT built once with the VM over its memory.
 from kvm_vmx.abi.linux cimport GFP_KERNEL, __GFP_ZERO, __pa, __va
-from kvm_vmx.abi.types cimport EFAULT, EINVAL, ENOMEM, PAGE_MASK, PAGE_SIZE, likely, u8, u64, ulong
+from kvm_vmx.abi.types cimport EEXIST, EFAULT, EINVAL, ENOMEM, PAGE_MASK, PAGE_SIZE, likely, u8, u64, ulong
 from kvm_vmx.l1.kvm_cache_regs cimport kvm_x86_ops
 from kvm_vmx.l1.kvm_host cimport kvm_t, kvm_vcpu_t
 from kvm_vmx.l1.linux.mm cimport __get_free_page, free_page
@@ -61,6 +61,25 @@ cdef int build_guest_memory(kvm_t *kvm, u64 size) noexcept nogil:
         entry[0] = __pa(<void *>page) | EPT_RWX | EPT_WRITE_BACK | EPT_IGNORE_PAT
         gpa += PAGE_SIZE
     return 0
+
+
+cdef int x86_set_memory_region(kvm_t *kvm, u64 gpa) noexcept nogil:
+    # A zeroed page of KVM's own at a GPA of the guest, outside the memory that user space gave it.
+    cdef u64 *entry
+    cdef ulong page
+
+    if gpa < kvm.arch.memory_size:
+        return -EEXIST
+    entry = entry_of(kvm, gpa, True)
+    page = __get_free_page(GFP_KERNEL | __GFP_ZERO) if entry else 0
+    if not page:
+        return -ENOMEM
+    entry[0] = __pa(<void *>page) | EPT_RWX | EPT_WRITE_BACK | EPT_IGNORE_PAT
+    return 0
+
+
+cdef u8 *private_page(kvm_t *kvm, u64 gpa) noexcept nogil:
+    return <u8 *>__va(entry_of(kvm, gpa, False)[0] & <u64>0x000ffffffffff000)
 
 
 cdef void free_table(u64 pa, int level) noexcept nogil:

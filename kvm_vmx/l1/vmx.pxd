@@ -19,6 +19,7 @@ cdef void call_vmcs_write64(ulong field, u64 value) noexcept nogil
 cdef void call_vmcs_writel(ulong field, ulong value) noexcept nogil
 cdef void call_vmcs_clear_bits(ulong field, u32 mask) noexcept nogil
 cdef void call_vmcs_set_bits(ulong field, u32 mask) noexcept nogil
+cdef ulong call_kvm_read_cr4_bits(kvm_vcpu_t *vcpu, ulong mask) noexcept nogil
 cdef void probe_write_guest_rsp(ulong value) noexcept nogil
 cdef void probe_write_guest_rip(ulong value) noexcept nogil
 cdef ulong probe_read_guest_rip() noexcept nogil

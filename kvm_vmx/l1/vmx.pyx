@@ -5,7 +5,12 @@ from kvm_vmx.abi.hyperv_tlfs cimport *
 from kvm_vmx.abi.linux cimport *
 from kvm_vmx.abi.types cimport *
 from kvm_vmx.abi.vmx cimport *
+from kvm_vmx.l1.bugs cimport (
+    MSR_IA32_PRED_CMD, PRED_CMD_IBPB, SPEC_CTRL_IBRS, SPEC_CTRL_SSBD, SPEC_CTRL_STIBP,
+    x86_spec_ctrl_restore_host, x86_spec_ctrl_set_guest)
 from kvm_vmx.l1.cpuid cimport guest_cpuid_clear, guest_cpuid_has, kvm_emulate_cpuid
+from kvm_vmx.l1.crash cimport (
+    RCU_INIT_POINTER, crash_vmclear_loaded_vmcss, rcu_assign_pointer)
 from kvm_vmx.l1.emulate cimport *
 from kvm_vmx.l1.kvm_cache_regs cimport *
 from kvm_vmx.l1.kvm_host cimport *
@@ -13,12 +18,15 @@ from kvm_vmx.l1.kvm_main cimport (
     kvm_exit, kvm_init, kvm_vcpu_cache_free, kvm_vcpu_cache_zalloc, kvm_vcpu_init, kvm_vcpu_uninit)
 from kvm_vmx.l1.hv_init cimport hv_get_vp_assist_page, hyperv_flush_guest_mapping
 from kvm_vmx.l1.linux.cpu cimport (
-    cpu_online, cpu_possible, do_IRQ, nr_cpu_ids, smp_call_function_single)
+    cpu_online, cpu_possible, cpumask_clear_cpu, cpumask_set_cpu, cpumask_t, cpumask_test_cpu,
+    do_IRQ, nr_cpu_ids, smp_call_function_single)
 from kvm_vmx.l1.linux.jump_label cimport static_branch_disable, static_branch_enable, text_poke
 from kvm_vmx.l1.linux.mm cimport (
     __alloc_pages_node, __get_free_page, alloc_page, free_page, free_pages, kfree, kmalloc,
     vfree, vzalloc)
+from kvm_vmx.l1.mmu cimport private_page, x86_set_memory_region
 from kvm_vmx.l1.mshyperv cimport ms_hyperv
+from kvm_vmx.l1.mtrr cimport kvm_mtrr_valid
 from kvm_vmx.l1.vmx_evmcs cimport get_evmcs_offset
 from kvm_vmx.l1.x86 cimport *
 from libc.string cimport memcmp, memset
@@ -58,6 +66,11 @@ cdef int cpu_preemption_timer_multi
 cdef u64 host_xss
 
 cdef enum:
+    APIC_TASKPRI = 0x80
+    APIC_EOI = 0xb0
+    APIC_TMCCT = 0x390
+    APIC_SELF_IPI = 0x3f0
+
     MSR_TYPE_R = 1
     MSR_TYPE_W = 2
     MSR_TYPE_RW = 3
@@ -79,6 +92,15 @@ cdef enum:
     NR_AUTOLOAD_MSRS = 8
     PML_ENTITY_NUM = 512
     VMX_XSS_EXIT_BITMAP = 0
+    VMX_EPT_IDENTITY_PAGETABLE_ADDR = 0xfffbc000
+    PT32_ENT_PER_PAGE = 1024
+    _PAGE_PRESENT = 0x01
+    _PAGE_RW = 0x02
+    _PAGE_USER = 0x04
+    _PAGE_ACCESSED = 0x20
+    _PAGE_DIRTY = 0x40
+    _PAGE_PSE = 0x80
+    MSR_IA32_VMX_MISC_VMWRITE_SHADOW_RO_FIELDS = 1 << 29
     POSTED_INTR_VECTOR = 0xf2
     NMI_VECTOR = 2
 
@@ -105,6 +127,7 @@ ctypedef struct kvm_vmx_t:
     kvm_t kvm
 
     unsigned int tss_addr
+    bint ept_identity_pagetable_done
     gpa_t ept_identity_map_addr
 
     int ept_pointers_match
@@ -513,7 +536,8 @@ cdef int vmx_hv_remote_flush_tlb(kvm_t *kvm) noexcept nogil:
         ret = -ENOTSUPP
     # C~ [1/1 1e2307] goto out: what it jumps over stands in the else
     else:
-        # The hypercall names an address space by the base of its EPT root, without the settings.
+        # The hypercall names an address space by the base of its EPT root, without the settings;
+        # before the first entry there is none (erratum: flush_early).
         ret = hyperv_flush_guest_mapping(to_vmx(kvm.vcpus[0]).ept_pointer & PAGE_MASK)
 
     # C- [1 9c4cbd] the label: nothing jumps to it
@@ -598,7 +622,7 @@ cdef inline bint cpu_has_vmx_preemption_timer() noexcept nogil:
 
 
 cdef inline bint cpu_has_vmx_posted_intr() noexcept nogil:
-    # C~ [1/1 ba3134] CONFIG_X86_LOCAL_APIC: every 64-bit kernel has it
+    # C~ [1/1 ba3134] CONFIG_X86_LOCAL_APIC: compare's configuration has it
     return (vmcs_config.pin_based_exec_ctrl & PIN_BASED_POSTED_INTR) != 0
 
 
@@ -689,8 +713,7 @@ cdef inline bint cpu_has_vmx_shadow_vmcs() noexcept nogil:
     cdef u64 vmx_msr
     rdmsrl(MSR_IA32_VMX_MISC, &vmx_msr)
     # a shadow VMCS is of use only where VMWRITE reaches every field
-    # C~ [1/1 ec0a36] the bit's name: bit 29 of the MSR, by number
-    if not (vmx_msr & (<u64>1 << 29)):
+    if not (vmx_msr & MSR_IA32_VMX_MISC_VMWRITE_SHADOW_RO_FIELDS):
         return False
 
     return (vmcs_config.cpu_based_2nd_exec_ctrl & SECONDARY_EXEC_SHADOW_VMCS) != 0
@@ -785,13 +808,43 @@ cdef void vmcs_load(vmcs_t *vmcs) noexcept nogil:
     if unlikely(error):
         pr_err("kvm: vmptrld %p/%llx failed\n", vmcs, phys_addr)
 
-# CONFIG_KEXEC_CORE is off: no crash kernel walks the loaded VMCSs.
+# C+ container_of() of the link: Cython has no such macro
+cdef inline loaded_vmcs_t *loaded_vmcs_entry(list_head *link) noexcept nogil:
+    return <loaded_vmcs_t *>(<char *>link
+                             - <size_t>&(<loaded_vmcs_t *>NULL).loaded_vmcss_on_cpu_link)
+
+
+# On which CPUs a crash kernel may walk the loaded VMCSs: not where the list is changing.
+cdef cpumask_t crash_vmclear_enabled_bitmap
+
+
 cdef inline void crash_enable_local_vmclear(int cpu) noexcept nogil:
-    pass
+    cpumask_set_cpu(cpu, &crash_vmclear_enabled_bitmap)
 
 
 cdef inline void crash_disable_local_vmclear(int cpu) noexcept nogil:
-    pass
+    cpumask_clear_cpu(cpu, &crash_vmclear_enabled_bitmap)
+
+
+# C~ [1/1 29b308] int: the answer is yes or no
+cdef inline bint crash_local_vmclear_enabled(int cpu) noexcept nogil:
+    return cpumask_test_cpu(cpu, &crash_vmclear_enabled_bitmap)
+
+
+cdef void crash_vmclear_local_loaded_vmcss() noexcept nogil:
+    cdef int cpu = raw_smp_processor_id()
+    # C~ [1/3 6cd7a0] list_for_each_entry(): Cython has no macros that loop
+    cdef list_head *head = per_cpu_list(loaded_vmcss_on_cpu, cpu)
+    cdef list_head *v
+
+    if not crash_local_vmclear_enabled(cpu):
+        return
+
+    # C~ [2/4 476620] list_for_each_entry(): Cython has no macros that loop
+    v = head.next
+    while v != head:
+        vmcs_clear(loaded_vmcs_entry(v).vmcs)
+        v = v.next
 
 
 cdef void __loaded_vmcs_clear(void *arg) noexcept nogil:
@@ -1401,7 +1454,7 @@ cdef void vmx_vcpu_load(kvm_vcpu_t *vcpu, int cpu) noexcept nogil:
     if per_cpu_ptr(current_vmcs, cpu)[0] != vmx.loaded_vmcs.vmcs:
         per_cpu_ptr(current_vmcs, cpu)[0] = vmx.loaded_vmcs.vmcs
         vmcs_load(vmx.loaded_vmcs.vmcs)
-        # C- indirect_branch_prediction_barrier(): no branch predictor is modelled
+        # C- indirect_branch_prediction_barrier(): mitigations are off, as with nospectre_v2
 
     if not already_loaded:
         # C- [1 f4bb9d] gdt: a number here, declared above
@@ -1425,13 +1478,13 @@ cdef void vmx_vcpu_load(kvm_vcpu_t *vcpu, int cpu) noexcept nogil:
             vmx.current_tsc_ratio != vcpu.arch.tsc_scaling_ratio:
         decache_tsc_multiplier(vmx)
 
-    # C- vmx_vcpu_pi_load(vcpu, cpu): posted interrupts are out of scope
+    # C- vmx_vcpu_pi_load(vcpu, cpu): out of scope, posted interrupts
     # C- vmx->host_pkru = read_pkru(): the processor has no protection keys
     vmx.host_debugctlmsr = get_debugctlmsr()
 
 
 cdef void vmx_vcpu_put(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C- vmx_vcpu_pi_put(vcpu): posted interrupts are out of scope
+    # C- vmx_vcpu_pi_put(vcpu): out of scope, posted interrupts
 
     vmx_prepare_switch_to_host(to_vmx(vcpu))
 
@@ -1632,7 +1685,8 @@ cdef int vmx_get_msr(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil:
         msr_info.data = vmcs_readl(GUEST_SYSENTER_EIP)
     elif msr_info.index == MSR_IA32_SYSENTER_ESP:
         msr_info.data = vmcs_readl(GUEST_SYSENTER_ESP)
-        # C- [9 9adcbc] MSR_IA32_BNDCFGS, MSR_IA32_MCG_EXT_CTL: the processor has neither
+        # C- [9 9adcbc] MSR_IA32_BNDCFGS, MSR_IA32_MCG_EXT_CTL: the processor has no MPX; the
+        # processor has no LMCE
     elif msr_info.index == MSR_IA32_FEATURE_CONTROL:
         msr_info.data = vmx.msr_ia32_feature_control
     # C~ [10/2 c90358] the VMX MSRs, XSS: no nested VMX, no XSAVE; the else holds TSC_AUX and what it
@@ -1683,9 +1737,7 @@ cdef int vmx_set_msr(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil:
                 not guest_cpuid_has(vcpu, X86_FEATURE_SPEC_CTRL):
             return 1
 
-        # IBRS, STIBP and SSBD
-        # C~ [1/1 28a1ff] IBRS, STIBP, SSBD: three bits, by number
-        if data & ~<u64>0x7:
+        if data & ~<u64>(SPEC_CTRL_IBRS | SPEC_CTRL_STIBP | SPEC_CTRL_SSBD):
             return 1
 
         vmx.spec_ctrl = data
@@ -1694,22 +1746,34 @@ cdef int vmx_set_msr(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil:
         if data:
             # written for the first time: from now on the guest has it to itself
             vmx_disable_intercept_for_msr(vmx.vmcs01.msr_bitmap, MSR_IA32_SPEC_CTRL, MSR_TYPE_RW)
-        # C- [9 1d99ca] MSR_IA32_PRED_CMD: no branch predictor is modelled
+    elif msr_index == MSR_IA32_PRED_CMD:
+        if not msr_info.host_initiated and \
+                not guest_cpuid_has(vcpu, X86_FEATURE_SPEC_CTRL):
+            return 1
+
+        if data & ~<u64>PRED_CMD_IBPB:
+            return 1
+
+        # C~ [2/1 bc4069] break: what it leaves out is the block
+        if data:
+            wrmsrl(MSR_IA32_PRED_CMD, PRED_CMD_IBPB)
+
+            # one barrier asked for: from now on it needs no exit
+            vmx_disable_intercept_for_msr(vmx.vmcs01.msr_bitmap, MSR_IA32_PRED_CMD, MSR_TYPE_W)
     elif msr_index == MSR_IA32_ARCH_CAPABILITIES:
         if not msr_info.host_initiated:
             return 1
         vmx.arch_capabilities = data
     elif msr_index == MSR_IA32_CR_PAT:
         if vmcs_config.vmentry_ctrl & VM_ENTRY_LOAD_IA32_PAT:
-            # C~ [1/1 675fe8] kvm_mtrr_valid(): its part for the PAT, as there are no MTRRs
-            if not kvm_pat_valid(data):
+            if not kvm_mtrr_valid(vcpu, MSR_IA32_CR_PAT, data):
                 return 1
             vmcs_write64(GUEST_IA32_PAT, data)
             vcpu.arch.pat = data
         # C~ [4/1 f887ed] TSC_ADJUST, which does the same as default: it falls in there
         else:
             ret = kvm_set_msr_common(vcpu, msr_info)
-        # C- [4 98e63a] MCG_EXT_CTL: no machine checks
+        # C- [4 98e63a] MCG_EXT_CTL: the processor has no LMCE
     elif msr_index == MSR_IA32_FEATURE_CONTROL:
         if not vmx_feature_control_msr_valid(vcpu, data) or \
                 (to_vmx(vcpu).msr_ia32_feature_control &
@@ -1821,12 +1885,6 @@ cdef int hardware_enable() noexcept nogil:
         ept_sync_global()
 
     return 0
-
-
-# C+ container_of() of the link: Cython has no such macro
-cdef inline loaded_vmcs_t *loaded_vmcs_entry(list_head *link) noexcept nogil:
-    return <loaded_vmcs_t *>(<char *>link
-                             - <size_t>&(<loaded_vmcs_t *>NULL).loaded_vmcss_on_cpu_link)
 
 
 cdef void vmclear_local_loaded_vmcss() noexcept nogil:
@@ -2496,6 +2554,42 @@ cdef bint guest_state_valid(kvm_vcpu_t *vcpu) noexcept nogil:
     return True
 
 
+cdef int init_rmode_identity_map(kvm_t *kvm) noexcept nogil:
+    cdef kvm_vmx_t *kvm_vmx = to_kvm_vmx(kvm)
+    # C- [1 f0208f] idx: what it serves is left out
+    cdef int i, r = 0
+    # C~ [1/1 1be63e] identity_map_pfn: the page by its address
+    cdef u32 *map
+    cdef u32 tmp
+
+    # C- [1 54b206] mutex_lock(): one thread builds at a time
+    if likely(kvm_vmx.ept_identity_pagetable_done):
+        # C~ [1/1 b6e808] goto out2: the label returns
+        return r
+
+    if not kvm_vmx.ept_identity_map_addr:
+        kvm_vmx.ept_identity_map_addr = VMX_EPT_IDENTITY_PAGETABLE_ADDR
+
+    # C~ [6/1 4abcc2] __x86_set_memory_region(), srcu_read_lock(), kvm_clear_guest_page(): a
+    # function of mmu.pyx gives a zeroed page; memory slots never change
+    r = x86_set_memory_region(kvm, kvm_vmx.ept_identity_map_addr)
+    if r < 0:
+        # C~ [1/2 123543] goto out2: the label returns; the page by its address
+        return r
+
+    map = <u32 *>private_page(kvm, kvm_vmx.ept_identity_map_addr)
+    # 4 GB in pages of 4 MB, each where it is
+    for i in range(PT32_ENT_PER_PAGE):
+        # C~ [4/2 28cc06] kvm_write_guest_page(): a store into the page, as unsigned
+        tmp = (<u32>i << 22) + (_PAGE_PRESENT | _PAGE_RW | _PAGE_USER |
+                                _PAGE_ACCESSED | _PAGE_DIRTY | _PAGE_PSE)
+        map[i] = tmp
+    kvm_vmx.ept_identity_pagetable_done = True
+
+    # C- [4 7f929e] out, out2: what they undo is left out
+    return r
+
+
 cdef void seg_setup(int seg) noexcept nogil:
     cdef const kvm_vmx_segment_field *sf = <const kvm_vmx_segment_field *>&kvm_vmx_segment_fields[seg]
     cdef unsigned int ar
@@ -2604,12 +2698,10 @@ cdef u8 vmx_msr_bitmap_mode(kvm_vcpu_t *vcpu) noexcept nogil:
 
     return mode
 
-cdef enum:
-    # the x2APIC MSRs of these APIC registers
-    X2APIC_MSR_TASKPRI = 0x808
-    X2APIC_MSR_EOI = 0x80b
-    X2APIC_MSR_TMCCT = 0x839
-    X2APIC_MSR_SELF_IPI = 0x83f
+# The x2APIC MSR of an APIC register.
+cdef inline u32 X2APIC_MSR(u32 r) noexcept nogil:
+    # C+ a macro of this file
+    return APIC_BASE_MSR + (r >> 4)
 
 
 cdef void vmx_update_msr_bitmap_x2apic(ulong *msr_bitmap, u8 mode) noexcept nogil:
@@ -2624,13 +2716,11 @@ cdef void vmx_update_msr_bitmap_x2apic(ulong *msr_bitmap, u8 mode) noexcept nogi
 
     if mode & MSR_BITMAP_MODE_X2APIC:
         # The TPR can be virtual without virtual interrupt delivery.
-        # C~ [1/1 6b6225] X2APIC_MSR(APIC_TASKPRI): a name for the number
-        vmx_disable_intercept_for_msr(msr_bitmap, X2APIC_MSR_TASKPRI, MSR_TYPE_RW)
+        vmx_disable_intercept_for_msr(msr_bitmap, X2APIC_MSR(APIC_TASKPRI), MSR_TYPE_RW)
         if mode & MSR_BITMAP_MODE_X2APIC_APICV:
-            # C~ [3/3 dab750] X2APIC_MSR() of three registers: names for the numbers
-            vmx_enable_intercept_for_msr(msr_bitmap, X2APIC_MSR_TMCCT, MSR_TYPE_R)
-            vmx_disable_intercept_for_msr(msr_bitmap, X2APIC_MSR_EOI, MSR_TYPE_W)
-            vmx_disable_intercept_for_msr(msr_bitmap, X2APIC_MSR_SELF_IPI, MSR_TYPE_W)
+            vmx_enable_intercept_for_msr(msr_bitmap, X2APIC_MSR(APIC_TMCCT), MSR_TYPE_R)
+            vmx_disable_intercept_for_msr(msr_bitmap, X2APIC_MSR(APIC_EOI), MSR_TYPE_W)
+            vmx_disable_intercept_for_msr(msr_bitmap, X2APIC_MSR(APIC_SELF_IPI), MSR_TYPE_W)
 
 
 cdef void vmx_update_msr_bitmap(kvm_vcpu_t *vcpu) noexcept nogil:
@@ -2850,7 +2940,7 @@ cdef void vmx_vcpu_setup(vcpu_vmx *vmx) noexcept nogil:
 
         vmcs_write16(POSTED_INTR_NV, POSTED_INTR_VECTOR)
 
-    # C- [1 317aaa] POSTED_INTR_DESC_ADDR: posted interrupts are out of scope
+    # C- [1 317aaa] POSTED_INTR_DESC_ADDR: out of scope, posted interrupts
     if not kvm_pause_in_guest(vmx.vcpu.kvm):
         vmcs_write32(PLE_GAP, ple_gap)
         vmx.ple_window = ple_window
@@ -2891,7 +2981,7 @@ cdef void vmx_vcpu_setup(vcpu_vmx *vmx) noexcept nogil:
         vmx.guest_msrs[j].mask = ~<u64>0
         vmx.nmsrs += 1
 
-    # C- vmx->arch_capabilities = kvm_get_arch_capabilities(): the processor has no such MSR
+    vmx.arch_capabilities = kvm_get_arch_capabilities()
 
     vm_exit_controls_init(vmx, vmcs_config.vmexit_ctrl)
 
@@ -2927,7 +3017,7 @@ cdef void vmx_vcpu_reset(kvm_vcpu_t *vcpu, bint init_event) noexcept nogil:
     kvm_set_cr8(vcpu, 0)
 
     # C- [6 936261] the APIC base: no APIC
-    vmx_segment_cache_clear(vmx)
+    vmx_segment_cache_clear(vmx)  # and not once more behind the writes (erratum: segment_cache)
 
     seg_setup(VCPU_SREG_CS)
     vmcs_write16(GUEST_CS_SELECTOR, 0xf000)
@@ -3318,8 +3408,7 @@ cdef int handle_dr(kvm_vcpu_t *vcpu) noexcept nogil:
         vcpu.arch.switch_db_regs |= KVM_DEBUGREG_WONT_EXIT
         return 1
 
-    # C~ [1/1 683423] DEBUG_REG_ACCESS_REG(): the macro, spelled out
-    reg = (exit_qualification >> 8) & 0xf
+    reg = DEBUG_REG_ACCESS_REG(exit_qualification)
     if exit_qualification & TYPE_MOV_FROM_DR:
         if kvm_get_dr(vcpu, dr, &val):
             return 1
@@ -3528,6 +3617,13 @@ cdef int hardware_setup() noexcept nogil:
             not cpu_has_vmx_invept_global():
         enable_ept = 0
 
+    # C+ [4 3c7f59] no shadow page tables: KVM's MMU is out of scope
+    if not enable_ept:
+        pr_err("kvm_intel: a guest without EPT needs shadow page tables, which this port has not: "
+               "load with ept=1 on a processor that has EPT\n")
+        r = -EOPNOTSUPP
+        return hardware_setup_out(r)
+
     if not cpu_has_vmx_ept_ad_bits() or not enable_ept:
         enable_ept_ad_bits = 0
 
@@ -3551,7 +3647,7 @@ cdef int hardware_setup() noexcept nogil:
         ple_gap = 0
         ple_window = 0
 
-    # C- [3 fb4f86] how the PLE window grows and shrinks: it never does
+    # C- [3 fb4f86] how the PLE window grows and shrinks: nothing grows the PLE window
     if not cpu_has_vmx_apicv():
         enable_apicv = 0
 
@@ -3581,8 +3677,8 @@ cdef int hardware_setup() noexcept nogil:
     # C- [1 95f931] the test for shadow VMCSs: what it guards is left out
     # C- init_vmcs_shadow_fields(): shadowing serves nested VMX only
 
-    # C- [3 b873f2] the posted-interrupt wakeup handler, nested_vmx_setup_ctls_msrs(), LMCE: out of
-    # scope
+    # C- [3 b873f2] the posted-interrupt wakeup handler, nested_vmx_setup_ctls_msrs(), LMCE: out
+    # of scope, posted interrupts; no nested VMX; the processor has no LMCE
 
     # Where this fails, nobody gives vmx_bitmap back (erratum: bitmaps_leaked).
     return alloc_kvm_area()
@@ -3689,9 +3785,10 @@ cdef void setup_exit_handlers() noexcept nogil:
     kvm_vmx_exit_handlers[EXIT_REASON_VMOFF] = handle_vmx_instruction
     kvm_vmx_exit_handlers[EXIT_REASON_VMON] = handle_vmx_instruction
     kvm_vmx_exit_handlers[EXIT_REASON_WBINVD] = handle_wbinvd
-    # C- [2 d2e2ac] XSETBV, task switches: the processor has no XSAVE and no 16-bit tasks
+    # C- [2 d2e2ac] XSETBV, task switches: the processor has no XSAVE; out of scope, the
+    # instruction emulator
     kvm_vmx_exit_handlers[EXIT_REASON_MCE_DURING_VMENTRY] = handle_machine_check
-    # C- [2 9d2154] descriptor tables: UMIP is not emulated
+    # C- [2 9d2154] descriptor tables: out of scope, the instruction emulator
     kvm_vmx_exit_handlers[EXIT_REASON_EPT_VIOLATION] = handle_ept_violation
     kvm_vmx_exit_handlers[EXIT_REASON_EPT_MISCONFIG] = handle_ept_misconfig
     kvm_vmx_exit_handlers[EXIT_REASON_PAUSE_INSTRUCTION] = handle_pause
@@ -3961,9 +4058,9 @@ cdef int vmx_handle_exit(kvm_vcpu_t *vcpu) noexcept nogil:
 
 
 cdef void vmx_l1d_flush(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C- [10 8fe482] when to flush: the processor is not affected, so the key stays off
+    # C- [10 8fe482] when to flush: the processor has no L1TF, so the key stays off
     vcpu.stat.l1d_flush += 1
-    # C- [4 335474] the flush itself: the processor is not affected, so the key stays off
+    # C- [4 335474] the flush itself: the processor has no L1TF, so the key stays off
 
 
 cdef void vmx_complete_atomic_exit(vcpu_vmx *vmx) noexcept nogil:
@@ -4194,7 +4291,8 @@ cdef void vmx_vcpu_run(kvm_vcpu_t *vcpu) noexcept nogil:
 
     vmx_update_hv_timer(vcpu)
 
-    # C- x86_spec_ctrl_set_guest(vmx->spec_ctrl, 0): nothing speculates here
+    # The guest may run with IBRS or STIBP where the host does not: it finds what it wrote.
+    x86_spec_ctrl_set_guest(vmx.spec_ctrl, 0)
 
     vmx.__launched = vmx.loaded_vmcs.launched
 
@@ -4203,15 +4301,22 @@ cdef void vmx_vcpu_run(kvm_vcpu_t *vcpu) noexcept nogil:
     if static_branch_unlikely(&vmx_l1d_should_flush):
         vmx_l1d_flush(vcpu)
 
-    # C- [14 c6d06b] the assembly, the guest's SPEC_CTRL, vmexit_fill_RSB(): asm/vmx_insn.h has the
-    # assembly; nothing speculates here
+    # C- [1 a14103] the assembly: a function of asm/vmx_insn.h
     # C+ [1 fe896a] what the assembly does: compare and store RSP, load the guest's registers,
     # VMLAUNCH or VMRESUME, save the guest's registers, setbe
     vmx.fail = asm_vmx_vcpu_run(vcpu.arch.regs, &vmx.host_rsp, evmcs_rsp, &vcpu.arch.cr2,
                                 vmx.__launched)
 
+    # A guest that has the MSR to itself may have written it since.
+    if unlikely(not msr_write_intercepted(vcpu, MSR_IA32_SPEC_CTRL)):
+        # C~ [1/1 331053] native_read_msr(): by pointer
+        rdmsrl(MSR_IA32_SPEC_CTRL, &vmx.spec_ctrl)
+
+    x86_spec_ctrl_restore_host(vmx.spec_ctrl, 0)
+
     # L0 knows the fields as they are now; said also where the entry failed and it has not read
     # them (erratum: clean_after_failure).
+    # C- [1 b0b9cb] vmexit_fill_RSB(): mitigations are off, as with nospectre_v2
     if static_branch_unlikely(&enable_evmcs):
         evmcs_clean_fields_or(HV_VMX_ENLIGHTENED_CLEAN_FIELD_ALL)
 
@@ -4320,14 +4425,23 @@ cdef kvm_vcpu_t *vmx_create_vcpu(kvm_t *kvm, unsigned int id, int *error) noexce
     vmx_vcpu_put(&vmx.vcpu)
     put_cpu()
 
-    # C- [12 7c534e] the APIC access page, the identity map, the nested controls: no APIC, no real
-    # mode without unrestricted guest, no nested VMX
+    # C- [4 7d3c7b] the APIC access page: no APIC in the kernel
+    if enable_ept and not enable_unrestricted_guest:
+        err = init_rmode_identity_map(kvm)
+        if err:
+            return vmx_create_vcpu_free_vmcs(vmx, err, error)
+
+    # C- [4 7aebfd] the nested controls: no nested VMX
     vmx.msr_ia32_feature_control_valid_bits = FEATURE_CONTROL_LOCKED
-    # C- [2 ede351] the posted-interrupt descriptor: posted interrupts are out of scope
+    # C- [2 ede351] the posted-interrupt descriptor: out of scope, posted interrupts
     return &vmx.vcpu
-    # C- [2 d3fb6a] free_vmcs: nothing jumps to it
 
 # The labels that vmx_create_vcpu() unwinds through, each falling into the next.
+cdef kvm_vcpu_t *vmx_create_vcpu_free_vmcs(vcpu_vmx *vmx, int err, int *error) noexcept nogil:
+    free_loaded_vmcs(vmx.loaded_vmcs)
+    return vmx_create_vcpu_free_msrs(vmx, err, error)
+
+
 cdef kvm_vcpu_t *vmx_create_vcpu_free_msrs(vcpu_vmx *vmx, int err, int *error) noexcept nogil:
     kfree(vmx.guest_msrs)
     return vmx_create_vcpu_free_pml(vmx, err, error)
@@ -4357,7 +4471,7 @@ cdef int vmx_vm_init(kvm_t *kvm) noexcept nogil:
     if not ple_gap:
         kvm.arch.pause_in_guest = True
 
-    # C- [11 86ea1d] the L1TF warnings: the processor is not affected
+    # C- [11 86ea1d] the L1TF warnings: the processor has no L1TF
     return 0
 
 
@@ -4488,15 +4602,20 @@ cdef void setup_vmx_x86_ops() noexcept nogil:
     vmx_x86_ops.set_tdp_cr3 = vmx_set_cr3
     # C- [1 08664a] check_intercept: the instruction emulator's
     vmx_x86_ops.handle_external_intr = vmx_handle_external_intr
-    # C- [4 aceca3] MPX, XSAVES, UMIP, nested events: none exists
+    # C- [4 aceca3] MPX, XSAVES, UMIP, nested events: the processor has no MPX; the processor has
+    # no XSAVE; out of scope, the instruction emulator; no nested VMX
     vmx_x86_ops.request_immediate_exit = vmx_request_immediate_exit
     # C- [22 801436] the dirty log, posted interrupts, the PMU, timers, nested VMX, SMM: out of
-    # scope
+    # scope, KVM's MMU; out of scope, posted interrupts; out of scope, performance counters; out of
+    # scope, clocks and timers; no nested VMX; out of scope, SMM
 
 
 cdef void vmx_exit() noexcept nogil:
     cdef int cpu
     cdef hv_vp_assist_page *vp_ap
+
+    RCU_INIT_POINTER(crash_vmclear_loaded_vmcss, NULL)
+    # C- synchronize_rcu(): a crash is one more call as a CPU, and none is under way
 
     kvm_exit()
 
@@ -4552,7 +4671,9 @@ cdef int vmx_init() noexcept nogil:
     if r:
         return r
 
-    # C- [5 3dad18] vmx_setup_l1d_flush(): the processor is not affected by L1TF
+    # C- [5 3dad18] vmx_setup_l1d_flush(): the processor has no L1TF
+    rcu_assign_pointer(crash_vmclear_loaded_vmcss,
+                       crash_vmclear_local_loaded_vmcss)
     # C- [1 ba6962] vmx_check_vmcs12_offsets(): no nested VMX
     return 0
 
@@ -4612,6 +4733,11 @@ cdef void call_vmcs_clear_bits(ulong field, u32 mask) noexcept nogil:
 # C+ out of line, for callers that know a field only when they run
 cdef void call_vmcs_set_bits(ulong field, u32 mask) noexcept nogil:
     vmcs_set_bits(field, mask)
+
+
+# C+ out of line, for callers that ask for bits of CR4 by themselves
+cdef ulong call_kvm_read_cr4_bits(kvm_vcpu_t *vcpu, ulong mask) noexcept nogil:
+    return kvm_read_cr4_bits(vcpu, mask)
 
 
 # C+ One access of each shape with a constant field: what an accessor compiles to.
@@ -4675,6 +4801,7 @@ cdef void vmx_module_data() noexcept nogil:
     memset(&vmx_capability, 0, sizeof(vmx_capability))
     memset(vmx_bitmap, 0, sizeof(vmx_bitmap))
     memset(vmx_vpid_bitmap, 0, sizeof(vmx_vpid_bitmap))
+    memset(&crash_vmclear_enabled_bitmap, 0, sizeof(crash_vmclear_enabled_bitmap))
     # A failed init leaves the key on: its text goes back with the rest of the module.
     if static_key_count(&enable_evmcs.key):
         static_branch_disable(&enable_evmcs)

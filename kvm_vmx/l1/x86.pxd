@@ -27,7 +27,8 @@ cdef void kvm_lmsw(kvm_vcpu_t *vcpu, ulong msw) noexcept nogil
 cdef int kvm_set_dr(kvm_vcpu_t *vcpu, int dr, ulong val) noexcept nogil
 cdef int kvm_get_dr(kvm_vcpu_t *vcpu, int dr, ulong *val) noexcept nogil
 cdef int kvm_set_msr(kvm_vcpu_t *vcpu, msr_data *msr) noexcept nogil
-cdef bint kvm_pat_valid(u64 data) noexcept nogil
+cdef u64 kvm_get_arch_capabilities() noexcept nogil
+cdef int kvm_set_apic_base(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil
 cdef int kvm_get_msr_common(kvm_vcpu_t *vcpu, msr_data *msr) noexcept nogil
 cdef int kvm_set_msr_common(kvm_vcpu_t *vcpu, msr_data *msr) noexcept nogil
 cdef void kvm_queue_exception(kvm_vcpu_t *vcpu, unsigned int nr) noexcept nogil

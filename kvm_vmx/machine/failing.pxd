@@ -4,6 +4,7 @@ from kvm_vmx.l0.state cimport l0_partition
 cdef enum:
     FAIL_MSR
     FAIL_HYPERCALL
+    PREEMPTED
     NR_FAILING
 
 # From now on the nth instruction of a kind fails, on whichever processor; 0 takes it back.

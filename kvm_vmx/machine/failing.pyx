@@ -4,6 +4,8 @@
 from kvm_vmx.abi.types cimport u32, u64
 from kvm_vmx.abi.virt_cpu cimport GPR_RAX, INSN_MAKE_FAULT, INSN_OK, insn_t, virt_cpu, virt_cpu_ops
 from kvm_vmx.l0.state cimport l0_partition
+from kvm_vmx.l1.kvm_main cimport preempt_schedule
+from kvm_vmx.l1.linux.cpu cimport cpu_area, percpu_area
 
 cdef enum:
     GP_VECTOR = 13
@@ -41,6 +43,16 @@ cdef insn_t vmcall(virt_cpu *cpu, u64 *regs) noexcept nogil:
     return real.vmcall(cpu, regs)
 
 
+cdef insn_t vmwrite(virt_cpu *cpu, u64 field, u64 value) noexcept nogil:
+    # Not a failure: the thread's time slice ends here, or where the kernel next lets it.
+    cdef percpu_area *area = cpu_area(cpu.index)
+
+    if (countdown[PREEMPTED] != 1 or not (area.preempt_count or area.irqs_disabled)) \
+            and strikes(PREEMPTED):
+        preempt_schedule()
+    return real.vmwrite(cpu, field, value)
+
+
 cdef void failing_nth(l0_partition *partition, int kind, long nth) noexcept nogil:
     global real, failing
     cdef u32 i
@@ -51,6 +63,7 @@ cdef void failing_nth(l0_partition *partition, int kind, long nth) noexcept nogi
         failing.rdmsr = rdmsr
         failing.wrmsr = wrmsr
         failing.vmcall = vmcall
+        failing.vmwrite = vmwrite
     countdown[kind] = nth
     for i in range(partition.nr_vps):
         partition.vp[i].cpu.ops = &failing

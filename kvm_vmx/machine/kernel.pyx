@@ -14,6 +14,7 @@ from kvm_vmx.abi.linux cimport jump_entry_t, module_t, static_key_t, task_struct
 from kvm_vmx.abi.types cimport u8, u32, u64, ulong
 from kvm_vmx.abi.virt_cpu cimport virt_cpu
 from kvm_vmx.l0.state cimport L0_NR_EXIT_REASONS, l0_chain, l0_chained
+from kvm_vmx.l1.crash cimport native_machine_crash_shutdown
 from kvm_vmx.l1.cpuid cimport kvm_vcpu_ioctl_set_cpuid2
 from kvm_vmx.l1.hv_init cimport hv_get_vp_assist_page
 from kvm_vmx.l1.kvm_host cimport kvm_cpuid_entry2, kvm_regs, kvm_run_t, kvm_sregs, kvm_t, kvm_vcpu_t
@@ -42,7 +43,7 @@ from kvm_vmx.l1.x86 cimport (
     kvm_arch_vcpu_ioctl_set_regs, kvm_arch_vcpu_ioctl_set_sregs, kvm_vcpu_ioctl_interrupt,
     kvm_vcpu_ioctl_nmi)
 from kvm_vmx.machine.failing cimport (
-    FAIL_HYPERCALL, FAIL_MSR, failing_left, failing_none, failing_nth)
+    FAIL_HYPERCALL, FAIL_MSR, PREEMPTED, failing_left, failing_none, failing_nth)
 from kvm_vmx.machine.kick cimport kick_begin, kick_check, kick_end, kick_from, kick_till
 from kvm_vmx.machine.partition cimport Partition
 from kvm_vmx.machine.process cimport check_process, is_foreign, this_process
@@ -110,6 +111,10 @@ cdef void do_start_platform(void *arg) noexcept nogil:
 
 cdef void do_shutdown_platform(void *arg) noexcept nogil:
     shutdown_platform()
+
+
+cdef void do_crash(void *arg) noexcept nogil:
+    native_machine_crash_shutdown()
 
 
 cdef void do_cpu_up(void *arg) noexcept nogil:
@@ -563,6 +568,12 @@ cdef class Kernel:
         self.call_anywhere(cpu, do_cpu_down, &call)
         return call.ret
 
+    def crash(self, int cpu=ANY_CPU) -> None:
+        """Panic: what v4.19 does on every CPU before a crash kernel starts. Nothing of this one
+        runs afterwards."""
+        self.call(cpu, do_crash, NULL)
+        self.oopsed = True
+
     def fail(self, point, nth) -> None:
         """Let the nth step of a kind fail, counted from now; 0 takes it back."""
         if point not in FAIL_STEPS and point not in FAIL_INSTRUCTIONS:
@@ -575,10 +586,27 @@ cdef class Kernel:
         else:
             failing_nth(self.partition.partition, FAIL_INSTRUCTIONS[point], nth)
 
+    def preempt(self, nth) -> None:
+        """Let the thread that runs the kernel lose its CPU for a time slice before its nth VMWRITE."""
+        if self.by_trap:
+            raise MachineError("instructions by trap are not preempted: use insn=\"call\"")
+        if not 0 <= nth < 1 << 31:
+            raise ValueError(f"the {nth}th VMWRITE: give 1 for the next one, or 0 for none")
+        failing_nth(self.partition.partition, PREEMPTED, nth)
+
+    def hypercall_input(self, int cpu) -> int:
+        """The GPA of a CPU's page for hypercall input."""
+        return <ulong>cpu_area(cpu).hyperv_pcpu_input_arg - cpu_area(cpu).page_offset_base
+
+    def irqs_disabled(self, int cpu) -> int:
+        """Whether interrupts are off on a CPU, as its own variable says."""
+        return cpu_area(cpu).irqs_disabled
+
     def failures_left(self) -> dict[str, int]:
         """The steps still to come before each failure that has been asked for."""
         left = {point: fail_left(number) for point, number in FAIL_STEPS.items()}
         left |= {point: failing_left(kind) for point, kind in FAIL_INSTRUCTIONS.items()}
+        left["preempt"] = failing_left(PREEMPTED)
         return {point: count for point, count in left.items() if count}
 
     def perf_guest_events(self, u64 host, u64 guest) -> None:

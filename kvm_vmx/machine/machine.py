@@ -238,6 +238,12 @@ class Machine(Unique):
             raise ValueError(f"step {nth}: give a number of 1 or more, or 0 to take it back")
         self._kernel.fail(point, nth)
 
+    def preempt(self, nth: int = 1) -> None:
+        """Let the thread that runs the kernel lose its CPU before its nth VMWRITE from now, as
+        where a time slice ends: its vCPU is put, others run, it is loaded again. 0 takes it back."""
+        self.check_open()
+        self.kernel.preempt(nth)
+
     @property
     def failures_left(self) -> dict[str, int]:
         """{fail point: steps still to come} of what fail() asked for and has not struck yet."""

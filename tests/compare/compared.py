@@ -40,6 +40,12 @@ def digests(port) -> dict[str, str]:
     return {name: digest(subject) for name, subject in sorted(port.subjects.items())}
 
 
+def statements(report) -> dict[str, str]:
+    """{kernel name: how many of its statements are alike, adapted and left out}."""
+    return {pair.kernel.name: [pair.fidelity[0], pair.totals["adapted"], pair.totals["omitted"]]
+            for pair in sorted(report.pairs, key=lambda pair: pair.kernel.name)}
+
+
 def recorded() -> dict[str, str]:
     """The digests of the last comparison."""
     return json.loads(RECORD.read_text())["functions"]
@@ -54,7 +60,8 @@ def main(spec: str) -> None:
     if loose := [pair.name for pair in report.pairs if pair.totals["unexplained"]]:
         sys.exit(f"unexplained: {', '.join(loose)}: see `kvm-vmx compare {loose[0]}`")
     RECORD.write_text(json.dumps(
-        {"kernel": "v4.19", "functions": digests(report.port)}, indent=0) + "\n")
+        {"kernel": "v4.19", "functions": digests(report.port),
+         "statements": statements(report)}, indent=0) + "\n")
 
 
 if __name__ == "__main__":

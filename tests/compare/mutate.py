@@ -24,9 +24,12 @@ def operator(source, found, random):
 
 
 def constant(source, found, random):
-    """Another number, or another name in capitals."""
-    fit = [token for token in found if token.kind == "num" or (
-        token.kind == "id" and token.text.isupper() and len(token.text) > 3)]
+    """Another number, or another name in capitals; not of a case that default stands beside:
+    there every number does the same."""
+    beside = {id(one) for one, colon, word in zip(found, found[1:], found[2:])
+              if (colon.text, word.text) == (":", "default")}
+    fit = [token for token in found if id(token) not in beside and (token.kind == "num" or (
+        token.kind == "id" and token.text.isupper() and len(token.text) > 3))]
     return exchange(source, fit, random, lambda text: f"{text}_" if text[0].isalpha() else "7654")
 
 

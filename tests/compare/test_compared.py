@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The port against the record of its last comparison with v4.19: it needs no kernel tree."""
 
-from compared import digest, digests, recorded
+import json
+
+from compared import RECORD, digest, digests, recorded, statements
 from snippets import HEAD, PAIRS
 
 from kvm_vmx.compare.port import Port, Subject
@@ -34,3 +36,7 @@ def test_a_digest_holds_statements_and_pins():
     for old, new in (("locked += 1", "locked += 2"), ("1fd43b", "1fd43c"), ("(door, ret)", "(door)"),
                      ("    ret = bolt_push(door.bolt)\n", ""), ("cdef int ret", "cdef u32 ret")):
         assert of_snippet() != of_snippet(old, new), new
+
+
+def test_the_recorded_statements_are_the_comparisons(report_v419):
+    assert statements(report_v419) == json.loads(RECORD.read_text())["statements"]

@@ -5,11 +5,14 @@ import json
 import pathlib
 import re
 
+from kvm_vmx.compare import views
 from kvm_vmx.compare.marks import SHAPE
 from kvm_vmx.compare.opening import open_tree
+from kvm_vmx.compare.page import page
 from kvm_vmx.compare.path import PARTS
 from kvm_vmx.compare.port import Port
 from kvm_vmx.compare.report import Report
+from kvm_vmx.compare.rows import CLASSES
 from kvm_vmx.compare.scope import FILES, scope
 
 ORDER = json.loads(
@@ -29,6 +32,25 @@ def test_every_function_is_found_where_it_is_said_to_be(report_v419):
     covered = {pair.name for pair in report_v419.pairs} | set(report_v419.own)
     labels = set(report_v419.port.subjects) - covered
     assert all(any(name.startswith(f"{other}_") for other in covered) for name in labels)
+
+
+def test_every_total_is_of_statements_and_there_is_one(report_v419):
+    """Terminal, page, JSON and --scope: the same functions, the same statements, and the classes
+    add up to all statements of the kernel."""
+    every = sum(unit.kind != "#" for pair in report_v419.pairs for unit in pair.kernel.units)
+    totals = report_v419.totals
+    theirs = [totals[name] for name in CLASSES if name not in ("added", "inactive")]
+    assert report_v419.statements == sum(theirs) == every > 5000
+    data = views.as_json(report_v419)
+    assert data["statements"] == every and data["totals"] == totals
+    assert sum(function["statements"] for function in data["functions"]) == every
+    count = len(report_v419.pairs)
+    assert sum(bool(place.port) for place in scope(report_v419)) == count
+    told = views.summary(report_v419)
+    assert told.startswith(f"{count} functions with {every} statements of the kernel: ")
+    assert told in page(report_v419)
+    last = views.table(report_v419)[-1]
+    assert sum(int(cell) for cell in last[3:-2]) == every
 
 
 def test_the_accessors_are_the_kernels(report_v419):

@@ -6,9 +6,11 @@ import pathlib
 import re
 import subprocess
 
+import guests
 import pytest
 
 from kvm_vmx import KernelBug, Machine
+from kvm_vmx.machine import long_mode
 
 pytestmark = pytest.mark.needs("hyperv")
 
@@ -215,17 +217,138 @@ def test_not_packed(tmp_path):
     assert "static assertion failed" in packed.stderr and "hv_enlightened_vmcs" in packed.stderr
 
 
+def no_page_address():
+    """page_address(NULL) of v4.19 with four levels: mm.h's __va(PFN_PHYS(page_to_pfn(NULL)))."""
+    vmemmap, page_offset, struct_page = 0xFFFFEA0000000000, 0xFFFF880000000000, 64
+    pfn = ((0 - vmemmap) & (1 << 64) - 1) // struct_page
+    return (pfn << 12) + page_offset & (1 << 64) - 1
+
+
+def without_input_page(m):
+    """CPU 1 comes up, and there is no page for its hypercall input."""
+    m.offline(1)
+    m.fail("page", 1)
+    m.online(1)
+    assert m.failures_left == {}
+
+
 def test_input_page():
+    address = no_page_address()
+    assert address == 0x0005080000000000
+    for enlightened in (True, False):
+        with Machine(cpus=2, profile="tlfs-strict") as m:
+            _, vm, vcpu = guest(m, enlightened_vmcs=enlightened)
+            without_input_page(m)
+            with m.cpu(1):
+                with pytest.raises(KernelBug, match=f"general protection fault: .*{address:x}"):
+                    vm.move_page(0x1000)
+
+
+def test_input_page_of_a_cpu_that_goes_offline():
     with Machine(cpus=2, profile="tlfs-strict") as m:
-        _, vm, vcpu = guest(m)
-        m.offline(1)
-        m.fail("page", 1)
-        m.online(1)
-        assert m.failures_left == {}
-        with m.cpu(1):
-            before = dict(m.counters)
+        guest(m)
+        without_input_page(m)
+        with pytest.raises(KernelBug, match="general protection fault"):
+            m.offline(1)
+    with Machine(cpus=2, profile="tlfs-strict") as m:     # a power cut frees nothing
+        guest(m)
+        without_input_page(m)
+
+
+def test_flush_early():
+    with Machine(cpus=2, profile="tlfs-strict") as m:
+        vm = m.insmod().create_vm(code=CPUID_LOOP)
+        first, second = vm.create_vcpu(cpu=0), vm.create_vcpu(cpu=1)
+        with m.cpu(0):
             vm.move_page(0x1000)
-        assert m.counters["vmcall"] == before["vmcall"]
+        assert m.counters["vmcall"] == 1
+        input_page = word(m, m.kernel.hypercall_input(0), 8)
+        assert input_page == 0
+        first.run(exits=10)
+        with m.cpu(0):
+            vm.move_page(0x1000)            # one has a pointer, the other has not
+        assert m.counters["vmcall"] == 1
+        second.run(exits=10)
+        with m.cpu(0):
+            vm.move_page(0x1000)
+        assert m.counters["vmcall"] == 2
+        assert word(m, m.kernel.hypercall_input(0), 8) == first.vmcs["EPT_POINTER"] & ~0xFFF
+
+
+def test_segment_cache():
+    """A vCPU that is reset by a thread that loses its CPU: SS as KVM has it, and as the VMCS has."""
+    def after_reset(preempted_before):
+        with Machine(insn="call") as m:     # what traps is not preempted here
+            module = m.insmod(enlightened_vmcs=False)
+            vm = module.create_vm()
+            m.preempt(preempted_before)
+            raw, ret = vm.raw.create_vcpu(0, 0)
+            m.preempt(0)
+            assert ret == 0
+            raw.load(0)
+            with m.cpu(0):
+                rights = module.port.vmcs_read32(0x4818)
+            ss = raw.get_sregs(0)["ss"]
+            return ss["type"] | ss["s"] << 4 | ss["present"] << 7, rights & 0x9F
+
+    assert after_reset(0) == (0x93, 0x93)
+    # Access rights of 0 are those of a segment that is present, as KVM tells user space.
+    assert {after_reset(n) for n in range(1, 150, 3)} == {(0x93, 0x93), (0x80, 0x93)}
+
+
+def test_a_preemption_that_cannot_be():
+    with Machine(insn="call") as m:
+        with pytest.raises(ValueError, match="give 1 for the next one"):
+            m.preempt(-1)
+        m.preempt(3)
+        assert m.failures_left == {"preempt": 3}
+        m.preempt(0)
+        assert m.failures_left == {}
+
+
+def test_tsd_cached():
+    TSD = 1 << 2
+    code = bytes.fromhex("0f20e0" "4883c804" "0f22e0" "f4")     # set CR4.TSD: no exit
+    with Machine() as m:
+        module = m.insmod()
+        vcpu = module.create_vm(code=code).create_vcpu(cpu=0)
+        assert vcpu.run(exits=10).reason == "HLT"
+        vcpu.raw.load(0)
+        with m.cpu(0):
+            assert module.port.vmcs_readl(0x6804) & TSD
+            assert module.port.kvm_read_cr4_bits(vcpu, TSD) == 0
+            assert module.port.kvm_read_cr4_bits(vcpu, TSD | 1 << 3) == TSD
+            assert module.port.kvm_read_cr4_bits(vcpu, TSD) == TSD
+
+
+def spec_ctrl_guest(m, *values):
+    """A guest that is shown SPEC_CTRL has written these, one after the other, and halts."""
+    code = "".join(f"b8{value:02x}00000031d2b9480000000f30" for value in values) + "f4"
+    vcpu = m.insmod().create_vm(code=bytes.fromhex(code)).create_vcpu(cpu=0)
+    entries = long_mode.cpuid_entries(m.cpu(0))
+    entries[0]["eax"] = 7
+    entries.append(dict(function=7, index=0, flags=0, eax=0, ebx=0, ecx=0, edx=1 << 26))
+    assert vcpu.raw.set_cpuid(0, entries) == 0
+    assert vcpu.run(exits=100).reason == "HLT"
+    return m.cpu(0).rdmsr(0x48).value
+
+
+@pytest.mark.parametrize("values, left", [
+    ([1], 0), ([1, 3], 0), ([1, 4], 4), ([4], 0), ([1, 5], 0), ([1, 6], 0)])
+def test_ssbd_stays(values, left):
+    with Machine() as m:
+        assert spec_ctrl_guest(m, *values) == left
+
+
+@pytest.mark.parametrize("msr, value, vector", [
+    (0x201, 1, 8), (0x200, 0x106, 8), (0x200, 2, 13), (0x2FF, 0x1000, 13)])
+def test_mtrr_gp(msr, value, vector):
+    """The vector that a bad write of an MTRR raises."""
+    code = f"b8{value.to_bytes(4, 'little').hex()}31d2b9{msr.to_bytes(4, 'little').hex()}0f30"
+    with Machine() as m:
+        run = guests.Run(m, m.insmod(), code, {8: "f4", 13: "f4"})
+        assert run.vcpu.run(exits=10).reason == "HLT"
+        assert (run.count(8), run.count(13)) == (vector == 8, vector == 13)
 
 
 @pytest.mark.parametrize("low, high", [(2, 2), (5, 9)])

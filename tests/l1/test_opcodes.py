@@ -109,7 +109,13 @@ ELSEWHERE = {
         "wrmsr": {"hv_cpu_init", "hv_cpu_die", "hyperv_init", "hyperv_cleanup", "hyperv_shutdown"},
         "rdmsr": {"hv_cpu_init", "hv_cpu_die", "hyperv_init", "hyperv_cleanup", "hyperv_shutdown"}},
     "kvm_vmx.l1.mshyperv": {
-        "cpuid": {"cpuid", "ms_hyperv_platform", "ms_hyperv_init_platform", "init_hypervisor_platform"}},
+        "cpuid": {"cpuid", "ms_hyperv_platform", "ms_hyperv_init_platform", "init_hypervisor_platform"},
+        "rdmsr": {"ms_hyperv_init_platform", "init_hypervisor_platform"}},
+    "kvm_vmx.l1.bugs": {
+        "cpuid": {"cpuid", "check_bugs"}, "rdmsr": {"check_bugs"}, "wrmsr": {"x86_virt_spec_ctrl"}},
+    "kvm_vmx.l1.crash": {
+        "cpuid": {"cpuid", "kdump_nmi_callback", "native_machine_crash_shutdown"},
+        "vmxoff": {"kdump_nmi_callback", "native_machine_crash_shutdown"}},
 }
 
 

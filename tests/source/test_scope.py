@@ -9,6 +9,7 @@ import tree
 from kvm_vmx.compare import path
 from kvm_vmx.compare.port import Port
 
+RECORD = json.loads(tree.text(path.RECORD))
 ORDER = json.loads(tree.text("tests/data/function_order_4.19.json"))
 
 
@@ -25,7 +26,16 @@ def test_the_table_in_readme_is_what_the_sources_give(port):
     """After a change: python -m kvm_vmx.compare.path"""
     text = tree.text("README.md")
     assert path.BEGIN in text and path.END in text
-    assert path.renewed(text, port) == text
+    assert path.renewed(text, port, RECORD["statements"]) == text
+
+
+def test_one_total(port):
+    """As many functions in README's table as the comparison has, and their statements."""
+    here = RECORD["statements"]
+    assert set(here) <= set(path.ported(port))
+    total = [sum(counts[n] for counts in RECORD["statements"].values()) for n in range(3)]
+    last = path.table(port, RECORD["statements"]).splitlines()[-1]
+    assert f"**{len(here)}**" in last and f"**{', '.join(map(str, total))}**" in last
 
 
 def test_a_function_that_goes_is_noticed(port):
@@ -33,7 +43,7 @@ def test_a_function_that_goes_is_noticed(port):
     del lost.subjects["vmx_vcpu_load"]
     assert path.missing(lost) == ["vmx_vcpu_load"]
     with pytest.raises(path.Missing, match="vmx_vcpu_load"):
-        path.table(lost)
+        path.table(lost, RECORD["statements"])
 
 
 def test_no_function_stands_in_two_parts():

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 from kvm_vmx.abi.linux cimport task_struct
-from kvm_vmx.abi.types cimport u8, u64, ulong
+from kvm_vmx.abi.types cimport clear_bit, set_bit, test_bit, u8, u64, ulong
 from kvm_vmx.abi.virt_cpu cimport phys_mem, virt_cpu
 
 cdef extern from "linux/cpu.h" nogil:
@@ -10,6 +10,8 @@ cdef extern from "linux/cpu.h" nogil:
         int cpu_number
         int irqs_disabled
         int preempt_count
+        ulong page_offset_base
+        void *hyperv_pcpu_input_arg
 
     ctypedef struct cpu_binding "struct cpu_binding":
         int cpu
@@ -30,6 +32,21 @@ cdef enum:
     CPUHP_AP_KVM_STARTING = 0
     CPUHP_AP_ONLINE_DYN = 1
     NR_CPUHP_STATES = 2
+
+ctypedef struct cpumask_t:
+    ulong bits[64]      # a bit for each of MAX_CPUS
+
+
+cdef inline void cpumask_set_cpu(unsigned int cpu, cpumask_t *dstp) noexcept nogil:
+    set_bit(cpu, dstp.bits)
+
+
+cdef inline void cpumask_clear_cpu(int cpu, cpumask_t *dstp) noexcept nogil:
+    clear_bit(cpu, dstp.bits)
+
+
+cdef inline bint cpumask_test_cpu(int cpu, cpumask_t *cpumask) noexcept nogil:
+    return test_bit(cpu, cpumask.bits)
 
 ctypedef void (*smp_call_func_t)(void *info) noexcept nogil
 ctypedef int (*cpuhp_callback_t)(unsigned int cpu) noexcept nogil

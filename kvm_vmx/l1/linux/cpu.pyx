@@ -225,6 +225,15 @@ cdef extern from *:
     ctypedef int volatile_int
 
 
+cdef void call_irqs_off(int cpu, smp_call_func_t func, void *info) noexcept nogil:
+    # As an interrupt's return does, put back what was, whatever func has made of it.
+    cdef int before = areas[cpu].irqs_disabled
+
+    areas[cpu].irqs_disabled = 1
+    func(info)
+    areas[cpu].irqs_disabled = before
+
+
 cdef void run_as(int cpu, smp_call_func_t func, void *info) noexcept nogil:
     # Call func with %gs on another CPU of this thread's, interrupts off there.
     cdef ulong saved_gs = read_gs_base(fsgsbase)
@@ -232,11 +241,9 @@ cdef void run_as(int cpu, smp_call_func_t func, void *info) noexcept nogil:
     cdef task_struct *displaced = areas[cpu].current_task
 
     areas[cpu].current_task = task
-    areas[cpu].irqs_disabled += 1
     write_gs_base(fsgsbase, <ulong>&areas[cpu])
-    func(info)
+    call_irqs_off(cpu, func, info)
     write_gs_base(fsgsbase, saved_gs)
-    areas[cpu].irqs_disabled -= 1
     areas[cpu].current_task = displaced
 
 
@@ -320,9 +327,7 @@ cdef void serve_calls(int cpu) noexcept nogil:
             slots[cpu].calls = call.next
         spin_unlock(&slots_lock)
         if call:
-            areas[cpu].irqs_disabled += 1
-            call.func(call.info)
-            areas[cpu].irqs_disabled -= 1
+            call_irqs_off(cpu, call.func, call.info)
             finish_call(call)
 
 
@@ -351,9 +356,7 @@ cdef int smp_call_function_single(int cpu, smp_call_func_t func, void *info, int
     cdef cpu_call call
 
     if cpu == this:
-        areas[this].irqs_disabled += 1
-        func(info)
-        areas[this].irqs_disabled -= 1
+        call_irqs_off(this, func, info)
         return 0
     if cpu < 0 or cpu >= nr_cpus or not slots[cpu].online:
         return -ENXIO

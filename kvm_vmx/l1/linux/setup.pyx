@@ -2,6 +2,8 @@
 # Boot and shutdown: the order in which an L1 kernel comes up and goes down.
 from kvm_vmx.abi.types cimport u8
 from kvm_vmx.abi.virt_cpu cimport phys_mem, virt_cpu
+from kvm_vmx.l1.bugs cimport check_bugs
+from kvm_vmx.l1.crash cimport crash_boot_data
 from kvm_vmx.l1.hv_init cimport hyperv_init, hyperv_shutdown
 from kvm_vmx.l1.kvm_main cimport kvm_boot_data
 from kvm_vmx.l1.linux.cpu cimport cpus_exit, cpus_init
@@ -19,6 +21,7 @@ cdef int start_kernel(const phys_mem *mem, u8 *vmalloc_window, virt_cpu **cpus, 
     log_clear()
     jump_label_init()
     kvm_boot_data()
+    crash_boot_data()
     ret = mm_init(mem, vmalloc_window)
     if ret:
         return ret
@@ -31,6 +34,7 @@ cdef int start_kernel(const phys_mem *mem, u8 *vmalloc_window, virt_cpu **cpus, 
 cdef void start_platform() noexcept nogil:
     # On the boot CPU: find the hypervisor, then use it.
     init_hypervisor_platform()
+    check_bugs()
     hyperv_init()
 
 

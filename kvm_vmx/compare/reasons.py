@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The reasons of the port's marks: a vocabulary kept as data, and what holds each of them true.
+
+`faults()` gives a line for each reason that is of no class, or that is not true: of the port's
+text, of the processors that the profiles describe, and, where there is a tree, of the statements
+that the mark stands for.
+"""
+
+import pathlib
+import re
+import tomllib
+from typing import NamedTuple
+
+from kvm_vmx.compare import scope
+
+FILE = pathlib.Path(__file__).with_suffix(".toml")
+WORD = re.compile(r"[A-Za-z_]\w*")
+NUMBER = re.compile(r"\b(?:0x[0-9a-fA-F]+|\d+)\b")
+
+
+class Given(NamedTuple):
+    """One part of a mark's reason: whose mark it is, and where a tree is, row and function."""
+
+    pair: str
+    mark: object
+    part: str
+    row: object = None
+    whole: object = None
+
+    def __str__(self):
+        return f"{self.pair}, line {self.mark.line}: {self.mark.what}: {self.part}"
+
+
+class Reasons:
+    """The vocabulary, and the port that it is asked of."""
+
+    def __init__(self, port, text: str | None = None):
+        data = tomllib.loads(FILE.read_text() if text is None else text)
+        self.classes = {name: {**entry, "match": re.compile(entry["match"], re.S)}
+                        for name, entry in data["class"].items()}
+        self.features, self.topics = data["feature"], data["topic"]
+        self.values = data.get("values", {})
+        self.port = port
+        self.sources = {path.name: path.read_text()
+                        for path in [*port.root.rglob("*.pyx"), *port.root.rglob("*.pxd")]}
+
+    def class_of(self, given: Given):
+        """(name, entry, match) of the first class that a part is of, or None."""
+        for name, entry in self.classes.items():
+            hit = entry["match"].fullmatch(given.part)
+            if hit and given.mark.kind in entry.get("kinds", "-~+"):
+                return name, entry, hit
+        return None
+
+    def faults(self, report=None, processors=()) -> list[str]:
+        """What is wrong with the reasons of all marks, a line each."""
+        found, used = [], set()
+        for given in parts(self.port, report):
+            match = self.class_of(given)
+            if match is None:
+                found.append(f"{given}: no class of reasons has this: say one that {FILE.name} has")
+                continue
+            name, entry, hit = match
+            used.add(name)
+            found.extend(f"{given}: {fault}" for fault in self.check(given, entry, hit, processors))
+        found.extend(f"[class.{name}] is of no mark" for name in self.classes if name not in used)
+        return found
+
+    def check(self, given: Given, entry, hit, processors):
+        """What is not true of one part."""
+        if "port" in entry:
+            name, text = entry["port"]
+            if text not in self.sources[name]:
+                yield f"{name} does not say {text.strip()!r}"
+        if "never" in entry:
+            for name, text in self.sources.items():
+                if bad := re.search(entry["never"], text, re.M):
+                    yield f"{name} has {bad[0]!r}"
+        if entry.get("feature"):
+            yield from self.lacking(hit[1], processors)
+        if entry.get("topic") and self.topics.get(hit[1]) not in scope.topics():
+            yield f"{hit[1]!r} is no topic that --scope leaves out"
+        if given.row is not None and given.row.kernel:
+            yield from self.statements(given, entry)
+
+    def lacking(self, feature: str, processors):
+        """Which processors have a feature that a mark says they have not."""
+        bits = self.features.get(feature)
+        if bits is None:
+            yield f"[feature] does not say how {feature!r} is announced"
+            return
+        for processor in processors:
+            if any(processor.has(bit) for bit in bits):
+                yield f"{processor.name} has {feature}"
+
+    def statements(self, given: Given, entry):
+        """What is not true of the kernel's statements that a mark stands for."""
+        units = [unit for unit in given.row.kernel if unit.kind != "#"]
+        texts = [unit.text for unit in units]
+        if "kernel" in entry:
+            for text in texts:
+                if not re.search(entry["kernel"], text):
+                    yield f"the kernel has {text!r}"
+        if "some" in entry and not any(re.search(entry["some"], text) for text in texts):
+            yield f"nothing of {'; '.join(texts)!r} is about that"
+        if entry.get("names") == "label" and not any(unit.kind == "label" for unit in units):
+            yield f"{texts[0]!r} is no label"
+        if entry.get("values"):
+            yield from self.numbers(given)
+        if entry.get("names") in ("once", "out"):
+            yield from self.names(given, entry["names"])
+
+    def names(self, given: Given, how: str):
+        """Whether the variables that a mark names are used as it says."""
+        declared = {unit.key[2] for unit in given.row.kernel if unit.kind == "decl"}
+        for name in WORD.findall(given.mark.what):
+            if name not in declared:
+                continue
+            used = [(row, unit) for row in given.whole.rows for unit in row.kernel
+                    if name in WORD.findall(unit.text) and unit not in given.row.kernel]
+            if how == "once" and len(used) > 1:
+                yield f"{name} is used {len(used)} times"
+            if how == "out" and (bad := [unit for row, unit in used
+                                         if row.kind in ("same", "idiom", "moved")]):
+                yield f"{name} serves {bad[0].text!r}, which is not left out"
+
+    def numbers(self, given: Given):
+        """Whether the port's numbers are those that stand in [values], and the kernel's."""
+        known = self.values.get(given.pair)
+        if known is None:
+            yield "[values] does not have this function"
+            return
+        ours = sorted({int(number, 0) for unit in given.row.port
+                       for number in NUMBER.findall(unit.text)})
+        if ours != sorted(known["numbers"]):
+            yield f"the port has {[hex(n) for n in ours]}"
+
+
+def parts(port, report=None) -> list[Given]:
+    """Every part of every mark's reason; with a report, beside the row that it explains."""
+    rows = {}
+    for pair in report.pairs if report else ():
+        for row in pair.rows:
+            if row.mark is not None:
+                rows[row.mark.line, pair.port.path] = row, pair
+    found = []
+    for name, subject in port.subjects.items():
+        for mark in subject.function.marks:
+            beside = rows.get((mark.line, subject.function.path), (None, None))
+            found.extend(Given(name, mark, part, *beside) for part in mark.reason.split("; "))
+    return found
+
+
+class Processor:
+    """A processor as a mark speaks of it: its CPUID and its MSRs, by profile or by instruction."""
+
+    def __init__(self, name: str, cpuid, rdmsr):
+        self.name, self.cpuid, self.rdmsr = name, cpuid, rdmsr
+
+    def has(self, bit: dict) -> bool:
+        """Whether a bit of CPUID or of an MSR is there; `clear` where 0 is what announces it."""
+        if "leaf" in bit:
+            value = self.cpuid(bit["leaf"])["eax ebx ecx edx".split().index(bit["reg"])]
+        else:
+            value = self.rdmsr(bit["msr"])
+        return bool(value >> bit["bit"] & 1) != bit.get("clear", False)

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A crash: what v4.19 leaves behind for the kernel that is to dump this one."""
+
+import pytest
+
+from kvm_vmx import KernelBug, Machine
+
+pytestmark = pytest.mark.needs("hyperv")
+
+CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
+CR4_VMXE = 1 << 13
+
+
+@pytest.mark.parametrize("enlightened", [False, True])
+def test_every_loaded_vmcs_is_cleared_on_its_own_cpu(enlightened):
+    with Machine(cpus=3) as m:
+        vm = m.insmod(enlightened_vmcs=enlightened).create_vm(code=CPUID_LOOP)
+        for cpu in (0, 0, 1):
+            vm.create_vcpu(cpu=cpu).run(exits=10)
+        before = dict(m.counters)
+        m.kernel.crash(0)
+        assert m.counters["vmclear"] - before["vmclear"] == 3
+        assert m.counters["vmxoff"] - before["vmxoff"] == 3
+        assert [m.cpu(n).cr4 & CR4_VMXE for n in range(3)] == [0, 0, 0]
+        with pytest.raises(KernelBug):
+            vm.create_vcpu(cpu=0)
+
+
+def test_nothing_is_cleared_without_the_module():
+    with Machine(cpus=2) as m:
+        m.insmod().rmmod()
+        before = dict(m.counters)
+        m.kernel.crash()
+        assert m.counters["vmclear"] == before["vmclear"]
+        assert m.counters["vmxoff"] == before["vmxoff"]
+
+
+def test_interrupts_are_as_they_were():
+    """local_irq_save() and its pair nest: no CPU is left with -1, or with interrupts off."""
+    with Machine(cpus=3) as m:
+        vm = m.insmod().create_vm(code=CPUID_LOOP)
+        vcpu = vm.create_vcpu(cpu=0)
+        for _ in range(3):
+            vcpu.run(exits=10)
+            m.offline(1)
+            m.online(1)
+            with m.cpu(2):
+                vm.move_page(0x1000)
+            vcpu.cpu = 2 if vcpu.cpu == 0 else 0
+            assert [m.kernel.irqs_disabled(n) for n in range(3)] == [0, 0, 0]
