@@ -3,10 +3,17 @@
 from typing import Any, Self
 from typing_extensions import disjoint_base
 from kvm_vmx.machine.kernel import Kernel
-from kvm_vmx.machine.kernel import MachineError as MachineError
+from kvm_vmx.machine.errors import MachineError as MachineError
 
+@cython.no_gc
 @disjoint_base
 class Hold:
     def __new__(cls, kernel: Kernel, cpu: int) -> Self: ...
+    def __enter__(self) -> Any: ...
+    def __exit__(self, *_: object) -> None: ...
+
+
+@disjoint_base
+class Bound:
     def __enter__(self) -> Any: ...
     def __exit__(self, *_: object) -> None: ...

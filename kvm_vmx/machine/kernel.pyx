@@ -22,8 +22,8 @@ from kvm_vmx.l1.kvm_main cimport (
     kvm_create_vm, kvm_destroy_vm, kvm_flush_remote_tlbs, kvm_vm_ioctl_create_vcpu, vcpu_load,
     vcpu_put)
 from kvm_vmx.l1.linux.cpu cimport (
-    cpu_active, cpu_bind, cpu_down, cpu_hold, cpu_online, cpu_unbind, cpu_unbind_oops, cpu_up,
-    perf_guest_events, set_fsgsbase, set_traps)
+    cpu_active, cpu_area, cpu_bind, cpu_down, cpu_hold, cpu_online, cpu_unbind, cpu_unbind_oops,
+    cpu_up, perf_guest_events, set_fsgsbase, set_traps)
 from kvm_vmx.l1.linux.fault cimport (
     FAIL_KMALLOC, FAIL_MPROTECT, FAIL_PAGE, FAIL_VMALLOC, fail_left, fail_none, fail_nth,
     fail_vmalloc_on)
@@ -587,7 +587,7 @@ cdef class Kernel:
             failing_nth(self.partition.partition, FAIL_INSTRUCTIONS[point], nth)
 
     def preempt(self, nth) -> None:
-        """Let the thread that runs the kernel lose its CPU for a time slice before its nth VMWRITE."""
+        """Let the thread that runs the kernel lose its CPU before its nth VMWRITE."""
         if self.by_trap:
             raise MachineError("instructions by trap are not preempted: use insn=\"call\"")
         if not 0 <= nth < 1 << 31:

@@ -242,7 +242,7 @@ class Machine(Unique):
         """Let the thread that runs the kernel lose its CPU before its nth VMWRITE from now, as
         where a time slice ends: its vCPU is put, others run, it is loaded again. 0 takes it back."""
         self.check_open()
-        self.kernel.preempt(nth)
+        self._kernel.preempt(nth)
 
     @property
     def failures_left(self) -> dict[str, int]:

@@ -18,7 +18,7 @@ def test_every_loaded_vmcs_is_cleared_on_its_own_cpu(enlightened):
         for cpu in (0, 0, 1):
             vm.create_vcpu(cpu=cpu).run(exits=10)
         before = dict(m.counters)
-        m.kernel.crash(0)
+        m._kernel.crash(0)
         assert m.counters["vmclear"] - before["vmclear"] == 3
         assert m.counters["vmxoff"] - before["vmxoff"] == 3
         assert [m.cpu(n).cr4 & CR4_VMXE for n in range(3)] == [0, 0, 0]
@@ -30,7 +30,7 @@ def test_nothing_is_cleared_without_the_module():
     with Machine(cpus=2) as m:
         m.insmod().rmmod()
         before = dict(m.counters)
-        m.kernel.crash()
+        m._kernel.crash()
         assert m.counters["vmclear"] == before["vmclear"]
         assert m.counters["vmxoff"] == before["vmxoff"]
 
@@ -47,4 +47,4 @@ def test_interrupts_are_as_they_were():
             with m.cpu(2):
                 vm.move_page(0x1000)
             vcpu.cpu = 2 if vcpu.cpu == 0 else 0
-            assert [m.kernel.irqs_disabled(n) for n in range(3)] == [0, 0, 0]
+            assert [m._kernel.irqs_disabled(n) for n in range(3)] == [0, 0, 0]

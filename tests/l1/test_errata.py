@@ -262,7 +262,7 @@ def test_flush_early():
         with m.cpu(0):
             vm.move_page(0x1000)
         assert m.counters["vmcall"] == 1
-        input_page = word(m, m.kernel.hypercall_input(0), 8)
+        input_page = word(m, m._kernel.hypercall_input(0), 8)
         assert input_page == 0
         first.run(exits=10)
         with m.cpu(0):
@@ -272,7 +272,7 @@ def test_flush_early():
         with m.cpu(0):
             vm.move_page(0x1000)
         assert m.counters["vmcall"] == 2
-        assert word(m, m.kernel.hypercall_input(0), 8) == first.vmcs["EPT_POINTER"] & ~0xFFF
+        assert word(m, m._kernel.hypercall_input(0), 8) == first.vmcs["EPT_POINTER"] & ~0xFFF
 
 
 def test_segment_cache():
