@@ -92,9 +92,9 @@ BASIC = {48: ("32-bit VMCS addresses", None), 49: ("dual-monitor treatment", Non
          58: ("exceptions of nested tasks", None)}
 MISC = {5: ("EFER.LMA stored at an exit", _M + "test_from_protected_mode_to_long_mode"),
         6: ("HLT state", _INT + "test_hlt_waits_for_the_interrupt"),
-        7: ("shutdown state", _INT + "test_a_guest_that_nothing_wakes_gives_the_processor_back"),
+        7: ("shutdown state", _INT + "test_a_guest_that_nothing_wakes_stays_where_it_is"),
         8: ("wait-for-SIPI state",
-            _INT + "test_a_guest_that_nothing_wakes_gives_the_processor_back"),
+            _INT + "test_a_guest_that_nothing_wakes_stays_where_it_is"),
         14: ("PT in VMX operation", None), 15: ("RDMSR of SMBASE", None),
         28: ("blocking of SMIs", None), 29: ("VMWRITE of any field", _V + "test_read_only_fields"),
         30: ("injection of length 0", _ENTRY)}

@@ -268,7 +268,8 @@ def test_a_guest_that_nothing_wakes_stays_where_it_is(guest, activity, pin):
 @pytest.mark.parametrize("activity", [HALTED, SHUTDOWN, WAIT_SIPI])
 def test_the_timer_of_l1_wakes_whom_an_interrupt_can(guest, activity):
     g = guest("", GUEST_ACTIVITY_STATE=activity, VM_EXIT_CONTROLS=ACK,
-              options=dict(tick=0xEC, msrs={0x485: 0x1E5}), PIN_BASED_VM_EXEC_CONTROL=PIN | EXT_INTR)
+              options=dict(tick=0xEC, msrs={0x485: 0x1E5}),
+              PIN_BASED_VM_EXEC_CONTROL=PIN | EXT_INTR)
     if activity != HALTED:
         assert isinstance(g.cpu.vmlaunch(), Stopped)
         return
@@ -345,7 +346,7 @@ def test_a_signal_stops_a_guest_that_computes():
 def test_the_preemption_timer_in_each_activity_state(activity, exits, value):
     """SDM 26.5.1: it counts while the processor waits; in wait-for-SIPI it does not expire."""
     from world import config_a_msrs
-    g = Guest("plain", "f4" + VMCALL, options=dict(msrs=config_a_msrs()),
+    g = Guest("plain", "f4" + VMCALL, options=dict(msrs=config_a_msrs(), unfinished=True),
               PIN_BASED_VM_EXEC_CONTROL=PIN | 1 << 6, VMX_PREEMPTION_TIMER_VALUE=value,
               CPU_BASED_VM_EXEC_CONTROL=PROC & ~HLT, GUEST_ACTIVITY_STATE=activity,
               VM_EXIT_CONTROLS=0x36FFB | 1 << 22)
@@ -362,7 +363,7 @@ def test_the_preemption_timer_in_each_activity_state(activity, exits, value):
 @pytest.mark.parametrize("at, left", [(4, 6), (10, 0), (11, 0)])
 def test_the_preemption_timer_counts_until_an_interrupt_wakes(at, left):
     from world import config_a_msrs
-    g = Guest("plain", "f4" + VMCALL, options=dict(msrs=config_a_msrs()),
+    g = Guest("plain", "f4" + VMCALL, options=dict(msrs=config_a_msrs(), unfinished=True),
               PIN_BASED_VM_EXEC_CONTROL=PIN | 1 << 6 | EXT_INTR, VMX_PREEMPTION_TIMER_VALUE=10,
               CPU_BASED_VM_EXEC_CONTROL=PROC & ~HLT, VM_EXIT_CONTROLS=0x36FFB | 1 << 22)
     g.cpu.interrupt(0x40, after=at)

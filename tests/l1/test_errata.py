@@ -282,7 +282,7 @@ def test_segment_cache():
             module = m.insmod(enlightened_vmcs=False)
             vm = module.create_vm()
             m.preempt(preempted_before)
-            raw, ret = vm.raw.create_vcpu(0, 0)
+            raw, ret = vm._raw.create_vcpu(0)
             m.preempt(0)
             assert ret == 0
             raw.load(0)
@@ -313,7 +313,7 @@ def test_tsd_cached():
         module = m.insmod()
         vcpu = module.create_vm(code=code).create_vcpu(cpu=0)
         assert vcpu.run(exits=10).reason == "HLT"
-        vcpu.raw.load(0)
+        vcpu._raw.load(0)
         with m.cpu(0):
             assert module.port.vmcs_readl(0x6804) & TSD
             assert module.port.kvm_read_cr4_bits(vcpu, TSD) == 0
@@ -328,7 +328,7 @@ def spec_ctrl_guest(m, *values):
     entries = long_mode.cpuid_entries(m.cpu(0))
     entries[0]["eax"] = 7
     entries.append(dict(function=7, index=0, flags=0, eax=0, ebx=0, ecx=0, edx=1 << 26))
-    assert vcpu.raw.set_cpuid(0, entries) == 0
+    assert vcpu._raw.set_cpuid(0, entries) == 0
     assert vcpu.run(exits=100).reason == "HLT"
     return m.cpu(0).rdmsr(0x48).value
 

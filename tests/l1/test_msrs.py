@@ -34,7 +34,7 @@ def show(cpu, vcpu, leaves):
             entries.append(entry)
             entries[0]["eax"] = max(entries[0]["eax"], leaf)
         entry[register] |= bits
-    assert vcpu.raw.set_cpuid(0, entries) == 0
+    assert vcpu._raw.set_cpuid(0, entries) == 0
 
 
 def run(machine, code, leaves=None):
@@ -79,7 +79,7 @@ def test_what_a_guest_reads():
         for index in READ:
             reason, value = run(m, rdmsr(index))
             found[index] = value if reason == "HLT" else None
-            m.module._vms[-1].destroy()
+            m._kernel.destroy_vms()
     assert {hex(k): v for k, v in found.items() if v != READ[k]} == {}
 
 
@@ -105,7 +105,7 @@ def test_what_a_guest_writes():
     with Machine() as m:
         for index, value in WRITTEN:
             found[index, value] = run(m, wrmsr(index, value))[0] == "HLT"
-            m.module._vms[-1].destroy()
+            m._kernel.destroy_vms()
     assert {(hex(i), hex(v)): ok for (i, v), ok in found.items() if ok != WRITTEN[i, v]} == {}
 
 
@@ -184,9 +184,9 @@ def test_mov_cr4_of_every_bit():
                 for entry in entries:
                     if entry["function"] == leaf:
                         entry[register] &= ~(1 << number)
-                assert vcpu.raw.set_cpuid(0, entries) == 0
+                assert vcpu._raw.set_cpuid(0, entries) == 0
             ended[bit] = vcpu.run(exits=100).reason
-            m.module._vms[-1].destroy()
+            m._kernel.destroy_vms()
     assert {bit for bit, reason in ended.items() if reason == "HLT"} == FREE
     assert {reason for bit, reason in ended.items() if bit not in FREE} == {"SHUTDOWN"}
 
