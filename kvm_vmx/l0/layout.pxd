@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# The names of kvm_vmx/l0/fields.h, blocks.h and members.h, for Cython.
+# The names of kvm_vmx/l0/vmcs/fields.h, blocks.h and members.h, for Cython.
 from kvm_vmx.abi.types cimport u8, u16, u32, u64
 from kvm_vmx.l0.state cimport l0_vmcs
 
-cdef extern from "kvm_vmx/l0/fields.h" nogil:
+cdef extern from "kvm_vmx/l0/vmcs/fields.h" nogil:
     ctypedef struct l0_field "struct l0_field":
         u16 offset
         u16 groups
@@ -15,7 +15,7 @@ cdef extern from "kvm_vmx/l0/fields.h" nogil:
     u64 l0_field_get(const void *vmcs, const l0_field *field, int high)
     void l0_field_set(void *vmcs, const l0_field *field, int high, u64 value)
 
-cdef extern from "kvm_vmx/l0/blocks.h" nogil:
+cdef extern from "kvm_vmx/l0/vmcs/blocks.h" nogil:
     const u32 L0_FLAG_DIRECT_FLUSH
     const u32 L0_FLAG_MSR_BITMAP
     const u64 L0_UNGROUPED_BYTES
@@ -28,7 +28,7 @@ cdef extern from "kvm_vmx/l0/blocks.h" nogil:
     bint l0_counts_are_zero(const l0_vmcs *vmcs)
     void l0_write_back(u8 *page, const l0_vmcs *copy)
 
-cdef extern from "kvm_vmx/l0/members.h" nogil:
+cdef extern from "kvm_vmx/l0/vmcs/members.h" nogil:
     ctypedef struct l0_member "struct l0_member":
         u16 groups
         u8 size

@@ -12,7 +12,7 @@
 #include <asm/hyperv-tlfs.h>
 #include <asm/virt_cpu.h>
 #include <asm/vmx.h>
-#include <kvm_vmx/l0/observed.h>
+#include <kvm_vmx/l0/watch/observed.h>
 
 struct l0_vmcs {
 	struct hv_enlightened_vmcs f;

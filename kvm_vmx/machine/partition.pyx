@@ -4,11 +4,10 @@
 from libc.stdlib cimport free, malloc
 
 from kvm_vmx.abi.types cimport u32, u64
-from kvm_vmx.l0.clock cimport clock_migrate
-from kvm_vmx.l0.enlightened cimport enlightened_forget
-from kvm_vmx.l0.partition cimport partition_create, partition_destroy
+from kvm_vmx.l0.hyperv cimport (
+    clock_migrate, enlightened_forget, partition_create, partition_destroy, trace_start, trace_stop,
+)
 from kvm_vmx.l0.state cimport *
-from kvm_vmx.l0.trace cimport trace_start, trace_stop
 from kvm_vmx.machine.memory cimport PhysicalMemory
 from kvm_vmx.machine.process cimport check_process, is_foreign, this_process
 from kvm_vmx.machine.processor cimport Processor

@@ -10,12 +10,10 @@ from libc.string cimport memcpy
 from kvm_vmx.abi.hyperv_tlfs cimport hv_enlightened_vmcs
 from kvm_vmx.abi.types cimport u32, u64
 from kvm_vmx.abi.virt_cpu cimport *
-from kvm_vmx.l0.entry cimport l0_go_on
-from kvm_vmx.l0.msr_bitmap cimport msr_exits
-from kvm_vmx.l0.saved cimport l0_saved, vp_restore, vp_save
+from kvm_vmx.l0.hyperv cimport (
+    l0_go_on, l0_saved, msr_exits, stimers_arm, stimers_run, synic_signal, vp_restore, vp_save,
+)
 from kvm_vmx.l0.state cimport *
-from kvm_vmx.l0.stimer cimport stimers_arm, stimers_run
-from kvm_vmx.l0.synic cimport synic_signal
 from kvm_vmx.machine.process cimport check_process
 from kvm_vmx.machine.trap cimport trap_ops
 

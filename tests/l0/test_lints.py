@@ -305,7 +305,7 @@ def test_without_lints_nothing_is_looked_for():
 def test_every_lint_names_a_rule_that_is_there():
     from kvm_vmx.conform import rules
 
-    header = (ROOT / "kvm_vmx/l0/observed.h").read_text()
+    header = (ROOT / "kvm_vmx/l0/watch/observed.h").read_text()
     listed = header.split("#define L0_LINTS(X)")[1].split("\n\n")[0]
     assert all(f"X({name})" in listed for name in MEANINGS)
     assert listed.count("X(") == len(MEANINGS)

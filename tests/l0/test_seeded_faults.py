@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """No rule without a test that fails when it is broken: faults seeded into L0, rule by rule.
 
-With --soak every fault of faults.toml is put into a copy of the tree, its module built again, and
+With --soak every fault of faults.toml is put into a copy of the tree, L0 built again, and
 one of the rule's tests must fail. Without it, that is done for a fault that needs no build.
 """
 
@@ -39,7 +39,7 @@ def test_a_fault_is_one_change_of_what_is_there(fault):
     """A fault that no longer fits the source is to be written anew."""
     text = (ROOT / fault["file"]).read_text()
     assert text.count(fault["find"]) == 1 and fault["find"] != fault["replace"]
-    assert fault["file"].endswith((".pyx", ".toml", ".py")) or fault["build"]
+    assert fault["file"].endswith((".pxi", ".toml", ".py")) or fault["build"]
 
 
 def test_a_test_of_the_rule_notices(tree, rule, fault):

@@ -7,7 +7,7 @@ import re
 import pytest
 import tree
 
-CHECKS = ("checks", "guest_checks", "segment_checks")
+CHECKS = ("control_checks", "guest_checks", "segment_checks")
 SECONDARY = {"CONTROL_GRP1", "CONTROL_PROC"}
 # What a check is told: the secondary controls in force, the exit control of 64-bit mode.
 GIVEN = {"secondary": SECONDARY, "wide": {"CONTROL_GRP1"}}
@@ -15,7 +15,7 @@ GIVEN = {"secondary": SECONDARY, "wide": {"CONTROL_GRP1"}}
 
 def bodies():
     """The text of each function of the checks, its parameters in it."""
-    text = "".join(tree.text(f"kvm_vmx/l0/{name}.pyx") for name in CHECKS)
+    text = "".join(tree.text(f"kvm_vmx/l0/entry/{name}.pxi") for name in CHECKS)
     return {found[1]: found[0] for found in re.finditer(
         r"^cdef \w+ (\w+)\((?:.|\n(?=[ \n]))*", text, re.M)}
 
@@ -27,7 +27,7 @@ def groups_of_fields():
         member: {"ALL": {"CONTROL_GRP1"}, "NONE": set()}.get(group, {group})
         for member, group in re.findall(r"^EVMCS_FIELD\(\w+, (\w+), (\w+)\)", table, re.M)}
     slotless = re.findall(r"L0_FIELD\(\w+, ([a-z]\w+).*?, L0_GROUP\((\w+)\)\)",
-                          tree.text("kvm_vmx/l0/fields.h"))
+                          tree.text("kvm_vmx/l0/vmcs/fields.h"))
     found |= {member: {group} for member, group in slotless}
     # read with one group where it comes from an eVMCS, with another where VMWRITE sets it
     return found | {"tsc_multiplier": {"CONTROL_GRP1", "CONTROL_GRP2"}}
@@ -56,7 +56,7 @@ def declared():
     found = {"SECONDARY": SECONDARY}
     text = tree.text("kvm_vmx/l0/check_groups.pxd")
     for name, value in re.findall(r"^    (\w+_GROUPS) = (.*)$", text, re.M):
-        terms = re.findall(r"\w+", value)
+        terms = re.findall(r"\w+", value.replace("GROUP_", ""))
         found[name] = set().union(*(found.get(term, {term}) for term in terms))
     return found
 

@@ -66,9 +66,9 @@ def compiled(*lines):
 
 def test_the_declarations_are_found():
     assert sum(map(len, ASSERTIONS.values())) > 250
-    assert any("l0_saved.msr" in line for line in ASSERTIONS["kvm_vmx/l0/saved.h"])
-    wrong = [line.replace("[NR_SLOTS]", "[32]") for line in ASSERTIONS["kvm_vmx/l0/saved.h"]]
-    assert len(compiled("#include <kvm_vmx/l0/saved.h>", *wrong)) == 1
+    assert any("l0_saved.msr" in line for line in ASSERTIONS["kvm_vmx/l0/watch/saved.h"])
+    wrong = [line.replace("[NR_SLOTS]", "[32]") for line in ASSERTIONS["kvm_vmx/l0/watch/saved.h"]]
+    assert len(compiled("#include <kvm_vmx/l0/watch/saved.h>", *wrong)) == 1
 
 
 @pytest.mark.parametrize("header", ASSERTIONS)

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# The MSR areas of a VMCS: loaded at entry, stored and loaded at exit.
+
+cdef extern from *:
+    """
+    /* L1's other processors may write into a list while it is read: each word once. */
+    static inline struct vmx_msr_entry listed(const u8 *place)
+    {
+        const volatile struct vmx_msr_entry *entry = (const volatile struct vmx_msr_entry *)place;
+
+        return (struct vmx_msr_entry) { entry->index, entry->reserved, entry->value };
+    }
+    """
+    vmx_msr_entry listed(const u8 *place) nogil
+
+cdef enum:
+    MSR_UCODE_WRITE = 0x79
+    MSR_SMM_MONITOR_CTL = 0x9b
+    # x2APIC registers
+    MSR_X2APIC_PAGE = 0x8
+
+
+# VMX_MISC says how long a list may be, in steps of 512.
+cdef u32 longest_list(const l0_vp *vp) noexcept nogil:
+    return 512 * (1 + (<u32>(vp.partition.caps.misc >> 25) & 7))
+
+
+cdef bint may_be_listed(u32 index) noexcept nogil:
+    return index >> 8 != MSR_X2APIC_PAGE and index != MSR_SMM_MONITOR_CTL and \
+        index != MSR_UCODE_WRITE and index != MSR_BIOS_SIGN_ID
+
+
+# The segment bases of L2 come from the guest-state area, never from a list.
+cdef bint is_segment_base(u32 index) noexcept nogil:
+    return index == <u32>0xc0000100 or index == <u32>0xc0000101
+
+
+# Load the MSRs of a list: 0, or the 1-based number of the entry that cannot be loaded.
+cdef u32 load_msr_list(l0_vp *vp, u64 gpa, u32 count) noexcept nogil:
+    cdef vmx_msr_entry entry
+    cdef const u8 *place
+    cdef u32 i
+
+    for i in range(count):
+        place = phys_ptr(vp.cpu.mem, gpa + <u64>i * 16, 16)
+        if i >= longest_list(vp) or place == NULL:
+            return i + 1
+        entry = listed(place)
+        if entry.reserved or is_segment_base(entry.index) or not may_be_listed(entry.index) or \
+                msr_write(vp, entry.index, entry.value) != INSN_OK:
+            return i + 1
+    return 0
+
+
+# Store the MSRs that a list names; False where one cannot be stored.
+cdef bint store_msr_list(l0_vp *vp, u64 gpa, u32 count) noexcept nogil:
+    cdef vmx_msr_entry entry
+    cdef u8 *place
+    cdef u64 value = 0
+    cdef u32 i
+
+    for i in range(count):
+        place = phys_ptr(vp.cpu.mem, gpa + <u64>i * 16, 16)
+        if i >= longest_list(vp) or place == NULL:
+            return False
+        entry = listed(place)
+        if entry.reserved or not may_be_listed(entry.index) or \
+                msr_read(vp, entry.index, &value) != INSN_OK:
+            return False
+        (<vmx_msr_entry *>place).value = value
+    return True

@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# What comes between two instructions of L2, in the order of its priority.
+
+cdef enum:
+    # A slice of time: without an exit for so long, L1's timer fires, or L2 is stopped.
+    SLICE = 1 << 24
+
+cdef extern from *:
+    """
+    /* an interrupt or an NMI, which any thread may raise: two words that lie together */
+    static inline u64 events_of(const struct virt_cpu *cpu)
+    {
+        _Static_assert(offsetof(struct virt_cpu, nmi) == offsetof(struct virt_cpu, intr) + 4 &&
+                       offsetof(struct virt_cpu, intr) % 8 == 0, "one aligned quadword");
+        return *(const volatile u64 *)&cpu->intr;
+    }
+    """
+    u64 events_of(const virt_cpu *cpu) noexcept nogil
+
+cdef enum:
+    # pending debug exceptions: a breakpoint that is enabled, or a single step
+    DEBUG_VALID = 0x5000
+    DEBUG_WHAT = 0x400f
+    EVENT = 0xfff
+    SHADOW = GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS
+
+
+cdef inline bint events_wait(const l0_vp *vp) noexcept nogil:
+    return events_of(&vp.cpu) != 0
+
+
+# Must the next boundaries be looked at, one by one?
+cdef inline bint restless(const l0_vp *vp) noexcept nogil:
+    cdef const l0_vmcs *v = vp.vmcs
+
+    return (
+        v.f.vm_entry_intr_info_field & <u32>INTR_INFO_VALID_MASK | v.f.guest_activity_state |
+        v.f.guest_interruptibility_info & (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS) |
+        v.f.guest_pending_dbg_exceptions | v.f.guest_rflags & (FLAG_TF | FLAG_RF) |
+        v.f.cpu_based_vm_exec_control & (
+            CPU_BASED_VIRTUAL_INTR_PENDING | CPU_BASED_VIRTUAL_NMI_PENDING |
+            CPU_BASED_MONITOR_TRAP_FLAG)) != 0
+
+
+cdef inline void set_deadline(l0_vp *vp) noexcept nogil:
+    vp.entered_at = vp.counters.l2_instructions
+    vp.deadline = vp.entered_at + SLICE
+    if unlikely(vp.nr_alarms or
+                vp.vmcs.f.pin_based_vm_exec_control & PIN_BASED_VMX_PREEMPTION_TIMER):
+        set_deadline_with_alarms(vp)
+
+
+# SDM 3C 26.5.1: it counts in every activity state, and does not expire in wait-for-SIPI.
+cdef inline bint timer_runs(const l0_vp *vp) noexcept nogil:
+    return vp.vmcs.f.pin_based_vm_exec_control & PIN_BASED_VMX_PREEMPTION_TIMER != 0 and \
+        vp.vmcs.f.guest_activity_state != GUEST_ACTIVITY_WAIT_SIPI
+
+
+# What the preemption timer has left: one count for each instruction. Waiting may have moved
+# entered_at to before the first one, so that only differences mean anything.
+cdef u64 timer_left(const l0_vp *vp) noexcept nogil:
+    cdef u64 spent = vp.counters.l2_instructions - vp.entered_at
+
+    return 0 if spent >= vp.vmcs.vmx_preemption_timer_value else \
+        vp.vmcs.vmx_preemption_timer_value - spent
+
+
+cdef void set_deadline_with_alarms(l0_vp *vp) noexcept nogil:
+    cdef u64 now = vp.counters.l2_instructions
+    cdef u32 i
+
+    if timer_runs(vp) and now + timer_left(vp) < vp.deadline:
+        vp.deadline = now + timer_left(vp)
+    for i in range(vp.nr_alarms):
+        if vp.alarm[i].at < vp.deadline:
+            vp.deadline = vp.alarm[i].at
+
+
+# Let an alarm go off; False where the interrupt before it still waits.
+cdef bint ring(l0_vp *vp, u32 number, bint waits) noexcept nogil:
+    cdef u32 what = vp.alarm[number].what
+
+    if what == L0_ALARM_TIMERS:
+        return stimers_ring(vp, number, waits)
+    if what == L0_ALARM_STOP:
+        vp.in_guest = L0_STOPPED
+        vp.paused = 0
+    elif what == L0_ALARM_NMI:
+        vp.cpu.nmi = 1
+    elif not swap_32(&vp.cpu.intr, 0, what):
+        return False
+    vp.nr_alarms -= 1
+    vp.alarm[number] = vp.alarm[vp.nr_alarms]
+    return True
+
+
+# The alarms that are due: whether one went off.
+cdef bint ring_alarms(l0_vp *vp) noexcept nogil:
+    cdef u64 now = vp.counters.l2_instructions
+    cdef u32 i = 0
+    cdef bint rung = False
+
+    while i < vp.nr_alarms:
+        if vp.alarm[i].at <= now and ring(vp, i, False):
+            rung = True
+        else:
+            i += 1
+    return rung
+
+
+cdef bint leave_for_interrupt(l0_vp *vp) noexcept nogil:
+    # the exit acknowledges the interrupt where a control asks for that
+    leave(vp, EXIT_REASON_EXTERNAL_INTERRUPT, 0, 0)
+    return False
+
+
+# L1's timer fires where that brings L1 back: its own interrupt, which it has asked to exit.
+cdef bint tick(l0_vp *vp) noexcept nogil:
+    if not vp.partition.tick or vp.vmcs.f.guest_activity_state > GUEST_ACTIVITY_HLT or \
+            not vp.vmcs.f.pin_based_vm_exec_control & PIN_BASED_EXT_INTR_MASK:
+        return False
+    swap_32(&vp.cpu.intr, 0, vp.partition.tick)
+    return True
+
+
+# No exit is due that L1 could ask for: whoever let it enter takes L2 back, or nobody can.
+cdef bint give_back(l0_vp *vp, bint only_paused) noexcept nogil:
+    vp.in_guest = L0_STOPPED if vp.may_stop else L0_LOST
+    vp.paused = only_paused
+    return False
+
+
+cdef u64 slice_spent(const l0_vp *vp) noexcept nogil:
+    cdef u64 now = vp.counters.l2_instructions
+
+    return min(now - vp.entered_at, now - vp.resumed_at)
+
+
+cdef bint time_passes(l0_vp *vp) noexcept nogil:
+    cdef u64 now = vp.counters.l2_instructions
+
+    ring_alarms(vp)
+    if vp.in_guest == L0_STOPPED:
+        return False
+    if slice_spent(vp) >= SLICE:
+        vp.resumed_at = now
+        if not tick(vp):
+            return give_back(vp, True)
+    vp.deadline = now + SLICE - slice_spent(vp)
+    set_deadline_with_alarms(vp)
+    if vp.deadline <= now:
+        # what could not come yet comes as soon as it can
+        vp.deadline = now + 1
+    return True
+
+
+# The event that an entry injects; False where its delivery leaves.
+cdef bint begin(l0_vp *vp) noexcept nogil:
+    cdef u32 info = vp.vmcs.f.vm_entry_intr_info_field
+    cdef u32 kind = info & INTR_INFO_INTR_TYPE_MASK
+    cdef u64 *debug = &vp.vmcs.f.guest_pending_dbg_exceptions
+    cdef bint shadow = vp.vmcs.f.guest_interruptibility_info & GUEST_INTR_STATE_MOV_SS != 0
+
+    vp.attention = 1
+    vp.trap_pending = 0
+    if not info >> 31:
+        return True
+    # an exit would clear it, too: the event is not injected once more
+    vp.vmcs.f.vm_entry_intr_info_field = info & 0x7fffffff
+    if kind == INTR_TYPE_OTHER_EVENT:
+        # a pending monitor trap
+        vp.trap_pending = 1
+        return True
+    if not shadow or (kind != INTR_TYPE_SOFT_INTR and kind != INTR_TYPE_SOFT_EXCEPTION):
+        debug[0] = 0
+    vp.unblocked_nmi = 0
+    if not deliver(vp, <u32>INTR_INFO_VALID_MASK | info & EVENT,
+                   vp.vmcs.f.vm_entry_exception_error_code, vp.vmcs.f.vm_entry_instruction_len):
+        return False
+    vp.trap_pending = vp.vmcs.f.cpu_based_vm_exec_control & CPU_BASED_MONITOR_TRAP_FLAG != 0
+    return True
+
+
+cdef bint debug_trap_due(const l0_vp *vp) noexcept nogil:
+    return vp.vmcs.f.guest_pending_dbg_exceptions & DEBUG_VALID != 0 and \
+        not vp.vmcs.f.guest_interruptibility_info & GUEST_INTR_STATE_MOV_SS and \
+        vp.vmcs.f.guest_activity_state <= GUEST_ACTIVITY_HLT
+
+
+cdef bint take_debug_trap(l0_vp *vp) noexcept nogil:
+    cdef u32 what = <u32>vp.vmcs.f.guest_pending_dbg_exceptions & DEBUG_WHAT
+
+    vp.vmcs.f.guest_pending_dbg_exceptions = 0
+    vp.unblocked_nmi = 0
+    return raise_debug_trap(vp, what)
+
+
+cdef bint nmi_window_open(const l0_vp *vp) noexcept nogil:
+    return vp.vmcs.f.cpu_based_vm_exec_control & CPU_BASED_VIRTUAL_NMI_PENDING and \
+        not vp.vmcs.f.guest_interruptibility_info & (GUEST_INTR_STATE_NMI | GUEST_INTR_STATE_MOV_SS)
+
+
+cdef inline bint interrupts_open(const l0_vp *vp) noexcept nogil:
+    return vp.vmcs.f.guest_rflags & FLAG_IF and \
+        not vp.vmcs.f.guest_interruptibility_info & SHADOW
+
+
+# An NMI: L1's, or L2's own where L1 leaves them to it. 1: L2 goes on, 0: it leaves.
+cdef bint take_nmi(l0_vp *vp) noexcept nogil:
+    if vp.vmcs.f.pin_based_vm_exec_control & PIN_BASED_NMI_EXITING:
+        vp.cpu.nmi = 0
+        leave(vp, EXIT_REASON_EXCEPTION_NMI, 0, 0)
+        vp.vmcs.f.vm_exit_intr_info = <u32>INTR_INFO_VALID_MASK | INTR_TYPE_NMI_INTR | VECTOR_NMI
+        return False
+    if vp.vmcs.f.guest_interruptibility_info & (GUEST_INTR_STATE_NMI | GUEST_INTR_STATE_MOV_SS):
+        return True
+    vp.cpu.nmi = 0
+    return deliver(vp, <u32>INTR_INFO_VALID_MASK | INTR_TYPE_NMI_INTR | VECTOR_NMI, 0, 0)
+
+
+cdef bint take_interrupt(l0_vp *vp) noexcept nogil:
+    cdef u32 vector = vp.cpu.intr & INTR_INFO_VECTOR_MASK
+
+    # with exits on, neither RFLAGS.IF nor a shadow holds an interrupt back
+    if vp.vmcs.f.pin_based_vm_exec_control & PIN_BASED_EXT_INTR_MASK:
+        return leave_for_interrupt(vp)
+    if not interrupts_open(vp):
+        return True
+    vp.cpu.intr = 0
+    return deliver(vp, <u32>INTR_INFO_VALID_MASK | INTR_TYPE_EXT_INTR | vector, 0, 0)
+
+
+# The first alarm of all, which a processor that only waits comes to at once.
+cdef u32 first_alarm(const l0_vp *vp) noexcept nogil:
+    cdef u32 i, first = 0
+
+    for i in range(vp.nr_alarms):
+        if vp.alarm[i].at < vp.alarm[first].at:
+            first = i
+    return first
+
+
+# Nothing has woken it: time jumps to what comes next, the preemption timer's end or an alarm.
+cdef bint wait(l0_vp *vp) noexcept nogil:
+    cdef u64 now = vp.counters.l2_instructions, at = ~<u64>0
+    cdef bint wakes = vp.vmcs.f.guest_activity_state != GUEST_ACTIVITY_WAIT_SIPI
+    cdef u32 first = first_alarm(vp)
+
+    if vp.nr_alarms and (wakes or vp.alarm[first].what == L0_ALARM_STOP):
+        at = max(vp.alarm[first].at, now)
+    if timer_runs(vp) and timer_left(vp) <= at - now:
+        vp.entered_at -= timer_left(vp)
+        return settle(vp)
+    if at != ~<u64>0 and ring(vp, first, True):
+        if timer_runs(vp):
+            vp.entered_at -= at - now
+        return vp.in_guest != L0_STOPPED and settle(vp)
+    return settle(vp) if tick(vp) else give_back(vp, False)
+
+
+# At an instruction boundary: False where L2 leaves instead of going on.
+cdef bint settle(l0_vp *vp) noexcept nogil:
+    cdef u32 activity = vp.vmcs.f.guest_activity_state
+
+    if vp.counters.l2_instructions >= vp.deadline and not time_passes(vp):
+        return False
+    if vp.trap_pending:
+        vp.trap_pending = 0
+        leave(vp, EXIT_REASON_MONITOR_TRAP_FLAG, 0, 0)
+        return False
+    if debug_trap_due(vp):
+        if not take_debug_trap(vp):
+            return False
+        return settle(vp)
+    if timer_runs(vp) and timer_left(vp) == 0:
+        leave(vp, EXIT_REASON_PREEMPTION_TIMER, 0, 0)
+        return False
+    if activity != GUEST_ACTIVITY_WAIT_SIPI:
+        if nmi_window_open(vp):
+            leave(vp, EXIT_REASON_NMI_WINDOW, 0, 0)
+            return False
+        if vp.cpu.nmi and not take_nmi(vp):
+            return False
+    if activity <= GUEST_ACTIVITY_HLT:
+        if vp.vmcs.f.cpu_based_vm_exec_control & CPU_BASED_VIRTUAL_INTR_PENDING and \
+                interrupts_open(vp):
+            leave(vp, EXIT_REASON_PENDING_INTERRUPT, 0, 0)
+            return False
+        if vp.cpu.intr and not take_interrupt(vp):
+            return False
+    if vp.vmcs.f.guest_activity_state:
+        return wait(vp)
+    vp.attention = restless(vp)
+    return True

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# RDMSR, WRMSR, RDTSC and RDPMC of L2, and the task priority in the virtual-APIC page.
+
+cdef extern from *:
+    """
+    #define multiply_shift(a, b, shift) ((u64)((unsigned __int128)(a) * (b) >> (shift)))
+    """
+    u64 multiply_shift(u64 a, u64 b, int shift) nogil
+
+cdef enum:
+    MSR_X2APIC_TPR = 0x808
+    CR4_TSD = 1 << 2
+    CR4_PCE = 1 << 8
+    VTPR = 0x80
+
+
+# SDM 26.5.3: L2's TSC is L1's, times the multiplier where that is on, and the offset.
+cdef inline u64 scaled_tsc(const l0_vp *vp, u64 tsc) noexcept nogil:
+    if not vp.vmcs.f.cpu_based_vm_exec_control & CPU_BASED_USE_TSC_OFFSETING:
+        return tsc
+    if secondary_controls(vp.vmcs) & SECONDARY_EXEC_TSC_SCALING:
+        tsc = multiply_shift(tsc, vp.vmcs.tsc_multiplier, 48)
+    return tsc + vp.vmcs.f.tsc_offset
+
+
+cdef u32 *priority_word(l0_vp *vp) noexcept nogil:
+    # in the virtual-APIC page; NULL: the processor's own
+    cdef u8 *page
+
+    if not vp.vmcs.f.cpu_based_vm_exec_control & CPU_BASED_TPR_SHADOW:
+        return NULL
+    page = phys_page(vp.cpu.mem, vp.vmcs.f.virtual_apic_page_addr)
+    return <u32 *>(page + VTPR) if page != NULL else NULL
+
+
+# The task priority that the virtual-APIC page holds, where there is one.
+cdef u64 read_priority(l0_vp *vp) noexcept nogil:
+    cdef const u32 *word = priority_word(vp)
+
+    return vp.cpu.cr8 << 4 if word == NULL else word[0] & 0xff
+
+
+cdef int write_priority(l0_vp *vp, u64 value) noexcept nogil:
+    cdef u32 *word = priority_word(vp)
+
+    if word == NULL:
+        vp.cpu.cr8 = value >> 4 & 15
+        return L2_DONE
+    word[0] = value & 0xff
+    if (value >> 4 & 15) >= (vp.vmcs.f.tpr_threshold & 15):
+        return L2_DONE
+    # a trap: the instruction has done its work
+    vp.vmcs.f.guest_rip = vp.next_rip
+    vp.vmcs.f.guest_interruptibility_info &= ~<u32>(GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS)
+    leave(vp, EXIT_REASON_TPR_BELOW_THRESHOLD, 0, 0)
+    return L2_LEAVES
+
+
+cdef bint is_virtual_priority(l0_vp *vp, u32 msr) noexcept nogil:
+    return msr == MSR_X2APIC_TPR and \
+        secondary_controls(vp.vmcs) & SECONDARY_EXEC_VIRTUALIZE_X2APIC_MODE != 0
+
+
+cdef void answer(l0_vp *vp, u64 value) noexcept nogil:
+    vp.regs[GPR_RAX] = value & <u64>0xffffffff
+    vp.regs[GPR_RDX] = value >> 32
+
+
+cdef int rdmsr_insn(l0_vp *vp, const l2_insn *insn) noexcept nogil:
+    cdef u32 msr = <u32>vp.regs[GPR_RCX]
+    cdef u64 value = 0
+
+    if vp.cpl2:
+        return fault(vp, VECTOR_GP, 0)
+    if msr_exits(vp, msr, False):
+        return leave_insn(vp, EXIT_REASON_MSR_READ, insn, 0)
+    if is_virtual_priority(vp, msr):
+        value = read_priority(vp)
+    elif msr_read(vp, msr, &value) != INSN_OK:
+        return fault(vp, VECTOR_GP, 0)
+    if msr == MSR_TSC:
+        value = scaled_tsc(vp, value)
+    answer(vp, value)
+    return L2_DONE
+
+
+cdef int wrmsr_insn(l0_vp *vp, const l2_insn *insn) noexcept nogil:
+    cdef u32 msr = <u32>vp.regs[GPR_RCX]
+    cdef u64 value = vp.regs[GPR_RDX] << 32 | vp.regs[GPR_RAX] & <u64>0xffffffff
+
+    if vp.cpl2:
+        return fault(vp, VECTOR_GP, 0)
+    if msr_exits(vp, msr, True):
+        return leave_insn(vp, EXIT_REASON_MSR_WRITE, insn, 0)
+    if is_virtual_priority(vp, msr):
+        return fault(vp, VECTOR_GP, 0) if value >> 8 else write_priority(vp, value)
+    if msr_write(vp, msr, value) != INSN_OK:
+        return fault(vp, VECTOR_GP, 0)
+    # EFER may have changed how pages translate
+    translations_current(vp)
+    return L2_DONE
+
+
+cdef int rdtsc_insn(l0_vp *vp, const l2_insn *insn, bint with_aux) noexcept nogil:
+    cdef u64 value = 0
+
+    if with_aux and not secondary_controls(vp.vmcs) & SECONDARY_EXEC_RDTSCP:
+        return fault(vp, VECTOR_UD, 0)
+    if vp.cpl2 and vp.vmcs.f.guest_cr4 & CR4_TSD:
+        return fault(vp, VECTOR_GP, 0)
+    if vp.vmcs.f.cpu_based_vm_exec_control & CPU_BASED_RDTSC_EXITING:
+        return leave_insn(vp, EXIT_REASON_RDTSCP if with_aux else EXIT_REASON_RDTSC, insn, 0)
+    msr_read(vp, MSR_TSC, &value)
+    answer(vp, scaled_tsc(vp, value))
+    if with_aux:
+        vp.regs[GPR_RCX] = vp.msr[SLOT_TSC_AUX].value & <u64>0xffffffff
+    return L2_DONE
+
+
+cdef int rdpmc_insn(l0_vp *vp, const l2_insn *insn) noexcept nogil:
+    if vp.cpl2 and not vp.vmcs.f.guest_cr4 & CR4_PCE:
+        return fault(vp, VECTOR_GP, 0)
+    if vp.vmcs.f.cpu_based_vm_exec_control & CPU_BASED_RDPMC_EXITING:
+        return leave_insn(vp, EXIT_REASON_RDPMC, insn, 0)
+    # there are no counters to read
+    return fault(vp, VECTOR_GP, 0)

@@ -1,0 +1,319 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# Memory operands of L2: segmentation, then bytes in one page or two; the stack.
+
+cdef enum:
+    SEG_ES = 0
+    SEG_CS = 1
+    SEG_SS = 2
+    SEG_DS = 3
+    SEG_FS = 4
+    SEG_GS = 5
+    SEG_LDTR = 6
+    SEG_TR = 7
+    SEG_GDTR = 8
+    SEG_IDTR = 9
+
+    VECTOR_DE = 0
+    VECTOR_DB = 1
+    VECTOR_NMI = 2
+    VECTOR_BP = 3
+    VECTOR_OF = 4
+    VECTOR_UD = 6
+    VECTOR_NM = 7
+    VECTOR_DF = 8
+    VECTOR_TS = 10
+    VECTOR_NP = 11
+    VECTOR_SS = 12
+    VECTOR_GP = 13
+    VECTOR_PF = 14
+    VECTOR_AC = 17
+
+    FLAG_CF = 1 << 0
+    FLAG_PF = 1 << 2
+    FLAG_AF = 1 << 4
+    FLAG_ZF = 1 << 6
+    FLAG_SF = 1 << 7
+    FLAG_TF = 1 << 8
+    FLAG_IF = 1 << 9
+    FLAG_DF = 1 << 10
+    FLAG_OF = 1 << 11
+    FLAG_IOPL = 3 << 12
+    FLAG_NT = 1 << 14
+    FLAG_RF = 1 << 16
+    FLAG_VM = 1 << 17
+    FLAG_AC = 1 << 18
+
+cdef enum:
+    CR0_AM = 1 << 18
+    TYPE_WRITABLE = 2
+    TYPE_EXPAND_DOWN = 4
+    TYPE_CODE = 8
+
+
+cdef inline u64 *gpr(l0_vp *vp, u32 number) noexcept nogil:
+    return &vp.vmcs.f.guest_rsp if number == GPR_RSP else &vp.regs[number]
+
+
+cdef inline int fault(l0_vp *vp, u32 vector, u32 error) noexcept nogil:
+    vp.fault.vector = vector
+    vp.fault.error = error
+    vp.fault.payload = 0
+    return L2_FAULTS
+
+
+cdef inline int undefined(l0_vp *vp) noexcept nogil:
+    return fault(vp, VECTOR_UD, 0)
+
+
+cdef inline u32 segment_rights(l0_vp *vp, u32 segment) noexcept nogil:
+    return (&vp.vmcs.f.guest_es_ar_bytes)[segment]
+
+
+cdef inline u64 segment_base(l0_vp *vp, u32 segment) noexcept nogil:
+    return (&vp.vmcs.f.guest_es_base)[segment]
+
+
+cdef inline u32 segment_limit(l0_vp *vp, u32 segment) noexcept nogil:
+    return (&vp.vmcs.f.guest_es_limit)[segment]
+
+
+cdef inline bint protected_mode(l0_vp *vp) noexcept nogil:
+    return vp.vmcs.f.guest_cr0 & CR0_PE != 0
+
+
+cdef inline bint long_mode(l0_vp *vp) noexcept nogil:
+    return vp.efer & EFER_LMA != 0
+
+
+cdef inline bint virtual_8086(l0_vp *vp) noexcept nogil:
+    return vp.vmcs.f.guest_rflags & FLAG_VM != 0
+
+
+# Segments are selectors times 16: real-address mode and virtual-8086 mode.
+cdef inline bint plain_segments(l0_vp *vp) noexcept nogil:
+    return not protected_mode(vp) or virtual_8086(vp)
+
+
+cdef inline u64 size_mask(u32 size) noexcept nogil:
+    return ~<u64>0 if size == 8 else (<u64>1 << 8 * size) - 1
+
+
+cdef inline u64 extend(u64 value, u32 size) noexcept nogil:
+    # the sign of `size` bytes into all 64 bits
+    return value if size == 8 else (value & size_mask(size) ^ <u64>1 << (8 * size - 1)) - \
+        (<u64>1 << (8 * size - 1))
+
+
+cdef inline u64 *place_of(l0_vp *vp, u32 number, const l2_insn *insn, u32 size, u32 *shift) \
+        noexcept nogil:
+    # without a REX prefix, byte registers 4 to 7 are AH, CH, DH and BH
+    shift[0] = 8 if size == 1 and not insn.rex and 4 <= number < 8 else 0
+    return gpr(vp, number & 3 if shift[0] else number)
+
+
+cdef inline u64 read_register(l0_vp *vp, const l2_insn *insn, u32 number, u32 size) noexcept nogil:
+    cdef u32 shift
+    cdef const u64 *place = place_of(vp, number, insn, size, &shift)
+    return place[0] >> shift & size_mask(size)
+
+
+cdef inline void store(u64 *place, u64 value, u32 size, u32 shift) noexcept nogil:
+    # 4 bytes clear the upper half, as in 64-bit mode; 1 and 2 leave the rest alone
+    cdef u64 mask
+
+    if size >= 4:
+        place[0] = value & size_mask(size)
+    else:
+        mask = size_mask(size) << shift
+        place[0] = place[0] & ~mask | value << shift & mask
+
+
+cdef inline void write_register(
+        l0_vp *vp, const l2_insn *insn, u32 number, u32 size, u64 value) noexcept nogil:
+    cdef u32 shift
+    cdef u64 *place = place_of(vp, number, insn, size, &shift)
+    store(place, value, size, shift)
+
+
+cdef inline u32 operand_size(const l2_insn *insn) noexcept nogil:
+    return 1 if insn.byte_operand else insn.size
+
+
+# The operand that ModRM's rm names, in a register or in memory.
+cdef inline int read_rm(l0_vp *vp, const l2_insn *insn, u32 size, u64 *value) noexcept nogil:
+    if insn.is_memory:
+        return read_memory(vp, insn.segment, insn.offset, size, value)
+    value[0] = read_register(vp, insn, insn.rm, size)
+    return L2_DONE
+
+
+cdef inline int write_rm(l0_vp *vp, const l2_insn *insn, u32 size, u64 value) noexcept nogil:
+    if insn.is_memory:
+        return write_memory(vp, insn.segment, insn.offset, size, value)
+    write_register(vp, insn, insn.rm, size, value)
+    return L2_DONE
+
+
+# What the mode is, from the registers that make it: 16-, 32- or 64-bit code, privilege.
+cdef inline void mode_changed(l0_vp *vp) noexcept nogil:
+    vp.cpl2 = 3 if virtual_8086(vp) else VMX_AR_DPL(vp.vmcs.f.guest_ss_ar_bytes)
+    if long_mode(vp) and vp.vmcs.f.guest_cs_ar_bytes >> 13 & 1:
+        vp.code_bits = 64
+    else:
+        vp.code_bits = 32 if vp.vmcs.f.guest_cs_ar_bytes & VMX_AR_DB_MASK else 16
+
+
+cdef int outside(l0_vp *vp, u32 segment) noexcept nogil:
+    return fault(vp, VECTOR_SS if segment == SEG_SS else VECTOR_GP, 0)
+
+
+# Does the offset's last byte lie within the segment?
+cdef bint within_limit(u64 offset, u32 size, u32 limit, u32 rights) noexcept nogil:
+    cdef u64 last = offset + size - 1
+    cdef u64 top = <u64>0xffffffff if rights & VMX_AR_DB_MASK else 0xffff
+
+    if rights & (TYPE_CODE | TYPE_EXPAND_DOWN) == TYPE_EXPAND_DOWN and rights & VMX_AR_S_MASK:
+        return offset > limit and last <= top
+    return last <= limit
+
+
+cdef bint type_allows(u32 rights, bint write) noexcept nogil:
+    # bit 1: a data segment may be written, a code segment read
+    if rights & TYPE_CODE:
+        return not write and rights & TYPE_WRITABLE != 0
+    return not write or rights & TYPE_WRITABLE != 0
+
+
+cdef int linear_address(l0_vp *vp, u32 segment, u64 offset, u32 size, bint write, u64 *linear) \
+        noexcept nogil:
+    cdef u32 rights = segment_rights(vp, segment)
+
+    if vp.code_bits == 64:
+        linear[0] = offset
+        if segment >= SEG_FS:
+            linear[0] += segment_base(vp, segment)
+        if not is_canonical(linear[0]) or not is_canonical(linear[0] + size - 1):
+            return outside(vp, segment)
+        return L2_DONE
+    if rights & VMX_AR_UNUSABLE_MASK and not plain_segments(vp):
+        return outside(vp, segment)
+    if not plain_segments(vp) and not type_allows(rights, write):
+        return outside(vp, segment)
+    if not within_limit(offset, size, segment_limit(vp, segment), rights):
+        return outside(vp, segment)
+    linear[0] = segment_base(vp, segment) + offset & <u64>0xffffffff
+    return L2_DONE
+
+
+cdef int read_linear(l0_vp *vp, u64 linear, u32 size, u32 right, u64 *value) noexcept nogil:
+    cdef u32 first = 4096 - (<u32>linear & 4095)
+    cdef const u8 *page = translate(vp, linear, right)
+    cdef const u8 *second
+    cdef int status = L2_DONE
+
+    value[0] = 0
+    if page == NULL:
+        return L2_FAULTS if vp.fault.vector <= 31 else L2_LEAVES
+    if first >= size:
+        memcpy(value, page + (linear & 4095), size)
+        return status
+    second = translate(vp, linear + first, right)
+    if second == NULL:
+        return L2_FAULTS if vp.fault.vector <= 31 else L2_LEAVES
+    memcpy(value, page + (linear & 4095), first)
+    memcpy(<u8 *>value + first, second, size - first)
+    return status
+
+
+cdef int write_linear(l0_vp *vp, u64 linear, u32 size, u32 right, u64 value) noexcept nogil:
+    cdef u32 first = 4096 - (<u32>linear & 4095)
+    cdef u8 *page = translate(vp, linear, right)
+    cdef u8 *second = page
+
+    if page != NULL and first < size:
+        # both pages before the first byte
+        second = translate(vp, linear + first, right)
+    if page == NULL or second == NULL:
+        return L2_FAULTS if vp.fault.vector <= 31 else L2_LEAVES
+    if first >= size:
+        memcpy(page + (linear & 4095), &value, size)
+    else:
+        memcpy(page + (linear & 4095), &value, first)
+        memcpy(second, <u8 *>&value + first, size - first)
+    return L2_DONE
+
+
+cdef inline u32 user(l0_vp *vp) noexcept nogil:
+    return L2_USER if vp.cpl2 == 3 else 0
+
+
+cdef bint misaligned(l0_vp *vp, u64 linear, u32 size) noexcept nogil:
+    return vp.cpl2 == 3 and linear & (size - 1) and vp.vmcs.f.guest_cr0 & CR0_AM and \
+        vp.vmcs.f.guest_rflags & FLAG_AC != 0
+
+
+# An explicit access of the instruction in progress; those to system tables are a supervisor's.
+cdef int read_memory(l0_vp *vp, u32 segment, u64 offset, u32 size, u64 *value) noexcept nogil:
+    cdef u64 linear = 0
+    cdef int status = linear_address(vp, segment, offset, size, False, &linear)
+
+    if status:
+        return status
+    if unlikely(misaligned(vp, linear, size)):
+        return fault(vp, VECTOR_AC, 0)
+    return read_linear(vp, linear, size, L2_READ << user(vp), value)
+
+
+cdef int write_memory(l0_vp *vp, u32 segment, u64 offset, u32 size, u64 value) noexcept nogil:
+    cdef u64 linear = 0
+    cdef int status = linear_address(vp, segment, offset, size, True, &linear)
+
+    if status:
+        return status
+    if unlikely(misaligned(vp, linear, size)):
+        return fault(vp, VECTOR_AC, 0)
+    return write_linear(vp, linear, size, L2_WRITE << user(vp), value)
+
+
+# Would a write be possible? What a read-modify-write asks before it reads.
+cdef int check_write(l0_vp *vp, u32 segment, u64 offset, u32 size) noexcept nogil:
+    cdef u64 linear = 0
+    cdef int status = linear_address(vp, segment, offset, size, True, &linear)
+
+    if status:
+        return status
+    if translate(vp, linear, L2_WRITE << user(vp)) == NULL or \
+            translate(vp, linear + size - 1, L2_WRITE << user(vp)) == NULL:
+        return L2_FAULTS if vp.fault.vector <= 31 else L2_LEAVES
+    return L2_DONE
+
+
+# The bits of RSP that the stack segment lets count.
+cdef u64 stack_mask(l0_vp *vp) noexcept nogil:
+    if vp.code_bits == 64:
+        return ~<u64>0
+    return <u64>0xffffffff if segment_rights(vp, SEG_SS) & VMX_AR_DB_MASK else 0xffff
+
+
+cdef void set_stack_pointer(l0_vp *vp, u64 value) noexcept nogil:
+    cdef u64 mask = stack_mask(vp)
+
+    vp.vmcs.f.guest_rsp = vp.vmcs.f.guest_rsp & ~mask | value & mask
+
+
+cdef int push(l0_vp *vp, u32 size, u64 value) noexcept nogil:
+    cdef u64 rsp = (vp.vmcs.f.guest_rsp - size) & stack_mask(vp)
+    cdef int status = write_memory(vp, SEG_SS, rsp, size, value)
+
+    if status == L2_DONE:
+        set_stack_pointer(vp, rsp)
+    return status
+
+
+# What lies `depth` bytes above the top of the stack; RSP stays.
+cdef int peek(l0_vp *vp, u32 size, u32 depth, u64 *value) noexcept nogil:
+    return read_memory(vp, SEG_SS, (vp.vmcs.f.guest_rsp + depth) & stack_mask(vp), size, value)
+
+
+cdef void pop_done(l0_vp *vp, u32 bytes) noexcept nogil:
+    set_stack_pointer(vp, vp.vmcs.f.guest_rsp + bytes)

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# The flush hypercalls: which processors a set names, and what they forget.
+
+cdef enum:
+    # the forms of a set of processors
+    SET_SPARSE = 0
+    SET_ALL = 1
+
+cdef extern from *:
+    int __builtin_popcountll(unsigned long long bits) nogil
+
+cdef enum:
+    FLAG_ALL_PROCESSORS = 1
+    FLAG_ALL_SPACES = 2
+    FLAG_NON_GLOBAL = 4
+
+    BANK = 64
+
+
+cdef void forget(l0_vp *caller, l0_vp *vp) noexcept nogil:
+    # another processor may be in L2: it forgets when it finds the context changed
+    vp.tlb_context[0] = ~<u64>0
+    if vp == caller:
+        guest_flush_tlb(vp)
+    vp.counters.tlb_flushes += 1
+
+
+# Is a number in the set? bank holds the quadwords of the banks that mask names, in order.
+cdef bint in_set(u64 format, u64 mask, const u64 *bank, u64 number) noexcept nogil:
+    cdef u64 which = number // BANK
+
+    if format == SET_ALL:
+        return True
+    if which >= BANK or not mask >> which & 1:
+        return False
+    which = __builtin_popcountll(mask & ((<u64>1 << which) - 1))
+    return bank[which] >> (number % BANK) & 1
+
+
+# R79: a flush of L2 reaches the VM of the caller, by the ids that L1 gave.
+cdef void flush_nested(l0_vp *vp, u64 format, u64 mask, const u64 *bank) noexcept nogil:
+    cdef l0_partition *partition = vp.partition
+    cdef l0_vp *other
+    cdef u32 i
+
+    for i in range(partition.nr_vps):
+        other = &partition.vp[i]
+        if other.active_evmcs != ~<u64>0 and other.copy.f.hv_vm_id == vp.copy.f.hv_vm_id and \
+                in_set(format, mask, bank, other.copy.f.hv_vp_id):
+            forget(vp, other)
+
+
+cdef u64 check_flags(u64 flags, bint listed) noexcept nogil:
+    cdef u64 known = FLAG_ALL_PROCESSORS | FLAG_ALL_SPACES
+
+    if not listed:
+        known |= FLAG_NON_GLOBAL
+    return HV_STATUS_INVALID_PARAMETER if flags & ~known else HV_STATUS_SUCCESS
+
+
+# Both return the status, and leave in call how many repetitions are done.
+cdef u64 flush_virtual(l0_vp *vp, call_t *call) noexcept nogil:
+    cdef bint listed = call.code == HVCALL_FLUSH_VIRTUAL_ADDRESS_LIST or \
+        call.code == HVCALL_FLUSH_VIRTUAL_ADDRESS_LIST_EX
+    cdef bint extended = call.code == HVCALL_FLUSH_VIRTUAL_ADDRESS_SPACE_EX or \
+        call.code == HVCALL_FLUSH_VIRTUAL_ADDRESS_LIST_EX
+    cdef u64 flags = call.word[1]
+    cdef u64 status = check_flags(flags, listed)
+    # the short form is a set of one bank
+    cdef u64 format = SET_SPARSE, mask = 1
+    cdef const u64 *bank = call.word + 2
+
+    if status != HV_STATUS_SUCCESS:
+        return status
+    if extended:
+        format = call.word[2]
+        mask = call.word[3]
+        bank = call.word + 4
+        if format != SET_SPARSE and format != SET_ALL:
+            return HV_STATUS_INVALID_PARAMETER
+        if format == SET_SPARSE and <u32>__builtin_popcountll(mask) != call.variable:
+            return HV_STATUS_INVALID_HYPERCALL_INPUT
+    if flags & FLAG_ALL_PROCESSORS:
+        format = SET_ALL
+    # L1's own translations are never kept; a list of addresses is flushed as a whole
+    if call.from_l2:
+        flush_nested(vp, format, mask, bank)
+    call.done = call.count
+    return HV_STATUS_SUCCESS
+
+
+# R87, R88: an address space by its EPT pointer, whose low bits do not count; every processor
+# that holds translations of it forgets them all.
+cdef u64 call_flush_guest_physical(l0_vp *vp, call_t *call) noexcept nogil:
+    cdef l0_partition *partition = vp.partition
+    cdef u32 i
+
+    if call.word[1]:
+        return HV_STATUS_INVALID_PARAMETER
+    for i in range(partition.nr_vps):
+        if not (partition.vp[i].tlb_context[0] ^ call.word[0]) >> 12:
+            forget(vp, &partition.vp[i])
+    call.done = call.count
+    return HV_STATUS_SUCCESS

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# Hyper-V's hypercalls: the control word in RCX, where the parameters are, the result in RAX.
+
+# A hypercall by its parameters, wherever they came from.
+cdef struct call_t:
+    u32 code
+    bint fast
+    bint from_l2
+    u32 variable            # quadwords of variable header
+    u32 count, start        # repetitions, and the first of them
+    u64 done                # repetitions done, for the result
+    u64 word[512]           # header, variable header and list as the caller has them
+
+cdef enum:
+    CALL_SPIN_WAIT = 0x8
+    CALL_SEND_IPI = 0xb
+    CALL_SEND_IPI_EX = 0x15
+    CALL_POST_MESSAGE = 0x5c
+    CALL_SIGNAL_EVENT = 0x5d
+    CALL_QUERY_CAPABILITIES = 0x8001
+    CALL_LAST_EXTENDED = 0x8041
+    # leaf 0x40000003 EBX
+    POST_MESSAGES = 1 << 4
+    SIGNAL_EVENTS = 1 << 5
+    ENABLE_EXTENDED_CALLS = 1 << 20
+    STATUS_ACCESS_DENIED = 6
+    STATUS_INVALID_PARTITION_STATE = 7
+
+    # RDX and R8, and XMM0 to XMM5
+    FAST_BYTES = 16
+    FAST_XMM_BYTES = 112
+
+    # what a call is like
+    REPEATED = 1
+    VARIABLE = 2
+    NO_SUCH_CALL = 0xffff
+
+
+# Bits of the control word that must be 0: 63:60, 47:44, 30:27 (R94).
+cdef u64 call_reserved_bits() noexcept nogil:
+    return <u64>0xf000f00078000000
+
+
+# Bytes of the fixed header, and the kind of the call.
+cdef u32 header_of(u32 code, u32 *kind) noexcept nogil:
+    kind[0] = 0
+    if code == HVCALL_FLUSH_VIRTUAL_ADDRESS_SPACE:
+        return 24
+    if code == HVCALL_FLUSH_VIRTUAL_ADDRESS_LIST:
+        kind[0] = REPEATED
+        return 24
+    if code == HVCALL_FLUSH_VIRTUAL_ADDRESS_SPACE_EX:
+        kind[0] = VARIABLE
+        return 32
+    if code == HVCALL_FLUSH_VIRTUAL_ADDRESS_LIST_EX:
+        kind[0] = VARIABLE | REPEATED
+        return 32
+    if code == HVCALL_FLUSH_GUEST_PHYSICAL_ADDRESS_SPACE:
+        return 16
+    if code == HVCALL_FLUSH_GUEST_PHYSICAL_ADDRESS_LIST:
+        kind[0] = REPEATED
+        return 16
+    if code == CALL_SPIN_WAIT or code == CALL_SIGNAL_EVENT:
+        return 8
+    if code == CALL_SEND_IPI:
+        return 16
+    if code == CALL_SEND_IPI_EX:
+        kind[0] = VARIABLE
+        return 24
+    # a message is not looked at: nobody is there to take it
+    if code == CALL_POST_MESSAGE or CALL_QUERY_CAPABILITIES <= code <= CALL_LAST_EXTENDED:
+        return 0
+    return NO_SUCH_CALL
+
+
+# Leaf 0x40000004 EBX says after how many spins to call; 0 and all ones: never.
+cdef bint spin_wait_announced(const l0_vp *vp) noexcept nogil:
+    cdef const l0_cpuid_leaf *leaf = cpuid_leaf(
+        &vp.partition.profile, HYPERV_CPUID_ENLIGHTMENT_INFO)
+
+    return leaf != NULL and leaf.ebx != 0 and leaf.ebx != <u32>0xffffffff
+
+
+# Is the call announced? The flushes and the interrupts by hints, whose extended forms take both.
+cdef bint announced(const l0_vp *vp, u32 code) noexcept nogil:
+    cdef const l0_caps *caps = &vp.partition.caps
+    cdef u32 wanted = HV_X64_REMOTE_TLB_FLUSH_RECOMMENDED
+
+    if code == CALL_SPIN_WAIT:
+        return spin_wait_announced(vp)
+    if code == CALL_POST_MESSAGE:
+        return caps.features_ebx & POST_MESSAGES != 0
+    if code == CALL_SIGNAL_EVENT:
+        return caps.features_ebx & SIGNAL_EVENTS != 0
+    if code == CALL_SEND_IPI or code == CALL_SEND_IPI_EX:
+        wanted = HV_X64_CLUSTER_IPI_RECOMMENDED
+    if code == HVCALL_FLUSH_VIRTUAL_ADDRESS_SPACE_EX or \
+            code == HVCALL_FLUSH_VIRTUAL_ADDRESS_LIST_EX or code == CALL_SEND_IPI_EX:
+        wanted |= HV_X64_EX_PROCESSOR_MASKS_RECOMMENDED
+    return caps.hints & wanted == wanted
+
+
+# 0, or the status of a call that the profile does not offer.
+cdef u64 offered(const l0_vp *vp, u32 code) noexcept nogil:
+    cdef const l0_caps *caps = &vp.partition.caps
+    cdef bint enforce = vp.partition.profile.enforce_cpuid
+
+    if code == HVCALL_FLUSH_GUEST_PHYSICAL_ADDRESS_SPACE or \
+            code == HVCALL_FLUSH_GUEST_PHYSICAL_ADDRESS_LIST:
+        if not caps.nested & HV_X64_NESTED_GUEST_MAPPING_FLUSH:
+            return HV_STATUS_INVALID_HYPERCALL_CODE
+        return HV_STATUS_SUCCESS if vp.in_vmx else STATUS_INVALID_PARTITION_STATE
+    if code >= CALL_QUERY_CAPABILITIES and not caps.features_ebx & ENABLE_EXTENDED_CALLS:
+        return STATUS_ACCESS_DENIED if enforce else HV_STATUS_INVALID_HYPERCALL_CODE
+    if enforce and code < CALL_QUERY_CAPABILITIES and not announced(vp, code):
+        return STATUS_ACCESS_DENIED
+    return HV_STATUS_SUCCESS
+
+
+# R95: does the control word's rest fit the call?
+cdef bint word_fits(const l0_vp *vp, const call_t *call, u32 kind) noexcept nogil:
+    if not kind & VARIABLE and call.variable:
+        return False
+    if kind & REPEATED:
+        return call.count != 0 and call.start < call.count and \
+            not (call.start and vp.partition.profile.refuse_rep_start)
+    return call.count == 0 and call.start == 0
+
+
+# R96, R97: the parameters, from the registers or from one page of memory.
+cdef u64 fetch_input(l0_vp *vp, call_t *call, const u64 *regs, u32 length) noexcept nogil:
+    cdef u64 gpa = regs[GPR_RDX]
+    cdef const u8 *memory
+
+    if length == 0:
+        return HV_STATUS_SUCCESS
+    if call.fast:
+        call.word[0] = gpa
+        call.word[1] = regs[GPR_R8]
+        memcpy(call.word + 2, vp.xmm, sizeof(vp.xmm))
+        return HV_STATUS_SUCCESS if length <= FAST_XMM_BYTES \
+            else HV_STATUS_INVALID_HYPERCALL_INPUT
+    if gpa & 7 or gpa >> 12 != (gpa + length - 1) >> 12:
+        return HV_STATUS_INVALID_ALIGNMENT
+    if call.from_l2:
+        memory = l2_memory(vp, gpa)
+    else:
+        memory = phys_ptr(vp.cpu.mem, gpa, length)
+    if memory == NULL:
+        return HV_STATUS_INVALID_ALIGNMENT
+    memcpy(call.word, memory, length)
+    return HV_STATUS_SUCCESS
+
+
+# The capabilities of extended hypercalls: none is here, and the first of these calls says so.
+cdef u64 extended_call(l0_vp *vp, const call_t *call, const u64 *regs) noexcept nogil:
+    cdef u64 *output
+
+    if call.fast:
+        return HV_STATUS_INVALID_PARAMETER
+    if call.code != CALL_QUERY_CAPABILITIES:
+        return HV_STATUS_INVALID_HYPERCALL_CODE
+    if regs[GPR_R8] & 7:
+        return HV_STATUS_INVALID_ALIGNMENT
+    output = <u64 *>phys_ptr(vp.cpu.mem, regs[GPR_R8], 8)
+    if output == NULL:
+        return HV_STATUS_INVALID_ALIGNMENT
+    output[0] = 0
+    return HV_STATUS_SUCCESS
+
+
+cdef u64 perform(l0_vp *vp, call_t *call, const u64 *regs) noexcept nogil:
+    if call.code == CALL_SPIN_WAIT:
+        return HV_STATUS_SUCCESS
+    if call.code >= CALL_QUERY_CAPABILITIES:
+        return extended_call(vp, call, regs)
+    if call.code == CALL_SEND_IPI or call.code == CALL_SEND_IPI_EX:
+        return send_interrupts(vp, call, call.code == CALL_SEND_IPI_EX)
+    if call.code == CALL_POST_MESSAGE or call.code == CALL_SIGNAL_EVENT:
+        # no port has anybody behind it
+        return HV_STATUS_INVALID_HYPERCALL_INPUT
+    if call.code == HVCALL_FLUSH_GUEST_PHYSICAL_ADDRESS_SPACE or \
+            call.code == HVCALL_FLUSH_GUEST_PHYSICAL_ADDRESS_LIST:
+        return call_flush_guest_physical(vp, call)
+    return flush_virtual(vp, call)
+
+
+# Do the hypercall that the registers ask for: INSN_OK with the result, or the fault.
+cdef insn_t hypercall(l0_vp *vp, u64 *regs, bint from_l2, u64 *result) noexcept nogil:
+    cdef u64 control = regs[GPR_RCX], status
+    cdef u32 kind, length
+    cdef call_t call
+
+    call.code = control & 0xffff
+    call.fast = control >> 16 & 1
+    call.from_l2 = from_l2
+    call.variable = control >> 17 & 0x3ff
+    call.count = control >> 32 & 0xfff
+    call.start = control >> 48 & 0xfff
+    call.done = 0
+    length = header_of(call.code, &kind)
+    status = HV_STATUS_INVALID_HYPERCALL_CODE if length == NO_SUCH_CALL else offered(vp, call.code)
+    # R98: of several errors, denial is the one to report
+    if status != STATUS_ACCESS_DENIED and control & call_reserved_bits():
+        status = HV_STATUS_INVALID_HYPERCALL_INPUT
+    elif status == HV_STATUS_SUCCESS and not word_fits(vp, &call, kind):
+        status = HV_STATUS_INVALID_HYPERCALL_INPUT
+    if status == HV_STATUS_SUCCESS:
+        length += 8 * (call.variable + call.count)
+        if call.fast and length > FAST_BYTES and \
+                not vp.partition.caps.features_edx & HV_X64_HYPERCALL_PARAMS_XMM_AVAILABLE:
+            return fault_ud()
+        status = fetch_input(vp, &call, regs, length)
+    if status == HV_STATUS_SUCCESS:
+        status = perform(vp, &call, regs)
+    result[0] = status | call.done << 32
+    return INSN_OK
+
+
+cdef insn_t l0_vmcall(virt_cpu *cpu, u64 *regs) noexcept nogil:
+    cdef l0_vp *vp = <l0_vp *>cpu
+
+    vp.counters.vmcall += 1
+    # R92, and without an identity there is no hypercall interface yet
+    if cpu.cpl or not cpu.cr0 & 1 or vp.partition.guest_os_id == 0:
+        return fault_ud()
+    return hypercall(vp, regs, False, &regs[GPR_RAX])

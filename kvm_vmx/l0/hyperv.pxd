@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# What a machine may ask of the emulated Hyper-V; all else goes through instructions and memory.
+from kvm_vmx.abi.types cimport u8, u32, u64
+from kvm_vmx.abi.virt_cpu cimport insn_t, phys_mem
+from kvm_vmx.l0.state cimport *
+
+cdef extern from "kvm_vmx/l0/watch/saved.h" nogil:
+    const u64 L0_SAVED_MAGIC
+    const u64 L0_SAVED_NONE
+
+    ctypedef struct l0_saved "struct l0_saved":
+        u64 magic
+        u32 size
+        u32 vmcs_revision
+        u32 index
+        u32 cpl
+        u32 intr
+        u32 nmi
+        u32 in_vmx
+        u32 mov_ss_shadow
+        u64 rip
+        u64 rsp
+        u64 rflags
+        u64 cr0
+        u64 cr2
+        u64 cr3
+        u64 cr4
+        u64 dr7
+        u64 idtr_base
+        u64 gdtr_base
+        u64 tr_base
+        u64 vmxon_ptr
+        u64 current_vmptr
+        u64 active_evmcs
+        u64 efer
+        u64 assist_msr
+        u64 random_state
+        u64 guest_os_id
+        u64 hypercall_msr
+        u64 reference_msr
+        u64 reenlightenment
+        u64 emulation_control
+        u64 emulation_status
+        u64 regs[16]
+        u64 xmm[12]
+        l0_synic synic
+        l0_msr_value msr[NR_SLOTS]
+        l0_vmcs plain
+        u8 overlaid[4096]
+        u64 dr[4]
+        u64 dr6
+        u64 cr8
+        u64 random2
+        l0_stimer stimer[4]
+        u64 crash[5]
+        u64 invariant_tsc
+        u64 in_pause_loop
+        u64 pause_first
+        u64 pause_last
+        u64 nr_alarms
+        l0_alarm alarm[L0_MAX_ALARMS + 1]
+        u32 stopped
+        u32 enlightened
+        u32 trap_pending
+        u32 monitoring
+        u64 spent
+        l0_vmcs copy
+        u64 checksum
+
+    u64 l0_saved_checksum(const l0_saved *saved)
+
+# The partition has moved to a host whose TSC ticks ratio / 2^32 times as fast as the first's.
+cdef void clock_migrate(l0_partition *partition, u64 ratio) noexcept nogil
+
+# The copy is worth nothing, but the eVMCS stays active: page and clean bits are all there is.
+cdef void enlightened_forget(l0_vp *vp) noexcept nogil
+
+# Only where L2 is stopped.
+# L2 leaves the boundary where it was stopped; the rest of VMLAUNCH or VMRESUME.
+cdef insn_t l0_go_on(l0_vp *vp) noexcept nogil
+
+# Does an access of L2 to an MSR exit to L1?
+cdef bint msr_exits(l0_vp *vp, u32 msr, bint write) noexcept nogil
+
+# A partition of nr_vps processors after reset, or NULL without memory. mem is not owned and
+# outlives it.
+cdef l0_partition *partition_create(
+        const phys_mem *mem, const l0_profile *profile, u32 nr_vps, u32 cache_policy, u64 seed,
+        bint strict, bint watch) noexcept nogil
+
+cdef void partition_destroy(l0_partition *partition) noexcept nogil
+
+# While a timer runs there is an alarm for it.
+# While a timer runs, L2 is interrupted by an alarm that looks at the clock.
+cdef void stimers_arm(l0_vp *vp) noexcept nogil
+
+# Let the timers that are due fire; before L1 looks at what is pending, and at an end of message.
+cdef void stimers_run(l0_vp *vp) noexcept nogil
+
+# A synthetic interrupt source fires; is its vector now pending?
+cdef bint synic_signal(l0_vp *vp, u32 source) noexcept nogil
+
+# Keep a record of each instruction of L1, the last size of them; False without memory.
+cdef bint trace_start(l0_vp *vp, u64 size) noexcept nogil
+
+# The ring stays: an instruction may be under way on another thread.
+cdef void trace_stop(l0_vp *vp) noexcept nogil
+
+# NULL, or what is wrong with it; then nothing has changed.
+cdef const char *vp_restore(l0_vp *vp, const l0_saved *saved) noexcept nogil
+
+cdef void vp_save(l0_vp *vp, l0_saved *saved) noexcept nogil

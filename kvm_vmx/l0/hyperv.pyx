@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# The emulated Hyper-V: one module, made of its rooms.
+from kvm_vmx.abi.hyperv_tlfs cimport *
+from kvm_vmx.abi.types cimport likely, s16, s32, s64, s8, u16, u32, u64, u8, unlikely
+from kvm_vmx.abi.virt_cpu cimport (
+    GPR_R8, GPR_RAX, GPR_RBP, GPR_RBX, GPR_RCX, GPR_RDI, GPR_RDX, GPR_RSI, GPR_RSP,
+    INSN_MAKE_FAULT, INSN_OK, INSN_VMFAIL_INVALID, INSN_VMFAIL_VALID, insn_t, phys_mem,
+    virt_cpu, virt_cpu_ops,
+)
+from kvm_vmx.abi.vmx cimport *
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcmp, memcpy, memset
+from posix.stdlib cimport posix_memalign
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+from kvm_vmx.l0.check_groups cimport *
+from kvm_vmx.l0.layout cimport *
+from kvm_vmx.l0.state cimport *
+
+include "vmcs/outcome.pxi"
+include "guest/control_registers.pxi"
+include "hv/msr.pxi"
+include "hv/cpuid.pxi"
+include "vmcs/enlightened.pxi"
+include "vmcs/instructions.pxi"
+include "guest/wait_insn.pxi"
+include "guest/fetch.pxi"
+include "guest/chain.pxi"
+include "guest/operands.pxi"
+include "guest/translate.pxi"
+include "guest/ept.pxi"
+include "guest/descriptors.pxi"
+include "guest/interrupt_gate.pxi"
+include "guest/delivery.pxi"
+include "guest/boundary.pxi"
+include "guest/decode.pxi"
+include "guest/arithmetic.pxi"
+include "guest/flow.pxi"
+include "guest/far_transfer.pxi"
+include "guest/control_insn.pxi"
+include "guest/table_insn.pxi"
+include "guest/system_insn.pxi"
+include "guest/msr_bitmap.pxi"
+include "guest/msr_insn.pxi"
+include "guest/io_insn.pxi"
+include "guest/execute.pxi"
+include "guest/run.pxi"
+include "entry/control_checks.pxi"
+include "entry/segment_checks.pxi"
+include "entry/guest_checks.pxi"
+include "entry/msr_lists.pxi"
+include "entry/exit_info.pxi"
+include "entry/exit.pxi"
+include "entry/entry.pxi"
+include "hv/stimer.pxi"
+include "hv/interrupt_calls.pxi"
+include "hv/synthetic_msr.pxi"
+include "hv/clock.pxi"
+include "hv/synic.pxi"
+include "hv/flush_calls.pxi"
+include "hv/hypercall.pxi"
+include "hv/direct_flush.pxi"
+include "hv/partition.pxi"
+include "watch/saved_time.pxi"
+include "watch/lints.pxi"
+include "watch/trace.pxi"
+include "watch/saved.pxi"
