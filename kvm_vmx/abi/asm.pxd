@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# The names of include/asm/{irq_vectors,msr,mshyperv,processor}.h, for Cython.
+# MSRs, hypercalls and the processor as the kernel names them, for Cython.
 from kvm_vmx.abi.types cimport u32, u64, ulong
 from kvm_vmx.abi.virt_cpu cimport insn_t
 
@@ -49,16 +49,23 @@ cdef extern from "asm/processor.h" nogil:
     const u64 X86_FEATURE_NX
     const u64 X86_FEATURE_RDTSCP
     const u64 X86_FEATURE_LM
+
     void cpuid(u32 op, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx)
+    u32 cpuid_reg(u32 op, int reg)
+    bint boot_cpu_has(u64 feature)
+    u32 boot_cpu_data_x86()
+    u32 boot_cpu_data_x86_model()
+    void cr4_set_bits(u64 mask)
+    void cr4_clear_bits(u64 mask)
+    u64 get_debugctlmsr()
+    u64 *debugreg(int n)
+    u64 ktime_get()
     u32 cpuid_eax(u32 op)
     u32 cpuid_ebx(u32 op)
     u32 cpuid_ecx(u32 op)
     u32 cpuid_edx(u32 op)
-    bint boot_cpu_has(u64 feature)
     bint cpu_has_vmx()
     bint tboot_enabled()
-    u32 boot_cpu_data_x86()
-    u32 boot_cpu_data_x86_model()
     ulong read_cr0()
     ulong __read_cr3()
     ulong __get_current_cr3_fast()
@@ -67,11 +74,7 @@ cdef extern from "asm/processor.h" nogil:
     ulong get_current_gdt_ro()
     ulong get_cpu_entry_area_tss(int cpu)
     ulong cpu_kernelmode_gs_base(int cpu)
-    void cr4_set_bits(u64 mask)
-    void cr4_clear_bits(u64 mask)
     void set_debugreg(u64 value, int n)
     void get_debugreg(ulong var, int n)
-    u64 get_debugctlmsr()
     void update_debugctlmsr(u64 value)
     u64 rdtsc()
-    u64 ktime_get()

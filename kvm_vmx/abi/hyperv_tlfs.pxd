@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# The names of include/asm/hyperv-tlfs.h, for Cython.
+# Hyper-V's numbers and layouts, for Cython.
 from kvm_vmx.abi.types cimport u16, u32, u64
 
 cdef extern from "asm/hyperv-tlfs.h" nogil:
@@ -92,10 +92,12 @@ cdef extern from "asm/hyperv-tlfs.h" nogil:
 
     ctypedef struct hv_vp_assist_page "struct hv_vp_assist_page":
         u32 apic_assist
+        u32 reserved
+        u64 vtl_control[2]
+        u64 nested_enlightenments_control[2]
         u32 enlighten_vmentry
         u64 current_nested_vmcs
 
-    # Its flags are bit-fields in C: readable and assignable, nothing more.
     ctypedef struct hv_enlightenments_control_t "__typeof__(((struct hv_enlightened_vmcs *)0)->hv_enlightenments_control)":
         u32 nested_flush_hypercall
         u32 msr_bitmap
@@ -161,6 +163,7 @@ cdef extern from "asm/hyperv-tlfs.h" nogil:
         u64 guest_tr_base
         u64 guest_gdtr_base
         u64 guest_idtr_base
+        u64 padding64_1[3]
         u64 vm_exit_msr_store_addr
         u64 vm_exit_msr_load_addr
         u64 vm_entry_msr_load_addr
@@ -205,6 +208,8 @@ cdef extern from "asm/hyperv-tlfs.h" nogil:
         u64 host_rsp
         u64 ept_pointer
         u16 virtual_processor_id
+        u16 padding16[3]
+        u64 padding64_2[5]
         u64 guest_physical_address
         u32 vm_instruction_error
         u32 vm_exit_reason
@@ -238,5 +243,8 @@ cdef extern from "asm/hyperv-tlfs.h" nogil:
         u32 hv_vp_id
         u64 hv_vm_id
         u64 partition_assist_page
+        u64 padding64_4[4]
         u64 guest_bndcfgs
+        u64 padding64_5[7]
         u64 xss_exit_bitmap
+        u64 padding64_6[7]

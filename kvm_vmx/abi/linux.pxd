@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# The names of include/linux/{printk,bug,jump_label,mm,module,sched,spinlock,vmlinux}.h, for Cython.
-from kvm_vmx.abi.types cimport u64, ulong
+# What the kernel's other headers offer, for Cython.
+from kvm_vmx.abi.types cimport u32, u64, ulong
 
 cdef extern from "linux/printk.h" nogil:
+    enum:
+        LOG_TEXT_MAX
+
+    void printk_prefixed(int level, const char *prefix, const char *fmt, ...)
     void pr_err(const char *fmt, ...)
     void pr_warn(const char *fmt, ...)
     void pr_info(const char *fmt, ...)
@@ -17,7 +21,6 @@ cdef extern from "linux/bug.h" nogil:
     bint WARN_ON(bint condition)
     bint WARN_ON_ONCE(bint condition)
     void BUG_ON(bint condition)
-    void check_canonical(ulong address)
 
 cdef extern from "linux/jump_label.h" nogil:
     ctypedef struct static_key_t "struct static_key":
@@ -30,35 +33,48 @@ cdef extern from "linux/jump_label.h" nogil:
     ctypedef struct static_key_false "struct static_key_false":
         static_key_t key
 
-    ctypedef struct jump_entry_t "struct jump_entry":
-        u64 code
-        u64 target
-        u64 key
-
     int static_key_count(const static_key_t *key)
     bint static_branch_unlikely(static_key_false *key)
     bint static_branch_likely(static_key_false *key)
     bint static_branch_unlikely_true "static_branch_unlikely"(static_key_true *key)
     bint static_branch_likely_true "static_branch_likely"(static_key_true *key)
 
+cdef extern from "asm/jump_label.h" nogil:
+    enum:
+        JUMP_LABEL_NOP_SIZE
+        STATIC_KEY_INIT_NOP
+        STATIC_KEY_INIT_JMP
+    const u64 JUMP_TABLE_ENTRY
+
+    ctypedef struct jump_entry_t "struct jump_entry":
+        u64 code
+        u64 target
+        u64 key
+
 cdef extern from "linux/mm.h" nogil:
-    ctypedef struct page_t "struct page"
     enum:
         GFP_KERNEL
         __GFP_ZERO
     const u64 INVALID_PAGE
+
+    ctypedef struct page_t "struct page"
+
+    int get_order(ulong size)
     bint VALID_PAGE(u64 page)
     u64 __pa(const void *address)
     void *__va(u64 pa)
     void *page_address(page_t *page)
+    void check_canonical(ulong address)
     void *NO_PAGE_ADDRESS
     u64 page_to_phys(page_t *page)
     page_t *virt_to_page(const void *address)
     u64 vmalloc_to_pfn(const void *address)
     int cpu_to_node(int cpu)
-    int get_order(ulong size)
 
 cdef extern from "linux/module.h" nogil:
+    enum:
+        MODULE_MAX_PARAMS
+
     ctypedef struct module_param_t "struct module_param":
         const char *name
         int *value
@@ -83,11 +99,12 @@ cdef extern from "linux/module.h" nogil:
 
 cdef extern from "linux/spinlock.h" nogil:
     ctypedef int spinlock_t
+
     void spin_lock_init(spinlock_t *lock)
     void spin_lock(spinlock_t *lock)
-    void spin_unlock(spinlock_t *lock)
     bint spin_trylock(spinlock_t *lock)
     bint spin_is_locked(const spinlock_t *lock)
+    void spin_unlock(spinlock_t *lock)
 
 cdef extern from "linux/sched.h" nogil:
     ctypedef struct task_struct "struct task_struct":
@@ -95,16 +112,18 @@ cdef extern from "linux/sched.h" nogil:
         ulong stack
         ulong fsbase
         ulong gsbase
+        int cpuid_traps
         int sigpending
         int need_resched
-    task_struct *current
+
     bint signal_pending(const task_struct *task)
     bint need_resched()
     void preempt_disable()
     void preempt_enable()
     void local_irq_disable()
     void local_irq_enable()
-    void local_irq_save(ulong flags)
     void local_irq_restore(ulong flags)
     int get_cpu()
     void put_cpu()
+    task_struct *current
+    void local_irq_save(ulong flags)

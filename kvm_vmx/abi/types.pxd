@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# The names of include/linux/{types,compiler,bitops,list}.h, for Cython.
+# The kernel's types, bits and lists, and the compiler's hints, for Cython.
 
 cdef extern from "linux/types.h" nogil:
     ctypedef unsigned char u8
@@ -19,8 +19,40 @@ cdef extern from "linux/types.h" nogil:
         BITS_PER_LONG
         PAGE_SHIFT
         ENOTSUPP
-    const ulong PAGE_SIZE
-    const ulong PAGE_MASK
+    const u64 PAGE_SIZE
+    const u64 PAGE_MASK
+
+cdef extern from "linux/compiler.h" nogil:
+    bint likely(bint condition)
+    bint unlikely(bint condition)
+    bint IS_ENABLED(bint option)
+    void BUILD_BUG_ON_MSG(bint condition, const char *msg)
+    void BUILD_BUG_ON(bint condition)
+    void barrier()
+    void smp_mb()
+    void smp_rmb()
+    void smp_wmb()
+    const bint CONFIG_HYPERV
+    const bint CONFIG_JUMP_LABEL
+
+cdef extern from "linux/bitops.h" nogil:
+    void __set_bit(long nr, ulong *word)
+    void __clear_bit(long nr, ulong *word)
+    bint test_bit(long nr, const ulong *word)
+    void set_bit(long nr, ulong *word)
+    void clear_bit(long nr, ulong *word)
+    ulong find_first_zero_bit(const ulong *word, ulong size)
+    ulong BIT(ulong nr)
+
+cdef extern from "linux/list.h" nogil:
+    ctypedef struct list_head "struct list_head":
+        list_head *next
+        list_head *prev
+
+    void INIT_LIST_HEAD(list_head *head)
+    void list_add(list_head *link, list_head *head)
+    void list_del(list_head *link)
+    bint list_empty(const list_head *head)
 
 cdef extern from "errno.h" nogil:
     enum:
@@ -38,34 +70,3 @@ cdef extern from "errno.h" nogil:
         ENODEV
         EINVAL
         ENOSPC
-
-cdef extern from "linux/compiler.h" nogil:
-    bint likely(bint condition)
-    bint unlikely(bint condition)
-    bint IS_ENABLED(bint option)
-    void BUILD_BUG_ON_MSG(bint condition, const char *msg)
-    void BUILD_BUG_ON(bint condition)
-    void barrier()
-    void smp_mb()
-    void smp_rmb()
-    void smp_wmb()
-    const bint CONFIG_HYPERV
-    const bint CONFIG_JUMP_LABEL
-
-cdef extern from "linux/bitops.h" nogil:
-    ulong BIT(ulong nr)
-    void __set_bit(long nr, ulong *word)
-    void __clear_bit(long nr, ulong *word)
-    bint test_bit(long nr, const ulong *word)
-    void set_bit(long nr, ulong *word)
-    void clear_bit(long nr, ulong *word)
-    ulong find_first_zero_bit(const ulong *word, ulong size)
-
-cdef extern from "linux/list.h" nogil:
-    ctypedef struct list_head "struct list_head":
-        list_head *next
-        list_head *prev
-    void INIT_LIST_HEAD(list_head *head)
-    void list_add(list_head *link, list_head *head)
-    void list_del(list_head *link)
-    bint list_empty(const list_head *head)

@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# The names of include/asm/virt_cpu.h, for Cython.
+# One logical processor and its memory, for Cython.
 from kvm_vmx.abi.types cimport u8, u32, u64
 
 cdef extern from "asm/virt_cpu.h" nogil:
     ctypedef u32 insn_t
-
     enum:
         INSN_OK
         INSN_VMFAIL_INVALID
         INSN_VMFAIL_VALID
-        INSN_FAULT
         GPR_RAX
         GPR_RCX
         GPR_RDX
@@ -20,12 +18,14 @@ cdef extern from "asm/virt_cpu.h" nogil:
         GPR_RDI
         GPR_R8
         GPR_R9
+        GPR_R10
+        GPR_R11
+        GPR_R12
+        GPR_R13
+        GPR_R14
         GPR_R15
         NR_GPRS
-
-    u32 INSN_FAULT_VECTOR(insn_t status)
-    u32 INSN_FAULT_ERROR(insn_t status)
-    insn_t INSN_MAKE_FAULT(u32 vector, u32 error)
+    const u32 INSN_FAULT
 
     ctypedef struct phys_mem "struct phys_mem":
         u8 *base
@@ -72,3 +72,7 @@ cdef extern from "asm/virt_cpu.h" nogil:
         u32 cpl
         u32 intr
         u32 nmi
+
+    u32 INSN_FAULT_VECTOR(insn_t status)
+    u32 INSN_FAULT_ERROR(insn_t status)
+    insn_t INSN_MAKE_FAULT(u32 vector, u32 error)

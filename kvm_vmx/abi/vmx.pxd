@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# The names of include/asm/vmx.h, for Cython.
-from kvm_vmx.abi.types cimport u32, u64
+# VMX's numbers, for Cython.
+from kvm_vmx.abi.types cimport u32, u64, ulong
 
 cdef extern from "asm/vmx.h" nogil:
-    int DEBUG_REG_ACCESS_REG(unsigned long eq)
     enum:
         PIN_BASED_EXT_INTR_MASK
         PIN_BASED_NMI_EXITING
@@ -31,7 +30,6 @@ cdef extern from "asm/vmx.h" nogil:
         CPU_BASED_USE_MSR_BITMAPS
         CPU_BASED_MONITOR_EXITING
         CPU_BASED_PAUSE_EXITING
-        CPU_BASED_ACTIVATE_SECONDARY_CONTROLS
         CPU_BASED_ALWAYSON_WITHOUT_TRUE_MSR
         SECONDARY_EXEC_VIRTUALIZE_APIC_ACCESSES
         SECONDARY_EXEC_ENABLE_EPT
@@ -81,12 +79,10 @@ cdef extern from "asm/vmx.h" nogil:
         INTR_INFO_INTR_TYPE_MASK
         INTR_INFO_DELIVER_CODE_MASK
         INTR_INFO_UNBLOCK_NMI
-        INTR_INFO_VALID_MASK
         INTR_INFO_RESVD_BITS_MASK
         VECTORING_INFO_VECTOR_MASK
         VECTORING_INFO_TYPE_MASK
         VECTORING_INFO_DELIVER_CODE_MASK
-        VECTORING_INFO_VALID_MASK
         INTR_TYPE_EXT_INTR
         INTR_TYPE_RESERVED
         INTR_TYPE_NMI_INTR
@@ -128,7 +124,6 @@ cdef extern from "asm/vmx.h" nogil:
         VMX_AR_DB_MASK
         VMX_AR_G_MASK
         VMX_AR_DPL_SHIFT
-        VMX_AR_RESERVD_MASK
         VMX_NR_VPIDS
         VMX_VPID_EXTENT_INDIVIDUAL_ADDR
         VMX_VPID_EXTENT_SINGLE_CONTEXT
@@ -188,7 +183,6 @@ cdef extern from "asm/vmx.h" nogil:
         ENTRY_FAIL_PDPTE
         ENTRY_FAIL_NMI
         ENTRY_FAIL_VMCS_LINK_PTR
-        VMX_EXIT_REASONS_FAILED_VMENTRY
         EXIT_REASON_EXCEPTION_NMI
         EXIT_REASON_EXTERNAL_INTERRUPT
         EXIT_REASON_TRIPLE_FAULT
@@ -454,10 +448,13 @@ cdef extern from "asm/vmx.h" nogil:
         VMXERR_ENTRY_INVALID_VM_EXECUTION_CONTROL_FIELDS_IN_EXECUTIVE_VMCS
         VMXERR_ENTRY_EVENTS_BLOCKED_BY_MOV_SS
         VMXERR_INVALID_OPERAND_TO_INVEPT_INVVPID
+    const u32 CPU_BASED_ACTIVATE_SECONDARY_CONTROLS
+    const u32 INTR_INFO_VALID_MASK
+    const u32 VECTORING_INFO_VALID_MASK
+    const u32 VMX_AR_RESERVD_MASK
+    const u32 VMX_EXIT_REASONS_FAILED_VMENTRY
 
-    u32 VMX_AR_DPL(u32 ar)
-
-    ctypedef struct vmcs_hdr:
+    ctypedef struct vmcs_hdr "struct vmcs_hdr":
         u32 revision_id
         u32 shadow_vmcs
 
@@ -469,3 +466,6 @@ cdef extern from "asm/vmx.h" nogil:
         u32 index
         u32 reserved
         u64 value
+
+    u32 VMX_AR_DPL(u32 ar)
+    int DEBUG_REG_ACCESS_REG(ulong eq)

@@ -13,7 +13,6 @@ from libc.string cimport memcmp, memcpy, memset
 from posix.stdlib cimport posix_memalign
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from kvm_vmx.l0.check_groups cimport *
-from kvm_vmx.l0.layout cimport *
 from kvm_vmx.l0.state cimport *
 
 include "vmcs/outcome.pxi"

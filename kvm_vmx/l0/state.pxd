@@ -1,35 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# The names of kvm_vmx/l0/state.h, for Cython.
+# The state of L0, for Cython.
 from kvm_vmx.abi.types cimport u8, u16, u32, u64
-from kvm_vmx.abi.virt_cpu cimport phys_mem, virt_cpu, virt_cpu_ops
+from kvm_vmx.abi.virt_cpu cimport NR_GPRS, phys_mem, virt_cpu, virt_cpu_ops
 from kvm_vmx.abi.hyperv_tlfs cimport hv_enlightened_vmcs
 
-cdef extern from "kvm_vmx/l0/state.h" nogil:
+cdef extern from "kvm_vmx/l0/watch/observed.h" nogil:
     enum:
-        L2_TLB_ENTRIES
-        L2_NO_REGISTER
-        L2_READ
-        L2_WRITE
-        L2_FETCH
-        L2_USER
-        L2_DONE
-        L2_LEAVES
-        L2_FAULTS
-        L0_MAX_ALARMS
-        L0_ALARM_NMI
-        L0_ALARM_STOP
-        L0_STOPPED
-        L0_ALARM_TIMERS
-        L0_LOST
-        L0_NR_STIMERS
-        L0_NR_MSRS
-        L0_NR_EXIT_REASONS
-        CACHE_ALWAYS
-        CACHE_NEVER
-        CACHE_RANDOM
-        CACHE_COMMIT_ON_SUCCESS
-        L0_NR_COUNTERS
-        L0_NR_LINTS
+        L0_MAX_LINT_RECORDS
         LINT_msr_lists_ignored
         LINT_evmcs_on_two_cpus
         LINT_vmptrld_while_evmcs
@@ -57,7 +34,78 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         LINT_entry_list_failed
         LINT_page_fault_filter_ignored
         LINT_cr3_targets_ignored
+        L0_NR_LINTS
+        TRACED_cpuid
+        TRACED_rdmsr
+        TRACED_wrmsr
+        TRACED_mov_to_cr
+        TRACED_vmxon
+        TRACED_vmxoff
+        TRACED_vmclear
+        TRACED_vmptrld
+        TRACED_vmptrst
+        TRACED_vmread
+        TRACED_vmwrite
+        TRACED_vmlaunch
+        TRACED_vmresume
+        TRACED_invept
+        TRACED_invvpid
+        TRACED_vmcall
+        L0_NR_TRACED
+    const u32 L0_NO_FIELD
+
+    ctypedef struct l0_lint_record "struct l0_lint_record":
+        u32 what
+        u32 offset
+        u64 count
+        u64 first_entry
+        u64 last_entry
+        u64 found
+        u64 kept
+
+    ctypedef struct l0_trace_record "struct l0_trace_record":
+        u64 sequence
+        u32 insn
+        u32 status
+        u64 operand[3]
+        u64 result[2]
+        u64 l2_instructions
+        u32 groups_reread
+        u32 bytes_reread
+
+    ctypedef struct l0_trace "struct l0_trace":
+        l0_trace_record *record
+        u64 size
+        u64 end
+        const virt_cpu_ops *ops
+
+cdef extern from "kvm_vmx/l0/state.h" nogil:
+    enum:
+        L2_TLB_ENTRIES
+        L2_NO_REGISTER
+        L0_MAX_ALARMS
+        L0_ALARM_NMI
+        L0_ALARM_STOP
+        L0_ALARM_TIMERS
+        L0_STOPPED
+        L0_LOST
         L0_NR_SINTS
+        L0_NR_STIMERS
+        L0_NR_EXIT_REASONS
+        L0_MAX_CHAIN
+        L0_LONGEST_CODE
+        L0_NR_MSRS
+        L2_READ
+        L2_WRITE
+        L2_FETCH
+        L2_USER
+        L2_DONE
+        L2_LEAVES
+        L2_FAULTS
+        CACHE_ALWAYS
+        CACHE_NEVER
+        CACHE_RANDOM
+        CACHE_COMMIT_ON_SUCCESS
         SLOT_FEATURE_CONTROL
         SLOT_PAT
         SLOT_DEBUGCTL
@@ -80,8 +128,7 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         SLOT_MCG_STATUS
         SLOT_MTRR_DEF_TYPE
         NR_SLOTS
-
-    ctypedef struct l0_partition "struct l0_partition"
+    const u64 L0_NR_COUNTERS
 
     ctypedef struct l0_vmcs "struct l0_vmcs":
         hv_enlightened_vmcs f
@@ -171,16 +218,6 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u64 bytes_written_back
         u64 tlb_flushes
         u64 lints
-
-    const u32 L0_NO_FIELD
-    ctypedef struct l0_lint_record "struct l0_lint_record":
-        u32 what
-        u32 offset
-        u64 count
-        u64 first_entry
-        u64 last_entry
-        u64 found
-        u64 kept
 
     ctypedef struct l0_cpuid_leaf "struct l0_cpuid_leaf":
         u32 function
@@ -281,10 +318,6 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u32 reason
         u32 clean_fields
 
-    enum:
-        L0_MAX_CHAIN
-        L0_LONGEST_CODE
-
     ctypedef struct l0_chained "struct l0_chained":
         u64 rip
         u64 payload
@@ -299,40 +332,7 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u32 length
         l0_chained event[8]
 
-    enum:
-        TRACED_cpuid
-        TRACED_rdmsr
-        TRACED_wrmsr
-        TRACED_mov_to_cr
-        TRACED_vmxon
-        TRACED_vmxoff
-        TRACED_vmclear
-        TRACED_vmptrld
-        TRACED_vmptrst
-        TRACED_vmread
-        TRACED_vmwrite
-        TRACED_vmlaunch
-        TRACED_vmresume
-        TRACED_invept
-        TRACED_invvpid
-        TRACED_vmcall
-        L0_NR_TRACED
-
-    ctypedef struct l0_trace_record "struct l0_trace_record":
-        u64 sequence
-        u32 insn
-        u32 status
-        u64 operand[3]
-        u64 result[2]
-        u64 l2_instructions
-        u32 groups_reread
-        u32 bytes_reread
-
-    ctypedef struct l0_trace "struct l0_trace":
-        l0_trace_record *record
-        u64 size
-        u64 end
-        const virt_cpu_ops *ops
+    ctypedef struct l0_partition "struct l0_partition"
 
     ctypedef struct l0_vp "struct l0_vp":
         virt_cpu cpu
@@ -367,19 +367,19 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u8 trap_pending
         u8 may_stop
         u8 paused
-        l2_tlb_entry tlb[L2_TLB_ENTRIES]
-        l2_tlb_entry physical_tlb[L2_TLB_ENTRIES]
+        l2_tlb_entry tlb[64]
+        l2_tlb_entry physical_tlb[64]
         u64 tlb_context[5]
-        l0_alarm alarm[17]
+        l0_alarm alarm[16+1]
         u32 nr_alarms
         u64 random2
-        l0_msr_value msr[L0_NR_MSRS]
+        l0_msr_value msr[32]
         u32 nr_msr
         u64 efer
         u64 assist_msr
         u64 random_state
         u8 host_loaded
-        u64 gpr[16]
+        u64 gpr[NR_GPRS]
         u64 xmm[12]
         l0_synic synic
         l0_stimer stimer[4]
@@ -388,13 +388,13 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u64 pause_entry
         u32 lints
         u32 nr_lint_records
+        l0_counters counters
         u64 exit_reasons[128]
         l0_exit_record *exit_log
         u64 exit_log_size
         u64 exit_log_end
         l0_trace trace
         l0_chain chain
-        l0_counters counters
         u8 overlaid[4096]
         u8 msr_bitmap[4096]
         u8 seen[1024]
@@ -422,6 +422,118 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u32 tick
         l0_vp *vp
 
-    void l0_note(l0_vp *vp, u32 what, u32 offset, u64 found, u64 kept)
     u8 *phys_ptr(const phys_mem *mem, u64 gpa, u64 len)
     u8 *phys_page(const phys_mem *mem, u64 gpa)
+    void l0_note(l0_vp *vp, u32 what, u32 offset, u64 found, u64 kept)
+
+cdef extern from "kvm_vmx/l0/vmcs/fields.h" nogil:
+    enum:
+        L0_FIELD_BITS
+
+    ctypedef struct l0_field "struct l0_field":
+        u16 offset
+        u16 groups
+        u8 size
+        u8 read_only
+
+    const l0_field *l0_optional_field(u64 encoding, u64 misc, u32 secondary)
+    const l0_field *l0_field_of(u64 encoding, int *high)
+    u64 l0_field_get(const void *vmcs, const l0_field *field, int high)
+    void l0_field_set(void *vmcs, const l0_field *field, int high, u64 value)
+    const l0_field l0_fields[1024]
+
+cdef extern from "kvm_vmx/l0/vmcs/blocks.h" nogil:
+    enum:
+        L0_AT_GUEST_PERF_GLOBAL_CTRL
+        L0_AT_ENCLS_EXITING_BITMAP
+        L0_AT_HOST_PERF_GLOBAL_CTRL
+        L0_AT_TSC_MULTIPLIER
+        L0_FLAG_DIRECT_FLUSH
+        L0_FLAG_MSR_BITMAP
+    const u64 L0_UNGROUPED_BYTES
+    const u64 L0_WRITE_BACK_BYTES
+
+    void l0_copy_run(u8 *to, const u8 *from_, size_t offset, size_t length)
+    u64 l0_page_u64(const u8 *page, size_t offset)
+    u64 l0_reload_groups(l0_vmcs *copy, const u8 *page, u32 dirty)
+    u32 l0_place_in_page(const l0_field *field)
+    u64 l0_page_get(const u8 *page, const l0_field *field)
+    void l0_reload_live(l0_vmcs *copy, const u8 *page)
+    u32 l0_flags(const void *vmcs)
+    int l0_counts_are_zero(const l0_vmcs *vmcs)
+    void l0_write_back(u8 *page, const l0_vmcs *copy)
+
+cdef extern from "kvm_vmx/l0/vmcs/members.h" nogil:
+    ctypedef struct l0_member "struct l0_member":
+        u16 groups
+        u8 size
+        u8 read_only
+
+    u64 l0_member_get(const u8 *page, u32 offset)
+    u32 l0_first_nonzero(const u8 *page, u32 start, u32 end)
+    const l0_member l0_members[512]
+
+cdef extern from "kvm_vmx/l0/watch/saved.h" nogil:
+    const u64 L0_SAVED_MAGIC
+    const u64 L0_SAVED_NONE
+
+    ctypedef struct l0_saved "struct l0_saved":
+        u64 magic
+        u32 size
+        u32 vmcs_revision
+        u32 index
+        u32 cpl
+        u32 intr
+        u32 nmi
+        u32 in_vmx
+        u32 mov_ss_shadow
+        u64 rip
+        u64 rsp
+        u64 rflags
+        u64 cr0
+        u64 cr2
+        u64 cr3
+        u64 cr4
+        u64 dr7
+        u64 idtr_base
+        u64 gdtr_base
+        u64 tr_base
+        u64 vmxon_ptr
+        u64 current_vmptr
+        u64 active_evmcs
+        u64 efer
+        u64 assist_msr
+        u64 random_state
+        u64 guest_os_id
+        u64 hypercall_msr
+        u64 reference_msr
+        u64 reenlightenment
+        u64 emulation_control
+        u64 emulation_status
+        u64 regs[16]
+        u64 xmm[12]
+        l0_synic synic
+        l0_msr_value msr[NR_SLOTS]
+        l0_vmcs plain
+        u8 overlaid[4096]
+        u64 dr[4]
+        u64 dr6
+        u64 cr8
+        u64 random2
+        l0_stimer stimer[4]
+        u64 crash[5]
+        u64 invariant_tsc
+        u64 in_pause_loop
+        u64 pause_first
+        u64 pause_last
+        u64 nr_alarms
+        l0_alarm alarm[16+1]
+        u32 stopped
+        u32 enlightened
+        u32 trap_pending
+        u32 monitoring
+        u64 spent
+        l0_vmcs copy
+        u64 checksum
+
+    u64 l0_saved_checksum(const l0_saved *saved)

@@ -11,7 +11,7 @@ from kvm_vmx.abi.hyperv_tlfs cimport hv_enlightened_vmcs
 from kvm_vmx.abi.types cimport u32, u64
 from kvm_vmx.abi.virt_cpu cimport *
 from kvm_vmx.l0.hyperv cimport (
-    l0_go_on, l0_saved, msr_exits, stimers_arm, stimers_run, synic_signal, vp_restore, vp_save,
+    l0_go_on, msr_exits, stimers_arm, stimers_run, synic_signal, vp_restore, vp_save,
 )
 from kvm_vmx.l0.state cimport *
 from kvm_vmx.machine.process cimport check_process
