@@ -67,13 +67,15 @@ def extension(name, source, **config):
 
 def headers(name):
     """The headers that a module was made of, so that none keeps an old layout: those that the
-    compiler found, or all where it has not been asked yet."""
-    try:
-        rule = (HERE / DEPENDS / f"{name}.d").read_text()
-    except FileNotFoundError:
-        return sorted(str(path.relative_to(HERE)) for room in ("include", "kvm_vmx")
-                      for path in (HERE / room).rglob("*.h"))
-    return [word for word in rule.partition(":")[2].split() if word.endswith(".h")]
+    compiler found, or all where it has not been asked yet, or one of them has gone."""
+    rule = HERE / DEPENDS / f"{name}.d"
+    if rule.exists():
+        found = [word for word in rule.read_text().partition(":")[2].split()
+                 if word.endswith(".h")]
+        if all((HERE / word).exists() for word in found):
+            return found
+    return sorted(str(path.relative_to(HERE)) for room in ("include", "kvm_vmx")
+                  for path in (HERE / room).rglob("*.h"))
 
 
 def module_name(path):

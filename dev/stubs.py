@@ -208,7 +208,7 @@ def stub(path: pathlib.Path) -> str:
 
 def stubs() -> dict[pathlib.Path, str]:
     """Each .pyi of the package with its text."""
-    sources = [path for room in ("machine", "measure", "")
+    sources = [path for room in ("machine", "measure", "trap", "")
                for path in sorted((ROOT / "kvm_vmx" / room).glob("*.pyx"))]
     found = {path.with_suffix(".pyi"): stub(path) for path in [*sources, *sorted(IMPORTED)]}
     return {path: text for path, text in found.items() if text}

@@ -11,8 +11,8 @@ import errno
 import os
 import sys
 
-from kvm_vmx import console
-from kvm_vmx.commands import TROUBLE, Trouble, told
+from kvm_vmx import streams
+from kvm_vmx.console import TROUBLE, Trouble, told
 
 VERSION = "0.1.0"
 
@@ -36,7 +36,7 @@ class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line, with the word that may have been meant."""
 
     def error(self, message):
-        line = console.plain(" ".join(message.split()))
+        line = streams.plain(" ".join(message.split()))
         self.exit(TROUBLE, f"{self.prog}: {line} (see {self.prog} --help)\n")
 
     def _print_message(self, message, file=None):
@@ -87,7 +87,14 @@ class Version(argparse.Action):
 
 def parser() -> argparse.ArgumentParser:
     """The command line: one sub-parser a command, each with its function as `execute`."""
-    from kvm_vmx.commands import compare, conform, drift, fields, keys, lesson, measure, run
+    from kvm_vmx.compare import command as compare
+    from kvm_vmx.compare import drift_command as drift
+    from kvm_vmx.conform import command as conform
+    from kvm_vmx.lessons import command as lesson
+    from kvm_vmx.measure import command as measure
+    from kvm_vmx.run import command as run
+    from kvm_vmx.tables import fields
+    from kvm_vmx.tables import keys
 
     top = Parser(
         prog="kvm-vmx", description=TOUR, allow_abbrev=False,
@@ -103,7 +110,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run one command line (default: this process's) and return its exit status."""
     try:
-        console.prepare()
+        streams.prepare()
         status = command_line(argv)
         sys.stdout.flush()
         return status
@@ -131,20 +138,20 @@ def ended(error: BaseException) -> int:
         traceback.print_exception(error)
     status = TROUBLE
     if isinstance(error, KeyboardInterrupt):
-        console.complain("interrupted")
+        streams.complain("interrupted")
         status = 130
     elif isinstance(error, BrokenPipeError):
         status = 141
-    elif isinstance(error, OSError) and error.filename is None and error.errno in console.OUTPUT:
+    elif isinstance(error, OSError) and error.filename is None and error.errno in streams.OUTPUT:
         closed = error.errno == errno.EBADF
-        console.complain("cannot write the output: "
+        streams.complain("cannot write the output: "
                          f"{'standard output is closed' if closed else error.strerror}")
     else:
-        console.complain(reason(error))
+        streams.complain(reason(error))
     try:
         sys.stdout.flush()
     except OSError:
-        console.silence(1)
+        streams.silence(1)
     return status
 
 

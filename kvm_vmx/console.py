@@ -1,78 +1,103 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The standard streams of a command: open, fit for any text, and obeyed by no terminal."""
+"""What the commands share: exit statuses, trouble, a booted machine, columns, JSON."""
 
-import codecs
-import errno
+import contextlib
+import importlib
+import json
 import os
-import re
 import sys
 
-# What a terminal would obey, or would show in another order than it stands in.
-CONTROL = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-# What an encoding without them has instead; "?" would be a sign of `compare`.
-SPELLED = {"≈": "i", "↕": "m", "·": ".", "…": "...", "→": "->", "←": "<-", "«": "<<", "»": ">>",
-           "‹": "<", "›": ">"}
-# How writing to a stream fails, as against opening a file.
-OUTPUT = {errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG, errno.EDQUOT}
+HOLDS, DIFFERS, TROUBLE = 0, 1, 2
 
 
-def plain(text: object) -> str:
-    """Text from elsewhere on one line: a control character is shown, as \\x1b, not obeyed."""
-    return CONTROL.sub(lambda hit: escaped(hit[0]), str(text))
+class Trouble(Exception):
+    """What stops a command; its text is one line that names the cure."""
 
 
-def readable(text: str) -> str:
-    """Likewise of many lines: line ends become \\n, and other blanks that C knows a space."""
-    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
-    return CONTROL.sub(
-        lambda hit: hit[0] if hit[0] in "\n\t" else " " if hit[0] in "\r\f\v" else escaped(hit[0]),
-        text)
+def told(error: BaseException) -> str:
+    """What an exception says, in one line; of a file of the system also what to do."""
+    if isinstance(error, OSError) and error.filename is not None:
+        cure = "mount /proc" if str(error.filename).startswith("/proc") else "this command needs it"
+        return f"{error.filename}: {error.strerror}: {cure}"
+    return str(error).partition("\n")[0]
 
 
-def escaped(character: str) -> str:
-    """A character as Python and C spell it."""
-    return character.encode("unicode_escape").decode()
+def need(module: str, extra: str):
+    """A module of a package that is an extra, imported; Trouble says how to install it."""
+    from kvm_vmx import host
 
-
-def spelled(error: UnicodeError) -> tuple[str, int]:
-    """The handler of what an encoding cannot say: another sign for it, or its number."""
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    text = error.object[error.start:error.end]
-    return "".join(SPELLED.get(sign) or sign.encode("ascii", "backslashreplace").decode()
-                   for sign in text), error.end
-
-
-codecs.register_error("kvm_vmx.spelled", spelled)
-
-
-def prepare() -> None:
-    """Give each standard stream a file, and let no text be an error of theirs.
-
-    A file that is opened later could otherwise take the number of a closed stream. Writing to
-    what stands for a closed standard output fails, as it must; what nobody hears may be lost.
-    """
-    for number, mode in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.set_inheritable(os.open(os.devnull, mode), True)
-    sys.stdout = sys.stdout or open(1, "w", closefd=False)
-    sys.stderr = sys.stderr or open(2, "w", closefd=False)
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="kvm_vmx.spelled")
-
-
-def complain(text: object, who: str = "kvm-vmx") -> None:
-    """One line on standard error."""
+    package = module.partition(".")[0]
     try:
-        print(f"{who}: {plain(text)}", file=sys.stderr, flush=True)
-    except OSError:
-        silence(2)
+        if host.has(package):
+            return importlib.import_module(module)
+    except ValueError as error:
+        raise Trouble(str(error)) from error
+    raise Trouble(f"this needs {package}, which is not installed: pip install 'kvm_vmx[{extra}]'")
 
 
-def silence(number: int) -> None:
-    """Nobody reads a stream any more: keep the interpreter from flushing into it at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+@contextlib.contextmanager
+def booted(**config):
+    """A Machine for the time of a command; what goes wrong in it becomes Trouble."""
+    from kvm_vmx import KernelBug, Machine, MachineError
+
+    try:
+        with Machine(**config) as machine:
+            yield machine
+    except (KernelBug, MachineError, OSError, ValueError) as error:
+        raise Trouble(told(error)) from error
+    except MemoryError as error:
+        raise Trouble("not enough memory for this machine: give fewer --cpus") from error
+
+
+def add_command(commands, module, name, example):
+    """A sub-parser named `name`, told about in the module's docstring, with --json."""
+    import argparse
+
+    summary = module.__doc__.partition("\n")[0].rstrip(".")
+    command = commands.add_parser(
+        name, help=summary, description=module.__doc__, epilog=example, allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("--json", action="store_true", help="print one JSON object instead")
+    command.set_defaults(execute=module.execute, parser=command)
+    return command
+
+
+def print_json(value) -> None:
+    """One JSON object on standard output."""
+    json.dump(value, sys.stdout, indent=1)
+    print()
+
+
+def print_columns(rows, right=()) -> None:
+    """Rows of text in aligned columns; the columns whose numbers are in `right` align right."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    for row in rows:
+        cells = (
+            text.rjust(width) if n in right else text.ljust(width)
+            for n, (text, width) in enumerate(zip(row, widths))
+        )
+        print("  ".join(cells).rstrip())
+
+
+def check_writable(path) -> None:
+    """Trouble now, rather than after the work, where a file can't be written."""
+    if path is None:
+        return
+    parent = os.path.dirname(path) or "."
+    if not path or os.path.isdir(path) or not os.path.isdir(parent):
+        raise Trouble(f"cannot write {path}: give the name of a file in a directory that exists")
+    if not os.access(path if os.path.exists(path) else parent, os.W_OK):
+        raise Trouble(f"cannot write {path}: Permission denied: give another name")
+
+
+def write_text(path, text: str) -> None:
+    """A file with this text; nothing that could block is opened."""
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK, 0o666)
+        os.set_blocking(handle, True)
+        with open(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise Trouble(f"cannot write {path}: {reason}: give another name") from error

@@ -6,7 +6,7 @@ import functools
 import needed
 import pytest
 
-from kvm_vmx.machine import host
+from kvm_vmx import host
 
 # What a build of kvm-intel lacks: tests that carry @pytest.mark.needs of it are left out there.
 LACKS = {"hyperv": (), "no-hyperv": ("hyperv",), "no-jump-label": ("jump-label",)}

@@ -5,7 +5,7 @@ import importlib
 
 import pytest
 
-from kvm_vmx.machine import host
+from kvm_vmx import host
 
 
 def capability(*names):

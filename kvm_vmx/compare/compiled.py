@@ -8,7 +8,7 @@ import pathlib
 import re
 import subprocess
 
-from kvm_vmx.machine import host
+from kvm_vmx import host
 
 ROOT = pathlib.Path(__file__).parents[2]
 MOST = 24  # lines of either kind kept a row

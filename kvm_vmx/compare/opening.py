@@ -19,8 +19,8 @@ import tarfile
 import zlib
 
 from kvm_vmx.compare.trees import Tree
-from kvm_vmx.console import plain, readable
-from kvm_vmx.machine import host
+from kvm_vmx.streams import plain, readable
+from kvm_vmx import host
 
 WANTED = re.compile(
     r"arch/x86/kvm/(?:[\w-]+/)*[\w-]+\.[ch]"

@@ -4766,8 +4766,8 @@ cdef void probe_vmcs_load(void *vmcs) noexcept nogil:
 
 
 # C+ One access of each shape many times over: what it costs.
-include "vmx_bench.pxi"
-include "vmx_bench_rsp.pxi"
+include "bench/accessors.pxi"
+include "bench/host_rsp.pxi"
 
 
 cdef void vmx_module_data() noexcept nogil:

@@ -6,7 +6,7 @@ import random
 import tempfile
 
 from kvm_vmx.lessons.record import UNDO, NothingShown
-from kvm_vmx.machine import host
+from kvm_vmx import host
 
 LONGEST = 6
 

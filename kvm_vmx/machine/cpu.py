@@ -5,7 +5,7 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from kvm_vmx.machine.errors import Unique
+from kvm_vmx.errors import Unique
 from kvm_vmx.machine.hold import Bound, Hold
 
 if TYPE_CHECKING:

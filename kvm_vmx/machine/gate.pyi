@@ -2,7 +2,7 @@
 # The types of the module beside it, printed by dev/stubs.py.
 from typing import Any, Self
 from typing_extensions import disjoint_base
-from kvm_vmx.machine.errors import MachineError as MachineError
+from kvm_vmx.errors import MachineError as MachineError
 
 @disjoint_base
 class Gate:

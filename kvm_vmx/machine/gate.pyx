@@ -13,7 +13,7 @@ from kvm_vmx.machine.process cimport check_process, process_t, this_process
 
 import threading
 
-from kvm_vmx.machine.errors import MachineError
+from kvm_vmx.errors import MachineError
 
 cdef extern from "pthread.h" nogil:
     ulong pthread_self()

@@ -3,7 +3,7 @@
 from typing import Any, Self
 from typing_extensions import disjoint_base
 from kvm_vmx.machine.kernel import Kernel
-from kvm_vmx.machine.errors import MachineError as MachineError
+from kvm_vmx.errors import MachineError as MachineError
 
 @cython.no_gc
 @disjoint_base

@@ -5,7 +5,7 @@ cimport cython
 
 from kvm_vmx.machine.kernel cimport HELD, Kernel, cpu_role
 
-from kvm_vmx.machine.errors import MachineError
+from kvm_vmx.errors import MachineError
 
 
 @cython.no_gc

@@ -6,7 +6,7 @@ from kvm_vmx.l1.kvm_host cimport kvm_t, kvm_vcpu_t
 from kvm_vmx.l1.linux.cpu cimport cpu_binding
 from kvm_vmx.machine.partition cimport Partition
 from kvm_vmx.machine.process cimport process_t
-from kvm_vmx.machine.trap cimport trap_binding
+from kvm_vmx.trap.engine cimport trap_binding
 
 # How a thread becomes a CPU: one that is online; as well, and signals kick it; whichever.
 cdef enum:

@@ -3,7 +3,7 @@
 from typing import Any, Self
 from typing_extensions import disjoint_base
 from kvm_vmx.machine.partition import Partition
-from kvm_vmx.machine.errors import KernelBug as KernelBug, MachineError as MachineError
+from kvm_vmx.errors import KernelBug as KernelBug, MachineError as MachineError
 
 FAIL_STEPS: dict[str, int]
 FAIL_INSTRUCTIONS: dict[str, int]

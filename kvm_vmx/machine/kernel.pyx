@@ -47,10 +47,12 @@ from kvm_vmx.machine.failing cimport (
 from kvm_vmx.machine.kick cimport kick_begin, kick_check, kick_end, kick_from, kick_till
 from kvm_vmx.machine.partition cimport Partition
 from kvm_vmx.machine.process cimport check_process, is_foreign, this_process
-from kvm_vmx.machine.trap cimport Stacks, thread_stacks, trap_bind, trap_unbind
+from kvm_vmx.trap.engine cimport Stacks, thread_stacks, trap_bind, trap_unbind
 
-from kvm_vmx.machine import host, sections, trap
-from kvm_vmx.machine.errors import KernelBug, MachineError
+from kvm_vmx import host
+from kvm_vmx.machine import sections
+from kvm_vmx.trap import engine as trap
+from kvm_vmx.errors import KernelBug, MachineError
 
 cdef extern from "linux/cpu.h" nogil:
     """

@@ -7,9 +7,9 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from kvm_vmx.machine import trap
+from kvm_vmx.trap import engine as trap
 from kvm_vmx.machine.cpu import Cpu
-from kvm_vmx.machine.errors import Unique, kernel_error
+from kvm_vmx.errors import Unique, kernel_error
 from kvm_vmx.machine.gate import Gate
 from kvm_vmx.machine.kernel import TIMER_VECTOR, Kernel, MachineError
 from kvm_vmx.machine.lints import Lint

@@ -12,7 +12,7 @@ from kvm_vmx.abi.types cimport u8, u64
 from kvm_vmx.l0.state cimport phys_ptr
 from kvm_vmx.machine.process cimport check_process, is_foreign, this_process
 
-from kvm_vmx.machine import host
+from kvm_vmx import host
 
 cdef extern from "sys/mman.h" nogil:
     enum:

@@ -4,7 +4,7 @@
 from typing import TYPE_CHECKING, Any
 
 from kvm_vmx.machine import long_mode
-from kvm_vmx.machine.errors import Unique, kernel_error
+from kvm_vmx.errors import Unique, kernel_error
 from kvm_vmx.machine.kernel import MachineError
 from kvm_vmx.machine.port import Port
 from kvm_vmx.machine.vm import Vm

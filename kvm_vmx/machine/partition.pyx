@@ -14,7 +14,7 @@ from kvm_vmx.machine.processor cimport Processor
 from kvm_vmx.machine.trace cimport records_of
 
 from kvm_vmx.l0.profile import build
-from kvm_vmx.machine import trap
+from kvm_vmx.trap import engine as trap
 from kvm_vmx.machine.lints import ConformanceError, Lint, from_record, of_profile
 
 # a type that is only cimported is no attribute of the module

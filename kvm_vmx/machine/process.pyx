@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Which process something belongs to: a child of fork() owns nothing that its parent made."""
 
-from kvm_vmx.machine.errors import MachineError
+from kvm_vmx.errors import MachineError
 
 cdef extern from *:
     """

@@ -15,7 +15,7 @@ from kvm_vmx.l0.hyperv cimport (
 )
 from kvm_vmx.l0.state cimport *
 from kvm_vmx.machine.process cimport check_process
-from kvm_vmx.machine.trap cimport trap_ops
+from kvm_vmx.trap.engine cimport trap_ops
 
 from kvm_vmx.machine.outcome import (
     Fault, Outcome, Stopped, VMfailInvalid, VMfailValid, VMsucceed,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kvm_vmx.machine import ending
 from kvm_vmx.machine.ending import GuestFault
-from kvm_vmx.machine.errors import Unique, kernel_error
+from kvm_vmx.errors import Unique, kernel_error
 from kvm_vmx.machine.fields import fields
 from kvm_vmx.machine.gate import Busy, Using
 from kvm_vmx.machine.kernel import REGISTERS, MachineError

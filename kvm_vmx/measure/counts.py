@@ -8,14 +8,14 @@ import subprocess
 import sys
 import tempfile
 
-from kvm_vmx.commands import Trouble
-from kvm_vmx.machine import host
+from kvm_vmx.console import Trouble
+from kvm_vmx import host
 from kvm_vmx.machine.sites import demangle
 from kvm_vmx.measure import host_rsp
 from kvm_vmx.measure.child import entry_masks
 from kvm_vmx.measure.loops import ACCESSORS, GROUPS, STORES
 from kvm_vmx.measure.report import COUNTED, Report
-from kvm_vmx.measure.text import LONGEST_INSTRUCTION, decoder
+from kvm_vmx.measure.machine_code import LONGEST_INSTRUCTION, decoder
 
 # Without --smc-check=all a patched static key still executes as it was translated first.
 VALGRIND = ("valgrind", "--tool=callgrind", "--smc-check=all", "--dump-before=measure_mark",

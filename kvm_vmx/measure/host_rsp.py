@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """RSP noted for the exit in the three ways of the review: from the text, counted, timed."""
 
-from kvm_vmx.measure import text
+from kvm_vmx.measure import machine_code
 from kvm_vmx.measure.loops import RSP_WAYS, address, module
 from kvm_vmx.measure.report import COUNTED, Report, row
 from kvm_vmx.measure.rounds import Loops
@@ -12,17 +12,17 @@ WAYS = {"test": "test and jump, as merged", "key": "a static key in the assembly
 LONGEST_NOTE = 16
 
 
-def note(function: str, on: bool) -> list[text.Instruction]:
+def note(function: str, on: bool) -> list[machine_code.Instruction]:
     """What a VM entry executes of it where RSP has moved: behind the store to vmx->host_rsp, up to
     the test of the launch state. With the key on RSI is an address, else it is 0."""
     # all of its text: by call its opcodes cannot be reached
-    body = text.whole(module("hyperv").__file__, function)
+    body = machine_code.whole(module("hyperv").__file__, function)
     compare, = [i for i, one in enumerate(body)
                 if (one.mnemonic, one.operands) == ("cmp", "qword ptr [rax], rsp")]
     # cmp; je; mov %rsp, (%rax); mov evmcs_rsp(%rcx), %rsi
     end, at, found = body[compare + 1].target, body[compare + 4].address, []
     while at != end:
-        one = text.decode(at)
+        one = machine_code.decode(at)
         found.append(one)
         if len(found) > LONGEST_NOTE:
             raise LookupError(f"{function} does not come to the end of its note")

@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 from kvm_vmx import Machine, build_info
-from kvm_vmx.commands import Trouble
+from kvm_vmx.console import Trouble
 from kvm_vmx.machine.fields import done_again
 from kvm_vmx.measure import host_rsp, scale
 from kvm_vmx.measure.loops import ACCESSORS, GROUPS, loaded

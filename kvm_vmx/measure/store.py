@@ -4,7 +4,7 @@
 import dataclasses
 import json
 
-from kvm_vmx.commands import Trouble, need
+from kvm_vmx.console import Trouble, need
 from kvm_vmx.measure.report import Report
 
 # pyperf knows seconds, bytes and integers; what else there is stays out of its files.

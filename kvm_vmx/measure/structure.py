@@ -5,7 +5,7 @@ import collections
 import re
 
 from kvm_vmx import Machine
-from kvm_vmx.measure import host_rsp, text
+from kvm_vmx.measure import host_rsp, machine_code
 from kvm_vmx.measure.loops import (
     ACCESSORS, CLEAN_FIELDS_OFFSET, ENCODING, FIELDS, GROUPS, STORES, loaded, module)
 from kvm_vmx.measure.report import COUNTED, Report
@@ -56,20 +56,20 @@ def renamed(lines: list[str]) -> list[str]:
 def loop_text(config: str, name: str) -> tuple[list[str], int]:
     """The turn of a loop without its NOPs, as text, and how many NOPs there are."""
     file = module(config).__file__
-    turn = text.loop(file, f"bench_{name}")
-    return renamed(text.plain(file, turn)), sum(one.is_nop for one in turn)
+    turn = machine_code.loop(file, f"bench_{name}")
+    return renamed(machine_code.plain(file, turn)), sum(one.is_nop for one in turn)
 
 
 def way_text(config: str, name: str) -> tuple[list[str], int]:
     """The expected way through a function, likewise."""
     file = module(config).__file__
-    way = text.expected(file, name)
-    return text.plain(file, way), sum(one.is_nop for one in way)
+    way = machine_code.expected(file, name)
+    return machine_code.plain(file, way), sum(one.is_nop for one in way)
 
 
 def wrong_operations(accessor, on: bool, prefix="") -> list[str]:
     """What a timed accessor loop should execute and does not."""
-    turn = text.loop(module("hyperv").__file__, f"bench_{prefix}{accessor.name}")
+    turn = machine_code.loop(module("hyperv").__file__, f"bench_{prefix}{accessor.name}")
     memory = [one.memory for one in turn if one.memory]
     field = FIELDS[accessor.field]
     wrong = []
@@ -105,16 +105,16 @@ def wrong_stores(on: bool) -> list[str]:
     file = module("hyperv").__file__
     place = FIELDS["GUEST_RSP"]["offset"], FIELDS["GUEST_RSP"]["size"], True
     for name in STORES:
-        turn = text.loop(file, f"bench_{name}")
+        turn = machine_code.loop(file, f"bench_{name}")
         if [one.memory for one in turn].count(place) != 1:
             wrong.append(f"bench_{name}: not one store a turn")
-    turn = text.loop(file, "bench_store_key")
+    turn = machine_code.loop(file, "bench_store_key")
     if turn[0].mnemonic != ("jmp" if on else "nop"):
         wrong.append("bench_store_key: no jump label")
-    flag = text.plain(file, text.loop(file, "bench_store_flag"))
+    flag = machine_code.plain(file, machine_code.loop(file, "bench_store_flag"))
     if not any(line.startswith(("test ", "cmp ")) for line in flag):
         wrong.append("bench_store_flag: no test of the flag")
-    chain = [one.operands for one in text.loop(file, "bench_chain") if one.mnemonic == "add"]
+    chain = [one.operands for one in machine_code.loop(file, "bench_chain") if one.mnemonic == "add"]
     if len(chain) != 16 or len(set(chain)) != 1 or len(set(chain[0].split(", "))) != 1:
         wrong.append("bench_chain: not sixteen additions of one register to itself")
     return wrong
@@ -125,7 +125,7 @@ def extra_instructions(name: str, new: str = "hyperv", old: str = "before") -> d
     than in another, of those that can be reached with the key off."""
     def counts(config):
         return collections.Counter(
-            one.mnemonic for one in text.function(module(config).__file__, name))
+            one.mnemonic for one in machine_code.function(module(config).__file__, name))
 
     added = counts(new)
     added.subtract(counts(old))

@@ -3,7 +3,7 @@
 
 import collections
 
-from kvm_vmx.commands import print_columns
+from kvm_vmx.console import print_columns
 from kvm_vmx.measure.report import VERDICTS, Report, Row
 
 LONGEST_TABLE = 24

@@ -2,7 +2,7 @@
 """By trap: how many traps an exit is in either mode, what one costs, and what is left without."""
 
 from kvm_vmx import Machine
-from kvm_vmx.commands import Trouble
+from kvm_vmx.console import Trouble
 from kvm_vmx.measure import host_rsp
 from kvm_vmx.measure.loops import loaded
 from kvm_vmx.measure.model import MAIL_AFTER, MAIL_BEFORE

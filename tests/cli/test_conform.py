@@ -8,7 +8,8 @@ import sys
 import pytest
 from command import PACKAGE, kvm_vmx, kvm_vmx_json
 
-from kvm_vmx.commands import Trouble, conform
+from kvm_vmx.conform import command as conform
+from kvm_vmx.console import Trouble
 from kvm_vmx.conform import Rule, rules
 
 
@@ -96,7 +97,7 @@ def test_no_such_rule():
 
 def test_without_the_tests(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(conform, "__file__", str(tmp_path / "kvm_vmx/commands/conform.py"))
+    monkeypatch.setattr(conform, "__file__", str(tmp_path / "kvm_vmx/conform/command.py"))
     with pytest.raises(Trouble, match="run conform in a source checkout"):
         conform.checkout()
     monkeypatch.chdir(PACKAGE)

@@ -7,8 +7,8 @@ import pytest
 from command import kvm_vmx, kvm_vmx_json
 
 from kvm_vmx import Machine
-from kvm_vmx.commands.serial import Serial
-from kvm_vmx.commands.steady import Run
+from kvm_vmx.run.serial import Serial
+from kvm_vmx.run.steady_state import Run
 
 MEMORY = 64 << 10
 CPUID, HLT, SHUTDOWN, IO = 10, 12, 2, 30

@@ -87,7 +87,7 @@ def test_what_is_said_to_be_absent_is(package, command, tmp_path, monkeypatch):
 
 
 def test_every_package_of_an_extra_is_a_capability():
-    from kvm_vmx.machine.host import CAPABILITIES
+    from kvm_vmx.host import CAPABILITIES
 
     assert set(PACKAGES) <= set(CAPABILITIES)
 

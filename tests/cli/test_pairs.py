@@ -3,7 +3,8 @@
 
 import pytest
 
-from kvm_vmx.commands import outcome, pairs
+from kvm_vmx.run import outcome
+from kvm_vmx.run import pairs
 
 MS = 1_000_000
 

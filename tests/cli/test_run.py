@@ -7,7 +7,7 @@ import re
 import pytest
 from command import kvm_vmx, kvm_vmx_json
 
-from kvm_vmx.machine import host
+from kvm_vmx import host
 
 USING_EVMCS = "KVM: vmx: using Hyper-V Enlightened VMCS"
 M = {"exits", "instructions", "per_exit", "traps", "traps_per_exit", "groups_reread_per_entry",

@@ -8,7 +8,7 @@ import sys
 import pytest
 from command import ENVIRONMENT
 
-from kvm_vmx import cli, console
+from kvm_vmx import cli, streams
 
 TREE = "tree"
 COMMANDS = {
@@ -91,7 +91,7 @@ def test_any_encoding_and_no_escape_of_the_tree(folder, args, encoding):
     done = run(folder, args, PYTHONIOENCODING=encoding)
     assert done.returncode in (0, 1) and "Traceback" not in done.stderr.decode()
     out = done.stdout.decode(encoding) + done.stderr.decode(encoding)
-    assert not console.CONTROL.search(out.replace("\n", "").replace("\t", ""))
+    assert not streams.CONTROL.search(out.replace("\n", "").replace("\t", ""))
 
 
 @pytest.mark.parametrize("args", COMMANDS.values(), ids=COMMANDS)
@@ -125,7 +125,7 @@ def test_a_name_is_shown_and_not_obeyed(folder, args):
     done = run(folder, [os.fsencode(arg) for arg in args])
     text = (done.stdout + done.stderr).decode("utf-8", "surrogateescape")
     assert "Traceback" not in text and done.returncode in (1, 2)
-    assert not console.CONTROL.search(text.replace("\n", ""))
+    assert not streams.CONTROL.search(text.replace("\n", ""))
     if done.returncode == 2:
         assert len(text.splitlines()) == 1
 
@@ -182,7 +182,7 @@ def test_what_nobody_foresaw_is_one_line_and_trouble(monkeypatch, capfd, error, 
     def fail(args):
         raise error
 
-    monkeypatch.setattr("kvm_vmx.commands.fields.execute", fail)
+    monkeypatch.setattr("kvm_vmx.tables.fields.execute", fail)
     monkeypatch.setenv("KVM_VMX_TRACEBACK", "1" if traceback else "")
     assert cli.main(["fields"]) == 2
     out, err = capfd.readouterr()

@@ -8,7 +8,7 @@ import pytest
 from command import kvm_vmx
 
 from kvm_vmx import Machine
-from kvm_vmx.commands.tracing import FEW, MOST, recorded, traced_exits, write_up
+from kvm_vmx.run.tracing import FEW, MOST, recorded, traced_exits, write_up
 from kvm_vmx.machine.lints import ConformanceError, from_record
 from kvm_vmx.machine.vcpu import Vcpu
 

@@ -7,7 +7,7 @@ import pytest
 from kvm_vmx.compare.opening import TreeError, open_tree
 from kvm_vmx.compare.port import Port
 from kvm_vmx.compare.report import Report
-from kvm_vmx.machine import host
+from kvm_vmx import host
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from kvm_vmx.compare.page import page
 from kvm_vmx.compare.port import Port
 from kvm_vmx.compare.report import Report
 from kvm_vmx.compare.trees import Tree
-from kvm_vmx.machine import host
+from kvm_vmx import host
 
 PROBE = """
 <script>

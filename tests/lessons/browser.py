@@ -8,7 +8,7 @@ import select
 import subprocess
 import time
 
-from kvm_vmx.machine import host
+from kvm_vmx import host
 
 PATIENCE = 60
 KEYS = {"ArrowLeft": 37, "ArrowRight": 39, "Home": 36, "End": 35}

@@ -9,7 +9,7 @@ import pytest
 from command import kvm_vmx_json
 
 from kvm_vmx import KernelBug, Machine
-from kvm_vmx.commands.lesson import as_json
+from kvm_vmx.lessons.command import as_json
 from kvm_vmx.lessons import bug, bug_cases, errata
 from kvm_vmx.lessons.sources import resolve
 from kvm_vmx.lessons.terminal import show

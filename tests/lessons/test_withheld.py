@@ -9,7 +9,7 @@ import re
 
 import pytest
 
-from kvm_vmx.commands.lesson import as_json
+from kvm_vmx.lessons.command import as_json
 from kvm_vmx.lessons import NAMES, load
 from kvm_vmx.lessons.page import index_page, lesson_page
 from kvm_vmx.lessons.record import Cell

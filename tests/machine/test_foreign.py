@@ -7,7 +7,7 @@ from trapping import CPUID_LOOP, RAX, RCX, RDX, execute
 
 from kvm_vmx import KernelBug, Machine
 from kvm_vmx.machine.kernel import call_function
-from kvm_vmx.machine.trap import Text
+from kvm_vmx.trap.engine import Text
 
 DE, DB, BP, UD, GP, PF, AC = 0, 1, 3, 6, 13, 14, 17
 

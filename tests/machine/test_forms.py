@@ -7,7 +7,7 @@ import pytest
 from test_equivalence import GUESTS, MEMORY
 
 from kvm_vmx import Machine, fields
-from kvm_vmx.machine import trap
+from kvm_vmx.trap import engine as trap
 
 def everything(insn, enlightened, code):
     """All that a guest, its user space and whoever counts can see."""

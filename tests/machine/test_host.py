@@ -12,7 +12,7 @@ import pytest
 from trapping import CPUID_LOOP
 
 from kvm_vmx import Machine
-from kvm_vmx.machine import host
+from kvm_vmx import host
 from kvm_vmx.machine.partition import PhysicalMemory
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -68,7 +68,7 @@ def test_each_can_be_absent(name, monkeypatch):
 def test_a_child_goes_without_it_too(monkeypatch):
     monkeypatch.setenv(host.WITHOUT, "memfd,git")
     out = subprocess.run(
-        [sys.executable, "-c", "from kvm_vmx.machine import host; print(sorted(host.withheld()))"],
+        [sys.executable, "-c", "from kvm_vmx import host; print(sorted(host.withheld()))"],
         capture_output=True, text=True, cwd=ROOT)
     assert out.stdout == "['git', 'memfd']\n"
 
@@ -142,7 +142,7 @@ ASKS = re.compile(r"shutil\.which|find_spec\((?!\"kvm_vmx\")|importorskip|getaux
                   r"|except (?:ImportError|ModuleNotFoundError)", re.M)
 # A build that was left out is no capability of the host; a plugin of pytest has pytest; and
 # those who have asked already.
-ALLOWED = {"kvm_vmx/machine/host.py": ..., "kvm_vmx/conform/plugin.py": ["import pytest"],
+ALLOWED = {"kvm_vmx/host.py": ..., "kvm_vmx/conform/plugin.py": ["import pytest"],
            "kvm_vmx/machine/machine.py": ["except ModuleNotFoundError"],
            "kvm_vmx/lessons/shrink.py": ["import hypothesis", "from hypothesis"]}
 

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from kvm_vmx import Machine
-from kvm_vmx.machine.errors import KernelBug
+from kvm_vmx.errors import KernelBug
 from kvm_vmx.machine.kernel import TIMER_VECTOR
 
 CPUID_THEN_LOOP = b"\x0f\xa2\xeb\xfe"

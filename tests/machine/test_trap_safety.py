@@ -16,7 +16,7 @@ from trapping import (
     COUNTING_LOOP, CPUID_LOOP, GUEST_RSP, HOST_RIP, RAX, RCX, RDX, caught, driven, execute)
 
 from kvm_vmx import KernelBug, Machine
-from kvm_vmx.machine import host
+from kvm_vmx import host
 from kvm_vmx.machine.sections import loaded
 
 

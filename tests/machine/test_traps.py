@@ -17,7 +17,8 @@ import pytest
 from trapping import COUNTING_LOOP, CPUID_LOOP, HOST_RIP, HOST_RSP, caught
 
 from kvm_vmx import KernelBug, Machine, MachineError
-from kvm_vmx.machine import host, trap
+from kvm_vmx import host
+from kvm_vmx.trap import engine as trap
 
 STALE = 0xFFFFFFFF81000000
 # cycles an exit by VMCS and by eVMCS, as the patch's mail gives them

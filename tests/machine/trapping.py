@@ -5,7 +5,7 @@ import re
 import threading
 
 from kvm_vmx.machine.kernel import call_function
-from kvm_vmx.machine.trap import Text
+from kvm_vmx.trap.engine import Text
 
 RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI = range(8)
 GUEST_RSP, HOST_RSP, HOST_RIP = 0x681C, 0x6C14, 0x6C16

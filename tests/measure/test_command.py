@@ -13,7 +13,8 @@ import xml.etree.ElementTree as xml
 import needed
 import pytest
 
-from kvm_vmx.commands import DIFFERS, HOLDS, TROUBLE, measure
+from kvm_vmx.console import DIFFERS, HOLDS, TROUBLE
+from kvm_vmx.measure import command as measure
 from kvm_vmx.measure import model, paired, scale, trapped
 from kvm_vmx.measure.page import page
 from kvm_vmx.measure.report import COUNTED, MEASURED, MODELLED, PUBLISHED, Report

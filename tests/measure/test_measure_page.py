@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from kvm_vmx.machine import host
+from kvm_vmx import host
 from kvm_vmx.measure import model
 from kvm_vmx.measure.page import page
 from kvm_vmx.measure.report import COUNTED, MEASURED, Report

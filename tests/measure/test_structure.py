@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from kvm_vmx import Machine
-from kvm_vmx.measure import structure, text
+from kvm_vmx.measure import structure, machine_code
 from kvm_vmx.measure.loops import ACCESSORS, GROUPS, STORES, loaded, module
 from kvm_vmx.measure.report import Report
 
@@ -49,7 +49,7 @@ def test_every_entry_of_the_jump_table_in_both_states(world):
 def test_a_site_is_one_instruction_of_its_function(world):
     mnemonic = "jmp" if world.kvm.enable_evmcs else "nop"
     for site in structure.sites(world.machine):
-        one = text.decode(site["address"])
+        one = machine_code.decode(site["address"])
         assert (one.mnemonic, one.size) == (mnemonic, 5)
         assert one.target == (site["target"] if mnemonic == "jmp" else None)
 
@@ -180,16 +180,16 @@ def test_the_store_loops_execute_what_they_claim(world):
 
 def test_a_copy_is_a_loop_of_its_own(machine):
     file = module("hyperv").__file__
-    starts = [text.loop(file, f"bench_{place}{accessor.name}")[0].address
+    starts = [machine_code.loop(file, f"bench_{place}{accessor.name}")[0].address
               for accessor in ACCESSORS for place in ("", "c_", "again_")]
     assert len(set(starts)) == len(starts) == 3 * len(ACCESSORS)
-    first = [text.loop(file, f"bench_{place}read64")[0].address % 64 for place in ("c_", "again_")]
+    first = [machine_code.loop(file, f"bench_{place}read64")[0].address % 64 for place in ("c_", "again_")]
     assert first[0] == first[1]
 
 
 def test_the_stores_differ_by_their_place_in_a_cache_line(machine):
     file = module("hyperv").__file__
-    start = {name: text.loop(file, f"bench_{name}")[0].address % 64 for name in STORES}
+    start = {name: machine_code.loop(file, f"bench_{name}")[0].address % 64 for name in STORES}
     assert start["store"] == start["store_again"] == start["store_key"]
     assert (start["store_moved"] - start["store"]) % 64 == 32
 

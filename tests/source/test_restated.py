@@ -15,7 +15,7 @@ MEMBER = re.compile(r"^        ((?:const |unsigned |struct )*\w+) (\**)(\w+)((?:
                     r" *(?:#.*)?$", re.M)
 NAMED = re.compile(r'^    (ctypedef )?((?:struct|union) (\w+))(?: "([^"]+)")?', re.M)
 # A part of a module's text, which no compiler reads alone.
-PARTS = {"kvm_vmx/l1/vmx_bench_rsp.h"}
+PARTS = {"kvm_vmx/l1/bench/host_rsp.h"}
 # In C its members are bits of one word, and Cython does not name its type.
 BIT_FIELDS = {"vmcs_hdr", "hv_enlightenments_control_t"}
 ENUM = re.compile(r"^cdef enum[^\n]*:\n((?:[ \t]+[^\n]*\n|\n)+)", re.M)

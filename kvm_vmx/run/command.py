@@ -25,14 +25,15 @@ import os
 import stat
 import sys
 
-from kvm_vmx.commands import (
-    DIFFERS, HOLDS, Trouble, add_command, booted, check_writable, print_json, write_text)
-from kvm_vmx.commands import pairs
-from kvm_vmx.commands.outcome import (
+from kvm_vmx.console import (
+    DIFFERS, HOLDS, Trouble, add_command, booted, check_writable, print_json, write_text,
+)
+from kvm_vmx.run import pairs
+from kvm_vmx.run.outcome import (
     SCHEMA, Verdict, judged, modes_of, print_end, print_modes, timing_of)
-from kvm_vmx.commands.progress import progress
-from kvm_vmx.commands.serial import Serial
-from kvm_vmx.commands.steady import MODES, measure
+from kvm_vmx.progress import progress
+from kvm_vmx.run.serial import Serial
+from kvm_vmx.run.steady_state import MODES, measure
 from kvm_vmx.machine import long_mode
 from kvm_vmx.machine.lints import ConformanceError
 
@@ -158,7 +159,7 @@ def stopped(args, log, why, out) -> None:
 
 def write_trace(args, code, out) -> None:
     """Both modes once more, a short while, with every instruction written down."""
-    from kvm_vmx.commands import tracing
+    from kvm_vmx.run import tracing
 
     exits = min(args.exits, tracing.MOST)
     with machine_of(args) as machine:

@@ -17,9 +17,10 @@ measurable here now.
 import contextlib
 import sys
 
-from kvm_vmx.commands import (
+from kvm_vmx.console import (
     DIFFERS, HOLDS, TROUBLE, Trouble, add_command, check_writable, need, print_json, told,
-    write_text)
+    write_text,
+)
 
 EXAMPLE = """\
 examples:

@@ -10,10 +10,10 @@ from libc.string cimport memcpy, memset
 from kvm_vmx.abi.types cimport u32, u64, ulong
 from kvm_vmx.abi.virt_cpu cimport virt_cpu_ops
 
-from kvm_vmx.machine import host
-from kvm_vmx.machine.errors import MachineError
+from kvm_vmx import host
+from kvm_vmx.errors import MachineError
 
-cdef extern from "kvm_vmx/machine/trap_ops.h" nogil:
+cdef extern from "kvm_vmx/trap/bare_cpu.h" nogil:
     """
     static const char *const trap_op_names[] = {
     #define TRAP_OP_NAME(name) #name,

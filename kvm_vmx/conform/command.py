@@ -16,8 +16,8 @@ import subprocess
 import sys
 import tempfile
 
-from kvm_vmx.commands import DIFFERS, HOLDS, Trouble, add_command, need, print_columns, print_json
-from kvm_vmx.commands.progress import progress
+from kvm_vmx.console import DIFFERS, HOLDS, Trouble, add_command, need, print_columns, print_json
+from kvm_vmx.progress import progress
 
 EXAMPLE = """\
 examples:

@@ -13,9 +13,11 @@ import difflib
 import re
 import sys
 
-from kvm_vmx import console
-from kvm_vmx.commands import (
-    DIFFERS, HOLDS, Trouble, add_command, check_writable, print_columns, print_json, write_text)
+from kvm_vmx import streams
+from kvm_vmx.console import (
+    DIFFERS, HOLDS, Trouble, add_command, check_writable, print_columns, print_json,
+    write_text,
+)
 
 EXAMPLE = """\
 example:
@@ -67,7 +69,7 @@ def execute(args) -> int:
     elif args.json:
         print_json({**views.as_json(report), **about(tree, absent)})
     elif args.html:
-        print(f"{console.plain(args.html)}: open it in a browser.")
+        print(f"{streams.plain(args.html)}: open it in a browser.")
     elif args.function:
         show_pairs(report, args.only == "diff")
     else:

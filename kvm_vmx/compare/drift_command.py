@@ -10,8 +10,8 @@ did, 2 trouble.
 
 import sys
 
-from kvm_vmx.commands import DIFFERS, HOLDS, Trouble, add_command, print_columns, print_json
-from kvm_vmx.commands.compare import opened
+from kvm_vmx.console import DIFFERS, HOLDS, Trouble, add_command, print_columns, print_json
+from kvm_vmx.compare.command import opened
 
 EXAMPLE = """\
 example:

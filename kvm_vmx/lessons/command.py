@@ -14,9 +14,11 @@ Exit status 1: the function of --write fails, or the run shows nothing of what a
 import os
 import sys
 
-from kvm_vmx import console
-from kvm_vmx.commands import (
-    DIFFERS, HOLDS, Trouble, add_command, check_writable, print_columns, print_json, write_text)
+from kvm_vmx import streams
+from kvm_vmx.console import (
+    DIFFERS, HOLDS, Trouble, add_command, check_writable, print_columns, print_json,
+    write_text,
+)
 from kvm_vmx.lessons import NAMES, load
 
 EXAMPLE = """\
@@ -50,7 +52,7 @@ def execute(args) -> int:
     try:
         return whole_course(args) if args.name == "all" else one_lesson(args)
     except NothingShown as change:
-        console.complain(change, "kvm-vmx lesson")
+        streams.complain(change, "kvm-vmx lesson")
         return DIFFERS
 
 
@@ -78,7 +80,7 @@ def one_lesson(args) -> int:
     verdicts, passes = [], True
     if args.write is not None:
         verdicts, passes = lesson.grade(args.write, seed)
-        verdicts = [console.readable(verdict) for verdict in verdicts]
+        verdicts = [streams.readable(verdict) for verdict in verdicts]
     status = HOLDS if passes and not record.mended else DIFFERS
     lines = resolve(record.kernel, tree)
     if args.html is not None:
@@ -89,7 +91,7 @@ def one_lesson(args) -> int:
         print_json(as_json(record, lines, args.check, verdicts, passes))
     elif args.html is not None:
         print(*filter(None, [record.mended, *verdicts,
-                             f"{console.plain(args.html)}: open it in a browser."]), sep="\n")
+                             f"{streams.plain(args.html)}: open it in a browser."]), sep="\n")
     else:
         from kvm_vmx.lessons.terminal import show
 
@@ -124,7 +126,7 @@ def whole_course(args) -> int:
             for record, found in zip(taught, lines)]})
     else:
         print(*(f"{record.name}: {record.mended}" for record in taught if record.mended),
-              f"{len(taught)} lessons in {console.plain(args.html)}: open {console.plain(index)} "
+              f"{len(taught)} lessons in {streams.plain(args.html)}: open {streams.plain(index)} "
               "in a browser.", sep="\n")
     return DIFFERS if any(record.mended for record in taught) else HOLDS
 
@@ -144,7 +146,7 @@ def opened(spec):
     """The tree of --tree, or None."""
     if not spec:
         return None
-    from kvm_vmx.commands.compare import opened as open_tree
+    from kvm_vmx.compare.command import opened as open_tree
 
     return open_tree(spec)
 

@@ -3,7 +3,7 @@
 #ifndef KVM_VMX_MACHINE_TRAP_OPS_H
 #define KVM_VMX_MACHINE_TRAP_OPS_H
 
-#include <kvm_vmx/machine/trap_bind.h>
+#include <kvm_vmx/trap/bind.h>
 #include <asm/vmx_trap.h>
 #include <linux/cpu.h>
 

@@ -69,7 +69,7 @@ def _text_writing():
 def _traps(name):
     """Whether an opcode that need not trap does: it is executed once."""
     def look():
-        from kvm_vmx.machine import trap
+        from kvm_vmx.trap import engine as trap
 
         return name not in trap.silent()
     return look

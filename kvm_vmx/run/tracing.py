@@ -10,7 +10,7 @@ import itertools
 import json
 
 from kvm_vmx import fields
-from kvm_vmx.commands.steady import MODES, Run
+from kvm_vmx.run.steady_state import MODES, Run
 from kvm_vmx.machine.lints import ConformanceError
 from kvm_vmx.machine.trace import EXIT_REASONS
 

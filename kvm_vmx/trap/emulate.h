@@ -7,7 +7,7 @@
 #ifndef KVM_VMX_MACHINE_TRAP_H
 #define KVM_VMX_MACHINE_TRAP_H
 
-#include <kvm_vmx/machine/trap_decode.h>
+#include <kvm_vmx/trap/decode.h>
 #include <asm/cpuid_fault.h>
 #include <asm/vmx_trap.h>
 #include <ucontext.h>

@@ -3,7 +3,7 @@
 #ifndef KVM_VMX_MACHINE_TRAP_BIND_H
 #define KVM_VMX_MACHINE_TRAP_BIND_H
 
-#include <kvm_vmx/machine/trap_signal.h>
+#include <kvm_vmx/trap/signal.h>
 #include <linux/spinlock.h>
 
 /* What the thread had for a signal stack, and how many of the signals it asked for. */

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Loops around the three ways to note RSP for the exit: n notes, or n entries by trap.
-cdef extern from "kvm_vmx/l1/vmx_bench_rsp.h" nogil:
+cdef extern from "kvm_vmx/l1/bench/host_rsp.h" nogil:
     ctypedef struct vm_entry "struct vm_entry":
         ulong *regs
         ulong *host_rsp

@@ -10,7 +10,7 @@ import statistics
 import time
 from typing import NamedTuple
 
-from kvm_vmx.commands.steady import WARM_UP, Run
+from kvm_vmx.run.steady_state import WARM_UP, Run
 from kvm_vmx.measure.rounds import order
 from kvm_vmx.measure.statistics import Estimate, estimate
 

@@ -5,7 +5,7 @@ import ctypes
 import functools
 from typing import NamedTuple
 
-from kvm_vmx.commands import Trouble, need
+from kvm_vmx.console import Trouble, need
 from kvm_vmx.machine.sites import demangle, load_base, name_of, symbols
 
 LONGEST_INSTRUCTION = 15

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Loops to count and to time: n accesses each. bench_NAME is the port, bench_c_NAME is C.
-cdef extern from "kvm_vmx/l1/vmx_bench.h" nogil:
+cdef extern from "kvm_vmx/l1/bench/accessors.h" nogil:
     void bench_use(ulong value)
     void bench_half_line()
     void bench_add_chain(ulong x)

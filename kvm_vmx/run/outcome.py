@@ -3,8 +3,8 @@
 
 from typing import NamedTuple
 
-from kvm_vmx.commands import print_columns
-from kvm_vmx.commands.steady import MODES
+from kvm_vmx.console import print_columns
+from kvm_vmx.run.steady_state import MODES
 from kvm_vmx.machine import long_mode
 from kvm_vmx.machine.trace import EXIT_REASONS
 

@@ -7,7 +7,7 @@ sizes are in bytes; encodings and clean masks are hexadecimal text.
 
 import sys
 
-from kvm_vmx.commands import HOLDS, add_command, print_columns, print_json
+from kvm_vmx.console import HOLDS, add_command, print_columns, print_json
 
 EXAMPLE = """\
 example:

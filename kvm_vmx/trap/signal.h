@@ -6,7 +6,7 @@
 #ifndef KVM_VMX_MACHINE_TRAP_SIGNAL_H
 #define KVM_VMX_MACHINE_TRAP_SIGNAL_H
 
-#include <kvm_vmx/machine/trap.h>
+#include <kvm_vmx/trap/emulate.h>
 #include <pthread.h>
 #include <signal.h>
 
