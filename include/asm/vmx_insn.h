@@ -33,7 +33,7 @@ static noinline __attribute__((cold)) void insn_spurious_fault(insn_t status)
 		BUG_MSG("VMX instruction faulted: vector %u", INSN_FAULT_VECTOR(status));
 }
 
-static __always_inline bool insn_na(insn_t status)
+static __always_inline bool insn_failed(insn_t status)
 {
 	if (unlikely(status & INSN_FAULT)) {
 		insn_spurious_fault(status);
@@ -51,7 +51,7 @@ static __always_inline bool insn_na(insn_t status)
 		insn__ = trap_##name trap_operands;			\
 	else								\
 		insn__ = cpu__->ops->name(cpu__, ##__VA_ARGS__);	\
-	insn_na(insn__); })
+	insn_failed(insn__); })
 
 static __always_inline bool asm_vmxon(const u64 *phys_addr)
 {
@@ -138,7 +138,7 @@ static __always_inline u8 asm_vmx_vcpu_run(unsigned long *regs, unsigned long *h
 	else
 		status = call_vm_entry(cpu, regs, host_rsp, evmcs_rsp, launched);
 	*cr2 = cpu->cr2;
-	return insn_na(status);
+	return insn_failed(status);
 }
 
 #endif

@@ -63,6 +63,13 @@ enum l2_right { L2_READ = 1, L2_WRITE = 2, L2_FETCH = 4, L2_USER = 3 };
  * leaves, or vp.fault which exception it raised. */
 enum l2_status { L2_DONE, L2_LEAVES, L2_FAULTS };
 
+/* Where L2 is. L2_STOPPED: between two instructions. L2_LOST: it runs on, and nobody could
+ * stop it. */
+enum l0_guest_state { L2_NOT_RUNNING, L2_RUNNING, L2_STOPPED, L2_LOST };
+
+/* A VMCS pointer that points at none. */
+#define L0_NO_VMCS (~0ull)
+
 /* An instruction as the decoder found it. */
 struct l2_insn {
 	u64 offset;		/* of the memory operand in its segment; its own size applied */
@@ -88,8 +95,6 @@ struct l2_insn {
 #define L0_ALARM_NMI 0x200u
 #define L0_ALARM_STOP 0x400u	/* L2 is to stop there, and L1 to see nothing of it */
 #define L0_ALARM_TIMERS 0x800u	/* look at the clock: a synthetic timer is armed */
-#define L0_STOPPED 2
-#define L0_LOST 3		/* it runs on, and nobody could stop it */
 struct l0_alarm {
 	u64 at;			/* counters.l2_instructions at which it comes */
 	u32 what;		/* 0x100 | vector, or L0_ALARM_NMI */
@@ -265,17 +270,17 @@ struct l0_vp {
 
 	/* VMX operation */
 	u8 in_vmx;
-	u8 in_guest;		/* L2 runs (1), or stands between two instructions: L0_STOPPED, L0_LOST */
+	u8 guest_state;		/* enum l0_guest_state */
 	u8 mov_ss_shadow;
 	u64 vmxon_ptr;
-	u64 current_vmptr;	/* ~0: none */
-	u64 active_evmcs;	/* ~0: none */
-	struct l0_vmcs plain;	/* the current plain VMCS, written back to its page by VMCLEAR */
-	struct l0_vmcs copy;	/* the copy of the active eVMCS */
+	u64 current_vmptr;	/* L0_NO_VMCS: none */
+	u64 active_evmcs;	/* L0_NO_VMCS: none */
+	struct l0_vmcs current_vmcs;	/* the current plain VMCS, written back to its page by VMCLEAR */
+	struct l0_vmcs evmcs_cache;	/* the copy of the active eVMCS */
 	u32 valid_groups;	/* which clean groups of copy hold something */
-	u32 unchecked;		/* clean groups changed since the entry checks last passed */
+	u32 groups_to_check;		/* clean groups changed since the entry checks last passed */
 	u8 bitmap_kept;		/* msr_bitmap holds what L1's page held when it was last dirty */
-	u8 page_seen;		/* seen holds the eVMCS as the last exit left it */
+	u8 last_exit_kept;		/* seen holds the eVMCS as the last exit left it */
 
 	/* L2 while it runs: the VMCS in force, L1's register file */
 	struct l0_vmcs *vmcs;
@@ -288,14 +293,14 @@ struct l0_vp {
 	u32 vectoring;		/* the event in delivery, as IDT-vectoring information; 0: none */
 	u32 vectoring_error;
 	u8 code_bits;		/* 16, 32 or 64 */
-	u8 cpl2;		/* the privilege level of L2 */
+	u8 guest_cpl;		/* the privilege level of L2 */
 	u8 unblocked_nmi;	/* the IRET that faults has ended NMI blocking */
-	u8 attention;		/* something has changed that the loop must look at */
-	u8 familiar;		/* nothing that an entry must look at has changed since the last exit */
+	u8 boundary_work;		/* something has changed that the loop must look at */
+	u8 entry_is_repeat;		/* nothing that an entry must look at has changed since the last exit */
 	u8 monitoring;		/* MONITOR has armed an address */
 	u8 trap_pending;	/* a monitor trap is due at the next boundary */
 	u8 may_stop;		/* whoever lets L1 enter takes L2 back between two instructions */
-	u8 paused;		/* L0_STOPPED because a slice of time is over, and no more */
+	u8 paused;		/* L2_STOPPED because a slice of time is over, and no more */
 	struct l2_tlb_entry tlb[L2_TLB_ENTRIES];
 	/* guest-physical pages through the EPT, which only INVEPT and its like forget */
 	struct l2_tlb_entry physical_tlb[L2_TLB_ENTRIES];
@@ -304,7 +309,7 @@ struct l0_vp {
 	/* what comes to this processor while L2 runs, in no order */
 	struct l0_alarm alarm[L0_MAX_ALARMS + 1];	/* one is the timers' own */
 	u32 nr_alarms;
-	u64 random2;		/* behind RDRAND and RDSEED of L2 */
+	u64 guest_random;		/* behind RDRAND and RDSEED of L2 */
 
 	/* MSRs that are per processor */
 	struct l0_msr_value msr[L0_NR_MSRS];
@@ -330,7 +335,7 @@ struct l0_vp {
 	struct l0_chain chain;
 	u8 overlaid[4096];	/* what the assist page covers, where it is an overlay */
 	u8 msr_bitmap[4096];
-	u8 seen[1024];
+	u8 evmcs_last_exit[1024];
 	struct l0_lint_record lint_record[L0_MAX_LINT_RECORDS];
 } __attribute__((aligned(64)));
 
@@ -342,8 +347,8 @@ struct l0_partition {
 	u64 guest_os_id;
 	u64 hypercall_msr;
 	u8 strict;		/* the first lint stops the partition */
-	u8 watch;		/* look for what costs something to see */
-	u8 unusual;		/* watch, or another cache policy than CACHE_ALWAYS */
+	u8 lints_enabled;		/* look for what costs something to see */
+	u8 slow_entry;		/* watch, or another cache policy than CACHE_ALWAYS */
 	u8 stopped;		/* refuses every entry: stopped_vp has the lint that did it */
 	u32 stopped_vp;
 	struct l0_caps caps;

@@ -9,8 +9,8 @@ cdef extern from "kvm_vmx/l0/watch/observed.h" nogil:
         L0_MAX_LINT_RECORDS
         LINT_msr_lists_ignored
         LINT_evmcs_on_two_cpus
-        LINT_vmptrld_while_evmcs
-        LINT_vmread_while_evmcs
+        LINT_vmcs_pointer_while_evmcs
+        LINT_vmcs_access_while_evmcs
         LINT_evmcs_vanished
         LINT_vmcs_vanished
         LINT_msr_list_aborted
@@ -87,8 +87,6 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         L0_ALARM_NMI
         L0_ALARM_STOP
         L0_ALARM_TIMERS
-        L0_STOPPED
-        L0_LOST
         L0_NR_SINTS
         L0_NR_STIMERS
         L0_NR_EXIT_REASONS
@@ -102,6 +100,10 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         L2_DONE
         L2_LEAVES
         L2_FAULTS
+        L2_NOT_RUNNING
+        L2_RUNNING
+        L2_STOPPED
+        L2_LOST
         CACHE_ALWAYS
         CACHE_NEVER
         CACHE_RANDOM
@@ -128,6 +130,7 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         SLOT_MCG_STATUS
         SLOT_MTRR_DEF_TYPE
         NR_SLOTS
+    const u64 L0_NO_VMCS
     const u64 L0_NR_COUNTERS
 
     ctypedef struct l0_vmcs "struct l0_vmcs":
@@ -338,17 +341,17 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         virt_cpu cpu
         l0_partition *partition
         u8 in_vmx
-        u8 in_guest
+        u8 guest_state
         u8 mov_ss_shadow
         u64 vmxon_ptr
         u64 current_vmptr
         u64 active_evmcs
-        l0_vmcs plain
-        l0_vmcs copy
+        l0_vmcs current_vmcs
+        l0_vmcs evmcs_cache
         u32 valid_groups
-        u32 unchecked
+        u32 groups_to_check
         u8 bitmap_kept
-        u8 page_seen
+        u8 last_exit_kept
         l0_vmcs *vmcs
         u64 *regs
         l2_fault fault
@@ -359,10 +362,10 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u32 vectoring
         u32 vectoring_error
         u8 code_bits
-        u8 cpl2
+        u8 guest_cpl
         u8 unblocked_nmi
-        u8 attention
-        u8 familiar
+        u8 boundary_work
+        u8 entry_is_repeat
         u8 monitoring
         u8 trap_pending
         u8 may_stop
@@ -372,7 +375,7 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u64 tlb_context[5]
         l0_alarm alarm[16+1]
         u32 nr_alarms
-        u64 random2
+        u64 guest_random
         l0_msr_value msr[32]
         u32 nr_msr
         u64 efer
@@ -397,7 +400,7 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         l0_chain chain
         u8 overlaid[4096]
         u8 msr_bitmap[4096]
-        u8 seen[1024]
+        u8 evmcs_last_exit[1024]
         l0_lint_record lint_record[256]
 
     ctypedef struct l0_partition "struct l0_partition":
@@ -408,8 +411,8 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u64 guest_os_id
         u64 hypercall_msr
         u8 strict
-        u8 watch
-        u8 unusual
+        u8 lints_enabled
+        u8 slow_entry
         u8 stopped
         u32 stopped_vp
         l0_caps caps
@@ -514,12 +517,12 @@ cdef extern from "kvm_vmx/l0/watch/saved.h" nogil:
         u64 xmm[12]
         l0_synic synic
         l0_msr_value msr[NR_SLOTS]
-        l0_vmcs plain
+        l0_vmcs current_vmcs
         u8 overlaid[4096]
         u64 dr[4]
         u64 dr6
         u64 cr8
-        u64 random2
+        u64 guest_random
         l0_stimer stimer[4]
         u64 crash[5]
         u64 invariant_tsc
@@ -533,7 +536,7 @@ cdef extern from "kvm_vmx/l0/watch/saved.h" nogil:
         u32 trap_pending
         u32 monitoring
         u64 spent
-        l0_vmcs copy
+        l0_vmcs evmcs_cache
         u64 checksum
 
     u64 l0_saved_checksum(const l0_saved *saved)

@@ -177,7 +177,8 @@ cdef void do_destroy_vm(void *arg) noexcept nogil:
 
 cdef void do_create_vcpu(void *arg) noexcept nogil:
     cdef request *call = <request *>arg
-    call.object = kvm_vm_ioctl_create_vcpu(<kvm_t *>call.object, <unsigned int>call.value, &call.ret)
+    call.object = kvm_vm_ioctl_create_vcpu(
+        <kvm_t *>call.object, <unsigned int>call.value, &call.ret)
 
 
 cdef struct run_request:

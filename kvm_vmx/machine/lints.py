@@ -10,8 +10,8 @@ from kvm_vmx.machine.fields import fields
 MEANINGS = {
     "msr_lists_ignored": ("R58", "the eVMCS has MSR lists, which this profile ignores"),
     "evmcs_on_two_cpus": ("R30", "an eVMCS was entered while it is active on another processor"),
-    "vmptrld_while_evmcs": ("K8", "VMPTRLD or VMPTRST while an eVMCS is active"),
-    "vmread_while_evmcs": ("R32", "VMREAD or VMWRITE while an eVMCS is active"),
+    "vmcs_pointer_while_evmcs": ("K8", "VMPTRLD or VMPTRST while an eVMCS is active"),
+    "vmcs_access_while_evmcs": ("R32", "VMREAD or VMWRITE while an eVMCS is active"),
     "evmcs_vanished": ("R27", "the page of the active eVMCS is no longer there"),
     "vmcs_vanished": ("", "the page of the current VMCS is no longer there"),
     "msr_list_aborted": ("R36", "an exit's MSR list could not be stored or loaded"),

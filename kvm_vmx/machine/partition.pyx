@@ -185,7 +185,7 @@ cdef class Partition:
                     count=record.count, entry=record.first_entry, last_entry=record.last_entry,
                     found=record.found, kept=record.kept))
         found.sort(key=lambda lint: (lint.entry, lint.cpu))
-        if self.partition.watch:
+        if self.partition.lints_enabled:
             return of_profile(self.profile) + found
         return found
 

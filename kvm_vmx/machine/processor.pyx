@@ -50,7 +50,7 @@ cdef class Processor:
 
     cdef const virt_cpu_ops *ops(self) except NULL:
         check_process(self.owner)
-        if self.vp.in_guest == L0_STOPPED:
+        if self.vp.guest_state == L2_STOPPED:
             raise RuntimeError("L2 is stopped, and L1 executes nothing: let it go_on() first")
         # The opcodes reach the same functions, by way of a signal.
         if self.partition.by_trap:
@@ -62,7 +62,7 @@ cdef class Processor:
 
         if self.vp.partition.stopped:
             self.partition.check()
-        if self.vp.in_guest == L0_STOPPED:
+        if self.vp.guest_state == L2_STOPPED:
             return Stopped(rflags)
         if status == INSN_OK:
             return VMsucceed(rflags, value)
@@ -70,9 +70,9 @@ cdef class Processor:
             return Fault(INSN_FAULT_VECTOR(status), INSN_FAULT_ERROR(status), rflags)
         if status == INSN_VMFAIL_INVALID:
             return VMfailInvalid(rflags)
-        if self.vp.active_evmcs != ~<u64>0:
-            return VMfailValid(self.vp.copy.f.vm_instruction_error, rflags)
-        return VMfailValid(self.vp.plain.f.vm_instruction_error, rflags)
+        if self.vp.active_evmcs != L0_NO_VMCS:
+            return VMfailValid(self.vp.evmcs_cache.f.vm_instruction_error, rflags)
+        return VMfailValid(self.vp.current_vmcs.f.vm_instruction_error, rflags)
 
     @property
     def index(self) -> int:
@@ -146,7 +146,7 @@ cdef class Processor:
         """L2 runs on where no more than a slice of time is over; a signal's exception leaves it
         stopped."""
         try:
-            while self.vp.in_guest == L0_STOPPED and self.vp.paused:
+            while self.vp.guest_state == L2_STOPPED and self.vp.paused:
                 PyErr_CheckSignals()
                 with nogil:
                     status = l0_go_on(self.vp)
@@ -182,7 +182,7 @@ cdef class Processor:
         cdef insn_t status
 
         check_process(self.owner)
-        if self.vp.in_guest != L0_STOPPED:
+        if self.vp.guest_state != L2_STOPPED:
             raise RuntimeError("L2 is not stopped: enter with stop_after first")
         if stop_after is not None:
             self.schedule(L0_ALARM_STOP, stop_after)
@@ -194,7 +194,7 @@ cdef class Processor:
     @property
     def stopped(self) -> bool:
         """Does L2 stand between two of its instructions?"""
-        return self.vp.in_guest == L0_STOPPED
+        return self.vp.guest_state == L2_STOPPED
 
     def invept(self, type: int, eptp: int = 0, gpa: int = 0) -> Outcome:
         """INVEPT: the type from the register, the EPT pointer and a reserved word from memory."""
@@ -313,14 +313,15 @@ cdef class Processor:
     @property
     def active_evmcs(self) -> int | None:
         """The GPA of the eVMCS that is active, or None."""
-        return None if self.vp.active_evmcs == ~<u64>0 else self.vp.active_evmcs
+        return None if self.vp.active_evmcs == L0_NO_VMCS else self.vp.active_evmcs
 
     @property
     def evmcs_copy(self) -> bytes | None:
         """What L0 holds of the active eVMCS, laid out like it (1024 bytes); None without one."""
-        if self.vp.active_evmcs == ~<u64>0:
+        if self.vp.active_evmcs == L0_NO_VMCS:
             return None
-        return PyBytes_FromStringAndSize(<char *>&self.vp.copy.f, sizeof(hv_enlightened_vmcs))
+        return PyBytes_FromStringAndSize(
+            <char *>&self.vp.evmcs_cache.f, sizeof(hv_enlightened_vmcs))
 
     @property
     def rip(self) -> int:
@@ -443,7 +444,7 @@ cdef class Processor:
     @efer.setter
     def efer(self, value: int):
         self.vp.efer = word(value)
-        self.vp.unchecked = 0xffff
+        self.vp.groups_to_check = 0xffff
 
     @property
     def mov_ss_shadow(self) -> bool:

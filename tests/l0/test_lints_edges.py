@@ -183,8 +183,8 @@ def plain(strict):
 
 
 ROWS = {
-    "msr_lists_ignored": lists, "evmcs_on_two_cpus": processors, "vmptrld_while_evmcs": plain,
-    "vmread_while_evmcs": plain, "evmcs_vanished": pages, "vmcs_vanished": plain,
+    "msr_lists_ignored": lists, "evmcs_on_two_cpus": processors, "vmcs_pointer_while_evmcs": plain,
+    "vmcs_access_while_evmcs": plain, "evmcs_vanished": pages, "vmcs_vanished": plain,
     "msr_list_aborted": lists, "stale_field": every_field, "ungrouped_field": every_field,
     "exit_info_written": every_field, "page_not_zeroed": named_members,
     "clean_fields_reserved": clean_fields, "version_changed": versions,

@@ -42,28 +42,28 @@ cdef int run_checks(l0_vp *vp, l0_vmcs *v, u8 *page, insn_t *status) noexcept no
     cdef u32 sticky = 0
     cdef int why
 
-    if vp.unchecked & RUN_GROUPS:
-        vp.familiar = 0
-    if (vp.unchecked & CONTROL_CHECKS or v.f.tpr_threshold) and \
-            not controls_valid(vp, v, page != NULL, vp.unchecked):
+    if vp.groups_to_check & RUN_GROUPS:
+        vp.entry_is_repeat = 0
+    if (vp.groups_to_check & CONTROL_CHECKS or v.f.tpr_threshold) and \
+            not controls_valid(vp, v, page != NULL, vp.groups_to_check):
         status[0] = refused(vp, VMXERR_ENTRY_INVALID_CONTROL_FIELD)
         return 0
     if page != NULL and not debugctl_announced(vp, v):
         status[0] = refused(vp, VMXERR_ENTRY_INVALID_CONTROL_FIELD)
         return 0
-    if vp.unchecked & HOST_CHECKS:
+    if vp.groups_to_check & HOST_CHECKS:
         vp.host_loaded = 0
-        if not host_state_valid(vp, v, vp.unchecked):
+        if not host_state_valid(vp, v, vp.groups_to_check):
             status[0] = refused(vp, VMXERR_ENTRY_INVALID_HOST_STATE_FIELD)
             return 0
-    if vp.unchecked & GUEST_CHECKS:
-        why = check_guest_state(vp, v, vp.unchecked, &sticky)
+    if vp.groups_to_check & GUEST_CHECKS:
+        why = check_guest_state(vp, v, vp.groups_to_check, &sticky)
     else:
         why = GUEST_STATE_OK if guest_rip_valid(v) else ENTRY_FAIL_DEFAULT
     if why != GUEST_STATE_OK:
         status[0] = failed_entry(vp, v, page, EXIT_REASON_INVALID_STATE, why)
         return 0
-    vp.unchecked = sticky
+    vp.groups_to_check = sticky
     # a bit that was not set has brought the entry here
     if page != NULL and vp.partition.profile.marks_clean_at_entry:
         (<hv_enlightened_vmcs *>page).hv_clean_fields |= CLEAN_ALL
@@ -95,26 +95,26 @@ cdef inline insn_t enter(l0_vp *vp, l0_vmcs *v, u64 *regs, u8 *page) noexcept no
     cdef u32 bad
 
     # rip and the threshold belong to no group: they are looked at unless they cannot be wrong
-    if unlikely(vp.unchecked | v.f.tpr_threshold | v.f.guest_rip >> 32):
+    if unlikely(vp.groups_to_check | v.f.tpr_threshold | v.f.guest_rip >> 32):
         if run_checks(vp, v, page, &status) != ENTERED:
             return status
     load_guest_msrs(vp, v)
     vp.vmcs = v
     vp.regs = regs
     if unlikely(v.f.vm_entry_msr_load_count):
-        vp.in_guest = 1
-        vp.familiar = 0
+        vp.guest_state = L2_RUNNING
+        vp.entry_is_repeat = 0
         bad = load_msr_list(vp, v.f.vm_entry_msr_load_addr, v.f.vm_entry_msr_load_count)
-        vp.in_guest = 0
+        vp.guest_state = L2_NOT_RUNNING
         if bad:
             lint(vp, LINT_entry_list_failed)
             return failed_entry(vp, v, page, EXIT_REASON_MSR_LOAD_FAIL, bad)
     if page == NULL:
         v.launch_state = 1
-    vp.in_guest = 1
+    vp.guest_state = L2_RUNNING
     guest_run(vp)
-    if likely(vp.in_guest == 1):
-        vp.in_guest = 0
+    if likely(vp.guest_state == 1):
+        vp.guest_state = L2_NOT_RUNNING
         vm_exit(vp, v, page)
         return INSN_OK
     return not_left(vp)
@@ -128,23 +128,23 @@ cdef inline insn_t enter_refreshed(
         return fail_invalid(vp)
     if unlikely(vp.mov_ss_shadow):
         return refused(vp, VMXERR_ENTRY_EVENTS_BLOCKED_BY_MOV_SS)
-    return enter(vp, &vp.copy, regs, page)
+    return enter(vp, &vp.evmcs_cache, regs, page)
 
 
 # A policy of its own: what a failed entry has read is forgotten again.
 cdef insn_t enter_or_forget(l0_vp *vp, u64 *regs, u8 *page) noexcept nogil:
-    cdef l0_vmcs before = vp.copy
+    cdef l0_vmcs before = vp.evmcs_cache
     cdef u32 valid = vp.valid_groups
     cdef u64 exits = vp.counters.exits
     cdef insn_t status
 
     status = enter_refreshed(vp, regs, page, True)
-    if vp.counters.exits == exits and not vp.in_guest:
+    if vp.counters.exits == exits and vp.guest_state == L2_NOT_RUNNING:
         # how the entry failed is not something that was read
-        before.f.vm_instruction_error = vp.copy.f.vm_instruction_error
-        before.f.vm_exit_reason = vp.copy.f.vm_exit_reason
-        before.f.exit_qualification = vp.copy.f.exit_qualification
-        vp.copy = before
+        before.f.vm_instruction_error = vp.evmcs_cache.f.vm_instruction_error
+        before.f.vm_exit_reason = vp.evmcs_cache.f.vm_exit_reason
+        before.f.exit_qualification = vp.evmcs_cache.f.exit_qualification
+        vp.evmcs_cache = before
         vp.valid_groups = valid
         vp.bitmap_kept = 0
     return status
@@ -158,7 +158,7 @@ cdef insn_t enter_unusual(l0_vp *vp, u64 *regs, u8 *page) noexcept nogil:
         status = enter_or_forget(vp, regs, page)
     else:
         status = enter_refreshed(vp, regs, page, True)
-    if vp.partition.watch and not vp.in_guest:
+    if vp.partition.lints_enabled and vp.guest_state == L2_NOT_RUNNING:
         watch_exit(vp, page)
     return status
 
@@ -170,26 +170,26 @@ cdef insn_t enter_enlightened(
 
     if unlikely(page == NULL):
         return status
-    if unlikely(vp.partition.unusual):
+    if unlikely(vp.partition.slow_entry):
         return enter_unusual(vp, regs, page)
     return enter_refreshed(vp, regs, page, False)
 
 
 cdef insn_t enter_plain(l0_vp *vp, u64 *regs, bint launch) noexcept nogil:
-    if unlikely(vp.active_evmcs != ~<u64>0):
+    if unlikely(vp.active_evmcs != L0_NO_VMCS):
         enlightened_release(vp)
     if unlikely(vp.partition.stopped):
         return fail_invalid(vp)
     # no entry with a shadow VMCS, however valid its pointer
-    if unlikely(vp.current_vmptr == ~<u64>0 or vp.plain.f.revision_id >> 31):
+    if unlikely(vp.current_vmptr == L0_NO_VMCS or vp.current_vmcs.f.revision_id >> 31):
         return fail_invalid(vp)
     if unlikely(vp.mov_ss_shadow):
         return refused(vp, VMXERR_ENTRY_EVENTS_BLOCKED_BY_MOV_SS)
-    if unlikely(launch and vp.plain.launch_state):
+    if unlikely(launch and vp.current_vmcs.launch_state):
         return refused(vp, VMXERR_VMLAUNCH_NONCLEAR_VMCS)
-    if unlikely(not launch and not vp.plain.launch_state):
+    if unlikely(not launch and not vp.current_vmcs.launch_state):
         return refused(vp, VMXERR_VMRESUME_NONLAUNCHED_VMCS)
-    return enter(vp, &vp.plain, regs, NULL)
+    return enter(vp, &vp.current_vmcs, regs, NULL)
 
 
 # Only where L2 is stopped.
@@ -198,16 +198,16 @@ cdef insn_t l0_go_on(l0_vp *vp) noexcept nogil:
     cdef l0_vmcs *v = vp.vmcs
     cdef u8 *page = NULL
 
-    if v == &vp.copy:
+    if v == &vp.evmcs_cache:
         page = phys_page(vp.cpu.mem, vp.active_evmcs)
-    vp.in_guest = 1
+    vp.guest_state = L2_RUNNING
     vp.regs = vp.gpr
     guest_go_on(vp)
-    if vp.in_guest != 1:
+    if vp.guest_state != 1:
         return not_left(vp)
-    vp.in_guest = 0
+    vp.guest_state = L2_NOT_RUNNING
     vm_exit(vp, v, page)
-    if vp.partition.watch and page != NULL:
+    if vp.partition.lints_enabled and page != NULL:
         watch_exit(vp, page)
     return INSN_OK
 

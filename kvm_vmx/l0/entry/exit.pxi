@@ -19,7 +19,7 @@ cdef inline void save_guest_msrs(l0_vp *vp, l0_vmcs *v) noexcept nogil:
     if controls & VM_EXIT_SAVE_DEBUG_CONTROLS:
         v.f.guest_dr7 = vp.cpu.dr7
         # K12: no exit writes it into an eVMCS, so that page and copy stay one
-        if v == &vp.plain:
+        if v == &vp.current_vmcs:
             v.f.guest_ia32_debugctl = vp.msr[SLOT_DEBUGCTL].value
     # where a guest can change its mode, the entry control follows it
     if unlikely((vp.efer >> 1 ^ v.f.vm_entry_controls) & VM_ENTRY_IA32E_MODE) and \
@@ -89,9 +89,9 @@ cdef inline void vm_exit(l0_vp *vp, l0_vmcs *v, u8 *page) noexcept nogil:
 # What VMLAUNCH or VMRESUME ends with where there is no exit.
 # L2 has not left, and L1 does not go on: L2 is stopped, or the processor checks out.
 cdef insn_t not_left(l0_vp *vp) noexcept nogil:
-    if vp.in_guest == L0_STOPPED:
+    if vp.guest_state == L2_STOPPED:
         return INSN_OK
-    vp.in_guest = 0
+    vp.guest_state = L2_NOT_RUNNING
     return INSN_MAKE_FAULT(MC_VECTOR, 0)
 
 
@@ -129,7 +129,7 @@ cdef void abort_list(l0_vp *vp, l0_vmcs *v, u32 indicator) noexcept nogil:
 
     lint(vp, LINT_msr_list_aborted)
     v.f.abort = indicator
-    if v == &vp.copy:
+    if v == &vp.evmcs_cache:
         pointer = vp.active_evmcs & ~<u64>0xfff
     page = phys_page(vp.cpu.mem, pointer)
     if page != NULL:
@@ -156,9 +156,9 @@ cdef void rare_exit_work(l0_vp *vp, l0_vmcs *v) noexcept nogil:
         acknowledge_interrupt(vp, v)
     if v.f.vm_exit_msr_store_count:
         # some of them are in the VMCS still
-        vp.in_guest = 1
+        vp.guest_state = L2_RUNNING
         stored = store_msr_list(vp, v.f.vm_exit_msr_store_addr, v.f.vm_exit_msr_store_count)
-        vp.in_guest = 0
+        vp.guest_state = L2_NOT_RUNNING
         if not stored:
             abort_list(vp, v, ABORT_STORE)
 

@@ -181,8 +181,10 @@ cdef bint pdptes_valid(l0_vp *vp, const l0_vmcs *v, u32 secondary) noexcept nogi
             not v.f.guest_cr4 & CR4_PAE:
         return True
     if secondary & SECONDARY_EXEC_ENABLE_EPT:
-        return (pdpte_bits_valid(caps, v.f.guest_pdptr0) and pdpte_bits_valid(caps, v.f.guest_pdptr1) and
-                pdpte_bits_valid(caps, v.f.guest_pdptr2) and pdpte_bits_valid(caps, v.f.guest_pdptr3))
+        return (pdpte_bits_valid(caps, v.f.guest_pdptr0) and
+                pdpte_bits_valid(caps, v.f.guest_pdptr1) and
+                pdpte_bits_valid(caps, v.f.guest_pdptr2) and
+                pdpte_bits_valid(caps, v.f.guest_pdptr3))
     entry = <const u64 *>phys_ptr(vp.cpu.mem, v.f.guest_cr3 & <u64>0xffffffe0, 32)
     if entry == NULL:
         return False

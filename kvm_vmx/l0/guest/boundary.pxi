@@ -30,7 +30,7 @@ cdef inline bint events_wait(const l0_vp *vp) noexcept nogil:
 
 
 # Must the next boundaries be looked at, one by one?
-cdef inline bint restless(const l0_vp *vp) noexcept nogil:
+cdef inline bint needs_boundary_checks(const l0_vp *vp) noexcept nogil:
     cdef const l0_vmcs *v = vp.vmcs
 
     return (
@@ -77,13 +77,13 @@ cdef void set_deadline_with_alarms(l0_vp *vp) noexcept nogil:
 
 
 # Let an alarm go off; False where the interrupt before it still waits.
-cdef bint ring(l0_vp *vp, u32 number, bint waits) noexcept nogil:
+cdef bint fire_alarm(l0_vp *vp, u32 number, bint waits) noexcept nogil:
     cdef u32 what = vp.alarm[number].what
 
     if what == L0_ALARM_TIMERS:
         return stimers_ring(vp, number, waits)
     if what == L0_ALARM_STOP:
-        vp.in_guest = L0_STOPPED
+        vp.guest_state = L2_STOPPED
         vp.paused = 0
     elif what == L0_ALARM_NMI:
         vp.cpu.nmi = 1
@@ -95,13 +95,13 @@ cdef bint ring(l0_vp *vp, u32 number, bint waits) noexcept nogil:
 
 
 # The alarms that are due: whether one went off.
-cdef bint ring_alarms(l0_vp *vp) noexcept nogil:
+cdef bint fire_alarms(l0_vp *vp) noexcept nogil:
     cdef u64 now = vp.counters.l2_instructions
     cdef u32 i = 0
     cdef bint rung = False
 
     while i < vp.nr_alarms:
-        if vp.alarm[i].at <= now and ring(vp, i, False):
+        if vp.alarm[i].at <= now and fire_alarm(vp, i, False):
             rung = True
         else:
             i += 1
@@ -110,12 +110,12 @@ cdef bint ring_alarms(l0_vp *vp) noexcept nogil:
 
 cdef bint leave_for_interrupt(l0_vp *vp) noexcept nogil:
     # the exit acknowledges the interrupt where a control asks for that
-    leave(vp, EXIT_REASON_EXTERNAL_INTERRUPT, 0, 0)
+    vm_exit_with(vp, EXIT_REASON_EXTERNAL_INTERRUPT, 0, 0)
     return False
 
 
 # L1's timer fires where that brings L1 back: its own interrupt, which it has asked to exit.
-cdef bint tick(l0_vp *vp) noexcept nogil:
+cdef bint host_timer_exit(l0_vp *vp) noexcept nogil:
     if not vp.partition.tick or vp.vmcs.f.guest_activity_state > GUEST_ACTIVITY_HLT or \
             not vp.vmcs.f.pin_based_vm_exec_control & PIN_BASED_EXT_INTR_MASK:
         return False
@@ -125,7 +125,7 @@ cdef bint tick(l0_vp *vp) noexcept nogil:
 
 # No exit is due that L1 could ask for: whoever let it enter takes L2 back, or nobody can.
 cdef bint give_back(l0_vp *vp, bint only_paused) noexcept nogil:
-    vp.in_guest = L0_STOPPED if vp.may_stop else L0_LOST
+    vp.guest_state = L2_STOPPED if vp.may_stop else L2_LOST
     vp.paused = only_paused
     return False
 
@@ -139,12 +139,12 @@ cdef u64 slice_spent(const l0_vp *vp) noexcept nogil:
 cdef bint time_passes(l0_vp *vp) noexcept nogil:
     cdef u64 now = vp.counters.l2_instructions
 
-    ring_alarms(vp)
-    if vp.in_guest == L0_STOPPED:
+    fire_alarms(vp)
+    if vp.guest_state == L2_STOPPED:
         return False
     if slice_spent(vp) >= SLICE:
         vp.resumed_at = now
-        if not tick(vp):
+        if not host_timer_exit(vp):
             return give_back(vp, True)
     vp.deadline = now + SLICE - slice_spent(vp)
     set_deadline_with_alarms(vp)
@@ -155,13 +155,13 @@ cdef bint time_passes(l0_vp *vp) noexcept nogil:
 
 
 # The event that an entry injects; False where its delivery leaves.
-cdef bint begin(l0_vp *vp) noexcept nogil:
+cdef bint inject_entry_event(l0_vp *vp) noexcept nogil:
     cdef u32 info = vp.vmcs.f.vm_entry_intr_info_field
     cdef u32 kind = info & INTR_INFO_INTR_TYPE_MASK
     cdef u64 *debug = &vp.vmcs.f.guest_pending_dbg_exceptions
     cdef bint shadow = vp.vmcs.f.guest_interruptibility_info & GUEST_INTR_STATE_MOV_SS != 0
 
-    vp.attention = 1
+    vp.boundary_work = 1
     vp.trap_pending = 0
     if not info >> 31:
         return True
@@ -209,7 +209,7 @@ cdef inline bint interrupts_open(const l0_vp *vp) noexcept nogil:
 cdef bint take_nmi(l0_vp *vp) noexcept nogil:
     if vp.vmcs.f.pin_based_vm_exec_control & PIN_BASED_NMI_EXITING:
         vp.cpu.nmi = 0
-        leave(vp, EXIT_REASON_EXCEPTION_NMI, 0, 0)
+        vm_exit_with(vp, EXIT_REASON_EXCEPTION_NMI, 0, 0)
         vp.vmcs.f.vm_exit_intr_info = <u32>INTR_INFO_VALID_MASK | INTR_TYPE_NMI_INTR | VECTOR_NMI
         return False
     if vp.vmcs.f.guest_interruptibility_info & (GUEST_INTR_STATE_NMI | GUEST_INTR_STATE_MOV_SS):
@@ -250,45 +250,45 @@ cdef bint wait(l0_vp *vp) noexcept nogil:
         at = max(vp.alarm[first].at, now)
     if timer_runs(vp) and timer_left(vp) <= at - now:
         vp.entered_at -= timer_left(vp)
-        return settle(vp)
-    if at != ~<u64>0 and ring(vp, first, True):
+        return handle_boundary(vp)
+    if at != ~<u64>0 and fire_alarm(vp, first, True):
         if timer_runs(vp):
             vp.entered_at -= at - now
-        return vp.in_guest != L0_STOPPED and settle(vp)
-    return settle(vp) if tick(vp) else give_back(vp, False)
+        return vp.guest_state != L2_STOPPED and handle_boundary(vp)
+    return handle_boundary(vp) if host_timer_exit(vp) else give_back(vp, False)
 
 
 # At an instruction boundary: False where L2 leaves instead of going on.
-cdef bint settle(l0_vp *vp) noexcept nogil:
+cdef bint handle_boundary(l0_vp *vp) noexcept nogil:
     cdef u32 activity = vp.vmcs.f.guest_activity_state
 
     if vp.counters.l2_instructions >= vp.deadline and not time_passes(vp):
         return False
     if vp.trap_pending:
         vp.trap_pending = 0
-        leave(vp, EXIT_REASON_MONITOR_TRAP_FLAG, 0, 0)
+        vm_exit_with(vp, EXIT_REASON_MONITOR_TRAP_FLAG, 0, 0)
         return False
     if debug_trap_due(vp):
         if not take_debug_trap(vp):
             return False
-        return settle(vp)
+        return handle_boundary(vp)
     if timer_runs(vp) and timer_left(vp) == 0:
-        leave(vp, EXIT_REASON_PREEMPTION_TIMER, 0, 0)
+        vm_exit_with(vp, EXIT_REASON_PREEMPTION_TIMER, 0, 0)
         return False
     if activity != GUEST_ACTIVITY_WAIT_SIPI:
         if nmi_window_open(vp):
-            leave(vp, EXIT_REASON_NMI_WINDOW, 0, 0)
+            vm_exit_with(vp, EXIT_REASON_NMI_WINDOW, 0, 0)
             return False
         if vp.cpu.nmi and not take_nmi(vp):
             return False
     if activity <= GUEST_ACTIVITY_HLT:
         if vp.vmcs.f.cpu_based_vm_exec_control & CPU_BASED_VIRTUAL_INTR_PENDING and \
                 interrupts_open(vp):
-            leave(vp, EXIT_REASON_PENDING_INTERRUPT, 0, 0)
+            vm_exit_with(vp, EXIT_REASON_PENDING_INTERRUPT, 0, 0)
             return False
         if vp.cpu.intr and not take_interrupt(vp):
             return False
     if vp.vmcs.f.guest_activity_state:
         return wait(vp)
-    vp.attention = restless(vp)
+    vp.boundary_work = needs_boundary_checks(vp)
     return True

@@ -188,7 +188,7 @@ cdef int mov_control(l0_vp *vp, const l2_insn *insn) noexcept nogil:
 
     if cr != 0 and cr != 2 and cr != 3 and cr != 4 and cr != 8:
         return fault(vp, VECTOR_UD, 0)
-    if vp.cpl2:
+    if vp.guest_cpl:
         return refuse(vp)
     if insn.opcode & 2:
         return write_control(vp, insn, gpr(vp, insn.rm)[0] & size_mask(size))
@@ -200,7 +200,7 @@ cdef int mov_control(l0_vp *vp, const l2_insn *insn) noexcept nogil:
 
 # CLTS leaves where L1 owns CR0.TS and shows it as set.
 cdef int clear_task_switched(l0_vp *vp, const l2_insn *insn) noexcept nogil:
-    if vp.cpl2:
+    if vp.guest_cpl:
         return refuse(vp)
     if vp.vmcs.f.cr0_guest_host_mask & CR0_TS:
         if vp.vmcs.f.cr0_read_shadow & CR0_TS:
@@ -216,7 +216,7 @@ cdef int load_machine_status(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     cdef u64 source = 0, linear = 0, watched, qualification
     cdef int status
 
-    if vp.cpl2:
+    if vp.guest_cpl:
         return refuse(vp)
     status = read_rm(vp, insn, 2, &source)
     if status:
@@ -267,7 +267,7 @@ cdef int mov_debug(l0_vp *vp, const l2_insn *insn) noexcept nogil:
                           (TYPE_MOV_FROM_DR if is_read else TYPE_MOV_TO_DR))
     if (dr == 4 or dr == 5) and vp.vmcs.f.guest_cr4 & CR4_DE:
         return fault(vp, VECTOR_UD, 0)
-    if vp.cpl2:
+    if vp.guest_cpl:
         return refuse(vp)
     if vp.cpu.dr7 & DR7_GD:
         fault(vp, VECTOR_DB, 0)

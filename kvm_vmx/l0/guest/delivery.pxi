@@ -25,7 +25,7 @@ cdef bint exception_exits(const l0_vp *vp, u32 vector, u32 error) noexcept nogil
     cdef bint bit = vp.vmcs.f.exception_bitmap >> vector & 1
 
     if vector != VECTOR_PF or (
-            vp.vmcs == &vp.copy and not vp.partition.profile.honour_page_fault_filter):
+            vp.vmcs == &vp.evmcs_cache and not vp.partition.profile.honour_page_fault_filter):
         return bit
     # a page fault that does not match turns the meaning of its bit round
     return bit == (error & vp.vmcs.f.page_fault_error_code_mask ==
@@ -33,7 +33,7 @@ cdef bint exception_exits(const l0_vp *vp, u32 vector, u32 error) noexcept nogil
 
 
 cdef void exception_exit(l0_vp *vp, u32 info, u32 error, u64 payload, u32 length) noexcept nogil:
-    leave(vp, EXIT_REASON_EXCEPTION_NMI, length, payload)
+    vm_exit_with(vp, EXIT_REASON_EXCEPTION_NMI, length, payload)
     vp.vmcs.f.vm_exit_intr_info = info
     if info & INTR_INFO_DELIVER_CODE_MASK:
         vp.vmcs.f.vm_exit_intr_error_code = error
@@ -88,7 +88,7 @@ cdef bint merge(l0_vp *vp, u32 info, u32 error, u32 length) noexcept nogil:
     if info & INTR_INFO_INTR_TYPE_MASK != INTR_TYPE_HARD_EXCEPTION:
         return True
     if first == VECTOR_DF and fatal(VECTOR_PF, second):
-        leave(vp, EXIT_REASON_TRIPLE_FAULT, 0, 0)
+        vm_exit_with(vp, EXIT_REASON_TRIPLE_FAULT, 0, 0)
         vp.vectoring = 0
         return False
     if not fatal(first, second):
@@ -111,7 +111,7 @@ cdef bint deliver(l0_vp *vp, u32 info, u32 error, u32 length) noexcept nogil:
     if info & INTR_INFO_INTR_TYPE_MASK == INTR_TYPE_NMI_INTR:
         vp.vmcs.f.guest_interruptibility_info |= GUEST_INTR_STATE_NMI
     vp.vmcs.f.guest_activity_state = GUEST_ACTIVITY_ACTIVE
-    vp.attention = 1
+    vp.boundary_work = 1
     chain_delivered(vp, info, error)
     while True:
         vp.vectoring = info

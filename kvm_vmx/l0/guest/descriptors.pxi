@@ -113,7 +113,7 @@ cdef int check_data(l0_vp *vp, u32 selector, l2_segment *d) noexcept nogil:
         return fault(vp, VECTOR_GP, error)
     # conforming code may be read from any level
     if d.rights & (TYPE_CODE | TYPE_CONFORMING) != (TYPE_CODE | TYPE_CONFORMING) and (
-            selector & 3 > level or vp.cpl2 > level):
+            selector & 3 > level or vp.guest_cpl > level):
         return fault(vp, VECTOR_GP, error)
     if not d.rights & VMX_AR_P_MASK:
         return fault(vp, VECTOR_NP, error)
@@ -129,11 +129,11 @@ cdef int load_segment(l0_vp *vp, u32 number, u32 selector) noexcept nogil:
         set_plain_segment(vp, number, selector)
         return L2_DONE
     if number == SEG_SS:
-        if selector & 0xfffc == 0 and vp.code_bits == 64 and vp.cpl2 < 3 and \
-                selector == vp.cpl2:
+        if selector & 0xfffc == 0 and vp.code_bits == 64 and vp.guest_cpl < 3 and \
+                selector == vp.guest_cpl:
             set_null_stack(vp, selector)
             return L2_DONE
-        status = check_stack(vp, selector, vp.cpl2, VECTOR_GP, 0, &d)
+        status = check_stack(vp, selector, vp.guest_cpl, VECTOR_GP, 0, &d)
     elif selector & 0xfffc == 0:
         (&vp.vmcs.f.guest_es_selector)[number] = <u16>selector
         (&vp.vmcs.f.guest_es_ar_bytes)[number] = VMX_AR_UNUSABLE_MASK

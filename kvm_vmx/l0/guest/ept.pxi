@@ -36,7 +36,7 @@ cdef u8 *memory_of(l0_vp *vp, u64 address) noexcept nogil:
 
 
 cdef u8 *ept_exit(l0_vp *vp, u32 reason, u64 gpa, u64 linear, u64 qualification) noexcept nogil:
-    leave(vp, reason, 0, qualification)
+    vm_exit_with(vp, reason, 0, qualification)
     vp.vmcs.f.guest_physical_address = gpa
     vp.vmcs.f.guest_linear_address = linear
     if not vp.vectoring:

@@ -35,7 +35,7 @@ cdef int set_segment_register(l0_vp *vp, u32 number, u64 selector) noexcept nogi
     if status == L2_DONE and number == SEG_SS:
         # events wait until the stack pointer has followed
         vp.vmcs.f.guest_interruptibility_info |= GUEST_INTR_STATE_MOV_SS
-        vp.attention = 1
+        vp.boundary_work = 1
     return status
 
 
@@ -148,7 +148,7 @@ cdef int group_5(l0_vp *vp, const l2_insn *insn) noexcept nogil:
 
 cdef bint may_mask(l0_vp *vp) noexcept nogil:
     # CLI and STI
-    return not protected_mode(vp) or vp.cpl2 <= (vp.vmcs.f.guest_rflags >> 12 & 3)
+    return not protected_mode(vp) or vp.guest_cpl <= (vp.vmcs.f.guest_rflags >> 12 & 3)
 
 
 cdef int flag_instruction(l0_vp *vp, u32 opcode) noexcept nogil:
@@ -170,7 +170,7 @@ cdef int flag_instruction(l0_vp *vp, u32 opcode) noexcept nogil:
         # interrupts wait for one instruction more
         flags[0] |= FLAG_IF
         vp.vmcs.f.guest_interruptibility_info |= GUEST_INTR_STATE_STI
-        vp.attention = 1
+        vp.boundary_work = 1
     return L2_DONE
 
 

@@ -18,12 +18,12 @@ cdef void write_flags(l0_vp *vp, u64 value, u32 size, u64 more) noexcept nogil:
         mask |= WIDE
     else:
         mask &= 0xffff
-    if vp.cpl2 == 0:
+    if vp.guest_cpl == 0:
         mask |= FLAG_IOPL
-    if vp.cpl2 <= (old >> 12 & 3) or not protected_mode(vp):
+    if vp.guest_cpl <= (old >> 12 & 3) or not protected_mode(vp):
         mask |= FLAG_IF
     vp.vmcs.f.guest_rflags = old & ~mask | value & mask | 2
-    vp.attention = 1
+    vp.boundary_work = 1
 
 
 # Is code at this descriptor a place that a transfer of this privilege may go to?
@@ -41,11 +41,11 @@ cdef int check_code(l0_vp *vp, u32 selector, bint is_return, l2_segment *d) noex
     if d.rights & (TYPE_CODE | VMX_AR_S_MASK) != (TYPE_CODE | VMX_AR_S_MASK):
         return fault(vp, VECTOR_GP, error)
     if is_return:
-        if selector & 3 < vp.cpl2 or (
+        if selector & 3 < vp.guest_cpl or (
                 level > (selector & 3) if d.rights & TYPE_CONFORMING else level != selector & 3):
             return fault(vp, VECTOR_GP, error)
-    elif level > vp.cpl2 if d.rights & TYPE_CONFORMING else (
-            level != vp.cpl2 or selector & 3 > vp.cpl2):
+    elif level > vp.guest_cpl if d.rights & TYPE_CONFORMING else (
+            level != vp.guest_cpl or selector & 3 > vp.guest_cpl):
         return fault(vp, VECTOR_GP, error)
     if long_mode(vp) and d.rights & VMX_AR_L_MASK and d.rights & VMX_AR_DB_MASK:
         return fault(vp, VECTOR_GP, error)
@@ -79,7 +79,7 @@ cdef int far_jump(l0_vp *vp, u32 selector, u64 offset) noexcept nogil:
         status = check_target(vp, &code, offset)
     if status:
         return status
-    code.selector = selector & 0xfffc | vp.cpl2
+    code.selector = selector & 0xfffc | vp.guest_cpl
     set_segment(vp, SEG_CS, &code)
     vp.next_rip = offset
     return L2_DONE
@@ -117,7 +117,7 @@ cdef int outer_stack(l0_vp *vp, u32 selector, const l2_segment *code, l2_segment
 cdef int far_back(l0_vp *vp, u32 size, u32 skip, bint always_stack, u64 flags) noexcept nogil:
     cdef l2_segment code, stack
     cdef u64 rip = 0, selector = 0, rsp = 0, ss = 0
-    cdef u32 level = vp.cpl2
+    cdef u32 level = vp.guest_cpl
     cdef bint new_stack
     cdef int status = peek(vp, size, 0, &rip)
 
@@ -197,7 +197,7 @@ cdef void unblock_nmis(l0_vp *vp) noexcept nogil:
     if vp.vmcs.f.guest_interruptibility_info & GUEST_INTR_STATE_NMI:
         vp.unblocked_nmi = 1
         vp.vmcs.f.guest_interruptibility_info &= ~<u32>GUEST_INTR_STATE_NMI
-        vp.attention = 1
+        vp.boundary_work = 1
 
 
 cdef int return_to_task(l0_vp *vp) noexcept nogil:
@@ -207,7 +207,7 @@ cdef int return_to_task(l0_vp *vp) noexcept nogil:
 
     if status:
         return status
-    leave(vp, EXIT_REASON_TASK_SWITCH, <u32>(vp.next_rip - vp.vmcs.f.guest_rip),
+    vm_exit_with(vp, EXIT_REASON_TASK_SWITCH, <u32>(vp.next_rip - vp.vmcs.f.guest_rip),
           <u64>TASK_SWITCH_BY_IRET << 30 | selector)
     return L2_LEAVES
 
@@ -226,7 +226,7 @@ cdef int interrupt_return(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     status = peek(vp, insn.size, 2 * insn.size, &flags)
     if status:
         return status
-    if flags & FLAG_VM and insn.size == 4 and vp.cpl2 == 0 and not long_mode(vp):
+    if flags & FLAG_VM and insn.size == 4 and vp.guest_cpl == 0 and not long_mode(vp):
         # virtual-8086 mode can be entered by VM entry alone
         return fault(vp, VECTOR_GP, 0)
     return far_back(vp, insn.size, 1, vp.code_bits == 64, flags)

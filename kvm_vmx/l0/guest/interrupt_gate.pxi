@@ -97,7 +97,7 @@ cdef int through_vector_table(l0_vp *vp, u32 vector, u64 rip) noexcept nogil:
 
 # A task gate: switching tasks is for L1 to emulate.
 cdef int task_switch(l0_vp *vp, u32 selector) noexcept nogil:
-    leave(vp, EXIT_REASON_TASK_SWITCH, 0, <u64>TASK_SWITCH_BY_GATE << 30 | selector)
+    vm_exit_with(vp, EXIT_REASON_TASK_SWITCH, 0, <u64>TASK_SWITCH_BY_GATE << 30 | selector)
     return L2_LEAVES
 
 
@@ -121,7 +121,7 @@ cdef int read_gate(l0_vp *vp, u32 info, frame *f, u32 *stack_table) noexcept nog
         return fault(vp, VECTOR_GP, error)
     if size == 16 and kind != GATE_INTERRUPT and kind != GATE_TRAP:
         return fault(vp, VECTOR_GP, error)
-    if is_software(info) and (low >> 45 & 3) < vp.cpl2:
+    if is_software(info) and (low >> 45 & 3) < vp.guest_cpl:
         return fault(vp, VECTOR_GP, error)
     if not low >> 47 & 1:
         return fault(vp, VECTOR_NP, error)
@@ -148,13 +148,13 @@ cdef int check_handler(l0_vp *vp, frame *f) noexcept nogil:
     if status:
         return status
     if f.code.rights & (TYPE_CODE | VMX_AR_S_MASK) != (TYPE_CODE | VMX_AR_S_MASK) or \
-            VMX_AR_DPL(f.code.rights) > vp.cpl2:
+            VMX_AR_DPL(f.code.rights) > vp.guest_cpl:
         return fault(vp, VECTOR_GP, error)
     if long_mode(vp) and f.code.rights & (VMX_AR_L_MASK | VMX_AR_DB_MASK) != VMX_AR_L_MASK:
         return fault(vp, VECTOR_GP, error)
     if not f.code.rights & VMX_AR_P_MASK:
         return fault(vp, VECTOR_NP, error)
-    f.level = vp.cpl2 if f.code.rights & TYPE_CONFORMING else VMX_AR_DPL(f.code.rights)
+    f.level = vp.guest_cpl if f.code.rights & TYPE_CONFORMING else VMX_AR_DPL(f.code.rights)
     if virtual_8086(vp) and f.level != 0:
         return fault(vp, VECTOR_GP, error)
     f.code.selector = selector & 0xfffc | f.level
@@ -189,7 +189,7 @@ cdef int stack_from_task(l0_vp *vp, frame *f, u32 table) noexcept nogil:
 cdef int choose_stack(l0_vp *vp, frame *f, u32 table) noexcept nogil:
     cdef int status
 
-    f.new_stack = f.level < vp.cpl2
+    f.new_stack = f.level < vp.guest_cpl
     f.sp = vp.vmcs.f.guest_rsp
     get_segment(vp, SEG_SS, &f.stack)
     if f.new_stack or table:

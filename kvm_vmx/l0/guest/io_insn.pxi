@@ -16,7 +16,7 @@ cdef int check_permission_map(l0_vp *vp, u32 port, u32 size) noexcept nogil:
     cdef int status
 
     if not protected_mode(vp) or (
-            not virtual_8086(vp) and vp.cpl2 <= (vp.vmcs.f.guest_rflags >> 12 & 3)):
+            not virtual_8086(vp) and vp.guest_cpl <= (vp.vmcs.f.guest_rflags >> 12 & 3)):
         return L2_DONE
     if not segment_rights(vp, SEG_TR) & 8 or limit < TSS_MAP_BASE + 1:
         # a 16-bit task has no bitmap

@@ -18,7 +18,7 @@ cdef bint msr_exits(l0_vp *vp, u32 msr, bint write) noexcept nogil:
         start += QUARTER
     elif msr >= RANGE:
         return True
-    if vp.vmcs != &vp.copy or not vp.bitmap_kept:
+    if vp.vmcs != &vp.evmcs_cache or not vp.bitmap_kept:
         bitmap = phys_page(vp.cpu.mem, vp.vmcs.f.msr_bitmap)
         if bitmap == NULL:
             return True

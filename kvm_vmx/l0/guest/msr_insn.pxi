@@ -52,7 +52,7 @@ cdef int write_priority(l0_vp *vp, u64 value) noexcept nogil:
     # a trap: the instruction has done its work
     vp.vmcs.f.guest_rip = vp.next_rip
     vp.vmcs.f.guest_interruptibility_info &= ~<u32>(GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS)
-    leave(vp, EXIT_REASON_TPR_BELOW_THRESHOLD, 0, 0)
+    vm_exit_with(vp, EXIT_REASON_TPR_BELOW_THRESHOLD, 0, 0)
     return L2_LEAVES
 
 
@@ -70,7 +70,7 @@ cdef int rdmsr_insn(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     cdef u32 msr = <u32>vp.regs[GPR_RCX]
     cdef u64 value = 0
 
-    if vp.cpl2:
+    if vp.guest_cpl:
         return fault(vp, VECTOR_GP, 0)
     if msr_exits(vp, msr, False):
         return leave_insn(vp, EXIT_REASON_MSR_READ, insn, 0)
@@ -88,7 +88,7 @@ cdef int wrmsr_insn(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     cdef u32 msr = <u32>vp.regs[GPR_RCX]
     cdef u64 value = vp.regs[GPR_RDX] << 32 | vp.regs[GPR_RAX] & <u64>0xffffffff
 
-    if vp.cpl2:
+    if vp.guest_cpl:
         return fault(vp, VECTOR_GP, 0)
     if msr_exits(vp, msr, True):
         return leave_insn(vp, EXIT_REASON_MSR_WRITE, insn, 0)
@@ -106,7 +106,7 @@ cdef int rdtsc_insn(l0_vp *vp, const l2_insn *insn, bint with_aux) noexcept nogi
 
     if with_aux and not secondary_controls(vp.vmcs) & SECONDARY_EXEC_RDTSCP:
         return fault(vp, VECTOR_UD, 0)
-    if vp.cpl2 and vp.vmcs.f.guest_cr4 & CR4_TSD:
+    if vp.guest_cpl and vp.vmcs.f.guest_cr4 & CR4_TSD:
         return fault(vp, VECTOR_GP, 0)
     if vp.vmcs.f.cpu_based_vm_exec_control & CPU_BASED_RDTSC_EXITING:
         return leave_insn(vp, EXIT_REASON_RDTSCP if with_aux else EXIT_REASON_RDTSC, insn, 0)
@@ -118,7 +118,7 @@ cdef int rdtsc_insn(l0_vp *vp, const l2_insn *insn, bint with_aux) noexcept nogi
 
 
 cdef int rdpmc_insn(l0_vp *vp, const l2_insn *insn) noexcept nogil:
-    if vp.cpl2 and not vp.vmcs.f.guest_cr4 & CR4_PCE:
+    if vp.guest_cpl and not vp.vmcs.f.guest_cr4 & CR4_PCE:
         return fault(vp, VECTOR_GP, 0)
     if vp.vmcs.f.cpu_based_vm_exec_control & CPU_BASED_RDPMC_EXITING:
         return leave_insn(vp, EXIT_REASON_RDPMC, insn, 0)

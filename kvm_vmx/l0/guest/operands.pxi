@@ -156,7 +156,7 @@ cdef inline int write_rm(l0_vp *vp, const l2_insn *insn, u32 size, u64 value) no
 
 # What the mode is, from the registers that make it: 16-, 32- or 64-bit code, privilege.
 cdef inline void mode_changed(l0_vp *vp) noexcept nogil:
-    vp.cpl2 = 3 if virtual_8086(vp) else VMX_AR_DPL(vp.vmcs.f.guest_ss_ar_bytes)
+    vp.guest_cpl = 3 if virtual_8086(vp) else VMX_AR_DPL(vp.vmcs.f.guest_ss_ar_bytes)
     if long_mode(vp) and vp.vmcs.f.guest_cs_ar_bytes >> 13 & 1:
         vp.code_bits = 64
     else:
@@ -244,11 +244,11 @@ cdef int write_linear(l0_vp *vp, u64 linear, u32 size, u32 right, u64 value) noe
 
 
 cdef inline u32 user(l0_vp *vp) noexcept nogil:
-    return L2_USER if vp.cpl2 == 3 else 0
+    return L2_USER if vp.guest_cpl == 3 else 0
 
 
 cdef bint misaligned(l0_vp *vp, u64 linear, u32 size) noexcept nogil:
-    return vp.cpl2 == 3 and linear & (size - 1) and vp.vmcs.f.guest_cr0 & CR0_AM and \
+    return vp.guest_cpl == 3 and linear & (size - 1) and vp.vmcs.f.guest_cr0 & CR0_AM and \
         vp.vmcs.f.guest_rflags & FLAG_AC != 0
 
 

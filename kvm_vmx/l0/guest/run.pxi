@@ -69,7 +69,7 @@ cdef inline bint run_simple(l0_vp *vp) noexcept nogil:
 
 # Run L2 until it leaves: the VMCS says why.
 cdef inline void guest_run(l0_vp *vp) noexcept nogil:
-    if unlikely(not vp.familiar or
+    if unlikely(not vp.entry_is_repeat or
                 vp.nr_alarms | events_of(&vp.cpu) | vp.tlb_context[0] ^ vp.vmcs.f.ept_pointer):
         guest_begin(vp)
         return
@@ -119,7 +119,7 @@ cdef void complete(l0_vp *vp, const l2_insn *insn, u32 shadow, u64 flags) noexce
     vp.vmcs.f.guest_interruptibility_info &= ~shadow
     if flags & FLAG_TF and not is_software_interrupt(insn):
         vp.vmcs.f.guest_pending_dbg_exceptions |= SINGLE_STEP
-        vp.attention = 1
+        vp.boundary_work = 1
     mode_changed(vp)
 
 
@@ -144,43 +144,43 @@ cdef bint step(l0_vp *vp) noexcept nogil:
         return False
     if traps:
         vp.trap_pending = 1
-        vp.attention = 1
+        vp.boundary_work = 1
     return True
 
 
-cdef inline bint looks(const l0_vp *vp) noexcept nogil:
+cdef inline bint boundary_has_work(const l0_vp *vp) noexcept nogil:
     # is there anything at this boundary?
-    return vp.attention or events_wait(vp) or vp.counters.l2_instructions >= vp.deadline
+    return vp.boundary_work or events_wait(vp) or vp.counters.l2_instructions >= vp.deadline
 
 
 # Whatever an entry may find changed, and the event that it injects; False where that leaves.
-cdef bint look_around(l0_vp *vp) noexcept nogil:
-    vp.familiar = 0
+cdef bint prepare_entry(l0_vp *vp) noexcept nogil:
+    vp.entry_is_repeat = 0
     translations_current(vp)
     mode_changed(vp)
-    vp.attention = 0
+    vp.boundary_work = 0
     set_deadline(vp)
-    return not restless(vp) or begin(vp)
+    return not needs_boundary_checks(vp) or inject_entry_event(vp)
 
 
 # An exit of a tight loop leaves nothing to look at but what L1 then changes.
 cdef inline void stay_familiar(l0_vp *vp) noexcept nogil:
-    vp.familiar = vp.vmcs.f.secondary_vm_exec_control & SECONDARY_EXEC_ENABLE_VPID != 0 and \
+    vp.entry_is_repeat = vp.vmcs.f.secondary_vm_exec_control & SECONDARY_EXEC_ENABLE_VPID != 0 and \
         not vp.vmcs.f.pin_based_vm_exec_control & PIN_BASED_VMX_PREEMPTION_TIMER
 
 
 # The loop: at each boundary what waits there, then an instruction or a row of simple ones.
 cdef void guest_continue(l0_vp *vp) noexcept nogil:
-    vp.familiar = 0
+    vp.entry_is_repeat = 0
     while True:
-        if unlikely(looks(vp)):
-            if not settle(vp):
+        if unlikely(boundary_has_work(vp)):
+            if not handle_boundary(vp):
                 return
         elif likely(vp.code_bits == 64):
             if run_simple(vp):
                 stay_familiar(vp)
                 return
-            if unlikely(looks(vp)):
+            if unlikely(boundary_has_work(vp)):
                 continue
         vp.counters.l2_instructions += 1
         if not step(vp):
@@ -190,7 +190,7 @@ cdef void guest_continue(l0_vp *vp) noexcept nogil:
 cdef void guest_go_on(l0_vp *vp) noexcept nogil:
     translations_current(vp)
     mode_changed(vp)
-    vp.attention = 1
+    vp.boundary_work = 1
     # the boundary's alarms, and the deadline of the next ones
     vp.deadline = vp.resumed_at = vp.counters.l2_instructions
     guest_continue(vp)
@@ -199,5 +199,5 @@ cdef void guest_go_on(l0_vp *vp) noexcept nogil:
 # Run L2 from an entry until it leaves; from an instruction in the middle; and from the
 # boundary on at which it was stopped.
 cdef void guest_begin(l0_vp *vp) noexcept nogil:
-    if look_around(vp):
+    if prepare_entry(vp):
         guest_continue(vp)

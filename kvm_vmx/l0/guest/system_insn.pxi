@@ -5,7 +5,7 @@
 
 # An instruction of level 0 that leaves where a control says so, and does nothing where not.
 cdef int privileged(l0_vp *vp, const l2_insn *insn, u32 reason, bint leaves) noexcept nogil:
-    if vp.cpl2:
+    if vp.guest_cpl:
         return fault(vp, VECTOR_GP, 0)
     return leave_insn(vp, reason, insn, 0) if leaves else L2_DONE
 
@@ -17,7 +17,7 @@ cdef int halt(l0_vp *vp, const l2_insn *insn) noexcept nogil:
 
     if status == L2_DONE:
         vp.vmcs.f.guest_activity_state = GUEST_ACTIVITY_HLT
-        vp.attention = 1
+        vp.boundary_work = 1
     return status
 
 
@@ -57,7 +57,7 @@ cdef int swap_gs(l0_vp *vp) noexcept nogil:
 
     if vp.code_bits != 64:
         return undefined(vp)
-    if vp.cpl2:
+    if vp.guest_cpl:
         return fault(vp, VECTOR_GP, 0)
     vp.vmcs.f.guest_gs_base = vp.msr[SLOT_KERNEL_GS_BASE].value
     vp.msr[SLOT_KERNEL_GS_BASE].value = base
@@ -74,7 +74,7 @@ cdef int vm_function(l0_vp *vp, const l2_insn *insn) noexcept nogil:
 cdef int enclave(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     cdef u32 leaf = <u32>vp.regs[GPR_RAX]
 
-    if vp.cpl2 or not secondary_controls(vp.vmcs) & SECONDARY_EXEC_ENCLS_EXITING or \
+    if vp.guest_cpl or not secondary_controls(vp.vmcs) & SECONDARY_EXEC_ENCLS_EXITING or \
             not vp.vmcs.encls_exiting_bitmap >> (leaf if leaf < 63 else 63) & 1:
         return undefined(vp)
     return leave_insn(vp, EXIT_REASON_ENCLS, insn, 0)
@@ -123,7 +123,7 @@ cdef int group_01_registers(l0_vp *vp, const l2_insn *insn) noexcept nogil:
 cdef int invalidate_page(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     cdef u64 linear = insn.offset
 
-    if vp.cpl2:
+    if vp.guest_cpl:
         return fault(vp, VECTOR_GP, 0)
     if vp.code_bits != 64 or insn.segment >= SEG_FS:
         linear += segment_base(vp, insn.segment)
@@ -161,7 +161,7 @@ cdef int invalidate_contexts(l0_vp *vp, const l2_insn *insn) noexcept nogil:
         return leave_nested_operand(vp, insn, EXIT_REASON_INVVPID, extra)
     if not secondary_controls(vp.vmcs) & SECONDARY_EXEC_ENABLE_INVPCID:
         return undefined(vp)
-    if vp.cpl2:
+    if vp.guest_cpl:
         return fault(vp, VECTOR_GP, 0)
     if vp.vmcs.f.cpu_based_vm_exec_control & CPU_BASED_INVLPG_EXITING:
         return leave_with_operand(vp, EXIT_REASON_INVPCID, insn, extra)
@@ -175,10 +175,10 @@ cdef int random_number(l0_vp *vp, const l2_insn *insn, u32 reason, u32 control) 
         vp.vmcs.f.vmx_instruction_info = <u32>insn.rm << 3 | (insn.size >> 2) << 11
         return L2_LEAVES
     # xorshift64: the same numbers in every run
-    vp.random2 ^= vp.random2 << 13
-    vp.random2 ^= vp.random2 >> 7
-    vp.random2 ^= vp.random2 << 17
-    write_register(vp, insn, insn.rm, insn.size, vp.random2 & size_mask(insn.size))
+    vp.guest_random ^= vp.guest_random << 13
+    vp.guest_random ^= vp.guest_random >> 7
+    vp.guest_random ^= vp.guest_random << 17
+    write_register(vp, insn, insn.rm, insn.size, vp.guest_random & size_mask(insn.size))
     vp.vmcs.f.guest_rflags = vp.vmcs.f.guest_rflags & ~<u64>STATUS_FLAGS | FLAG_CF
     return L2_DONE
 

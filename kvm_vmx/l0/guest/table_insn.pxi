@@ -15,7 +15,7 @@ cdef int table_group_0(l0_vp *vp, const l2_insn *insn) noexcept nogil:
 
     if operation > 3 or plain_segments(vp):
         return fault(vp, VECTOR_UD, 0)
-    if operation >= 2 and vp.cpl2:
+    if operation >= 2 and vp.guest_cpl:
         return fault(vp, VECTOR_GP, 0)
     if table_access_exits(vp):
         return leave_with_operand(vp, EXIT_REASON_LDTR_TR, insn, operation << 28)
@@ -60,7 +60,7 @@ cdef int table_group_1(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     cdef u32 number = SEG_IDTR if operation & 1 else SEG_GDTR
     cdef u32 size = 8 if vp.code_bits == 64 else 4
 
-    if operation >= 2 and vp.cpl2:
+    if operation >= 2 and vp.guest_cpl:
         return fault(vp, VECTOR_GP, 0)
     if table_access_exits(vp):
         # bit 11: the operand size, outside 64-bit code

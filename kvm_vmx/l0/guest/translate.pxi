@@ -64,11 +64,12 @@ cdef inline void note_exit(l0_vp *vp, u32 reason, u32 length, u64 qualification)
 
 
 cdef inline u32 fetch_right(const l0_vp *vp) noexcept nogil:
-    return L2_FETCH << L2_USER if vp.cpl2 == 3 else L2_FETCH
+    return L2_FETCH << L2_USER if vp.guest_cpl == 3 else L2_FETCH
 
 
 cdef inline u8 *translate(l0_vp *vp, u64 linear, u32 right) noexcept nogil:
-    # The page that holds linear; NULL where it faults: vp.fault has a vector, or the VMCS says why it leaves.
+    # The page that holds linear; NULL where it faults: vp.fault has a vector, or the VMCS says why
+    # it leaves.
     cdef l2_tlb_entry *entry = &vp.tlb[(linear >> 12) & (L2_TLB_ENTRIES - 1)]
 
     if likely(entry.tag & (~<u64>0xfff | right) == linear & ~<u64>0xfff | right):
@@ -94,7 +95,7 @@ cdef u64 NO_EXECUTE = <u64>1 << 63
 
 
 # An exit of a given kind with nothing else in it yet.
-cdef void leave(l0_vp *vp, u32 reason, u32 length, u64 qualification) noexcept nogil:
+cdef void vm_exit_with(l0_vp *vp, u32 reason, u32 length, u64 qualification) noexcept nogil:
     note_exit(vp, reason, length, qualification)
 
 
@@ -209,7 +210,8 @@ cdef bint is_leaf(l0_vp *vp, const paging *p, u64 entry, int level) noexcept nog
     return p.entry_size == 8 or vp.vmcs.f.guest_cr4 & CR4_PSE != 0
 
 
-cdef bint reserved_bits(const l0_vp *vp, const paging *p, u64 entry, int level, bint leaf) noexcept nogil:
+cdef bint reserved_bits(
+        const l0_vp *vp, const paging *p, u64 entry, int level, bint leaf) noexcept nogil:
     if entry & p.reserved:
         return True
     if p.entry_size == 4:
@@ -244,7 +246,7 @@ cdef bint allowed(l0_vp *vp, u64 rights, u32 right) noexcept nogil:
         if rights & PAGE_USER and right & ANY_FETCH and cr4 & CR4_SMEP:
             return False
         if rights & PAGE_USER and not right & ANY_FETCH and cr4 & CR4_SMAP and (
-                vp.vectoring or vp.cpl2 == 3 or not vp.vmcs.f.guest_rflags & FLAG_AC):
+                vp.vectoring or vp.guest_cpl == 3 or not vp.vmcs.f.guest_rflags & FLAG_AC):
             return False
     return not (right & ANY_FETCH and rights & NO_EXECUTE)
 

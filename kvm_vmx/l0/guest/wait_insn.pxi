@@ -18,13 +18,13 @@ cdef bint loops_too_long(l0_vp *vp) noexcept nogil:
 cdef int pause(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     if vp.vmcs.f.cpu_based_vm_exec_control & CPU_BASED_PAUSE_EXITING or (
             secondary_controls(vp.vmcs) & SECONDARY_EXEC_PAUSE_LOOP_EXITING and
-            not vp.cpl2 and loops_too_long(vp)):
+            not vp.guest_cpl and loops_too_long(vp)):
         return leave_insn(vp, EXIT_REASON_PAUSE_INSTRUCTION, insn, 0)
     return L2_DONE
 
 
 cdef int monitor(l0_vp *vp, const l2_insn *insn) noexcept nogil:
-    if vp.cpl2:
+    if vp.guest_cpl:
         return fault(vp, VECTOR_UD, 0)
     if vp.vmcs.f.cpu_based_vm_exec_control & CPU_BASED_MONITOR_EXITING:
         return leave_insn(vp, EXIT_REASON_MONITOR_INSTRUCTION, insn, 0)
@@ -33,7 +33,7 @@ cdef int monitor(l0_vp *vp, const l2_insn *insn) noexcept nogil:
 
 
 cdef int mwait(l0_vp *vp, const l2_insn *insn) noexcept nogil:
-    if vp.cpl2:
+    if vp.guest_cpl:
         return fault(vp, VECTOR_UD, 0)
     if vp.vmcs.f.cpu_based_vm_exec_control & CPU_BASED_MWAIT_EXITING:
         # the qualification: is an address being monitored?

@@ -18,7 +18,8 @@ cdef const l0_cpuid_leaf *cpuid_leaf(const l0_profile *profile, u32 function) no
 
 
 # The entry of a leaf; ECX counts where the processor has subleaves of it.
-cdef const l0_cpuid_leaf *find_leaf(const l0_profile *profile, u32 function, u32 index) noexcept nogil:
+cdef const l0_cpuid_leaf *find_leaf(
+        const l0_profile *profile, u32 function, u32 index) noexcept nogil:
     cdef u32 i
     for i in range(profile.nr_leaves):
         if profile.leaf[i].function == function and (

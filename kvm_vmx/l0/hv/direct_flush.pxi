@@ -19,7 +19,7 @@ cdef enum:
 cdef bint enabled(l0_vp *vp) noexcept nogil:
     cdef const u8 *assist
 
-    if vp.vmcs != &vp.copy or not l0_flags(&vp.copy) & L0_FLAG_DIRECT_FLUSH or \
+    if vp.vmcs != &vp.evmcs_cache or not l0_flags(&vp.evmcs_cache) & L0_FLAG_DIRECT_FLUSH or \
             not vp.partition.caps.nested & NESTED_DIRECT_FLUSH or \
             not vp.assist_msr & HV_X64_MSR_VP_ASSIST_PAGE_ENABLE:
         return False
@@ -49,7 +49,7 @@ cdef const u8 *l2_memory(l0_vp *vp, u64 gpa) noexcept nogil:
 # R82: the status may wait for the processors whose TLBs L1 has locked.
 cdef int finish(l0_vp *vp, u64 status) noexcept nogil:
     cdef const u8 *partition_page = phys_ptr(
-        vp.cpu.mem, vp.copy.f.partition_assist_page & ~<u64>0xfff, 4)
+        vp.cpu.mem, vp.evmcs_cache.f.partition_assist_page & ~<u64>0xfff, 4)
 
     if status & HV_HYPERCALL_RESULT_MASK == HV_STATUS_SUCCESS and partition_page == NULL:
         status = HV_STATUS_INVALID_HYPERCALL_INPUT
@@ -57,7 +57,7 @@ cdef int finish(l0_vp *vp, u64 status) noexcept nogil:
     if status & HV_HYPERCALL_RESULT_MASK != HV_STATUS_SUCCESS or \
             (<const u32 *>partition_page)[0] == 0:
         return CALL_DONE
-    leave(vp, EXIT_TRAP_AFTER_FLUSH, 0, 0)
+    vm_exit_with(vp, EXIT_TRAP_AFTER_FLUSH, 0, 0)
     return CALL_DONE_THEN_EXIT
 
 

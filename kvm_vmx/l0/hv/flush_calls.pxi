@@ -45,8 +45,9 @@ cdef void flush_nested(l0_vp *vp, u64 format, u64 mask, const u64 *bank) noexcep
 
     for i in range(partition.nr_vps):
         other = &partition.vp[i]
-        if other.active_evmcs != ~<u64>0 and other.copy.f.hv_vm_id == vp.copy.f.hv_vm_id and \
-                in_set(format, mask, bank, other.copy.f.hv_vp_id):
+        if other.active_evmcs != L0_NO_VMCS and \
+                other.evmcs_cache.f.hv_vm_id == vp.evmcs_cache.f.hv_vm_id and \
+                in_set(format, mask, bank, other.evmcs_cache.f.hv_vp_id):
             forget(vp, other)
 
 

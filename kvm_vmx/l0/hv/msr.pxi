@@ -103,7 +103,7 @@ cdef bint pat_valid(u64 pat) noexcept nogil:
 cdef u64 *guest_place(l0_vp *vp, u32 msr) noexcept nogil:
     if msr == MSR_EFER:
         return &vp.efer
-    if not vp.in_guest:
+    if vp.guest_state == L2_NOT_RUNNING:
         return NULL
     if msr == MSR_FS_BASE:
         return &vp.vmcs.f.guest_fs_base
@@ -133,7 +133,7 @@ cdef insn_t msr_read(l0_vp *vp, u32 msr, u64 *value) noexcept nogil:
     if msr == MSR_TSC:
         value[0] = clock_tsc(vp.partition) + vp.msr[SLOT_TSC_ADJUST].value
         return INSN_OK
-    if vp.in_guest and msr == MSR_SYSENTER_CS:
+    if vp.guest_state != L2_NOT_RUNNING and msr == MSR_SYSENTER_CS:
         value[0] = vp.vmcs.f.guest_sysenter_cs
         return INSN_OK
     place = guest_place(vp, msr)
@@ -182,16 +182,16 @@ cdef bint value_valid(l0_vp *vp, u32 msr, u64 value) noexcept nogil:
 
 
 cdef insn_t write_efer(l0_vp *vp, u64 value) noexcept nogil:
-    cdef u64 cr0 = vp.vmcs.f.guest_cr0 if vp.in_guest else vp.cpu.cr0
+    cdef u64 cr0 = vp.vmcs.f.guest_cr0 if vp.guest_state != L2_NOT_RUNNING else vp.cpu.cr0
 
     if value & ~<u64>EFER_VALID:
         return fault_gp()
     if cr0 >> 31 & 1 and (value ^ vp.efer) & EFER_LME:
         return fault_gp()
     vp.efer = value & ~<u64>EFER_LMA | vp.efer & EFER_LMA
-    if not vp.in_guest:
+    if vp.guest_state == L2_NOT_RUNNING:
         # the host-state checks compare with LMA
-        vp.unchecked |= 1 << 14
+        vp.groups_to_check |= 1 << 14
     return INSN_OK
 
 
@@ -213,7 +213,7 @@ cdef insn_t msr_write(l0_vp *vp, u32 msr, u64 value) noexcept nogil:
     entry = find_msr(vp.msr, vp.nr_msr, msr)
     if entry == NULL or not value_valid(vp, msr, value):
         return fault_gp()
-    if vp.in_guest and msr == MSR_SYSENTER_CS:
+    if vp.guest_state != L2_NOT_RUNNING and msr == MSR_SYSENTER_CS:
         vp.vmcs.f.guest_sysenter_cs = <u32>value
         return INSN_OK
     place = guest_place(vp, msr)

@@ -106,13 +106,13 @@ cdef void vp_reset(l0_vp *vp) noexcept nogil:
     vp.cpu.tr_base = <u64>0xfffffe0000003000 + vp.cpu.index * <u64>0x3b000
     vp.cpu.cpl = 0
     vp.efer = EFER_OF_A_KERNEL
-    vp.vmxon_ptr = ~<u64>0
-    vp.current_vmptr = ~<u64>0
-    vp.active_evmcs = ~<u64>0
-    vp.vmcs = &vp.plain
+    vp.vmxon_ptr = L0_NO_VMCS
+    vp.current_vmptr = L0_NO_VMCS
+    vp.active_evmcs = L0_NO_VMCS
+    vp.vmcs = &vp.current_vmcs
     # any state but 0 will do for the generator
     vp.random_state = (vp.partition.seed + vp.cpu.index + 1) * <u64>0x9e3779b97f4a7c15 | 1
-    vp.random2 = ~vp.random_state
+    vp.guest_random = ~vp.random_state
     synic_reset(vp)
     msr_init(vp)
 
@@ -152,8 +152,8 @@ cdef l0_partition *partition_create(
     partition.cache_policy = cache_policy
     partition.seed = seed
     partition.strict = strict
-    partition.watch = watch or strict
-    partition.unusual = partition.watch or cache_policy != CACHE_ALWAYS
+    partition.lints_enabled = watch or strict
+    partition.slow_entry = partition.lints_enabled or cache_policy != CACHE_ALWAYS
     clock_start(partition)
     decode_capabilities(&partition.caps, profile)
     decode_announcements(&partition.caps, profile)

@@ -36,7 +36,7 @@
 	RUN(HOST_GRP1, host_es_selector, host_ia32_sysenter_cs)		\
 	RUN(ENLIGHTENMENTSCONTROL, hv_vp_id, partition_assist_page)
 
-/* What leave() writes, in the pieces in which it does: a load across two stores that are still
+/* What vm_exit_with() writes, in its pieces: a load across two stores that are still
  * under way waits until both have reached the cache. */
 #define L0_EXIT_RUNS(RUN)						\
 	RUN(guest_physical_address, guest_physical_address)		\

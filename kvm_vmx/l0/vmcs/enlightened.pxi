@@ -44,30 +44,30 @@ cdef inline u8 *enlightened_page(
 cdef inline void enlightened_refresh(l0_vp *vp, u8 *page, bint unusual) noexcept nogil:
     cdef u32 found = (<hv_enlightened_vmcs *>page).hv_clean_fields
     cdef u32 clean = found & vp.valid_groups
-    cdef u32 flags = l0_flags(&vp.copy)
+    cdef u32 flags = l0_flags(&vp.evmcs_cache)
 
     # for whoever watches: no decision looks at the copy of it
-    vp.copy.f.hv_clean_fields = found
-    l0_reload_live(&vp.copy, page)
-    if unlikely(<u16>clean != CLEAN_ALL or unusual or flags != l0_flags(&vp.copy)):
+    vp.evmcs_cache.f.hv_clean_fields = found
+    l0_reload_live(&vp.evmcs_cache, page)
+    if unlikely(<u16>clean != CLEAN_ALL or unusual or flags != l0_flags(&vp.evmcs_cache)):
         enlightened_reload(vp, page, clean)
     vp.counters.bytes_reread += LIVE_BYTES
     vp.counters.bytes_ungrouped += L0_UNGROUPED_BYTES
-    if unlikely(not l0_counts_are_zero(&vp.copy)):
+    if unlikely(not l0_counts_are_zero(&vp.evmcs_cache)):
         enlightened_counts(vp)
 
 
 # The copy is worth nothing, but the eVMCS stays active: page and clean bits are all there is.
 cdef void enlightened_forget(l0_vp *vp) noexcept nogil:
     vp.valid_groups = 0
-    vp.unchecked = CLEAN_ALL
+    vp.groups_to_check = CLEAN_ALL
     vp.bitmap_kept = 0
-    vp.page_seen = 0
+    vp.last_exit_kept = 0
 
 
 # No eVMCS is active any more, and the copy of it is worth nothing.
 cdef void enlightened_release(l0_vp *vp) noexcept nogil:
-    vp.active_evmcs = ~<u64>0
+    vp.active_evmcs = L0_NO_VMCS
     enlightened_forget(vp)
 
 
@@ -98,9 +98,9 @@ cdef insn_t become_active(l0_vp *vp, u64 pointer, const u8 *page) noexcept nogil
         if vp.partition.profile.one_vp_per_evmcs:
             return fail_invalid(vp)
     vp.active_evmcs = pointer
-    vp.copy.f.revision_id = revision
+    vp.evmcs_cache.f.revision_id = revision
     # what L0 writes back and does not read: nothing of another eVMCS must get there
-    vp.copy.f.vm_instruction_error = (<const hv_enlightened_vmcs *>page).vm_instruction_error
+    vp.evmcs_cache.f.vm_instruction_error = (<const hv_enlightened_vmcs *>page).vm_instruction_error
     return INSN_OK
 
 
@@ -110,7 +110,7 @@ cdef u8 *enlightened_activate(l0_vp *vp, u64 pointer, insn_t *status) noexcept n
     cdef u8 *page
 
     if changed:
-        release_plain(vp)
+        release_current_vmcs(vp)
         enlightened_release(vp)
     if pointer & 0xfff and vp.partition.profile.aligned_evmcs_pointer:
         status[0] = fail_invalid(vp)
@@ -128,13 +128,13 @@ cdef u8 *enlightened_activate(l0_vp *vp, u64 pointer, insn_t *status) noexcept n
             return NULL
     # K3: nothing of an earlier copy counts, and the page says so too
     vp.valid_groups = 0
-    vp.unchecked = CLEAN_ALL
+    vp.groups_to_check = CLEAN_ALL
     (<hv_enlightened_vmcs *>page).hv_clean_fields &= ~<u32>CLEAN_ALL
     return page
 
 
 # xorshift64: sixteen coins an entry, the same for the same seed.
-cdef u32 coins(l0_vp *vp) noexcept nogil:
+cdef u32 random_groups(l0_vp *vp) noexcept nogil:
     vp.random_state ^= vp.random_state << 13
     vp.random_state ^= vp.random_state >> 7
     vp.random_state ^= vp.random_state << 17
@@ -146,13 +146,13 @@ cdef u32 coins(l0_vp *vp) noexcept nogil:
 cdef void keep_bitmap(l0_vp *vp, u32 dirty) noexcept nogil:
     cdef const u8 *bitmap
 
-    if not (l0_flags(&vp.copy) & L0_FLAG_MSR_BITMAP and
+    if not (l0_flags(&vp.evmcs_cache) & L0_FLAG_MSR_BITMAP and
             vp.partition.caps.nested & HV_X64_NESTED_MSR_BITMAP):
         vp.bitmap_kept = 0
         return
     if vp.bitmap_kept and not dirty & MSR_BITMAP_CONTENT:
         return
-    bitmap = phys_page(vp.cpu.mem, vp.copy.f.msr_bitmap)
+    bitmap = phys_page(vp.cpu.mem, vp.evmcs_cache.f.msr_bitmap)
     if bitmap != NULL:
         memcpy(vp.msr_bitmap, bitmap, sizeof(vp.msr_bitmap))
     else:
@@ -164,23 +164,23 @@ cdef void keep_bitmap(l0_vp *vp, u32 dirty) noexcept nogil:
 cdef void enlightened_reload(l0_vp *vp, const u8 *page, u32 clean) noexcept nogil:
     cdef u32 dirty = ~clean & CLEAN_ALL
 
-    if vp.partition.watch:
+    if vp.partition.lints_enabled:
         watch_entry(vp, page, clean)
     if vp.partition.cache_policy == CACHE_NEVER:
         dirty = CLEAN_ALL
     elif vp.partition.cache_policy == CACHE_RANDOM:
-        dirty |= coins(vp)
+        dirty |= random_groups(vp)
     if dirty:
-        vp.counters.bytes_reread += l0_reload_groups(&vp.copy, page, dirty)
+        vp.counters.bytes_reread += l0_reload_groups(&vp.evmcs_cache, page, dirty)
         vp.counters.groups_reread += __builtin_popcount(dirty)
         vp.valid_groups |= dirty
-        vp.unchecked |= dirty
+        vp.groups_to_check |= dirty
     keep_bitmap(vp, dirty)
 
 
 # One of the counts without a clean group is not zero.
 cdef void enlightened_counts(l0_vp *vp) noexcept nogil:
-    cdef hv_enlightened_vmcs *f = &vp.copy.f
+    cdef hv_enlightened_vmcs *f = &vp.evmcs_cache.f
 
     if not vp.partition.profile.honour_msr_lists and (
             f.vm_exit_msr_store_count or f.vm_exit_msr_load_count or f.vm_entry_msr_load_count):
@@ -192,4 +192,4 @@ cdef void enlightened_counts(l0_vp *vp) noexcept nogil:
         lint(vp, LINT_cr3_targets_ignored)
         f.cr3_target_count = 0
     # the group whose checks look at the counts
-    vp.unchecked |= GROUP_CONTROL_GRP1
+    vp.groups_to_check |= GROUP_CONTROL_GRP1

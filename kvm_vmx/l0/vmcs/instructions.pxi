@@ -39,8 +39,8 @@ cdef insn_t l0_vmxon(virt_cpu *cpu, u64 pa) noexcept nogil:
         return fail_invalid(vp)
     vp.in_vmx = 1
     vp.vmxon_ptr = pa
-    vp.current_vmptr = ~<u64>0
-    vp.active_evmcs = ~<u64>0
+    vp.current_vmptr = L0_NO_VMCS
+    vp.active_evmcs = L0_NO_VMCS
     return succeed(vp)
 
 
@@ -52,24 +52,24 @@ cdef insn_t l0_vmxoff(virt_cpu *cpu) noexcept nogil:
     if status != INSN_OK:
         return status
     enlightened_release(vp)
-    release_plain(vp)
+    release_current_vmcs(vp)
     vp.in_vmx = 0
-    vp.vmxon_ptr = ~<u64>0
+    vp.vmxon_ptr = L0_NO_VMCS
     return succeed(vp)
 
 
 # The current plain VMCS goes back to its page, and none is current any more.
-cdef void release_plain(l0_vp *vp) noexcept nogil:
+cdef void release_current_vmcs(l0_vp *vp) noexcept nogil:
     cdef u8 *page
 
-    if vp.current_vmptr == ~<u64>0:
+    if vp.current_vmptr == L0_NO_VMCS:
         return
     page = phys_page(vp.cpu.mem, vp.current_vmptr)
     if page != NULL:
-        memcpy(page, &vp.plain, sizeof(l0_vmcs))
+        memcpy(page, &vp.current_vmcs, sizeof(l0_vmcs))
     else:
         lint(vp, LINT_vmcs_vanished)
-    vp.current_vmptr = ~<u64>0
+    vp.current_vmptr = L0_NO_VMCS
 
 
 cdef insn_t l0_vmclear(virt_cpu *cpu, u64 pa) noexcept nogil:
@@ -85,18 +85,18 @@ cdef insn_t l0_vmclear(virt_cpu *cpu, u64 pa) noexcept nogil:
         return fail(vp, VMXERR_VMCLEAR_INVALID_ADDRESS)
     if pa == vp.vmxon_ptr:
         return fail(vp, VMXERR_VMCLEAR_VMXON_POINTER)
-    if vp.partition.watch:
+    if vp.partition.lints_enabled:
         watch_vmclear(vp, pa)
     # R31: of an eVMCS, VMCLEAR ends its being active, and writes nothing into its page; while
     # L1 runs enlightened any page may be one
-    if vp.active_evmcs != ~<u64>0 and vp.active_evmcs & ~<u64>0xfff == pa:
+    if vp.active_evmcs != L0_NO_VMCS and vp.active_evmcs & ~<u64>0xfff == pa:
         enlightened_release(vp)
         return succeed(vp)
     if enlightened_pointer(vp, &enlightened):
         return succeed(vp)
     if pa == vp.current_vmptr:
-        vp.plain.launch_state = 0
-        release_plain(vp)
+        vp.current_vmcs.launch_state = 0
+        release_current_vmcs(vp)
     else:
         page = phys_page(cpu.mem, pa)
         if page != NULL:
@@ -119,8 +119,8 @@ cdef insn_t l0_vmptrld(virt_cpu *cpu, u64 pa) noexcept nogil:
     vp.counters.vmptrld += 1
     if status != INSN_OK:
         return status
-    if vp.active_evmcs != ~<u64>0:
-        lint(vp, LINT_vmptrld_while_evmcs)
+    if vp.active_evmcs != L0_NO_VMCS:
+        lint(vp, LINT_vmcs_pointer_while_evmcs)
     if not page_address_valid(vp, pa):
         return fail(vp, VMXERR_VMPTRLD_INVALID_ADDRESS)
     if pa == vp.vmxon_ptr:
@@ -130,10 +130,10 @@ cdef insn_t l0_vmptrld(virt_cpu *cpu, u64 pa) noexcept nogil:
     page = phys_page(cpu.mem, pa)
     if page == NULL or not revision_valid(vp, (<u32 *>page)[0]):
         return fail(vp, VMXERR_VMPTRLD_INCORRECT_VMCS_REVISION_ID)
-    release_plain(vp)
-    memcpy(&vp.plain, page, sizeof(l0_vmcs))
+    release_current_vmcs(vp)
+    memcpy(&vp.current_vmcs, page, sizeof(l0_vmcs))
     vp.current_vmptr = pa
-    vp.unchecked = ALL_GROUPS
+    vp.groups_to_check = ALL_GROUPS
     return succeed(vp)
 
 
@@ -144,8 +144,8 @@ cdef insn_t l0_vmptrst(virt_cpu *cpu, u64 *pa) noexcept nogil:
     vp.counters.vmptrst += 1
     if status != INSN_OK:
         return status
-    if vp.active_evmcs != ~<u64>0:
-        lint(vp, LINT_vmptrld_while_evmcs)
+    if vp.active_evmcs != L0_NO_VMCS:
+        lint(vp, LINT_vmcs_pointer_while_evmcs)
     pa[0] = vp.current_vmptr
     return succeed(vp)
 
@@ -162,7 +162,7 @@ cdef insn_t read_enlightened(l0_vp *vp, u64 encoding, u64 *value) noexcept nogil
     cdef const l0_field *field
     cdef int high
 
-    lint(vp, LINT_vmread_while_evmcs)
+    lint(vp, LINT_vmcs_access_while_evmcs)
     page = phys_page(vp.cpu.mem, vp.active_evmcs)
     if not vp.partition.profile.vmread_serves_evmcs or page == NULL:
         return fail_invalid(vp)
@@ -183,16 +183,16 @@ cdef insn_t l0_vmread(virt_cpu *cpu, u64 field, u64 *value) noexcept nogil:
     vp.counters.vmread += 1
     if unlikely(status != INSN_OK):
         return status
-    if unlikely(vp.active_evmcs != ~<u64>0):
+    if unlikely(vp.active_evmcs != L0_NO_VMCS):
         return read_enlightened(vp, field, value)
-    if unlikely(vp.current_vmptr == ~<u64>0):
+    if unlikely(vp.current_vmptr == L0_NO_VMCS):
         return fail_invalid(vp)
     place = l0_field_of(field, &high)
     if unlikely(place == NULL):
         place = optional_field(vp, field)
         if place == NULL:
             return fail(vp, VMXERR_UNSUPPORTED_VMCS_COMPONENT)
-    value[0] = l0_field_get(&vp.plain, place, high)
+    value[0] = l0_field_get(&vp.current_vmcs, place, high)
     return succeed(vp)
 
 
@@ -205,10 +205,10 @@ cdef insn_t l0_vmwrite(virt_cpu *cpu, u64 field, u64 value) noexcept nogil:
     vp.counters.vmwrite += 1
     if unlikely(status != INSN_OK):
         return status
-    if unlikely(vp.active_evmcs != ~<u64>0):
-        lint(vp, LINT_vmread_while_evmcs)
+    if unlikely(vp.active_evmcs != L0_NO_VMCS):
+        lint(vp, LINT_vmcs_access_while_evmcs)
         return fail_invalid(vp)
-    if unlikely(vp.current_vmptr == ~<u64>0):
+    if unlikely(vp.current_vmptr == L0_NO_VMCS):
         return fail_invalid(vp)
     place = l0_field_of(field, &high)
     if unlikely(place == NULL):
@@ -217,8 +217,8 @@ cdef insn_t l0_vmwrite(virt_cpu *cpu, u64 field, u64 value) noexcept nogil:
             return fail(vp, VMXERR_UNSUPPORTED_VMCS_COMPONENT)
     if unlikely(place.read_only and not vp.partition.caps.misc & MISC_VMWRITE_ANY_FIELD):
         return fail(vp, VMXERR_VMWRITE_READ_ONLY_VMCS_COMPONENT)
-    l0_field_set(&vp.plain, place, high, value)
-    vp.unchecked |= place.groups
+    l0_field_set(&vp.current_vmcs, place, high, value)
+    vp.groups_to_check |= place.groups
     return succeed(vp)
 
 

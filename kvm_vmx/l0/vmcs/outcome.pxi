@@ -30,14 +30,14 @@ cdef inline insn_t fail_invalid(l0_vp *vp) noexcept nogil:
 cdef inline insn_t fail(l0_vp *vp, u32 error) noexcept nogil:
     cdef hv_enlightened_vmcs *page
 
-    if vp.active_evmcs != ~<u64>0:
-        vp.copy.f.vm_instruction_error = error
-        (<hv_enlightened_vmcs *>vp.seen).vm_instruction_error = error
+    if vp.active_evmcs != L0_NO_VMCS:
+        vp.evmcs_cache.f.vm_instruction_error = error
+        (<hv_enlightened_vmcs *>vp.evmcs_last_exit).vm_instruction_error = error
         page = <hv_enlightened_vmcs *>phys_page(vp.cpu.mem, vp.active_evmcs)
         if page != NULL:
             page.vm_instruction_error = error
-    elif vp.current_vmptr != ~<u64>0:
-        vp.plain.f.vm_instruction_error = error
+    elif vp.current_vmptr != L0_NO_VMCS:
+        vp.current_vmcs.f.vm_instruction_error = error
     else:
         return fail_invalid(vp)
     vp.cpu.rflags = vp.cpu.rflags & ~<u64>VM_FLAGS | INSN_VMFAIL_VALID

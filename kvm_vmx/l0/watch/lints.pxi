@@ -32,7 +32,8 @@ cdef void look_at(l0_vp *vp, const u8 *page, u32 offset, u32 clean) noexcept nog
         what = LINT_stale_field
     else:
         return
-    l0_note(vp, what, offset, l0_member_get(page, offset), l0_member_get(vp.seen, offset))
+    l0_note(vp, what, offset, l0_member_get(page, offset),
+            l0_member_get(vp.evmcs_last_exit, offset))
 
 
 # R39: what has changed behind a clean bit. Most entries change nothing but RIP and the clean
@@ -40,15 +41,15 @@ cdef void look_at(l0_vp *vp, const u8 *page, u32 offset, u32 clean) noexcept nog
 cdef void compare(l0_vp *vp, const u8 *page, u32 clean) noexcept nogil:
     cdef u32 start, offset
 
-    if memcmp(page, vp.seen, OFFSET_GUEST_RIP) == 0 and \
-            memcmp(page + FLAGS, vp.seen + FLAGS, LAYOUT_BYTES - FLAGS) == 0:
+    if memcmp(page, vp.evmcs_last_exit, OFFSET_GUEST_RIP) == 0 and \
+            memcmp(page + FLAGS, vp.evmcs_last_exit + FLAGS, LAYOUT_BYTES - FLAGS) == 0:
         return
     for start in range(0, <u32>LAYOUT_BYTES, 64):
-        if memcmp(page + start, vp.seen + start, 64) == 0:
+        if memcmp(page + start, vp.evmcs_last_exit + start, 64) == 0:
             continue
         for offset in range(start, start + 64, 2):
             if l0_members[offset // 2].size and memcmp(
-                    page + offset, vp.seen + offset, l0_members[offset // 2].size):
+                    page + offset, vp.evmcs_last_exit + offset, l0_members[offset // 2].size):
                 look_at(vp, page, offset, clean)
 
 
@@ -117,14 +118,14 @@ cdef void check_assist_page(l0_vp *vp) noexcept nogil:
 cdef void watch_entry(l0_vp *vp, const u8 *page, u32 clean) noexcept nogil:
     cdef const hv_enlightened_vmcs *f = <const hv_enlightened_vmcs *>page
 
-    if vp.page_seen:
+    if vp.last_exit_kept:
         compare(vp, page, clean & CLEAN_ALL)
     else:
         check_reserved(vp, page)
     if f.hv_clean_fields & ~<u32>CLEAN_ALL:
         l0_note(vp, LINT_clean_fields_reserved, CLEAN_FIELDS, f.hv_clean_fields, 0)
-    if f.revision_id != vp.copy.f.revision_id:
-        l0_note(vp, LINT_version_changed, 0, f.revision_id, vp.copy.f.revision_id)
+    if f.revision_id != vp.evmcs_cache.f.revision_id:
+        l0_note(vp, LINT_version_changed, 0, f.revision_id, vp.evmcs_cache.f.revision_id)
     if f.guest_ia32_debugctl and not vp.partition.caps.nested & NESTED_DEBUGCTL:
         lint(vp, LINT_debugctl_unannounced)
     if f.page_fault_error_code_mask | f.page_fault_error_code_match and \
@@ -136,8 +137,8 @@ cdef void watch_entry(l0_vp *vp, const u8 *page, u32 clean) noexcept nogil:
 
 # L1 continues: from here on what stands in page is what L1 changes.
 cdef void watch_exit(l0_vp *vp, const u8 *page) noexcept nogil:
-    memcpy(vp.seen, page, LAYOUT_BYTES)
-    vp.page_seen = 1
+    memcpy(vp.evmcs_last_exit, page, LAYOUT_BYTES)
+    vp.last_exit_kept = 1
 
 
 # VMCLEAR of a page that may be active elsewhere.

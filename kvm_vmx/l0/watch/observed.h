@@ -11,8 +11,8 @@
  * partition watches.
  */
 #define L0_LINTS(X)							\
-	X(msr_lists_ignored) X(evmcs_on_two_cpus) X(vmptrld_while_evmcs) \
-	X(vmread_while_evmcs) X(evmcs_vanished) X(vmcs_vanished) X(msr_list_aborted) \
+	X(msr_lists_ignored) X(evmcs_on_two_cpus) X(vmcs_pointer_while_evmcs) \
+	X(vmcs_access_while_evmcs) X(evmcs_vanished) X(vmcs_vanished) X(msr_list_aborted) \
 	X(stale_field) X(ungrouped_field) X(exit_info_written) X(page_not_zeroed) \
 	X(clean_fields_reserved) X(version_changed) X(pointer_misaligned) X(switch_value) \
 	X(assist_page_reserved) X(enlightenments_reserved) X(msr_bitmap_unannounced) \

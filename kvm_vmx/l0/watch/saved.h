@@ -27,9 +27,9 @@ struct l0_saved {
 	u64 regs[16], xmm[12];
 	struct l0_synic synic;
 	struct l0_msr_value msr[NR_SLOTS];
-	struct l0_vmcs plain;
+	struct l0_vmcs current_vmcs;
 	u8 overlaid[4096];
-	u64 dr[4], dr6, cr8, random2;
+	u64 dr[4], dr6, cr8, guest_random;
 	struct l0_stimer stimer[L0_NR_STIMERS];	/* due so long from here on */
 	u64 crash[5], invariant_tsc;
 	u64 in_pause_loop, pause_first, pause_last;	/* so many instructions ago */
@@ -38,7 +38,7 @@ struct l0_saved {
 	/* where L2 is stopped between two of its instructions: what VMCS it is in, and the rest */
 	u32 stopped, enlightened, trap_pending, monitoring;
 	u64 spent;		/* instructions since the entry */
-	struct l0_vmcs copy;
+	struct l0_vmcs evmcs_cache;
 	u64 checksum;		/* of all before it */
 };
 

@@ -40,36 +40,36 @@ cdef bint alarms_valid(const l0_saved *saved) noexcept nogil:
 
 
 cdef void save_stopped(const l0_vp *vp, l0_saved *saved) noexcept nogil:
-    saved.stopped = vp.in_guest == L0_STOPPED
+    saved.stopped = vp.guest_state == L2_STOPPED
     if not saved.stopped:
         return
-    saved.enlightened = vp.vmcs == &vp.copy
+    saved.enlightened = vp.vmcs == &vp.evmcs_cache
     saved.trap_pending = vp.trap_pending
     saved.monitoring = vp.monitoring
     saved.spent = vp.counters.l2_instructions - vp.entered_at
     if saved.enlightened:
-        saved.copy = vp.copy
+        saved.evmcs_cache = vp.evmcs_cache
 
 
 # The copy of an eVMCS has what L2 has changed; at the next entry everything is read again.
 cdef void restore_stopped(l0_vp *vp, const l0_saved *saved) noexcept nogil:
-    vp.in_guest = L0_STOPPED if saved.stopped else 0
+    vp.guest_state = L2_STOPPED if saved.stopped else L2_NOT_RUNNING
     if not saved.stopped:
         return
     if saved.enlightened:
-        vp.copy = saved.copy
-    vp.vmcs = &vp.copy if saved.enlightened else &vp.plain
+        vp.evmcs_cache = saved.evmcs_cache
+    vp.vmcs = &vp.evmcs_cache if saved.enlightened else &vp.current_vmcs
     vp.regs = vp.gpr
     vp.trap_pending = <u8>saved.trap_pending
     vp.monitoring = <u8>saved.monitoring
     vp.entered_at = vp.counters.l2_instructions - saved.spent
     vp.vectoring = 0
-    vp.familiar = 0
+    vp.entry_is_repeat = 0
 
 
 # L2 stands in a state that a processor can be in; what an entry loads, it has loaded.
 cdef bint guest_sound(l0_vp *vp, const l0_saved *saved) noexcept nogil:
-    cdef l0_vmcs v = saved.copy if saved.enlightened else saved.plain
+    cdef l0_vmcs v = saved.evmcs_cache if saved.enlightened else saved.current_vmcs
     cdef u32 sticky = 0
 
     v.f.vm_entry_controls = VM_ENTRY_IA32E_MODE if saved.efer & EFER_LMA else 0
@@ -133,12 +133,12 @@ cdef void vp_save(l0_vp *vp, l0_saved *saved) noexcept nogil:
     memcpy(saved.xmm, vp.xmm, sizeof(saved.xmm))
     saved.synic = vp.synic
     memcpy(saved.msr, vp.msr, NR_SLOTS * sizeof(l0_msr_value))
-    saved.plain = vp.plain
+    saved.current_vmcs = vp.current_vmcs
     memcpy(saved.overlaid, vp.overlaid, sizeof(saved.overlaid))
     memcpy(saved.dr, vp.cpu.dr, sizeof(saved.dr))
     saved.dr6 = vp.cpu.dr6
     saved.cr8 = vp.cpu.cr8
-    saved.random2 = vp.random2
+    saved.guest_random = vp.guest_random
     save_alarms(vp, saved)
     save_timers(vp, saved)
     save_loop(vp, saved)
@@ -204,19 +204,19 @@ cdef void restore_vmcs(l0_vp *vp, const l0_saved *saved) noexcept nogil:
     cdef const hv_enlightened_vmcs *page
 
     enlightened_release(vp)
-    memset(&vp.copy, 0, sizeof(vp.copy))
-    vp.plain = saved.plain
+    memset(&vp.evmcs_cache, 0, sizeof(vp.evmcs_cache))
+    vp.current_vmcs = saved.current_vmcs
     vp.vmxon_ptr = saved.vmxon_ptr
     vp.current_vmptr = saved.current_vmptr
     vp.active_evmcs = saved.active_evmcs
-    vp.vmcs = &vp.plain
+    vp.vmcs = &vp.current_vmcs
     if vp.active_evmcs == L0_SAVED_NONE:
         return
-    vp.vmcs = &vp.copy
+    vp.vmcs = &vp.evmcs_cache
     page = <const hv_enlightened_vmcs *>phys_page(vp.cpu.mem, vp.active_evmcs)
     if page != NULL:
-        vp.copy.f.revision_id = page.revision_id
-        vp.copy.f.vm_instruction_error = page.vm_instruction_error
+        vp.evmcs_cache.f.revision_id = page.revision_id
+        vp.evmcs_cache.f.vm_instruction_error = page.vm_instruction_error
 
 
 # NULL, or what is wrong with it; then nothing has changed.
@@ -261,7 +261,7 @@ cdef const char *vp_restore(l0_vp *vp, const l0_saved *saved) noexcept nogil:
     memcpy(vp.cpu.dr, saved.dr, sizeof(saved.dr))
     vp.cpu.dr6 = saved.dr6
     vp.cpu.cr8 = saved.cr8 & 15
-    vp.random2 = saved.random2
+    vp.guest_random = saved.guest_random
     restore_alarms(vp, saved)
     restore_timers(vp, saved)
     restore_loop(vp, saved)

@@ -23,9 +23,9 @@ cdef l0_trace_record *begin_record(l0_vp *vp, u32 insn, u64 a, u64 b, u64 c) noe
 cdef insn_t end(l0_vp *vp, l0_trace_record *record, insn_t status) noexcept nogil:
     record.status = status
     if status == INSN_VMFAIL_VALID:
-        record.result[0] = vp.plain.f.vm_instruction_error
-        if vp.active_evmcs != ~<u64>0:
-            record.result[0] = vp.copy.f.vm_instruction_error
+        record.result[0] = vp.current_vmcs.f.vm_instruction_error
+        if vp.active_evmcs != L0_NO_VMCS:
+            record.result[0] = vp.evmcs_cache.f.vm_instruction_error
     return status
 
 
@@ -133,10 +133,10 @@ cdef insn_t traced_vmentry(virt_cpu *cpu, u64 *regs, bint launch) noexcept nogil
         vp, TRACED_vmlaunch if launch else TRACED_vmresume, tried(vp), 0, 0)
     cdef l0_counters before = vp.counters
     cdef insn_t status = vp.trace.ops.vmentry(cpu, regs, launch)
-    cdef const l0_vmcs *v = &vp.plain
+    cdef const l0_vmcs *v = &vp.current_vmcs
 
-    if vp.active_evmcs != ~<u64>0:
-        v = &vp.copy
+    if vp.active_evmcs != L0_NO_VMCS:
+        v = &vp.evmcs_cache
     record.l2_instructions = vp.counters.l2_instructions - before.l2_instructions
     record.groups_reread = <u32>(vp.counters.groups_reread - before.groups_reread)
     record.bytes_reread = <u32>(vp.counters.bytes_reread - before.bytes_reread)
