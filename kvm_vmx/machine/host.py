@@ -136,6 +136,8 @@ BESIDE = {
     "debugger": Capability(_debugger, "no gdb that may trace here: apt-get install gdb"),
     "objdump": Capability(_program("objdump"), "no objdump here: apt-get install binutils"),
     "xz": Capability(_program("xz"), "no xz here: apt-get install xz-utils"),
+    "pdftotext": Capability(
+        _program("pdftotext"), "no pdftotext here: apt-get install poppler-utils"),
     "git": Capability(_program("git"), "no git here: apt-get install git"),
     "tree-4.19": Capability(_baseline, f"no Linux v4.19 tree here: name one in ${TREE_4_19}"),
     "tree-6.1": Capability(
