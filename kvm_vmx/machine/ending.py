@@ -169,7 +169,8 @@ def data_of(reason: str, state: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def died_of(reason: str, reasons: dict[int, int], records: list[dict[str, Any]]) -> GuestFault | None:
+def died_of(reason: str, reasons: dict[int, int],
+            records: list[dict[str, Any]]) -> GuestFault | None:
     """The fault behind an exit reason, where there is one and L0 saw it."""
     triple = TRIPLE_FAULT in reasons
     if reason == "SHUTDOWN" and triple or reason == "EXCEPTION":

@@ -18,7 +18,7 @@ class KernelBug(MachineError):
 
 
 class Shown:
-    """What says in its repr what it is and in which state, or why it has none; that never raises."""
+    """What says in its repr what it is and in which state, or why it has none; never raises."""
 
     def _what(self) -> str:
         return type(self).__name__
