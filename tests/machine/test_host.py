@@ -144,7 +144,6 @@ ASKS = re.compile(r"shutil\.which|find_spec\((?!\"kvm_vmx\")|importorskip|getaux
 # those who have asked already.
 ALLOWED = {"kvm_vmx/machine/host.py": ..., "kvm_vmx/conform/plugin.py": ["import pytest"],
            "kvm_vmx/machine/machine.py": ["except ModuleNotFoundError"],
-           "kvm_vmx/machine/ending.py": ["import capstone"],
            # what a student's file may import is refused there
            "kvm_vmx/lessons/runner.py": ["find_spec("],
            "kvm_vmx/lessons/shrink.py": ["import hypothesis", "from hypothesis"]}
