@@ -20,7 +20,7 @@ SILENT = {"def __init__(self):"}  # which only refuses: nobody makes one
 WHOLE = {"dict": "dict[str, Any]", "list": "list[Any]", "tuple": "tuple[Any, ...]",
          "set": "set[Any]"}
 RETURNS = {"__init__": "None", "__len__": "int", "__exit__": "None",
-           "__enter__": "Any"}
+           "__enter__": "Any", "__repr__": "str"}
 FROM = re.compile(r"^from (kvm_vmx\.[\w.]+) c?import (\((?:[^)]*)\)|.*)$", re.M)
 NAME = re.compile(r"\b[A-Z]\w+\b")
 
@@ -108,7 +108,7 @@ def of_all(values) -> str:
 def body(path: pathlib.Path, module) -> list[str]:
     """The declarations of a module, in its order."""
     source, header = path.read_text(), path.with_suffix(".pxd")
-    owned = attributes(header.read_text()) if header.exists() else {}
+    owned = attributes(source + "\n" + (header.read_text() if header.exists() else ""))
     lines, hidden, setter, decorators, begin = [], None, False, [], 0
     for name in re.findall(r"^([A-Za-z]\w*) = ", source, re.M):
         if not name.startswith("_") and not callable(getattr(module, name)):
@@ -117,6 +117,8 @@ def body(path: pathlib.Path, module) -> list[str]:
         if hidden is not None and indent > hidden:
             continue
         hidden = None
+        if text.startswith("@cython."):  # of the C struct
+            continue
         if text.startswith("@"):
             setter = text.endswith(".setter")
             decorators.append(" " * indent + text)
@@ -129,7 +131,7 @@ def body(path: pathlib.Path, module) -> list[str]:
             continue
         if text.startswith(("class", "cdef class")):
             begin = len(lines)
-            if text.startswith("cdef"):
+            if text.startswith("cdef") and adds(getattr(module, name)):
                 decorators.append("@disjoint_base")
             bases = f"({text.partition('(')[2]}" if "(" in text else ":"
             lines += ["", "", *decorators, f"class {name}{bases}"]
@@ -144,6 +146,11 @@ def body(path: pathlib.Path, module) -> list[str]:
                 lines += [*decorators, line]
         decorators, setter = [], False
     return closed(lines)
+
+
+def adds(kind: type) -> bool:
+    """Whether a class has more in its C struct than the class it is made from."""
+    return kind.__basicsize__ > kind.__base__.__basicsize__
 
 
 def wrapped(line: str, indent: int) -> str:

@@ -14,7 +14,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 WITHOUT = "KVM_VMX_WITHOUT"
 TREE_4_19 = "KVM_VMX_TREE_4_19"
@@ -35,17 +35,17 @@ class Capability(NamedTuple):
     absent: str
 
 
-def _fsgsbase():
+def _fsgsbase() -> object:
     return _libc.getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE
 
 
-def _sync_core():
+def _sync_core() -> bool:
     commands = _libc.syscall(SYS_MEMBARRIER, MEMBARRIER_CMD_QUERY, 0, 0)
     return commands > 0 and commands & MEMBARRIER_SYNC_CORE == MEMBARRIER_SYNC_CORE
 
 
 @functools.cache
-def _memfd():
+def _memfd() -> bool:
     try:
         os.close(os.memfd_create("probe"))
     except (AttributeError, OSError):
@@ -54,7 +54,7 @@ def _memfd():
 
 
 @functools.cache
-def _text_writing():
+def _text_writing() -> bool:
     """The steps that a static key takes, with a page of a file beside the port's that nobody
     executes."""
     with open(__file__, "rb") as file:
@@ -66,21 +66,21 @@ def _text_writing():
         mmap.PROT_READ | mmap.PROT_EXEC, mmap.PROT_READ | mmap.PROT_WRITE))
 
 
-def _traps(name):
+def _traps(name: str) -> Callable[[], bool]:
     """Whether an opcode that need not trap does: it is executed once."""
-    def look():
+    def look() -> bool:
         from kvm_vmx.trap import engine as trap
 
         return name not in trap.silent()
     return look
 
 
-def _program(*names):
+def _program(*names: str) -> Callable[[], str | None]:
     return lambda: next((found for name in names if (found := shutil.which(name))), None)
 
 
 @functools.cache
-def _debugger():
+def _debugger() -> str | None:
     """A debugger that may trace."""
     program = shutil.which("gdb")
     if program is None:
@@ -90,20 +90,20 @@ def _debugger():
     return program if "exited normally" in done.stdout else None
 
 
-def _tree(version):
+def _tree(version: str) -> Callable[[], str | None]:
     """Debian's kernel source: a directory or a tarball."""
     return lambda: next((
         path for path in sorted(glob.glob(f"/usr/src/linux-source-{version}*"))
         if os.path.isdir(path) or ".tar." in path), None)
 
 
-def _baseline():
+def _baseline() -> str | None:
     return os.environ.get(TREE_4_19) or next(iter(sorted(glob.glob("/usr/src/linux*4.19*"))), None)
 
 
-def _module(name):
+def _module(name: str) -> Callable[[], object]:
     """A Python package, not imported."""
-    def look():
+    def look() -> object:
         try:
             return importlib.util.find_spec(name)
         except ValueError:      # somebody has put None in its place
@@ -136,6 +136,8 @@ BESIDE = {
     "debugger": Capability(_debugger, "no gdb that may trace here: apt-get install gdb"),
     "objdump": Capability(_program("objdump"), "no objdump here: apt-get install binutils"),
     "xz": Capability(_program("xz"), "no xz here: apt-get install xz-utils"),
+    "pdftotext": Capability(
+        _program("pdftotext"), "no pdftotext here: apt-get install poppler-utils"),
     "git": Capability(_program("git"), "no git here: apt-get install git"),
     "tree-4.19": Capability(_baseline, f"no Linux v4.19 tree here: name one in ${TREE_4_19}"),
     "tree-6.1": Capability(
@@ -164,7 +166,7 @@ def withheld() -> frozenset[str]:
     return names
 
 
-def find(name: str):
+def find(name: str) -> Any:
     """What there is of a capability, as a path for a program or a tree; None: it is absent."""
     if name in withheld():
         return None

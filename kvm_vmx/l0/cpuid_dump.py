@@ -5,9 +5,12 @@ import os
 import pathlib
 import quopri
 import re
+from typing import Any
 
 MAX_BYTES = 1 << 20
 MASK_32 = 0xFFFFFFFF
+# {leaf, or (leaf, subleaf) above 0: (eax, ebx, ecx, edx)}
+Leaves = dict[Any, tuple[int, int, int, int]]
 
 # The leaves of which ECX chooses a part; of all others it does not count (SDM 2A, CPUID).
 INDEXED = frozenset((
@@ -22,25 +25,26 @@ _LINE = re.compile(rf"{_NUMBER}\s+{_NUMBER}:\s*eax={_NUMBER}\s+ebx={_NUMBER}"
 _PROCESSOR = re.compile(r"[\s>]*CPU(\s*\d+)?:\s*$")
 
 
-def parse_cpuid(text: str) -> dict:
+def parse_cpuid(text: str) -> Leaves:
     """{leaf, or (leaf, subleaf) above 0: (eax, ebx, ecx, edx)} of the first processor of a
     `cpuid -r`, also where a mail has it in quoted-printable; ValueError where there is none."""
     if "=3D" in text:
         text = quopri.decodestring(text.encode()).decode(errors="replace")
-    found, processors = {}, 0
+    found: Leaves = {}
+    processors = 0
     for line in text.splitlines():
         processors += _PROCESSOR.match(line) is not None
         if processors > 1 and found:
             break
         if (match := _LINE.search(line)) is not None:
-            leaf, index, *registers = (int(number, 16) for number in match.groups())
-            found.setdefault((leaf, index) if index else leaf, tuple(registers))
+            leaf, index, eax, ebx, ecx, edx = (int(number, 16) for number in match.groups())
+            found.setdefault((leaf, index) if index else leaf, (eax, ebx, ecx, edx))
     if not found:
         raise ValueError("no line of a CPUID leaf: give what `cpuid -r` prints")
     return found
 
 
-def read_cpuid(path: str | os.PathLike) -> dict:
+def read_cpuid(path: str | os.PathLike[str]) -> Leaves:
     """What parse_cpuid() makes of a file; ValueError with one line that names it."""
     try:
         with pathlib.Path(path).open("rb") as file:
@@ -55,17 +59,17 @@ def read_cpuid(path: str | os.PathLike) -> dict:
         raise ValueError(f"{path}: {error}") from None
 
 
-def is_whole(cpuid: dict) -> bool:
+def is_whole(cpuid: Leaves) -> bool:
     """Is this a host's whole CPUID, as it was found?"""
     return WHOLE <= cpuid.keys()
 
 
-def check_leaves(cpuid: object) -> dict:
+def check_leaves(cpuid: object) -> Leaves:
     """The leaves that a caller gives, with the keys of parse_cpuid(); ValueError."""
     if not isinstance(cpuid, dict):
         raise ValueError(f"cpuid is {cpuid!r}: give {{leaf or (leaf, subleaf): "
                          "(eax, ebx, ecx, edx)} or the name of a file of `cpuid -r`")
-    found = {}
+    found: Leaves = {}
     for key, registers in cpuid.items():
         parts = key if isinstance(key, tuple) and len(key) == 2 else (key, 0)
         for what, number in zip(("a CPUID leaf", "a CPUID subleaf"), parts):
@@ -73,7 +77,8 @@ def check_leaves(cpuid: object) -> dict:
         name = f"CPUID leaf {parts[0]:#x}" + (f", {parts[1]}" if parts[1] else "")
         if not isinstance(registers, (tuple, list)) or len(registers) != 4:
             raise ValueError(f"{name} is {registers!r}: give (eax, ebx, ecx, edx)")
-        found[parts if parts[1] else parts[0]] = tuple(_check(name, r) for r in registers)
+        eax, ebx, ecx, edx = (_check(name, register) for register in registers)
+        found[parts if parts[1] else parts[0]] = eax, ebx, ecx, edx
     return found
 
 
@@ -83,7 +88,7 @@ def _check(what: str, value: object) -> int:
     return value
 
 
-def rows(cpuid: dict) -> list[tuple[int, int, bool, tuple[int, int, int, int]]]:
+def rows(cpuid: Leaves) -> list[tuple[int, int, bool, tuple[int, int, int, int]]]:
     """(leaf, subleaf, does ECX choose, registers) in order; a leaf has subleaves where the
     processor maker says so, or where one is given."""
     split = sorted((*(key if isinstance(key, tuple) else (key, 0)), registers)

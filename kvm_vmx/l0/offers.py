@@ -5,6 +5,9 @@ A row is (name, test): the test stands in tests/l0, and a row without one is wha
 A profile may not offer that, and no bit of a capability MSR that has no row.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 _I, _E, _R = "test_guest_intercepts.py::", "test_guest_events.py::", "test_guest_registers.py::"
 _INT, _IO = "test_guest_interrupts.py::", "test_guest_io_and_msr.py::"
 _V, _EPT, _H = "test_vmx_instructions.py::", "test_guest_ept.py::", "test_hypercalls.py::"
@@ -13,9 +16,11 @@ _T = "test_stimers.py::"
 _LEAVES, _STAYS = _I + "test_leaves_by_its_control", _V + "test_capability_msrs_are_consistent"
 _ENTRY = "test_entry_vectors.py::test_vectors_of"
 _TIMER = _INT + "test_preemption_timer"
+# {bit: (name, test or None)}
+Rows = dict[int, tuple[str, str | None]]
 
 
-def _must(*bits):
+def _must(*bits: int) -> Rows:
     """Bits that are reserved and must be 1."""
     return {bit: (f"reserved bit {bit}, 1", _STAYS) for bit in bits}
 
@@ -112,10 +117,10 @@ EPT_VPID = {0: ("execute-only pages", _EPT + "test_execute_only_is_a_capability"
             26: ("all-context INVEPT", _V + "test_invept_operands"),
             32: ("INVVPID", _V + "test_invvpid_operands"),
             **{40 + n: (f"INVVPID type {n}", _V + "test_invvpid_operands") for n in range(4)}}
-VMFUNC = {0: ("EPTP switching", None)}
+VMFUNC: Rows = {0: ("EPTP switching", None)}
 
 # index: (rows, how far the bits of the rows are shifted in the MSR, which bits are no rows)
-CAPABILITIES = {
+CAPABILITIES: dict[int, tuple[Rows, int, int]] = {
     0x480: (BASIC, 0, 0x3C1FFF7FFFFFFF), 0x481: (PIN, 32, 0xFFFFFFFF),
     0x482: (PROC, 32, 0xFFFFFFFF), 0x483: (EXIT, 32, 0xFFFFFFFF),
     0x484: (ENTRY, 32, 0xFFFFFFFF), 0x485: (MISC, 0, 0xFFFFFFFF0FFF001F),
@@ -128,7 +133,7 @@ _MSRS, _BY_CALL = _O + "test_an_msr_comes_with_its_bit", _O + "test_a_call_comes
 _NESTED = "test_direct_flush.py::test_both_switches_and_the_offer"
 
 # (leaf, register): rows. What has none is reserved, or only advice that brings nothing.
-LEAVES = {
+LEAVES: dict[tuple[int, str], Rows] = {
     (0x40000003, "eax"): {
         0: ("VP_RUNTIME", _MSRS), 1: ("TIME_REF_COUNT", _MSRS), 2: ("SynIC MSRs", _MSRS),
         3: ("synthetic timers", _MSRS), 4: ("APIC MSRs and assist page", _MSRS),
@@ -174,12 +179,12 @@ LEAVES = {
 REGISTERS = ("eax", "ebx", "ecx", "edx")
 
 
-def uncovered_by_evmcs(msrs: dict) -> int:
+def uncovered_by_evmcs(msrs: Mapping[int, int]) -> int:
     """Controls on offer whose fields an eVMCS has no place for, as bits that are not 0."""
     return (msrs[0x48B] >> 32 & 0x26701 | msrs[0x481] >> 32 & 0xC0 | msrs[0x483] >> 32 & 1 << 22)
 
 
-def undone_leaves(cpuid: dict) -> list[str]:
+def undone_leaves(cpuid: Mapping[Any, tuple[int, ...]]) -> list[str]:
     """What CPUID offers and L0 does not do, each named with its bit."""
     highest = cpuid.get(0x40000000, (0,))[0]
     return [f"CPUID leaf {leaf:#x} {register.upper()}[{bit}] ({name})"
@@ -188,7 +193,7 @@ def undone_leaves(cpuid: dict) -> list[str]:
             if test is None and cpuid[leaf][REGISTERS.index(register)] >> bit & 1]
 
 
-def undone_msrs(msrs: dict) -> list[str]:
+def undone_msrs(msrs: Mapping[int, int]) -> list[str]:
     """What capability MSRs offer and L0 does not do, each named with its bit."""
     found = []
     for index, (rows, shift, others) in CAPABILITIES.items():

@@ -27,6 +27,13 @@ class Cpu(Unique, Bound):
         self.machine, self.index = machine, index
         self._processor = machine._processor(index)
 
+    def _what(self) -> str:
+        return f"Cpu {self.index}"
+
+    def _state(self) -> str:
+        offline = "" if self.machine.is_online(self.index) else "offline, "
+        return offline + self._processor.mode
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)

@@ -2,8 +2,11 @@
 """Why a run came back, in words: the fault a guest died of, its port I/O, KVM's errors."""
 
 import functools
+import importlib
 from dataclasses import dataclass
+from typing import Any
 
+from kvm_vmx import host
 from kvm_vmx.machine.trace import EXIT_REASONS
 
 EXCEPTIONS = {
@@ -43,7 +46,7 @@ class Event:
             said.append(f"{self.error_code:#x}")
         return self.name + "".join(f"({text})" for text in said)
 
-    def as_json(self) -> dict:
+    def as_json(self) -> dict[str, Any]:
         """The event for a program; addresses as text."""
         return {"event": self.name, "vector": self.vector, "error_code": self.error_code,
                 "address": None if self.address is None else hex(self.address)}
@@ -89,13 +92,13 @@ class GuestFault:
         parts = [f"its delivery met {', '.join(map(str, self.then))}"] if self.then else []
         return ": ".join(parts + ["a triple fault"] * self.triple)
 
-    def as_json(self) -> dict:
+    def as_json(self) -> dict[str, Any]:
         """The fault for a program."""
         return {**self.event.as_json(), "rip": hex(self.rip), "bytes": self.code.hex(" "),
                 "instruction": self.instruction, "decoded": self.decoded,
                 "then": [event.as_json() for event in self.then], "triple": self.triple}
 
-    def _verdict(self):
+    def _verdict(self) -> str:
         if self.decoded or not self.code:
             return ""
         if disassembler(64) is None or self.instruction:
@@ -104,12 +107,11 @@ class GuestFault:
 
 
 @functools.cache
-def disassembler(bits: int):
+def disassembler(bits: int) -> Any:
     """capstone for code of so many bits, or None: without it the bytes have to do."""
-    try:
-        import capstone
-    except ImportError:
+    if not host.has("capstone"):
         return None
+    capstone = importlib.import_module("capstone")      # which has no types
     return capstone.Cs(capstone.CS_ARCH_X86, {
         16: capstone.CS_MODE_16, 32: capstone.CS_MODE_32, 64: capstone.CS_MODE_64}[bits])
 
@@ -122,7 +124,7 @@ def disassembled(code: bytes, bits: int, rip: int) -> tuple[int, str | None]:
     return len(code), None
 
 
-def event_of(record: dict) -> Event:
+def event_of(record: dict[str, Any]) -> Event:
     """An event as L0's record has it."""
     info = record["info"]
     vector, kind = info & 0xFF, info >> 8 & 7
@@ -137,7 +139,7 @@ def event_of(record: dict) -> Event:
                  else None)
 
 
-def fault_of(records: list[dict], triple: bool) -> GuestFault | None:
+def fault_of(records: list[dict[str, Any]], triple: bool) -> GuestFault | None:
     """The fault that a chain of L0's records tells of."""
     if not records:
         return None
@@ -149,7 +151,7 @@ def fault_of(records: list[dict], triple: bool) -> GuestFault | None:
         first["decoded"] or not first["code"], tuple(map(event_of, records[1:])), triple)
 
 
-def data_of(reason: str, state: dict) -> dict:
+def data_of(reason: str, state: dict[str, Any]) -> dict[str, Any]:
     """What KVM says of an exit reason besides."""
     if reason == "IO":
         io = state["io"]
@@ -167,7 +169,8 @@ def data_of(reason: str, state: dict) -> dict:
     return {}
 
 
-def died_of(reason: str, reasons: dict[int, int], records: list[dict]) -> GuestFault | None:
+def died_of(reason: str, reasons: dict[int, int],
+            records: list[dict[str, Any]]) -> GuestFault | None:
     """The fault behind an exit reason, where there is one and L0 saw it."""
     triple = TRIPLE_FAULT in reasons
     if reason == "SHUTDOWN" and triple or reason == "EXCEPTION":
@@ -175,7 +178,7 @@ def died_of(reason: str, reasons: dict[int, int], records: list[dict]) -> GuestF
     return None
 
 
-def in_words(reason: str, data: dict, fault: GuestFault | None) -> str:
+def in_words(reason: str, data: dict[str, Any], fault: GuestFault | None) -> str:
     """Why a run came back, in one line; "" where its exits were up."""
     if fault is not None:
         return "; ".join(filter(None, (f"guest {fault}", fault.aftermath)))
@@ -195,7 +198,7 @@ def in_words(reason: str, data: dict, fault: GuestFault | None) -> str:
             }.get(reason, "")
 
 
-def port_io(data: dict) -> str:
+def port_io(data: dict[str, Any]) -> str:
     """IN or OUT: port, width, value."""
     width = bytes_of(data["size"])
     if data["direction"] == "in":
@@ -203,7 +206,7 @@ def port_io(data: dict) -> str:
     return f"OUT of {width}, {data['data']:#x}, to port {data['port']:#x}"
 
 
-def device_memory(data: dict) -> str:
+def device_memory(data: dict[str, Any]) -> str:
     """A read or a write outside the guest's memory."""
     where = f"guest-physical {data['address']:#x}, outside the guest's memory"
     if data["direction"] == "read":
@@ -223,7 +226,7 @@ def entry_failure(number: int) -> str:
     return f"the VM entry failed: VM-instruction error {number}"
 
 
-def internal_error(data: dict) -> str:
+def internal_error(data: dict[str, Any]) -> str:
     """KVM's internal error by its suberror, and what it says of the place."""
     number, values = data["suberror"], data["data"]
     name, meaning = SUBERRORS.get(number, ("unknown", "a suberror without a name"))

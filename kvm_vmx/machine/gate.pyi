@@ -15,7 +15,6 @@ class Gate:
     def idle(self) -> bool: ...
 
 
-@cython.no_gc
 @disjoint_base
 class Way:
     def __new__(cls, gate: Gate, *_: object) -> Self: ...
@@ -23,18 +22,12 @@ class Way:
     def __exit__(self, *_: object) -> None: ...
 
 
-@cython.no_gc
-@disjoint_base
 class Use(Way): ...
 
 
-@cython.no_gc
-@disjoint_base
 class Change(Way): ...
 
 
-@cython.no_gc
-@disjoint_base
 class Building(Way): ...
 
 
@@ -43,7 +36,6 @@ class Busy:
     def __new__(cls, what: str) -> Self: ...
 
 
-@cython.no_gc
 @disjoint_base
 class Using(Way):
     def __new__(cls, gate: Gate, owner: Any, busy: Busy = ...) -> Self: ...

@@ -5,7 +5,6 @@ from typing_extensions import disjoint_base
 from kvm_vmx.machine.kernel import Kernel
 from kvm_vmx.errors import MachineError as MachineError
 
-@cython.no_gc
 @disjoint_base
 class Hold:
     def __new__(cls, kernel: Kernel, cpu: int) -> Self: ...
@@ -15,5 +14,7 @@ class Hold:
 
 @disjoint_base
 class Bound:
+    machine: Any
+    index: int
     def __enter__(self) -> Any: ...
     def __exit__(self, *_: object) -> None: ...

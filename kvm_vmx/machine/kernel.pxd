@@ -56,7 +56,7 @@ cdef class Kernel:
 cdef class VirtualMachine:
     cdef readonly Kernel kernel
     cdef void *kvm
-    cdef int nr_vcpus
+    cdef readonly int nr_vcpus
 
     cdef kvm_t *there(self) except NULL
     cdef int copy(self, u64 gpa, u8 *data, size_t length, bint store) except -1

@@ -56,6 +56,7 @@ class Kernel:
 @disjoint_base
 class VirtualMachine:
     kernel: Kernel
+    nr_vcpus: int
     @property
     def destroyed(self) -> bool: ...
     def destroy(self, cpu: int = ...) -> None: ...

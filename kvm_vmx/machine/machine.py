@@ -7,15 +7,15 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from kvm_vmx.trap import engine as trap
+from kvm_vmx.errors import Unique, counted, kernel_error
 from kvm_vmx.machine.cpu import Cpu
-from kvm_vmx.errors import Unique, kernel_error
 from kvm_vmx.machine.gate import Gate
 from kvm_vmx.machine.kernel import TIMER_VECTOR, Kernel, MachineError
 from kvm_vmx.machine.lints import Lint
 from kvm_vmx.machine.module import Module
 from kvm_vmx.machine.partition import MAX_CPUS, Partition, PhysicalMemory
 from kvm_vmx.machine.sites import name_of
+from kvm_vmx.trap import engine as trap
 
 if TYPE_CHECKING:
     from kvm_vmx.machine.processor import Processor
@@ -97,7 +97,19 @@ class Machine(Unique):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __del__(self):
+    def _what(self) -> str:
+        profile = os.path.basename(self._partition.profile.name)
+        return f"Machine {counted(self.possible_cpus, 'CPU')}, {profile}"
+
+    def _state(self) -> str:
+        self._kernel.check_process()
+        if not self._kernel.booted:
+            return "closed"
+        said = [f"{self.cpus} online"] if self.cpus < self.possible_cpus else []
+        said.append("kvm_intel loaded" if self.module else "no module")
+        return ", ".join(said + ["oopsed"] * self.oopsed)
+
+    def __del__(self) -> None:
         if getattr(self, "_kernel", None) is not None and self._kernel.booted:
             self.close()
 
@@ -152,7 +164,7 @@ class Machine(Unique):
         self.check_open()
         return self._kernel.warnings()
 
-    def _bound_cpu(self):
+    def _bound_cpu(self) -> int | None:
         """The CPU of the innermost `with m.cpu(n)` of this thread, or None."""
         stack = getattr(self._binding, "stack", None)
         return stack[-1] if stack else None
@@ -320,6 +332,6 @@ class Machine(Unique):
         bound = self._bound_cpu()
         return -1 if bound is None else bound
 
-    def _processor(self, n: int):
+    def _processor(self, n: int) -> "Processor":
         """L0's side of CPU n."""
         return self._partition.processor(n)

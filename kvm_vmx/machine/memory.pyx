@@ -82,6 +82,9 @@ cdef class PhysicalMemory:
             munmap(self.vmalloc_base, self.mem.size)
         free(self.mem.unbacked)
 
+    def __repr__(self):
+        return f"<PhysicalMemory, {self.mem.size:#x} bytes>"
+
     @property
     def size(self) -> int:
         """How many bytes there are."""

@@ -3,8 +3,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from kvm_vmx.errors import Unique, counted, kernel_error
 from kvm_vmx.machine import long_mode
-from kvm_vmx.errors import Unique, kernel_error
 from kvm_vmx.machine.kernel import MachineError
 from kvm_vmx.machine.port import Port
 from kvm_vmx.machine.vm import Vm
@@ -19,6 +19,17 @@ class Module(Unique):
     def __init__(self, machine: "Machine", module: Any) -> None:
         self.machine, self._module = machine, module
         self.path = module.__file__
+
+    def _what(self) -> str:
+        return "Module kvm_intel"
+
+    def _state(self) -> str:
+        self.machine.check_open()
+        kernel = self.machine._kernel
+        if self not in kernel.modules:
+            return "unloaded"
+        form = "on" if kernel.enable_evmcs(self._module) else "off"
+        return f"enlightened VMCS {form}, {counted(len(kernel.vms), 'VM')}"
 
     def check_loaded(self) -> None:
         """MachineError after rmmod(), or after the machine was closed."""

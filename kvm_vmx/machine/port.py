@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from kvm_vmx.errors import Unique
 from kvm_vmx.machine.kernel import MachineError, call_function
 
 # The module loader calls it once, and nobody else.
@@ -49,7 +50,7 @@ class Function(NamedTuple):
 
 
 @functools.cache
-def functions(module) -> dict[str, Function]:
+def functions(module: Any) -> dict[str, Function]:
     """{kernel name: Function} of what an extension module exports with integers and vCPUs alone."""
     found = {}
     for name, capsule in module.__pyx_capi__.items():
@@ -79,7 +80,7 @@ def convert_argument(name: str, argument: Any, kind: str, held: contextlib.ExitS
     return argument
 
 
-class Port:
+class Port(Unique):
     """Attributes are the port's functions; each call runs on the CPU of `with m.cpu(n)`.
 
     guard() is a context that a call needs, check() raises where the module is gone.
@@ -88,12 +89,21 @@ class Port:
     def __init__(self, machine: Any, module: Any, guard: Callable[[], Any],
                  check: Callable[[], None]) -> None:
         self._machine, self._guard, self._check = machine, guard, check
-        self._functions = functions(module)
+        self._module, self._functions = module, functions(module)
+
+    def _what(self) -> str:
+        return f"Port of {self._module.__name__}"
+
+    def _state(self) -> str:
+        self._check()
+        return f"{len(self._functions)} functions"
 
     def __dir__(self) -> list[str]:
         return sorted(self._functions)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name == "_functions":
+            raise AttributeError(name)      # half made
         try:
             function = self._functions[name]
         except KeyError:
@@ -101,7 +111,7 @@ class Port:
             raise AttributeError(
                 f"the port has no callable {name!r}: there are {', '.join(near)}") from None
 
-        def call(*arguments: int):
+        def call(*arguments: Any) -> int | None:
             cpu = self._machine._bound_cpu()
             if cpu is None:
                 raise MachineError(f"{name}() needs a CPU: call it inside `with machine.cpu(n):`")

@@ -79,6 +79,14 @@ cdef class Processor:
         """The VP index."""
         return self.vp.cpu.index
 
+    @property
+    def mode(self) -> str:
+        """In which VMX operation it is: "no VMX", "VMX root" or "VMX non-root"."""
+        check_process(self.owner)
+        if self.vp.guest_state != L2_NOT_RUNNING:
+            return "VMX non-root"
+        return "VMX root" if self.vp.in_vmx else "no VMX"
+
     def cpuid(self, function: int, index: int = 0) -> tuple[int, int, int, int]:
         """CPUID with EAX and ECX: (eax, ebx, ecx, edx)."""
         cdef u32 eax = <u32>word(function), ebx = 0, ecx = <u32>word(index), edx = 0

@@ -3,6 +3,7 @@
 
 from typing import Any
 
+from kvm_vmx.errors import Unique
 from kvm_vmx.l1.linux import test_static_keys
 from kvm_vmx.machine.kernel import MachineError
 from kvm_vmx.machine.machine import Machine
@@ -10,7 +11,7 @@ from kvm_vmx.machine.port import Port
 from kvm_vmx.machine.sites import name_of
 
 
-class StaticKeys:
+class StaticKeys(Unique):
     """test_static_keys, loaded: true_key starts on, false_key off; each has a likely site (in
     true_key_true and false_key_true) and an unlikely one (true_key_false, false_key_false).
 
@@ -30,9 +31,13 @@ class StaticKeys:
     def __enter__(self) -> "StaticKeys":
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         if self.machine._kernel.booted and self in self.machine._kernel.modules:
             self.rmmod()
+
+    def _state(self) -> str:
+        self._check_loaded()
+        return "loaded"
 
     def sites(self) -> dict[str, dict[str, Any]]:
         """{function: its site}, as Machine.keys() describes those of kvm-intel."""

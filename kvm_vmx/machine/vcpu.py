@@ -7,9 +7,9 @@ from collections.abc import ItemsView, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from kvm_vmx.errors import Shown, Unique, kernel_error
 from kvm_vmx.machine import ending
 from kvm_vmx.machine.ending import GuestFault
-from kvm_vmx.errors import Unique, kernel_error
 from kvm_vmx.machine.fields import fields
 from kvm_vmx.machine.gate import Busy, Using
 from kvm_vmx.machine.kernel import REGISTERS, MachineError
@@ -43,7 +43,7 @@ class ExitSummary:
         return ending.in_words(self.reason, self.data, self.fault)
 
 
-class Registers(Mapping[str, int]):
+class Registers(Shown, Mapping[str, int]):
     """The general registers of a vCPU, by name; read from KVM and written through it."""
 
     def __init__(self, vcpu: "Vcpu") -> None:
@@ -78,14 +78,14 @@ class Registers(Mapping[str, int]):
                 regs[name] = value & (1 << 64) - 1
             raw.set_regs(self._vcpu.cpu, regs)
 
-    def __repr__(self) -> str:
+    def _state(self) -> str:
         return ", ".join(f"{name}={value:#x}" for name, value in self._all().items())
 
 
 _FIELDS = {row["vmcs_field"]: row for row in fields()}
 
 
-def _field(name):
+def _field(name: str) -> dict[str, Any]:
     """The row of a field; KeyError with those that look like it."""
     try:
         return _FIELDS[name]
@@ -95,7 +95,7 @@ def _field(name):
                        "kvm_vmx.fields() has their names")) from None
 
 
-class EvmcsView(Mapping):
+class EvmcsView(Shown, Mapping[str, int]):
     """The enlightened VMCS of a vCPU as the page has it: field name to value."""
 
     def __init__(self, vcpu: "Vcpu") -> None:
@@ -109,7 +109,7 @@ class EvmcsView(Mapping):
         return int.from_bytes(
             vm.module.machine.memory.read(self._vcpu.vmcs_gpa + offset, size), "little")
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> int:
         row = _field(name)
         return self._read(row["offset"], row["size"])
 
@@ -119,8 +119,11 @@ class EvmcsView(Mapping):
     def __len__(self) -> int:
         return len(_FIELDS)
 
-    def __repr__(self):
-        return f"<eVMCS of {self._vcpu!r}, {len(self)} fields>"
+    def _what(self) -> str:
+        return f"EvmcsView at {self._vcpu._vmcs_gpa:#x}"
+
+    def _state(self) -> str:
+        return f"clean fields {self.clean_fields:#x}"
 
     @property
     def clean_fields(self) -> int:
@@ -128,13 +131,13 @@ class EvmcsView(Mapping):
         return self._read(824, 4)
 
 
-class VmcsView(Mapping):
+class VmcsView(Shown, Mapping[str, int]):
     """The VMCS of a vCPU through the port's accessors, in either mode."""
 
     def __init__(self, vcpu: "Vcpu") -> None:
         self._vcpu = vcpu
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> int:
         row = _field(name)
         vcpu = self._vcpu
         module = vcpu.vm.module
@@ -144,20 +147,24 @@ class VmcsView(Mapping):
             raw.load(vcpu.cpu)
             return getattr(module.port, f"vmcs_read{kind}")(encoding)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter(_FIELDS)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(_FIELDS)
 
-    def __repr__(self):
-        return f"<VMCS of {self._vcpu!r}, {len(self)} fields>"
+    def _what(self) -> str:
+        return f"VmcsView at {self._vcpu._vmcs_gpa:#x}"
+
+    def _state(self) -> str:
+        self._vcpu.vm.check_alive()
+        return "enlightened" if self._vcpu.vm.module.enable_evmcs else "plain"
 
 
 class Vcpu(Unique):
     """A virtual CPU; cpu is the CPU it runs on, and may be set to migrate it."""
 
-    def __init__(self, vm: "Vm", raw, cpu: int):
+    def __init__(self, vm: "Vm", raw: Any, cpu: int) -> None:
         self.vm, self._raw, self._cpu = vm, raw, cpu
         self._vmcs_gpa = raw.load(cpu)
         self._busy = Busy("the vCPU")
@@ -165,8 +172,11 @@ class Vcpu(Unique):
         self.evmcs = EvmcsView(self)
         self.vmcs = VmcsView(self)
 
-    def __repr__(self):
-        return f"<Vcpu on CPU {self._cpu}, VMCS at {self._vmcs_gpa:#x}>"
+    def _what(self) -> str:
+        return f"Vcpu on CPU {self._cpu}"
+
+    def _state(self) -> str:
+        return f"VMCS at {self.vmcs_gpa:#x}"
 
     @property
     def cpu(self) -> int:
@@ -177,7 +187,7 @@ class Vcpu(Unique):
     def cpu(self, n: int) -> None:
         self._cpu = self.vm.module.machine.cpu(n).index
 
-    def _there(self):
+    def _there(self) -> Any:
         self.vm.check_alive()
         return self._raw
 
@@ -246,7 +256,7 @@ class Vcpu(Unique):
         return self._there().request_interrupt_window
 
     @request_interrupt_window.setter
-    def request_interrupt_window(self, value: bool):
+    def request_interrupt_window(self, value: bool) -> None:
         self._there().request_interrupt_window = bool(value)
 
     @property

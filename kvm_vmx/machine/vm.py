@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A virtual machine of KVM's: its memory and its vCPUs."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from kvm_vmx.errors import Shown, Unique, counted, kernel_error
 from kvm_vmx.machine import long_mode
-from kvm_vmx.errors import Unique, kernel_error
 from kvm_vmx.machine.gate import Using
 from kvm_vmx.machine.kernel import MachineError
 from kvm_vmx.machine.vcpu import Vcpu
@@ -13,11 +13,15 @@ if TYPE_CHECKING:
     from kvm_vmx.machine.module import Module
 
 
-class GuestMemory:
+class GuestMemory(Shown):
     """The physical memory of an L2 guest: GPA 0 up to size, in bytes."""
 
     def __init__(self, vm: "Vm", size: int) -> None:
         self._vm, self.size = vm, size
+
+    def _state(self) -> str:
+        self._vm.check_alive()
+        return f"{self.size:#x} bytes"
 
     def read(self, gpa: int, length: int) -> bytes:
         """length bytes at gpa; IndexError outside the memory."""
@@ -31,10 +35,7 @@ class GuestMemory:
         with self._vm.used() as raw:
             raw.write(gpa, data)
 
-    def __repr__(self):
-        return f"<GuestMemory of {self.size:#x} bytes>"
-
-    def _check(self, gpa, length):
+    def _check(self, gpa: int, length: int) -> None:
         if gpa < 0 or length < 0 or gpa + length > self.size:
             raise IndexError(f"{length} bytes at {gpa:#x} are outside the guest's {self.size:#x}")
 
@@ -42,13 +43,16 @@ class GuestMemory:
 class Vm(Unique):
     """A virtual machine."""
 
-    def __init__(self, module: "Module", raw, size: int):
+    def __init__(self, module: "Module", raw: Any, size: int) -> None:
         self.module, self._raw = module, raw
         self.memory = GuestMemory(self, size)
 
-    def __repr__(self):
-        gone = ", destroyed" if self.raw is None else ""
-        return f"<Vm of {self.memory.size:#x} bytes, {self._vcpus} vCPU{'s'[:self._vcpus != 1]}{gone}>"
+    def _what(self) -> str:
+        return f"Vm of {self.memory.size:#x} bytes"
+
+    def _state(self) -> str:
+        self.module.check_loaded()
+        return "destroyed" if self._raw.destroyed else counted(self._raw.nr_vcpus, "vCPU")
 
     def check_alive(self) -> None:
         """MachineError once the VM, its module or the machine is gone."""
@@ -56,7 +60,7 @@ class Vm(Unique):
         if self._raw.destroyed:
             raise MachineError("the VM is destroyed: create another")
 
-    def _there(self):
+    def _there(self) -> Any:
         self.check_alive()
         return self._raw
 

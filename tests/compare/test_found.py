@@ -2,9 +2,9 @@
 """Which tree `compare` takes, and what each of its outputs says of it."""
 
 import json
-import shutil
 import subprocess
 
+import needed
 import pytest
 
 from kvm_vmx import cli
@@ -78,8 +78,7 @@ def test_what_is_called_otherwise_is_known_by_its_makefile(machine):
 
 
 def test_a_revision_in_the_environment(tmp_path, monkeypatch):
-    if not shutil.which("git"):
-        pytest.skip("no git here")
+    needed.capability("git")
     root = make(tmp_path / "clone", "4.19.0")
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", root]
     for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "tree"]):

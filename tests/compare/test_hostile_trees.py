@@ -6,12 +6,12 @@ import io
 import os
 import pathlib
 import resource
-import shutil
 import subprocess
 import sys
 import tarfile
 import time
 
+import needed
 import pytest
 from command import ENVIRONMENT
 
@@ -132,8 +132,7 @@ def test_nothing_of_a_tarball_is_written(tmp_path):
     "--help", "--full-tree", "--name-only", "-v", "--output=pwned", "--format=%(path)", "--", "-z",
     "HEAD --", "", "HEAD:../..", "^HEAD"])
 def test_a_revision_is_no_option(tree, revision):
-    if not shutil.which("git"):
-        pytest.skip("no git here")
+    needed.capability("git")
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(tree)]
     for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "tree"]):
         subprocess.run([*git, *words], check=True)

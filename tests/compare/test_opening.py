@@ -6,6 +6,7 @@ import os
 import subprocess
 import tarfile
 
+import needed
 import pytest
 
 from kvm_vmx.compare import opening
@@ -154,8 +155,7 @@ def test_a_part_of_a_tree_names_the_tree(directory):
 
 
 def test_a_git_directory_wants_a_revision(directory, tmp_path):
-    if not shutil.which("git"):
-        pytest.skip("no git here")
+    needed.capability("git")
     subprocess.run(["git", "init", "-q", str(tmp_path / "empty")], check=True)
     subprocess.run(["git", "init", "-q", "--bare", str(tmp_path / "bare.git")], check=True)
     for place in (tmp_path / "empty", tmp_path / "empty/.git", tmp_path / "bare.git"):

@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """How a guest ends, told by the API: the fault with its instruction, what followed, port I/O."""
 
-import importlib.util
 import pickle
 
 import pytest
 
-from kvm_vmx import Machine, MachineError
+from kvm_vmx import Machine, MachineError, host
 from kvm_vmx.machine import ending
 
 START = 0x1000
-CAPSTONE = importlib.util.find_spec("capstone") is not None
+CAPSTONE = host.has("capstone")
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["VMCS", "eVMCS"])
@@ -212,8 +211,6 @@ def test_views_are_mappings_and_wrong_names_are_told(kvm):
             view["guest_rip"]
         with pytest.raises(KeyError, match="fields"):
             view["X"]
-    for thing in (vcpu, vcpu.vmcs, vcpu.evmcs, vcpu.vm, vcpu.vm.memory):
-        assert " object at " not in repr(thing)
 
 
 def test_an_internal_error_says_which(kvm):

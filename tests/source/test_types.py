@@ -29,6 +29,17 @@ def addresses(code: bytes) -> dict[str, int]:
         clean: int = vcpu.evmcs.clean_fields | vcpu.evmcs["GUEST_RIP"] | vcpu.vmcs["GUEST_RIP"]
         machine.memory.write_u64(0x1000, machine.memory.read_u64(0x1000) + clean)
         vm.memory.write(0, vm.memory.read(0, 8))
+        sregs = vcpu.sregs
+        vcpu.sregs = {**sregs, "cr4": sregs["cr4"] | 1}
+        names += [summary.why, *vcpu.vmcs, *map(repr, (machine, kvm, vm, vcpu, machine.cpu(0)))]
+        if summary.fault is not None:
+            names.append(summary.fault.event.name + hex(summary.fault.rip))
+        elif summary.reason == "IO":
+            vcpu.answer(summary.data["size"])
+        vcpu.interrupt(0x30)
+        vm.move_page(0x1000, flush=True)
+        if machine.oopsed or not machine.is_online(1) or machine.warnings + vm.remote_tlb_flushes:
+            names += [*machine.undone, *map(hex, machine.crash or ())]
         outcome: Outcome = machine.cpu(0).rdmsr(0x10)
         if isinstance(outcome, Fault):
             raise SystemExit(outcome.vector)
@@ -56,6 +67,11 @@ BAD = {
     "a text for a number": ("Machine(cpus=2", "Machine(cpus='2'"),
     "a parameter in words": ("vpid=0", "vpid='off'"),
     "of a compiled module": ("machine.memory.read_u64(0x1000)", "machine.memory.read_u64('0')"),
+    "a text for a vector": ("vcpu.interrupt(0x30)", "vcpu.interrupt('0x30')"),
+    "what may not be there": ("if summary.fault is not None", "if summary.exits"),
+    "a number for a text": ("names += [summary.why", "names += [summary.exits"),
+    "a value of a VMCS as a text": ("clean: int = ", "clean: str = "),
+    "a CPU's name": ("machine.is_online(1)", "machine.is_online('1')"),
     "what nobody has made yet": ("summary.reasons", "summary.causes"),
 }
 
