@@ -11,7 +11,7 @@ from libc.string cimport memcpy, memset
 from kvm_vmx.abi.asm cimport LOCAL_TIMER_VECTOR
 from kvm_vmx.abi.hyperv_tlfs cimport hv_vp_assist_page as hv_vp_assist_page_t
 from kvm_vmx.abi.linux cimport jump_entry_t, module_t, static_key_t, task_struct
-from kvm_vmx.abi.types cimport u8, u32, u64, ulong
+from kvm_vmx.abi.types cimport PAGE_SIZE, u8, u32, u64, ulong
 from kvm_vmx.abi.virt_cpu cimport virt_cpu
 from kvm_vmx.l0.state cimport L0_NR_EXIT_REASONS, l0_chain, l0_chained
 from kvm_vmx.l1.crash cimport native_machine_crash_shutdown
@@ -93,7 +93,6 @@ cdef enum:
     ANY_CPU = -1        # whichever is free
     # How far a run goes before Python gets a look at its signals, where nothing kicks it.
     SLICE_EXITS = 2_000
-    PAGE = 4096
     MAX_PARAMS = 64
 
 
@@ -811,14 +810,14 @@ cdef class VirtualMachine:
         cdef size_t part
 
         while length:
-            part = min(<size_t>(PAGE - (gpa & (PAGE - 1))), length)
+            part = min(<size_t>(PAGE_SIZE - (gpa & (PAGE_SIZE - 1))), length)
             page = self.page(gpa)
             if page == NULL:
                 raise IndexError(f"{gpa:#x} is outside the guest's memory")
             if store:
-                memcpy(page + (gpa & (PAGE - 1)), data, part)
+                memcpy(page + (gpa & (PAGE_SIZE - 1)), data, part)
             else:
-                memcpy(data, page + (gpa & (PAGE - 1)), part)
+                memcpy(data, page + (gpa & (PAGE_SIZE - 1)), part)
             gpa += part
             data += part
             length -= part

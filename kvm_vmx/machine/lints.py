@@ -3,6 +3,7 @@
 
 from typing import Any
 
+from kvm_vmx.abi import numbers
 from kvm_vmx.l0.offers import uncovered_by_evmcs
 from kvm_vmx.machine.fields import fields
 
@@ -140,7 +141,8 @@ def of_profile(profile: Any) -> list[Lint]:
 
     highest, nested = leaf(0x40000000)[0], leaf(0x4000000A)
     version, recommended = nested[0] & 0xFFFF, leaf(0x40000004)[0] >> 14 & 1
-    perf_global = profile.msrs[0x483] >> 44 & 1 or profile.msrs[0x484] >> 45 & 1
+    perf_global = (profile.msrs[numbers.MSR_IA32_VMX_EXIT_CTLS] >> 44 & 1
+                   or profile.msrs[numbers.MSR_IA32_VMX_ENTRY_CTLS] >> 45 & 1)
     found = [
         (highest < 0x40000005, "highest_leaf", "R2", "the highest leaf is below 0x40000005"),
         (any(nested) and highest < 0x4000000A, "leaf_above_highest", "R4",

@@ -158,7 +158,7 @@ cdef bint event_valid(const l0_vp *vp, const l0_vmcs *v, u32 secondary) noexcept
     cdef u32 vector = info & INTR_INFO_VECTOR_MASK
     cdef u32 kind = info & INTR_INFO_INTR_TYPE_MASK
     cdef u32 length = v.f.vm_entry_instruction_len
-    cdef bint protected_mode = v.f.guest_cr0 & CR0_PE != 0 or \
+    cdef bint protected_mode = v.f.guest_cr0 & X86_CR0_PE != 0 or \
         not secondary & SECONDARY_EXEC_UNRESTRICTED_GUEST
     cdef bint has_code = info & INTR_INFO_DELIVER_CODE_MASK != 0
     cdef bint wants_code = protected_mode and kind == INTR_TYPE_HARD_EXCEPTION and \
@@ -255,8 +255,8 @@ cdef bint host_registers_valid(const l0_caps *caps, const l0_vmcs *v, bint wide)
             is_canonical(v.f.host_ia32_sysenter_eip)):
         return False
     if wide:
-        return v.f.host_cr4 & CR4_PAE != 0 and is_canonical(v.f.host_rip)
-    return not (v.f.vm_entry_controls & VM_ENTRY_IA32E_MODE or v.f.host_cr4 & CR4_PCIDE or
+        return v.f.host_cr4 & X86_CR4_PAE != 0 and is_canonical(v.f.host_rip)
+    return not (v.f.vm_entry_controls & VM_ENTRY_IA32E_MODE or v.f.host_cr4 & X86_CR4_PCIDE or
                 v.f.host_rip >> 32)
 
 

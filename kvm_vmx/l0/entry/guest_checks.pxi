@@ -5,12 +5,9 @@ cdef enum:
     GUEST_STATE_OK = -1
 
 cdef enum:
-    RFLAGS_TF = 1 << 8
-    RFLAGS_IF = 1 << 9
     # bits 3, 5, 15 and 63:22 are 0 and bit 1 is 1
     RFLAGS_RESERVED = 0x8028
     PENDING_DBG_BS = 1 << 14
-    DEBUGCTL_BTF = 2
 
 
 cdef bint control_registers_valid(
@@ -21,14 +18,14 @@ cdef bint control_registers_valid(
 
     if secondary & SECONDARY_EXEC_UNRESTRICTED_GUEST:
         must &= ~<u64>0x80000001
-    if cr0 & must != must or cr0 & ~caps.cr0_may or (paging and not cr0 & CR0_PE):
+    if cr0 & must != must or cr0 & ~caps.cr0_may or (paging and not cr0 & X86_CR0_PE):
         return False
     if cr4 & caps.cr4_must != caps.cr4_must or cr4 & ~caps.cr4_may:
         return False
     if v.f.vm_entry_controls & VM_ENTRY_IA32E_MODE:
-        if not paging or not cr4 & CR4_PAE:
+        if not paging or not cr4 & X86_CR4_PAE:
             return False
-    elif cr4 & CR4_PCIDE:
+    elif cr4 & X86_CR4_PCIDE:
         return False
     return not v.f.guest_cr3 & caps.address_reserved
 
@@ -77,11 +74,11 @@ cdef bint rflags_valid(const l0_vmcs *v) noexcept nogil:
 
     if rflags >> 22 or rflags & RFLAGS_RESERVED or not rflags & 2:
         return False
-    if rflags & RFLAGS_VM and (
-            v.f.vm_entry_controls & VM_ENTRY_IA32E_MODE or not v.f.guest_cr0 & CR0_PE):
+    if rflags & X86_EFLAGS_VM and (
+            v.f.vm_entry_controls & VM_ENTRY_IA32E_MODE or not v.f.guest_cr0 & X86_CR0_PE):
         return False
     return not (info >> 31 and info & INTR_INFO_INTR_TYPE_MASK == INTR_TYPE_EXT_INTR) or \
-        rflags & RFLAGS_IF != 0
+        rflags & X86_EFLAGS_IF != 0
 
 
 # Which events may be injected into a processor that is not active?
@@ -124,7 +121,7 @@ cdef bint interruptibility_valid(const hv_enlightened_vmcs *f) noexcept nogil:
         return False
     if shadow == (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS):
         return False
-    if state & GUEST_INTR_STATE_STI and not f.guest_rflags & RFLAGS_IF:
+    if state & GUEST_INTR_STATE_STI and not f.guest_rflags & X86_EFLAGS_IF:
         return False
     if not info >> 31:
         return True
@@ -139,8 +136,8 @@ cdef bint interruptibility_valid(const hv_enlightened_vmcs *f) noexcept nogil:
 
 cdef bint pending_debug_valid(const hv_enlightened_vmcs *f) noexcept nogil:
     cdef u64 pending = f.guest_pending_dbg_exceptions
-    cdef bint stepping = f.guest_rflags & RFLAGS_TF != 0 and \
-        not f.guest_ia32_debugctl & DEBUGCTL_BTF
+    cdef bint stepping = f.guest_rflags & X86_EFLAGS_TF != 0 and \
+        not f.guest_ia32_debugctl & DEBUGCTLMSR_BTF
     cdef bint blocked = f.guest_interruptibility_info & (
         GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS) != 0 or \
         f.guest_activity_state == GUEST_ACTIVITY_HLT
@@ -178,7 +175,7 @@ cdef bint pdptes_valid(l0_vp *vp, const l0_vmcs *v, u32 secondary) noexcept nogi
     cdef u32 i
 
     if v.f.vm_entry_controls & VM_ENTRY_IA32E_MODE or not v.f.guest_cr0 >> 31 & 1 or \
-            not v.f.guest_cr4 & CR4_PAE:
+            not v.f.guest_cr4 & X86_CR4_PAE:
         return True
     if secondary & SECONDARY_EXEC_ENABLE_EPT:
         return (pdpte_bits_valid(caps, v.f.guest_pdptr0) and

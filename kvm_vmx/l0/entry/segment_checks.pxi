@@ -2,7 +2,6 @@
 # VM-entry checks on the guest's segment registers.
 
 cdef enum:
-    RFLAGS_VM = 1 << 17
     RPL = 3
     TI = 4
     # in virtual-8086 mode every segment is present, writable data of privilege level 3
@@ -138,7 +137,7 @@ cdef bint segments_valid(const hv_enlightened_vmcs *f, u32 secondary) noexcept n
         return False
     if not system_segments_valid(f, wide):
         return False
-    if f.guest_rflags & RFLAGS_VM:
+    if f.guest_rflags & X86_EFLAGS_VM:
         return vm86_segments_valid(f)
     return (code_segment_valid(f, unrestricted, wide) and
             stack_segment_valid(f, unrestricted) and

@@ -1,10 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # The instructions of L2 that touch registers, memory and the stack.
 
-cdef enum:
-    CR0_MP = 1 << 1
-    CR0_EM = 1 << 2
-
 
 cdef int pop_to(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     cdef u64 value = 0
@@ -155,20 +151,20 @@ cdef int flag_instruction(l0_vp *vp, u32 opcode) noexcept nogil:
     cdef u64 *flags = &vp.vmcs.f.guest_rflags
 
     if opcode == 0xf5:
-        flags[0] ^= FLAG_CF
+        flags[0] ^= X86_EFLAGS_CF
     elif opcode == 0xf8 or opcode == 0xf9:
-        flags[0] = flags[0] & ~<u64>FLAG_CF | (opcode & 1)
+        flags[0] = flags[0] & ~<u64>X86_EFLAGS_CF | (opcode & 1)
     elif opcode == 0xfc:
-        flags[0] &= ~<u64>FLAG_DF
+        flags[0] &= ~<u64>X86_EFLAGS_DF
     elif opcode == 0xfd:
-        flags[0] |= FLAG_DF
+        flags[0] |= X86_EFLAGS_DF
     elif not may_mask(vp):
-        return fault(vp, VECTOR_GP, 0)
+        return fault(vp, X86_TRAP_GP, 0)
     elif opcode == 0xfa:
-        flags[0] &= ~<u64>FLAG_IF
-    elif not flags[0] & FLAG_IF:
+        flags[0] &= ~<u64>X86_EFLAGS_IF
+    elif not flags[0] & X86_EFLAGS_IF:
         # interrupts wait for one instruction more
-        flags[0] |= FLAG_IF
+        flags[0] |= X86_EFLAGS_IF
         vp.vmcs.f.guest_interruptibility_info |= GUEST_INTR_STATE_STI
         vp.boundary_work = 1
     return L2_DONE
@@ -179,10 +175,10 @@ cdef int flags_on_stack(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     cdef u64 value = 0
     cdef int status
 
-    if virtual_8086(vp) and vp.vmcs.f.guest_rflags & FLAG_IOPL != FLAG_IOPL:
-        return fault(vp, VECTOR_GP, 0)
+    if virtual_8086(vp) and vp.vmcs.f.guest_rflags & X86_EFLAGS_IOPL != X86_EFLAGS_IOPL:
+        return fault(vp, X86_TRAP_GP, 0)
     if insn.opcode == 0x9c:
-        return push(vp, insn.size, vp.vmcs.f.guest_rflags & ~<u64>(FLAG_RF | FLAG_VM))
+        return push(vp, insn.size, vp.vmcs.f.guest_rflags & ~<u64>(X86_EFLAGS_RF | X86_EFLAGS_VM))
     status = peek(vp, insn.size, 0, &value)
     if status == L2_DONE:
         pop_done(vp, insn.size)
@@ -192,16 +188,16 @@ cdef int flags_on_stack(l0_vp *vp, const l2_insn *insn) noexcept nogil:
 
 cdef int floating_point(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     # no x87: enough of it to be told that it is not available
-    if vp.vmcs.f.guest_cr0 & (CR0_EM | CR0_TS):
-        return fault(vp, VECTOR_NM, 0)
+    if vp.vmcs.f.guest_cr0 & (X86_CR0_EM | X86_CR0_TS):
+        return fault(vp, X86_TRAP_NM, 0)
     if insn.opcode == 0xd9 and insn.mod == 3 and insn.reg & 7 == 2 and insn.rm & 7 == 0:
         return L2_DONE
     return undefined(vp)
 
 
 cdef int wait_for_x87(l0_vp *vp) noexcept nogil:
-    if vp.vmcs.f.guest_cr0 & (CR0_MP | CR0_TS) == (CR0_MP | CR0_TS):
-        return fault(vp, VECTOR_NM, 0)
+    if vp.vmcs.f.guest_cr0 & (X86_CR0_MP | X86_CR0_TS) == (X86_CR0_MP | X86_CR0_TS):
+        return fault(vp, X86_TRAP_NM, 0)
     return L2_DONE
 
 
