@@ -2,6 +2,7 @@
 """KVM's enlightened-VMCS path in user space, on an emulated Hyper-V."""
 
 from kvm_vmx.l0.cpuid_dump import parse_cpuid, read_cpuid
+from kvm_vmx.machine import guests
 from kvm_vmx.machine.cpu import Cpu
 from kvm_vmx.machine.fields import fields
 from kvm_vmx.machine.kernel import KernelBug, MachineError
@@ -15,5 +16,5 @@ from kvm_vmx.machine.vm import Vm
 __all__ = [
     "ConformanceError", "Cpu", "ExitSummary", "Fault", "KernelBug", "Lint", "Machine",
     "MachineError", "Module", "Outcome", "VMfailInvalid", "VMfailValid", "VMsucceed", "Vcpu", "Vm",
-    "fields", "parse_cpuid", "read_cpuid",
+    "fields", "guests", "parse_cpuid", "read_cpuid",
 ]

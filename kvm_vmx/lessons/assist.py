@@ -4,6 +4,7 @@
 from kvm_vmx import Machine
 from kvm_vmx.abi.numbers import HV_X64_MSR_VP_ASSIST_PAGE
 from kvm_vmx.lessons.record import Cell, Picture, Record, choice, other_seed
+from kvm_vmx.machine.guests import CPUID_LOOP
 
 TITLE = "the assist page, and evmcs_load() against VMPTRLD"
 MINUTES = 15
@@ -14,7 +15,6 @@ KERNEL = [
     ("vmcs_load", "evmcs_load"), ("vmx_vcpu_load", "vmcs_load"),
 ]
 HIDDEN = 2      # of the moves, the last
-CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
 
 
 def state(machine) -> list[dict]:

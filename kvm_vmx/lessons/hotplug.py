@@ -4,6 +4,7 @@
 from kvm_vmx import KernelBug, Machine
 from kvm_vmx.abi.numbers import HV_X64_MSR_VP_ASSIST_PAGE, X86_CR4_VMXE
 from kvm_vmx.lessons.record import Cell, Picture, Record, choice, other_cases
+from kvm_vmx.machine.guests import CPUID_LOOP
 
 TITLE = "a CPU without an assist page, and a vCPU that moves"
 MINUTES = 20
@@ -19,7 +20,6 @@ KERNEL = [
     ("hardware_disable", "vmclear_local_loaded_vmcss"),
 ]
 ORDERED = ("new", "again", "short")     # what goes wrong there is the order of the callbacks
-CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
 CPUS, NEW = 2, 2                # CPUs that are online from the start; the one that comes up
 EXITS = 10
 PAGE = f"WRMSR {HV_X64_MSR_VP_ASSIST_PAGE:#x}"

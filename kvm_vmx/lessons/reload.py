@@ -4,6 +4,7 @@
 from kvm_vmx import KernelBug, Machine, fields
 from kvm_vmx.abi.numbers import MSR_IA32_VMX_BASIC
 from kvm_vmx.lessons.record import Cell, Picture, Record, choice, other_cases, other_seed
+from kvm_vmx.machine.guests import CPUID_LOOP, HALT
 from kvm_vmx.machine.outcome import VMfailValid
 
 TITLE = "what vmx_exit() takes back, and what a missing reset does"
@@ -17,8 +18,6 @@ KERNEL = [
     ("hardware_disable", "vmclear_local_loaded_vmcss"), ("hv_cpu_init", "__vmalloc"),
     ("vmcs_load", "evmcs_load"),
 ]
-CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
-HALT = b"\xf4"
 NOBODY = "no vCPU"
 EPT_POINTER = next(row["offset"] for row in fields() if row["vmcs_field"] == "EPT_POINTER")
 # The new guests' memory: what it takes of the old pages decides what the stale one holds.

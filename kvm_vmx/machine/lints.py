@@ -5,7 +5,7 @@ from typing import Any
 
 from kvm_vmx.abi import numbers
 from kvm_vmx.l0.offers import uncovered_by_evmcs
-from kvm_vmx.machine.fields import fields
+from kvm_vmx.machine.fields import fields, other_members
 
 # A lint's rule ("" where the processor maker's manual is the source), and what it means.
 MEANINGS = {
@@ -48,14 +48,7 @@ MEANINGS = {
 
 _ROWS = {row["offset"]: row for row in fields()}
 # The synthetic members that the field table does not have.
-_SYNTHETIC = {
-    0: ("revision_id", ""), 824: ("hv_clean_fields", ""),
-    840: ("hv_vp_id", "ENLIGHTENMENTSCONTROL"), 848: ("hv_vm_id", "ENLIGHTENMENTSCONTROL"),
-    856: ("partition_assist_page", "ENLIGHTENMENTSCONTROL"),
-    904: ("GUEST_IA32_PERF_GLOBAL_CTRL", "GUEST_GRP1"),
-    968: ("ENCLS_EXITING_BITMAP", "CONTROL_GRP2"),
-    976: ("HOST_IA32_PERF_GLOBAL_CTRL", "HOST_GRP1"), 984: ("TSC_MULTIPLIER", "CONTROL_GRP2"),
-}
+_SYNTHETIC = {row["offset"]: (name, row["clean_field"]) for name, row in other_members().items()}
 
 
 class ConformanceError(RuntimeError):

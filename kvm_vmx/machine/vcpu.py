@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kvm_vmx.errors import Shown, Unique, kernel_error
 from kvm_vmx.machine import ending
 from kvm_vmx.machine.ending import GuestFault
-from kvm_vmx.machine.fields import fields
+from kvm_vmx.machine.fields import CLEAN_FIELDS, fields
 from kvm_vmx.machine.gate import Busy, Using
 from kvm_vmx.machine.kernel import REGISTERS, MachineError
 
@@ -128,7 +128,7 @@ class EvmcsView(Shown, Mapping[str, int]):
     @property
     def clean_fields(self) -> int:
         """hv_clean_fields."""
-        return self._read(824, 4)
+        return self._read(CLEAN_FIELDS, 4)
 
 
 class VmcsView(Shown, Mapping[str, int]):
