@@ -101,6 +101,7 @@ cdef bint merge(l0_vp *vp, u32 info, u32 error, u32 length) noexcept nogil:
     if not fatal(first, second):
         return True
     fault(vp, VECTOR_DF, 0)
+    chain_met(vp, exception_info(vp, VECTOR_DF))
     if not intercepted(vp, VECTOR_DF, 0):
         return True
     # SDM 3C 28.2.4: a double fault that leaves is no part of a delivery

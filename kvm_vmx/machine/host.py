@@ -150,6 +150,7 @@ BESIDE = {
     "Cython": Capability(_module("Cython"), "no Cython here: pip install 'kvm_vmx[test]'"),
     "setuptools": Capability(
         _module("setuptools"), "no setuptools here: pip install 'kvm_vmx[test]'"),
+    "mypy": Capability(_module("mypy"), "no mypy here: pip install 'kvm_vmx[test]'"),
 }
 
 CAPABILITIES = PLATFORM | BESIDE

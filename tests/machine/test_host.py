@@ -17,7 +17,7 @@ from kvm_vmx.machine.partition import PhysicalMemory
 
 ROOT = pathlib.Path(__file__).parents[2]
 PROGRAMS = {"valgrind": "valgrind", "objdump": "objdump", "xz": "xz", "git": "git"}
-PACKAGES = ("capstone", "pyperf", "pytest", "hypothesis", "Cython", "setuptools")
+PACKAGES = ("capstone", "pyperf", "pytest", "hypothesis", "Cython", "setuptools", "mypy")
 
 
 def processor_flags():
