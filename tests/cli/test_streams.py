@@ -168,8 +168,10 @@ def placeless(text):
     return re.sub(rb"\b0x7[0-9a-f]{11}\b|\b1[34]\d{13}\b", b"address", text)
 
 
-@pytest.mark.parametrize("args", COMMANDS.values(), ids=COMMANDS)
-def test_without_proc_it_is_the_same(folder, args):
+@pytest.mark.parametrize("name", ["run", "keys", "lesson", "measure", "measure --json",
+                                  "fields", "compare", "drift"])
+def test_without_proc_it_is_the_same(folder, name):
+    args = COMMANDS[name]
     with_proc, done = run(folder, args), without_proc(folder, args)
     assert [done.returncode, *map(placeless, (done.stdout, done.stderr))] == \
         [with_proc.returncode, *map(placeless, (with_proc.stdout, with_proc.stderr))]
