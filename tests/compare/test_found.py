@@ -8,9 +8,9 @@ import needed
 import pytest
 
 from kvm_vmx import cli
-from kvm_vmx.compare import found
 from kvm_vmx.compare.found import default_tree, trees
 from kvm_vmx.compare.opening import TreeError
+from kvm_vmx.machine import host
 
 SOURCE = ("static void decache_tsc_multiplier(struct vcpu_vmx *vmx)\n{\n"
           "\tvmx->current_tsc_ratio = vmx->vcpu.arch.tsc_scaling_ratio;\n"
@@ -20,10 +20,10 @@ SOURCE = ("static void decache_tsc_multiplier(struct vcpu_vmx *vmx)\n{\n"
 @pytest.fixture(autouse=True)
 def machine(tmp_path, monkeypatch):
     """A machine whose trees, if any, are those that a test makes."""
-    for name in found.NAMED:
+    for name in host.NAMED:
         monkeypatch.delenv(name, raising=False)
     places = (f"{tmp_path}/src/linux-source-*", f"{tmp_path}/src/linux")
-    monkeypatch.setattr(found, "PLACES", places)
+    monkeypatch.setattr(host, "PLACES", places)
     return tmp_path / "src"
 
 
@@ -58,7 +58,7 @@ def test_another_version_is_never_taken_silently(machine):
     assert default_tree() == default_tree(nearest=True) == ours
 
 
-@pytest.mark.parametrize("name", found.NAMED)
+@pytest.mark.parametrize("name", host.NAMED)
 def test_the_environment_names_a_tree(machine, tmp_path, monkeypatch, name):
     make(machine / "linux-source-6.1", "6.1.0")
     mine = make(tmp_path / "mine", "4.19.0")
@@ -70,6 +70,15 @@ def test_the_environment_names_a_tree(machine, tmp_path, monkeypatch, name):
     monkeypatch.setenv(name, "/nowhere")
     with pytest.raises(TreeError, match="/nowhere \\(not there\\)"):
         default_tree()
+
+
+@pytest.mark.parametrize("name", ["linux-source-4.19", "linux-source-4.19.112"])
+def test_the_tests_take_the_tree_that_the_command_takes(machine, monkeypatch, name):
+    monkeypatch.setenv(host.WITHOUT, "")
+    make(machine / "linux-source-4.1", "4.1.0")
+    assert host.find("tree-4.19") is None
+    ours = make(machine / name, "4.19.0")
+    assert host.find("tree-4.19") == default_tree() == ours
 
 
 def test_what_is_called_otherwise_is_known_by_its_makefile(machine):

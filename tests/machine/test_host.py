@@ -17,7 +17,7 @@ from kvm_vmx.machine.partition import PhysicalMemory
 
 ROOT = pathlib.Path(__file__).parents[2]
 PROGRAMS = {"valgrind": "valgrind", "objdump": "objdump", "xz": "xz", "git": "git"}
-PACKAGES = ("capstone", "pyperf", "pytest", "hypothesis", "Cython", "setuptools")
+PACKAGES = ("capstone", "pyperf", "pytest", "hypothesis", "Cython", "setuptools", "mypy")
 
 
 def processor_flags():
@@ -134,6 +134,19 @@ def test_memory_is_mapped_twice(withheld):
     with pytest.raises(MemoryError, match="cannot map|no memory file"):
         # more than an address space has
         [PhysicalMemory(1 << 40) for _ in range(128)]
+
+
+def test_a_tree_is_of_its_own_version_alone(monkeypatch, tmp_path):
+    monkeypatch.setenv(host.WITHOUT, "")
+    monkeypatch.delenv(host.TREE_6_12, raising=False)
+    monkeypatch.setattr(host, "PLACES", (f"{tmp_path}/linux-*",))
+    for name in ("linux-source-6.12.tar.xz", "linux-source-6.1.tar.xz.asc", "linux-6.1.tar.xz"):
+        (tmp_path / name).touch()
+    (tmp_path / "linux-source-6.1").mkdir()     # it has no kernel in it
+    assert host.find("tree-6.12") == str(tmp_path / "linux-source-6.12.tar.xz")
+    assert host.find("tree-6.1") is None
+    (tmp_path / "linux-source-6.1.tar.xz").touch()
+    assert host.find("tree-6.1") == str(tmp_path / "linux-source-6.1.tar.xz")
 
 
 # Whoever asks the host elsewhere cannot be made to find something absent.
