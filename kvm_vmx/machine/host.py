@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 WITHOUT = "KVM_VMX_WITHOUT"
 TREE_4_19 = "KVM_VMX_TREE_4_19"
+TREE_6_12 = "KVM_VMX_TREE_6_12"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 SYS_MEMBARRIER, MEMBARRIER_CMD_QUERY, MEMBARRIER_SYNC_CORE = 324, 0, 3 << 5
@@ -90,9 +91,9 @@ def _debugger():
     return program if "exited normally" in done.stdout else None
 
 
-def _tree(version):
-    """Debian's kernel source: a directory or a tarball."""
-    return lambda: next((
+def _tree(version, variable=""):
+    """A kernel's source, a directory or a tarball: what a variable names, or Debian's."""
+    return lambda: os.environ.get(variable) or next((
         path for path in sorted(glob.glob(f"/usr/src/linux-source-{version}*"))
         if os.path.isdir(path) or ".tar." in path), None)
 
@@ -141,7 +142,8 @@ BESIDE = {
     "tree-6.1": Capability(
         _tree("6.1"), "no linux-source-6.1 here: apt-get install linux-source-6.1"),
     "tree-6.12": Capability(
-        _tree("6.12"), "no linux-source-6.12 here: apt-get install linux-source-6.12"),
+        _tree("6.12", TREE_6_12), "no Linux 6.12 tree here: apt-get install linux-source-6.12, "
+        f"or name one in ${TREE_6_12}"),
     "capstone": Capability(_module("capstone"), "no capstone here: pip install 'kvm_vmx[asm]'"),
     "pyperf": Capability(_module("pyperf"), "no pyperf here: pip install 'kvm_vmx[perf]'"),
     "pytest": Capability(_module("pytest"), "no pytest here: pip install 'kvm_vmx[test]'"),

@@ -46,12 +46,14 @@ def test_a_package_is_there_as_pip_says(name):
     assert host.has(name) == (name.lower() in installed and name not in host.withheld())
 
 
-def test_the_variable_names_the_tree(monkeypatch, tmp_path):
+@pytest.mark.parametrize("variable, name", [
+    ("KVM_VMX_TREE_4_19", "tree-4.19"), ("KVM_VMX_TREE_6_12", "tree-6.12")])
+def test_the_variable_names_the_tree(monkeypatch, tmp_path, variable, name):
     monkeypatch.setenv(host.WITHOUT, "")
-    monkeypatch.setenv("KVM_VMX_TREE_4_19", str(tmp_path))
-    assert host.find("tree-4.19") == str(tmp_path)
-    monkeypatch.setenv(host.WITHOUT, "tree-4.19")
-    assert host.find("tree-4.19") is None
+    monkeypatch.setenv(variable, str(tmp_path))
+    assert host.find(name) == str(tmp_path)
+    monkeypatch.setenv(host.WITHOUT, name)
+    assert host.find(name) is None
 
 
 @pytest.mark.parametrize("name", host.CAPABILITIES)
