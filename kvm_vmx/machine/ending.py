@@ -4,6 +4,7 @@
 import functools
 from dataclasses import dataclass
 
+from kvm_vmx.machine import host
 from kvm_vmx.machine.trace import EXIT_REASONS
 
 EXCEPTIONS = {
@@ -106,10 +107,10 @@ class GuestFault:
 @functools.cache
 def disassembler(bits: int):
     """capstone for code of so many bits, or None: without it the bytes have to do."""
-    try:
-        import capstone
-    except ImportError:
+    if not host.has("capstone"):
         return None
+    import capstone
+
     return capstone.Cs(capstone.CS_ARCH_X86, {
         16: capstone.CS_MODE_16, 32: capstone.CS_MODE_32, 64: capstone.CS_MODE_64}[bits])
 

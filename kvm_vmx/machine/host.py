@@ -138,6 +138,9 @@ BESIDE = {
     "objdump": Capability(_program("objdump"), "no objdump here: apt-get install binutils"),
     "xz": Capability(_program("xz"), "no xz here: apt-get install xz-utils"),
     "git": Capability(_program("git"), "no git here: apt-get install git"),
+    "gcc": Capability(_program("gcc"), "no gcc here: apt-get install gcc"),
+    "pdftotext": Capability(
+        _program("pdftotext"), "no pdftotext here: apt-get install poppler-utils"),
     "tree-4.19": Capability(_baseline, f"no Linux v4.19 tree here: name one in ${TREE_4_19}"),
     "tree-6.1": Capability(
         _tree("6.1"), "no linux-source-6.1 here: apt-get install linux-source-6.1"),
@@ -150,6 +153,7 @@ BESIDE = {
     "hypothesis": Capability(
         _module("hypothesis"), "no hypothesis here: pip install 'kvm_vmx[test]'"),
     "Cython": Capability(_module("Cython"), "no Cython here: pip install 'kvm_vmx[test]'"),
+    "mypy": Capability(_module("mypy"), "no mypy here: pip install 'kvm_vmx[test]'"),
     "setuptools": Capability(
         _module("setuptools"), "no setuptools here: pip install 'kvm_vmx[test]'"),
 }

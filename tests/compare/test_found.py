@@ -2,7 +2,6 @@
 """Which tree `compare` takes, and what each of its outputs says of it."""
 
 import json
-import shutil
 import subprocess
 
 import pytest
@@ -77,9 +76,8 @@ def test_what_is_called_otherwise_is_known_by_its_makefile(machine):
     assert [tree.version for tree in trees()] == ["4.19"] and default_tree() == liar
 
 
+@pytest.mark.host("git")
 def test_a_revision_in_the_environment(tmp_path, monkeypatch):
-    if not shutil.which("git"):
-        pytest.skip("no git here")
     root = make(tmp_path / "clone", "4.19.0")
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", root]
     for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "tree"]):

@@ -9,7 +9,6 @@ import itertools
 import os
 import pathlib
 import resource
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -131,12 +130,11 @@ def test_nothing_of_a_tarball_is_written(tmp_path):
     assert {p for p in set(tmp_path.rglob("*")) - before if "cache" not in str(p)} == set()
 
 
+@pytest.mark.host("git")
 @pytest.mark.parametrize("revision", [
     "--help", "--full-tree", "--name-only", "-v", "--output=pwned", "--format=%(path)", "--", "-z",
     "HEAD --", "", "HEAD:../..", "^HEAD"])
 def test_a_revision_is_no_option(tree, revision):
-    if not shutil.which("git"):
-        pytest.skip("no git here")
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(tree)]
     for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "tree"]):
         subprocess.run([*git, *words], check=True)

@@ -29,9 +29,7 @@ LEAVES = [*kvm_612.recorded(RECORD)["leaf"]]
 @pytest.fixture(scope="module")
 def tree(request):
     """A tree of Linux 6.12; what is wanted of a tarball stays unpacked in pytest's cache."""
-    needed.capability("tree-6.12")
-    if shutil.which("gcc") is None:
-        pytest.skip("no gcc here")
+    needed.capability("tree-6.12", "gcc")
     place = pathlib.Path(host.find("tree-6.12"))
     if place.is_dir():
         return place

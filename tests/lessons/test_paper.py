@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The course on paper and without a script: every step that a question needs, in a real browser."""
 
-import shutil
 import subprocess
 
 import pytest
 
 from kvm_vmx.lessons import NAMES
+from kvm_vmx.machine import host
 
 # The cells of the table of all steps, row by row, if a reader sees them.
 STEPS = """
@@ -59,7 +59,7 @@ def test_a_handout_has_every_step_but_not_the_answer(browser, handout, name, tmp
 
 def printed(pdf, folder):
     """The text of a PDF, where pdftotext is installed; None elsewhere."""
-    if shutil.which("pdftotext") is None:
+    if not host.has("pdftotext"):
         return None
     (folder / "page.pdf").write_bytes(pdf)
     return subprocess.run(["pdftotext", "-layout", str(folder / "page.pdf"), "-"], check=True,

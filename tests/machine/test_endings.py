@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """How a guest ends, told by the API: the fault with its instruction, what followed, port I/O."""
 
-import importlib.util
 import pickle
 
 import pytest
 
 from kvm_vmx import Machine, MachineError
-from kvm_vmx.machine import ending
+from kvm_vmx.machine import ending, host
 
 START = 0x1000
-CAPSTONE = importlib.util.find_spec("capstone") is not None
+CAPSTONE = host.has("capstone")
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["VMCS", "eVMCS"])
