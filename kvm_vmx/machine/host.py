@@ -162,6 +162,7 @@ BESIDE = {
     "pdftotext": Capability(
         _program("pdftotext"), "no pdftotext here: apt-get install poppler-utils"),
     "git": Capability(_program("git"), "no git here: apt-get install git"),
+    "gcc": Capability(_program("gcc"), "no gcc here: apt-get install gcc"),
     "tree-4.19": Capability(
         _tree("4.19", TREE_4_19, "linux"), f"no Linux v4.19 tree here: name one in ${TREE_4_19}"),
     "tree-6.1": Capability(

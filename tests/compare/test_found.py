@@ -86,8 +86,8 @@ def test_what_is_called_otherwise_is_known_by_its_makefile(machine):
     assert [tree.version for tree in trees()] == ["4.19"] and default_tree() == liar
 
 
+@pytest.mark.host("git")
 def test_a_revision_in_the_environment(tmp_path, monkeypatch):
-    needed.capability("git")
     root = make(tmp_path / "clone", "4.19.0")
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", root]
     for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "tree"]):
