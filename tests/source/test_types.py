@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import needed
 import pytest
 import tree
 
@@ -86,8 +87,7 @@ def stubs():
 
 def run(folder, module, *arguments):
     """A tool of mypy's, with this tree's package in its path and a cache that outlives a call."""
-    if importlib.util.find_spec("mypy") is None:
-        pytest.skip("mypy is not installed: pip install 'kvm_vmx[test]'")
+    needed.capability("mypy")
     return subprocess.run(
         [sys.executable, "-m", module, *arguments], cwd=folder, capture_output=True, text=True,
         env={**os.environ, "MYPYPATH": str(tree.ROOT), "MYPY_CACHE_DIR": str(folder / "cache")})
