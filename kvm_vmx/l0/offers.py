@@ -193,6 +193,14 @@ def undone_leaves(cpuid: Mapping[Any, tuple[int, ...]]) -> list[str]:
             if test is None and cpuid[leaf][REGISTERS.index(register)] >> bit & 1]
 
 
+def done_of(leaf: Any, registers: tuple[int, ...]) -> tuple[int, ...]:
+    """The registers of a leaf without the bits that offer what L0 does not do."""
+    return tuple(
+        value & ~sum(1 << bit for bit, (_, test) in LEAVES.get((leaf, name), {}).items()
+                     if test is None)
+        for name, value in zip(REGISTERS, registers))
+
+
 def undone_msrs(msrs: Mapping[int, int]) -> list[str]:
     """What capability MSRs offer and L0 does not do, each named with its bit."""
     found = []

@@ -157,6 +157,6 @@ def of_profile(profile: Any) -> list[Lint]:
         (recommended and uncovered_by_evmcs(profile.msrs), "uncovered_controls", "R64",
          "controls are offered whose fields an eVMCS has no place for"),
         (profile.undone, "offered_undone", "",
-         f"the host's CPUID offers what L0 does not do: {', '.join(profile.undone)}"),
+         f"the CPUID that was asked for offers what L0 does not do: {', '.join(profile.undone)}"),
     ]
     return [Lint(name, rule, meaning) for is_so, name, rule, meaning in found if is_so]
