@@ -158,6 +158,8 @@ BESIDE = {
     "browser": Capability(_program(*BROWSERS), "no Chromium here: apt-get install chromium"),
     "debugger": Capability(_debugger, "no gdb that may trace here: apt-get install gdb"),
     "objdump": Capability(_program("objdump"), "no objdump here: apt-get install binutils"),
+    "compiler": Capability(_program("gcc"), "no gcc here: apt-get install gcc"),
+    "objcopy": Capability(_program("objcopy"), "no objcopy here: apt-get install binutils"),
     "xz": Capability(_program("xz"), "no xz here: apt-get install xz-utils"),
     "pdftotext": Capability(
         _program("pdftotext"), "no pdftotext here: apt-get install poppler-utils"),
@@ -171,6 +173,7 @@ BESIDE = {
         _tree("6.12", TREE_6_12), "no Linux 6.12 tree here: apt-get install linux-source-6.12, "
         f"or name one in ${TREE_6_12}"),
     "capstone": Capability(_module("capstone"), "no capstone here: pip install 'kvm_vmx[asm]'"),
+    "unicorn": Capability(_module("unicorn"), "no unicorn here: pip install 'kvm_vmx[guest]'"),
     "pyperf": Capability(_module("pyperf"), "no pyperf here: pip install 'kvm_vmx[perf]'"),
     "pytest": Capability(_module("pytest"), "no pytest here: pip install 'kvm_vmx[test]'"),
     "hypothesis": Capability(
