@@ -13,7 +13,7 @@ from kvm_vmx.abi.hyperv_tlfs cimport hv_vp_assist_page as hv_vp_assist_page_t
 from kvm_vmx.abi.linux cimport jump_entry_t, module_t, static_key_t, task_struct
 from kvm_vmx.abi.types cimport u8, u32, u64, ulong
 from kvm_vmx.abi.virt_cpu cimport virt_cpu
-from kvm_vmx.l0.state cimport L0_NR_EXIT_REASONS, l0_chain, l0_chained
+from kvm_vmx.l0.state cimport L0_NR_EXIT_REASONS, l0_chain, l0_chained, l0_refusal, l0_vp
 from kvm_vmx.l1.crash cimport native_machine_crash_shutdown
 from kvm_vmx.l1.cpuid cimport kvm_vcpu_ioctl_set_cpuid2
 from kvm_vmx.l1.hv_init cimport hv_get_vp_assist_page
@@ -42,6 +42,7 @@ from kvm_vmx.l1.x86 cimport (
     kvm_arch_vcpu_ioctl_get_regs, kvm_arch_vcpu_ioctl_get_sregs, kvm_arch_vcpu_ioctl_run,
     kvm_arch_vcpu_ioctl_set_regs, kvm_arch_vcpu_ioctl_set_sregs, kvm_vcpu_ioctl_interrupt,
     kvm_vcpu_ioctl_nmi)
+from kvm_vmx.machine.checks cimport refusal_of
 from kvm_vmx.machine.failing cimport (
     FAIL_HYPERCALL, FAIL_MSR, PREEMPTED, failing_left, failing_none, failing_nth)
 from kvm_vmx.machine.kick cimport kick_begin, kick_check, kick_end, kick_from, kick_till
@@ -185,8 +186,9 @@ cdef struct run_request:
     kvm_vcpu_t *vcpu
     const u64 *exit_reasons     # those of the processor, counted by number
     u64 reasons[L0_NR_EXIT_REASONS]
-    const l0_chain *events      # likewise, the last ones
+    const l0_vp *vp             # likewise, its last events and its last refusal
     l0_chain chain
+    l0_refusal refusal          # of the last entry, where it was refused
     int ret
 
 
@@ -201,7 +203,10 @@ cdef void do_run(void *arg) noexcept nogil:
     call.ret = kvm_arch_vcpu_ioctl_run(call.vcpu)
     for i in range(L0_NR_EXIT_REASONS):
         call.reasons[i] += call.exit_reasons[i]
-    call.chain = call.events[0]
+    call.chain = call.vp.chain
+    call.refusal = call.vp.refusal
+    if call.refusal.entry != call.vp.counters.vmlaunch + call.vp.counters.vmresume:
+        call.refusal.check = 0
 
 
 cdef void do_get_regs(void *arg) noexcept nogil:
@@ -906,7 +911,7 @@ cdef class VirtualCpu:
         memset(&call, 0, sizeof(call))
         call.vcpu = vcpu
         call.exit_reasons = kernel.partition.partition.vp[cpu].exit_reasons
-        call.events = &kernel.partition.partition.vp[cpu].chain
+        call.vp = &kernel.partition.partition.vp[cpu]
         while True:
             kicked = kick_begin()
             try:
@@ -917,6 +922,7 @@ cdef class VirtualCpu:
                 if kicked:
                     kick_end()
             self.chain = call.chain
+            self.refused = call.refusal
             if call.ret != -EINTR or vcpu.stat.exits >= end or not cpu_active(cpu):
                 return vcpu.stat.exits - start, call.ret, {
                     i: call.reasons[i] for i in range(L0_NR_EXIT_REASONS) if call.reasons[i]}
@@ -967,6 +973,11 @@ cdef class VirtualCpu:
     def ready_for_interrupt_injection(self) -> bool:
         """kvm_run.ready_for_interrupt_injection."""
         return bool(self.there().run.ready_for_interrupt_injection)
+
+    @property
+    def refusal(self):
+        """Why the last entry of the last run was refused, None where it was not."""
+        return refusal_of(&self.refused)
 
     @property
     def events(self) -> list[dict]:

@@ -14,6 +14,7 @@ from kvm_vmx.l0.hyperv cimport (
     l0_go_on, msr_exits, stimers_arm, stimers_run, synic_signal, vp_restore, vp_save,
 )
 from kvm_vmx.l0.state cimport *
+from kvm_vmx.machine.checks cimport last_refusal
 from kvm_vmx.machine.process cimport check_process
 from kvm_vmx.trap.engine cimport trap_ops
 
@@ -57,7 +58,7 @@ cdef class Processor:
             return trap_ops()
         return self.vp.cpu.ops
 
-    cdef outcome(self, insn_t status, value=None):
+    cdef outcome(self, insn_t status, value=None, why=None):
         cdef u64 rflags = self.vp.cpu.rflags
 
         if self.vp.partition.stopped:
@@ -65,14 +66,14 @@ cdef class Processor:
         if self.vp.guest_state == L2_STOPPED:
             return Stopped(rflags)
         if status == INSN_OK:
-            return VMsucceed(rflags, value)
+            return VMsucceed(rflags, value, why)
         if status & INSN_FAULT:
-            return Fault(INSN_FAULT_VECTOR(status), INSN_FAULT_ERROR(status), rflags)
+            return Fault(INSN_FAULT_VECTOR(status), INSN_FAULT_ERROR(status), rflags, why)
         if status == INSN_VMFAIL_INVALID:
-            return VMfailInvalid(rflags)
+            return VMfailInvalid(rflags, why=why)
         if self.vp.active_evmcs != L0_NO_VMCS:
-            return VMfailValid(self.vp.evmcs_cache.f.vm_instruction_error, rflags)
-        return VMfailValid(self.vp.current_vmcs.f.vm_instruction_error, rflags)
+            return VMfailValid(self.vp.evmcs_cache.f.vm_instruction_error, rflags, why)
+        return VMfailValid(self.vp.current_vmcs.f.vm_instruction_error, rflags, why)
 
     @property
     def index(self) -> int:
@@ -148,7 +149,7 @@ cdef class Processor:
         self.vp.may_stop = 1
         with nogil:
             status = ops.vmentry(&self.vp.cpu, self.vp.gpr, launch)
-        return self.outcome(self.to_the_end(status))
+        return self.outcome(self.to_the_end(status), None, last_refusal(self.vp))
 
     cdef insn_t to_the_end(self, insn_t status) except? 0x80000000:
         """L2 runs on where no more than a slice of time is over; a signal's exception leaves it

@@ -7,6 +7,7 @@ from kvm_vmx.abi.types cimport u64
 from kvm_vmx.abi.virt_cpu cimport *
 from kvm_vmx.abi.vmx cimport *
 from kvm_vmx.l0.state cimport *
+from kvm_vmx.machine.checks cimport refusal_of
 
 from kvm_vmx.machine.outcome import Fault, Outcome, VMfailInvalid, VMfailValid, VMsucceed
 
@@ -80,6 +81,10 @@ class TraceRecord:
         text = f"cpu {self.cpu}: {self.instruction}"
         if self.operands:
             text += " " + ", ".join(f"{operand:#x}" for operand in self.operands)
+        why = f": refused: {self.outcome.why}" if self.outcome.why else ""
+        return self._ended(text) + why
+
+    def _ended(self, text: str) -> str:
         if self.results:
             return text + " = " + ", ".join(f"{result:#x}" for result in self.results)
         if isinstance(self.outcome, VMfailValid):
@@ -91,13 +96,14 @@ class TraceRecord:
 
 cdef outcome_of(const l0_trace_record *record):
     """The outcome, its RFLAGS as far as the instruction reports in them."""
+    why = refusal_of(&record.refusal)
     if record.status == INSN_OK:
-        return VMsucceed()
+        return VMsucceed(why=why)
     if record.status & INSN_FAULT:
-        return Fault(INSN_FAULT_VECTOR(record.status), INSN_FAULT_ERROR(record.status))
+        return Fault(INSN_FAULT_VECTOR(record.status), INSN_FAULT_ERROR(record.status), why=why)
     if record.status == INSN_VMFAIL_INVALID:
-        return VMfailInvalid(rflags=3)
-    return VMfailValid(record.result[0])
+        return VMfailInvalid(rflags=3, why=why)
+    return VMfailValid(record.result[0], why=why)
 
 
 cdef list records_of(l0_vp *vp):

@@ -13,6 +13,7 @@ from kvm_vmx.machine.ending import GuestFault
 from kvm_vmx.machine.fields import fields
 from kvm_vmx.machine.gate import Busy, Using
 from kvm_vmx.machine.kernel import REGISTERS, MachineError
+from kvm_vmx.machine.refusal import Refusal
 
 if TYPE_CHECKING:
     from kvm_vmx.machine.vm import Vm
@@ -29,18 +30,20 @@ KVM_EXITS = {
 class ExitSummary:
     """One run of a vCPU: VM exits, why it came back (KVM's exit reason without KVM_EXIT_; INTR
     where its exits were up), what KVM says of that, and how often each VM-exit reason came, by
-    number. fault is the fault that the guest died of, if it did, and why says all in words."""
+    number. fault is the fault that the guest died of, if it did, refusal the check that refused the
+    entry of FAIL_ENTRY, and why says all in words."""
 
     exits: int
     reason: str
     data: dict[str, Any] = field(default_factory=dict)
     reasons: dict[int, int] = field(default_factory=dict)
     fault: GuestFault | None = None
+    refusal: Refusal | None = None
 
     @property
     def why(self) -> str:
         """Why it came back, in one line; "" where its exits were up."""
-        return ending.in_words(self.reason, self.data, self.fault)
+        return ending.in_words(self.reason, self.data, self.fault, self.refusal)
 
 
 class Registers(Shown, Mapping[str, int]):
@@ -209,10 +212,11 @@ class Vcpu(Unique):
             machine._partition.check()
             if ret < 0 and ret != -errno.EINTR:
                 raise kernel_error(ret, "run", machine._kernel)
-            state, events = raw.exit_state(), raw.events
+            state, events, refusal = raw.exit_state(), raw.events, raw.refusal
         reason = KVM_EXITS.get(state["exit_reason"], str(state["exit_reason"]))
         return ExitSummary(count, reason, ending.data_of(reason, state), reasons,
-                           ending.died_of(reason, reasons, events))
+                           ending.died_of(reason, reasons, events),
+                           refusal if reason == "FAIL_ENTRY" else None)
 
     def answer(self, value: int) -> None:
         """What the IN, or the read outside memory, that the last run came back with finds, as wide

@@ -252,7 +252,7 @@ cdef insn_t l0_invept(virt_cpu *cpu, u64 type, u64 eptp, u64 gpa) noexcept nogil
     if type != VMX_EPT_EXTENT_CONTEXT and type != VMX_EPT_EXTENT_GLOBAL or \
             not caps.ept_vpid >> (24 + type) & 1:
         return fail(vp, VMXERR_INVALID_OPERAND_TO_INVEPT_INVVPID)
-    if type == VMX_EPT_EXTENT_CONTEXT and not ept_pointer_valid(caps, eptp):
+    if type == VMX_EPT_EXTENT_CONTEXT and ept_pointer_refusal(caps, eptp):
         return fail(vp, VMXERR_INVALID_OPERAND_TO_INVEPT_INVVPID)
     guest_flush_tlb(vp)
     return succeed(vp)

@@ -74,7 +74,7 @@ cdef bint guest_sound(l0_vp *vp, const l0_saved *saved) noexcept nogil:
 
     v.f.vm_entry_controls = VM_ENTRY_IA32E_MODE if saved.efer & EFER_LMA else 0
     v.f.vm_entry_intr_info_field &= 0x7fffffff
-    return check_guest_state(vp, &v, CLEAN_ALL, &sticky) != ENTRY_FAIL_DEFAULT
+    return l0_check_rows[guest_state_refusal(vp, &v, CLEAN_ALL, &sticky)].end != <u32>END_GUEST
 
 
 cdef const char *check_stopped(l0_vp *vp, const l0_saved *saved) noexcept nogil:
