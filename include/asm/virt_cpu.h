@@ -8,6 +8,7 @@
 #ifndef KVM_VMX_ASM_VIRT_CPU_H
 #define KVM_VMX_ASM_VIRT_CPU_H
 
+#include <asm/insns.h>
 #include <linux/types.h>
 
 /* Guest-physical memory of the L1 machine: GPA 0..size at host address base. */
@@ -39,27 +40,11 @@ enum gpr {
 
 struct virt_cpu;
 
+/* VMLAUNCH and VMRESUME are one, as asm/insns.h says of them. */
 struct virt_cpu_ops {
-	insn_t (*cpuid)(struct virt_cpu *cpu, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx);
-	insn_t (*rdmsr)(struct virt_cpu *cpu, u32 msr, u64 *value);
-	insn_t (*wrmsr)(struct virt_cpu *cpu, u32 msr, u64 value);
-	insn_t (*mov_to_cr)(struct virt_cpu *cpu, u32 cr, u64 value);
-	insn_t (*vmxon)(struct virt_cpu *cpu, u64 pa);
-	insn_t (*vmxoff)(struct virt_cpu *cpu);
-	insn_t (*vmclear)(struct virt_cpu *cpu, u64 pa);
-	insn_t (*vmptrld)(struct virt_cpu *cpu, u64 pa);
-	insn_t (*vmptrst)(struct virt_cpu *cpu, u64 *pa);
-	insn_t (*vmread)(struct virt_cpu *cpu, u64 field, u64 *value);
-	insn_t (*vmwrite)(struct virt_cpu *cpu, u64 field, u64 value);
-	/* VMLAUNCH and VMRESUME. regs is both L1's register file at the instruction and L2's
-	 * while it runs (entry and exit leave the general registers alone); RSP and RIP of L2
-	 * are in the VMCS, and regs[GPR_RSP] is not touched. INSN_OK: L2 ran and exited, and
-	 * cpu->rip and cpu->rsp are what the exit loaded from the host state. */
-	insn_t (*vmentry)(struct virt_cpu *cpu, u64 *regs, int launch);
-	insn_t (*invept)(struct virt_cpu *cpu, u64 type, u64 eptp, u64 gpa);
-	insn_t (*invvpid)(struct virt_cpu *cpu, u64 type, u64 vpid, u64 gla);
-	/* VMCALL from L1: the hypercall ABI of Hyper-V, registers in and out. */
-	insn_t (*vmcall)(struct virt_cpu *cpu, u64 *regs);
+#define INSN_OP(name, ...) insn_t (*name)(struct virt_cpu *cpu, ##__VA_ARGS__);
+	INSN_OPS(INSN_OP)
+#undef INSN_OP
 };
 
 /* The registers that software of L1 reads without trapping. Written by L0; L1 changes

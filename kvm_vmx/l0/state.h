@@ -111,16 +111,13 @@ struct l0_alarm {
  * bytes_ungrouped.
  */
 #define L0_COUNTERS(X)							\
-	X(cpuid) X(rdmsr) X(wrmsr) X(mov_to_cr)				\
-	X(vmxon) X(vmxoff) X(vmclear) X(vmptrld) X(vmptrst)		\
-	X(vmread) X(vmwrite) X(vmlaunch) X(vmresume)			\
-	X(invept) X(invvpid) X(vmcall)					\
+	INSN_ALL(X)							\
 	X(exits) X(failed_entries) X(l2_instructions)			\
 	X(groups_reread) X(bytes_reread) X(bytes_ungrouped)		\
 	X(bytes_written_back) X(tlb_flushes) X(lints)
 
 struct l0_counters {
-#define L0_COUNTER_MEMBER(name) u64 name;
+#define L0_COUNTER_MEMBER(name, ...) u64 name;
 	L0_COUNTERS(L0_COUNTER_MEMBER)
 #undef L0_COUNTER_MEMBER
 };

@@ -25,7 +25,7 @@ from kvm_vmx.machine.outcome import (
 cdef extern from *:
     """
     static const char *const l0_counter_names[] = {
-    #define L0_COUNTER_NAME(name) #name,
+    #define L0_COUNTER_NAME(name, ...) #name,
     L0_COUNTERS(L0_COUNTER_NAME)
     };
     """

@@ -13,10 +13,16 @@ from kvm_vmx.machine.outcome import Fault, Outcome, VMfailInvalid, VMfailValid, 
 
 cdef extern from *:
     """
-    #define L0_TRACED_NAME(name) #name,
-    static const char *const l0_traced_names[] = { L0_TRACED(L0_TRACED_NAME) };
+    static const struct { const char *name; int operands, results; } l0_traced[] = {
+    #define L0_TRACED(name, operands, results) { #name, operands, results },
+    INSN_ALL(L0_TRACED)
+    };
     """
-    const char *l0_traced_names[]
+    ctypedef struct traced_insn "__typeof__(*l0_traced)":
+        const char *name
+        int operands
+        int results
+    const traced_insn l0_traced[]
 
 # Why L2 left, by basic exit reason.
 EXIT_REASONS = {
@@ -48,12 +54,6 @@ EXIT_REASONS = {
     EXIT_REASON_RDSEED: "RDSEED", EXIT_REASON_PML_FULL: "PML_FULL", EXIT_REASON_XSAVES: "XSAVES",
     EXIT_REASON_XRSTORS: "XRSTORS",
 }
-
-# How many operands each instruction has, and how many numbers it produces.
-_OPERANDS = {"cpuid": 2, "wrmsr": 2, "mov_to_cr": 2, "vmwrite": 2, "vmxoff": 0, "vmptrst": 0,
-             "invept": 3, "invvpid": 3, "vmcall": 3}
-_RESULTS = {"cpuid": 2, "rdmsr": 1, "vmptrst": 1, "vmread": 1, "vmlaunch": 2, "vmresume": 2,
-            "vmcall": 1}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,19 +110,20 @@ cdef list records_of(l0_vp *vp):
     """What a processor's ring holds, the oldest first."""
     cdef u64 i, size = vp.trace.size, end = vp.trace.end
     cdef const l0_trace_record *record
+    cdef const traced_insn *insn
 
     found = []
     for i in range(end - size if end > size else 0, end):
         record = &vp.trace.record[i % size]
-        name = l0_traced_names[record.insn].decode()
+        insn = &l0_traced[record.insn]
         outcome = outcome_of(record)
         results = ()
         if outcome.ok:
-            results = tuple(record.result[j] for j in range(_RESULTS.get(name, 0)))
-        if name == "cpuid":
+            results = tuple(record.result[j] for j in range(insn.results))
+        if record.insn == TRACED_cpuid:
             results = tuple(word >> shift & 0xFFFFFFFF for word in results for shift in (0, 32))
         found.append(TraceRecord(
-            record.sequence, vp.cpu.index, name,
-            tuple(record.operand[j] for j in range(_OPERANDS.get(name, 1))), outcome, results,
+            record.sequence, vp.cpu.index, insn.name.decode(),
+            tuple(record.operand[j] for j in range(insn.operands)), outcome, results,
             record.l2_instructions, record.groups_reread, record.bytes_reread))
     return found

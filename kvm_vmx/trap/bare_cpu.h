@@ -210,11 +210,9 @@ static insn_t forwarded_vmcall(struct virt_cpu *cpu, u64 *regs)
 }
 
 static struct virt_cpu_ops bare_ops = {
-	.cpuid = bare_cpuid, .rdmsr = bare_rdmsr, .wrmsr = bare_wrmsr,
-	.mov_to_cr = bare_mov_to_cr, .vmxon = bare_vmxon, .vmxoff = bare_vmxoff,
-	.vmclear = bare_vmclear, .vmptrld = bare_vmptrld, .vmptrst = bare_vmptrst,
-	.vmread = bare_vmread, .vmwrite = bare_vmwrite, .vmentry = bare_vmentry,
-	.invept = bare_invept, .invvpid = bare_invvpid, .vmcall = bare_vmcall,
+#define BARE_OP(name, ...) .name = bare_##name,
+	INSN_OPS(BARE_OP)
+#undef BARE_OP
 };
 
 static insn_t probe_insn(void)

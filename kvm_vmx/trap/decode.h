@@ -7,13 +7,11 @@
 #include <stdbool.h>
 #include <string.h>
 
-#define TRAP_OPS(X)							\
-	X(vmxon) X(vmxoff) X(vmclear) X(vmptrld) X(vmptrst) X(vmread) X(vmwrite)	\
-	X(vmlaunch) X(vmresume) X(invept) X(invvpid) X(vmcall) X(rdmsr) X(wrmsr) X(cpuid)
-
+/* The instructions that can trap. */
 enum trap_op {
-#define TRAP_OP_ENUM(name) TRAP_##name,
-	TRAP_OPS(TRAP_OP_ENUM)
+#define TRAP_OP(name, ...) TRAP_##name,
+	INSN_FAULTING(TRAP_OP)
+#undef TRAP_OP
 	NR_TRAP_OPS
 };
 

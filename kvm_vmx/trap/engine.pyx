@@ -16,8 +16,8 @@ from kvm_vmx.errors import MachineError
 cdef extern from "kvm_vmx/trap/bare_cpu.h" nogil:
     """
     static const char *const trap_op_names[] = {
-    #define TRAP_OP_NAME(name) #name,
-    TRAP_OPS(TRAP_OP_NAME)
+    #define TRAP_OP_NAME(name, ...) #name,
+    INSN_FAULTING(TRAP_OP_NAME)
     };
     #define bare_text_start ((unsigned long)__start_trap_text)
     #define bare_text_end ((unsigned long)__stop_trap_text)
@@ -30,7 +30,7 @@ cdef extern from "kvm_vmx/trap/bare_cpu.h" nogil:
         TRAP_vmcall
         TRAP_cpuid
     const char *trap_op_names[]
-    u64 trap_counts[4096][15]
+    u64 trap_counts[TRAP_CPUS][NR_TRAP_OPS]
     virt_cpu_ops bare_ops
     ulong bare_text_start
     ulong bare_text_end

@@ -39,14 +39,10 @@ struct l0_lint_record {
 #define L0_NO_FIELD 0xffffffffu
 #define L0_MAX_LINT_RECORDS 256
 
-/* The instructions that can be traced, by the names that users see. */
-#define L0_TRACED(X)							\
-	X(cpuid) X(rdmsr) X(wrmsr) X(mov_to_cr) X(vmxon) X(vmxoff) X(vmclear) X(vmptrld) \
-	X(vmptrst) X(vmread) X(vmwrite) X(vmlaunch) X(vmresume) X(invept) X(invvpid) X(vmcall)
-
+/* The instructions that are traced. */
 enum l0_traced {
-#define L0_TRACED_MEMBER(name) TRACED_##name,
-	L0_TRACED(L0_TRACED_MEMBER)
+#define L0_TRACED_MEMBER(name, ...) TRACED_##name,
+	INSN_ALL(L0_TRACED_MEMBER)
 #undef L0_TRACED_MEMBER
 	L0_NR_TRACED
 };
