@@ -10,13 +10,14 @@ import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import enums  # noqa: E402
 import pxd  # noqa: E402
 from cheaders import ROOT  # noqa: E402
 
 
 def printed():
     """path: text of every file that is printed."""
-    return pxd.files()
+    return pxd.files() | enums.files()
 
 
 def main(arguments):

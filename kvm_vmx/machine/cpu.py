@@ -4,6 +4,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from kvm_vmx.abi.numbers import ExitReason, Field
 from kvm_vmx.errors import Unique
 from kvm_vmx.machine.hold import Bound, Hold
 from kvm_vmx.machine.outcome import Outcome
@@ -90,15 +91,16 @@ class Cpu(Unique, Bound):
         """VMPTRST (31.3); the value is the current VMCS's address, all ones without one."""
         return self._alone(self._processor.vmptrst)
 
-    def vmread(self, field: int) -> Outcome:
-        """VMREAD (31.3) of a field of the current VMCS, by its encoding. VMfailInvalid without a
-        current VMCS, VMfailValid(12) for a field that the processor has not."""
-        return self._alone(self._processor.vmread, field)
+    def vmread(self, field: int | str) -> Outcome:
+        """VMREAD (31.3) of a field of the current VMCS: "GUEST_RIP", Field.GUEST_RIP or 0x681e.
+        VMfailInvalid without a current VMCS, VMfailValid(12) for a field that the processor has
+        not; ValueError, with the nearest ones, for a name that is none."""
+        return self._alone(self._processor.vmread, Field.of(field))
 
-    def vmwrite(self, field: int, value: int) -> Outcome:
+    def vmwrite(self, field: int | str, value: int) -> Outcome:
         """VMWRITE (31.3) of a field of the current VMCS; see vmread. VMfailValid(13) for a field
         that is only read."""
-        return self._alone(self._processor.vmwrite, field, value)
+        return self._alone(self._processor.vmwrite, Field.of(field), value)
 
     def vmlaunch(self, stop_after: int | None = None) -> Outcome:
         """VMLAUNCH (chapter 27): success means that L2 ran, or failed to enter, and the exit is
@@ -187,8 +189,14 @@ class Cpu(Unique, Bound):
         """Would L2's RDMSR, or WRMSR, of an MSR exit, by the bitmap that L0 goes by (25.6.9)?"""
         return self._alone(self._processor.msr_exits, msr, write)
 
-    exit_log = Reading[list[tuple[int, int, int, int]]](
-        "(reason, qualification, RIP of L2, clean fields that the entry found) of each exit.")
+    @property
+    def exit_log(self) -> list[tuple[int, int, int, int]]:
+        """(reason, qualification, RIP of L2, clean fields that the entry found) of each exit: an
+        ExitReason, or a number with bit 31 where the entry failed."""
+        self.machine.check_open()
+        return [(ExitReason.of(reason), what, rip, clean)
+                for reason, what, rip, clean in self._processor.exit_log]
+
     exit_reasons = Reading[list[int]]("How often each basic exit reason has come, by its number.")
     mode = Reading[str]('In which VMX operation it is: "no VMX", "VMX root" or "VMX non-root".')
     stopped = Reading[bool]("Does L2 stand between two of its instructions?")
