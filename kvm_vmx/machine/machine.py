@@ -90,6 +90,7 @@ class Machine(Unique):
             unfinished=unfinished)
         self._kernel = Kernel(self._partition)
         self._kernel.boot(cpus, no_assist_page, fail or {})
+        self.memory.hand_out_by(self._kernel)
 
     def __enter__(self) -> "Machine":
         return self
@@ -123,6 +124,7 @@ class Machine(Unique):
                 if self.module is not None and not self._kernel.oopsed:
                     self.module.rmmod()
             finally:
+                self.memory.hand_out_by(None)
                 self._kernel.shutdown()
 
     def check_open(self) -> None:

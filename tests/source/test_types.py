@@ -30,6 +30,8 @@ def addresses(code: bytes) -> dict[str, int]:
         clean: int = vcpu.evmcs.clean_fields | vcpu.evmcs["GUEST_RIP"] | vcpu.vmcs["GUEST_RIP"]
         machine.memory.write_u64(0x1000, machine.memory.read_u64(0x1000) + clean)
         vm.memory.write(0, vm.memory.read(0, 8))
+        page_of_mine: int = machine.memory.alloc(4096)
+        machine.memory[page_of_mine:page_of_mine + 8] = vm.memory[0:8] + code[:0]
         sregs = vcpu.sregs
         vcpu.sregs = {**sregs, "cr4": sregs["cr4"] | 1}
         names += [summary.why, *vcpu.vmcs, *map(repr, (machine, kvm, vm, vcpu, machine.cpu(0)))]
@@ -77,6 +79,8 @@ BAD = {
     "a number for a text": ("names += [summary.why", "names += [summary.exits"),
     "a value of a VMCS as a text": ("clean: int = ", "clean: str = "),
     "a CPU's name": ("machine.is_online(1)", "machine.is_online('1')"),
+    "bytes for a number": ("int = machine.memory.alloc(4096)", "bytes = machine.memory.alloc(1)"),
+    "bytes of memory as a number": ("vm.memory[0:8] + code[:0]", "vm.memory[0:8] + 1"),
     "an instruction that is none": ('cpu.vmread("GUEST_RIP")', 'cpu.vmraed("GUEST_RIP")'),
     "a text for a register": ("cpu.cr4 |= ", "cpu.cr4 = '' or "),
     "a field that is none": ("evmcs[Field.GUEST_RIP]", "evmcs[Field.GUEST_RPI]"),
