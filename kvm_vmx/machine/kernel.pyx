@@ -391,8 +391,8 @@ cdef class Kernel:
         fails has begun is shut down. MachineError where a kernel is up in this process."""
         check_process(self.owner)
         if not __sync_bool_compare_and_swap(&the_kernel, NULL, <void *>self):
-            raise MachineError("a Machine is open in this process: close it first, "
-                               "or use another process")
+            raise MachineError("a Machine is open in this process: close it first, as "
+                               "Machine.current().close() does, or use another process")
         try:
             self.come_up(online, no_assist_page, fail)
         except BaseException:
