@@ -4,11 +4,12 @@
 import errno
 from collections.abc import ItemsView, Iterator, Mapping
 from dataclasses import dataclass, field
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from kvm_vmx.abi.numbers import ExitReason, Field
 from kvm_vmx.errors import Shown, Unique, kernel_error
-from kvm_vmx.machine import ending
+from kvm_vmx.machine import ending, pictures
 from kvm_vmx.machine.ending import GuestFault
 from kvm_vmx.machine.fields import fields
 from kvm_vmx.machine.gate import Busy, Using
@@ -41,6 +42,12 @@ class ExitSummary:
     def why(self) -> str:
         """Why it came back, in one line; "" where its exits were up."""
         return ending.in_words(self.reason, self.data, self.fault)
+
+    def _repr_html_(self) -> str:
+        """Exits by reason, for a notebook."""
+        title = f"{self.exits:,} exits, then {self.reason}" + f": {self.why}" * bool(self.why)
+        return pictures.of_exits(title, {
+            getattr(reason, "name", str(reason)): count for reason, count in self.reasons.items()})
 
 
 class Registers(Shown, Mapping[str, int]):
@@ -133,6 +140,15 @@ class EvmcsView(Shown, Mapping[str, int]):
     def clean_fields(self) -> int:
         """hv_clean_fields."""
         return self._read(824, 4)
+
+    def _repr_html_(self) -> str:
+        """The page by area with its clean bits, for a notebook; its repr where there is none."""
+        try:
+            clean_fields, gpa = self.clean_fields, self._vcpu.vmcs_gpa
+            page = self._vcpu.vm.module.machine.memory.read(gpa, pictures.PAGE)
+        except (MachineError, IndexError, AttributeError):
+            return f"<p>{escape(repr(self))}</p>"
+        return pictures.of_page(page, gpa, clean_fields)
 
 
 class VmcsView(Shown, Mapping[str, int]):
