@@ -10,6 +10,7 @@ import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import enums  # noqa: E402
 import instructions  # noqa: E402
 import pxd  # noqa: E402
 from cheaders import ROOT  # noqa: E402
@@ -17,7 +18,7 @@ from cheaders import ROOT  # noqa: E402
 
 def printed():
     """path: text of every file that is printed."""
-    return pxd.files() | instructions.files()
+    return pxd.files() | enums.files() | instructions.files()
 
 
 def main(arguments):

@@ -10,7 +10,8 @@ from libc.string cimport memcpy, memset
 
 from kvm_vmx.abi.asm cimport LOCAL_TIMER_VECTOR
 from kvm_vmx.abi.hyperv_tlfs cimport hv_vp_assist_page as hv_vp_assist_page_t
-from kvm_vmx.abi.linux cimport jump_entry_t, module_t, static_key_t, task_struct
+from kvm_vmx.abi.linux cimport (
+    GFP_KERNEL, __GFP_ZERO, jump_entry_t, module_t, static_key_t, task_struct)
 from kvm_vmx.abi.types cimport u8, u32, u64, ulong
 from kvm_vmx.abi.virt_cpu cimport virt_cpu
 from kvm_vmx.l0.state cimport L0_NR_EXIT_REASONS, l0_chain, l0_chained, l0_refusal, l0_vp
@@ -31,7 +32,8 @@ from kvm_vmx.l1.linux.extable cimport extable_add
 from kvm_vmx.l1.linux.jump_label cimport (
     jump_label_form, jump_label_host, jump_label_module, jump_label_nr_modules, text_hold,
     text_let_go)
-from kvm_vmx.l1.linux.mm cimport free_page, mm_objects_outstanding, mm_pages_outstanding
+from kvm_vmx.l1.linux.mm cimport (
+    __alloc_pages_node, free_page, free_pages, mm_objects_outstanding, mm_pages_outstanding)
 from kvm_vmx.l1.linux.module cimport delete_module, init_module, load_module
 from kvm_vmx.l1.linux.printk cimport (
     LOG_LINES, log_emit, log_end, log_is_mine, log_line, log_warnings)
@@ -114,6 +116,17 @@ cdef void do_start_platform(void *arg) noexcept nogil:
 
 cdef void do_shutdown_platform(void *arg) noexcept nogil:
     shutdown_platform()
+
+
+# ret is the order of the block, object where it lies
+cdef void do_take_pages(void *arg) noexcept nogil:
+    cdef request *call = <request *>arg
+    call.object = __alloc_pages_node(0, GFP_KERNEL | __GFP_ZERO, call.ret)
+
+
+cdef void do_give_pages(void *arg) noexcept nogil:
+    cdef request *call = <request *>arg
+    free_pages(<ulong>call.object, call.ret)
 
 
 cdef void do_crash(void *arg) noexcept nogil:
@@ -383,8 +396,8 @@ cdef class Kernel:
         fails has begun is shut down. MachineError where a kernel is up in this process."""
         check_process(self.owner)
         if not __sync_bool_compare_and_swap(&the_kernel, NULL, <void *>self):
-            raise MachineError("a Machine is open in this process: close it first, "
-                               "or use another process")
+            raise MachineError("a Machine is open in this process: close it first, as "
+                               "Machine.current().close() does, or use another process")
         try:
             self.come_up(online, no_assist_page, fail)
         except BaseException:
@@ -554,6 +567,24 @@ cdef class Kernel:
     def allocations(self) -> dict[str, int]:
         """Pages and heap objects that the kernel holds."""
         return {"pages": mm_pages_outstanding(), "objects": mm_objects_outstanding()}
+
+    def take_pages(self, int order) -> int | None:
+        """The GPA of 1 << order pages in a row, zeroed; None where there are not so many."""
+        cdef request call
+
+        call.ret = order
+        self.call_anywhere(ANY_CPU, do_take_pages, &call)
+        if call.object == NULL:
+            return None
+        return <u64>call.object - <u64>self.partition.memory.mem.base
+
+    def give_pages(self, u64 gpa, int order) -> None:
+        """Take back what take_pages() gave."""
+        cdef request call
+
+        call.ret = order
+        call.object = self.partition.memory.mem.base + gpa
+        self.call_anywhere(ANY_CPU, do_give_pages, &call)
 
     def online(self, int cpu) -> bool:
         """Whether a CPU is online."""

@@ -4,6 +4,7 @@
 import importlib
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,9 @@ class Machine(Unique):
     MachineError where a machine is already open.
     """
 
+    # Whoever keeps it open: a name, or a traceback that nobody looks at.
+    _last: "weakref.ref[Machine] | None" = None
+
     def __init__(self, cpus: int = 2, *, profile: str | os.PathLike[str] = "kvm-6.12",
                  possible_cpus: int | None = None, memory: int | None = None,
                  msrs: Mapping[int, int] | None = None,
@@ -90,6 +94,15 @@ class Machine(Unique):
             unfinished=unfinished)
         self._kernel = Kernel(self._partition)
         self._kernel.boot(cpus, no_assist_page, fail or {})
+        self.memory.hand_out_by(self._kernel)
+        Machine._last = weakref.ref(self)
+
+    @staticmethod
+    def current() -> "Machine | None":
+        """The machine that is open in this process, whoever holds it, or None: a child of fork()
+        has none. Machine.current().close() is the way out where a failed cell left one."""
+        machine = None if Machine._last is None else Machine._last()
+        return machine if machine is not None and machine._kernel.booted else None
 
     def __enter__(self) -> "Machine":
         return self
@@ -123,6 +136,7 @@ class Machine(Unique):
                 if self.module is not None and not self._kernel.oopsed:
                     self.module.rmmod()
             finally:
+                self.memory.hand_out_by(None)
                 self._kernel.shutdown()
 
     def check_open(self) -> None:
