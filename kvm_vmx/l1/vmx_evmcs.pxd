@@ -38,7 +38,7 @@ cdef inline int get_evmcs_offset(ulong field, u16 *clean_field) noexcept nogil:
     cdef unsigned int index = ROL16(field, 6)
     cdef const evmcs_field_t *evmcs_field
 
-    # C~ [1/1 a734dc] ARRAY_SIZE(): its value, as the table is in C
+    # C~ ARRAY_SIZE(): its value, as the table is in C
     if unlikely(index >= NR_EVMCS_1_FIELDS):
         WARN_ONCE(1, "KVM: accessing unsupported EVMCS field %lx\n", field)
         return -ENOENT
