@@ -19,7 +19,12 @@ class Subject:
     function: Function
     kernel_name: str
     kernel_file: str
-    ours: str = ""
+
+    @property
+    def ours(self) -> str:
+        """Why the whole function is ours, as a mark without a pin says."""
+        return next((mark.reason for mark in self.function.marks
+                     if mark.kind == "+" and not mark.pin), "")
 
 
 class Port:
@@ -49,9 +54,7 @@ class Port:
     def subject(self, file: PortFile, name: str, function: Function) -> Subject:
         """What a function stands for, by its marks."""
         kernel_name = file.kernel_name.get(name, name)
-        whole = [mark for mark in function.marks if mark.kind == "+" and not mark.pin]
-        ours = whole[0].reason if whole else ""
-        return Subject(function, kernel_name, file.kernel_file[name], ours)
+        return Subject(function, kernel_name, file.kernel_file[name])
 
 
 def with_labels(subject: Subject, kernel: Function, subjects) -> tuple[Function, list[str]]:

@@ -369,11 +369,7 @@ cdef bint enlightened_vmcs
 
 cdef inline void evmcs_write64(ulong field, u64 value) noexcept nogil:
     cdef u16 clean_field
-    cdef int offset
-
-    if not IS_ENABLED(CONFIG_HYPERV):
-        return
-    offset = get_evmcs_offset(field, &clean_field)
+    cdef int offset = get_evmcs_offset(field, &clean_field)
 
     if offset < 0:
         return
@@ -385,11 +381,7 @@ cdef inline void evmcs_write64(ulong field, u64 value) noexcept nogil:
 
 cdef inline void evmcs_write32(ulong field, u32 value) noexcept nogil:
     cdef u16 clean_field
-    cdef int offset
-
-    if not IS_ENABLED(CONFIG_HYPERV):
-        return
-    offset = get_evmcs_offset(field, &clean_field)
+    cdef int offset = get_evmcs_offset(field, &clean_field)
 
     if offset < 0:
         return
@@ -400,11 +392,7 @@ cdef inline void evmcs_write32(ulong field, u32 value) noexcept nogil:
 
 cdef inline void evmcs_write16(ulong field, u16 value) noexcept nogil:
     cdef u16 clean_field
-    cdef int offset
-
-    if not IS_ENABLED(CONFIG_HYPERV):
-        return
-    offset = get_evmcs_offset(field, &clean_field)
+    cdef int offset = get_evmcs_offset(field, &clean_field)
 
     if offset < 0:
         return
@@ -414,11 +402,7 @@ cdef inline void evmcs_write16(ulong field, u16 value) noexcept nogil:
 
 
 cdef inline u64 evmcs_read64(ulong field) noexcept nogil:
-    cdef int offset
-
-    if not IS_ENABLED(CONFIG_HYPERV):
-        return 0
-    offset = get_evmcs_offset(field, NULL)
+    cdef int offset = get_evmcs_offset(field, NULL)
 
     if offset < 0:
         return 0
@@ -427,11 +411,7 @@ cdef inline u64 evmcs_read64(ulong field) noexcept nogil:
 
 
 cdef inline u32 evmcs_read32(ulong field) noexcept nogil:
-    cdef int offset
-
-    if not IS_ENABLED(CONFIG_HYPERV):
-        return 0
-    offset = get_evmcs_offset(field, NULL)
+    cdef int offset = get_evmcs_offset(field, NULL)
 
     if offset < 0:
         return 0
@@ -440,11 +420,7 @@ cdef inline u32 evmcs_read32(ulong field) noexcept nogil:
 
 
 cdef inline u16 evmcs_read16(ulong field) noexcept nogil:
-    cdef int offset
-
-    if not IS_ENABLED(CONFIG_HYPERV):
-        return 0
-    offset = get_evmcs_offset(field, NULL)
+    cdef int offset = get_evmcs_offset(field, NULL)
 
     if offset < 0:
         return 0
