@@ -57,6 +57,7 @@ EXPRESSIONS = (
           "the same statement as a macro, so that the per-CPU pointer is read once"),
     Idiom("table", "BITS_PER_LONG", "64", "the number that it is"),
     Idiom("table", "ARRAY_SIZE(vmx_msr_index)", "NR_VMX_MSRS", TABLE),
+    Idiom("table", "ARRAY_SIZE(vmcs_field_to_evmcs_1)", "NR_EVMCS_1_FIELDS", TABLE),
     Idiom("table", "vmx_vmread_bitmap", "vmx_bitmap[VMX_VMREAD_BITMAP]", TABLE),
     Idiom("table", "vmx_vmwrite_bitmap", "vmx_bitmap[VMX_VMWRITE_BITMAP]", TABLE),
     Idiom("lock", "raw_spin_lock($l)", "spin_lock($l)", LOCK),

@@ -60,7 +60,7 @@ cdef inline ulong kvm_read_cr4(kvm_vcpu_t *vcpu) noexcept nogil:
     return kvm_read_cr4_bits(vcpu, ~<ulong>0)
 
 
-# C~ [2/1 3f119b] int: the answer is yes or no
+# C~ int: the answer is yes or no
 cdef inline bint is_long_mode(kvm_vcpu_t *vcpu) noexcept nogil:
     return (vcpu.arch.efer & EFER_LMA) != 0
 
@@ -74,7 +74,7 @@ cdef inline bint is_64_bit_mode(kvm_vcpu_t *vcpu) noexcept nogil:
     return cs_l
 
 
-# C~ [2/2 db8e2c] int, likely(): the answer is yes or no
+# C~ int, likely(): the answer is yes or no
 cdef inline bint is_paging(kvm_vcpu_t *vcpu) noexcept nogil:
     return kvm_read_cr0_bits(vcpu, <ulong>X86_CR0_PG) != 0
 
@@ -83,29 +83,29 @@ cdef inline bint is_protmode(kvm_vcpu_t *vcpu) noexcept nogil:
     return kvm_read_cr0_bits(vcpu, X86_CR0_PE) != 0
 
 
-# C~ [1/1 1b9112] int: the answer is yes or no
+# C~ int: the answer is yes or no
 cdef inline bint is_pae(kvm_vcpu_t *vcpu) noexcept nogil:
     return kvm_read_cr4_bits(vcpu, X86_CR4_PAE) != 0
 
 
 cdef inline void kvm_make_request(int req, kvm_vcpu_t *vcpu) noexcept nogil:
     smp_wmb()
-    # C~ [1/1 78bb0a] void *: the words have a type
+    # C~ void *: the words have a type
     set_bit(req & KVM_REQUEST_MASK, &vcpu.requests)
 
 
 cdef inline bint kvm_request_pending(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C~ [1/1 88f259] READ_ONCE(): the compiler reads it again after each call out of line
+    # C~ READ_ONCE(): the compiler reads it again after each call out of line
     return vcpu.requests != 0
 
 
 cdef inline bint kvm_check_request(int req, kvm_vcpu_t *vcpu) noexcept nogil:
-    # C~ [3/2 81bae9] kvm_test_request(), kvm_clear_request(), smp_mb__after_atomic(): spelled out;
-    # clear_bit() is a full barrier
+    # C~ kvm_test_request(), kvm_clear_request(), smp_mb__after_atomic(): spelled out; clear_bit()
+    # is a full barrier
     if test_bit(req & KVM_REQUEST_MASK, &vcpu.requests):
         clear_bit(req & KVM_REQUEST_MASK, &vcpu.requests)
         return True
-    # C- [1 ed387f] else: the block before it returns
+    # C- else: the block before it returns
     return False
 
 
@@ -114,7 +114,7 @@ cdef inline void kvm_clear_exception_queue(kvm_vcpu_t *vcpu) noexcept nogil:
     vcpu.arch.exception.injected = False
 
 
-# C~ [1/1 da69ff] u8: its other name
+# C~ u8: its other name
 cdef inline void kvm_queue_interrupt(kvm_vcpu_t *vcpu, unsigned char vector, bint soft) noexcept nogil:
     vcpu.arch.interrupt.injected = True
     vcpu.arch.interrupt.soft = soft
@@ -154,6 +154,6 @@ cdef inline u32 get_rdx_init_val() noexcept nogil:
 
 
 cdef inline bint kvm_mpx_supported() noexcept nogil:
-    # C- [1 969d23] XSAVE's features: the processor has no XSAVE
-    # C+ [1 f59c07] the answer without XSAVE
+    # C- XSAVE's features: the processor has no XSAVE
+    # C+ the answer without XSAVE
     return False

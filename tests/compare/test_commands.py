@@ -52,7 +52,7 @@ def test_one_function_in_two_columns(capsys, tree, monkeypatch):
     status, out, _ = run(capsys, "compare", "decache_tsc_multiplier", "--tree", tree)
     assert status == 1
     assert "arch/x86/kvm/vmx.c:1" in out and "kvm_vmx/l1/vmx.pyx:" in out
-    assert "no mark: # C~ [1/1 " in out
+    assert "no mark: # C~ of 1 of the kernel and 1 of the port" in out
     assert "same 2  unexplained 1   alike 66.7 % of 3 statements" in out
     _, only, _ = run(capsys, "compare", "decache_tsc_multiplier", "--tree", tree,
                      "--only", "diff")
