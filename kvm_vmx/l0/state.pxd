@@ -798,6 +798,7 @@ cdef extern from "kvm_vmx/l0/vmcs/members.h" nogil:
 cdef extern from "kvm_vmx/l0/watch/saved.h" nogil:
     const u64 L0_SAVED_MAGIC
     const u64 L0_SAVED_NONE
+    const u64 L0_HASH_START
 
     ctypedef struct l0_saved "struct l0_saved":
         u64 magic
@@ -809,6 +810,8 @@ cdef extern from "kvm_vmx/l0/watch/saved.h" nogil:
         u32 nmi
         u32 in_vmx
         u32 mov_ss_shadow
+        u64 profile
+        u64 irr[4]
         u64 rip
         u64 rsp
         u64 rflags
@@ -858,4 +861,6 @@ cdef extern from "kvm_vmx/l0/watch/saved.h" nogil:
         l0_vmcs evmcs_cache
         u64 checksum
 
+    u64 l0_hash(u64 hash, const void *data, u64 length)
     u64 l0_saved_checksum(const l0_saved *saved)
+    u64 l0_profile_digest(const l0_profile *profile)

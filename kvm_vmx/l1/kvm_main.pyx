@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # C: virt/kvm/kvm_main.c
 from kvm_vmx.abi.linux cimport (
-    BUG_ON, GFP_KERNEL, __GFP_ZERO, get_cpu, get_order, pr_info, preempt_disable,
+    BUG_ON, GFP_KERNEL, __GFP_ZERO, get_cpu, pr_info, preempt_disable,
     preempt_enable, put_cpu, spin_lock, spin_unlock, spinlock_t)
 from kvm_vmx.abi.types cimport EBUSY, EEXIST, EINVAL, ENOMEM, smp_mb, smp_wmb, u8, u64, ulong
 from kvm_vmx.l1.kvm_cache_regs cimport kvm_make_request
@@ -12,7 +12,7 @@ from kvm_vmx.l1.linux.cpu cimport (
     CPUHP_AP_KVM_STARTING, MAX_CPUS, cpu_online, cpuhp_remove_state_nocalls,
     cpuhp_setup_state_nocalls, nr_cpu_ids, num_possible_cpus, on_each_cpu, smp_call_function_single)
 from kvm_vmx.l1.linux.mm cimport (
-    __alloc_pages_node, __get_free_page, free_page, free_pages, kcalloc, kfree)
+    __get_free_page, free_page, kcalloc, kfree, kzalloc)
 from kvm_vmx.l1.mmu cimport build_guest_memory, free_guest_memory
 from kvm_vmx.l1.x86 cimport (
     kvm_arch_boot_data, kvm_arch_check_processor_compat, kvm_arch_exit, kvm_arch_flush_remote_tlb,
@@ -31,7 +31,7 @@ cdef extern from *:
 cdef spinlock_t kvm_count_lock = 0
 cdef u8 *cpus_hardware_enabled
 cdef int hardware_enable_failed
-cdef int kvm_vcpu_cache_order
+cdef unsigned int kvm_vcpu_cache_size
 
 
 # Whom the thread that runs as a CPU has to tell that its time slice is over, and when it is back.
@@ -128,14 +128,14 @@ cdef void kvm_flush_remote_tlbs(kvm_t *kvm) noexcept nogil:
         kvm.remote_tlb_flush += 1
 
 
-# C+ stands for kvm_vcpu_cache: whole pages, since the processor reads MSR lists in a vCPU
+# C+ stands for kvm_vcpu_cache: what no device and no guest can reach, since there are pointers in it
 cdef void *kvm_vcpu_cache_zalloc() noexcept nogil:
-    return <void *>__alloc_pages_node(0, GFP_KERNEL | __GFP_ZERO, kvm_vcpu_cache_order)
+    return kzalloc(kvm_vcpu_cache_size, GFP_KERNEL)
 
 
-# C+ stands for kvm_vcpu_cache: whole pages, since the processor reads MSR lists in a vCPU
+# C+ stands for kvm_vcpu_cache, likewise
 cdef void kvm_vcpu_cache_free(void *vcpu) noexcept nogil:
-    free_pages(<ulong>vcpu, kvm_vcpu_cache_order)
+    kfree(vcpu)
 
 
 # C~ preemption notifiers, wait queues, spin-loop hints: a vCPU runs to its end on its thread
@@ -346,14 +346,14 @@ cdef void kvm_sched_out(kvm_vcpu_t *vcpu) noexcept nogil:
     kvm_arch_vcpu_put(vcpu)
 
 
-# C~ caches, the character device, debugfs, VFIO, reboot and suspend hooks: vCPUs are whole pages,
-# and each label is a function of its own
+# C~ caches, the character device, debugfs, VFIO, reboot and suspend hooks: vCPUs are
+# plain objects, and each label is a function of its own
 cdef int kvm_init(void *opaque, unsigned int vcpu_size, unsigned int vcpu_align,
                   void *module) noexcept nogil:
     cdef int r
     cdef int cpu
 
-    global cpus_hardware_enabled, kvm_vcpu_cache_order, kvm_usage_count
+    global cpus_hardware_enabled, kvm_vcpu_cache_size, kvm_usage_count
     r = kvm_arch_init(opaque)
     if r:
         return r
@@ -378,7 +378,7 @@ cdef int kvm_init(void *opaque, unsigned int vcpu_size, unsigned int vcpu_align,
     if r:
         return kvm_init_out_free_1(r)
 
-    kvm_vcpu_cache_order = get_order(vcpu_size)
+    kvm_vcpu_cache_size = vcpu_size
     kvm_usage_count = 0
 
     return 0

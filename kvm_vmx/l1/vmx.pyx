@@ -166,9 +166,10 @@ ctypedef struct shared_msr_entry:
     u64 data
     u64 mask
 
+# The list itself, of NR_AUTOLOAD_MSRS, is in the machine's memory: the processor reads it.
 ctypedef struct vmx_msrs:
     unsigned int nr
-    vmx_msr_entry val[NR_AUTOLOAD_MSRS]
+    vmx_msr_entry *val
 
 ctypedef struct msr_autoload_t:
     vmx_msrs guest
@@ -4340,15 +4341,37 @@ cdef void vmx_free_vcpu(kvm_vcpu_t *vcpu) noexcept nogil:
     free_loaded_vmcs(vmx.loaded_vmcs)
     kfree(vmx.guest_msrs)
     kvm_vcpu_uninit(vcpu)
-    # C~ kmem_cache_free(): whole pages, since the processor reads MSR lists in a vCPU
+    # C~ kmem_cache_free(): an object of the heap, with the page of its MSR lists
+    vcpu_cache_free(vmx)
+
+
+# C+ stands for kvm_vcpu_cache: the processor reads MSR lists by their physical address, and all
+# else of a vCPU is where no device and no guest reaches its pointers
+cdef vcpu_vmx *vcpu_cache_zalloc() noexcept nogil:
+    cdef vcpu_vmx *vmx = <vcpu_vmx *>kvm_vcpu_cache_zalloc()
+
+    if vmx == NULL:
+        return NULL
+    vmx.msr_autoload.guest.val = <vmx_msr_entry *>__get_free_page(GFP_KERNEL | __GFP_ZERO)
+    if vmx.msr_autoload.guest.val == NULL:
+        kvm_vcpu_cache_free(vmx)
+        return NULL
+    vmx.msr_autoload.host.val = vmx.msr_autoload.guest.val + NR_AUTOLOAD_MSRS
+    return vmx
+
+
+# C+ stands for kvm_vcpu_cache, likewise
+cdef void vcpu_cache_free(vcpu_vmx *vmx) noexcept nogil:
+    free_page(<ulong>vmx.msr_autoload.guest.val)
     kvm_vcpu_cache_free(vmx)
 
 
 # C~ ERR_PTR(): the error number goes beside the address
 cdef kvm_vcpu_t *vmx_create_vcpu(kvm_t *kvm, unsigned int id, int *error) noexcept nogil:
     cdef int err
-    # C~ kmem_cache_zalloc(): whole pages, since the processor reads MSR lists in a vCPU
-    cdef vcpu_vmx *vmx = <vcpu_vmx *>kvm_vcpu_cache_zalloc()
+    # C~ kmem_cache_zalloc(): an object of the heap, with the page of its MSR
+    # lists
+    cdef vcpu_vmx *vmx = vcpu_cache_zalloc()
     cdef ulong *msr_bitmap
     cdef int cpu
 
@@ -4432,8 +4455,8 @@ cdef kvm_vcpu_t *vmx_create_vcpu_uninit_vcpu(vcpu_vmx *vmx, int err, int *error)
 
 cdef kvm_vcpu_t *vmx_create_vcpu_free_vcpu(vcpu_vmx *vmx, int err, int *error) noexcept nogil:
     free_vpid(vmx.vpid)
-    # C~ kmem_cache_free(): whole pages, since the processor reads MSR lists in a vCPU
-    kvm_vcpu_cache_free(vmx)
+    # C~ kmem_cache_free(): an object of the heap, with the page of its MSR lists
+    vcpu_cache_free(vmx)
     error[0] = err
     return NULL
 

@@ -60,7 +60,6 @@ cdef class VirtualMachine:
 
     cdef kvm_t *there(self) except NULL
     cdef int copy(self, u64 gpa, u8 *data, size_t length, bint store) except -1
-    cdef u8 *page(self, u64 gpa) except? NULL
 
 
 cdef class VirtualCpu:

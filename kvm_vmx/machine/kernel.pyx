@@ -20,8 +20,7 @@ from kvm_vmx.l1.cpuid cimport kvm_vcpu_ioctl_set_cpuid2
 from kvm_vmx.l1.hv_init cimport hv_get_vp_assist_page
 from kvm_vmx.l1.kvm_host cimport kvm_cpuid_entry2, kvm_regs, kvm_run_t, kvm_sregs, kvm_t, kvm_vcpu_t
 from kvm_vmx.l1.kvm_main cimport (
-    kvm_create_vm, kvm_destroy_vm, kvm_flush_remote_tlbs, kvm_vm_ioctl_create_vcpu, vcpu_load,
-    vcpu_put)
+    kvm_create_vm, kvm_destroy_vm, kvm_vm_ioctl_create_vcpu, vcpu_load, vcpu_put)
 from kvm_vmx.l1.linux.cpu cimport (
     cpu_active, cpu_area, cpu_bind, cpu_down, cpu_hold, cpu_online, cpu_unbind, cpu_unbind_oops,
     cpu_up, perf_guest_events, set_fsgsbase, set_traps)
@@ -39,7 +38,8 @@ from kvm_vmx.l1.linux.printk cimport (
     LOG_LINES, log_emit, log_end, log_is_mine, log_line, log_warnings)
 from kvm_vmx.l1.linux.setup cimport (
     shutdown_kernel, shutdown_platform, start_kernel, start_platform)
-from kvm_vmx.l1.mmu cimport guest_page, replace_guest_page
+from kvm_vmx.l1.mmu cimport (
+    guest_page_get, guest_page_put, move_guest_page, replace_guest_page)
 from kvm_vmx.l1.x86 cimport (
     kvm_arch_vcpu_ioctl_get_regs, kvm_arch_vcpu_ioctl_get_sregs, kvm_arch_vcpu_ioctl_run,
     kvm_arch_vcpu_ioctl_set_regs, kvm_arch_vcpu_ioctl_set_sregs, kvm_vcpu_ioctl_interrupt,
@@ -843,30 +843,14 @@ cdef class VirtualMachine:
         return self.there().remote_tlb_flush
 
     cdef int copy(self, u64 gpa, u8 *data, size_t length, bint store) except -1:
-        cdef u8 *page
-        cdef size_t part
-
-        while length:
-            part = min(<size_t>(PAGE - (gpa & (PAGE - 1))), length)
-            page = self.page(gpa)
-            if page == NULL:
-                raise IndexError(f"{gpa:#x} is outside the guest's memory")
-            if store:
-                memcpy(page + (gpa & (PAGE - 1)), data, part)
-            else:
-                memcpy(data, page + (gpa & (PAGE - 1)), part)
-            gpa += part
-            data += part
-            length -= part
-        return 0
-
-    cdef u8 *page(self, u64 gpa) except? NULL:
-        cdef page_request call
+        cdef copy_request call
 
         call.kvm = self.there()
-        call.gpa = gpa
-        self.kernel.call_anywhere(ANY_CPU, do_guest_page, &call)
-        return call.page
+        call.gpa, call.data, call.length, call.store, call.ret = gpa, data, length, store, 0
+        self.kernel.call_anywhere(ANY_CPU, do_copy, &call)
+        if call.ret:
+            raise IndexError(f"{call.gpa:#x} is outside the guest's memory")
+        return 0
 
     def read(self, gpa: int, length: int) -> bytes:
         """Bytes of the guest's memory; IndexError outside it."""
@@ -892,24 +876,41 @@ cdef struct move_request:
 
 cdef void do_move_page(void *arg) noexcept nogil:
     cdef move_request *call = <move_request *>arg
-    cdef u8 *old = replace_guest_page(call.kvm, call.gpa, &call.ret)
 
-    if old == NULL:
-        return
-    if call.flush:
-        kvm_flush_remote_tlbs(call.kvm)
-    free_page(<ulong>old)
+    call.ret = move_guest_page(call.kvm, call.gpa) if call.flush else \
+        replace_guest_page(call.kvm, call.gpa)
 
 
-cdef struct page_request:
+cdef struct copy_request:
     kvm_t *kvm
     u64 gpa
-    u8 *page
+    u8 *data
+    size_t length
+    bint store
+    int ret
 
 
-cdef void do_guest_page(void *arg) noexcept nogil:
-    cdef page_request *call = <page_request *>arg
-    call.page = guest_page(call.kvm, call.gpa)
+cdef void do_copy(void *arg) noexcept nogil:
+    # As far as the guest has memory, a page at a time: each stays where it is meanwhile.
+    cdef copy_request *call = <copy_request *>arg
+    cdef size_t part
+    cdef u8 *page
+
+    while call.length:
+        part = min(<size_t>(PAGE - (call.gpa & (PAGE - 1))), call.length)
+        page = guest_page_get(call.kvm, call.gpa)
+        if page == NULL:
+            call.ret = -EFAULT
+            return
+        page += call.gpa & (PAGE - 1)
+        if call.store:
+            memcpy(page, call.data, part)
+        else:
+            memcpy(call.data, page, part)
+        guest_page_put(call.kvm)
+        call.gpa += part
+        call.data += part
+        call.length -= part
 
 
 REGISTERS = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rsp", "rbp", "r8", "r9", "r10", "r11",
@@ -954,7 +955,8 @@ cdef class VirtualCpu:
                     kick_end()
             self.chain = call.chain
             self.refused = call.refusal
-            if call.ret != -EINTR or vcpu.stat.exits >= end or not cpu_active(cpu):
+            if call.ret != -EINTR or vcpu.stat.exits >= end or not cpu_active(cpu) or \
+                    vcpu.run.immediate_exit:
                 return vcpu.stat.exits - start, call.ret, {
                     i: call.reasons[i] for i in range(L0_NR_EXIT_REASONS) if call.reasons[i]}
             kick_check()
@@ -1038,7 +1040,7 @@ cdef class VirtualCpu:
             "mmio": {"direction": "write" if run.mmio.is_write else "read", "size": run.mmio.len,
                      "address": run.mmio.phys_addr, "data": run.mmio.data},
             "internal": {"suberror": run.internal.suberror,
-                         "data": [run.internal.data[i] for i in range(run.internal.ndata)]}}
+                         "data": [run.internal.data[i] for i in range(min(run.internal.ndata, 16))]}}
 
     def answer_mmio(self, u64 data) -> None:
         """kvm_run.mmio.data: what the read that user space was asked for finds."""

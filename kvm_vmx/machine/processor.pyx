@@ -7,6 +7,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
+from kvm_vmx.abi.asm cimport CALL_FUNCTION_VECTOR, RESCHEDULE_VECTOR
 from kvm_vmx.abi.hyperv_tlfs cimport hv_enlightened_vmcs
 from kvm_vmx.abi.types cimport u32, u64
 from kvm_vmx.abi.virt_cpu cimport *
@@ -37,6 +38,15 @@ _MASK_64 = (1 << 64) - 1
 cdef u64 word(value) except? 0:
     """An operand as a register holds it: 64 bits, whatever the sign."""
     return <u64>(value & _MASK_64)
+
+
+cdef void forget_interrupts(l0_vp *vp) noexcept nogil:
+    # A CPU that has called another one waits for the answer.
+    cdef u32 vector
+
+    for vector in range(256):
+        if vector != <u32>RESCHEDULE_VECTOR and vector != <u32>CALL_FUNCTION_VECTOR:
+            irq_forget(&vp.cpu, vector)
 
 
 cdef class Processor:
@@ -466,15 +476,22 @@ cdef class Processor:
 
     @property
     def pending_interrupt(self) -> int | None:
-        """The vector of the external interrupt that waits, or None."""
+        """The vector of the external interrupt that waits, the highest of several, or None. One
+        that is set comes beside those that wait; None takes them back, but for those by which
+        one CPU of the kernel calls another."""
         stimers_run(self.vp)
-        return self.vp.cpu.intr & 0xff if self.vp.cpu.intr else None
+        cdef u32 first = irq_first(&self.vp.cpu)
+
+        return first & 0xff if first else None
 
     @pending_interrupt.setter
     def pending_interrupt(self, vector: int | None):
         if vector is not None and not 0 <= vector <= 255:
             raise ValueError(f"interrupt vector {vector!r}: give 0 to 255 or None")
-        self.vp.cpu.intr = 0 if vector is None else 0x100 | <u32>vector
+        if vector is None:
+            forget_interrupts(self.vp)
+        else:
+            irq_raise(&self.vp.cpu, <u32>vector)
 
     def interrupt(self, vector: int, after: int = 0) -> None:
         """Raise an external interrupt at this processor, after so many more instructions of L2.
@@ -492,7 +509,8 @@ cdef class Processor:
 
     def forget_events(self) -> None:
         """Take back the interrupts and NMIs that have not come yet, or that nobody has taken."""
-        self.vp.nr_alarms = self.vp.cpu.intr = self.vp.cpu.nmi = 0
+        self.vp.nr_alarms = self.vp.cpu.nmi = 0
+        forget_interrupts(self.vp)
         stimers_arm(self.vp)
 
     cdef schedule(self, u32 what, after):
