@@ -746,6 +746,8 @@ cdef extern from "kvm_vmx/l0/entry/check_rows.h" nogil:
         const char *field_name
         const char *other_name
 
+    u64 l0_row_value(const l0_vmcs *vmcs, u32 encoding)
+    void l0_note_refusal(l0_vp *vp, u32 check, u64 a, u64 b)
     const l0_check_row l0_check_rows[L0_NR_CHECKS]
 
 cdef extern from "kvm_vmx/l0/vmcs/fields.h" nogil:

@@ -3,7 +3,8 @@
 #ifndef KVM_VMX_L0_CHECK_ROWS_H
 #define KVM_VMX_L0_CHECK_ROWS_H
 
-#include <kvm_vmx/l0/state.h>
+#include <string.h>
+#include <kvm_vmx/l0/vmcs/fields.h>
 
 #define L0_UNCOVERED_SECONDARY						\
 	(SECONDARY_EXEC_VIRTUALIZE_APIC_ACCESSES | SECONDARY_EXEC_APIC_REGISTER_VIRT | \
@@ -34,5 +35,22 @@ static const struct l0_check_row l0_check_rows[L0_NR_CHECKS] = {
 	L0_CHECKS(L0_CHECK_ROW)
 #undef L0_CHECK_ROW
 };
+
+/* Apart from the entry's own code, which must not grow by what a refusal needs. */
+static __attribute__((__cold__, __noinline__)) u64 l0_row_value(const struct l0_vmcs *vmcs, u32 encoding)
+{
+	const struct l0_field *field = &l0_fields[L0_FIELD_INDEX(encoding)];
+	u64 value = 0;
+
+	if (encoding)
+		memcpy(&value, (const u8 *)vmcs + field->offset, field->size);
+	return value;
+}
+
+static __attribute__((__cold__, __noinline__)) void l0_note_refusal(struct l0_vp *vp, u32 check, u64 a, u64 b)
+{
+	vp->refusal = (struct l0_refusal) { .check = check, .a = a, .b = b,
+		.entry = vp->counters.vmlaunch + vp->counters.vmresume };
+}
 
 #endif

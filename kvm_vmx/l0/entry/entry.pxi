@@ -33,7 +33,7 @@ cdef insn_t refused(l0_vp *vp, u32 error) noexcept nogil:
 
 # VMfailValid before any field is looked at.
 cdef insn_t refused_early(l0_vp *vp, u32 check, u32 error) noexcept nogil:
-    note_refusal(vp, check, vp.current_vmptr, 0)
+    l0_note_refusal(vp, check, vp.current_vmptr, 0)
     return refused(vp, error)
 
 
@@ -109,9 +109,20 @@ cdef inline void load_guest_msrs(l0_vp *vp, const l0_vmcs *v) noexcept nogil:
             vp.efer &= ~<u64>EFER_LME
 
 
+cdef bint entry_list_loaded(l0_vp *vp, const l0_vmcs *v) noexcept nogil:
+    cdef u32 bad, why = 0
+
+    vp.guest_state = L2_RUNNING
+    bad = load_msr_list(vp, v.f.vm_entry_msr_load_addr, v.f.vm_entry_msr_load_count, &why)
+    vp.guest_state = L2_NOT_RUNNING
+    if bad:
+        lint(vp, LINT_entry_list_failed)
+        note_item(vp, v, why, bad)
+    return bad == 0
+
+
 cdef inline insn_t enter(l0_vp *vp, l0_vmcs *v, u64 *regs, u8 *page) noexcept nogil:
     cdef insn_t status
-    cdef u32 bad, why
 
     # rip and the threshold belong to no group: they are looked at unless they cannot be wrong
     if unlikely(vp.groups_to_check | v.f.tpr_threshold | v.f.guest_rip >> 32):
@@ -121,14 +132,9 @@ cdef inline insn_t enter(l0_vp *vp, l0_vmcs *v, u64 *regs, u8 *page) noexcept no
     vp.vmcs = v
     vp.regs = regs
     if unlikely(v.f.vm_entry_msr_load_count):
-        vp.guest_state = L2_RUNNING
         vp.entry_is_repeat = 0
-        bad = load_msr_list(vp, v.f.vm_entry_msr_load_addr, v.f.vm_entry_msr_load_count, &why)
-        vp.guest_state = L2_NOT_RUNNING
-        if bad:
-            lint(vp, LINT_entry_list_failed)
-            note_item(vp, v, why, bad)
-            return failed_entry(vp, v, page, EXIT_REASON_MSR_LOAD_FAIL, bad)
+        if not entry_list_loaded(vp, v):
+            return failed_entry(vp, v, page, EXIT_REASON_MSR_LOAD_FAIL, vp.refusal.a)
     if page == NULL:
         v.launch_state = 1
     vp.guest_state = L2_RUNNING
@@ -245,7 +251,7 @@ cdef insn_t l0_vmentry(virt_cpu *cpu, u64 *regs, bint launch) noexcept nogil:
     else:
         vp.counters.vmresume += 1
     if unlikely(status != INSN_OK):
-        note_refusal(vp, CHECK_not_privileged if vp.in_vmx else CHECK_not_in_vmx, vp.cpu.cpl, 0)
+        l0_note_refusal(vp, CHECK_not_privileged if vp.in_vmx else CHECK_not_in_vmx, vp.cpu.cpl, 0)
         return status
     if enlightened_pointer(vp, &pointer):
         return enter_enlightened(vp, pointer, regs, launch)

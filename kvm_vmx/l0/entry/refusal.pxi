@@ -2,21 +2,6 @@
 # Which check refused an entry: written down where one fails, and nowhere else.
 
 
-cdef void note_refusal(l0_vp *vp, u32 check, u64 a, u64 b) noexcept nogil:
-    memset(&vp.refusal, 0, sizeof(vp.refusal))
-    vp.refusal.entry = vp.counters.vmlaunch + vp.counters.vmresume
-    vp.refusal.check = check
-    vp.refusal.a = a
-    vp.refusal.b = b
-
-
-cdef u64 refused_value(const l0_vmcs *v, u32 encoding) noexcept nogil:
-    cdef int high
-    cdef const l0_field *field = l0_field_of(encoding, &high)
-
-    return l0_field_get(v, field, high) if encoding and field != NULL else 0
-
-
 # One of the MSRs that say what a control word may be: the exact one where the processor has them.
 cdef void control_limit(l0_vp *vp, u32 plain, u32 must, u32 may) noexcept nogil:
     vp.refusal.must = must
@@ -129,9 +114,9 @@ cdef void note_details(l0_vp *vp, const l0_vmcs *v, u32 check) noexcept nogil:
 cdef void note_fields(l0_vp *vp, const l0_vmcs *v, u32 check) noexcept nogil:
     cdef const l0_check_row *row = &l0_check_rows[check]
 
-    note_refusal(vp, check, 0, 0)
-    vp.refusal.value = refused_value(v, row.field)
-    vp.refusal.other = refused_value(v, row.other)
+    l0_note_refusal(vp, check, 0, 0)
+    vp.refusal.value = l0_row_value(v, row.field)
+    vp.refusal.other = l0_row_value(v, row.other)
     note_limit(vp, v, row)
     note_details(vp, v, check)
 
@@ -142,15 +127,15 @@ cdef void note_no_vmcs(l0_vp *vp) noexcept nogil:
 
     assist = <const hv_vp_assist_page *>phys_page(vp.cpu.mem, vp.assist_msr)
     if not vp.assist_msr & HV_X64_MSR_VP_ASSIST_PAGE_ENABLE:
-        note_refusal(vp, CHECK_assist_page_off, vp.assist_msr, 0)
+        l0_note_refusal(vp, CHECK_assist_page_off, vp.assist_msr, 0)
     elif assist == NULL:
-        note_refusal(vp, CHECK_assist_page_missing, vp.assist_msr, 0)
+        l0_note_refusal(vp, CHECK_assist_page_missing, vp.assist_msr, 0)
     elif not (<const u8 *>&assist.enlighten_vmentry)[0]:
-        note_refusal(vp, CHECK_switch_off, vp.assist_msr & ~<u64>0xfff, 0)
+        l0_note_refusal(vp, CHECK_switch_off, vp.assist_msr & ~<u64>0xfff, 0)
     else:
-        note_refusal(vp, CHECK_pointer_none, assist.current_nested_vmcs, 0)
+        l0_note_refusal(vp, CHECK_pointer_none, assist.current_nested_vmcs, 0)
 
 
 cdef insn_t refused_pointer(l0_vp *vp, u32 check, u64 a, u64 b) noexcept nogil:
-    note_refusal(vp, check, a, b)
+    l0_note_refusal(vp, check, a, b)
     return fail_invalid(vp)

@@ -73,7 +73,7 @@ cdef void enlightened_release(l0_vp *vp) noexcept nogil:
 
 
 cdef insn_t refuse_pointer(l0_vp *vp, u64 pointer) noexcept nogil:
-    note_refusal(vp, CHECK_evmcs_missing, pointer, 0)
+    l0_note_refusal(vp, CHECK_evmcs_missing, pointer, 0)
     if vp.partition.profile.bad_evmcs_pointer_is_ud:
         return fault_ud()
     return fail_invalid(vp)
@@ -95,7 +95,7 @@ cdef insn_t become_active(l0_vp *vp, u64 pointer, const u8 *page) noexcept nogil
     cdef u32 other
 
     if revision != EVMCS_VERSION and revision != vp.partition.profile.vmcs_revision:
-        note_refusal(vp, CHECK_evmcs_revision, pointer, revision)
+        l0_note_refusal(vp, CHECK_evmcs_revision, pointer, revision)
         vp.refusal.may = vp.partition.profile.vmcs_revision
         return fail_invalid(vp)
     other = active_elsewhere(vp, pointer)
