@@ -169,7 +169,6 @@ cdef void hyperv_init() noexcept nogil:
     wrmsrl(HV_X64_MSR_HYPERCALL, hypercall_msr)
 
 
-
 cdef void hyperv_init_free_vp_assist_page() noexcept nogil:
     global hv_vp_assist_page
     kfree(hv_vp_assist_page)

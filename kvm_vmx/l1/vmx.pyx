@@ -4049,8 +4049,6 @@ cdef void vmx_complete_atomic_exit(vcpu_vmx *vmx) noexcept nogil:
     # and its NMI handler would have nothing to do
 
 
-
-
 cdef void vmx_handle_external_intr(kvm_vcpu_t *vcpu) noexcept nogil:
     cdef u32 exit_intr_info = vmcs_read32(VM_EXIT_INTR_INFO)
 
@@ -4641,8 +4639,6 @@ cdef int vmx_init() noexcept nogil:
                        crash_vmclear_local_loaded_vmcss)
     # C- vmx_check_vmcs12_offsets(): no nested VMX
     return 0
-
-
 
 
 # C+ one word of vmcs_config, from size (0) to vmentry_ctrl (8), for whoever looks from outside

@@ -850,7 +850,6 @@ cdef void kvm_arch_vcpu_load(kvm_vcpu_t *vcpu, int cpu) noexcept nogil:
         vcpu.cpu = cpu
 
 
-
 cdef void kvm_arch_vcpu_put(kvm_vcpu_t *vcpu) noexcept nogil:
     # Whatever of a segment is asked for here stays in the cache (erratum: segment_cache).
     # C- idx: what it serves is left out
