@@ -109,8 +109,8 @@ class Alignment:
         before = 0
         while before < most and equal(self.kernel[before], self.port[before]):
             before += 1
-        reach = max((n + 1 + (item.pin.port if item.pin else 0) for n, item in enumerate(self.port)
-                     if isinstance(item, Mark)), default=0)
+        reach = max((n + 1 + (item.pin.port if item.pin else most if item.sizes is not None else 0)
+                     for n, item in enumerate(self.port) if isinstance(item, Mark)), default=0)
         most = min(most - before, len(self.port) - reach)
         after = 0
         while after < most and equal(self.kernel[-1 - after], self.port[-1 - after]):

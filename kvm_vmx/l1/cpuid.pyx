@@ -29,10 +29,8 @@ cdef int kvm_update_cpuid(kvm_vcpu_t *vcpu) noexcept nogil:
 
     # what CR4 says
     if boot_cpu_has(X86_FEATURE_XSAVE) and best.function == 0x1:
-        # C~ F(): a name in its place
         best.ecx &= ~F_OSXSAVE
         if kvm_read_cr4_bits(vcpu, X86_CR4_OSXSAVE):
-            # C~ F(): a name in its place
             best.ecx |= F_OSXSAVE
 
     best.edx &= ~<u32>F_APIC
@@ -43,7 +41,6 @@ cdef int kvm_update_cpuid(kvm_vcpu_t *vcpu) noexcept nogil:
     best = kvm_find_cpuid_entry(vcpu, 7, 0)
     if best:
         if boot_cpu_has(X86_FEATURE_PKU) and best.function == 0x7:
-            # C~ F(): a name in its place
             best.ecx &= ~<u32>F_OSPKE
             if kvm_read_cr4_bits(vcpu, X86_CR4_PKE):
                 # C~ F(), leaf 0xD: a name in its place; the processor has no XSAVE
@@ -221,8 +218,7 @@ cdef bint guest_cpuid_has(kvm_vcpu_t *vcpu, u64 x86_feature) noexcept nogil:
     if not reg:
         return False
 
-    # C~ bit(): spelled out
-    return (reg[0] >> (x86_feature & 31)) & 1
+    return (reg[0] & (<u32>1 << (x86_feature & 31))) != 0
 
 
 # C~ int *, unsigned: a register is a u32, and a feature's number carries its leaf
@@ -230,5 +226,4 @@ cdef void guest_cpuid_clear(kvm_vcpu_t *vcpu, u64 x86_feature) noexcept nogil:
     cdef u32 *reg = guest_cpuid_get_register(vcpu, x86_feature)
 
     if reg:
-        # C~ bit(): spelled out
         reg[0] &= ~(<u32>1 << (x86_feature & 31))

@@ -71,7 +71,6 @@ cdef inline void cpu_vmxoff() noexcept nogil:
 
 
 cdef inline int cpu_vmx_enabled() noexcept nogil:
-    # C~ __read_cr4(): the shadow holds the same
     return cr4_read_shadow() & X86_CR4_VMXE
 
 

@@ -69,7 +69,6 @@ cdef int hv_cpu_init(unsigned int cpu) noexcept nogil:
 
     # Whatever the page held before, Hyper-V finds in it (erratum: assist_not_zeroed).
     if not hvp[0]:
-        # C~ PAGE_KERNEL: all memory has the same protection
         hvp[0] = <hv_vp_assist_page_t *>__vmalloc(4096, GFP_KERNEL)
 
     # A CPU without memory for its page goes without, and nobody is told.
@@ -146,7 +145,6 @@ cdef void hyperv_init() noexcept nogil:
         hyperv_init_free_vp_index()
         return
 
-    # C~ the state's name: nobody reads it
     cpuhp = cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, hv_cpu_init, hv_cpu_die)
     if cpuhp < 0:
         hyperv_init_free_vp_assist_page()
@@ -156,7 +154,6 @@ cdef void hyperv_init() noexcept nogil:
     guest_id = generate_guest_id(0, LINUX_VERSION_CODE, 0)
     wrmsrl(HV_X64_MSR_GUEST_OS_ID, guest_id)
 
-    # C~ PAGE_KERNEL_RX: all memory has the same protection
     hv_hypercall_pg = __vmalloc(4096, GFP_KERNEL)
     if hv_hypercall_pg == NULL:
         wrmsrl(HV_X64_MSR_GUEST_OS_ID, 0)
@@ -170,7 +167,6 @@ cdef void hyperv_init() noexcept nogil:
     hypercall_msr = (hypercall_msr & 0xfff) | HV_X64_MSR_HYPERCALL_ENABLE | \
         (vmalloc_to_pfn(hv_hypercall_pg) << HV_X64_MSR_HYPERCALL_PAGE_ADDRESS_SHIFT)
     wrmsrl(HV_X64_MSR_HYPERCALL, hypercall_msr)
-
 
 
 cdef void hyperv_init_free_vp_assist_page() noexcept nogil:

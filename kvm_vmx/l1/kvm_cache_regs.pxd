@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # C: arch/x86/kvm/kvm_cache_regs.h
 from kvm_vmx.abi.types cimport (
-    __clear_bit, __set_bit, clear_bit, set_bit, smp_wmb, test_bit, u32, u64, ulong)
+    __clear_bit, __set_bit, clear_bit, set_bit, smp_wmb, test_bit, u8, u32, u64, ulong)
 from kvm_vmx.l1.kvm_host cimport *
 from kvm_vmx.l1.x86 cimport kvm_x86_ops
 
@@ -95,7 +95,6 @@ cdef inline void kvm_make_request(int req, kvm_vcpu_t *vcpu) noexcept nogil:
 
 
 cdef inline bint kvm_request_pending(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C~ READ_ONCE(): the compiler reads it again after each call out of line
     return vcpu.requests != 0
 
 
@@ -105,8 +104,8 @@ cdef inline bint kvm_check_request(int req, kvm_vcpu_t *vcpu) noexcept nogil:
     if test_bit(req & KVM_REQUEST_MASK, &vcpu.requests):
         clear_bit(req & KVM_REQUEST_MASK, &vcpu.requests)
         return True
-    # C- else: the block before it returns
-    return False
+    else:
+        return False
 
 
 cdef inline void kvm_clear_exception_queue(kvm_vcpu_t *vcpu) noexcept nogil:
@@ -114,8 +113,7 @@ cdef inline void kvm_clear_exception_queue(kvm_vcpu_t *vcpu) noexcept nogil:
     vcpu.arch.exception.injected = False
 
 
-# C~ u8: its other name
-cdef inline void kvm_queue_interrupt(kvm_vcpu_t *vcpu, unsigned char vector, bint soft) noexcept nogil:
+cdef inline void kvm_queue_interrupt(kvm_vcpu_t *vcpu, u8 vector, bint soft) noexcept nogil:
     vcpu.arch.interrupt.injected = True
     vcpu.arch.interrupt.soft = soft
     vcpu.arch.interrupt.nr = vector

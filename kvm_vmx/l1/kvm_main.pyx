@@ -63,7 +63,6 @@ cdef bint preempt_schedule() noexcept nogil:
 cdef void vcpu_load(kvm_vcpu_t *vcpu) noexcept nogil:
     cdef int cpu = get_cpu()
 
-    # C~ the notifier: the vCPU itself
     preempt_notifier_register(vcpu)
     kvm_arch_vcpu_load(vcpu, cpu)
     put_cpu()
@@ -72,7 +71,6 @@ cdef void vcpu_load(kvm_vcpu_t *vcpu) noexcept nogil:
 cdef void vcpu_put(kvm_vcpu_t *vcpu) noexcept nogil:
     preempt_disable()
     kvm_arch_vcpu_put(vcpu)
-    # C~ the notifier: the vCPU itself
     preempt_notifier_unregister(vcpu)
     preempt_enable()
 

@@ -74,7 +74,6 @@ cdef void ms_hyperv_init_platform() noexcept nogil:
     if ms_hyperv.features & HV_X64_ACCESS_FREQUENCY_MSRS and \
             ms_hyperv.misc_features & HV_FEATURE_FREQUENCY_MSRS_AVAILABLE:
         rdmsrl(HV_X64_MSR_APIC_FREQUENCY, &hv_lapic_frequency)
-        # C~ div_u64(): the operator
         hv_lapic_frequency = hv_lapic_frequency // HZ
         lapic_timer_frequency = hv_lapic_frequency
         pr_info("Hyper-V: LAPIC Timer Frequency: %#x\n",
@@ -83,7 +82,6 @@ cdef void ms_hyperv_init_platform() noexcept nogil:
         # a crash of its own
     # C- 11 statements: mark_tsc_unstable(), the reason of an NMI, IDT vectors: out of scope, clocks
     # and timers; no NMI without a reason arrives; out of scope, interrupt vectors of Hyper-V's
-
 
 
 # C~ the search among the hypervisors: this one alone to try

@@ -75,11 +75,9 @@ cdef bint fixed_msr_to_seg_unit(u32 msr, int *seg, int *unit) noexcept nogil:
     if msr == MSR_MTRRfix64K_00000:
         seg[0] = 0
         unit[0] = 0
-    # C~ a range of cases: a range is a comparison
     elif msr >= MSR_MTRRfix16K_80000 and msr <= MSR_MTRRfix16K_A0000:
         seg[0] = 1
         unit[0] = msr - MSR_MTRRfix16K_80000
-    # C~ a range of cases: a range is a comparison
     elif msr >= MSR_MTRRfix4K_C0000 and msr <= MSR_MTRRfix4K_F8000:
         seg[0] = 2
         unit[0] = msr - MSR_MTRRfix4K_C0000

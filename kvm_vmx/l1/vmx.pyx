@@ -27,6 +27,7 @@ from kvm_vmx.l1.linux.mm cimport (
 from kvm_vmx.l1.mmu cimport private_page, x86_set_memory_region
 from kvm_vmx.l1.mshyperv cimport ms_hyperv
 from kvm_vmx.l1.mtrr cimport kvm_mtrr_valid
+from kvm_vmx.l1.trace cimport *
 from kvm_vmx.l1.vmx_evmcs cimport get_evmcs_offset
 from kvm_vmx.l1.x86 cimport *
 from libc.string cimport memcmp, memset
@@ -104,8 +105,12 @@ cdef enum:
     POSTED_INTR_VECTOR = 0xf2
     NMI_VECTOR = 2
 
-    # No APIC in this kernel: what asks for one finds none.
-    lapic_in_kernel = 0
+cdef extern from *:
+    """
+    /* No APIC in this kernel: what asks for one finds none. */
+    #define lapic_in_kernel(vcpu) 0
+    """
+    bint lapic_in_kernel(kvm_vcpu_t *vcpu) noexcept nogil
 
 cdef u64 KVM_VMX_TSC_MULTIPLIER_MAX = <u64>0xffffffffffffffff
 
@@ -257,12 +262,10 @@ cdef enum:
 
 
 cdef inline kvm_vmx_t *to_kvm_vmx(kvm_t *kvm) noexcept nogil:
-    # C~ container_of(): the member is the first one, so the address is the same
     return <kvm_vmx_t *>kvm
 
 
 cdef inline vcpu_vmx *to_vmx(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C~ container_of(): the member is the first one, so the address is the same
     return <vcpu_vmx *>vcpu
 
 # Per-CPU, in asm/percpu.h. The macros take these names as they stand.
@@ -541,8 +544,9 @@ cdef inline bint is_gp_fault(u32 intr_info) noexcept nogil:
 
 
 cdef inline bint is_machine_check(u32 intr_info) noexcept nogil:
-    # C~ the same test: spelled out in the kernel, by is_exception_n() here
-    return is_exception_n(intr_info, MC_VECTOR)
+    return ((intr_info & <u32>(INTR_INFO_INTR_TYPE_MASK | INTR_INFO_VECTOR_MASK
+                               | INTR_INFO_VALID_MASK))
+            == <u32>(INTR_TYPE_HARD_EXCEPTION | MC_VECTOR | INTR_INFO_VALID_MASK))
 
 
 cdef inline bint is_icebp(u32 intr_info) noexcept nogil:
@@ -559,8 +563,7 @@ cdef inline bint cpu_has_vmx_tpr_shadow() noexcept nogil:
 
 
 cdef inline bint cpu_need_tpr_shadow(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C~ lapic_in_kernel(): no APIC, so it is a constant
-    return cpu_has_vmx_tpr_shadow() and lapic_in_kernel
+    return cpu_has_vmx_tpr_shadow() and lapic_in_kernel(vcpu)
 
 
 cdef inline bint cpu_has_secondary_exec_ctrls() noexcept nogil:
@@ -599,7 +602,6 @@ cdef inline bint cpu_has_vmx_preemption_timer() noexcept nogil:
 
 
 cdef inline bint cpu_has_vmx_posted_intr() noexcept nogil:
-    # C~ CONFIG_X86_LOCAL_APIC: compare's configuration has it
     return (vmcs_config.pin_based_exec_ctrl & PIN_BASED_POSTED_INTR) != 0
 
 
@@ -666,8 +668,7 @@ cdef inline bint cpu_has_vmx_ple() noexcept nogil:
 
 
 cdef inline bint cpu_need_virtualize_apic_accesses(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C~ lapic_in_kernel(): no APIC, so it is a constant
-    return flexpriority_enabled and lapic_in_kernel
+    return flexpriority_enabled and lapic_in_kernel(vcpu)
 
 
 cdef inline bint cpu_has_vmx_vpid() noexcept nogil:
@@ -927,8 +928,7 @@ cdef inline u16 vmcs_read16(ulong field) noexcept nogil:
     vmcs_check16(field)
     if static_branch_unlikely(&enable_evmcs):
         return evmcs_read16(field)
-    # C~ the low 16 bits: C cuts them off by itself
-    return <u16>__vmcs_readl(field)
+    return __vmcs_readl(field)
 
 
 cdef inline u32 vmcs_read32(ulong field) noexcept nogil:
@@ -3082,7 +3082,7 @@ cdef void vmx_inject_irq(kvm_vcpu_t *vcpu) noexcept nogil:
     cdef u32 intr
     cdef int irq = vcpu.arch.interrupt.nr
 
-    # C- the tracepoint: no tracing
+    trace_kvm_inj_virq(irq)
     vcpu.stat.irq_injections += 1
     # C- 8 statements: injection in virtual-8086 mode: a guest in real mode runs unrestricted
     intr = irq | <u32>INTR_INFO_VALID_MASK
@@ -3293,7 +3293,7 @@ cdef int handle_cr(kvm_vcpu_t *vcpu) noexcept nogil:
     reg = (exit_qualification >> 8) & 15
     if (exit_qualification >> 4) & 3 == 0:  # a MOV that writes
         val = kvm_register_readl(vcpu, reg)
-        # C- the tracepoint: no tracing
+        trace_kvm_cr_write(cr, val)
         if cr == 0:
             err = handle_set_cr0(vcpu, val)
             return kvm_complete_insn_gp(vcpu, err)
@@ -3309,8 +3309,7 @@ cdef int handle_cr(kvm_vcpu_t *vcpu) noexcept nogil:
             cr8 = <u8>val
             err = kvm_set_cr8(vcpu, cr8)
             ret = kvm_complete_insn_gp(vcpu, err)
-            # C~ lapic_in_kernel(): no APIC, so it is a constant
-            if lapic_in_kernel:
+            if lapic_in_kernel(vcpu):
                 return ret
             if cr8_prev <= cr8:
                 return ret
@@ -3319,24 +3318,24 @@ cdef int handle_cr(kvm_vcpu_t *vcpu) noexcept nogil:
     elif (exit_qualification >> 4) & 3 == 2:  # clts
         WARN_ONCE(1, "Guest should always own CR0.TS")
         vmx_set_cr0(vcpu, kvm_read_cr0_bits(vcpu, ~<ulong>X86_CR0_TS))
-        # C- the tracepoint: no tracing
+        trace_kvm_cr_write(0, kvm_read_cr0(vcpu))
         return kvm_skip_emulated_instruction(vcpu)
     elif (exit_qualification >> 4) & 3 == 1:  # a MOV that reads
         if cr == 3:
             WARN_ON_ONCE(enable_unrestricted_guest)
             val = kvm_read_cr3(vcpu)
             kvm_register_write(vcpu, reg, val)
-            # C- the tracepoint: no tracing
+            trace_kvm_cr_read(cr, val)
             return kvm_skip_emulated_instruction(vcpu)
         elif cr == 8:
             val = kvm_get_cr8(vcpu)
             kvm_register_write(vcpu, reg, val)
-            # C- the tracepoint: no tracing
+            trace_kvm_cr_read(cr, val)
             return kvm_skip_emulated_instruction(vcpu)
     # C~ case 3: two bits have no fifth value
     else:  # lmsw
         val = (exit_qualification >> LMSW_SOURCE_DATA_SHIFT) & 0x0f
-        # C- the tracepoint: no tracing
+        trace_kvm_cr_write(0, (kvm_read_cr0(vcpu) & ~<ulong>0xf) | val)
         kvm_lmsw(vcpu, val)
 
         return kvm_skip_emulated_instruction(vcpu)
@@ -3429,11 +3428,11 @@ cdef int handle_rdmsr(kvm_vcpu_t *vcpu) noexcept nogil:
     msr_info.index = ecx
     msr_info.host_initiated = False
     if vmx_get_msr(vcpu, &msr_info):
-        # C- the tracepoint: no tracing
+        trace_kvm_msr_read_ex(ecx)
         kvm_inject_gp(vcpu, 0)
         return 1
 
-    # C- the tracepoint: no tracing
+    trace_kvm_msr_read(ecx, msr_info.data)
     vcpu.arch.regs[VCPU_REGS_RAX] = msr_info.data & <u32>0xffffffff
     vcpu.arch.regs[VCPU_REGS_RDX] = (msr_info.data >> 32) & <u32>0xffffffff
     return kvm_skip_emulated_instruction(vcpu)
@@ -3449,11 +3448,11 @@ cdef int handle_wrmsr(kvm_vcpu_t *vcpu) noexcept nogil:
     msr.index = ecx
     msr.host_initiated = False
     if kvm_set_msr(vcpu, &msr) != 0:
-        # C- the tracepoint: no tracing
+        trace_kvm_msr_write_ex(ecx, data)
         kvm_inject_gp(vcpu, 0)
         return 1
 
-    # C- the tracepoint: no tracing
+    trace_kvm_msr_write(ecx, data)
     return kvm_skip_emulated_instruction(vcpu)
 
 
@@ -3513,7 +3512,7 @@ cdef int handle_ept_violation(kvm_vcpu_t *vcpu) noexcept nogil:
     gpa = vmcs_read64(GUEST_PHYSICAL_ADDRESS)
 
     # a read
-    # C- the tracepoint: no tracing
+    trace_kvm_page_fault(gpa, exit_qualification)
     error_code = PFERR_USER_MASK if (exit_qualification & EPT_VIOLATION_ACC_READ) else 0
     # a write
     error_code |= PFERR_WRITE_MASK if (exit_qualification & EPT_VIOLATION_ACC_WRITE) else 0
@@ -3528,7 +3527,6 @@ cdef int handle_ept_violation(kvm_vcpu_t *vcpu) noexcept nogil:
         else PFERR_GUEST_PAGE_MASK
 
     vcpu.arch.exit_qualification = exit_qualification
-    # C~ the instruction bytes: nothing here passes any
     return kvm_mmu_page_fault(vcpu, gpa, error_code)
 
 
@@ -3788,7 +3786,6 @@ cdef void vmx_get_exit_info(kvm_vcpu_t *vcpu, u64 *info1, u64 *info2) noexcept n
 
 cdef void vmx_destroy_pml_buffer(vcpu_vmx *vmx) noexcept nogil:
     if vmx.pml_pg:
-        # C~ __free_page(): pages are freed by address
         free_page(<ulong>page_address(vmx.pml_pg))
         vmx.pml_pg = NULL
 
@@ -3971,7 +3968,7 @@ cdef int vmx_handle_exit(kvm_vcpu_t *vcpu) noexcept nogil:
     cdef u32 vectoring_info = vmx.idt_vectoring_info
 
     # Whoever reads the dirty bitmap finds it no older than the last exit.
-    # C- the tracepoint: no tracing
+    trace_kvm_exit(exit_reason, vcpu, KVM_ISA_VMX)
     if enable_pml:
         vmx_flush_pml_buffer(vcpu)
 
@@ -4053,8 +4050,6 @@ cdef void vmx_complete_atomic_exit(vcpu_vmx *vmx) noexcept nogil:
     # and its NMI handler would have nothing to do
 
 
-
-
 cdef void vmx_handle_external_intr(kvm_vcpu_t *vcpu) noexcept nogil:
     cdef u32 exit_intr_info = vmcs_read32(VM_EXIT_INTR_INFO)
 
@@ -4101,7 +4096,6 @@ cdef void vmx_recover_nmi_blocking(vcpu_vmx *vmx) noexcept nogil:
                 not (vmcs_read32(GUEST_INTERRUPTIBILITY_INFO)
                      & GUEST_INTR_STATE_NMI)
     elif unlikely(vmx.loaded_vmcs.soft_vnmi_blocked):
-        # C~ ktime_to_ns(), ktime_sub(): times are numbers of nanoseconds
         vmx.loaded_vmcs.vnmi_blocked_time += \
             ktime_get() - vmx.loaded_vmcs.entry_time
 
@@ -4284,7 +4278,6 @@ cdef void vmx_vcpu_run(kvm_vcpu_t *vcpu) noexcept nogil:
 
     # A guest that has the MSR to itself may have written it since.
     if unlikely(not msr_write_intercepted(vcpu, MSR_IA32_SPEC_CTRL)):
-        # C~ native_read_msr(): by pointer
         rdmsrl(MSR_IA32_SPEC_CTRL, &vmx.spec_ctrl)
 
     x86_spec_ctrl_restore_host(vmx.spec_ctrl, 0)
@@ -4672,8 +4665,6 @@ cdef int vmx_init() noexcept nogil:
                        crash_vmclear_local_loaded_vmcss)
     # C- vmx_check_vmcs12_offsets(): no nested VMX
     return 0
-
-
 
 
 # C+ one word of vmcs_config, from size (0) to vmentry_ctrl (8), for whoever looks from outside

@@ -22,6 +22,7 @@ from kvm_vmx.l1.linux.mm cimport __get_free_page, free_page, kcalloc, kfree
 from kvm_vmx.l1.mmu cimport kvm_mmu_reload
 from kvm_vmx.l1.mshyperv cimport x86_hyper_type_ms_hyperv
 from kvm_vmx.l1.mtrr cimport kvm_mtrr_get_msr, kvm_mtrr_set_msr
+from kvm_vmx.l1.trace cimport trace_kvm_hypercall
 from libc.string cimport memset
 
 cdef extern from "asm/percpu.h" nogil:
@@ -77,8 +78,11 @@ ctypedef struct kvm_shared_msrs:
     bint registered
     kvm_shared_msr_values values[KVM_NR_SHARED_MSRS]
 
-cdef int shared_msrs_nr
-cdef u32 shared_msrs_global[KVM_NR_SHARED_MSRS]
+ctypedef struct kvm_shared_msrs_global:
+    int nr
+    u32 msrs[KVM_NR_SHARED_MSRS]
+
+cdef kvm_shared_msrs_global shared_msrs_global
 cdef kvm_shared_msrs *shared_msrs
 cdef u64 efer_reserved_bits
 
@@ -89,52 +93,49 @@ cdef void kvm_on_user_return(kvm_shared_msrs *locals) noexcept nogil:
     cdef kvm_shared_msr_values *values
 
     locals.registered = False
-    for slot in range(shared_msrs_nr):
+    for slot in range(shared_msrs_global.nr):
         values = &locals.values[slot]
         if values.host != values.curr:
-            wrmsrl_safe(shared_msrs_global[slot], values.host)
+            wrmsrl_safe(shared_msrs_global.msrs[slot], values.host)
             values.curr = values.host
 
 
 cdef void shared_msr_update(unsigned int slot, u32 msr) noexcept nogil:
     cdef u64 value
-    # C- cpu: used once
-    # C~ per_cpu_ptr(), the check of the slot: an array by CPU; every slot that is asked for exists
-    cdef kvm_shared_msrs *smsr = &shared_msrs[smp_processor_id()]
+    cdef unsigned int cpu = smp_processor_id()
+    cdef kvm_shared_msrs *smsr = &shared_msrs[cpu]
 
+    if slot >= shared_msrs_global.nr:
+        pr_err("kvm: invalid MSR slot!")
+        return
     rdmsrl_safe(msr, &value)
     smsr.values[slot].host = value
     smsr.values[slot].curr = value
 
 
 cdef void kvm_define_shared_msr(unsigned int slot, u32 msr) noexcept nogil:
-    global shared_msrs_nr
     BUG_ON(slot >= KVM_NR_SHARED_MSRS)
-    # C~ shared_msrs_global: its two members as variables
-    shared_msrs_global[slot] = msr
-    if <int>slot >= shared_msrs_nr:
-        shared_msrs_nr = slot + 1
+    shared_msrs_global.msrs[slot] = msr
+    if slot >= shared_msrs_global.nr:
+        shared_msrs_global.nr = slot + 1
 
 
 cdef void kvm_shared_msr_cpu_online() noexcept nogil:
     cdef unsigned int i
 
-    # C~ shared_msrs_global: its two members as variables
-    for i in range(shared_msrs_nr):
-        shared_msr_update(i, shared_msrs_global[i])
+    for i in range(shared_msrs_global.nr):
+        shared_msr_update(i, shared_msrs_global.msrs[i])
 
 
 cdef int kvm_set_shared_msr(unsigned int slot, u64 value, u64 mask) noexcept nogil:
-    # C- cpu: used once
-    # C~ per_cpu_ptr(): an array by CPU
-    cdef kvm_shared_msrs *smsr = &shared_msrs[smp_processor_id()]
+    cdef unsigned int cpu = smp_processor_id()
+    cdef kvm_shared_msrs *smsr = &shared_msrs[cpu]
     cdef int err
 
     if ((value ^ smsr.values[slot].curr) & mask) == 0:
         return 0
     smsr.values[slot].curr = value
-    # C~ shared_msrs_global: its two members as variables
-    err = wrmsrl_safe(shared_msrs_global[slot], value)
+    err = wrmsrl_safe(shared_msrs_global.msrs[slot], value)
     if err:
         return 1
 
@@ -144,12 +145,10 @@ cdef int kvm_set_shared_msr(unsigned int slot, u64 value, u64 mask) noexcept nog
 
 
 cdef void drop_user_return_notifiers() noexcept nogil:
-    # C- cpu: used once
-    # C~ per_cpu_ptr(): an array by CPU
-    cdef kvm_shared_msrs *smsr = &shared_msrs[smp_processor_id()]
+    cdef unsigned int cpu = smp_processor_id()
+    cdef kvm_shared_msrs *smsr = &shared_msrs[cpu]
 
     if smsr.registered:
-        # C~ the notifier: the entry itself
         kvm_on_user_return(smsr)
 
 
@@ -264,7 +263,6 @@ cdef int kvm_complete_insn_gp(kvm_vcpu_t *vcpu, int err) noexcept nogil:
 
 
 cdef void kvm_inject_nmi(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C~ atomic_inc(): the compiler's own
     __sync_fetch_and_add(&vcpu.arch.nmi_queued, 1)
     kvm_make_request(KVM_REQ_NMI, vcpu)
 
@@ -514,8 +512,7 @@ cdef int set_efer(kvm_vcpu_t *vcpu, u64 efer) noexcept nogil:
         return 1
 
     efer &= ~<u64>EFER_LMA
-    # C~ vcpu->arch.efer: what old_efer holds
-    efer |= old_efer & EFER_LMA
+    efer |= vcpu.arch.efer & EFER_LMA
 
     kvm_x86_ops.set_efer(vcpu, efer)
 
@@ -537,7 +534,6 @@ cdef int kvm_set_msr(kvm_vcpu_t *vcpu, msr_data *msr) noexcept nogil:
     if msr.index == <u32>MSR_FS_BASE or msr.index == <u32>MSR_GS_BASE or \
             msr.index == <u32>MSR_KERNEL_GS_BASE or msr.index == <u32>MSR_CSTAR or \
             msr.index == <u32>MSR_LSTAR:
-        # C~ vcpu_virt_addr_bits(): 48, as the processor has no LA57
         if is_noncanonical_address(msr.data):
             return 1
     elif msr.index == MSR_IA32_SYSENTER_EIP or msr.index == MSR_IA32_SYSENTER_ESP:
@@ -638,14 +634,12 @@ cdef int kvm_set_msr_common(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil
             return 1
         vcpu_unimpl(vcpu, "%s: MSR_IA32_DEBUGCTLMSR 0x%llx, nop\n",
                     b"kvm_set_msr_common", data)
-    # C~ a range of cases: a range is a comparison
     elif msr >= 0x200 and msr <= 0x2ff:
         return kvm_mtrr_set_msr(vcpu, msr, data)
     elif msr == MSR_IA32_APICBASE:
         return kvm_set_apic_base(vcpu, msr_info)
-    # C~ a range of cases, kvm_x2apic_msr_write(): a range is a comparison; without an APIC it
-    # returns 1
     elif msr >= APIC_BASE_MSR and msr <= APIC_BASE_MSR + 0x3ff:
+        # C~ kvm_x2apic_msr_write(): without an APIC it returns 1
         return 1
     elif msr == MSR_IA32_TSCDEADLINE:
         # C~ kvm_set_lapic_tscdeadline_msr(): without an APIC it does nothing
@@ -772,7 +766,7 @@ cdef int kvm_get_msr_common(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil
     elif msr_info.index == MSR_IA32_UCODE_REV:
         msr_info.data = vcpu.arch.microcode_version
     elif msr_info.index == MSR_IA32_TSC:
-        # C~ kvm_scale_tsc(), a range of cases: no TSC scaling; a range is a comparison
+        # C~ kvm_scale_tsc(): no TSC scaling
         msr_info.data = rdtsc() + vcpu.arch.tsc_offset
     elif msr_info.index == MSR_MTRRcap or \
             (msr_info.index >= 0x200 and msr_info.index <= 0x2ff):
@@ -785,9 +779,8 @@ cdef int kvm_get_msr_common(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil
         msr_info.data = 1 << 24
     elif msr_info.index == MSR_IA32_APICBASE:
         msr_info.data = kvm_get_apic_base(vcpu)
-    # C~ a range of cases, kvm_x2apic_msr_read(): a range is a comparison; without an APIC it
-    # returns 1
     elif msr_info.index >= APIC_BASE_MSR and msr_info.index <= APIC_BASE_MSR + 0x3ff:
+        # C~ kvm_x2apic_msr_read(): without an APIC it returns 1
         return 1
     elif msr_info.index == MSR_IA32_TSCDEADLINE:
         # C~ kvm_get_lapic_tscdeadline_msr(): without an APIC it is 0
@@ -855,7 +848,6 @@ cdef void kvm_arch_vcpu_load(kvm_vcpu_t *vcpu, int cpu) noexcept nogil:
             kvm_vcpu_write_tsc_offset(
                 vcpu, kvm_compute_tsc_offset(vcpu, vcpu.arch.last_guest_tsc))
         vcpu.cpu = cpu
-
 
 
 cdef void kvm_arch_vcpu_put(kvm_vcpu_t *vcpu) noexcept nogil:
@@ -953,8 +945,8 @@ cdef int kvm_arch_flush_remote_tlb(kvm_t *kvm) noexcept nogil:
     # C: arch/x86/include/asm/kvm_host.h
     if kvm_x86_ops.tlb_remote_flush and not kvm_x86_ops.tlb_remote_flush(kvm):
         return 0
-    # C- else: the block before it returns
-    return -ENOTSUPP
+    else:
+        return -ENOTSUPP
 
 
 cdef void kvm_arch_boot_data() noexcept nogil:
@@ -969,7 +961,7 @@ cdef void kvm_arch_boot_data() noexcept nogil:
 cdef int kvm_arch_init(void *opaque) noexcept nogil:
     cdef kvm_x86_ops_t *ops = <kvm_x86_ops_t *>opaque
 
-    global kvm_x86_ops, shared_msrs, shared_msrs_nr, efer_reserved_bits, kvm_has_tsc_control
+    global kvm_x86_ops, shared_msrs, efer_reserved_bits, kvm_has_tsc_control
     global kvm_default_tsc_scaling_ratio
     if kvm_x86_ops:
         pr_err("kvm: already loaded the other module\n")
@@ -987,7 +979,7 @@ cdef int kvm_arch_init(void *opaque) noexcept nogil:
     if not shared_msrs:
         pr_err("kvm: failed to allocate percpu kvm_shared_msrs\n")
         return -ENOMEM
-    shared_msrs_nr = 0
+    shared_msrs_global.nr = 0
     kvm_has_tsc_control = False
     kvm_default_tsc_scaling_ratio = 0
     efer_reserved_bits = ~<u64>(EFER_SCE | EFER_LME | EFER_LMA)
@@ -1029,7 +1021,7 @@ cdef int kvm_emulate_hypercall(kvm_vcpu_t *vcpu) noexcept nogil:
     a2 = kvm_register_read(vcpu, VCPU_REGS_RDX)
     a3 = kvm_register_read(vcpu, VCPU_REGS_RSI)
 
-    # C- the tracepoint: no tracing
+    trace_kvm_hypercall(nr, a0, a1, a2, a3)
     op_64_bit = is_64_bit_mode(vcpu)
     if not op_64_bit:
         nr &= <ulong>0xFFFFFFFF
@@ -1121,7 +1113,6 @@ cdef void process_nmi(kvm_vcpu_t *vcpu) noexcept nogil:
     if kvm_x86_ops.get_nmi_mask(vcpu) or vcpu.arch.nmi_injected:
         limit = 1
 
-    # C~ atomic_xchg(): the compiler's own
     vcpu.arch.nmi_pending += __sync_lock_test_and_set(&vcpu.arch.nmi_queued, 0)
     vcpu.arch.nmi_pending = min(vcpu.arch.nmi_pending, limit)
     kvm_make_request(KVM_REQ_EVENT, vcpu)
