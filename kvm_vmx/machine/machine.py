@@ -206,12 +206,16 @@ class Machine(Unique):
         return self._partition.lints()
 
     def start_trace(self, size: int = 65536, cpu: int | None = None) -> None:
-        """Trace the instructions of L1, the last `size` of each CPU, or of one; it costs time."""
-        self._partition.start_trace(size, None if cpu is None else self.cpu(cpu).index)
+        """Trace the instructions of L1, the last `size` of each CPU, or of one; it costs time.
+        MachineError where another thread is inside: it may be filling the records there are."""
+        index = None if cpu is None else self.cpu(cpu).index
+        with self._gate.change():
+            self._partition.start_trace(size, index)
 
     def stop_trace(self) -> None:
-        """Trace no more; what was traced can still be read."""
-        self._partition.stop_trace()
+        """Trace no more; what was traced can still be read. MachineError as of start_trace()."""
+        with self._gate.change():
+            self._partition.stop_trace()
 
     @property
     def trace(self) -> "list[TraceRecord]":
