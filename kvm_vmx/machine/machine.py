@@ -78,7 +78,8 @@ class Machine(Unique):
             raise ValueError(f"memory of {memory!r} bytes: give a multiple of 4096, at most 1 << 40")
         if not isinstance(seed, int):
             raise ValueError(f"seed {seed!r}: give a number")
-        no_assist_page = tuple(no_assist_page)
+        no_assist_page = tuple(
+            int(cpu) if isinstance(cpu, int) else cpu for cpu in no_assist_page)
         for cpu in no_assist_page:
             if not isinstance(cpu, int) or not 0 <= cpu < possible:
                 raise ValueError(f"no CPU {cpu} to go without an assist page: "
@@ -220,12 +221,16 @@ class Machine(Unique):
         return self._partition.lints()
 
     def start_trace(self, size: int = 65536, cpu: int | None = None) -> None:
-        """Trace the instructions of L1, the last `size` of each CPU, or of one; it costs time."""
-        self._partition.start_trace(size, None if cpu is None else self.cpu(cpu).index)
+        """Trace the instructions of L1, the last `size` of each CPU, or of one; it costs time.
+        MachineError where another thread is inside: it may be filling the records there are."""
+        index = None if cpu is None else self.cpu(cpu).index
+        with self._gate.change():
+            self._partition.start_trace(int(size) if isinstance(size, int) else size, index)
 
     def stop_trace(self) -> None:
-        """Trace no more; what was traced can still be read."""
-        self._partition.stop_trace()
+        """Trace no more; what was traced can still be read. MachineError as of start_trace()."""
+        with self._gate.change():
+            self._partition.stop_trace()
 
     @property
     def trace(self) -> "list[TraceRecord]":

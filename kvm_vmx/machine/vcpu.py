@@ -223,6 +223,9 @@ class Vcpu(Unique):
         """Run until so many VM exits, or until KVM hands one to user space, stack_depth bytes (up
         to 8192) down the thread's kernel stack. ValueError for fewer than one exit, MachineError
         where another thread is using the CPU or the vCPU."""
+        # what is checked is what is used: a class of its own may compare as it likes
+        exits = int(exits) if isinstance(exits, int) else exits
+        stack_depth = int(stack_depth) if isinstance(stack_depth, int) else stack_depth
         if exits is not None and (not isinstance(exits, int) or not 1 <= exits < 1 << 63):
             raise ValueError(f"{exits} exits: give a number of 1 or more, or None")
         if not isinstance(stack_depth, int) or not 0 <= stack_depth <= 8192:

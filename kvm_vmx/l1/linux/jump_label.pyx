@@ -46,7 +46,6 @@ cdef enum:
 
 cdef module_t *modules[MAX_MODULES]
 cdef int nr_modules = 0
-cdef bint rehearsed = False     # that text can be made writable and executable again
 cdef bint sync_core = False
 cdef bint text_writing = True  # that the host lets text be changed
 cdef mutex_t jump_label_mutex = 0
@@ -73,9 +72,7 @@ cdef void jump_label_host(bint has_sync_core, bint has_text_writing) noexcept no
 # C~ the list of modules that hangs from each key: an array of modules, searched through at an
 # update
 cdef int jump_label_add_module(module_t *mod) noexcept nogil:
-    global nr_modules, rehearsed
-    # once for each load: what the process may do can change
-    rehearsed = False
+    global nr_modules
     if nr_modules == MAX_MODULES:
         return -ENOSPC
     modules[nr_modules] = mod
@@ -148,16 +145,14 @@ cdef void compose(jump_entry_t *entry, bint jump, u8 *text) noexcept nogil:
 
 # C+ the text of a process is writable only while it is asked to be
 cdef int protect(ulong start, ulong end, int prot) noexcept nogil:
-    # One change for the span of a key's sites, page by page only in what it covers.
-    global rehearsed
+    # One change for the span of a key's sites, page by page only in what it covers. What the
+    # process may do can change between two of them.
     start &= PAGE_MASK
     end = (end + PAGE_SIZE - 1) & PAGE_MASK
     if should_fail(FAIL_MPROTECT) or not text_writing:
         return -EACCES
-    if not rehearsed:
-        if rehearse(<void *>start):
-            return -errno
-        rehearsed = True
+    if rehearse(<void *>start):
+        return -errno
     if mprotect(<void *>start, end - start, prot):
         return -errno
     return 0
