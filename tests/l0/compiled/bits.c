@@ -1,5 +1,5 @@
-/* SPDX-License-Identifier: GPL-2.0-only
- * Tricks with bits: counts, scans, byte order, rotates, atomics, conditions. */
+// SPDX-License-Identifier: GPL-2.0-only
+/* Tricks with bits: counts, scans, byte order, rotates, atomics, conditions. */
 #include "start.h"
 
 static u64 cell = 0x123456789abcdef0ull;

@@ -1,5 +1,5 @@
-/* SPDX-License-Identifier: GPL-2.0-only
- * Structures passed, returned and assigned by value. */
+// SPDX-License-Identifier: GPL-2.0-only
+/* Structures passed, returned and assigned by value. */
 #include "start.h"
 
 struct big {

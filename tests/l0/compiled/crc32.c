@@ -1,5 +1,5 @@
-/* SPDX-License-Identifier: GPL-2.0-only
- * The CRC-32 of the digits 1 to 9. */
+// SPDX-License-Identifier: GPL-2.0-only
+/* The CRC-32 of the digits 1 to 9. */
 #include "start.h"
 
 static u32 table[256];

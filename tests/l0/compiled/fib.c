@@ -1,5 +1,5 @@
-/* SPDX-License-Identifier: GPL-2.0-only
- * Fibonacci's number 25, by recursion. */
+// SPDX-License-Identifier: GPL-2.0-only
+/* Fibonacci's number 25, by recursion. */
 #include "start.h"
 
 static u64 fib(u32 n)

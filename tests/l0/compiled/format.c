@@ -1,5 +1,5 @@
-/* SPDX-License-Identifier: GPL-2.0-only
- * Numbers formatted as printf() does, into one string, which is folded. */
+// SPDX-License-Identifier: GPL-2.0-only
+/* Numbers formatted as printf() does, into one string, which is folded. */
 #include "start.h"
 
 #include <stdarg.h>

@@ -1,5 +1,5 @@
-/* SPDX-License-Identifier: GPL-2.0-only
- * Greatest common divisors, by remainders signed and unsigned of all sizes. */
+// SPDX-License-Identifier: GPL-2.0-only
+/* Greatest common divisors, by remainders signed and unsigned of all sizes. */
 #include "start.h"
 
 static u64 gcd(u64 a, u64 b)

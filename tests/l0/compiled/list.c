@@ -1,5 +1,5 @@
-/* SPDX-License-Identifier: GPL-2.0-only
- * A linked list, reversed and summed by place. */
+// SPDX-License-Identifier: GPL-2.0-only
+/* A linked list, reversed and summed by place. */
 #include "start.h"
 
 struct node {

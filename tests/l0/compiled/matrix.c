@@ -1,5 +1,5 @@
-/* SPDX-License-Identifier: GPL-2.0-only
- * A matrix of whole numbers to the power of 5. */
+// SPDX-License-Identifier: GPL-2.0-only
+/* A matrix of whole numbers to the power of 5. */
 #include "start.h"
 
 static s64 a[12][12], p[12][12], t[12][12];

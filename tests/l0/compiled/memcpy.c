@@ -1,5 +1,5 @@
-/* SPDX-License-Identifier: GPL-2.0-only
- * Blocks set, copied forward and backward, and compared. */
+// SPDX-License-Identifier: GPL-2.0-only
+/* Blocks set, copied forward and backward, and compared. */
 #include "start.h"
 
 void *memcpy(void *to, const void *from, size_t n)

@@ -1,5 +1,5 @@
-/* SPDX-License-Identifier: GPL-2.0-only
- * The first eight bytes of the SHA-256 of 'abc'; its constants are computed. */
+// SPDX-License-Identifier: GPL-2.0-only
+/* The first eight bytes of the SHA-256 of 'abc'; its constants are computed. */
 #include "start.h"
 
 static u32 rotate(u32 v, int n)

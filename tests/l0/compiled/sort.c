@@ -1,5 +1,5 @@
-/* SPDX-License-Identifier: GPL-2.0-only
- * Sorts 200 numbers by heaps and folds them in their order. */
+// SPDX-License-Identifier: GPL-2.0-only
+/* Sorts 200 numbers by heaps and folds them in their order. */
 #include "start.h"
 
 static int numbers[200];

@@ -1,6 +1,8 @@
-/* SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-only
+/*
  * What every program here begins with: the image's first bytes call work(), leave its value in
- * RAX, and halt. */
+ * RAX, and halt.
+ */
 typedef unsigned char u8;
 typedef unsigned short u16;
 typedef unsigned int u32;

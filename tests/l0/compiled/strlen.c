@@ -1,5 +1,5 @@
-/* SPDX-License-Identifier: GPL-2.0-only
- * Lengths of strings of many alignments. */
+// SPDX-License-Identifier: GPL-2.0-only
+/* Lengths of strings of many alignments. */
 #include "start.h"
 
 static size_t __attribute__((noinline)) length(const char *s)
