@@ -29,7 +29,7 @@ ATOMIC = "a counter that the lock around it protects"
 TABLE = "the name that the table has in Cython"
 ADDRESS = "the member is the first one, so the address is the same"
 NOTIFIER = "a notifier is known by what it is in"
-PAGES = "whole pages, since the processor reads MSR lists in a vCPU"
+PAGES = "an object of the heap, with the page of its MSR lists"
 PROTECTION = "all memory has the same protection"
 TOKEN = "Cython pastes no names"
 
@@ -88,9 +88,9 @@ EXPRESSIONS = (
     Idiom("atomic", "atomic_inc($x)", "__sync_fetch_and_add($x, 1)", "the compiler's own"),
     Idiom("atomic", "atomic_xchg($x, $v)", "__sync_lock_test_and_set($x, $v)",
           "the compiler's own"),
-    Idiom("pages", "kmem_cache_zalloc(kvm_vcpu_cache, GFP_KERNEL)", "kvm_vcpu_cache_zalloc()",
+    Idiom("pages", "kmem_cache_zalloc(kvm_vcpu_cache, GFP_KERNEL)", "vcpu_cache_zalloc()",
           PAGES),
-    Idiom("pages", "kmem_cache_free(kvm_vcpu_cache, $x)", "kvm_vcpu_cache_free($x)", PAGES),
+    Idiom("pages", "kmem_cache_free(kvm_vcpu_cache, $x)", "vcpu_cache_free($x)", PAGES),
     Idiom("pages", "__free_page($p)", "free_page(<ulong>page_address($p))",
           "pages are freed by address"),
     Idiom("protection", "__vmalloc(PAGE_SIZE, GFP_KERNEL, PAGE_KERNEL)",

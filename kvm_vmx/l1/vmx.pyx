@@ -4334,7 +4334,6 @@ cdef void vmx_free_vcpu(kvm_vcpu_t *vcpu) noexcept nogil:
     free_loaded_vmcs(vmx.loaded_vmcs)
     kfree(vmx.guest_msrs)
     kvm_vcpu_uninit(vcpu)
-    # C~ kmem_cache_free(): an object of the heap, with the page of its MSR lists
     vcpu_cache_free(vmx)
 
 
@@ -4362,8 +4361,6 @@ cdef void vcpu_cache_free(vcpu_vmx *vmx) noexcept nogil:
 # C~ ERR_PTR(): the error number goes beside the address
 cdef kvm_vcpu_t *vmx_create_vcpu(kvm_t *kvm, unsigned int id, int *error) noexcept nogil:
     cdef int err
-    # C~ kmem_cache_zalloc(): an object of the heap, with the page of its MSR
-    # lists
     cdef vcpu_vmx *vmx = vcpu_cache_zalloc()
     cdef ulong *msr_bitmap
     cdef int cpu
@@ -4448,7 +4445,6 @@ cdef kvm_vcpu_t *vmx_create_vcpu_uninit_vcpu(vcpu_vmx *vmx, int err, int *error)
 
 cdef kvm_vcpu_t *vmx_create_vcpu_free_vcpu(vcpu_vmx *vmx, int err, int *error) noexcept nogil:
     free_vpid(vmx.vpid)
-    # C~ kmem_cache_free(): an object of the heap, with the page of its MSR lists
     vcpu_cache_free(vmx)
     error[0] = err
     return NULL
