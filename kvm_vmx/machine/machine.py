@@ -42,9 +42,9 @@ class Machine(Unique):
     be ("kvm-6.12", "tlfs-strict", "ice-lake", a TOML file's name, or that of a host's `cpuid -r`
     in .txt), which msrs {index: value}, cpuid {leaf or (leaf, subleaf): (eax, ebx, ecx, edx)},
     maxphyaddr (bits) and enforce_cpuid change; cpuid may also name a file of `cpuid -r`, or be
-    what read_cpuid() makes of one: a host's whole CPUID is taken as it is, and undone tells what
-    it offers and L0 does not do, which is a ValueError otherwise; unfinished lets msrs offer such
-    controls, too, for who only reads them or looks at entry checks. memory is L1's, in bytes;
+    what read_cpuid() makes of one: a host's whole CPUID is taken as it is; of other leaves a bit
+    that offers what L0 does not do is left out, and undone tells which. An MSR that does so is a
+    ValueError; unfinished takes it, for who only reads it or looks at entry checks. memory is L1's;
     cache_policy is how L0 uses clean fields ("always", "never", "random", "random(SEED)",
     "commit_on_success"). lints looks, at a cost, for what L1 may not do; strict does too, and
     stops at the first. insn is the form of privileged instructions: "call", or "trap" for the
