@@ -1,40 +1,59 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Prints what stands in the tree a second time, from the place where it stands first.
 
-usage: python dev/regenerate.py [--check]
-With --check nothing is written: the files that would change are named, and the status is 1.
+usage: python dev/regenerate.py [--check] [--tree TREE]
+With --check nothing is written: the files that would change are named, and the status is 1. With
+--tree, a tree of v4.19, what a comparison makes is printed too, if nothing is unexplained: the
+marks' pins, the record of the functions, README's table of the path, docs/errata.md. A mark that
+is pinned to other statements than before is told, for someone to read it beside them.
 """
 
+import argparse
 import difflib
 import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import enums  # noqa: E402
+import instructions  # noqa: E402
 import pxd  # noqa: E402
 from cheaders import ROOT  # noqa: E402
 
 
-def printed():
-    """path: text of every file that is printed."""
-    return pxd.files()
+def printed(tree: str | None):
+    """path: text of every file that is printed, and what a reader should look at."""
+    made = pxd.files() | enums.files() | instructions.files()
+    if not tree:
+        return made, []
+    import compared  # needs the package built
+
+    more, told = compared.files(tree)
+    return made | more, told
 
 
 def main(arguments):
     """The exit status."""
+    parser = argparse.ArgumentParser(usage=__doc__.split("usage: ")[1].partition("\n")[0])
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--tree")
+    args = parser.parse_args(arguments)
     changed = 0
-    for path, text in printed().items():
+    files, told = printed(args.tree)
+    for path, text in files.items():
         file = ROOT / path
-        old = file.read_text() if file.exists() else ""
+        old = file.read_text(encoding="utf-8") if file.exists() else ""
         if text == old:
             continue
         changed += 1
-        if "--check" in arguments:
+        if args.check:
             sys.stdout.writelines(difflib.unified_diff(
                 old.splitlines(True), text.splitlines(True), path, "printed", n=1))
         else:
-            file.write_text(text)
+            file.write_text(text, encoding="utf-8")
             print(path)
-    return int(changed and "--check" in arguments)
+    for line in told:
+        print(f"to read: {line}")
+    return int(bool(changed) and args.check)
 
 
 if __name__ == "__main__":

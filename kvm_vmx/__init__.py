@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """KVM's enlightened-VMCS path in user space, on an emulated Hyper-V."""
 
+from kvm_vmx.abi.numbers import ExitReason, Field
 from kvm_vmx.l0.cpuid_dump import parse_cpuid, read_cpuid
 from kvm_vmx.machine import guests
 from kvm_vmx.machine.cpu import Cpu
@@ -14,7 +15,7 @@ from kvm_vmx.machine.vcpu import ExitSummary, Vcpu
 from kvm_vmx.machine.vm import Vm
 
 __all__ = [
-    "ConformanceError", "Cpu", "ExitSummary", "Fault", "KernelBug", "Lint", "Machine",
-    "MachineError", "Module", "Outcome", "VMfailInvalid", "VMfailValid", "VMsucceed", "Vcpu", "Vm",
-    "fields", "guests", "parse_cpuid", "read_cpuid",
+    "ConformanceError", "Cpu", "ExitReason", "ExitSummary", "Fault", "Field", "KernelBug", "Lint",
+    "Machine", "MachineError", "Module", "Outcome", "VMfailInvalid", "VMfailValid", "VMsucceed",
+    "Vcpu", "Vm", "fields", "guests", "parse_cpuid", "read_cpuid",
 ]

@@ -20,6 +20,8 @@ class KernelBug(MachineError):
 class Shown:
     """What says in its repr what it is and in which state, or why it has none; never raises."""
 
+    __slots__ = ()
+
     def _what(self) -> str:
         return type(self).__name__
 
@@ -39,6 +41,8 @@ class Shown:
 
 class Unique(Shown):
     """What stands for something of the kernel's: there is one of it, which no copy can share."""
+
+    __slots__ = ()
 
     def __reduce_ex__(self, _: object) -> NoReturn:
         raise TypeError(f"a {type(self).__name__} is neither copied nor pickled: use this one, "

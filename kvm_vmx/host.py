@@ -11,6 +11,7 @@ import glob
 import importlib.util
 import mmap
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -18,6 +19,13 @@ from typing import Any, NamedTuple
 
 WITHOUT = "KVM_VMX_WITHOUT"
 TREE_4_19 = "KVM_VMX_TREE_4_19"
+TREE_6_12 = "KVM_VMX_TREE_6_12"
+NAMED = (TREE_4_19, "KVM_VMX_TREE")
+PLACES = ("/usr/src/linux-source-*", "/usr/src/linux-[0-9]*", "/usr/src/linux",
+          "/lib/modules/*/source")
+TARBALL = re.compile(r"\.tar(?:\.(?:xz|gz|bz2))?$")
+VERSION = re.compile(r"(\d+\.\d+(?:\.\d+)?)(?!.*\d+\.\d+)")
+DEBIAN = "linux-source-"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 SYS_MEMBARRIER, MEMBARRIER_CMD_QUERY, MEMBARRIER_SYNC_CORE = 324, 0, 3 << 5
@@ -90,15 +98,30 @@ def _debugger() -> str | None:
     return program if "exited normally" in done.stdout else None
 
 
-def _tree(version: str) -> Callable[[], str | None]:
-    """Debian's kernel source: a directory or a tarball."""
-    return lambda: next((
-        path for path in sorted(glob.glob(f"/usr/src/linux-source-{version}*"))
-        if os.path.isdir(path) or ".tar." in path), None)
+def version_in(path: str) -> str:
+    """The version that the name of a kernel tree tells, or nothing."""
+    hit = VERSION.search(os.path.basename(path))
+    return hit[1] if hit else ""
 
 
-def _baseline() -> str | None:
-    return os.environ.get(TREE_4_19) or next(iter(sorted(glob.glob("/usr/src/linux*4.19*"))), None)
+def trees_named() -> list[str]:
+    """What the environment names as kernel trees, as --tree takes them, there or not."""
+    return [os.environ[name] for name in NAMED if os.environ.get(name)]
+
+
+def trees_in_places() -> list[str]:
+    """The kernel trees, directories and tarballs, that lie in the usual places."""
+    return [path for place in PLACES for path in sorted(glob.glob(place))
+            if os.path.isdir(os.path.join(path, "arch/x86/kvm"))
+            or TARBALL.search(path) and os.path.isfile(path)]
+
+
+def _tree(version: str, variable: str = "", name: str = DEBIAN) -> Callable[[], str | None]:
+    """What a variable names, or a tree so called that says to be of this version or of its
+    stable series."""
+    return lambda: os.environ.get(variable) or next((
+        path for path in trees_in_places() if os.path.basename(path).startswith(name)
+        and f"{version_in(path)}.".startswith(f"{version}.")), None)
 
 
 def _module(name: str) -> Callable[[], object]:
@@ -135,16 +158,22 @@ BESIDE = {
     "browser": Capability(_program(*BROWSERS), "no Chromium here: apt-get install chromium"),
     "debugger": Capability(_debugger, "no gdb that may trace here: apt-get install gdb"),
     "objdump": Capability(_program("objdump"), "no objdump here: apt-get install binutils"),
+    "compiler": Capability(_program("gcc"), "no gcc here: apt-get install gcc"),
+    "objcopy": Capability(_program("objcopy"), "no objcopy here: apt-get install binutils"),
     "xz": Capability(_program("xz"), "no xz here: apt-get install xz-utils"),
     "pdftotext": Capability(
         _program("pdftotext"), "no pdftotext here: apt-get install poppler-utils"),
     "git": Capability(_program("git"), "no git here: apt-get install git"),
-    "tree-4.19": Capability(_baseline, f"no Linux v4.19 tree here: name one in ${TREE_4_19}"),
+    "gcc": Capability(_program("gcc"), "no gcc here: apt-get install gcc"),
+    "tree-4.19": Capability(
+        _tree("4.19", TREE_4_19, "linux"), f"no Linux v4.19 tree here: name one in ${TREE_4_19}"),
     "tree-6.1": Capability(
         _tree("6.1"), "no linux-source-6.1 here: apt-get install linux-source-6.1"),
     "tree-6.12": Capability(
-        _tree("6.12"), "no linux-source-6.12 here: apt-get install linux-source-6.12"),
+        _tree("6.12", TREE_6_12), "no Linux 6.12 tree here: apt-get install linux-source-6.12, "
+        f"or name one in ${TREE_6_12}"),
     "capstone": Capability(_module("capstone"), "no capstone here: pip install 'kvm_vmx[asm]'"),
+    "unicorn": Capability(_module("unicorn"), "no unicorn here: pip install 'kvm_vmx[guest]'"),
     "pyperf": Capability(_module("pyperf"), "no pyperf here: pip install 'kvm_vmx[perf]'"),
     "pytest": Capability(_module("pytest"), "no pytest here: pip install 'kvm_vmx[test]'"),
     "hypothesis": Capability(
@@ -152,6 +181,7 @@ BESIDE = {
     "Cython": Capability(_module("Cython"), "no Cython here: pip install 'kvm_vmx[test]'"),
     "setuptools": Capability(
         _module("setuptools"), "no setuptools here: pip install 'kvm_vmx[test]'"),
+    "mypy": Capability(_module("mypy"), "no mypy here: pip install 'kvm_vmx[test]'"),
 }
 
 CAPABILITIES = PLATFORM | BESIDE

@@ -64,11 +64,63 @@ struct virt_cpu {
 	u64 idtr_base, gdtr_base, tr_base;
 	u32 index;		/* the VP index */
 	u32 cpl;
-	/* A pending external interrupt: 0, or 0x100 | vector. Any thread may set it; an exit
-	 * that acknowledges the interrupt clears it. */
+	/* Whether an external interrupt is pending, 0 or 1: any thread may raise one, and an exit
+	 * that acknowledges it takes it. Which ones are in irr. */
 	u32 intr;
 	/* A pending NMI, likewise: 0 or 1. */
 	u32 nmi;
+	u64 irr[4];		/* a bit a vector */
 };
+
+static inline void irq_raise(struct virt_cpu *cpu, u32 vector)
+{
+	__atomic_fetch_or(&cpu->irr[(vector & 0xff) / 64], 1ull << (vector & 63), __ATOMIC_SEQ_CST);
+	__atomic_store_n(&cpu->intr, 1, __ATOMIC_SEQ_CST);
+}
+
+/* The highest vector that is pending, as 0x100 | vector, or 0. */
+static inline u32 irq_first(const struct virt_cpu *cpu)
+{
+	for (int i = 3; i >= 0; i--) {
+		u64 word = __atomic_load_n(&cpu->irr[i], __ATOMIC_SEQ_CST);
+
+		if (word)
+			return 0x100 | (u32)(64 * i + 63 - __builtin_clzll(word));
+	}
+	return 0;
+}
+
+static inline int irq_is_pending(const struct virt_cpu *cpu, u32 vector)
+{
+	return __atomic_load_n(&cpu->irr[(vector & 0xff) / 64], __ATOMIC_SEQ_CST) >> (vector & 63) & 1;
+}
+
+/* After bits went: whoever raises one sets its bit first, so that none goes unseen. */
+static inline void irq_settle(struct virt_cpu *cpu)
+{
+	__atomic_store_n(&cpu->intr, 0, __ATOMIC_SEQ_CST);
+	if (irq_first(cpu))
+		__atomic_store_n(&cpu->intr, 1, __ATOMIC_SEQ_CST);
+}
+
+/* The highest pending vector as 0x100 | vector, which waits no more, or 0. */
+static inline u32 irq_take(struct virt_cpu *cpu)
+{
+	u32 found = irq_first(cpu);
+
+	if (found)
+		__atomic_fetch_and(&cpu->irr[(found & 0xff) / 64], ~(1ull << (found & 63)),
+				   __ATOMIC_SEQ_CST);
+	irq_settle(cpu);
+	return found;
+}
+
+/* It waits no more, if it did. */
+static inline void irq_forget(struct virt_cpu *cpu, u32 vector)
+{
+	__atomic_fetch_and(&cpu->irr[(vector & 0xff) / 64], ~(1ull << (vector & 63)),
+			   __ATOMIC_SEQ_CST);
+	irq_settle(cpu);
+}
 
 #endif

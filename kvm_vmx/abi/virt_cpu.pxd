@@ -73,7 +73,14 @@ cdef extern from "asm/virt_cpu.h" nogil:
         u32 cpl
         u32 intr
         u32 nmi
+        u64 irr[4]
 
+    void irq_raise(virt_cpu *cpu, u32 vector)
+    u32 irq_first(const virt_cpu *cpu)
+    int irq_is_pending(const virt_cpu *cpu, u32 vector)
+    void irq_settle(virt_cpu *cpu)
+    u32 irq_take(virt_cpu *cpu)
+    void irq_forget(virt_cpu *cpu, u32 vector)
     u32 INSN_FAULT_VECTOR(insn_t status)
     u32 INSN_FAULT_ERROR(insn_t status)
     insn_t INSN_MAKE_FAULT(u32 vector, u32 error)

@@ -7,6 +7,7 @@ statements, or a mark with the statements it is pinned to; what no step takes is
 
 import dataclasses
 import functools
+import itertools
 
 from kvm_vmx.compare import cstatements, idioms
 from kvm_vmx.compare.integers import Casts
@@ -15,6 +16,7 @@ from kvm_vmx.compare.pysource import port_units
 from kvm_vmx.compare.unify import bind, rooted, unify
 
 PAIR, CONTEXT = 10, 1
+MOST = 100  # statements of the kernel that a mark without a pin may take
 BINT = ("type", "bint", 0)
 
 
@@ -89,7 +91,9 @@ class Alignment:
         self.bints = {("name", unit.key[2]) for unit in port
                       if unit.kind == "decl" and unit.key[1] == BINT}
         self.casts = Casts(port)
-        self.marked = any(mark.digest for mark in marks)
+        self.marked = any(mark.pin or mark.choice for mark in marks)
+        self.declared = {unit.key for unit in kernel if unit.kind == "decl"} \
+            & {unit.key for unit in port if unit.kind == "decl"}
         before, after = self.ends()
         self.kernel, middle = cut(kernel, before, after), self.port
         head = alike(kernel[:before], self.port[:before])
@@ -105,8 +109,8 @@ class Alignment:
         before = 0
         while before < most and equal(self.kernel[before], self.port[before]):
             before += 1
-        reach = max((n + 1 + item.port for n, item in enumerate(self.port)
-                     if isinstance(item, Mark)), default=0)
+        reach = max((n + 1 + (item.pin.port if item.pin else most if item.sizes is not None else 0)
+                     for n, item in enumerate(self.port) if isinstance(item, Mark)), default=0)
         most = min(most - before, len(self.port) - reach)
         after = 0
         while after < most and equal(self.kernel[-1 - after], self.port[-1 - after]):
@@ -171,24 +175,44 @@ class Alignment:
         """What a mark is pinned to, if it stands here."""
         if mark.fault:
             return
-        if mark.digest:
-            ours = self.port[j + 1:j + 1 + mark.port]
-            theirs = self.kernel[i:i + mark.kernel]
-            whole = len(ours) == mark.port and len(theirs) == mark.kernel
+        for pin in (mark.pin,) if mark.pin else mark.choice:
+            ours = self.port[j + 1:j + 1 + pin.port]
+            theirs = self.kernel[i:i + pin.kernel]
+            whole = len(ours) == pin.port and len(theirs) == pin.kernel
             if not whole or any(isinstance(item, Mark) for item in ours):
-                return
-            if j not in self.words:
-                self.words[j] = [spelled(unit) for unit in ours]
-            if digest(self.spelled[i:i + mark.kernel], self.words[j]) == mark.digest:
-                score = PAIR * 2 * (mark.port + mark.kernel) + 5
-                yield score, mark.kernel, 1 + mark.port, Step(
-                    theirs, ours, mark.kind, mark=mark)
+                continue
+            if (j, pin.port) not in self.words:
+                self.words[j, pin.port] = [spelled(unit) for unit in ours]
+            if digest(self.spelled[i:i + pin.kernel], self.words[j, pin.port]) == pin.digest:
+                score = PAIR * 2 * (pin.port + pin.kernel) + 5
+                yield score, pin.kernel, 1 + pin.port, Step(theirs, ours, mark.kind, mark=mark)
+        if mark.pin:
+            return
+        if mark.sizes is not None:
+            yield from self.loose_moves(i, j, mark)
+        if mark.kind != "-":
             return
         named = named_units(mark)
         theirs = self.kernel[i:i + len(named)]
         if named and [unit.key for unit in theirs] == named \
                 and not any(unit.inside for unit in theirs):
             yield PAIR * 2 * len(named) + 5, len(named), 1, Step(theirs, [], "-", mark=mark)
+
+    def loose_moves(self, i: int, j: int, mark: Mark):
+        """What a mark that is to be pinned could be of: where nothing says how much, less than a
+        pair for any statement, so that it takes what nothing else explains."""
+        end = next((n for n in range(j + 1, len(self.port)) if isinstance(self.port[n], Mark)),
+                   len(self.port))
+        left, right = len(self.kernel) - i, end - j - 1
+        some = range(mark.count or 1, min(left, mark.count or MOST) + 1)
+        for kernel, port in mark.sizes or itertools.product(
+                some if mark.kind != "+" else (0,),
+                range(1, right + 1) if mark.kind != "-" else (0,)):
+            if kernel <= left and port <= right:
+                theirs, ours = self.kernel[i:i + kernel], self.port[j + 1:j + 1 + port]
+                gain = PAIR * 2 * (kernel + port) if mark.sizes else sum(
+                    unit.key not in self.declared for unit in (*theirs, *ours))
+                yield gain, kernel, 1 + port, Step(theirs, ours, mark.kind, mark=mark)
 
     def trace(self):
         """Fill the table from its end, then walk it from its beginning."""

@@ -270,10 +270,7 @@ class Reader:
             default = default or self.text() == "default"
             label = self.until(":")[1:]
             if label:
-                ellipsis = [n for n, token in enumerate(label) if token.text == "..."]
-                value = parse(label) if not ellipsis else (
-                    "span", parse(label[:ellipsis[0]]), parse(label[ellipsis[0] + 1:]))
-                test = ("bin", "==", subject, value)
+                test = case(subject, label)
                 condition = test if condition is None else ("bin", "or", condition, test)
         if begin == self.at:  # a statement before the first label
             self.statement(parent)
@@ -291,3 +288,12 @@ class Reader:
         elif self.text() != "}" and (not inside or inside[-1].kind not in ENDS):
             self.emit(("fallthrough",), self.at, self.at + 1, unit).text = "(falls through)"
         return "elif"
+
+
+def case(subject, label):
+    """The test of one label of a switch: a value, or a range as the two comparisons that it is."""
+    dots = next((n for n, token in enumerate(label) if token.text == "..."), None)
+    if dots is None:
+        return ("bin", "==", subject, parse(label))
+    return ("bin", "and", ("bin", ">=", subject, parse(label[:dots])),
+            ("bin", "<=", subject, parse(label[dots + 1:])))

@@ -3,17 +3,13 @@
 
 import os
 import pathlib
-import re
 import subprocess
 from typing import NamedTuple
 
-from kvm_vmx.compare.opening import TARBALL, TreeError, git_command, version_of
+from kvm_vmx.compare.opening import TreeError, git_command, version_of
+from kvm_vmx import host
 
 BASELINE = "4.19"
-NAMED = ("KVM_VMX_TREE_4_19", "KVM_VMX_TREE")
-PLACES = ("/usr/src/linux-source-*", "/usr/src/linux-[0-9]*", "/usr/src/linux",
-          "/lib/modules/*/source")
-IN_A_NAME = re.compile(r"(\d+\.\d+(?:\.\d+)?)(?!.*\d+\.\d+)")
 
 
 class Found(NamedTuple):
@@ -43,11 +39,7 @@ def is_baseline(version: str) -> bool:
 
 def trees() -> list[Found]:
     """The trees that the environment names, then those in the usual places."""
-    specs = [os.environ[name] for name in NAMED if os.environ.get(name)]
-    for pattern in PLACES:
-        for path in sorted(pathlib.Path("/").glob(pattern[1:])):
-            if (path / "arch/x86/kvm").is_dir() or TARBALL.search(path.name) and path.is_file():
-                specs.append(str(path))
+    specs = host.trees_named() + host.trees_in_places()
     known = {}
     for spec in specs:
         known.setdefault(os.path.realpath(spec), Found(spec, version(spec)))
@@ -67,8 +59,7 @@ def version(spec: str) -> str:
                 capture_output=True, text=True, errors="replace").stdout[:4096]
     except OSError:
         pass
-    hit = IN_A_NAME.search(path.name)
-    return version_of(text) or (hit[1] if hit else "")
+    return version_of(text) or host.version_in(path.name)
 
 
 def default_tree(nearest: bool = False) -> str:
@@ -80,7 +71,7 @@ def default_tree(nearest: bool = False) -> str:
     if ours is not None:
         return ours.spec
     cure = (f"give a v{BASELINE} tree (a directory, a tarball, GITDIR@v{BASELINE}) with --tree "
-            f"or in ${NAMED[0]}")
+            f"or in ${host.TREE_4_19}")
     if not there:
         raise TreeError(f"no kernel tree found, and the port's baseline is v{BASELINE}: {cure}")
     near = min(there, key=lambda tree: tree.distance).spec

@@ -27,6 +27,11 @@ LOCK = "a raw spinlock differs on PREEMPT_RT only"
 MASK = "a byte for each CPU instead of a bit"
 ATOMIC = "a counter that the lock around it protects"
 TABLE = "the name that the table has in Cython"
+ADDRESS = "the member is the first one, so the address is the same"
+NOTIFIER = "a notifier is known by what it is in"
+PAGES = "an object of the heap, with the page of its MSR lists"
+PROTECTION = "all memory has the same protection"
+TOKEN = "Cython pastes no names"
 
 EXPRESSIONS = (
     Idiom("truth", "!!$x", "$x != 0", BINT),
@@ -57,6 +62,7 @@ EXPRESSIONS = (
           "the same statement as a macro, so that the per-CPU pointer is read once"),
     Idiom("table", "BITS_PER_LONG", "64", "the number that it is"),
     Idiom("table", "ARRAY_SIZE(vmx_msr_index)", "NR_VMX_MSRS", TABLE),
+    Idiom("table", "ARRAY_SIZE(vmcs_field_to_evmcs_1)", "NR_EVMCS_1_FIELDS", TABLE),
     Idiom("table", "vmx_vmread_bitmap", "vmx_bitmap[VMX_VMREAD_BITMAP]", TABLE),
     Idiom("table", "vmx_vmwrite_bitmap", "vmx_bitmap[VMX_VMWRITE_BITMAP]", TABLE),
     Idiom("lock", "raw_spin_lock($l)", "spin_lock($l)", LOCK),
@@ -70,6 +76,44 @@ EXPRESSIONS = (
     Idiom("no value", "(void)$x", "$x", "Cython drops a value without being told"),
     Idiom("out argument", "hv_get_vp_index($v)", "rdmsrl(HV_X64_MSR_VP_INDEX, &$v)",
           "the macro of mshyperv.h, spelled out"),
+    Idiom("out argument", "$x = native_read_msr($m)", "rdmsrl($m, &$x)", MACRO),
+    Idiom("container", "container_of(kvm, struct kvm_vmx, kvm)", "<kvm_vmx_t *>kvm", ADDRESS),
+    Idiom("container", "container_of(vcpu, struct vcpu_vmx, vcpu)", "<vcpu_vmx *>vcpu", ADDRESS),
+    Idiom("notifier", "preempt_notifier_register(&$v->preempt_notifier)",
+          "preempt_notifier_register($v)", NOTIFIER),
+    Idiom("notifier", "preempt_notifier_unregister(&$v->preempt_notifier)",
+          "preempt_notifier_unregister($v)", NOTIFIER),
+    Idiom("notifier", "kvm_on_user_return(&$s->urn)", "kvm_on_user_return($s)", NOTIFIER),
+    Idiom("per CPU", "per_cpu_ptr(shared_msrs, $c)", "&shared_msrs[$c]", "an array by CPU"),
+    Idiom("atomic", "atomic_inc($x)", "__sync_fetch_and_add($x, 1)", "the compiler's own"),
+    Idiom("atomic", "atomic_xchg($x, $v)", "__sync_lock_test_and_set($x, $v)",
+          "the compiler's own"),
+    Idiom("pages", "kmem_cache_zalloc(kvm_vcpu_cache, GFP_KERNEL)", "vcpu_cache_zalloc()",
+          PAGES),
+    Idiom("pages", "kmem_cache_free(kvm_vcpu_cache, $x)", "vcpu_cache_free($x)", PAGES),
+    Idiom("pages", "__free_page($p)", "free_page(<ulong>page_address($p))",
+          "pages are freed by address"),
+    Idiom("protection", "__vmalloc(PAGE_SIZE, GFP_KERNEL, PAGE_KERNEL)",
+          "__vmalloc(4096, GFP_KERNEL)", PROTECTION),
+    Idiom("protection", "__vmalloc(PAGE_SIZE, GFP_KERNEL, PAGE_KERNEL_RX)",
+          "__vmalloc(4096, GFP_KERNEL)", PROTECTION),
+    Idiom("time", "ktime_to_ns(ktime_sub($a, $b))", "$a - $b", "times are nanoseconds"),
+    Idiom("bit", "bit($f)", "<u32>1 << ($f & 31)", "the inline function, spelled out"),
+    Idiom("division", "div_u64($a, $b)", "$a // $b", "the operator"),
+    Idiom("bit", "F(OSXSAVE)", "F_OSXSAVE", TOKEN),
+    Idiom("bit", "F(APIC)", "F_APIC", TOKEN),
+    Idiom("bit", "F(OSPKE)", "F_OSPKE", TOKEN),
+    Idiom("once", "READ_ONCE(vcpu->requests)", "vcpu.requests",
+          "the compiler reads it again after each call out of line"),
+    Idiom("page fault", "kvm_mmu_page_fault($v, $g, $e, NULL, 0)", "kvm_mmu_page_fault($v, $g, $e)",
+          "nothing here passes the instruction's bytes"),
+    Idiom("address", "is_noncanonical_address($a, vcpu)", "is_noncanonical_address($a)",
+          "48 bits for each vCPU"),
+    Idiom("shadow", "__read_cr4()", "cr4_read_shadow()", "the shadow holds the same"),
+    Idiom("hotplug", 'cpuhp_setup_state($s, "x86/hyperv_init:online", $a, $b)',
+          "cpuhp_setup_state($s, $a, $b)", "nobody reads the state's name"),
+    Idiom("configuration", "IS_ENABLED(CONFIG_X86_LOCAL_APIC) && $x", "$x",
+          "compare's configuration has it"),
     Idiom("vCPU", "kvm_get_vcpu($k, $n)", "$k.vcpus[$n]", "what the inline function returns"),
 )
 

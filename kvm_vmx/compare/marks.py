@@ -1,63 +1,100 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The marks of the port: what is left out, adapted or ours, pinned to what it stands for.
 
-    # C- [3 5f0c9a] what: why        the kernel's next 3 statements are left out
+    # C- what: why                   the kernel's next statements are left out
+    # C- 22 statements: what: why    so many of them
     # C- call(x): why                one statement, named by itself, is left out
-    # C~ [3/2 5f0c9a] what: why      3 of the kernel's statements stand as the next 2 of the port
-    # C+ [2 5f0c9a] why              the next 2 statements of the port are ours
+    # C~ what: why                   the kernel's next statements stand as the next of the port
+    # C+ why                         the next statements of the port are ours
 
-The six digits are a digest of those statements on both sides, each with the header of its block,
-and a header with how many statements its own holds: a mark fits what its author read, and nothing
-else. Comments and
-layout do not count, and neither does the rest of the line.
+How many statements of each side, and a digest of them, is a mark's pin: marks_4.19.json has those
+of each function, in the order of its marks. The digest takes every statement with the header of
+its block, and a header with how many statements its own holds: a mark fits what its author read,
+and nothing else. Comments and layout do not count, and neither does the text of the mark.
 """
 
 import dataclasses
 import hashlib
+import json
+import pathlib
 import re
+from typing import NamedTuple
 
-SHAPE = re.compile(r"# C([-~+!])(?: \[(\d+)(?:/(\d+))? ([0-9a-f]{6})\])?\s*(.*)", re.S)
+FILE = pathlib.Path(__file__).with_name("marks_4.19.json")
+SHAPE = re.compile(r"# C([-~+])\s*(?:(\d+) statements?: )?(.*)", re.S)
+PIN = re.compile(r"([-~+])(\d+)/(\d+) ([0-9a-f]{6})")
+CURE = "`dev/regenerate.py --tree TREE` pins it"
+
+
+class Pin(NamedTuple):
+    """What a mark of some kind stands for: so many statements of each side, by digest."""
+
+    kind: str
+    kernel: int
+    port: int
+    digest: str
+
+    def __str__(self):
+        return f"{self.kind}{self.kernel}/{self.port} {self.digest}"
 
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Mark:
-    """One mark: its kind, what it is pinned to, its text, and whether the text gives a reason."""
+    """One mark: its kind, its text, whether that gives a reason, and its pin.
+
+    `count` is how many statements its text says, 0 if none. While marks are pinned anew `choice`
+    are the pins that may be its own, and `sizes` how many statements of each side it may take
+    whatever they are, any if there are none."""
 
     kind: str
     line: int
-    kernel: int
-    port: int
-    digest: str
+    pin: Pin | None
     what: str
     reason: str
     trailing: bool
+    count: int = 0
+    choice: tuple = ()
+    sizes: tuple | None = None
 
     @property
     def fault(self) -> str:
         """What is wrong with the mark itself."""
         if not self.reason:
             return "a mark needs a reason: `what: why`"
-        if not self.digest and self.kind != "-":
-            return "a mark of this kind needs its pin"
+        if self.pin is None and not self.choice and self.sizes is None and self.kind != "-":
+            return f"a mark of this kind needs its pin: {CURE}"
+        if self.pin and self.count not in (0, self.pin.kernel):
+            return f"the mark is of {self.pin.kernel} statements"
         return ""
 
 
-def read_mark(text: str, line: int, place: int) -> Mark:
+def read_mark(text: str, line: int, place: int, pin: str = "") -> Mark:
     """A mark out of its comment; place < 0 says that a statement stands before it."""
-    kind, first, second, digest, rest = SHAPE.match(text).groups()
+    kind, count, rest = SHAPE.match(text).groups()
     rest = " ".join(rest.split())
-    what, colon, reason = rest.rpartition(": ") if kind == "-" and not digest \
+    held = read_pin(pin) if pin[:1] == kind else None
+    what, colon, reason = rest.rpartition(": ") if kind == "-" and not held \
         else rest.partition(": ")
-    if kind in "+!" and not colon:
+    if kind == "+" and not colon:
         what, reason = "", rest
-    first, second = int(first or 0), int(second or 0)
-    kernel, port = (0, first) if kind == "+" else (first, second)
-    return Mark(kind, line, kernel, port, digest or "", what, reason, place < 0)
+    return Mark(kind, line, held, what, reason, place < 0, int(count or 0))
 
 
-def pin(kernel_units, port_units) -> str:
-    """The digest of some statements of both sides."""
-    return digest([spelled(unit) for unit in kernel_units], [spelled(unit) for unit in port_units])
+def read_pin(text: str) -> Pin:
+    """A pin as the file of pins has it."""
+    kind, kernel, port, digest = PIN.fullmatch(text).groups()
+    return Pin(kind, int(kernel), int(port), digest)
+
+
+def pins() -> dict[str, list[str]]:
+    """{function: its marks' pins, "" for one without}: what the port was last compared with."""
+    return json.loads(FILE.read_text())
+
+
+def pin(kind: str, kernel_units, port_units) -> Pin:
+    """The pin of a mark of these statements."""
+    return Pin(kind, len(kernel_units), len(port_units), digest(
+        [spelled(unit) for unit in kernel_units], [spelled(unit) for unit in port_units]))
 
 
 def spelled(unit) -> str:
@@ -72,13 +109,3 @@ def digest(kernel, port) -> str:
     """Six digits over the spelled statements of both sides."""
     text = f"[{', '.join(kernel)}]|[{', '.join(port)}]"
     return hashlib.blake2s(text.encode(), digest_size=3).hexdigest()
-
-
-def pinned(kind: str, kernel_units, port_units) -> str:
-    """How a mark of these statements begins."""
-    digest = pin(kernel_units, port_units)
-    counts = {
-        "-": f"{len(kernel_units)}", "+": f"{len(port_units)}",
-        "~": f"{len(kernel_units)}/{len(port_units)}",
-    }[kind]
-    return f"# C{kind} [{counts} {digest}]"

@@ -34,7 +34,7 @@ WANTED = re.compile(
 ROOTS = ("arch/x86/kvm", "arch/x86/hyperv", "arch/x86/kernel", "arch/x86/include/asm",
          "include/asm-generic", "include/hyperv", "include/linux", "include/uapi/linux",
          "kernel", "lib/test_static_keys.c", "virt/kvm", "Makefile")
-TARBALL = re.compile(r"\.tar(?:\.(?:xz|gz|bz2))?$")
+TARBALL = host.TARBALL
 BROKEN = (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error)
 
 # What no kernel comes near: the largest file that is read has 0.4 MB, all of them 6 MB, and a

@@ -3,13 +3,10 @@
 
 The names are those of v4.19. What the port has of them is read from its sources, so a function
 that is neither there nor in a part's `out` is missing, and the table cannot be made.
-usage: python -m kvm_vmx.compare.path [README.md]    write the table anew
 """
 
-import json
 import pathlib
 import re
-import sys
 from typing import NamedTuple
 
 from kvm_vmx.compare.port import Port
@@ -35,7 +32,7 @@ def controls(which: str) -> str:
                     for verb in ("reset_shadow", "init", "set", "get", "setbit", "clearbit"))
 
 
-# What tests/compare/compared.py writes: the statements of each function, from v4.19.
+# What dev/regenerate.py --tree writes: the statements of each function, from v4.19.
 RECORD = "tests/data/compared_4.19.json"
 PARTS = (
     Part("eVMCS accessors, and their empty stubs without CONFIG_HYPERV",
@@ -181,10 +178,3 @@ def renewed(text: str, port: Port, statements: dict) -> str:
     """A README with the table that its sources and the last comparison give."""
     return re.sub(f"(?<={re.escape(BEGIN)}\n).*?(?={re.escape(END)})",
                   lambda _: table(port, statements) + "\n", text, count=1, flags=re.S)
-
-
-if __name__ == "__main__":
-    readme = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "README.md")
-    record = json.loads((readme.parent / RECORD).read_text())
-    readme.write_text(renewed(readme.read_text(encoding="utf-8"), Port(), record["statements"]),
-                      encoding="utf-8")

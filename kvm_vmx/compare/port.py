@@ -5,6 +5,7 @@ import copy
 import dataclasses
 import pathlib
 
+from kvm_vmx.compare import marks
 from kvm_vmx.compare.pysource import KERNEL_FILE, PortFile
 from kvm_vmx.compare.units import Function, Unit
 
@@ -18,21 +19,27 @@ class Subject:
     function: Function
     kernel_name: str
     kernel_file: str
-    ours: str = ""
+
+    @property
+    def ours(self) -> str:
+        """Why the whole function is ours, as a mark without a pin says."""
+        return next((mark.reason for mark in self.function.marks
+                     if mark.kind == "+" and not mark.pin), "")
 
 
 class Port:
     """The ported files under one directory."""
 
-    def __init__(self, root: pathlib.Path = L1):
+    def __init__(self, root: pathlib.Path = L1, pins: dict | None = None):
         self.root = root
+        pins = marks.pins() if pins is None else pins
         self.files = {}
         for path in sorted([*root.rglob("*.pyx"), *root.rglob("*.pxd")]):
             source = path.read_text()
             head = source.split("\n", 2)
             if len(head) > 1 and KERNEL_FILE.match(head[1]):
                 name = str(path.relative_to(root.parents[1]))
-                self.files[name] = PortFile(name, source)
+                self.files[name] = PortFile(name, source, pins)
         self.subjects = {}
         for file in self.files.values():
             for name, (function, *_) in file.functions.items():
@@ -47,9 +54,7 @@ class Port:
     def subject(self, file: PortFile, name: str, function: Function) -> Subject:
         """What a function stands for, by its marks."""
         kernel_name = file.kernel_name.get(name, name)
-        whole = [mark for mark in function.marks if mark.kind == "+" and not mark.digest]
-        ours = whole[0].reason if whole else ""
-        return Subject(function, kernel_name, file.kernel_file[name], ours)
+        return Subject(function, kernel_name, file.kernel_file[name])
 
 
 def with_labels(subject: Subject, kernel: Function, subjects) -> tuple[Function, list[str]]:

@@ -30,8 +30,8 @@ class Logical(NamedTuple):
 class PortFile:
     """One .pyx or .pxd of the port: its functions, and the kernel file each is of."""
 
-    def __init__(self, path: str, source: str):
-        self.path, self.source = path, source
+    def __init__(self, path: str, source: str, pins=None):
+        self.path, self.source, self.pins = path, source, pins or {}
         self.lines = Lines(source)
         self.rows = source.split("\n")
         self.logical = logical_lines(source, self.lines)
@@ -77,7 +77,7 @@ class PortFile:
                 file = hit[1] if line <= function.line or line == function.line + 1 else file
             elif hit := KERNEL_NAME.match(text):
                 self.kernel_name[function.name] = hit[1]
-            elif text.startswith(("# C-", "# C~", "# C+", "# C!")):
+            elif text.startswith(("# C-", "# C~", "# C+")):
                 function.marks.append(self.mark(line, text, function))
         self.kernel_file[function.name] = file
 
@@ -90,7 +90,9 @@ class PortFile:
             last += 1
             text += " " + self.rows[last - 1].strip().removeprefix("#").strip()
         outside = line < function.line
-        return read_mark(text, line, line if alone or outside else -line)
+        pins = self.pins.get(function.name, ())
+        pin = pins[len(function.marks)] if len(function.marks) < len(pins) else ""
+        return read_mark(text, line, line if alone or outside else -line, pin)
 
     def kernel_file_at(self, line: int) -> str:
         """The kernel file that the nearest `# C: path` in column 0 above a line names."""

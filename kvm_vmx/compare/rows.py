@@ -6,7 +6,7 @@ import re
 
 from kvm_vmx.compare import idioms
 from kvm_vmx.compare.align import Alignment, Step
-from kvm_vmx.compare.marks import Mark, pinned
+from kvm_vmx.compare.marks import CURE, Mark
 
 CLASSES = ("same", "idiom", "adapted", "omitted", "added", "moved", "inactive", "unexplained")
 ALIKE = ("same", "idiom", "moved")
@@ -70,7 +70,7 @@ def row_of(step: Step) -> Row:
         text = f"{mark.what}: {mark.reason}" if mark.what else mark.reason
         return Row(MARKED[step.how], step.kernel, step.port, text, step.mark)
     if step.how == "stale":
-        fault = step.mark.fault or "the mark fits no statement here"
+        fault = step.mark.fault or f"the mark fits no statement here: {CURE}"
         text = f"line {step.mark.line}: {fault}: {step.mark.what}"
         return Row("unexplained", [], [], text, step.mark)
     unit = (step.kernel or step.port)[0]
@@ -185,7 +185,7 @@ def likeness(one: set, other: set) -> float:
 
 
 def hint(rows):
-    """Say with each run of unexplained rows how the mark of it would begin."""
+    """Say with each run of unexplained rows which mark it lacks, and what pins that."""
     run, before = [], None
     for row in [*rows, None]:
         loose = row is not None and row.kind == "unexplained" and not row.why
@@ -203,9 +203,15 @@ def hint(rows):
             kind = "-" if not ours else "+" if not theirs else "~"
             for each in run:
                 if each.kind == "unexplained":
-                    each.why = f"no mark: {pinned(kind, theirs, ours)}"
+                    each.why = f"no mark: # C{kind} of {counted(theirs, ours)}; {CURE}"
         run = []
     return rows
+
+
+def counted(theirs, ours) -> str:
+    """How many statements of each side."""
+    return " and ".join(f"{len(units)} of {side}" for units, side in
+                        ((theirs, "the kernel"), (ours, "the port")) if units)
 
 
 def begins_together(before: Row, row: Row) -> bool:

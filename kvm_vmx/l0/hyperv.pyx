@@ -6,7 +6,7 @@ from kvm_vmx.abi.types cimport likely, s16, s32, s64, s8, u16, u32, u64, u8, unl
 from kvm_vmx.abi.virt_cpu cimport (
     GPR_R8, GPR_RAX, GPR_RBP, GPR_RBX, GPR_RCX, GPR_RDI, GPR_RDX, GPR_RSI, GPR_RSP,
     INSN_MAKE_FAULT, INSN_OK, INSN_STATUS_FLAGS, INSN_VMFAIL_INVALID, INSN_VMFAIL_VALID, insn_t,
-    phys_mem, virt_cpu, virt_cpu_ops,
+    irq_first, irq_is_pending, irq_raise, irq_settle, irq_take, phys_mem, virt_cpu, virt_cpu_ops,
 )
 from kvm_vmx.abi.vmx cimport *
 from libc.stdlib cimport calloc, free, malloc
@@ -33,7 +33,14 @@ include "guest/interrupt_gate.pxi"
 include "guest/delivery.pxi"
 include "guest/boundary.pxi"
 include "guest/decode.pxi"
+include "guest/lock.pxi"
 include "guest/arithmetic.pxi"
+include "guest/shift_insn.pxi"
+include "guest/multiply_insn.pxi"
+include "guest/bit_insn.pxi"
+include "guest/string_insn.pxi"
+include "guest/swap_insn.pxi"
+include "guest/frame_insn.pxi"
 include "guest/flow.pxi"
 include "guest/far_transfer.pxi"
 include "guest/control_insn.pxi"
@@ -42,12 +49,15 @@ include "guest/system_insn.pxi"
 include "guest/msr_bitmap.pxi"
 include "guest/msr_insn.pxi"
 include "guest/io_insn.pxi"
+include "guest/x87_insn.pxi"
+include "guest/compiled.pxi"
 include "guest/execute.pxi"
 include "guest/run.pxi"
 include "entry/control_checks.pxi"
 include "entry/segment_checks.pxi"
 include "entry/guest_checks.pxi"
 include "entry/msr_lists.pxi"
+include "entry/refusal.pxi"
 include "entry/exit_info.pxi"
 include "entry/exit.pxi"
 include "entry/entry.pxi"

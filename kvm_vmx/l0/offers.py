@@ -8,7 +8,7 @@ A profile may not offer that, and no bit of a capability MSR that has no row.
 from collections.abc import Mapping
 from typing import Any
 
-from kvm_vmx.abi import numbers
+from kvm_vmx.abi import constants
 
 _I, _E, _R = "test_guest_intercepts.py::", "test_guest_events.py::", "test_guest_registers.py::"
 _INT, _IO = "test_guest_interrupts.py::", "test_guest_io_and_msr.py::"
@@ -123,19 +123,19 @@ VMFUNC: Rows = {0: ("EPTP switching", None)}
 
 # index: (rows, how far the bits of the rows are shifted in the MSR, which bits are no rows)
 CAPABILITIES: dict[int, tuple[Rows, int, int]] = {
-    numbers.MSR_IA32_VMX_BASIC: (BASIC, 0, 0x3C1FFF7FFFFFFF),
-    numbers.MSR_IA32_VMX_PINBASED_CTLS: (PIN, 32, 0xFFFFFFFF),
-    numbers.MSR_IA32_VMX_PROCBASED_CTLS: (PROC, 32, 0xFFFFFFFF),
-    numbers.MSR_IA32_VMX_EXIT_CTLS: (EXIT, 32, 0xFFFFFFFF),
-    numbers.MSR_IA32_VMX_ENTRY_CTLS: (ENTRY, 32, 0xFFFFFFFF),
-    numbers.MSR_IA32_VMX_MISC: (MISC, 0, 0xFFFFFFFF0FFF001F),
-    numbers.MSR_IA32_VMX_PROCBASED_CTLS2: (SECONDARY, 32, 0xFFFFFFFF),
-    numbers.MSR_IA32_VMX_EPT_VPID_CAP: (EPT_VPID, 0, 0),
-    numbers.MSR_IA32_VMX_TRUE_PINBASED_CTLS: (PIN, 32, 0xFFFFFFFF),
-    numbers.MSR_IA32_VMX_TRUE_PROCBASED_CTLS: (PROC, 32, 0xFFFFFFFF),
-    numbers.MSR_IA32_VMX_TRUE_EXIT_CTLS: (EXIT, 32, 0xFFFFFFFF),
-    numbers.MSR_IA32_VMX_TRUE_ENTRY_CTLS: (ENTRY, 32, 0xFFFFFFFF),
-    numbers.MSR_IA32_VMX_VMFUNC: (VMFUNC, 0, 0),
+    constants.MSR_IA32_VMX_BASIC: (BASIC, 0, 0x3C1FFF7FFFFFFF),
+    constants.MSR_IA32_VMX_PINBASED_CTLS: (PIN, 32, 0xFFFFFFFF),
+    constants.MSR_IA32_VMX_PROCBASED_CTLS: (PROC, 32, 0xFFFFFFFF),
+    constants.MSR_IA32_VMX_EXIT_CTLS: (EXIT, 32, 0xFFFFFFFF),
+    constants.MSR_IA32_VMX_ENTRY_CTLS: (ENTRY, 32, 0xFFFFFFFF),
+    constants.MSR_IA32_VMX_MISC: (MISC, 0, 0xFFFFFFFF0FFF001F),
+    constants.MSR_IA32_VMX_PROCBASED_CTLS2: (SECONDARY, 32, 0xFFFFFFFF),
+    constants.MSR_IA32_VMX_EPT_VPID_CAP: (EPT_VPID, 0, 0),
+    constants.MSR_IA32_VMX_TRUE_PINBASED_CTLS: (PIN, 32, 0xFFFFFFFF),
+    constants.MSR_IA32_VMX_TRUE_PROCBASED_CTLS: (PROC, 32, 0xFFFFFFFF),
+    constants.MSR_IA32_VMX_TRUE_EXIT_CTLS: (EXIT, 32, 0xFFFFFFFF),
+    constants.MSR_IA32_VMX_TRUE_ENTRY_CTLS: (ENTRY, 32, 0xFFFFFFFF),
+    constants.MSR_IA32_VMX_VMFUNC: (VMFUNC, 0, 0),
 }
 
 _MSRS, _BY_CALL = _O + "test_an_msr_comes_with_its_bit", _O + "test_a_call_comes_with_its_bit"
@@ -190,9 +190,9 @@ REGISTERS = ("eax", "ebx", "ecx", "edx")
 
 def uncovered_by_evmcs(msrs: Mapping[int, int]) -> int:
     """Controls on offer whose fields an eVMCS has no place for, as bits that are not 0."""
-    return (msrs[numbers.MSR_IA32_VMX_PROCBASED_CTLS2] >> 32 & 0x26701
-            | msrs[numbers.MSR_IA32_VMX_PINBASED_CTLS] >> 32 & 0xC0
-            | msrs[numbers.MSR_IA32_VMX_EXIT_CTLS] >> 32 & 1 << 22)
+    return (msrs[constants.MSR_IA32_VMX_PROCBASED_CTLS2] >> 32 & 0x26701
+            | msrs[constants.MSR_IA32_VMX_PINBASED_CTLS] >> 32 & 0xC0
+            | msrs[constants.MSR_IA32_VMX_EXIT_CTLS] >> 32 & 1 << 22)
 
 
 def undone_leaves(cpuid: Mapping[Any, tuple[int, ...]]) -> list[str]:
@@ -204,6 +204,14 @@ def undone_leaves(cpuid: Mapping[Any, tuple[int, ...]]) -> list[str]:
             if test is None and cpuid[leaf][REGISTERS.index(register)] >> bit & 1]
 
 
+def done_of(leaf: Any, registers: tuple[int, ...]) -> tuple[int, ...]:
+    """The registers of a leaf without the bits that offer what L0 does not do."""
+    return tuple(
+        value & ~sum(1 << bit for bit, (_, test) in LEAVES.get((leaf, name), {}).items()
+                     if test is None)
+        for name, value in zip(REGISTERS, registers))
+
+
 def undone_msrs(msrs: Mapping[int, int]) -> list[str]:
     """What capability MSRs offer and L0 does not do, each named with its bit."""
     found = []
@@ -213,6 +221,6 @@ def undone_msrs(msrs: Mapping[int, int]) -> list[str]:
             name, test = rows.get(bit - shift, ("no name", None))
             if value >> bit & 1 and test is None:
                 found.append(f"MSR {index:#x} bit {bit} ({name})")
-    if (targets := msrs.get(numbers.MSR_IA32_VMX_MISC, 0) >> 16 & 0x1FF) > 4:
+    if (targets := msrs.get(constants.MSR_IA32_VMX_MISC, 0) >> 16 & 0x1FF) > 4:
         found.append(f"MSR 0x485 bits 24:16 ({targets} CR3 targets, of which there are 4)")
     return found

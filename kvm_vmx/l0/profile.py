@@ -29,16 +29,16 @@ import re
 import stat
 import tomllib
 
-from kvm_vmx.abi import numbers
+from kvm_vmx.abi import constants
 from kvm_vmx.l0.cpuid_dump import check_leaves, is_whole, read_cpuid, rows
-from kvm_vmx.l0.offers import uncovered_by_evmcs, undone_leaves, undone_msrs
+from kvm_vmx.l0.offers import done_of, uncovered_by_evmcs, undone_leaves, undone_msrs
 from kvm_vmx.l0.profile_reader import MASK_32, MASK_64, POLICIES, Reader, check
 
 MAX_BYTES = 1 << 20
-REQUIRED_MSRS = tuple(range(numbers.MSR_IA32_VMX_BASIC, numbers.MSR_IA32_VMX_VMCS_ENUM))
+REQUIRED_MSRS = tuple(range(constants.MSR_IA32_VMX_BASIC, constants.MSR_IA32_VMX_VMCS_ENUM))
 LOAD_PERF_GLOBAL = {
-    numbers.MSR_IA32_VMX_EXIT_CTLS: 44, numbers.MSR_IA32_VMX_TRUE_EXIT_CTLS: 44,
-    numbers.MSR_IA32_VMX_ENTRY_CTLS: 45, numbers.MSR_IA32_VMX_TRUE_ENTRY_CTLS: 45}
+    constants.MSR_IA32_VMX_EXIT_CTLS: 44, constants.MSR_IA32_VMX_TRUE_EXIT_CTLS: 44,
+    constants.MSR_IA32_VMX_ENTRY_CTLS: 45, constants.MSR_IA32_VMX_TRUE_ENTRY_CTLS: 45}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Profile:
     @property
     def vmcs_revision(self) -> int:
         """Bits 30:0 of IA32_VMX_BASIC: the first word of a plain VMCS and of the VMXON region."""
-        return self.msrs[numbers.MSR_IA32_VMX_BASIC] & 0x7FFFFFFF
+        return self.msrs[constants.MSR_IA32_VMX_BASIC] & 0x7FFFFFFF
 
     def leaves(self) -> list[tuple[int, int, bool, tuple[int, int, int, int]]]:
         """(leaf, subleaf, does ECX choose, registers) in order."""
@@ -173,15 +173,17 @@ def load(path: str) -> Profile:
     return _parse(str(path), text)
 
 
-def _changed(base: Profile, cpuid: object, maxphyaddr: int) -> tuple[dict, bool]:
-    """The leaves of a profile with a caller's changes, and whether they are a whole host's."""
+def _changed(base: Profile, cpuid: object, maxphyaddr: int) -> tuple[dict, bool, list[str]]:
+    """The leaves of a profile with a caller's changes, whether they are a whole host's, and what
+    was asked for and is not done."""
     given = check_leaves({} if cpuid is None else cpuid)
     if is_whole(given):
-        return given, True
+        return given, True, undone_leaves(given)
     leaves = dict(base.cpuid)
     leaves[0x80000008] = (0x3000 | maxphyaddr, *leaves[0x80000008][1:])
     leaves.update(given)
-    return leaves, False
+    undone = undone_leaves(leaves)
+    return {leaf: done_of(leaf, registers) for leaf, registers in leaves.items()}, False, undone
 
 
 def build(
@@ -196,10 +198,10 @@ def build(
 
     A name that ends in .toml is a profile's file, one in .txt a host's `cpuid -r`, over kvm-6.12.
     cpuid maps a leaf or (leaf, subleaf) to (eax, ebx, ecx, edx), or names such a file; msrs an
-    index to a value. What is on offer and not done is refused, but for a host's whole CPUID
-    (leaves 0, 1, 0x40000000 and 0x80000000 are in it), which is taken as it is, instead of the
-    profile's; undone then tells. unfinished takes such MSRs, too: entry checks look at more than
-    L0 does. maxphyaddr is in bits, 32 to 52. enforce_cpuid makes a synthetic MSR that no CPUID
+    index to a value. An MSR that offers what is not done is refused; unfinished takes it: entry
+    checks look at more than L0 does. A bit of cpuid that does so is not offered, and undone tells
+    which; a host's whole CPUID (leaves 0, 1, 0x40000000 and 0x80000000 are in it) is taken as it
+    is, instead of the profile's. maxphyaddr is in bits, 32 to 52. enforce_cpuid makes a synthetic MSR that no CPUID
     bit announces raise #GP. Raises ValueError with one line.
     """
     if str(name).endswith(".txt"):
@@ -214,7 +216,7 @@ def build(
         maxphyaddr = base.maxphyaddr
     if not isinstance(maxphyaddr, int) or not 32 <= maxphyaddr <= 52:
         raise ValueError(f"maxphyaddr is {maxphyaddr!r}: give a number of bits from 32 to 52")
-    leaves, whole = _changed(base, cpuid, maxphyaddr)
+    leaves, whole, undone = _changed(base, cpuid, maxphyaddr)
     if whole and 32 <= leaves.get(0x80000008, (0,))[0] & 0xFF <= 52:
         maxphyaddr = leaves[0x80000008][0] & 0xFF
     values = dict(base.msrs)
@@ -226,8 +228,7 @@ def build(
         for index, bit in LOAD_PERF_GLOBAL.items():
             if index not in (msrs or {}) and index in values:
                 values[index] &= ~(1 << bit)
-    undone = undone_leaves(leaves)
-    _refuse("", ([] if whole else undone) + ([] if unfinished else undone_msrs(values)))
+    _refuse("", [] if unfinished else undone_msrs(values))
     return dataclasses.replace(
         base, cpuid=leaves, msrs=values, maxphyaddr=maxphyaddr, undone=tuple(undone),
         enforce_cpuid=base.enforce_cpuid if enforce_cpuid is None else bool(enforce_cpuid))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Reads the tables of a profile's file; whatever is wrong is one line that names the key."""
 
-from kvm_vmx.abi import numbers
+from kvm_vmx.abi import constants
 
 MASK_32 = 0xFFFFFFFF
 MASK_64 = 0xFFFFFFFFFFFFFFFF
@@ -28,11 +28,11 @@ POLICIES = (
 
 # The MSRs that say which bits must be 1, in the low half, and which may be, in the high one.
 CONTROL_MSRS = (
-    numbers.MSR_IA32_VMX_PINBASED_CTLS, numbers.MSR_IA32_VMX_PROCBASED_CTLS,
-    numbers.MSR_IA32_VMX_EXIT_CTLS, numbers.MSR_IA32_VMX_ENTRY_CTLS,
-    numbers.MSR_IA32_VMX_PROCBASED_CTLS2, numbers.MSR_IA32_VMX_TRUE_PINBASED_CTLS,
-    numbers.MSR_IA32_VMX_TRUE_PROCBASED_CTLS, numbers.MSR_IA32_VMX_TRUE_EXIT_CTLS,
-    numbers.MSR_IA32_VMX_TRUE_ENTRY_CTLS)
+    constants.MSR_IA32_VMX_PINBASED_CTLS, constants.MSR_IA32_VMX_PROCBASED_CTLS,
+    constants.MSR_IA32_VMX_EXIT_CTLS, constants.MSR_IA32_VMX_ENTRY_CTLS,
+    constants.MSR_IA32_VMX_PROCBASED_CTLS2, constants.MSR_IA32_VMX_TRUE_PINBASED_CTLS,
+    constants.MSR_IA32_VMX_TRUE_PROCBASED_CTLS, constants.MSR_IA32_VMX_TRUE_EXIT_CTLS,
+    constants.MSR_IA32_VMX_TRUE_ENTRY_CTLS)
 
 
 def check(what: str, value: object, limit: int, low: int = 0) -> int:

@@ -12,6 +12,7 @@
 #include <asm/hyperv-tlfs.h>
 #include <asm/virt_cpu.h>
 #include <asm/vmx.h>
+#include <kvm_vmx/l0/entry/state_checks.h>
 #include <kvm_vmx/l0/watch/observed.h>
 
 struct l0_vmcs {
@@ -330,6 +331,7 @@ struct l0_vp {
 	u64 exit_log_size, exit_log_end;
 	struct l0_trace trace;
 	struct l0_chain chain;
+	struct l0_refusal refusal;
 	u8 overlaid[4096];	/* what the assist page covers, where it is an overlay */
 	u8 msr_bitmap[4096];
 	u8 evmcs_last_exit[1024];

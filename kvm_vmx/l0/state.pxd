@@ -4,6 +4,299 @@ from kvm_vmx.abi.types cimport u8, u16, u32, u64
 from kvm_vmx.abi.virt_cpu cimport NR_GPRS, phys_mem, virt_cpu, virt_cpu_ops
 from kvm_vmx.abi.hyperv_tlfs cimport hv_enlightened_vmcs
 
+cdef extern from "kvm_vmx/l0/entry/state_checks.h" nogil:
+    enum:
+        CHECK_none
+        CHECK_not_in_vmx
+        CHECK_not_privileged
+        CHECK_machine_stopped
+        CHECK_assist_page_off
+        CHECK_assist_page_missing
+        CHECK_switch_off
+        CHECK_pointer_none
+        CHECK_pointer_misaligned
+        CHECK_evmcs_missing
+        CHECK_evmcs_revision
+        CHECK_evmcs_active
+        CHECK_shadow_vmcs
+        CHECK_mov_ss
+        CHECK_launched
+        CHECK_not_launched
+        CHECK_pin_controls
+        CHECK_primary_controls
+        CHECK_secondary_controls
+        CHECK_exit_controls
+        CHECK_entry_controls
+        CHECK_unannounced_exit_perf_global
+        CHECK_unannounced_entry_perf_global
+        CHECK_uncovered_pin
+        CHECK_uncovered_secondary
+        CHECK_uncovered_exit
+        CHECK_cr3_targets
+        CHECK_io_bitmap_a
+        CHECK_io_bitmap_b
+        CHECK_msr_bitmap
+        CHECK_vmread_bitmap
+        CHECK_vmwrite_bitmap
+        CHECK_virtual_apic_page
+        CHECK_tpr_threshold
+        CHECK_tpr_above_priority
+        CHECK_tpr_shadow_needed
+        CHECK_apic_access_and_x2apic
+        CHECK_apic_access_page
+        CHECK_virtual_interrupts
+        CHECK_posted_without_virtual
+        CHECK_posted_without_acknowledge
+        CHECK_posted_vector
+        CHECK_posted_descriptor
+        CHECK_virtual_nmis
+        CHECK_nmi_window
+        CHECK_vpid_zero
+        CHECK_ept_memory_type
+        CHECK_ept_walk
+        CHECK_ept_flags
+        CHECK_ept_reserved
+        CHECK_ept_needed
+        CHECK_pml_page
+        CHECK_tsc_multiplier
+        CHECK_vm_functions
+        CHECK_eptp_switching
+        CHECK_eptp_list
+        CHECK_timer_saved
+        CHECK_entry_smm
+        CHECK_exit_store_list_address
+        CHECK_exit_store_list_end
+        CHECK_exit_load_list_address
+        CHECK_exit_load_list_end
+        CHECK_entry_load_list_address
+        CHECK_entry_load_list_end
+        CHECK_event_reserved
+        CHECK_event_type
+        CHECK_event_error_code
+        CHECK_event_nmi_vector
+        CHECK_event_exception_vector
+        CHECK_event_other_vector
+        CHECK_event_monitor_trap
+        CHECK_event_error_code_high
+        CHECK_event_length
+        CHECK_debugctl_unannounced
+        CHECK_host_address_space
+        CHECK_host_cr0
+        CHECK_host_cr4
+        CHECK_host_cr3
+        CHECK_host_sysenter_esp
+        CHECK_host_sysenter_eip
+        CHECK_host_pae
+        CHECK_host_rip
+        CHECK_host_guest_wider
+        CHECK_host_pcide
+        CHECK_host_rip_high
+        CHECK_host_perf_global
+        CHECK_host_pat
+        CHECK_host_efer
+        CHECK_host_efer_mode
+        CHECK_host_es_selector
+        CHECK_host_cs_selector
+        CHECK_host_ss_selector
+        CHECK_host_ds_selector
+        CHECK_host_fs_selector
+        CHECK_host_gs_selector
+        CHECK_host_tr_selector
+        CHECK_host_cs_null
+        CHECK_host_tr_null
+        CHECK_host_ss_null
+        CHECK_host_fs_base
+        CHECK_host_gs_base
+        CHECK_host_tr_base
+        CHECK_host_gdtr_base
+        CHECK_host_idtr_base
+        CHECK_guest_cr0
+        CHECK_guest_paging
+        CHECK_guest_cr4
+        CHECK_guest_long_paging
+        CHECK_guest_long_pae
+        CHECK_guest_pcide
+        CHECK_guest_cr3
+        CHECK_guest_debugctl
+        CHECK_guest_dr7
+        CHECK_guest_sysenter_esp
+        CHECK_guest_sysenter_eip
+        CHECK_guest_perf_global
+        CHECK_guest_pat
+        CHECK_guest_efer
+        CHECK_guest_efer_lma
+        CHECK_guest_efer_lme
+        CHECK_guest_bndcfgs_base
+        CHECK_guest_bndcfgs
+        CHECK_tr_base
+        CHECK_fs_base
+        CHECK_gs_base
+        CHECK_cs_base
+        CHECK_tr_table
+        CHECK_tr_usable
+        CHECK_tr_type
+        CHECK_ldtr_type
+        CHECK_ldtr_system
+        CHECK_ldtr_table
+        CHECK_ldtr_base
+        CHECK_es_present
+        CHECK_es_reserved
+        CHECK_es_granular
+        CHECK_es_fine
+        CHECK_cs_present
+        CHECK_cs_reserved
+        CHECK_cs_granular
+        CHECK_cs_fine
+        CHECK_ss_present
+        CHECK_ss_reserved
+        CHECK_ss_granular
+        CHECK_ss_fine
+        CHECK_ds_present
+        CHECK_ds_reserved
+        CHECK_ds_granular
+        CHECK_ds_fine
+        CHECK_fs_present
+        CHECK_fs_reserved
+        CHECK_fs_granular
+        CHECK_fs_fine
+        CHECK_gs_present
+        CHECK_gs_reserved
+        CHECK_gs_granular
+        CHECK_gs_fine
+        CHECK_ldtr_present
+        CHECK_ldtr_reserved
+        CHECK_ldtr_granular
+        CHECK_ldtr_fine
+        CHECK_tr_present
+        CHECK_tr_reserved
+        CHECK_tr_granular
+        CHECK_tr_fine
+        CHECK_vm86_es_base
+        CHECK_vm86_es_limit
+        CHECK_vm86_es_rights
+        CHECK_vm86_cs_base
+        CHECK_vm86_cs_limit
+        CHECK_vm86_cs_rights
+        CHECK_vm86_ss_base
+        CHECK_vm86_ss_limit
+        CHECK_vm86_ss_rights
+        CHECK_vm86_ds_base
+        CHECK_vm86_ds_limit
+        CHECK_vm86_ds_rights
+        CHECK_vm86_fs_base
+        CHECK_vm86_fs_limit
+        CHECK_vm86_fs_rights
+        CHECK_vm86_gs_base
+        CHECK_vm86_gs_limit
+        CHECK_vm86_gs_rights
+        CHECK_cs_system
+        CHECK_cs_type
+        CHECK_cs_privilege
+        CHECK_cs_conforming
+        CHECK_cs_long
+        CHECK_ss_requested
+        CHECK_ss_privilege
+        CHECK_ss_real
+        CHECK_ss_type
+        CHECK_ss_system
+        CHECK_ss_base
+        CHECK_es_data_system
+        CHECK_es_accessed
+        CHECK_es_readable
+        CHECK_es_privilege
+        CHECK_ds_data_system
+        CHECK_ds_accessed
+        CHECK_ds_readable
+        CHECK_ds_privilege
+        CHECK_fs_data_system
+        CHECK_fs_accessed
+        CHECK_fs_readable
+        CHECK_fs_privilege
+        CHECK_gs_data_system
+        CHECK_gs_accessed
+        CHECK_gs_readable
+        CHECK_gs_privilege
+        CHECK_ds_base
+        CHECK_es_base
+        CHECK_guest_gdtr_base
+        CHECK_guest_idtr_base
+        CHECK_guest_gdtr_limit
+        CHECK_guest_idtr_limit
+        CHECK_guest_rip
+        CHECK_guest_rip_high
+        CHECK_guest_rflags
+        CHECK_guest_rflags_vm
+        CHECK_guest_rflags_if
+        CHECK_activity_state
+        CHECK_activity_hlt
+        CHECK_activity_blocked
+        CHECK_activity_event
+        CHECK_blocking_reserved
+        CHECK_blocking_both
+        CHECK_blocking_sti
+        CHECK_blocking_interrupt
+        CHECK_blocking_nmi_mov_ss
+        CHECK_blocking_nmi
+        CHECK_pending_reserved
+        CHECK_pending_step
+        CHECK_link_address
+        CHECK_link_current
+        CHECK_link_missing
+        CHECK_link_revision
+        CHECK_pdpte0
+        CHECK_pdpte1
+        CHECK_pdpte2
+        CHECK_pdpte3
+        CHECK_pdptes_missing
+        CHECK_pdptes
+        CHECK_item_too_many
+        CHECK_item_missing
+        CHECK_item_reserved
+        CHECK_item_segment_base
+        CHECK_item_forbidden
+        CHECK_item_value
+        L0_NR_CHECKS
+        LIMIT_NONE
+        LIMIT_BITS
+        LIMIT_PIN
+        LIMIT_PROC
+        LIMIT_SECONDARY
+        LIMIT_EXIT
+        LIMIT_ENTRY
+        LIMIT_CR0
+        LIMIT_GUEST_CR0
+        LIMIT_CR4
+        LIMIT_ADDRESS
+        LIMIT_PAGE
+        LIMIT_16_BYTES
+        LIMIT_64_BYTES
+        LIMIT_EPTP
+        LIMIT_PDPTE
+        LIMIT_EPT
+        LIMIT_TARGETS
+        LIMIT_PERF_GLOBAL
+        LIMIT_VMFUNC
+        END_FAULT
+        END_INVALID
+        END_ERROR
+        END_CONTROL
+        END_HOST
+        END_GUEST
+        END_LINK
+        END_PDPTE
+        END_LIST
+
+    ctypedef struct l0_refusal "struct l0_refusal":
+        u64 entry
+        u64 value
+        u64 other
+        u64 a
+        u64 b
+        u64 must
+        u64 may
+        u32 check
+        u32 msr
+
 cdef extern from "kvm_vmx/l0/watch/observed.h" nogil:
     enum:
         L0_MAX_LINT_RECORDS
@@ -72,6 +365,7 @@ cdef extern from "kvm_vmx/l0/watch/observed.h" nogil:
         u64 l2_instructions
         u32 groups_reread
         u32 bytes_reread
+        l0_refusal refusal
 
     ctypedef struct l0_trace "struct l0_trace":
         l0_trace_record *record
@@ -398,6 +692,7 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u64 exit_log_end
         l0_trace trace
         l0_chain chain
+        l0_refusal refusal
         u8 overlaid[4096]
         u8 msr_bitmap[4096]
         u8 evmcs_last_exit[1024]
@@ -428,6 +723,32 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
     u8 *phys_ptr(const phys_mem *mem, u64 gpa, u64 len)
     u8 *phys_page(const phys_mem *mem, u64 gpa)
     void l0_note(l0_vp *vp, u32 what, u32 offset, u64 found, u64 kept)
+
+cdef extern from "kvm_vmx/l0/entry/check_rows.h" nogil:
+    enum:
+        L0_UNCOVERED_SECONDARY
+        L0_NEEDS_TPR_SHADOW
+        L0_NEEDS_EPT
+
+    ctypedef struct l0_limits "struct l0_limits":
+        u32 kind
+        u64 must
+        u64 may
+
+    ctypedef struct l0_check_row "struct l0_check_row":
+        const char *id
+        u32 end
+        u32 field
+        u32 other
+        l0_limits limits
+        const char *section
+        const char *sentence
+        const char *field_name
+        const char *other_name
+
+    u64 l0_row_value(const l0_vmcs *vmcs, u32 encoding)
+    void l0_note_refusal(l0_vp *vp, u32 check, u64 a, u64 b)
+    const l0_check_row l0_check_rows[L0_NR_CHECKS]
 
 cdef extern from "kvm_vmx/l0/vmcs/fields.h" nogil:
     enum:
@@ -475,6 +796,7 @@ cdef extern from "kvm_vmx/l0/vmcs/members.h" nogil:
 cdef extern from "kvm_vmx/l0/watch/saved.h" nogil:
     const u64 L0_SAVED_MAGIC
     const u64 L0_SAVED_NONE
+    const u64 L0_HASH_START
 
     ctypedef struct l0_saved "struct l0_saved":
         u64 magic
@@ -486,6 +808,8 @@ cdef extern from "kvm_vmx/l0/watch/saved.h" nogil:
         u32 nmi
         u32 in_vmx
         u32 mov_ss_shadow
+        u64 profile
+        u64 irr[4]
         u64 rip
         u64 rsp
         u64 rflags
@@ -535,4 +859,6 @@ cdef extern from "kvm_vmx/l0/watch/saved.h" nogil:
         l0_vmcs evmcs_cache
         u64 checksum
 
+    u64 l0_hash(u64 hash, const void *data, u64 length)
     u64 l0_saved_checksum(const l0_saved *saved)
+    u64 l0_profile_digest(const l0_profile *profile)

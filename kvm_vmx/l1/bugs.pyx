@@ -13,8 +13,8 @@ cdef bint has_spec_ctrl
 
 
 cdef void check_bugs() noexcept nogil:
-    # C~ [6/5 7b2780] static_cpu_has(): what the boot found, kept in a variable; a boot begins
-    # with the initial values
+    # C~ static_cpu_has(): what the boot found, kept in a variable; a boot begins with the initial
+    # values
     global x86_spec_ctrl_base, x86_spec_ctrl_mask, has_spec_ctrl
     x86_spec_ctrl_base = 0
     x86_spec_ctrl_mask = SPEC_CTRL_IBRS
@@ -24,22 +24,21 @@ cdef void check_bugs() noexcept nogil:
 
     if boot_cpu_has(X86_FEATURE_STIBP):
         x86_spec_ctrl_mask |= SPEC_CTRL_STIBP
-        # C- [8 a2d250] what selects mitigations: mitigations are off, as with nospectre_v2; out of scope,
-    # the kernel's own mapping
+        # C- 8 statements: what selects mitigations: mitigations are off, as with nospectre_v2; out
+        # of scope, the kernel's own mapping
 
 
 cdef void x86_virt_spec_ctrl(u64 guest_spec_ctrl, u64 guest_virt_spec_ctrl, bint setguest) noexcept nogil:
     cdef u64 msrval, guestval, hostval = x86_spec_ctrl_base
 
-    # C~ [3/1 cbe66b] static_cpu_has(): what the boot found, kept in a variable; no thread asks
-    # for SSBD
+    # C~ static_cpu_has(): what the boot found, kept in a variable; no thread asks for SSBD
     if has_spec_ctrl:
         # the guest's choice where it has one, the host's everywhere else
         guestval = hostval & ~x86_spec_ctrl_mask
         guestval |= guest_spec_ctrl & x86_spec_ctrl_mask
 
-        # C- [2 8f0485] TIF_SSBD: no thread of this kernel asks for SSBD
+        # C- TIF_SSBD: no thread of this kernel asks for SSBD
         if hostval != guestval:
             msrval = guestval if setguest else hostval
             wrmsrl(MSR_IA32_SPEC_CTRL, msrval)
-            # C- [11 fc5332] VIRT_SPEC_CTRL and LS_CFG: the processor has no AMD_SSBD
+            # C- 11 statements: VIRT_SPEC_CTRL and LS_CFG: the processor has no AMD_SSBD

@@ -22,31 +22,28 @@ cdef int kvm_update_cpuid(kvm_vcpu_t *vcpu) noexcept nogil:
     cdef kvm_cpuid_entry2 *best
     cdef int vaddr_bits
 
-    # C- [2 cb6a6b] the APIC: no APIC in the kernel
+    # C- the APIC: no APIC in the kernel
     best = kvm_find_cpuid_entry(vcpu, 1, 0)
     if not best:
         return 0
 
     # what CR4 says
     if boot_cpu_has(X86_FEATURE_XSAVE) and best.function == 0x1:
-        # C~ [1/1 316cd9] F(): a name in its place
         best.ecx &= ~F_OSXSAVE
         if kvm_read_cr4_bits(vcpu, X86_CR4_OSXSAVE):
-            # C~ [2/2 c34bb1] F(): a name in its place
             best.ecx |= F_OSXSAVE
 
     best.edx &= ~<u32>F_APIC
     if vcpu.arch.apic_base & MSR_IA32_APICBASE_ENABLE:
-        # C~ [6/1 f392a5] F(), the APIC's timer: a name in its place; no APIC in the kernel
+        # C~ F(), the APIC's timer: a name in its place; no APIC in the kernel
         best.edx |= F_APIC
 
     best = kvm_find_cpuid_entry(vcpu, 7, 0)
     if best:
         if boot_cpu_has(X86_FEATURE_PKU) and best.function == 0x7:
-            # C~ [1/1 8fb73e] F(): a name in its place
             best.ecx &= ~<u32>F_OSPKE
             if kvm_read_cr4_bits(vcpu, X86_CR4_PKE):
-                # C~ [11/1 feabfb] F(), leaf 0xD: a name in its place; the processor has no XSAVE
+                # C~ F(), leaf 0xD: a name in its place; the processor has no XSAVE
                 best.ecx |= F_OSPKE
 
     # An address that is canonical has 48 bits or 57, and nothing else is prepared for.
@@ -57,10 +54,9 @@ cdef int kvm_update_cpuid(kvm_vcpu_t *vcpu) noexcept nogil:
         if vaddr_bits != 48 and vaddr_bits != 57 and vaddr_bits != 0:
             return -EINVAL
 
-    # C- [3 45fc86] KVM's own leaf: out of scope, the guest is shown no KVM
+    # C- KVM's own leaf: out of scope, the guest is shown no KVM
     vcpu.arch.maxphyaddr = cpuid_query_maxphyaddr(vcpu)
-    # C- [2 d1fcc8] kvm_mmu_reset_context(), the PMU: the EPT is fixed; out of scope, performance
-    # counters
+    # C- kvm_mmu_reset_context(), the PMU: the EPT is fixed; out of scope, performance counters
     return 0
 
 
@@ -69,17 +65,17 @@ cdef int cpuid_query_maxphyaddr(kvm_vcpu_t *vcpu) noexcept nogil:
 
     best = kvm_find_cpuid_entry(vcpu, <u32>0x80000000, 0)
     if not best or best.eax < <u32>0x80000008:
-        # C~ [1/1 02e0fa] goto not_found: the label returns
+        # C~ goto not_found: the label returns
         return 36
     best = kvm_find_cpuid_entry(vcpu, <u32>0x80000008, 0)
     if best:
         return best.eax & 0xff
-    # C- [1 d7bda3] the label: nothing jumps to it
+    # C- the label: nothing jumps to it
     return 36
 
 
-# C~ [14/13 8f6d9c] a fixed array of KVM_MAX_CPUID_ENTRIES in vcpu->arch: only what is used is
-# allocated, and the caller is this process, so nothing is copied from user space
+# C~ a fixed array of KVM_MAX_CPUID_ENTRIES in vcpu->arch: only what is used is allocated, and the
+# caller is this process, so nothing is copied from user space
 cdef int kvm_vcpu_ioctl_set_cpuid2(kvm_vcpu_t *vcpu, const kvm_cpuid_entry2 *entries,
                                    int nent) noexcept nogil:
     cdef kvm_cpuid_entry2 *copy
@@ -105,11 +101,11 @@ cdef int move_to_next_stateful_cpuid_entry(kvm_vcpu_t *vcpu, int i) noexcept nog
 
     e.flags &= ~<u32>KVM_CPUID_FLAG_STATE_READ_NEXT
     # with no other entry of the function, this one comes round again
-    # C~ [1/1 a1e5e3] do: Cython has none, so the test stands at the end of an endless loop
+    # C~ do: Cython has none, so the test stands at the end of an endless loop
     while True:
         j = (j + 1) % nent
         ej = &vcpu.arch.cpuid_entries[j]
-        # C~ [1/2 fb0b2d] the test of the loop: turned around, it leaves it
+        # C~ the test of the loop: turned around, it leaves it
         if ej.function == e.function:
             break
 
@@ -118,7 +114,7 @@ cdef int move_to_next_stateful_cpuid_entry(kvm_vcpu_t *vcpu, int i) noexcept nog
     return j
 
 
-# C~ [1/1 08297a] int: the answer is yes or no
+# C~ int: the answer is yes or no
 cdef inline bint is_matching_cpuid_entry(kvm_cpuid_entry2 *e, u32 function, u32 index) noexcept nogil:
     if e.function != function:
         return 0
@@ -168,18 +164,18 @@ cdef bint kvm_cpuid(kvm_vcpu_t *vcpu, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx,
 
     if not best:
         entry_found = False
-        # C~ [2/1 2f2b89] goto out: what it jumps over is the block
+        # C~ goto out: what it jumps over is the block
         if check_limit:
             best = check_cpuid_limit(vcpu, function, index)
 
-    # C- [1 9c4cbd] the label: nothing jumps to it
+    # C- the label: nothing jumps to it
     if best:
         eax[0] = best.eax
         ebx[0] = best.ebx
         ecx[0] = best.ecx
         edx[0] = best.edx
     else:
-        # C~ [2/4 15db88] four assignments in one, the tracepoint: one statement each, no tracing
+        # C~ four assignments in one, the tracepoint: one statement each, no tracing
         eax[0] = 0
         ebx[0] = 0
         ecx[0] = 0
@@ -204,32 +200,30 @@ cdef int kvm_emulate_cpuid(kvm_vcpu_t *vcpu) noexcept nogil:
 
 
 # C: arch/x86/kvm/cpuid.h
-# C~ [1/1 5873b9] int *, unsigned: a register is a u32, and a feature's number carries its leaf
+# C~ int *, unsigned: a register is a u32, and a feature's number carries its leaf
 cdef u32 *guest_cpuid_get_register(kvm_vcpu_t *vcpu, u64 x86_feature) noexcept nogil:
-    # C~ [4/2 2679b2] x86_feature_cpuid(): the leaf stands in the feature's number
+    # C~ x86_feature_cpuid(): the leaf stands in the feature's number
     cdef kvm_cpuid_entry2 *entry = kvm_find_cpuid_entry(vcpu, <u32>(x86_feature >> 8), 0)
 
     if not entry:
         return NULL
-    # C~ [11/1 32b0cf] the switch over the register: it stands in the feature's number
+    # C~ the switch over the register: it stands in the feature's number
     return &entry.eax + ((x86_feature >> 5) & 3)
 
 
-# C~ [4/2 19c656] XSAVE of the host: the processor has no XSAVE; a register is a u32
+# C~ XSAVE of the host: the processor has no XSAVE; a register is a u32
 cdef bint guest_cpuid_has(kvm_vcpu_t *vcpu, u64 x86_feature) noexcept nogil:
     cdef u32 *reg = guest_cpuid_get_register(vcpu, x86_feature)
 
     if not reg:
         return False
 
-    # C~ [1/1 9ee430] bit(): spelled out
-    return (reg[0] >> (x86_feature & 31)) & 1
+    return (reg[0] & (<u32>1 << (x86_feature & 31))) != 0
 
 
-# C~ [2/2 db54be] int *, unsigned: a register is a u32, and a feature's number carries its leaf
+# C~ int *, unsigned: a register is a u32, and a feature's number carries its leaf
 cdef void guest_cpuid_clear(kvm_vcpu_t *vcpu, u64 x86_feature) noexcept nogil:
     cdef u32 *reg = guest_cpuid_get_register(vcpu, x86_feature)
 
     if reg:
-        # C~ [1/1 6ee113] bit(): spelled out
         reg[0] &= ~(<u32>1 << (x86_feature & 31))

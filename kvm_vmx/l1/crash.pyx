@@ -13,29 +13,28 @@ cdef extern from "asm/vmx_insn.h" nogil:
 
 
 cdef inline void cpu_crash_vmclear_loaded_vmcss() noexcept nogil:
-    # C~ [1/1 7a6aaa] crash_vmclear_fn: here the pointer itself
+    # C~ crash_vmclear_fn: here the pointer itself
     cdef crash_vmclear_fn do_vmclear_operation = NULL
 
-    # C- [1 351b35] rcu_read_lock(): nothing is freed under a crash
+    # C- rcu_read_lock(): nothing is freed under a crash
     do_vmclear_operation = rcu_dereference(crash_vmclear_loaded_vmcss)
     if do_vmclear_operation:
         do_vmclear_operation()
-        # C- [1 357c0d] rcu_read_unlock(): nothing is freed under a crash
+        # C- rcu_read_unlock(): nothing is freed under a crash
 
 
 # Each other CPU: what memory has of its VMCSs is whole before another kernel looks at it.
-# C~ [4/1 04e4b9] the registers, crash_save_cpu(): out of scope, the dump itself
+# C~ the registers, crash_save_cpu(): out of scope, the dump itself
 cdef void kdump_nmi_callback(void *regs) noexcept nogil:
     cpu_crash_vmclear_loaded_vmcss()
 
     cpu_emergency_vmxoff()
-    # C- [3 c7c695] SVM, processor trace, the APIC: the processor has no SVM; the processor has
-    # no processor trace; no APIC in the kernel
+    # C- SVM, processor trace, the APIC: the processor has no SVM; the processor has no processor
+    # trace; no APIC in the kernel
 
 
 cdef void kdump_nmi_shootdown_cpus() noexcept nogil:
-    # C~ [2/4 84e85c] nmi_shootdown_cpus(), the APIC: a call as each other CPU; no APIC in the
-    # kernel
+    # C~ nmi_shootdown_cpus(), the APIC: a call as each other CPU; no APIC in the kernel
     cdef int cpu
 
     for cpu in range(nr_cpu_ids()):
@@ -43,17 +42,17 @@ cdef void kdump_nmi_shootdown_cpus() noexcept nogil:
             smp_call_function_single(cpu, kdump_nmi_callback, NULL, 1)
 
 
-# C~ [1/1 4d44c1] the registers: out of scope, the dump itself
+# C~ the registers: out of scope, the dump itself
 cdef void native_machine_crash_shutdown() noexcept nogil:
     local_irq_disable()
 
-    # C~ [1/1 4c4a74] crash_smp_send_stop(): the function that it leads to
+    # C~ crash_smp_send_stop(): the function that it leads to
     kdump_nmi_shootdown_cpus()
 
     cpu_crash_vmclear_loaded_vmcss()
 
     cpu_emergency_vmxoff()
-    # C- [9 10caa2] SVM, processor trace, interrupt controllers, crash_save_cpu(): the processor
+    # C- 9 statements: SVM, processor trace, interrupt controllers, crash_save_cpu(): the processor
     # has no SVM; the processor has no processor trace; no APIC in the kernel; out of scope, the
     # dump itself
 
@@ -66,13 +65,12 @@ cdef void crash_boot_data() noexcept nogil:
 
 # C: arch/x86/include/asm/virtext.h
 cdef inline void cpu_vmxoff() noexcept nogil:
-    # C~ [1/1 916a79] the instruction: a function of asm/vmx_insn.h
+    # C~ the instruction: a function of asm/vmx_insn.h
     asm_vmxoff()
     cr4_clear_bits(X86_CR4_VMXE)
 
 
 cdef inline int cpu_vmx_enabled() noexcept nogil:
-    # C~ [1/1 2ace2c] __read_cr4(): the shadow holds the same
     return cr4_read_shadow() & X86_CR4_VMXE
 
 

@@ -2,13 +2,14 @@
 # Stands in for arch/x86/kvm/emulate.c, and for the parts of the MMU that need an emulator: the
 # instructions of 64-bit code by which a driver reaches a device, MOV and OUTS. All others fail.
 from kvm_vmx.abi.types cimport gpa_t, gva_t, u8, u32, u64, ulong
-from kvm_vmx.l1.emulate_decode cimport decode, decoded, guest_byte
+from kvm_vmx.l1.emulate_decode cimport decode, decoded, read_guest_byte
 from kvm_vmx.l1.kvm_cache_regs cimport (
     kvm_register_read, kvm_register_write, kvm_rip_read, kvm_rip_write)
 from kvm_vmx.l1.kvm_host cimport (
     EMULATE_USER_EXIT, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_IO, KVM_EXIT_IO_OUT, KVM_EXIT_MMIO,
     KVM_INTERNAL_ERROR_EMULATION, UD_VECTOR, VCPU_REGS_RCX, VCPU_REGS_RDX, VCPU_REGS_RSI,
     X86_EFLAGS_DF, X86_EFLAGS_RF, kvm_vcpu_t)
+from kvm_vmx.l1.mmu cimport guest_page_moves
 from kvm_vmx.l1.x86 cimport kvm_get_rflags, kvm_queue_exception, kvm_set_rflags, kvm_x86_ops
 
 
@@ -55,14 +56,13 @@ cdef int emulate_outs(kvm_vcpu_t *vcpu, const decoded *insn) noexcept nogil:
     # One element, as KVM hands them to user space; the instruction is over with the last.
     cdef ulong step = insn.memory_size, count
     cdef u64 data = 0, mask = mask_of(4 if insn.address_32 else 8)
-    cdef u8 *byte
+    cdef u8 byte
     cdef u32 i
 
     for i in range(insn.memory_size):
-        byte = guest_byte(vcpu, insn.address + i)
-        if byte == NULL:
+        if not read_guest_byte(vcpu, insn.address + i, &byte):
             return emulation_failed(vcpu)
-        data |= <u64>byte[0] << 8 * i
+        data |= <u64>byte << 8 * i
     vcpu.run.exit_reason = KVM_EXIT_IO
     vcpu.run.io.direction = KVM_EXIT_IO_OUT
     vcpu.run.io.size = insn.memory_size
@@ -152,6 +152,9 @@ cdef bint emulate_mmio(kvm_vcpu_t *vcpu, gpa_t gpa, bint write) noexcept nogil:
 
 cdef int kvm_mmu_page_fault(kvm_vcpu_t *vcpu, gpa_t gpa, u64 error_code) noexcept nogil:
     # The EPT is complete from the start: outside it is device memory, and that takes the emulator.
+    # A page on its way to another frame is there again in a moment.
+    if not error_code & PFERR_RSVD_MASK and guest_page_moves(vcpu.kvm, gpa):
+        return 1
     if gpa >= vcpu.kvm.arch.memory_size and error_code & PFERR_GUEST_FINAL_MASK and \
             not error_code & (PFERR_FETCH_MASK | PFERR_RSVD_MASK) and \
             emulate_mmio(vcpu, gpa, error_code & PFERR_WRITE_MASK != 0):

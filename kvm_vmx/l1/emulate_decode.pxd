@@ -23,6 +23,6 @@ ctypedef struct decoded:
     u64 address
 
 # The byte behind a linear address of 64-bit code; or NULL.
-cdef u8 *guest_byte(kvm_vcpu_t *vcpu, u64 gva) noexcept nogil
+cdef bint read_guest_byte(kvm_vcpu_t *vcpu, u64 gva, u8 *byte) noexcept nogil
 # The instruction at RIP; False where it is none that is emulated.
 cdef bint decode(kvm_vcpu_t *vcpu, decoded *insn) noexcept nogil

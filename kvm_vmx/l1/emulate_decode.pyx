@@ -5,9 +5,9 @@ from kvm_vmx.l1.kvm_cache_regs cimport (
     is_64_bit_mode, kvm_read_cr3, kvm_register_read, kvm_rip_read)
 from kvm_vmx.l1.kvm_host cimport (
     VCPU_REGS_RSI, VCPU_REGS_RSP, VCPU_SREG_DS, VCPU_SREG_FS, VCPU_SREG_GS, kvm_vcpu_t)
-from kvm_vmx.l1.mmu cimport guest_page
+from kvm_vmx.l1.mmu cimport guest_page_get, guest_page_put
 from kvm_vmx.l1.x86 cimport kvm_x86_ops
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 cdef enum:
     ENTRY_PRESENT = 1 << 0
@@ -15,26 +15,33 @@ cdef enum:
     NO_REGISTER = 0xff
 
 
-cdef u8 *guest_byte(kvm_vcpu_t *vcpu, u64 gva) noexcept nogil:
+cdef bint read_guest(kvm_vcpu_t *vcpu, u64 gpa, void *data, u64 size) noexcept nogil:
+    # within a page; False where the guest has no memory
+    cdef u8 *page = guest_page_get(vcpu.kvm, gpa)
+
+    if page == NULL:
+        return False
+    memcpy(data, page + (gpa & 0xfff), size)
+    guest_page_put(vcpu.kvm)
+    return True
+
+
+cdef bint read_guest_byte(kvm_vcpu_t *vcpu, u64 gva, u8 *byte) noexcept nogil:
     # by four levels of page tables
     cdef u64 table = kvm_read_cr3(vcpu), entry, within
-    cdef u8 *page
     cdef int shift
 
     for shift in range(39, 11, -9):
-        page = guest_page(vcpu.kvm, table & <u64>0x000ffffffffff000)
-        if page == NULL:
-            return NULL
-        entry = (<u64 *>page)[gva >> shift & 511]
-        if not entry & ENTRY_PRESENT:
-            return NULL
+        table &= <u64>0x000ffffffffff000
+        if not read_guest(vcpu, table | (gva >> shift & 511) << 3, &entry, sizeof(entry)) or \
+                not entry & ENTRY_PRESENT:
+            return False
         table = entry
         if shift == 12 or (shift < 39 and entry & ENTRY_LARGE):
             break
     within = gva & ((<u64>1 << shift) - 1)
     table = table & <u64>0x000ffffffffff000 & ~((<u64>1 << shift) - 1) | within
-    page = guest_page(vcpu.kvm, table)
-    return page + (table & 0xfff) if page else NULL
+    return read_guest(vcpu, table, byte, 1)
 
 
 cdef bint take(decoded *insn, u32 size, u64 *value) noexcept nogil:
@@ -147,17 +154,12 @@ cdef bint operands(kvm_vcpu_t *vcpu, decoded *insn) noexcept nogil:
 
 cdef bint decode(kvm_vcpu_t *vcpu, decoded *insn) noexcept nogil:
     cdef ulong rip = kvm_rip_read(vcpu)
-    cdef u8 *byte
     cdef u64 second = 0
 
     memset(insn, 0, sizeof(decoded))
     if not is_64_bit_mode(vcpu):
         return False
-    while insn.have < LONGEST:
-        byte = guest_byte(vcpu, rip + insn.have)
-        if byte == NULL:
-            break
-        insn.code[insn.have] = byte[0]
+    while insn.have < LONGEST and read_guest_byte(vcpu, rip + insn.have, &insn.code[insn.have]):
         insn.have += 1
     if not prefixes(insn):
         return False

@@ -48,7 +48,7 @@ cdef int hv_cpu_init(unsigned int cpu) noexcept nogil:
     cdef void **input_arg
     cdef u64 val
 
-    # C~ [2/5 905fab] the cast, page_address(alloc_page()): void ** already; a statement each
+    # C~ the cast, page_address(alloc_page()): void ** already; a statement each
     cdef page_t *pg
 
     global hv_max_vp_index
@@ -69,7 +69,6 @@ cdef int hv_cpu_init(unsigned int cpu) noexcept nogil:
 
     # Whatever the page held before, Hyper-V finds in it (erratum: assist_not_zeroed).
     if not hvp[0]:
-        # C~ [1/1 9b8e90] PAGE_KERNEL: all memory has the same protection
         hvp[0] = <hv_vp_assist_page_t *>__vmalloc(4096, GFP_KERNEL)
 
     # A CPU without memory for its page goes without, and nobody is told.
@@ -84,36 +83,35 @@ cdef int hv_cpu_init(unsigned int cpu) noexcept nogil:
 
 
 cdef int hv_cpu_die(unsigned int cpu) noexcept nogil:
-    # C- [2 d790e7] re_ctrl, new_cpu: what they serve is left out
+    # C- re_ctrl, new_cpu: what they serve is left out
     cdef ulong flags
     cdef void **input_arg
     cdef void *input_pg = NULL
 
     local_irq_save(flags)
-    # C~ [1/1 a2dc32] the cast: void ** already
+    # C~ the cast: void ** already
     input_arg = this_cpu_ptr(hyperv_pcpu_input_arg)
     input_pg = input_arg[0]
     input_arg[0] = NULL
     local_irq_restore(flags)
-    # C+ [1 cc3d83] the struct page of an address that is none: the kernel faults on it
+    # C+ the struct page of an address that is none: the kernel faults on it
     check_canonical(<ulong>input_pg)
     free_page(<ulong>input_pg)
 
     if hv_vp_assist_page and hv_vp_assist_page[cpu]:
         wrmsrl(HV_X64_MSR_VP_ASSIST_PAGE, 0)
 
-    # C- [7 491810] the re-enlightenment target: nobody registers a callback
+    # C- 7 statements: the re-enlightenment target: nobody registers a callback
     return 0
 
 
 cdef void hyperv_init() noexcept nogil:
     cdef u64 guest_id, required_msrs
-    # C~ [1/1 8121e4] the union: the MSR as a number
+    # C~ the union: the MSR as a number
     cdef u64 hypercall_msr
     cdef int cpuhp, i
 
-    # C~ [1/6 7949ff] x86_hyper_type: there is this hypervisor or none; the data is fresh at each
-    # boot
+    # C~ x86_hyper_type: there is this hypervisor or none; the data is fresh at each boot
     global hv_vp_assist_page, hv_vp_index, hv_max_vp_index, hv_hypercall_pg
     hv_vp_assist_page = NULL
     hv_vp_index = NULL
@@ -130,9 +128,8 @@ cdef void hyperv_init() noexcept nogil:
     if (ms_hyperv.features & required_msrs) != required_msrs:
         return
 
-    # C- [3 1cbd30] alloc_percpu(), kmalloc_array(): hyperv_pcpu_input_arg has its place in
-    # asm/percpu.h
-    # C+ [1 1b4ffa] what kmalloc_array() computes
+    # C- alloc_percpu(), kmalloc_array(): hyperv_pcpu_input_arg has its place in asm/percpu.h
+    # C+ what kmalloc_array() computes
     hv_vp_index = <u32 *>kmalloc(num_possible_cpus() * sizeof(u32), GFP_KERNEL)
     if not hv_vp_index:
         return
@@ -140,7 +137,7 @@ cdef void hyperv_init() noexcept nogil:
     for i in range(num_possible_cpus()):
         hv_vp_index[i] = <u32>VP_INVAL
 
-    # C~ [1/1 244c16] sizeof(*hv_vp_assist_page): the type by name
+    # C~ sizeof(*hv_vp_assist_page): the type by name
     hv_vp_assist_page = <hv_vp_assist_page_t **>kcalloc(
         num_possible_cpus(), sizeof(hv_vp_assist_page_t *), GFP_KERNEL)
     if not hv_vp_assist_page:
@@ -148,7 +145,6 @@ cdef void hyperv_init() noexcept nogil:
         hyperv_init_free_vp_index()
         return
 
-    # C~ [1/1 3a64d9] the state's name: nobody reads it
     cpuhp = cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, hv_cpu_init, hv_cpu_die)
     if cpuhp < 0:
         hyperv_init_free_vp_assist_page()
@@ -158,12 +154,11 @@ cdef void hyperv_init() noexcept nogil:
     guest_id = generate_guest_id(0, LINUX_VERSION_CODE, 0)
     wrmsrl(HV_X64_MSR_GUEST_OS_ID, guest_id)
 
-    # C~ [1/1 94ea41] PAGE_KERNEL_RX: all memory has the same protection
     hv_hypercall_pg = __vmalloc(4096, GFP_KERNEL)
     if hv_hypercall_pg == NULL:
         wrmsrl(HV_X64_MSR_GUEST_OS_ID, 0)
-        # C~ [14/5 b1a154] goto remove_cpuhp_state, the union, the APIC, the clock sources: what the
-        # label does stands here; no APIC, no clock
+        # C~ goto remove_cpuhp_state, the union, the APIC, the clock sources: what the label does
+        # stands here; no APIC, no clock
         cpuhp_remove_state(CPUHP_AP_ONLINE_DYN)
         hyperv_init_free_vp_assist_page()
         return
@@ -172,7 +167,6 @@ cdef void hyperv_init() noexcept nogil:
     hypercall_msr = (hypercall_msr & 0xfff) | HV_X64_MSR_HYPERCALL_ENABLE | \
         (vmalloc_to_pfn(hv_hypercall_pg) << HV_X64_MSR_HYPERCALL_PAGE_ADDRESS_SHIFT)
     wrmsrl(HV_X64_MSR_HYPERCALL, hypercall_msr)
-
 
 
 cdef void hyperv_init_free_vp_assist_page() noexcept nogil:
@@ -205,8 +199,7 @@ cdef void hyperv_shutdown() noexcept nogil:
 
 
 # C: arch/x86/include/asm/mshyperv.h
-# C~ [14/7 0e0597] the call of the hypercall page: registers go to the virtual processor, which
-# executes VMCALL
+# C~ the call of the hypercall page: registers go to the virtual processor, which executes VMCALL
 cdef u64 hv_do_hypercall(u64 control, void *input, void *output) noexcept nogil:
     cdef u64 status
 
@@ -220,29 +213,28 @@ cdef u64 hv_do_hypercall(u64 control, void *input, void *output) noexcept nogil:
 
 # C: arch/x86/hyperv/nested.c
 cdef int hyperv_flush_guest_mapping(u64 as_) noexcept nogil:
-    # C~ [2/1 8922fa] the structure of the input: two u64, by index
+    # C~ the structure of the input: two u64, by index
     cdef u64 *flush
     cdef u64 status
     cdef ulong flags
     cdef int ret = -ENOTSUPP
 
     if not hv_hypercall_pg:
-        # C- [1 da1cd5] goto fault: the label returns
-        # C+ [1 7e7eda] what the label does
+        # C- goto fault: the label returns
+        # C+ what the label does
         return ret
 
     local_irq_save(flags)
 
-    # C~ [2/1 df6943] flush_pcpu: used once
+    # C~ flush_pcpu: used once
     flush = <u64 *>this_cpu_ptr(hyperv_pcpu_input_arg)[0]
 
     if unlikely(not flush):
         local_irq_restore(flags)
-        # C~ [3/1 ce027b] goto fault, the input: the label returns; by index below
+        # C~ goto fault, the input: the label returns; by index below
         return ret
 
-    # C+ [3 62d474] what a store does where there is no page (erratum: input_page), and the input
-    # by index
+    # C+ what a store does where there is no page (erratum: input_page), and the input by index
     check_canonical(<ulong>flush)
     flush[0] = as_
     flush[1] = 0
@@ -253,5 +245,5 @@ cdef int hyperv_flush_guest_mapping(u64 as_) noexcept nogil:
     if not (status & HV_HYPERCALL_RESULT_MASK):
         ret = 0
 
-    # C- [2 74b66a] fault, the tracepoint: nothing jumps to it; no tracing
+    # C- fault, the tracepoint: nothing jumps to it; no tracing
     return ret

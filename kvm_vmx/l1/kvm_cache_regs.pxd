@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # C: arch/x86/kvm/kvm_cache_regs.h
 from kvm_vmx.abi.types cimport (
-    __clear_bit, __set_bit, clear_bit, set_bit, smp_wmb, test_bit, u32, u64, ulong)
+    __clear_bit, __set_bit, clear_bit, set_bit, smp_wmb, test_bit, u8, u32, u64, ulong)
 from kvm_vmx.l1.kvm_host cimport *
 from kvm_vmx.l1.x86 cimport kvm_x86_ops
 
@@ -60,7 +60,7 @@ cdef inline ulong kvm_read_cr4(kvm_vcpu_t *vcpu) noexcept nogil:
     return kvm_read_cr4_bits(vcpu, ~<ulong>0)
 
 
-# C~ [2/1 3f119b] int: the answer is yes or no
+# C~ int: the answer is yes or no
 cdef inline bint is_long_mode(kvm_vcpu_t *vcpu) noexcept nogil:
     return (vcpu.arch.efer & EFER_LMA) != 0
 
@@ -74,7 +74,7 @@ cdef inline bint is_64_bit_mode(kvm_vcpu_t *vcpu) noexcept nogil:
     return cs_l
 
 
-# C~ [2/2 db8e2c] int, likely(): the answer is yes or no
+# C~ int, likely(): the answer is yes or no
 cdef inline bint is_paging(kvm_vcpu_t *vcpu) noexcept nogil:
     return kvm_read_cr0_bits(vcpu, <ulong>X86_CR0_PG) != 0
 
@@ -83,30 +83,29 @@ cdef inline bint is_protmode(kvm_vcpu_t *vcpu) noexcept nogil:
     return kvm_read_cr0_bits(vcpu, X86_CR0_PE) != 0
 
 
-# C~ [1/1 1b9112] int: the answer is yes or no
+# C~ int: the answer is yes or no
 cdef inline bint is_pae(kvm_vcpu_t *vcpu) noexcept nogil:
     return kvm_read_cr4_bits(vcpu, X86_CR4_PAE) != 0
 
 
 cdef inline void kvm_make_request(int req, kvm_vcpu_t *vcpu) noexcept nogil:
     smp_wmb()
-    # C~ [1/1 78bb0a] void *: the words have a type
+    # C~ void *: the words have a type
     set_bit(req & KVM_REQUEST_MASK, &vcpu.requests)
 
 
 cdef inline bint kvm_request_pending(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C~ [1/1 88f259] READ_ONCE(): the compiler reads it again after each call out of line
     return vcpu.requests != 0
 
 
 cdef inline bint kvm_check_request(int req, kvm_vcpu_t *vcpu) noexcept nogil:
-    # C~ [3/2 81bae9] kvm_test_request(), kvm_clear_request(), smp_mb__after_atomic(): spelled out;
-    # clear_bit() is a full barrier
+    # C~ kvm_test_request(), kvm_clear_request(), smp_mb__after_atomic(): spelled out; clear_bit()
+    # is a full barrier
     if test_bit(req & KVM_REQUEST_MASK, &vcpu.requests):
         clear_bit(req & KVM_REQUEST_MASK, &vcpu.requests)
         return True
-    # C- [1 ed387f] else: the block before it returns
-    return False
+    else:
+        return False
 
 
 cdef inline void kvm_clear_exception_queue(kvm_vcpu_t *vcpu) noexcept nogil:
@@ -114,8 +113,7 @@ cdef inline void kvm_clear_exception_queue(kvm_vcpu_t *vcpu) noexcept nogil:
     vcpu.arch.exception.injected = False
 
 
-# C~ [1/1 da69ff] u8: its other name
-cdef inline void kvm_queue_interrupt(kvm_vcpu_t *vcpu, unsigned char vector, bint soft) noexcept nogil:
+cdef inline void kvm_queue_interrupt(kvm_vcpu_t *vcpu, u8 vector, bint soft) noexcept nogil:
     vcpu.arch.interrupt.injected = True
     vcpu.arch.interrupt.soft = soft
     vcpu.arch.interrupt.nr = vector
@@ -154,6 +152,6 @@ cdef inline u32 get_rdx_init_val() noexcept nogil:
 
 
 cdef inline bint kvm_mpx_supported() noexcept nogil:
-    # C- [1 969d23] XSAVE's features: the processor has no XSAVE
-    # C+ [1 f59c07] the answer without XSAVE
+    # C- XSAVE's features: the processor has no XSAVE
+    # C+ the answer without XSAVE
     return False

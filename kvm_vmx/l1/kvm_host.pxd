@@ -370,6 +370,8 @@ ctypedef struct kvm_arch:
     bint apic_access_page_done
     bint guest_can_read_msr_platform_info
     hpa_t ept_root
+    int page_users
+    void *stale_pages
     gfn_t memory_base
     u64 memory_size
 

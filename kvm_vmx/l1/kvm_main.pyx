@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # C: virt/kvm/kvm_main.c
 from kvm_vmx.abi.linux cimport (
-    BUG_ON, GFP_KERNEL, __GFP_ZERO, get_cpu, get_order, pr_info, preempt_disable,
+    BUG_ON, GFP_KERNEL, __GFP_ZERO, get_cpu, pr_info, preempt_disable,
     preempt_enable, put_cpu, spin_lock, spin_unlock, spinlock_t)
 from kvm_vmx.abi.types cimport EBUSY, EEXIST, EINVAL, ENOMEM, smp_mb, smp_wmb, u8, u64, ulong
 from kvm_vmx.l1.kvm_cache_regs cimport kvm_make_request
@@ -12,7 +12,7 @@ from kvm_vmx.l1.linux.cpu cimport (
     CPUHP_AP_KVM_STARTING, MAX_CPUS, cpu_online, cpuhp_remove_state_nocalls,
     cpuhp_setup_state_nocalls, nr_cpu_ids, num_possible_cpus, on_each_cpu, smp_call_function_single)
 from kvm_vmx.l1.linux.mm cimport (
-    __alloc_pages_node, __get_free_page, free_page, free_pages, kcalloc, kfree)
+    __get_free_page, free_page, kcalloc, kfree, kzalloc)
 from kvm_vmx.l1.mmu cimport build_guest_memory, free_guest_memory
 from kvm_vmx.l1.x86 cimport (
     kvm_arch_boot_data, kvm_arch_check_processor_compat, kvm_arch_exit, kvm_arch_flush_remote_tlb,
@@ -31,7 +31,7 @@ cdef extern from *:
 cdef spinlock_t kvm_count_lock = 0
 cdef u8 *cpus_hardware_enabled
 cdef int hardware_enable_failed
-cdef int kvm_vcpu_cache_order
+cdef unsigned int kvm_vcpu_cache_size
 
 
 # Whom the thread that runs as a CPU has to tell that its time slice is over, and when it is back.
@@ -63,7 +63,6 @@ cdef bint preempt_schedule() noexcept nogil:
 cdef void vcpu_load(kvm_vcpu_t *vcpu) noexcept nogil:
     cdef int cpu = get_cpu()
 
-    # C~ [1/1 133654] the notifier: the vCPU itself
     preempt_notifier_register(vcpu)
     kvm_arch_vcpu_load(vcpu, cpu)
     put_cpu()
@@ -72,13 +71,12 @@ cdef void vcpu_load(kvm_vcpu_t *vcpu) noexcept nogil:
 cdef void vcpu_put(kvm_vcpu_t *vcpu) noexcept nogil:
     preempt_disable()
     kvm_arch_vcpu_put(vcpu)
-    # C~ [1/1 f4e628] the notifier: the vCPU itself
     preempt_notifier_unregister(vcpu)
     preempt_enable()
 
 
 cdef int kvm_vcpu_exiting_guest_mode(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C- [1 584cc8] smp_mb__before_atomic(): cmpxchg() is a full barrier
+    # C- smp_mb__before_atomic(): cmpxchg() is a full barrier
     return cmpxchg(&vcpu.mode, IN_GUEST_MODE, EXITING_GUEST_MODE)
 
 
@@ -96,8 +94,8 @@ cdef void ack_flush(void *_completed) noexcept nogil:
     pass
 
 
-# C~ [9/17 02b227] kvm_make_vcpus_request_mask() and kvm_kick_many_cpus(): an IPI as each is found,
-# not to a mask of CPUs at the end
+# C~ kvm_make_vcpus_request_mask() and kvm_kick_many_cpus(): an IPI as each is found, not to a mask
+# of CPUs at the end
 cdef bint kvm_make_all_cpus_request(kvm_t *kvm, unsigned int req) noexcept nogil:
     cdef int i, cpu, me
     cdef kvm_vcpu_t *vcpu
@@ -120,27 +118,25 @@ cdef bint kvm_make_all_cpus_request(kvm_t *kvm, unsigned int req) noexcept nogil
 
 
 cdef void kvm_flush_remote_tlbs(kvm_t *kvm) noexcept nogil:
-    # C- [2 125f36] tlbs_dirty: no shadow page is synchronised lazily
-    # C+ [1 543425] the order that the acquiring load gives
+    # C- tlbs_dirty: no shadow page is synchronised lazily
+    # C+ the order that the acquiring load gives
     smp_mb()
     if not kvm_arch_flush_remote_tlb(kvm) or kvm_make_all_cpus_request(kvm, KVM_REQ_TLB_FLUSH):
-        # C~ [2/1 b1164d] the statistics, tlbs_dirty: a counter of the VM; no shadow page is
-        # synchronised lazily
+        # C~ the statistics, tlbs_dirty: a counter of the VM; no shadow page is synchronised lazily
         kvm.remote_tlb_flush += 1
 
 
-# C+ stands for kvm_vcpu_cache: whole pages, since the processor reads MSR lists in a vCPU
+# C+ stands for kvm_vcpu_cache: what no device and no guest can reach, since there are pointers in it
 cdef void *kvm_vcpu_cache_zalloc() noexcept nogil:
-    return <void *>__alloc_pages_node(0, GFP_KERNEL | __GFP_ZERO, kvm_vcpu_cache_order)
+    return kzalloc(kvm_vcpu_cache_size, GFP_KERNEL)
 
 
-# C+ stands for kvm_vcpu_cache: whole pages, since the processor reads MSR lists in a vCPU
+# C+ stands for kvm_vcpu_cache, likewise
 cdef void kvm_vcpu_cache_free(void *vcpu) noexcept nogil:
-    free_pages(<ulong>vcpu, kvm_vcpu_cache_order)
+    kfree(vcpu)
 
 
-# C~ [28/14 a83529] preemption notifiers, wait queues, spin-loop hints: a vCPU runs to its end on
-# its thread
+# C~ preemption notifiers, wait queues, spin-loop hints: a vCPU runs to its end on its thread
 cdef int kvm_vcpu_init(kvm_vcpu_t *vcpu, kvm_t *kvm, unsigned int id) noexcept nogil:
     cdef int r
 
@@ -162,12 +158,12 @@ cdef int kvm_vcpu_init(kvm_vcpu_t *vcpu, kvm_t *kvm, unsigned int id) noexcept n
 
 
 cdef void kvm_vcpu_uninit(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C- [1 8dea95] put_pid(): a vCPU is a thread of this process
+    # C- put_pid(): a vCPU is a thread of this process
     kvm_arch_vcpu_uninit(vcpu)
     free_page(<ulong>vcpu.run)
 
 
-# C~ [64/21 94bcb2] memory slots, SRCU, buses, MMU notifiers: the memory is all there from the start
+# C~ memory slots, SRCU, buses, MMU notifiers: the memory is all there from the start
 cdef kvm_t *kvm_create_vm(u64 memory_size, int *err) noexcept nogil:
     cdef int r
     cdef kvm_t *kvm = kvm_x86_ops.vm_alloc()
@@ -194,8 +190,7 @@ cdef kvm_t *kvm_create_vm(u64 memory_size, int *err) noexcept nogil:
     return kvm
 
 
-# C~ [32/9 06d67c] memory slots, SRCU, buses, MMU notifiers: there are the vCPUs and the memory to
-# give back
+# C~ memory slots, SRCU, buses, MMU notifiers: there are the vCPUs and the memory to give back
 cdef void kvm_destroy_vm(kvm_t *kvm) noexcept nogil:
     cdef int i
 
@@ -208,8 +203,7 @@ cdef void kvm_destroy_vm(kvm_t *kvm) noexcept nogil:
     hardware_disable_all()
 
 
-# C~ [48/29 f03d5a] file descriptors, debugfs, the VM's mutex: a vCPU is handed to the caller, one
-# at a time
+# C~ file descriptors, debugfs, the VM's mutex: a vCPU is handed to the caller, one at a time
 cdef kvm_vcpu_t *kvm_vm_ioctl_create_vcpu(kvm_t *kvm, unsigned int id, int *err) noexcept nogil:
     cdef int r, i
     cdef kvm_vcpu_t *vcpu
@@ -335,30 +329,29 @@ cdef void kvm_boot_data() noexcept nogil:
     kvm_arch_boot_data()
 
 
-# C~ [3/1 f9376a] the notifier: the vCPU itself
+# C~ the notifier: the vCPU itself
 cdef void kvm_sched_in(kvm_vcpu_t *vcpu, int cpu) noexcept nogil:
     if vcpu.preempted:
         vcpu.preempted = False
 
-    # C- [1 914907] kvm_arch_sched_in(): nothing grows the PLE window
+    # C- kvm_arch_sched_in(): nothing grows the PLE window
     kvm_arch_vcpu_load(vcpu, cpu)
 
 
-# C~ [4/1 5a0d02] the notifier, the next thread, TASK_RUNNING: the vCPU itself; nothing here
-# sleeps in between
+# C~ the notifier, the next thread, TASK_RUNNING: the vCPU itself; nothing here sleeps in between
 cdef void kvm_sched_out(kvm_vcpu_t *vcpu) noexcept nogil:
     vcpu.preempted = True
     kvm_arch_vcpu_put(vcpu)
 
 
-# C~ [64/35 ea493a] caches, the character device, debugfs, VFIO, reboot and suspend hooks: vCPUs are
-# whole pages, and each label is a function of its own
+# C~ caches, the character device, debugfs, VFIO, reboot and suspend hooks: vCPUs are
+# plain objects, and each label is a function of its own
 cdef int kvm_init(void *opaque, unsigned int vcpu_size, unsigned int vcpu_align,
                   void *module) noexcept nogil:
     cdef int r
     cdef int cpu
 
-    global cpus_hardware_enabled, kvm_vcpu_cache_order, kvm_usage_count
+    global cpus_hardware_enabled, kvm_vcpu_cache_size, kvm_usage_count
     r = kvm_arch_init(opaque)
     if r:
         return r
@@ -383,7 +376,7 @@ cdef int kvm_init(void *opaque, unsigned int vcpu_size, unsigned int vcpu_align,
     if r:
         return kvm_init_out_free_1(r)
 
-    kvm_vcpu_cache_order = get_order(vcpu_size)
+    kvm_vcpu_cache_size = vcpu_size
     kvm_usage_count = 0
 
     return 0
@@ -402,8 +395,8 @@ cdef int kvm_init_out_free_0a(int r) noexcept nogil:
     return r
 
 
-# C~ [14/8 8a8099] the character device, debugfs, VFIO, reboot and suspend hooks: there is no user
-# space behind a file
+# C~ the character device, debugfs, VFIO, reboot and suspend hooks: there is no user space behind a
+# file
 cdef void kvm_exit() noexcept nogil:
     global cpus_hardware_enabled
     cpuhp_remove_state_nocalls(CPUHP_AP_KVM_STARTING)

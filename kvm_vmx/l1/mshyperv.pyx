@@ -54,7 +54,7 @@ cdef void ms_hyperv_init_platform() noexcept nogil:
     ms_hyperv.max_lp_index = cpuid_ebx(HYPERV_CPUID_IMPLEMENT_LIMITS)
 
     # which build it is
-    # C- [1 f9684e] pr_debug(): debug messages are off
+    # C- pr_debug(): debug messages are off
     if cpuid_eax(HYPERV_CPUID_VENDOR_AND_MAX_FUNCTIONS) >= HYPERV_CPUID_VERSION:
         hv_host_info_eax = cpuid_eax(HYPERV_CPUID_VERSION)
         hv_host_info_ebx = cpuid_ebx(HYPERV_CPUID_VERSION)
@@ -67,26 +67,24 @@ cdef void ms_hyperv_init_platform() noexcept nogil:
                 hv_host_info_edx >> 24, hv_host_info_edx & 0xFFFFFF)
 
     # The leaf is read unasked whether it lies below the highest (erratum: leaf_a_unchecked).
-    # C- [3 c88401] calibrate_tsc, calibrate_cpu: nothing here needs the frequency
+    # C- calibrate_tsc, calibrate_cpu: nothing here needs the frequency
     if ms_hyperv.hints & HV_X64_ENLIGHTENED_VMCS_RECOMMENDED:
         ms_hyperv.nested_features = \
             cpuid_eax(HYPERV_CPUID_NESTED_FEATURES)
     if ms_hyperv.features & HV_X64_ACCESS_FREQUENCY_MSRS and \
             ms_hyperv.misc_features & HV_FEATURE_FREQUENCY_MSRS_AVAILABLE:
         rdmsrl(HV_X64_MSR_APIC_FREQUENCY, &hv_lapic_frequency)
-        # C~ [1/1 dc98f9] div_u64(): the operator
         hv_lapic_frequency = hv_lapic_frequency // HZ
         lapic_timer_frequency = hv_lapic_frequency
         pr_info("Hyper-V: LAPIC Timer Frequency: %#x\n",
                 lapic_timer_frequency)
-        # C- [7 dce6be] NMI handler, shutdown hooks: no NMI without a reason arrives;
-        # Machine has a crash of its own
-    # C- [11 79b12f] mark_tsc_unstable(), the reason of an NMI, IDT vectors: out of scope, clocks
+        # C- 7 statements: NMI handler, shutdown hooks: no NMI without a reason arrives; Machine has
+        # a crash of its own
+    # C- 11 statements: mark_tsc_unstable(), the reason of an NMI, IDT vectors: out of scope, clocks
     # and timers; no NMI without a reason arrives; out of scope, interrupt vectors of Hyper-V's
 
 
-
-# C~ [1/7 8b6d82] the search among the hypervisors: this one alone to try
+# C~ the search among the hypervisors: this one alone to try
 cdef void init_hypervisor_platform() noexcept nogil:
     global x86_hyper_type_ms_hyperv
     memset(&ms_hyperv, 0, sizeof(ms_hyperv))

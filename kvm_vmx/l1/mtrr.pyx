@@ -8,7 +8,7 @@ from kvm_vmx.l1.x86 cimport kvm_inject_gp
 
 
 cdef bint msr_mtrr_valid(unsigned int msr) noexcept nogil:
-    # C~ [1/3 29a37f] a range of cases: a range is a comparison
+    # C~ a range of cases: a range is a comparison
     if msr >= 0x200 and msr <= 0x200 + 2 * KVM_NR_VAR_MTRR - 1:
         return True
     elif msr == MSR_MTRRfix64K_00000 or msr == MSR_MTRRfix16K_80000 or \
@@ -75,11 +75,9 @@ cdef bint fixed_msr_to_seg_unit(u32 msr, int *seg, int *unit) noexcept nogil:
     if msr == MSR_MTRRfix64K_00000:
         seg[0] = 0
         unit[0] = 0
-    # C~ [1/1 099d0e] a range of cases: a range is a comparison
     elif msr >= MSR_MTRRfix16K_80000 and msr <= MSR_MTRRfix16K_A0000:
         seg[0] = 1
         unit[0] = msr - MSR_MTRRfix16K_80000
-    # C~ [1/1 045147] a range of cases: a range is a comparison
     elif msr >= MSR_MTRRfix4K_C0000 and msr <= MSR_MTRRfix4K_F8000:
         seg[0] = 2
         unit[0] = msr - MSR_MTRRfix4K_C0000
@@ -90,7 +88,7 @@ cdef bint fixed_msr_to_seg_unit(u32 msr, int *seg, int *unit) noexcept nogil:
 
 
 cdef int fixed_mtrr_seg_unit_range_index(int seg, int unit) noexcept nogil:
-    # C~ [4/1 57900e] fixed_seg_table[]: its range_start, spelled out
+    # C~ fixed_seg_table[]: its range_start, spelled out
     return (0 if seg == 0 else 8 if seg == 1 else 24) + 8 * unit
 
 
@@ -105,7 +103,7 @@ cdef int fixed_msr_to_range_index(u32 msr) noexcept nogil:
 
 cdef void set_var_mtrr_msr(kvm_vcpu_t *vcpu, u32 msr, u64 data) noexcept nogil:
     cdef kvm_mtrr *mtrr_state = &vcpu.arch.mtrr_state
-    # C- [1 a3d312] the list of ranges: nothing here asks for a memory type: the EPT is fixed
+    # C- the list of ranges: nothing here asks for a memory type: the EPT is fixed
     cdef kvm_mtrr_range *cur
     cdef int index, is_mtrr_mask
 
@@ -114,11 +112,11 @@ cdef void set_var_mtrr_msr(kvm_vcpu_t *vcpu, u32 msr, u64 data) noexcept nogil:
     cur = &mtrr_state.var_ranges[index]
 
     # The bits on the left are 0 in the register, and 1 in what is made of it; reads cut them off.
-    # C- [2 712201] the list of ranges: the EPT is fixed
+    # C- the list of ranges: the EPT is fixed
     if not is_mtrr_mask:
         cur.base = data
     else:
-        # C~ [6/1 3b8d31] -1LL, the list of ranges: as unsigned; the EPT is fixed
+        # C~ -1LL, the list of ranges: as unsigned; the EPT is fixed
         cur.mask = data | (~<u64>0 << cpuid_maxphyaddr(vcpu))
 
 
@@ -138,7 +136,7 @@ cdef int kvm_mtrr_set_msr(kvm_vcpu_t *vcpu, u32 msr, u64 data) noexcept nogil:
     else:
         set_var_mtrr_msr(vcpu, msr, data)
 
-    # C- [1 71c32f] update_mtrr(): the EPT is fixed
+    # C- update_mtrr(): the EPT is fixed
     return 0
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # C: arch/x86/kvm/vmx.c
 from kvm_vmx.abi.linux cimport module_t
-from kvm_vmx.abi.types cimport u16, u32, u64, ulong
+from kvm_vmx.abi.types cimport gva_t, u16, u32, u64, ulong
 from kvm_vmx.l1.kvm_host cimport kvm_vcpu_t
 
 cdef module_t vmx_module
@@ -30,6 +30,77 @@ cdef void vmx_update_msr_bitmap(kvm_vcpu_t *vcpu) noexcept nogil
 cdef void dump_vmcs() noexcept nogil
 cdef int hardware_enable() noexcept nogil
 cdef void hardware_disable() noexcept nogil
+
+# What kvm_x86_ops and kvm_vmx_exit_handlers reach, as far as numbers and a vCPU are enough.
+cdef int cpu_has_kvm_support() noexcept nogil
+cdef int vmx_disabled_by_bios() noexcept nogil
+cdef void vmx_prepare_switch_to_guest(kvm_vcpu_t *vcpu) noexcept nogil
+cdef void update_exception_bitmap(kvm_vcpu_t *vcpu) noexcept nogil
+cdef int vmx_get_cpl(kvm_vcpu_t *vcpu) noexcept nogil
+cdef void vmx_decache_cr0_guest_bits(kvm_vcpu_t *vcpu) noexcept nogil
+cdef void vmx_decache_cr3(kvm_vcpu_t *vcpu) noexcept nogil
+cdef void vmx_decache_cr4_guest_bits(kvm_vcpu_t *vcpu) noexcept nogil
+cdef void vmx_set_cr0(kvm_vcpu_t *vcpu, ulong cr0) noexcept nogil
+cdef void vmx_set_cr3(kvm_vcpu_t *vcpu, ulong cr3) noexcept nogil
+cdef int vmx_set_cr4(kvm_vcpu_t *vcpu, ulong cr4) noexcept nogil
+cdef void vmx_set_efer(kvm_vcpu_t *vcpu, u64 efer) noexcept nogil
+cdef u64 vmx_get_dr6(kvm_vcpu_t *vcpu) noexcept nogil
+cdef void vmx_set_dr6(kvm_vcpu_t *vcpu, ulong val) noexcept nogil
+cdef void vmx_set_dr7(kvm_vcpu_t *vcpu, ulong val) noexcept nogil
+cdef void vmx_sync_dirty_debug_regs(kvm_vcpu_t *vcpu) noexcept nogil
+cdef ulong vmx_get_rflags(kvm_vcpu_t *vcpu) noexcept nogil
+cdef void vmx_set_rflags(kvm_vcpu_t *vcpu, ulong rflags) noexcept nogil
+cdef void vmx_flush_tlb(kvm_vcpu_t *vcpu, bint invalidate_gpa) noexcept nogil
+cdef void vmx_flush_tlb_gva(kvm_vcpu_t *vcpu, gva_t addr) noexcept nogil
+cdef void vmx_vcpu_run(kvm_vcpu_t *vcpu) noexcept nogil
+cdef int vmx_handle_exit(kvm_vcpu_t *vcpu) noexcept nogil
+cdef void skip_emulated_instruction(kvm_vcpu_t *vcpu) noexcept nogil
+cdef void vmx_set_interrupt_shadow(kvm_vcpu_t *vcpu, int mask) noexcept nogil
+cdef u32 vmx_get_interrupt_shadow(kvm_vcpu_t *vcpu) noexcept nogil
+cdef void vmx_inject_irq(kvm_vcpu_t *vcpu) noexcept nogil
+cdef void vmx_inject_nmi(kvm_vcpu_t *vcpu) noexcept nogil
+cdef void vmx_queue_exception(kvm_vcpu_t *vcpu) noexcept nogil
+cdef void vmx_cancel_injection(kvm_vcpu_t *vcpu) noexcept nogil
+cdef int vmx_interrupt_allowed(kvm_vcpu_t *vcpu) noexcept nogil
+cdef int vmx_nmi_allowed(kvm_vcpu_t *vcpu) noexcept nogil
+cdef bint vmx_get_nmi_mask(kvm_vcpu_t *vcpu) noexcept nogil
+cdef void vmx_set_nmi_mask(kvm_vcpu_t *vcpu, bint masked) noexcept nogil
+cdef void enable_nmi_window(kvm_vcpu_t *vcpu) noexcept nogil
+cdef void enable_irq_window(kvm_vcpu_t *vcpu) noexcept nogil
+cdef int get_ept_level(kvm_vcpu_t *vcpu) noexcept nogil
+cdef void vmx_cpuid_update(kvm_vcpu_t *vcpu) noexcept nogil
+cdef u64 vmx_read_l1_tsc_offset(kvm_vcpu_t *vcpu) noexcept nogil
+cdef void vmx_write_tsc_offset(kvm_vcpu_t *vcpu, u64 offset) noexcept nogil
+cdef void vmx_handle_external_intr(kvm_vcpu_t *vcpu) noexcept nogil
+cdef void vmx_request_immediate_exit(kvm_vcpu_t *vcpu) noexcept nogil
+cdef int handle_exception(kvm_vcpu_t *vcpu) noexcept nogil
+cdef int handle_external_interrupt(kvm_vcpu_t *vcpu) noexcept nogil
+cdef int handle_triple_fault(kvm_vcpu_t *vcpu) noexcept nogil
+cdef int handle_nmi_window(kvm_vcpu_t *vcpu) noexcept nogil
+cdef int handle_io(kvm_vcpu_t *vcpu) noexcept nogil
+cdef int handle_cr(kvm_vcpu_t *vcpu) noexcept nogil
+cdef int handle_dr(kvm_vcpu_t *vcpu) noexcept nogil
+cdef int handle_cpuid(kvm_vcpu_t *vcpu) noexcept nogil
+cdef int handle_rdmsr(kvm_vcpu_t *vcpu) noexcept nogil
+cdef int handle_wrmsr(kvm_vcpu_t *vcpu) noexcept nogil
+cdef int handle_interrupt_window(kvm_vcpu_t *vcpu) noexcept nogil
+cdef int handle_halt(kvm_vcpu_t *vcpu) noexcept nogil
+cdef int handle_invd(kvm_vcpu_t *vcpu) noexcept nogil
+cdef int handle_invlpg(kvm_vcpu_t *vcpu) noexcept nogil
+cdef int handle_rdpmc(kvm_vcpu_t *vcpu) noexcept nogil
+cdef int handle_vmcall(kvm_vcpu_t *vcpu) noexcept nogil
+cdef int handle_vmx_instruction(kvm_vcpu_t *vcpu) noexcept nogil
+cdef int handle_wbinvd(kvm_vcpu_t *vcpu) noexcept nogil
+cdef int handle_machine_check(kvm_vcpu_t *vcpu) noexcept nogil
+cdef int handle_ept_violation(kvm_vcpu_t *vcpu) noexcept nogil
+cdef int handle_ept_misconfig(kvm_vcpu_t *vcpu) noexcept nogil
+cdef int handle_pause(kvm_vcpu_t *vcpu) noexcept nogil
+cdef int handle_mwait(kvm_vcpu_t *vcpu) noexcept nogil
+cdef int handle_monitor_trap(kvm_vcpu_t *vcpu) noexcept nogil
+cdef int handle_monitor(kvm_vcpu_t *vcpu) noexcept nogil
+cdef int handle_invalid_op(kvm_vcpu_t *vcpu) noexcept nogil
+cdef int handle_preemption_timer(kvm_vcpu_t *vcpu) noexcept nogil
+cdef int handle_encls(kvm_vcpu_t *vcpu) noexcept nogil
 
 # Loops of n accesses each, in vmx_bench.pxi.
 cdef extern from *:

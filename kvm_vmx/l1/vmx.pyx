@@ -27,6 +27,7 @@ from kvm_vmx.l1.linux.mm cimport (
 from kvm_vmx.l1.mmu cimport private_page, x86_set_memory_region
 from kvm_vmx.l1.mshyperv cimport ms_hyperv
 from kvm_vmx.l1.mtrr cimport kvm_mtrr_valid
+from kvm_vmx.l1.trace cimport *
 from kvm_vmx.l1.vmx_evmcs cimport get_evmcs_offset
 from kvm_vmx.l1.x86 cimport *
 from libc.string cimport memcmp, memset
@@ -102,8 +103,12 @@ cdef enum:
     _PAGE_PSE = 0x80
     POSTED_INTR_VECTOR = 0xf2
 
-    # No APIC in this kernel: what asks for one finds none.
-    lapic_in_kernel = 0
+cdef extern from *:
+    """
+    /* No APIC in this kernel: what asks for one finds none. */
+    #define lapic_in_kernel(vcpu) 0
+    """
+    bint lapic_in_kernel(kvm_vcpu_t *vcpu) noexcept nogil
 
 cdef u64 KVM_VMX_TSC_MULTIPLIER_MAX = <u64>0xffffffffffffffff
 
@@ -164,9 +169,10 @@ ctypedef struct shared_msr_entry:
     u64 data
     u64 mask
 
+# The list itself, of NR_AUTOLOAD_MSRS, is in the machine's memory: the processor reads it.
 ctypedef struct vmx_msrs:
     unsigned int nr
-    vmx_msr_entry val[NR_AUTOLOAD_MSRS]
+    vmx_msr_entry *val
 
 ctypedef struct msr_autoload_t:
     vmx_msrs guest
@@ -254,12 +260,10 @@ cdef enum:
 
 
 cdef inline kvm_vmx_t *to_kvm_vmx(kvm_t *kvm) noexcept nogil:
-    # C~ [1/1 d1934f] container_of(): the member is the first one, so the address is the same
     return <kvm_vmx_t *>kvm
 
 
 cdef inline vcpu_vmx *to_vmx(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C~ [1/1 35e8ae] container_of(): the member is the first one, so the address is the same
     return <vcpu_vmx *>vcpu
 
 # Per-CPU, in asm/percpu.h. The macros take these names as they stand.
@@ -367,11 +371,7 @@ cdef bint enlightened_vmcs
 
 cdef inline void evmcs_write64(ulong field, u64 value) noexcept nogil:
     cdef u16 clean_field
-    cdef int offset
-
-    if not IS_ENABLED(CONFIG_HYPERV):
-        return
-    offset = get_evmcs_offset(field, &clean_field)
+    cdef int offset = get_evmcs_offset(field, &clean_field)
 
     if offset < 0:
         return
@@ -383,11 +383,7 @@ cdef inline void evmcs_write64(ulong field, u64 value) noexcept nogil:
 
 cdef inline void evmcs_write32(ulong field, u32 value) noexcept nogil:
     cdef u16 clean_field
-    cdef int offset
-
-    if not IS_ENABLED(CONFIG_HYPERV):
-        return
-    offset = get_evmcs_offset(field, &clean_field)
+    cdef int offset = get_evmcs_offset(field, &clean_field)
 
     if offset < 0:
         return
@@ -398,11 +394,7 @@ cdef inline void evmcs_write32(ulong field, u32 value) noexcept nogil:
 
 cdef inline void evmcs_write16(ulong field, u16 value) noexcept nogil:
     cdef u16 clean_field
-    cdef int offset
-
-    if not IS_ENABLED(CONFIG_HYPERV):
-        return
-    offset = get_evmcs_offset(field, &clean_field)
+    cdef int offset = get_evmcs_offset(field, &clean_field)
 
     if offset < 0:
         return
@@ -412,11 +404,7 @@ cdef inline void evmcs_write16(ulong field, u16 value) noexcept nogil:
 
 
 cdef inline u64 evmcs_read64(ulong field) noexcept nogil:
-    cdef int offset
-
-    if not IS_ENABLED(CONFIG_HYPERV):
-        return 0
-    offset = get_evmcs_offset(field, NULL)
+    cdef int offset = get_evmcs_offset(field, NULL)
 
     if offset < 0:
         return 0
@@ -425,11 +413,7 @@ cdef inline u64 evmcs_read64(ulong field) noexcept nogil:
 
 
 cdef inline u32 evmcs_read32(ulong field) noexcept nogil:
-    cdef int offset
-
-    if not IS_ENABLED(CONFIG_HYPERV):
-        return 0
-    offset = get_evmcs_offset(field, NULL)
+    cdef int offset = get_evmcs_offset(field, NULL)
 
     if offset < 0:
         return 0
@@ -438,11 +422,7 @@ cdef inline u32 evmcs_read32(ulong field) noexcept nogil:
 
 
 cdef inline u16 evmcs_read16(ulong field) noexcept nogil:
-    cdef int offset
-
-    if not IS_ENABLED(CONFIG_HYPERV):
-        return 0
-    offset = get_evmcs_offset(field, NULL)
+    cdef int offset = get_evmcs_offset(field, NULL)
 
     if offset < 0:
         return 0
@@ -532,13 +512,13 @@ cdef int vmx_hv_remote_flush_tlb(kvm_t *kvm) noexcept nogil:
 
     if to_kvm_vmx(kvm).ept_pointers_match != EPT_POINTERS_MATCH:
         ret = -ENOTSUPP
-    # C~ [1/1 1e2307] goto out: what it jumps over stands in the else
+    # C~ goto out: what it jumps over stands in the else
     else:
         # The hypercall names an address space by the base of its EPT root, without the settings;
         # before the first entry there is none (erratum: flush_early).
         ret = hyperv_flush_guest_mapping(to_vmx(kvm.vcpus[0]).ept_pointer & PAGE_MASK)
 
-    # C- [1 9c4cbd] the label: nothing jumps to it
+    # C- the label: nothing jumps to it
     spin_unlock(&to_kvm_vmx(kvm).ept_pointer_lock)
     return ret
 
@@ -562,8 +542,9 @@ cdef inline bint is_gp_fault(u32 intr_info) noexcept nogil:
 
 
 cdef inline bint is_machine_check(u32 intr_info) noexcept nogil:
-    # C~ [1/1 56231e] the same test: spelled out in the kernel, by is_exception_n() here
-    return is_exception_n(intr_info, MC_VECTOR)
+    return ((intr_info & <u32>(INTR_INFO_INTR_TYPE_MASK | INTR_INFO_VECTOR_MASK
+                               | INTR_INFO_VALID_MASK))
+            == <u32>(INTR_TYPE_HARD_EXCEPTION | MC_VECTOR | INTR_INFO_VALID_MASK))
 
 
 cdef inline bint is_icebp(u32 intr_info) noexcept nogil:
@@ -580,8 +561,7 @@ cdef inline bint cpu_has_vmx_tpr_shadow() noexcept nogil:
 
 
 cdef inline bint cpu_need_tpr_shadow(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C~ [1/1 94fbd3] lapic_in_kernel(): no APIC, so it is a constant
-    return cpu_has_vmx_tpr_shadow() and lapic_in_kernel
+    return cpu_has_vmx_tpr_shadow() and lapic_in_kernel(vcpu)
 
 
 cdef inline bint cpu_has_secondary_exec_ctrls() noexcept nogil:
@@ -608,9 +588,9 @@ cdef inline bint cpu_has_broken_vmx_preemption_timer() noexcept nogil:
     cdef u32 eax = cpuid_eax(0x00000001)
 
     # the reserved bits do not count
-    # C- [1 1b0684] the index: no loop
+    # C- the index: no loop
     eax &= ~(<u32>0x3 << 14 | <u32>0xf << 28)
-    # C~ [4/1 6c6eb7] the loop over vmx_preemption_cpu_tfms[]: its eight models, spelled out
+    # C~ the loop over vmx_preemption_cpu_tfms[]: its eight models, spelled out
     return (eax == 0x000206E6 or eax == 0x00020652 or eax == 0x00020655 or eax == 0x000106E5
             or eax == 0x000106A0 or eax == 0x000106A1 or eax == 0x000106A4 or eax == 0x000106A5)
 
@@ -620,7 +600,6 @@ cdef inline bint cpu_has_vmx_preemption_timer() noexcept nogil:
 
 
 cdef inline bint cpu_has_vmx_posted_intr() noexcept nogil:
-    # C~ [1/1 ba3134] CONFIG_X86_LOCAL_APIC: compare's configuration has it
     return (vmcs_config.pin_based_exec_ctrl & PIN_BASED_POSTED_INTR) != 0
 
 
@@ -687,8 +666,7 @@ cdef inline bint cpu_has_vmx_ple() noexcept nogil:
 
 
 cdef inline bint cpu_need_virtualize_apic_accesses(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C~ [1/1 6e910b] lapic_in_kernel(): no APIC, so it is a constant
-    return flexpriority_enabled and lapic_in_kernel
+    return flexpriority_enabled and lapic_in_kernel(vcpu)
 
 
 cdef inline bint cpu_has_vmx_vpid() noexcept nogil:
@@ -735,7 +713,7 @@ cdef inline bint is_nmi(u32 intr_info) noexcept nogil:
 
 
 cdef inline bint kvm_vcpu_apicv_active(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C~ [1/1 8fbcad] the APIC: none, so the flag alone
+    # C~ the APIC: none, so the flag alone
     return vcpu.arch.apicv_active
 
 
@@ -749,19 +727,19 @@ cdef int __find_msr_index(vcpu_vmx *vmx, u32 msr) noexcept nogil:
 
 
 cdef inline void __invvpid(int ext, u16 vpid, gva_t gva) noexcept nogil:
-    # C- [2 d2ed7a] the operand in memory: the wrapper of the instruction builds it
+    # C- the operand in memory: the wrapper of the instruction builds it
     cdef bint error
 
-    # C~ [1/1 e5783a] the instruction: a function of asm/vmx_insn.h
+    # C~ the instruction: a function of asm/vmx_insn.h
     error = asm_invvpid(ext, vpid, gva)
     BUG_ON(error)
 
 
 cdef inline void __invept(int ext, u64 eptp, gpa_t gpa) noexcept nogil:
-    # C- [2 a5610f] the operand in memory: the wrapper of the instruction builds it
+    # C- the operand in memory: the wrapper of the instruction builds it
     cdef bint error
 
-    # C~ [1/1 e30c12] the instruction: a function of asm/vmx_insn.h
+    # C~ the instruction: a function of asm/vmx_insn.h
     error = asm_invept(ext, eptp, gpa)
     BUG_ON(error)
 
@@ -779,7 +757,7 @@ cdef void vmcs_clear(vmcs_t *vmcs) noexcept nogil:
     cdef u64 phys_addr = __pa(vmcs)
     cdef bint error
 
-    # C~ [1/1 b6f8ae] the instruction: a function of asm/vmx_insn.h
+    # C~ the instruction: a function of asm/vmx_insn.h
     error = asm_vmclear(&phys_addr)
     if unlikely(error):
         pr_err("kvm: vmclear fail: %p/%llx\n", vmcs, phys_addr)
@@ -801,7 +779,7 @@ cdef void vmcs_load(vmcs_t *vmcs) noexcept nogil:
         evmcs_load(phys_addr)
         return
 
-    # C~ [1/1 594878] the instruction: a function of asm/vmx_insn.h
+    # C~ the instruction: a function of asm/vmx_insn.h
     error = asm_vmptrld(&phys_addr)
     if unlikely(error):
         pr_err("kvm: vmptrld %p/%llx failed\n", vmcs, phys_addr)
@@ -824,21 +802,21 @@ cdef inline void crash_disable_local_vmclear(int cpu) noexcept nogil:
     cpumask_clear_cpu(cpu, &crash_vmclear_enabled_bitmap)
 
 
-# C~ [1/1 29b308] int: the answer is yes or no
+# C~ int: the answer is yes or no
 cdef inline bint crash_local_vmclear_enabled(int cpu) noexcept nogil:
     return cpumask_test_cpu(cpu, &crash_vmclear_enabled_bitmap)
 
 
 cdef void crash_vmclear_local_loaded_vmcss() noexcept nogil:
     cdef int cpu = raw_smp_processor_id()
-    # C~ [1/3 6cd7a0] list_for_each_entry(): Cython has no macros that loop
+    # C~ list_for_each_entry(): Cython has no macros that loop
     cdef list_head *head = per_cpu_list(loaded_vmcss_on_cpu, cpu)
     cdef list_head *v
 
     if not crash_local_vmclear_enabled(cpu):
         return
 
-    # C~ [2/4 476620] list_for_each_entry(): Cython has no macros that loop
+    # C~ list_for_each_entry(): Cython has no macros that loop
     v = head.next
     while v != head:
         vmcs_clear(loaded_vmcs_entry(v).vmcs)
@@ -940,7 +918,7 @@ cdef inline void vmcs_checkl(ulong field) noexcept nogil:
 
 
 cdef inline ulong __vmcs_readl(ulong field) noexcept nogil:
-    # C~ [3/1 38cf1e] the instruction and its result: a function of asm/vmx_insn.h
+    # C~ the instruction and its result: a function of asm/vmx_insn.h
     return asm_vmread(field)
 
 
@@ -948,8 +926,7 @@ cdef inline u16 vmcs_read16(ulong field) noexcept nogil:
     vmcs_check16(field)
     if static_branch_unlikely(&enable_evmcs):
         return evmcs_read16(field)
-    # C~ [1/1 2bbb5e] the low 16 bits: C cuts them off by itself
-    return <u16>__vmcs_readl(field)
+    return __vmcs_readl(field)
 
 
 cdef inline u32 vmcs_read32(ulong field) noexcept nogil:
@@ -981,7 +958,7 @@ cdef noinline_void vmwrite_error(ulong field, ulong value) noexcept nogil:
 cdef inline void __vmcs_writel(ulong field, ulong value) noexcept nogil:
     cdef bint error
 
-    # C~ [1/1 23da49] the instruction: a function of asm/vmx_insn.h
+    # C~ the instruction: a function of asm/vmx_insn.h
     error = asm_vmwrite(field, value)
     if unlikely(error):
         vmwrite_error(field, value)
@@ -1146,7 +1123,7 @@ cdef void update_exception_bitmap(kvm_vcpu_t *vcpu) noexcept nogil:
 
     eb = (<u32>1 << PF_VECTOR) | (<u32>1 << UD_VECTOR) | (<u32>1 << MC_VECTOR) | \
          (<u32>1 << DB_VECTOR) | (<u32>1 << AC_VECTOR)
-    # C- [2 e69c1f] the VMware backdoor: it is never enabled
+    # C- the VMware backdoor: it is never enabled
     if (vcpu.guest_debug & (KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_SW_BP)) == \
             (KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_SW_BP):
         eb |= <u32>1 << BP_VECTOR
@@ -1155,7 +1132,7 @@ cdef void update_exception_bitmap(kvm_vcpu_t *vcpu) noexcept nogil:
     if enable_ept:
         eb &= ~(<u32>1 << PF_VECTOR)  # the guest takes its own page faults
 
-    # C- [2 428dec] the bitmap of L1's own L1: no nested VMX
+    # C- the bitmap of L1's own L1: no nested VMX
     vmcs_write32(EXCEPTION_BITMAP, eb)
 
 
@@ -1223,13 +1200,13 @@ cdef void clear_atomic_switch_msr(vcpu_vmx *vmx, unsigned int msr) noexcept nogi
                                             VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL)
             return
     i = find_msr(&m.guest, msr)
-    # C~ [2/1 5d9d4e] goto skip_guest: what it jumps over is the block
+    # C~ goto skip_guest: what it jumps over is the block
     if i >= 0:
         m.guest.nr -= 1
         m.guest.val[i] = m.guest.val[m.guest.nr]
         vmcs_write32(VM_ENTRY_MSR_LOAD_COUNT, m.guest.nr)
 
-    # C- [1 330875] the label: nothing jumps to it
+    # C- the label: nothing jumps to it
     i = find_msr(&m.host, msr)
     if i < 0:
         return
@@ -1349,13 +1326,13 @@ cdef void vmx_prepare_switch_to_guest(kvm_vcpu_t *vcpu) noexcept nogil:
     host_state = &vmx.loaded_cpu_state.host_state
 
     # Entry refuses host selectors with an RPL or TI bit; user space here has null ones.
-    # C~ [4/3 fdab1a] the host's LDT, DS and ES: null selectors
+    # C~ the host's LDT, DS and ES: null selectors
     host_state.ldt_sel = 0
     host_state.ds_sel = 0
     host_state.es_sel = 0
 
     gs_base = cpu_kernelmode_gs_base(cpu)
-    # C~ [11/4 f0e3b5] the host's FS and GS: null selectors, their bases kept with the task
+    # C~ the host's FS and GS: null selectors, their bases kept with the task
     fs_sel = 0
     gs_sel = 0
     fs_base = current.fsbase
@@ -1389,21 +1366,21 @@ cdef void vmx_prepare_switch_to_guest(kvm_vcpu_t *vcpu) noexcept nogil:
 
 
 cdef void vmx_prepare_switch_to_host(vcpu_vmx *vmx) noexcept nogil:
-    # C- [1 8a8c21] host_state: what it serves is left out
+    # C- host_state: what it serves is left out
     if not vmx.loaded_cpu_state:
         return
 
     WARN_ON_ONCE(vmx.loaded_cpu_state != vmx.loaded_vmcs)
 
-    # C- [1 16c426] host_state: what it serves is left out
+    # C- host_state: what it serves is left out
     vmx.vcpu.stat.host_state_reload += 1
     vmx.loaded_cpu_state = NULL
 
     rdmsrl(MSR_KERNEL_GS_BASE, &vmx.msr_guest_kernel_gs_base)
-    # C- [14 528bd9] loads of ldt, gs, fs, ds, es, the TSS limit: the selectors are null on both
+    # C- 14 statements: loads of ldt, gs, fs, ds, es, the TSS limit: the selectors are null on both
     # sides, and no TSS holds an I/O bitmap
     wrmsrl(MSR_KERNEL_GS_BASE, vmx.msr_host_kernel_gs_base)
-    # C- [1 8b9155] load_fixmap_gdt(): the GDT of a CPU is never moved
+    # C- load_fixmap_gdt(): the GDT of a CPU is never moved
 
 
 cdef u64 vmx_read_guest_kernel_gs_base(vcpu_vmx *vmx) noexcept nogil:
@@ -1430,7 +1407,7 @@ cdef void decache_tsc_multiplier(vcpu_vmx *vmx) noexcept nogil:
 cdef void vmx_vcpu_load(kvm_vcpu_t *vcpu, int cpu) noexcept nogil:
     cdef vcpu_vmx *vmx = to_vmx(vcpu)
     cdef bint already_loaded = vmx.loaded_vmcs.cpu == cpu
-    # C+ [2 f8d702] gdt is a number here, and sysenter_esp the u64 that rdmsrl() fills
+    # C+ gdt is a number here, and sysenter_esp the u64 that rdmsrl() fills
     cdef ulong gdt
     cdef u64 sysenter_esp
 
@@ -1442,7 +1419,7 @@ cdef void vmx_vcpu_load(kvm_vcpu_t *vcpu, int cpu) noexcept nogil:
         # Pairs with the barrier of __loaded_vmcs_clear(): cpu was read before the link is.
         smp_rmb()
 
-        # C+ [1 c64cb7] v4.19 follows a null pointer here where hardware_enable() has failed: an oops too
+        # C+ v4.19 follows a null pointer here where hardware_enable() has failed: an oops too
         BUG_ON(not per_cpu_list(loaded_vmcss_on_cpu, cpu).next)
         list_add(&vmx.loaded_vmcs.loaded_vmcss_on_cpu_link,
                  per_cpu_list(loaded_vmcss_on_cpu, cpu))
@@ -1455,15 +1432,14 @@ cdef void vmx_vcpu_load(kvm_vcpu_t *vcpu, int cpu) noexcept nogil:
         # C- indirect_branch_prediction_barrier(): mitigations are off, as with nospectre_v2
 
     if not already_loaded:
-        # C- [1 f4bb9d] gdt: a number here, declared above
+        # C- gdt: a number here, declared above
         gdt = get_current_gdt_ro()
 
-        # C- [1 b1a374] sysenter_esp: the u64 that rdmsrl() fills, declared above
+        # C- sysenter_esp: the u64 that rdmsrl() fills, declared above
         kvm_make_request(KVM_REQ_TLB_FLUSH, vcpu)
 
         # TSS and GDT are per CPU, so the host fields follow the vCPU around.
-        # C~ [3/2 3b29ca] the TSS and the GDT: their addresses from a helper, and no I/O bitmap to
-        # check
+        # C~ the TSS and the GDT: their addresses from a helper, and no I/O bitmap to check
         vmcs_writel(HOST_TR_BASE, get_cpu_entry_area_tss(cpu))
         vmcs_writel(HOST_GDTR_BASE, gdt)
 
@@ -1494,11 +1470,11 @@ cdef bint emulation_required(kvm_vcpu_t *vcpu) noexcept nogil:
 cdef ulong vmx_get_rflags(kvm_vcpu_t *vcpu) noexcept nogil:
     cdef ulong rflags
 
-    # C- [1 1cb2ff] save_rflags: a guest in real mode runs unrestricted
+    # C- save_rflags: a guest in real mode runs unrestricted
     if not (vcpu.arch.regs_avail & (<u32>1 << VCPU_EXREG_RFLAGS)):
         vcpu.arch.regs_avail |= <u32>1 << VCPU_EXREG_RFLAGS
         rflags = vmcs_readl(GUEST_RFLAGS)
-        # C- [4 cae963] the rmode.vm86_active fixups: a guest in real mode runs unrestricted
+        # C- 4 statements: the rmode.vm86_active fixups: a guest in real mode runs unrestricted
         to_vmx(vcpu).rflags = rflags
     return to_vmx(vcpu).rflags
 
@@ -1508,7 +1484,7 @@ cdef void vmx_set_rflags(kvm_vcpu_t *vcpu, ulong rflags) noexcept nogil:
 
     vcpu.arch.regs_avail |= <u32>1 << VCPU_EXREG_RFLAGS
     to_vmx(vcpu).rflags = rflags
-    # C- [3 016ee0] the rmode.vm86_active fixups: a guest in real mode runs unrestricted
+    # C- the rmode.vm86_active fixups: a guest in real mode runs unrestricted
     vmcs_writel(GUEST_RFLAGS, rflags)
 
     if (old_rflags ^ to_vmx(vcpu).rflags) & X86_EFLAGS_VM:
@@ -1571,7 +1547,7 @@ cdef void vmx_queue_exception(kvm_vcpu_t *vcpu) noexcept nogil:
         vmcs_write32(VM_ENTRY_EXCEPTION_ERROR_CODE, error_code)
         intr_info |= INTR_INFO_DELIVER_CODE_MASK
 
-    # C- [8 001a09] injection in virtual-8086 mode: a guest in real mode runs unrestricted
+    # C- 8 statements: injection in virtual-8086 mode: a guest in real mode runs unrestricted
     WARN_ON_ONCE(vmx.emulation_required)
 
     if kvm_exception_is_soft(nr):
@@ -1639,12 +1615,12 @@ cdef void setup_msrs(vcpu_vmx *vmx) noexcept nogil:
 
 
 cdef u64 vmx_read_l1_tsc_offset(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C- [4 93acf7] L2's offset: no nested VMX
+    # C- 4 statements: L2's offset: no nested VMX
     return vcpu.arch.tsc_offset
 
 
 cdef void vmx_write_tsc_offset(kvm_vcpu_t *vcpu, u64 offset) noexcept nogil:
-    # C- [6 e54687] L2's offset, the tracepoint: no nested VMX, no tracing
+    # C- 6 statements: L2's offset, the tracepoint: no nested VMX, no tracing
     vmcs_write64(TSC_OFFSET, offset)
 
 
@@ -1683,22 +1659,21 @@ cdef int vmx_get_msr(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil:
         msr_info.data = vmcs_readl(GUEST_SYSENTER_EIP)
     elif msr_info.index == MSR_IA32_SYSENTER_ESP:
         msr_info.data = vmcs_readl(GUEST_SYSENTER_ESP)
-        # C- [9 9adcbc] MSR_IA32_BNDCFGS, MSR_IA32_MCG_EXT_CTL: the processor has no MPX; the
+        # C- 9 statements: MSR_IA32_BNDCFGS, MSR_IA32_MCG_EXT_CTL: the processor has no MPX; the
         # processor has no LMCE
     elif msr_info.index == MSR_IA32_FEATURE_CONTROL:
         msr_info.data = vmx.msr_ia32_feature_control
-    # C~ [10/2 c90358] the VMX MSRs, XSS: no nested VMX, no XSAVE; the else holds TSC_AUX and what it
-    # falls into
+    # C~ the VMX MSRs, XSS: no nested VMX, no XSAVE; the else holds TSC_AUX and what it falls into
     else:
         if msr_info.index == <u32>MSR_TSC_AUX:
             if not msr_info.host_initiated and \
                     not guest_cpuid_has(vcpu, X86_FEATURE_RDTSCP):
                 return 1
-        # C- [2 f59485] the fall into default: the else holds both
+        # C- the fall into default: the else holds both
         msr = find_msr_entry(vmx, msr_info.index)
         if msr:
             msr_info.data = msr.data
-        # C~ [1/1 483d69] break: the else of the test
+        # C~ break: the else of the test
         else:
             return kvm_get_msr_common(vcpu, msr_info)
 
@@ -1729,7 +1704,7 @@ cdef int vmx_set_msr(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil:
         vmcs_writel(GUEST_SYSENTER_EIP, data)
     elif msr_index == MSR_IA32_SYSENTER_ESP:
         vmcs_writel(GUEST_SYSENTER_ESP, data)
-        # C- [6 824abe] MSR_IA32_BNDCFGS: the processor has no MPX
+        # C- 6 statements: MSR_IA32_BNDCFGS: the processor has no MPX
     elif msr_index == MSR_IA32_SPEC_CTRL:
         if not msr_info.host_initiated and \
                 not guest_cpuid_has(vcpu, X86_FEATURE_SPEC_CTRL):
@@ -1740,7 +1715,7 @@ cdef int vmx_set_msr(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil:
 
         vmx.spec_ctrl = data
 
-        # C~ [2/1 4b741c] break: what it leaves out is the block
+        # C~ break: what it leaves out is the block
         if data:
             # written for the first time: from now on the guest has it to itself
             vmx_disable_intercept_for_msr(vmx.vmcs01.msr_bitmap, MSR_IA32_SPEC_CTRL, MSR_TYPE_RW)
@@ -1752,7 +1727,7 @@ cdef int vmx_set_msr(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil:
         if data & ~<u64>PRED_CMD_IBPB:
             return 1
 
-        # C~ [2/1 bc4069] break: what it leaves out is the block
+        # C~ break: what it leaves out is the block
         if data:
             wrmsrl(MSR_IA32_PRED_CMD, PRED_CMD_IBPB)
 
@@ -1768,18 +1743,18 @@ cdef int vmx_set_msr(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil:
                 return 1
             vmcs_write64(GUEST_IA32_PAT, data)
             vcpu.arch.pat = data
-        # C~ [4/1 f887ed] TSC_ADJUST, which does the same as default: it falls in there
+        # C~ TSC_ADJUST, which does the same as default: it falls in there
         else:
             ret = kvm_set_msr_common(vcpu, msr_info)
-        # C- [4 98e63a] MCG_EXT_CTL: the processor has no LMCE
+        # C- 4 statements: MCG_EXT_CTL: the processor has no LMCE
     elif msr_index == MSR_IA32_FEATURE_CONTROL:
         if not vmx_feature_control_msr_valid(vcpu, data) or \
                 (to_vmx(vcpu).msr_ia32_feature_control &
                  FEATURE_CONTROL_LOCKED and not msr_info.host_initiated):
             return 1
         vmx.msr_ia32_feature_control = data
-    # C~ [21/2 41078a] vmx_leave_nested(), the VMX MSRs, XSS: no nested VMX, no XSAVE; the else holds
-    # TSC_AUX and what it falls into
+    # C~ vmx_leave_nested(), the VMX MSRs, XSS: no nested VMX, no XSAVE; the else holds TSC_AUX and
+    # what it falls into
     else:
         if msr_index == <u32>MSR_TSC_AUX:
             if not msr_info.host_initiated and \
@@ -1788,7 +1763,7 @@ cdef int vmx_set_msr(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil:
             # the upper half is reserved
             if (data >> 32) != 0:
                 return 1
-        # C- [2 254cb6] the fall into default: the else holds both
+        # C- the fall into default: the else holds both
         msr = find_msr_entry(vmx, msr_index)
         if msr:
             old_msr_data = msr.data
@@ -1799,7 +1774,7 @@ cdef int vmx_set_msr(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil:
                 preempt_enable()
                 if ret:
                     msr.data = old_msr_data
-        # C~ [1/1 483d69] break: the else of the test
+        # C~ break: the else of the test
         else:
             ret = kvm_set_msr_common(vcpu, msr_info)
 
@@ -1845,7 +1820,7 @@ cdef void kvm_cpu_vmxon(u64 addr) noexcept nogil:
     cr4_set_bits(X86_CR4_VMXE)
 
     # No look at the flags: a VMXON that fails goes unnoticed.
-    # C~ [2/1 7805ed] the instruction: a function of asm/vmx_insn.h, and no processor trace to stop
+    # C~ the instruction: a function of asm/vmx_insn.h, and no processor trace to stop
     asm_vmxon(&addr)
 
 
@@ -1887,7 +1862,7 @@ cdef int hardware_enable() noexcept nogil:
 
 cdef void vmclear_local_loaded_vmcss() noexcept nogil:
     cdef int cpu = raw_smp_processor_id()
-    # C~ [4/9 98a125] list_for_each_entry_safe(): Cython has no macros that loop
+    # C~ list_for_each_entry_safe(): Cython has no macros that loop
     cdef list_head *head = per_cpu_list(loaded_vmcss_on_cpu, cpu)
     cdef list_head *v = head.next
     cdef list_head *n
@@ -1899,7 +1874,7 @@ cdef void vmclear_local_loaded_vmcss() noexcept nogil:
 
 
 cdef void kvm_cpu_vmxoff() noexcept nogil:
-    # C~ [2/1 806c6a] the instruction: a function of asm/vmx_insn.h, and no processor trace to start
+    # C~ the instruction: a function of asm/vmx_insn.h, and no processor trace to start
     asm_vmxoff()
 
     cr4_clear_bits(X86_CR4_VMXE)
@@ -2088,7 +2063,7 @@ cdef int setup_vmcs_config(vmcs_config_t *vmcs_conf) noexcept nogil:
                             VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL)
 
     # Five models lose bits of the MSR at an exit: they switch it through the MSR lists.
-    # C~ [3/2 55dc98] boot_cpu_data: read by function, and the switch is one test
+    # C~ boot_cpu_data: read by function, and the switch is one test
     if cpu_has_load_perf_global_ctrl and boot_cpu_data_x86() == 0x6:
         if boot_cpu_data_x86_model() in (26, 30, 37, 44, 46):
             cpu_has_load_perf_global_ctrl = False
@@ -2157,7 +2132,7 @@ cdef int alloc_loaded_vmcs(loaded_vmcs_t *loaded_vmcs) noexcept nogil:
     if cpu_has_vmx_msr_bitmap():
         loaded_vmcs.msr_bitmap = <ulong *>__get_free_page(GFP_KERNEL)
         if not loaded_vmcs.msr_bitmap:
-            # C~ [1/2 5f4bdc] goto out_vmcs: the two statements at the label
+            # C~ goto out_vmcs: the two statements at the label
             free_loaded_vmcs(loaded_vmcs)
             return -ENOMEM
         memset(loaded_vmcs.msr_bitmap, 0xff, PAGE_SIZE)
@@ -2172,7 +2147,7 @@ cdef int alloc_loaded_vmcs(loaded_vmcs_t *loaded_vmcs) noexcept nogil:
     memset(&loaded_vmcs.host_state, 0, sizeof(vmcs_host_state))
 
     return 0
-    # C- [3 0d2f9a] the label: its statements stand where it is jumped to
+    # C- the label: its statements stand where it is jumped to
 
 
 cdef void free_kvm_area() noexcept nogil:
@@ -2232,7 +2207,7 @@ cdef void enter_lmode(kvm_vcpu_t *vcpu) noexcept nogil:
 
     guest_tr_ar = vmcs_read32(GUEST_TR_AR_BYTES)
     if (guest_tr_ar & VMX_AR_TYPE_MASK) != VMX_AR_TYPE_BUSY_64_TSS:
-        # C- [1 35b9d4] pr_debug_ratelimited(): debug messages are off
+        # C- pr_debug_ratelimited(): debug messages are off
         vmcs_write32(GUEST_TR_AR_BYTES,
                      (guest_tr_ar & ~<u32>VMX_AR_TYPE_MASK)
                      | VMX_AR_TYPE_BUSY_64_TSS)
@@ -2344,8 +2319,8 @@ cdef void vmx_set_cr0(kvm_vcpu_t *vcpu, ulong cr0) noexcept nogil:
     else:
         hw_cr0 |= <ulong>KVM_VM_CR0_ALWAYS_ON
 
-    # C- [4 d79d50] enter_pmode() and enter_rmode(): real mode without unrestricted guest needs the
-    # instruction emulator
+    # C- 4 statements: enter_pmode() and enter_rmode(): real mode without unrestricted guest needs
+    # the instruction emulator
     if vcpu.arch.efer & EFER_LME:
         if not is_paging(vcpu) and (cr0 & <ulong>X86_CR0_PG):
             enter_lmode(vcpu)
@@ -2364,7 +2339,7 @@ cdef void vmx_set_cr0(kvm_vcpu_t *vcpu, ulong cr0) noexcept nogil:
 
 
 cdef int get_ept_level(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C- [2 abf5a3] 5 levels for guests of more than 48 bits: the fixed EPT has 4
+    # C- 5 levels for guests of more than 48 bits: the fixed EPT has 4
     return 4
 
 
@@ -2373,7 +2348,7 @@ cdef u64 construct_eptp(kvm_vcpu_t *vcpu, ulong root_hpa) noexcept nogil:
 
     eptp |= VMX_EPTP_PWL_5 if get_ept_level(vcpu) == 5 else VMX_EPTP_PWL_4
 
-    # C~ [1/1 426826] nested_ept_ad_enabled(): no nested VMX
+    # C~ nested_ept_ad_enabled(): no nested VMX
     if enable_ept_ad_bits:
         eptp |= VMX_EPTP_AD_ENABLE_BIT
     eptp |= (root_hpa & PAGE_MASK)
@@ -2397,7 +2372,7 @@ cdef void vmx_set_cr3(kvm_vcpu_t *vcpu, ulong cr3) noexcept nogil:
             to_kvm_vmx(kvm).ept_pointers_match = EPT_POINTERS_CHECK
             spin_unlock(&to_kvm_vmx(kvm).ept_pointer_lock)
 
-        # C~ [1/1 d599fe] is_guest_mode(): no nested VMX
+        # C~ is_guest_mode(): no nested VMX
         if enable_unrestricted_guest or is_paging(vcpu):
             guest_cr3 = kvm_read_cr3(vcpu)
         else:
@@ -2414,16 +2389,16 @@ cdef int vmx_set_cr4(kvm_vcpu_t *vcpu, ulong cr4) noexcept nogil:
     hw_cr4 = (cr4_read_shadow() & X86_CR4_MCE) | (cr4 & ~<ulong>X86_CR4_MCE)
     if enable_unrestricted_guest:
         hw_cr4 |= KVM_VM_CR4_ALWAYS_ON_UNRESTRICTED_GUEST
-        # C- [2 41a27e] the rmode.vm86_active fixups: a guest in real mode runs unrestricted
+        # C- the rmode.vm86_active fixups: a guest in real mode runs unrestricted
     else:
         hw_cr4 |= KVM_PMODE_VM_CR4_ALWAYS_ON
 
-    # C- [6 0f2588] UMIP emulation by descriptor-table exits: needs the instruction emulator
+    # C- 6 statements: UMIP emulation by descriptor-table exits: needs the instruction emulator
     if cr4 & X86_CR4_VMXE:
-        # C- [1 3554c7] nested_vmx_allowed(): the guest has no VMX, so CR4.VMXE is refused at once
+        # C- nested_vmx_allowed(): the guest has no VMX, so CR4.VMXE is refused at once
         return 1
 
-    # C- [2 66de47] nested_cr4_valid(): no nested VMX
+    # C- nested_cr4_valid(): no nested VMX
     vcpu.arch.cr4 = cr4
 
     if not enable_unrestricted_guest:
@@ -2447,7 +2422,7 @@ cdef void vmx_get_segment(kvm_vcpu_t *vcpu, kvm_segment *var, int seg) noexcept 
     cdef vcpu_vmx *vmx = to_vmx(vcpu)
     cdef u32 ar
 
-    # C- [7 2a2c52] the rmode.vm86_active fixups: a guest in real mode runs unrestricted
+    # C- 7 statements: the rmode.vm86_active fixups: a guest in real mode runs unrestricted
     var.base = vmx_read_guest_seg_base(vmx, seg)
     var.limit = vmx_read_guest_seg_limit(vmx, seg)
     var.selector = vmx_read_guest_seg_selector(vmx, seg)
@@ -2465,7 +2440,7 @@ cdef void vmx_get_segment(kvm_vcpu_t *vcpu, kvm_segment *var, int seg) noexcept 
 
 
 cdef u64 vmx_get_segment_base(kvm_vcpu_t *vcpu, int seg) noexcept nogil:
-    # C- [4 d892bb] the rmode.vm86_active fixups: a guest in real mode runs unrestricted
+    # C- 4 statements: the rmode.vm86_active fixups: a guest in real mode runs unrestricted
     return vmx_read_guest_seg_base(to_vmx(vcpu), seg)
 
 
@@ -2504,7 +2479,7 @@ cdef void vmx_set_segment(kvm_vcpu_t *vcpu, kvm_segment *var, int seg) noexcept 
 
     vmx_segment_cache_clear(vmx)
 
-    # C- [7 d27470] the rmode.vm86_active fixups: a guest in real mode runs unrestricted
+    # C- 7 statements: the rmode.vm86_active fixups: a guest in real mode runs unrestricted
     vmcs_writel(sf.base, var.base)
     vmcs_write32(sf.limit, var.limit)
     vmcs_write16(sf.selector, var.selector)
@@ -2515,7 +2490,7 @@ cdef void vmx_set_segment(kvm_vcpu_t *vcpu, kvm_segment *var, int seg) noexcept 
 
     vmcs_write32(sf.ar_bytes, vmx_segment_access_rights(var))
 
-    # C- [1 9c4cbd] the label: nothing jumps to it
+    # C- the label: nothing jumps to it
     vmx.emulation_required = emulation_required(vcpu)
 
 
@@ -2547,44 +2522,44 @@ cdef void vmx_set_gdt(kvm_vcpu_t *vcpu, desc_ptr *dt) noexcept nogil:
 
 
 cdef bint guest_state_valid(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C- [34 edc133] the checks of a guest that is not unrestricted: their answer is the instruction
-    # emulator
+    # C- 34 statements: the checks of a guest that is not unrestricted: their answer is the
+    # instruction emulator
     return True
 
 
 cdef int init_rmode_identity_map(kvm_t *kvm) noexcept nogil:
     cdef kvm_vmx_t *kvm_vmx = to_kvm_vmx(kvm)
-    # C- [1 f0208f] idx: what it serves is left out
+    # C- idx: what it serves is left out
     cdef int i, r = 0
-    # C~ [1/1 1be63e] identity_map_pfn: the page by its address
+    # C~ identity_map_pfn: the page by its address
     cdef u32 *map
     cdef u32 tmp
 
-    # C- [1 54b206] mutex_lock(): one thread builds at a time
+    # C- mutex_lock(): one thread builds at a time
     if likely(kvm_vmx.ept_identity_pagetable_done):
-        # C~ [1/1 b6e808] goto out2: the label returns
+        # C~ goto out2: the label returns
         return r
 
     if not kvm_vmx.ept_identity_map_addr:
         kvm_vmx.ept_identity_map_addr = VMX_EPT_IDENTITY_PAGETABLE_ADDR
 
-    # C~ [6/1 4abcc2] __x86_set_memory_region(), srcu_read_lock(), kvm_clear_guest_page(): a
-    # function of mmu.pyx gives a zeroed page; memory slots never change
+    # C~ __x86_set_memory_region(), srcu_read_lock(), kvm_clear_guest_page(): a function of mmu.pyx
+    # gives a zeroed page; memory slots never change
     r = x86_set_memory_region(kvm, kvm_vmx.ept_identity_map_addr)
     if r < 0:
-        # C~ [1/2 123543] goto out2: the label returns; the page by its address
+        # C~ goto out2: the label returns; the page by its address
         return r
 
     map = <u32 *>private_page(kvm, kvm_vmx.ept_identity_map_addr)
     # 4 GB in pages of 4 MB, each where it is
     for i in range(PT32_ENT_PER_PAGE):
-        # C~ [4/2 28cc06] kvm_write_guest_page(): a store into the page, as unsigned
+        # C~ kvm_write_guest_page(): a store into the page, as unsigned
         tmp = (<u32>i << 22) + (_PAGE_PRESENT | _PAGE_RW | _PAGE_USER |
                                 _PAGE_ACCESSED | _PAGE_DIRTY | _PAGE_PSE)
         map[i] = tmp
     kvm_vmx.ept_identity_pagetable_done = True
 
-    # C- [4 7f929e] out, out2: what they undo is left out
+    # C- 4 statements: out, out2: what they undo is left out
     return r
 
 
@@ -2738,7 +2713,7 @@ cdef void vmx_update_msr_bitmap(kvm_vcpu_t *vcpu) noexcept nogil:
 
 cdef void vmx_set_constant_host_state(vcpu_vmx *vmx) noexcept nogil:
     cdef u32 low32, high32
-    # C~ [2/1 c35ac6] tmpl, dt: the u64 that rdmsrl() fills; store_idt() returns the address
+    # C~ tmpl, dt: the u64 that rdmsrl() fills; store_idt() returns the address
     cdef u64 tmpl
     cdef ulong cr0, cr3, cr4
 
@@ -2763,7 +2738,7 @@ cdef void vmx_set_constant_host_state(vcpu_vmx *vmx) noexcept nogil:
     vmcs_write16(HOST_SS_SELECTOR, __KERNEL_DS)
     vmcs_write16(HOST_TR_SELECTOR, GDT_ENTRY_TSS * 8)
 
-    # C~ [3/2 e98930] store_idt(): it returns the address alone
+    # C~ store_idt(): it returns the address alone
     vmx.host_idt_base = store_idt()
     vmcs_writel(HOST_IDTR_BASE, vmx.host_idt_base)
 
@@ -2783,7 +2758,7 @@ cdef void set_cr4_guest_host_mask(vcpu_vmx *vmx) noexcept nogil:
     vmx.vcpu.arch.cr4_guest_owned_bits = KVM_CR4_GUEST_OWNED_BITS
     if enable_ept:
         vmx.vcpu.arch.cr4_guest_owned_bits |= X86_CR4_PGE
-    # C- [2 706fa0] L2's mask: no nested VMX
+    # C- L2's mask: no nested VMX
     vmcs_writel(CR4_GUEST_HOST_MASK, ~vmx.vcpu.arch.cr4_guest_owned_bits)
 
 
@@ -2871,13 +2846,13 @@ cdef void vmx_compute_secondary_exec_control(vcpu_vmx *vmx) noexcept nogil:
         if not xsaves_enabled:
             exec_control &= ~<u32>SECONDARY_EXEC_XSAVES
 
-    # C- [5 6a2960] the nested controls: no nested VMX
+    # C- 5 statements: the nested controls: no nested VMX
     if vmx_rdtscp_supported():
         rdtscp_enabled = guest_cpuid_has(vcpu, X86_FEATURE_RDTSCP)
         if not rdtscp_enabled:
             exec_control &= ~<u32>SECONDARY_EXEC_RDTSCP
 
-    # C- [5 24e558] the nested controls: no nested VMX
+    # C- 5 statements: the nested controls: no nested VMX
     if vmx_invpcid_supported():
         # INVPCID for the guest only with PCID
         invpcid_enabled = \
@@ -2888,19 +2863,19 @@ cdef void vmx_compute_secondary_exec_control(vcpu_vmx *vmx) noexcept nogil:
             exec_control &= ~<u32>SECONDARY_EXEC_ENABLE_INVPCID
             guest_cpuid_clear(vcpu, X86_FEATURE_INVPCID)
 
-    # C- [5 3adff7] the nested controls: no nested VMX
+    # C- 5 statements: the nested controls: no nested VMX
     if vmx_rdrand_supported():
         rdrand_enabled = guest_cpuid_has(vcpu, X86_FEATURE_RDRAND)
         if rdrand_enabled:
             exec_control &= ~<u32>SECONDARY_EXEC_RDRAND_EXITING
 
-    # C- [5 19035e] the nested controls: no nested VMX
+    # C- 5 statements: the nested controls: no nested VMX
     if vmx_rdseed_supported():
         rdseed_enabled = guest_cpuid_has(vcpu, X86_FEATURE_RDSEED)
         if rdseed_enabled:
             exec_control &= ~<u32>SECONDARY_EXEC_RDSEED_EXITING
 
-    # C- [5 1841d4] the nested controls: no nested VMX
+    # C- 5 statements: the nested controls: no nested VMX
     vmx.secondary_exec_control = exec_control
 
 
@@ -2938,7 +2913,7 @@ cdef void vmx_vcpu_setup(vcpu_vmx *vmx) noexcept nogil:
 
         vmcs_write16(POSTED_INTR_NV, POSTED_INTR_VECTOR)
 
-    # C- [1 317aaa] POSTED_INTR_DESC_ADDR: out of scope, posted interrupts
+    # C- POSTED_INTR_DESC_ADDR: out of scope, posted interrupts
     if not kvm_pause_in_guest(vmx.vcpu.kvm):
         vmcs_write32(PLE_GAP, ple_gap)
         vmx.ple_window = ple_window
@@ -2994,7 +2969,7 @@ cdef void vmx_vcpu_setup(vcpu_vmx *vmx) noexcept nogil:
         vmcs_write64(XSS_EXIT_BITMAP, VMX_XSS_EXIT_BITMAP)
 
     if enable_pml:
-        # C- [1 9bca08] ASSERT(): vmx_create_vcpu() has just allocated the page
+        # C- ASSERT(): vmx_create_vcpu() has just allocated the page
         vmcs_write64(PML_ADDRESS, page_to_phys(vmx.pml_pg))
         vmcs_write16(GUEST_PML_INDEX, PML_ENTITY_NUM - 1)
 
@@ -3004,7 +2979,7 @@ cdef void vmx_vcpu_setup(vcpu_vmx *vmx) noexcept nogil:
 
 cdef void vmx_vcpu_reset(kvm_vcpu_t *vcpu, bint init_event) noexcept nogil:
     cdef vcpu_vmx *vmx = to_vmx(vcpu)
-    # C- [1 837073] apic_base_msr: no APIC
+    # C- apic_base_msr: no APIC
     cdef u64 cr0
 
     vmx.rmode.vm86_active = 0
@@ -3014,7 +2989,7 @@ cdef void vmx_vcpu_reset(kvm_vcpu_t *vcpu, bint init_event) noexcept nogil:
     vmx.vcpu.arch.regs[VCPU_REGS_RDX] = get_rdx_init_val()
     kvm_set_cr8(vcpu, 0)
 
-    # C- [6 936261] the APIC base: no APIC
+    # C- 6 statements: the APIC base: no APIC
     vmx_segment_cache_clear(vmx)  # and not once more behind the writes (erratum: segment_cache)
 
     seg_setup(VCPU_SREG_CS)
@@ -3064,7 +3039,7 @@ cdef void vmx_vcpu_reset(kvm_vcpu_t *vcpu, bint init_event) noexcept nogil:
 
     if cpu_has_vmx_tpr_shadow() and not init_event:
         vmcs_write64(VIRTUAL_APIC_PAGE_ADDR, 0)
-        # C- [2 44098c] the virtual APIC page where an APIC needs the shadow: no APIC
+        # C- the virtual APIC page where an APIC needs the shadow: no APIC
         vmcs_write32(TPR_THRESHOLD, 0)
 
     # C- kvm_make_request(KVM_REQ_APIC_PAGE_RELOAD, vcpu): no APIC page
@@ -3105,9 +3080,9 @@ cdef void vmx_inject_irq(kvm_vcpu_t *vcpu) noexcept nogil:
     cdef u32 intr
     cdef int irq = vcpu.arch.interrupt.nr
 
-    # C- [1 bbbcc9] the tracepoint: no tracing
+    trace_kvm_inj_virq(irq)
     vcpu.stat.irq_injections += 1
-    # C- [8 68ffab] injection in virtual-8086 mode: a guest in real mode runs unrestricted
+    # C- 8 statements: injection in virtual-8086 mode: a guest in real mode runs unrestricted
     intr = irq | <u32>INTR_INFO_VALID_MASK
     if vcpu.arch.interrupt.soft:
         intr |= INTR_TYPE_SOFT_INTR
@@ -3131,7 +3106,7 @@ cdef void vmx_inject_nmi(kvm_vcpu_t *vcpu) noexcept nogil:
     vcpu.stat.nmi_injections += 1
     vmx.loaded_vmcs.nmi_known_unmasked = False
 
-    # C- [4 e90ca4] injection in virtual-8086 mode: a guest in real mode runs unrestricted
+    # C- 4 statements: injection in virtual-8086 mode: a guest in real mode runs unrestricted
     vmcs_write32(VM_ENTRY_INTR_INFO_FIELD,
                  INTR_TYPE_NMI_INTR | <u32>INTR_INFO_VALID_MASK | NMI_VECTOR)
 
@@ -3169,7 +3144,7 @@ cdef void vmx_set_nmi_mask(kvm_vcpu_t *vcpu, bint masked) noexcept nogil:
 
 
 cdef int vmx_nmi_allowed(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C- [2 4c1816] nested_run_pending: no nested VMX
+    # C- nested_run_pending: no nested VMX
     if not enable_vnmi and \
             to_vmx(vcpu).loaded_vmcs.soft_vnmi_blocked:
         return 0
@@ -3180,7 +3155,7 @@ cdef int vmx_nmi_allowed(kvm_vcpu_t *vcpu) noexcept nogil:
 
 
 cdef int vmx_interrupt_allowed(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C~ [1/1 beea1d] nested_run_pending: no nested VMX
+    # C~ nested_run_pending: no nested VMX
     return (vmcs_readl(GUEST_RFLAGS) & X86_EFLAGS_IF) != 0 and \
         not (vmcs_read32(GUEST_INTERRUPTIBILITY_INFO) &
              (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS))
@@ -3193,13 +3168,13 @@ cdef int handle_machine_check(kvm_vcpu_t *vcpu) noexcept nogil:
 
 cdef int handle_exception(kvm_vcpu_t *vcpu) noexcept nogil:
     cdef vcpu_vmx *vmx = to_vmx(vcpu)
-    # C- [2 640a21] kvm_run: written as vcpu.run
+    # C- kvm_run: written as vcpu.run
     cdef u32 intr_info, ex_no, error_code
-    # C- [2 263017] cr2, rip: what they serve is left out
+    # C- cr2, rip: what they serve is left out
     cdef ulong dr6
     cdef u32 vect_info
 
-    # C- [1 f8c669] er: what it serves is left out
+    # C- er: what it serves is left out
     vect_info = vmx.idt_vectoring_info
     intr_info = vmx.exit_intr_info
 
@@ -3216,7 +3191,7 @@ cdef int handle_exception(kvm_vcpu_t *vcpu) noexcept nogil:
     if intr_info & INTR_INFO_DELIVER_CODE_MASK:
         error_code = vmcs_read32(VM_EXIT_INTR_ERROR_CODE)
 
-    # C- [8 f11334] the #GP of the VMware backdoor: it is never enabled
+    # C- 8 statements: the #GP of the VMware backdoor: it is never enabled
     if vect_info & <u32>VECTORING_INFO_VALID_MASK and \
             not (is_page_fault(intr_info) and not (error_code & PFERR_RSVD_MASK)):
         vcpu.run.exit_reason = KVM_EXIT_INTERNAL_ERROR
@@ -3227,10 +3202,10 @@ cdef int handle_exception(kvm_vcpu_t *vcpu) noexcept nogil:
         vcpu.run.internal.data[2] = error_code
         return 0
 
-    # C- [4 fc2f55] the guest's page fault: with EPT the guest takes its own
+    # C- 4 statements: the guest's page fault: with EPT the guest takes its own
     ex_no = intr_info & INTR_INFO_VECTOR_MASK
 
-    # C- [2 bd261d] exceptions in virtual-8086 mode: a guest in real mode runs unrestricted
+    # C- exceptions in virtual-8086 mode: a guest in real mode runs unrestricted
     if ex_no == AC_VECTOR:
         kvm_queue_exception_e(vcpu, AC_VECTOR, error_code)
         return 1
@@ -3245,17 +3220,17 @@ cdef int handle_exception(kvm_vcpu_t *vcpu) noexcept nogil:
 
             kvm_queue_exception(vcpu, DB_VECTOR)
             return 1
-    # C~ [4/1 92e2ff] DR6 and DR7 of the debug exit: user space is told the exception alone; the
-    # case that #DB falls into
+    # C~ DR6 and DR7 of the debug exit: user space is told the exception alone; the case that #DB
+    # falls into
     if ex_no == DB_VECTOR or ex_no == BP_VECTOR:
         # user space may inject the #BP again, and needs its length then
         vmx.vcpu.arch.event_exit_inst_len = \
             vmcs_read32(VM_EXIT_INSTRUCTION_LEN)
-        # C~ [5/2 1543aa] the debug exit: user space is told the exception alone
+        # C~ the debug exit: user space is told the exception alone
         vcpu.run.exit_reason = KVM_EXIT_DEBUG
         vcpu.run.ex.exception = ex_no
     else:
-        # C~ [4/3 6b8271] kvm_run: written as vcpu.run
+        # C~ kvm_run: written as vcpu.run
         vcpu.run.exit_reason = KVM_EXIT_EXCEPTION
         vcpu.run.ex.exception = ex_no
         vcpu.run.ex.error_code = error_code
@@ -3294,12 +3269,12 @@ cdef int handle_io(kvm_vcpu_t *vcpu) noexcept nogil:
 
 
 cdef int handle_set_cr0(kvm_vcpu_t *vcpu, ulong val) noexcept nogil:
-    # C- [15 040ba4] CR0 of L2 and of a guest with VMX: no nested VMX
+    # C- 15 statements: CR0 of L2 and of a guest with VMX: no nested VMX
     return kvm_set_cr0(vcpu, val)
 
 
 cdef int handle_set_cr4(kvm_vcpu_t *vcpu, ulong val) noexcept nogil:
-    # C- [11 074ca6] CR4 of L2: no nested VMX
+    # C- 11 statements: CR4 of L2: no nested VMX
     return kvm_set_cr4(vcpu, val)
 
 
@@ -3316,7 +3291,7 @@ cdef int handle_cr(kvm_vcpu_t *vcpu) noexcept nogil:
     reg = (exit_qualification >> 8) & 15
     if (exit_qualification >> 4) & 3 == 0:  # a MOV that writes
         val = kvm_register_readl(vcpu, reg)
-        # C- [1 7cc82b] the tracepoint: no tracing
+        trace_kvm_cr_write(cr, val)
         if cr == 0:
             err = handle_set_cr0(vcpu, val)
             return kvm_complete_insn_gp(vcpu, err)
@@ -3332,8 +3307,7 @@ cdef int handle_cr(kvm_vcpu_t *vcpu) noexcept nogil:
             cr8 = <u8>val
             err = kvm_set_cr8(vcpu, cr8)
             ret = kvm_complete_insn_gp(vcpu, err)
-            # C~ [1/1 1b561b] lapic_in_kernel(): no APIC, so it is a constant
-            if lapic_in_kernel:
+            if lapic_in_kernel(vcpu):
                 return ret
             if cr8_prev <= cr8:
                 return ret
@@ -3342,24 +3316,24 @@ cdef int handle_cr(kvm_vcpu_t *vcpu) noexcept nogil:
     elif (exit_qualification >> 4) & 3 == 2:  # clts
         WARN_ONCE(1, "Guest should always own CR0.TS")
         vmx_set_cr0(vcpu, kvm_read_cr0_bits(vcpu, ~<ulong>X86_CR0_TS))
-        # C- [1 7a265b] the tracepoint: no tracing
+        trace_kvm_cr_write(0, kvm_read_cr0(vcpu))
         return kvm_skip_emulated_instruction(vcpu)
     elif (exit_qualification >> 4) & 3 == 1:  # a MOV that reads
         if cr == 3:
             WARN_ON_ONCE(enable_unrestricted_guest)
             val = kvm_read_cr3(vcpu)
             kvm_register_write(vcpu, reg, val)
-            # C- [1 df9425] the tracepoint: no tracing
+            trace_kvm_cr_read(cr, val)
             return kvm_skip_emulated_instruction(vcpu)
         elif cr == 8:
             val = kvm_get_cr8(vcpu)
             kvm_register_write(vcpu, reg, val)
-            # C- [1 0c2ef5] the tracepoint: no tracing
+            trace_kvm_cr_read(cr, val)
             return kvm_skip_emulated_instruction(vcpu)
-    # C~ [1/1 946ee2] case 3: two bits have no fifth value
+    # C~ case 3: two bits have no fifth value
     else:  # lmsw
         val = (exit_qualification >> LMSW_SOURCE_DATA_SHIFT) & 0x0f
-        # C- [1 8d61b5] the tracepoint: no tracing
+        trace_kvm_cr_write(0, (kvm_read_cr0(vcpu) & ~<ulong>0xf) | val)
         kvm_lmsw(vcpu, val)
 
         return kvm_skip_emulated_instruction(vcpu)
@@ -3388,7 +3362,7 @@ cdef int handle_dr(kvm_vcpu_t *vcpu) noexcept nogil:
     if dr7 & DR7_GD:
         # The exit came before the debug trap, which is owed to host or guest.
         if vcpu.guest_debug & KVM_GUESTDBG_USE_HW_BP:
-            # C~ [4/1 faca3a] the debug exit: user space is told the exception alone
+            # C~ the debug exit: user space is told the exception alone
             vcpu.run.ex.exception = DB_VECTOR
             vcpu.run.exit_reason = KVM_EXIT_DEBUG
             return 0
@@ -3452,11 +3426,11 @@ cdef int handle_rdmsr(kvm_vcpu_t *vcpu) noexcept nogil:
     msr_info.index = ecx
     msr_info.host_initiated = False
     if vmx_get_msr(vcpu, &msr_info):
-        # C- [1 837256] the tracepoint: no tracing
+        trace_kvm_msr_read_ex(ecx)
         kvm_inject_gp(vcpu, 0)
         return 1
 
-    # C- [1 2380fc] the tracepoint: no tracing
+    trace_kvm_msr_read(ecx, msr_info.data)
     vcpu.arch.regs[VCPU_REGS_RAX] = msr_info.data & <u32>0xffffffff
     vcpu.arch.regs[VCPU_REGS_RDX] = (msr_info.data >> 32) & <u32>0xffffffff
     return kvm_skip_emulated_instruction(vcpu)
@@ -3472,11 +3446,11 @@ cdef int handle_wrmsr(kvm_vcpu_t *vcpu) noexcept nogil:
     msr.index = ecx
     msr.host_initiated = False
     if kvm_set_msr(vcpu, &msr) != 0:
-        # C- [1 78a9f7] the tracepoint: no tracing
+        trace_kvm_msr_write_ex(ecx, data)
         kvm_inject_gp(vcpu, 0)
         return 1
 
-    # C- [1 2e35e4] the tracepoint: no tracing
+    trace_kvm_msr_write(ecx, data)
     return kvm_skip_emulated_instruction(vcpu)
 
 
@@ -3536,7 +3510,7 @@ cdef int handle_ept_violation(kvm_vcpu_t *vcpu) noexcept nogil:
     gpa = vmcs_read64(GUEST_PHYSICAL_ADDRESS)
 
     # a read
-    # C- [1 a11875] the tracepoint: no tracing
+    trace_kvm_page_fault(gpa, exit_qualification)
     error_code = PFERR_USER_MASK if (exit_qualification & EPT_VIOLATION_ACC_READ) else 0
     # a write
     error_code |= PFERR_WRITE_MASK if (exit_qualification & EPT_VIOLATION_ACC_WRITE) else 0
@@ -3551,7 +3525,6 @@ cdef int handle_ept_violation(kvm_vcpu_t *vcpu) noexcept nogil:
         else PFERR_GUEST_PAGE_MASK
 
     vcpu.arch.exit_qualification = exit_qualification
-    # C~ [1/1 ec771b] the instruction bytes: nothing here passes any
     return kvm_mmu_page_fault(vcpu, gpa, error_code)
 
 
@@ -3560,8 +3533,8 @@ cdef int handle_ept_misconfig(kvm_vcpu_t *vcpu) noexcept nogil:
 
     gpa = vmcs_read64(GUEST_PHYSICAL_ADDRESS)
 
-    # C- [7 02eaf7] the fast MMIO bus: no device sits on it
-    # C+ [1 464e5e] the same call without the instruction bytes
+    # C- 7 statements: the fast MMIO bus: no device sits on it
+    # C+ the same call without the instruction bytes
     return kvm_mmu_page_fault(vcpu, gpa, PFERR_RSVD_MASK)
 
 
@@ -3576,7 +3549,7 @@ cdef int handle_nmi_window(kvm_vcpu_t *vcpu) noexcept nogil:
 
 
 cdef int hardware_setup() noexcept nogil:
-    # C- [1 ab84d9] host_bndcfgs: the processor has no MPX
+    # C- host_bndcfgs: the processor has no MPX
     cdef int r = -ENOMEM, i
 
     global enable_vpid, enable_ept, enable_ept_ad_bits, enable_unrestricted_guest
@@ -3604,7 +3577,7 @@ cdef int hardware_setup() noexcept nogil:
     if boot_cpu_has(X86_FEATURE_NX):
         kvm_enable_efer_bits(EFER_NX)
 
-    # C- [3 5c9135] BNDCFGS: the processor has no MPX
+    # C- BNDCFGS: the processor has no MPX
     if not cpu_has_vmx_vpid() or not cpu_has_vmx_invvpid() or \
             not (cpu_has_vmx_invvpid_single() or cpu_has_vmx_invvpid_global()):
         enable_vpid = 0
@@ -3615,7 +3588,7 @@ cdef int hardware_setup() noexcept nogil:
             not cpu_has_vmx_invept_global():
         enable_ept = 0
 
-    # C+ [4 3c7f59] no shadow page tables: KVM's MMU is out of scope
+    # C+ no shadow page tables: KVM's MMU is out of scope
     if not enable_ept:
         pr_err("kvm_intel: a guest without EPT needs shadow page tables, which this port has not: "
                "load with ept=1 on a processor that has EPT\n")
@@ -3634,7 +3607,7 @@ cdef int hardware_setup() noexcept nogil:
     if not cpu_has_virtual_nmis():
         enable_vnmi = 0
 
-    # C- [6 f1fba9] set_apic_access_page_addr, update_cr8_intercept, 2 MB pages: no APIC, and the
+    # C- 6 statements: set_apic_access_page_addr, update_cr8_intercept, 2 MB pages: no APIC, and the
     # fixed EPT has its own page size
     if IS_ENABLED(CONFIG_HYPERV):
         if ms_hyperv.nested_features & HV_X64_NESTED_GUEST_MAPPING_FLUSH \
@@ -3645,38 +3618,38 @@ cdef int hardware_setup() noexcept nogil:
         ple_gap = 0
         ple_window = 0
 
-    # C- [3 fb4f86] how the PLE window grows and shrinks: nothing grows the PLE window
+    # C- how the PLE window grows and shrinks: nothing grows the PLE window
     if not cpu_has_vmx_apicv():
         enable_apicv = 0
 
-    # C- [1 8aadb3] sync_pir_to_irr: no APIC
+    # C- sync_pir_to_irr: no APIC
     if cpu_has_vmx_tsc_scaling():
-        # C~ [3/1 bad1ed] kvm_has_tsc_control and its kin: variables of x86.pyx, which sets them; no
-        # user space here asks for another TSC frequency, so none is too high
+        # C~ kvm_has_tsc_control and its kin: variables of x86.pyx, which sets them; no user space
+        # here asks for another TSC frequency, so none is too high
         kvm_enable_tsc_control(48)
 
     set_bit(0, vmx_vpid_bitmap)  # VPID 0 is L1 itself
 
     # PML is built on the dirty bits of EPT entries.
-    # C- [7 d9087a] vmx_enable_tdp() and kvm_disable_tdp(), the nested state: the fixed EPT stands
-    # in for the MMU
+    # C- 7 statements: vmx_enable_tdp() and kvm_disable_tdp(), the nested state: the fixed EPT
+    # stands in for the MMU
     if not enable_ept or not enable_ept_ad_bits or not cpu_has_vmx_pml():
         enable_pml = 0
 
-    # C- [7 510ff5] the dirty-log operations, request_immediate_exit without a preemption timer: no
-    # MMU; it is never asked for, as it takes nested VMX or SMM
+    # C- 7 statements: the dirty-log operations, request_immediate_exit without a preemption timer:
+    # no MMU; it is never asked for, as it takes nested VMX or SMM
     if cpu_has_vmx_preemption_timer() and enable_preemption_timer:
         rdmsrl(MSR_IA32_VMX_MISC, &vmx_msr)
         cpu_preemption_timer_multi = vmx_msr & VMX_MISC_PREEMPTION_TIMER_RATE_MASK
 
-    # C- [3 be7594] set_hv_timer, cancel_hv_timer: no APIC timer
+    # C- set_hv_timer, cancel_hv_timer: no APIC timer
     if not cpu_has_vmx_shadow_vmcs():
         enable_shadow_vmcs = 0
-    # C- [1 95f931] the test for shadow VMCSs: what it guards is left out
+    # C- the test for shadow VMCSs: what it guards is left out
     # C- init_vmcs_shadow_fields(): shadowing serves nested VMX only
 
-    # C- [3 b873f2] the posted-interrupt wakeup handler, nested_vmx_setup_ctls_msrs(), LMCE: out
-    # of scope, posted interrupts; no nested VMX; the processor has no LMCE
+    # C- the posted-interrupt wakeup handler, nested_vmx_setup_ctls_msrs(), LMCE: out of scope,
+    # posted interrupts; no nested VMX; the processor has no LMCE
 
     # Where this fails, nobody gives vmx_bitmap back (erratum: bitmaps_leaked).
     return alloc_kvm_area()
@@ -3701,7 +3674,7 @@ cdef void hardware_unsetup() noexcept nogil:
 
 
 cdef int handle_pause(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C- [3 164681] grow_ple_window(), kvm_vcpu_on_spin(): nothing else waits for this thread's turn
+    # C- grow_ple_window(), kvm_vcpu_on_spin(): nothing else waits for this thread's turn
     return kvm_skip_emulated_instruction(vcpu)
 
 
@@ -3735,7 +3708,7 @@ cdef int handle_vmx_instruction(kvm_vcpu_t *vcpu) noexcept nogil:
 
 
 cdef int handle_preemption_timer(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C- [1 e9c995] the test for an immediate exit: what it guards is left out
+    # C- the test for an immediate exit: what it guards is left out
     # C- kvm_lapic_expired_hv_timer(vcpu): no APIC timer
     return 1
 
@@ -3771,8 +3744,8 @@ cdef void setup_exit_handlers() noexcept nogil:
     kvm_vmx_exit_handlers[EXIT_REASON_INVLPG] = handle_invlpg
     kvm_vmx_exit_handlers[EXIT_REASON_RDPMC] = handle_rdpmc
     kvm_vmx_exit_handlers[EXIT_REASON_VMCALL] = handle_vmcall
-    # C~ [13/9 84f381] the VMX instructions, the APIC's exits: each VMX instruction is #UD, without
-    # nested VMX; no APIC
+    # C~ the VMX instructions, the APIC's exits: each VMX instruction is #UD, without nested VMX; no
+    # APIC
     kvm_vmx_exit_handlers[EXIT_REASON_VMCLEAR] = handle_vmx_instruction
     kvm_vmx_exit_handlers[EXIT_REASON_VMLAUNCH] = handle_vmx_instruction
     kvm_vmx_exit_handlers[EXIT_REASON_VMPTRLD] = handle_vmx_instruction
@@ -3783,23 +3756,22 @@ cdef void setup_exit_handlers() noexcept nogil:
     kvm_vmx_exit_handlers[EXIT_REASON_VMOFF] = handle_vmx_instruction
     kvm_vmx_exit_handlers[EXIT_REASON_VMON] = handle_vmx_instruction
     kvm_vmx_exit_handlers[EXIT_REASON_WBINVD] = handle_wbinvd
-    # C- [2 d2e2ac] XSETBV, task switches: the processor has no XSAVE; out of scope, the
-    # instruction emulator
+    # C- XSETBV, task switches: the processor has no XSAVE; out of scope, the instruction emulator
     kvm_vmx_exit_handlers[EXIT_REASON_MCE_DURING_VMENTRY] = handle_machine_check
-    # C- [2 9d2154] descriptor tables: out of scope, the instruction emulator
+    # C- descriptor tables: out of scope, the instruction emulator
     kvm_vmx_exit_handlers[EXIT_REASON_EPT_VIOLATION] = handle_ept_violation
     kvm_vmx_exit_handlers[EXIT_REASON_EPT_MISCONFIG] = handle_ept_misconfig
     kvm_vmx_exit_handlers[EXIT_REASON_PAUSE_INSTRUCTION] = handle_pause
     kvm_vmx_exit_handlers[EXIT_REASON_MWAIT_INSTRUCTION] = handle_mwait
     kvm_vmx_exit_handlers[EXIT_REASON_MONITOR_TRAP_FLAG] = handle_monitor_trap
     kvm_vmx_exit_handlers[EXIT_REASON_MONITOR_INSTRUCTION] = handle_monitor
-    # C~ [2/2 25230b] INVEPT, INVVPID: #UD, without nested VMX
+    # C~ INVEPT, INVVPID: #UD, without nested VMX
     kvm_vmx_exit_handlers[EXIT_REASON_INVEPT] = handle_vmx_instruction
     kvm_vmx_exit_handlers[EXIT_REASON_INVVPID] = handle_vmx_instruction
     kvm_vmx_exit_handlers[EXIT_REASON_RDRAND] = handle_invalid_op
     kvm_vmx_exit_handlers[EXIT_REASON_RDSEED] = handle_invalid_op
-    # C~ [5/1 1b4a41] XSAVES, XRSTORS, PML, INVPCID, VMFUNC: never intercepted here; VMFUNC is #UD,
-    # without nested VMX
+    # C~ XSAVES, XRSTORS, PML, INVPCID, VMFUNC: never intercepted here; VMFUNC is #UD, without
+    # nested VMX
     kvm_vmx_exit_handlers[EXIT_REASON_VMFUNC] = handle_vmx_instruction
     kvm_vmx_exit_handlers[EXIT_REASON_PREEMPTION_TIMER] = handle_preemption_timer
     kvm_vmx_exit_handlers[EXIT_REASON_ENCLS] = handle_encls
@@ -3812,13 +3784,12 @@ cdef void vmx_get_exit_info(kvm_vcpu_t *vcpu, u64 *info1, u64 *info2) noexcept n
 
 cdef void vmx_destroy_pml_buffer(vcpu_vmx *vmx) noexcept nogil:
     if vmx.pml_pg:
-        # C~ [1/1 1ea1b2] __free_page(): pages are freed by address
         free_page(<ulong>page_address(vmx.pml_pg))
         vmx.pml_pg = NULL
 
 
 cdef void vmx_flush_pml_buffer(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C- [3 3b851b] vmx, pml_buf: what they serve is left out
+    # C- vmx, pml_buf: what they serve is left out
     cdef u16 pml_idx
 
     pml_idx = vmcs_read16(GUEST_PML_INDEX)
@@ -3827,8 +3798,8 @@ cdef void vmx_flush_pml_buffer(kvm_vcpu_t *vcpu) noexcept nogil:
     if pml_idx == (PML_ENTITY_NUM - 1):
         return
 
-    # C- [10 27dec9] kvm_vcpu_mark_page_dirty() of each entry: nobody asks for the dirty log
-    # the processor counts down from here
+    # C- 10 statements: kvm_vcpu_mark_page_dirty() of each entry: nobody asks for the dirty log the
+    # processor counts down from here
     vmcs_write16(GUEST_PML_INDEX, PML_ENTITY_NUM - 1)
 
 
@@ -3970,13 +3941,13 @@ cdef void dump_vmcs() noexcept nogil:
     if (secondary_exec_control & SECONDARY_EXEC_ENABLE_EPT):
         pr_err("EPT pointer = 0x%016llx\n", vmcs_read64(EPT_POINTER))
     n = vmcs_read32(CR3_TARGET_COUNT)
-    # C~ [1/2 0d382f] a loop with a step by hand: its end is tested against i + 1
+    # C~ a loop with a step by hand: its end is tested against i + 1
     i = 0
     while i + 1 < n:
         pr_err("CR3 target%u=%016lx target%u=%016lx\n",
                i, vmcs_readl(CR3_TARGET_VALUE0 + i * 2),
                i + 1, vmcs_readl(CR3_TARGET_VALUE0 + i * 2 + 2))
-        # C+ [1 d2474f] the step of the loop
+        # C+ the step of the loop
         i += 4
     if i < n:
         pr_err("CR3 target%u=%016lx\n",
@@ -3995,11 +3966,12 @@ cdef int vmx_handle_exit(kvm_vcpu_t *vcpu) noexcept nogil:
     cdef u32 vectoring_info = vmx.idt_vectoring_info
 
     # Whoever reads the dirty bitmap finds it no older than the last exit.
-    # C- [1 81538c] the tracepoint: no tracing
+    trace_kvm_exit(exit_reason, vcpu, KVM_ISA_VMX)
     if enable_pml:
         vmx_flush_pml_buffer(vcpu)
 
-    # C- [4 984dd3] invalid guest state, exits of L2: an unrestricted guest has none; no nested VMX
+    # C- 4 statements: invalid guest state, exits of L2: an unrestricted guest has none; no nested
+    # VMX
     if exit_reason & <u32>VMX_EXIT_REASONS_FAILED_VMENTRY:
         dump_vmcs()
         vcpu.run.exit_reason = KVM_EXIT_FAIL_ENTRY
@@ -4056,9 +4028,9 @@ cdef int vmx_handle_exit(kvm_vcpu_t *vcpu) noexcept nogil:
 
 
 cdef void vmx_l1d_flush(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C- [10 8fe482] when to flush: the processor has no L1TF, so the key stays off
+    # C- 10 statements: when to flush: the processor has no L1TF, so the key stays off
     vcpu.stat.l1d_flush += 1
-    # C- [4 335474] the flush itself: the processor has no L1TF, so the key stays off
+    # C- 4 statements: the flush itself: the processor has no L1TF, so the key stays off
 
 
 cdef void vmx_complete_atomic_exit(vcpu_vmx *vmx) noexcept nogil:
@@ -4072,10 +4044,8 @@ cdef void vmx_complete_atomic_exit(vcpu_vmx *vmx) noexcept nogil:
     if not (vmx.exit_reason & <u32>VMX_EXIT_REASONS_FAILED_VMENTRY):
         exit_intr_info = vmcs_read32(VM_EXIT_INTR_INFO)
     vmx.exit_intr_info = exit_intr_info
-    # C- [8 843d37] asynchronous page faults, machine checks and NMIs of the host: it has none, and
-    # its NMI handler would have nothing to do
-
-
+    # C- 8 statements: asynchronous page faults, machine checks and NMIs of the host: it has none,
+    # and its NMI handler would have nothing to do
 
 
 cdef void vmx_handle_external_intr(kvm_vcpu_t *vcpu) noexcept nogil:
@@ -4083,9 +4053,9 @@ cdef void vmx_handle_external_intr(kvm_vcpu_t *vcpu) noexcept nogil:
 
     if (exit_intr_info & <u32>(INTR_INFO_VALID_MASK | INTR_INFO_INTR_TYPE_MASK)) \
             == <u32>(INTR_INFO_VALID_MASK | INTR_TYPE_EXT_INTR):
-        # C- [12 369f7c] the call through the IDT gate of the vector: do_IRQ() is what the gate
+        # C- 12 statements: the call through the IDT gate of the vector: do_IRQ() is what the gate
         # leads to
-        # C+ [1 388394] the handler that the gate leads to
+        # C+ the handler that the gate leads to
         do_IRQ(exit_intr_info & INTR_INFO_VECTOR_MASK)
 
 
@@ -4124,7 +4094,6 @@ cdef void vmx_recover_nmi_blocking(vcpu_vmx *vmx) noexcept nogil:
                 not (vmcs_read32(GUEST_INTERRUPTIBILITY_INFO)
                      & GUEST_INTR_STATE_NMI)
     elif unlikely(vmx.loaded_vmcs.soft_vnmi_blocked):
-        # C~ [1/1 da156f] ktime_to_ns(), ktime_sub(): times are numbers of nanoseconds
         vmx.loaded_vmcs.vnmi_blocked_time += \
             ktime_get() - vmx.loaded_vmcs.entry_time
 
@@ -4156,21 +4125,21 @@ cdef void __vmx_complete_interrupts(kvm_vcpu_t *vcpu,
         vcpu.arch.nmi_injected = True
         # the NMI whose delivery faulted is still to come: not blocked by it yet
         vmx_set_nmi_mask(vcpu, False)
-    # C~ [1/2 c21801] case INTR_TYPE_SOFT_EXCEPTION: it falls into the next, so both share a block
+    # C~ case INTR_TYPE_SOFT_EXCEPTION: it falls into the next, so both share a block
     elif type == INTR_TYPE_SOFT_EXCEPTION or type == INTR_TYPE_HARD_EXCEPTION:
         if type == INTR_TYPE_SOFT_EXCEPTION:
             vcpu.arch.event_exit_inst_len = vmcs_read32(instr_len_field)
-        # C- [2 e5b503] the fall into the next case: both share a block
+        # C- the fall into the next case: both share a block
         if idt_vectoring_info & VECTORING_INFO_DELIVER_CODE_MASK:
             err = vmcs_read32(error_code_field)
             kvm_requeue_exception_e(vcpu, vector, err)
         else:
             kvm_requeue_exception(vcpu, vector)
-    # C~ [1/2 536d52] case INTR_TYPE_SOFT_INTR: it falls into the next, so both share a block
+    # C~ case INTR_TYPE_SOFT_INTR: it falls into the next, so both share a block
     elif type == INTR_TYPE_SOFT_INTR or type == INTR_TYPE_EXT_INTR:
         if type == INTR_TYPE_SOFT_INTR:
             vcpu.arch.event_exit_inst_len = vmcs_read32(instr_len_field)
-        # C- [2 b826ad] the fall into the next case: both share a block
+        # C- the fall into the next case: both share a block
         kvm_queue_interrupt(vcpu, vector, type == INTR_TYPE_SOFT_INTR)
 
 
@@ -4258,10 +4227,10 @@ cdef void vmx_vcpu_run(kvm_vcpu_t *vcpu) noexcept nogil:
         vmx.ple_window_dirty = False
         vmcs_write32(PLE_WINDOW, vmx.ple_window)
 
-    # C- [1 3a83c4] sync_shadow_vmcs: no nested VMX
+    # C- sync_shadow_vmcs: no nested VMX
     # C- copy_vmcs12_to_shadow(vmx): no nested VMX
 
-    # C- [1 826519] sync_shadow_vmcs: no nested VMX
+    # C- sync_shadow_vmcs: no nested VMX
     if vcpu.arch.regs_dirty & (<u32>1 << VCPU_REGS_RSP):
         vmcs_writel(GUEST_RSP, vcpu.arch.regs[VCPU_REGS_RSP])
     if vcpu.arch.regs_dirty & (<u32>1 << VCPU_REGS_RIP):
@@ -4282,7 +4251,7 @@ cdef void vmx_vcpu_run(kvm_vcpu_t *vcpu) noexcept nogil:
     if vcpu.guest_debug & KVM_GUESTDBG_SINGLESTEP:
         vmx_set_interrupt_shadow(vcpu, 0)
 
-    # C- [1 76b353] the guest's PKRU: the processor has no protection keys
+    # C- the guest's PKRU: the processor has no protection keys
     # C- __write_pkru(vcpu->arch.pkru): the processor has no protection keys
 
     atomic_switch_perf_msrs(vmx)
@@ -4299,22 +4268,21 @@ cdef void vmx_vcpu_run(kvm_vcpu_t *vcpu) noexcept nogil:
     if static_branch_unlikely(&vmx_l1d_should_flush):
         vmx_l1d_flush(vcpu)
 
-    # C- [1 a14103] the assembly: a function of asm/vmx_insn.h
-    # C+ [1 fe896a] what the assembly does: compare and store RSP, load the guest's registers,
-    # VMLAUNCH or VMRESUME, save the guest's registers, setbe
+    # C- the assembly: a function of asm/vmx_insn.h
+    # C+ what the assembly does: compare and store RSP, load the guest's registers, VMLAUNCH or
+    # VMRESUME, save the guest's registers, setbe
     vmx.fail = asm_vmx_vcpu_run(vcpu.arch.regs, &vmx.host_rsp, evmcs_rsp, &vcpu.arch.cr2,
                                 vmx.__launched)
 
     # A guest that has the MSR to itself may have written it since.
     if unlikely(not msr_write_intercepted(vcpu, MSR_IA32_SPEC_CTRL)):
-        # C~ [1/1 331053] native_read_msr(): by pointer
         rdmsrl(MSR_IA32_SPEC_CTRL, &vmx.spec_ctrl)
 
     x86_spec_ctrl_restore_host(vmx.spec_ctrl, 0)
 
     # L0 knows the fields as they are now; said also where the entry failed and it has not read
     # them (erratum: clean_after_failure).
-    # C- [1 b0b9cb] vmexit_fill_RSB(): mitigations are off, as with nospectre_v2
+    # C- vmexit_fill_RSB(): mitigations are off, as with nospectre_v2
     if static_branch_unlikely(&enable_evmcs):
         evmcs_clean_fields_or(HV_VMX_ENLIGHTENED_CLEAN_FIELD_ALL)
 
@@ -4329,8 +4297,8 @@ cdef void vmx_vcpu_run(kvm_vcpu_t *vcpu) noexcept nogil:
                              | (<u32>1 << VCPU_EXREG_CR3))
     vcpu.arch.regs_dirty = 0
 
-    # C- [5 c019da] the guest's PKRU, nested_run_pending: the processor has no protection keys; no
-    # nested VMX
+    # C- 5 statements: the guest's PKRU, nested_run_pending: the processor has no protection keys;
+    # no nested VMX
     vmx.idt_vectoring_info = 0
 
     vmx.exit_reason = 0xdead if vmx.fail else vmcs_read32(VM_EXIT_REASON)
@@ -4360,20 +4328,38 @@ cdef void vmx_free_vcpu(kvm_vcpu_t *vcpu) noexcept nogil:
     if enable_pml:
         vmx_destroy_pml_buffer(vmx)
     free_vpid(vmx.vpid)
-    # C- [2 9fe800] leave_guest_mode(), vmx_free_vcpu_nested(): no nested VMX
+    # C- leave_guest_mode(), vmx_free_vcpu_nested(): no nested VMX
     free_loaded_vmcs(vmx.loaded_vmcs)
     kfree(vmx.guest_msrs)
     kvm_vcpu_uninit(vcpu)
-    # C~ [1/1 4d2db2] kmem_cache_free(): whole pages, since the processor reads MSR lists in a vCPU
+    vcpu_cache_free(vmx)
+
+
+# C+ stands for kvm_vcpu_cache: the processor reads MSR lists by their physical address, and all
+# else of a vCPU is where no device and no guest reaches its pointers
+cdef vcpu_vmx *vcpu_cache_zalloc() noexcept nogil:
+    cdef vcpu_vmx *vmx = <vcpu_vmx *>kvm_vcpu_cache_zalloc()
+
+    if vmx == NULL:
+        return NULL
+    vmx.msr_autoload.guest.val = <vmx_msr_entry *>__get_free_page(GFP_KERNEL | __GFP_ZERO)
+    if vmx.msr_autoload.guest.val == NULL:
+        kvm_vcpu_cache_free(vmx)
+        return NULL
+    vmx.msr_autoload.host.val = vmx.msr_autoload.guest.val + NR_AUTOLOAD_MSRS
+    return vmx
+
+
+# C+ stands for kvm_vcpu_cache, likewise
+cdef void vcpu_cache_free(vcpu_vmx *vmx) noexcept nogil:
+    free_page(<ulong>vmx.msr_autoload.guest.val)
     kvm_vcpu_cache_free(vmx)
 
 
-# C~ [1/1 80b502] ERR_PTR(): the error number goes beside the address
+# C~ ERR_PTR(): the error number goes beside the address
 cdef kvm_vcpu_t *vmx_create_vcpu(kvm_t *kvm, unsigned int id, int *error) noexcept nogil:
     cdef int err
-    # C~ [2/2 6b92f3] kmem_cache_zalloc(): whole pages, since the processor reads MSR lists in a
-    # vCPU
-    cdef vcpu_vmx *vmx = <vcpu_vmx *>kvm_vcpu_cache_zalloc()
+    cdef vcpu_vmx *vmx = vcpu_cache_zalloc()
     cdef ulong *msr_bitmap
     cdef int cpu
 
@@ -4397,7 +4383,7 @@ cdef kvm_vcpu_t *vmx_create_vcpu(kvm_t *kvm, unsigned int id, int *error) noexce
 
     vmx.guest_msrs = <shared_msr_entry *>kmalloc(PAGE_SIZE, GFP_KERNEL)
 
-    # C- [1 73e88f] BUILD_BUG_ON(): the table is not in C's sight
+    # C- BUILD_BUG_ON(): the table is not in C's sight
     if not vmx.guest_msrs:
         return vmx_create_vcpu_free_pml(vmx, err, error)
 
@@ -4423,15 +4409,15 @@ cdef kvm_vcpu_t *vmx_create_vcpu(kvm_t *kvm, unsigned int id, int *error) noexce
     vmx_vcpu_put(&vmx.vcpu)
     put_cpu()
 
-    # C- [4 7d3c7b] the APIC access page: no APIC in the kernel
+    # C- 4 statements: the APIC access page: no APIC in the kernel
     if enable_ept and not enable_unrestricted_guest:
         err = init_rmode_identity_map(kvm)
         if err:
             return vmx_create_vcpu_free_vmcs(vmx, err, error)
 
-    # C- [4 7aebfd] the nested controls: no nested VMX
+    # C- 4 statements: the nested controls: no nested VMX
     vmx.msr_ia32_feature_control_valid_bits = FEATURE_CONTROL_LOCKED
-    # C- [2 ede351] the posted-interrupt descriptor: out of scope, posted interrupts
+    # C- the posted-interrupt descriptor: out of scope, posted interrupts
     return &vmx.vcpu
 
 # The labels that vmx_create_vcpu() unwinds through, each falling into the next.
@@ -4457,8 +4443,7 @@ cdef kvm_vcpu_t *vmx_create_vcpu_uninit_vcpu(vcpu_vmx *vmx, int err, int *error)
 
 cdef kvm_vcpu_t *vmx_create_vcpu_free_vcpu(vcpu_vmx *vmx, int err, int *error) noexcept nogil:
     free_vpid(vmx.vpid)
-    # C~ [1/1 4d2db2] kmem_cache_free(): whole pages, since the processor reads MSR lists in a vCPU
-    kvm_vcpu_cache_free(vmx)
+    vcpu_cache_free(vmx)
     error[0] = err
     return NULL
 
@@ -4469,7 +4454,7 @@ cdef int vmx_vm_init(kvm_t *kvm) noexcept nogil:
     if not ple_gap:
         kvm.arch.pause_in_guest = True
 
-    # C- [11 86ea1d] the L1TF warnings: the processor has no L1TF
+    # C- 11 statements: the L1TF warnings: the processor has no L1TF
     return 0
 
 
@@ -4479,7 +4464,7 @@ cdef void vmx_check_processor_compat(void *rtn) noexcept nogil:
     (<int *>rtn)[0] = 0
     if setup_vmcs_config(&vmcs_conf) < 0:
         (<int *>rtn)[0] = -EIO
-    # C- [1 93c9a5] nested_vmx_setup_ctls_msrs(): no nested VMX
+    # C- nested_vmx_setup_ctls_msrs(): no nested VMX
     if memcmp(&vmcs_config, &vmcs_conf, sizeof(vmcs_config_t)) != 0:
         pr_err("kvm: CPU %d feature inconsistency!\n",
                smp_processor_id())
@@ -4505,7 +4490,7 @@ cdef void vmx_cpuid_update(kvm_vcpu_t *vcpu) noexcept nogil:
     if cpu_has_secondary_exec_ctrls():
         vmx_compute_secondary_exec_control(vmx)
         vmcs_set_secondary_exec_control(vmx.secondary_exec_control)
-    # C- [7 deecbf] nested_vmx_allowed(): no nested VMX
+    # C- 7 statements: nested_vmx_allowed(): no nested VMX
 
 
 cdef void vmx_request_immediate_exit(kvm_vcpu_t *vcpu) noexcept nogil:
@@ -4516,7 +4501,7 @@ cdef kvm_x86_ops_t vmx_x86_ops
 
 cdef void setup_vmx_x86_ops() noexcept nogil:
     # C: vmx_x86_ops
-    # C+ [1 4e0f1f] what the initialiser leaves out is zero
+    # C+ what the initialiser leaves out is zero
     memset(&vmx_x86_ops, 0, sizeof(vmx_x86_ops))
     vmx_x86_ops.cpu_has_kvm_support = cpu_has_kvm_support
     vmx_x86_ops.disabled_by_bios = vmx_disabled_by_bios
@@ -4526,7 +4511,7 @@ cdef void setup_vmx_x86_ops() noexcept nogil:
     vmx_x86_ops.hardware_enable = hardware_enable
     vmx_x86_ops.hardware_disable = hardware_disable
 
-    # C- [2 6070bd] cpu_has_accelerated_tpr, has_emulated_msr: user space asks for neither
+    # C- cpu_has_accelerated_tpr, has_emulated_msr: user space asks for neither
     vmx_x86_ops.vm_init = vmx_vm_init
     vmx_x86_ops.vm_alloc = vmx_vm_alloc
     vmx_x86_ops.vm_free = vmx_vm_free
@@ -4540,7 +4525,7 @@ cdef void setup_vmx_x86_ops() noexcept nogil:
     vmx_x86_ops.vcpu_put = vmx_vcpu_put
 
     vmx_x86_ops.update_bp_intercept = update_exception_bitmap
-    # C- [1 69f0da] get_msr_feature: user space does not ask for it
+    # C- get_msr_feature: user space does not ask for it
     vmx_x86_ops.get_msr = vmx_get_msr
     vmx_x86_ops.set_msr = vmx_set_msr
     vmx_x86_ops.get_segment_base = vmx_get_segment_base
@@ -4575,7 +4560,7 @@ cdef void setup_vmx_x86_ops() noexcept nogil:
     vmx_x86_ops.skip_emulated_instruction = skip_emulated_instruction
     vmx_x86_ops.set_interrupt_shadow = vmx_set_interrupt_shadow
     vmx_x86_ops.get_interrupt_shadow = vmx_get_interrupt_shadow
-    # C- [1 b91bf5] patch_hypercall: the guest writes VMCALL itself
+    # C- patch_hypercall: the guest writes VMCALL itself
     vmx_x86_ops.set_irq = vmx_inject_irq
     vmx_x86_ops.set_nmi = vmx_inject_nmi
     vmx_x86_ops.queue_exception = vmx_queue_exception
@@ -4587,23 +4572,23 @@ cdef void setup_vmx_x86_ops() noexcept nogil:
     vmx_x86_ops.enable_nmi_window = enable_nmi_window
     vmx_x86_ops.enable_irq_window = enable_irq_window
 
-    # C- [14 77e1b5] the APIC's: no APIC
+    # C- 14 statements: the APIC's: no APIC
     vmx_x86_ops.get_tdp_level = get_ept_level
-    # C- [1 f26fb3] get_mt_mask: the fixed EPT has one memory type
+    # C- get_mt_mask: the fixed EPT has one memory type
     vmx_x86_ops.get_exit_info = vmx_get_exit_info
-    # C- [1 871bfe] get_lpage_level: the fixed EPT has its own page size
+    # C- get_lpage_level: the fixed EPT has its own page size
     vmx_x86_ops.cpuid_update = vmx_cpuid_update
-    # C- [4 6c5859] set_supported_cpuid and its kin: user space asks for no list of features, and no
-    # cache needs WBINVD
+    # C- 4 statements: set_supported_cpuid and its kin: user space asks for no list of features, and
+    # no cache needs WBINVD
     vmx_x86_ops.read_l1_tsc_offset = vmx_read_l1_tsc_offset
     vmx_x86_ops.write_tsc_offset = vmx_write_tsc_offset
     vmx_x86_ops.set_tdp_cr3 = vmx_set_cr3
-    # C- [1 08664a] check_intercept: the instruction emulator's
+    # C- check_intercept: the instruction emulator's
     vmx_x86_ops.handle_external_intr = vmx_handle_external_intr
-    # C- [4 aceca3] MPX, XSAVES, UMIP, nested events: the processor has no MPX; the processor has
+    # C- 4 statements: MPX, XSAVES, UMIP, nested events: the processor has no MPX; the processor has
     # no XSAVE; out of scope, the instruction emulator; no nested VMX
     vmx_x86_ops.request_immediate_exit = vmx_request_immediate_exit
-    # C- [22 801436] the dirty log, posted interrupts, the PMU, timers, nested VMX, SMM: out of
+    # C- 22 statements: the dirty log, posted interrupts, the PMU, timers, nested VMX, SMM: out of
     # scope, KVM's MMU; out of scope, posted interrupts; out of scope, performance counters; out of
     # scope, clocks and timers; no nested VMX; out of scope, SMM
 
@@ -4633,7 +4618,7 @@ cdef void vmx_exit() noexcept nogil:
                 vp_ap.enlighten_vmentry = 0
 
             static_branch_disable(&enable_evmcs)
-    # C- [1 1080db] vmx_cleanup_l1d_flush(): nothing was allocated for a flush
+    # C- vmx_cleanup_l1d_flush(): nothing was allocated for a flush
 
 
 cdef int vmx_init() noexcept nogil:
@@ -4664,18 +4649,16 @@ cdef int vmx_init() noexcept nogil:
             enlightened_vmcs = False
 
     # A failure leaves the key on (erratum: key_left_on).
-    # C~ [1/1 6ac2b3] __alignof__, THIS_MODULE: 64, and the module by its name
+    # C~ __alignof__, THIS_MODULE: 64, and the module by its name
     r = kvm_init(&vmx_x86_ops, sizeof(vcpu_vmx), 64, &vmx_module)
     if r:
         return r
 
-    # C- [5 3dad18] vmx_setup_l1d_flush(): the processor has no L1TF
+    # C- 5 statements: vmx_setup_l1d_flush(): the processor has no L1TF
     rcu_assign_pointer(crash_vmclear_loaded_vmcss,
                        crash_vmclear_local_loaded_vmcss)
-    # C- [1 ba6962] vmx_check_vmcs12_offsets(): no nested VMX
+    # C- vmx_check_vmcs12_offsets(): no nested VMX
     return 0
-
-
 
 
 # C+ one word of vmcs_config, from size (0) to vmentry_ctrl (8), for whoever looks from outside

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # C: arch/x86/kvm/vmx_evmcs.h
 from kvm_vmx.abi.linux cimport WARN_ONCE
-from kvm_vmx.abi.types cimport ENOENT, u16, ulong, unlikely
+from kvm_vmx.abi.types cimport CONFIG_HYPERV, ENOENT, IS_ENABLED, u16, ulong, unlikely
 
 # The table needs designated initialisers, so it stays C; its rows stand in asm/evmcs_fields.h.
 cdef extern from *:
@@ -38,7 +38,10 @@ cdef inline int get_evmcs_offset(ulong field, u16 *clean_field) noexcept nogil:
     cdef unsigned int index = ROL16(field, 6)
     cdef const evmcs_field_t *evmcs_field
 
-    # C~ [1/1 a734dc] ARRAY_SIZE(): its value, as the table is in C
+    # C+ the accessors' empty stubs of the other configuration: each ends at this error
+    if not IS_ENABLED(CONFIG_HYPERV):
+        return -ENOENT
+
     if unlikely(index >= NR_EVMCS_1_FIELDS):
         WARN_ONCE(1, "KVM: accessing unsupported EVMCS field %lx\n", field)
         return -ENOENT

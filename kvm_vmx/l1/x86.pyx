@@ -22,6 +22,7 @@ from kvm_vmx.l1.linux.mm cimport __get_free_page, free_page, kcalloc, kfree
 from kvm_vmx.l1.mmu cimport kvm_mmu_reload
 from kvm_vmx.l1.mshyperv cimport x86_hyper_type_ms_hyperv
 from kvm_vmx.l1.mtrr cimport kvm_mtrr_get_msr, kvm_mtrr_set_msr
+from kvm_vmx.l1.trace cimport trace_kvm_hypercall
 from libc.string cimport memset
 
 cdef extern from "asm/percpu.h" nogil:
@@ -75,80 +76,77 @@ ctypedef struct kvm_shared_msrs:
     bint registered
     kvm_shared_msr_values values[KVM_NR_SHARED_MSRS]
 
-cdef int shared_msrs_nr
-cdef u32 shared_msrs_global[KVM_NR_SHARED_MSRS]
+ctypedef struct kvm_shared_msrs_global:
+    int nr
+    u32 msrs[KVM_NR_SHARED_MSRS]
+
+cdef kvm_shared_msrs_global shared_msrs_global
 cdef kvm_shared_msrs *shared_msrs
 cdef u64 efer_reserved_bits
 
 
-# C~ [16/9 3afa13] the notifier and its lock: vcpu_put() calls it, on the CPU itself
+# C~ the notifier and its lock: vcpu_put() calls it, on the CPU itself
 cdef void kvm_on_user_return(kvm_shared_msrs *locals) noexcept nogil:
     cdef unsigned int slot
     cdef kvm_shared_msr_values *values
 
     locals.registered = False
-    for slot in range(shared_msrs_nr):
+    for slot in range(shared_msrs_global.nr):
         values = &locals.values[slot]
         if values.host != values.curr:
-            wrmsrl_safe(shared_msrs_global[slot], values.host)
+            wrmsrl_safe(shared_msrs_global.msrs[slot], values.host)
             values.curr = values.host
 
 
 cdef void shared_msr_update(unsigned int slot, u32 msr) noexcept nogil:
     cdef u64 value
-    # C- [2 ed337b] cpu: used once
-    # C~ [5/2 1837cf] per_cpu_ptr(), the check of the slot: an array by CPU; every slot that is
-    # asked for exists
-    cdef kvm_shared_msrs *smsr = &shared_msrs[smp_processor_id()]
+    cdef unsigned int cpu = smp_processor_id()
+    cdef kvm_shared_msrs *smsr = &shared_msrs[cpu]
 
+    if slot >= shared_msrs_global.nr:
+        pr_err("kvm: invalid MSR slot!")
+        return
     rdmsrl_safe(msr, &value)
     smsr.values[slot].host = value
     smsr.values[slot].curr = value
 
 
 cdef void kvm_define_shared_msr(unsigned int slot, u32 msr) noexcept nogil:
-    global shared_msrs_nr
     BUG_ON(slot >= KVM_NR_SHARED_MSRS)
-    # C~ [3/3 868359] shared_msrs_global: its two members as variables
-    shared_msrs_global[slot] = msr
-    if <int>slot >= shared_msrs_nr:
-        shared_msrs_nr = slot + 1
+    shared_msrs_global.msrs[slot] = msr
+    if slot >= shared_msrs_global.nr:
+        shared_msrs_global.nr = slot + 1
 
 
 cdef void kvm_shared_msr_cpu_online() noexcept nogil:
     cdef unsigned int i
 
-    # C~ [2/2 d8124c] shared_msrs_global: its two members as variables
-    for i in range(shared_msrs_nr):
-        shared_msr_update(i, shared_msrs_global[i])
+    for i in range(shared_msrs_global.nr):
+        shared_msr_update(i, shared_msrs_global.msrs[i])
 
 
 cdef int kvm_set_shared_msr(unsigned int slot, u64 value, u64 mask) noexcept nogil:
-    # C- [2 ed337b] cpu: used once
-    # C~ [2/2 bcac75] per_cpu_ptr(): an array by CPU
-    cdef kvm_shared_msrs *smsr = &shared_msrs[smp_processor_id()]
+    cdef unsigned int cpu = smp_processor_id()
+    cdef kvm_shared_msrs *smsr = &shared_msrs[cpu]
     cdef int err
 
     if ((value ^ smsr.values[slot].curr) & mask) == 0:
         return 0
     smsr.values[slot].curr = value
-    # C~ [1/1 a09e32] shared_msrs_global: its two members as variables
-    err = wrmsrl_safe(shared_msrs_global[slot], value)
+    err = wrmsrl_safe(shared_msrs_global.msrs[slot], value)
     if err:
         return 1
 
-    # C- [3 8a5688] user_return_notifier_register(): vcpu_put() is the only way back to user space
+    # C- user_return_notifier_register(): vcpu_put() is the only way back to user space
     smsr.registered = True
     return 0
 
 
 cdef void drop_user_return_notifiers() noexcept nogil:
-    # C- [2 ed337b] cpu: used once
-    # C~ [2/2 bcac75] per_cpu_ptr(): an array by CPU
-    cdef kvm_shared_msrs *smsr = &shared_msrs[smp_processor_id()]
+    cdef unsigned int cpu = smp_processor_id()
+    cdef kvm_shared_msrs *smsr = &shared_msrs[cpu]
 
     if smsr.registered:
-        # C~ [1/1 b08e2f] the notifier: the entry itself
         kvm_on_user_return(smsr)
 
 
@@ -206,7 +204,7 @@ cdef int exception_type(int vector) noexcept nogil:
     return EXCPT_FAULT
 
 
-# C~ [33/30 c24ce7] goto queue: the two ways meet at the end, and a first exception skips the test
+# C~ goto queue: the two ways meet at the end, and a first exception skips the test
 cdef void kvm_multiple_exception(kvm_vcpu_t *vcpu, unsigned int nr, bint has_error,
                                  u32 error_code, bint reinject) noexcept nogil:
     cdef u32 prev_nr
@@ -263,7 +261,6 @@ cdef int kvm_complete_insn_gp(kvm_vcpu_t *vcpu, int err) noexcept nogil:
 
 
 cdef void kvm_inject_nmi(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C~ [1/1 f9547d] atomic_inc(): the compiler's own
     __sync_fetch_and_add(&vcpu.arch.nmi_queued, 1)
     kvm_make_request(KVM_REQ_NMI, vcpu)
 
@@ -296,7 +293,7 @@ cdef bint kvm_require_dr(kvm_vcpu_t *vcpu, int dr) noexcept nogil:
 
 
 cdef int kvm_set_cr0(kvm_vcpu_t *vcpu, ulong cr0) noexcept nogil:
-    # C- [4 47ef2b] old_cr0, update_bits: what they serve is left out
+    # C- 4 statements: old_cr0, update_bits: what they serve is left out
     cdef int cs_db, cs_l
 
     cr0 |= X86_CR0_ET
@@ -320,13 +317,13 @@ cdef int kvm_set_cr0(kvm_vcpu_t *vcpu, ulong cr0) noexcept nogil:
             if cs_l:
                 return 1
 
-    # C- [3 b13cf4] load_pdptrs(): the processor loads them at the entry
+    # C- load_pdptrs(): the processor loads them at the entry
     if not (cr0 & <ulong>X86_CR0_PG) and kvm_read_cr4_bits(vcpu, X86_CR4_PCIDE):
         return 1
 
     kvm_x86_ops.set_cr0(vcpu, cr0)
 
-    # C- [7 c2818b] kvm_mmu_reset_context() and what follows it: the EPT is fixed
+    # C- 7 statements: kvm_mmu_reset_context() and what follows it: the EPT is fixed
     return 0
 
 
@@ -337,7 +334,7 @@ cdef void kvm_lmsw(kvm_vcpu_t *vcpu, ulong msw) noexcept nogil:
 cdef int kvm_set_cr4(kvm_vcpu_t *vcpu, ulong cr4) noexcept nogil:
     cdef ulong old_cr4 = kvm_read_cr4(vcpu)
 
-    # C- [2 4d3023] pdptr_bits: what it serves is left out
+    # C- pdptr_bits: what it serves is left out
     if cr4 & CR4_RESERVED_BITS:
         return 1
 
@@ -366,7 +363,7 @@ cdef int kvm_set_cr4(kvm_vcpu_t *vcpu, ulong cr4) noexcept nogil:
         if not (cr4 & X86_CR4_PAE):
             return 1
 
-    # C- [2 3b662d] load_pdptrs(): the processor loads them at the entry
+    # C- load_pdptrs(): the processor loads them at the entry
     if (cr4 & X86_CR4_PCIDE) and not (old_cr4 & X86_CR4_PCIDE):
         if not guest_cpuid_has(vcpu, X86_FEATURE_PCID):
             return 1
@@ -378,15 +375,14 @@ cdef int kvm_set_cr4(kvm_vcpu_t *vcpu, ulong cr4) noexcept nogil:
     if kvm_x86_ops.set_cr4(vcpu, cr4):
         return 1
 
-    # C- [2 217b68] kvm_mmu_reset_context(): the EPT is fixed
+    # C- kvm_mmu_reset_context(): the EPT is fixed
     if (cr4 ^ old_cr4) & (X86_CR4_OSXSAVE | X86_CR4_PKE):
         kvm_update_cpuid(vcpu)
 
     return 0
 
 
-# C~ [23/5 0fc43f] PCID, PDPTRs, kvm_mmu_new_cr3(): the guest's root is the guest's own, with EPT
-# below it
+# C~ PCID, PDPTRs, kvm_mmu_new_cr3(): the guest's root is the guest's own, with EPT below it
 cdef int kvm_set_cr3(kvm_vcpu_t *vcpu, ulong cr3) noexcept nogil:
     vcpu.arch.cr3 = cr3
     vcpu.arch.regs_avail |= <u32>1 << VCPU_EXREG_CR3
@@ -397,13 +393,13 @@ cdef int kvm_set_cr3(kvm_vcpu_t *vcpu, ulong cr3) noexcept nogil:
 cdef int kvm_set_cr8(kvm_vcpu_t *vcpu, ulong cr8) noexcept nogil:
     if cr8 & CR8_RESERVED_BITS:
         return 1
-    # C- [3 97ccaf] lapic_in_kernel(): no APIC
+    # C- lapic_in_kernel(): no APIC
     vcpu.arch.cr8 = cr8
     return 0
 
 
 cdef ulong kvm_get_cr8(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C- [3 cd77ac] lapic_in_kernel(): no APIC
+    # C- lapic_in_kernel(): no APIC
     return vcpu.arch.cr8
 
 
@@ -424,7 +420,7 @@ cdef void kvm_update_dr6(kvm_vcpu_t *vcpu) noexcept nogil:
 cdef void kvm_update_dr7(kvm_vcpu_t *vcpu) noexcept nogil:
     cdef ulong dr7
 
-    # C- [3 17e8de] guest_debug_dr7: no debugger in user space
+    # C- guest_debug_dr7: no debugger in user space
     dr7 = vcpu.arch.dr7
     kvm_x86_ops.set_dr7(vcpu, dr7)
     vcpu.arch.switch_db_regs &= ~KVM_DEBUGREG_BP_ENABLED
@@ -433,7 +429,7 @@ cdef void kvm_update_dr7(kvm_vcpu_t *vcpu) noexcept nogil:
 
 
 cdef u64 kvm_dr6_fixed(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C~ [2/2 35384e] DR6_FIXED_1: its type
+    # C~ DR6_FIXED_1: its type
     cdef u64 fixed = <u32>DR6_FIXED_1
 
     if not guest_cpuid_has(vcpu, X86_FEATURE_RTM):
@@ -442,22 +438,22 @@ cdef u64 kvm_dr6_fixed(kvm_vcpu_t *vcpu) noexcept nogil:
 
 
 cdef int __kvm_set_dr(kvm_vcpu_t *vcpu, int dr, ulong val) noexcept nogil:
-    # C~ [1/1 f6bf8e] a range of cases: a range is a comparison
+    # C~ a range of cases: a range is a comparison
     if dr < 4:
         vcpu.arch.db[dr] = val
         if not (vcpu.guest_debug & KVM_GUESTDBG_USE_HW_BP):
             vcpu.arch.eff_db[dr] = val
     elif dr == 4 or dr == 6:
-        # C~ [1/1 9c7a50] 0xffffffff00000000ULL: its type
+        # C~ 0xffffffff00000000ULL: its type
         if val & <ulong>0xffffffff00000000:
             return -1
         vcpu.arch.dr6 = (val & DR6_VOLATILE) | kvm_dr6_fixed(vcpu)
         kvm_update_dr6(vcpu)
     else:
-        # C~ [1/1 7f3c1e] 0xffffffff00000000ULL: its type
+        # C~ 0xffffffff00000000ULL: its type
         if val & <ulong>0xffffffff00000000:
             return -1
-        # C~ [1/1 3ed708] DR7_VOLATILE: its type
+        # C~ DR7_VOLATILE: its type
         vcpu.arch.dr7 = (val & <u32>DR7_VOLATILE) | DR7_FIXED_1
         kvm_update_dr7(vcpu)
 
@@ -472,7 +468,7 @@ cdef int kvm_set_dr(kvm_vcpu_t *vcpu, int dr, ulong val) noexcept nogil:
 
 
 cdef int kvm_get_dr(kvm_vcpu_t *vcpu, int dr, ulong *val) noexcept nogil:
-    # C~ [1/1 7cec14] case 0 ... 3: a range is a comparison
+    # C~ case 0 ... 3: a range is a comparison
     if dr < 4:
         val[0] = vcpu.arch.db[dr]
     elif dr == 4 or dr == 6:
@@ -485,7 +481,7 @@ cdef int kvm_get_dr(kvm_vcpu_t *vcpu, int dr, ulong *val) noexcept nogil:
     return 0
 
 
-# C~ [11/2 3a31d2] kvm_pmu_rdpmc(): no counter exists, so no index is valid
+# C~ kvm_pmu_rdpmc(): no counter exists, so no index is valid
 cdef int kvm_rdpmc(kvm_vcpu_t *vcpu) noexcept nogil:
     return 1
 
@@ -496,7 +492,7 @@ cdef u64 kvm_get_arch_capabilities() noexcept nogil:
     rdmsrl_safe(MSR_IA32_ARCH_CAPABILITIES, &data)
 
     # Whether it is done for the guest or need not be done: the guest's own guest needs no flush.
-    # C- [1 0da83c] l1tf_vmx_mitigation: nothing sets it to VMENTER_L1D_FLUSH_NEVER
+    # C- l1tf_vmx_mitigation: nothing sets it to VMENTER_L1D_FLUSH_NEVER
     data |= ARCH_CAP_SKIP_VMENTRY_L1DFLUSH
 
     return data
@@ -505,7 +501,7 @@ cdef u64 kvm_get_arch_capabilities() noexcept nogil:
 cdef int set_efer(kvm_vcpu_t *vcpu, u64 efer) noexcept nogil:
     cdef u64 old_efer = vcpu.arch.efer
 
-    # C~ [1/1 7b753d] kvm_valid_efer(): nothing enables what CPUID has a say in
+    # C~ kvm_valid_efer(): nothing enables what CPUID has a say in
     if efer & efer_reserved_bits:
         return 1
 
@@ -514,12 +510,11 @@ cdef int set_efer(kvm_vcpu_t *vcpu, u64 efer) noexcept nogil:
         return 1
 
     efer &= ~<u64>EFER_LMA
-    # C~ [1/1 4d4d5d] vcpu->arch.efer: what old_efer holds
-    efer |= old_efer & EFER_LMA
+    efer |= vcpu.arch.efer & EFER_LMA
 
     kvm_x86_ops.set_efer(vcpu, efer)
 
-    # C- [2 e3992c] kvm_mmu_reset_context(): the EPT is fixed
+    # C- kvm_mmu_reset_context(): the EPT is fixed
     return 0
 
 
@@ -528,7 +523,7 @@ cdef void kvm_enable_efer_bits(u64 mask) noexcept nogil:
     efer_reserved_bits &= ~mask
 
 
-# C~ [5/2 8086c4] vcpu_virt_addr_bits(): 48, as the processor has no LA57
+# C~ vcpu_virt_addr_bits(): 48, as the processor has no LA57
 cdef bint is_noncanonical_address(u64 la) noexcept nogil:
     return <u64>(<s64>(la << 16) >> 16) != la
 
@@ -537,18 +532,17 @@ cdef int kvm_set_msr(kvm_vcpu_t *vcpu, msr_data *msr) noexcept nogil:
     if msr.index == <u32>MSR_FS_BASE or msr.index == <u32>MSR_GS_BASE or \
             msr.index == <u32>MSR_KERNEL_GS_BASE or msr.index == <u32>MSR_CSTAR or \
             msr.index == <u32>MSR_LSTAR:
-        # C~ [1/1 3dd48c] vcpu_virt_addr_bits(): 48, as the processor has no LA57
         if is_noncanonical_address(msr.data):
             return 1
     elif msr.index == MSR_IA32_SYSENTER_EIP or msr.index == MSR_IA32_SYSENTER_ESP:
         # Intel refuses what AMD cuts off: make it canonical, so that an entry passes either way.
-        # C~ [1/1 26b0a4] get_canonical(): spelled out for 48 bits
+        # C~ get_canonical(): spelled out for 48 bits
         msr.data = <u64>(<s64>(msr.data << 16) >> 16)
     return kvm_x86_ops.set_msr(vcpu, msr)
 
 
 cdef u64 kvm_compute_tsc_offset(kvm_vcpu_t *vcpu, u64 target_tsc) noexcept nogil:
-    # C~ [3/1 526c62] kvm_scale_tsc(): no TSC scaling
+    # C~ kvm_scale_tsc(): no TSC scaling
     return target_tsc - rdtsc()
 
 
@@ -563,8 +557,7 @@ cdef inline void adjust_tsc_offset_guest(kvm_vcpu_t *vcpu, s64 adjustment) noexc
 
 cdef inline bint kvm_check_tsc_unstable() noexcept nogil:
     # Hyper-V guests mark their TSC unstable at boot.
-    # C~ [4/1 33dc67] the clock source: under Hyper-V it is Hyper-V's, and the TSC is marked
-    # unstable
+    # C~ the clock source: under Hyper-V it is Hyper-V's, and the TSC is marked unstable
     return x86_hyper_type_ms_hyperv
 
 
@@ -597,7 +590,7 @@ cdef int set_msr_mce(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil:
                     (offset & 0x3) == 1 and data != 0:
                 return -1
             vcpu.arch.mce_banks[offset] = data
-        # C~ [1/1 16d9cd] break: the else of the test
+        # C~ break: the else of the test
         else:
             return 1
     return 0
@@ -633,23 +626,21 @@ cdef int kvm_set_msr_common(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil
             return 1
     elif msr == MSR_IA32_DEBUGCTLMSR:
         if not data:
-            # C~ [1/1 c08dba] break: the end of the function returns the same
+            # C~ break: the end of the function returns the same
             return 0  # what is off stays off
         elif data & ~<u64>(DEBUGCTLMSR_LBR | DEBUGCTLMSR_BTF):
             return 1
         vcpu_unimpl(vcpu, "%s: MSR_IA32_DEBUGCTLMSR 0x%llx, nop\n",
                     b"kvm_set_msr_common", data)
-    # C~ [1/1 848f55] a range of cases: a range is a comparison
     elif msr >= 0x200 and msr <= 0x2ff:
         return kvm_mtrr_set_msr(vcpu, msr, data)
     elif msr == MSR_IA32_APICBASE:
         return kvm_set_apic_base(vcpu, msr_info)
-    # C~ [2/2 343b7a] a range of cases, kvm_x2apic_msr_write(): a range is a comparison; without
-    # an APIC it returns 1
     elif msr >= APIC_BASE_MSR and msr <= APIC_BASE_MSR + 0x3ff:
+        # C~ kvm_x2apic_msr_write(): without an APIC it returns 1
         return 1
     elif msr == MSR_IA32_TSCDEADLINE:
-        # C~ [2/1 f06763] kvm_set_lapic_tscdeadline_msr(): without an APIC it does nothing
+        # C~ kvm_set_lapic_tscdeadline_msr(): without an APIC it does nothing
         return 0
     elif msr == MSR_IA32_TSC_ADJUST:
         if guest_cpuid_has(vcpu, X86_FEATURE_TSC_ADJUST):
@@ -664,21 +655,21 @@ cdef int kvm_set_msr_common(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil
             return 1
         vcpu.arch.smbase = data
     elif msr == MSR_IA32_TSC:
-        # C~ [2/2 97f648] kvm_write_tsc(): its search for the other vCPUs' TSCs left out: out of
-        # scope, clocks and timers
+        # C~ kvm_write_tsc(): its search for the other vCPUs' TSCs left out: out of scope, clocks
+        # and timers
         vcpu.arch.tsc_offset = data - rdtsc()
         kvm_x86_ops.write_tsc_offset(vcpu, vcpu.arch.tsc_offset)
     elif msr == MSR_SMI_COUNT:
         if not msr_info.host_initiated:
             return 1
         vcpu.arch.smi_count = data
-    # C~ [44/1 f08e90] kvmclock, steal time, asynchronous page faults, PV EOI, a range of cases:
-    # out of scope, the guest is shown no KVM; a range is a comparison
+    # C~ kvmclock, steal time, asynchronous page faults, PV EOI, a range of cases: out of scope, the
+    # guest is shown no KVM; a range is a comparison
     elif msr == MSR_IA32_MCG_CTL or msr == MSR_IA32_MCG_STATUS or \
             (msr >= MSR_IA32_MC0_CTL and msr <= MSR_IA32_MCx_CTL(KVM_MAX_MCE_BANKS) - 1):
         return set_msr_mce(vcpu, msr_info)
-    # C~ [6/2 043144] ranges of cases, the fall through, the PMU: a range is a comparison; out of
-    # scope, performance counters
+    # C~ ranges of cases, the fall through, the PMU: a range is a comparison; out of scope,
+    # performance counters
     elif (msr >= <u32>MSR_K7_EVNTSEL0 and msr <= <u32>MSR_K7_PERFCTR3) or \
             (msr >= MSR_P6_PERFCTR0 and msr <= MSR_P6_PERFCTR1) or \
             (msr >= MSR_P6_EVNTSEL0 and msr <= MSR_P6_EVNTSEL1):
@@ -687,10 +678,10 @@ cdef int kvm_set_msr_common(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil
         if pr or data != 0:
             vcpu_unimpl(vcpu, "disabled perfctr wrmsr: 0x%x data 0x%llx\n", msr, data)
     elif msr == <u32>MSR_K7_CLK_CTL:
-        # C- [2 4c77b3] Hyper-V's MSRs: out of scope, the guest is shown no Hyper-V
+        # C- Hyper-V's MSRs: out of scope, the guest is shown no Hyper-V
         pass
     elif msr == MSR_IA32_BBL_CR_CTL3:
-        # C- [1 a8dffb] report_ignored_msrs: it is on, and nothing sets it
+        # C- report_ignored_msrs: it is on, and nothing sets it
         vcpu_unimpl(vcpu, "ignored wrmsr: 0x%x data 0x%llx\n", msr, data)
     elif msr == <u32>MSR_AMD64_OSVW_ID_LENGTH:
         if not guest_cpuid_has(vcpu, X86_FEATURE_OSVW):
@@ -713,10 +704,10 @@ cdef int kvm_set_msr_common(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil
             return 1
         vcpu.arch.msr_misc_features_enables = data
     else:
-        # C- [6 b7c17c] Xen's MSR, the PMU, ignore_msrs: out of scope, the guest is shown no Xen;
+        # C- 6 statements: Xen's MSR, the PMU, ignore_msrs: out of scope, the guest is shown no Xen;
         # out of scope, performance counters; it is off, and nothing sets it
         return 1
-    # C- [4 ebc0a2] ignore_msrs: it is off, and nothing sets it
+    # C- 4 statements: ignore_msrs: it is off, and nothing sets it
     return 0
 
 
@@ -741,7 +732,7 @@ cdef int get_msr_mce(kvm_vcpu_t *vcpu, u32 msr, u64 *pdata, bint host) noexcept 
                 msr < MSR_IA32_MCx_CTL(bank_num):
             offset = msr - MSR_IA32_MC0_CTL
             data = vcpu.arch.mce_banks[offset]
-        # C~ [1/1 16d9cd] break: the else of the test
+        # C~ break: the else of the test
         else:
             return 1
     pdata[0] = data
@@ -764,8 +755,7 @@ cdef int kvm_get_msr_common(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil
             msr_info.index == <u32>MSR_AMD64_BU_CFG2 or \
             msr_info.index == MSR_IA32_PERF_CTL or msr_info.index == <u32>MSR_AMD64_DC_CFG:
         msr_info.data = 0
-    # C~ [3/1 26af7e] ranges of cases, the PMU: a range is a comparison; out of scope,
-    # performance counters
+    # C~ ranges of cases, the PMU: a range is a comparison; out of scope, performance counters
     elif (msr_info.index >= <u32>MSR_F15H_PERF_CTL0 and msr_info.index <= <u32>MSR_F15H_PERF_CTR5) or \
             (msr_info.index >= <u32>MSR_K7_EVNTSEL0 and msr_info.index <= <u32>MSR_K7_PERFCTR3) or \
             (msr_info.index >= MSR_P6_PERFCTR0 and msr_info.index <= MSR_P6_PERFCTR1) or \
@@ -774,8 +764,7 @@ cdef int kvm_get_msr_common(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil
     elif msr_info.index == MSR_IA32_UCODE_REV:
         msr_info.data = vcpu.arch.microcode_version
     elif msr_info.index == MSR_IA32_TSC:
-        # C~ [3/2 6e825f] kvm_scale_tsc(), a range of cases: no TSC scaling; a range is a
-        # comparison
+        # C~ kvm_scale_tsc(): no TSC scaling
         msr_info.data = rdtsc() + vcpu.arch.tsc_offset
     elif msr_info.index == MSR_MTRRcap or \
             (msr_info.index >= 0x200 and msr_info.index <= 0x2ff):
@@ -788,12 +777,11 @@ cdef int kvm_get_msr_common(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil
         msr_info.data = 1 << 24
     elif msr_info.index == MSR_IA32_APICBASE:
         msr_info.data = kvm_get_apic_base(vcpu)
-    # C~ [3/2 006c52] a range of cases, kvm_x2apic_msr_read(): a range is a comparison; without
-    # an APIC it returns 1
     elif msr_info.index >= APIC_BASE_MSR and msr_info.index <= APIC_BASE_MSR + 0x3ff:
+        # C~ kvm_x2apic_msr_read(): without an APIC it returns 1
         return 1
     elif msr_info.index == MSR_IA32_TSCDEADLINE:
-        # C~ [2/1 8c7c27] kvm_get_lapic_tscdeadline_msr(): without an APIC it is 0
+        # C~ kvm_get_lapic_tscdeadline_msr(): without an APIC it is 0
         msr_info.data = 0
     elif msr_info.index == MSR_IA32_TSC_ADJUST:
         msr_info.data = <u64>vcpu.arch.ia32_tsc_adjust_msr
@@ -807,13 +795,13 @@ cdef int kvm_get_msr_common(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil
         msr_info.data = vcpu.arch.smi_count
     elif msr_info.index == MSR_IA32_PERF_STATUS:
         # TSC increment a tick, and the multiplier
-        # C~ [3/2 0bcb81] the types of the constants: as they are needed
+        # C~ the types of the constants: as they are needed
         msr_info.data = 1000
         msr_info.data |= <u64>4 << 40
     elif msr_info.index == <u32>MSR_EFER:
         msr_info.data = vcpu.arch.efer
-    # C~ [16/1 006ba9] kvmclock, steal time, asynchronous page faults, PV EOI, a range of cases:
-    # out of scope, the guest is shown no KVM; a range is a comparison
+    # C~ kvmclock, steal time, asynchronous page faults, PV EOI, a range of cases: out of scope, the
+    # guest is shown no KVM; a range is a comparison
     elif msr_info.index == MSR_IA32_P5_MC_ADDR or msr_info.index == MSR_IA32_P5_MC_TYPE or \
             msr_info.index == MSR_IA32_MCG_CAP or msr_info.index == MSR_IA32_MCG_CTL or \
             msr_info.index == MSR_IA32_MCG_STATUS or \
@@ -822,7 +810,7 @@ cdef int kvm_get_msr_common(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil
                            msr_info.host_initiated)
     elif msr_info.index == <u32>MSR_K7_CLK_CTL:
         msr_info.data = 0x20000000
-    # C- [2 b0c160] Hyper-V's MSRs: out of scope, the guest is shown no Hyper-V
+    # C- Hyper-V's MSRs: out of scope, the guest is shown no Hyper-V
     elif msr_info.index == MSR_IA32_BBL_CR_CTL3:
         # an L2 cache of 256 KB that is on
         msr_info.data = <u64>0xbe702111
@@ -842,15 +830,14 @@ cdef int kvm_get_msr_common(kvm_vcpu_t *vcpu, msr_data *msr_info) noexcept nogil
     elif msr_info.index == MSR_MISC_FEATURES_ENABLES:
         msr_info.data = vcpu.arch.msr_misc_features_enables
     else:
-        # C- [4 52f852] the PMU, ignore_msrs: out of scope, performance counters; it is off, and
+        # C- 4 statements: the PMU, ignore_msrs: out of scope, performance counters; it is off, and
         # nothing sets it
         return 1
-    # C- [4 c16d66] ignore_msrs: it is off, and nothing sets it
+    # C- 4 statements: ignore_msrs: it is off, and nothing sets it
     return 0
 
 
-# C~ [29/6 3e12b5] steal time, kvmclock, timers, WBINVD exits: no clock but the TSC, which is moved
-# with the vCPU
+# C~ steal time, kvmclock, timers, WBINVD exits: no clock but the TSC, which is moved with the vCPU
 cdef void kvm_arch_vcpu_load(kvm_vcpu_t *vcpu, int cpu) noexcept nogil:
     kvm_x86_ops.vcpu_load(vcpu, cpu)
 
@@ -861,35 +848,34 @@ cdef void kvm_arch_vcpu_load(kvm_vcpu_t *vcpu, int cpu) noexcept nogil:
         vcpu.cpu = cpu
 
 
-
 cdef void kvm_arch_vcpu_put(kvm_vcpu_t *vcpu) noexcept nogil:
     # Whatever of a segment is asked for here stays in the cache (erratum: segment_cache).
-    # C- [1 f0208f] idx: what it serves is left out
+    # C- idx: what it serves is left out
     if vcpu.preempted:
         vcpu.arch.preempted_in_kernel = not kvm_x86_ops.get_cpl(vcpu)
 
-    # C- [5 552922] steal time: out of scope, the guest is shown no KVM
+    # C- 5 statements: steal time: out of scope, the guest is shown no KVM
     kvm_x86_ops.vcpu_put(vcpu)
     # a debug status that the guest has left there is none of L1's
-    # C- [1 aab465] last_host_tsc: out of scope, clocks and timers
+    # C- last_host_tsc: out of scope, clocks and timers
     set_debugreg(0, 6)
-    # C+ [1 4a4ab6] the notifier of user space's return: this is the only way there
+    # C+ the notifier of user space's return: this is the only way there
     drop_user_return_notifiers()
 
 
 cdef int kvm_cpu_accept_dm_intr(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C~ [1/1 0a43a9] lapic_in_kernel(): no APIC
+    # C~ lapic_in_kernel(): no APIC
     return 1
 
 
 cdef int kvm_vcpu_ready_for_interrupt_injection(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C~ [1/1 bf8eac] kvm_cpu_has_interrupt(): no APIC, and so no SMM or PIC to ask
+    # C~ kvm_cpu_has_interrupt(): no APIC, and so no SMM or PIC to ask
     return kvm_x86_ops.interrupt_allowed(vcpu) and \
         not kvm_event_needs_reinjection(vcpu) and \
         kvm_cpu_accept_dm_intr(vcpu)
 
 
-# C~ [14/6 d5e7a5] irqchip_in_kernel(), pic_in_kernel(): user space has the interrupt controllers
+# C~ irqchip_in_kernel(), pic_in_kernel(): user space has the interrupt controllers
 cdef int kvm_vcpu_ioctl_interrupt(kvm_vcpu_t *vcpu, u32 irq) noexcept nogil:
     if irq >= KVM_NR_INTERRUPTS:
         return -EINVAL
@@ -906,14 +892,14 @@ cdef int kvm_vcpu_ioctl_nmi(kvm_vcpu_t *vcpu) noexcept nogil:
 
 
 cdef int kvm_emulate_wbinvd(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C- [1 51e735] kvm_emulate_wbinvd_noskip(): no cache to write back
+    # C- kvm_emulate_wbinvd_noskip(): no cache to write back
     return kvm_skip_emulated_instruction(vcpu)
 
 
 cdef void kvm_vcpu_do_singlestep(kvm_vcpu_t *vcpu, int *r) noexcept nogil:
-    # C- [2 640a21] kvm_run: written as vcpu.run
+    # C- kvm_run: written as vcpu.run
     if vcpu.guest_debug & KVM_GUESTDBG_SINGLESTEP:
-        # C~ [4/2 06b21f] the debug exit: user space is told the exception alone
+        # C~ the debug exit: user space is told the exception alone
         vcpu.run.ex.exception = DB_VECTOR
         vcpu.run.exit_reason = KVM_EXIT_DEBUG
         r[0] = EMULATE_USER_EXIT
@@ -936,8 +922,7 @@ cdef int kvm_skip_emulated_instruction(kvm_vcpu_t *vcpu) noexcept nogil:
     return r == EMULATE_DONE
 
 
-# C~ [7/11 712828] kvm_fast_pio_out() and kvm_fast_pio_in(): no device in the kernel, so user space
-# sees all
+# C~ kvm_fast_pio_out() and kvm_fast_pio_in(): no device in the kernel, so user space sees all
 cdef int kvm_fast_pio(kvm_vcpu_t *vcpu, int size, u16 port, int in_) noexcept nogil:
     vcpu.run.exit_reason = KVM_EXIT_IO
     vcpu.run.io.direction = KVM_EXIT_IO_IN if in_ else KVM_EXIT_IO_OUT
@@ -958,8 +943,8 @@ cdef int kvm_arch_flush_remote_tlb(kvm_t *kvm) noexcept nogil:
     # C: arch/x86/include/asm/kvm_host.h
     if kvm_x86_ops.tlb_remote_flush and not kvm_x86_ops.tlb_remote_flush(kvm):
         return 0
-    # C- [1 ed387f] else: the block before it returns
-    return -ENOTSUPP
+    else:
+        return -ENOTSUPP
 
 
 cdef void kvm_arch_boot_data() noexcept nogil:
@@ -969,13 +954,12 @@ cdef void kvm_arch_boot_data() noexcept nogil:
     shared_msrs = NULL
 
 
-# C~ [42/24 11ccf5] the MMU module, XSAVE, timers, the APIC, perf: out of scope, KVM's MMU; the
-# processor has no XSAVE; out of scope, clocks and timers; no APIC in the kernel; out of scope,
-# performance counters
+# C~ the MMU module, XSAVE, timers, the APIC, perf: out of scope, KVM's MMU; the processor has no
+# XSAVE; out of scope, clocks and timers; no APIC in the kernel; out of scope, performance counters
 cdef int kvm_arch_init(void *opaque) noexcept nogil:
     cdef kvm_x86_ops_t *ops = <kvm_x86_ops_t *>opaque
 
-    global kvm_x86_ops, shared_msrs, shared_msrs_nr, efer_reserved_bits, kvm_has_tsc_control
+    global kvm_x86_ops, shared_msrs, efer_reserved_bits, kvm_has_tsc_control
     global kvm_default_tsc_scaling_ratio
     if kvm_x86_ops:
         pr_err("kvm: already loaded the other module\n")
@@ -993,7 +977,7 @@ cdef int kvm_arch_init(void *opaque) noexcept nogil:
     if not shared_msrs:
         pr_err("kvm: failed to allocate percpu kvm_shared_msrs\n")
         return -ENOMEM
-    shared_msrs_nr = 0
+    shared_msrs_global.nr = 0
     kvm_has_tsc_control = False
     kvm_default_tsc_scaling_ratio = 0
     efer_reserved_bits = ~<u64>(EFER_SCE | EFER_LME | EFER_LMA)
@@ -1002,8 +986,8 @@ cdef int kvm_arch_init(void *opaque) noexcept nogil:
     return 0
 
 
-# C~ [16/5 366ee3] the MMU module, timers, the APIC, perf: out of scope, KVM's MMU; out of scope,
-# clocks and timers; no APIC in the kernel; out of scope, performance counters
+# C~ the MMU module, timers, the APIC, perf: out of scope, KVM's MMU; out of scope, clocks and
+# timers; no APIC in the kernel; out of scope, performance counters
 cdef void kvm_arch_exit() noexcept nogil:
     global kvm_x86_ops, shared_msrs
     kvm_x86_ops = NULL
@@ -1013,7 +997,7 @@ cdef void kvm_arch_exit() noexcept nogil:
 
 cdef int kvm_vcpu_halt(kvm_vcpu_t *vcpu) noexcept nogil:
     vcpu.stat.halt_exits += 1
-    # C- [4 a81042] lapic_in_kernel(): no APIC, so user space waits for the interrupt
+    # C- 4 statements: lapic_in_kernel(): no APIC, so user space waits for the interrupt
     vcpu.run.exit_reason = KVM_EXIT_HLT
     return 0
 
@@ -1026,8 +1010,7 @@ cdef int kvm_emulate_halt(kvm_vcpu_t *vcpu) noexcept nogil:
 
 cdef int kvm_emulate_hypercall(kvm_vcpu_t *vcpu) noexcept nogil:
     cdef ulong nr, a0, a1, a2, a3, ret
-    # C~ [3/1 379883] int, Hyper-V's calls: the answer is yes or no; out of scope, the guest is
-    # shown no Hyper-V
+    # C~ int, Hyper-V's calls: the answer is yes or no; out of scope, the guest is shown no Hyper-V
     cdef bint op_64_bit
 
     nr = kvm_register_read(vcpu, VCPU_REGS_RAX)
@@ -1036,7 +1019,7 @@ cdef int kvm_emulate_hypercall(kvm_vcpu_t *vcpu) noexcept nogil:
     a2 = kvm_register_read(vcpu, VCPU_REGS_RDX)
     a3 = kvm_register_read(vcpu, VCPU_REGS_RSI)
 
-    # C- [1 3b1058] the tracepoint: no tracing
+    trace_kvm_hypercall(nr, a0, a1, a2, a3)
     op_64_bit = is_64_bit_mode(vcpu)
     if not op_64_bit:
         nr &= <ulong>0xFFFFFFFF
@@ -1047,15 +1030,15 @@ cdef int kvm_emulate_hypercall(kvm_vcpu_t *vcpu) noexcept nogil:
 
     if kvm_x86_ops.get_cpl(vcpu) != 0:
         ret = <ulong>-KVM_EPERM
-    # C~ [7/1 bfe61b] goto out, KVM_HC_KICK_CPU: the test is the first of the chain; out of
-    # scope, the guest is shown no KVM
+    # C~ goto out, KVM_HC_KICK_CPU: the test is the first of the chain; out of scope, the guest is
+    # shown no KVM
     elif nr == KVM_HC_VAPIC_POLL_IRQ:
         ret = 0
-    # C- [5 8ef28f] KVM_HC_CLOCK_PAIRING, KVM_HC_SEND_IPI: out of scope, the guest is shown no
+    # C- 5 statements: KVM_HC_CLOCK_PAIRING, KVM_HC_SEND_IPI: out of scope, the guest is shown no
     # KVM
     else:
         ret = <ulong>-KVM_ENOSYS
-    # C- [1 9c4cbd] the label: nothing jumps to it
+    # C- the label: nothing jumps to it
     if not op_64_bit:
         ret = <u32>ret
     kvm_register_write(vcpu, VCPU_REGS_RAX, ret)
@@ -1065,11 +1048,11 @@ cdef int kvm_emulate_hypercall(kvm_vcpu_t *vcpu) noexcept nogil:
 
 
 cdef int dm_request_for_irq_injection(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C~ [1/1 845878] pic_in_kernel(): user space has the interrupt controllers
+    # C~ pic_in_kernel(): user space has the interrupt controllers
     return vcpu.run.request_interrupt_window
 
 
-# C~ [8/4 9bbf32] kvm_run: written as vcpu.run; no SMM, no APIC, no PIC
+# C~ kvm_run: written as vcpu.run; no SMM, no APIC, no PIC
 cdef void post_kvm_run_save(kvm_vcpu_t *vcpu) noexcept nogil:
     vcpu.run.if_flag = (kvm_get_rflags(vcpu) & X86_EFLAGS_IF) != 0
     vcpu.run.cr8 = kvm_get_cr8(vcpu)
@@ -1082,7 +1065,7 @@ cdef inline bint kvm_event_needs_reinjection(kvm_vcpu_t *vcpu) noexcept nogil:
         vcpu.arch.nmi_injected
 
 
-# C~ [43/25 db92c1] nested events, SMM, the APIC: no nested VMX; user space queues interrupts itself
+# C~ nested events, SMM, the APIC: no nested VMX; user space queues interrupts itself
 cdef int inject_pending_event(kvm_vcpu_t *vcpu) noexcept nogil:
     # what an exit interrupted comes first
     if vcpu.arch.exception.injected:
@@ -1128,7 +1111,6 @@ cdef void process_nmi(kvm_vcpu_t *vcpu) noexcept nogil:
     if kvm_x86_ops.get_nmi_mask(vcpu) or vcpu.arch.nmi_injected:
         limit = 1
 
-    # C~ [1/1 1c6e44] atomic_xchg(): the compiler's own
     vcpu.arch.nmi_pending += __sync_lock_test_and_set(&vcpu.arch.nmi_queued, 0)
     vcpu.arch.nmi_pending = min(vcpu.arch.nmi_pending, limit)
     kvm_make_request(KVM_REQ_EVENT, vcpu)
@@ -1140,42 +1122,41 @@ cdef int vcpu_enter_guest(kvm_vcpu_t *vcpu) noexcept nogil:
         dm_request_for_irq_injection(vcpu) and \
         kvm_cpu_accept_dm_intr(vcpu)
 
-    # C- [2 90aa91] req_immediate_exit: nothing asks for an immediate exit
+    # C- req_immediate_exit: nothing asks for an immediate exit
     if kvm_request_pending(vcpu):
-        # C- [18 5c4949] requests of nested VMX, the MMU, timers and clocks: no nested VMX; out
+        # C- 18 statements: requests of nested VMX, the MMU, timers and clocks: no nested VMX; out
         # of scope, KVM's MMU; out of scope, clocks and timers
         if kvm_check_request(KVM_REQ_TLB_FLUSH, vcpu):
-            # C~ [5/2 4b6681] kvm_vcpu_flush_tlb(), the TPR's report: the function, spelled out; no
-            # APIC
+            # C~ kvm_vcpu_flush_tlb(), the TPR's report: the function, spelled out; no APIC
             vcpu.stat.tlb_flush += 1
             kvm_x86_ops.tlb_flush(vcpu, True)
         if kvm_check_request(KVM_REQ_TRIPLE_FAULT, vcpu):
             vcpu.run.exit_reason = KVM_EXIT_SHUTDOWN
             vcpu.mmio_needed = 0
-            # C~ [10/1 b9e80c] goto out, requests of page faults, steal time, SMM: out of scope,
-            # the guest is shown no KVM; out of scope, SMM
+            # C~ goto out, requests of page faults, steal time, SMM: out of scope, the guest is
+            # shown no KVM; out of scope, SMM
             return 0
         if kvm_check_request(KVM_REQ_NMI, vcpu):
             process_nmi(vcpu)
-        # C- [34 07aadc] requests of the PMU, the I/O APIC, the APIC, Hyper-V: out of scope,
+        # C- 34 statements: requests of the PMU, the I/O APIC, the APIC, Hyper-V: out of scope,
         # performance counters; no APIC in the kernel; out of scope, the guest is shown no Hyper-V
 
     if kvm_check_request(KVM_REQ_EVENT, vcpu) or req_int_win:
         vcpu.stat.req_event += 1
-        # C~ [10/1 103d83] the APIC's events, SMM, an immediate exit: no APIC in the kernel; out
-        # of scope, SMM; nothing asks for an immediate exit
+        # C~ the APIC's events, SMM, an immediate exit: no APIC in the kernel; out of scope, SMM;
+        # nothing asks for an immediate exit
         inject_pending_event(vcpu)
         if vcpu.arch.nmi_pending:
             kvm_x86_ops.enable_nmi_window(vcpu)
-        # C~ [1/1 ee8c77] kvm_cpu_has_injectable_intr(): no APIC
+        # C~ kvm_cpu_has_injectable_intr(): no APIC
         if req_int_win:
             kvm_x86_ops.enable_irq_window(vcpu)
         WARN_ON(vcpu.arch.exception.pending)
 
-    # C- [3 82983e] the APIC's TPR: no APIC
+    # C- the APIC's TPR: no APIC
     r = kvm_mmu_reload(vcpu)
     if unlikely(r):
-        # C~ [1/2 95684c] goto cancel_injection: its two statements
+        # C~ goto cancel_injection: its two statements
         kvm_x86_ops.cancel_injection(vcpu)
         return r
 
@@ -1187,8 +1168,8 @@ cdef int vcpu_enter_guest(kvm_vcpu_t *vcpu) noexcept nogil:
     local_irq_disable()
     vcpu.mode = IN_GUEST_MODE
 
-    # C~ [4/1 f7c21e] srcu_read_unlock(), its barrier, sync_pir_to_irr: memory slots never change,
-    # so the barrier is a plain one; no APIC
+    # C~ srcu_read_unlock(), its barrier, sync_pir_to_irr: memory slots never change, so the barrier
+    # is a plain one; no APIC
     smp_mb()
 
     if vcpu.mode == EXITING_GUEST_MODE or kvm_request_pending(vcpu) \
@@ -1197,9 +1178,9 @@ cdef int vcpu_enter_guest(kvm_vcpu_t *vcpu) noexcept nogil:
         smp_wmb()
         local_irq_enable()
         preempt_enable()
-        # C~ [11/2 c8d779] goto cancel_injection, XCR0, an immediate exit, the APIC's timer,
-        # context tracking: the label's statements; the processor has no XSAVE; nothing asks for an
-        # immediate exit; no APIC in the kernel; no context tracking
+        # C~ goto cancel_injection, XCR0, an immediate exit, the APIC's timer, context tracking: the
+        # label's statements; the processor has no XSAVE; nothing asks for an immediate exit; no
+        # APIC in the kernel; no context tracking
         kvm_x86_ops.cancel_injection(vcpu)
         return 1
 
@@ -1222,45 +1203,42 @@ cdef int vcpu_enter_guest(kvm_vcpu_t *vcpu) noexcept nogil:
         kvm_update_dr7(vcpu)
         vcpu.arch.switch_db_regs &= ~KVM_DEBUGREG_RELOAD
 
-    # C~ [3/1 7070df] hardware breakpoints, kvm_read_l1_tsc(): the host has none; spelled out
-    # without TSC scaling
+    # C~ hardware breakpoints, kvm_read_l1_tsc(): the host has none; spelled out without TSC scaling
     vcpu.arch.last_guest_tsc = rdtsc() + vcpu.arch.tsc_offset
 
     vcpu.mode = OUTSIDE_GUEST_MODE
     smp_wmb()
 
-    # C- [2 5c5abb] kvm_put_guest_xcr0(), kvm_before_interrupt(): the processor has no XSAVE; no
-    # perf looks on
+    # C- kvm_put_guest_xcr0(), kvm_before_interrupt(): the processor has no XSAVE; no perf looks on
     kvm_x86_ops.handle_external_intr(vcpu)
 
-    # C- [1 9a9dac] kvm_after_interrupt(): no perf looks on
+    # C- kvm_after_interrupt(): no perf looks on
     vcpu.stat.exits += 1
-    # C- [1 238f2a] guest_exit_irqoff(): no context tracking
-    # C+ [2 689b62] the signal that ends a run of so many exits
+    # C- guest_exit_irqoff(): no context tracking
+    # C+ the signal that ends a run of so many exits
     if unlikely(vcpu.stat.exits == vcpu.arch.exits_until):
         current.sigpending = 1
 
     local_irq_enable()
     preempt_enable()
 
-    # C- [9 479c56] srcu_read_lock(), profiling, clocks, the APIC: memory slots never change, and
+    # C- 9 statements: srcu_read_lock(), profiling, clocks, the APIC: memory slots never change, and
     # none of them exists
     vcpu.arch.gpa_available = False
     r = kvm_x86_ops.handle_exit(vcpu)
-    # C- [6 14f7f3] cancel_injection: its statements stand where it is jumped to
+    # C- 6 statements: cancel_injection: its statements stand where it is jumped to
     return r
 
 
-# C~ [24/3 b91d60] waiting, the APIC's events: without an in-kernel APIC nothing wakes a vCPU but
-# user space
+# C~ waiting, the APIC's events: without an in-kernel APIC nothing wakes a vCPU but user space
 cdef int vcpu_block(kvm_t *kvm, kvm_vcpu_t *vcpu) noexcept nogil:
     vcpu.run.exit_reason = KVM_EXIT_HLT
     return 0
 
 
 cdef inline bint kvm_vcpu_running(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C~ [3/1 6f135c] nested events, asynchronous page faults: no nested VMX; out of scope,
-    # asynchronous page faults
+    # C~ nested events, asynchronous page faults: no nested VMX; out of scope, asynchronous page
+    # faults
     return vcpu.arch.mp_state == KVM_MP_STATE_RUNNABLE
 
 
@@ -1268,7 +1246,7 @@ cdef int vcpu_run(kvm_vcpu_t *vcpu) noexcept nogil:
     cdef int r
     cdef kvm_t *kvm = vcpu.kvm
 
-    # C- [1 c8578e] srcu_read_lock(): memory slots never change
+    # C- srcu_read_lock(): memory slots never change
     vcpu.arch.l1tf_flush_l1d = True
 
     while True:
@@ -1280,7 +1258,7 @@ cdef int vcpu_run(kvm_vcpu_t *vcpu) noexcept nogil:
         if r <= 0:
             break
 
-        # C- [3 90f3fc] timers: there is no APIC to have one
+        # C- timers: there is no APIC to have one
         if dm_request_for_irq_injection(vcpu) and \
                 kvm_vcpu_ready_for_interrupt_injection(vcpu):
             r = 0
@@ -1288,16 +1266,16 @@ cdef int vcpu_run(kvm_vcpu_t *vcpu) noexcept nogil:
             vcpu.stat.request_irq_exits += 1
             break
 
-        # C- [1 9272b9] asynchronous page faults: out of scope, asynchronous page faults
+        # C- asynchronous page faults: out of scope, asynchronous page faults
         if signal_pending(current):
             r = -EINTR
             vcpu.run.exit_reason = KVM_EXIT_INTR
             vcpu.stat.signal_exits += 1
             break
         if need_resched():
-            # C- [4 336c30] cond_resched(), srcu_read_unlock(): the way back to user space is this
-            # kernel's scheduler
-            # C+ [4 cd271c] the way back to user space, as for a signal
+            # C- 4 statements: cond_resched(), srcu_read_unlock(): the way back to user space is
+            # this kernel's scheduler
+            # C+ the way back to user space, as for a signal
             current.need_resched = 0
             r = -EINTR
             vcpu.run.exit_reason = KVM_EXIT_INTR
@@ -1306,7 +1284,7 @@ cdef int vcpu_run(kvm_vcpu_t *vcpu) noexcept nogil:
     return r
 
 
-# C~ [50/21 f2ccf1] the FPU, signals, PIO that waits for completion: the exit says all
+# C~ the FPU, signals, PIO that waits for completion: the exit says all
 cdef int kvm_arch_vcpu_ioctl_run(kvm_vcpu_t *vcpu) noexcept nogil:
     cdef int r
     cdef int (*cui)(kvm_vcpu_t *vcpu) noexcept nogil
@@ -1332,7 +1310,7 @@ cdef int kvm_arch_vcpu_ioctl_run(kvm_vcpu_t *vcpu) noexcept nogil:
     return r
 
 
-# C~ [5/22 ef4f06] __get_regs(): spelled out, without the FPU and the emulator's registers
+# C~ __get_regs(): spelled out, without the FPU and the emulator's registers
 cdef int kvm_arch_vcpu_ioctl_get_regs(kvm_vcpu_t *vcpu, kvm_regs *regs) noexcept nogil:
     vcpu_load(vcpu)
     regs.rax = kvm_register_read(vcpu, VCPU_REGS_RAX)
@@ -1357,7 +1335,7 @@ cdef int kvm_arch_vcpu_ioctl_get_regs(kvm_vcpu_t *vcpu, kvm_regs *regs) noexcept
     return 0
 
 
-# C~ [5/24 9f0781] __set_regs(): spelled out, without the emulator's registers
+# C~ __set_regs(): spelled out, without the emulator's registers
 cdef int kvm_arch_vcpu_ioctl_set_regs(kvm_vcpu_t *vcpu, kvm_regs *regs) noexcept nogil:
     vcpu_load(vcpu)
     kvm_register_write(vcpu, VCPU_REGS_RAX, regs.rax)
@@ -1387,7 +1365,7 @@ cdef int kvm_arch_vcpu_ioctl_set_regs(kvm_vcpu_t *vcpu, kvm_regs *regs) noexcept
     return 0
 
 
-# C~ [5/27 598fad] __get_sregs(): spelled out, without the APIC
+# C~ __get_sregs(): spelled out, without the APIC
 cdef int kvm_arch_vcpu_ioctl_get_sregs(kvm_vcpu_t *vcpu, kvm_sregs *sregs) noexcept nogil:
     cdef desc_ptr dt
 
@@ -1439,8 +1417,7 @@ cdef int kvm_valid_sregs(kvm_vcpu_t *vcpu, kvm_sregs *sregs) noexcept nogil:
     return 0
 
 
-# C~ [66/30 07ee3e] kvm_mmu_reset_context(), the APIC: the root is loaded again, and the guest's CR3
-# with it
+# C~ kvm_mmu_reset_context(), the APIC: the root is loaded again, and the guest's CR3 with it
 cdef int __set_sregs(kvm_vcpu_t *vcpu, kvm_sregs *sregs) noexcept nogil:
     cdef desc_ptr dt
 
@@ -1495,24 +1472,24 @@ cdef int kvm_arch_vcpu_ioctl_set_sregs(kvm_vcpu_t *vcpu, kvm_sregs *sregs) noexc
     return ret
 
 
-# C~ [6/2 026b0a] the warning of an unstable TSC: the guest's TSC is as good as the host's
+# C~ the warning of an unstable TSC: the guest's TSC is as good as the host's
 cdef kvm_vcpu_t *kvm_arch_vcpu_create(kvm_t *kvm, unsigned int id, int *err) noexcept nogil:
     return kvm_x86_ops.vcpu_create(kvm, id, err)
 
 
 cdef int kvm_arch_vcpu_setup(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C- [1 6f3e6c] kvm_vcpu_mtrr_init(): the EPT is fixed
+    # C- kvm_vcpu_mtrr_init(): the EPT is fixed
     vcpu_load(vcpu)
     kvm_vcpu_reset(vcpu, False)
-    # C- [1 ae2233] kvm_mmu_setup(): the EPT is fixed
+    # C- kvm_mmu_setup(): the EPT is fixed
     vcpu_put(vcpu)
     return 0
 
 
 cdef void kvm_arch_vcpu_destroy(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C- [1 1fd5c7] asynchronous page faults: out of scope, asynchronous page faults
+    # C- asynchronous page faults: out of scope, asynchronous page faults
     vcpu_load(vcpu)
-    # C~ [1/1 40e50a] kvm_mmu_unload(): the root belongs to the VM
+    # C~ kvm_mmu_unload(): the root belongs to the VM
     vcpu.arch.mmu.root_hpa = INVALID_ROOT
     vcpu_put(vcpu)
 
@@ -1520,8 +1497,7 @@ cdef void kvm_arch_vcpu_destroy(kvm_vcpu_t *vcpu) noexcept nogil:
 
 
 cdef void kvm_vcpu_reset(kvm_vcpu_t *vcpu, bint init_event) noexcept nogil:
-    # C~ [5/1 1554f2] the APIC, SMM, atomic_set(): no APIC in the kernel; out of scope, SMM; the
-    # compiler's own
+    # C~ the APIC, SMM, atomic_set(): no APIC in the kernel; out of scope, SMM; the compiler's own
     __sync_lock_test_and_set(&vcpu.arch.nmi_queued, 0)
     vcpu.arch.nmi_pending = 0
     vcpu.arch.nmi_injected = False
@@ -1531,7 +1507,7 @@ cdef void kvm_vcpu_reset(kvm_vcpu_t *vcpu, bint init_event) noexcept nogil:
 
     memset(vcpu.arch.db, 0, sizeof(vcpu.arch.db))
     kvm_update_dr0123(vcpu)
-    # C~ [1/1 7e0cef] DR6_INIT: its type
+    # C~ DR6_INIT: its type
     vcpu.arch.dr6 = <u32>DR6_INIT
     kvm_update_dr6(vcpu)
     vcpu.arch.dr7 = DR7_FIXED_1
@@ -1541,25 +1517,25 @@ cdef void kvm_vcpu_reset(kvm_vcpu_t *vcpu, bint init_event) noexcept nogil:
 
     kvm_make_request(KVM_REQ_EVENT, vcpu)
 
-    # C- [18 3ad4a8] asynchronous page faults, steal time, kvmclock, MPX: out of scope, the guest
+    # C- 18 statements: asynchronous page faults, steal time, kvmclock, MPX: out of scope, the guest
     # is shown no KVM; the processor has no MPX
     if not init_event:
-        # C- [1 7627f0] kvm_pmu_reset(): out of scope, performance counters
+        # C- kvm_pmu_reset(): out of scope, performance counters
         vcpu.arch.smbase = 0x30000
 
         vcpu.arch.msr_platform_info = <u64>MSR_PLATFORM_INFO_CPUID_FAULT
         vcpu.arch.msr_misc_features_enables = 0
 
-    # C- [1 ffad0e] XCR0: the processor has no XSAVE
+    # C- XCR0: the processor has no XSAVE
     memset(vcpu.arch.regs, 0, sizeof(vcpu.arch.regs))
     vcpu.arch.regs_avail = ~<u32>0
     vcpu.arch.regs_dirty = ~<u32>0
 
-    # C- [1 f6089a] XSS: the processor has no XSAVE
+    # C- XSS: the processor has no XSAVE
     kvm_x86_ops.vcpu_reset(vcpu, init_event)
 
 
-# C~ [37/7 6e0d00] the search for a TSC that went backwards: out of scope, clocks and timers
+# C~ the search for a TSC that went backwards: out of scope, clocks and timers
 cdef int kvm_arch_hardware_enable() noexcept nogil:
     cdef int ret
 
@@ -1592,10 +1568,10 @@ cdef int kvm_arch_hardware_setup() noexcept nogil:
         return r
 
     if kvm_has_tsc_control:
-        # C- [3 f3b727] kvm_max_guest_tsc_khz: no user space here asks for another TSC frequency
+        # C- kvm_max_guest_tsc_khz: no user space here asks for another TSC frequency
         kvm_default_tsc_scaling_ratio = <u64>1 << kvm_tsc_scaling_ratio_frac_bits
 
-    # C- [1 42669c] kvm_init_msr_list(): no user space here asks for it
+    # C- kvm_init_msr_list(): no user space here asks for it
     return 0
 
 
@@ -1607,8 +1583,8 @@ cdef void kvm_arch_check_processor_compat(void *rtn) noexcept nogil:
     kvm_x86_ops.check_processor_compatibility(rtn)
 
 
-# C~ [52/14 410e9f] the PIO page, the APIC, the wbinvd mask, the FPU, labels: user space has the
-# devices; no APIC in the kernel; out of scope, the FPU; the labels return
+# C~ the PIO page, the APIC, the wbinvd mask, the FPU, labels: user space has the devices; no APIC
+# in the kernel; out of scope, the FPU; the labels return
 cdef int kvm_arch_vcpu_init(kvm_vcpu_t *vcpu) noexcept nogil:
     vcpu.arch.apicv_active = False
     vcpu.arch.mp_state = KVM_MP_STATE_RUNNABLE
@@ -1629,16 +1605,15 @@ cdef int kvm_arch_vcpu_init(kvm_vcpu_t *vcpu) noexcept nogil:
     return 0
 
 
-# C~ [12/4 4b0f4d] the PIO page, the APIC, the PMU: what kvm_arch_vcpu_init() left out; CPUID is
-# allocated
+# C~ the PIO page, the APIC, the PMU: what kvm_arch_vcpu_init() left out; CPUID is allocated
 cdef void kvm_arch_vcpu_uninit(kvm_vcpu_t *vcpu) noexcept nogil:
     kfree(vcpu.arch.mce_banks)
     kfree(vcpu.arch.cpuid_entries)
     vcpu.arch.cpuid_entries = NULL
 
 
-# C~ [24/3 0c6047] clocks, the APIC, the MMU's lists: out of scope, clocks and timers; no APIC in
-# the kernel; the EPT is fixed
+# C~ clocks, the APIC, the MMU's lists: out of scope, clocks and timers; no APIC in the kernel; the
+# EPT is fixed
 cdef int kvm_arch_init_vm(kvm_t *kvm) noexcept nogil:
     kvm.arch.guest_can_read_msr_platform_info = True
 
@@ -1655,7 +1630,7 @@ cdef ulong kvm_get_rflags(kvm_vcpu_t *vcpu) noexcept nogil:
 
 
 cdef void kvm_set_rflags(kvm_vcpu_t *vcpu, ulong rflags) noexcept nogil:
-    # C~ [1/1 cb17e8] __kvm_set_rflags(): spelled out, as nobody single-steps
+    # C~ __kvm_set_rflags(): spelled out, as nobody single-steps
     kvm_x86_ops.set_rflags(vcpu, rflags)
     kvm_make_request(KVM_REQ_EVENT, vcpu)
 
@@ -1669,11 +1644,11 @@ cdef inline int kvm_apic_mode(u64 apic_base) noexcept nogil:
 cdef void kvm_lapic_set_base(kvm_vcpu_t *vcpu, u64 value) noexcept nogil:
     cdef u64 old_value = vcpu.arch.apic_base
 
-    # C- [3 d5cc99] apic: no APIC in the kernel
+    # C- apic: no APIC in the kernel
     value |= MSR_IA32_APICBASE_BSP
 
     vcpu.arch.apic_base = value
 
     if (old_value ^ value) & MSR_IA32_APICBASE_ENABLE:
         kvm_update_cpuid(vcpu)
-        # C- [17 8e9f2c] what an APIC wants: no APIC in the kernel
+        # C- 17 statements: what an APIC wants: no APIC in the kernel

@@ -2,7 +2,7 @@
 """The VP assist page: how a VMCS becomes current by two stores and no instruction."""
 
 from kvm_vmx import Machine
-from kvm_vmx.abi.numbers import HV_X64_MSR_VP_ASSIST_PAGE
+from kvm_vmx.abi.constants import HV_X64_MSR_VP_ASSIST_PAGE
 from kvm_vmx.lessons.record import Cell, Picture, Record, choice, other_seed
 from kvm_vmx.machine.guests import CPUID_LOOP
 

@@ -2,7 +2,7 @@
 """CPUs that come and go: one without an assist page, and a vCPU that moves by VMCLEAR."""
 
 from kvm_vmx import KernelBug, Machine
-from kvm_vmx.abi.numbers import HV_X64_MSR_VP_ASSIST_PAGE, X86_CR4_VMXE
+from kvm_vmx.abi.constants import HV_X64_MSR_VP_ASSIST_PAGE, X86_CR4_VMXE
 from kvm_vmx.lessons.record import Cell, Picture, Record, choice, other_cases
 from kvm_vmx.machine.guests import CPUID_LOOP
 

@@ -2,7 +2,7 @@
 """Unloading: what vmx_exit() takes back, and what an entry finds where it did not."""
 
 from kvm_vmx import KernelBug, Machine, fields
-from kvm_vmx.abi.numbers import MSR_IA32_VMX_BASIC
+from kvm_vmx.abi.constants import MSR_IA32_VMX_BASIC
 from kvm_vmx.lessons.record import Cell, Picture, Record, choice, other_cases, other_seed
 from kvm_vmx.machine.guests import CPUID_LOOP, HALT
 from kvm_vmx.machine.outcome import VMfailValid

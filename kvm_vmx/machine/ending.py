@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kvm_vmx import host
+from kvm_vmx.machine.refusal import Refusal
 from kvm_vmx.machine.trace import EXIT_REASONS
 
 EXCEPTIONS = {
@@ -178,7 +179,8 @@ def died_of(reason: str, reasons: dict[int, int],
     return None
 
 
-def in_words(reason: str, data: dict[str, Any], fault: GuestFault | None) -> str:
+def in_words(reason: str, data: dict[str, Any], fault: GuestFault | None,
+             refusal: Refusal | None = None) -> str:
     """Why a run came back, in one line; "" where its exits were up."""
     if fault is not None:
         return "; ".join(filter(None, (f"guest {fault}", fault.aftermath)))
@@ -188,6 +190,8 @@ def in_words(reason: str, data: dict[str, Any], fault: GuestFault | None) -> str
         return port_io(data)
     if reason == "MMIO":
         return device_memory(data)
+    if refusal is not None:
+        return f"guest entry refused: {refusal}"
     if reason == "FAIL_ENTRY":
         return entry_failure(data["hardware_entry_failure_reason"])
     if reason == "INTERNAL_ERROR":

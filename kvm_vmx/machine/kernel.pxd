@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 from kvm_vmx.abi.linux cimport task_struct
 from kvm_vmx.abi.types cimport u8, u64, ulong
-from kvm_vmx.l0.state cimport l0_chain
+from kvm_vmx.l0.state cimport l0_chain, l0_refusal
 from kvm_vmx.l1.kvm_host cimport kvm_t, kvm_vcpu_t
 from kvm_vmx.l1.linux.cpu cimport cpu_binding
 from kvm_vmx.machine.partition cimport Partition
@@ -60,12 +60,12 @@ cdef class VirtualMachine:
 
     cdef kvm_t *there(self) except NULL
     cdef int copy(self, u64 gpa, u8 *data, size_t length, bint store) except -1
-    cdef u8 *page(self, u64 gpa) except? NULL
 
 
 cdef class VirtualCpu:
     cdef readonly VirtualMachine vm
     cdef void *vcpu
     cdef l0_chain chain
+    cdef l0_refusal refused
 
     cdef kvm_vcpu_t *there(self) except NULL

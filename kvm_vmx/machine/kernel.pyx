@@ -10,17 +10,17 @@ from libc.string cimport memcpy, memset
 
 from kvm_vmx.abi.asm cimport LOCAL_TIMER_VECTOR
 from kvm_vmx.abi.hyperv_tlfs cimport hv_vp_assist_page as hv_vp_assist_page_t
-from kvm_vmx.abi.linux cimport jump_entry_t, module_t, static_key_t, task_struct
+from kvm_vmx.abi.linux cimport (
+    GFP_KERNEL, __GFP_ZERO, jump_entry_t, module_t, static_key_t, task_struct)
 from kvm_vmx.abi.types cimport PAGE_SIZE, u8, u32, u64, ulong
 from kvm_vmx.abi.virt_cpu cimport virt_cpu
-from kvm_vmx.l0.state cimport L0_NR_EXIT_REASONS, l0_chain, l0_chained
+from kvm_vmx.l0.state cimport L0_NR_EXIT_REASONS, l0_chain, l0_chained, l0_refusal, l0_vp
 from kvm_vmx.l1.crash cimport native_machine_crash_shutdown
 from kvm_vmx.l1.cpuid cimport kvm_vcpu_ioctl_set_cpuid2
 from kvm_vmx.l1.hv_init cimport hv_get_vp_assist_page
 from kvm_vmx.l1.kvm_host cimport kvm_cpuid_entry2, kvm_regs, kvm_run_t, kvm_sregs, kvm_t, kvm_vcpu_t
 from kvm_vmx.l1.kvm_main cimport (
-    kvm_create_vm, kvm_destroy_vm, kvm_flush_remote_tlbs, kvm_vm_ioctl_create_vcpu, vcpu_load,
-    vcpu_put)
+    kvm_create_vm, kvm_destroy_vm, kvm_vm_ioctl_create_vcpu, vcpu_load, vcpu_put)
 from kvm_vmx.l1.linux.cpu cimport (
     cpu_active, cpu_area, cpu_bind, cpu_down, cpu_hold, cpu_online, cpu_unbind, cpu_unbind_oops,
     cpu_up, perf_guest_events, set_fsgsbase, set_traps)
@@ -31,17 +31,20 @@ from kvm_vmx.l1.linux.extable cimport extable_add
 from kvm_vmx.l1.linux.jump_label cimport (
     jump_label_form, jump_label_host, jump_label_module, jump_label_nr_modules, text_hold,
     text_let_go)
-from kvm_vmx.l1.linux.mm cimport free_page, mm_objects_outstanding, mm_pages_outstanding
+from kvm_vmx.l1.linux.mm cimport (
+    __alloc_pages_node, free_page, free_pages, mm_objects_outstanding, mm_pages_outstanding)
 from kvm_vmx.l1.linux.module cimport delete_module, init_module, load_module
 from kvm_vmx.l1.linux.printk cimport (
     LOG_LINES, log_emit, log_end, log_is_mine, log_line, log_warnings)
 from kvm_vmx.l1.linux.setup cimport (
     shutdown_kernel, shutdown_platform, start_kernel, start_platform)
-from kvm_vmx.l1.mmu cimport guest_page, replace_guest_page
+from kvm_vmx.l1.mmu cimport (
+    guest_page_get, guest_page_put, move_guest_page, replace_guest_page)
 from kvm_vmx.l1.x86 cimport (
     kvm_arch_vcpu_ioctl_get_regs, kvm_arch_vcpu_ioctl_get_sregs, kvm_arch_vcpu_ioctl_run,
     kvm_arch_vcpu_ioctl_set_regs, kvm_arch_vcpu_ioctl_set_sregs, kvm_vcpu_ioctl_interrupt,
     kvm_vcpu_ioctl_nmi)
+from kvm_vmx.machine.checks cimport refusal_of
 from kvm_vmx.machine.failing cimport (
     FAIL_HYPERCALL, FAIL_MSR, PREEMPTED, failing_left, failing_none, failing_nth)
 from kvm_vmx.machine.kick cimport kick_begin, kick_check, kick_end, kick_from, kick_till
@@ -114,6 +117,17 @@ cdef void do_shutdown_platform(void *arg) noexcept nogil:
     shutdown_platform()
 
 
+# ret is the order of the block, object where it lies
+cdef void do_take_pages(void *arg) noexcept nogil:
+    cdef request *call = <request *>arg
+    call.object = __alloc_pages_node(0, GFP_KERNEL | __GFP_ZERO, call.ret)
+
+
+cdef void do_give_pages(void *arg) noexcept nogil:
+    cdef request *call = <request *>arg
+    free_pages(<ulong>call.object, call.ret)
+
+
 cdef void do_crash(void *arg) noexcept nogil:
     native_machine_crash_shutdown()
 
@@ -184,8 +198,9 @@ cdef struct run_request:
     kvm_vcpu_t *vcpu
     const u64 *exit_reasons     # those of the processor, counted by number
     u64 reasons[L0_NR_EXIT_REASONS]
-    const l0_chain *events      # likewise, the last ones
+    const l0_vp *vp             # likewise, its last events and its last refusal
     l0_chain chain
+    l0_refusal refusal          # of the last entry, where it was refused
     int ret
 
 
@@ -200,7 +215,10 @@ cdef void do_run(void *arg) noexcept nogil:
     call.ret = kvm_arch_vcpu_ioctl_run(call.vcpu)
     for i in range(L0_NR_EXIT_REASONS):
         call.reasons[i] += call.exit_reasons[i]
-    call.chain = call.events[0]
+    call.chain = call.vp.chain
+    call.refusal = call.vp.refusal
+    if call.refusal.entry != call.vp.counters.vmlaunch + call.vp.counters.vmresume:
+        call.refusal.check = 0
 
 
 cdef void do_get_regs(void *arg) noexcept nogil:
@@ -377,8 +395,8 @@ cdef class Kernel:
         fails has begun is shut down. MachineError where a kernel is up in this process."""
         check_process(self.owner)
         if not __sync_bool_compare_and_swap(&the_kernel, NULL, <void *>self):
-            raise MachineError("a Machine is open in this process: close it first, "
-                               "or use another process")
+            raise MachineError("a Machine is open in this process: close it first, as "
+                               "Machine.current().close() does, or use another process")
         try:
             self.come_up(online, no_assist_page, fail)
         except BaseException:
@@ -548,6 +566,24 @@ cdef class Kernel:
     def allocations(self) -> dict[str, int]:
         """Pages and heap objects that the kernel holds."""
         return {"pages": mm_pages_outstanding(), "objects": mm_objects_outstanding()}
+
+    def take_pages(self, int order) -> int | None:
+        """The GPA of 1 << order pages in a row, zeroed; None where there are not so many."""
+        cdef request call
+
+        call.ret = order
+        self.call_anywhere(ANY_CPU, do_take_pages, &call)
+        if call.object == NULL:
+            return None
+        return <u64>call.object - <u64>self.partition.memory.mem.base
+
+    def give_pages(self, u64 gpa, int order) -> None:
+        """Take back what take_pages() gave."""
+        cdef request call
+
+        call.ret = order
+        call.object = self.partition.memory.mem.base + gpa
+        self.call_anywhere(ANY_CPU, do_give_pages, &call)
 
     def online(self, int cpu) -> bool:
         """Whether a CPU is online."""
@@ -806,30 +842,14 @@ cdef class VirtualMachine:
         return self.there().remote_tlb_flush
 
     cdef int copy(self, u64 gpa, u8 *data, size_t length, bint store) except -1:
-        cdef u8 *page
-        cdef size_t part
-
-        while length:
-            part = min(<size_t>(PAGE_SIZE - (gpa & (PAGE_SIZE - 1))), length)
-            page = self.page(gpa)
-            if page == NULL:
-                raise IndexError(f"{gpa:#x} is outside the guest's memory")
-            if store:
-                memcpy(page + (gpa & (PAGE_SIZE - 1)), data, part)
-            else:
-                memcpy(data, page + (gpa & (PAGE_SIZE - 1)), part)
-            gpa += part
-            data += part
-            length -= part
-        return 0
-
-    cdef u8 *page(self, u64 gpa) except? NULL:
-        cdef page_request call
+        cdef copy_request call
 
         call.kvm = self.there()
-        call.gpa = gpa
-        self.kernel.call_anywhere(ANY_CPU, do_guest_page, &call)
-        return call.page
+        call.gpa, call.data, call.length, call.store, call.ret = gpa, data, length, store, 0
+        self.kernel.call_anywhere(ANY_CPU, do_copy, &call)
+        if call.ret:
+            raise IndexError(f"{call.gpa:#x} is outside the guest's memory")
+        return 0
 
     def read(self, gpa: int, length: int) -> bytes:
         """Bytes of the guest's memory; IndexError outside it."""
@@ -855,24 +875,41 @@ cdef struct move_request:
 
 cdef void do_move_page(void *arg) noexcept nogil:
     cdef move_request *call = <move_request *>arg
-    cdef u8 *old = replace_guest_page(call.kvm, call.gpa, &call.ret)
 
-    if old == NULL:
-        return
-    if call.flush:
-        kvm_flush_remote_tlbs(call.kvm)
-    free_page(<ulong>old)
+    call.ret = move_guest_page(call.kvm, call.gpa) if call.flush else \
+        replace_guest_page(call.kvm, call.gpa)
 
 
-cdef struct page_request:
+cdef struct copy_request:
     kvm_t *kvm
     u64 gpa
-    u8 *page
+    u8 *data
+    size_t length
+    bint store
+    int ret
 
 
-cdef void do_guest_page(void *arg) noexcept nogil:
-    cdef page_request *call = <page_request *>arg
-    call.page = guest_page(call.kvm, call.gpa)
+cdef void do_copy(void *arg) noexcept nogil:
+    # As far as the guest has memory, a page at a time: each stays where it is meanwhile.
+    cdef copy_request *call = <copy_request *>arg
+    cdef size_t part
+    cdef u8 *page
+
+    while call.length:
+        part = min(<size_t>(PAGE_SIZE - (call.gpa & (PAGE_SIZE - 1))), call.length)
+        page = guest_page_get(call.kvm, call.gpa)
+        if page == NULL:
+            call.ret = -EFAULT
+            return
+        page += call.gpa & (PAGE_SIZE - 1)
+        if call.store:
+            memcpy(page, call.data, part)
+        else:
+            memcpy(call.data, page, part)
+        guest_page_put(call.kvm)
+        call.gpa += part
+        call.data += part
+        call.length -= part
 
 
 REGISTERS = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rsp", "rbp", "r8", "r9", "r10", "r11",
@@ -905,7 +942,7 @@ cdef class VirtualCpu:
         memset(&call, 0, sizeof(call))
         call.vcpu = vcpu
         call.exit_reasons = kernel.partition.partition.vp[cpu].exit_reasons
-        call.events = &kernel.partition.partition.vp[cpu].chain
+        call.vp = &kernel.partition.partition.vp[cpu]
         while True:
             kicked = kick_begin()
             try:
@@ -916,7 +953,9 @@ cdef class VirtualCpu:
                 if kicked:
                     kick_end()
             self.chain = call.chain
-            if call.ret != -EINTR or vcpu.stat.exits >= end or not cpu_active(cpu):
+            self.refused = call.refusal
+            if call.ret != -EINTR or vcpu.stat.exits >= end or not cpu_active(cpu) or \
+                    vcpu.run.immediate_exit:
                 return vcpu.stat.exits - start, call.ret, {
                     i: call.reasons[i] for i in range(L0_NR_EXIT_REASONS) if call.reasons[i]}
             kick_check()
@@ -968,6 +1007,11 @@ cdef class VirtualCpu:
         return bool(self.there().run.ready_for_interrupt_injection)
 
     @property
+    def refusal(self):
+        """Why the last entry of the last run was refused, None where it was not."""
+        return refusal_of(&self.refused)
+
+    @property
     def events(self) -> list[dict]:
         """The last event of the guest in the last run, and what its delivery met."""
         cdef l0_chained *event
@@ -995,7 +1039,7 @@ cdef class VirtualCpu:
             "mmio": {"direction": "write" if run.mmio.is_write else "read", "size": run.mmio.len,
                      "address": run.mmio.phys_addr, "data": run.mmio.data},
             "internal": {"suberror": run.internal.suberror,
-                         "data": [run.internal.data[i] for i in range(run.internal.ndata)]}}
+                         "data": [run.internal.data[i] for i in range(min(run.internal.ndata, 16))]}}
 
     def answer_mmio(self, u64 data) -> None:
         """kvm_run.mmio.data: what the read that user space was asked for finds."""

@@ -48,6 +48,9 @@ cdef extern from *:
     int start_thread(void *(*function)(void *) noexcept nogil) nogil
     int thread_id() nogil
 
+cdef extern from "sched.h" nogil:
+    int sched_yield()
+
 cdef extern from "unistd.h" nogil:
     int pipe2(int fds[2], int flags)
 
@@ -56,6 +59,7 @@ cdef task_struct *target = NULL
 cdef int target_cpu
 cdef bint pending = False       # a signal came while there was no target
 cdef bint watched = False
+cdef bint waits = False         # the thread has come to where it waits
 cdef int ends[2]
 cdef int depth = 0              # runs within runs: a handler may run a vCPU, too
 cdef int outer = -1             # where signals were told of before, and still are
@@ -64,7 +68,7 @@ cdef int outer = -1             # where signals were told of before, and still a
 cdef void *watch(void *unused) noexcept nogil:
     cdef char numbers[64]
     cdef ssize_t count
-    global pending
+    global pending, waits
 
     while True:
         count = read(ends[0], numbers, sizeof(numbers))
@@ -72,6 +76,9 @@ cdef void *watch(void *unused) noexcept nogil:
             continue
         if count <= 0:
             return NULL
+        if not waits:
+            waits = True
+            continue
         if outer >= 0:
             write(outer, numbers, count)
         spin_lock(&lock)
@@ -89,7 +96,11 @@ cdef bint start_watching() noexcept:
         return False
     # a handler never waits
     fcntl(ends[1], F_SETFL, O_NONBLOCK)
-    watched = start_thread(watch) == 0
+    watched = write(ends[1], "", 1) == 1 and start_thread(watch) == 0
+    # what it does first is no part of the run that comes
+    while watched and not waits:
+        with nogil:
+            sched_yield()
     if not watched:
         close(ends[0])
         close(ends[1])

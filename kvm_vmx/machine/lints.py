@@ -3,7 +3,7 @@
 
 from typing import Any
 
-from kvm_vmx.abi import numbers
+from kvm_vmx.abi import constants
 from kvm_vmx.l0.offers import uncovered_by_evmcs
 from kvm_vmx.machine.fields import fields, other_members
 
@@ -134,8 +134,8 @@ def of_profile(profile: Any) -> list[Lint]:
 
     highest, nested = leaf(0x40000000)[0], leaf(0x4000000A)
     version, recommended = nested[0] & 0xFFFF, leaf(0x40000004)[0] >> 14 & 1
-    perf_global = (profile.msrs[numbers.MSR_IA32_VMX_EXIT_CTLS] >> 44 & 1
-                   or profile.msrs[numbers.MSR_IA32_VMX_ENTRY_CTLS] >> 45 & 1)
+    perf_global = (profile.msrs[constants.MSR_IA32_VMX_EXIT_CTLS] >> 44 & 1
+                   or profile.msrs[constants.MSR_IA32_VMX_ENTRY_CTLS] >> 45 & 1)
     found = [
         (highest < 0x40000005, "highest_leaf", "R2", "the highest leaf is below 0x40000005"),
         (any(nested) and highest < 0x4000000A, "leaf_above_highest", "R4",
@@ -152,6 +152,6 @@ def of_profile(profile: Any) -> list[Lint]:
         (recommended and uncovered_by_evmcs(profile.msrs), "uncovered_controls", "R64",
          "controls are offered whose fields an eVMCS has no place for"),
         (profile.undone, "offered_undone", "",
-         f"the host's CPUID offers what L0 does not do: {', '.join(profile.undone)}"),
+         f"the CPUID that was asked for offers what L0 does not do: {', '.join(profile.undone)}"),
     ]
     return [Lint(name, rule, meaning) for is_so, name, rule, meaning in found if is_so]

@@ -4,6 +4,7 @@
 import importlib
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -41,9 +42,9 @@ class Machine(Unique):
     be ("kvm-6.12", "tlfs-strict", "ice-lake", a TOML file's name, or that of a host's `cpuid -r`
     in .txt), which msrs {index: value}, cpuid {leaf or (leaf, subleaf): (eax, ebx, ecx, edx)},
     maxphyaddr (bits) and enforce_cpuid change; cpuid may also name a file of `cpuid -r`, or be
-    what read_cpuid() makes of one: a host's whole CPUID is taken as it is, and undone tells what
-    it offers and L0 does not do, which is a ValueError otherwise; unfinished lets msrs offer such
-    controls, too, for who only reads them or looks at entry checks. memory is L1's, in bytes;
+    what read_cpuid() makes of one: a host's whole CPUID is taken as it is; of other leaves a bit
+    that offers what L0 does not do is left out, and undone tells which. An MSR that does so is a
+    ValueError; unfinished takes it, for who only reads it or looks at entry checks. memory is L1's;
     cache_policy is how L0 uses clean fields ("always", "never", "random", "random(SEED)",
     "commit_on_success"). lints looks, at a cost, for what L1 may not do; strict does too, and
     stops at the first. insn is the form of privileged instructions: "call", or "trap" for the
@@ -52,6 +53,9 @@ class Machine(Unique):
     nth step of a kind fail during the boot, as fail() does after it. ValueError for bad values,
     MachineError where a machine is already open.
     """
+
+    # Whoever keeps it open: a name, or a traceback that nobody looks at.
+    _last: "weakref.ref[Machine] | None" = None
 
     def __init__(self, cpus: int = 2, *, profile: str | os.PathLike[str] = "kvm-6.12",
                  possible_cpus: int | None = None, memory: int | None = None,
@@ -74,7 +78,8 @@ class Machine(Unique):
             raise ValueError(f"memory of {memory!r} bytes: give a multiple of 4096, at most 1 << 40")
         if not isinstance(seed, int):
             raise ValueError(f"seed {seed!r}: give a number")
-        no_assist_page = tuple(no_assist_page)
+        no_assist_page = tuple(
+            int(cpu) if isinstance(cpu, int) else cpu for cpu in no_assist_page)
         for cpu in no_assist_page:
             if not isinstance(cpu, int) or not 0 <= cpu < possible:
                 raise ValueError(f"no CPU {cpu} to go without an assist page: "
@@ -90,6 +95,15 @@ class Machine(Unique):
             unfinished=unfinished)
         self._kernel = Kernel(self._partition)
         self._kernel.boot(cpus, no_assist_page, fail or {})
+        self.memory.hand_out_by(self._kernel)
+        Machine._last = weakref.ref(self)
+
+    @staticmethod
+    def current() -> "Machine | None":
+        """The machine that is open in this process, whoever holds it, or None: a child of fork()
+        has none. Machine.current().close() is the way out where a failed cell left one."""
+        machine = None if Machine._last is None else Machine._last()
+        return machine if machine is not None and machine._kernel.booted else None
 
     def __enter__(self) -> "Machine":
         return self
@@ -123,6 +137,7 @@ class Machine(Unique):
                 if self.module is not None and not self._kernel.oopsed:
                     self.module.rmmod()
             finally:
+                self.memory.hand_out_by(None)
                 self._kernel.shutdown()
 
     def check_open(self) -> None:
@@ -206,12 +221,16 @@ class Machine(Unique):
         return self._partition.lints()
 
     def start_trace(self, size: int = 65536, cpu: int | None = None) -> None:
-        """Trace the instructions of L1, the last `size` of each CPU, or of one; it costs time."""
-        self._partition.start_trace(size, None if cpu is None else self.cpu(cpu).index)
+        """Trace the instructions of L1, the last `size` of each CPU, or of one; it costs time.
+        MachineError where another thread is inside: it may be filling the records there are."""
+        index = None if cpu is None else self.cpu(cpu).index
+        with self._gate.change():
+            self._partition.start_trace(int(size) if isinstance(size, int) else size, index)
 
     def stop_trace(self) -> None:
-        """Trace no more; what was traced can still be read."""
-        self._partition.stop_trace()
+        """Trace no more; what was traced can still be read. MachineError as of start_trace()."""
+        with self._gate.change():
+            self._partition.stop_trace()
 
     @property
     def trace(self) -> "list[TraceRecord]":

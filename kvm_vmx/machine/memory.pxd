@@ -9,6 +9,9 @@ cdef class PhysicalMemory:
     # the second mapping of the same pages
     cdef unsigned char *vmalloc_base
     cdef object __weakref__
+    # the kernel that hands out its pages, and the order of each block by its GPA
+    cdef object kernel
+    cdef dict blocks
 
     cdef check(self, gpa, length)
     cdef map_without_file(self, size_t size)

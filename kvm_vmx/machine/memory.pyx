@@ -13,6 +13,8 @@ from kvm_vmx.l0.state cimport phys_ptr
 from kvm_vmx.machine.process cimport check_process, is_foreign, this_process
 
 from kvm_vmx import host
+from kvm_vmx.errors import MachineError
+from kvm_vmx.machine.span import order_of, span
 
 cdef extern from "sys/mman.h" nogil:
     enum:
@@ -67,6 +69,7 @@ cdef class PhysicalMemory:
 
     def __init__(self, size_t size):
         self.owner = this_process()
+        self.blocks = {}
         if madvise(self.mem.base, size, MADV_DONTFORK) or \
                 madvise(self.vmalloc_base, size, MADV_DONTFORK):
             raise MemoryError(
@@ -113,6 +116,46 @@ cdef class PhysicalMemory:
         self.check(gpa, len(view))
         if len(view):
             memcpy(self.mem.base + <u64>gpa, &view[0], len(view))
+
+    def __getitem__(self, where) -> bytes:
+        """memory[gpa:gpa + 8]: the bytes from one address up to another."""
+        start, stop = span(where, self.mem.size)
+        return self.read(start, stop - start)
+
+    def __setitem__(self, where, data) -> None:
+        start, stop = span(where, self.mem.size, data)
+        self.write(start, bytes(data))
+
+    def alloc(self, size: int = 4096) -> int:
+        """The GPA of `size` bytes in whole pages, zeroed, aligned to their size rounded up to a
+        power of two: the L1 kernel hands them out, so that nobody else has them, and counts them
+        in Machine.allocations until free(), or the end of the machine. MemoryError where it has
+        no such block left, MachineError where no kernel is up."""
+        check_process(self.owner)
+        order = order_of(size, self.mem.size)
+        gpa = self._handed_out_by().take_pages(order)
+        if gpa is None:
+            raise MemoryError(f"L1 has no {size} bytes in a row: boot it with more memory")
+        self.blocks[gpa] = order
+        return gpa
+
+    def free(self, gpa: int) -> None:
+        """Give back what alloc() returned; ValueError for any other address."""
+        kernel = self._handed_out_by()
+        if gpa not in self.blocks:
+            raise ValueError(f"nothing is allocated at {gpa:#x}: give what alloc() returned")
+        kernel.give_pages(gpa, self.blocks.pop(gpa))
+
+    def _handed_out_by(self):
+        check_process(self.owner)
+        if self.kernel is None:
+            raise MachineError("no kernel hands out this memory: use that of an open Machine")
+        return self.kernel
+
+    def hand_out_by(self, kernel: object) -> None:
+        """From here on a kernel hands out the pages; with None nobody does."""
+        self.kernel = kernel
+        self.blocks.clear()
 
     def read_u64(self, gpa: int) -> int:
         """The 8 bytes at gpa as a number, least significant first."""

@@ -5,23 +5,37 @@ import contextlib
 import ctypes
 import difflib
 import functools
+import importlib
+import pathlib
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from kvm_vmx.abi.numbers import X86_CR4_VMXE
+from kvm_vmx import l1
+from kvm_vmx.abi.constants import X86_CR4_VMXE
 from kvm_vmx.errors import Unique
 from kvm_vmx.machine.kernel import MachineError, call_function
 
-# The module loader calls it once, and nobody else.
-NOT_FOR_CALLERS = {"declare_module"}
+# kvm.ko and the kernel proper beside the module, as far as they take part in what it does.
+SHARED = ("x86", "cpuid", "mtrr", "emulate", "mmu", "hv_init", "bugs")
+# Not for callers: what makes, boots or ends a kernel, a VM or a vCPU, runs one without an end, or
+# takes an argument for an index without a look at it.
+NOT_FOR_CALLERS = re.compile(
+    r"declare_module|\w+_boot_data|kvm_arch_\w+|kvm_vcpu_reset|build_\w+|hyperv_(?:init|shutdown)"
+    r"|check_bugs|kvm_(?:define|set)_shared_msr|kvm_fast_pio|kvm_enable_\w+|guest_cpuid_\w+")
+# Ours, and not the kernel's: it can be called, but nobody looks for it here.
+OURS = re.compile(r"(?:bench|probe)_\w+|config_word|enable_evmcs_is_on|handle_vmx_instruction")
+ROOM = pathlib.Path(l1.__file__).parent
+DECLARED = re.compile(r"^cdef (?:inline )?([\w ]+?\**)(\w+)\(([^()]*)\) noexcept nogil", re.M)
+IN_C = {"ulong": "unsigned long", "bint": "bool", "kvm_vcpu_t": "struct kvm_vcpu", "in_": "in",
+        "as_": "as"}
 
 # What works on the VMCS that is current.
 ON_CURRENT_VMCS = ("vmcs_", "probe_", "dump_vmcs")
 
 # Bits of the integer types that may be passed and returned.
 BITS = {"void": 0, "int": 32, "u8": 8, "u16": 16, "u32": 32, "u64": 64,
-        "unsigned long": 64, "ulong": 64, "unsigned int": 32}
+        "unsigned long": 64, "ulong": 64, "unsigned int": 32, "gpa_t": 64, "gva_t": 64}
 SIGNED = {"int"}
 # A struct kvm_vcpu, as Cython names it: the caller gives a Vcpu.
 VCPU = "kvm_vcpu_t *"
@@ -34,11 +48,12 @@ _pointer.restype, _pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes
 
 
 class Function(NamedTuple):
-    """A function of the port: where it is, what it takes, what it gives."""
+    """A function of the port: where it is, what it takes, what it gives, and all that in C."""
 
     address: int
     arguments: tuple[str, ...]
     result: str
+    in_c: str
 
     def convert(self, raw: int) -> int | None:
         """The result as its C type holds it."""
@@ -50,19 +65,34 @@ class Function(NamedTuple):
 
 
 @functools.cache
-def functions(module: Any) -> dict[str, Function]:
-    """{kernel name: Function} of what an extension module exports with integers and vCPUs alone."""
+def signatures() -> dict[str, str]:
+    """The C signature of each function that the port declares, by its kernel name."""
     found = {}
-    for name, capsule in module.__pyx_capi__.items():
+    for path in sorted(ROOM.glob("*.pxd")):
+        for result, name, arguments in DECLARED.findall(path.read_text()):
+            name = name.removeprefix("call_")
+            found[name] = re.sub(r"\w+", lambda word: IN_C.get(word[0], word[0]),
+                                 f"{result.strip()} {name}({arguments or 'void'})")
+    return found
+
+
+@functools.cache
+def functions(module: Any) -> dict[str, Function]:
+    """{kernel name: Function} of what kvm-intel, and what it stands on, exports with
+    integers and vCPUs alone."""
+    found = {}
+    shared = [importlib.import_module(f"{l1.__name__}.{name}") for name in SHARED]
+    for name, capsule in [pair for one in (*shared, module) for pair in one.__pyx_capi__.items()]:
         signature = _name(capsule)
         match = SIGNATURE.fullmatch(signature.decode())
-        if not match or name in NOT_FOR_CALLERS:
+        if not match or NOT_FOR_CALLERS.fullmatch(name):
             continue
+        name = name.removeprefix("call_")
         arguments = tuple(text.strip() for text in match[2].split(",") if text.strip() != "void")
         if match[1] in BITS and all(argument in BITS or argument.endswith(VCPU)
                                     for argument in arguments):
-            found[name.removeprefix("call_")] = Function(
-                _pointer(capsule, signature), arguments, match[1])
+            found[name] = Function(_pointer(capsule, signature), arguments, match[1],
+                                   signatures().get(name) or signature.decode())
     return found
 
 
@@ -81,7 +111,8 @@ def convert_argument(name: str, argument: Any, kind: str, held: contextlib.ExitS
 
 
 class Port(Unique):
-    """Attributes are the port's functions; each call runs on the CPU of `with m.cpu(n)`.
+    """Attributes are the port's functions by their kernel names, each with its C signature in its
+    text: those that numbers and a Vcpu can call. Each call runs on the CPU of `with m.cpu(n)`.
 
     guard() is a context that a call needs, check() raises where the module is gone.
     """
@@ -96,10 +127,10 @@ class Port(Unique):
 
     def _state(self) -> str:
         self._check()
-        return f"{len(self._functions)} functions"
+        return f"{len(dir(self))} functions"
 
     def __dir__(self) -> list[str]:
-        return sorted(self._functions)
+        return sorted(name for name in self._functions if not OURS.fullmatch(name))
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name == "_functions":
@@ -107,7 +138,7 @@ class Port(Unique):
         try:
             function = self._functions[name]
         except KeyError:
-            near = difflib.get_close_matches(name, self._functions) or sorted(self._functions)
+            near = difflib.get_close_matches(name, dir(self)) or dir(self)
             raise AttributeError(
                 f"the port has no callable {name!r}: there are {', '.join(near)}") from None
 
@@ -122,11 +153,24 @@ class Port(Unique):
                 self._check()
                 values = tuple(convert_argument(name, argument, kind, held)
                                for argument, kind in zip(arguments, function.arguments))
+                self._current(cpu, arguments)
                 self._check_state(name, cpu)
                 return function.convert(
                     call_function(self._machine._kernel, cpu, function.address, values))
 
+        call.__name__ = call.__qualname__ = name
+        call.__doc__ = f"""{function.in_c}
+
+        Runs on the CPU of `with machine.cpu(n)`, with a vCPU's VMCS current there; MachineError
+        outside, KernelBug where the function hits a BUG."""
         return call
+
+    def _current(self, cpu: int, arguments: tuple[Any, ...]) -> None:
+        """Load a vCPU among the arguments, as the kernel has it around every call."""
+        for argument in arguments:
+            if hasattr(argument, "vmcs_gpa") and (
+                    self._machine._kernel.current_vmcs(cpu) != argument.vmcs_gpa):
+                argument._raw.load(cpu)
 
     def _check_state(self, name: str, cpu: int) -> None:
         """MachineError where the function would follow a pointer that nobody has set."""

@@ -11,7 +11,7 @@ cdef class Processor:
     cdef process_t owner
 
     cdef const virt_cpu_ops *ops(self) except NULL
-    cdef outcome(self, unsigned int status, value=*)
+    cdef outcome(self, unsigned int status, value=*, why=*)
     cdef enter(self, bint launch, stop_after)
     cdef insn_t to_the_end(self, insn_t status) except? 0x80000000
     cdef forget_stop(self)

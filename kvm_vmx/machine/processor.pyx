@@ -7,6 +7,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
+from kvm_vmx.abi.asm cimport CALL_FUNCTION_VECTOR, RESCHEDULE_VECTOR
 from kvm_vmx.abi.hyperv_tlfs cimport hv_enlightened_vmcs
 from kvm_vmx.abi.types cimport u32, u64
 from kvm_vmx.abi.virt_cpu cimport *
@@ -14,6 +15,7 @@ from kvm_vmx.l0.hyperv cimport (
     l0_go_on, msr_exits, stimers_arm, stimers_run, synic_signal, vp_restore, vp_save,
 )
 from kvm_vmx.l0.state cimport *
+from kvm_vmx.machine.checks cimport last_refusal
 from kvm_vmx.machine.process cimport check_process
 from kvm_vmx.trap.engine cimport trap_ops
 
@@ -38,6 +40,15 @@ cdef u64 word(value) except? 0:
     return <u64>(value & _MASK_64)
 
 
+cdef void forget_interrupts(l0_vp *vp) noexcept nogil:
+    # A CPU that has called another one waits for the answer.
+    cdef u32 vector
+
+    for vector in range(256):
+        if vector != <u32>RESCHEDULE_VECTOR and vector != <u32>CALL_FUNCTION_VECTOR:
+            irq_forget(&vp.cpu, vector)
+
+
 cdef class Processor:
     """One L1 processor as hardware: its instructions, and the registers a test may set.
 
@@ -57,7 +68,7 @@ cdef class Processor:
             return trap_ops()
         return self.vp.cpu.ops
 
-    cdef outcome(self, insn_t status, value=None):
+    cdef outcome(self, insn_t status, value=None, why=None):
         cdef u64 rflags = self.vp.cpu.rflags
 
         if self.vp.partition.stopped:
@@ -65,14 +76,14 @@ cdef class Processor:
         if self.vp.guest_state == L2_STOPPED:
             return Stopped(rflags)
         if status == INSN_OK:
-            return VMsucceed(rflags, value)
+            return VMsucceed(rflags, value, why)
         if status & INSN_FAULT:
-            return Fault(INSN_FAULT_VECTOR(status), INSN_FAULT_ERROR(status), rflags)
+            return Fault(INSN_FAULT_VECTOR(status), INSN_FAULT_ERROR(status), rflags, why)
         if status == INSN_VMFAIL_INVALID:
-            return VMfailInvalid(rflags)
+            return VMfailInvalid(rflags, why=why)
         if self.vp.active_evmcs != L0_NO_VMCS:
-            return VMfailValid(self.vp.evmcs_cache.f.vm_instruction_error, rflags)
-        return VMfailValid(self.vp.current_vmcs.f.vm_instruction_error, rflags)
+            return VMfailValid(self.vp.evmcs_cache.f.vm_instruction_error, rflags, why)
+        return VMfailValid(self.vp.current_vmcs.f.vm_instruction_error, rflags, why)
 
     @property
     def index(self) -> int:
@@ -148,7 +159,7 @@ cdef class Processor:
         self.vp.may_stop = 1
         with nogil:
             status = ops.vmentry(&self.vp.cpu, self.vp.gpr, launch)
-        return self.outcome(self.to_the_end(status))
+        return self.outcome(self.to_the_end(status), None, last_refusal(self.vp))
 
     cdef insn_t to_the_end(self, insn_t status) except? 0x80000000:
         """L2 runs on where no more than a slice of time is over; a signal's exception leaves it
@@ -465,15 +476,22 @@ cdef class Processor:
 
     @property
     def pending_interrupt(self) -> int | None:
-        """The vector of the external interrupt that waits, or None."""
+        """The vector of the external interrupt that waits, the highest of several, or None. One
+        that is set comes beside those that wait; None takes them back, but for those by which
+        one CPU of the kernel calls another."""
         stimers_run(self.vp)
-        return self.vp.cpu.intr & 0xff if self.vp.cpu.intr else None
+        cdef u32 first = irq_first(&self.vp.cpu)
+
+        return first & 0xff if first else None
 
     @pending_interrupt.setter
     def pending_interrupt(self, vector: int | None):
         if vector is not None and not 0 <= vector <= 255:
             raise ValueError(f"interrupt vector {vector!r}: give 0 to 255 or None")
-        self.vp.cpu.intr = 0 if vector is None else 0x100 | <u32>vector
+        if vector is None:
+            forget_interrupts(self.vp)
+        else:
+            irq_raise(&self.vp.cpu, <u32>vector)
 
     def interrupt(self, vector: int, after: int = 0) -> None:
         """Raise an external interrupt at this processor, after so many more instructions of L2.
@@ -491,7 +509,8 @@ cdef class Processor:
 
     def forget_events(self) -> None:
         """Take back the interrupts and NMIs that have not come yet, or that nobody has taken."""
-        self.vp.nr_alarms = self.vp.cpu.intr = self.vp.cpu.nmi = 0
+        self.vp.nr_alarms = self.vp.cpu.nmi = 0
+        forget_interrupts(self.vp)
         stimers_arm(self.vp)
 
     cdef schedule(self, u32 what, after):

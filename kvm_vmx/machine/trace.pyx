@@ -5,9 +5,10 @@ import dataclasses
 
 from kvm_vmx.abi.types cimport u64
 from kvm_vmx.abi.virt_cpu cimport *
-from kvm_vmx.abi.vmx cimport *
 from kvm_vmx.l0.state cimport *
+from kvm_vmx.machine.checks cimport refusal_of
 
+from kvm_vmx.abi.numbers import ExitReason, Field
 from kvm_vmx.machine.outcome import Fault, Outcome, VMfailInvalid, VMfailValid, VMsucceed
 
 cdef extern from *:
@@ -24,35 +25,7 @@ cdef extern from *:
     const traced_insn l0_traced[]
 
 # Why L2 left, by basic exit reason.
-EXIT_REASONS = {
-    EXIT_REASON_EXCEPTION_NMI: "EXCEPTION_NMI",
-    EXIT_REASON_EXTERNAL_INTERRUPT: "EXTERNAL_INTERRUPT", EXIT_REASON_TRIPLE_FAULT: "TRIPLE_FAULT",
-    EXIT_REASON_PENDING_INTERRUPT: "PENDING_INTERRUPT", EXIT_REASON_NMI_WINDOW: "NMI_WINDOW",
-    EXIT_REASON_TASK_SWITCH: "TASK_SWITCH", EXIT_REASON_CPUID: "CPUID", EXIT_REASON_HLT: "HLT",
-    EXIT_REASON_INVD: "INVD", EXIT_REASON_INVLPG: "INVLPG", EXIT_REASON_RDPMC: "RDPMC",
-    EXIT_REASON_RDTSC: "RDTSC", EXIT_REASON_VMCALL: "VMCALL", EXIT_REASON_VMCLEAR: "VMCLEAR",
-    EXIT_REASON_VMLAUNCH: "VMLAUNCH", EXIT_REASON_VMPTRLD: "VMPTRLD",
-    EXIT_REASON_VMPTRST: "VMPTRST", EXIT_REASON_VMREAD: "VMREAD", EXIT_REASON_VMRESUME: "VMRESUME",
-    EXIT_REASON_VMWRITE: "VMWRITE", EXIT_REASON_VMOFF: "VMOFF", EXIT_REASON_VMON: "VMON",
-    EXIT_REASON_CR_ACCESS: "CR_ACCESS", EXIT_REASON_DR_ACCESS: "DR_ACCESS",
-    EXIT_REASON_IO_INSTRUCTION: "IO_INSTRUCTION", EXIT_REASON_MSR_READ: "MSR_READ",
-    EXIT_REASON_MSR_WRITE: "MSR_WRITE", EXIT_REASON_INVALID_STATE: "INVALID_STATE",
-    EXIT_REASON_MSR_LOAD_FAIL: "MSR_LOAD_FAIL", EXIT_REASON_MWAIT_INSTRUCTION: "MWAIT_INSTRUCTION",
-    EXIT_REASON_MONITOR_TRAP_FLAG: "MONITOR_TRAP_FLAG",
-    EXIT_REASON_MONITOR_INSTRUCTION: "MONITOR_INSTRUCTION",
-    EXIT_REASON_PAUSE_INSTRUCTION: "PAUSE_INSTRUCTION",
-    EXIT_REASON_MCE_DURING_VMENTRY: "MCE_DURING_VMENTRY",
-    EXIT_REASON_TPR_BELOW_THRESHOLD: "TPR_BELOW_THRESHOLD", EXIT_REASON_APIC_ACCESS: "APIC_ACCESS",
-    EXIT_REASON_EOI_INDUCED: "EOI_INDUCED", EXIT_REASON_GDTR_IDTR: "GDTR_IDTR",
-    EXIT_REASON_LDTR_TR: "LDTR_TR", EXIT_REASON_EPT_VIOLATION: "EPT_VIOLATION",
-    EXIT_REASON_EPT_MISCONFIG: "EPT_MISCONFIG", EXIT_REASON_INVEPT: "INVEPT",
-    EXIT_REASON_RDTSCP: "RDTSCP", EXIT_REASON_PREEMPTION_TIMER: "PREEMPTION_TIMER",
-    EXIT_REASON_INVVPID: "INVVPID", EXIT_REASON_WBINVD: "WBINVD", EXIT_REASON_XSETBV: "XSETBV",
-    EXIT_REASON_APIC_WRITE: "APIC_WRITE", EXIT_REASON_RDRAND: "RDRAND",
-    EXIT_REASON_INVPCID: "INVPCID", EXIT_REASON_VMFUNC: "VMFUNC", EXIT_REASON_ENCLS: "ENCLS",
-    EXIT_REASON_RDSEED: "RDSEED", EXIT_REASON_PML_FULL: "PML_FULL", EXIT_REASON_XSAVES: "XSAVES",
-    EXIT_REASON_XRSTORS: "XRSTORS",
-}
+EXIT_REASONS = {int(reason): reason.name for reason in ExitReason}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +53,10 @@ class TraceRecord:
         text = f"cpu {self.cpu}: {self.instruction}"
         if self.operands:
             text += " " + ", ".join(f"{operand:#x}" for operand in self.operands)
+        why = f": refused: {self.outcome.why}" if self.outcome.why else ""
+        return self._ended(text) + why
+
+    def _ended(self, text: str) -> str:
         if self.results:
             return text + " = " + ", ".join(f"{result:#x}" for result in self.results)
         if isinstance(self.outcome, VMfailValid):
@@ -91,13 +68,14 @@ class TraceRecord:
 
 cdef outcome_of(const l0_trace_record *record):
     """The outcome, its RFLAGS as far as the instruction reports in them."""
+    why = refusal_of(&record.refusal)
     if record.status == INSN_OK:
-        return VMsucceed()
+        return VMsucceed(why=why)
     if record.status & INSN_FAULT:
-        return Fault(INSN_FAULT_VECTOR(record.status), INSN_FAULT_ERROR(record.status))
+        return Fault(INSN_FAULT_VECTOR(record.status), INSN_FAULT_ERROR(record.status), why=why)
     if record.status == INSN_VMFAIL_INVALID:
-        return VMfailInvalid(rflags=3)
-    return VMfailValid(record.result[0])
+        return VMfailInvalid(rflags=3, why=why)
+    return VMfailValid(record.result[0], why=why)
 
 
 cdef list records_of(l0_vp *vp):
@@ -110,14 +88,17 @@ cdef list records_of(l0_vp *vp):
     for i in range(end - size if end > size else 0, end):
         record = &vp.trace.record[i % size]
         insn = &l0_traced[record.insn]
+        name = insn.name.decode()
         outcome = outcome_of(record)
         results = ()
         if outcome.ok:
             results = tuple(record.result[j] for j in range(insn.results))
         if record.insn == TRACED_cpuid:
             results = tuple(word >> shift & 0xFFFFFFFF for word in results for shift in (0, 32))
+        operands = tuple(record.operand[j] for j in range(insn.operands))
+        if name in ("vmread", "vmwrite"):
+            operands = (Field.of(operands[0]), *operands[1:])
         found.append(TraceRecord(
-            record.sequence, vp.cpu.index, insn.name.decode(),
-            tuple(record.operand[j] for j in range(insn.operands)), outcome, results,
+            record.sequence, vp.cpu.index, name, operands, outcome, results,
             record.l2_instructions, record.groups_reread, record.bytes_reread))
     return found

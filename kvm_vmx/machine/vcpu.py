@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A virtual CPU of KVM's: its runs, its registers, its VMCS."""
 
-import difflib
 import errno
 from collections.abc import ItemsView, Iterator, Mapping
 from dataclasses import dataclass, field
+from html import escape
 from typing import TYPE_CHECKING, Any
 
+from kvm_vmx.abi.numbers import ExitReason, Field
 from kvm_vmx.errors import Shown, Unique, kernel_error
-from kvm_vmx.machine import ending
+from kvm_vmx.machine import ending, pictures
 from kvm_vmx.machine.ending import GuestFault
 from kvm_vmx.machine.fields import CLEAN_FIELDS, fields
 from kvm_vmx.machine.gate import Busy, Using
 from kvm_vmx.machine.kernel import REGISTERS, MachineError
+from kvm_vmx.machine.refusal import Refusal
 
 if TYPE_CHECKING:
     from kvm_vmx.machine.vm import Vm
@@ -28,19 +30,27 @@ KVM_EXITS = {
 @dataclass(frozen=True)
 class ExitSummary:
     """One run of a vCPU: VM exits, why it came back (KVM's exit reason without KVM_EXIT_; INTR
-    where its exits were up), what KVM says of that, and how often each VM-exit reason came, by
-    number. fault is the fault that the guest died of, if it did, and why says all in words."""
+    where its exits were up), what KVM says of that, and how often each VM-exit reason came.
+    fault is the fault that the guest died of, if it did, refusal the check that refused the entry
+    of FAIL_ENTRY, and why says all in words."""
 
     exits: int
     reason: str
     data: dict[str, Any] = field(default_factory=dict)
-    reasons: dict[int, int] = field(default_factory=dict)
+    reasons: dict[ExitReason, int] = field(default_factory=dict)
     fault: GuestFault | None = None
+    refusal: Refusal | None = None
 
     @property
     def why(self) -> str:
         """Why it came back, in one line; "" where its exits were up."""
-        return ending.in_words(self.reason, self.data, self.fault)
+        return ending.in_words(self.reason, self.data, self.fault, self.refusal)
+
+    def _repr_html_(self) -> str:
+        """Exits by reason, for a notebook."""
+        title = f"{self.exits:,} exits, then {self.reason}" + f": {self.why}" * bool(self.why)
+        return pictures.of_exits(title, {
+            getattr(reason, "name", str(reason)): count for reason, count in self.reasons.items()})
 
 
 class Registers(Shown, Mapping[str, int]):
@@ -83,20 +93,24 @@ class Registers(Shown, Mapping[str, int]):
 
 
 _FIELDS = {row["vmcs_field"]: row for row in fields()}
+_PLACES = {int(row["encoding"], 16): row for row in fields()}
 
 
-def _field(name: str) -> dict[str, Any]:
-    """The row of a field; KeyError with those that look like it."""
+def _field(field: str | int) -> dict[str, Any]:
+    """The row of a field, by its name or its encoding; KeyError with those that look like it."""
     try:
-        return _FIELDS[name]
+        number = Field.of(field)
+    except ValueError as error:
+        raise KeyError(str(error)) from None
+    try:
+        return _PLACES[number]
     except KeyError:
-        near = difflib.get_close_matches(str(name).upper(), _FIELDS, n=3)
-        raise KeyError(f"no field {name!r}: " + (f"is it {', '.join(near)}?" if near else
-                       "kvm_vmx.fields() has their names")) from None
+        raise KeyError(f"{field!r} has no place in an enlightened VMCS: "
+                       "kvm_vmx.fields() has what has one") from None
 
 
 class EvmcsView(Shown, Mapping[str, int]):
-    """The enlightened VMCS of a vCPU as the page has it: field name to value."""
+    """The enlightened VMCS of a vCPU as the page has it: a field's name, or Field, to its value."""
 
     def __init__(self, vcpu: "Vcpu") -> None:
         self._vcpu = vcpu
@@ -109,8 +123,8 @@ class EvmcsView(Shown, Mapping[str, int]):
         return int.from_bytes(
             vm.module.machine.memory.read(self._vcpu.vmcs_gpa + offset, size), "little")
 
-    def __getitem__(self, name: str) -> int:
-        row = _field(name)
+    def __getitem__(self, field: str | int) -> int:
+        row = _field(field)
         return self._read(row["offset"], row["size"])
 
     def __iter__(self) -> Iterator[str]:
@@ -130,15 +144,25 @@ class EvmcsView(Shown, Mapping[str, int]):
         """hv_clean_fields."""
         return self._read(CLEAN_FIELDS, 4)
 
+    def _repr_html_(self) -> str:
+        """The page by area with its clean bits, for a notebook; its repr where there is none."""
+        try:
+            clean_fields, gpa = self.clean_fields, self._vcpu.vmcs_gpa
+            page = self._vcpu.vm.module.machine.memory.read(gpa, pictures.PAGE)
+        except (MachineError, IndexError, AttributeError):
+            return f"<p>{escape(repr(self))}</p>"
+        return pictures.of_page(page, gpa, clean_fields)
+
 
 class VmcsView(Shown, Mapping[str, int]):
-    """The VMCS of a vCPU through the port's accessors, in either mode."""
+    """The VMCS of a vCPU through the port's accessors, in either mode: a field's name, or Field,
+    to its value."""
 
     def __init__(self, vcpu: "Vcpu") -> None:
         self._vcpu = vcpu
 
-    def __getitem__(self, name: str) -> int:
-        row = _field(name)
+    def __getitem__(self, field: str | int) -> int:
+        row = _field(field)
         vcpu = self._vcpu
         module = vcpu.vm.module
         encoding = int(row["encoding"], 16)
@@ -199,6 +223,9 @@ class Vcpu(Unique):
         """Run until so many VM exits, or until KVM hands one to user space, stack_depth bytes (up
         to 8192) down the thread's kernel stack. ValueError for fewer than one exit, MachineError
         where another thread is using the CPU or the vCPU."""
+        # what is checked is what is used: a class of its own may compare as it likes
+        exits = int(exits) if isinstance(exits, int) else exits
+        stack_depth = int(stack_depth) if isinstance(stack_depth, int) else stack_depth
         if exits is not None and (not isinstance(exits, int) or not 1 <= exits < 1 << 63):
             raise ValueError(f"{exits} exits: give a number of 1 or more, or None")
         if not isinstance(stack_depth, int) or not 0 <= stack_depth <= 8192:
@@ -209,10 +236,12 @@ class Vcpu(Unique):
             machine._partition.check()
             if ret < 0 and ret != -errno.EINTR:
                 raise kernel_error(ret, "run", machine._kernel)
-            state, events = raw.exit_state(), raw.events
+            state, events, refusal = raw.exit_state(), raw.events, raw.refusal
         reason = KVM_EXITS.get(state["exit_reason"], str(state["exit_reason"]))
-        return ExitSummary(count, reason, ending.data_of(reason, state), reasons,
-                           ending.died_of(reason, reasons, events))
+        return ExitSummary(count, reason, ending.data_of(reason, state),
+                           {ExitReason(number): n for number, n in reasons.items()},
+                           ending.died_of(reason, reasons, events),
+                           refusal if reason == "FAIL_ENTRY" else None)
 
     def answer(self, value: int) -> None:
         """What the IN, or the read outside memory, that the last run came back with finds, as wide
@@ -274,7 +303,8 @@ class Vcpu(Unique):
 
     @property
     def exit_log(self) -> list[tuple[int, int, int]]:
-        """(reason, qualification, guest RIP) of each exit recorded."""
+        """(reason, qualification, guest RIP) of each exit recorded: an ExitReason, or a number
+        with bit 31 where the entry failed."""
         with self.vm.used():
             return [record[:3] for record in self.vm.module.machine.cpu(self.cpu).exit_log]
 

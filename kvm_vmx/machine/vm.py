@@ -7,6 +7,7 @@ from kvm_vmx.errors import Shown, Unique, counted, kernel_error
 from kvm_vmx.machine import long_mode
 from kvm_vmx.machine.gate import Using
 from kvm_vmx.machine.kernel import MachineError
+from kvm_vmx.machine.span import span
 from kvm_vmx.machine.vcpu import Vcpu
 
 if TYPE_CHECKING:
@@ -34,6 +35,15 @@ class GuestMemory(Shown):
         self._check(gpa, len(data))
         with self._vm.used() as raw:
             raw.write(gpa, data)
+
+    def __getitem__(self, where: slice) -> bytes:
+        """memory[gpa:gpa + 8]: the bytes from one address up to another."""
+        start, stop = span(where, self.size)
+        return self.read(start, stop - start)
+
+    def __setitem__(self, where: slice, data: bytes | bytearray | memoryview) -> None:
+        start, _ = span(where, self.size, data)
+        self.write(start, bytes(data))
 
     def _check(self, gpa: int, length: int) -> None:
         if gpa < 0 or length < 0 or gpa + length > self.size:

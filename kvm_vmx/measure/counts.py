@@ -86,10 +86,13 @@ class Profile(collections.Counter):
 
 
 def require_valgrind() -> None:
-    """Trouble where there is none."""
+    """Trouble where there is none, or OSError where it finds no map of its process."""
     if not host.has("valgrind"):
         raise Trouble("instructions cannot be counted without valgrind: apt install valgrind, "
                       "or --tier 0")
+    # it ends with a word about its own parts, where this cannot be read
+    with open("/proc/self/maps"):
+        pass
 
 
 def profiles() -> dict[str, Profile]:

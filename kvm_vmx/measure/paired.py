@@ -65,6 +65,8 @@ class Samples:
     def __init__(self, report: Report, task: str, progress):
         processes, rounds = PROCESSES[task]
         self.task, self.report, self.found, self.worlds = task, report, [], {}
+        # in front of minutes of timing, as it takes a file that may not be there
+        report.machine["cpu_model_name"] = cpu_model()
         for n in range(processes):
             progress(f"tier 2: {task}, process {n + 1} of {processes}")
             self.found.append(child(task, rounds))
@@ -95,7 +97,7 @@ def describe(report: Report, found) -> None:
     """The machine as it was: what pyperf and a reader need to judge the numbers."""
     calibration = [one["calibration"] for one in found]
     report.machine |= {
-        "cpu_model_name": cpu_model(), "cpu_count": os.cpu_count(), "platform": platform.platform(),
+        "cpu_count": os.cpu_count(), "platform": platform.platform(),
         "hypervisor": "hypervisor" in cpu_line("flags"), "compiler": build_info.compiler,
         "tsc_hz": round(stdlib.median(one["tsc_hz"] for one in calibration)),
         "cycles_per_tick": round(stdlib.median(one["cycles_per_tick"] for one in calibration), 4),

@@ -61,7 +61,8 @@ def ended_of(summary) -> dict | None:
     if summary is None:
         return None
     return {"reason": summary.reason, "why": summary.why, "data": summary.data,
-            "fault": summary.fault and summary.fault.as_json()}
+            "fault": summary.fault and summary.fault.as_json(),
+            "refusal": summary.refusal and summary.refusal.as_json()}
 
 
 def modes_of(runs, times) -> dict:

@@ -14,7 +14,7 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
 HOLDS, DIFFERS, TROUBLE = 0, 1, 2
 # What a command may say that lacks something: each names what to get, and no more is wrong.
-CURES = re.compile(r"pip install 'kvm_vmx\[\w+\]'|in a source checkout|give a kernel tree"
+CURES = re.compile(r"pip install 'kvm_vmx\[\w+\]'|in a source checkout|give a (?:kernel|v4\.19) tree"
                    r"|name one with --tree|or install linux-source")
 
 

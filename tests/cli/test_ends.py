@@ -126,7 +126,7 @@ def test_a_guest_that_ends_with_a_stretch_is_not_run_on(tmp_path, code, exits, d
     for mode in modes(report):
         assert mode["exits"] == done and mode["reasons"].get("HLT") == 1
         assert mode["ended"] == {"reason": "HLT", "why": "the guest halted", "data": {},
-                                 "fault": None}
+                                 "fault": None, "refusal": None}
     assert report["verdict"]["holds"] and report["verdict"]["differs"] == []
 
 

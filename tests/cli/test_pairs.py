@@ -12,7 +12,7 @@ MS = 1_000_000
 class Trapping:
     """As much of a machine as a plan asks for."""
 
-    class kernel:
+    class _kernel:
         by_trap = False
 
 

@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Every command beside streams that are closed, full or narrow, and whatever goes wrong in it."""
+"""Every command beside streams that are closed, full or narrow, and whatever goes wrong in it.
 
+With --soak each command meets each stream, else each meets one or two and each stream some.
+"""
+
+import itertools
 import os
+import re
 import subprocess
 import sys
 
@@ -25,6 +30,13 @@ COMMANDS = {
     "drift --json": ["drift", TREE, TREE, "--json"],
     "measure": ["measure", "loop"], "measure --json": ["measure", "entry", "--json"],
 }
+# What a command may find: a test each, and one for each encoding.
+STREAMS = ("closed", "full", "gone", "ascii", "latin-1", "utf-8", "nothing")
+# What a sample must not miss: text of the hostile tree, what guests and lessons print without a
+# home, and a program that prints as it goes.
+ALWAYS = {("closed", "help"), ("full", "tour"), ("gone", "tour"), ("gone", "compare f"),
+          ("ascii", "compare f"), ("ascii", "drift f"), ("ascii", "compare --json"),
+          ("nothing", "lesson"), ("nothing", "run")}
 SOURCE = """\
 static void __exit vmx_exit(void)
 {
@@ -32,6 +44,32 @@ static void __exit vmx_exit(void)
 	kvm_exit();
 }
 """
+
+
+def met(soak):
+    """(stream, command) to try: all, or a sample that has each command and each stream."""
+    every = itertools.product(STREAMS, COMMANDS)
+    if soak:
+        return set(every)
+    names = list(COMMANDS)
+    return ALWAYS | {(stream, name) for stream, name in every
+                     if (names.index(name) - STREAMS.index(stream)) % len(STREAMS) == 0}
+
+
+def pytest_generate_tests(metafunc):
+    """`args` of a test that is called for a stream: the command lines that meet it."""
+    if "args" in metafunc.fixturenames and "stream" in metafunc.fixturenames:
+        streams = [mark.args for mark in metafunc.definition.iter_markers("stream")]
+        pairs = met(metafunc.config.getoption("--soak"))
+        metafunc.parametrize("stream, args", [
+            pytest.param(stream, COMMANDS[name], id=f"{name}-{stream}")
+            for stream in sum(streams, ()) for name in COMMANDS if (stream, name) in pairs])
+
+
+def test_a_sample_leaves_nothing_out():
+    for part, every in ((0, STREAMS), (1, COMMANDS)):
+        assert {pair[part] for pair in met(False)} == set(every)
+    assert met(False) < met(True)
 
 
 @pytest.fixture(scope="module")
@@ -61,23 +99,26 @@ def errors(done):
     return [line for line in lines if line.startswith("kvm-vmx")]
 
 
-@pytest.mark.parametrize("args", COMMANDS.values(), ids=COMMANDS)
-def test_closed_standard_output(folder, args):
+@pytest.mark.soak
+@pytest.mark.stream("closed")
+def test_closed_standard_output(folder, args, stream):
     done = run(folder, args, shell='"$@" >&-')
     assert done.returncode == 2
     assert errors(done)[-1:] == ["kvm-vmx: cannot write the output: standard output is closed"]
 
 
-@pytest.mark.parametrize("args", COMMANDS.values(), ids=COMMANDS)
-def test_a_full_device(folder, args):
+@pytest.mark.soak
+@pytest.mark.stream("full")
+def test_a_full_device(folder, args, stream):
     with open("/dev/full", "w") as full:
         done = run(folder, args, stdout=full)
     assert done.returncode == 2
     assert errors(done)[-1:] == ["kvm-vmx: cannot write the output: No space left on device"]
 
 
-@pytest.mark.parametrize("args", COMMANDS.values(), ids=COMMANDS)
-def test_a_reader_that_is_gone(folder, args):
+@pytest.mark.soak
+@pytest.mark.stream("gone")
+def test_a_reader_that_is_gone(folder, args, stream):
     reader, writer = os.pipe()
     os.close(reader)
     with open(writer, "wb") as gone:
@@ -85,17 +126,18 @@ def test_a_reader_that_is_gone(folder, args):
     assert done.returncode == 141 and errors(done) == []
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
-@pytest.mark.parametrize("args", COMMANDS.values(), ids=COMMANDS)
-def test_any_encoding_and_no_escape_of_the_tree(folder, args, encoding):
-    done = run(folder, args, PYTHONIOENCODING=encoding)
+@pytest.mark.soak
+@pytest.mark.stream("ascii", "latin-1", "utf-8")
+def test_any_encoding_and_no_escape_of_the_tree(folder, args, stream):
+    done = run(folder, args, PYTHONIOENCODING=stream)
     assert done.returncode in (0, 1) and "Traceback" not in done.stderr.decode()
-    out = done.stdout.decode(encoding) + done.stderr.decode(encoding)
+    out = done.stdout.decode(stream) + done.stderr.decode(stream)
     assert not streams.CONTROL.search(out.replace("\n", "").replace("\t", ""))
 
 
-@pytest.mark.parametrize("args", COMMANDS.values(), ids=COMMANDS)
-def test_no_home_no_cache_no_input_no_errors(folder, args):
+@pytest.mark.soak
+@pytest.mark.stream("nothing")
+def test_no_home_no_cache_no_input_no_errors(folder, args, stream):
     done = run(folder, args, shell='"$@" <&- 2>&-', HOME="/nonexistent", XDG_CACHE_HOME="/proc/x")
     assert done.returncode in (0, 1) and done.stdout
 
@@ -144,26 +186,56 @@ def test_a_tree_whose_name_a_terminal_would_obey(folder):
 
 
 WITHOUT_PROC = """
-import builtins, sys
-real = open
-def no_proc(name, *args, **options):
-    if str(name).startswith("/proc"):
+import os, sys
+def no_proc(event, args):
+    name = args[0] if event in ("open", "os.listdir", "os.scandir") else None
+    if isinstance(name, (str, bytes)) and os.fsdecode(name).startswith("/proc"):
         raise FileNotFoundError(2, "No such file or directory", name)
-    return real(name, *args, **options)
-builtins.open = no_proc
+sys.addaudithook(no_proc)
 from kvm_vmx.cli import main
 sys.exit(main(sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize("name", ["run", "keys", "lesson", "measure"])
-def test_without_proc_it_says_so(folder, name):
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_PROC, *COMMANDS[name]], cwd=folder, capture_output=True,
-        text=True, stdin=subprocess.DEVNULL, timeout=120, env=ENVIRONMENT)
-    (line,) = done.stderr.splitlines()
-    assert done.returncode == 2 and done.stdout == ""
-    assert "/proc/self/maps: No such file or directory: mount /proc" in line
+def without_proc(folder, args):
+    """The finished process of a command line, in which Python opens and lists nothing in /proc."""
+    return subprocess.run(
+        [sys.executable, "-c", WITHOUT_PROC, *args], cwd=folder, capture_output=True,
+        stdin=subprocess.DEVNULL, timeout=120, env=ENVIRONMENT)
+
+
+def placeless(text):
+    """A text without the addresses at which a library happens to lie."""
+    return re.sub(rb"\b0x7[0-9a-f]{11}\b|\b1[34]\d{13}\b", b"address", text)
+
+
+# a run so short has no times, in either form of the instructions
+ALIKE = {"run": ["run", "--exits", "3"], **{name: COMMANDS[name] for name in (
+    "keys", "lesson", "measure", "measure --json", "fields", "compare", "drift")}}
+
+
+@pytest.mark.parametrize("args", ALIKE.values(), ids=ALIKE)
+def test_without_proc_it_is_the_same(folder, args):
+    with_proc, done = run(folder, args), without_proc(folder, args)
+    assert [done.returncode, *map(placeless, (done.stdout, done.stderr))] == \
+        [with_proc.returncode, *map(placeless, (with_proc.stdout, with_proc.stderr))]
+    assert done.returncode in (0, 1) and done.stdout
+
+
+READERS = {
+    "times": ("measure loop --tier 2 --insn trap", "/proc/cpuinfo"),
+    "times and counts": ("measure entry --tier 2", "/proc/self/maps"),
+    "counts": ("measure loop --tier 1", "/proc/self/maps"),
+}
+
+
+@pytest.mark.host("valgrind")
+@pytest.mark.parametrize("command, file", READERS.values(), ids=READERS)
+def test_without_proc_what_reads_it_says_so(folder, command, file):
+    done = without_proc(folder, command.split())
+    (line,) = done.stderr.decode().splitlines()
+    assert done.returncode == 2 and done.stdout == b""
+    assert line == f"kvm-vmx: {file}: No such file or directory: mount /proc"
 
 
 WRONG = {
@@ -171,7 +243,7 @@ WRONG = {
     "memory": (MemoryError(), "not enough memory"),
     "depth": (RecursionError("too deep"), "RecursionError: too deep"),
     "a file of the system": (FileNotFoundError(2, "No such file or directory", "/proc/self/maps"),
-                             "/proc/self/maps: No such file or directory"),
+                             "/proc/self/maps: No such file or directory: mount /proc"),
     "another module": (ModuleNotFoundError("No module named 'fish'"), "fish"),
 }
 

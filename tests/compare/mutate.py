@@ -3,6 +3,8 @@
 
 import dataclasses
 
+from snippets import pins_of
+
 from kvm_vmx.compare import rows
 from kvm_vmx.compare.csource import CFile
 from kvm_vmx.compare.lexer import C, CYTHON, tokens
@@ -156,7 +158,7 @@ def edited_port(function, source: str, kind: str, random):
     changed = TOKENS[kind](source, found, random)
     if changed is None:
         return None
-    return PortFile(function.path, changed).functions[function.name][0]
+    return PortFile(function.path, changed, pins_of(function)).functions[function.name][0]
 
 
 def unexplained(kernel, port) -> int:

@@ -1,10 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Pairs of invented functions, in C and in Cython, that are alike by every rule of the engine."""
+"""Pairs of invented functions, in C and in Cython, that are alike by every rule of the engine.
+
+Their marks have their pins in the text, `[statements of the kernel/of the port digest]`."""
+
+import re
 
 from kvm_vmx.compare.csource import CFile
 from kvm_vmx.compare.pysource import PortFile
 
 HEAD = "# SPDX-License-Identifier: GPL-2.0-only\n# C: snippet.c\n"
+
+
+MARK = re.compile(r"(# C([-~+]))(?: \[(\d+)(?:/(\d+))? ([0-9a-f]{6})\])?")
 
 
 def c_function(source, **config):
@@ -15,8 +22,27 @@ def c_function(source, **config):
 
 def port_function(source):
     """The one function of a Cython snippet."""
-    file = PortFile("snippet.pyx", HEAD + source)
+    file = port_file(source)
     return next(iter(file.functions.values()))[0]
+
+
+def port_file(source):
+    """A Cython snippet as a file, and its marks' pins beside it."""
+    return PortFile("snippet.pyx", HEAD + MARK.sub(r"\1", source), pins_in(source))
+
+
+def pins_in(source):
+    """The pins in the text of one function, as a file of the port is given them."""
+    pins = []
+    for _, kind, first, second, digest in MARK.findall(source):
+        sides = f"0/{first}" if kind == "+" else f"{first}/{second or 0}"
+        pins.append(f"{kind}{sides} {digest}" if digest else "")
+    return {re.search(r"(\w+)\(", source)[1]: pins}
+
+
+def pins_of(function):
+    """The pins of a function's marks, likewise."""
+    return {function.name: [str(mark.pin or "") for mark in function.marks]}
 
 
 PAIRS = {

@@ -4,13 +4,12 @@
 import json
 
 from compared import RECORD, digest, digests, recorded, statements
-from snippets import HEAD, PAIRS
+from snippets import PAIRS, port_file
 
 from kvm_vmx.compare.port import Port, Subject
-from kvm_vmx.compare.pysource import PortFile
 
 CURE = """compare these with v4.19, `kvm-vmx compare FUNCTION --only diff --tree TREE`;
-where nothing is unexplained, `python tests/compare/compared.py TREE` records it"""
+where nothing is unexplained, `python dev/regenerate.py --tree TREE` records it"""
 
 
 def test_every_function_is_as_it_was_compared():
@@ -24,7 +23,7 @@ def of_snippet(old="", new=""):
     """The digest of a snippet after a change of its text."""
     text = PAIRS["marks"][1]
     assert old in text
-    file = PortFile("snippet.pyx", HEAD + text.replace(old, new))
+    file = port_file(text.replace(old, new))
     function = file.functions["door_lock"][0]
     return digest(Subject(function, "door_lock", "snippet.c"))
 

@@ -4,13 +4,12 @@
 import json
 import subprocess
 
-import needed
 import pytest
 
 from kvm_vmx import cli
-from kvm_vmx.compare import found
 from kvm_vmx.compare.found import default_tree, trees
 from kvm_vmx.compare.opening import TreeError
+from kvm_vmx import host
 
 SOURCE = ("static void decache_tsc_multiplier(struct vcpu_vmx *vmx)\n{\n"
           "\tvmx->current_tsc_ratio = vmx->vcpu.arch.tsc_scaling_ratio;\n"
@@ -20,10 +19,10 @@ SOURCE = ("static void decache_tsc_multiplier(struct vcpu_vmx *vmx)\n{\n"
 @pytest.fixture(autouse=True)
 def machine(tmp_path, monkeypatch):
     """A machine whose trees, if any, are those that a test makes."""
-    for name in found.NAMED:
+    for name in host.NAMED:
         monkeypatch.delenv(name, raising=False)
     places = (f"{tmp_path}/src/linux-source-*", f"{tmp_path}/src/linux")
-    monkeypatch.setattr(found, "PLACES", places)
+    monkeypatch.setattr(host, "PLACES", places)
     return tmp_path / "src"
 
 
@@ -58,7 +57,7 @@ def test_another_version_is_never_taken_silently(machine):
     assert default_tree() == default_tree(nearest=True) == ours
 
 
-@pytest.mark.parametrize("name", found.NAMED)
+@pytest.mark.parametrize("name", host.NAMED)
 def test_the_environment_names_a_tree(machine, tmp_path, monkeypatch, name):
     make(machine / "linux-source-6.1", "6.1.0")
     mine = make(tmp_path / "mine", "4.19.0")
@@ -72,13 +71,22 @@ def test_the_environment_names_a_tree(machine, tmp_path, monkeypatch, name):
         default_tree()
 
 
+@pytest.mark.parametrize("name", ["linux-source-4.19", "linux-source-4.19.112"])
+def test_the_tests_take_the_tree_that_the_command_takes(machine, monkeypatch, name):
+    monkeypatch.setenv(host.WITHOUT, "")
+    make(machine / "linux-source-4.1", "4.1.0")
+    assert host.find("tree-4.19") is None
+    ours = make(machine / name, "4.19.0")
+    assert host.find("tree-4.19") == default_tree() == ours
+
+
 def test_what_is_called_otherwise_is_known_by_its_makefile(machine):
     liar = make(machine / "linux-source-6.1", "4.19.0")
     assert [tree.version for tree in trees()] == ["4.19"] and default_tree() == liar
 
 
+@pytest.mark.host("git")
 def test_a_revision_in_the_environment(tmp_path, monkeypatch):
-    needed.capability("git")
     root = make(tmp_path / "clone", "4.19.0")
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", root]
     for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "tree"]):

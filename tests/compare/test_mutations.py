@@ -5,7 +5,7 @@ import random
 
 import pytest
 from mutate import KINDS, edited_c, edited_port, unexplained
-from snippets import HEAD, PAIRS, c_function, port_function
+from snippets import HEAD, PAIRS, c_function, pins_of, port_function
 
 from kvm_vmx.compare.csource import CFile
 from kvm_vmx.compare.pysource import PortFile
@@ -67,7 +67,7 @@ def test_the_ports_functions(report_v419):
             continue  # it stands in several functions, one a label
         first = min([function.line, *(mark.line for mark in function.marks)])
         source = HEAD + "\n".join(file.rows[first - 1:function.end]) + "\n"
-        alone = PortFile(pair.port.path, source).functions[pair.port.name][0]
+        alone = PortFile(pair.port.path, source, pins_of(function)).functions[pair.port.name][0]
         if unexplained(pair.kernel, alone):
             continue
         edited = edited_port(alone, source, chance.choice(KINDS), chance)

@@ -6,7 +6,6 @@ import os
 import subprocess
 import tarfile
 
-import needed
 import pytest
 
 from kvm_vmx.compare import opening
@@ -154,8 +153,8 @@ def test_a_part_of_a_tree_names_the_tree(directory):
             open_tree(str(directory / part))
 
 
-def test_a_git_directory_wants_a_revision(directory, tmp_path):
-    needed.capability("git")
+@pytest.mark.host("git")
+def test_a_git_directory_wants_a_revision(tmp_path):
     subprocess.run(["git", "init", "-q", str(tmp_path / "empty")], check=True)
     subprocess.run(["git", "init", "-q", "--bare", str(tmp_path / "bare.git")], check=True)
     for place in (tmp_path / "empty", tmp_path / "empty/.git", tmp_path / "bare.git"):

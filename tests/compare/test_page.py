@@ -6,7 +6,7 @@ import re
 import subprocess
 
 import pytest
-from snippets import PAIRS
+from snippets import MARK, PAIRS, pins_in
 
 from kvm_vmx.compare.page import page
 from kvm_vmx.compare.port import Port
@@ -49,9 +49,10 @@ def report(tmp_path_factory):
     root.mkdir(parents=True)
     head = "# SPDX-License-Identifier: GPL-2.0-only\n# C: arch/x86/kvm/snippet.c\n"
     pairs = [pair for name, pair in PAIRS.items()]
-    (root / "snippet.pyx").write_text(head + "\n".join(port for _, port in pairs))
+    (root / "snippet.pyx").write_text(head + "\n".join(MARK.sub(r"\1", port) for _, port in pairs))
     files = {"arch/x86/kvm/snippet.c": "\n".join(c for c, _ in pairs)}
-    return Report(Port(root), Tree("snippets <&>", files))
+    pins = {name: of for _, port in pairs for name, of in pins_in(port).items()}
+    return Report(Port(root, pins), Tree("snippets <&>", files))
 
 
 @pytest.fixture(scope="module")

@@ -112,10 +112,10 @@ def test_a_reason_of_another_statement_is_found(tree_v419, where, old, new):
 
 
 def test_a_fact_that_the_port_no_longer_has_is_found(port):
-    """`lapic_in_kernel = 0` is what every reason of the APIC rests on."""
+    """`lapic_in_kernel()`, which is 0, is what every reason of the APIC rests on."""
     reasons = Reasons(port)
     reasons.sources["vmx.pyx"] = reasons.sources["vmx.pyx"].replace(
-        "lapic_in_kernel = 0", "lapic_in_kernel = 1")
+        "#define lapic_in_kernel(vcpu) 0", "#define lapic_in_kernel(vcpu) 1")
     found = reasons.faults(processors=PROCESSORS)
     assert len(found) > 20 and all("lapic_in_kernel" in line for line in found)
 

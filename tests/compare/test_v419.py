@@ -86,8 +86,8 @@ def test_every_mark_has_a_reason():
 
 
 def test_the_shape_of_a_mark():
-    assert SHAPE.fullmatch("# C~ [3/2 00ff00] what: why").group(2, 3) == ("3", "2")
-    assert SHAPE.fullmatch("# C- call(x): why").group(4) is None
+    assert SHAPE.fullmatch("# C- 22 statements: what: why").group(2, 3) == ("22", "what: why")
+    assert SHAPE.fullmatch("# C- call(x): why").group(2) is None
     assert SHAPE.fullmatch("# C: arch/x86/kvm/vmx.c") is None
 
 

@@ -7,17 +7,19 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 
 import kvm_612
+import needed
 import pytest
 from world import ROOT, World
 
 from kvm_vmx.l0.cpuid_dump import INDEXED
 from kvm_vmx.l0.offers import undone_leaves
 from kvm_vmx.l0.profile import PROFILES
+from kvm_vmx import host
 
 RECORD = ROOT / "tests/data/kvm_6.12_nested.json"
-PLACE = "/usr/src/linux-source-6.12"
 WANTED = ("*/arch/x86/kvm/*", "*/arch/x86/include/*", "*/include/asm-generic/hyperv-tlfs.h")
 PROFILE = PROFILES["kvm-6.12"]
 MSRS = [index for index in kvm_612.INDEXES if index in kvm_612.recorded(RECORD)["msr"]]
@@ -25,18 +27,25 @@ LEAVES = [*kvm_612.recorded(RECORD)["leaf"]]
 
 
 @pytest.fixture(scope="module")
-def tree(tmp_path_factory):
-    """A tree of Linux 6.12: $KVM_VMX_TREE_6_12, or Debian's, unpacked or not."""
-    place = pathlib.Path(os.environ.get("KVM_VMX_TREE_6_12") or PLACE)
-    if shutil.which("gcc") is None:
-        pytest.skip("no gcc here")
-    if (place / "arch/x86/kvm/vmx/nested.c").exists():
+def tree(request):
+    """A tree of Linux 6.12; what is wanted of a tarball stays unpacked in pytest's cache."""
+    needed.capability("tree-6.12", "gcc")
+    place = pathlib.Path(host.find("tree-6.12"))
+    if place.is_dir():
         return place
-    if not (tarball := place.with_name(place.name + ".tar.xz")).exists():
-        pytest.skip("no Linux 6.12 tree here: name one in $KVM_VMX_TREE_6_12")
-    folder = tmp_path_factory.mktemp("linux")
-    subprocess.run(["tar", "-xJf", tarball, "-C", folder, "--strip-components=1", "--wildcards",
-                    *WANTED], check=True, timeout=600)
+    stamp = place.stat()
+    cache = pathlib.Path(request.config.cache.mkdir("linux-6.12"))
+    folder = cache / f"{stamp.st_size:x}-{stamp.st_mtime_ns:x}"
+    if not folder.exists():
+        new = tempfile.mkdtemp(dir=cache)
+        try:
+            subprocess.run(["tar", "-xf", place, "-C", new, "--strip-components=1", "--wildcards",
+                            *WANTED], check=True, timeout=600)
+            # it has its name when it is whole; another run may have been quicker
+            if not folder.exists():
+                os.rename(new, folder)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
     return folder
 
 
@@ -159,8 +168,6 @@ def test_the_highest_index_of_a_field(profile):
 
 
 if __name__ == "__main__":
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         try:
             kvm_612.record(RECORD, kvm_612.evaluate(

@@ -215,7 +215,7 @@ def forged(blob, at, value, size=8):
 
 # where the numbers of a saved processor stand
 REVISION_AT, INDEX_AT, CPL_AT, INTR_AT, NMI_AT, IN_VMX_AT, SHADOW_AT = 12, 16, 20, 24, 28, 32, 36
-VMXON_AT, CURRENT_AT, ACTIVE_AT = 128, 136, 144
+VMXON_AT, CURRENT_AT, ACTIVE_AT = 168, 176, 184
 NONE = (1 << 64) - 1
 
 

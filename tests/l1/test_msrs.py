@@ -9,6 +9,7 @@ pytestmark = pytest.mark.needs("hyperv")
 
 HLT = "f4"
 SPEC_CTRL, PRED_CMD, ARCH_CAPABILITIES = 0x48, 0x49, 0x10A
+LEAF_1_X2APIC = 1 << 21
 LEAF_7_SPEC_CTRL, LEAF_7_ARCH = 1 << 26, 1 << 29
 
 
@@ -87,7 +88,8 @@ def test_what_a_guest_reads():
 WRITTEN = {
     (0x1D9, 0): True, (0x1D9, 1): True, (0x1D9, 2): True, (0x1D9, 4): False,
     (0xCE, 0): False, (0x140, 1): True, (0x140, 2): False,
-    (0x1B, 0xFEE00900): True, (0x1B, 0xFEE00C00): True, (0x1B, 0xFEE00400): False, (0x1B, 0xFEE00901): False,
+    (0x1B, 0xFEE00900): True, (0x1B, 0xFEE00901): False,
+    (0x1B, 0xFEE00C00): False, (0x1B, 0xFEE00400): False,   # of a mode that CPUID does not announce
     (0x17A, 5): True, (0x17B, 0): False, (0x400, 0): True, (0x400, (1 << 64) - 1): True,
     (0x400, 1): False, (0x401, 0): True, (0x401, 1): False, (0x480, 0): False,
     (0x200, 6): True, (0x200, 2): False, (0x201, 0x800): True, (0x201, 1): False,
@@ -107,6 +109,16 @@ def test_what_a_guest_writes():
             found[index, value] = run(m, wrmsr(index, value))[0] == "HLT"
             m._kernel.destroy_vms()
     assert {(hex(i), hex(v)): ok for (i, v), ok in found.items() if ok != WRITTEN[i, v]} == {}
+
+
+@pytest.mark.parametrize("written, ended", [
+    ([0xC00], "HLT"), ([0xC00, 0xC00], "HLT"), ([0x800], "HLT"), ([0], "HLT"), ([0x400], "SHUTDOWN"),
+    ([0xC00, 0x800], "SHUTDOWN"), ([0xC00, 0, 0x800], "HLT"), ([0, 0xC00], "SHUTDOWN")])
+def test_the_modes_of_the_apic_where_x2apic_is_announced(written, ended):
+    """kvm_set_apic_base(): no way back from x2APIC but by way of off, none from off to it."""
+    with Machine() as m:
+        code = "".join(wrmsr(0x1B, 0xFEE00000 | bits) for bits in written)
+        assert run(m, code, {1: ("ecx", LEAF_1_X2APIC)})[0] == ended
 
 
 @pytest.mark.parametrize("index, value", [

@@ -68,5 +68,6 @@ def mappings():
 
 
 def writable_and_executable():
-    """The mappings that break W^X."""
-    return [entry for entry in mappings() if entry.protection[1:3] == "wx"]
+    """The mappings that break W^X. Text and guest memory are mappings of files; one without a file
+    is another library's, as unicorn's callbacks are."""
+    return [entry for entry in mappings() if entry.protection[1:3] == "wx" and entry.path]

@@ -126,12 +126,15 @@ def test_the_lint_names_the_same_field(quick, case):
     assert (lint.found, lint.kept) == (record.values["page"], record.values["copy"])
 
 
-def test_the_lanes_mark_the_field_at_its_entry(quick):
+@pytest.mark.parametrize("sets", [False, True])
+def test_the_lanes_mark_the_field_at_its_entry(quick, sets, monkeypatch):
+    replay.an_l0(monkeypatch, sets)
     for seed in range(10):
         record = stale.run(seed)
         bad = [(step.caption, row[0].text) for step in record.solved.steps for row in step.rows
                if any(cell.kind == "bad" for cell in row)]
-        first = (f"entry {record.values['entry']}: L0 reads, the guest runs",
+        read = "L0 reads and sets all bits" if sets else "L0 reads"
+        first = (f"entry {record.values['entry']}: {read}, the guest runs",
                  record.values["field"])
         assert bad and bad[0] == first
         hidden = [cell for step in record.picture.steps for row in step.rows for cell in row]

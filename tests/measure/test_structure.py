@@ -95,7 +95,7 @@ def origins(file, addresses):
 def chains(machine):
     """(function, origins) of each site of the port itself."""
     with loaded(machine, "hyperv", True) as world:
-        base = text.load_base(world.kvm.path)
+        base = machine_code.load_base(world.kvm.path)
         sites = [site for site in structure.sites(machine)
                  if not site["function"].startswith(("bench_", "probe_", "call_"))]
         addresses = [site["address"] - base for site in sites]

@@ -62,8 +62,8 @@ def declared():
 
 
 GROUPS = declared()
-CHECKED = {name: next(f for f in (name[:-7].lower() + "_valid", name[:-7].lower()) if f in BODIES)
-           for name in GROUPS if name.endswith("_GROUPS") and name != "RUN_GROUPS"}
+CHECKED = {name: name[:-7].lower() + "_refusal" for name in GROUPS
+           if name.endswith("_GROUPS") and name != "RUN_GROUPS"}
 
 
 def test_every_check_is_known():

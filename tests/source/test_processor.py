@@ -25,7 +25,7 @@ HEADERS = {
 }
 SUFFIXES = {".py", ".pyx", ".pxd", ".pxi", ".h"}
 # Printed from the headers by dev/regenerate.py.
-PRINTED = "kvm_vmx/abi/numbers.py"
+PRINTED = "kvm_vmx/abi/constants.py"
 # Of a later kernel.
 LATER = {"X86_TRAP_VE"}
 RECORD = tree.ROOT / "tests/data/processor_4.19.json"

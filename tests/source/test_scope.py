@@ -23,7 +23,7 @@ def test_no_function_of_the_path_is_missing(port):
 
 
 def test_the_table_in_readme_is_what_the_sources_give(port):
-    """After a change: python -m kvm_vmx.compare.path"""
+    """After a change: python dev/regenerate.py --tree TREE"""
     text = tree.text("README.md")
     assert path.BEGIN in text and path.END in text
     assert path.renewed(text, port, RECORD["statements"]) == text

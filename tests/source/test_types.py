@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import needed
 import pytest
 import tree
 
@@ -14,7 +15,8 @@ WHOLE = ["--disallow-untyped-defs", "--disallow-incomplete-defs", "--disallow-an
 
 GOOD = """\
 import kvm_vmx
-from kvm_vmx import ExitSummary, Fault, KernelBug, Machine, Outcome, VMfailValid, fields
+from kvm_vmx import (
+    ExitReason, ExitSummary, Fault, Field, KernelBug, Machine, Outcome, VMfailValid, fields)
 
 def addresses(code: bytes) -> dict[str, int]:
     with Machine(cpus=2, msrs={0x10A: 0}, cpuid={7: (0, 0, 0, 0)}, strict=True) as machine:
@@ -22,13 +24,15 @@ def addresses(code: bytes) -> dict[str, int]:
         vm = kvm.create_vm(code=code)
         vcpu = vm.create_vcpu(cpu=0)
         summary: ExitSummary = vcpu.run(exits=10)
-        reasons: dict[int, int] = summary.reasons
+        reasons: dict[ExitReason, int] = summary.reasons
         vcpu.regs["rax"] = len(reasons)
         vcpu.cpu = 1
         names: list[str] = [name for name in vcpu.evmcs]
         clean: int = vcpu.evmcs.clean_fields | vcpu.evmcs["GUEST_RIP"] | vcpu.vmcs["GUEST_RIP"]
         machine.memory.write_u64(0x1000, machine.memory.read_u64(0x1000) + clean)
         vm.memory.write(0, vm.memory.read(0, 8))
+        page_of_mine: int = machine.memory.alloc(4096)
+        machine.memory[page_of_mine:page_of_mine + 8] = vm.memory[0:8] + code[:0]
         sregs = vcpu.sregs
         vcpu.sregs = {**sregs, "cr4": sregs["cr4"] | 1}
         names += [summary.why, *vcpu.vmcs, *map(repr, (machine, kvm, vm, vcpu, machine.cpu(0)))]
@@ -40,7 +44,11 @@ def addresses(code: bytes) -> dict[str, int]:
         vm.move_page(0x1000, flush=True)
         if machine.oopsed or not machine.is_online(1) or machine.warnings + vm.remote_tlb_flushes:
             names += [*machine.undone, *map(hex, machine.crash or ())]
-        outcome: Outcome = machine.cpu(0).rdmsr(0x10)
+        cpu = machine.cpu(0)
+        names += [*(reason.name for reason in reasons), Field.GUEST_RIP.name, cpu.mode]
+        cpu.cr4 |= reasons[ExitReason.CPUID] & cpu.efer & cpu.registers[0]
+        outcome: Outcome = cpu.rdmsr(0x10)
+        clean += (cpu.vmread("GUEST_RIP").value or 0) + vcpu.evmcs[Field.GUEST_RIP]
         if isinstance(outcome, Fault):
             raise SystemExit(outcome.vector)
         with machine.cpu(1):
@@ -72,6 +80,12 @@ BAD = {
     "a number for a text": ("names += [summary.why", "names += [summary.exits"),
     "a value of a VMCS as a text": ("clean: int = ", "clean: str = "),
     "a CPU's name": ("machine.is_online(1)", "machine.is_online('1')"),
+    "bytes for a number": ("int = machine.memory.alloc(4096)", "bytes = machine.memory.alloc(1)"),
+    "bytes of memory as a number": ("vm.memory[0:8] + code[:0]", "vm.memory[0:8] + 1"),
+    "an instruction that is none": ('cpu.vmread("GUEST_RIP")', 'cpu.vmraed("GUEST_RIP")'),
+    "a text for a register": ("cpu.cr4 |= ", "cpu.cr4 = '' or "),
+    "a field that is none": ("evmcs[Field.GUEST_RIP]", "evmcs[Field.GUEST_RPI]"),
+    "a reason that is none": ("reasons[ExitReason.CPUID]", "reasons[ExitReason.CUPID]"),
     "what nobody has made yet": ("summary.reasons", "summary.causes"),
 }
 
@@ -86,8 +100,7 @@ def stubs():
 
 def run(folder, module, *arguments):
     """A tool of mypy's, with this tree's package in its path and a cache that outlives a call."""
-    if importlib.util.find_spec("mypy") is None:
-        pytest.skip("mypy is not installed: pip install 'kvm_vmx[test]'")
+    needed.capability("mypy")
     return subprocess.run(
         [sys.executable, "-m", module, *arguments], cwd=folder, capture_output=True, text=True,
         env={**os.environ, "MYPYPATH": str(tree.ROOT), "MYPY_CACHE_DIR": str(folder / "cache")})

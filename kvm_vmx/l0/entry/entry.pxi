@@ -31,6 +31,29 @@ cdef insn_t refused(l0_vp *vp, u32 error) noexcept nogil:
     return fail(vp, error)
 
 
+# VMfailValid before any field is looked at.
+cdef insn_t refused_early(l0_vp *vp, u32 check, u32 error) noexcept nogil:
+    l0_note_refusal(vp, check, vp.current_vmptr, 0)
+    return refused(vp, error)
+
+
+# The check of a field has failed: its row says how the entry ends.
+cdef insn_t refused_by(l0_vp *vp, l0_vmcs *v, u8 *page, u32 check) noexcept nogil:
+    cdef u32 end = l0_check_rows[check].end
+    cdef u64 why = ENTRY_FAIL_DEFAULT
+
+    note_fields(vp, v, check)
+    if end == END_CONTROL:
+        return refused(vp, VMXERR_ENTRY_INVALID_CONTROL_FIELD)
+    if end == END_HOST:
+        return refused(vp, VMXERR_ENTRY_INVALID_HOST_STATE_FIELD)
+    if end == END_LINK:
+        why = ENTRY_FAIL_VMCS_LINK_PTR
+    elif end == END_PDPTE:
+        why = ENTRY_FAIL_PDPTE
+    return failed_entry(vp, v, page, EXIT_REASON_INVALID_STATE, why)
+
+
 # R62: an eVMCS may hold a debug control where leaf 0x4000000A EAX[21] says so.
 cdef bint debugctl_announced(const l0_vp *vp, const l0_vmcs *v) noexcept nogil:
     return not (vp.partition.profile.announced_debugctl and v.f.guest_ia32_debugctl and
@@ -40,28 +63,24 @@ cdef bint debugctl_announced(const l0_vp *vp, const l0_vmcs *v) noexcept nogil:
 # The checks, for what has changed since they last passed. ENTERED, or how the entry fails.
 cdef int run_checks(l0_vp *vp, l0_vmcs *v, u8 *page, insn_t *status) noexcept nogil:
     cdef u32 sticky = 0
-    cdef int why
+    cdef u32 why = 0
 
     if vp.groups_to_check & RUN_GROUPS:
         vp.entry_is_repeat = 0
-    if (vp.groups_to_check & CONTROL_CHECKS or v.f.tpr_threshold) and \
-            not controls_valid(vp, v, page != NULL, vp.groups_to_check):
-        status[0] = refused(vp, VMXERR_ENTRY_INVALID_CONTROL_FIELD)
-        return 0
-    if page != NULL and not debugctl_announced(vp, v):
-        status[0] = refused(vp, VMXERR_ENTRY_INVALID_CONTROL_FIELD)
-        return 0
-    if vp.groups_to_check & HOST_CHECKS:
+    if vp.groups_to_check & CONTROL_CHECKS or v.f.tpr_threshold:
+        why = controls_refusal(vp, v, page != NULL, vp.groups_to_check)
+    if not why and page != NULL and not debugctl_announced(vp, v):
+        why = CHECK_debugctl_unannounced
+    if not why and vp.groups_to_check & HOST_CHECKS:
         vp.host_loaded = 0
-        if not host_state_valid(vp, v, vp.groups_to_check):
-            status[0] = refused(vp, VMXERR_ENTRY_INVALID_HOST_STATE_FIELD)
-            return 0
-    if vp.groups_to_check & GUEST_CHECKS:
-        why = check_guest_state(vp, v, vp.groups_to_check, &sticky)
-    else:
-        why = GUEST_STATE_OK if guest_rip_valid(v) else ENTRY_FAIL_DEFAULT
-    if why != GUEST_STATE_OK:
-        status[0] = failed_entry(vp, v, page, EXIT_REASON_INVALID_STATE, why)
+        why = host_state_refusal(vp, v, vp.groups_to_check)
+    if not why:
+        if vp.groups_to_check & GUEST_CHECKS:
+            why = guest_state_refusal(vp, v, vp.groups_to_check, &sticky)
+        else:
+            why = guest_rip_refusal(v)
+    if why:
+        status[0] = refused_by(vp, v, page, why)
         return 0
     vp.groups_to_check = sticky
     # a bit that was not set has brought the entry here
@@ -90,9 +109,20 @@ cdef inline void load_guest_msrs(l0_vp *vp, const l0_vmcs *v) noexcept nogil:
             vp.efer &= ~<u64>EFER_LME
 
 
+cdef bint entry_list_loaded(l0_vp *vp, const l0_vmcs *v) noexcept nogil:
+    cdef u32 bad, why = 0
+
+    vp.guest_state = L2_RUNNING
+    bad = load_msr_list(vp, v.f.vm_entry_msr_load_addr, v.f.vm_entry_msr_load_count, &why)
+    vp.guest_state = L2_NOT_RUNNING
+    if bad:
+        lint(vp, LINT_entry_list_failed)
+        note_item(vp, v, why, bad)
+    return bad == 0
+
+
 cdef inline insn_t enter(l0_vp *vp, l0_vmcs *v, u64 *regs, u8 *page) noexcept nogil:
     cdef insn_t status
-    cdef u32 bad
 
     # rip and the threshold belong to no group: they are looked at unless they cannot be wrong
     if unlikely(vp.groups_to_check | v.f.tpr_threshold | v.f.guest_rip >> 32):
@@ -102,13 +132,9 @@ cdef inline insn_t enter(l0_vp *vp, l0_vmcs *v, u64 *regs, u8 *page) noexcept no
     vp.vmcs = v
     vp.regs = regs
     if unlikely(v.f.vm_entry_msr_load_count):
-        vp.guest_state = L2_RUNNING
         vp.entry_is_repeat = 0
-        bad = load_msr_list(vp, v.f.vm_entry_msr_load_addr, v.f.vm_entry_msr_load_count)
-        vp.guest_state = L2_NOT_RUNNING
-        if bad:
-            lint(vp, LINT_entry_list_failed)
-            return failed_entry(vp, v, page, EXIT_REASON_MSR_LOAD_FAIL, bad)
+        if not entry_list_loaded(vp, v):
+            return failed_entry(vp, v, page, EXIT_REASON_MSR_LOAD_FAIL, vp.refusal.a)
     if page == NULL:
         v.launch_state = 1
     vp.guest_state = L2_RUNNING
@@ -125,9 +151,9 @@ cdef inline insn_t enter_refreshed(
     enlightened_refresh(vp, page, unusual)
     # only what is strict stops, and that is unusual
     if unusual and vp.partition.stopped:
-        return fail_invalid(vp)
+        return refused_pointer(vp, CHECK_machine_stopped, 0, 0)
     if unlikely(vp.mov_ss_shadow):
-        return refused(vp, VMXERR_ENTRY_EVENTS_BLOCKED_BY_MOV_SS)
+        return refused_early(vp, CHECK_mov_ss, VMXERR_ENTRY_EVENTS_BLOCKED_BY_MOV_SS)
     return enter(vp, &vp.evmcs_cache, regs, page)
 
 
@@ -179,16 +205,19 @@ cdef insn_t enter_plain(l0_vp *vp, u64 *regs, bint launch) noexcept nogil:
     if unlikely(vp.active_evmcs != L0_NO_VMCS):
         enlightened_release(vp)
     if unlikely(vp.partition.stopped):
+        return refused_pointer(vp, CHECK_machine_stopped, 0, 0)
+    if unlikely(vp.current_vmptr == L0_NO_VMCS):
+        note_no_vmcs(vp)
         return fail_invalid(vp)
     # no entry with a shadow VMCS, however valid its pointer
-    if unlikely(vp.current_vmptr == L0_NO_VMCS or vp.current_vmcs.f.revision_id >> 31):
-        return fail_invalid(vp)
+    if unlikely(vp.current_vmcs.f.revision_id >> 31):
+        return refused_pointer(vp, CHECK_shadow_vmcs, vp.current_vmptr, 0)
     if unlikely(vp.mov_ss_shadow):
-        return refused(vp, VMXERR_ENTRY_EVENTS_BLOCKED_BY_MOV_SS)
+        return refused_early(vp, CHECK_mov_ss, VMXERR_ENTRY_EVENTS_BLOCKED_BY_MOV_SS)
     if unlikely(launch and vp.current_vmcs.launch_state):
-        return refused(vp, VMXERR_VMLAUNCH_NONCLEAR_VMCS)
+        return refused_early(vp, CHECK_launched, VMXERR_VMLAUNCH_NONCLEAR_VMCS)
     if unlikely(not launch and not vp.current_vmcs.launch_state):
-        return refused(vp, VMXERR_VMRESUME_NONLAUNCHED_VMCS)
+        return refused_early(vp, CHECK_not_launched, VMXERR_VMRESUME_NONLAUNCHED_VMCS)
     return enter(vp, &vp.current_vmcs, regs, NULL)
 
 
@@ -222,6 +251,7 @@ cdef insn_t l0_vmentry(virt_cpu *cpu, u64 *regs, bint launch) noexcept nogil:
     else:
         vp.counters.vmresume += 1
     if unlikely(status != INSN_OK):
+        l0_note_refusal(vp, CHECK_not_privileged if vp.in_vmx else CHECK_not_in_vmx, vp.cpu.cpl, 0)
         return status
     if enlightened_pointer(vp, &pointer):
         return enter_enlightened(vp, pointer, regs, launch)

@@ -112,12 +112,15 @@ cdef void load_host_registers(l0_vp *vp, const l0_vmcs *v) noexcept nogil:
 
 # With the control on, the exit acknowledges the interrupt and reports its vector.
 cdef void acknowledge_interrupt(l0_vp *vp, l0_vmcs *v) noexcept nogil:
+    cdef u32 taken
+
     if v.f.vm_exit_intr_info >> 31:
         return
     if v.f.vm_exit_controls & VM_EXIT_ACK_INTR_ON_EXIT and vp.cpu.intr:
-        v.f.vm_exit_intr_info = <u32>INTR_INFO_VALID_MASK | INTR_TYPE_EXT_INTR | \
-            vp.cpu.intr & INTR_INFO_VECTOR_MASK
-        vp.cpu.intr = 0
+        taken = irq_take(&vp.cpu)
+        if taken:
+            v.f.vm_exit_intr_info = <u32>INTR_INFO_VALID_MASK | INTR_TYPE_EXT_INTR | \
+                taken & INTR_INFO_VECTOR_MASK
 
 
 # A real processor shuts down with an abort indicator in the VMCS; this one goes on.
@@ -163,8 +166,10 @@ cdef void rare_exit_work(l0_vp *vp, l0_vmcs *v) noexcept nogil:
 
 # PERF_GLOBAL_CTRL and the list of MSRs to load: behind all other host state.
 cdef void load_host_lists(l0_vp *vp, l0_vmcs *v) noexcept nogil:
+    cdef u32 why
+
     if v.f.vm_exit_controls & VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL:
         vp.msr[SLOT_PERF_GLOBAL_CTRL].value = v.host_ia32_perf_global_ctrl
     if v.f.vm_exit_msr_load_count and load_msr_list(
-            vp, v.f.vm_exit_msr_load_addr, v.f.vm_exit_msr_load_count):
+            vp, v.f.vm_exit_msr_load_addr, v.f.vm_exit_msr_load_count, &why):
         abort_list(vp, v, ABORT_LOAD)

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# VM-entry checks on the guest-state area; segments are in segment_checks.
-
-cdef enum:
-    GUEST_STATE_OK = -1
+# VM-entry checks on the guest-state area; segments are in segment_checks. Each gives the check
+# that refuses, a row of state_checks.h, or 0.
 
 cdef enum:
     # bits 3, 5, 15 and 63:22 are 0 and bit 1 is 1
@@ -10,7 +8,7 @@ cdef enum:
     PENDING_DBG_BS = 1 << 14
 
 
-cdef bint control_registers_valid(
+cdef u32 control_registers_refusal(
         const l0_caps *caps, const l0_vmcs *v, u32 secondary) noexcept nogil:
     cdef u64 cr0 = v.f.guest_cr0, cr4 = v.f.guest_cr4
     cdef u64 must = caps.cr0_must
@@ -18,67 +16,88 @@ cdef bint control_registers_valid(
 
     if secondary & SECONDARY_EXEC_UNRESTRICTED_GUEST:
         must &= ~<u64>0x80000001
-    if cr0 & must != must or cr0 & ~caps.cr0_may or (paging and not cr0 & X86_CR0_PE):
-        return False
+    if cr0 & must != must or cr0 & ~caps.cr0_may:
+        return CHECK_guest_cr0
+    if paging and not cr0 & X86_CR0_PE:
+        return CHECK_guest_paging
     if cr4 & caps.cr4_must != caps.cr4_must or cr4 & ~caps.cr4_may:
-        return False
+        return CHECK_guest_cr4
     if v.f.vm_entry_controls & VM_ENTRY_IA32E_MODE:
-        if not paging or not cr4 & X86_CR4_PAE:
-            return False
+        if not paging:
+            return CHECK_guest_long_paging
+        if not cr4 & X86_CR4_PAE:
+            return CHECK_guest_long_pae
     elif cr4 & X86_CR4_PCIDE:
-        return False
-    return not v.f.guest_cr3 & caps.address_reserved
+        return CHECK_guest_pcide
+    return CHECK_guest_cr3 if v.f.guest_cr3 & caps.address_reserved else 0
 
 
-cdef bint msrs_valid(const l0_caps *caps, const l0_vmcs *v) noexcept nogil:
+cdef u32 msrs_refusal(const l0_caps *caps, const l0_vmcs *v) noexcept nogil:
     cdef u32 controls = v.f.vm_entry_controls
     cdef u64 efer = v.f.guest_ia32_efer
     cdef bint wide = controls & VM_ENTRY_IA32E_MODE != 0
 
-    if controls & VM_ENTRY_LOAD_DEBUG_CONTROLS and (
-            v.f.guest_ia32_debugctl & ~<u64>DEBUGCTL_VALID or v.f.guest_dr7 >> 32):
-        return False
-    if not is_canonical(v.f.guest_sysenter_esp) or not is_canonical(v.f.guest_sysenter_eip):
-        return False
+    if controls & VM_ENTRY_LOAD_DEBUG_CONTROLS:
+        if v.f.guest_ia32_debugctl & ~<u64>DEBUGCTL_VALID:
+            return CHECK_guest_debugctl
+        if v.f.guest_dr7 >> 32:
+            return CHECK_guest_dr7
+    if not is_canonical(v.f.guest_sysenter_esp):
+        return CHECK_guest_sysenter_esp
+    if not is_canonical(v.f.guest_sysenter_eip):
+        return CHECK_guest_sysenter_eip
     if controls & VM_ENTRY_LOAD_IA32_PERF_GLOBAL_CTRL and \
             v.guest_ia32_perf_global_ctrl & ~caps.perf_global_may:
-        return False
+        return CHECK_guest_perf_global
     if controls & VM_ENTRY_LOAD_IA32_PAT and not pat_valid(v.f.guest_ia32_pat):
-        return False
+        return CHECK_guest_pat
     if controls & VM_ENTRY_LOAD_IA32_EFER:
-        if efer & ~<u64>EFER_VALID or ((efer & EFER_LMA) != 0) != wide:
-            return False
+        if efer & ~<u64>EFER_VALID:
+            return CHECK_guest_efer
+        if ((efer & EFER_LMA) != 0) != wide:
+            return CHECK_guest_efer_lma
         if v.f.guest_cr0 >> 31 & 1 and ((efer & EFER_LME) != 0) != wide:
-            return False
-    return not controls & VM_ENTRY_LOAD_BNDCFGS or (
-        is_canonical(v.f.guest_bndcfgs) and not v.f.guest_bndcfgs & 0xffc)
+            return CHECK_guest_efer_lme
+    if controls & VM_ENTRY_LOAD_BNDCFGS:
+        if not is_canonical(v.f.guest_bndcfgs):
+            return CHECK_guest_bndcfgs_base
+        if v.f.guest_bndcfgs & 0xffc:
+            return CHECK_guest_bndcfgs
+    return 0
 
 
-cdef bint tables_valid(const hv_enlightened_vmcs *f) noexcept nogil:
-    return (is_canonical(f.guest_gdtr_base) and is_canonical(f.guest_idtr_base) and
-            not f.guest_gdtr_limit >> 16 and not f.guest_idtr_limit >> 16)
+cdef u32 tables_refusal(const hv_enlightened_vmcs *f) noexcept nogil:
+    if not is_canonical(f.guest_gdtr_base):
+        return CHECK_guest_gdtr_base
+    if not is_canonical(f.guest_idtr_base):
+        return CHECK_guest_idtr_base
+    if f.guest_gdtr_limit >> 16:
+        return CHECK_guest_gdtr_limit
+    return CHECK_guest_idtr_limit if f.guest_idtr_limit >> 16 else 0
 
 
-cdef bint guest_rip_valid(const l0_vmcs *v) noexcept nogil:
+cdef u32 guest_rip_refusal(const l0_vmcs *v) noexcept nogil:
     cdef u64 rip = v.f.guest_rip
 
     if v.f.vm_entry_controls & VM_ENTRY_IA32E_MODE and v.f.guest_cs_ar_bytes & VMX_AR_L_MASK:
         # bits 63:48 are alike; bit 47 may differ from them
-        return rip >> 48 == 0 or rip >> 48 == 0xffff
-    return rip >> 32 == 0
+        return 0 if rip >> 48 == 0 or rip >> 48 == 0xffff else CHECK_guest_rip
+    return CHECK_guest_rip_high if rip >> 32 else 0
 
 
-cdef bint rflags_valid(const l0_vmcs *v) noexcept nogil:
+cdef u32 rflags_refusal(const l0_vmcs *v) noexcept nogil:
     cdef u64 rflags = v.f.guest_rflags
     cdef u32 info = v.f.vm_entry_intr_info_field
 
     if rflags >> 22 or rflags & RFLAGS_RESERVED or not rflags & 2:
-        return False
+        return CHECK_guest_rflags
     if rflags & X86_EFLAGS_VM and (
             v.f.vm_entry_controls & VM_ENTRY_IA32E_MODE or not v.f.guest_cr0 & X86_CR0_PE):
-        return False
-    return not (info >> 31 and info & INTR_INFO_INTR_TYPE_MASK == INTR_TYPE_EXT_INTR) or \
-        rflags & X86_EFLAGS_IF != 0
+        return CHECK_guest_rflags_vm
+    if info >> 31 and info & INTR_INFO_INTR_TYPE_MASK == INTR_TYPE_EXT_INTR and \
+            not rflags & X86_EFLAGS_IF:
+        return CHECK_guest_rflags_if
+    return 0
 
 
 # Which events may be injected into a processor that is not active?
@@ -97,20 +116,20 @@ cdef bint wakes(u32 activity, u32 info) noexcept nogil:
         (kind == INTR_TYPE_HARD_EXCEPTION and vector == 1))
 
 
-cdef bint activity_valid(const l0_caps *caps, const hv_enlightened_vmcs *f) noexcept nogil:
+cdef u32 activity_refusal(const l0_caps *caps, const hv_enlightened_vmcs *f) noexcept nogil:
     cdef u32 activity = f.guest_activity_state
 
     if activity > 3 or (activity and not caps.misc >> (5 + activity) & 1):
-        return False
+        return CHECK_activity_state
     if activity == GUEST_ACTIVITY_HLT and VMX_AR_DPL(f.guest_ss_ar_bytes):
-        return False
+        return CHECK_activity_hlt
     if activity and f.guest_interruptibility_info & (
             GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS):
-        return False
-    return wakes(activity, f.vm_entry_intr_info_field)
+        return CHECK_activity_blocked
+    return 0 if wakes(activity, f.vm_entry_intr_info_field) else CHECK_activity_event
 
 
-cdef bint interruptibility_valid(const hv_enlightened_vmcs *f) noexcept nogil:
+cdef u32 interruptibility_refusal(const hv_enlightened_vmcs *f) noexcept nogil:
     cdef u32 state = f.guest_interruptibility_info
     cdef u32 shadow = state & (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS)
     cdef u32 info = f.vm_entry_intr_info_field
@@ -118,23 +137,24 @@ cdef bint interruptibility_valid(const hv_enlightened_vmcs *f) noexcept nogil:
 
     # blocking by SMI only inside system-management mode, bit 4 only with enclaves
     if state >> 4 or state & GUEST_INTR_STATE_SMI:
-        return False
+        return CHECK_blocking_reserved
     if shadow == (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS):
-        return False
+        return CHECK_blocking_both
     if state & GUEST_INTR_STATE_STI and not f.guest_rflags & X86_EFLAGS_IF:
-        return False
+        return CHECK_blocking_sti
     if not info >> 31:
-        return True
+        return 0
     if kind == INTR_TYPE_EXT_INTR:
-        return shadow == 0
+        return CHECK_blocking_interrupt if shadow else 0
     if kind == INTR_TYPE_NMI_INTR:
-        return not state & GUEST_INTR_STATE_MOV_SS and not (
-            state & GUEST_INTR_STATE_NMI and
-            f.pin_based_vm_exec_control & PIN_BASED_VIRTUAL_NMIS)
-    return True
+        if state & GUEST_INTR_STATE_MOV_SS:
+            return CHECK_blocking_nmi_mov_ss
+        if state & GUEST_INTR_STATE_NMI and f.pin_based_vm_exec_control & PIN_BASED_VIRTUAL_NMIS:
+            return CHECK_blocking_nmi
+    return 0
 
 
-cdef bint pending_debug_valid(const hv_enlightened_vmcs *f) noexcept nogil:
+cdef u32 pending_debug_refusal(const hv_enlightened_vmcs *f) noexcept nogil:
     cdef u64 pending = f.guest_pending_dbg_exceptions
     cdef bint stepping = f.guest_rflags & X86_EFLAGS_TF != 0 and \
         not f.guest_ia32_debugctl & DEBUGCTLMSR_BTF
@@ -144,23 +164,29 @@ cdef bint pending_debug_valid(const hv_enlightened_vmcs *f) noexcept nogil:
 
     # bits 11:4, 13, 15 and 63:17; bit 16 belongs to restricted transactional memory
     if pending & ~<u64>0x500f:
-        return False
-    return not blocked or ((pending & PENDING_DBG_BS) != 0) == stepping
+        return CHECK_pending_reserved
+    if blocked and ((pending & PENDING_DBG_BS) != 0) != stepping:
+        return CHECK_pending_step
+    return 0
 
 
-cdef bint link_pointer_valid(l0_vp *vp, const l0_vmcs *v, u32 secondary) noexcept nogil:
+cdef u32 link_pointer_refusal(l0_vp *vp, const l0_vmcs *v, u32 secondary) noexcept nogil:
     cdef u64 link = v.f.vmcs_link_pointer
     cdef const u8 *page
     cdef u32 revision = vp.partition.profile.vmcs_revision
 
     if link == ~<u64>0:
-        return True
-    if link & (vp.partition.caps.address_reserved | 0xfff) or link == vp.current_vmptr:
-        return False
+        return 0
+    if link & (vp.partition.caps.address_reserved | 0xfff):
+        return CHECK_link_address
+    if link == vp.current_vmptr:
+        return CHECK_link_current
     page = phys_page(vp.cpu.mem, link)
     if secondary & SECONDARY_EXEC_SHADOW_VMCS:
         revision |= <u32>1 << 31
-    return page != NULL and (<const u32 *>page)[0] == revision
+    if page == NULL:
+        return CHECK_link_missing
+    return 0 if (<const u32 *>page)[0] == revision else CHECK_link_revision
 
 
 cdef bint pdpte_bits_valid(const l0_caps *caps, u64 pdpte) noexcept nogil:
@@ -169,58 +195,72 @@ cdef bint pdpte_bits_valid(const l0_caps *caps, u64 pdpte) noexcept nogil:
 
 
 # With PAE paging the four entries come from the VMCS under EPT, from memory without.
-cdef bint pdptes_valid(l0_vp *vp, const l0_vmcs *v, u32 secondary) noexcept nogil:
+cdef u32 pdptes_refusal(l0_vp *vp, const l0_vmcs *v, u32 secondary) noexcept nogil:
     cdef const l0_caps *caps = &vp.partition.caps
     cdef const u64 *entry
     cdef u32 i
 
     if v.f.vm_entry_controls & VM_ENTRY_IA32E_MODE or not v.f.guest_cr0 >> 31 & 1 or \
             not v.f.guest_cr4 & X86_CR4_PAE:
-        return True
+        return 0
     if secondary & SECONDARY_EXEC_ENABLE_EPT:
-        return (pdpte_bits_valid(caps, v.f.guest_pdptr0) and
-                pdpte_bits_valid(caps, v.f.guest_pdptr1) and
-                pdpte_bits_valid(caps, v.f.guest_pdptr2) and
-                pdpte_bits_valid(caps, v.f.guest_pdptr3))
+        if not pdpte_bits_valid(caps, v.f.guest_pdptr0):
+            return CHECK_pdpte0
+        if not pdpte_bits_valid(caps, v.f.guest_pdptr1):
+            return CHECK_pdpte1
+        if not pdpte_bits_valid(caps, v.f.guest_pdptr2):
+            return CHECK_pdpte2
+        return 0 if pdpte_bits_valid(caps, v.f.guest_pdptr3) else CHECK_pdpte3
     entry = <const u64 *>phys_ptr(vp.cpu.mem, v.f.guest_cr3 & <u64>0xffffffe0, 32)
     if entry == NULL:
-        return False
+        return CHECK_pdptes_missing
     for i in range(4):
         if not pdpte_bits_valid(caps, entry[i]):
-            return False
-    return True
+            return CHECK_pdptes
+    return 0
 
 
-cdef bint state_valid(
+cdef u32 state_refusal(
         const l0_caps *caps, const l0_vmcs *v, u32 secondary, u32 dirty) noexcept nogil:
-    return (
-        (not dirty & CONTROL_REGISTERS_GROUPS or control_registers_valid(caps, v, secondary)) and
-        (not dirty & MSRS_GROUPS or msrs_valid(caps, v)) and
-        (not dirty & SEGMENTS_GROUPS or segments_valid(&v.f, secondary)) and
-        (not dirty & TABLES_GROUPS or tables_valid(&v.f)) and guest_rip_valid(v) and
-        (not dirty & RFLAGS_GROUPS or rflags_valid(v)) and
-        (not dirty & ACTIVITY_GROUPS or activity_valid(caps, &v.f)) and
-        (not dirty & INTERRUPTIBILITY_GROUPS or interruptibility_valid(&v.f)) and
-        (not dirty & PENDING_DEBUG_GROUPS or pending_debug_valid(&v.f)))
+    cdef u32 why = 0
+
+    if dirty & CONTROL_REGISTERS_GROUPS:
+        why = control_registers_refusal(caps, v, secondary)
+    if not why and dirty & MSRS_GROUPS:
+        why = msrs_refusal(caps, v)
+    if not why and dirty & SEGMENTS_GROUPS:
+        why = segments_refusal(&v.f, secondary)
+    if not why and dirty & TABLES_GROUPS:
+        why = tables_refusal(&v.f)
+    if not why:
+        why = guest_rip_refusal(v)
+    if not why and dirty & RFLAGS_GROUPS:
+        why = rflags_refusal(v)
+    if not why and dirty & ACTIVITY_GROUPS:
+        why = activity_refusal(caps, &v.f)
+    if not why and dirty & INTERRUPTIBILITY_GROUPS:
+        why = interruptibility_refusal(&v.f)
+    if not why and dirty & PENDING_DEBUG_GROUPS:
+        why = pending_debug_refusal(&v.f)
+    return why
 
 
-# GUEST_STATE_OK, or the exit qualification of the failed entry. What reads no dirty group was
-# valid. sticky gets the clean groups
+# What reads no dirty group was valid. sticky gets the clean groups
 # that hold a reference to memory and must be looked at again at the next entry.
-cdef int check_guest_state(
+cdef u32 guest_state_refusal(
         l0_vp *vp, const l0_vmcs *v, u32 dirty, u32 *sticky) noexcept nogil:
-    cdef const l0_caps *caps = &vp.partition.caps
     cdef u32 secondary = secondary_controls(v)
+    cdef u32 why = state_refusal(&vp.partition.caps, v, secondary, dirty)
 
     sticky[0] = 0
-    if not state_valid(caps, v, secondary, dirty):
-        return ENTRY_FAIL_DEFAULT
-    if dirty & LINK_POINTER_GROUPS and not link_pointer_valid(vp, v, secondary):
-        return ENTRY_FAIL_VMCS_LINK_PTR
-    if dirty & PDPTES_GROUPS and not pdptes_valid(vp, v, secondary):
-        return ENTRY_FAIL_PDPTE
+    if not why and dirty & LINK_POINTER_GROUPS:
+        why = link_pointer_refusal(vp, v, secondary)
+    if not why and dirty & PDPTES_GROUPS:
+        why = pdptes_refusal(vp, v, secondary)
+    if why:
+        return why
     if v.f.vmcs_link_pointer != ~<u64>0:
         sticky[0] |= GROUP_GUEST_GRP1
     if not v.f.vm_entry_controls & VM_ENTRY_IA32E_MODE and v.f.guest_cr0 >> 31 & 1:
         sticky[0] |= GROUP_CRDR
-    return GUEST_STATE_OK
+    return 0

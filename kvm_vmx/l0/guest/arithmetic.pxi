@@ -188,13 +188,11 @@ cdef int divide(l0_vp *vp, const l2_insn *insn, u64 by) noexcept nogil:
 
 
 cdef int unary_group(l0_vp *vp, const l2_insn *insn) noexcept nogil:
-    # TEST, NOT, NEG and DIV
+    # TEST, NOT, NEG, MUL, IMUL, DIV and IDIV
     cdef u32 size = operand_size(insn), operation = insn.reg & 7
     cdef u64 value = 0
     cdef int status = L2_DONE
 
-    if operation > 3 and operation != 6:
-        return fault(vp, X86_TRAP_UD, 0)
     if insn.is_memory and (operation == 2 or operation == 3):
         status = check_write(vp, insn.segment, insn.offset, size)
     if status == L2_DONE:
@@ -208,7 +206,7 @@ cdef int unary_group(l0_vp *vp, const l2_insn *insn) noexcept nogil:
         return write_rm(vp, insn, size, ~value)
     if operation == 3:
         return write_rm(vp, insn, size, subtract(vp, 0, value, 0, size, INSN_STATUS_FLAGS))
-    return divide(vp, insn, value)
+    return multiply_or_divide(vp, insn, value)
 
 
 cdef bint condition(u64 flags, u32 code) noexcept nogil:

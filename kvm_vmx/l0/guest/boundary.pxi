@@ -87,8 +87,10 @@ cdef bint fire_alarm(l0_vp *vp, u32 number, bint waits) noexcept nogil:
         vp.paused = 0
     elif what == L0_ALARM_NMI:
         vp.cpu.nmi = 1
-    elif not swap_32(&vp.cpu.intr, 0, what):
+    elif vp.cpu.intr:
         return False
+    else:
+        irq_raise(&vp.cpu, what)
     vp.nr_alarms -= 1
     vp.alarm[number] = vp.alarm[vp.nr_alarms]
     return True
@@ -119,7 +121,7 @@ cdef bint host_timer_exit(l0_vp *vp) noexcept nogil:
     if not vp.partition.tick or vp.vmcs.f.guest_activity_state > GUEST_ACTIVITY_HLT or \
             not vp.vmcs.f.pin_based_vm_exec_control & PIN_BASED_EXT_INTR_MASK:
         return False
-    swap_32(&vp.cpu.intr, 0, vp.partition.tick)
+    irq_raise(&vp.cpu, vp.partition.tick)
     return True
 
 
@@ -219,15 +221,17 @@ cdef bint take_nmi(l0_vp *vp) noexcept nogil:
 
 
 cdef bint take_interrupt(l0_vp *vp) noexcept nogil:
-    cdef u32 vector = vp.cpu.intr & INTR_INFO_VECTOR_MASK
+    cdef u32 taken
 
     # with exits on, neither RFLAGS.IF nor a shadow holds an interrupt back
     if vp.vmcs.f.pin_based_vm_exec_control & PIN_BASED_EXT_INTR_MASK:
         return leave_for_interrupt(vp)
     if not interrupts_open(vp):
         return True
-    vp.cpu.intr = 0
-    return deliver(vp, <u32>INTR_INFO_VALID_MASK | INTR_TYPE_EXT_INTR | vector, 0, 0)
+    taken = irq_take(&vp.cpu)
+    # another thread may have taken it back
+    return not taken or deliver(vp, <u32>INTR_INFO_VALID_MASK | INTR_TYPE_EXT_INTR |
+                                taken & INTR_INFO_VECTOR_MASK, 0, 0)
 
 
 # The first alarm of all, which a processor that only waits comes to at once.

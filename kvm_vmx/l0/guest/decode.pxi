@@ -221,10 +221,18 @@ cdef bint immediates(stream *s, l2_insn *insn, u32 flags) noexcept nogil:
             return False
         insn.far_selector = selector & 0xffff
         return True
+    if flags & OP_IMM16:
+        if not take(s, 2, &insn.immediate):
+            return False
+        if not flags & OP_IMM8:
+            return True
+        # ENTER: the level of nesting stands behind the size
+        if not take(s, 1, &selector):
+            return False
+        insn.far_selector = selector & 0xff
+        return True
     if flags & OP_IMM8:
         return take(s, 1, &insn.immediate)
-    if flags & OP_IMM16:
-        return take(s, 2, &insn.immediate)
     if flags & OP_IMMZ:
         return take(s, wide, &insn.immediate)
     if flags & OP_IMMV:
@@ -250,20 +258,6 @@ cdef void effective_address(l0_vp *vp, l2_insn *insn) noexcept nogil:
     insn.offset = offset
     if insn.segment == NO_SEGMENT:
         insn.segment = SEG_SS if insn.base == GPR_RSP or insn.base == GPR_RBP else SEG_DS
-
-
-# May LOCK stand before it? Only where memory is read and written.
-cdef bint lock_allowed(const l2_insn *insn, u32 flags) noexcept nogil:
-    if not flags & OP_LOCK or not insn.is_memory:
-        return False
-    if insn.map:
-        return False
-    if 0x80 <= insn.opcode <= 0x83 or insn.opcode < 0x40:
-        # CMP writes nothing
-        return (insn.reg & 7 if insn.opcode >= 0x80 else insn.opcode >> 3) != 7
-    if insn.opcode & 0xfe == 0xf6:
-        return insn.reg & 7 == 2 or insn.reg & 7 == 3
-    return insn.opcode & 0xfe == 0x86 or insn.reg & 7 < 2
 
 
 cdef int missing(const stream *s) noexcept nogil:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # The instructions of L2 that touch registers, memory and the stack.
 
-
 cdef int pop_to(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     cdef u64 value = 0
     cdef u64 rsp = vp.vmcs.f.guest_rsp
@@ -50,8 +49,8 @@ cdef int mov_segment(l0_vp *vp, const l2_insn *insn) noexcept nogil:
 
 
 cdef int stack_segment_register(l0_vp *vp, const l2_insn *insn) noexcept nogil:
-    # PUSH and POP of ES, CS, SS and DS
-    cdef u32 number = insn.opcode >> 3
+    # PUSH and POP of ES, CS, SS and DS, and behind 0f of FS and GS
+    cdef u32 number = insn.opcode >> 3 & 7
     cdef u64 value = 0
     cdef int status
 
@@ -128,8 +127,8 @@ cdef int group_5(l0_vp *vp, const l2_insn *insn) noexcept nogil:
 
     if operation < 2:
         return inc_dec_rm(vp, insn, operation == 1)
-    if operation == 5:
-        return jump_far_indirect(vp, insn)
+    if operation == 3 or operation == 5:
+        return far_indirect(vp, insn)
     if operation == 6 and insn.operand_prefix and not insn.rex & 8:
         size = insn.size
     elif operation != 2 and operation != 4 and operation != 6:
@@ -186,21 +185,6 @@ cdef int flags_on_stack(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     return status
 
 
-cdef int floating_point(l0_vp *vp, const l2_insn *insn) noexcept nogil:
-    # no x87: enough of it to be told that it is not available
-    if vp.vmcs.f.guest_cr0 & (X86_CR0_EM | X86_CR0_TS):
-        return fault(vp, X86_TRAP_NM, 0)
-    if insn.opcode == 0xd9 and insn.mod == 3 and insn.reg & 7 == 2 and insn.rm & 7 == 0:
-        return L2_DONE
-    return undefined(vp)
-
-
-cdef int wait_for_x87(l0_vp *vp) noexcept nogil:
-    if vp.vmcs.f.guest_cr0 & (X86_CR0_MP | X86_CR0_TS) == (X86_CR0_MP | X86_CR0_TS):
-        return fault(vp, X86_TRAP_NM, 0)
-    return L2_DONE
-
-
 cdef int register_in_opcode(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     # 40 to 5f, 90 to 97, b0 to bf
     cdef u32 opcode = insn.opcode
@@ -245,6 +229,8 @@ cdef int execute(l0_vp *vp, const l2_insn *insn) noexcept nogil:
         return branch(vp, insn)
     if opcode == 0x68 or opcode == 0x6a:
         return push(vp, insn.size, insn.immediate)
+    if opcode < 0x6c:
+        return compiled(vp, insn)
     if opcode < 0x70:
         return string_in_out(vp, insn)
     if opcode < 0x84:
@@ -267,10 +253,14 @@ cdef int execute_rest(l0_vp *vp, const l2_insn *insn) noexcept nogil:
         return load_address(vp, insn)
     if opcode == 0x8f:
         return undefined(vp) if insn.reg & 7 else pop_to(vp, insn)
+    if opcode <= 0x99:
+        return convert(vp, insn)
     if opcode == 0x9b:
         return wait_for_x87(vp)
     if opcode == 0x9c or opcode == 0x9d:
         return flags_on_stack(vp, insn)
+    if 0x9a <= opcode <= 0xc1 or 0xc8 <= opcode <= 0xca or 0xd0 <= opcode <= 0xd7:
+        return compiled(vp, insn)
     if opcode == 0xc2 or opcode == 0xc3:
         return near_return(vp, insn)
     if opcode == 0xc6 or opcode == 0xc7:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# IRET, RETF and JMP far of L2: transfers that load CS.
+# IRET, RETF, JMP far and CALL far of L2: transfers that load CS.
 
 cdef enum:
     TASK_SWITCH_BY_IRET = 1
@@ -85,6 +85,34 @@ cdef int far_jump(l0_vp *vp, u32 selector, u64 offset) noexcept nogil:
     return L2_DONE
 
 
+# CALL far: a return address that cannot be pushed leaves everything as it was.
+cdef int far_call(l0_vp *vp, const l2_insn *insn, u32 selector, u64 offset) noexcept nogil:
+    cdef u64 back = vp.next_rip, rsp = vp.vmcs.f.guest_rsp
+    cdef u32 from_selector = vp.vmcs.f.guest_cs_selector
+    cdef l2_segment code
+    cdef int status = L2_DONE
+
+    if not plain_segments(vp):
+        status = check_code(vp, selector, False, &code)
+        if status == L2_DONE:
+            status = check_target(vp, &code, offset)
+    elif offset > segment_limit(vp, SEG_CS):
+        status = fault(vp, X86_TRAP_GP, 0)
+    if status == L2_DONE:
+        status = push(vp, insn.size, from_selector)
+    if status == L2_DONE:
+        status = push(vp, insn.size, back)
+    if status:
+        vp.vmcs.f.guest_rsp = rsp
+        return status
+    if plain_segments(vp):
+        return jump_plain(vp, selector, offset)
+    code.selector = selector & 0xfffc | vp.guest_cpl
+    set_segment(vp, SEG_CS, &code)
+    vp.next_rip = offset
+    return L2_DONE
+
+
 # In outer code, segment registers of an inner level become null.
 cdef void hide_inner_segments(l0_vp *vp, u32 level) noexcept nogil:
     cdef u32 number, rights
@@ -113,8 +141,10 @@ cdef int outer_stack(l0_vp *vp, u32 selector, const l2_segment *code, l2_segment
     return check_stack(vp, selector, level, X86_TRAP_GP, 0, stack)
 
 
-# What RETF and IRET have in common: CS:RIP, and SS:RSP behind `skip` more values.
-cdef int far_back(l0_vp *vp, u32 size, u32 skip, bint always_stack, u64 flags) noexcept nogil:
+# What RETF and IRET have in common: CS:RIP, and SS:RSP behind `skip` more values and the bytes of
+# parameters, which go from either stack.
+cdef int far_back(l0_vp *vp, u32 size, u32 skip, u32 parameters, bint always_stack, u64 flags) \
+        noexcept nogil:
     cdef l2_segment code, stack
     cdef u64 rip = 0, selector = 0, rsp = 0, ss = 0
     cdef u32 level = vp.guest_cpl
@@ -131,9 +161,9 @@ cdef int far_back(l0_vp *vp, u32 size, u32 skip, bint always_stack, u64 flags) n
         return status
     new_stack = always_stack or code.selector & 3 > level
     if new_stack:
-        status = peek(vp, size, size * (2 + skip), &rsp)
+        status = peek(vp, size, size * (2 + skip) + parameters, &rsp)
         if status == L2_DONE:
-            status = peek(vp, size, size * (3 + skip), &ss)
+            status = peek(vp, size, size * (3 + skip) + parameters, &ss)
         if status == L2_DONE:
             status = outer_stack(vp, ss & 0xffff, &code, &stack)
         if status:
@@ -146,10 +176,12 @@ cdef int far_back(l0_vp *vp, u32 size, u32 skip, bint always_stack, u64 flags) n
         if size == 2:
             rsp |= vp.vmcs.f.guest_rsp & ~<u64>0xffff
         vp.vmcs.f.guest_rsp = rsp
+        if parameters:
+            set_stack_pointer(vp, rsp + parameters)
         if code.selector & 3 > level:
             hide_inner_segments(vp, code.selector & 3)
     else:
-        pop_done(vp, size * (2 + skip))
+        pop_done(vp, size * (2 + skip) + parameters)
     set_segment(vp, SEG_CS, &code)
     vp.next_rip = rip
     return L2_DONE
@@ -157,17 +189,18 @@ cdef int far_back(l0_vp *vp, u32 size, u32 skip, bint always_stack, u64 flags) n
 
 cdef int far_return(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     cdef u64 rip = 0, selector = 0
+    cdef u32 parameters = insn.immediate & 0xffff
     cdef int status
 
     if not plain_segments(vp):
-        return far_back(vp, insn.size, 0, False, 0)
+        return far_back(vp, insn.size, 0, parameters, False, 0)
     status = peek(vp, insn.size, 0, &rip)
     if status == L2_DONE:
         status = peek(vp, insn.size, insn.size, &selector)
     if status == L2_DONE:
         status = jump_plain(vp, selector & 0xffff, rip)
     if status == L2_DONE:
-        pop_done(vp, 2 * insn.size)
+        pop_done(vp, 2 * insn.size + parameters)
     return status
 
 
@@ -229,4 +262,4 @@ cdef int interrupt_return(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     if flags & X86_EFLAGS_VM and insn.size == 4 and vp.guest_cpl == 0 and not long_mode(vp):
         # virtual-8086 mode can be entered by VM entry alone
         return fault(vp, X86_TRAP_GP, 0)
-    return far_back(vp, insn.size, 1, vp.code_bits == 64, flags)
+    return far_back(vp, insn.size, 1, 0, vp.code_bits == 64, flags)

@@ -32,7 +32,8 @@ cdef int near_return(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     return status
 
 
-cdef int jump_far_indirect(l0_vp *vp, const l2_insn *insn) noexcept nogil:
+cdef int far_indirect(l0_vp *vp, const l2_insn *insn) noexcept nogil:
+    # JMP and CALL far, by a pointer in memory
     cdef u64 offset = 0, selector = 0
     cdef u32 size = insn.size
     cdef int status
@@ -42,7 +43,11 @@ cdef int jump_far_indirect(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     status = read_memory(vp, insn.segment, insn.offset, size, &offset)
     if status == L2_DONE:
         status = read_memory(vp, insn.segment, insn.offset + size, 2, &selector)
-    return status if status else far_jump(vp, <u32>selector, offset)
+    if status:
+        return status
+    if insn.reg & 7 == 3:
+        return far_call(vp, insn, <u32>selector, offset)
+    return far_jump(vp, <u32>selector, offset)
 
 
 cdef int loop(l0_vp *vp, const l2_insn *insn) noexcept nogil:

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The opcodes that the L2 processor knows, and what follows each: one byte of flags apiece.
- * An opcode without a row is #UD. Groups are told apart by the reg field where they execute.
+ * The opcodes that the L2 processor knows, and what follows each. An opcode without a row is #UD;
+ * groups are told apart by the reg field where they execute. docs/instructions.md is printed from
+ * these rows: one apiece, with the instructions in the comment behind it.
  */
 #ifndef KVM_VMX_L0_OPCODES_H
 #define KVM_VMX_L0_OPCODES_H
@@ -35,76 +36,184 @@ enum {
 
 static const u16 opcode_flags[2][256] = {
 	{
-		OP_ARITHMETIC(0x00), OP_ARITHMETIC(0x08), OP_ARITHMETIC(0x10), OP_ARITHMETIC(0x18),
-		OP_ARITHMETIC(0x20), OP_ARITHMETIC(0x28), OP_ARITHMETIC(0x30), OP_ARITHMETIC(0x38),
-		/* PUSH and POP of segment registers */
-		[0x06] = OP_KNOWN | OP_NOT64, [0x07] = OP_KNOWN | OP_NOT64,
-		[0x0e] = OP_KNOWN | OP_NOT64,
-		[0x16] = OP_KNOWN | OP_NOT64, [0x17] = OP_KNOWN | OP_NOT64,
-		[0x1e] = OP_KNOWN | OP_NOT64, [0x1f] = OP_KNOWN | OP_NOT64,
-		[0x40 ... 0x4f] = OP_KNOWN | OP_NOT64,			/* INC, DEC */
-		[0x50 ... 0x5f] = OP_KNOWN | OP_WIDE,			/* PUSH, POP */
-		[0x68] = OP_KNOWN | OP_WIDE | OP_IMMZ,
-		[0x6a] = OP_KNOWN | OP_WIDE | OP_IMM8,
-		[0x6c] = OP_KNOWN | OP_BYTE, [0x6d] = OP_KNOWN,		/* INS */
-		[0x6e] = OP_KNOWN | OP_BYTE, [0x6f] = OP_KNOWN,		/* OUTS */
-		[0x70 ... 0x7f] = OP_KNOWN | OP_NEAR | OP_IMM8,		/* Jcc */
+		OP_ARITHMETIC(0x00),	/* ADD */
+		OP_ARITHMETIC(0x08),	/* OR */
+		OP_ARITHMETIC(0x10),	/* ADC */
+		OP_ARITHMETIC(0x18),	/* SBB */
+		OP_ARITHMETIC(0x20),	/* AND */
+		OP_ARITHMETIC(0x28),	/* SUB */
+		OP_ARITHMETIC(0x30),	/* XOR */
+		OP_ARITHMETIC(0x38),	/* CMP */
+		[0x06] = OP_KNOWN | OP_NOT64,	/* PUSH */
+		[0x0e] = OP_KNOWN | OP_NOT64,	/* PUSH */
+		[0x16] = OP_KNOWN | OP_NOT64,	/* PUSH */
+		[0x1e] = OP_KNOWN | OP_NOT64,	/* PUSH */
+		[0x07] = OP_KNOWN | OP_NOT64,	/* POP */
+		[0x17] = OP_KNOWN | OP_NOT64,	/* POP */
+		[0x1f] = OP_KNOWN | OP_NOT64,	/* POP */
+		[0x40 ... 0x47] = OP_KNOWN | OP_NOT64,	/* INC */
+		[0x48 ... 0x4f] = OP_KNOWN | OP_NOT64,	/* DEC */
+		[0x50 ... 0x57] = OP_KNOWN | OP_WIDE,	/* PUSH */
+		[0x58 ... 0x5f] = OP_KNOWN | OP_WIDE,	/* POP */
+		[0x63] = OP_KNOWN | OP_MODRM,	/* MOVSXD */
+		[0x68] = OP_KNOWN | OP_WIDE | OP_IMMZ,	/* PUSH */
+		[0x69] = OP_KNOWN | OP_MODRM | OP_IMMZ,	/* IMUL */
+		[0x6a] = OP_KNOWN | OP_WIDE | OP_IMM8,	/* PUSH */
+		[0x6b] = OP_KNOWN | OP_MODRM | OP_IMM8,	/* IMUL */
+		[0x6c] = OP_KNOWN | OP_BYTE,	/* INSB */
+		[0x6d] = OP_KNOWN,	/* INSW, INSD */
+		[0x6e] = OP_KNOWN | OP_BYTE,	/* OUTSB */
+		[0x6f] = OP_KNOWN,	/* OUTSW, OUTSD */
+		[0x70 ... 0x7f] = OP_KNOWN | OP_NEAR | OP_IMM8,	/* Jcc */
 		[0x80] = OP_KNOWN | OP_MODRM | OP_BYTE | OP_IMM8 | OP_LOCK,
+			/* ADD, OR, ADC, SBB, AND, SUB, XOR, CMP */
 		[0x81] = OP_KNOWN | OP_MODRM | OP_IMMZ | OP_LOCK,
+			/* ADD, OR, ADC, SBB, AND, SUB, XOR, CMP */
 		[0x83] = OP_KNOWN | OP_MODRM | OP_IMM8 | OP_LOCK,
-		[0x84] = OP_KNOWN | OP_MODRM | OP_BYTE, [0x85] = OP_KNOWN | OP_MODRM,	/* TEST */
+			/* ADD, OR, ADC, SBB, AND, SUB, XOR, CMP */
+		[0x84] = OP_KNOWN | OP_MODRM | OP_BYTE,	/* TEST */
+		[0x85] = OP_KNOWN | OP_MODRM,	/* TEST */
 		[0x86] = OP_KNOWN | OP_MODRM | OP_BYTE | OP_LOCK,	/* XCHG */
-		[0x87] = OP_KNOWN | OP_MODRM | OP_LOCK,
-		[0x88] = OP_KNOWN | OP_MODRM | OP_BYTE, [0x89] = OP_KNOWN | OP_MODRM,	/* MOV */
-		[0x8a] = OP_KNOWN | OP_MODRM | OP_BYTE, [0x8b] = OP_KNOWN | OP_MODRM,
-		[0x8c] = OP_KNOWN | OP_MODRM, [0x8e] = OP_KNOWN | OP_MODRM,
-		[0x8d] = OP_KNOWN | OP_MODRM,				/* LEA */
-		[0x8f] = OP_KNOWN | OP_MODRM | OP_WIDE,			/* POP */
-		[0x90 ... 0x97] = OP_KNOWN,				/* NOP, PAUSE, XCHG */
-		[0x9b] = OP_KNOWN,					/* WAIT */
-		[0x9c ... 0x9d] = OP_KNOWN | OP_WIDE,			/* PUSHF, POPF */
-		[0xa0] = OP_KNOWN | OP_BYTE | OP_MOFFS, [0xa1] = OP_KNOWN | OP_MOFFS,
-		[0xa2] = OP_KNOWN | OP_BYTE | OP_MOFFS, [0xa3] = OP_KNOWN | OP_MOFFS,
-		[0xa8] = OP_KNOWN | OP_BYTE | OP_IMM8, [0xa9] = OP_KNOWN | OP_IMMZ,	/* TEST */
-		[0xb0 ... 0xb7] = OP_KNOWN | OP_BYTE | OP_IMM8,
-		[0xb8 ... 0xbf] = OP_KNOWN | OP_IMMV,
-		[0xc2] = OP_KNOWN | OP_NEAR | OP_IMM16, [0xc3] = OP_KNOWN | OP_NEAR,	/* RET */
-		[0xc6] = OP_KNOWN | OP_MODRM | OP_BYTE | OP_IMM8,
-		[0xc7] = OP_KNOWN | OP_MODRM | OP_IMMZ,
-		[0xcb] = OP_KNOWN,					/* RETF */
-		[0xcc] = OP_KNOWN, [0xcd] = OP_KNOWN | OP_IMM8,		/* INT3, INT */
-		[0xce] = OP_KNOWN | OP_NOT64,				/* INTO */
-		[0xcf] = OP_KNOWN,					/* IRET */
-		[0xd8 ... 0xdf] = OP_KNOWN | OP_MODRM,			/* x87 */
-		[0xe0 ... 0xe3] = OP_KNOWN | OP_NEAR | OP_IMM8,		/* LOOP, JRCXZ */
-		[0xe4] = OP_KNOWN | OP_BYTE | OP_IMM8, [0xe5] = OP_KNOWN | OP_IMM8,	/* IN */
-		[0xe6] = OP_KNOWN | OP_BYTE | OP_IMM8, [0xe7] = OP_KNOWN | OP_IMM8,	/* OUT */
-		[0xe8 ... 0xe9] = OP_KNOWN | OP_NEAR | OP_IMMZ,		/* CALL, JMP */
-		[0xea] = OP_KNOWN | OP_NOT64 | OP_FAR,
-		[0xeb] = OP_KNOWN | OP_NEAR | OP_IMM8,
-		[0xec] = OP_KNOWN | OP_BYTE, [0xed] = OP_KNOWN,		/* IN, OUT by DX */
-		[0xee] = OP_KNOWN | OP_BYTE, [0xef] = OP_KNOWN,
-		[0xf1] = OP_KNOWN,					/* INT1 */
-		[0xf4 ... 0xf5] = OP_KNOWN,				/* HLT, CMC */
+		[0x87] = OP_KNOWN | OP_MODRM | OP_LOCK,	/* XCHG */
+		[0x88] = OP_KNOWN | OP_MODRM | OP_BYTE,	/* MOV */
+		[0x89] = OP_KNOWN | OP_MODRM,	/* MOV */
+		[0x8a] = OP_KNOWN | OP_MODRM | OP_BYTE,	/* MOV */
+		[0x8b] = OP_KNOWN | OP_MODRM,	/* MOV */
+		[0x8c] = OP_KNOWN | OP_MODRM,	/* MOV */
+		[0x8e] = OP_KNOWN | OP_MODRM,	/* MOV */
+		[0x8d] = OP_KNOWN | OP_MODRM,	/* LEA */
+		[0x8f] = OP_KNOWN | OP_MODRM | OP_WIDE,	/* POP */
+		[0x90] = OP_KNOWN,	/* NOP, PAUSE, XCHG */
+		[0x91 ... 0x97] = OP_KNOWN,	/* XCHG */
+		[0x98] = OP_KNOWN,	/* CBW, CWDE, CDQE */
+		[0x99] = OP_KNOWN,	/* CWD, CDQ, CQO */
+		[0x9a] = OP_KNOWN | OP_NOT64 | OP_FAR,	/* CALL */
+		[0x9b] = OP_KNOWN,	/* WAIT */
+		[0x9c] = OP_KNOWN | OP_WIDE,	/* PUSHF, PUSHFD, PUSHFQ */
+		[0x9d] = OP_KNOWN | OP_WIDE,	/* POPF, POPFD, POPFQ */
+		[0x9e] = OP_KNOWN,	/* SAHF */
+		[0x9f] = OP_KNOWN,	/* LAHF */
+		[0xa0] = OP_KNOWN | OP_BYTE | OP_MOFFS,	/* MOV */
+		[0xa2] = OP_KNOWN | OP_BYTE | OP_MOFFS,	/* MOV */
+		[0xa1] = OP_KNOWN | OP_MOFFS,	/* MOV */
+		[0xa3] = OP_KNOWN | OP_MOFFS,	/* MOV */
+		[0xa4] = OP_KNOWN | OP_BYTE,	/* MOVSB */
+		[0xa5] = OP_KNOWN,	/* MOVSW, MOVSD, MOVSQ */
+		[0xa6] = OP_KNOWN | OP_BYTE,	/* CMPSB */
+		[0xa7] = OP_KNOWN,	/* CMPSW, CMPSD, CMPSQ */
+		[0xa8] = OP_KNOWN | OP_BYTE | OP_IMM8,	/* TEST */
+		[0xa9] = OP_KNOWN | OP_IMMZ,	/* TEST */
+		[0xaa] = OP_KNOWN | OP_BYTE,	/* STOSB */
+		[0xab] = OP_KNOWN,	/* STOSW, STOSD, STOSQ */
+		[0xac] = OP_KNOWN | OP_BYTE,	/* LODSB */
+		[0xad] = OP_KNOWN,	/* LODSW, LODSD, LODSQ */
+		[0xae] = OP_KNOWN | OP_BYTE,	/* SCASB */
+		[0xaf] = OP_KNOWN,	/* SCASW, SCASD, SCASQ */
+		[0xb0 ... 0xb7] = OP_KNOWN | OP_BYTE | OP_IMM8,	/* MOV */
+		[0xb8 ... 0xbf] = OP_KNOWN | OP_IMMV,	/* MOV */
+		[0xc0] = OP_KNOWN | OP_MODRM | OP_BYTE | OP_IMM8,
+			/* ROL, ROR, RCL, RCR, SHL, SHR, SAR */
+		[0xc1] = OP_KNOWN | OP_MODRM | OP_IMM8,	/* ROL, ROR, RCL, RCR, SHL, SHR, SAR */
+		[0xc2] = OP_KNOWN | OP_NEAR | OP_IMM16,	/* RET */
+		[0xc3] = OP_KNOWN | OP_NEAR,	/* RET */
+		[0xc6] = OP_KNOWN | OP_MODRM | OP_BYTE | OP_IMM8,	/* MOV */
+		[0xc7] = OP_KNOWN | OP_MODRM | OP_IMMZ,	/* MOV */
+		[0xc8] = OP_KNOWN | OP_WIDE | OP_IMM16 | OP_IMM8,	/* ENTER */
+		[0xc9] = OP_KNOWN | OP_WIDE,	/* LEAVE */
+		[0xca] = OP_KNOWN | OP_IMM16,	/* RETF */
+		[0xcb] = OP_KNOWN,	/* RETF */
+		[0xcc] = OP_KNOWN,	/* INT3 */
+		[0xcd] = OP_KNOWN | OP_IMM8,	/* INT */
+		[0xce] = OP_KNOWN | OP_NOT64,	/* INTO */
+		[0xcf] = OP_KNOWN,	/* IRET, IRETD, IRETQ */
+		[0xd0] = OP_KNOWN | OP_MODRM | OP_BYTE,	/* ROL, ROR, RCL, RCR, SHL, SHR, SAR */
+		[0xd1] = OP_KNOWN | OP_MODRM,	/* ROL, ROR, RCL, RCR, SHL, SHR, SAR */
+		[0xd2] = OP_KNOWN | OP_MODRM | OP_BYTE,	/* ROL, ROR, RCL, RCR, SHL, SHR, SAR */
+		[0xd3] = OP_KNOWN | OP_MODRM,	/* ROL, ROR, RCL, RCR, SHL, SHR, SAR */
+		[0xd7] = OP_KNOWN,	/* XLATB */
+		[0xd8 ... 0xdf] = OP_KNOWN | OP_MODRM,	/* #NM by CR0, FNOP; else #UD */
+		[0xe0] = OP_KNOWN | OP_NEAR | OP_IMM8,	/* LOOPNE */
+		[0xe1] = OP_KNOWN | OP_NEAR | OP_IMM8,	/* LOOPE */
+		[0xe2] = OP_KNOWN | OP_NEAR | OP_IMM8,	/* LOOP */
+		[0xe3] = OP_KNOWN | OP_NEAR | OP_IMM8,	/* JCXZ, JECXZ, JRCXZ */
+		[0xe4] = OP_KNOWN | OP_BYTE | OP_IMM8,	/* IN */
+		[0xe5] = OP_KNOWN | OP_IMM8,	/* IN */
+		[0xe6] = OP_KNOWN | OP_BYTE | OP_IMM8,	/* OUT */
+		[0xe7] = OP_KNOWN | OP_IMM8,	/* OUT */
+		[0xe8] = OP_KNOWN | OP_NEAR | OP_IMMZ,	/* CALL */
+		[0xe9] = OP_KNOWN | OP_NEAR | OP_IMMZ,	/* JMP */
+		[0xea] = OP_KNOWN | OP_NOT64 | OP_FAR,	/* JMP */
+		[0xeb] = OP_KNOWN | OP_NEAR | OP_IMM8,	/* JMP */
+		[0xec] = OP_KNOWN | OP_BYTE,	/* IN */
+		[0xed] = OP_KNOWN,	/* IN */
+		[0xee] = OP_KNOWN | OP_BYTE,	/* OUT */
+		[0xef] = OP_KNOWN,	/* OUT */
+		[0xf1] = OP_KNOWN,	/* INT1 */
+		[0xf4] = OP_KNOWN,	/* HLT */
+		[0xf5] = OP_KNOWN,	/* CMC */
 		[0xf6] = OP_KNOWN | OP_MODRM | OP_BYTE | OP_LOCK,
-		[0xf7] = OP_KNOWN | OP_MODRM | OP_LOCK,
-		[0xf8 ... 0xfd] = OP_KNOWN,				/* flags */
-		[0xfe] = OP_KNOWN | OP_MODRM | OP_BYTE | OP_LOCK,
-		[0xff] = OP_KNOWN | OP_MODRM | OP_LOCK,
+			/* TEST, NOT, NEG, MUL, IMUL, DIV, IDIV */
+		[0xf7] = OP_KNOWN | OP_MODRM | OP_LOCK,	/* TEST, NOT, NEG, MUL, IMUL, DIV, IDIV */
+		[0xf8] = OP_KNOWN,	/* CLC */
+		[0xf9] = OP_KNOWN,	/* STC */
+		[0xfa] = OP_KNOWN,	/* CLI */
+		[0xfb] = OP_KNOWN,	/* STI */
+		[0xfc] = OP_KNOWN,	/* CLD */
+		[0xfd] = OP_KNOWN,	/* STD */
+		[0xfe] = OP_KNOWN | OP_MODRM | OP_BYTE | OP_LOCK,	/* INC, DEC */
+		[0xff] = OP_KNOWN | OP_MODRM | OP_LOCK,	/* INC, DEC, CALL, JMP, PUSH */
 	},
 	{
-		[0x00 ... 0x01] = OP_KNOWN | OP_MODRM,			/* system tables, VMCALL... */
-		[0x06] = OP_KNOWN, [0x08 ... 0x09] = OP_KNOWN,		/* CLTS, INVD, WBINVD */
-		[0x0b] = OP_KNOWN,					/* UD2 */
-		[0x1f] = OP_KNOWN | OP_MODRM,				/* NOP */
-		[0x20 ... 0x23] = OP_KNOWN | OP_MODRM | OP_REGISTERS,	/* MOV CR, DR */
-		[0x30 ... 0x33] = OP_KNOWN,	/* WRMSR, RDTSC, RDMSR, RDPMC */
-		[0x78 ... 0x79] = OP_KNOWN | OP_MODRM,			/* VMREAD, VMWRITE */
-		[0x80 ... 0x8f] = OP_KNOWN | OP_NEAR | OP_IMMZ,		/* Jcc */
-		[0xa2] = OP_KNOWN,					/* CPUID */
-		[0xb6 ... 0xb7] = OP_KNOWN | OP_MODRM,			/* MOVZX */
-		[0xbe ... 0xbf] = OP_KNOWN | OP_MODRM,			/* MOVSX */
-		[0xc7] = OP_KNOWN | OP_MODRM,	/* VMPTRLD..., RDRAND, RDSEED */
+		[0x00] = OP_KNOWN | OP_MODRM,	/* SLDT, STR, LLDT, LTR */
+		[0x01] = OP_KNOWN | OP_MODRM,	/* SGDT, SIDT, LGDT, LIDT, SMSW, LMSW, INVLPG */
+		[0x06] = OP_KNOWN,	/* CLTS */
+		[0x08] = OP_KNOWN,	/* INVD */
+		[0x09] = OP_KNOWN,	/* WBINVD */
+		[0x0b] = OP_KNOWN,	/* UD2 */
+		[0x0d] = OP_KNOWN | OP_MODRM,	/* PREFETCH, PREFETCHW */
+		[0x18] = OP_KNOWN | OP_MODRM,	/* PREFETCHh */
+		[0x19 ... 0x1d] = OP_KNOWN | OP_MODRM,	/* hint NOP */
+		[0x1e] = OP_KNOWN | OP_MODRM,	/* hint NOP, ENDBR64, ENDBR32 */
+		[0x1f] = OP_KNOWN | OP_MODRM,	/* NOP */
+		[0x20 ... 0x23] = OP_KNOWN | OP_MODRM | OP_REGISTERS,	/* MOV */
+		[0x30] = OP_KNOWN,	/* WRMSR */
+		[0x31] = OP_KNOWN,	/* RDTSC */
+		[0x32] = OP_KNOWN,	/* RDMSR */
+		[0x33] = OP_KNOWN,	/* RDPMC */
+		[0x40 ... 0x4f] = OP_KNOWN | OP_MODRM,	/* CMOVcc */
+		[0x78] = OP_KNOWN | OP_MODRM,	/* VMREAD */
+		[0x79] = OP_KNOWN | OP_MODRM,	/* VMWRITE */
+		[0x80 ... 0x8f] = OP_KNOWN | OP_NEAR | OP_IMMZ,	/* Jcc */
+		[0x90 ... 0x9f] = OP_KNOWN | OP_MODRM | OP_BYTE,	/* SETcc */
+		[0xa0] = OP_KNOWN | OP_WIDE,	/* PUSH */
+		[0xa8] = OP_KNOWN | OP_WIDE,	/* PUSH */
+		[0xa1] = OP_KNOWN | OP_WIDE,	/* POP */
+		[0xa9] = OP_KNOWN | OP_WIDE,	/* POP */
+		[0xa2] = OP_KNOWN,	/* CPUID */
+		[0xa3] = OP_KNOWN | OP_MODRM,	/* BT */
+		[0xa4] = OP_KNOWN | OP_MODRM | OP_IMM8,	/* SHLD */
+		[0xa5] = OP_KNOWN | OP_MODRM,	/* SHLD */
+		[0xab] = OP_KNOWN | OP_MODRM | OP_LOCK,	/* BTS */
+		[0xac] = OP_KNOWN | OP_MODRM | OP_IMM8,	/* SHRD */
+		[0xad] = OP_KNOWN | OP_MODRM,	/* SHRD */
+		[0xae] = OP_KNOWN | OP_MODRM,
+			/* CLFLUSH, LFENCE, MFENCE, SFENCE, RDFSBASE, RDGSBASE, WRFSBASE, WRGSBASE */
+		[0xaf] = OP_KNOWN | OP_MODRM,	/* IMUL */
+		[0xb0] = OP_KNOWN | OP_MODRM | OP_BYTE | OP_LOCK,	/* CMPXCHG */
+		[0xb1] = OP_KNOWN | OP_MODRM | OP_LOCK,	/* CMPXCHG */
+		[0xb3] = OP_KNOWN | OP_MODRM | OP_LOCK,	/* BTR */
+		[0xb6 ... 0xb7] = OP_KNOWN | OP_MODRM,	/* MOVZX */
+		[0xb8] = OP_KNOWN | OP_MODRM,	/* POPCNT */
+		[0xba] = OP_KNOWN | OP_MODRM | OP_IMM8 | OP_LOCK,	/* BT, BTS, BTR, BTC */
+		[0xbb] = OP_KNOWN | OP_MODRM | OP_LOCK,	/* BTC */
+		[0xbc] = OP_KNOWN | OP_MODRM,	/* BSF, TZCNT */
+		[0xbd] = OP_KNOWN | OP_MODRM,	/* BSR, LZCNT */
+		[0xbe ... 0xbf] = OP_KNOWN | OP_MODRM,	/* MOVSX */
+		[0xc0] = OP_KNOWN | OP_MODRM | OP_BYTE | OP_LOCK,	/* XADD */
+		[0xc1] = OP_KNOWN | OP_MODRM | OP_LOCK,	/* XADD */
+		[0xc7] = OP_KNOWN | OP_MODRM | OP_LOCK,
+			/* CMPXCHG8B, CMPXCHG16B, VMPTRLD, VMPTRST, VMCLEAR, VMXON, RDRAND, RDSEED */
+		[0xc8 ... 0xcf] = OP_KNOWN,	/* BSWAP */
 	},
 };
 

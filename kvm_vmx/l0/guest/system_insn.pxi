@@ -192,6 +192,8 @@ cdef int group_c7(l0_vp *vp, const l2_insn *insn) noexcept nogil:
         if operation == 6:
             return random_number(vp, insn, EXIT_REASON_RDRAND, SECONDARY_EXEC_RDRAND_EXITING)
         return random_number(vp, insn, EXIT_REASON_RDSEED, SECONDARY_EXEC_RDSEED_EXITING)
+    if operation == 1:
+        return compare_exchange_pair(vp, insn)
     if operation == 7 and not insn.repeat and not insn.operand_prefix:
         return leave_nested_operand(vp, insn, EXIT_REASON_VMPTRST, 0)
     if operation != 6 or insn.repeat == 0xf2:
@@ -252,8 +254,6 @@ cdef int execute_0f(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     if opcode == 0x09:
         return privileged(vp, insn, EXIT_REASON_WBINVD, secondary_controls(
             vp.vmcs) & SECONDARY_EXEC_WBINVD_EXITING != 0)
-    if opcode == 0x1f:
-        return L2_DONE
     if 0x20 <= opcode <= 0x23:
         return mov_debug(vp, insn) if opcode & 1 else mov_control(vp, insn)
     if 0x30 <= opcode <= 0x33:
@@ -262,4 +262,6 @@ cdef int execute_0f(l0_vp *vp, const l2_insn *insn) noexcept nogil:
         return read_write_vmcs(vp, insn)
     if opcode == 0xc7:
         return group_c7(vp, insn)
-    return undefined(vp) if opcode == 0x0b else move_extended(vp, insn)
+    if opcode == 0xb6 or opcode == 0xb7 or opcode == 0xbe or opcode == 0xbf:
+        return move_extended(vp, insn)
+    return undefined(vp) if opcode == 0x0b else compiled_0f(vp, insn)

@@ -166,4 +166,4 @@ cdef void clock_migrate(l0_partition *partition, u64 ratio) noexcept nogil:
         if page != NULL:
             fill_reference_page(partition, page)
     if wanted & REENLIGHTENMENT_ENABLED:
-        partition.vp[<u32>(wanted >> 32)].cpu.intr = 0x100 | <u32>wanted & 0xff
+        irq_raise(&partition.vp[<u32>(wanted >> 32)].cpu, <u32>wanted & 0xff)

@@ -16,7 +16,7 @@ cdef u64 send(l0_vp *vp, u32 vector, u64 format, u64 mask, const u64 *bank) noex
         return HV_STATUS_INVALID_HYPERCALL_INPUT
     for i in range(partition.nr_vps):
         if in_set(format, mask, bank, i):
-            partition.vp[i].cpu.intr = 0x100 | vector
+            irq_raise(&partition.vp[i].cpu, vector)
     return HV_STATUS_SUCCESS
 
 

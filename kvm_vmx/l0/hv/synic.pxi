@@ -7,9 +7,6 @@ cdef enum:
     NO_SLOT = 1             # it waits for the end of another, or for an open source
     NOT_YET = 2             # another interrupt waits: once more, later
 
-cdef extern from *:
-    bint __sync_bool_compare_and_swap(u32 *place, u32 old, u32 value) nogil
-
 cdef enum:
     MSR_CONTROL = 0x40000080
     MSR_VERSION = 0x40000081
@@ -87,7 +84,7 @@ cdef void send_interrupt(l0_vp *vp, u64 command) noexcept nogil:
         else:
             chosen = shorthand == ICR_ALL or i != vp.cpu.index
         if chosen:
-            partition.vp[i].cpu.intr = 0x100 | vector
+            irq_raise(&partition.vp[i].cpu, vector)
 
 
 cdef insn_t write_page(l0_vp *vp, u64 *place, u64 value) noexcept nogil:
@@ -131,8 +128,12 @@ cdef insn_t synic_write(l0_vp *vp, u32 msr, u64 value) noexcept nogil:
 
 # Let a vector wait at the processor; False where another one does already.
 cdef bint synic_pending(l0_vp *vp, u32 vector) noexcept nogil:
-    return vp.cpu.intr == 0x100 | vector or \
-        __sync_bool_compare_and_swap(&vp.cpu.intr, 0, 0x100 | vector)
+    if irq_is_pending(&vp.cpu, vector):
+        return True
+    if vp.cpu.intr:
+        return False
+    irq_raise(&vp.cpu, vector)
+    return True
 
 
 # Put a message into a source's slot, and let its interrupt wait.
@@ -170,5 +171,5 @@ cdef bint synic_signal(l0_vp *vp, u32 source) noexcept nogil:
     value = vp.synic.source[source]
     if value & (MASKED | POLLING):
         return False
-    vp.cpu.intr = 0x100 | <u32>value & 0xff
+    irq_raise(&vp.cpu, <u32>value & 0xff)
     return True

@@ -11,6 +11,7 @@ cdef extern from *:
 
 cdef enum:
     EVMCS_VERSION = 1
+    NO_PROCESSOR = 0x7fffffff
 
 
 # Is the next entry enlightened? The assist page is sampled at the instruction (R24, R25).
@@ -71,32 +72,37 @@ cdef void enlightened_release(l0_vp *vp) noexcept nogil:
     enlightened_forget(vp)
 
 
-cdef insn_t refuse_pointer(l0_vp *vp) noexcept nogil:
+cdef insn_t refuse_pointer(l0_vp *vp, u64 pointer) noexcept nogil:
+    l0_note_refusal(vp, CHECK_evmcs_missing, pointer, 0)
     if vp.partition.profile.bad_evmcs_pointer_is_ud:
         return fault_ud()
     return fail_invalid(vp)
 
 
-# R30: an eVMCS is active on one processor at most.
-cdef bint active_elsewhere(l0_vp *vp, u64 pointer) noexcept nogil:
+# R30: an eVMCS is active on one processor at most: on which other one it is, and else on none.
+cdef u32 active_elsewhere(l0_vp *vp, u64 pointer) noexcept nogil:
     cdef l0_partition *partition = vp.partition
     cdef u32 i
 
     for i in range(partition.nr_vps):
         if i != vp.cpu.index and partition.vp[i].active_evmcs == pointer:
-            return True
-    return False
+            return i
+    return NO_PROCESSOR
 
 
 cdef insn_t become_active(l0_vp *vp, u64 pointer, const u8 *page) noexcept nogil:
     cdef u32 revision = (<const hv_enlightened_vmcs *>page).revision_id
+    cdef u32 other
 
     if revision != EVMCS_VERSION and revision != vp.partition.profile.vmcs_revision:
+        l0_note_refusal(vp, CHECK_evmcs_revision, pointer, revision)
+        vp.refusal.may = vp.partition.profile.vmcs_revision
         return fail_invalid(vp)
-    if active_elsewhere(vp, pointer):
+    other = active_elsewhere(vp, pointer)
+    if other != NO_PROCESSOR:
         lint(vp, LINT_evmcs_on_two_cpus)
         if vp.partition.profile.one_vp_per_evmcs:
-            return fail_invalid(vp)
+            return refused_pointer(vp, CHECK_evmcs_active, pointer, other)
     vp.active_evmcs = pointer
     vp.evmcs_cache.f.revision_id = revision
     # what L0 writes back and does not read: nothing of another eVMCS must get there
@@ -113,14 +119,14 @@ cdef u8 *enlightened_activate(l0_vp *vp, u64 pointer, insn_t *status) noexcept n
         release_current_vmcs(vp)
         enlightened_release(vp)
     if pointer & 0xfff and vp.partition.profile.aligned_evmcs_pointer:
-        status[0] = fail_invalid(vp)
+        status[0] = refused_pointer(vp, CHECK_pointer_misaligned, pointer, 0)
         return NULL
     page = phys_page(vp.cpu.mem, pointer)
     if page == NULL:
         if not changed:
             lint(vp, LINT_evmcs_vanished)
             enlightened_release(vp)
-        status[0] = refuse_pointer(vp)
+        status[0] = refuse_pointer(vp, pointer)
         return NULL
     if changed:
         status[0] = become_active(vp, pointer, page)

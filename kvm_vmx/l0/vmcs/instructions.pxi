@@ -156,12 +156,19 @@ cdef const l0_field *optional_field(const l0_vp *vp, u64 encoding) noexcept nogi
         encoding, vp.partition.caps.misc, vp.partition.caps.secondary_may)
 
 
-# VMREAD while an eVMCS is active: the profile answers from its page, or not at all.
-cdef insn_t read_enlightened(l0_vp *vp, u64 encoding, u64 *value) noexcept nogil:
+# VMREAD of a field that the profile alone has, and any while an eVMCS is active: the profile
+# answers from its page, or not at all.
+cdef insn_t read_elsewhere(l0_vp *vp, u64 encoding, u64 *value) noexcept nogil:
     cdef const u8 *page
     cdef const l0_field *field
     cdef int high
 
+    if vp.active_evmcs == L0_NO_VMCS:
+        field = optional_field(vp, encoding)
+        if field == NULL:
+            return fail(vp, VMXERR_UNSUPPORTED_VMCS_COMPONENT)
+        value[0] = l0_field_get(&vp.current_vmcs, field, 0)
+        return succeed(vp)
     lint(vp, LINT_vmcs_access_while_evmcs)
     page = phys_page(vp.cpu.mem, vp.active_evmcs)
     if not vp.partition.profile.vmread_serves_evmcs or page == NULL:
@@ -171,6 +178,23 @@ cdef insn_t read_enlightened(l0_vp *vp, u64 encoding, u64 *value) noexcept nogil
     if field == NULL or high or not l0_place_in_page(field):
         return fail(vp, VMXERR_UNSUPPORTED_VMCS_COMPONENT)
     value[0] = l0_page_get(page, field)
+    return succeed(vp)
+
+
+cdef insn_t write_optional(l0_vp *vp, u64 encoding, u64 value) noexcept nogil:
+    cdef const l0_field *place = optional_field(vp, encoding)
+
+    if place == NULL:
+        return fail(vp, VMXERR_UNSUPPORTED_VMCS_COMPONENT)
+    return write_field(vp, place, 0, value)
+
+
+cdef inline insn_t write_field(
+        l0_vp *vp, const l0_field *place, int high, u64 value) noexcept nogil:
+    if unlikely(place.read_only and not vp.partition.caps.misc & MISC_VMWRITE_ANY_FIELD):
+        return fail(vp, VMXERR_VMWRITE_READ_ONLY_VMCS_COMPONENT)
+    l0_field_set(&vp.current_vmcs, place, high, value)
+    vp.groups_to_check |= place.groups
     return succeed(vp)
 
 
@@ -184,14 +208,12 @@ cdef insn_t l0_vmread(virt_cpu *cpu, u64 field, u64 *value) noexcept nogil:
     if unlikely(status != INSN_OK):
         return status
     if unlikely(vp.active_evmcs != L0_NO_VMCS):
-        return read_enlightened(vp, field, value)
+        return read_elsewhere(vp, field, value)
     if unlikely(vp.current_vmptr == L0_NO_VMCS):
         return fail_invalid(vp)
     place = l0_field_of(field, &high)
     if unlikely(place == NULL):
-        place = optional_field(vp, field)
-        if place == NULL:
-            return fail(vp, VMXERR_UNSUPPORTED_VMCS_COMPONENT)
+        return read_elsewhere(vp, field, value)
     value[0] = l0_field_get(&vp.current_vmcs, place, high)
     return succeed(vp)
 
@@ -212,14 +234,8 @@ cdef insn_t l0_vmwrite(virt_cpu *cpu, u64 field, u64 value) noexcept nogil:
         return fail_invalid(vp)
     place = l0_field_of(field, &high)
     if unlikely(place == NULL):
-        place = optional_field(vp, field)
-        if place == NULL:
-            return fail(vp, VMXERR_UNSUPPORTED_VMCS_COMPONENT)
-    if unlikely(place.read_only and not vp.partition.caps.misc & MISC_VMWRITE_ANY_FIELD):
-        return fail(vp, VMXERR_VMWRITE_READ_ONLY_VMCS_COMPONENT)
-    l0_field_set(&vp.current_vmcs, place, high, value)
-    vp.groups_to_check |= place.groups
-    return succeed(vp)
+        return write_optional(vp, field, value)
+    return write_field(vp, place, high, value)
 
 
 cdef insn_t l0_invept(virt_cpu *cpu, u64 type, u64 eptp, u64 gpa) noexcept nogil:
@@ -236,7 +252,7 @@ cdef insn_t l0_invept(virt_cpu *cpu, u64 type, u64 eptp, u64 gpa) noexcept nogil
     if type != VMX_EPT_EXTENT_CONTEXT and type != VMX_EPT_EXTENT_GLOBAL or \
             not caps.ept_vpid >> (24 + type) & 1:
         return fail(vp, VMXERR_INVALID_OPERAND_TO_INVEPT_INVVPID)
-    if type == VMX_EPT_EXTENT_CONTEXT and not ept_pointer_valid(caps, eptp):
+    if type == VMX_EPT_EXTENT_CONTEXT and ept_pointer_refusal(caps, eptp):
         return fail(vp, VMXERR_INVALID_OPERAND_TO_INVEPT_INVVPID)
     guest_flush_tlb(vp)
     return succeed(vp)

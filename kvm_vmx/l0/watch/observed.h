@@ -4,6 +4,7 @@
 #define KVM_VMX_L0_OBSERVED_H
 
 #include <asm/virt_cpu.h>
+#include <kvm_vmx/l0/entry/state_checks.h>
 
 /*
  * What L0 noticed and let pass; one bit each in l0_vp.lints. The first ones are met on paths
@@ -54,6 +55,7 @@ struct l0_trace_record {
 	u64 result[2];		/* what it produced, or the number of VMfailValid */
 	u64 l2_instructions;	/* of an entry: how many L2 executed, */
 	u32 groups_reread, bytes_reread;	/* and what L0 read again before */
+	struct l0_refusal refusal;	/* and which check refused it, if one did */
 };
 
 struct l0_trace {

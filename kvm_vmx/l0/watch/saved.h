@@ -9,8 +9,9 @@
 #define KVM_VMX_L0_SAVED_H
 
 #include <kvm_vmx/l0/state.h>
+#include <stddef.h>
 
-#define L0_SAVED_MAGIC 0x32305056306c6d76ull
+#define L0_SAVED_MAGIC 0x33305056306c6d76ull
 #define L0_SAVED_NONE (~0ull)
 
 struct l0_saved {
@@ -18,6 +19,8 @@ struct l0_saved {
 	u32 size, vmcs_revision;
 	u32 index, cpl, intr, nmi;
 	u32 in_vmx, mov_ss_shadow;
+	u64 profile;		/* a digest of what the processor looks like */
+	u64 irr[4];
 	u64 rip, rsp, rflags, cr0, cr2, cr3, cr4, dr7;
 	u64 idtr_base, gdtr_base, tr_base;
 	u64 vmxon_ptr, current_vmptr, active_evmcs;
@@ -42,14 +45,31 @@ struct l0_saved {
 	u64 checksum;		/* of all before it */
 };
 
+#define L0_HASH_START 0xcbf29ce484222325ull
+
 /* FNV-1a: an accident is noticed, an intention is not. */
+static inline u64 l0_hash(u64 hash, const void *data, u64 length)
+{
+	for (const u8 *at = data; length--; at++)
+		hash = (hash ^ *at) * 0x100000001b3ull;
+	return hash;
+}
+
 static inline u64 l0_saved_checksum(const struct l0_saved *saved)
 {
-	const u8 *at = (const u8 *)saved;
-	u64 hash = 0xcbf29ce484222325ull;
+	return l0_hash(L0_HASH_START, saved, offsetof(struct l0_saved, checksum));
+}
 
-	while (at < (const u8 *)&saved->checksum)
-		hash = (hash ^ *at++) * 0x100000001b3ull;
+/* Of the profile's CPUID and MSRs: what L1 has seen of the processor it was saved on. */
+static inline u64 l0_profile_digest(const struct l0_profile *profile)
+{
+	u64 hash = l0_hash(L0_HASH_START, &profile->maxphyaddr, sizeof(profile->maxphyaddr));
+
+	hash = l0_hash(hash, profile->leaf, profile->nr_leaves * sizeof(*profile->leaf));
+	for (u32 i = 0; i < profile->nr_msrs; i++) {
+		hash = l0_hash(hash, &profile->msr[i].index, sizeof(profile->msr[i].index));
+		hash = l0_hash(hash, &profile->msr[i].value, sizeof(profile->msr[i].value));
+	}
 	return hash;
 }
 

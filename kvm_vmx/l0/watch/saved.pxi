@@ -74,7 +74,7 @@ cdef bint guest_sound(l0_vp *vp, const l0_saved *saved) noexcept nogil:
 
     v.f.vm_entry_controls = VM_ENTRY_IA32E_MODE if saved.efer & EFER_LMA else 0
     v.f.vm_entry_intr_info_field &= 0x7fffffff
-    return check_guest_state(vp, &v, CLEAN_ALL, &sticky) != ENTRY_FAIL_DEFAULT
+    return l0_check_rows[guest_state_refusal(vp, &v, CLEAN_ALL, &sticky)].end != <u32>END_GUEST
 
 
 cdef const char *check_stopped(l0_vp *vp, const l0_saved *saved) noexcept nogil:
@@ -100,7 +100,9 @@ cdef void vp_save(l0_vp *vp, l0_saved *saved) noexcept nogil:
     saved.vmcs_revision = partition.profile.vmcs_revision
     saved.index = vp.cpu.index
     saved.cpl = vp.cpu.cpl
-    saved.intr = vp.cpu.intr
+    memcpy(saved.irr, vp.cpu.irr, sizeof(saved.irr))
+    saved.intr = irq_first(&vp.cpu) != 0
+    saved.profile = l0_profile_digest(&partition.profile)
     saved.nmi = vp.cpu.nmi
     saved.in_vmx = vp.in_vmx
     saved.mov_ss_shadow = vp.mov_ss_shadow
@@ -153,6 +155,8 @@ cdef const char *check_header(const l0_vp *vp, const l0_saved *saved) noexcept n
         return "it is damaged"
     if saved.vmcs_revision != vp.partition.profile.vmcs_revision:
         return "its VMCS revision is another one"
+    if saved.profile != l0_profile_digest(&vp.partition.profile):
+        return "its profile is another one"
     if saved.index != vp.cpu.index:
         return "it is of another processor"
     return NULL
@@ -178,7 +182,7 @@ cdef const char *check_registers(const l0_vp *vp, const l0_saved *saved) noexcep
 
     if saved.cpl > 3 or saved.in_vmx > 1 or saved.mov_ss_shadow > 1 or saved.nmi > 1:
         return "a flag has no such value"
-    if saved.intr and saved.intr & ~<u32>0xff != INTERRUPT_PENDING:
+    if saved.intr != (saved.irr[0] | saved.irr[1] | saved.irr[2] | saved.irr[3] != 0):
         return "its pending interrupt is none"
     if not alarms_valid(saved):
         return "the events on their way are none"
@@ -236,7 +240,8 @@ cdef const char *vp_restore(l0_vp *vp, const l0_saved *saved) noexcept nogil:
     vp.in_vmx = saved.in_vmx
     vp.mov_ss_shadow = saved.mov_ss_shadow
     vp.cpu.cpl = saved.cpl
-    vp.cpu.intr = saved.intr
+    memcpy(vp.cpu.irr, saved.irr, sizeof(saved.irr))
+    irq_settle(&vp.cpu)
     vp.cpu.nmi = saved.nmi
     vp.cpu.rip = saved.rip
     vp.cpu.rsp = saved.rsp

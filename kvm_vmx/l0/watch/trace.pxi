@@ -17,6 +17,7 @@ cdef l0_trace_record *begin_record(l0_vp *vp, u32 insn, u64 a, u64 b, u64 c) noe
     record.operand[2] = c
     record.result[0] = record.result[1] = 0
     record.l2_instructions = record.groups_reread = record.bytes_reread = 0
+    record.refusal.check = CHECK_none
     return record
 
 
@@ -143,6 +144,8 @@ cdef insn_t traced_vmentry(virt_cpu *cpu, u64 *regs, bint launch) noexcept nogil
     if status == INSN_OK:
         record.result[0] = v.f.vm_exit_reason
         record.result[1] = v.f.exit_qualification
+    if vp.refusal.entry == vp.counters.vmlaunch + vp.counters.vmresume:
+        record.refusal = vp.refusal
     return end(vp, record, status)
 
 

@@ -4,7 +4,7 @@ from kvm_vmx.abi.asm cimport CALL_FUNCTION_VECTOR, LOCAL_TIMER_VECTOR, RESCHEDUL
 from kvm_vmx.abi.processor cimport MSR_CORE_PERF_GLOBAL_CTRL
 from kvm_vmx.abi.linux cimport task_struct, spin_lock, spin_lock_init, spin_unlock, spinlock_t
 from kvm_vmx.abi.types cimport EBUSY, EINVAL, ENOMEM, ENXIO, u8, u32, u64, ulong
-from kvm_vmx.abi.virt_cpu cimport phys_mem, virt_cpu
+from kvm_vmx.abi.virt_cpu cimport irq_raise, irq_take, phys_mem, virt_cpu
 from kvm_vmx.l1.linux.extable cimport die, fixup_exception, stale_exit
 from kvm_vmx.l1.linux.printk cimport log_emit, log_warn
 from libc.stdlib cimport free
@@ -60,8 +60,6 @@ cdef extern from "linux/cpu.h" nogil:
     task_struct *current
     int smp_processor_id()
 
-cdef extern from *:
-    bint __sync_bool_compare_and_swap(u32 *place, u32 old, u32 value) nogil
 
 ctypedef struct cpu_call:
     smp_call_func_t func
@@ -331,8 +329,11 @@ cdef void serve_calls(int cpu) noexcept nogil:
 
 cdef void service_interrupts() noexcept nogil:
     cdef int cpu = smp_processor_id()
+    cdef u32 taken = irq_take(areas[cpu].virt_cpu)
 
-    areas[cpu].virt_cpu.intr = 0
+    while taken:
+        do_IRQ(<u8>taken)
+        taken = irq_take(areas[cpu].virt_cpu)
     serve_calls(cpu)
 
 
@@ -344,9 +345,8 @@ cdef void do_IRQ(u8 vector) noexcept nogil:
 
 
 cdef void smp_send_reschedule(int cpu) noexcept nogil:
-    # Whoever runs there leaves its guest, and looks at what is asked of its task. An interrupt
-    # that waits already does as well.
-    __sync_bool_compare_and_swap(&areas[cpu].virt_cpu.intr, 0, 0x100 | RESCHEDULE_VECTOR)
+    # Whoever runs there leaves its guest, and looks at what is asked of its task.
+    irq_raise(areas[cpu].virt_cpu, RESCHEDULE_VECTOR)
 
 
 cdef int smp_call_function_single(int cpu, smp_call_func_t func, void *info, int wait) noexcept nogil:
@@ -370,7 +370,7 @@ cdef int smp_call_function_single(int cpu, smp_call_func_t func, void *info, int
     spin_lock(&slots_lock)
     call.next = slots[cpu].calls
     slots[cpu].calls = &call
-    areas[cpu].virt_cpu.intr = 0x100 | CALL_FUNCTION_VECTOR
+    irq_raise(areas[cpu].virt_cpu, CALL_FUNCTION_VECTOR)
     spin_unlock(&slots_lock)
     while not (<volatile_int *>&call.done)[0]:
         serve_calls(this)
@@ -476,7 +476,7 @@ cdef int cpu_up(int cpu) noexcept nogil:
 cdef void evict(int cpu) noexcept nogil:
     # The thread that runs as the CPU goes on elsewhere: its time slice is over.
     while not take_cpu(cpu):
-        areas[cpu].virt_cpu.intr = 0x100 | LOCAL_TIMER_VECTOR
+        irq_raise(areas[cpu].virt_cpu, LOCAL_TIMER_VECTOR)
         serve_calls(smp_processor_id())
         sched_yield()
 

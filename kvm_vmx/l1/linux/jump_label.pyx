@@ -46,15 +46,14 @@ cdef enum:
 
 cdef module_t *modules[MAX_MODULES]
 cdef int nr_modules = 0
-cdef bint rehearsed = False     # that text can be made writable and executable again
 cdef bint sync_core = False
 cdef bint text_writing = True  # that the host lets text be changed
 cdef mutex_t jump_label_mutex = 0
 cdef int text_error = 0
 
 
-# C~ [27/6 bcd8bd] sorting the table, the kernel's own sites: modules bring all of them, and what is
-# prepared is membarrier()
+# C~ sorting the table, the kernel's own sites: modules bring all of them, and what is prepared is
+# membarrier()
 cdef int jump_label_init() noexcept nogil:
     global sync_core, nr_modules, text_error
     text_error = 0
@@ -70,12 +69,10 @@ cdef void jump_label_host(bint has_sync_core, bint has_text_writing) noexcept no
     text_writing = has_text_writing
 
 
-# C~ [45/8 105bdb] the list of modules that hangs from each key: an array of modules, searched
-# through at an update
+# C~ the list of modules that hangs from each key: an array of modules, searched through at an
+# update
 cdef int jump_label_add_module(module_t *mod) noexcept nogil:
-    global nr_modules, rehearsed
-    # once for each load: what the process may do can change
-    rehearsed = False
+    global nr_modules
     if nr_modules == MAX_MODULES:
         return -ENOSPC
     modules[nr_modules] = mod
@@ -83,8 +80,8 @@ cdef int jump_label_add_module(module_t *mod) noexcept nogil:
     return 0
 
 
-# C~ [35/8 f9d18d] the list of modules that hangs from each key: an array of modules, searched
-# through at an update
+# C~ the list of modules that hangs from each key: an array of modules, searched through at an
+# update
 cdef void jump_label_del_module(module_t *mod) noexcept nogil:
     cdef int i
 
@@ -124,11 +121,11 @@ cdef module_t *jump_label_module(int index) noexcept nogil:
 
 
 cdef inline static_key_t *jump_entry_key(jump_entry_t *entry) noexcept nogil:
-    # C~ [1/1 65c241] unsigned long: an entry's members are u64
+    # C~ unsigned long: an entry's members are u64
     return <static_key_t *>(entry.key & ~<u64>1)
 
 
-# C~ [8/2 790bb8] the kernel's enum: True is a jump
+# C~ the kernel's enum: True is a jump
 cdef inline bint jump_label_type(jump_entry_t *entry, bint enabled) noexcept nogil:
     # True: a jump belongs there. Off the expected path lies what the key is not.
     return enabled ^ <bint>(entry.key & 1)
@@ -148,16 +145,14 @@ cdef void compose(jump_entry_t *entry, bint jump, u8 *text) noexcept nogil:
 
 # C+ the text of a process is writable only while it is asked to be
 cdef int protect(ulong start, ulong end, int prot) noexcept nogil:
-    # One change for the span of a key's sites, page by page only in what it covers.
-    global rehearsed
+    # One change for the span of a key's sites, page by page only in what it covers. What the
+    # process may do can change between two of them.
     start &= PAGE_MASK
     end = (end + PAGE_SIZE - 1) & PAGE_MASK
     if should_fail(FAIL_MPROTECT) or not text_writing:
         return -EACCES
-    if not rehearsed:
-        if rehearse(<void *>start):
-            return -errno
-        rehearsed = True
+    if rehearse(<void *>start):
+        return -errno
     if mprotect(<void *>start, end - start, prot):
         return -errno
     return 0
@@ -200,8 +195,8 @@ cdef int jump_label_update_module(module_t *mod, static_key_t *key, bint enabled
     return 0
 
 
-# C~ [18/18 b8c9f7] the architecture's part, a site at a time: the text of all sites in one pass
-# while no thread is in the kernel
+# C~ the architecture's part, a site at a time: the text of all sites in one pass while no thread is
+# in the kernel
 cdef int jump_label_update(static_key_t *key, bint enabled) noexcept nogil:
     cdef int i, ret = 0
 
@@ -221,8 +216,8 @@ cdef int jump_label_update(static_key_t *key, bint enabled) noexcept nogil:
     return ret
 
 
-# C~ [4/13 3e815a] static_key_enable_cpuslocked(): spelled out, without the CPU hotplug lock; text
-# that cannot be written is an error
+# C~ static_key_enable_cpuslocked(): spelled out, without the CPU hotplug lock; text that cannot be
+# written is an error
 cdef int static_key_enable(static_key_t *key) noexcept nogil:
     cdef int ret = 0
 
@@ -240,8 +235,8 @@ cdef int static_key_enable(static_key_t *key) noexcept nogil:
     return ret
 
 
-# C~ [4/14 0f293a] static_key_disable_cpuslocked(): spelled out, without the CPU hotplug lock; text
-# that cannot be written is an error
+# C~ static_key_disable_cpuslocked(): spelled out, without the CPU hotplug lock; text that cannot be
+# written is an error
 cdef int static_key_disable(static_key_t *key) noexcept nogil:
     cdef int ret = 0
 
@@ -259,7 +254,7 @@ cdef int static_key_disable(static_key_t *key) noexcept nogil:
     return ret
 
 
-# C~ [4/8 cc033f] static_key_slow_inc_cpuslocked(): spelled out, without the CPU hotplug lock
+# C~ static_key_slow_inc_cpuslocked(): spelled out, without the CPU hotplug lock
 cdef void static_key_slow_inc(static_key_t *key) noexcept nogil:
     jump_label_lock()
     if key.enabled:
@@ -270,7 +265,7 @@ cdef void static_key_slow_inc(static_key_t *key) noexcept nogil:
     jump_label_unlock()
 
 
-# C~ [3/8 9296f7] __static_key_slow_dec(): spelled out, one update at a time
+# C~ __static_key_slow_dec(): spelled out, one update at a time
 cdef void static_key_slow_dec(static_key_t *key) noexcept nogil:
     # A count that falls below zero stays there, and so does the text.
     jump_label_lock()

@@ -5,6 +5,7 @@ from kvm_vmx.abi.virt_cpu cimport phys_mem
 
 cdef int mm_init(const phys_mem *mem, u8 *vmalloc_window) noexcept nogil
 cdef void mm_exit() noexcept nogil
+cdef bint is_page(u64 pa) noexcept nogil
 cdef u64 mm_pages_outstanding() noexcept nogil
 cdef u64 mm_objects_outstanding() noexcept nogil
 

@@ -59,6 +59,11 @@ cdef u64 mm_objects_outstanding() noexcept nogil:
     return objects_outstanding
 
 
+cdef bint is_page(u64 pa) noexcept nogil:
+    # Frame 0 is nobody's, and what lies behind the last one is not the machine's.
+    return pa >> PAGE_SHIFT != NO_FRAME and pa >> PAGE_SHIFT < nr_frames
+
+
 cdef void put_free(u32 frame, int order) noexcept nogil:
     free_next[frame] = free_head[order]
     free_head[order] = frame

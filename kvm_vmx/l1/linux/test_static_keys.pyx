@@ -81,7 +81,7 @@ cdef void invert_keys(test_key *keys, int size) noexcept nogil:
             previous = keys[i].key
 
 
-# C~ [17/12 ae22e0] the test of a key: the two ways in one
+# C~ the test of a key: the two ways in one
 cdef int verify_keys(test_key *keys, int size, bint invert) noexcept nogil:
     cdef int i
     cdef bint ret, init
@@ -104,7 +104,7 @@ cdef void add_key(int i, bint init_state, static_key_t *key, int (*test)() noexc
     static_key_tests[i].test_key = test
 
 
-# C~ [20/15 98c0da] the table of keys and functions: the four kinds that this kernel has
+# C~ the table of keys and functions: the four kinds that this kernel has
 cdef int test_static_key_init() noexcept nogil:
     cdef int ret
 

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The checks of VM entry as data, and what L0 has written down of one that refused."""
+
+from kvm_vmx.abi.types cimport u32, u64
+from kvm_vmx.l0.state cimport *
+
+from kvm_vmx.machine.refusal import Refusal
+
+cdef extern from "kvm_vmx/l0/entry/control_bits.h":
+    ctypedef struct l0_control_bit "struct l0_control_bit":
+        const char *name
+        u32 mask
+    const l0_control_bit *l0_control_bits
+    enum:
+        L0_NR_CONTROL_BITS
+
+# How an entry that a check refuses ends, by enum l0_end.
+_ENDS = ("fault", "VMfailInvalid", "VMfailValid", "VMfailValid 7", "VMfailValid 8",
+         "exit 33", "exit 33, qualification 4", "exit 33, qualification 2", "exit 34")
+# The control words by what the names of their bits begin with.
+_WORDS = {"PIN_BASED_": "PIN_BASED_VM_EXEC_CONTROL", "CPU_BASED_": "CPU_BASED_VM_EXEC_CONTROL",
+          "SECONDARY_EXEC_": "SECONDARY_VM_EXEC_CONTROL", "VM_EXIT_": "VM_EXIT_CONTROLS",
+          "VM_ENTRY_": "VM_ENTRY_CONTROLS"}
+
+
+def checks() -> list[dict]:
+    """One dict a check of VM entry, in the order of the rows: id, ends (how an entry that it
+    refuses ends), field and other (VMCS fields, "" where there is none), section (of the SDM,
+    volume 3C, or a rule), sentence."""
+    return [{
+        "id": l0_check_rows[i].id.decode(),
+        "ends": _ENDS[l0_check_rows[i].end],
+        "field": _field(l0_check_rows[i].field_name),
+        "other": _field(l0_check_rows[i].other_name),
+        "section": l0_check_rows[i].section.decode(),
+        "sentence": l0_check_rows[i].sentence.decode(),
+    } for i in range(1, <int>L0_NR_CHECKS)]
+
+
+def control_bits() -> dict[str, dict[int, str]]:
+    """The names of a control word's bits, by the word's field and the bit's number."""
+    found = {field: {} for field in _WORDS.values()}
+    for i in range(<int>L0_NR_CONTROL_BITS):
+        name = l0_control_bits[i].name.decode()
+        field = next(field for prefix, field in _WORDS.items() if name.startswith(prefix))
+        found[field][int(l0_control_bits[i].mask).bit_length() - 1] = name
+    return found
+
+
+cdef str _field(const char *name):
+    text = name.decode()
+    return "" if text == "0" else text
+
+
+_ROWS = checks()
+_BITS = control_bits()
+
+
+cdef refusal_of(const l0_refusal *found):
+    """What L0 has written down, in words; None where that is nothing."""
+    if found.check == CHECK_none:
+        return None
+    row = _ROWS[<int>found.check - 1]
+    return Refusal.made(
+        row, _BITS.get(row["field"], {}), found.value, found.other, found.a, found.b,
+        found.must, found.may, found.msr)
+
+
+cdef last_refusal(const l0_vp *vp):
+    """Why the processor's last entry was refused, None where it was not."""
+    if vp.refusal.entry != vp.counters.vmlaunch + vp.counters.vmresume:
+        return None
+    return refusal_of(&vp.refusal)

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Tracing begins and ends while nobody is filling the records: L0 writes where it was told to."""
+
+import subprocess
+import sys
+
+import pytest
+
+from kvm_vmx import Machine
+
+CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
+
+
+@pytest.mark.parametrize("insn", ["call", "trap"])
+def test_tracing_beside_a_running_vcpu_is_refused_and_the_process_lives(insn):
+    done = subprocess.run([sys.executable, "-c", f"""
+import threading, time
+from kvm_vmx import Machine, MachineError
+machine = Machine(cpus=2, insn={insn!r})
+vcpu = machine.insmod().create_vm(code={CPUID_LOOP!r}).create_vcpu()
+stop, refused, done = [], 0, 0
+def run():
+    while not stop:
+        try:
+            vcpu.run(exits=20_000)
+        except MachineError:
+            pass
+thread = threading.Thread(target=run)
+thread.start()
+end = time.monotonic() + 2
+while time.monotonic() < end:
+    for call in (lambda: machine.start_trace(1000), lambda: machine.trace, machine.stop_trace,
+                 lambda: machine.start_trace(100_000)):
+        try:
+            call()
+            done += 1
+        except MachineError as error:
+            assert "in use" in str(error)
+            refused += 1
+stop.append(True)
+thread.join()
+assert refused
+machine.close()
+"""], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, (done.returncode, done.stderr[-500:])
+
+
+def test_tracing_works_where_nobody_runs():
+    with Machine(cpus=1) as machine:
+        machine.start_trace(10)
+        machine.cpu(0).rdmsr(0x10)
+        machine.stop_trace()
+        assert len(machine.trace) == 1
+
+
+def test_a_vcpu_is_no_obstacle_once_it_is_back():
+    with Machine(cpus=2) as machine:
+        vcpu = machine.insmod().create_vm(code=CPUID_LOOP).create_vcpu()
+        vcpu.run(exits=10)
+        machine.start_trace(100)
+        vcpu.run(exits=10)
+        assert machine.trace
