@@ -86,10 +86,10 @@ def test_tables_that_lead_back_to_themselves_end(level):
 def test_memory_full_of_junk(seed):
     said = lives(f"""
 import random
-from kvm_vmx import Machine
+from kvm_vmx import Machine, guests
 machine = Machine(cpus=2)
 kvm = machine.insmod(enlightened_vmcs={seed % 2 == 0})
-vm = kvm.create_vm(code=bytes.fromhex("b8000000000fa2ebf7"))
+vm = kvm.create_vm(code=guests.CPUID_LOOP)
 vcpu = vm.create_vcpu()
 vcpu.run(exits=5)
 other = kvm.create_vm(code=b"\\xf4", memory=1 << 20)
