@@ -20,7 +20,7 @@ TOUR = """\
 kvm-vmx: KVM's enlightened-VMCS path (vmx.c, Linux v4.19) on an emulated Hyper-V
 
   kvm-vmx run      load kvm-intel, run a guest under VMCS and under eVMCS, unload
-  kvm-vmx lesson   nine lessons: the run, a picture of it, a question
+  kvm-vmx lesson   lessons: the run, a picture of it, a question
   kvm-vmx fields   the field table: encoding, member, offset, size, clean group
   kvm-vmx keys     every static-branch site, with the key off and on
   kvm-vmx compare  the port beside any kernel tree, statement by statement
