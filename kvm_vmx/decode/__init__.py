@@ -2,7 +2,7 @@
 """Reads a VMCS that somebody has: a page, a dump, an image; and has L0 judge it."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from kvm_vmx.abi.numbers import Field
@@ -32,7 +32,7 @@ def decode(source: Source, *, profile: str | None = None, cpuid: Any = None,
 def decode_all(source: Source, *, profile: str | None = None, cpuid: Any = None,
                msrs: Mapping[int, int] | None = None, form: str | None = None,
                enlightened: bool | None = None,
-               progress: Callable[[int], Callable[[int], None]] | None = None) -> list[Decoded]:
+               progress: sources.Progress = None) -> list[Decoded]:
     """Each VMCS of a source, judged by L0.
 
     source is the bytes of a page or an image, a text of several lines (what dump_vmcs() prints,

@@ -91,9 +91,9 @@ def execute(args) -> int:
     if args.diff:
         return compare(args, states)
     if args.html:
-        from kvm_vmx.decode import html
+        from kvm_vmx.decode.page import page
 
-        write_text(args.html, html.page(states))
+        write_text(args.html, page(states))
     if args.json:
         print_json({"schema": "kvm_vmx.decode/1", "states": [one.as_json() for one in states]})
     else:

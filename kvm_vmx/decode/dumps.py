@@ -88,7 +88,10 @@ ENDED = re.compile(
     r"|vm[-_ ]?entry failed[^\n]{0,20}?(?:error|reason)[ :=]+(0x[0-9a-fA-F]{1,8}|\d{1,10})\b", re.I)
 
 
-def _compiled(section: dict[str, str]) -> list[tuple[re.Pattern[str], list[str]]]:
+Section = list[tuple[re.Pattern[str], list[str]]]
+
+
+def _compiled(section: dict[str, str]) -> Section:
     return [(re.compile(text.replace("#", NUMBER)), names.split())
             for text, names in section.items()]
 
@@ -112,7 +115,7 @@ def cleaned(text: str) -> str:
     """The lines as the kernel had them."""
     if "=3D" in text:
         text = quopri.decodestring(text.encode(errors="replace")).decode(errors="replace")
-    return "\n".join(line[PREFIX.match(line).end():] for line in text.splitlines())
+    return "\n".join(PREFIX.sub("", line, count=1) for line in text.splitlines())
 
 
 def read_dumps(text: str) -> list[Dump]:
@@ -160,7 +163,7 @@ def _one(text: str) -> tuple[dict[str, int], list[str]]:
     return found, notes
 
 
-def _fill(section, body: str, found: dict[str, int], notes: list[str]) -> None:
+def _fill(section: Section, body: str, found: dict[str, int], notes: list[str]) -> None:
     for pattern, names in section:
         hit = pattern.search(body)
         if hit is None:

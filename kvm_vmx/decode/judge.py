@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kvm_vmx.abi.constants import (
+    EFER_LMA, EFER_LME, HV_X64_MSR_VP_ASSIST_PAGE, HV_X64_MSR_VP_ASSIST_PAGE_ENABLE,
+    MSR_IA32_FEATURE_CONTROL, MSR_IA32_VMX_BASIC, MSR_IA32_VMX_CR4_FIXED1, MSR_IA32_VMX_MISC,
+    X86_CR4_VMXE)
 from kvm_vmx.abi.numbers import Field
-from kvm_vmx.decode.layouts import CLEAN_FIELDS, PAGE, SYNTHETIC, evmcs
+from kvm_vmx.decode.layouts import FEATURES, PAGE, evmcs, synthetic
 from kvm_vmx.l0 import offers
-from kvm_vmx.l0.profile import PROFILES
 from kvm_vmx.machine.checks import checks
 from kvm_vmx.machine.lints import Lint
 from kvm_vmx.machine.partition import Partition, PhysicalMemory
@@ -19,7 +22,7 @@ ANY = "any"
 BASE = "kvm-6.12"
 MEMORY_SIZE = 64 * PAGE
 VMXON, VMCS, ASSIST = PAGE, 2 * PAGE, 3 * PAGE
-FEATURE_CONTROL, ASSIST_MSR, VMXE, LMA = 0x3A, 0x40000073, 1 << 13, 0x500
+LONG_MODE = EFER_LME | EFER_LMA
 HOST_IS_WIDE = 1 << 9
 # What these checks look at stands in memory, which a page or a dump is not.
 IN_MEMORY = frozenset(("tpr_above_priority", "link_missing", "link_revision", "link_current",
@@ -63,17 +66,23 @@ class Judgement:
 
 
 @functools.cache
+def base() -> Any:
+    """The profile that a processor of no name is made of."""
+    return Partition(PhysicalMemory(PAGE), profile=BASE).profile
+
+
+@functools.cache
 def any_msrs() -> dict[int, int]:
     """The capability MSRs of a processor that offers everything that has a name."""
-    msrs = dict(PROFILES[BASE].msrs)
+    msrs = dict(base().msrs)
     for index, (rows, shift, _) in offers.CAPABILITIES.items():
-        if index not in (0x480, 0x485):
+        if index not in (MSR_IA32_VMX_BASIC, MSR_IA32_VMX_MISC):
             msrs[index] = msrs.get(index, 0) & 0xFFFFFFFF if shift else 0
             msrs[index] |= sum(1 << bit + shift for bit in rows)
     # HLT, shutdown, wait-for-SIPI, four CR3 targets, injection of length 0
-    msrs[0x485] |= 0x1C0 | 1 << 30 | 4 << 16
+    msrs[MSR_IA32_VMX_MISC] |= 0x1C0 | 1 << 30 | 4 << 16
     # CR4: all flags that a processor has had, up to FRED
-    msrs[0x489] = 0x113FF7FFF
+    msrs[MSR_IA32_VMX_CR4_FIXED1] = 0x113FF7FFF
     return msrs
 
 
@@ -86,7 +95,7 @@ def processor(profile: str | None = None, cpuid: Any = None,
                                "msrs": {**any_msrs(), **(msrs or {})}}
     if cpuid is None:
         # eight counters and four fixed ones; every nested enlightenment
-        options["cpuid"] = {0x0: (0xA, *PROFILES[BASE].cpuid[0][1:]),
+        options["cpuid"] = {0x0: (0xA, *base().cpuid[0][1:]),
                             0xA: (0x8300805, 0, 0, 0x604), 0x4000000A: (0x2E0101, 1, 0, 0)}
         options["maxphyaddr"] = 52
     return options
@@ -102,15 +111,15 @@ class Scratch:
         revision = self.partition.profile.vmcs_revision.to_bytes(4, "little")
         self.memory.write(VMXON, revision)
         self.memory.write(VMCS, revision)
-        self.cpu.wrmsr(FEATURE_CONTROL, 5)
-        self.cpu.cr4 |= VMXE
+        self.cpu.wrmsr(MSR_IA32_FEATURE_CONTROL, FEATURES)
+        self.cpu.cr4 |= X86_CR4_VMXE
         if not self.cpu.vmxon(VMXON).ok:
             raise ValueError("this profile's processor has no VMX: give one that has")
 
     def host(self, values: Mapping[str, int]) -> None:
         """The host is as wide as the VMCS has it: which one it is, no VMCS says."""
         wide = values.get("VM_EXIT_CONTROLS", HOST_IS_WIDE) & HOST_IS_WIDE
-        self.cpu.efer = self.cpu.efer | LMA if wide else self.cpu.efer & ~LMA
+        self.cpu.efer = self.cpu.efer | LONG_MODE if wide else self.cpu.efer & ~LONG_MODE
 
     def plain(self, values: Mapping[str, int]) -> list[Refusal]:
         """What L0 refuses of these fields in a VMCS of its own."""
@@ -124,7 +133,7 @@ class Scratch:
     def enlightened(self, page: bytes, values: Mapping[str, int]) -> list[Refusal]:
         """What L0 refuses of an enlightened VMCS: first its pointer, then its fields."""
         self.host(values)
-        self.cpu.wrmsr(ASSIST_MSR, ASSIST | 1)
+        self.cpu.wrmsr(HV_X64_MSR_VP_ASSIST_PAGE, ASSIST | HV_X64_MSR_VP_ASSIST_PAGE_ENABLE)
         self.memory.write(ASSIST + 40, b"\1")
         self.memory.write_u64(ASSIST + 48, VMCS)
         self.memory.write(VMCS, page)
@@ -151,9 +160,8 @@ def page_of(page: bytes, values: Mapping[str, int]) -> bytes:
         if name in values and place.offset + place.size > len(page):
             made[place.offset:place.offset + place.size] = values[name].to_bytes(
                 place.size, "little")
-    if len(page) < CLEAN_FIELDS + 4:
-        offset, size, _, _ = SYNTHETIC[0]
-        made[offset:size] = page[offset:size] or b"\1\0\0\0"
+    if len(page) < synthetic()["revision_id"].size:
+        made[:4] = b"\1\0\0\0"
     return bytes(made)
 
 
@@ -164,7 +172,8 @@ def judge(form: str, values: Mapping[str, int], page: bytes, options: dict[str, 
     if form == "assist":
         return Judgement()
     missing = set(evmcs() if enlightened else NAMES) - values.keys()
-    answers, lints = [], []
+    answers: list[list[Refusal]] = []
+    lints: list[Lint] = []
     for filler in FILLERS if missing else ({},):
         whole = {**{name: value for name, value in filler.items() if name in missing}, **values}
         scratch = Scratch(options)

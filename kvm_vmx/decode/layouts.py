@@ -4,30 +4,21 @@
 import functools
 from typing import NamedTuple
 
+from kvm_vmx.abi.constants import (
+    FEATURE_CONTROL_LOCKED, FEATURE_CONTROL_VMXON_ENABLED_OUTSIDE_SMX, MSR_IA32_FEATURE_CONTROL,
+    X86_CR4_VMXE)
 from kvm_vmx.abi.numbers import Field
-from kvm_vmx.l0.profile import PROFILES
-from kvm_vmx.machine.fields import fields
+from kvm_vmx.machine.fields import fields, other_members
 from kvm_vmx.machine.partition import Partition, PhysicalMemory
 
 PAGE = 4096
+# What a firmware leaves for VMXON.
+FEATURES = FEATURE_CONTROL_LOCKED | FEATURE_CONTROL_VMXON_ENABLED_OUTSIDE_SMX
 EVMCS_SIZE = 1024
-CLEAN_FIELDS = 824
 EVMCS_VERSION = 1
 # KVM's number of its layout, in bits 30:0 of the first word; this L0's plain VMCS has it too.
 VMCS12_REVISION = 0x11E57ED0
 
-# Members of the eVMCS that are no field of a VMCS: offset, size, name, clean group.
-SYNTHETIC = (
-    (0, 4, "revision_id", ""), (4, 4, "abort", ""), (CLEAN_FIELDS, 4, "hv_clean_fields", ""),
-    (832, 4, "hv_synthetic_controls", ""), (836, 4, "hv_enlightenments_control", ""),
-    (840, 4, "hv_vp_id", "ENLIGHTENMENTSCONTROL"), (848, 8, "hv_vm_id", "ENLIGHTENMENTSCONTROL"),
-    (856, 8, "partition_assist_page", "ENLIGHTENMENTSCONTROL"))
-# Fields that the eVMCS has got places for after v4.19.
-LATER = (
-    (904, 8, "GUEST_IA32_PERF_GLOBAL_CTRL", "GUEST_GRP1"),
-    (968, 8, "ENCLS_EXITING_BITMAP", "CONTROL_GRP2"),
-    (976, 8, "HOST_IA32_PERF_GLOBAL_CTRL", "HOST_GRP1"),
-    (984, 8, "TSC_MULTIPLIER", "CONTROL_GRP2"))
 # The VP assist page: offset, size, name (TLFS, Nested Virtualization; VTL: Virtual Secure Mode).
 ASSIST = (
     (0, 4, "apic_assist"), (8, 4, "vtl_entry_reason"), (16, 8, "vtl_ret_x64rax"),
@@ -88,7 +79,23 @@ def evmcs() -> dict[str, Place]:
     """The places of an enlightened VMCS, by VMCS field, in the table's order."""
     found = {row["vmcs_field"]: Place(row["offset"], row["size"], row["clean_field"])
              for row in fields()}
-    return found | {name: Place(offset, size, group) for offset, size, name, group in LATER}
+    return found | {name: place for name, place in _others().items() if name in Field.__members__}
+
+
+@functools.cache
+def synthetic() -> dict[str, Place]:
+    """The places of an enlightened VMCS that are no field of a VMCS, in the order of the page."""
+    found = _others()
+    clean = found["hv_clean_fields"].offset
+    found |= {"abort": Place(4, 4), "hv_synthetic_controls": Place(clean + 8, 4),
+              "hv_enlightenments_control": Place(clean + 12, 4)}
+    return {name: place for name, place in sorted(found.items(), key=lambda pair: pair[1])
+            if name not in Field.__members__}
+
+
+def _others() -> dict[str, Place]:
+    return {name: Place(row["offset"], row["size"], row["clean_field"])
+            for name, row in other_members().items()}
 
 
 @functools.cache
@@ -121,13 +128,14 @@ def width(name: str) -> int:
 def of_plain(page: bytes) -> dict[str, int]:
     """The fields of a plain VMCS of this L0's, which alone knows its layout: as VMREAD has them."""
     memory = PhysicalMemory(4 * PAGE)
-    cpu = Partition(memory).processor(0)
-    revision = PROFILES["kvm-6.12"].vmcs_revision.to_bytes(4, "little")
+    partition = Partition(memory)
+    cpu = partition.processor(0)
+    revision = partition.profile.vmcs_revision.to_bytes(4, "little")
     memory.write(0, revision)
     memory.write(PAGE, revision + page[4:].ljust(PAGE - 4, b"\0"))
-    cpu.wrmsr(0x3A, 5)
-    cpu.cr4 |= 0x2000
+    cpu.wrmsr(MSR_IA32_FEATURE_CONTROL, FEATURES)
+    cpu.cr4 |= X86_CR4_VMXE
     cpu.vmxon(0)
     cpu.vmptrld(PAGE)
     found = {field.name: cpu.vmread(field) for field in Field if not field.name.endswith("_HIGH")}
-    return {name: outcome.value for name, outcome in found.items() if outcome.ok}
+    return {name: outcome.value for name, outcome in found.items() if outcome.value is not None}

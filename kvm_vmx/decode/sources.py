@@ -13,6 +13,9 @@ from kvm_vmx.decode.hexdump import read_hex
 from kvm_vmx.decode.layouts import EVMCS_VERSION, PAGE, VMCS12_REVISION
 from kvm_vmx.decode.pages import FORMS, form_of, is_vmcs, likeness, values_of
 
+# Makes, of an image's size, what is told how far the search is.
+Progress = Callable[[int], Callable[[int], None]] | None
+
 LONGEST_TEXT = 64 << 20
 SAMPLE = 64 << 10
 CHUNK = 4 << 20             # of an image at a time
@@ -157,9 +160,8 @@ def extents_of(handle: int, size: int) -> list[tuple[int, int]]:
 
 
 def from_file(path: str, form: str | None = None,
-              progress: Callable[[int], Callable[[int], None]] | None = None) -> list[Found]:
-    """What a file holds; ValueError, in one line, where that is nothing of this kind. progress
-    makes, of an image's size, what is told how far the search is."""
+              progress: Progress = None) -> list[Found]:
+    """What a file holds; ValueError, in one line, where that is nothing of this kind."""
     if path == "-":
         return from_bytes(_limited(sys.stdin.buffer.read(LONGEST_TEXT + 1)), form)
     try:
@@ -182,7 +184,7 @@ def from_file(path: str, form: str | None = None,
         os.close(handle)
 
 
-def _of_image(handle, size, form, progress) -> list[Found]:
+def _of_image(handle: int, size: int, form: str | None, progress: Progress) -> list[Found]:
     if form not in (None, "image"):
         return [of_page(os.pread(handle, PAGE, 0), form)]
     report = progress(size) if progress else lambda done: None

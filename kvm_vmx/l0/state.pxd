@@ -781,10 +781,6 @@ cdef extern from "kvm_vmx/l0/vmcs/fields.h" nogil:
 
 cdef extern from "kvm_vmx/l0/vmcs/blocks.h" nogil:
     enum:
-        L0_AT_GUEST_PERF_GLOBAL_CTRL
-        L0_AT_ENCLS_EXITING_BITMAP
-        L0_AT_HOST_PERF_GLOBAL_CTRL
-        L0_AT_TSC_MULTIPLIER
         L0_FLAG_DIRECT_FLUSH
         L0_FLAG_MSR_BITMAP
     const u64 L0_UNGROUPED_BYTES

@@ -13,7 +13,7 @@ import types
 import pytest
 from kernel_dumps import Printer
 
-from kvm_vmx import Machine, decode, decode_all, host
+from kvm_vmx import Machine, decode, decode_all, guests, host
 from kvm_vmx.cli import main
 from kvm_vmx.compare.opening import open_tree
 from kvm_vmx.decode import sources
@@ -32,8 +32,7 @@ VMEntry: intr_info=800000d1 errcode=00000000 ilen=00000000
 @pytest.fixture(scope="module")
 def page():
     with Machine() as machine:
-        vcpu = machine.insmod().create_vm(
-            code=bytes.fromhex("b800000000" "0fa2" "ebf7")).create_vcpu(cpu=0)
+        vcpu = machine.insmod().create_vm(code=guests.CPUID_LOOP).create_vcpu(cpu=0)
         vcpu.run(exits=3)
         return machine.memory.read(vcpu.vmcs_gpa, 4096)
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A page is read as its writer has it: the port's eVMCS, KVM's vmcs12, an assist page, hex dumps."""
 
+import json
+import pathlib
 import random
 import re
 import shutil
@@ -9,19 +11,17 @@ import subprocess
 import needed
 import pytest
 
-from kvm_vmx import Machine, decode, decode_all, host
+from kvm_vmx import Machine, decode, decode_all, guests, host
 from kvm_vmx.compare.opening import open_tree
 from kvm_vmx.decode.hexdump import read_hex
-from kvm_vmx.decode.layouts import evmcs, vmcs12
-
-CPUID = bytes.fromhex("b800000000" "0fa2" "ebf7")
+from kvm_vmx.decode.layouts import evmcs, synthetic, vmcs12
 
 
 @pytest.fixture(scope="module")
 def written():
     """(page, the port's view, assist page) of a vCPU that has run."""
     with Machine() as machine:
-        vcpu = machine.insmod().create_vm(code=CPUID).create_vcpu(cpu=0)
+        vcpu = machine.insmod().create_vm(code=guests.CPUID_LOOP).create_vcpu(cpu=0)
         vcpu.run(exits=3)
         return (machine.memory.read(vcpu.vmcs_gpa, 4096), dict(vcpu.evmcs), dict(vcpu.vmcs),
                 machine.memory.read(machine.assist_page_gpa(0), 4096), vcpu.vmcs_gpa)
@@ -60,7 +60,7 @@ def test_an_assist_page(written):
 
 def test_a_plain_vmcs_of_this_l0():
     with Machine() as machine:
-        vcpu = machine.insmod(enlightened_vmcs=False).create_vm(code=CPUID).create_vcpu(cpu=0)
+        vcpu = machine.insmod(enlightened_vmcs=False).create_vm(code=guests.CPUID_LOOP).create_vcpu(cpu=0)
         vcpu.run(exits=3)
         view = dict(vcpu.vmcs)
         assert machine.cpu(0).vmclear(vcpu.vmcs_gpa).ok
@@ -190,8 +190,16 @@ def test_what_is_in_no_member_is_told(written):
     assert "R59" in str(found)
 
 
+def test_members_beside_the_fields_are_where_the_kernel_has_them():
+    data = pathlib.Path(__file__).parents[1] / "data/evmcs_layout_4.19.json"
+    known = {row["name"]: (row["offset"], row["size"]) for row in json.loads(data.read_text())}
+    assert len(synthetic()) == 8
+    assert {name: known[name] for name in synthetic()} == {
+        name: (place.offset, place.size) for name, place in synthetic().items()}
+
+
 def test_places_are_disjoint():
-    for places in (evmcs(), vmcs12()):
+    for places in ({**evmcs(), **synthetic()}, vmcs12()):
         taken = [n for place in places.values()
                  for n in range(place.offset, place.offset + place.size)]
         assert len(taken) == len(set(taken))

@@ -60,7 +60,7 @@ cdef u32 segment_part_refusal(const hv_enlightened_vmcs *f, u32 secondary, u32 p
         return segment_bases_refusal(f)
     if part == 1:
         return system_segments_refusal(f, wide)
-    if f.guest_rflags & RFLAGS_VM:
+    if f.guest_rflags & X86_EFLAGS_VM:
         return vm86_segments_refusal(f) if part == 2 else 0
     if part == 2:
         return code_segment_refusal(f, unrestricted, wide)

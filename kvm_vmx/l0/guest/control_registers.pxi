@@ -1,19 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # MOV to a control register of L1.
 
-cdef enum:
-    CR0_PE = 1 << 0
-    CR0_ET = 1 << 4
-    CR4_PAE = 1 << 5
-    CR4_VMXE = 1 << 13
-    CR4_PCIDE = 1 << 17
-
 
 cdef bint cr0_valid(const l0_vp *vp, u64 value) noexcept nogil:
     cdef const l0_caps *caps = &vp.partition.caps
     cdef bint paging = value >> 31 & 1
 
-    if value >> 32 or (paging and not value & CR0_PE):
+    if value >> 32 or (paging and not value & X86_CR0_PE):
         return False
     # NW without CD
     if value >> 29 & 1 and not value >> 30 & 1:
@@ -27,9 +20,9 @@ cdef bint cr0_valid(const l0_vp *vp, u64 value) noexcept nogil:
 cdef bint cr4_valid(const l0_vp *vp, u64 value) noexcept nogil:
     cdef const l0_caps *caps = &vp.partition.caps
 
-    if value & ~caps.cr4_may or (value & CR4_VMXE and not caps.vmx):
+    if value & ~caps.cr4_may or (value & X86_CR4_VMXE and not caps.vmx):
         return False
-    if vp.efer & EFER_LMA and not value & CR4_PAE:
+    if vp.efer & EFER_LMA and not value & X86_CR4_PAE:
         return False
     return not vp.in_vmx or value & caps.cr4_must == caps.cr4_must
 
@@ -45,12 +38,12 @@ cdef insn_t l0_mov_to_cr(virt_cpu *cpu, u32 cr, u64 value) noexcept nogil:
     if cr == 0:
         if not cr0_valid(vp, value):
             return fault_gp()
-        cpu.cr0 = value | CR0_ET
+        cpu.cr0 = value | X86_CR0_ET
     elif cr == 2:
         cpu.cr2 = value
     elif cr == 3:
         # with PCIDs, bit 63 asks to keep the TLB and is not stored
-        if cpu.cr4 & CR4_PCIDE:
+        if cpu.cr4 & X86_CR4_PCIDE:
             value &= ~(<u64>1 << 63)
         if value & vp.partition.caps.address_reserved:
             return fault_gp()

@@ -24,7 +24,7 @@ cdef insn_t l0_vmxon(virt_cpu *cpu, u64 pa) noexcept nogil:
 
     vp.counters.vmxon += 1
     # R18: without VMX in CPUID there is no such instruction
-    if not vp.partition.caps.vmx or not cpu.cr0 & CR0_PE or not cpu.cr4 & CR4_VMXE:
+    if not vp.partition.caps.vmx or not cpu.cr0 & X86_CR0_PE or not cpu.cr4 & X86_CR4_VMXE:
         return fault_ud()
     if cpu.cpl:
         return fault_gp()
