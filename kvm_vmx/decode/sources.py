@@ -22,6 +22,9 @@ CHUNK = 4 << 20             # of an image at a time
 MOST_PAGES = 4096           # of an image: a file that is made to look like more is none
 FIRST_WORDS = tuple(word.to_bytes(4, "little")
                     for word in (EVMCS_VERSION, VMCS12_REVISION, VMCS12_REVISION | 1 << 31))
+# What other files of a host have.
+HOST_CPUID = re.compile(r"\beax=0x[0-9a-f]+ ebx=0x", re.I)
+OF_A_HOST = re.compile(r"Hyper-V: |enlightened_vmcs[:=]|kvm: (?:no|Nested)")
 CURE = ("give a page of 4096 bytes, its hex dump, what dump_vmcs() prints, or a memory image")
 
 
@@ -75,7 +78,7 @@ def from_text(text: str, form: str | None = None) -> list[Found]:
                           notes=one.notes) for one in dumps]
         if form == "dump":
             raise ValueError("no line of dump_vmcs() in this text: give what it prints")
-    readings = read_hex(text)
+    readings = [] if HOST_CPUID.search(text) else read_hex(text)
     if not readings:
         raise ValueError(_nothing_in(text))
     best = max(readings, key=lambda data: max(likeness(data[:PAGE]).values()))
@@ -86,11 +89,13 @@ def from_text(text: str, form: str | None = None) -> list[Found]:
 
 def _nothing_in(text: str) -> str:
     """Why a text has nothing to decode: it may be what another command reads."""
-    if re.search(r"\beax=0x[0-9a-f]+ ebx=0x", text):
+    if HOST_CPUID.search(text):
         return ("this is a host's CPUID: give it with --cpuid, to have a VMCS judged for that host")
     if ended := ENDED.search(text):
         return (f"the log says {' '.join(ended[0].split())}, and has no dump: load kvm_intel with "
                 "dump_invalid_vmcs=1 (before v5.2 it is always dumped) and give the log again")
+    if OF_A_HOST.search(text):
+        return f"this tells of a host, and has no VMCS: {CURE}"
     return f"neither a dump nor hexadecimal: {CURE}"
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """kvm-vmx decode: what it prints, its statuses, and one line for what it cannot read."""
 
+import contextlib
 import html.parser
 import io
 import json
@@ -16,7 +17,7 @@ from kernel_dumps import Printer
 from kvm_vmx import Machine, decode, decode_all, guests, host
 from kvm_vmx.cli import main
 from kvm_vmx.compare.opening import open_tree
-from kvm_vmx.decode import sources
+from kvm_vmx.decode import command, sources
 from kvm_vmx.decode.layouts import evmcs, vmcs12
 
 INTR_IF0 = """\
@@ -153,6 +154,22 @@ def test_a_sparse_image_of_4_gib(files, capsys, page):
 
 
 @pytest.mark.needs("hyperv")
+def test_a_search_has_a_bar(tmp_path, capsys, page, monkeypatch):
+    (tmp_path / "image").write_bytes(bytes(3 * sources.CHUNK) + page)
+    said = []
+
+    @contextlib.contextmanager
+    def bar(totals):
+        said.append(totals)
+        yield lambda name, done: said.append((name, done))
+
+    monkeypatch.setattr(command, "progress", bar)
+    assert run(capsys, tmp_path / "image")[0] == 0
+    size = 3 * sources.CHUNK + 4096
+    assert said[0] == {"searching": size} and said[-1] == ("searching", size) and len(said) == 5
+
+
+@pytest.mark.needs("hyperv")
 def test_an_image_without_holes(tmp_path, page):
     """Whatever else is in it, a page at any multiple of 4096 is found, and no other."""
     chosen = random.Random(6)
@@ -171,6 +188,7 @@ def test_an_image_without_holes(tmp_path, page):
 BAD = {
     "nothing": b"", "zeros": bytes(4096), "noise": bytes(range(1, 256)) * 20, "words": b"hello\n",
     "a cpuid": b"   0x00000001 0x00: eax=0x000606a6 ebx=0x00400800 ecx=0xfeda3223 edx=0x1f8bfbff\n",
+    "a boot log": b"[    0.000000] Hyper-V: Nested features: 0x4a0000\n",
     "an error alone": b"KVM: entry failed, hardware error 0x80000021\n",
     "an image of nothing": bytes(1 << 20), "half a word": b"0123 4\n", "utf-16": b"\xff\xfea\0b",
 }
