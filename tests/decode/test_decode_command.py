@@ -73,6 +73,7 @@ def test_standard_input(files, capsys, monkeypatch):
     assert status == 1 and "guest_rflags_if" in out
 
 
+@pytest.mark.needs("hyperv")
 def test_json(files, capsys):
     status, out, _ = run(capsys, files / "dump.txt", files / "page.bin", "--json")
     told = json.loads(out)
@@ -104,6 +105,7 @@ class Wellformed(html.parser.HTMLParser):
             assert self.open.pop() == tag
 
 
+@pytest.mark.needs("hyperv")
 def test_a_page_of_html(files, capsys, tmp_path):
     hostile = tmp_path / "<script>.txt"
     hostile.write_text(INTR_IF0)
@@ -271,6 +273,7 @@ def test_mutated_text_of_a_kernel(soak):
             assert "\n" not in str(error)
 
 
+@pytest.mark.needs("hyperv")
 def test_a_file_that_shrinks_while_it_is_read(tmp_path, page, monkeypatch):
     (tmp_path / "image").write_bytes((page + bytes(4096)) * 3000)
     whole = os.pread

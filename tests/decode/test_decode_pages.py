@@ -91,6 +91,7 @@ def test_the_vmcs12_of_a_kernel(tree):
     assert table.keys() <= vmcs12().keys()
 
 
+@pytest.mark.needs("hyperv")
 def test_a_vmcs12_page(written):
     _, view, *_ = written
     page = bytearray((0x11E57ED0).to_bytes(4, "little").ljust(4096, b"\0"))
