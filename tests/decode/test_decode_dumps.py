@@ -3,6 +3,7 @@
 
 import quopri
 import random
+import re
 import textwrap
 
 import needed
@@ -12,6 +13,7 @@ from kernel_dumps import Printer
 from kvm_vmx import decode_all, host
 from kvm_vmx.compare.opening import open_tree
 from kvm_vmx.decode.dumps import read_dumps
+from kvm_vmx.decode.layouts import width
 
 TREES = ("4.19", "6.1", "6.12")
 
@@ -89,3 +91,42 @@ def test_any_part_of_a_dump_is_read_and_nothing_of_it_is_wrong(tree):
         kept = [line for line in lines if "***" in line or chosen.random() < 0.4]
         for dump in read_dumps("\n".join(kept)):
             assert dump.values.items() <= printer.told.items()
+
+
+# Xen's vmcs_dump_vcpu(), where it is not what the kernel prints; other numbers in brackets.
+XEN = {
+    "PDPTE0 = 0x{GUEST_PDPTR0:016x}  PDPTE1 = 0x{GUEST_PDPTR1:016x}": "Guest",
+    "RSP = 0x{GUEST_RSP:016x} (0x00000000deadbeef)  RIP = 0x{GUEST_RIP:016x} (0x0000000000000bad)":
+        "Guest",
+    "RFLAGS=0x{GUEST_RFLAGS:08x} (0x00000bad)  DR7 = 0x{GUEST_DR7:016x}": "Guest",
+    "       sel  attr  limit   base": "Guest",
+    **{f"{reg:>4}: {{GUEST_{reg}_SELECTOR:04x}} {{GUEST_{reg}_AR_BYTES:05x}} "
+       f"{{GUEST_{reg}_LIMIT:08x}} {{GUEST_{reg}_BASE:016x}}": "Guest"
+       for reg in ("CS", "DS", "SS", "ES", "FS", "GS", "LDTR", "TR")},
+    **{f"{reg}:            {{GUEST_{reg}_LIMIT:08x}} {{GUEST_{reg}_BASE:016x}}": "Guest"
+       for reg in ("GDTR", "IDTR")},
+    "EFER(VMCS) = 0x{GUEST_IA32_EFER:016x}  PAT = 0x{GUEST_IA32_PAT:016x}": "Guest",
+    "PreemptionTimer = 0x{VMX_PREEMPTION_TIMER_VALUE:08x}  SM Base = 0x00000bad": "Guest",
+    "PerfGlobCtl = 0x{GUEST_IA32_PERF_GLOBAL_CTRL:016x}  BndCfgS = 0x{GUEST_BNDCFGS:016x}": "Guest",
+    "RIP = 0x{HOST_RIP:016x} (vmx_asm_vmexit_handler)  RSP = 0x{HOST_RSP:016x}": "Host",
+    "TSC Offset = 0x{TSC_OFFSET:016x}  TSC Multiplier = 0x{TSC_MULTIPLIER:016x}": "Control",
+    "TPR Threshold = 0x{TPR_THRESHOLD:02x}  PostedIntrVec = 0x{POSTED_INTR_NV:02x}": "Control",
+    "EPT pointer = 0x{EPT_POINTER:016x}  EPTP index = 0x0bad": "Control",
+    "Virtual processor ID = 0x{VIRTUAL_PROCESSOR_ID:04x} VMfunc controls = "
+    "{VM_FUNCTION_CONTROL:016x}": "Control",
+}
+
+
+def test_xens_form():
+    chosen = random.Random(8)
+    names = sorted({name for line in XEN for name in re.findall(r"\{(\w+):", line)})
+    values = {name: chosen.getrandbits(8 * width(name)) for name in names}
+    # what has five digits has no more
+    values |= {name: value & 0xFFFFF for name, value in values.items() if name.endswith("AR_BYTES")}
+    lines = [line for part in ("Guest", "Host", "Control")
+             for line in (f"*** {part} State ***", *(
+                 text.format(**values) for text, where in XEN.items() if where == part))]
+    dump, = read_dumps("\n".join(f"(XEN) [2024-03-01 10:00:00] {line}" for line in lines))
+    assert dump.values == values
+    other, = read_dumps("\n".join(lines).replace("EFER(VMCS)", "EFER(MSR LL)"))
+    assert "GUEST_IA32_EFER" not in other.values
