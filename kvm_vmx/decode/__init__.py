@@ -8,7 +8,7 @@ from typing import Any
 from kvm_vmx.abi.numbers import Field
 from kvm_vmx.decode import sources
 from kvm_vmx.decode.decoded import Decoded
-from kvm_vmx.decode.judge import ANY, NAMES, judge, processor
+from kvm_vmx.decode.judge import ANY, NAMES, Judge, processor
 from kvm_vmx.decode.layouts import evmcs, width
 from kvm_vmx.decode.result import LOOKED_AT, others_of, stray_bytes
 
@@ -43,10 +43,10 @@ def decode_all(source: Source, *, profile: str | None = None, cpuid: Any = None,
     "assist", "dump", "image") where that is not seen; enlightened has the fields of a dump
     judged as those of an eVMCS. ValueError, in one line, for what cannot be read.
     """
-    options = processor(profile, cpuid, msrs)
+    judge = Judge(processor(profile, cpuid, msrs))
     name, found = _found(source, form, progress)
     against = _against(profile, cpuid, msrs)
-    return [_decoded(name, one, options, against, enlightened) for one in found]
+    return [_decoded(name, one, judge, against, enlightened) for one in found]
 
 
 def _found(source: Any, form: str | None, progress: Any) -> tuple[str, list[sources.Found]]:
@@ -84,11 +84,11 @@ def _against(profile: str | None, cpuid: Any, msrs: Mapping[int, int] | None) ->
     return " with ".join(named) or "any processor, whatever controls it offers"
 
 
-def _decoded(name: str, found: sources.Found, options: dict[str, Any], against: str,
+def _decoded(name: str, found: sources.Found, judge: Judge, against: str,
              enlightened: bool | None) -> Decoded:
     as_evmcs = found.form == "evmcs" if enlightened is None else enlightened
-    answer = judge(found.form, found.values, found.page if found.form == "evmcs" else b"", options,
-                   as_evmcs)
+    answer = judge.judge(found.form, found.values, found.page if found.form == "evmcs" else b"",
+                         as_evmcs)
     known = evmcs() if as_evmcs else NAMES
     missing = () if found.form == "assist" else tuple(
         field for field in known if field not in found.values and field in LOOKED_AT)

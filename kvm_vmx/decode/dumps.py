@@ -13,6 +13,7 @@ PREFIX = re.compile(
     r"^(?:[>|:]\s?|<\d+>|\(XEN\)\s*|\[[^\]\n]{0,40}\]\s?|\d{4}-\d\d-\d\dT\S+\s"
     r"|[A-Z][a-z]{2}\s+\d+\s\d\d:\d\d:\d\d\s(?:\S+\s)?|\d\d:\d\d:\d\d\s|kernel:\s?"
     r"|(?:kvm_intel|kvm|vmx|KVM|VMX):\s?|\s)*")
+MOST = 4096                 # dumps of a text
 STATE = re.compile(r"\*\*\*\s*(Guest|Host|Control)\s+State\s*\*\*\*")
 
 SEGMENTS = ("CS", "DS", "SS", "ES", "FS", "GS", "LDTR", "TR")
@@ -74,7 +75,7 @@ CONTROL = {
     r"TPR Threshold\s*=\s*#": "TPR_THRESHOLD", r"APIC-access addr\s*=\s*#": "APIC_ACCESS_ADDR",
     r"virt-APIC addr\s*=\s*#": "VIRTUAL_APIC_PAGE_ADDR", r"PostedIntrVec\s*=\s*#": "POSTED_INTR_NV",
     r"EPT pointer\s*=\s*#": "EPT_POINTER",
-    **{rf"CR3\s[^\n]*?\btarget{n}=#": f"CR3_TARGET_VALUE{n}" for n in range(4)},
+    **{rf"CR3\s[^\n]{{0,60}}?\btarget{n}=#": f"CR3_TARGET_VALUE{n}" for n in range(4)},
     r"PLE Gap=#\s+Window=#": "PLE_GAP PLE_WINDOW",
     r"Virtual processor ID\s*=\s*#": "VIRTUAL_PROCESSOR_ID",
     r"VMfunc controls\s*=\s*#": "VM_FUNCTION_CONTROL",
@@ -84,7 +85,8 @@ STATUS = re.compile(rf"SVI\|RVI\s*=\s*{NUMBER}\|{NUMBER}")
 EFFECTIVE = re.compile(rf"EFER\s*=\s*{NUMBER}\s*\((effective|autoload)\)")
 # What a log says besides of how the entry ended.
 ENDED = re.compile(
-    r"(?:hardware (?:error|reason)|hardware_entry_failure_reason)[ :=]+(0x[0-9a-fA-F]{1,8}|\d{1,10})\b"
+    r"(?:hardware (?:error|reason)|hardware_entry_failure_reason)[ :=]+"
+    r"(0x[0-9a-fA-F]{1,8}|\d{1,10})\b"
     r"|vm[-_ ]?entry failed[^\n]{0,20}?(?:error|reason)[ :=]+(0x[0-9a-fA-F]{1,8}|\d{1,10})\b", re.I)
 
 
@@ -124,26 +126,29 @@ def read_dumps(text: str) -> list[Dump]:
     marks = list(STATE.finditer(text))
     ended = tuple(dict.fromkeys(
         f"the log says {' '.join(hit[0].split())}" for hit in ENDED.finditer(text)))[:3]
-    starts = [mark.start() for n, mark in enumerate(marks)
-              if n == 0 or mark[1] == "Guest" or _seen(marks, n)]
-    if not marks:
-        starts = [0]
+    starts = _starts(marks)
     dumps = []
-    for start, end in zip(starts, [*starts[1:], len(text)]):
+    line = 1
+    for n, (start, end) in enumerate(zip(starts, [*starts[1:], len(text)])):
+        line += text.count("\n", starts[n - 1] if n else 0, start)
         values, notes = _one(text[start:end])
         if values:
-            dumps.append(Dump(text.count("\n", 0, start) + 1, values, tuple(notes) + ended))
+            dumps.append(Dump(line, values, tuple(notes) + ended))
+        if len(dumps) == MOST:
+            break
     return dumps
 
 
-def _seen(marks: list[re.Match[str]], n: int) -> bool:
-    """Does the nth section come a second time since the last dump began?"""
-    before = []
-    for mark in reversed(marks[:n]):
-        before.append(mark[1])
-        if mark[1] == "Guest":
-            break
-    return marks[n][1] in before
+def _starts(marks: list[re.Match[str]]) -> list[int]:
+    """Where each dump begins: at its guest state, or where a section comes a second time."""
+    starts: list[int] = []
+    seen: set[str] = set()
+    for mark in marks:
+        if not starts or mark[1] == "Guest" or mark[1] in seen:
+            starts.append(mark.start())
+            seen.clear()
+        seen.add(mark[1])
+    return starts or [0]
 
 
 def _one(text: str) -> tuple[dict[str, int], list[str]]:

@@ -32,7 +32,7 @@ def read_hex(text: str) -> list[bytes]:
     wide = len(words[0]) > 2
     colon = any(isinstance(line, _Line) and line.colon for line in lines)
     prefixed = "0x" in text
-    orders = [False, True] if not wide else [True, False] if prefixed or not colon else [False, True]
+    orders = [True, False] if wide and (prefixed or not colon) else [False, True]
     plain = all(isinstance(line, _Line) and line.address is None for line in lines)
     for little in orders if not plain else [False]:
         data = _together(lines, little)

@@ -27,7 +27,8 @@ def of_state(state: State) -> str:
 def _verdict(state: State) -> str:
     if state.form == "assist":
         return f"<p>{escape(' '.join(text.verdict(state)))}</p>"
-    said = [f"<h2>the checks of VM entry</h2><p><small>asked of {escape(state.against)}</small></p>"]
+    said = ["<h2>the checks of VM entry</h2>",
+            f"<p><small>asked of {escape(state.against)}</small></p>"]
     for refusal in state.refusals:
         wrong = wrong_bits(refusal)
         more = f"<br>the wrong bits: {escape(', '.join(wrong))}" if len(wrong) > 1 else ""

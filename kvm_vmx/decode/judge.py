@@ -165,26 +165,33 @@ def page_of(page: bytes, values: Mapping[str, int]) -> bytes:
     return bytes(made)
 
 
-def judge(form: str, values: Mapping[str, int], page: bytes, options: dict[str, Any],
-          enlightened: bool) -> Judgement:
-    """What L0 says of a VMCS of which these fields are known. A check is told of that refuses
-    whatever the others hold, and of whose fields none is a guess."""
-    if form == "assist":
-        return Judgement()
-    missing = set(evmcs() if enlightened else NAMES) - values.keys()
-    answers: list[list[Refusal]] = []
-    lints: list[Lint] = []
-    for filler in FILLERS if missing else ({},):
-        whole = {**{name: value for name, value in filler.items() if name in missing}, **values}
-        scratch = Scratch(options)
-        if enlightened:
-            answers.append(scratch.enlightened(page_of(page, whole), whole))
-            lints = lints or scratch.lints()
-        else:
-            answers.append(scratch.plain(whole))
-    certain = set.intersection(*({one.id for one in found} for found in answers))
-    named = {one.id: {ROWS[one.id]["field"], ROWS[one.id]["other"]} for one in answers[0]}
-    told = [one for one in answers[0]
-            if one.id in certain - IN_MEMORY and not named[one.id] & missing]
-    unasked = [id for id in IN_MEMORY for one in answers[0] if one.id == id]
-    return Judgement(tuple(told), tuple(lints), tuple(sorted(unasked)))
+class Judge:
+    """Asks an L0 of these options, again and again: for plain VMCSs one processor is enough, as
+    none is entered with one."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.options = options
+        self._plain = Scratch(options)
+
+    def judge(self, form: str, values: Mapping[str, int], page: bytes,
+              enlightened: bool) -> Judgement:
+        """What L0 says of a VMCS of which these fields are known. A check is told of that refuses
+        whatever the others hold, and of whose fields none is a guess."""
+        if form == "assist":
+            return Judgement()
+        missing = set(evmcs() if enlightened else NAMES) - values.keys()
+        answers: list[list[Refusal]] = []
+        lints: list[Lint] = []
+        for filler in FILLERS if missing else ({},):
+            whole = {**{name: value for name, value in filler.items() if name in missing}, **values}
+            if enlightened:
+                scratch = Scratch(self.options)
+                answers.append(scratch.enlightened(page_of(page, whole), whole))
+                lints = lints or scratch.lints()
+            else:
+                answers.append(self._plain.plain(whole))
+        certain = set.intersection(*({one.id for one in found} for found in answers))
+        told = [one for one in answers[0] if one.id in certain - IN_MEMORY
+                and not {ROWS[one.id]["field"], ROWS[one.id]["other"]} & missing]
+        unasked = {one.id for one in answers[0]} & IN_MEMORY
+        return Judgement(tuple(told), tuple(lints), tuple(sorted(unasked)))

@@ -15,8 +15,9 @@ from kvm_vmx.machine.checks import checks, control_bits
 from kvm_vmx.machine.lints import Lint
 from kvm_vmx.machine.refusal import Refusal
 
-TITLES = {"evmcs": "an enlightened VMCS", "vmcs12": "KVM's vmcs12", "vmcs": "a plain VMCS of this L0",
-          "assist": "a VP assist page", "dump": "dump_vmcs()", "fields": "fields"}
+TITLES = {"evmcs": "an enlightened VMCS", "vmcs12": "KVM's vmcs12",
+          "vmcs": "a plain VMCS of this L0", "assist": "a VP assist page",
+          "dump": "dump_vmcs()", "fields": "fields"}
 # The areas of a VMCS by bits 11:10 of a field's encoding (SDM 3D B), in the order of a page.
 AREAS = ("controls", "exit information", "guest state", "host state")
 ORDER = ("guest state", "host state", "controls", "exit information")

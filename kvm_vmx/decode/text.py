@@ -104,9 +104,9 @@ def verdict(state: State) -> Iterator[str]:
         named = ", ".join(state.missing[:MOST_NAMED])
         more = f" and {len(state.missing) - MOST_NAMED} more" \
             if len(state.missing) > MOST_NAMED else ""
-        one = len(state.missing) == 1
-        yield (f"  {counted(len(state.missing), 'field')} that checks look at {'is' if one else 'are'}"
-               f" not known ({named}{more}): what only they decide is not asked")
+        verb = "is" if len(state.missing) == 1 else "are"
+        yield (f"  {counted(len(state.missing), 'field')} that checks look at {verb} not known "
+               f"({named}{more}): what only they decide is not asked")
     if state.unasked:
         yield f"  not asked, for the memory is not here: {', '.join(state.unasked)}"
 
@@ -140,7 +140,8 @@ def of_difference(found: Difference) -> Iterator[str]:
         if row.area != last:
             yield f"\n{row.area}"
             last = row.area
-        line = f"  {row.name:{WIDE}} {number(row.name, row.before)} -> {number(row.name, row.after)}"
+        line = (f"  {row.name:{WIDE}} {number(row.name, row.before)} -> "
+                f"{number(row.name, row.after)}")
         yield line + "  " * bool(row.group) + ", ".join(filter(None, (row.group, row.clean)))
         for sign, names in (("+", row.set), ("-", row.cleared)):
             if names:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What dump_vmcs() prints is read: every kernel's own format strings, as logs and mails have them."""
+"""What dump_vmcs() prints is read: each kernel's own format strings, in logs and mails."""
 
 import quopri
 import random
@@ -13,6 +13,7 @@ from kernel_dumps import Printer
 from kvm_vmx import decode_all, host
 from kvm_vmx.compare.opening import open_tree
 from kvm_vmx.decode.dumps import read_dumps
+from kvm_vmx.decode.hexdump import read_hex
 from kvm_vmx.decode.layouts import width
 
 TREES = ("4.19", "6.1", "6.12")
@@ -39,7 +40,8 @@ FORMS = {
     "caller": lambda n, line: f"[{n:5}.{n:06}][ T{n + 1000}] kvm_intel: {line}",
     "dmesg -T": lambda n, line: f"[Thu May 12 10:{n % 60:02}:01 2016] {line}",
     "journal": lambda n, line: f"May 12 10:{n % 60:02}:01 host.example kernel: [{n}.5] {line}",
-    "iso journal": lambda n, line: f"2026-01-02T10:{n % 60:02}:01+0100 host kernel: kvm_intel: {line}",
+    "iso journal": lambda n, line:
+        f"2026-01-02T10:{n % 60:02}:01+0100 host kernel: kvm_intel: {line}",
     "raw": lambda n, line: f"<3>[{n:5}.{n:06}] {line}",
     "quoted": lambda n, line: f"> > {stamped(n, line)}",
     "xen": lambda n, line: f"(XEN) [2024-03-0{1 + n % 9} 10:00:00] {line}",
@@ -81,6 +83,14 @@ def test_a_log_with_several(tree):
         one.told["GUEST_RIP"] for one in printers]
     assert all("*** Guest State ***" in lines[dump.line - 1] for dump in dumps)
     assert [one.at for one in decode_all("\n".join(lines))] == [dump.line for dump in dumps]
+
+
+def test_no_text_takes_long():
+    """Not even one that repeats what a reader looks for: twice as long is about twice the work."""
+    for text in ("*** Host State ***\n", "CR3 ", "CR3 target", "[[[[ ", "Sysenter RSP=", "01 02 ",
+                 "0x1: ", "> > ", "*\n", "hardware error ", "*** Guest State ***\nRFLAGS=2\n"):
+        read_dumps(text * 20_000)
+        read_hex(text * 20_000)
 
 
 def test_any_part_of_a_dump_is_read_and_nothing_of_it_is_wrong(tree):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""docs/diagnosis.md: its commands print what it says, its programs run, its links lead somewhere."""
+"""docs/diagnosis.md: its commands print what it says, its programs run, its links lead on."""
 
 import contextlib
 import io
