@@ -750,6 +750,19 @@ cdef extern from "kvm_vmx/l0/entry/check_rows.h" nogil:
     void l0_note_refusal(l0_vp *vp, u32 check, u64 a, u64 b)
     const l0_check_row l0_check_rows[L0_NR_CHECKS]
 
+cdef extern from "kvm_vmx/l0/entry/mend.h" nogil:
+    enum:
+        L0_MAX_MENDS
+
+    ctypedef struct l0_replacement "struct l0_replacement":
+        u64 clear
+        u64 set
+
+    u32 l0_mends(const l0_refusal *why, u64 *to)
+    void l0_row_set(l0_vmcs *vmcs, u32 encoding, u64 value)
+    const u64 l0_turned[]
+    const l0_replacement l0_replaced[]
+
 cdef extern from "kvm_vmx/l0/vmcs/fields.h" nogil:
     enum:
         L0_FIELD_BITS

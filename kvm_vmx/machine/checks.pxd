@@ -3,3 +3,4 @@ from kvm_vmx.l0.state cimport l0_refusal, l0_vp
 
 cdef refusal_of(const l0_refusal *found)
 cdef last_refusal(const l0_vp *vp)
+cdef list all_refusals(l0_vp *vp)

@@ -8,6 +8,7 @@ from kvm_vmx.abi.numbers import ExitReason, Field
 from kvm_vmx.errors import Unique
 from kvm_vmx.machine.hold import Bound, Hold
 from kvm_vmx.machine.outcome import Outcome
+from kvm_vmx.machine.refusal import Refusal
 from kvm_vmx.machine.register import Event, Reading, Register
 
 if TYPE_CHECKING:
@@ -188,6 +189,12 @@ class Cpu(Unique, Bound):
     def msr_exits(self, msr: int, write: bool = False) -> bool:
         """Would L2's RDMSR, or WRMSR, of an MSR exit, by the bitmap that L0 goes by (25.6.9)?"""
         return self._alone(self._processor.msr_exits, msr, write)
+
+    def refusals(self) -> list[Refusal]:
+        """Every check that refuses the VMCS that is current, or the eVMCS that is active as L0
+        holds it (chapter 27): the first is why an entry fails, the others would refuse it then.
+        What stands in memory, such as a list of MSRs, is not looked at."""
+        return self._alone(self._processor.refusals)
 
     @property
     def exit_log(self) -> list[tuple[int, int, int, int]]:
