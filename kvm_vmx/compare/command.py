@@ -18,11 +18,13 @@ from kvm_vmx.console import (
     DIFFERS, HOLDS, Trouble, add_command, check_writable, print_columns, print_json,
     write_text,
 )
+from kvm_vmx.compare import patch_command
 
 EXAMPLE = """\
 example:
   kvm-vmx compare vmx_exit --tree ~/linux@v4.19     one function in two columns
   kvm-vmx compare --html compare.html               all of it as a page
+  kvm-vmx compare --patch v3-7-of-7.mbox            a mailed patch, hunk by hunk
 """
 
 
@@ -42,6 +44,7 @@ def configure(commands) -> None:
     command.add_argument("--html", metavar="FILE", help="write one self-contained page")
     command.add_argument("--scope", action="store_true",
                          help="list the kernel's functions: ported, or why not")
+    patch_command.configure(command)
 
 
 def execute(args) -> int:
@@ -50,6 +53,8 @@ def execute(args) -> int:
     from kvm_vmx.compare.port import Port
     from kvm_vmx.compare.report import Report
 
+    if args.patch or args.apply:
+        return patch_command.execute(args)
     check_writable(args.html)
     tree = opened(args.tree, args.config, args.nearest)
     port = Port()
