@@ -156,7 +156,7 @@ class Comparison:
             return
         units = home.units
         found = matched(part, units)
-        loosen(part, found)
+        loosen(part, found, units)
         free = [unit for unit in units if id(unit) not in {id(unit) for unit in found.values()}]
         places = [n for n, unit in enumerate(units) if id(unit) in {*map(id, found.values())}]
         if places:
@@ -173,12 +173,13 @@ class Comparison:
                 named = why and item.unit.kind == "def"
                 fate = Fate(item, "renamed" if named else "same", why=why if named else "")
             else:
-                fate, unit = self.otherwise(hunk, item, free, why, home)
+                above = next((other for other in part if other.unit is item.unit.parent), None)
+                fate, unit = self.otherwise(hunk, item, free, why, home, found.get(id(above)))
             if unit is not None:
                 self.place(fate, home, unit)
             yield fate
 
-    def otherwise(self, hunk, item, free, why: str, home):
+    def otherwise(self, hunk, item, free, why: str, home, block):
         """A statement that the tree's function does not have as it is."""
         if item.unit.kind == "def":
             head = home.units[0]
@@ -190,6 +191,10 @@ class Comparison:
         for unit in free:
             if names := renaming(item.unit.key, unit.key):
                 return Fate(item, "renamed", why=", ".join(f"{a} -> {b}" for a, b in names)), unit
+        alone = [unit for unit in free if unit.kind == item.unit.kind
+                 and block is not None and unit.parent is block]
+        if len(alone) == 1 and item.unit.kind in ("return", "goto"):
+            return Fate(item, "changed"), alone[0]
         near, unit = nearest(item.unit, [unit for unit in free if unit.key != item.unit.key])
         if near > 0.5:
             return Fate(item, "changed"), unit
@@ -263,14 +268,15 @@ class Comparison:
 def with_blocks(fates, comparison) -> None:
     """A header that did not stay goes where the first statement of its block went."""
     for fate in fates:
-        if fate.kind != "not taken up" or fate.statement.sign != "+" \
+        if fate.kind not in ("not taken up", "changed") or fate.statement.sign != "+" \
                 or fate.statement.unit.kind not in ("if", "elif", "while", "each"):
             continue
-        inside = next((other for other in fates if other.kernel is not None and other.unit.parent
+        inside = next((other for other in fates if other.unit is not None and other.unit.parent
                        is not None and other.statement.unit.parent is fate.statement.unit
                        and other.unit.parent.key == fate.statement.unit.key), None)
         if inside is not None:
-            fate.kind, fate.why = "moved", inside.why.partition(",")[0]
+            away = inside.why.startswith("to ")
+            fate.kind, fate.why = ("moved", inside.why.partition(",")[0]) if away else ("same", "")
             comparison.place(fate, inside.home, inside.unit.parent)
 
 

@@ -19,13 +19,14 @@ def matched(part, units) -> dict:
     return found
 
 
-def loosen(part, found) -> None:
-    """Take back headers that agree where nothing in their blocks does."""
+def loosen(part, found, units) -> None:
+    """Take back headers that agree where nothing in their blocks does, not even in kind."""
     for item in reversed(part):
         unit = found.get(id(item))
         inside = [other for other in part if other.unit.parent is item.unit]
         if unit is not None and inside and item.sign != " " and not any(
-                getattr(found.get(id(other)), "parent", None) is unit for other in inside):
+                each.parent is unit and each.kind == other.unit.kind
+                for other in inside for each in units):
             del found[id(item)]
 
 

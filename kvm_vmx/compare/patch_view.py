@@ -53,16 +53,15 @@ def show(comparison, tree: str) -> None:
         def on_broken_pipe(self):
             raise BrokenPipeError
 
-    terminal, last = Terminal(highlight=False, markup=False), None
+    terminal, last, gaps = Terminal(highlight=False, markup=False), None, {}
     for looked in comparison.hunks:
         if looked.patch is not last:
-            last = looked.patch
+            last, gaps = looked.patch, {id(hunk): net for hunk, net in looked.patch.missing()}
             print(f"{plain(last.subject or 'a patch without a subject')}")
             print(f"{plain(last.author)}  {plain(last.date)}".rstrip() + "\n")
             for remark in last.remarks:
                 show_remark(remark)
-        gap = next((net for hunk, net in last.missing() if hunk is looked.hunk), 0)
-        if gap:
+        if gap := gaps.get(id(looked.hunk)):
             print(f"(hunks that add {gap} lines net are not quoted here)")
         show_hunk(terminal, looked, tree, comparison.newer)
     for line in summary(comparison, tree):

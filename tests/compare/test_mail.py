@@ -150,7 +150,10 @@ def test_what_is_no_patch_is_one_line(tmp_path, make, says):
 def test_hostile_patches_are_answered_soon_and_obey_nothing(tmp_path, text):
     path = tmp_path / "mail"
     path.write_text(text)
-    done = command("--patch", str(path))
+    vmx = tmp_path / "linux/arch/x86/kvm/vmx.c"
+    vmx.parent.mkdir(parents=True)
+    vmx.write_text("static void pour(struct cup *cup)\n{\n\trinse(cup);\n}\n")
+    done = command("--patch", str(path), "--tree", str(tmp_path / "linux"))
     assert done.returncode in (0, 1, 2), done.stderr
     assert b"Traceback" not in done.stderr and b"\x1b" not in done.stdout + done.stderr
     assert b"\x07" not in done.stdout
