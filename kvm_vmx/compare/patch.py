@@ -46,12 +46,15 @@ class Looked:
 class Comparison:
     """Patches beside a tree, which may be None, and the port."""
 
-    def __init__(self, patches, port, tree=None):
+    def __init__(self, patches, port, tree=None, before=None):
         self.port, self.tree, self.patches = port, tree, patches
         self.ours = {subject.kernel_name: subject for subject in port.subjects.values()
                      if not subject.ours}
         self.places = Places(tree, port)
         self.pairs, self.homes, self.words, self.rows = {}, {}, {}, {}
+        if before is not None:  # of the same port and tree: what it found is still so
+            self.places, self.pairs, self.rows = before.places, before.pairs, before.rows
+            self.homes, self.words = before.homes, before.words
         self.hunks = [self.look(patch, hunk) for patch in patches for hunk in patch.hunks]
 
     @property

@@ -90,6 +90,8 @@ def show_rows(terminal, fates, tree: str, newer: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from kvm_vmx.compare.hanging import Hanging
+
     if not fates:
         return
     grid = Table(box=None, expand=True, pad_edge=False, show_header=True, header_style="bold")
@@ -99,11 +101,9 @@ def show_rows(terminal, fates, tree: str, newer: bool) -> None:
         style, text = STYLES[fate.kind], fate.statement.text
         word = TODO[fate.kind] if newer else fate.kind
         note = ", ".join(part for part in (word if fate.kind != "same" else "", fate.why) if part)
-        left = Text(f"{fate.statement.sign} {text}", style=style)
-        if note:
-            left.append(f"\n  {note}", style="italic")
-        grid.add_row(left, Text(SIGNS[fate.kind], style=style), Text(spot(fate.kernel, text)),
-                     Text(spot(fate.port)))
+        grid.add_row(Hanging(f"{fate.statement.sign} {text}", style, f"  {note}" if note else ""),
+                     Text(SIGNS[fate.kind], style=style), Hanging(spot(fate.kernel, text)),
+                     Hanging(spot(fate.port)))
     terminal.print(grid)
 
 
