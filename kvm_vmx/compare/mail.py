@@ -108,19 +108,18 @@ def read(path: str) -> list[Patch]:
     return patches
 
 
-def content(path: str) -> bytes:
+def content(path: str, cure: str = "give a mail or a patch") -> bytes:
     """What a file holds; nothing that could block or never end is read."""
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise Trouble(f"cannot read {plain(path)}: it is no regular file: give a mail or "
-                              "a patch")
+                raise Trouble(f"cannot read {plain(path)}: it is no regular file: {cure}")
             data = file.read(MOST + 1)
     except (OSError, ValueError) as error:
         text = told(error) if isinstance(error, ValueError) else error.strerror
-        raise Trouble(f"cannot read {plain(path)}: {text}: give a mail or a patch") from error
+        raise Trouble(f"cannot read {plain(path)}: {text}: {cure}") from error
     if len(data) > MOST:
-        raise Trouble(f"cannot read {plain(path)}: more than {MOST:,} bytes: give the patch alone")
+        raise Trouble(f"cannot read {plain(path)}: more than {MOST:,} bytes: {cure}")
     return data
 
 

@@ -7,31 +7,15 @@ or not taken up. Without a tree the port alone is looked at, statement by statem
 
 import dataclasses
 
-from kvm_vmx.compare.patch_alike import (
-    loosen, matched, nearest, related, renaming, spoken, worth)
-from kvm_vmx.compare.patch_lines import Statement, sides
+from kvm_vmx.compare.patch_alike import loosen, matched, nearest, related, renaming, spoken, worth
+from kvm_vmx.compare.patch_fate import KINDS, Fate
+from kvm_vmx.compare.patch_lines import sides
 from kvm_vmx.compare.patch_places import Places, Spot
 from kvm_vmx.compare.patch_port import beside_port
 from kvm_vmx.compare.report import Report
-from kvm_vmx.compare.rows import likeness
 
-KINDS = ("same", "renamed", "moved", "changed", "changed after review", "not taken up")
 NEAR = 16    # statements around a hunk's that one of it may have become
 SKIPPED = ("#endif", "#else")
-
-
-@dataclasses.dataclass(eq=False)
-class Fate:
-    """One statement of a patch, what stands for it in the tree and in the port, and why."""
-
-    statement: Statement
-    kind: str
-    kernel: Spot | None = None
-    port: Spot | None = None
-    why: str = ""
-    remark: object = None
-    unit: object = None
-    home: object = None
 
 
 @dataclasses.dataclass(eq=False)

@@ -12,9 +12,8 @@ def configure(command) -> None:
                          help="with --patch: write the change into a checkout of this project")
 
 
-def tree_of(args):
-    """The tree to compare with, None where none is named and none is found."""
-    from kvm_vmx.compare.command import opened
+def tree_of(args, opened):
+    """The tree to compare with, as `opened` opens it; None where none is named and none found."""
     from kvm_vmx.compare.found import default_tree
     from kvm_vmx.compare.opening import TreeError
 
@@ -26,7 +25,7 @@ def tree_of(args):
     return opened(args.tree, args.config, args.nearest)
 
 
-def execute(args) -> int:
+def execute(args, opened) -> int:
     """Compare a patch."""
     from kvm_vmx.compare import mail, patch_view
     from kvm_vmx.compare.patch import Comparison
@@ -39,7 +38,7 @@ def execute(args) -> int:
         if getattr(args, name):
             raise Trouble(f"--patch shows the whole patch: leave out {name}")
     patches = mail.read(args.patch)
-    tree = tree_of(args)
+    tree = tree_of(args, opened)
     if args.apply:
         from kvm_vmx.compare.patch_apply import apply
 

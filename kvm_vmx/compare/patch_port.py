@@ -4,6 +4,7 @@
 from kvm_vmx.compare.align import SEQUENCES
 from kvm_vmx.compare.marks import Mark
 from kvm_vmx.compare.patch_alike import nearest, spoken
+from kvm_vmx.compare.patch_fate import Fate
 from kvm_vmx.compare.patch_places import Spot
 from kvm_vmx.compare.rows import likeness
 from kvm_vmx.compare.unify import unify
@@ -13,8 +14,6 @@ ALIKE = 0.3  # of the words of C and of Cython
 
 def beside_port(comparison, name: str, part, sign: str):
     """The fates of some statements of one function of a patch."""
-    from kvm_vmx.compare.patch import Fate
-
     subject, why = subject_of(comparison, name, part)
     wanted = [item for item in part if item.sign == sign]
     if subject is None:
@@ -34,10 +33,10 @@ def beside_port(comparison, name: str, part, sign: str):
             named = bool(why) and item.unit.kind == "def"
             yield Fate(item, "renamed" if named else "same", port=spot, why=why if named else "")
         else:
-            yield otherwise(Fate, item, subject.function, found, why)
+            yield otherwise(item, subject.function, found, why)
 
 
-def otherwise(fate, item, function, found, why: str):
+def otherwise(item, function, found, why: str):
     """A statement that the port's function does not have as it is."""
     taken = {id(unit) for unit in found.values()}
     free = [unit for unit in function.units if id(unit) not in taken]
@@ -45,9 +44,9 @@ def otherwise(fate, item, function, found, why: str):
     if item.unit.kind == "def":
         near, unit = 1.0, function.units[0]
     if near > ALIKE:
-        return fate(item, "changed", port=Spot(function.path, unit.line, unit.text),
+        return Fate(item, "changed", port=Spot(function.path, unit.line, unit.text),
                     why=why if item.unit.kind == "def" else "")
-    return fate(item, "not taken up")
+    return Fate(item, "not taken up")
 
 
 def subject_of(comparison, name: str, part):

@@ -3,14 +3,14 @@
 
 import textwrap
 
-from kvm_vmx.compare.patch import KINDS
+from kvm_vmx.compare.patch_fate import KINDS
 from kvm_vmx.streams import plain
 
 SIGNS = {"same": "=", "renamed": "→", "moved": "↕", "changed": "~", "changed after review": "~",
          "not taken up": "-"}
 STYLES = {"same": "", "renamed": "cyan", "moved": "cyan", "changed": "yellow",
           "changed after review": "yellow", "not taken up": "magenta"}
-TODO = {"same": "there already", "renamed": "there already, by another name",
+AHEAD = {"same": "there already", "renamed": "there already, by another name",
         "moved": "there already, elsewhere", "changed": "to change",
         "changed after review": "to change", "not taken up": "to do"}
 
@@ -20,7 +20,7 @@ def counted(totals, newer: bool) -> str:
     words = {}
     for kind in KINDS:
         if totals[kind]:
-            word = TODO[kind] if newer else kind
+            word = AHEAD[kind] if newer else kind
             words[word] = words.get(word, 0) + totals[kind]
     return ", ".join(f"{count} {word}" for word, count in words.items()) or "none"
 
@@ -99,7 +99,7 @@ def show_rows(terminal, fates, tree: str, newer: bool) -> None:
         grid.add_column(title, ratio=wide or None, width=None if wide else 1, overflow="fold")
     for fate in fates:
         style, text = STYLES[fate.kind], fate.statement.text
-        word = TODO[fate.kind] if newer else fate.kind
+        word = AHEAD[fate.kind] if newer else fate.kind
         note = ", ".join(part for part in (word if fate.kind != "same" else "", fate.why) if part)
         grid.add_row(Hanging(f"{fate.statement.sign} {text}", style, f"  {note}" if note else ""),
                      Text(SIGNS[fate.kind], style=style), Hanging(spot(fate.kernel, text)),
