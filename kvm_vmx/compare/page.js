@@ -145,8 +145,7 @@ const KEYS = {
 };
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && event.target === find) { find.value = ""; search(); find.blur(); }
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input[type=search]"))
-    return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target === find) return;
   if (KEYS[event.key]) { event.preventDefault(); KEYS[event.key](); }
 });
 

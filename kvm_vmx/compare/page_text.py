@@ -62,9 +62,9 @@ def statements(units, language: str, loud, comments) -> str:
     found = []
     for unit in units:
         indent = "  " * depth(unit)
-        found += (f"<q>{indent}{html.escape(text, quote=False)}</q>"
-                  for text in comments.get(unit.line, ()))
-        found.append(f"<b>{unit.line}</b>{indent}{coloured(unit.text, language, loud)}")
+        said = "\n".join(indent + text for text in comments.get(unit.line, ()))
+        found.append(f"{f'<q>{html.escape(said, quote=False)}</q>' if said else ''}"
+                     f"<b>{unit.line}</b>{indent}{coloured(unit.text, language, loud)}")
     return "\n".join(found)
 
 
@@ -76,7 +76,8 @@ def kernel_comments(function, rows) -> dict[int, list[str]]:
             and function.line - first < MOST:
         first -= 1
     last = first + 1
-    for line in sorted({unit.line for unit in function.units}):
+    inside = range(function.line, function.end + 1)
+    for line in sorted({unit.line for unit in function.units if unit.line in inside}):
         text = "\n".join(rows[last:max(line, last)])
         said = [part.strip() for hit in C_COMMENT.finditer(text) for part in hit[0].split("\n")]
         if said:
