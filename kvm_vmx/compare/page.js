@@ -93,15 +93,17 @@ const fold = (open) => {
   for (const section of sections) section.firstElementChild.open = open;
 };
 
-// Where a line stands: its function's links with its own line in them.
+// Where a row stands: its function's links on both sides, with the row's own lines in them.
 const tell = (section, cell, line) => {
-  const [theirs, ours] = section.querySelectorAll("summary small");
-  const side = cell.className === "kernel" ? theirs : ours;
-  const made = [...side.querySelectorAll("a")].map((link) => {
-    const copy = link.cloneNode(true);
-    copy.href = copy.href.replace(/#(L|n)\d+$/, `#$1${line}`);
-    copy.textContent = copy.textContent.replace(/:\d+$/, `:${line}`);
-    return copy;
+  const sides = [...section.querySelectorAll("summary small")].slice(0, 2);
+  const made = sides.flatMap((side, n) => {
+    const number = cell.closest(".row").querySelector([".kernel b", ".port b"][n]);
+    return number ? [...side.querySelectorAll("a")].map((link) => {
+      const copy = link.cloneNode(true);
+      copy.href = copy.href.replace(/#(L|n)\d+$/, `#$1${number.textContent}`);
+      copy.textContent = copy.textContent.replace(/:\d+$/, `:${number.textContent}`);
+      return copy;
+    }) : [];
   });
   const link = document.createElement("a");
   link.href = location.hash;

@@ -13,7 +13,7 @@ COLOURS = (("Comment", "q"), ("Keyword", "i"), ("Literal.String", "s"), ("Litera
 C_COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.S)
 MARK = re.compile(r"# C[-~+:]")
 NEUTRAL = {"->": ".", "&&": "and", "||": "or", "!": "not", "NULL": "NULL", ";": "", "{": "", "}": ""}
-PLAIN = re.compile(r"[(){}\[\];,:.<>*&]|cdef|static|struct|inline|noexcept|nogil|if|return|_t$")
+PLAIN = re.compile(r"\W|cdef|static|struct|inline|noexcept|nogil|if|return|_t$")
 MOST = 40  # lines of comments before one statement
 
 
