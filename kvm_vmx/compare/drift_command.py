@@ -53,16 +53,17 @@ def execute(args) -> int:
             raise Trouble(f"no function {name} on the path in {args.old}: see `kvm-vmx drift`")
     ours = against_ours(new)
     pairs = {pair.kernel.name: pair for pair in report.pairs if pair.kernel is not None}
-    blame = Blame(args.new if "@" in args.new and not os.path.exists(args.new) else "")
+    blame = Blame(*("" if os.path.exists(spec) else spec for spec in (args.new, args.old)))
     if args.json:
         shown = {name: drift_rows.rows_of(known[name], pairs.get(name)) for name in args.function}
         print_json({**as_json(drift, ours), "rows": {
-            name: drift_rows.as_json(rows, blame, known[name].new.path if known[name].new else "")
+            name: drift_rows.as_json(rows, blame, known[name])
             for name, rows in shown.items()}})
     elif args.function:
         for name in args.function:
             change = known[name]
-            drift_rows.show(change, drift_rows.rows_of(change, pairs.get(name)), note(change), blame)
+            rows = drift_rows.rows_of(change, pairs.get(name))
+            drift_rows.show(change, rows, note(change), blame)
     else:
         show(drift, ours)
     return DIFFERS if drift.changed else HOLDS
@@ -98,7 +99,7 @@ def show(drift, ours) -> None:
     print(f"size     {sizes[0]}{same} bytes")
     show_names("package", ours)
     print(f"\n{drift.old.title} -> {drift.new.title}: "
-          f"{'something changed' if drift.changed else 'nothing changed'} on the path that is ported")
+          f"{'something' if drift.changed else 'nothing'} changed on the path that is ported")
 
 
 def show_names(title, found) -> None:

@@ -20,6 +20,7 @@ QUIET = ("-c", "core.fsmonitor=", "-c", "diff.external=", "-c", "core.attributes
 LONGEST = 60  # seconds for one question
 RANGE = re.compile(r"(?P<old>[^.].*?)\.\.(?P<new>[^.].*)")
 MOST = 64 << 20  # characters of a log
+MOST_GONE = 40  # lines whose end is looked for in a log
 COMMIT = "kvm-vmx commit "
 MERGES = "--no-merges"
 
@@ -47,8 +48,23 @@ def run(gitdir: str, *args: str) -> str:
 class Blame:
     """Which commit last touched a line of a revision; knows nothing where there is no git."""
 
-    def __init__(self, spec: str):
+    def __init__(self, spec: str, before: str = ""):
         self.gitdir, _, self.revision = spec.rpartition("@")
+        self.before = before.rpartition("@")[2] if before.rpartition("@")[0] == self.gitdir else ""
+        self.left = MOST_GONE
+
+    def gone(self, function, unit) -> str:
+        """The commit that took a unit's line out of a function, on the way from the old revision."""
+        words = unit.text.split("(")[0].split(" ", 1)[-1] if "(" in unit.text else unit.text
+        if not (self.gitdir and self.before and self.left) or len(words) < 3:
+            return ""
+        self.left -= 1
+        try:
+            text = run(self.gitdir, "log", "-1", "--format=%h %s", "--abbrev=12", f"-S{words}",
+                       "--end-of-options", f"{self.before}..{self.revision}", "--", function.path)
+        except TreeError:
+            return ""
+        return text.strip().partition("\n")[0]
 
     def __call__(self, path: str, unit) -> str:
         """The commit of a unit's last changed line, with its subject."""

@@ -33,7 +33,8 @@ def rows_of(change, pair) -> list[Three]:
     match = difflib.SequenceMatcher(None, placed(old), placed(new), False)
     for tag, i1, i2, j1, j2 in match.get_opcodes():
         if tag == "equal":
-            found += [Three("same", a, beside.get(id(a)), b) for a, b in zip(old[i1:i2], new[j1:j2])]
+            found += [Three("same", one, beside.get(id(one)), other)
+                      for one, other in zip(old[i1:i2], new[j1:j2])]
         else:
             found += joined(old[i1:i2], new[j1:j2], beside)
     return found
@@ -56,7 +57,7 @@ def joined(old, new, beside):
 
 
 def show(change, rows, note: str, touched) -> None:
-    """One function in three columns; touched(unit) names the commit of the new tree's line."""
+    """One function in three columns; touched names the commit that last changed a row."""
     from rich.console import Console
     from rich.table import Table
 
@@ -76,7 +77,9 @@ def show(change, rows, note: str, touched) -> None:
         grid.add_column(title, ratio=1, overflow="fold")
     styles = {"same": "", "changed": "yellow", "gone": "magenta", "came": "blue"}
     for row in rows:
-        commit = touched(new.path, row.new) if row.new and row.changed else ""
+        commit = ""
+        if row.changed:
+            commit = touched(new.path, row.new) if row.new else touched.gone(change.old, row.old)
         style, ours, why = styles[row.kind], "", ""
         if row.port and row.port.port:
             ours = text_of(row.port.port)
@@ -91,13 +94,14 @@ def show(change, rows, note: str, touched) -> None:
           + (f"   {note}" if note else "") + "\n")
 
 
-def as_json(rows, touched, path: str) -> list[dict]:
+def as_json(rows, touched, change) -> list[dict]:
     """The rows for programs."""
     return [{
         "kind": row.kind,
         "old": row.old and {"line": row.old.line, "text": row.old.text},
         "port": row.port and {"class": row.port.kind, "why": row.port.why, "statements": [
             {"line": unit.line, "text": unit.text} for unit in row.port.port]},
-        "new": row.new and {"line": row.new.line, "text": row.new.text,
-                            "commit": touched(path, row.new) if row.changed else ""},
+        "new": row.new and {"line": row.new.line, "text": row.new.text},
+        "commit": "" if not row.changed else touched(change.new.path, row.new) if row.new
+        else touched.gone(change.old, row.old),
     } for row in rows]

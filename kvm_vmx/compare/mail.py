@@ -21,7 +21,8 @@ MOST, MOST_LINES, DEEPEST = 16 << 20, 200_000, 12
 MAILBOX = re.compile(rb"^From [^\s]+ .*\d\d:\d\d:\d\d.*$\n", re.M)
 QUOTE = re.compile(r"(?:>[ ]?)*")
 HUNK = re.compile(r"@@ -(\d{1,9})(?:,(\d{1,9}))? \+(\d{1,9})(?:,(\d{1,9}))? @@ ?(.*)")
-WROTE = re.compile(r"(?:.*(?:, |\d ))?(?P<name>[^,<>\d][^,<>]*?)\s*(?:<[^>]*>)?\s+(?:writes|wrote):$")
+WROTE = re.compile(r"(?:.*(?:, |\d ))?(?P<name>[^,<>\d][^,<>]*?)\s*(?:<[^>]*>)?"
+                   r"\s+(?:writes|wrote):$")
 JOINED = re.compile(r"(?<=[;{})])> ?(?=[-+ ](?:\t|  |[}#/]|$))")
 CUT = re.compile(r"\[?(?:\.\.\.+|…|snip|SNIP|--8<--)\]?\s*$")
 STAT = re.compile(r"(\d+) insertions?\(\+\)")

@@ -50,7 +50,7 @@ def named(name: str, port, tree) -> list[str]:
         return by_kernel
     if any(mark in name for mark in "*?["):
         return [ours for ours, subject in port.subjects.items()
-                if fnmatch.fnmatchcase(ours, name) or fnmatch.fnmatchcase(subject.kernel_name, name)]
+                if any(fnmatch.fnmatchcase(one, name) for one in (ours, subject.kernel_name))]
     hit = PLACE.fullmatch(name)
     return at_place(hit[1], int(hit[2]), port, tree) if hit else []
 
@@ -114,21 +114,27 @@ def as_json(things) -> list[dict]:
         for side, spot in (("kernel", thing.kernel), ("port", thing.port))}} for thing in things]
 
 
+DEFINES = (
+    r"#\s*define\s+{0}\b", r"(?:typedef\s+)?(?:struct|union|enum)\s+{0}\s*\{{",
+    r"DEFINE_\w+\(.*\b{0}\b", r"module_param\w*\({0}\b",
+    r"(?!extern)[A-Za-z_][\w\s*]*\b{0}\s*(?:\[[^=]*\])?\s*(?:__\w+\s*)*(?:=|;)",
+    r"[\w\s*()]*\(\*\s*(?:const\s+)?{0}\b",
+)
+HERE = (
+    r"#\s*define {0}\b", r".*\b(?:struct|union|enum) {0}(?: \{{|:)",
+    r".*ctypedef [\w *]*\b{0}(?:_t)?\b.*:?$", r".*_KEY_(?:TRUE|FALSE)\({0}\)", r"\s*{0} = ",
+    r"cdef [\w *]+\b{0}(?:\[|\s*$| =)", r".*\b{0}\[\] = ",
+)
+
+
 def defines(text: str, name: str) -> bool:
     """Whether a piece of C defines a name: a macro, a structure, a variable with its value."""
-    name = re.escape(name)
-    return bool(re.match(rf"#\s*define\s+{name}\b|(?:typedef\s+)?(?:struct|union|enum)\s+{name}\s*\{{"
-                         rf"|DEFINE_\w+\(.*\b{name}\b|module_param\w*\({name}\b"
-                         rf"|(?!extern)[A-Za-z_][\w\s*]*\b{name}\s*(?:\[[^=]*\])?\s*(?:__\w+\s*)*(?:=|;)"
-                         rf"|[\w\s*()]*\(\*\s*(?:const\s+)?{name}\b", text))
+    return any(re.match(rule.format(re.escape(name)), text) for rule in DEFINES)
 
 
 def here(row: str, name: str) -> bool:
     """Whether a line of the port or of its headers defines a name."""
-    name = re.escape(name)
-    return bool(re.search(rf"#\s*define {name}\b|\b(?:struct|union|enum) {name}(?: \{{|:)"
-                          rf"|ctypedef [\w *]*\b{name}(?:_t)?\b.*:?$|_KEY_(?:TRUE|FALSE)\({name}\)"
-                          rf"|^\s*{name} = |^cdef [\w *]+\b{name}(?:\[|\s*$| =)|\b{name}\[\] = ", row))
+    return any(re.match(r"\s*" + rule.format(re.escape(name)), row) for rule in HERE)
 
 
 def whole(rows, line: int) -> str:

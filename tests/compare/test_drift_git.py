@@ -77,10 +77,25 @@ def test_a_changed_row_carries_the_commit_that_last_touched_it(repository):
         if row["kind"] == "came":
             line = row["new"]["line"]
             told = git(repository, "blame", "-s", "-L", f"{line},{line}", "HEAD", "--", VMX)
-            assert row["new"]["commit"].startswith(told[:8].lstrip("^"))
+            assert row["commit"].startswith(told[:8].lstrip("^"))
+    back = f"{repository}@HEAD~3", f"{repository}@HEAD", "evmcs_load"
+    assert json.loads(drift(*back, "--json").stdout)["rows"]["evmcs_load"] == rows
     shown = drift(*args)
     assert "the port" in shown.stdout and "vp_ap.enlighten_vmentry = 1" in shown.stdout
     assert "fix the load" in " ".join(shown.stdout.split())
+
+
+@pytest.mark.host("git")
+def test_a_row_that_is_gone_carries_the_commit_that_took_it(repository):
+    path = repository / VMX
+    path.write_text(path.read_text().replace("\tvp_ap->enlighten_vmentry = 1;\n", ""))
+    git(repository, "commit", "-qam", "take one out")
+    rows = json.loads(drift(f"{repository}@v4.19", f"{repository}@HEAD", "evmcs_load",
+                            "--json").stdout)["rows"]["evmcs_load"]
+    (gone,) = (row for row in rows if row["kind"] == "gone")
+    assert gone["old"]["text"] == "vp_ap->enlighten_vmentry = 1;" and gone["new"] is None
+    assert gone["commit"] == git(repository, "log", "-1", "--abbrev=12", "--format=%h %s")
+    assert gone["port"]["statements"][0]["text"] == "vp_ap.enlighten_vmentry = 1"
 
 
 @pytest.mark.host("git")
