@@ -7,7 +7,9 @@ limits, and control characters are spelled.
 """
 
 import email
+import email.errors
 import email.policy
+import email.utils
 import os
 import re
 import stat

@@ -13,6 +13,7 @@ from kvm_vmx.compare.patch_lines import sides
 from kvm_vmx.compare.patch_places import Places, Spot
 from kvm_vmx.compare.patch_port import beside_port
 from kvm_vmx.compare.report import Report
+from kvm_vmx.compare.rows import likeness
 
 NEAR = 16    # statements around a hunk's that one of it may have become
 SKIPPED = ("#endif", "#else")

@@ -70,6 +70,19 @@ def test_what_v419_has_otherwise(tmp_path, tree_v419, head, old, new, kind, why)
     assert {fate.kind for fate in others} == {"same"}, comparison.totals
 
 
+def test_a_function_of_another_name_is_known_by_its_body(tmp_path, tree_v419):
+    text = tree_v419.files[VMX]
+    begin = text.index("static void evmcs_load(")
+    end = text.index("\n}\n", begin) + 3
+    mailed = text[begin:end].replace("evmcs_load(", "fill_the_cup(")
+    old, new = text[:begin] + text[end:], text[:begin] + mailed + text[end:]
+    for tree in (tree_v419, None):
+        head, *body = compared(tmp_path, patch_of(old, new), tree).fates
+        assert (head.kind, head.why) == ("renamed", "fill_the_cup() is evmcs_load()")
+        assert {fate.kind for fate in body} == {"same"}
+        assert "cdef void evmcs_load(" in head.port.text
+
+
 def reviewed():
     """The rows of docs/review.md: who asked, and the port's text in the last column."""
     for row in (ROOT / "docs/review.md").read_text().split("\n"):
