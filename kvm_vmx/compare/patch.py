@@ -227,8 +227,10 @@ class Comparison:
         if item.sign == "-":
             return Fate(item, "not taken up" if there and same else "same", kernel, port,
                         "it still stands" if there and same else "gone there too")
-        return Fate(item, "same" if same else "changed" if there else "not taken up",
-                    kernel, port, moved_to(hunk, kernel))
+        where = moved_to(hunk, kernel)
+        kind = "moved" if same and where else "same" if same else \
+            "changed" if there else "not taken up"
+        return Fate(item, kind, kernel, port, where)
 
     def place(self, fate, home, unit) -> None:
         """Fill in the tree's statement and what stands for it in the port."""
@@ -275,4 +277,4 @@ def spot_of(function, unit) -> Spot:
 
 def moved_to(hunk, spot) -> str:
     """A word where something stands in another file than the patch had it in."""
-    return f"in {spot.path}" if spot and hunk.file and spot.path != hunk.file else ""
+    return f"to {spot.path}" if spot and hunk.file and spot.path != hunk.file else ""

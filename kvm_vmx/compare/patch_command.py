@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """`compare --patch`: a mailed patch beside v4.19 and the port, and what of a newer one to port."""
 
-from kvm_vmx.console import DIFFERS, HOLDS, Trouble, print_json
+from kvm_vmx.console import DIFFERS, HOLDS, Trouble, check_writable, print_json, write_text
+from kvm_vmx.streams import plain
 
 
 def configure(command) -> None:
@@ -32,9 +33,10 @@ def execute(args, opened) -> int:
     from kvm_vmx.compare.port import Port
     from kvm_vmx.compare.skeleton import Skeleton
 
+    check_writable(args.html)
     if not args.patch:
         raise Trouble("--apply needs the patch: give it with --patch")
-    for name in ("function", "html", "scope", "only"):
+    for name in ("function", "scope", "only"):
         if getattr(args, name):
             raise Trouble(f"--patch shows the whole patch: leave out {name}")
     patches = mail.read(args.patch)
@@ -49,9 +51,15 @@ def execute(args, opened) -> int:
     comparison = Comparison(patches, Port(), tree)
     title = tree.title if tree else "no tree"
     skeleton = Skeleton(comparison) if comparison.newer else None
+    if args.html:
+        from kvm_vmx.compare.patch_page import page
+
+        write_text(args.html, page(comparison, title))
     if args.json:
         made = {"skeleton": skeleton.diff(), "by hand": skeleton.told()} if skeleton else {}
         print_json({**patch_view.as_json(comparison, title), **made})
+    elif args.html:
+        print(f"{plain(args.html)}: open it in a browser.")
     else:
         patch_view.show(comparison, title)
         if tree is None:

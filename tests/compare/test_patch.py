@@ -111,6 +111,8 @@ def test_the_mail_says_what_the_page_of_the_review_says(tree_v419):
     assert kinds["static void vmcs_load_enlightened(u64 phys_addr)"] == "renamed"
     assert kinds["return -EFAULT;"] == "same"
     assert kinds["return 0;"] == "changed after review"
+    table = {kind for words, kind in kinds.items() if words.startswith("EVMCS1_FIELD(")}
+    assert table == {"moved"}   # to a header that others can include
     assert kinds["cpu_has_load_perf_global_ctrl = false;"] == "not taken up"
     assert kinds["vmcs_conf->revision_id = KVM_EVMCS_VERSION;"] == "changed"  # nobody asked
     revision = next(fate for fate in comparison.fates if "revision_id" in fate.statement.text)
@@ -155,3 +157,20 @@ def test_the_command_in_words_and_in_json(tmp_path, tree_v419):
         [sys.executable, "-m", "kvm_vmx", "compare", "--patch", str(path)], capture_output=True,
         text=True, env={**ENVIRONMENT, "KVM_VMX_WITHOUT": "tree-4.19", "KVM_VMX_TREE_4_19": ""})
     assert "1 same" in alone.stdout or "1 same" in alone.stderr, alone
+
+
+def test_a_page_of_a_patch_holds_everything_and_runs_nothing(tmp_path, tree_v419):
+    new = tree_v419.files[VMX]
+    old = without(new, "\t\tevmcs_sanitize_exec_ctrls(vmcs_conf);\n")
+    path, made = tmp_path / "patch", tmp_path / "page.html"
+    rows = patch_of(old, new).split("\n")
+    at = next(n for n, row in enumerate(rows) if row.startswith("+\t\tevmcs_san"))
+    rows[at + 1:at + 1] = ["", "<script>alert(1)</script> why?", ""]
+    quoted = "\n".join(row if at < n < at + 4 else f"> {row}" for n, row in enumerate(rows))
+    path.write_text("From: A <a@example.org>\nSubject: <img src=x> & more\n\n" + quoted)
+    done = command("--patch", path, "--tree", host.find("tree-4.19"), "--html", made)
+    assert done.returncode == 0, done.stderr
+    page = made.read_text()
+    assert "&lt;script&gt;alert(1)" in page and "&lt;img src=x&gt; &amp; more" in page
+    assert not re.search(r"<script|<img|https?:|url\(", page)
+    assert "default-src 'none'" in page and "vmx.pyx:" in page and "<blockquote" in page
