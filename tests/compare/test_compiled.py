@@ -56,9 +56,9 @@ def built(tmp_path):
     folder = tmp_path / "build" / "cython" / "room"
     folder.mkdir(parents=True)
     (tmp_path / "room").mkdir()
-    (folder / "pump.c").write_text(WRITTEN)
     (tmp_path / "room/pump.pyx").write_text("depth = 3\n")
     (tmp_path / "room/pump.pxd").write_text("pass\n")
+    (folder / "pump.c").write_text(WRITTEN)
     target = tmp_path / RECORD
     target.parent.mkdir(parents=True)
     target.write_text(json.dumps(record(["room/pump.pxd", "room/pump.pyx"], tmp_path)))
