@@ -87,7 +87,7 @@ EFFECTIVE = re.compile(rf"EFER\s*=\s*{NUMBER}\s*\((effective|autoload)\)")
 ENDED = re.compile(
     r"(?:hardware (?:error|reason)|hardware_entry_failure_reason)[ :=]+"
     r"(0x[0-9a-fA-F]{1,8}|\d{1,10})\b"
-    r"|vm[-_ ]?entry failed[^\n]{0,20}?(?:error|reason)[ :=]+(0x[0-9a-fA-F]{1,8}|\d{1,10})\b", re.I)
+    r"|vm[-_ ]?entry fail(?:ed|ure)[^\n]{0,20}?(?:error|reason)[ :=]+(0x[0-9a-fA-F]{1,8}|\d{1,10})\b", re.I)
 
 
 Section = list[tuple[re.Pattern[str], list[str]]]
