@@ -87,7 +87,8 @@ EFFECTIVE = re.compile(rf"EFER\s*=\s*{NUMBER}\s*\((effective|autoload)\)")
 ENDED = re.compile(
     r"(?:hardware (?:error|reason)|hardware_entry_failure_reason)[ :=]+"
     r"(0x[0-9a-fA-F]{1,8}|\d{1,10})\b"
-    r"|vm[-_ ]?entry failed[^\n]{0,20}?(?:error|reason)[ :=]+(0x[0-9a-fA-F]{1,8}|\d{1,10})\b", re.I)
+    r"|vm[-_ ]?entry fail(?:ed|ure)[^\n]{0,20}?(?:error|reason)[ :=]+"
+    r"(0x[0-9a-fA-F]{1,8}|\d{1,10})\b", re.I)
 
 
 Section = list[tuple[re.Pattern[str], list[str]]]
@@ -125,7 +126,8 @@ def read_dumps(text: str) -> list[Dump]:
     text = cleaned(text)
     marks = list(STATE.finditer(text))
     ended = tuple(dict.fromkeys(
-        f"the log says {' '.join(hit[0].split())}" for hit in ENDED.finditer(text)))[:3]
+        f"the log says {' '.join(hit[0].replace('(', '').split())}"
+        for hit in ENDED.finditer(text)))[:3]
     starts = _starts(marks)
     dumps = []
     line = 1

@@ -85,6 +85,49 @@ def test_a_log_with_several(tree):
     assert [one.at for one in decode_all("\n".join(lines))] == [dump.line for dump in dumps]
 
 
+# Public reports: the lines that tell, and what was found to be wrong by those who answered.
+REPORTS = {
+    # xen-devel, 2019-11: ICEBP behind MOV SS while single-stepping, in a mail that wraps
+    "pending_step": """\
+>>>> (XEN) [2019-11-02 14:09:46] d2v0 vmentry failure (reason 0x80000021):
+>>>> Invalid guest state (0)
+>>>> (XEN) [2019-11-02 14:09:46] *** Guest State ***
+>>>> (XEN) [2019-11-02 14:09:46] RFLAGS=0x00000187 (0x00000187)  DR7 =
+>>>> 0x0000000000000400
+>>>> (XEN) [2019-11-02 14:09:46] DebugCtl = 0x0000000000000000
+>>>> DebugExceptions = 0x0000000000000000
+>>>> (XEN) [2019-11-02 14:09:46] Interruptibility = 00000002  ActivityState
+>>>> = 00000000
+>>>> (XEN) [2019-11-02 14:09:46] *** Control State ***
+>>>> (XEN) [2019-11-02 14:09:46] VMEntry: intr_info=80000501
+>>>> errcode=00000000 ilen=00000001
+""",
+    # tklengyel/drakvuf #388, 2018-04: the bit that keeps the TLB, left in CR3
+    "guest_cr3": """\
+(XEN) d12v0 vmentry failure (reason 0x80000021): Invalid guest state (0)
+(XEN) *** Guest State ***
+(XEN) CR0: actual=0x000000008005003b, shadow=0x0000000080050033, gh_mask=ffffffffffffffff
+(XEN) CR3 = 0x800000001a02f080
+(XEN) RFLAGS=0x00000082 (0x00000082)  DR7 = 0x0000000000000400
+""",
+    # tianocore/edk2 #91, 2016-05: an interrupt for a guest that has them off
+    "guest_rflags_if": """\
+    [ 7058.291757] *** Guest State ***
+    [ 7058.291776] RFLAGS=0x00000002 DR7 = 0x0000000000000400
+    [ 7058.291829] *** Control State ***
+    [ 7058.291838] VMEntry: intr_info=800000d1 errcode=00000000 ilen=00000000
+""",
+}
+
+
+@pytest.mark.parametrize("id", REPORTS)
+def test_a_public_report_names_its_cause(id):
+    found, = decode_all(REPORTS[id])
+    assert [one.id for one in found.refusals] == [id]
+    if "reason 0x" in REPORTS[id]:
+        assert any("0x80000021" in note for note in found.notes)
+
+
 def test_no_text_takes_long():
     """Not even one that repeats what a reader looks for: twice as long is about twice the work."""
     for text in ("*** Host State ***\n", "CR3 ", "CR3 target", "[[[[ ", "Sysenter RSP=", "01 02 ",
