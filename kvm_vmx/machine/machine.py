@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from kvm_vmx.errors import Unique, counted, kernel_error
+from kvm_vmx.machine import detection
 from kvm_vmx.machine.cpu import Cpu
 from kvm_vmx.machine.gate import Gate
 from kvm_vmx.machine.kernel import TIMER_VECTOR, Kernel, MachineError
@@ -84,7 +85,7 @@ class Machine(Unique):
             if not isinstance(cpu, int) or not 0 <= cpu < possible:
                 raise ValueError(f"no CPU {cpu} to go without an assist page: "
                                  f"there are {possible}, from 0")
-        self.possible_cpus = possible
+        self.possible_cpus, self._watched = possible, lints or strict
         self._gate = Gate()
         self._binding = threading.local()
         self.memory = PhysicalMemory(memory or MEMORY_BASE + possible * MEMORY_PER_CPU)
@@ -217,8 +218,10 @@ class Machine(Unique):
 
     @property
     def lints(self) -> list[Lint]:
-        """What L0 noticed and let pass, each by its name, with rule, field, CPU and entry."""
-        return self._partition.lints()
+        """What L0 noticed and let pass, each by its name, with rule, field, CPU and entry; and
+        why enlightened VMCSs that were asked for are not used."""
+        found = self._partition.lints()
+        return found + detection.lints(self.module) if self._watched else found
 
     def start_trace(self, size: int = 65536, cpu: int | None = None) -> None:
         """Trace the instructions of L1, the last `size` of each CPU, or of one; it costs time.
@@ -344,6 +347,7 @@ class Machine(Unique):
                               "that needs no writing, config=\"no-jump-label\"")
             if ret:
                 raise kernel_error(ret, "insmod kvm_intel", self._kernel)
+            module._loaded(enlightened_vmcs if "enlightened_vmcs" in known else None)
         return module
 
     def _some_cpu(self) -> int:
