@@ -200,7 +200,7 @@ RUNGS = {row.id: row for row in (
               _same(DETECTION, "ms_hyperv_platform", "boot_cpu_has(X86_FEATURE_HYPERVISOR)")),
     Rung("leaves", "its leaves are enough", ("max_leaf", "detected"), _leaves,
               _same(DETECTION, "ms_hyperv_platform", "HYPERV_CPUID_MIN")),
-    Rung("signature", "its name is Hyper-V's", ("signature", "detected"), _signature,
+    Rung("signature", "its name is Hyper-V's", ("hypervisor", "signature", "detected"), _signature,
               _same(DETECTION, "ms_hyperv_platform", '"Microsoft Hv"')),
     Rung("registers", "hypercalls and VP index", ("features",), _registers,
               {"4.19": AskedIn(BOOT, "hyperv_init", "HV_X64_MSR_VP_INDEX_AVAILABLE"),
