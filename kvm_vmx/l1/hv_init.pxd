@@ -17,4 +17,5 @@ cdef inline hv_vp_assist_page_t *hv_get_vp_assist_page(unsigned int cpu) noexcep
 cdef u64 hv_do_hypercall(u64 control, void *input, void *output) noexcept nogil
 cdef int hyperv_flush_guest_mapping(u64 as_) noexcept nogil
 cdef void hyperv_init() noexcept nogil
+cdef void hyperv_cleanup() noexcept nogil
 cdef void hyperv_shutdown() noexcept nogil

@@ -5,6 +5,7 @@ from kvm_vmx.abi.hyperv_tlfs cimport (
     HV_HYPERCALL_RESULT_MASK, HV_LINUX_VENDOR_ID, HV_X64_ENLIGHTENED_VMCS_RECOMMENDED,
     HV_X64_MSR_GUEST_OS_ID, HV_X64_MSR_HYPERCALL, HV_X64_MSR_HYPERCALL_AVAILABLE,
     HV_X64_MSR_HYPERCALL_ENABLE, HV_X64_MSR_HYPERCALL_PAGE_ADDRESS_SHIFT,
+    HV_X64_MSR_REFERENCE_TSC,
     HV_X64_MSR_VP_ASSIST_PAGE, HV_X64_MSR_VP_ASSIST_PAGE_ADDRESS_SHIFT,
     HV_X64_MSR_VP_ASSIST_PAGE_ENABLE, HV_X64_MSR_VP_INDEX, HV_X64_MSR_VP_INDEX_AVAILABLE,
     HVCALL_FLUSH_GUEST_PHYSICAL_ADDRESS_SPACE)
@@ -166,7 +167,23 @@ cdef void hyperv_init() noexcept nogil:
     rdmsrl(HV_X64_MSR_HYPERCALL, &hypercall_msr)
     hypercall_msr = (hypercall_msr & 0xfff) | HV_X64_MSR_HYPERCALL_ENABLE | \
         (vmalloc_to_pfn(hv_hypercall_pg) << HV_X64_MSR_HYPERCALL_PAGE_ADDRESS_SHIFT)
+    # Nothing writes these again after a suspend (erratum: resume_msrs).
     wrmsrl(HV_X64_MSR_HYPERCALL, hypercall_msr)
+
+
+cdef void hyperv_cleanup() noexcept nogil:
+    # C~ the union: the MSR as a number
+    cdef u64 hypercall_msr
+
+    # Hyper-V disables the hypercall page with the identity.
+    wrmsrl(HV_X64_MSR_GUEST_OS_ID, 0)
+
+    # C~ the union: the MSR as a number
+    hypercall_msr = 0
+    wrmsrl(HV_X64_MSR_HYPERCALL, hypercall_msr)
+
+    hypercall_msr = 0
+    wrmsrl(HV_X64_MSR_REFERENCE_TSC, hypercall_msr)
 
 
 cdef void hyperv_init_free_vp_assist_page() noexcept nogil:

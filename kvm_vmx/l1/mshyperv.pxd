@@ -11,7 +11,11 @@ ctypedef struct ms_hyperv_info:
     u32 max_vp_index
     u32 max_lp_index
 
+ctypedef void (*hv_handler)() noexcept nogil
+
 cdef ms_hyperv_info ms_hyperv
 cdef bint x86_hyper_type_ms_hyperv
 
+cdef void hv_setup_kexec_handler(hv_handler handler) noexcept nogil
+cdef void hv_setup_crash_handler(hv_handler handler) noexcept nogil
 cdef void init_hypervisor_platform() noexcept nogil

@@ -185,6 +185,29 @@ def test_offline_order():
         assert m.memory.read(tail, 3072) != b"\xff" * 3072
 
 
+def test_kexec_assist():
+    with Machine(cpus=2) as m:
+        page = m.assist_page_gpa(1)
+        m.kexec(cpus=1)
+        assert m.assist_page(1) is None
+        assert m.cpu(1).rdmsr(0x40000073).value == page | 1
+        # what Hyper-V holds for an assist page is free for anyone
+        assert page in [m.memory.alloc() for _ in range(page >> 12)]
+
+
+def test_resume_msrs():
+    with Machine(cpus=2) as m:
+        module, vm, vcpu = guest(m, cpu=1)
+        m.suspend()
+        assert [m.cpu(n).rdmsr(0x40000073).value & 1 for n in (0, 1)] == [0, 1]
+        assert m.cpu(0).rdmsr(0x40000001).value == 0
+        assert vcpu.run(exits=10).reason == "INTR"
+        vcpu.cpu = 0
+        assert m.assist_page(0) is not None and module.enable_evmcs
+        failed = vcpu.run(exits=10)
+        assert failed.reason == "FAIL_ENTRY" and failed.refusal.id == "assist_page_off"
+
+
 def test_assist_not_zeroed():
     with Machine(cpus=1, possible_cpus=2, memory=SMALL) as m:
         dirty_free_memory(m)

@@ -10,6 +10,8 @@ from kvm_vmx.l1.linux.cpu cimport cpus_exit, cpus_init
 from kvm_vmx.l1.linux.jump_label cimport jump_label_init
 from kvm_vmx.l1.linux.mm cimport mm_exit, mm_init
 from kvm_vmx.l1.linux.printk cimport log_clear
+from kvm_vmx.l1.linux.reboot cimport reboot_boot_data
+from kvm_vmx.l1.linux.vmbus cimport vmbus_init
 from kvm_vmx.l1.mshyperv cimport init_hypervisor_platform
 
 
@@ -22,6 +24,7 @@ cdef int start_kernel(const phys_mem *mem, u8 *vmalloc_window, virt_cpu **cpus, 
     jump_label_init()
     kvm_boot_data()
     crash_boot_data()
+    reboot_boot_data()
     ret = mm_init(mem, vmalloc_window)
     if ret:
         return ret
@@ -36,6 +39,7 @@ cdef void start_platform() noexcept nogil:
     init_hypervisor_platform()
     check_bugs()
     hyperv_init()
+    vmbus_init()
 
 
 cdef void shutdown_platform() noexcept nogil:
