@@ -7,6 +7,7 @@ cdef extern from "asm/irq_vectors.h" nogil:
     enum:
         RESCHEDULE_VECTOR
         CALL_FUNCTION_VECTOR
+        HYPERV_REENLIGHTENMENT_VECTOR
         LOCAL_TIMER_VECTOR
 
 cdef extern from "asm/msr.h" nogil:

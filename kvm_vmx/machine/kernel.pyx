@@ -22,7 +22,7 @@ from kvm_vmx.l1.kvm_main cimport (
     kvm_create_vm, kvm_destroy_vm, kvm_vm_ioctl_create_vcpu, vcpu_load, vcpu_put)
 from kvm_vmx.l1.linux.cpu cimport (
     cpu_active, cpu_area, cpu_bind, cpu_down, cpu_hold, cpu_online, cpu_unbind, cpu_unbind_oops,
-    cpu_up, perf_guest_events, set_fsgsbase, set_traps)
+    cpu_up, perf_guest_events, set_debug_preempt, set_fsgsbase, set_traps)
 from kvm_vmx.l1.linux.fault cimport (
     FAIL_KMALLOC, FAIL_MPROTECT, FAIL_PAGE, FAIL_VMALLOC, fail_left, fail_none, fail_nth,
     fail_vmalloc_on)
@@ -435,6 +435,7 @@ cdef class Kernel:
         if ret:
             raise MemoryError("no memory to boot: give fewer CPUs")
         set_fsgsbase(host.has("fsgsbase"))
+        set_debug_preempt(self.partition.partition.lints_enabled)
         jump_label_host(host.has("sync-core"), host.has("text-writing"))
         self.up = True
         self.oopsed = False

@@ -182,6 +182,23 @@ def test_suspend_without_a_guest_leaves_vmx_alone():
         assert m.counters["vmxon"] == 0 and m.cpus == 2
 
 
+def test_a_migration_is_told_and_the_emulation_ends():
+    """kvm asks to be told, goes on being told when that CPU goes, and asks no more when it goes."""
+    with Machine(cpus=2) as m:
+        module = m.insmod()
+        assert (msr(m, REENLIGHTENMENT), msr(m, 0x40000107)) == (0x100EE, 1)
+        vcpu = module.create_vm(code=CPUID_LOOP).create_vcpu(cpu=0)
+        m._partition.migrate(1.5)
+        assert msr(m, 0x40000108) == 1
+        vcpu.run(exits=3)
+        assert msr(m, 0x40000108) == 0
+        m.offline(0)
+        assert msr(m, REENLIGHTENMENT, 1) == 0x1000100EE
+        m.online(0)
+        module.rmmod()
+        assert msr(m, REENLIGHTENMENT) == 0x1000000EE
+
+
 def test_a_reset_takes_the_overlay_away():
     """tlfs-strict: the memory beneath an assist page is seen again."""
     with Machine(cpus=2, profile="tlfs-strict") as m:
