@@ -163,7 +163,7 @@ cdef void clear_hv_tscchange_cb() noexcept nogil:
 
 
 cdef int hv_cpu_die(unsigned int cpu) noexcept nogil:
-    # C~ re_ctrl, new_cpu: the MSR as a number; used once
+    # C~ re_ctrl, new_cpu: the MSR as a number; its type
     cdef u64 re_ctrl
     cdef int new_cpu
     cdef ulong flags
