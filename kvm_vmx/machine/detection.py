@@ -38,7 +38,8 @@ def why_not(machine: "Machine", asked: bool | None) -> tuple[Finding, ...]:
 
 def lints(module: "Module | None") -> list[Lint]:
     """One lint where the module was asked for enlightened VMCSs and does without."""
-    if module is None or not module._asked:
+    if module is None or not module._asked or not module.why_not_evmcs:
         return []
-    return [Lint("evmcs_not_used", "", f"enlightened VMCS is not used, because {finding.why}")
-            for finding in module.why_not_evmcs[:1]]
+    first, *others = (finding.why for finding in module.why_not_evmcs)
+    also = f"; also {'; '.join(others)}" if others else ""
+    return [Lint("evmcs_not_used", "", f"enlightened VMCS is not used, because {first}{also}")]
