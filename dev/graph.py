@@ -16,13 +16,13 @@ SUFFIXES = {".py", ".pyx", ".pxd", ".pxi", ".h"}
 # other, but for those on the ground.
 FLOORS = [
     ["include"],
-    ["streams", "errors", "host", "frame", "progress", "console"],
+    ["streams", "errors", "host", "frame", "progress", "console", "evidence", "conditions"],
     ["abi"],
     ["l1", "l0", "profiles"],
     ["trap"],
     ["machine"],
     ["tables", "compare", "conform", "measure", "decode"],
-    ["run", "lessons"],
+    ["run", "lessons", "doctor"],
     ["cli"],
 ]
 # Asked while it runs, not to be there: a command boots a machine, the host executes an opcode.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* The interrupt vectors that this L1 gives away: its timer's, and another CPU's call; the NMI's. */
+/* The interrupt vectors that this L1 gives away: its timer's, another CPU's call, Hyper-V's; the
+ * NMI's. */
 #ifndef KVM_VMX_ASM_IRQ_VECTORS_H
 #define KVM_VMX_ASM_IRQ_VECTORS_H
 
@@ -8,6 +9,7 @@
 #define NMI_VECTOR		X86_TRAP_NMI
 #define RESCHEDULE_VECTOR	0xfd
 #define CALL_FUNCTION_VECTOR	0xfc
+#define HYPERV_REENLIGHTENMENT_VECTOR 0xee
 #define LOCAL_TIMER_VECTOR	0xec
 
 #endif

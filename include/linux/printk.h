@@ -27,6 +27,7 @@ void printk_prefixed(int level, const char *prefix, const char *fmt, ...)
 #define printk_level(level, ...) printk_prefixed(level, "", __VA_ARGS__)
 
 #define pr_err(...) printk_level(3, __VA_ARGS__)
+#define pr_emerg(...) printk_level(0, __VA_ARGS__)
 #define pr_warn(...) printk_level(4, __VA_ARGS__)
 #define pr_info(...) printk_level(6, __VA_ARGS__)
 

@@ -30,6 +30,8 @@ static inline bool spin_is_locked(const spinlock_t *lock)
 	return __atomic_load_n(lock, __ATOMIC_RELAXED);
 }
 
+#define raw_spin_is_locked(lock) spin_is_locked(lock)
+
 static inline void spin_unlock(spinlock_t *lock)
 {
 	__atomic_store_n(lock, 0, __ATOMIC_RELEASE);

@@ -8,6 +8,7 @@ cdef extern from "asm/irq_vectors.h" nogil:
         NMI_VECTOR
         RESCHEDULE_VECTOR
         CALL_FUNCTION_VECTOR
+        HYPERV_REENLIGHTENMENT_VECTOR
         LOCAL_TIMER_VECTOR
 
 cdef extern from "asm/msr.h" nogil:

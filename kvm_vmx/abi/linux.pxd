@@ -8,6 +8,7 @@ cdef extern from "linux/printk.h" nogil:
 
     void printk_prefixed(int level, const char *prefix, const char *fmt, ...)
     void pr_err(const char *fmt, ...)
+    void pr_emerg(const char *fmt, ...)
     void pr_warn(const char *fmt, ...)
     void pr_info(const char *fmt, ...)
     void pr_warn_once(const char *fmt, ...)
@@ -105,6 +106,7 @@ cdef extern from "linux/spinlock.h" nogil:
     bint spin_trylock(spinlock_t *lock)
     bint spin_is_locked(const spinlock_t *lock)
     void spin_unlock(spinlock_t *lock)
+    bint raw_spin_is_locked(const spinlock_t *lock)
 
 cdef extern from "linux/sched.h" nogil:
     ctypedef struct task_struct "struct task_struct":

@@ -110,12 +110,13 @@ PARTS = (
           "nested VMX": "vmx_check_vmcs12_offsets"}),
     Part("kvm.ko and CPU hotplug",
          "kvm_init kvm_exit hardware_enable_nolock hardware_disable_nolock hardware_enable_all "
-         "hardware_disable_all hardware_disable_all_nolock kvm_starting_cpu kvm_dying_cpu"),
+         "hardware_disable_all hardware_disable_all_nolock kvm_starting_cpu kvm_dying_cpu "
+         "kvm_reboot kvm_suspend kvm_resume"),
     Part("Hyper-V's guest side",
          "ms_hyperv_platform ms_hyperv_init_platform generate_guest_id hyperv_init hv_cpu_init "
-         "hv_cpu_die hv_get_vp_assist_page",
-         {"kexec": "hyperv_cleanup",
-          "VMBus drivers ask, and there are none": "hv_is_hyperv_initialized"}),
+         "hv_cpu_die hv_get_vp_assist_page hyperv_cleanup hv_machine_shutdown "
+         "hv_machine_crash_shutdown",
+         {"VMBus drivers ask, and there are none": "hv_is_hyperv_initialized"}),
 )
 
 

@@ -23,6 +23,7 @@ cdef l0_partition *partition_create(
         const phys_mem *mem, const l0_profile *profile, u32 nr_vps, u32 cache_policy, u64 seed,
         bint strict, bint watch) noexcept nogil
 
+cdef void partition_reset(l0_partition *partition) noexcept nogil
 cdef void partition_destroy(l0_partition *partition) noexcept nogil
 
 # The first one is what an entry would say, unless it fails before it looks at a field. How many

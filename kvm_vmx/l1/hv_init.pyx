@@ -1,33 +1,38 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # C: arch/x86/hyperv/hv_init.c
-from kvm_vmx.abi.asm cimport hv_vmcall, rdmsrl, wrmsrl
+from kvm_vmx.abi.asm cimport HYPERV_REENLIGHTENMENT_VECTOR, hv_vmcall, rdmsrl, wrmsrl
 from kvm_vmx.abi.hyperv_tlfs cimport (
-    HV_HYPERCALL_RESULT_MASK, HV_LINUX_VENDOR_ID, HV_X64_ENLIGHTENED_VMCS_RECOMMENDED,
+    HV_FEATURE_FREQUENCY_MSRS_AVAILABLE, HV_HYPERCALL_RESULT_MASK, HV_LINUX_VENDOR_ID, HV_X64_ENLIGHTENED_VMCS_RECOMMENDED,
+    HV_X64_ACCESS_FREQUENCY_MSRS, HV_X64_ACCESS_REENLIGHTENMENT,
     HV_X64_MSR_GUEST_OS_ID, HV_X64_MSR_HYPERCALL, HV_X64_MSR_HYPERCALL_AVAILABLE,
     HV_X64_MSR_HYPERCALL_ENABLE, HV_X64_MSR_HYPERCALL_PAGE_ADDRESS_SHIFT,
+    HV_X64_MSR_REENLIGHTENMENT_CONTROL, HV_X64_MSR_REFERENCE_TSC,
+    HV_X64_MSR_TSC_EMULATION_CONTROL, HV_X64_MSR_TSC_EMULATION_STATUS,
     HV_X64_MSR_VP_ASSIST_PAGE, HV_X64_MSR_VP_ASSIST_PAGE_ADDRESS_SHIFT,
     HV_X64_MSR_VP_ASSIST_PAGE_ENABLE, HV_X64_MSR_VP_INDEX, HV_X64_MSR_VP_INDEX_AVAILABLE,
     HVCALL_FLUSH_GUEST_PHYSICAL_ADDRESS_SPACE)
 from kvm_vmx.abi.hyperv_tlfs cimport hv_vp_assist_page as hv_vp_assist_page_t
 from kvm_vmx.abi.linux cimport (
-    GFP_KERNEL, NO_PAGE_ADDRESS, __pa, check_canonical, local_irq_restore, local_irq_save,
-    page_address, page_t, vmalloc_to_pfn)
-from kvm_vmx.abi.types cimport ENOTSUPP, u16, u32, u64, ulong, unlikely
+    BUG_ON, GFP_KERNEL, NO_PAGE_ADDRESS, __pa, check_canonical, local_irq_restore, local_irq_save,
+    page_address, page_t, pr_warn, vmalloc_to_pfn)
+from kvm_vmx.abi.types cimport ENOTSUPP, smp_wmb, u16, u32, u64, ulong, unlikely
 from kvm_vmx.abi.virt_cpu cimport INSN_OK
 from kvm_vmx.l1.linux.cpu cimport (
-    CPUHP_AP_ONLINE_DYN, cpuhp_remove_state, cpuhp_setup_state, num_possible_cpus)
+    CPUHP_AP_ONLINE_DYN, cpu_online, cpuhp_remove_state, cpuhp_setup_state, num_possible_cpus)
+from kvm_vmx.l1.linux.cpu cimport debug_smp_processor_id as smp_processor_id
 from kvm_vmx.l1.linux.mm cimport (
     __vmalloc, alloc_page, free_page, kcalloc, kfree, kmalloc, vfree_pages)
-from kvm_vmx.l1.mshyperv cimport ms_hyperv, x86_hyper_type_ms_hyperv
+from kvm_vmx.l1.mshyperv cimport hv_handler, ms_hyperv, x86_hyper_type_ms_hyperv
 
 cdef extern from "asm/percpu.h" nogil:
     void *hyperv_pcpu_input_arg
     void **per_cpu_ptr(void *var, int cpu)
     void **this_cpu_ptr(void *var)
-    int smp_processor_id()
 
 cdef enum:
     VP_INVAL = 0xffffffff
+    REENLIGHTENMENT_ENABLED = 1 << 16
+    TSC_EMULATION_INPROGRESS = 1
     LINUX_VERSION_CODE = 4 << 16 | 19 << 8
 
 
@@ -82,8 +87,85 @@ cdef int hv_cpu_init(unsigned int cpu) noexcept nogil:
     return 0
 
 
+cdef hv_handler hv_reenlightenment_cb
+
+
+# C~ the work, emu_status: the work runs at once; the MSR as a number
+cdef void hv_reenlightenment_notify() noexcept nogil:
+    cdef u64 emu_status
+
+    rdmsrl(HV_X64_MSR_TSC_EMULATION_STATUS, &emu_status)
+
+    # whoever's TSC is not emulated has nothing to catch up with
+    if hv_reenlightenment_cb and emu_status & TSC_EMULATION_INPROGRESS:
+        hv_reenlightenment_cb()
+
+
+cdef void hyperv_stop_tsc_emulation() noexcept nogil:
+    # C~ emu_status, freq: the MSR as a number; nothing here needs the frequency
+    cdef u64 emu_status
+
+    rdmsrl(HV_X64_MSR_TSC_EMULATION_STATUS, &emu_status)
+    emu_status &= ~<u64>TSC_EMULATION_INPROGRESS
+    wrmsrl(HV_X64_MSR_TSC_EMULATION_STATUS, emu_status)
+
+
+cdef inline bint hv_reenlightenment_available() noexcept nogil:
+    return ms_hyperv.features & HV_X64_ACCESS_FREQUENCY_MSRS and \
+        ms_hyperv.misc_features & HV_FEATURE_FREQUENCY_MSRS_AVAILABLE and \
+        ms_hyperv.features & HV_X64_ACCESS_REENLIGHTENMENT
+
+
+# C~ the registers, the work: the work runs at once
+cdef void hyperv_reenlightenment_intr() noexcept nogil:
+    hv_reenlightenment_notify()
+
+
+# C~ cb: its type
+cdef void set_hv_tscchange_cb(hv_handler cb) noexcept nogil:
+    global hv_reenlightenment_cb
+    # C~ re_ctrl, emu_ctrl: the MSR as a number
+    cdef u64 re_ctrl, emu_ctrl = 1
+    # The thread may go on on another CPU before this is used (erratum: preemptible_target).
+    cdef int cpu = smp_processor_id()
+
+    if not hv_reenlightenment_available():
+        pr_warn("Hyper-V: reenlightenment support is unavailable\n")
+        return
+
+    hv_reenlightenment_cb = cb
+
+    # C~ wmb(), re_ctrl, emu_ctrl: its other name; the MSR as a number
+    smp_wmb()
+
+    # Where hyperv_init() has given up there is no table to look into (erratum: no_vp_index).
+    BUG_ON(hv_vp_index == NULL)
+    re_ctrl = <u64>HYPERV_REENLIGHTENMENT_VECTOR | REENLIGHTENMENT_ENABLED | \
+        <u64>hv_vp_index[cpu] << 32
+    wrmsrl(HV_X64_MSR_REENLIGHTENMENT_CONTROL, re_ctrl)
+    wrmsrl(HV_X64_MSR_TSC_EMULATION_CONTROL, emu_ctrl)
+
+
+cdef void clear_hv_tscchange_cb() noexcept nogil:
+    global hv_reenlightenment_cb
+    # C~ re_ctrl: the MSR as a number
+    cdef u64 re_ctrl
+
+    if not hv_reenlightenment_available():
+        return
+
+    # C~ re_ctrl: the MSR as a number
+    rdmsrl(HV_X64_MSR_REENLIGHTENMENT_CONTROL, &re_ctrl)
+    re_ctrl &= ~<u64>REENLIGHTENMENT_ENABLED
+    wrmsrl(HV_X64_MSR_REENLIGHTENMENT_CONTROL, re_ctrl)
+
+    hv_reenlightenment_cb = NULL
+
+
 cdef int hv_cpu_die(unsigned int cpu) noexcept nogil:
-    # C- re_ctrl, new_cpu: what they serve is left out
+    # C~ re_ctrl, new_cpu: the MSR as a number; its type
+    cdef u64 re_ctrl
+    cdef int new_cpu
     cdef ulong flags
     cdef void **input_arg
     cdef void *input_pg = NULL
@@ -101,7 +183,19 @@ cdef int hv_cpu_die(unsigned int cpu) noexcept nogil:
     if hv_vp_assist_page and hv_vp_assist_page[cpu]:
         wrmsrl(HV_X64_MSR_VP_ASSIST_PAGE, 0)
 
-    # C- 7 statements: the re-enlightenment target: nobody registers a callback
+    if hv_reenlightenment_cb == NULL:
+        return 0
+
+    # C~ re_ctrl, the mask: the MSR as a number; spelled out
+    rdmsrl(HV_X64_MSR_REENLIGHTENMENT_CONTROL, &re_ctrl)
+    if re_ctrl >> 32 == hv_vp_index[cpu]:
+        # another one that stays, if there is any
+        for new_cpu in range(num_possible_cpus()):
+            if cpu_online(new_cpu) and new_cpu != <int>cpu:
+                re_ctrl = re_ctrl & <u64>0xffffffff | <u64>hv_vp_index[new_cpu] << 32
+                wrmsrl(HV_X64_MSR_REENLIGHTENMENT_CONTROL, re_ctrl)
+                break
+
     return 0
 
 
@@ -112,7 +206,8 @@ cdef void hyperv_init() noexcept nogil:
     cdef int cpuhp, i
 
     # C~ x86_hyper_type: there is this hypervisor or none; the data is fresh at each boot
-    global hv_vp_assist_page, hv_vp_index, hv_max_vp_index, hv_hypercall_pg
+    global hv_vp_assist_page, hv_vp_index, hv_max_vp_index, hv_hypercall_pg, hv_reenlightenment_cb
+    hv_reenlightenment_cb = NULL
     hv_vp_assist_page = NULL
     hv_vp_index = NULL
     hv_max_vp_index = 0
@@ -166,7 +261,23 @@ cdef void hyperv_init() noexcept nogil:
     rdmsrl(HV_X64_MSR_HYPERCALL, &hypercall_msr)
     hypercall_msr = (hypercall_msr & 0xfff) | HV_X64_MSR_HYPERCALL_ENABLE | \
         (vmalloc_to_pfn(hv_hypercall_pg) << HV_X64_MSR_HYPERCALL_PAGE_ADDRESS_SHIFT)
+    # Nothing writes these again after a suspend (erratum: resume_msrs).
     wrmsrl(HV_X64_MSR_HYPERCALL, hypercall_msr)
+
+
+cdef void hyperv_cleanup() noexcept nogil:
+    # C~ the union: the MSR as a number
+    cdef u64 hypercall_msr
+
+    # Hyper-V disables the hypercall page with the identity.
+    wrmsrl(HV_X64_MSR_GUEST_OS_ID, 0)
+
+    # C~ the union: the MSR as a number
+    hypercall_msr = 0
+    wrmsrl(HV_X64_MSR_HYPERCALL, hypercall_msr)
+
+    hypercall_msr = 0
+    wrmsrl(HV_X64_MSR_REFERENCE_TSC, hypercall_msr)
 
 
 cdef void hyperv_init_free_vp_assist_page() noexcept nogil:

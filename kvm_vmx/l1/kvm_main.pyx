@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # C: virt/kvm/kvm_main.c
 from kvm_vmx.abi.linux cimport (
-    BUG_ON, GFP_KERNEL, __GFP_ZERO, get_cpu, pr_info, preempt_disable,
-    preempt_enable, put_cpu, spin_lock, spin_unlock, spinlock_t)
+    BUG_ON, GFP_KERNEL, WARN_ON, __GFP_ZERO, get_cpu, pr_info, preempt_disable,
+    preempt_enable, put_cpu, raw_spin_is_locked, spin_lock, spin_unlock, spinlock_t)
 from kvm_vmx.abi.types cimport EBUSY, EEXIST, EINVAL, ENOMEM, smp_mb, smp_wmb, u8, u64, ulong
 from kvm_vmx.l1.kvm_cache_regs cimport kvm_make_request
 from kvm_vmx.l1.kvm_host cimport (
@@ -11,6 +11,9 @@ from kvm_vmx.l1.kvm_host cimport (
 from kvm_vmx.l1.linux.cpu cimport (
     CPUHP_AP_KVM_STARTING, MAX_CPUS, cpu_online, cpuhp_remove_state_nocalls,
     cpuhp_setup_state_nocalls, nr_cpu_ids, num_possible_cpus, on_each_cpu, smp_call_function_single)
+from kvm_vmx.l1.linux.reboot cimport (
+    NOTIFY_OK, notifier_block, register_reboot_notifier, register_syscore_ops, syscore_ops,
+    unregister_reboot_notifier, unregister_syscore_ops)
 from kvm_vmx.l1.linux.mm cimport (
     __get_free_page, free_page, kcalloc, kfree, kzalloc)
 from kvm_vmx.l1.mmu cimport build_guest_memory, free_guest_memory
@@ -25,6 +28,13 @@ from libc.string cimport memset
 cdef extern from "asm/percpu.h" nogil:
     int raw_smp_processor_id()
 
+cdef extern from "linux/cpu.h" nogil:
+    """
+    /* all modules see it through vmlinux, and this one alone sets it */
+    #define kvm_rebooting (((struct vmlinux *)this_cpu_read(vmlinux))->kvm_rebooting)
+    """
+    int kvm_rebooting
+
 cdef extern from *:
     int cmpxchg "__sync_val_compare_and_swap"(int *ptr, int old, int new) noexcept nogil
 
@@ -32,6 +42,10 @@ cdef spinlock_t kvm_count_lock = 0
 cdef u8 *cpus_hardware_enabled
 cdef int hardware_enable_failed
 cdef unsigned int kvm_vcpu_cache_size
+
+
+cdef notifier_block kvm_reboot_notifier
+cdef syscore_ops kvm_syscore_ops
 
 
 # Whom the thread that runs as a CPU has to tell that its time slice is over, and when it is back.
@@ -319,6 +333,34 @@ cdef int hardware_enable_all() noexcept nogil:
     return r
 
 
+cdef int kvm_reboot(notifier_block *notifier, ulong val, void *v) noexcept nogil:
+    global kvm_rebooting
+    pr_info("kvm: exiting hardware virtualization\n")
+    kvm_rebooting = True
+    on_each_cpu(hardware_disable_nolock, NULL, 1)
+    return NOTIFY_OK
+
+
+kvm_reboot_notifier.notifier_call = kvm_reboot
+kvm_reboot_notifier.priority = 0
+
+
+cdef int kvm_suspend() noexcept nogil:
+    if kvm_usage_count:
+        hardware_disable_nolock(NULL)
+    return 0
+
+
+cdef void kvm_resume() noexcept nogil:
+    if kvm_usage_count:
+        WARN_ON(raw_spin_is_locked(&kvm_count_lock))
+        hardware_enable_nolock(NULL)
+
+
+kvm_syscore_ops.suspend = kvm_suspend
+kvm_syscore_ops.resume = kvm_resume
+
+
 cdef void kvm_boot_data() noexcept nogil:
     # C+ kvm.ko as a boot finds it, whatever a machine that hit a BUG has left behind
     global kvm_count_lock, cpus_hardware_enabled, kvm_usage_count
@@ -344,8 +386,8 @@ cdef void kvm_sched_out(kvm_vcpu_t *vcpu) noexcept nogil:
     kvm_arch_vcpu_put(vcpu)
 
 
-# C~ caches, the character device, debugfs, VFIO, reboot and suspend hooks: vCPUs are
-# plain objects, and each label is a function of its own
+# C~ caches, the character device, debugfs, VFIO: vCPUs are plain objects, and each label is a
+# function of its own
 cdef int kvm_init(void *opaque, unsigned int vcpu_size, unsigned int vcpu_align,
                   void *module) noexcept nogil:
     cdef int r
@@ -375,9 +417,12 @@ cdef int kvm_init(void *opaque, unsigned int vcpu_size, unsigned int vcpu_align,
     r = cpuhp_setup_state_nocalls(CPUHP_AP_KVM_STARTING, kvm_starting_cpu, kvm_dying_cpu)
     if r:
         return kvm_init_out_free_1(r)
+    register_reboot_notifier(&kvm_reboot_notifier)
 
     kvm_vcpu_cache_size = vcpu_size
     kvm_usage_count = 0
+
+    register_syscore_ops(&kvm_syscore_ops)
 
     return 0
 
@@ -395,10 +440,11 @@ cdef int kvm_init_out_free_0a(int r) noexcept nogil:
     return r
 
 
-# C~ the character device, debugfs, VFIO, reboot and suspend hooks: there is no user space behind a
-# file
+# C~ the character device, debugfs, VFIO: there is no user space behind a file
 cdef void kvm_exit() noexcept nogil:
     global cpus_hardware_enabled
+    unregister_syscore_ops(&kvm_syscore_ops)
+    unregister_reboot_notifier(&kvm_reboot_notifier)
     cpuhp_remove_state_nocalls(CPUHP_AP_KVM_STARTING)
     on_each_cpu(hardware_disable_nolock, NULL, 1)
     kvm_arch_hardware_unsetup()

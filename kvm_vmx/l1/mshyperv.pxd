@@ -11,7 +11,18 @@ ctypedef struct ms_hyperv_info:
     u32 max_vp_index
     u32 max_lp_index
 
+ctypedef void (*hv_handler)() noexcept nogil
+
 cdef ms_hyperv_info ms_hyperv
 cdef bint x86_hyper_type_ms_hyperv
+
+cdef void hv_setup_kexec_handler(hv_handler handler) noexcept nogil
+cdef void hv_setup_crash_handler(hv_handler handler) noexcept nogil
+cdef enum:
+    X86_HYPER_MS_HYPERV = 1
+
+cdef inline bint hypervisor_is_type(int type) noexcept nogil:
+    # C~ x86_hyper_type: there is this hypervisor or none
+    return x86_hyper_type_ms_hyperv and type == X86_HYPER_MS_HYPERV
 
 cdef void init_hypervisor_platform() noexcept nogil

@@ -6,13 +6,46 @@ from kvm_vmx.abi.asm cimport (
 from kvm_vmx.abi.hyperv_tlfs cimport *
 from kvm_vmx.abi.linux cimport pr_info
 from kvm_vmx.abi.types cimport u32, u64
+from kvm_vmx.l1.crash cimport native_machine_crash_shutdown
+from kvm_vmx.l1.linux.reboot cimport kexec_in_progress, machine_ops, native_machine_shutdown
 from libc.string cimport memcmp, memset
 
 cdef enum:
     HZ = 250
 
+# Who cleans up behind this kernel before another begins: set by hv_vmbus.
+cdef hv_handler hv_kexec_handler
+cdef hv_handler hv_crash_handler
+
 # How often the APIC's timer counts in a tick: Hyper-V says it, so nobody measures.
 cdef unsigned int lapic_timer_frequency
+
+
+# C~ the handler: its type
+cdef void hv_setup_kexec_handler(hv_handler handler) noexcept nogil:
+    global hv_kexec_handler
+    hv_kexec_handler = handler
+
+
+# C~ the handler, the registers: its type; out of scope, the dump itself
+cdef void hv_setup_crash_handler(hv_handler handler) noexcept nogil:
+    global hv_crash_handler
+    hv_crash_handler = handler
+
+
+# The VP assist pages stay enabled, and Hyper-V goes on writing there (erratum: kexec_assist).
+cdef void hv_machine_shutdown() noexcept nogil:
+    if kexec_in_progress and hv_kexec_handler:
+        hv_kexec_handler()
+    native_machine_shutdown()
+
+
+# C~ the registers: out of scope, the dump itself
+cdef void hv_machine_crash_shutdown() noexcept nogil:
+    if hv_crash_handler:
+        # C~ the registers: out of scope, the dump itself
+        hv_crash_handler()
+    native_machine_crash_shutdown()
 
 
 cdef u32 ms_hyperv_platform() noexcept nogil:
@@ -78,9 +111,10 @@ cdef void ms_hyperv_init_platform() noexcept nogil:
         lapic_timer_frequency = hv_lapic_frequency
         pr_info("Hyper-V: LAPIC Timer Frequency: %#x\n",
                 lapic_timer_frequency)
-        # C- 7 statements: NMI handler, shutdown hooks: no NMI without a reason arrives; Machine has
-        # a crash of its own
-    # C- 11 statements: mark_tsc_unstable(), the reason of an NMI, IDT vectors: out of scope, clocks
+        # C- register_nmi_handler(): no NMI without a reason arrives
+    machine_ops.shutdown = hv_machine_shutdown
+    machine_ops.crash_shutdown = hv_machine_crash_shutdown
+    # C- 12 statements: mark_tsc_unstable(), the reason of an NMI, IDT vectors: out of scope, clocks
     # and timers; no NMI without a reason arrives; out of scope, interrupt vectors of Hyper-V's
 
 
@@ -88,6 +122,8 @@ cdef void ms_hyperv_init_platform() noexcept nogil:
 cdef void init_hypervisor_platform() noexcept nogil:
     global x86_hyper_type_ms_hyperv
     memset(&ms_hyperv, 0, sizeof(ms_hyperv))
+    hv_setup_kexec_handler(NULL)
+    hv_setup_crash_handler(NULL)
     x86_hyper_type_ms_hyperv = ms_hyperv_platform() != 0
     if x86_hyper_type_ms_hyperv:
         pr_info("Hypervisor detected: Microsoft Hyper-V\n")

@@ -20,7 +20,10 @@ from kvm_vmx.l1.kvm_main cimport vcpu_load, vcpu_put
 from kvm_vmx.l1.linux.cpu cimport num_possible_cpus
 from kvm_vmx.l1.linux.mm cimport __get_free_page, free_page, kcalloc, kfree
 from kvm_vmx.l1.mmu cimport kvm_mmu_reload
-from kvm_vmx.l1.mshyperv cimport x86_hyper_type_ms_hyperv
+from kvm_vmx.l1.hv_init cimport (
+    clear_hv_tscchange_cb, hyperv_stop_tsc_emulation, set_hv_tscchange_cb)
+from kvm_vmx.l1.mshyperv cimport (
+    X86_HYPER_MS_HYPERV, hypervisor_is_type, x86_hyper_type_ms_hyperv)
 from kvm_vmx.l1.mtrr cimport kvm_mtrr_get_msr, kvm_mtrr_set_msr
 from kvm_vmx.l1.trace cimport trace_kvm_hypercall
 from libc.string cimport memset
@@ -954,6 +957,11 @@ cdef void kvm_arch_boot_data() noexcept nogil:
     shared_msrs = NULL
 
 
+# C~ the VMs and their clocks: out of scope, clocks and timers
+cdef void kvm_hyperv_tsc_notifier() noexcept nogil:
+    hyperv_stop_tsc_emulation()
+
+
 # C~ the MMU module, XSAVE, timers, the APIC, perf: out of scope, KVM's MMU; the processor has no
 # XSAVE; out of scope, clocks and timers; no APIC in the kernel; out of scope, performance counters
 cdef int kvm_arch_init(void *opaque) noexcept nogil:
@@ -983,6 +991,10 @@ cdef int kvm_arch_init(void *opaque) noexcept nogil:
     efer_reserved_bits = ~<u64>(EFER_SCE | EFER_LME | EFER_LMA)
 
     kvm_x86_ops = ops
+
+    if hypervisor_is_type(X86_HYPER_MS_HYPERV):
+        set_hv_tscchange_cb(kvm_hyperv_tsc_notifier)
+
     return 0
 
 
@@ -990,6 +1002,8 @@ cdef int kvm_arch_init(void *opaque) noexcept nogil:
 # timers; no APIC in the kernel; out of scope, performance counters
 cdef void kvm_arch_exit() noexcept nogil:
     global kvm_x86_ops, shared_msrs
+    if hypervisor_is_type(X86_HYPER_MS_HYPERV):
+        clear_hv_tscchange_cb()
     kvm_x86_ops = NULL
     kfree(shared_msrs)
     shared_msrs = NULL

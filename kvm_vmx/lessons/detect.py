@@ -39,7 +39,7 @@ def booted(case: str, cpus: int, without: int):
     elif case == "leaves":
         leaf[0x40000000][0] = 0x40000004
     elif case == "registers":
-        leaf[0x40000003][0] &= ~0x60
+        leaf[0x40000003][0] &= ~(0x60 | 1 << 13)     # and so no re-enlightenment either
     elif case == "hint":
         leaf[0x40000004][0] &= ~(1 << 14)
     elif case == "version":

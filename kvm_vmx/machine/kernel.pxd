@@ -35,6 +35,8 @@ cdef class Kernel:
     cdef void **cpu_pointers
     cdef bint up
     cdef readonly bint oopsed
+    # another kernel has begun on its partition
+    cdef bint replaced
     cdef readonly bint by_trap
     cdef set form_keys
     # who has loaded what is loaded, and the VirtualMachines, each in the order of their coming

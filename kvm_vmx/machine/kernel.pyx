@@ -15,7 +15,6 @@ from kvm_vmx.abi.linux cimport (
 from kvm_vmx.abi.types cimport PAGE_SIZE, u8, u32, u64, ulong
 from kvm_vmx.abi.virt_cpu cimport virt_cpu
 from kvm_vmx.l0.state cimport L0_NR_EXIT_REASONS, l0_chain, l0_chained, l0_refusal, l0_vp
-from kvm_vmx.l1.crash cimport native_machine_crash_shutdown
 from kvm_vmx.l1.cpuid cimport kvm_vcpu_ioctl_set_cpuid2
 from kvm_vmx.l1.hv_init cimport hv_get_vp_assist_page
 from kvm_vmx.l1.kvm_host cimport kvm_cpuid_entry2, kvm_regs, kvm_run_t, kvm_sregs, kvm_t, kvm_vcpu_t
@@ -23,7 +22,7 @@ from kvm_vmx.l1.kvm_main cimport (
     kvm_create_vm, kvm_destroy_vm, kvm_vm_ioctl_create_vcpu, vcpu_load, vcpu_put)
 from kvm_vmx.l1.linux.cpu cimport (
     cpu_active, cpu_area, cpu_bind, cpu_down, cpu_hold, cpu_online, cpu_unbind, cpu_unbind_oops,
-    cpu_up, perf_guest_events, set_fsgsbase, set_traps)
+    cpu_up, perf_guest_events, set_debug_preempt, set_fsgsbase, set_traps)
 from kvm_vmx.l1.linux.fault cimport (
     FAIL_KMALLOC, FAIL_MPROTECT, FAIL_PAGE, FAIL_VMALLOC, fail_left, fail_none, fail_nth,
     fail_vmalloc_on)
@@ -36,6 +35,8 @@ from kvm_vmx.l1.linux.mm cimport (
 from kvm_vmx.l1.linux.module cimport delete_module, init_module, load_module
 from kvm_vmx.l1.linux.printk cimport (
     LOG_LINES, log_emit, log_end, log_is_mine, log_line, log_warnings)
+from kvm_vmx.l1.linux.reboot cimport (
+    crash_kexec, kernel_kexec, kernel_restart, suspend_enter, suspend_leave)
 from kvm_vmx.l1.linux.setup cimport (
     shutdown_kernel, shutdown_platform, start_kernel, start_platform)
 from kvm_vmx.l1.mmu cimport (
@@ -129,7 +130,23 @@ cdef void do_give_pages(void *arg) noexcept nogil:
 
 
 cdef void do_crash(void *arg) noexcept nogil:
-    native_machine_crash_shutdown()
+    crash_kexec()
+
+
+cdef void do_restart(void *arg) noexcept nogil:
+    kernel_restart()
+
+
+cdef void do_kexec(void *arg) noexcept nogil:
+    kernel_kexec()
+
+
+cdef void do_suspend(void *arg) noexcept nogil:
+    (<request *>arg).ret = suspend_enter()
+
+
+cdef void do_resume(void *arg) noexcept nogil:
+    (<request *>arg).ret = suspend_leave()
 
 
 cdef void do_cpu_up(void *arg) noexcept nogil:
@@ -417,6 +434,7 @@ cdef class Kernel:
         if ret:
             raise MemoryError("no memory to boot: give fewer CPUs")
         set_fsgsbase(host.has("fsgsbase"))
+        set_debug_preempt(self.partition.partition.lints_enabled)
         jump_label_host(host.has("sync-core"), host.has("text-writing"))
         self.up = True
         self.oopsed = False
@@ -467,7 +485,9 @@ cdef class Kernel:
     cdef int check(self) except -1:
         check_process(self.owner)
         if not self.up:
-            raise MachineError("the machine is closed: boot another Machine")
+            raise MachineError(
+                "its kernel is gone since a reboot or kexec: ask the machine for another"
+                if self.replaced else "the machine is closed: boot another Machine")
         return 0
 
     cdef int call(self, int cpu, void (*fn)(void *) noexcept nogil, void *arg,
@@ -608,9 +628,37 @@ cdef class Kernel:
 
     def crash(self, int cpu=ANY_CPU) -> None:
         """Panic: what v4.19 does on every CPU before a crash kernel starts. Nothing of this one
-        runs afterwards."""
-        self.call(cpu, do_crash, NULL)
-        self.oopsed = True
+        runs afterwards; one that has hit a BUG has come here by itself."""
+        self.oopsed = False
+        try:
+            self.call(cpu, do_crash, NULL)
+        finally:
+            self.oopsed = True
+
+    def end(self, bint kexec=False) -> None:
+        """What the kernel does on CPU 0 before a restart, or before another begins by kexec."""
+        self.call(0, do_kexec if kexec else do_restart, NULL)
+
+    def sleep(self) -> int:
+        """Suspend to memory; 0 or a negative errno. Nothing but wake() may follow."""
+        cdef request call
+
+        self.call(0, do_suspend, &call)
+        return call.ret
+
+    def wake(self) -> int:
+        """Resume; 0 or the errno of a CPU that did not come back."""
+        cdef request call
+
+        self.call(0, do_resume, &call)
+        return call.ret
+
+    def abandon(self) -> None:
+        """This kernel is no more, whatever it held: another may begin on the partition."""
+        fail_none()
+        failing_none(self.partition.partition)
+        self.switch_off()
+        self.replaced = True
 
     def fail(self, point, nth) -> None:
         """Let the nth step of a kind fail, counted from now; 0 takes it back."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from kvm_vmx.errors import Unique, counted, kernel_error
+from kvm_vmx.machine import detection
 from kvm_vmx.machine.cpu import Cpu
 from kvm_vmx.machine.gate import Gate
 from kvm_vmx.machine.kernel import TIMER_VECTOR, Kernel, MachineError
@@ -84,7 +85,7 @@ class Machine(Unique):
             if not isinstance(cpu, int) or not 0 <= cpu < possible:
                 raise ValueError(f"no CPU {cpu} to go without an assist page: "
                                  f"there are {possible}, from 0")
-        self.possible_cpus = possible
+        self.possible_cpus, self._watched = possible, lints or strict
         self._gate = Gate()
         self._binding = threading.local()
         self.memory = PhysicalMemory(memory or MEMORY_BASE + possible * MEMORY_PER_CPU)
@@ -217,8 +218,10 @@ class Machine(Unique):
 
     @property
     def lints(self) -> list[Lint]:
-        """What L0 noticed and let pass, each by its name, with rule, field, CPU and entry."""
-        return self._partition.lints()
+        """What L0 noticed and let pass, each by its name, with rule, field, CPU and entry; and
+        why enlightened VMCSs that were asked for are not used."""
+        found = self._partition.lints()
+        return found + detection.lints(self.module) if self._watched else found
 
     def start_trace(self, size: int = 65536, cpu: int | None = None) -> None:
         """Trace the instructions of L1, the last `size` of each CPU, or of one; it costs time.
@@ -287,6 +290,62 @@ class Machine(Unique):
         self.check_open()
         self._kernel.perf_guest_events(host, guest)
 
+    def reboot(self, cpus: int | None = None) -> list[str]:
+        """Restart L1 on the same Hyper-V: KVM leaves VMX operation, the partition is reset, and a
+        kernel boots with so many CPUs online (as many as now by default). What stays is memory
+        as it was, and what L0 keeps: its clock, counters, lints, the words of a crash. Modules,
+        VMs, vCPUs and pages of the old kernel are gone. A kernel that has hit a BUG is cut off.
+        Returns the log of the kernel that has ended; MachineError where another thread is
+        inside."""
+        return self._next_kernel(cpus, self._restart)
+
+    def kexec(self, cpus: int | None = None, *, crash: bool = False) -> list[str]:
+        """Start another kernel from this one, which nothing resets: it finds each processor, its
+        synthetic MSRs and memory as hyperv_cleanup() and v4.19's shutdown leave them. crash is
+        kdump's way: nobody is asked, each CPU clears the VMCSs that it has loaded and leaves VMX
+        operation; the only one for a kernel that has hit a BUG. Otherwise as reboot()."""
+        def end() -> None:
+            if crash:
+                self._kernel.crash(0)
+            else:
+                self._kernel.end(kexec=True)
+        return self._next_kernel(cpus, end)
+
+    def suspend(self) -> None:
+        """Suspend L1 to memory and wake it up: all CPUs but the first go offline, KVM leaves VMX
+        operation, the processors lose their state, memory stays, and all that comes back. OSError
+        with the errno of a CPU that did not; MachineError where another thread is inside."""
+        self.check_open()
+        with self._gate.change():
+            ret = self._kernel.sleep()
+            if ret:
+                raise kernel_error(ret, "suspend", self._kernel)
+            self._partition.reset()
+            ret = self._kernel.wake()
+            if ret:
+                raise kernel_error(ret, "resume", self._kernel)
+
+    def _restart(self) -> None:
+        if not self._kernel.oopsed:
+            self._kernel.end()
+        self._partition.reset()
+
+    def _next_kernel(self, cpus: int | None, end: Callable[[], None]) -> list[str]:
+        """End this kernel and boot another; the old one's log."""
+        self.check_open()
+        online = self.cpus if cpus is None else cpus
+        if not isinstance(online, int) or not 1 <= online <= self.possible_cpus:
+            raise ValueError(f"{cpus} CPUs: give a number from 1 to {self.possible_cpus}")
+        with self._gate.change():
+            end()
+            log = self._kernel.log()
+            self._kernel.abandon()
+            self.memory.hand_out_by(None)
+            self._kernel = Kernel(self._partition)
+            self._kernel.boot(online)
+            self.memory.hand_out_by(self._kernel)
+        return log
+
     def online(self, cpu: int) -> None:
         """Bring a CPU online; OSError with the kernel's errno."""
         self._hotplug(cpu, self._kernel.cpu_up, "online")
@@ -344,6 +403,7 @@ class Machine(Unique):
                               "that needs no writing, config=\"no-jump-label\"")
             if ret:
                 raise kernel_error(ret, "insmod kvm_intel", self._kernel)
+            module._loaded(enlightened_vmcs if "enlightened_vmcs" in known else None)
         return module
 
     def _some_cpu(self) -> int:

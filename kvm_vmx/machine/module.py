@@ -3,8 +3,9 @@
 
 from typing import TYPE_CHECKING, Any
 
+from kvm_vmx.conditions import Finding
 from kvm_vmx.errors import Unique, counted, kernel_error
-from kvm_vmx.machine import long_mode
+from kvm_vmx.machine import detection, long_mode
 from kvm_vmx.machine.kernel import MachineError
 from kvm_vmx.machine.port import Port
 from kvm_vmx.machine.vm import Vm
@@ -19,6 +20,14 @@ class Module(Unique):
     def __init__(self, machine: "Machine", module: Any) -> None:
         self.machine, self._module = machine, module
         self.path = module.__file__
+        self._asked: bool | None = None
+        self._why_not: tuple[Finding, ...] = ()
+
+    def _loaded(self, asked: bool | None) -> None:
+        """vmx_init() has run; asked is what its parameter was, None where it has none."""
+        self._asked = asked
+        if not self.machine._kernel.enable_evmcs(self._module):
+            self._why_not = detection.why_not(self.machine, asked)
 
     def _what(self) -> str:
         return "Module kvm_intel"
@@ -49,6 +58,13 @@ class Module(Unique):
         with self.machine._gate.use():
             self.check_loaded()
             return self.machine._kernel.enable_evmcs(self._module)
+
+    @property
+    def why_not_evmcs(self) -> tuple[Finding, ...]:
+        """The conditions of vmx_init() that did not hold when it ran, in v4.19's order: the first
+        is why the VMCSs are not enlightened, each with its sentence and evidence; () where they
+        are."""
+        return self._why_not
 
     @property
     def port(self) -> Port:

@@ -5,7 +5,8 @@ from libc.stdlib cimport free, malloc
 
 from kvm_vmx.abi.types cimport u32, u64
 from kvm_vmx.l0.hyperv cimport (
-    clock_migrate, enlightened_forget, partition_create, partition_destroy, trace_start, trace_stop,
+    clock_migrate, enlightened_forget, partition_create, partition_destroy, partition_reset,
+    trace_start, trace_stop,
 )
 from kvm_vmx.l0.state cimport *
 from kvm_vmx.machine.memory cimport PhysicalMemory
@@ -231,6 +232,12 @@ cdef class Partition:
         if self.partition.stopped:
             raise ConformanceError(next(
                 lint for lint in self.lints() if lint.cpu == self.partition.stopped_vp))
+
+    def reset(self) -> None:
+        """Reset the partition: each processor and its MSRs begin anew; memory, the clock, the
+        words of a crash and all that L0 has counted and noticed stay."""
+        check_process(self.owner)
+        partition_reset(self.partition)
 
     def migrate(self, ratio: float = 1.0) -> None:
         """Move to another host, whose TSC ticks ratio times as fast as this one's: L0 forgets

@@ -146,7 +146,10 @@ def test_a_page_on_every_online_cpu_and_no_other(leaves, online, without):
     ("vmalloc", 3, True),       # the hypercall page, after one page for each CPU
 ])
 def test_a_boot_that_runs_out_of_memory_has_no_pages(leaves, point, nth, recommended):
-    with Machine(cpus=2, fail={point: nth}) as machine:
+    # loading kvm is an oops then, where Hyper-V tells of migrations (erratum: no_vp_index)
+    eax, *others = leaves[0x40000003]
+    silent = {0x40000003: (eax & ~(1 << 13), *others)}
+    with Machine(cpus=2, fail={point: nth}, cpuid=silent) as machine:
         assert machine.assist_page(0) is machine.assist_page(1) is None
         kvm = machine.insmod(enlightened_vmcs=True)
         assert (kvm.enable_evmcs, kvm.parameters["enlightened_vmcs"]) == (False, False)

@@ -22,6 +22,7 @@ MSR_BITMAP = 1 << 1                     # clean-field bits
 HOST_POINTER = 1 << 13
 VM_INSTRUCTION_ERROR = 688              # an offset in the eVMCS
 NESTED_FEATURES = 0x4000000A
+REENLIGHTENMENT = 0x40000106
 ENLIGHTENED_BITMAP = 1 << 19
 
 GUEST_PERF_GLOBAL_CTRL = 0x2808         # a hole of the table
@@ -184,6 +185,44 @@ def test_offline_order():
         assert m.memory.read(tail, 3072) == b"\xff" * 3072
         m.offline(1)
         assert m.memory.read(tail, 3072) != b"\xff" * 3072
+
+
+def test_kexec_assist():
+    with Machine(cpus=2) as m:
+        page = m.assist_page_gpa(1)
+        m.kexec(cpus=1)
+        assert m.assist_page(1) is None
+        assert m.cpu(1).rdmsr(0x40000073).value == page | 1
+        # what Hyper-V holds for an assist page is free for anyone
+        assert page in [m.memory.alloc() for _ in range(page >> 12)]
+
+
+def test_preemptible_target():
+    said = "BUG: using smp_processor_id() in preemptible [00000000] code: insmod/0"
+    for lints in (True, False):
+        with Machine(cpus=2, lints=lints) as m:
+            m.insmod()
+            assert (said in m.dmesg) is lints
+            assert m.cpu(0).rdmsr(REENLIGHTENMENT).value == 0x100EE
+
+
+def test_no_vp_index():
+    with Machine(fail={"kmalloc": 1}) as m:         # the table of VP indexes
+        with pytest.raises(KernelBug, match="kernel BUG: .*hv_init"):
+            m.insmod()
+
+
+def test_resume_msrs():
+    with Machine(cpus=2) as m:
+        module, vm, vcpu = guest(m, cpu=1)
+        m.suspend()
+        assert [m.cpu(n).rdmsr(0x40000073).value & 1 for n in (0, 1)] == [0, 1]
+        assert m.cpu(0).rdmsr(0x40000001).value == 0
+        assert vcpu.run(exits=10).reason == "INTR"
+        vcpu.cpu = 0
+        assert m.assist_page(0) is not None and module.enable_evmcs
+        failed = vcpu.run(exits=10)
+        assert failed.reason == "FAIL_ENTRY" and failed.refusal.id == "assist_page_off"
 
 
 def test_assist_not_zeroed():

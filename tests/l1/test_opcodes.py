@@ -106,8 +106,11 @@ def test_msrs_are_accessed_where_the_source_says(opcodes, bodies, mnemonic):
 ELSEWHERE = {
     "kvm_vmx.l1.hv_init": {
         "vmcall": {"hv_do_hypercall"},
-        "wrmsr": {"hv_cpu_init", "hv_cpu_die", "hyperv_init", "hyperv_cleanup", "hyperv_shutdown"},
-        "rdmsr": {"hv_cpu_init", "hv_cpu_die", "hyperv_init", "hyperv_cleanup", "hyperv_shutdown"}},
+        "wrmsr": {"hv_cpu_init", "hv_cpu_die", "hyperv_init", "hyperv_cleanup", "hyperv_shutdown",
+                  "hyperv_stop_tsc_emulation", "set_hv_tscchange_cb", "clear_hv_tscchange_cb"},
+        "rdmsr": {"hv_cpu_init", "hv_cpu_die", "hyperv_init", "hyperv_cleanup", "hyperv_shutdown",
+                  "hyperv_stop_tsc_emulation", "hyperv_reenlightenment_intr",
+                  "hv_reenlightenment_notify", "clear_hv_tscchange_cb"}},
     "kvm_vmx.l1.mshyperv": {
         "cpuid": {"cpuid", "ms_hyperv_platform", "ms_hyperv_init_platform", "init_hypervisor_platform"},
         "rdmsr": {"ms_hyperv_init_platform", "init_hypervisor_platform"}},

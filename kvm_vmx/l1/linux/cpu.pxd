@@ -78,6 +78,9 @@ cdef void smp_send_reschedule(int cpu) noexcept nogil
 cdef int smp_call_function_single(int cpu, smp_call_func_t func, void *info, int wait) noexcept nogil
 cdef int on_each_cpu(smp_call_func_t func, void *info, int wait) noexcept nogil
 cdef void do_IRQ(u8 vector) noexcept nogil
+cdef void alloc_intr_gate(u8 vector, void (*handler)() noexcept nogil) noexcept nogil
+cdef void set_debug_preempt(bint on) noexcept nogil
+cdef int debug_smp_processor_id() noexcept nogil
 
 cdef int cpuhp_setup_state(int state, cpuhp_callback_t startup, cpuhp_callback_t teardown) noexcept nogil
 cdef int cpuhp_setup_state_nocalls(int state, cpuhp_callback_t startup, cpuhp_callback_t teardown) noexcept nogil

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # CPUs: which exist, which thread runs as which, calls from one to another, hotplug.
 from kvm_vmx.abi.asm cimport CALL_FUNCTION_VECTOR, LOCAL_TIMER_VECTOR, RESCHEDULE_VECTOR
+from kvm_vmx.abi.linux cimport (
+    pr_err, spin_lock, spin_lock_init, spin_unlock, spinlock_t, task_struct)
 from kvm_vmx.abi.processor cimport MSR_CORE_PERF_GLOBAL_CTRL
-from kvm_vmx.abi.linux cimport task_struct, spin_lock, spin_lock_init, spin_unlock, spinlock_t
 from kvm_vmx.abi.types cimport EBUSY, EINVAL, ENOMEM, ENXIO, u8, u32, u64, ulong
 from kvm_vmx.abi.virt_cpu cimport irq_raise, irq_take, phys_mem, virt_cpu
 from kvm_vmx.l1.linux.extable cimport die, fixup_exception, stale_exit
@@ -87,6 +88,8 @@ cdef int nr_cpus = 0
 cdef spinlock_t slots_lock = 0
 cdef bint fsgsbase = False       # the host lets user space write %gs by instruction
 cdef hotplug_state states[NR_CPUHP_STATES]
+cdef void (*gates[256])() noexcept nogil
+cdef bint debug_preempt = False     # this kernel looks, as with CONFIG_DEBUG_PREEMPT
 
 
 cdef int nr_cpu_ids() noexcept nogil:
@@ -130,6 +133,7 @@ cdef int cpus_init(virt_cpu **cpus, int possible, int online, const phys_mem *me
     memset(areas, 0, possible * sizeof(percpu_area))
     memset(slots, 0, sizeof(slots))
     memset(states, 0, sizeof(states))
+    memset(gates, 0, sizeof(gates))
     vmlinux_exports.emit = log_emit
     vmlinux_exports.warn = log_warn
     vmlinux_exports.oops = task_oops
@@ -342,6 +346,27 @@ cdef void do_IRQ(u8 vector) noexcept nogil:
         serve_calls(smp_processor_id())
     elif vector == LOCAL_TIMER_VECTOR:
         current.need_resched = 1
+    elif gates[vector]:
+        gates[vector]()
+
+
+cdef void alloc_intr_gate(u8 vector, void (*handler)() noexcept nogil) noexcept nogil:
+    gates[vector] = handler
+
+
+cdef void set_debug_preempt(bint on) noexcept nogil:
+    global debug_preempt
+    debug_preempt = on
+
+
+cdef int debug_smp_processor_id() noexcept nogil:
+    # The answer may be old by the time it is used, unless the thread has to stay on its CPU.
+    cdef int this_cpu = smp_processor_id()
+
+    if debug_preempt and not areas[this_cpu].preempt_count and not areas[this_cpu].irqs_disabled:
+        pr_err("BUG: using smp_processor_id() in preemptible [%08x] code: insmod/%d\n",
+               0, this_cpu)
+    return this_cpu
 
 
 cdef void smp_send_reschedule(int cpu) noexcept nogil:
