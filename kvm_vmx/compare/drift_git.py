@@ -54,7 +54,7 @@ class Blame:
         self.left = MOST_GONE
 
     def gone(self, function, unit) -> str:
-        """The commit that took a unit's line out of a function, on the way from the old revision."""
+        """The commit that took a unit's line out of a function since the old revision."""
         words = unit.text.split("(")[0].split(" ", 1)[-1] if "(" in unit.text else unit.text
         if not (self.gitdir and self.before and self.left) or len(words) < 3:
             return ""
