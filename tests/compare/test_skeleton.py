@@ -102,6 +102,15 @@ def test_what_has_no_spelling_is_a_mark_that_names_it(tmp_path, tree_v419):
     assert kinds["goto out;"] == "omitted" and report.totals["unexplained"] == 0
 
 
+def test_names_that_nothing_here_has_are_told(tmp_path, tree_v419):
+    old = tree_v419.files[VMX]
+    line = "\tvp_ap->enlighten_vmentry = 1;\n"
+    new = changed(old, [(line, "\tvp_ap->nested_control.directhypercall = 1;\n" + line)])
+    _, skeleton, _ = applied(tmp_path, patch_of(old, new), tree_v419)
+    (told,) = skeleton.told()
+    assert "declare directhypercall, nested_control:" in told
+
+
 def test_what_is_out_of_scope_is_told_with_its_reason(tmp_path, tree_v419):
     old = tree_v419.files[VMX]
     new = changed(old, [("static void free_nested(struct vcpu_vmx *vmx)\n{\n",
