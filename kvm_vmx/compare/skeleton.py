@@ -126,6 +126,7 @@ class Body:
         for item in gone:
             if id(item) not in self.swapped:
                 self.remove(item)
+        self.blocks()
         pending = {}
         for item in self.new:
             if item.sign == "+" and id(item) not in self.swapped:
@@ -149,6 +150,19 @@ class Body:
             self.skeleton.edits.append(Edit(self.path, unit.line, unit.end + 1,
                                             (" " * self.column(unit.line) + rows[0],)))
             self.swapped.update({id(item): unit, id(other): unit})
+
+    def blocks(self) -> None:
+        """Tell of each statement that stays and stands in another block now."""
+        stay = [[item for item in side if item.sign == " "] for side in (self.old, self.new)]
+        swapped = {id(item.unit) for item in self.new if id(item) in self.swapped}
+        for before, after in zip(*stay):
+            over, under = before.unit.parent, after.unit.parent
+            if before.unit.key == after.unit.key and id(under) not in swapped \
+                    and getattr(over, "key", None) != getattr(under, "key", None):
+                ours = self.lines(self.now, after)
+                line = f":{ours[0].line}" if ours else ""
+                self.skeleton.by_hand.append(
+                    f"{self.path}{line}: {after.text} stands in another block now")
 
     def column(self, line: int) -> int:
         """How far a line of the port is indented."""

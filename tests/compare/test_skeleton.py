@@ -111,6 +111,18 @@ def test_names_that_nothing_here_has_are_told(tmp_path, tree_v419):
     assert "declare directhypercall, nested_control:" in told
 
 
+def test_a_statement_that_another_block_takes_in_is_told(tmp_path, tree_v419):
+    """Around it, or out of its block because a statement came in front of it without braces."""
+    old = tree_v419.files[VMX]
+    line, test = "\tvp_ap->enlighten_vmentry = 1;\n", "\t\tevmcs_sanitize_exec_ctrls(vmcs_conf);\n"
+    edits = [(line, f"\tif (vp_ap)\n\t{line}"), (test, f"\t\trest();\n{test}")]
+    for n, (before, after) in enumerate(edits):
+        place = tmp_path / str(n)
+        place.mkdir()
+        _, skeleton, _ = applied(place, patch_of(old, changed(old, [(before, after)])), tree_v419)
+        assert any("stands in another block now" in line for line in skeleton.told())
+
+
 def test_what_is_out_of_scope_is_told_with_its_reason(tmp_path, tree_v419):
     old = tree_v419.files[VMX]
     new = changed(old, [("static void free_nested(struct vcpu_vmx *vmx)\n{\n",
