@@ -17,7 +17,7 @@ from kvm_vmx.streams import plain, readable
 
 QUIET = ("-c", "core.fsmonitor=", "-c", "diff.external=", "-c", "core.attributesFile=/dev/null",
          "-c", "log.showSignature=false")
-LONGEST = 60  # seconds for one question
+LONGEST = 300  # seconds for one question
 RANGE = re.compile(r"(?P<old>[^.].*?)\.\.(?P<new>[^.].*)")
 MOST = 64 << 20  # characters of a log
 MOST_GONE = 40  # lines whose end is looked for in a log
@@ -29,13 +29,13 @@ def run(gitdir: str, *args: str) -> str:
     """What git answers; TreeError with its first line where it does not."""
     git = git_command(gitdir)
     try:
-        done = subprocess.run([*git, *QUIET, *args], capture_output=True, timeout=LONGEST * 5,
+        done = subprocess.run([*git, *QUIET, *args], capture_output=True, timeout=LONGEST,
                               env={**os.environ, "GIT_CONFIG_NOSYSTEM": "1", "LC_ALL": "C",
                                    "GIT_NO_LAZY_FETCH": "1", "GIT_OPTIONAL_LOCKS": "0"})
     except FileNotFoundError as error:
         raise TreeError("git is not installed: give two directories or tarballs") from error
     except subprocess.TimeoutExpired as error:
-        raise TreeError(f"git takes longer than {LONGEST * 5} s in {gitdir}: give a shorter "
+        raise TreeError(f"git takes longer than {LONGEST} s in {gitdir}: give a shorter "
                         "range") from error
     except (OSError, ValueError) as error:
         raise TreeError(f"cannot run git in {plain(gitdir)}: {error}: give a directory") from error
@@ -54,8 +54,9 @@ class Blame:
         self.left = MOST_GONE
 
     def gone(self, function, unit) -> str:
-        """The commit that took a unit's line out of a function, on the way from the old revision."""
-        words = unit.text.split("(")[0].split(" ", 1)[-1] if "(" in unit.text else unit.text
+        """The commit that took a unit's line out of a function since the old revision."""
+        words = unit.text if unit.line == unit.end else max(
+            re.findall(r"\w+", unit.text), key=len, default="")
         if not (self.gitdir and self.before and self.left) or len(words) < 3:
             return ""
         self.left -= 1

@@ -12,7 +12,7 @@ from kvm_vmx.compare.views import depth
 COLOURS = (("Comment", "q"), ("Keyword", "i"), ("Literal.String", "s"), ("Literal.Number", "u"))
 C_COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.S)
 MARK = re.compile(r"# C[-~+:]")
-NEUTRAL = {"->": ".", "&&": "and", "||": "or", "!": "not", "NULL": "NULL", ";": "", "{": "", "}": ""}
+NEUTRAL = {"->": ".", "&&": "and", "||": "or", "!": "not"}
 PLAIN = re.compile(r"\W|cdef|static|struct|inline|noexcept|nogil|if|return|_t$")
 MOST = 40  # lines of comments before one statement
 

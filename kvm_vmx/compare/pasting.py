@@ -6,8 +6,8 @@ import re
 from kvm_vmx.compare.csource import CFile
 from kvm_vmx.compare.units import Function
 
-DEFINE = re.compile(r"^#[ \t]*define[ \t]+(\w+)\(([\w ,]*)\)((?:[^\n\\]|\\.)*(?:\\\n(?:[^\n\\]|\\.)*)*)",
-                    re.M)
+DEFINE = re.compile(r"^#[ \t]*define[ \t]+(\w+)\(([\w ,]*)\)"
+                    r"((?:[^\n\\]|\\.)*(?:\\\n(?:[^\n\\]|\\.)*)*)", re.M)
 LONGEST, MOST = 20_000, 400  # characters of a macro, calls of all of them
 
 

@@ -6,6 +6,7 @@ or not taken up. Without a tree the port alone is looked at, statement by statem
 """
 
 import dataclasses
+import functools
 
 from kvm_vmx.compare.patch_alike import loosen, matched, nearest, related, renaming, spoken, worth
 from kvm_vmx.compare.patch_fate import KINDS, Fate
@@ -42,18 +43,18 @@ class Comparison:
             self.homes, self.words = before.homes, before.words
         self.hunks = [self.look(patch, hunk) for patch in patches for hunk in patch.hunks]
 
-    @property
-    def fates(self):
+    @functools.cached_property
+    def fates(self) -> list:
         """Every statement's fate."""
         return [fate for looked in self.hunks for fate in looked.fates]
 
-    @property
+    @functools.cached_property
     def totals(self) -> dict[str, int]:
         """How many statements of each kind."""
         kinds = [fate.kind for fate in self.fates]
         return {kind: kinds.count(kind) for kind in KINDS}
 
-    @property
+    @functools.cached_property
     def newer(self) -> bool:
         """Whether the patch is of a later kernel: what it adds is not there, what it removes is."""
         if not self.tree:

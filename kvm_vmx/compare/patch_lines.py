@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The statements of a hunk: pieces of C that begin and end anywhere, each with its sign and place."""
+"""The statements of a hunk: pieces of C that begin and end anywhere, each with its sign."""
 
 import dataclasses
 import re
@@ -13,7 +13,8 @@ from kvm_vmx.compare.units import Unit
 
 LABEL = re.compile(r"\w+:\s*$")
 COMMENT = re.compile(r'/\*.*?\*/|//.*|("(?:\\.|[^"\\])*")')
-ENTRY = re.compile(r"\b(EVMCS1_FIELD)\(\s*(\w+)\s*,\s*(\w+)\s*,\s*HV_VMX_ENLIGHTENED_CLEAN_FIELD_(\w+)\s*\)")
+ENTRY = re.compile(r"\b(EVMCS1_FIELD)\(\s*(\w+)\s*,\s*(\w+)\s*,"
+                   r"\s*HV_VMX_ENLIGHTENED_CLEAN_FIELD_(\w+)\s*\)")
 
 
 @dataclasses.dataclass(eq=False)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A compared patch as one self-contained page: hunks in three columns, remarks where they were made."""
+"""A compared patch as one self-contained page: three columns, remarks where they were made."""
 
 import html
 import pathlib
@@ -24,7 +24,8 @@ def page(comparison, tree: str) -> str:
     for looked in comparison.hunks:
         if looked.patch is not last:
             last, gaps = looked.patch, {id(hunk): net for hunk, net in looked.patch.missing()}
-            body.append(f"<h2>{text(last.subject)}</h2><p>{text(last.author)} {text(last.date)}</p>")
+            body.append(f"<h2>{text(last.subject)}</h2>"
+                        f"<p>{text(last.author)} {text(last.date)}</p>")
             body += [remark(one, authors) for one in last.remarks]
         body.append(hunk_of(looked, tree, comparison.newer, gaps.get(id(looked.hunk)), authors))
     body.append("</main>")

@@ -6,17 +6,30 @@ behind the statement that it follows. What has no spelling becomes a mark that n
 """
 
 import difflib
+import keyword
 import re
 from typing import NamedTuple
 
 from kvm_vmx.compare.cythonize import Cannot, Printer
 from kvm_vmx.compare.patch_alike import matched
 from kvm_vmx.compare.patch_lines import sides
+from kvm_vmx.compare.port import L1
 from kvm_vmx.compare.scope import reason
 
 PLAIN = ("same", "idiom", "moved")
 INDENT = 4
 HEADS = ("if", "elif", "else", "while", "for", "each")
+
+
+NAME, TEXT = re.compile(r"[A-Za-z_]\w*"), re.compile(r'"(?:\\.|[^"\\])*"|#.*')
+
+
+def known_names(port) -> set[str]:
+    """Every name of the port, and of the headers that it includes."""
+    root = L1.parents[1]
+    files = [*port.root.rglob("*.p[yx][xd]"), *L1.rglob("*.pxd"), *(root / "include").rglob("*.h"),
+             *(root / "kvm_vmx" / "abi").rglob("*.pxd")]
+    return {word for path in files for word in NAME.findall(path.read_text())}
 
 
 class Edit(NamedTuple):
@@ -33,9 +46,10 @@ class Skeleton:
 
     def __init__(self, comparison):
         self.comparison, self.port = comparison, comparison.port
-        words = " ".join(file.source for file in self.port.files.values())
-        self.printer = Printer(set(re.findall(r"\w+", words)))
+        self.known = known_names(self.port)
+        self.printer = Printer(self.known)
         self.edits, self.by_hand, self.marks, self.scope = [], [], {}, {}
+        self.declared = set(keyword.kwlist) | {"cdef", "range"}
         for looked in comparison.hunks:
             self.hunk(looked)
 
@@ -78,7 +92,11 @@ class Skeleton:
 
     def told(self) -> list[str]:
         """What is left to a hand, and what is out of scope, a line each."""
-        return [*(f"by hand: {text}" for text in self.by_hand),
+        strange = sorted({word for edit in self.edits for row in edit.rows
+                          for word in NAME.findall(TEXT.sub("", row))} - self.known - self.declared)
+        return [*([f"by hand: declare {', '.join(strange)}: nothing here has these names"]
+                  if strange else []),
+                *(f"by hand: {text}" for text in self.by_hand),
                 *(f"not ported: {name}(): {why}" for name, why in self.scope.items())]
 
 
@@ -108,6 +126,7 @@ class Body:
         for item in gone:
             if id(item) not in self.swapped:
                 self.remove(item)
+        self.blocks()
         pending = {}
         for item in self.new:
             if item.sign == "+" and id(item) not in self.swapped:
@@ -131,6 +150,19 @@ class Body:
             self.skeleton.edits.append(Edit(self.path, unit.line, unit.end + 1,
                                             (" " * self.column(unit.line) + rows[0],)))
             self.swapped.update({id(item): unit, id(other): unit})
+
+    def blocks(self) -> None:
+        """Tell of each statement that stays and stands in another block now."""
+        stay = [[item for item in side if item.sign == " "] for side in (self.old, self.new)]
+        swapped = {id(item.unit) for item in self.new if id(item) in self.swapped}
+        for before, after in zip(*stay):
+            over, under = before.unit.parent, after.unit.parent
+            if before.unit.key == after.unit.key and id(under) not in swapped \
+                    and getattr(over, "key", None) != getattr(under, "key", None):
+                ours = self.lines(self.now, after)
+                line = f":{ours[0].line}" if ours else ""
+                self.skeleton.by_hand.append(
+                    f"{self.path}{line}: {after.text} stands in another block now")
 
     def column(self, line: int) -> int:
         """How far a line of the port is indented."""
@@ -173,6 +205,7 @@ class Body:
             self.skeleton.marks.setdefault(self.subject.function.name, []).append(line)
             self.skeleton.by_hand.append(f"{self.path}:{line}: + {item.text} ({error})")
         if item.unit.kind == "decl":
+            self.skeleton.declared.add(item.unit.key[2])
             line, indent = self.head(), INDENT
         pending.setdefault((line, item.unit.kind == "decl"), []).extend(
             " " * indent + row for row in rows)

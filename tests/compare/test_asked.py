@@ -60,7 +60,8 @@ def test_macros_tables_structures_and_variables(port, tree_v419, name, file):
 
 @pytest.mark.parametrize("name, says", [
     ("evmcs_lod", "evmcs_load"), ("vmx.c:999999", "FILE:LINE"), ("nowhere.c:1", "FILE:LINE"),
-    ("x*y*z", "no function"), ("(", "no function"), ("\x1b[2J", r"\\x1b"), ("vmx.c:", "no function")])
+    ("x*y*z", "no function"), ("(", "no function"), ("\x1b[2J", r"\\x1b"),
+    ("vmx.c:", "no function")])
 def test_what_is_no_name_is_told(port, tree_v419, name, says):
     with pytest.raises(Trouble, match=says):
         names.chosen([name], port, tree_v419)

@@ -186,6 +186,14 @@ def test_v61(to_v61, tree_v61):
     assert found["vmx_exit"].follow == 0 and found["vmx_exit"].new is not None
 
 
+def test_v61_splits_and_pastes(to_v61):
+    found = {change.name: change for change in to_v61.changes}
+    assert found["vm_entry_controls_setbit"].how == "by a macro that pastes its name"
+    assert "split: vmx_vcpu_load_vmcs()" in found["vmx_vcpu_load"].how
+    assert "split: __vmx_handle_exit()" in found["vmx_handle_exit"].how
+    assert "vmx_inject_exception()" in found["vmx_queue_exception"].how
+
+
 def test_v612(tree_v419, tree_v612):
     drift = Drift(Port(), tree_v419, tree_v612)
     assert drift.table["changed"] == [] and drift.fields["moved"] == []

@@ -2,6 +2,8 @@
 """Mails, mailboxes and patches as files: what is read of them, quoted, cut, encoded or hostile."""
 
 import base64
+import json
+import os
 import quopri
 import subprocess
 import sys
@@ -9,7 +11,11 @@ import sys
 import pytest
 from command import ENVIRONMENT
 
-from kvm_vmx.compare import mail
+from kvm_vmx.compare import mail, patch_view
+from kvm_vmx.compare.patch import Comparison
+from kvm_vmx.compare.port import Port
+from kvm_vmx.compare.skeleton import Skeleton
+from kvm_vmx.compare.trees import Tree
 from kvm_vmx.console import Trouble
 
 PATCH = """\
@@ -32,7 +38,9 @@ diff --git a/arch/x86/kvm/vmx.c b/arch/x86/kvm/vmx.c
 +	three();
  	four();
 """
-HEAD = "From: Ann Author <ann@example.org>\nSubject: [PATCH] cups\nDate: Thu, 1 Mar 2018 10:00:00 +0100\n"
+HEAD = "From: Ann Author <ann@example.org>\nSubject: [PATCH] cups\n" \
+       "Date: Thu, 1 Mar 2018 10:00:00 +0100\n"
+POUR = "static void pour(struct cup *cup)\n{\n\trinse(cup);\n}\n"
 ANSWER = "From: Ann Author <ann@example.org>\nSubject: Re: [PATCH] cups\n\n"
 
 
@@ -122,8 +130,8 @@ def command(*args):
 
 
 @pytest.mark.parametrize("make, says", [
-    (lambda path: None, "No such file"), (lambda path: path.mkdir(), "directory"),
-    (lambda path: __import__("os").mkfifo(path), "no regular file"),
+    (lambda path: None, "No such file"), (lambda path: path.mkdir(), "directory|regular"),
+    (lambda path: os.mkfifo(path), "no regular file"),
     (lambda path: path.write_bytes(b""), "no patch"),
     (lambda path: path.write_bytes(bytes(range(256)) * 99), "no patch"),
     (lambda path: path.write_text("Subject: hello\n\nno patch in here\n"), "no patch"),
@@ -132,31 +140,49 @@ def command(*args):
 def test_what_is_no_patch_is_one_line(tmp_path, make, says):
     path = tmp_path / "mail"
     make(path)
-    done = command("--patch", str(path))
+    with pytest.raises(Trouble, match=says) as caught:
+        mail.read(str(path))
+    assert ": " in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_trouble_is_one_line(tmp_path):
+    os.mkfifo(tmp_path / "mail")
+    done = command("--patch", str(tmp_path / "mail"))
     (line,) = done.stderr.decode().splitlines()
-    assert done.returncode == 2 and done.stdout == b"" and says in line, line
+    assert done.returncode == 2 and done.stdout == b"" and "no regular file" in line
 
 
 @pytest.mark.parametrize("text", [
     PATCH.replace("-10,6 +10,9", "-999999999,999999999 +999999999,999999999"),
     PATCH.replace("-10,6 +10,9", f"-{'9' * 99} +1"), quote(PATCH, ">" * 500 + " "),
-    PATCH.replace("rinse(cup)", "(" * 3000 + "{" * 3000), PATCH * 200,
+    PATCH.replace("rinse(cup)", "(" * 3000 + "{" * 3000), PATCH * 30,
     PATCH.replace("rinse(cup);", "/* \x1b[2Jopen \x07"), PATCH.replace("\t", "\x1b]0;x\x07"),
     PATCH.replace("static void pour(struct cup *cup)", "\x1b[31m(((((" * 20),
-    PATCH + "@@ -1,1 +1,1 @@\n" * 3000, HEAD + "Content-Transfer-Encoding: base64\n\n!!!\n" + PATCH,
+    PATCH + "@@ -1,1 +1,1 @@\n" * 900, HEAD + "Content-Transfer-Encoding: base64\n\n!!!\n" + PATCH,
     HEAD.replace("Ann", "=?x-none?q?\x1b?=") + "Content-Type: text/plain; charset=none\n\n" + PATCH,
     PATCH.replace("a/arch/x86/kvm/vmx.c", "a/../../../etc/passwd"),
 ], ids=range(12))
-def test_hostile_patches_are_answered_soon_and_obey_nothing(tmp_path, text):
+def test_hostile_patches_are_answered_and_obey_nothing(tmp_path, text, capsys):
     path = tmp_path / "mail"
     path.write_text(text)
-    vmx = tmp_path / "linux/arch/x86/kvm/vmx.c"
-    vmx.parent.mkdir(parents=True)
-    vmx.write_text("static void pour(struct cup *cup)\n{\n\trinse(cup);\n}\n")
-    done = command("--patch", str(path), "--tree", str(tmp_path / "linux"))
-    assert done.returncode in (0, 1, 2), done.stderr
-    assert b"Traceback" not in done.stderr and b"\x1b" not in done.stdout + done.stderr
-    assert b"\x07" not in done.stdout
+    tree = Tree("t", {"arch/x86/kvm/vmx.c": POUR})
+    try:
+        comparison = Comparison(mail.read(str(path)), Port(), tree)
+    except Trouble:
+        return
+    patch_view.show(comparison, "t")
+    for line in Skeleton(comparison).told():
+        assert "\x1b" not in line
+    shown = capsys.readouterr().out
+    assert shown and "\x1b" not in shown and "\x07" not in shown
+    assert json.dumps(patch_view.as_json(comparison, "t"))
+
+
+def test_a_hostile_patch_ends_the_command_in_order(tmp_path):
+    path = tmp_path / "mail"
+    path.write_text(PATCH.replace("rinse(cup);", "/* \x1b[2Jopen \x07") + "@@ -1,1 +1,1 @@\n" * 900)
+    done = command("--patch", str(path))
+    assert done.returncode == 1 and done.stderr == b"" and b"\x1b" not in done.stdout
 
 
 def test_no_patch_is_trouble():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The page as a reader uses it, in a real browser: search, keys, folding, links, comments, the map."""
+"""The page as a reader uses it, in a real browser: search, keys, folding, links, the map."""
 
 import json
 import re
@@ -52,7 +52,8 @@ cdef void stir(cup_t *cup) noexcept nogil:
 """
 PROBE = """
 <script>
-const key = (name) => document.dispatchEvent(new KeyboardEvent("keydown", { key: name, bubbles: true }));
+const key = (name) => document.dispatchEvent(
+  new KeyboardEvent("keydown", { key: name, bubbles: true }));
 const shown = () => [...document.querySelectorAll("section.function")]
   .filter((one) => !one.hidden).map((one) => one.id).join("+");
 const now = () => (document.querySelector(".current") || {textContent: ""}).textContent;
@@ -67,7 +68,8 @@ const later = (ms) => new Promise((done) => setTimeout(done, ms));
   key("p"); told.back = /rinse/.test(now());
   ask("swirl"); await later(400); told.text = shown();
   ask("POUR"); await later(400); told.name = shown();
-  ask("nothing at all"); await later(400); told.none = shown() + document.getElementById("found").textContent;
+  ask("nothing at all"); await later(400);
+  told.none = shown() + document.getElementById("found").textContent;
   ask(""); await later(400); told.all = shown();
   key("["); told.folded = document.querySelectorAll("section details[open]").length;
   key("]"); told.open = document.querySelectorAll("section details[open]").length;
