@@ -331,7 +331,9 @@ struct l0_vp {
 	u64 exit_log_size, exit_log_end;
 	struct l0_trace trace;
 	struct l0_chain chain;
-	struct l0_refusal refusal;
+	struct l0_refusal refusal;	/* of an entry */
+	struct l0_refusal denied;	/* of any other instruction */
+	u64 denials;			/* how many there were */
 	u8 overlaid[4096];	/* what the assist page covers, where it is an overlay */
 	u8 msr_bitmap[4096];
 	u8 evmcs_last_exit[1024];

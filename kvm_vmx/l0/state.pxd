@@ -255,6 +255,129 @@ cdef extern from "kvm_vmx/l0/entry/state_checks.h" nogil:
         CHECK_item_segment_base
         CHECK_item_forbidden
         CHECK_item_value
+        CHECK_vmxon_absent
+        CHECK_vmxon_protection
+        CHECK_vmxon_enable
+        CHECK_vmxon_privilege
+        CHECK_vmxon_twice
+        CHECK_vmxon_cr0
+        CHECK_vmxon_cr4
+        CHECK_vmxon_firmware
+        CHECK_vmxon_address
+        CHECK_vmxon_missing
+        CHECK_vmxon_revision
+        CHECK_insn_not_in_vmx
+        CHECK_insn_privilege
+        CHECK_vmclear_address
+        CHECK_vmclear_vmxon
+        CHECK_vmptrld_address
+        CHECK_vmptrld_vmxon
+        CHECK_vmptrld_missing
+        CHECK_vmptrld_revision
+        CHECK_vmread_no_vmcs
+        CHECK_vmread_enlightened
+        CHECK_vmread_page_missing
+        CHECK_vmread_component
+        CHECK_vmread_no_place
+        CHECK_vmwrite_no_vmcs
+        CHECK_vmwrite_enlightened
+        CHECK_vmwrite_component
+        CHECK_vmwrite_read_only
+        CHECK_invept_absent
+        CHECK_invept_type
+        CHECK_invept_memory_type
+        CHECK_invept_walk
+        CHECK_invept_flags
+        CHECK_invept_reserved
+        CHECK_invvpid_absent
+        CHECK_invvpid_type
+        CHECK_invvpid_reserved
+        CHECK_invvpid_zero
+        CHECK_invvpid_address
+        CHECK_cr_number
+        CHECK_cr_privilege
+        CHECK_cr0_reserved
+        CHECK_cr0_paging
+        CHECK_cr0_cache
+        CHECK_cr0_long_mode
+        CHECK_cr0_in_vmx
+        CHECK_cr3_reserved
+        CHECK_cr4_reserved
+        CHECK_cr4_no_vmx
+        CHECK_cr4_long_mode
+        CHECK_cr4_in_vmx
+        CHECK_cr8_reserved
+        CHECK_rdmsr_privilege
+        CHECK_rdmsr_missing
+        CHECK_rdmsr_unannounced
+        CHECK_rdmsr_command
+        CHECK_wrmsr_privilege
+        CHECK_wrmsr_missing
+        CHECK_wrmsr_read_only
+        CHECK_wrmsr_unannounced
+        CHECK_msr_canonical
+        CHECK_feature_control_locked
+        CHECK_feature_control_bits
+        CHECK_msr_pat
+        CHECK_msr_perf_global
+        CHECK_msr_no_counters
+        CHECK_msr_debugctl
+        CHECK_msr_spec_ctrl
+        CHECK_msr_command
+        CHECK_msr_32_bits
+        CHECK_msr_apic_base
+        CHECK_msr_mcg_status
+        CHECK_msr_mtrr_default
+        CHECK_msr_mtrr_type
+        CHECK_msr_efer
+        CHECK_msr_efer_paging
+        CHECK_assist_frame
+        CHECK_hypercall_locked
+        CHECK_hypercall_frame
+        CHECK_reference_frame
+        CHECK_reenlightenment_bits
+        CHECK_reenlightenment_vector
+        CHECK_reenlightenment_target
+        CHECK_emulation_control
+        CHECK_emulation_status
+        CHECK_invariant_bits
+        CHECK_invariant_stays
+        CHECK_synic_eoi
+        CHECK_synic_tpr
+        CHECK_synic_frame
+        CHECK_synic_vector
+        CHECK_stimer_direct
+        CHECK_call_privilege
+        CHECK_call_real_mode
+        CHECK_call_no_identity
+        CHECK_call_no_xmm
+        CHECK_call_code
+        CHECK_call_unoffered
+        CHECK_call_vmx_off
+        CHECK_call_extended_code
+        CHECK_call_denied
+        CHECK_call_reserved
+        CHECK_call_variable
+        CHECK_call_count
+        CHECK_call_start
+        CHECK_call_continued
+        CHECK_call_simple
+        CHECK_call_fast_length
+        CHECK_call_alignment
+        CHECK_call_page
+        CHECK_call_memory
+        CHECK_call_output_alignment
+        CHECK_call_output_memory
+        CHECK_call_extended_fast
+        CHECK_call_port
+        CHECK_flush_flags
+        CHECK_flush_set_format
+        CHECK_flush_set_banks
+        CHECK_flush_space_flags
+        CHECK_flush_partition_page
+        CHECK_send_vector
+        CHECK_send_reserved
+        CHECK_send_set_banks
         L0_NR_CHECKS
         LIMIT_NONE
         LIMIT_BITS
@@ -276,6 +399,8 @@ cdef extern from "kvm_vmx/l0/entry/state_checks.h" nogil:
         LIMIT_TARGETS
         LIMIT_PERF_GLOBAL
         LIMIT_VMFUNC
+        LIMIT_CR4_MAY
+        LIMIT_APIC_BASE
         END_FAULT
         END_INVALID
         END_ERROR
@@ -285,6 +410,10 @@ cdef extern from "kvm_vmx/l0/entry/state_checks.h" nogil:
         END_LINK
         END_PDPTE
         END_LIST
+        END_UD
+        END_GP
+        END_FAIL
+        END_STATUS
 
     ctypedef struct l0_refusal "struct l0_refusal":
         u64 entry
@@ -296,6 +425,7 @@ cdef extern from "kvm_vmx/l0/entry/state_checks.h" nogil:
         u64 may
         u32 check
         u32 msr
+        u32 from_l2
 
 cdef extern from "kvm_vmx/l0/watch/observed.h" nogil:
     enum:
@@ -358,6 +488,7 @@ cdef extern from "kvm_vmx/l0/watch/observed.h" nogil:
 
     ctypedef struct l0_trace_record "struct l0_trace_record":
         u64 sequence
+        u64 denials
         u32 insn
         u32 status
         u64 operand[3]
@@ -693,6 +824,8 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         l0_trace trace
         l0_chain chain
         l0_refusal refusal
+        l0_refusal denied
+        u64 denials
         u8 overlaid[4096]
         u8 msr_bitmap[4096]
         u8 evmcs_last_exit[1024]
@@ -737,6 +870,8 @@ cdef extern from "kvm_vmx/l0/entry/check_rows.h" nogil:
 
     ctypedef struct l0_check_row "struct l0_check_row":
         const char *id
+        const char *insn
+        u32 error
         u32 end
         u32 field
         u32 other

@@ -23,7 +23,8 @@ struct l0_limits {
 };
 
 struct l0_check_row {
-	const char *id;
+	const char *id, *insn;	/* insn is empty for a check of VM entry */
+	u32 error;		/* of another instruction: how it fails */
 	u32 end, field, other;
 	struct l0_limits limits;
 	const char *section, *sentence, *field_name, *other_name;
@@ -31,8 +32,13 @@ struct l0_check_row {
 
 static const struct l0_check_row l0_check_rows[L0_NR_CHECKS] = {
 #define L0_CHECK_ROW(id, end, field, other, limits, section, sentence)	\
-	[CHECK_##id] = { #id, END_##end, field, other, { limits }, section, sentence, #field, #other },
+	[CHECK_##id] = { #id, "", 0, END_##end, field, other, { limits }, section, sentence, #field, \
+			 #other },
 	L0_CHECKS(L0_CHECK_ROW)
+#undef L0_CHECK_ROW
+#define L0_CHECK_ROW(id, insn, end, error, limits, section, sentence)	\
+	[CHECK_##id] = { #id, #insn, error, END_##end, 0, 0, { limits }, section, sentence, "0", "0" },
+	L0_OTHER_CHECKS(L0_CHECK_ROW)
 #undef L0_CHECK_ROW
 };
 

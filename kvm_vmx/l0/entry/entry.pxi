@@ -243,16 +243,15 @@ cdef insn_t l0_go_on(l0_vp *vp) noexcept nogil:
 
 cdef insn_t l0_vmentry(virt_cpu *cpu, u64 *regs, bint launch) noexcept nogil:
     cdef l0_vp *vp = <l0_vp *>cpu
-    cdef insn_t status = check_permission(vp)
     cdef u64 pointer
 
     if launch:
         vp.counters.vmlaunch += 1
     else:
         vp.counters.vmresume += 1
-    if unlikely(status != INSN_OK):
+    if unlikely(not permitted(vp)):
         l0_note_refusal(vp, CHECK_not_privileged if vp.in_vmx else CHECK_not_in_vmx, vp.cpu.cpl, 0)
-        return status
+        return fault_gp() if vp.in_vmx else fault_ud()
     if enlightened_pointer(vp, &pointer):
         return enter_enlightened(vp, pointer, regs, launch)
     return enter_plain(vp, regs, launch)

@@ -80,6 +80,11 @@ cdef void note_limit(l0_vp *vp, const l0_vmcs *v, const l0_check_row *row) noexc
         vp.refusal.msr = 0x491
     elif kind == LIMIT_EPT:
         vp.refusal.msr = 0x48c
+    elif kind == LIMIT_CR4_MAY:
+        vp.refusal.may = caps.cr4_may
+        vp.refusal.msr = 0x489
+    elif kind == LIMIT_APIC_BASE:
+        vp.refusal.may = ~(caps.address_reserved | 0x6ff)
 
 
 # What a check saw that is in no field of its row.

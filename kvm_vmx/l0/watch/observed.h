@@ -50,6 +50,7 @@ enum l0_traced {
 /* One instruction of L1: what it was given, and what came of it. */
 struct l0_trace_record {
 	u64 sequence;		/* over all processors */
+	u64 denials;		/* of the processor before it */
 	u32 insn, status;	/* an l0_traced, an insn_t */
 	u64 operand[3];
 	u64 result[2];		/* what it produced, or the number of VMfailValid */
