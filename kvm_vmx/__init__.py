@@ -3,6 +3,7 @@
 
 from kvm_vmx.abi.numbers import ExitReason, Field
 from kvm_vmx.l0.cpuid_dump import parse_cpuid, read_cpuid
+from kvm_vmx.l0.faults import FAULTS
 from kvm_vmx.machine.cpu import Cpu
 from kvm_vmx.machine.fields import fields
 from kvm_vmx.machine.kernel import KernelBug, MachineError
@@ -14,7 +15,7 @@ from kvm_vmx.machine.vcpu import ExitSummary, Vcpu
 from kvm_vmx.machine.vm import Vm
 
 __all__ = [
-    "ConformanceError", "Cpu", "ExitReason", "ExitSummary", "Fault", "Field", "KernelBug", "Lint",
+    "FAULTS", "ConformanceError", "Cpu", "ExitReason", "ExitSummary", "Fault", "Field", "KernelBug", "Lint",
     "Machine", "MachineError", "Module", "Outcome", "VMfailInvalid", "VMfailValid", "VMsucceed",
     "Vcpu", "Vm", "fields", "parse_cpuid", "read_cpuid",
 ]

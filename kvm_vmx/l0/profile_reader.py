@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Reads the tables of a profile's file; whatever is wrong is one line that names the key."""
 
+from kvm_vmx.l0.faults import FAULTS
+
 MASK_32 = 0xFFFFFFFF
 MASK_64 = 0xFFFFFFFFFFFFFFFF
 # what may be said of a value: its source, what it is, and why it is not the open Hyper-V's
@@ -22,6 +24,7 @@ POLICIES = (
     "marks_clean_at_entry",
     "honour_page_fault_filter",
     "honour_cr3_targets",
+    *FAULTS,
 )
 
 # The MSRs that say which bits must be 1, in the low half, and which may be, in the high one.

@@ -429,6 +429,7 @@ cdef extern from "kvm_vmx/l0/entry/state_checks.h" nogil:
 
 cdef extern from "kvm_vmx/l0/watch/observed.h" nogil:
     enum:
+        L0_OF_CHECK
         L0_MAX_LINT_RECORDS
         LINT_msr_lists_ignored
         LINT_evmcs_on_two_cpus
@@ -457,6 +458,15 @@ cdef extern from "kvm_vmx/l0/watch/observed.h" nogil:
         LINT_entry_list_failed
         LINT_page_fault_filter_ignored
         LINT_cr3_targets_ignored
+        LINT_entry_refused
+        LINT_assist_page_unset
+        LINT_stale_translation
+        LINT_flush_unknown_space
+        LINT_flush_set_short
+        LINT_event_lost
+        LINT_event_doubled
+        LINT_write_unread
+        LINT_clean_unread
         L0_NR_LINTS
         TRACED_cpuid
         TRACED_rdmsr
@@ -507,6 +517,7 @@ cdef extern from "kvm_vmx/l0/watch/observed.h" nogil:
 cdef extern from "kvm_vmx/l0/state.h" nogil:
     enum:
         L2_TLB_ENTRIES
+        L0_WATCHED_SPACES
         L2_NO_REGISTER
         L0_MAX_ALARMS
         L0_ALARM_NMI
@@ -589,6 +600,30 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
     ctypedef struct l2_tlb_entry "struct l2_tlb_entry":
         u64 tag
         u8 *host
+
+    ctypedef struct l0_walked "struct l0_walked":
+        u64 gpa
+        const u64 *slot[4]
+        u64 entry[4]
+
+    ctypedef struct l0_watch "struct l0_watch":
+        u64 kept
+        u32 nr_stale
+        l2_tlb_entry stale[64]
+        u64 last_space
+        u64 space[64u]
+        u32 nr_spaces
+        u32 injected
+        u32 delivered
+        u32 vectoring
+        u32 exit_reason
+        u32 dirty
+        u32 unread
+        u64 rip
+        u64 entered
+        u64 executed
+        u64 exits
+        l0_walked walked[64]
 
     ctypedef struct l2_insn "struct l2_insn":
         u64 offset
@@ -681,6 +716,11 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u8 honour_page_fault_filter
         u8 honour_cr3_targets
         u8 enforce_cpuid
+        u8 leaves_error_unwritten
+        u8 launch_trusts_clean
+        u8 rereads_clean_groups
+        u8 loses_assist_page
+        u8 serves_stale_bitmaps
 
     ctypedef struct l0_caps "struct l0_caps":
         u32 pin_must
@@ -814,7 +854,7 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u64 pause_first
         u64 pause_last
         u64 pause_entry
-        u32 lints
+        u64 lints
         u32 nr_lint_records
         l0_counters counters
         u64 exit_reasons[128]
@@ -826,6 +866,8 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         l0_refusal refusal
         l0_refusal denied
         u64 denials
+        l0_watch *watch
+        u8 had_assist_page
         u8 overlaid[4096]
         u8 msr_bitmap[4096]
         u8 evmcs_last_exit[1024]
@@ -855,6 +897,7 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
 
     u8 *phys_ptr(const phys_mem *mem, u64 gpa, u64 len)
     u8 *phys_page(const phys_mem *mem, u64 gpa)
+    void l0_record(l0_vp *vp, u32 what, u32 offset, u64 found, u64 kept)
     void l0_note(l0_vp *vp, u32 what, u32 offset, u64 found, u64 kept)
 
 cdef extern from "kvm_vmx/l0/entry/check_rows.h" nogil:
@@ -881,7 +924,9 @@ cdef extern from "kvm_vmx/l0/entry/check_rows.h" nogil:
         const char *field_name
         const char *other_name
 
+    const l0_check_row *l0_row_of(u32 check)
     u64 l0_row_value(const l0_vmcs *vmcs, u32 encoding)
+    void l0_set_refusal(l0_vp *vp, u32 check, u64 a, u64 b)
     void l0_note_refusal(l0_vp *vp, u32 check, u64 a, u64 b)
     const l0_check_row l0_check_rows[L0_NR_CHECKS]
 

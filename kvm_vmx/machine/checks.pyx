@@ -94,6 +94,14 @@ cdef refusal_of(const l0_refusal *found):
         found.must, found.may, found.msr)
 
 
+cdef check_of(const l0_vp *vp, int check):
+    """(row, sentence) of a check that has refused an entry: in full of the last one."""
+    row = _ROWS[check - 1]
+    if vp.refusal.check == <u32>check:
+        return row, refusal_of(&vp.refusal).sentence
+    return row, f"check {row['id']}"
+
+
 cdef last_denial(const l0_vp *vp):
     """Why the last instruction that was refused was: a VM entry, or another since."""
     return refusal_of(&vp.refusal if vp.refusal.entry > vp.denied.entry else &vp.denied)

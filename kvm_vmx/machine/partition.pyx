@@ -8,6 +8,7 @@ from kvm_vmx.l0.hyperv cimport (
     clock_migrate, enlightened_forget, partition_create, partition_destroy, trace_start, trace_stop,
 )
 from kvm_vmx.l0.state cimport *
+from kvm_vmx.machine.checks cimport check_of
 from kvm_vmx.machine.memory cimport PhysicalMemory
 from kvm_vmx.machine.process cimport check_process, is_foreign, this_process
 from kvm_vmx.machine.processor cimport Processor
@@ -73,6 +74,11 @@ cdef int fill_profile(l0_profile *to, profile) except -1:
     to.marks_clean_at_entry = policies["marks_clean_at_entry"]
     to.honour_page_fault_filter = policies["honour_page_fault_filter"]
     to.honour_cr3_targets = policies["honour_cr3_targets"]
+    to.leaves_error_unwritten = policies["leaves_error_unwritten"]
+    to.launch_trusts_clean = policies["launch_trusts_clean"]
+    to.rereads_clean_groups = policies["rereads_clean_groups"]
+    to.loses_assist_page = policies["loses_assist_page"]
+    to.serves_stale_bitmaps = policies["serves_stale_bitmaps"]
     to.enforce_cpuid = profile.enforce_cpuid
 
 
@@ -99,14 +105,15 @@ cdef class Partition:
     the form of the processors' instructions: "call", "trap", or None for the environment's. tick
     is the vector of the timer interrupt that L1 has set up: where L1 has external interrupts
     exit, it comes when L2 has run for long without an exit, or only waits. unfinished takes
-    controls on offer that L0 checks at an entry and then does not do, too. Bad values raise
+    controls on offer that L0 checks at an entry and then does not do, too. faults names what a
+    Hyper-V has done wrong, and this one does: those of kvm_vmx.l0.faults. Bad values raise
     ValueError.
     """
 
     def __cinit__(self, PhysicalMemory memory not None, int cpus=1, profile="kvm-6.12",
                   cache_policy="always", seed=0, bint strict=False, cpuid=None, msrs=None,
                   maxphyaddr=None, enforce_cpuid=None, bint lints=False, insn=None, tick=None,
-                  bint unfinished=False):
+                  bint unfinished=False, faults=()):
         cdef l0_profile numbers
 
         if not 1 <= cpus <= MAX_CPUS:
@@ -118,7 +125,8 @@ cdef class Partition:
         self.by_trap = trap.chosen(insn)
         self.memory = memory
         self.profile = build(
-            profile, cpuid, msrs, maxphyaddr, enforce_cpuid, unfinished=unfinished)
+            profile, cpuid, msrs, maxphyaddr, enforce_cpuid, unfinished=unfinished,
+            faults=faults)
         self.cache_policy, seed = parse_cache_policy(cache_policy, seed)
         number = cache_policy_number(self.cache_policy)
         numbers.leaf = NULL
@@ -179,11 +187,14 @@ cdef class Partition:
             vp = &self.partition.vp[n]
             for i in range(vp.nr_lint_records):
                 record = &vp.lint_record[i]
+                refused = None
+                if record.what in (LINT_entry_refused, LINT_assist_page_unset):
+                    refused = check_of(vp, record.offset & ~L0_OF_CHECK)
                 found.append(from_record(
                     l0_lint_names[record.what].decode(), n,
                     None if record.offset == L0_NO_FIELD else record.offset,
                     count=record.count, entry=record.first_entry, last_entry=record.last_entry,
-                    found=record.found, kept=record.kept))
+                    found=record.found, kept=record.kept, refused=refused))
         found.sort(key=lambda lint: (lint.entry, lint.cpu))
         if self.partition.lints_enabled:
             return of_profile(self.profile) + found
@@ -230,7 +241,8 @@ cdef class Partition:
         check_process(self.owner)
         if self.partition.stopped:
             raise ConformanceError(next(
-                lint for lint in self.lints() if lint.cpu == self.partition.stopped_vp))
+                lint for lint in self.lints()
+                if lint.cpu == self.partition.stopped_vp and lint.name != "entry_refused"))
 
     def migrate(self, ratio: float = 1.0) -> None:
         """Move to another host, whose TSC ticks ratio times as fast as this one's: L0 forgets

@@ -117,7 +117,7 @@ cdef void note_details(l0_vp *vp, const l0_vmcs *v, u32 check) noexcept nogil:
 
 # A check of the VMCS's fields has refused.
 cdef void note_fields(l0_vp *vp, const l0_vmcs *v, u32 check) noexcept nogil:
-    cdef const l0_check_row *row = &l0_check_rows[check]
+    cdef const l0_check_row *row = l0_row_of(check)
 
     l0_note_refusal(vp, check, 0, 0)
     vp.refusal.value = l0_row_value(v, row.field)

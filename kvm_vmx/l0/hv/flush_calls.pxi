@@ -86,6 +86,8 @@ cdef u64 flush_virtual(l0_vp *vp, call_t *call) noexcept nogil:
         format = SET_ALL
     # L1's own translations are never kept; a list of addresses is flushed as a whole
     if call.from_l2:
+        if vp.watch != NULL:
+            watch_set(vp, format, mask, bank[0])
         flush_nested(vp, format, mask, bank)
     call.done = call.count
     return HV_STATUS_SUCCESS
@@ -99,6 +101,8 @@ cdef u64 call_flush_guest_physical(l0_vp *vp, call_t *call) noexcept nogil:
 
     if call.word[1]:
         return refuse_call(vp, call, CHECK_flush_space_flags, call.word[1])
+    if vp.watch != NULL:
+        watch_flush(vp, call.word[0])
     for i in range(partition.nr_vps):
         if not (partition.vp[i].tlb_context[0] ^ call.word[0]) >> 12:
             forget(vp, &partition.vp[i])

@@ -146,7 +146,7 @@ cdef u32 control_refusal(
 # The call ends with the status of the check that refuses it.
 cdef u64 refuse_call(l0_vp *vp, const call_t *call, u32 check, u64 detail) noexcept nogil:
     note_denial(vp, check, call.control, call.code, detail)
-    return l0_check_rows[check].error
+    return l0_row_of(check).error
 
 
 # R96, R97: the parameters, from the registers or from one page of memory.

@@ -141,6 +141,10 @@ cdef insn_t write_assist_page(l0_vp *vp, u64 value) noexcept nogil:
         page = phys_page(vp.cpu.mem, value)
         if page == NULL:
             return deny(vp, CHECK_assist_frame, value, HV_X64_MSR_VP_ASSIST_PAGE, 0)
+        if vp.had_assist_page and vp.partition.profile.loses_assist_page and \
+                not vp.assist_msr & HV_X64_MSR_VP_ASSIST_PAGE_ENABLE:
+            return INSN_OK
+        vp.had_assist_page = 1
     if overlay and vp.assist_msr & HV_X64_MSR_VP_ASSIST_PAGE_ENABLE:
         old = phys_page(vp.cpu.mem, vp.assist_msr)
         if old != NULL and old != page:

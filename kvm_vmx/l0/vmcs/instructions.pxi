@@ -81,6 +81,8 @@ cdef void release_current_vmcs(l0_vp *vp) noexcept nogil:
 
     if vp.current_vmptr == L0_NO_VMCS:
         return
+    if vp.watch != NULL:
+        watch_space(vp, vp.current_vmcs.f.ept_pointer)
     page = phys_page(vp.cpu.mem, vp.current_vmptr)
     if page != NULL:
         memcpy(page, &vp.current_vmcs, sizeof(l0_vmcs))
@@ -107,6 +109,8 @@ cdef insn_t l0_vmclear(virt_cpu *cpu, u64 pa) noexcept nogil:
     # R31: of an eVMCS, VMCLEAR ends its being active, and writes nothing into its page; while
     # L1 runs enlightened any page may be one
     if vp.active_evmcs != L0_NO_VMCS and vp.active_evmcs & ~<u64>0xfff == pa:
+        if vp.partition.lints_enabled:
+            watch_release(vp)
         enlightened_release(vp)
         return succeed(vp)
     if enlightened_pointer(vp, &enlightened):

@@ -32,9 +32,9 @@ cdef inline insn_t fail(l0_vp *vp, u32 error) noexcept nogil:
 
     if vp.active_evmcs != L0_NO_VMCS:
         vp.evmcs_cache.f.vm_instruction_error = error
-        (<hv_enlightened_vmcs *>vp.evmcs_last_exit).vm_instruction_error = error
         page = <hv_enlightened_vmcs *>phys_page(vp.cpu.mem, vp.active_evmcs)
-        if page != NULL:
+        if page != NULL and not vp.partition.profile.leaves_error_unwritten:
+            (<hv_enlightened_vmcs *>vp.evmcs_last_exit).vm_instruction_error = error
             page.vm_instruction_error = error
     elif vp.current_vmptr != L0_NO_VMCS:
         vp.current_vmcs.f.vm_instruction_error = error
@@ -48,10 +48,10 @@ cdef inline insn_t fail(l0_vp *vp, u32 error) noexcept nogil:
 cdef void note_denial(l0_vp *vp, u32 check, u64 value, u64 a, u64 b) noexcept nogil:
     cdef l0_refusal before = vp.refusal
 
-    l0_note_refusal(vp, check, a, b)
+    l0_set_refusal(vp, check, a, b)
     vp.refusal.value = value
     vp.refusal.from_l2 = vp.guest_state != L2_NOT_RUNNING
-    note_limit(vp, &vp.current_vmcs, &l0_check_rows[check])
+    note_limit(vp, &vp.current_vmcs, l0_row_of(check))
     vp.denied = vp.refusal
     vp.denials += 1
     vp.refusal = before
@@ -59,7 +59,7 @@ cdef void note_denial(l0_vp *vp, u32 check, u64 value, u64 a, u64 b) noexcept no
 
 # An instruction of L1 is refused: its row says how that ends.
 cdef insn_t deny(l0_vp *vp, u32 check, u64 value, u64 a, u64 b) noexcept nogil:
-    cdef const l0_check_row *row = &l0_check_rows[check]
+    cdef const l0_check_row *row = l0_row_of(check)
 
     if vp.guest_state == L2_NOT_RUNNING:
         note_denial(vp, check, value, a, b)
