@@ -14,6 +14,7 @@ import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import checks  # noqa: E402
 import enums  # noqa: E402
 import instructions  # noqa: E402
 import pxd  # noqa: E402
@@ -22,7 +23,7 @@ from cheaders import ROOT  # noqa: E402
 
 def printed(tree: str | None):
     """path: text of every file that is printed, and what a reader should look at."""
-    made = pxd.files() | enums.files() | instructions.files()
+    made = pxd.files() | enums.files() | instructions.files() | checks.files()
     if not tree:
         return made, []
     import compared  # needs the package built

@@ -49,7 +49,7 @@ class Machine(Unique):
     "commit_on_success"). lints looks, at a cost, for what L1 may not do; strict does too, and
     stops at the first. insn is the form of privileged instructions: "call", or "trap" for the
     opcodes themselves; the environment's KVM_VMX_INSN by default, else "call".
-    faults names what a Hyper-V has done wrong and this one is to do: kvm_vmx.FAULTS tells of each.
+    faults names what a Hyper-V has done wrong and this one is to do: kvm_vmx.FAULTS has each.
     CPUs in no_assist_page find no memory for their assist page, and fail {point: nth} lets the
     nth step of a kind fail during the boot, as fail() does after it. ValueError for bad values,
     MachineError where a machine is already open.

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One test a check of VM entry, by its id, under a plain VMCS and an eVMCS; the vectors by the check
-that each is to meet; and rows with a seeded fault, each of which its test notices."""
+"""One test a check of VM entry, by its id, under a plain VMCS and an eVMCS; the vectors by the
+check that each is to meet; and rows with a seeded fault, each of which its test notices."""
 
 import contextlib
 import ctypes

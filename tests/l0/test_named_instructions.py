@@ -163,7 +163,8 @@ STATES = {
     "msr_efer_paging": (GP, lambda w: w.cpu.wrmsr(0xC0000080, 0x801), {}),
     "assist_frame": (GP, lambda w: w.cpu.wrmsr(0x40000073, FAR | 1), {}),
     "hypercall_locked": (
-        GP, lambda w: announced(enabled(w), HYPERCALL_PAGE, 0x5003).cpu.wrmsr(HYPERCALL_PAGE, 0), {}),
+        GP, lambda w: announced(enabled(w), HYPERCALL_PAGE, 0x5003).cpu.wrmsr(HYPERCALL_PAGE, 0),
+        {}),
     "hypercall_frame": (GP, lambda w: enabled(w).cpu.wrmsr(HYPERCALL_PAGE, FAR | 1), {}),
     "reference_frame": (GP, lambda w: w.cpu.wrmsr(0x40000021, FAR | 1), {}),
     "reenlightenment_bits": (GP, lambda w: w.cpu.wrmsr(0x40000106, 1 << 8), {}),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""L0s with a named fault: each shows what its report told of, and the same L0 without it does not."""
+"""L0s with a named fault: each shows what its report told of; the same L0 without it does not."""
 
 import pytest
 
