@@ -90,7 +90,8 @@ _SYNTHETIC = {
 
 
 class ConformanceError(RuntimeError):
-    """A strict machine met its first lint and stopped; lint is it."""
+    """A strict machine met its first lint and stopped; lint is it. An entry that was refused is
+    told and stops nothing, as the refusal tells L1."""
 
     def __init__(self, lint: "Lint") -> None:
         super().__init__(f"{lint.explain()}; the machine is strict and has stopped")
