@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Build the extension modules, one a .pyx; the port's Kconfig variants from one source."""
 
+import importlib.util
+import json
 import os
 import pathlib
 import shutil
@@ -129,6 +131,19 @@ class BuildExt(build_ext):
             self.extensions = [module for module in self.extensions
                                if module.name.rpartition(".")[2] not in VARIANTS]
         super().run()
+        self.write_record()
+
+    def write_record(self):
+        """Leave behind what `compare` shows of the build: see kvm_vmx/compare/compiled.py."""
+        spec = importlib.util.spec_from_file_location(
+            "compiled", HERE / "kvm_vmx" / "compare" / "compiled.py")
+        compiled = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(compiled)
+        paths = [str(path.relative_to(HERE)) for path in sorted(
+            [*(HERE / "kvm_vmx" / "l1").rglob("*.pyx"), *(HERE / "kvm_vmx" / "l1").rglob("*.pxd")])]
+        target = pathlib.Path(self.get_ext_fullpath("kvm_vmx.compare.built")).parent / "built.json"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(json.dumps(compiled.record(paths, HERE), separators=(",", ":")))
 
     def build_extension(self, ext):
         # Whoever builds in an empty folder, as pip does, begins with what stands in place.

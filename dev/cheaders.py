@@ -58,7 +58,12 @@ def own_lines(header):
 
 def constants(header, lines):
     """The object-like macros that are integers, in order: name to (value, size in bytes)."""
-    names = [found[1] for line in lines if (found := re.match(r"#define (\w+) +\S", line))]
+    return numbers(header, [found[1] for line in lines
+                            if (found := re.match(r"#define (\w+) +\S", line))])
+
+
+def numbers(header, names):
+    """Those of the names that are integers: name to (value, size in bytes)."""
     while True:
         rows = "\n".join(f'printf("%s %llu %zu\\n", "{name}", (unsigned long long)({name}), '
                          f'sizeof(({name}) + 0));'

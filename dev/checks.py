@@ -1,112 +1,143 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Prints docs/checks.md: every check of L0 by its row, and the faults that an L0 can be given."""
+"""Prints docs/checks.md from the rows of L0's checks, checks.h and state_checks.h."""
 
 import re
-import runpy
 import subprocess
 import tempfile
 
-from cheaders import ROOT
+from cheaders import ROOT, compiled
 
+PAGE = "docs/checks.md"
+
+HEAD = """\
+<!-- SPDX-License-Identifier: GPL-2.0-only -->
+# The checks of VM entry
+
+What a VM entry is refused for, a row a check, in the order in which an entry makes them within a
+part. The id is what `Outcome.why`, `ExitSummary.refusal`, `Cpu.refusals()` and `kvm-vmx decode`
+say; [diagnosis.md](diagnosis.md) begins with a symptom instead. SDM: volume 3C of the processor
+maker's manual; R and K: the rules that `kvm-vmx conform` lists. The group is the clean group of an
+enlightened VMCS that each of the fields is in: while its bit is set, L0 need not look again.
+This page is printed from [checks.h](../kvm_vmx/l0/entry/checks.h) and
+[state_checks.h](../kvm_vmx/l0/entry/state_checks.h) by `python dev/regenerate.py`.
+"""
+
+# How an entry ends, by enum l0_end, and what a user of KVM sees.
+ENDS = {
+    "END_FAULT": ("The instruction faults", "#UD or #GP, before anything is looked at"),
+    "END_INVALID": ("No VMCS to enter with: VMfailInvalid", "`hardware error 0x0`"),
+    "END_ERROR": ("The VMCS cannot be entered now: VMfailValid", "the number of the error"),
+    "END_CONTROL": ("Controls: VMfailValid, error 7", "`hardware error 0x7`"),
+    "END_HOST": ("Host state: VMfailValid, error 8", "`hardware error 0x8`"),
+    "END_GUEST": ("Guest state: exit 33", "`hardware error 0x80000021`"),
+    "END_LINK": ("The VMCS link pointer: exit 33, qualification 4", "`hardware error 0x80000021`"),
+    "END_PDPTE": ("PDPTEs: exit 33, qualification 2", "`hardware error 0x80000021`"),
+    "END_LIST": ("The list of MSRs to load: exit 34, qualification the item's number",
+                 "`hardware error 0x80000022`"),
+}
+# Where a limit that is no constant is said.
+LIMITS = {
+    "LIMIT_PIN": "MSR 0x481, 0x48d", "LIMIT_PROC": "MSR 0x482, 0x48e",
+    "LIMIT_SECONDARY": "MSR 0x48b", "LIMIT_EXIT": "MSR 0x483, 0x48f",
+    "LIMIT_ENTRY": "MSR 0x484, 0x490", "LIMIT_CR0": "MSR 0x486, 0x487",
+    "LIMIT_GUEST_CR0": "MSR 0x486, 0x487; PE and PG free for an unrestricted guest",
+    "LIMIT_CR4": "MSR 0x488, 0x489", "LIMIT_ADDRESS": "MAXPHYADDR",
+    "LIMIT_PAGE": "MAXPHYADDR, bits 11:0 are 0", "LIMIT_16_BYTES": "MAXPHYADDR, bits 3:0 are 0",
+    "LIMIT_64_BYTES": "MAXPHYADDR, bits 5:0 are 0", "LIMIT_EPTP": "MAXPHYADDR, bits 11:7 are 0",
+    "LIMIT_PDPTE": "MAXPHYADDR, bits 2:1 and 8:5 are 0", "LIMIT_EPT": "MSR 0x48c",
+    "LIMIT_TARGETS": "MSR 0x485 bits 24:16", "LIMIT_PERF_GLOBAL": "CPUID leaf 0xa",
+    "LIMIT_VMFUNC": "MSR 0x491",
+}
+ALL_ONES = (1 << 64) - 1
 PROGRAM = r"""
-#include <stdio.h>
 #include <kvm_vmx/l0/entry/check_rows.h>
-
+#include <stdio.h>
+#define NAMED(name) [name] = #name,
+static const char *const ends[] = { %s };
+static const char *const limits[] = { %s };
 int main(void)
 {
-	for (int i = 1; i < L0_NR_CHECKS; i++) {
+	for (int i = 1; i < L0_NR_CHECKS && !*l0_check_rows[i].insn; i++) {
 		const struct l0_check_row *row = &l0_check_rows[i];
-
-		printf("%s\t%s\t%u\t%u\t%s\t%s\t%u\t%llx\t%llx\t%s\t%s\n", row->id, row->insn, row->end,
-		       row->error, row->field_name, row->other_name, row->limits.kind,
+		printf("%%s\t%%s\t%%s\t%%s\t%%s\t%%llx\t%%llx\t%%s\t%%s\n", row->id, ends[row->end],
+		       row->field_name, row->other_name, limits[row->limits.kind],
 		       (unsigned long long)row->limits.must, (unsigned long long)row->limits.may,
 		       row->section, row->sentence);
 	}
 }
 """
-ALL_ONES = "f" * 16
-# How a refusal ends, by enum l0_end.
-ENDS = ("fault", "VMfailInvalid", "VMfailValid", "error 7", "error 8", "exit 33",
-        "exit 33, qualification 4", "exit 33, qualification 2", "exit 34", "#UD", "#GP",
-        "VMfail {}", "status {}")
-# Where the limits come from that are no constants, by what enum l0_limit calls them.
-SOURCES = {
-    "PIN": "MSR 0x481 or 0x48d", "PROC": "MSR 0x482 or 0x48e", "SECONDARY": "MSR 0x48b",
-    "EXIT": "MSR 0x483 or 0x48f", "ENTRY": "MSR 0x484 or 0x490", "CR0": "MSRs 0x486, 0x487",
-    "GUEST_CR0": "MSRs 0x486, 0x487", "CR4": "MSRs 0x488, 0x489", "CR4_MAY": "MSR 0x489",
-    "ADDRESS": "MAXPHYADDR", "PAGE": "MAXPHYADDR, bits 11:0", "16_BYTES": "MAXPHYADDR, bits 3:0",
-    "64_BYTES": "MAXPHYADDR, bits 5:0", "EPTP": "MAXPHYADDR, bits 11:7",
-    "PDPTE": "MAXPHYADDR, bits 8:5, 2:1", "EPT": "MSR 0x48c", "TARGETS": "MSR 0x485 bits 24:16",
-    "PERF_GLOBAL": "CPUID leaf 0xA", "VMFUNC": "MSR 0x491",
-    "APIC_BASE": "MAXPHYADDR, bits 10:9, 7:0"}
-HEAD = """<!-- SPDX-License-Identifier: GPL-2.0-only -->
-# Checks by name
-
-What L0 refuses, it refuses by a check with a name: `Outcome.why`, `ExitSummary.refusal`,
-`vcpu.why_not` and `cpu.why_not` give a `Refusal` with its id, what it looked at, what is allowed,
-and a sentence; the trace, `m.lints` and `kvm-vmx run` say it. The tables are printed from the rows that
-L0 itself goes by (`kvm_vmx/l0/entry/checks.h` and what stands beside it), in the order of the
-checks. Sections without a name are the SDM's, volume 3C; R and K are rules (`kvm-vmx conform`). In
-braces stands what a refusal fills in: {bits} is the first wrong bit.
-"""
-FAULTS = """
-## Faults
-
-`Machine(faults=[...])` is a Hyper-V that does one of these; each is a policy that a profile's file
-can switch on too. `tests/machine/test_l0_faults.py` shows each symptom.
-
-| fault | L0 then | what L1 sees | source |
-|---|---|---|---|
-"""
 
 
 def rows():
-    """The rows, as the compiler has them."""
+    """The rows as the compiler sees them: dicts of text."""
+    columns = ("id", "end", "field", "other", "limit", "must", "may", "section", "sentence")
+    source = PROGRAM % tuple(" ".join(f"NAMED({name})" for name in names) for names in (
+        ENDS, ("LIMIT_NONE", "LIMIT_BITS", *LIMITS)))
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(["gcc", "-std=gnu11", "-w", "-Iinclude", "-I.", "-x", "c", "-", "-o",
-                        f"{folder}/rows"], cwd=ROOT, input=PROGRAM, text=True, check=True)
-        done = subprocess.run([f"{folder}/rows"], capture_output=True, text=True, check=True)
-    return [line.split("\t") for line in done.stdout.splitlines()]
+        done = compiled(["-x", "c", "-o", f"{folder}/rows"], source)
+        if done.returncode:
+            raise SystemExit(done.stderr)
+        out = subprocess.run([f"{folder}/rows"], capture_output=True, text=True, check=True).stdout
+    return [dict(zip(columns, line.split("\t"))) for line in out.splitlines()]
 
 
-def kinds():
-    """enum l0_limit, without its prefix."""
-    text = (ROOT / "kvm_vmx/l0/entry/state_checks.h").read_text()
-    return re.findall(r"LIMIT_(\w+)", text.split("enum l0_limit {")[1].split("}")[0])
+def groups():
+    """The clean group of each field that an enlightened VMCS has."""
+    text = (ROOT / "include/asm/evmcs_fields.h").read_text(encoding="utf-8")
+    return dict(re.findall(r"^EVMCS_FIELD\((\w+), \w+, (\w+)\)", text, re.M))
 
 
-def allowed(kind, must, may):
-    """What is allowed, in a cell."""
-    if kind != "BITS":
-        return SOURCES.get(kind, "")
-    said = [f"0x{must} must be 1"] * (must != "0") + [f"0x{may} may be"] * (may != ALL_ONES)
-    return ", ".join(said)
+def allowed(row):
+    """What the row allows, as far as it is a matter of bits."""
+    if row["limit"] == "LIMIT_BITS":
+        must, may = int(row["must"], 16), int(row["may"], 16)
+        never = ~may & ALL_ONES
+        said = [f"{must:#x} must be 1"] * bool(must)
+        if never and never.bit_count() > may.bit_count():
+            said.append(f"{may:#x} may be 1")
+        elif never:
+            said.append(f"{never:#x} must be 0")
+        return ", ".join(said)
+    return LIMITS.get(row["limit"], "")
 
 
-def table(found, names):
-    """One table of rows."""
-    lines = ["| check | looks at | refuses with | allowed | says | section |",
-             "|---|---|---|---|---|---|"]
-    for id, insn, end, error, field, other, kind, must, may, section, sentence in found:
-        looks = ", ".join(f"`{name}`" for name in (field, other) if name != "0") or insn
-        said = sentence.replace("|", "\\|")
-        lines.append(f"| {id} | {looks} | {ENDS[int(end)].format(error)} | "
-                     f"{allowed(names[int(kind)], must, may)} | {said} | {section} |")
-    return "\n".join(lines) + "\n"
+def sentence(row):
+    """The sentence of a row without its places for numbers."""
+    text = row["sentence"]
+    text = re.sub(r",? ?\{other\}", "", text.replace("of {other}", "of the field beside it"))
+    text = re.sub(r"\{bits:([^}]*)\}", r"\1", text).removeprefix("{bits}: ")
+    text = text.replace("{bits}", "a wrong bit")
+    text = re.sub(r"\{(a|b|may)(?::[#\w]*)?\}", "N", text)
+    return "" if text == "a wrong bit" else text.replace("|", "\\|").replace("<", "&lt;")
+
+
+def cell(name, group):
+    if name == "0":
+        return ""
+    return f"`{name}`" + (f" {group[name]}" if group.get(name) not in (None, "NONE", "ALL") else "")
+
+
+def page():
+    """The whole page."""
+    found, group = rows(), groups()
+    if wrong := [row["id"] for row in found if row["end"] not in ENDS]:
+        raise SystemExit(f"dev/checks.py does not know how these end: {', '.join(wrong)}")
+    lines = [HEAD]
+    for end, (title, seen) in ENDS.items():
+        part = [row for row in found if row["end"] == end]
+        if not part:
+            continue
+        seen = f"KVM's user sees {seen}." if seen[0] == "`" else f"{seen[0].upper()}{seen[1:]}."
+        lines += [f"## {title}", "", seen,
+                  "", "| id | field, group | beside it | allowed | what is wrong | said in |",
+                  "|---|---|---|---|---|---|"]
+        lines += ["| " + " | ".join((
+            f"`{row['id']}`", cell(row["field"], group), cell(row["other"], group), allowed(row),
+            sentence(row), row["section"])) + " |" for row in part]
+        lines.append("")
+    return "\n".join(lines).rstrip("\n") + "\n"
 
 
 def files():
-    """{path: text}."""
-    found, names = rows(), kinds()
-    entry = [row for row in found if not row[1]]
-    msrs = [row for row in found if row[1] in ("rdmsr", "wrmsr")]
-    calls = [row for row in found if row[1] == "vmcall"]
-    others = [row for row in found if row[1] not in ("", "rdmsr", "wrmsr", "vmcall")]
-    text = HEAD
-    for title, part in (("VM entry", entry), ("VMX instructions and MOV to CR", others),
-                        ("RDMSR and WRMSR", msrs), ("Hypercalls", calls)):
-        text += f"\n## {title}\n\n{len(part)} checks.\n\n{table(part, names)}"
-    faults = runpy.run_path(str(ROOT / "kvm_vmx/l0/faults.py"))["FAULTS"].values()
-    text += FAULTS + "".join(
-        f"| {fault.name} | {fault.does} | {fault.symptom} | {fault.source} |\n" for fault in faults)
-    return {"docs/checks.md": text}
+    """path: text of what is printed."""
+    return {PAGE: page()}

@@ -21,7 +21,7 @@ FLOORS = [
     ["l1", "l0", "profiles"],
     ["trap"],
     ["machine"],
-    ["tables", "compare", "conform", "measure"],
+    ["tables", "compare", "conform", "measure", "decode"],
     ["run", "lessons"],
     ["cli"],
 ]

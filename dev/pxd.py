@@ -5,7 +5,7 @@ import keyword
 import re
 import tomllib
 
-from cheaders import ROOT, read
+from cheaders import ROOT, numbers, read
 
 SPEC = tomllib.loads((ROOT / "dev/pxd.toml").read_text())
 INDENT = "    "
@@ -107,6 +107,18 @@ class Printer:
         return "\n".join(lines) + "\n"
 
 
+def python(spec):
+    """The text of a Python file with the numbers of headers."""
+    lines = ["# SPDX-License-Identifier: GPL-2.0-only", f'"""{spec["job"]}"""']
+    for name in spec["headers"]:
+        found = read(name)
+        known = numbers(name, [*found.constants, *found.enumerators])
+        lines += ["", f"# {name}", *(f"{one} = 0x{value:X}" for one, (value, _) in known.items()
+                                    if one not in spec.get("skip", []))]
+    return "\n".join(lines) + "\n"
+
+
 def files():
-    """path: text of each .pxd that is printed."""
-    return {spec["path"]: Printer(spec).text() for spec in SPEC["pxd"]}
+    """path: text of each file that is printed."""
+    return {spec["path"]: Printer(spec).text() for spec in SPEC["pxd"]} | \
+        {spec["path"]: python(spec) for spec in SPEC["python"]}

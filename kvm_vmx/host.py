@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 WITHOUT = "KVM_VMX_WITHOUT"
 TREE_4_19 = "KVM_VMX_TREE_4_19"
 TREE_6_12 = "KVM_VMX_TREE_6_12"
+MAIL = "KVM_VMX_MAIL"
 NAMED = (TREE_4_19, "KVM_VMX_TREE")
 PLACES = ("/usr/src/linux-source-*", "/usr/src/linux-[0-9]*", "/usr/src/linux",
           "/lib/modules/*/source")
@@ -172,6 +173,8 @@ BESIDE = {
     "tree-6.12": Capability(
         _tree("6.12", TREE_6_12), "no Linux 6.12 tree here: apt-get install linux-source-6.12, "
         f"or name one in ${TREE_6_12}"),
+    "mail": Capability(
+        lambda: os.environ.get(MAIL), f"no mail of the patch's review here: name it in ${MAIL}"),
     "capstone": Capability(_module("capstone"), "no capstone here: pip install 'kvm_vmx[asm]'"),
     "unicorn": Capability(_module("unicorn"), "no unicorn here: pip install 'kvm_vmx[guest]'"),
     "pyperf": Capability(_module("pyperf"), "no pyperf here: pip install 'kvm_vmx[perf]'"),

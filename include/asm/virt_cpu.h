@@ -9,6 +9,7 @@
 #define KVM_VMX_ASM_VIRT_CPU_H
 
 #include <asm/insns.h>
+#include <asm/processor-flags.h>
 #include <linux/types.h>
 
 /* Guest-physical memory of the L1 machine: GPA 0..size at host address base. */
@@ -25,9 +26,12 @@ struct phys_mem {
 typedef u32 insn_t;
 
 #define INSN_OK			0u
-#define INSN_VMFAIL_INVALID	0x01u
-#define INSN_VMFAIL_VALID	0x40u
+#define INSN_VMFAIL_INVALID	((u32)X86_EFLAGS_CF)
+#define INSN_VMFAIL_VALID	((u32)X86_EFLAGS_ZF)
 #define INSN_FAULT		0x80000000u
+/* The flags that arithmetic writes, and a VMX instruction: it clears those that it does not set. */
+#define INSN_STATUS_FLAGS	(X86_EFLAGS_CF | X86_EFLAGS_PF | X86_EFLAGS_AF | X86_EFLAGS_ZF | \
+				 X86_EFLAGS_SF | X86_EFLAGS_OF)
 #define INSN_FAULT_VECTOR(status)	((status) >> 16 & 0xff)
 #define INSN_FAULT_ERROR(status)	((status) & 0xffff)
 #define INSN_MAKE_FAULT(vector, error)	(INSN_FAULT | (u32)(vector) << 16 | (u32)(error))

@@ -5,6 +5,7 @@ from kvm_vmx.abi.virt_cpu cimport insn_t
 
 cdef extern from "asm/irq_vectors.h" nogil:
     enum:
+        NMI_VECTOR
         RESCHEDULE_VECTOR
         CALL_FUNCTION_VECTOR
         LOCAL_TIMER_VECTOR

@@ -8,6 +8,7 @@ cdef extern from "asm/virt_cpu.h" nogil:
         INSN_OK
         INSN_VMFAIL_INVALID
         INSN_VMFAIL_VALID
+        INSN_STATUS_FLAGS
         GPR_RAX
         GPR_RCX
         GPR_RDX

@@ -9,7 +9,7 @@ unless --nearest is given. What a file that the tree lacks would say is left out
 Exit status: 0 nothing is unexplained, 1 something is, 2 trouble.
 """
 
-import difflib
+import os
 import re
 import sys
 
@@ -18,11 +18,13 @@ from kvm_vmx.console import (
     DIFFERS, HOLDS, Trouble, add_command, check_writable, print_columns, print_json,
     write_text,
 )
+from kvm_vmx.compare import kconfig, names, patch_command
 
 EXAMPLE = """\
 example:
   kvm-vmx compare vmx_exit --tree ~/linux@v4.19     one function in two columns
   kvm-vmx compare --html compare.html               all of it as a page
+  kvm-vmx compare --patch v3-7-of-7.mbox            a mailed patch, hunk by hunk
 """
 
 
@@ -32,16 +34,18 @@ NUMBER = re.compile(r"[0-9]{1,18}")
 def configure(commands) -> None:
     """Add `compare` to the command line."""
     command = add_command(commands, sys.modules[__name__], "compare", EXAMPLE)
-    command.add_argument("function", nargs="*", default=[], help="functions to show in two columns")
+    command.add_argument("function", nargs="*", default=[], metavar="NAME",
+                         help="functions, globs, FILE:LINE, macros, tables, structures to show")
     command.add_argument("--tree", help="the kernel: a directory, a tarball, or GITDIR@REV")
     command.add_argument("--nearest", action="store_true",
                          help="without --tree: a tree of another version, if there is no v4.19")
     command.add_argument("--only", choices=["diff"], help="leave out what is same or idiom")
     command.add_argument("--config", action="append", default=[], metavar="NAME=VALUE",
-                         help="the value of a CONFIG_ symbol in the tree's #if")
+                         help="the value of a CONFIG_ symbol in the tree's #if, or a .config file")
     command.add_argument("--html", metavar="FILE", help="write one self-contained page")
     command.add_argument("--scope", action="store_true",
                          help="list the kernel's functions: ported, or why not")
+    patch_command.configure(command)
 
 
 def execute(args) -> int:
@@ -50,15 +54,18 @@ def execute(args) -> int:
     from kvm_vmx.compare.port import Port
     from kvm_vmx.compare.report import Report
 
+    if args.patch or args.apply:
+        return patch_command.execute(args, opened)
     check_writable(args.html)
     tree = opened(args.tree, args.config, args.nearest)
     port = Port()
     absent = absent_files(port, tree)
-    for name in args.function:
+    asked, things = names.chosen(args.function, port, tree)
+    for name in asked:
         check_function(port, tree, absent, name)
     if args.function:
         absent = {}
-    only = set(args.function) or {name for name in port.subjects if name not in absent}
+    only = set(asked) if args.function else {name for name in port.subjects if name not in absent}
     report = Report(port, tree, None if args.scope or len(only) == len(port.subjects) else only)
     if args.html:
         from kvm_vmx.compare.page import page
@@ -67,10 +74,12 @@ def execute(args) -> int:
     if args.scope:
         show_scope(report, args.json)
     elif args.json:
-        print_json({**views.as_json(report), **about(tree, absent)})
+        more = {"things": names.as_json(things)} if things else {}
+        print_json({**views.as_json(report), **about(tree, absent), **more})
     elif args.html:
         print(f"{streams.plain(args.html)}: open it in a browser.")
     elif args.function:
+        names.show(things)
         show_pairs(report, args.only == "diff")
     else:
         print(f"tree    {tree.title}")
@@ -93,9 +102,13 @@ def opened(spec: str | None, settings=(), nearest=False):
     config = {}
     for setting in settings:
         name, equal, value = setting.partition("=")
-        if not equal or not NUMBER.fullmatch(value):
-            raise Trouble(f"--config {setting}: give NAME=NUMBER, as CONFIG_HYPERV=0")
-        config[name] = int(value)
+        if equal and NUMBER.fullmatch(value):
+            config[name] = int(value)
+        elif os.path.lexists(setting):
+            config.update(kconfig.read(setting))
+        else:
+            raise Trouble(f"--config {setting}: give NAME=NUMBER, as CONFIG_HYPERV=0, or the "
+                          ".config of a kernel")
     try:
         return open_tree(spec or default_tree(nearest), config)
     except TreeError as error:
@@ -114,11 +127,7 @@ def absent_files(port, tree) -> dict[str, str]:
 
 
 def check_function(port, tree, absent, name) -> None:
-    """Trouble where a function cannot be compared."""
-    if name not in port.subjects:
-        near = difflib.get_close_matches(name, port.subjects, 3, 0.5)
-        hint = f"did you mean {', '.join(near)}?" if near else "see `kvm-vmx compare`"
-        raise Trouble(f"the port has no function {name}: {hint}")
+    """Trouble where the tree lacks a function with its whole file."""
     if name in absent:
         raise Trouble(f"{tree.title} has no {absent[name]}, and no {name}() elsewhere: give a "
                       "whole kernel tree with --tree")

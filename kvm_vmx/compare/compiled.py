@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What became of each line of the port: the C that Cython wrote, and the machine's code.
 
-Both are read from what lies beside the sources; where nothing does, `why` says what is missing.
+Both are read from what lies beside the sources, or from what the build recorded: the hash of each
+source that it compiled, and the C of its lines. Where there is neither, it is said what is missing.
 """
 
+import hashlib
+import json
 import pathlib
 import re
 import subprocess
 
-from kvm_vmx import host
-
 ROOT = pathlib.Path(__file__).parents[2]
 MOST = 24  # lines of either kind kept a row
+RECORD = "kvm_vmx/compare/built.json"
 
 LINE = re.compile(r'#line (\d+) "([^"]+)"')
 PLACE = re.compile(r"^(?:inlined by )?\./(\S+):(\d+)(?: \(.*\))?$")
@@ -20,15 +22,39 @@ CODE = re.compile(r"^ +([0-9a-f]+):\t(.*)$")
 SYMBOL = re.compile(r"\b__pyx_[a-z]+_(\d+[a-z]\w*)")
 
 
-def generated(paths, root: pathlib.Path = ROOT) -> tuple[dict, str]:
+def record(paths, root: pathlib.Path = ROOT) -> dict:
+    """What a build of some sources leaves behind: the hash of each, and the C of its lines."""
+    found, _ = generated(paths, root, {})
+    lines = {}
+    for (path, line), texts in found.items():
+        lines.setdefault(path, {})[str(line)] = texts
+    return {"sources": {str(path): digest(root / path) for path in paths}, "lines": lines}
+
+
+def digest(path: pathlib.Path) -> str:
+    """The hash of a source as a build records it."""
+    return hashlib.blake2s(path.read_bytes(), digest_size=8).hexdigest()
+
+
+def recorded(root: pathlib.Path = ROOT) -> dict:
+    """What the build recorded, or nothing."""
+    try:
+        found = json.loads((root / RECORD).read_text())
+        return found if isinstance(found.get("sources"), dict) else {}
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+def generated(paths, root: pathlib.Path = ROOT, built: dict | None = None) -> tuple[dict, str]:
     """The C of each line, by (path, line), out of Cython's line markers; and what is missing."""
     found, missing = {}, "no generated C beside the sources: build in place to see it"
+    built = recorded(root) if built is None else built
     sources = {pathlib.Path(path).with_suffix(".c"): path for path in sorted(paths)}
     for name, path in sources.items():  # a .pxd and its .pyx are written into one .c
         made = root / "build" / "cython" / name
         if not made.exists():
             continue
-        if older(made, root / path):
+        if older(made, root, path, built):
             missing = f"{path} is younger than its build: build again to see its C"
             continue
         missing = ""
@@ -37,6 +63,9 @@ def generated(paths, root: pathlib.Path = ROOT) -> tuple[dict, str]:
             if owner == name and len(lines) < MOST:
                 lines.append(text)
     found = {place: lines for place, (_, lines) in found.items()}
+    for path, lines in built.get("lines", {}).items() if not found else ():
+        if (root / path).is_file() and built["sources"].get(path) == digest(root / path):
+            found.update({(path, int(line)): texts for line, texts in lines.items()})
     return found, "" if found else missing
 
 
@@ -54,15 +83,18 @@ def marked(text: str):
 
 def machine_code(root: pathlib.Path = ROOT) -> tuple[dict, str]:
     """The instructions of each line, by (path, line), out of the modules' line tables."""
+    from kvm_vmx import host
+
     if not host.has("objdump"):
         return {}, host.absent("objdump")
     found, missing = {}, "no built module beside the sources: build in place to see its code"
+    built = recorded(root)
     for module in sorted((root / "kvm_vmx" / "l1").rglob("*.so")):
         name = module.name.partition(".")[0]
         source = module.with_name(f"{name}.pyx")
         if not source.exists():  # another build of the same source
             continue
-        if older(module, source):
+        if older(module, root, str(source.relative_to(root)), built):
             missing = f"{name}.pyx is younger than its module: build again to see its code"
             continue
         command = ["objdump", "-dl", "--inlines", "--no-show-raw-insn", str(module)]
@@ -107,6 +139,12 @@ def unmangled(name: str) -> str:
     return name
 
 
-def older(made: pathlib.Path, source: pathlib.Path) -> bool:
-    """Whether a file was made before its source was changed."""
-    return source.exists() and made.stat().st_mtime < source.stat().st_mtime
+def older(made: pathlib.Path, root: pathlib.Path, path: str, built: dict) -> bool:
+    """Whether a file was made of another source than this one: by the hash that the build
+    recorded, and without one by time."""
+    source = root / path
+    if not source.exists():
+        return False
+    if path in built.get("sources", {}):
+        return built["sources"][path] != digest(source)
+    return made.stat().st_mtime < source.stat().st_mtime

@@ -6,10 +6,13 @@ import difflib
 import re
 
 from kvm_vmx.compare.aliases import FUNCTIONS, NAMES
+from kvm_vmx.compare.drift_places import Places
 from kvm_vmx.compare.layout import field_table, layout
+from kvm_vmx.compare.pasting import pasted
 from kvm_vmx.compare.units import Function
 
 ALIKE = 0.6
+SOME = 3    # statements that a function lost and that another may have
 WORD = re.compile(r"[A-Za-z_]\w{2,}")
 
 
@@ -25,6 +28,7 @@ class Change:
     gone: list = dataclasses.field(default_factory=list)
     came: list = dataclasses.field(default_factory=list)
     follow: int = 0
+    went: list = dataclasses.field(default_factory=list)
 
     @property
     def moved(self) -> bool:
@@ -39,10 +43,17 @@ class Drift:
         self.old, self.new = old, new
         self.ported = ported or {}
         self.changes, self.spelled = [], {}
+        self.pasted = pasted(new)
         for subject in port.subjects.values():
             function = old.function(subject.kernel_name, subject.kernel_file)
             if function is not None:
                 self.changes.append(self.change(function))
+        places = Places(old, new, self.words)
+        for change in self.changes:
+            if change.new is None or len(change.gone) >= SOME:
+                note = places.note(change)
+                change.how = note or change.how if change.new is None else \
+                    f"{'' if change.how == 'name' else change.how + '; '}{note}" or change.how
         self.names = [alias for alias in NAMES if self.replaced(alias)]
         self.tables = field_table(old), field_table(new)
         self.layouts = layout(old), layout(new)
@@ -76,6 +87,8 @@ class Drift:
         new = self.new.function(function.name, function.path)
         if new is not None:
             return new, "name"
+        if function.name in self.pasted:
+            return self.pasted[function.name], "by a macro that pastes its name"
         for alias in FUNCTIONS:
             if alias.old == function.name:
                 new = self.new.function(alias.new, function.path)

@@ -4,10 +4,14 @@
 Functions that moved, were renamed, split or dropped; the rows of the field table and the
 members of struct hv_enlightened_vmcs, and whether any is elsewhere than in this package.
 "to follow" counts the statements that the port has from the old tree and the new one changed.
+Functions that are named are shown in three columns: the old tree, the port, the new tree; where
+the new one is GITDIR@REV, each row that changed with the commit that last touched it. GITDIR and
+a range A..B list the commits that concern the path, each statement with the port's place.
 With --json: {"schema": "kvm_vmx.drift/1", ...}. Exit status: 0 nothing changed, 1 something
 did, 2 trouble.
 """
 
+import os
 import sys
 
 from kvm_vmx.console import DIFFERS, HOLDS, Trouble, add_command, print_columns, print_json
@@ -16,7 +20,8 @@ from kvm_vmx.compare.command import opened
 EXAMPLE = """\
 example:
   kvm-vmx drift ~/linux@v4.19 /usr/src/linux-source-6.1.tar.xz
-  kvm-vmx drift ~/linux@v4.19 ~/linux@v6.12 vmcs_load     one function, statement by statement
+  kvm-vmx drift ~/linux@v4.19 ~/linux@v6.12 vmcs_load     one function in three columns
+  kvm-vmx drift ~/linux v4.19..v4.19.300                  the fixes that concern the path
 """
 
 
@@ -24,29 +29,41 @@ def configure(commands) -> None:
     """Add `drift` to the command line."""
     command = add_command(commands, sys.modules[__name__], "drift", EXAMPLE)
     command.add_argument("old", help="a kernel tree: a directory, a tarball, or GITDIR@REV")
-    command.add_argument("new", help="another kernel tree")
+    command.add_argument("new", help="another kernel tree, or a range A..B")
     command.add_argument("function", nargs="*", default=[], help="functions to show in full")
 
 
 def execute(args) -> int:
     """Compare two trees along the path that is ported."""
+    from kvm_vmx.compare import drift_rows
     from kvm_vmx.compare.drift import Drift, against_ours, ported_statements
     from kvm_vmx.compare.port import Port
+    from kvm_vmx.compare.drift_git import Blame, spelled_range
     from kvm_vmx.compare.report import Report
 
+    if (ends := spelled_range(args.new)) and not os.path.exists(args.new):
+        return list_fixes(args, *ends)
     old, new = opened(args.old), opened(args.new)
     port = Port()
-    drift = Drift(port, old, new, ported_statements(Report(port, old)))
+    report = Report(port, old)
+    drift = Drift(port, old, new, ported_statements(report))
     known = {change.name: change for change in drift.changes}
     for name in args.function:
         if name not in known:
             raise Trouble(f"no function {name} on the path in {args.old}: see `kvm-vmx drift`")
     ours = against_ours(new)
+    pairs = {pair.kernel.name: pair for pair in report.pairs if pair.kernel is not None}
+    blame = Blame(*("" if os.path.exists(spec) else spec for spec in (args.new, args.old)))
     if args.json:
-        print_json(as_json(drift, ours))
+        shown = {name: drift_rows.rows_of(known[name], pairs.get(name)) for name in args.function}
+        print_json({**as_json(drift, ours), "rows": {
+            name: drift_rows.as_json(rows, blame, known[name])
+            for name, rows in shown.items()}})
     elif args.function:
         for name in args.function:
-            show_function(known[name])
+            change = known[name]
+            rows = drift_rows.rows_of(change, pairs.get(name))
+            drift_rows.show(change, rows, note(change), blame)
     else:
         show(drift, ours)
     return DIFFERS if drift.changed else HOLDS
@@ -82,7 +99,7 @@ def show(drift, ours) -> None:
     print(f"size     {sizes[0]}{same} bytes")
     show_names("package", ours)
     print(f"\n{drift.old.title} -> {drift.new.title}: "
-          f"{'something changed' if drift.changed else 'nothing changed'} on the path that is ported")
+          f"{'something' if drift.changed else 'nothing'} changed on the path that is ported")
 
 
 def show_names(title, found) -> None:
@@ -107,14 +124,35 @@ def note(change) -> str:
     return f"{change.how} ({change.new.name})" if change.new else change.how
 
 
-def show_function(change) -> None:
-    """One function: what is gone, what came."""
-    print(f"{change.name}  {where(change.old)} -> {where(change.new)}  {note(change)}")
-    for unit in change.gone:
-        print(f"  - {unit.line:>6}  {unit.text}")
-    for unit in change.came:
-        print(f"  + {unit.line:>6}  {unit.text}")
-    print(f"  {change.same} statements are the same\n")
+def list_fixes(args, old: str, new: str) -> int:
+    """The commits of a range that concern the path, each change with the port's place."""
+    from kvm_vmx.compare import drift_git
+    from kvm_vmx.compare.opening import TreeError
+    from kvm_vmx.compare.port import Port
+
+    port, tree = Port(), opened(f"{args.old}@{old}")
+    ours = {subject.kernel_name: subject for subject in port.subjects.values() if not subject.ours}
+    try:
+        found = drift_git.fixes(args.old, old, new, port, tree)
+    except TreeError as error:
+        raise Trouble(str(error)) from error
+    wanted = set(args.function)
+    found = [fix for fix in found if not wanted or wanted & set(fix.functions)]
+    if args.json:
+        print_json({"schema": "kvm_vmx.fixes/1", "old": old, "new": new, "fixes": [
+            {"commit": fix.commit, "subject": fix.subject, "functions": fix.functions,
+             "rows": [dict(zip(("sign", "text", "place", "port"), row))
+                      for row in drift_git.rows(fix, ours)]} for fix in found]})
+        return DIFFERS if found else HOLDS
+    for fix in found:
+        print(f"{fix.commit[:12]} {fix.subject}")
+        for sign, text, place, port_text in drift_git.rows(fix, ours):
+            print(f"  {sign} {text}")
+            if place:
+                print(f"      {place}  {port_text.partition(chr(10))[0]}")
+        print()
+    print(f"{len(found)} commits of {old}..{new} concern the path that is ported")
+    return DIFFERS if found else HOLDS
 
 
 def as_json(drift, ours) -> dict:

@@ -6,12 +6,16 @@ import pathlib
 import string
 
 from kvm_vmx import frame
+from kvm_vmx.compare import page_text
 from kvm_vmx.compare.compiled import generated, machine_code
+from kvm_vmx.compare.opening import version_of
+from kvm_vmx.compare.path import PARTS
 from kvm_vmx.compare.rows import CLASSES
 from kvm_vmx.compare.scope import scope
-from kvm_vmx.compare.views import COUNTED, depth, percent, place, summary, whole_rows
+from kvm_vmx.compare.views import COUNTED, percent, place, summary, whole_rows
 
 STYLE = pathlib.Path(__file__).with_name("page.css")
+SCRIPT = pathlib.Path(__file__).with_name("page.js")
 COLUMNS = (("kernel", "kernel C"), ("port", "port"), ("generated", "generated C"),
            ("machine", "machine code"))
 SHOWN = {"kernel", "port"}
@@ -20,25 +24,32 @@ MEANING = {
     "added": "ours", "moved": "moved", "unexplained": "unexplained",
 }
 ALIKE = {"same", "idiom", "moved", "inactive"}
+SOURCE = "https://elixir.bootlin.com/linux/v{version}/source/{path}#L{line}"
+BLAME = ("https://git.kernel.org/pub/scm/linux/kernel/git/stable/linux.git/blame/{path}"
+         "?h=v{version}#n{line}")
 BODY = string.Template("""<header class="page">
 <h1>kvm_vmx beside $tree</h1>
 <p>$summary.</p>
 <p class="key">$key</p>
 <details><summary>the configuration of the tree's #if</summary><code>$config</code></details>
+<details><summary>keys</summary><p><kbd>n</kbd> <kbd>p</kbd> next and previous difference,
+<kbd>j</kbd> <kbd>k</kbd> next and previous function, <kbd>/</kbd> search, <kbd>[</kbd> <kbd>]</kbd>
+fold and unfold all. A click on a line's number makes the address of this page its link, and shows
+where it stands.</p></details>
 $missing
 </header>
 <nav class="tools" aria-label="columns">$tools</nav>
+<nav id="map" aria-label="functions by class"></nav>
 <main>
 <table id="functions">
 <thead><tr><th>function</th><th>kernel</th><th>port</th><th></th><th class="n">alike</th>
 <th class="n">$loose</th></tr></thead>
-<tbody>
 $table
-</tbody>
 </table>
 $out
 $sections
-</main>""")
+</main>
+<footer id="place" hidden></footer>""")
 
 
 def page(report) -> str:
@@ -47,6 +58,8 @@ def page(report) -> str:
     made, no_c = generated(paths)
     code, no_code = machine_code()
     notes = [note for note in (no_c, no_code) if note]
+    version = version_of(report.tree.files.get("Makefile", ""))
+    groups = grouped(report.pairs)
     body = BODY.substitute(
         tree=html.escape(report.tree.title),
         summary=summary(report),
@@ -55,11 +68,35 @@ def page(report) -> str:
                     f"{report.totals[name]}</span>" for name in COUNTED),
         config=" ".join(f"{name}={value}" for name, value in report.tree.config.items()),
         missing="".join(f"<p>{html.escape(note)}</p>" for note in notes), tools=tools(),
-        table="\n".join(entry(pair) for pair in report.pairs), out=out_of_scope(report),
-        sections="\n".join(section(pair, made, code) for pair in report.pairs),
+        table="\n".join(
+            f'<tbody><tr class="part"><th colspan="6">{html.escape(title)}</th></tr>\n'
+            + "\n".join(entry(pair) for pair in pairs) + "</tbody>" for title, pairs in groups),
+        out=out_of_scope(report),
+        sections="\n".join(
+            f'<h2 class="part">{html.escape(title)}</h2>\n'
+            + "\n".join(section(pair, report, made, code, version) for pair in pairs)
+            for title, pairs in groups),
     )
-    return frame.page(f"kvm_vmx beside {report.tree.title}", body,
+    return frame.page(f"kvm_vmx beside {report.tree.title}", body, script=SCRIPT.read_text(),
                       style=f"{STYLE.read_text()}\n{column_rules()}")
+
+
+def grouped(pairs) -> list[tuple[str, list]]:
+    """(title, functions): the parts of the path as README has them, eVMCS first, then the rest of
+    each kernel file."""
+    by_name = {pair.kernel.name if pair.kernel else pair.name: pair for pair in pairs}
+    found, seen = [], set()
+    for part in PARTS:
+        here = [by_name[name] for name in part.functions.split() if name in by_name]
+        seen.update(id(pair) for pair in here)
+        found.append((part.name, here))
+    rest = {}
+    for pair in pairs:
+        if id(pair) not in seen:
+            path = pair.kernel.path if pair.kernel else pair.port.path
+            rest.setdefault(path, []).append(pair)
+    found += [(f"what these call: {path}", here) for path, here in sorted(rest.items())]
+    return [(title, here) for title, here in found if here]
 
 
 def column_rules() -> str:
@@ -73,13 +110,16 @@ def column_rules() -> str:
 
 
 def tools() -> str:
-    """The boxes that show and hide columns and rows."""
-    boxes = [
+    """The search, and the boxes that show and hide columns and rows."""
+    boxes = ['<input type="search" id="find" placeholder="name or text" aria-label="search">'
+             '<span id="found" role="status"></span>']
+    boxes += [
         f'<label><input type="checkbox" id="show-{name}"{" checked" if name in SHOWN else ""}> '
         f"{title}</label>"
         for name, title in COLUMNS
     ]
     boxes.append('<label><input type="checkbox" id="only-diff"> only what differs</label>')
+    boxes.append('<label><input type="checkbox" id="comments" checked> comments</label>')
     boxes.append('<a href="#functions">all functions</a>')
     return "\n".join(boxes)
 
@@ -113,25 +153,43 @@ def out_of_scope(report) -> str:
             f"<table><tbody>{rows}</tbody></table></details>") if count else ""
 
 
-def section(pair, made, code) -> str:
+def links(pair, report, version: str) -> str:
+    """Where a function stands on either side: the kernel's in its sources and their history, the
+    port's in its file."""
+    kernel, port = place(pair.kernel), place(pair.port)
+    if pair.kernel and version:
+        where = {"version": version, "path": pair.kernel.path, "line": pair.kernel.line}
+        kernel = (f'<a href="{html.escape(SOURCE.format(**where))}">{kernel}</a> '
+                  f'<a href="{html.escape(BLAME.format(**where))}">blame</a>')
+    file = report.port.root.parents[1] / pair.port.path
+    if file.is_file():
+        port = f'<a href="{html.escape(file.as_uri())}">{port}</a>'
+    return f"<small>{kernel}</small><small>{port}</small>"
+
+
+def section(pair, report, made, code, version: str) -> str:
     """One function: its header, and a grid of its rows."""
     alike = " alike" if all(row.kind in ALIKE for row in pair.rows) else ""
-    rows = "\n".join(grid_row(row, pair, made, code) for row in whole_rows(pair.rows))
-    return (f'<section id="{pair.name}" class="function{alike}"><h2>{pair.name}() {bar(pair)}'
-            f"<small>{place(pair.kernel)}</small><small>{place(pair.port)}</small>"
-            f"<small>{percent(pair.fidelity)} alike</small></h2>\n"
-            f'<div class="rows">\n{rows}\n</div></section>')
+    file = report.tree.file(pair.kernel.path) if pair.kernel else None
+    said = (page_text.kernel_comments(pair.kernel, file.rows) if file else {},
+            page_text.port_comments(pair.port, report.port.files[pair.port.path].rows))
+    rows = "\n".join(grid_row(row, pair, said, made, code) for row in whole_rows(pair.rows))
+    return (f'<section id="{pair.name}" class="function{alike}"><details open><summary>'
+            f"<h2>{pair.name}()</h2> {bar(pair)}{links(pair, report, version)}"
+            f"<small>{percent(pair.fidelity)} alike</small></summary>\n"
+            f'<div class="rows">\n{rows}\n</div></details></section>')
 
 
-def grid_row(row, pair, made, code) -> str:
+def grid_row(row, pair, said, made, code) -> str:
     """One statement in all columns."""
     assert row.kind in CLASSES
     lines = dict.fromkeys(
         line for unit in row.port for line in range(unit.line, unit.end + 1))
     notes = f"<em>{html.escape(row.why)}</em>" if row.why and row.kind != "same" else ""
+    theirs, ours = page_text.different(row)
     cells = (
-        ("kernel", statements(row.kernel)),
-        ("port", statements(row.port) + notes),
+        ("kernel", page_text.statements(row.kernel, "c", theirs, said[0])),
+        ("port", page_text.statements(row.port, "cython", ours, said[1]) + notes),
         ("generated", behind(lines, pair.port.path, made)),
         ("machine", behind(lines, pair.port.path, code)),
     )
@@ -139,12 +197,6 @@ def grid_row(row, pair, made, code) -> str:
     return f'<div class="row {row.kind}">{inside}</div>'
 
 
-def statements(units) -> str:
-    """The statements of one side, a line each."""
-    return "\n".join(
-        f"<b>{unit.line}</b>{'  ' * depth(unit)}{html.escape(unit.text)}" for unit in units)
-
-
 def behind(lines, path: str, found) -> str:
-    """What was made of some lines of a file."""
+    """What some lines of the port became."""
     return "\n".join(html.escape(text) for line in lines for text in found.get((path, line), ()))

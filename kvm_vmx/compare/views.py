@@ -112,6 +112,8 @@ def print_pair(console, pair, only_diff: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from kvm_vmx.compare.hanging import Hanging
+
     grid = Table(box=None, expand=True, pad_edge=False, show_header=True, header_style="bold")
     grid.add_column(f"{pair.name}()  {place(pair.kernel)}", ratio=1, overflow="fold")
     grid.add_column("", width=1)
@@ -120,13 +122,9 @@ def print_pair(console, pair, only_diff: bool) -> None:
         if only_diff and row.kind in ("same", "idiom", "moved", "inactive"):
             continue
         style = STYLES[row.kind]
-        left, right = text_of(row.kernel), text_of(row.port)
-        if row.why and row.kind not in ("same",):
-            note = Text(f"       {row.why}", style=f"{style} italic")
-            right = Text(right + "\n" if right else "", style=style).append(note)
-        else:
-            right = Text(right, style=style)
-        grid.add_row(Text(left, style=style), Text(SIGNS[row.kind], style=style), right)
+        note = f"       {row.why}" if row.why and row.kind != "same" else ""
+        grid.add_row(Hanging(text_of(row.kernel), style), Text(SIGNS[row.kind], style=style),
+                     Hanging(text_of(row.port), style, note))
     console.print(grid)
     counts = "  ".join(f"{head} {pair.totals[name]}" for name, head in zip(COUNTED, HEADS)
                        if pair.totals[name])

@@ -25,6 +25,10 @@ cdef l0_partition *partition_create(
 
 cdef void partition_destroy(l0_partition *partition) noexcept nogil
 
+# The first one is what an entry would say, unless it fails before it looks at a field. How many
+# there are, at most room.
+cdef u32 refusals(l0_vp *vp, l0_refusal *found, u32 room) noexcept nogil
+
 # While a timer runs there is an alarm for it.
 # While a timer runs, L2 is interrupted by an alarm that looks at the clock.
 cdef void stimers_arm(l0_vp *vp) noexcept nogil

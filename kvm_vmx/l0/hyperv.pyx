@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # The emulated Hyper-V: one module, made of its rooms.
 from kvm_vmx.abi.hyperv_tlfs cimport *
+from kvm_vmx.abi.processor cimport *
 from kvm_vmx.abi.types cimport likely, s16, s32, s64, s8, u16, u32, u64, u8, unlikely
 from kvm_vmx.abi.virt_cpu cimport (
     GPR_R8, GPR_RAX, GPR_RBP, GPR_RBX, GPR_RCX, GPR_RDI, GPR_RDX, GPR_RSI, GPR_RSP,
-    INSN_MAKE_FAULT, INSN_OK, INSN_VMFAIL_INVALID, INSN_VMFAIL_VALID, insn_t, irq_first,
-    irq_is_pending, irq_raise, irq_settle, irq_take, phys_mem, virt_cpu, virt_cpu_ops,
+    INSN_MAKE_FAULT, INSN_OK, INSN_STATUS_FLAGS, INSN_VMFAIL_INVALID, INSN_VMFAIL_VALID, insn_t,
+    irq_first, irq_is_pending, irq_raise, irq_settle, irq_take, phys_mem, virt_cpu, virt_cpu_ops,
 )
 from kvm_vmx.abi.vmx cimport *
 from libc.stdlib cimport calloc, free, malloc
@@ -60,6 +61,7 @@ include "entry/refusal.pxi"
 include "entry/exit_info.pxi"
 include "entry/exit.pxi"
 include "entry/entry.pxi"
+include "entry/refusals.pxi"
 include "hv/stimer.pxi"
 include "hv/interrupt_calls.pxi"
 include "hv/synthetic_msr.pxi"

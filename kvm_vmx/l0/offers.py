@@ -8,6 +8,8 @@ A profile may not offer that, and no bit of a capability MSR that has no row.
 from collections.abc import Mapping
 from typing import Any
 
+from kvm_vmx.abi import constants
+
 _I, _E, _R = "test_guest_intercepts.py::", "test_guest_events.py::", "test_guest_registers.py::"
 _INT, _IO = "test_guest_interrupts.py::", "test_guest_io_and_msr.py::"
 _V, _EPT, _H = "test_vmx_instructions.py::", "test_guest_ept.py::", "test_hypercalls.py::"
@@ -121,12 +123,19 @@ VMFUNC: Rows = {0: ("EPTP switching", None)}
 
 # index: (rows, how far the bits of the rows are shifted in the MSR, which bits are no rows)
 CAPABILITIES: dict[int, tuple[Rows, int, int]] = {
-    0x480: (BASIC, 0, 0x3C1FFF7FFFFFFF), 0x481: (PIN, 32, 0xFFFFFFFF),
-    0x482: (PROC, 32, 0xFFFFFFFF), 0x483: (EXIT, 32, 0xFFFFFFFF),
-    0x484: (ENTRY, 32, 0xFFFFFFFF), 0x485: (MISC, 0, 0xFFFFFFFF0FFF001F),
-    0x48B: (SECONDARY, 32, 0xFFFFFFFF), 0x48C: (EPT_VPID, 0, 0), 0x48D: (PIN, 32, 0xFFFFFFFF),
-    0x48E: (PROC, 32, 0xFFFFFFFF), 0x48F: (EXIT, 32, 0xFFFFFFFF),
-    0x490: (ENTRY, 32, 0xFFFFFFFF), 0x491: (VMFUNC, 0, 0),
+    constants.MSR_IA32_VMX_BASIC: (BASIC, 0, 0x3C1FFF7FFFFFFF),
+    constants.MSR_IA32_VMX_PINBASED_CTLS: (PIN, 32, 0xFFFFFFFF),
+    constants.MSR_IA32_VMX_PROCBASED_CTLS: (PROC, 32, 0xFFFFFFFF),
+    constants.MSR_IA32_VMX_EXIT_CTLS: (EXIT, 32, 0xFFFFFFFF),
+    constants.MSR_IA32_VMX_ENTRY_CTLS: (ENTRY, 32, 0xFFFFFFFF),
+    constants.MSR_IA32_VMX_MISC: (MISC, 0, 0xFFFFFFFF0FFF001F),
+    constants.MSR_IA32_VMX_PROCBASED_CTLS2: (SECONDARY, 32, 0xFFFFFFFF),
+    constants.MSR_IA32_VMX_EPT_VPID_CAP: (EPT_VPID, 0, 0),
+    constants.MSR_IA32_VMX_TRUE_PINBASED_CTLS: (PIN, 32, 0xFFFFFFFF),
+    constants.MSR_IA32_VMX_TRUE_PROCBASED_CTLS: (PROC, 32, 0xFFFFFFFF),
+    constants.MSR_IA32_VMX_TRUE_EXIT_CTLS: (EXIT, 32, 0xFFFFFFFF),
+    constants.MSR_IA32_VMX_TRUE_ENTRY_CTLS: (ENTRY, 32, 0xFFFFFFFF),
+    constants.MSR_IA32_VMX_VMFUNC: (VMFUNC, 0, 0),
 }
 
 _MSRS, _BY_CALL = _O + "test_an_msr_comes_with_its_bit", _O + "test_a_call_comes_with_its_bit"
@@ -181,7 +190,9 @@ REGISTERS = ("eax", "ebx", "ecx", "edx")
 
 def uncovered_by_evmcs(msrs: Mapping[int, int]) -> int:
     """Controls on offer whose fields an eVMCS has no place for, as bits that are not 0."""
-    return (msrs[0x48B] >> 32 & 0x26701 | msrs[0x481] >> 32 & 0xC0 | msrs[0x483] >> 32 & 1 << 22)
+    return (msrs[constants.MSR_IA32_VMX_PROCBASED_CTLS2] >> 32 & 0x26701
+            | msrs[constants.MSR_IA32_VMX_PINBASED_CTLS] >> 32 & 0xC0
+            | msrs[constants.MSR_IA32_VMX_EXIT_CTLS] >> 32 & 1 << 22)
 
 
 def undone_leaves(cpuid: Mapping[Any, tuple[int, ...]]) -> list[str]:
@@ -210,6 +221,6 @@ def undone_msrs(msrs: Mapping[int, int]) -> list[str]:
             name, test = rows.get(bit - shift, ("no name", None))
             if value >> bit & 1 and test is None:
                 found.append(f"MSR {index:#x} bit {bit} ({name})")
-    if (targets := msrs.get(0x485, 0) >> 16 & 0x1FF) > 4:
+    if (targets := msrs.get(constants.MSR_IA32_VMX_MISC, 0) >> 16 & 0x1FF) > 4:
         found.append(f"MSR 0x485 bits 24:16 ({targets} CR3 targets, of which there are 4)")
     return found

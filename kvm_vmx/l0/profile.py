@@ -30,14 +30,17 @@ import stat
 import tomllib
 from collections.abc import Iterable
 
+from kvm_vmx.abi import constants
 from kvm_vmx.l0.cpuid_dump import check_leaves, is_whole, read_cpuid, rows
 from kvm_vmx.l0.faults import check_faults
 from kvm_vmx.l0.offers import done_of, uncovered_by_evmcs, undone_leaves, undone_msrs
 from kvm_vmx.l0.profile_reader import MASK_32, MASK_64, POLICIES, Reader, check
 
 MAX_BYTES = 1 << 20
-REQUIRED_MSRS = tuple(range(0x480, 0x48A))
-LOAD_PERF_GLOBAL = {0x483: 44, 0x48F: 44, 0x484: 45, 0x490: 45}
+REQUIRED_MSRS = tuple(range(constants.MSR_IA32_VMX_BASIC, constants.MSR_IA32_VMX_VMCS_ENUM))
+LOAD_PERF_GLOBAL = {
+    constants.MSR_IA32_VMX_EXIT_CTLS: 44, constants.MSR_IA32_VMX_TRUE_EXIT_CTLS: 44,
+    constants.MSR_IA32_VMX_ENTRY_CTLS: 45, constants.MSR_IA32_VMX_TRUE_ENTRY_CTLS: 45}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Profile:
     @property
     def vmcs_revision(self) -> int:
         """Bits 30:0 of IA32_VMX_BASIC: the first word of a plain VMCS and of the VMXON region."""
-        return self.msrs[0x480] & 0x7FFFFFFF
+        return self.msrs[constants.MSR_IA32_VMX_BASIC] & 0x7FFFFFFF
 
     def leaves(self) -> list[tuple[int, int, bool, tuple[int, int, int, int]]]:
         """(leaf, subleaf, does ECX choose, registers) in order."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Reads the tables of a profile's file; whatever is wrong is one line that names the key."""
 
+from kvm_vmx.abi import constants
 from kvm_vmx.l0.faults import FAULTS
 
 MASK_32 = 0xFFFFFFFF
@@ -28,7 +29,12 @@ POLICIES = (
 )
 
 # The MSRs that say which bits must be 1, in the low half, and which may be, in the high one.
-CONTROL_MSRS = (0x481, 0x482, 0x483, 0x484, 0x48B, 0x48D, 0x48E, 0x48F, 0x490)
+CONTROL_MSRS = (
+    constants.MSR_IA32_VMX_PINBASED_CTLS, constants.MSR_IA32_VMX_PROCBASED_CTLS,
+    constants.MSR_IA32_VMX_EXIT_CTLS, constants.MSR_IA32_VMX_ENTRY_CTLS,
+    constants.MSR_IA32_VMX_PROCBASED_CTLS2, constants.MSR_IA32_VMX_TRUE_PINBASED_CTLS,
+    constants.MSR_IA32_VMX_TRUE_PROCBASED_CTLS, constants.MSR_IA32_VMX_TRUE_EXIT_CTLS,
+    constants.MSR_IA32_VMX_TRUE_ENTRY_CTLS)
 
 
 def check(what: str, value: object, limit: int, low: int = 0) -> int:

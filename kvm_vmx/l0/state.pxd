@@ -930,6 +930,19 @@ cdef extern from "kvm_vmx/l0/entry/check_rows.h" nogil:
     void l0_note_refusal(l0_vp *vp, u32 check, u64 a, u64 b)
     const l0_check_row l0_check_rows[L0_NR_CHECKS]
 
+cdef extern from "kvm_vmx/l0/entry/mend.h" nogil:
+    enum:
+        L0_MAX_MENDS
+
+    ctypedef struct l0_replacement "struct l0_replacement":
+        u64 clear
+        u64 set
+
+    u32 l0_mends(const l0_refusal *why, u64 *to)
+    void l0_row_set(l0_vmcs *vmcs, u32 encoding, u64 value)
+    const u64 l0_turned[]
+    const l0_replacement l0_replaced[]
+
 cdef extern from "kvm_vmx/l0/vmcs/fields.h" nogil:
     enum:
         L0_FIELD_BITS
@@ -948,10 +961,6 @@ cdef extern from "kvm_vmx/l0/vmcs/fields.h" nogil:
 
 cdef extern from "kvm_vmx/l0/vmcs/blocks.h" nogil:
     enum:
-        L0_AT_GUEST_PERF_GLOBAL_CTRL
-        L0_AT_ENCLS_EXITING_BITMAP
-        L0_AT_HOST_PERF_GLOBAL_CTRL
-        L0_AT_TSC_MULTIPLIER
         L0_FLAG_DIRECT_FLUSH
         L0_FLAG_MSR_BITMAP
     const u64 L0_UNGROUPED_BYTES

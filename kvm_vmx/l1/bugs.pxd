@@ -1,13 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # C: arch/x86/include/asm/spec-ctrl.h
+from kvm_vmx.abi.processor cimport (
+    MSR_IA32_PRED_CMD, PRED_CMD_IBPB, SPEC_CTRL_IBRS, SPEC_CTRL_SSBD, SPEC_CTRL_STIBP)
 from kvm_vmx.abi.types cimport u64
-
-cdef enum:
-    SPEC_CTRL_IBRS = 1 << 0
-    SPEC_CTRL_STIBP = 1 << 1
-    SPEC_CTRL_SSBD = 1 << 2
-    MSR_IA32_PRED_CMD = 0x49
-    PRED_CMD_IBPB = 1 << 0
 
 cdef void check_bugs() noexcept nogil
 cdef void x86_virt_spec_ctrl(u64 guest_spec_ctrl, u64 guest_virt_spec_ctrl, bint setguest) noexcept nogil

@@ -8,13 +8,9 @@ from kvm_vmx.l1.kvm_cache_regs cimport (
 from kvm_vmx.l1.kvm_host cimport (
     EMULATE_USER_EXIT, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_IO, KVM_EXIT_IO_OUT, KVM_EXIT_MMIO,
     KVM_INTERNAL_ERROR_EMULATION, UD_VECTOR, VCPU_REGS_RCX, VCPU_REGS_RDX, VCPU_REGS_RSI,
-    kvm_vcpu_t)
+    X86_EFLAGS_DF, X86_EFLAGS_RF, kvm_vcpu_t)
 from kvm_vmx.l1.mmu cimport guest_page_moves
 from kvm_vmx.l1.x86 cimport kvm_get_rflags, kvm_queue_exception, kvm_set_rflags, kvm_x86_ops
-
-cdef enum:
-    FLAG_DF = 1 << 10
-    FLAG_RF = 1 << 16
 
 
 cdef u64 mask_of(u32 size) noexcept nogil:
@@ -45,7 +41,7 @@ cdef void set_register(kvm_vcpu_t *vcpu, const decoded *insn, u32 size, u64 valu
 cdef void retire(kvm_vcpu_t *vcpu, const decoded *insn) noexcept nogil:
     kvm_rip_write(vcpu, kvm_rip_read(vcpu) + insn.at)
     kvm_x86_ops.set_interrupt_shadow(vcpu, 0)
-    kvm_set_rflags(vcpu, kvm_get_rflags(vcpu) & ~<ulong>FLAG_RF)
+    kvm_set_rflags(vcpu, kvm_get_rflags(vcpu) & ~<ulong>X86_EFLAGS_RF)
 
 
 cdef int emulation_failed(kvm_vcpu_t *vcpu) noexcept nogil:
@@ -73,7 +69,7 @@ cdef int emulate_outs(kvm_vcpu_t *vcpu, const decoded *insn) noexcept nogil:
     vcpu.run.io.port = kvm_register_read(vcpu, VCPU_REGS_RDX) & 0xffff
     vcpu.run.io.count = 1
     vcpu.run.io.data = data
-    if kvm_get_rflags(vcpu) & FLAG_DF:
+    if kvm_get_rflags(vcpu) & X86_EFLAGS_DF:
         step = -step
     kvm_register_write(vcpu, VCPU_REGS_RSI,
                        (kvm_register_read(vcpu, VCPU_REGS_RSI) + step) & mask)

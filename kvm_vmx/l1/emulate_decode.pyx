@@ -3,15 +3,13 @@
 from kvm_vmx.abi.types cimport u8, u32, u64, ulong
 from kvm_vmx.l1.kvm_cache_regs cimport (
     is_64_bit_mode, kvm_read_cr3, kvm_register_read, kvm_rip_read)
-from kvm_vmx.l1.kvm_host cimport VCPU_REGS_RSI, VCPU_REGS_RSP, kvm_vcpu_t
+from kvm_vmx.l1.kvm_host cimport (
+    VCPU_REGS_RSI, VCPU_REGS_RSP, VCPU_SREG_DS, VCPU_SREG_FS, VCPU_SREG_GS, kvm_vcpu_t)
 from kvm_vmx.l1.mmu cimport guest_page_get, guest_page_put
 from kvm_vmx.l1.x86 cimport kvm_x86_ops
 from libc.string cimport memcpy, memset
 
 cdef enum:
-    SEG_DS = 3
-    SEG_FS = 4
-    SEG_GS = 5
     ENTRY_PRESENT = 1 << 0
     ENTRY_LARGE = 1 << 7
     NO_REGISTER = 0xff
@@ -66,7 +64,7 @@ cdef bint prefixes(decoded *insn) noexcept nogil:
     cdef u8 byte
 
     insn.size = 4
-    insn.segment = SEG_DS
+    insn.segment = VCPU_SREG_DS
     while insn.at < insn.have:
         byte = insn.code[insn.at]
         if byte & 0xf0 == 0x40:
@@ -76,7 +74,7 @@ cdef bint prefixes(decoded *insn) noexcept nogil:
         elif byte == 0x67:
             insn.address_32 = True
         elif byte == 0x64 or byte == 0x65:
-            insn.segment = SEG_FS if byte == 0x64 else SEG_GS
+            insn.segment = VCPU_SREG_FS if byte == 0x64 else VCPU_SREG_GS
         elif byte == 0xf2 or byte == 0xf3:
             insn.rep = True
         elif byte != 0x26 and byte != 0x2e and byte != 0x36 and byte != 0x3e:
@@ -175,6 +173,6 @@ cdef bint decode(kvm_vcpu_t *vcpu, decoded *insn) noexcept nogil:
         return False
     if insn.address_32:
         insn.address &= <u64>0xffffffff
-    if insn.segment != SEG_DS:
+    if insn.segment != VCPU_SREG_DS:
         insn.address += kvm_x86_ops.get_segment_base(vcpu, insn.segment)
     return True

@@ -101,9 +101,7 @@ cdef enum:
     _PAGE_ACCESSED = 0x20
     _PAGE_DIRTY = 0x40
     _PAGE_PSE = 0x80
-    MSR_IA32_VMX_MISC_VMWRITE_SHADOW_RO_FIELDS = 1 << 29
     POSTED_INTR_VECTOR = 0xf2
-    NMI_VECTOR = 2
 
 cdef extern from *:
     """
@@ -331,12 +329,12 @@ cdef extern from *:
     #define kvm_vmx_segment_fields vmx_segment_fields
 
     static const u32 vmx_msr_index[] = {
-        0xc0000084, 0xc0000082, 0xc0000083, 0xc0000080, 0xc0000103, 0xc0000081,
+        MSR_SYSCALL_MASK, MSR_LSTAR, MSR_CSTAR, MSR_EFER, MSR_TSC_AUX, MSR_STAR,
     };
     #define NR_VMX_MSRS ARRAY_SIZE(vmx_msr_index)
     """
     const kvm_vmx_segment_field *kvm_vmx_segment_fields
-    # MSR_SYSCALL_MASK, LSTAR, CSTAR, EFER, TSC_AUX, and STAR at the end: setup_msrs() may drop it.
+    # STAR at the end: setup_msrs() may drop it.
     const u32 *vmx_msr_index
     enum:
         NR_VMX_MSRS

@@ -3,7 +3,7 @@
 from kvm_vmx.abi.asm cimport (
     X86_FEATURE_FSGSBASE, X86_FEATURE_LA57, X86_FEATURE_LM, X86_FEATURE_OSVW, X86_FEATURE_PCID,
     X86_FEATURE_PKU, X86_FEATURE_SMAP, X86_FEATURE_SMEP, X86_FEATURE_TSC_ADJUST, X86_FEATURE_UMIP,
-    X86_FEATURE_X2APIC, X86_FEATURE_XSAVE, rdmsrl_safe, rdtsc, set_debugreg, wrmsrl_safe)
+    NMI_VECTOR, X86_FEATURE_X2APIC, X86_FEATURE_XSAVE, rdmsrl_safe, rdtsc, set_debugreg, wrmsrl_safe)
 from kvm_vmx.abi.linux cimport (
     BUG_ON, GFP_KERNEL, WARN_ON, WARN_ON_ONCE, __GFP_ZERO, current, local_irq_disable,
     local_irq_enable, need_resched, pr_err, preempt_disable, preempt_enable, signal_pending,
@@ -30,8 +30,6 @@ cdef extern from "asm/percpu.h" nogil:
 
 cdef enum:
     KVM_NR_SHARED_MSRS = 16
-    NMI_VECTOR = 2
-    DR7_BP_EN_MASK = 0xff
     KVM_NR_DB_REGS = 4
     KVM_EPERM = 1
     KVM_ENOSYS = 1000

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Nine lessons: seeded experiments on the port and the emulated Hyper-V, and what they show."""
+"""Lessons: seeded experiments on the port and the emulated Hyper-V, and what they show."""
 
 import importlib
 
 # In the order of the course.
-NAMES = ("detect", "key", "assist", "table", "clean", "stale", "reload", "hotplug", "bug")
+NAMES = ("levels", "vmcs", "bitmap", "detect", "key", "assist", "table", "clean", "stale", "cost",
+         "reload", "hotplug", "bug")
+# Those that take a student's function.
+WRITTEN = ("levels", "bitmap", "table", "clean", "cost")
 
 
 def load(name: str):

@@ -2,7 +2,9 @@
 """The VP assist page: how a VMCS becomes current by two stores and no instruction."""
 
 from kvm_vmx import Machine
+from kvm_vmx.abi.constants import HV_X64_MSR_VP_ASSIST_PAGE
 from kvm_vmx.lessons.record import Cell, Picture, Record, choice, other_seed
+from kvm_vmx.machine.guests import CPUID_LOOP
 
 TITLE = "the assist page, and evmcs_load() against VMPTRLD"
 MINUTES = 15
@@ -12,9 +14,7 @@ KERNEL = [
     ("evmcs_load", "current_nested_vmcs"), ("evmcs_load", "enlighten_vmentry"),
     ("vmcs_load", "evmcs_load"), ("vmx_vcpu_load", "vmcs_load"),
 ]
-ASSIST_MSR = 0x40000073
 HIDDEN = 2      # of the moves, the last
-CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
 
 
 def state(machine) -> list[dict]:
@@ -23,7 +23,7 @@ def state(machine) -> list[dict]:
     for n in range(machine.cpus):
         page, active = machine.assist_page(n), machine.cpu(n).active_evmcs
         found.append({
-            "cpu": n, "msr": machine.cpu(n).rdmsr(ASSIST_MSR).value,
+            "cpu": n, "msr": machine.cpu(n).rdmsr(HV_X64_MSR_VP_ASSIST_PAGE).value,
             "enlighten_vmentry": page[40],
             "current_nested_vmcs": int.from_bytes(page[48:56], "little"),
             "active": active})

@@ -4,13 +4,14 @@
 from dataclasses import dataclass, field
 
 from kvm_vmx import KernelBug, Machine, fields
+from kvm_vmx.machine.fields import other_members
+from kvm_vmx.machine.guests import CPUID_LOOP, HALT
 
-CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
-HALT = b"\xf4"
 SMALL, SMALLEST_GUEST = 16 << 20, 64 << 10
 PERF_GLOBAL_CTRL = 0x2808       # a field that version 1 of the enlightened VMCS has no slot for
 ENCLS_BITMAP, ENCLS_EXITING = 0x202E, 1 << 15
-ENCLS_SLOT = 968                # where a later layout has it, and L0 looks
+# Where a later layout has it, and L0 looks.
+ENCLS_SLOT = other_members()["ENCLS_EXITING_BITMAP"]["offset"]
 # Capability MSRs that offer a control (entry and exit, plain and true), and counters for it.
 OFFER_PERF = {0x484: 0x0000F3FF000011FF, 0x490: 0x0000F3FF000011FB,
               0x483: 0x003FFFFF00036DFF, 0x48F: 0x003FFFFF00036DFB}

@@ -9,6 +9,7 @@ from kvm_vmx.lessons.evmcs import (
     ALL_CLEAN, GROUPS, ROWS, Bench, accessor, beats, lamps, named)
 from kvm_vmx.lessons.record import Cell, Picture, Record, choice, other_seed
 from kvm_vmx.lessons.student import judge
+from kvm_vmx.machine.guests import CPUID_LOOP
 
 TITLE = "sixteen clean bits, and the bytes that L0 reads again"
 MINUTES = 20
@@ -18,7 +19,6 @@ KERNEL = [
     ("vmx_vcpu_run", "clean_fields"), ("vmx_vcpu_load", "HOST_TR_BASE"),
     ("kvm_arch_vcpu_load", "kvm_vcpu_write_tsc_offset"),
 ]
-CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
 # Fields that may have any value of 12 bits and the guest goes on as before; shifted by so much.
 FREE = {"GUEST_RSP": 3, "GUEST_SYSENTER_CS": 0, "GUEST_SYSENTER_ESP": 3, "GUEST_SYSENTER_EIP": 0,
         "GUEST_FS_BASE": 4, "GUEST_GS_BASE": 4, "CR0_READ_SHADOW": 0, "CR4_READ_SHADOW": 0,

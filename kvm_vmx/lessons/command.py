@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Nine lessons, each a seeded experiment: the run, a picture of it, and a question.
+"""Lessons, each a seeded experiment: the run, a picture of it, and a question.
 
 Without a name it lists them. A lesson prints the same for the same seed; -c answers its
-question from the run. The lessons `table` and `clean` take a function of your own: --write
-FILE runs it in a process of its own and says which inputs fail. --html writes the lesson as one
+question from the run. Some take a function of your own: --write FILE runs it in a process of
+its own and says which inputs fail. --html writes the lesson as one
 page with a slider over the run, and `lesson all --html DIR` the course; a page holds the answer,
 folded, only with -c.
 With --json: {"schema": "kvm_vmx.lesson/1", ...}, with the answer's values only with -c; of all
@@ -19,7 +19,7 @@ from kvm_vmx.console import (
     DIFFERS, HOLDS, Trouble, add_command, check_writable, print_columns, print_json,
     write_text,
 )
-from kvm_vmx.lessons import NAMES, load
+from kvm_vmx.lessons import NAMES, WRITTEN, load
 
 EXAMPLE = """\
 examples:
@@ -38,7 +38,7 @@ def configure(commands) -> None:
     add("--seed", default="1", metavar="N", help="which variant (default: 1)")
     add("--case", metavar="CASE", help="the variant by its name, where a lesson has names")
     add("-c", "--check", action="store_true", help="answer the question, from the run")
-    add("--write", metavar="FILE", help="a Python file with your function (table, clean)")
+    add("--write", metavar="FILE", help=f"a Python file with your function ({', '.join(WRITTEN)})")
     add("--tree", metavar="PATH", help="the kernel tree to find the lines in (as of compare)")
     add("--html", metavar="FILE", help="write a page instead; of all, the name of a directory")
 
@@ -66,7 +66,7 @@ def one_lesson(args) -> int:
         there = f"there are {', '.join(lesson.CASES)}" if lesson.CASES else "it has none"
         raise Trouble(f"lesson {args.name} has no case {args.case!r}: {there}")
     if args.write is not None and not hasattr(lesson, "grade"):
-        raise Trouble(f"lesson {args.name} takes no function: --write is for table and clean")
+        raise Trouble(f"lesson {args.name} takes no function: --write is for {', '.join(WRITTEN)}")
     if args.write is not None:
         from kvm_vmx.lessons.student import refused
 
@@ -176,7 +176,7 @@ def show_list(json: bool) -> int:
     print_columns([("lesson", "minutes", "what it is about"),
                    *((name, str(lesson.MINUTES), lesson.TITLE) for name, lesson in lessons)],
                   right=(1,))
-    print("\nBegin with: kvm-vmx lesson detect")
+    print(f"\nBegin with: kvm-vmx lesson {NAMES[0]}")
     return HOLDS
 
 

@@ -5,6 +5,7 @@ import contextlib
 
 from kvm_vmx import Machine
 from kvm_vmx.lessons.record import Cell, Picture, Record, choice, other_seed
+from kvm_vmx.machine.guests import HALT
 from kvm_vmx.machine.partition import Partition, PhysicalMemory
 
 TITLE = "how KVM finds out that it may use enlightened VMCSs"
@@ -87,7 +88,7 @@ def run(seed: int, case: str | None = None) -> Record:
         on = bool(kvm and kvm.enable_evmcs)
         left = kvm.parameters["enlightened_vmcs"] if kvm else None
         mode = "eVMCS" if on else "plain VMCS"
-        exits = kvm.create_vm(code=b"\xf4").create_vcpu().run() if kvm else None
+        exits = kvm.create_vm(code=HALT).create_vcpu().run() if kvm else None
         log = list(machine.dmesg)
     ended = exits.reason if exits else "-"
     missing = next((n for n, (_, _, good) in enumerate(ladder, 1) if not good), 0)

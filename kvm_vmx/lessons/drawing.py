@@ -19,6 +19,7 @@ WIDTH = 400
 LABEL, LANE, EDGE = 140, 15, 4
 ROW = 64        # slots in one row of the strip: width, type and the high-half bit of an encoding
 SLOT, TOP = 6, 14
+FLOOR, STOREY = 34, 36          # the path's left end, the height of a level
 NAMED = 8 + ROW // 2 * SLOT + 14    # bit 15 of an encoding is 0, and so the right half is empty
 
 
@@ -58,6 +59,8 @@ def figures(record, picture) -> list[Figure]:
     found = []
     if record.name == "assist":
         found.append(assist_pages(record, picture))
+    if picture.kind == "floors":
+        found.append(floors(picture))
     if picture.slots:
         found.append(strip(picture, record.given["slots"] - 1))
     if picture.columns[-len(SIDES):] == SIDES:
@@ -235,6 +238,32 @@ def assist_lane(y: float, row, middle: dict) -> list:
                   ["text", {"x": 353, "y": to + 31, "text-anchor": "middle", "class": "note"},
                    f"active in L0: {cpu}"]]
     return shown
+
+
+def floors(picture) -> Figure:
+    """The path of the processor through the levels, a lane a level, up to the step that is shown;
+    where a step tells no level the path goes on unseen."""
+    lanes = [row[0].text for row in picture.steps[0].rows]
+    wide = (WIDTH - FLOOR - 12) / max(len(picture.steps) - 1, 1)
+    figure = Figure("the path through the levels, a crossing at a time", len(lanes) * STOREY + 8)
+    for n, name in enumerate(lanes):
+        y = 4 + n * STOREY
+        figure.still += [["rect", {"x": FLOOR - 8, "y": y, "width": WIDTH - FLOOR + 4,
+                                   "height": STOREY - 6, "rx": 4, "class": "box"}],
+                         ["text", {"x": 4, "y": y + 18, "class": "head"}, name]]
+    places = []
+    for n, step in enumerate(picture.steps):
+        lane = next((at for at, row in enumerate(step.rows) if row[1].kind == "good"), None)
+        if lane is not None:
+            places.append((round(FLOOR + n * wide, 2), 4 + lane * STOREY + STOREY / 2 - 3))
+        lines = [["line", {"x1": a, "y1": b, "x2": c, "y2": d, "class": "arrow"}]
+                 for (a, b), (c, d) in zip(places, places[1:])]
+        x, y = places[-1]
+        figure.steps.append(lines + ([["circle", {"cx": x, "cy": y, "r": 4, "class": "tip"}]]
+                                     if lane is not None else
+                                     [["line", {"x1": x, "y1": y, "x2": WIDTH - 8, "y2": y,
+                                                "class": "arrow shut"}]]))
+    return figure
 
 
 def three_sides(picture) -> Figure:

@@ -2,9 +2,9 @@
 """An enlightened VMCS on the bench: a write as KVM makes it, and what page and L0's copy have."""
 
 from kvm_vmx import fields
+from kvm_vmx.machine.fields import CLEAN_FIELDS
 
 ROWS = {row["vmcs_field"]: row for row in fields()}
-CLEAN_FIELDS = 824              # hv_clean_fields: offset in the page, in bytes
 ALL_CLEAN = 0xFFFF
 # By bits 14:13 of an encoding.
 KINDS = ("16", "64", "32", "l")

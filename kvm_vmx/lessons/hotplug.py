@@ -2,7 +2,9 @@
 """CPUs that come and go: one without an assist page, and a vCPU that moves by VMCLEAR."""
 
 from kvm_vmx import KernelBug, Machine
+from kvm_vmx.abi.constants import HV_X64_MSR_VP_ASSIST_PAGE, X86_CR4_VMXE
 from kvm_vmx.lessons.record import Cell, Picture, Record, choice, other_cases
+from kvm_vmx.machine.guests import CPUID_LOOP
 
 TITLE = "a CPU without an assist page, and a vCPU that moves"
 MINUTES = 20
@@ -18,11 +20,9 @@ KERNEL = [
     ("hardware_disable", "vmclear_local_loaded_vmcss"),
 ]
 ORDERED = ("new", "again", "short")     # what goes wrong there is the order of the callbacks
-CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
 CPUS, NEW = 2, 2                # CPUs that are online from the start; the one that comes up
 EXITS = 10
-VP_ASSIST_PAGE, CR4_VMXE = 0x40000073, 1 << 13
-PAGE = f"WRMSR {VP_ASSIST_PAGE:#x}"
+PAGE = f"WRMSR {HV_X64_MSR_VP_ASSIST_PAGE:#x}"
 SHOWN = ("VMXON", "VMXOFF", "VMCLEAR", "VMPTRLD", "VMLAUNCH", "VMRESUME")
 
 
@@ -59,7 +59,7 @@ class Grid:
         self.order = []         # the same of the CPU that comes up, one by one
         for record in self.machine.trace:
             name = record.instruction.upper()
-            if name == "WRMSR" and record.operands[0] == VP_ASSIST_PAGE:
+            if name == "WRMSR" and record.operands[0] == HV_X64_MSR_VP_ASSIST_PAGE:
                 name = PAGE
             elif name not in SHOWN:
                 continue
@@ -83,7 +83,7 @@ class Grid:
             rows.append([
                 Cell(f"cpu {n}"), Cell("yes" if machine.is_online(n) else "no"),
                 Cell("yes" if machine.assist_page(n) else "no"),
-                Cell("on" if machine.cpu(n).cr4 & CR4_VMXE else "off"), Cell(" ".join(here)),
+                Cell("on" if machine.cpu(n).cr4 & X86_CR4_VMXE else "off"), Cell(" ".join(here)),
                 Cell(done)])
         self.picture.step(caption, rows)
 
@@ -146,7 +146,7 @@ def drive(case: str, before, coming, after, picture: Picture) -> dict:
         for step in coming:
             grid.draw(grid.act(step))
         found = {"page": machine.assist_page(NEW) is not None,
-                 "vmx": bool(machine.cpu(NEW).cr4 & CR4_VMXE), "moved": "runs", "create_vm": 0}
+                 "vmx": bool(machine.cpu(NEW).cr4 & X86_CR4_VMXE), "moved": "runs", "create_vm": 0}
         try:
             for step in after:
                 grid.draw(grid.act(step))

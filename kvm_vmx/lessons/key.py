@@ -3,6 +3,7 @@
 
 from kvm_vmx import Machine
 from kvm_vmx.lessons.record import Cell, Picture, Record, choice
+from kvm_vmx.machine.guests import HALT
 
 TITLE = "what a static key does to the code"
 MINUTES = 15
@@ -33,7 +34,7 @@ def run(seed: int, case: str | None = None) -> Record:
         states = []
         for on in (False, True, False):
             kvm = machine.insmod(enlightened_vmcs=on)
-            kvm.create_vm(code=b"\xf4").create_vcpu()
+            kvm.create_vm(code=HALT).create_vcpu()
             states.append(sites(machine))
             kvm.rmmod()
     before, after, again = states

@@ -3,6 +3,7 @@
 
 from dataclasses import dataclass, field as of
 
+from kvm_vmx.abi import constants
 from kvm_vmx.lessons import witness
 from kvm_vmx.lessons.evmcs import ALL_CLEAN, GROUPS, ROWS, Bench
 from kvm_vmx.lessons.record import choice
@@ -13,7 +14,8 @@ CASES = ("and", "group", "early", "store", "bitmap")
 STEPS = ENTER, MOVE, WRONG, CLEAR, STORE = "enter", "move", "wrong", "clear", "store"
 EXIT_REASON_MSR_READ = 31
 # MSRs that KVM lets a guest read, and one that it does not.
-PROBES = (0xC0000101, 0xC0000102, 0x10, 0x277)
+PROBES = (constants.MSR_GS_BASE, constants.MSR_KERNEL_GS_BASE, constants.MSR_IA32_TSC,
+          constants.MSR_IA32_CR_PAT)
 # What else takes a group's bit away, where the guest sees no other field of the group.
 ALONE = {"GUEST_RSP": "GUEST_INTERRUPTIBILITY_INFO"}
 BESIDE_BITMAP = ("XSS_EXIT_BITMAP", "SECONDARY_VM_EXEC_CONTROL", "CPU_BASED_VM_EXEC_CONTROL")

@@ -36,13 +36,15 @@ class Picture:
     """The recorded run: a table that changes from step to step.
 
     table is the terminal's view where the last step alone does not tell: (titles, rows).
-    slots, where a lesson has them, are (slot, clean group) of the eVMCS table's strip.
+    slots, where a lesson has them, are (slot, clean group) of the eVMCS table's strip; kind
+    "floors" is a path through levels, a row each, of which one is good.
     """
 
     columns: list[str]
     steps: list[Step] = field(default_factory=list)
     table: tuple[list[str], list[list[Cell]]] | None = None
     slots: list[tuple[int, str]] = field(default_factory=list)
+    kind: str = ""
 
     def step(self, caption: str, rows) -> None:
         """Record the state, and mark what the step before did not have."""
@@ -55,7 +57,7 @@ class Picture:
 
     def copy(self) -> "Picture":
         """The same steps so far; what is recorded in one of the two is not in the other."""
-        return Picture(self.columns, list(self.steps))
+        return Picture(self.columns, list(self.steps), kind=self.kind)
 
     def hide(self, captions) -> None:
         """Steps that the question asks for: of their rows the first cell alone."""

@@ -2,7 +2,9 @@
 """Unloading: what vmx_exit() takes back, and what an entry finds where it did not."""
 
 from kvm_vmx import KernelBug, Machine, fields
+from kvm_vmx.abi.constants import MSR_IA32_VMX_BASIC
 from kvm_vmx.lessons.record import Cell, Picture, Record, choice, other_cases, other_seed
+from kvm_vmx.machine.guests import CPUID_LOOP, HALT
 from kvm_vmx.machine.outcome import VMfailValid
 
 TITLE = "what vmx_exit() takes back, and what a missing reset does"
@@ -16,9 +18,6 @@ KERNEL = [
     ("hardware_disable", "vmclear_local_loaded_vmcss"), ("hv_cpu_init", "__vmalloc"),
     ("vmcs_load", "evmcs_load"),
 ]
-CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
-HALT = b"\xf4"
-VMX_BASIC = 0x480
 NOBODY = "no vCPU"
 EPT_POINTER = next(row["offset"] for row in fields() if row["vmcs_field"] == "EPT_POINTER")
 # The new guests' memory: what it takes of the old pages decides what the stale one holds.
@@ -155,7 +154,7 @@ def drive(plan: Plan, enlightened: bool, picture: Picture) -> dict:
                  "owner": watch.owner(pointer) if pointer else NOBODY,
                  "revision": number(page[:4]),
                  "ept_pointer": number(page[EPT_POINTER:EPT_POINTER + 8]),
-                 "basic": machine.cpu(0).rdmsr(VMX_BASIC).value & 0x7FFFFFFF}
+                 "basic": machine.cpu(0).rdmsr(MSR_IA32_VMX_BASIC).value & 0x7FFFFFFF}
         watch.picture = picture.copy()
         end = enter(machine, watch.vcpus[plan.own])
         if machine.oopsed:

@@ -4,6 +4,8 @@
 from kvm_vmx import Machine, fields
 from kvm_vmx.lessons.record import Cell, Picture, Record, choice
 from kvm_vmx.lessons.student import judge
+from kvm_vmx.machine.fields import CLEAN_FIELDS
+from kvm_vmx.machine.guests import HALT
 
 TITLE = "the table behind evmcs_write64(): ROL16 by 6"
 MINUTES = 20
@@ -38,7 +40,7 @@ def look_up(seed: int, asked) -> list[dict]:
     found = []
     with Machine(cpus=1) as machine:
         kvm = machine.insmod()
-        vcpu = kvm.create_vm(code=b"\xf4").create_vcpu()
+        vcpu = kvm.create_vm(code=HALT).create_vcpu()
         gpa = vcpu.vmcs_gpa
         for name, encoding in asked:
             width = encoding >> 13 & 3
@@ -46,12 +48,13 @@ def look_up(seed: int, asked) -> list[dict]:
             page = machine.memory.read(gpa, 4096)
             warnings = warned(machine)
             with machine.cpu(0):
-                machine.memory.write(gpa + 824, b"\xff\xff\0\0")
+                machine.memory.write(gpa + CLEAN_FIELDS, b"\xff\xff\0\0")
                 old = getattr(kvm.port, f"vmcs_read{kind}")(encoding)
                 getattr(kvm.port, f"vmcs_write{kind}")(encoding, old ^ PATTERN)
             after = machine.memory.read(gpa, 4096)
-            changed = [n for n in range(4096) if page[n] != after[n] and not 824 <= n < 828]
-            clean = int.from_bytes(after[824:828], "little")
+            changed = [n for n in range(4096) if page[n] != after[n]
+                       and not CLEAN_FIELDS <= n < CLEAN_FIELDS + 4]
+            clean = int.from_bytes(after[CLEAN_FIELDS:CLEAN_FIELDS + 4], "little")
             machine.memory.write(gpa, page)
             found.append({"field": name, "encoding": encoding, "slot": slot(encoding),
                           "offset": changed[0] if changed else None, "cleared": 0xFFFF & ~clean,

@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A guest that writes down what it sees of the fields that L1 sets for it."""
 
+from kvm_vmx.abi import constants
+
 START, REPORT = 0x1000, 0x2000
 # Fields that a guest can see without an exit: by an instruction into RAX, or as an MSR.
 LOOKS = {
     "CR0_READ_SHADOW": "0f20c0",        # mov %cr0, %rax
     "CR4_READ_SHADOW": "0f20e0",        # mov %cr4, %rax
     "GUEST_RSP": "4889e0",              # mov %rsp, %rax
-    "GUEST_SYSENTER_CS": 0x174, "GUEST_SYSENTER_ESP": 0x175, "GUEST_SYSENTER_EIP": 0x176,
-    "GUEST_FS_BASE": 0xC0000100, "GUEST_GS_BASE": 0xC0000101,
+    "GUEST_SYSENTER_CS": constants.MSR_IA32_SYSENTER_CS,
+    "GUEST_SYSENTER_ESP": constants.MSR_IA32_SYSENTER_ESP,
+    "GUEST_SYSENTER_EIP": constants.MSR_IA32_SYSENTER_EIP,
+    "GUEST_FS_BASE": constants.MSR_FS_BASE, "GUEST_GS_BASE": constants.MSR_GS_BASE,
 }
 # Bits of a field that may be turned, and the guest sees just that.
 TURNED = {"CR0_READ_SHADOW": 0x50006, "CR4_READ_SHADOW": 0x2051} | dict.fromkeys(

@@ -2,6 +2,7 @@
 """The checks of L0 as data, and what it has written down of one that refused."""
 
 from kvm_vmx.abi.types cimport u32, u64
+from kvm_vmx.l0.hyperv cimport refusals
 from kvm_vmx.l0.state cimport *
 
 from kvm_vmx.machine.refusal import Refusal
@@ -112,3 +113,11 @@ cdef last_refusal(const l0_vp *vp):
     if vp.refusal.entry != vp.counters.vmlaunch + vp.counters.vmresume:
         return None
     return refusal_of(&vp.refusal)
+
+
+cdef list all_refusals(l0_vp *vp):
+    """Every check that refuses the VMCS of the processor, in the order of an entry."""
+    cdef l0_refusal found[L0_NR_CHECKS]
+    cdef u32 i, n = refusals(vp, found, L0_NR_CHECKS)
+
+    return [refusal_of(&found[i]) for i in range(n)]

@@ -190,6 +190,12 @@ class Cpu(Unique, Bound):
         """Would L2's RDMSR, or WRMSR, of an MSR exit, by the bitmap that L0 goes by (25.6.9)?"""
         return self._alone(self._processor.msr_exits, msr, write)
 
+    def refusals(self) -> list[Refusal]:
+        """Every check that refuses the VMCS that is current, or the eVMCS that is active as L0
+        holds it (chapter 27): the first is why an entry fails, the others would refuse it then.
+        What stands in memory, such as a list of MSRs, is not looked at."""
+        return self._alone(self._processor.refusals)
+
     @property
     def exit_log(self) -> list[tuple[int, int, int, int]]:
         """(reason, qualification, RIP of L2, clean fields that the entry found) of each exit: an

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Instructions that fail when told to: between L1 and L0, in the table through which they go."""
 
+from kvm_vmx.abi.processor cimport X86_TRAP_GP
 from kvm_vmx.abi.types cimport u32, u64
 from kvm_vmx.abi.virt_cpu cimport GPR_RAX, INSN_MAKE_FAULT, INSN_OK, insn_t, virt_cpu, virt_cpu_ops
 from kvm_vmx.l0.state cimport l0_partition
@@ -8,7 +9,6 @@ from kvm_vmx.l1.kvm_main cimport preempt_schedule
 from kvm_vmx.l1.linux.cpu cimport cpu_area, percpu_area
 
 cdef enum:
-    GP_VECTOR = 13
     # What Hyper-V answers where a partition lacks the means.
     HV_STATUS_INSUFFICIENT_MEMORY = 11
 
@@ -26,13 +26,13 @@ cdef bint strikes(int kind) noexcept nogil:
 
 cdef insn_t rdmsr(virt_cpu *cpu, u32 msr, u64 *value) noexcept nogil:
     if strikes(FAIL_MSR):
-        return INSN_MAKE_FAULT(GP_VECTOR, 0)
+        return INSN_MAKE_FAULT(X86_TRAP_GP, 0)
     return real.rdmsr(cpu, msr, value)
 
 
 cdef insn_t wrmsr(virt_cpu *cpu, u32 msr, u64 value) noexcept nogil:
     if strikes(FAIL_MSR):
-        return INSN_MAKE_FAULT(GP_VECTOR, 0)
+        return INSN_MAKE_FAULT(X86_TRAP_GP, 0)
     return real.wrmsr(cpu, msr, value)
 
 

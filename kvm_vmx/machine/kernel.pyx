@@ -12,7 +12,7 @@ from kvm_vmx.abi.asm cimport LOCAL_TIMER_VECTOR
 from kvm_vmx.abi.hyperv_tlfs cimport hv_vp_assist_page as hv_vp_assist_page_t
 from kvm_vmx.abi.linux cimport (
     GFP_KERNEL, __GFP_ZERO, jump_entry_t, module_t, static_key_t, task_struct)
-from kvm_vmx.abi.types cimport u8, u32, u64, ulong
+from kvm_vmx.abi.types cimport PAGE_SIZE, u8, u32, u64, ulong
 from kvm_vmx.abi.virt_cpu cimport virt_cpu
 from kvm_vmx.l0.state cimport L0_NR_EXIT_REASONS, l0_chain, l0_chained, l0_refusal, l0_vp
 from kvm_vmx.l1.crash cimport native_machine_crash_shutdown
@@ -96,7 +96,6 @@ cdef enum:
     ANY_CPU = -1        # whichever is free
     # How far a run goes before Python gets a look at its signals, where nothing kicks it.
     SLICE_EXITS = 2_000
-    PAGE = 4096
     MAX_PARAMS = 64
 
 
@@ -897,12 +896,12 @@ cdef void do_copy(void *arg) noexcept nogil:
     cdef u8 *page
 
     while call.length:
-        part = min(<size_t>(PAGE - (call.gpa & (PAGE - 1))), call.length)
+        part = min(<size_t>(PAGE_SIZE - (call.gpa & (PAGE_SIZE - 1))), call.length)
         page = guest_page_get(call.kvm, call.gpa)
         if page == NULL:
             call.ret = -EFAULT
             return
-        page += call.gpa & (PAGE - 1)
+        page += call.gpa & (PAGE_SIZE - 1)
         if call.store:
             memcpy(page, call.data, part)
         else:

@@ -3,8 +3,9 @@
 
 from typing import Any
 
+from kvm_vmx.abi import constants
 from kvm_vmx.l0.offers import uncovered_by_evmcs
-from kvm_vmx.machine.fields import fields
+from kvm_vmx.machine.fields import fields, other_members
 
 # A lint's rule ("" where the processor maker's manual is the source), and what it means.
 MEANINGS = {
@@ -79,14 +80,7 @@ _ROWS = {row["offset"]: row for row in fields()}
 _GROUPS = {row["vmcs_field"]: "" if row["clean_field"] in ("NONE", "ALL") else row["clean_field"]
            for row in fields()}
 # The synthetic members that the field table does not have.
-_SYNTHETIC = {
-    0: ("revision_id", ""), 824: ("hv_clean_fields", ""),
-    840: ("hv_vp_id", "ENLIGHTENMENTSCONTROL"), 848: ("hv_vm_id", "ENLIGHTENMENTSCONTROL"),
-    856: ("partition_assist_page", "ENLIGHTENMENTSCONTROL"),
-    904: ("GUEST_IA32_PERF_GLOBAL_CTRL", "GUEST_GRP1"),
-    968: ("ENCLS_EXITING_BITMAP", "CONTROL_GRP2"),
-    976: ("HOST_IA32_PERF_GLOBAL_CTRL", "HOST_GRP1"), 984: ("TSC_MULTIPLIER", "CONTROL_GRP2"),
-}
+_SYNTHETIC = {row["offset"]: (name, row["clean_field"]) for name, row in other_members().items()}
 
 
 class ConformanceError(RuntimeError):
@@ -187,7 +181,8 @@ def of_profile(profile: Any) -> list[Lint]:
 
     highest, nested = leaf(0x40000000)[0], leaf(0x4000000A)
     version, recommended = nested[0] & 0xFFFF, leaf(0x40000004)[0] >> 14 & 1
-    perf_global = profile.msrs[0x483] >> 44 & 1 or profile.msrs[0x484] >> 45 & 1
+    perf_global = (profile.msrs[constants.MSR_IA32_VMX_EXIT_CTLS] >> 44 & 1
+                   or profile.msrs[constants.MSR_IA32_VMX_ENTRY_CTLS] >> 45 & 1)
     found = [
         (highest < 0x40000005, "highest_leaf", "R2", "the highest leaf is below 0x40000005"),
         (any(nested) and highest < 0x4000000A, "leaf_above_highest", "R4",

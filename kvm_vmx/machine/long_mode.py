@@ -4,13 +4,15 @@
 
 from typing import Any
 
+from kvm_vmx.abi import constants
+
 START = 0x1000
 PAGE, LARGE_PAGE, GIGABYTE = 4096, 2 << 20, 1 << 30
 PRESENT_WRITABLE_USER, LARGE = 7, 0x80
 
-CR0 = 0x80000031        # PG, NE, ET, PE
-CR4 = 0x20              # PAE
-EFER = 0x500            # LMA, LME
+CR0 = constants.X86_CR0_PG | constants.X86_CR0_NE | constants.X86_CR0_ET | constants.X86_CR0_PE
+CR4 = constants.X86_CR4_PAE
+EFER = constants.EFER_LMA | constants.EFER_LME
 
 # Leaves that a guest sees, without what this processor cannot run.
 GUEST_LEAVES = (0, 1, 0x80000000, 0x80000001, 0x80000008)

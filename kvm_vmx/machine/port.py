@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from kvm_vmx import l1
+from kvm_vmx.abi.constants import X86_CR4_VMXE
 from kvm_vmx.errors import Unique
 from kvm_vmx.machine.kernel import MachineError, call_function
 
@@ -31,7 +32,6 @@ IN_C = {"ulong": "unsigned long", "bint": "bool", "kvm_vcpu_t": "struct kvm_vcpu
 
 # What works on the VMCS that is current.
 ON_CURRENT_VMCS = ("vmcs_", "probe_", "dump_vmcs")
-CR4_VMXE = 1 << 13
 
 # Bits of the integer types that may be passed and returned.
 BITS = {"void": 0, "int": 32, "u8": 8, "u16": 16, "u32": 32, "u64": 64,
@@ -174,7 +174,7 @@ class Port(Unique):
 
     def _check_state(self, name: str, cpu: int) -> None:
         """MachineError where the function would follow a pointer that nobody has set."""
-        if name == "hardware_disable" and not self._machine.cpu(cpu).cr4 & CR4_VMXE:
+        if name == "hardware_disable" and not self._machine.cpu(cpu).cr4 & X86_CR4_VMXE:
             raise MachineError(f"VMX is off on CPU {cpu}: create a VM or hardware_enable() first")
         if name.startswith(ON_CURRENT_VMCS) and self._machine._kernel.current_vmcs(cpu) is None:
             raise MachineError(f"no VMCS is current on CPU {cpu}: create a vCPU there first")

@@ -15,13 +15,14 @@ from kvm_vmx.l0.hyperv cimport (
     l0_go_on, msr_exits, stimers_arm, stimers_run, synic_signal, vp_restore, vp_save,
 )
 from kvm_vmx.l0.state cimport *
-from kvm_vmx.machine.checks cimport last_denial, last_refusal, refusal_of
+from kvm_vmx.machine.checks cimport all_refusals, last_denial, last_refusal, refusal_of
 from kvm_vmx.machine.process cimport check_process
 from kvm_vmx.trap.engine cimport trap_ops
 
 from kvm_vmx.machine.outcome import (
     Fault, Outcome, Stopped, VMfailInvalid, VMfailValid, VMsucceed,
 )
+from kvm_vmx.machine.refusal import Refusal
 
 cdef extern from *:
     """
@@ -212,6 +213,13 @@ cdef class Processor:
         with nogil:
             status = l0_go_on(self.vp)
         return self.outcome(self.to_the_end(status))
+
+    def refusals(self) -> list[Refusal]:
+        """Every check that refuses the VMCS that is current, or the eVMCS that is active as L0
+        holds it: the first is why an entry fails, the others would refuse it then. Values in
+        memory, such as a list of MSRs, are not looked at."""
+        check_process(self.owner)
+        return all_refusals(self.vp)
 
     @property
     def stopped(self) -> bool:

@@ -11,7 +11,7 @@ from kvm_vmx.abi.numbers import ExitReason, Field
 from kvm_vmx.errors import Shown, Unique, kernel_error
 from kvm_vmx.machine import ending, pictures
 from kvm_vmx.machine.ending import GuestFault
-from kvm_vmx.machine.fields import fields
+from kvm_vmx.machine.fields import CLEAN_FIELDS, fields
 from kvm_vmx.machine.gate import Busy, Using
 from kvm_vmx.machine.kernel import REGISTERS, MachineError
 from kvm_vmx.machine.refusal import Refusal
@@ -142,7 +142,7 @@ class EvmcsView(Shown, Mapping[str, int]):
     @property
     def clean_fields(self) -> int:
         """hv_clean_fields."""
-        return self._read(824, 4)
+        return self._read(CLEAN_FIELDS, 4)
 
     def _repr_html_(self) -> str:
         """The page by area with its clean bits, for a notebook; its repr where there is none."""

@@ -7,12 +7,12 @@ import importlib
 from typing import NamedTuple
 
 from kvm_vmx import Machine, fields
+from kvm_vmx.machine.guests import CPUID_LOOP
 from kvm_vmx.machine.kernel import call_function
 from kvm_vmx.machine.machine import CONFIGS
 from kvm_vmx.measure.rounds import ENTRIES, EXITS
 
 # again: mov $0, %eax; cpuid; jmp again
-CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
 WARM_UP = 1_000
 
 
@@ -47,7 +47,6 @@ RSP_WAYS = ("rsp_test", "rsp_test_again", "rsp_key", "rsp_poke")
 
 FIELDS = {row["vmcs_field"]: row for row in fields()}
 ENCODING = {name: int(row["encoding"], 16) for name, row in FIELDS.items()}
-CLEAN_FIELDS_OFFSET = 824
 
 # The clean groups by mask, in the order of their bits; no VMCS field stands for the last one's.
 GROUPS = {

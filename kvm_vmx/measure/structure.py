@@ -5,9 +5,10 @@ import collections
 import re
 
 from kvm_vmx import Machine
+from kvm_vmx.machine.fields import CLEAN_FIELDS
 from kvm_vmx.measure import host_rsp, machine_code
 from kvm_vmx.measure.loops import (
-    ACCESSORS, CLEAN_FIELDS_OFFSET, ENCODING, FIELDS, GROUPS, STORES, loaded, module)
+    ACCESSORS, ENCODING, FIELDS, GROUPS, STORES, loaded, module)
 from kvm_vmx.measure.report import COUNTED, Report
 from kvm_vmx.measure.rounds import Loops
 
@@ -85,7 +86,7 @@ def wrong_operations(accessor, on: bool, prefix="") -> list[str]:
         if accessor.writes:
             need((*place, True) in memory, f"store to {accessor.field}")
             cleared = ~int(field["clean_mask"], 16) & 0xFFFFFFFF
-            clears = any(one.mnemonic == "and" and one.memory[:1] == (CLEAN_FIELDS_OFFSET,)
+            clears = any(one.mnemonic == "and" and one.memory[:1] == (CLEAN_FIELDS,)
                          and int(one.operands.rpartition(",")[2], 0) & 0xFFFFFFFF == cleared
                          for one in turn)
             need(clears or cleared == 0xFFFFFFFF, "AND that clears the clean bit")

@@ -28,6 +28,7 @@ import sys
 from kvm_vmx.console import (
     DIFFERS, HOLDS, Trouble, add_command, booted, check_writable, print_json, write_text,
 )
+from kvm_vmx.machine.guests import CPUID_LOOP
 from kvm_vmx.run import pairs
 from kvm_vmx.run.outcome import (
     SCHEMA, Verdict, judged, modes_of, print_end, print_modes, timing_of)
@@ -49,7 +50,6 @@ examples:
 """
 
 # again: mov $0, %eax; cpuid; jmp again
-CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
 GUEST_MEMORY = 2 << 20
 ROOM = long_mode.room(GUEST_MEMORY)
 

@@ -9,18 +9,14 @@
 
 #include <kvm_vmx/trap/decode.h>
 #include <asm/cpuid_fault.h>
+#include <asm/traps.h>
 #include <asm/vmx_trap.h>
 #include <ucontext.h>
 
 #define TRAP_TEXTS 32
 #define TRAP_CPUS 4096
-#define VECTOR_UD 6
-#define VECTOR_GP 13
-#define VECTOR_PF 14
-/* CF, PF, AF, ZF, SF, OF: a VMX instruction writes them all. */
-#define EFLAGS_STATUS 0x8d5
-/* TF, DF, AC: code that is compiled knows none of them. */
-#define EFLAGS_UNKNOWN 0x40500
+/* Code that is compiled knows none of them. */
+#define EFLAGS_UNKNOWN (X86_EFLAGS_TF | X86_EFLAGS_DF | X86_EFLAGS_AC)
 #define RED_ZONE 128
 
 /* Text that may trap, and its entries. The exit of an entry that is not among them goes on
@@ -109,7 +105,7 @@ static bool kernel_exception(struct trap *trap, unsigned int vector)
 static void retire(struct trap *trap, insn_t status, bool flags)
 {
 	if (flags)
-		trap->gregs[REG_EFL] = (trap->gregs[REG_EFL] & ~EFLAGS_STATUS) | status;
+		trap->gregs[REG_EFL] = (trap->gregs[REG_EFL] & ~INSN_STATUS_FLAGS) | status;
 	trap->gregs[REG_RIP] += trap->insn.length;
 }
 
@@ -130,7 +126,7 @@ static insn_t load_operand(struct trap *trap, u64 *words, int count)
 	}
 	for (i = 0; i < count; i++)
 		if (!copy_word(&words[i], (const u64 *)insn->address + i))
-			return INSN_MAKE_FAULT(VECTOR_PF, 0);
+			return INSN_MAKE_FAULT(X86_TRAP_PF, 0);
 	return INSN_OK;
 }
 
@@ -139,7 +135,7 @@ static insn_t store_operand(struct trap *trap, u64 value)
 	if (!trap->insn.memory)
 		set_gpr(trap, trap->insn.rm, value);
 	else if (!copy_word((u64 *)trap->insn.address, &value))
-		return INSN_MAKE_FAULT(VECTOR_PF, 2);
+		return INSN_MAKE_FAULT(X86_TRAP_PF, 2);
 	return INSN_OK;
 }
 

@@ -7,7 +7,7 @@ import threading
 
 from libc.string cimport memcpy, memset
 
-from kvm_vmx.abi.types cimport u32, u64, ulong
+from kvm_vmx.abi.types cimport PAGE_SIZE, u32, u64, ulong
 from kvm_vmx.abi.virt_cpu cimport virt_cpu_ops
 
 from kvm_vmx import host
@@ -64,7 +64,6 @@ cdef extern from "sys/mman.h" nogil:
         MAP_FAILED
 
 cdef enum:
-    PAGE = 4096
     STACK = 64 << 10
 
 # Instructions that need not trap, and the capability of a host where they do.
@@ -177,7 +176,7 @@ cdef class Text:
     def __cinit__(self, code: bytes):
         cdef const unsigned char[::1] view = code
 
-        self.size = (len(code) + PAGE - 1) & ~<size_t>(PAGE - 1)
+        self.size = (len(code) + PAGE_SIZE - 1) & ~<size_t>(PAGE_SIZE - 1)
         self.memory = mmap(
             NULL, self.size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
         if self.memory == <void *>MAP_FAILED:
@@ -199,7 +198,7 @@ cdef class Stacks:
     """A kernel stack and a signal stack of a thread, each above a page that no one may touch."""
 
     def __cinit__(self):
-        cdef size_t stride = PAGE + STACK
+        cdef size_t stride = PAGE_SIZE + STACK
 
         self.size = 2 * stride
         self.memory = mmap(
@@ -207,9 +206,9 @@ cdef class Stacks:
         if self.memory == <void *>MAP_FAILED:
             self.memory = NULL
             raise MemoryError("no memory for a kernel stack")
-        mprotect(self.memory, PAGE, PROT_NONE)
-        mprotect(<char *>self.memory + stride, PAGE, PROT_NONE)
-        self.signal_stack = <char *>self.memory + PAGE
+        mprotect(self.memory, PAGE_SIZE, PROT_NONE)
+        mprotect(<char *>self.memory + stride, PAGE_SIZE, PROT_NONE)
+        self.signal_stack = <char *>self.memory + PAGE_SIZE
         self.signal_size = STACK
         self.kernel_end = <ulong>self.memory + self.size
 

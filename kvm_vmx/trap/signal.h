@@ -50,7 +50,7 @@ static bool trap_is_ours(greg_t *gregs)
 		trap.regs[i] = gregs[gpr_greg[i]];
 	trap.cpu = this_cpu_read(virt_cpu);
 	trap.kernel = this_cpu_read(vmlinux);
-	if ((vector != VECTOR_UD && vector != VECTOR_GP) ||
+	if ((vector != X86_TRAP_UD && vector != X86_TRAP_GP) ||
 	    !trap_decode((const u8 *)gregs[REG_RIP], (const u8 *)trap.text->end, gregs[REG_RIP],
 			 trap.regs, &trap.insn))
 		return kernel_exception(&trap, vector);

@@ -12,6 +12,7 @@ from world import ROOT, World
 from kvm_vmx import Machine, parse_cpuid, read_cpuid
 from kvm_vmx.l0.cpuid_dump import INDEXED
 from kvm_vmx.l0.profile import build
+from kvm_vmx.machine.guests import CPUID_LOOP
 
 AZURE = ROOT / "tests/data/azure_f72s_v2_cpuid_r.txt"
 TEXT = AZURE.read_text()
@@ -90,7 +91,7 @@ def test_the_host_boots_with_evmcs(how):
     with Machine(**options) as machine:
         kvm = machine.insmod()
         assert kvm.enable_evmcs
-        vcpu = kvm.create_vm(code=bytes.fromhex("b8000000000fa2ebf7")).create_vcpu(cpu=0)
+        vcpu = kvm.create_vm(code=CPUID_LOOP).create_vcpu(cpu=0)
         assert vcpu.run(exits=50).exits == 50
         assert machine.counters["vmwrite"] == 0
         assert any("hints 0x64e24" in line for line in machine.dmesg)

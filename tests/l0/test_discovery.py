@@ -4,6 +4,7 @@
 import pytest
 
 from kvm_vmx import Machine
+from kvm_vmx.machine.guests import CPUID_LOOP
 
 FEATURES, HINTS, NESTED = 0x40000003, 0x40000004, 0x4000000A
 HIGHEST = 0x40000000
@@ -13,7 +14,7 @@ def loaded(**options):
     """(is eVMCS in use, exits, the lints) of a loaded module that runs a short guest."""
     with Machine(cpus=2, **options) as machine:
         kvm = machine.insmod(enlightened_vmcs=True)
-        vcpu = kvm.create_vm(code=bytes.fromhex("b8000000000fa2ebf7")).create_vcpu(cpu=0)
+        vcpu = kvm.create_vm(code=CPUID_LOOP).create_vcpu(cpu=0)
         assert vcpu.run(exits=50).exits == 50
         counters = machine.counters
         found = kvm.enable_evmcs

@@ -9,7 +9,11 @@ from world import (
     ROOT, TABLE, VMCS_A, World,
 )  # fmt: skip
 
+from kvm_vmx.machine.fields import other_members
 from kvm_vmx.machine.outcome import Fault, VMfailInvalid, VMfailValid
+
+# Members of later revisions, which are named as their fields.
+LATER = {name: row for name, row in other_members().items() if name.isupper()}
 
 WRITTEN_BACK = set(json.loads((ROOT / "tests/data/write_back.json").read_text())["written_back"])
 EXIT_INFORMATION = {member for encoding, member, _ in TABLE if FIELDS[encoding] >> 10 & 3 == 1}
@@ -276,8 +280,8 @@ def test_vmread_and_vmwrite_while_an_evmcs_is_active(profile):
         assert isinstance(outcome, VMfailValid) and outcome.error == 12
         assert world.get(EVMCS, "vm_instruction_error") == 12
         # v4.19 calls their places padding; an upper half has none of its own
-        for field, offset in (("GUEST_IA32_PERF_GLOBAL_CTRL", 904), ("ENCLS_EXITING_BITMAP", 968),
-                              ("HOST_IA32_PERF_GLOBAL_CTRL", 976), ("TSC_MULTIPLIER", 984)):
+        for field, row in LATER.items():
+            offset = row["offset"]
             world.memory.write_u64(EVMCS + offset, offset << 32 | 7)
             assert world.cpu.vmread(FIELDS[field]).value == offset << 32 | 7
         assert world.cpu.vmread(FIELDS["TSC_OFFSET_HIGH"]).error == 12

@@ -4,6 +4,7 @@
 import pytest
 from world import BASE, DATA, EVMCS, FIELDS, TABLE, World, config_a_msrs
 
+from kvm_vmx.machine.fields import other_members
 from kvm_vmx.machine.outcome import VMfailValid, VMsucceed
 
 ERROR, REASON, QUALIFICATION = 0x4400, 0x4402, 0x6400
@@ -11,8 +12,7 @@ ERROR, REASON, QUALIFICATION = 0x4400, 0x4402, 0x6400
 COUNTERS = {0xA: (4 << 8, 0, 0, 3)}
 MEMBERS = {encoding: member for encoding, member, _ in TABLE}
 # Fields of a later revision of the eVMCS, at offsets that v4.19 calls padding.
-LATER = {"GUEST_IA32_PERF_GLOBAL_CTRL": 904, "ENCLS_EXITING_BITMAP": 968,
-         "HOST_IA32_PERF_GLOBAL_CTRL": 976, "TSC_MULTIPLIER": 984}
+LATER = {name: row["offset"] for name, row in other_members().items() if name.isupper()}
 # Controls whose fields an eVMCS has no place for: preemption timer and posted interrupts; APIC
 # accesses, APIC registers, virtual interrupts, pause loops, VM functions, shadow VMCS, PML.
 UNCOVERED = {"PIN_BASED_VM_EXEC_CONTROL": 0xC0, "SECONDARY_VM_EXEC_CONTROL": 0x26701,

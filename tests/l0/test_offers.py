@@ -9,6 +9,7 @@ from world import EVMCS, ROOT, World
 
 from kvm_vmx.l0.offers import CAPABILITIES, LEAVES, REGISTERS, undone_leaves, undone_msrs
 from kvm_vmx.l0.profile import PROFILES, build
+from kvm_vmx.machine.fields import other_members
 
 OS_ID, RESET, IDLE, CRASH, CRASH_CTL, INVARIANT = (
     0x40000000, 0x40000003, 0x400000F0, 0x40000100, 0x40000105, 0x40000118)
@@ -340,11 +341,12 @@ def test_perf_global_ctrl(guest):
               CPU_BASED_VM_EXEC_CONTROL=PROC | MSR_BITMAPS)
     g.set(VM_ENTRY_CONTROLS=g.get("VM_ENTRY_CONTROLS") | 1 << 13,
           VM_EXIT_CONTROLS=g.get("VM_EXIT_CONTROLS") | 1 << 12)
-    for field, offset, value in ((0x2808, 904, 5), (0x2C04, 976, 9)):
+    for name, field, value in (("GUEST_IA32_PERF_GLOBAL_CTRL", 0x2808, 5),
+                               ("HOST_IA32_PERF_GLOBAL_CTRL", 0x2C04, 9)):
         if g.mode == "plain":
             assert g.cpu.vmwrite(field, value).ok
         else:
-            g.write(EVMCS + offset, value)
+            g.write(EVMCS + other_members()[name]["offset"], value)
     g.regs(rcx=0x38F)
     assert g.run().reason == 18
     assert g.regs()[RAX] == 5 and g.cpu.rdmsr(0x38F).value == 9

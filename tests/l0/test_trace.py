@@ -5,6 +5,7 @@ import pytest
 from world import ASSIST, BASE, EVMCS, EVMCS_B, VMCS_A, World
 
 from kvm_vmx import Machine
+from kvm_vmx.machine.guests import CPUID_LOOP
 from kvm_vmx.machine.outcome import Fault, VMfailInvalid, VMfailValid, VMsucceed
 
 
@@ -127,7 +128,7 @@ def test_a_bad_size(size):
 def test_the_port_is_traced_too():
     with Machine(cpus=1) as machine:
         kvm = machine.insmod(enlightened_vmcs=True)
-        vcpu = kvm.create_vm(code=bytes.fromhex("b8000000000fa2ebf7")).create_vcpu(cpu=0)
+        vcpu = kvm.create_vm(code=CPUID_LOOP).create_vcpu(cpu=0)
         vcpu.run(exits=100)
         machine.start_trace()
         vcpu.run(exits=10)

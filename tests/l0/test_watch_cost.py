@@ -6,8 +6,8 @@ import time
 import pytest
 
 from kvm_vmx import Machine
+from kvm_vmx.machine.guests import CPUID_LOOP
 
-CPUID_LOOP = bytes.fromhex("b8000000000fa2ebf7")
 EXITS = 50_000
 
 

@@ -6,13 +6,13 @@ import json
 import pathlib
 import re
 
+from kvm_vmx.machine.fields import CLEAN_FIELDS
 from kvm_vmx.machine.partition import Partition, PhysicalMemory
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DATA = json.loads((ROOT / "tests/data/entry_vectors.json").read_text())
 REVISION = 0x11E57ED0
 VMXON, VMCS_A, VMCS_B, ASSIST, EVMCS, EVMCS_B = (n << 12 for n in range(0x40, 0x46))
-CLEAN_FIELDS = 824
 ALL_CLEAN = 0xFFFF
 
 

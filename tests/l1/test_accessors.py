@@ -9,13 +9,14 @@ import random
 import pytest
 
 from kvm_vmx import Machine
+from kvm_vmx.machine.fields import CLEAN_FIELDS
 
 DATA = pathlib.Path(__file__).resolve().parents[1] / "data"
 TABLE = {int(row["encoding"], 16): row
          for row in json.loads((DATA / "evmcs_fields_4.19.json").read_text())}
 ENCODINGS = {int(row["encoding"], 16): row
              for row in json.loads((DATA / "vmcs_encodings_4.19.json").read_text())}
-PAGE, CLEAN_FIELDS, ALL_CLEAN = 4096, 824, 0xFFFF
+PAGE, ALL_CLEAN = 4096, 0xFFFF
 WIDTH = {"u16": 16, "u32": 32, "u32(high)": 32, "u64": 64, "natural": "l"}
 BYTES = {16: 2, 32: 4, 64: 8, "l": 8}
 HLT = b"\xf4"

@@ -8,8 +8,8 @@ import time
 import pytest
 
 from kvm_vmx import KernelBug, Machine
+from kvm_vmx.machine.guests import CPUID_LOOP
 
-CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
 # inc r8; mov $0, %eax; cpuid; jmp back to the start: R8 counts the exits
 COUNTING_LOOP = bytes.fromhex("49ffc0" "b800000000" "0fa2" "ebf4")
 VP_ASSIST_PAGE, CR4_VMXE = 0x40000073, 1 << 13

@@ -4,10 +4,10 @@
 import pytest
 
 from kvm_vmx import KernelBug, Machine
+from kvm_vmx.machine.guests import CPUID_LOOP
 
 pytestmark = pytest.mark.needs("hyperv")
 
-CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
 CR4_VMXE = 1 << 13
 
 

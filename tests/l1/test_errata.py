@@ -11,11 +11,12 @@ import pytest
 
 from kvm_vmx import KernelBug, Machine
 from kvm_vmx.machine import long_mode
+from kvm_vmx.machine.fields import CLEAN_FIELDS
+from kvm_vmx.machine.guests import CPUID_LOOP
 
 pytestmark = pytest.mark.needs("hyperv")
 
 ROOT = pathlib.Path(__file__).parents[2]
-CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
 SMALL = 16 << 20
 MSR_BITMAP = 1 << 1                     # clean-field bits
 HOST_POINTER = 1 << 13
@@ -118,7 +119,7 @@ def test_x2apic_bitmap():
         with m.cpu(0):
             module.port.vmcs_clear_bits(SECONDARY_CONTROLS, X2APIC_MODE)
             module.port.vmcs_set_bits(SECONDARY_CONTROLS, X2APIC_MODE)
-        m.memory.write(vcpu.vmcs_gpa + 824, b"\xff\xff\x00\x00")
+        m.memory.write(vcpu.vmcs_gpa + CLEAN_FIELDS, b"\xff\xff\x00\x00")
         assert switch(on=False)
 
 

@@ -13,12 +13,12 @@ import pytest
 import text
 
 from kvm_vmx import Machine
+from kvm_vmx.machine.fields import CLEAN_FIELDS
 
 x86 = needed.module("capstone.x86_const")
 DATA = pathlib.Path(__file__).resolve().parents[1] / "data"
 TABLE = {row["vmcs_field"]: row
          for row in json.loads((DATA / "evmcs_fields_4.19.json").read_text())}
-CLEAN_FIELDS = 824
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -6,8 +6,9 @@ import itertools
 import pytest
 
 from kvm_vmx import Machine
+from kvm_vmx.machine.fields import CLEAN_FIELDS
+from kvm_vmx.machine.guests import CPUID_LOOP
 
-CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
 EIO = 5
 
 # struct vmcs_config, word by word
@@ -142,9 +143,10 @@ def test_a_run_sets_the_low_half_of_the_clean_fields_and_keeps_the_upper():
     with Machine() as machine:
         vcpu = machine.insmod().create_vm(code=CPUID_LOOP).create_vcpu(cpu=0)
         vcpu.run(exits=1)
-        machine.memory.write(vcpu.vmcs_gpa + 824, (0x12340000).to_bytes(4, "little"))
+        machine.memory.write(vcpu.vmcs_gpa + CLEAN_FIELDS, (0x12340000).to_bytes(4, "little"))
         vcpu.run(exits=1)
-        assert int.from_bytes(machine.memory.read(vcpu.vmcs_gpa + 824, 4), "little") == 0x1234FFFF
+        word = machine.memory.read(vcpu.vmcs_gpa + CLEAN_FIELDS, 4)
+        assert int.from_bytes(word, "little") == 0x1234FFFF
 
 
 def intercepted(bitmap):

@@ -8,8 +8,8 @@ import pytest
 import text
 
 from kvm_vmx import Machine
+from kvm_vmx.machine.guests import CPUID_LOOP
 
-CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
 PAGE = 4096
 # struct hv_vp_assist_page: the two fields that vmx.c writes
 ENLIGHTEN_VMENTRY, CURRENT_NESTED_VMCS = slice(40, 44), slice(48, 56)

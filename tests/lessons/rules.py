@@ -4,6 +4,8 @@
 import json
 import pathlib
 
+from kvm_vmx.machine.fields import CLEAN_FIELDS
+
 DATA = pathlib.Path(__file__).resolve().parents[1] / "data"
 
 
@@ -16,7 +18,7 @@ ENCODINGS = {row["vmcs_field"]: int(row["encoding"], 16) for row in TABLE.values
 MASKS = {name: int(row["clean_mask"], 16) for name, row in TABLE.items()}
 BIT_OF = {row["clean_field"]: MASKS[name].bit_length() - 1 for name, row in TABLE.items()
           if row["clean_field"] not in ("NONE", "ALL")} | {"ENLIGHTENMENTSCONTROL": 15}
-ALL_CLEAN, CLEAN_FIELDS = 0xFFFF, 824
+ALL_CLEAN = 0xFFFF
 # Read at each entry whatever the bits say: GUEST_RIP and TPR_THRESHOLD.
 LIVE = sum(TABLE[name]["size"] for name in ("GUEST_RIP", "TPR_THRESHOLD"))
 WRITTEN_BACK = set(data("write_back.json")["written_back"])

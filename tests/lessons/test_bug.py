@@ -9,15 +9,16 @@ import pytest
 from command import kvm_vmx_json
 
 from kvm_vmx import KernelBug, Machine
+from kvm_vmx.lessons.bug_cases import ENCLS_SLOT
 from kvm_vmx.lessons.command import as_json
 from kvm_vmx.lessons import bug, bug_cases, errata
 from kvm_vmx.lessons.sources import resolve
 from kvm_vmx.lessons.terminal import show
+from kvm_vmx.machine.guests import CPUID_LOOP, HALT
 
 ROOT = pathlib.Path(__file__).parents[2]
 ROWS = {row["vmcs_field"]: row
         for row in json.loads((ROOT / "tests/data/evmcs_fields_4.19.json").read_text())}
-CPUID_LOOP, HALT = bytes.fromhex("b800000000" "0fa2" "ebf7"), b"\xf4"
 GUEST = 2 << 20
 STACK = GUEST - 3 * 4096                # below PML4, PDPT and one PD
 PERF_ON_ENTRY_AND_EXIT = {0x484: 0x0000F3FF000011FF, 0x490: 0x0000F3FF000011FB,
@@ -196,7 +197,7 @@ def test_the_encls_bitmap_is_lost():
             with machine.cpu(0):
                 assert machine.module.port.vmcs_read32(0x401E) & ENCLS_EXITING
             page = machine.memory.read(vcpu.vmcs_gpa, 1024)
-            found.append(int.from_bytes(page[968:976], "little") if enlightened
+            found.append(int.from_bytes(page[ENCLS_SLOT:ENCLS_SLOT + 8], "little") if enlightened
                          else machine.cpu(0).vmread(ENCLS_EXITING_BITMAP).value)
     assert found == [0, (1 << 64) - 1]
 

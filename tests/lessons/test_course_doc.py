@@ -79,7 +79,7 @@ ODD = [
      ["detect: 1 of 2 (moon: nobody asks for that)", "1 of 2"]),
     ({"moon": {"insmod": 0}, "detect": {"insmod": "right"}},
      ["moon: 0 of 1 (insmod: nobody asks for that)",
-      "moon: kvm-vmx: no lesson 'moon': there are detect", "detect: 1 of 1", "1 of 2"]),
+      "moon: kvm-vmx: no lesson 'moon': there are levels", "detect: 1 of 1", "1 of 2"]),
     ({"detect": [1, 2], "table": {"slot": "right"}},
      ["detect: 0 of 1 (no answers: nobody asks for that)", "table: 1 of 1", "1 of 2"]),
     ({"detect": None}, ["detect: 0 of 1 (no answers: nobody asks for that)", "0 of 1"]),

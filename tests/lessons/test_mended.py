@@ -39,6 +39,7 @@ SHORT = ("holes", "stale_assist", "offline_order")
 RUN = """
 import contextlib, io, json, sys
 from kvm_vmx import cli
+from kvm_vmx.lessons.bug_cases import ENCLS_SLOT
 runs, told = json.loads(sys.argv[1]), []
 for options in runs:
     out, err = io.StringIO(), io.StringIO()
@@ -95,7 +96,7 @@ def one_field_more(way):
     with pytest.MonkeyPatch.context() as patch:
         if way == "encls":
             name, encoding = "ENCLS_EXITING_BITMAP", 0x202E
-            row = {"evmcs_field": "encls_exiting_bitmap", "offset": 968, "size": 8,
+            row = {"evmcs_field": "encls_exiting_bitmap", "offset": ENCLS_SLOT, "size": 8,
                    "clean_mask": "0x0004", "clean_field": "CONTROL_GRP2"}
             patch.setitem(rules.TABLE, name, row)
             patch.setitem(rules.ENCODINGS, name, encoding)

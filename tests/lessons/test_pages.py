@@ -74,7 +74,7 @@ def test_the_list():
 
 
 @pytest.mark.parametrize("options, words", [
-    (["nothing"], "no lesson 'nothing': there are detect, key"),
+    (["nothing"], "no lesson 'nothing': there are levels, vmcs"),
     (["detect", "--case", "moon"], "has no case 'moon': there are none, hypervisor"),
     (["key", "--case", "moon"], "has no case 'moon': it has none"),
     (["detect", "--seed", "-1"], "give a whole number from 0"),

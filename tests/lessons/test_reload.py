@@ -8,8 +8,8 @@ import pytest
 
 from kvm_vmx import Machine
 from kvm_vmx.lessons import reload
+from kvm_vmx.machine.guests import CPUID_LOOP, HALT
 
-CPUID_LOOP, HALT = bytes.fromhex("b800000000" "0fa2" "ebf7"), b"\xf4"
 VMX_BASIC = 0x480
 ENLIGHTEN_VMENTRY, CURRENT_NESTED_VMCS = 40, 48     # offsets in the assist page
 EPT_POINTER = next(row["offset"] for row in json.loads(

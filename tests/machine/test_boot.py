@@ -9,12 +9,12 @@ import threading
 import pytest
 
 from kvm_vmx import KernelBug, Machine, MachineError
+from kvm_vmx.machine.guests import CPUID_LOOP
 from kvm_vmx.machine.hold import Hold
 from kvm_vmx.machine.kernel import Kernel, VirtualCpu, VirtualMachine
 from kvm_vmx.machine.memory import PhysicalMemory
 from kvm_vmx.machine.partition import Partition
 
-CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
 HLT = b"\xf4"
 
 

@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from kvm_vmx import Machine
+from kvm_vmx.machine.guests import CPUID_LOOP
 
-CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
 EXITS = 1_000
 VMCS, EVMCS = (7, 1, 1), (0, 0, 1)
 

@@ -6,8 +6,8 @@ import gc
 import pytest
 
 from kvm_vmx import Machine
+from kvm_vmx.machine.guests import CPUID_LOOP
 
-CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
 VCPUS = 200
 
 

@@ -9,9 +9,9 @@ import threading
 import pytest
 
 from kvm_vmx import Cpu, Machine, MachineError
+from kvm_vmx.machine.guests import CPUID_LOOP
 from kvm_vmx.machine.processor import Processor
 
-CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
 PUBLIC = sorted(name for name in vars(Processor) if not name.startswith("_"))
 METHODS = [name for name in PUBLIC if callable(vars(Processor)[name])]
 REGISTERS = [name for name in PUBLIC if name not in METHODS + ["index"]]

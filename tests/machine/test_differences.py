@@ -4,12 +4,12 @@
 import pytest
 
 from kvm_vmx import Machine, VMfailValid
+from kvm_vmx.machine.fields import CLEAN_FIELDS
 
 pytestmark = pytest.mark.needs("hyperv")
 
 HLT, VMCALL = b"\xf4", b"\x0f\x01\xc1"
 EXIT_VMCALL, EXIT_HLT = 18, 12
-CLEAN_FIELDS = 824                      # an offset in the eVMCS
 REFUSES = {0x485: 0x1E5}                # VMX_MISC without bit 29: exit information is read-only
 
 

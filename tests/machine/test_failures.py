@@ -7,8 +7,8 @@ import re
 import pytest
 
 from kvm_vmx import KernelBug, Machine
+from kvm_vmx.machine.guests import CPUID_LOOP
 
-CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
 STEPS = ("insmod", "create_vm", "create_vcpu", "run", "flush", "offline", "online", "rmmod")
 CAPABILITIES = {0x480, 0x481, 0x482, 0x483, 0x484, 0x48B}    # what setup_vmcs_config() reads
 FEATURE_CONTROL = 0x3A

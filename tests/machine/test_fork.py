@@ -13,10 +13,10 @@ import time
 import pytest
 
 from kvm_vmx import Machine, MachineError
+from kvm_vmx.machine.guests import CPUID_LOOP
 from kvm_vmx.machine.memory import PhysicalMemory
 from kvm_vmx.machine.partition import Partition
 
-CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
 # again: incq 0x3000; xor %eax, %eax; cpuid; jmp again
 COUNTER = bytes.fromhex("48ff042500300000" "31c0" "0fa2" "ebf2")
 PATIENCE = 60

@@ -88,7 +88,7 @@ def test_an_unknown_one_is_one_line(monkeypatch):
 
 
 TEXT = """
-from kvm_vmx import Machine
+from kvm_vmx import Machine, guests
 def attempt(what, *arguments, **options):
     try:
         return what(*arguments, **options)
@@ -98,7 +98,7 @@ for insn, config in (("call", "hyperv"), ("call", "no-jump-label"), ("trap", "hy
     if machine := attempt(Machine, cpus=1, insn=insn):
         with machine:
             if kvm := attempt(machine.insmod, config=config):
-                vcpu = kvm.create_vm(code=bytes.fromhex("b8000000000fa2ebf7")).create_vcpu()
+                vcpu = kvm.create_vm(code=guests.CPUID_LOOP).create_vcpu()
                 print(insn, config, kvm.enable_evmcs, vcpu.run(exits=9).exits,
                       machine.traps["vmresume"] > 0)
 with Machine(cpus=2, insn="call") as machine:

@@ -12,8 +12,8 @@ import time
 import pytest
 
 from kvm_vmx import Machine
+from kvm_vmx.machine.guests import CPUID_LOOP
 
-CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
 # again: mov $N, %ecx; 1: loop 1b; mov $0, %eax; cpuid; jmp again
 LOOP_OF = {n: b"\xb9" + n.to_bytes(4, "little") + bytes.fromhex("e2fe" "b800000000" "0fa2" "ebf0")
            for n in (2_000, 60_000, 900_000)}

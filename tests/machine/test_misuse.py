@@ -8,8 +8,8 @@ import time
 import pytest
 
 from kvm_vmx import KernelBug, Machine, MachineError
+from kvm_vmx.machine.guests import CPUID_LOOP
 
-CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
 HLT = b"\xf4"
 
 

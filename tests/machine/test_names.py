@@ -11,9 +11,9 @@ import re
 import pytest
 
 from kvm_vmx import ExitReason, ExitSummary, Field, Machine, fields
+from kvm_vmx.machine.guests import CPUID_LOOP
 
 DATA = pathlib.Path(__file__).resolve().parents[1] / "data"
-CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
 ENCODINGS = {row["vmcs_field"]: int(row["encoding"], 16)
              for row in json.loads((DATA / "vmcs_encodings_4.19.json").read_text())}
 

@@ -6,9 +6,9 @@ import xml.etree.ElementTree
 import pytest
 
 from kvm_vmx import ExitReason, ExitSummary, Machine, fields
+from kvm_vmx.machine.guests import CPUID_LOOP
 from kvm_vmx.machine.vcpu import EvmcsView
 
-CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
 BITS = {row["clean_field"]: int(row["clean_mask"], 16) for row in fields()
         if row["clean_field"] not in ("NONE", "ALL")}
 

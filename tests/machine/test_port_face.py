@@ -8,8 +8,8 @@ import re
 import pytest
 
 from kvm_vmx import Machine, MachineError
+from kvm_vmx.machine.guests import CPUID_LOOP
 
-CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
 FOLDERS = ("arch/x86/kvm", "arch/x86/hyperv", "arch/x86/kernel/cpu", "arch/x86/include/asm")
 # The port has no emulator to hand the instruction's bytes to.
 ADAPTED = {"kvm_mmu_page_fault": 5}

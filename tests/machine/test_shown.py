@@ -7,9 +7,9 @@ import threading
 import pytest
 
 from kvm_vmx import Machine, MachineError
+from kvm_vmx.machine.guests import CPUID_LOOP
 from kvm_vmx.machine.static_keys import StaticKeys
 
-CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pathlib
 import pytest
 
 from kvm_vmx import Machine
+from kvm_vmx.machine.guests import CPUID_LOOP
 
-CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
 WARM_UP, N = 1_000, 2_000
 CPUID_EXIT = 10
 ALL_CLEAN = 0xFFFF

@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from kvm_vmx import Machine
+from kvm_vmx.machine.guests import CPUID_LOOP
 
-CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
 
 
 @pytest.mark.parametrize("insn", ["call", "trap"])

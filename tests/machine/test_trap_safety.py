@@ -135,10 +135,10 @@ def test_a_trap_leaves_alone_what_its_instruction_does_not_write(what, trapping)
 
 
 DEBUGGED = """
-from kvm_vmx import Machine
+from kvm_vmx import Machine, guests
 with Machine(cpus=1, insn="trap") as machine:
     vcpu = machine.insmod(enlightened_vmcs=False).create_vm(
-        code=bytes.fromhex("b8000000000fa2ebf7")).create_vcpu()
+        code=guests.CPUID_LOOP).create_vcpu()
     print("exits", vcpu.run(exits=2000).exits, flush=True)
     assert machine.traps["vmread"] == machine.counters["vmread"] > 14000
 """

@@ -200,11 +200,11 @@ def test_a_signal_that_is_sent_reaches_python(number):
 
 FOREIGN = """
 import faulthandler, sys, threading, time
-from kvm_vmx import Machine
+from kvm_vmx import Machine, guests
 if sys.argv[1] == "on":
     faulthandler.enable()
 with Machine(cpus=1, insn="trap") as machine:
-    vcpu = machine.insmod().create_vm(code=bytes.fromhex("b8000000000fa2ebf7")).create_vcpu()
+    vcpu = machine.insmod().create_vm(code=guests.CPUID_LOOP).create_vcpu()
     thread = threading.Thread(target=vcpu.run, daemon=True)
     thread.start()
     while machine.counters["exits"] < 100:

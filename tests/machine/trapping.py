@@ -4,12 +4,12 @@
 import re
 import threading
 
+from kvm_vmx.machine.guests import CPUID_LOOP
 from kvm_vmx.machine.kernel import call_function
 from kvm_vmx.trap.engine import Text
 
 RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI = range(8)
 GUEST_RSP, HOST_RSP, HOST_RIP = 0x681C, 0x6C14, 0x6C16
-CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
 # again: inc %rdi; mov $0, %eax; cpuid; jmp again
 COUNTING_LOOP = bytes.fromhex("48ffc7" "b800000000" "0fa2" "ebf4")
 

@@ -44,6 +44,10 @@ def addresses(code: bytes) -> dict[str, int]:
         vm.move_page(0x1000, flush=True)
         if machine.oopsed or not machine.is_online(1) or machine.warnings + vm.remote_tlb_flushes:
             names += [*machine.undone, *map(hex, machine.crash or ())]
+        found: kvm_vmx.Decoded = kvm_vmx.decode(vcpu.evmcs, profile="kvm-6.12")
+        names += [one.id + one.sentence for one in found.refusals] + [str(found), *found.groups]
+        for one in kvm_vmx.decode_all(machine.memory.read(vcpu.vmcs_gpa, 4096)):
+            clean += one.fields["GUEST_RIP"] + (one.clean_fields or 0) + (one.why is None)
         cpu = machine.cpu(0)
         names += [*(reason.name for reason in reasons), Field.GUEST_RIP.name, cpu.mode]
         cpu.cr4 |= reasons[ExitReason.CPUID] & cpu.efer & cpu.registers[0]

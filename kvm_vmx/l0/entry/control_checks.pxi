@@ -190,7 +190,7 @@ cdef u32 event_refusal(const l0_vp *vp, const l0_vmcs *v, u32 secondary) noexcep
     cdef u32 vector = info & INTR_INFO_VECTOR_MASK
     cdef u32 kind = info & INTR_INFO_INTR_TYPE_MASK
     cdef u32 length = v.f.vm_entry_instruction_len
-    cdef bint protected_mode = v.f.guest_cr0 & CR0_PE != 0 or \
+    cdef bint protected_mode = v.f.guest_cr0 & X86_CR0_PE != 0 or \
         not secondary & SECONDARY_EXEC_UNRESTRICTED_GUEST
     cdef bint has_code = info & INTR_INFO_DELIVER_CODE_MASK != 0
     cdef bint wants_code = protected_mode and kind == INTR_TYPE_HARD_EXCEPTION and \
@@ -334,12 +334,12 @@ cdef u32 host_registers_refusal(const l0_caps *caps, const l0_vmcs *v, bint wide
     if not is_canonical(v.f.host_ia32_sysenter_eip):
         return CHECK_host_sysenter_eip
     if wide:
-        if not v.f.host_cr4 & CR4_PAE:
+        if not v.f.host_cr4 & X86_CR4_PAE:
             return CHECK_host_pae
         return 0 if is_canonical(v.f.host_rip) else CHECK_host_rip
     if v.f.vm_entry_controls & VM_ENTRY_IA32E_MODE:
         return CHECK_host_guest_wider
-    if v.f.host_cr4 & CR4_PCIDE:
+    if v.f.host_cr4 & X86_CR4_PCIDE:
         return CHECK_host_pcide
     return CHECK_host_rip_high if v.f.host_rip >> 32 else 0
 

@@ -5,8 +5,6 @@ cdef enum:
     # the abort indicators of a list that could not be stored, or loaded
     ABORT_STORE = 1
     ABORT_LOAD = 4
-    # a machine check, where L1 has lent the processor without any way to have it back
-    MC_VECTOR = 18
 
 
 cdef inline void save_guest_msrs(l0_vp *vp, l0_vmcs *v) noexcept nogil:
@@ -32,9 +30,9 @@ cdef inline void load_host_state(l0_vp *vp, const l0_vmcs *v) noexcept nogil:
 
     vp.cpu.rip = v.f.host_rip
     vp.cpu.rsp = v.f.host_rsp
-    vp.cpu.rflags = 2
+    vp.cpu.rflags = X86_EFLAGS_FIXED
     vp.cpu.cpl = 0
-    vp.cpu.dr7 = 0x400
+    vp.cpu.dr7 = DR7_FIXED_1
     vp.mov_ss_shadow = 0
     vp.msr[SLOT_DEBUGCTL].value = 0
     if controls & VM_EXIT_LOAD_IA32_PAT:
@@ -92,13 +90,13 @@ cdef insn_t not_left(l0_vp *vp) noexcept nogil:
     if vp.guest_state == L2_STOPPED:
         return INSN_OK
     vp.guest_state = L2_NOT_RUNNING
-    return INSN_MAKE_FAULT(MC_VECTOR, 0)
+    return INSN_MAKE_FAULT(X86_TRAP_MC, 0)
 
 
 # Everything of the host state but what differs from exit to exit.
 cdef void load_host_registers(l0_vp *vp, const l0_vmcs *v) noexcept nogil:
     # ET is 1 in every processor of today
-    vp.cpu.cr0 = v.f.host_cr0 | CR0_ET
+    vp.cpu.cr0 = v.f.host_cr0 | X86_CR0_ET
     vp.cpu.cr3 = v.f.host_cr3
     vp.cpu.cr4 = v.f.host_cr4
     vp.cpu.tr_base = v.f.host_tr_base

@@ -5,7 +5,7 @@
 cdef inline int leave_insn(l0_vp *vp, u32 reason, const l2_insn *insn, u64 qualification) \
         noexcept nogil:
     vm_exit_with(vp, reason, insn.length, qualification)
-    vp.vmcs.f.guest_rflags &= ~<u64>FLAG_RF
+    vp.vmcs.f.guest_rflags &= ~<u64>X86_EFLAGS_RF
     return L2_LEAVES
 
 

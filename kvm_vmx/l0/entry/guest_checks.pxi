@@ -3,12 +3,9 @@
 # that refuses, a row of state_checks.h, or 0.
 
 cdef enum:
-    RFLAGS_TF = 1 << 8
-    RFLAGS_IF = 1 << 9
     # bits 3, 5, 15 and 63:22 are 0 and bit 1 is 1
     RFLAGS_RESERVED = 0x8028
     PENDING_DBG_BS = 1 << 14
-    DEBUGCTL_BTF = 2
 
 
 cdef u32 control_registers_refusal(
@@ -21,16 +18,16 @@ cdef u32 control_registers_refusal(
         must &= ~<u64>0x80000001
     if cr0 & must != must or cr0 & ~caps.cr0_may:
         return CHECK_guest_cr0
-    if paging and not cr0 & CR0_PE:
+    if paging and not cr0 & X86_CR0_PE:
         return CHECK_guest_paging
     if cr4 & caps.cr4_must != caps.cr4_must or cr4 & ~caps.cr4_may:
         return CHECK_guest_cr4
     if v.f.vm_entry_controls & VM_ENTRY_IA32E_MODE:
         if not paging:
             return CHECK_guest_long_paging
-        if not cr4 & CR4_PAE:
+        if not cr4 & X86_CR4_PAE:
             return CHECK_guest_long_pae
-    elif cr4 & CR4_PCIDE:
+    elif cr4 & X86_CR4_PCIDE:
         return CHECK_guest_pcide
     return CHECK_guest_cr3 if v.f.guest_cr3 & caps.address_reserved else 0
 
@@ -94,11 +91,11 @@ cdef u32 rflags_refusal(const l0_vmcs *v) noexcept nogil:
 
     if rflags >> 22 or rflags & RFLAGS_RESERVED or not rflags & 2:
         return CHECK_guest_rflags
-    if rflags & RFLAGS_VM and (
-            v.f.vm_entry_controls & VM_ENTRY_IA32E_MODE or not v.f.guest_cr0 & CR0_PE):
+    if rflags & X86_EFLAGS_VM and (
+            v.f.vm_entry_controls & VM_ENTRY_IA32E_MODE or not v.f.guest_cr0 & X86_CR0_PE):
         return CHECK_guest_rflags_vm
     if info >> 31 and info & INTR_INFO_INTR_TYPE_MASK == INTR_TYPE_EXT_INTR and \
-            not rflags & RFLAGS_IF:
+            not rflags & X86_EFLAGS_IF:
         return CHECK_guest_rflags_if
     return 0
 
@@ -143,7 +140,7 @@ cdef u32 interruptibility_refusal(const hv_enlightened_vmcs *f) noexcept nogil:
         return CHECK_blocking_reserved
     if shadow == (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS):
         return CHECK_blocking_both
-    if state & GUEST_INTR_STATE_STI and not f.guest_rflags & RFLAGS_IF:
+    if state & GUEST_INTR_STATE_STI and not f.guest_rflags & X86_EFLAGS_IF:
         return CHECK_blocking_sti
     if not info >> 31:
         return 0
@@ -159,8 +156,8 @@ cdef u32 interruptibility_refusal(const hv_enlightened_vmcs *f) noexcept nogil:
 
 cdef u32 pending_debug_refusal(const hv_enlightened_vmcs *f) noexcept nogil:
     cdef u64 pending = f.guest_pending_dbg_exceptions
-    cdef bint stepping = f.guest_rflags & RFLAGS_TF != 0 and \
-        not f.guest_ia32_debugctl & DEBUGCTL_BTF
+    cdef bint stepping = f.guest_rflags & X86_EFLAGS_TF != 0 and \
+        not f.guest_ia32_debugctl & DEBUGCTLMSR_BTF
     cdef bint blocked = f.guest_interruptibility_info & (
         GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS) != 0 or \
         f.guest_activity_state == GUEST_ACTIVITY_HLT
@@ -204,7 +201,7 @@ cdef u32 pdptes_refusal(l0_vp *vp, const l0_vmcs *v, u32 secondary) noexcept nog
     cdef u32 i
 
     if v.f.vm_entry_controls & VM_ENTRY_IA32E_MODE or not v.f.guest_cr0 >> 31 & 1 or \
-            not v.f.guest_cr4 & CR4_PAE:
+            not v.f.guest_cr4 & X86_CR4_PAE:
         return 0
     if secondary & SECONDARY_EXEC_ENABLE_EPT:
         if not pdpte_bits_valid(caps, v.f.guest_pdptr0):

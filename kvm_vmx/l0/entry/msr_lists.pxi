@@ -14,8 +14,6 @@ cdef extern from *:
     vmx_msr_entry listed(const u8 *place) nogil
 
 cdef enum:
-    MSR_UCODE_WRITE = 0x79
-    MSR_SMM_MONITOR_CTL = 0x9b
     # x2APIC registers
     MSR_X2APIC_PAGE = 0x8
 
@@ -26,13 +24,13 @@ cdef u32 longest_list(const l0_vp *vp) noexcept nogil:
 
 
 cdef bint may_be_listed(u32 index) noexcept nogil:
-    return index >> 8 != MSR_X2APIC_PAGE and index != MSR_SMM_MONITOR_CTL and \
-        index != MSR_UCODE_WRITE and index != MSR_BIOS_SIGN_ID
+    return index >> 8 != MSR_X2APIC_PAGE and index != MSR_IA32_SMM_MONITOR_CTL and \
+        index != MSR_IA32_UCODE_WRITE and index != MSR_IA32_UCODE_REV
 
 
 # The segment bases of L2 come from the guest-state area, never from a list.
 cdef bint is_segment_base(u32 index) noexcept nogil:
-    return index == <u32>0xc0000100 or index == <u32>0xc0000101
+    return index == MSR_FS_BASE or index == MSR_GS_BASE
 
 
 # Load one MSR of a list: 0, or the check that refuses it.

@@ -3,7 +3,6 @@
 # register: a check gives that of ES, and its caller moves it on to the register it is about.
 
 cdef enum:
-    RFLAGS_VM = 1 << 17
     RPL = 3
     TI = 4
     # in virtual-8086 mode every segment is present, writable data of privilege level 3
@@ -206,7 +205,7 @@ cdef u32 segments_refusal(const hv_enlightened_vmcs *f, u32 secondary) noexcept 
 
     if why:
         return why
-    if f.guest_rflags & RFLAGS_VM:
+    if f.guest_rflags & X86_EFLAGS_VM:
         return vm86_segments_refusal(f)
     return (code_segment_refusal(f, unrestricted, wide) or
             stack_segment_refusal(f, unrestricted) or

@@ -27,19 +27,16 @@ cdef extern from *:
     int parity(u8 byte) noexcept nogil
     u64 wide_divide(u64 high, u64 low, u64 by, u64 *rest) noexcept nogil
 
-cdef enum:
-    STATUS_FLAGS = FLAG_CF | FLAG_PF | FLAG_AF | FLAG_ZF | FLAG_SF | FLAG_OF
-
 
 cdef inline u64 flags_of(u64 result, u32 size) noexcept nogil:
     cdef u64 flags = 0
 
     if not result:
-        flags |= FLAG_ZF
+        flags |= X86_EFLAGS_ZF
     if result >> (8 * size - 1) & 1:
-        flags |= FLAG_SF
+        flags |= X86_EFLAGS_SF
     if not parity(<u8>result):
-        flags |= FLAG_PF
+        flags |= X86_EFLAGS_PF
     return flags
 
 
@@ -52,10 +49,10 @@ cdef u64 add(l0_vp *vp, u64 a, u64 b, u32 carry, u32 size, u64 mask) noexcept no
     cdef u64 flags = flags_of(result, size)
 
     if result < a or (carry and result == a):
-        flags |= FLAG_CF
+        flags |= X86_EFLAGS_CF
     if ((a ^ result) & (b ^ result)) >> (8 * size - 1) & 1:
-        flags |= FLAG_OF
-    flags |= (a ^ b ^ result) & FLAG_AF
+        flags |= X86_EFLAGS_OF
+    flags |= (a ^ b ^ result) & X86_EFLAGS_AF
     set_status(vp, flags, mask)
     return result
 
@@ -65,35 +62,35 @@ cdef u64 subtract(l0_vp *vp, u64 a, u64 b, u32 borrow, u32 size, u64 mask) noexc
     cdef u64 flags = flags_of(result, size)
 
     if a < b or (borrow and a == b):
-        flags |= FLAG_CF
+        flags |= X86_EFLAGS_CF
     if ((a ^ b) & (a ^ result)) >> (8 * size - 1) & 1:
-        flags |= FLAG_OF
-    flags |= (a ^ b ^ result) & FLAG_AF
+        flags |= X86_EFLAGS_OF
+    flags |= (a ^ b ^ result) & X86_EFLAGS_AF
     set_status(vp, flags, mask)
     return result
 
 
 # The result, and the arithmetic flags into RFLAGS.
 cdef u64 alu(l0_vp *vp, u32 operation, u64 a, u64 b, u32 size) noexcept nogil:
-    cdef u32 carry = vp.vmcs.f.guest_rflags & FLAG_CF
+    cdef u32 carry = vp.vmcs.f.guest_rflags & X86_EFLAGS_CF
 
     a &= size_mask(size)
     b &= size_mask(size)
     if operation == ALU_ADD:
-        return add(vp, a, b, 0, size, STATUS_FLAGS)
+        return add(vp, a, b, 0, size, INSN_STATUS_FLAGS)
     if operation == ALU_ADC:
-        return add(vp, a, b, carry, size, STATUS_FLAGS)
+        return add(vp, a, b, carry, size, INSN_STATUS_FLAGS)
     if operation == ALU_SBB:
-        return subtract(vp, a, b, carry, size, STATUS_FLAGS)
+        return subtract(vp, a, b, carry, size, INSN_STATUS_FLAGS)
     if operation == ALU_SUB or operation == ALU_CMP:
-        return subtract(vp, a, b, 0, size, STATUS_FLAGS)
+        return subtract(vp, a, b, 0, size, INSN_STATUS_FLAGS)
     if operation == ALU_OR:
         a |= b
     elif operation == ALU_AND:
         a &= b
     else:
         a ^= b
-    set_status(vp, flags_of(a, size), STATUS_FLAGS)
+    set_status(vp, flags_of(a, size), INSN_STATUS_FLAGS)
     return a
 
 
@@ -142,8 +139,8 @@ cdef int immediate_group(l0_vp *vp, const l2_insn *insn) noexcept nogil:
 cdef u64 one_more(l0_vp *vp, u64 value, u32 size, bint dec) noexcept nogil:
     # INC and DEC leave the carry alone
     if dec:
-        return subtract(vp, value, 1, 0, size, STATUS_FLAGS & ~FLAG_CF)
-    return add(vp, value, 1, 0, size, STATUS_FLAGS & ~FLAG_CF)
+        return subtract(vp, value, 1, 0, size, INSN_STATUS_FLAGS & ~X86_EFLAGS_CF)
+    return add(vp, value, 1, 0, size, INSN_STATUS_FLAGS & ~X86_EFLAGS_CF)
 
 
 cdef int inc_dec_rm(l0_vp *vp, const l2_insn *insn, bint dec) noexcept nogil:
@@ -176,7 +173,7 @@ cdef int divide(l0_vp *vp, const l2_insn *insn, u64 by) noexcept nogil:
         high = read_register(vp, insn, GPR_RDX, size)
     # by zero, or a quotient that does not fit
     if high >= by:
-        return fault(vp, VECTOR_DE, 0)
+        return fault(vp, X86_TRAP_DE, 0)
     if size == 8:
         quotient = wide_divide(high, low, by, &rest)
     else:
@@ -208,29 +205,29 @@ cdef int unary_group(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     if operation == 2:
         return write_rm(vp, insn, size, ~value)
     if operation == 3:
-        return write_rm(vp, insn, size, subtract(vp, 0, value, 0, size, STATUS_FLAGS))
+        return write_rm(vp, insn, size, subtract(vp, 0, value, 0, size, INSN_STATUS_FLAGS))
     return multiply_or_divide(vp, insn, value)
 
 
 cdef bint condition(u64 flags, u32 code) noexcept nogil:
     cdef bint taken, negated = (code & 1) != 0
-    cdef bint less = ((flags & FLAG_SF) != 0) != ((flags & FLAG_OF) != 0)
+    cdef bint less = ((flags & X86_EFLAGS_SF) != 0) != ((flags & X86_EFLAGS_OF) != 0)
     cdef u32 kind = code >> 1
 
     if kind == 0:
-        taken = (flags & FLAG_OF) != 0
+        taken = (flags & X86_EFLAGS_OF) != 0
     elif kind == 1:
-        taken = (flags & FLAG_CF) != 0
+        taken = (flags & X86_EFLAGS_CF) != 0
     elif kind == 2:
-        taken = (flags & FLAG_ZF) != 0
+        taken = (flags & X86_EFLAGS_ZF) != 0
     elif kind == 3:
-        taken = (flags & (FLAG_CF | FLAG_ZF)) != 0
+        taken = (flags & (X86_EFLAGS_CF | X86_EFLAGS_ZF)) != 0
     elif kind == 4:
-        taken = (flags & FLAG_SF) != 0
+        taken = (flags & X86_EFLAGS_SF) != 0
     elif kind == 5:
-        taken = (flags & FLAG_PF) != 0
+        taken = (flags & X86_EFLAGS_PF) != 0
     elif kind == 6:
         taken = less
     else:
-        taken = less or (flags & FLAG_ZF) != 0
+        taken = less or (flags & X86_EFLAGS_ZF) != 0
     return taken != negated

@@ -48,7 +48,7 @@ cdef int bit_test(l0_vp *vp, const l2_insn *insn, u32 operation, u64 number) noe
         status = read_to_change(vp, insn, insn.size, &value)
     if status:
         return status
-    set_status(vp, flag_if(value & bit != 0, FLAG_CF), FLAG_CF)
+    set_status(vp, flag_if(value & bit != 0, X86_EFLAGS_CF), X86_EFLAGS_CF)
     if operation == BIT_BT:
         return L2_DONE
     if operation == BIT_BTS:
@@ -82,7 +82,7 @@ cdef int bit_scan(l0_vp *vp, const l2_insn *insn) noexcept nogil:
 
     if status:
         return status
-    set_status(vp, flag_if(value == 0, FLAG_ZF), FLAG_ZF)
+    set_status(vp, flag_if(value == 0, X86_EFLAGS_ZF), X86_EFLAGS_ZF)
     if value:
         write_register(vp, insn, insn.reg, insn.size,
                        63 - leading_zeros(value) if insn.opcode & 1 else trailing_zeros(value))
@@ -103,7 +103,7 @@ cdef int zero_count(l0_vp *vp, const l2_insn *insn) noexcept nogil:
         return status
     if value:
         count = leading_zeros(value) - (64 - bits) if insn.opcode & 1 else trailing_zeros(value)
-    set_status(vp, flag_if(value == 0, FLAG_CF) | flag_if(count == 0, FLAG_ZF), FLAG_CF | FLAG_ZF)
+    set_status(vp, flag_if(value == 0, X86_EFLAGS_CF) | flag_if(count == 0, X86_EFLAGS_ZF), X86_EFLAGS_CF | X86_EFLAGS_ZF)
     write_register(vp, insn, insn.reg, insn.size, count)
     return L2_DONE
 
@@ -117,7 +117,7 @@ cdef int count_ones(l0_vp *vp, const l2_insn *insn) noexcept nogil:
         return undefined(vp)
     status = read_rm(vp, insn, insn.size, &value)
     if status == L2_DONE:
-        set_status(vp, flag_if(value == 0, FLAG_ZF), STATUS_FLAGS)
+        set_status(vp, flag_if(value == 0, X86_EFLAGS_ZF), INSN_STATUS_FLAGS)
         write_register(vp, insn, insn.reg, insn.size, ones(value))
     return status
 

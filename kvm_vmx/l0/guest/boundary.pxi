@@ -36,7 +36,7 @@ cdef inline bint needs_boundary_checks(const l0_vp *vp) noexcept nogil:
     return (
         v.f.vm_entry_intr_info_field & <u32>INTR_INFO_VALID_MASK | v.f.guest_activity_state |
         v.f.guest_interruptibility_info & (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS) |
-        v.f.guest_pending_dbg_exceptions | v.f.guest_rflags & (FLAG_TF | FLAG_RF) |
+        v.f.guest_pending_dbg_exceptions | v.f.guest_rflags & (X86_EFLAGS_TF | X86_EFLAGS_RF) |
         v.f.cpu_based_vm_exec_control & (
             CPU_BASED_VIRTUAL_INTR_PENDING | CPU_BASED_VIRTUAL_NMI_PENDING |
             CPU_BASED_MONITOR_TRAP_FLAG)) != 0
@@ -203,7 +203,7 @@ cdef bint nmi_window_open(const l0_vp *vp) noexcept nogil:
 
 
 cdef inline bint interrupts_open(const l0_vp *vp) noexcept nogil:
-    return vp.vmcs.f.guest_rflags & FLAG_IF and \
+    return vp.vmcs.f.guest_rflags & X86_EFLAGS_IF and \
         not vp.vmcs.f.guest_interruptibility_info & SHADOW
 
 
@@ -212,12 +212,12 @@ cdef bint take_nmi(l0_vp *vp) noexcept nogil:
     if vp.vmcs.f.pin_based_vm_exec_control & PIN_BASED_NMI_EXITING:
         vp.cpu.nmi = 0
         vm_exit_with(vp, EXIT_REASON_EXCEPTION_NMI, 0, 0)
-        vp.vmcs.f.vm_exit_intr_info = <u32>INTR_INFO_VALID_MASK | INTR_TYPE_NMI_INTR | VECTOR_NMI
+        vp.vmcs.f.vm_exit_intr_info = <u32>INTR_INFO_VALID_MASK | INTR_TYPE_NMI_INTR | X86_TRAP_NMI
         return False
     if vp.vmcs.f.guest_interruptibility_info & (GUEST_INTR_STATE_NMI | GUEST_INTR_STATE_MOV_SS):
         return True
     vp.cpu.nmi = 0
-    return deliver(vp, <u32>INTR_INFO_VALID_MASK | INTR_TYPE_NMI_INTR | VECTOR_NMI, 0, 0)
+    return deliver(vp, <u32>INTR_INFO_VALID_MASK | INTR_TYPE_NMI_INTR | X86_TRAP_NMI, 0, 0)
 
 
 cdef bint take_interrupt(l0_vp *vp) noexcept nogil:

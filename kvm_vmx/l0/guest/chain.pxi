@@ -34,7 +34,7 @@ cdef bint of_instruction(u32 info) noexcept nogil:
     cdef u32 kind = info & INTR_INFO_INTR_TYPE_MASK
 
     if kind == INTR_TYPE_HARD_EXCEPTION:
-        return info & INTR_INFO_VECTOR_MASK != VECTOR_DB
+        return info & INTR_INFO_VECTOR_MASK != X86_TRAP_DB
     return kind != INTR_TYPE_EXT_INTR and kind != INTR_TYPE_NMI_INTR
 
 
@@ -67,7 +67,8 @@ cdef void chain_delivered(l0_vp *vp, u32 info, u32 error) noexcept nogil:
         if last.rip == vp.vmcs.f.guest_rip and not (last.info ^ info) & INTR_INFO_VECTOR_MASK:
             return
     vp.chain.length = 0
-    event = append(vp, info, error, vp.cpu.cr2 if info & INTR_INFO_VECTOR_MASK == VECTOR_PF else 0)
+    event = append(
+        vp, info, error, vp.cpu.cr2 if info & INTR_INFO_VECTOR_MASK == X86_TRAP_PF else 0)
     if of_instruction(info) and at_hand(vp, event.rip) and \
             at_hand(vp, event.rip + L0_LONGEST_CODE - 1):
         look_at_code(vp, event)

@@ -2,24 +2,17 @@
 # Control and debug registers of L2, behind masks, shadows and target values.
 
 cdef enum:
-    CR0_TS = 1 << 3
-    CR4_DE = 1 << 3
     LOW_WORD = 15
     ACCESS_FROM = 1 << 4
     ACCESS_CLTS = 2 << 4
     ACCESS_LMSW = 3 << 4
     LMSW_MEMORY = 1 << 6
-    DR6_FIXED_HIGH = 0xffff0ff0
-    DR6_MAY = 0xe00f
-    DR6_BD = 1 << 13
-    DR7_FIXED = 0x400
-    DR7_MAY = 0xffff2bff
-
-cdef u64 CR0_PG = <u64>1 << 31
+    # RTM is not offered
+    DR6_MAY = DR6_VOLATILE & ~DR6_RTM
 
 
 cdef int refuse(l0_vp *vp) noexcept nogil:
-    return fault(vp, VECTOR_GP, 0)
+    return fault(vp, X86_TRAP_GP, 0)
 
 
 # What L2 reads: the shadow where L1 owns the bit.
@@ -32,10 +25,10 @@ cdef bint cr0_allowed(l0_vp *vp, u64 value) noexcept nogil:
     cdef u64 must = caps.cr0_must
 
     if secondary_controls(vp.vmcs) & SECONDARY_EXEC_UNRESTRICTED_GUEST:
-        must &= ~(CR0_PG | CR0_PE)
+        must &= ~(X86_CR0_PG | X86_CR0_PE)
     if value >> 32 or value & must != must or value & ~caps.cr0_may:
         return False
-    if value & CR0_PG and not value & CR0_PE:
+    if value & X86_CR0_PG and not value & X86_CR0_PE:
         return False
     # NW without CD
     return value >> 29 & 3 != 1
@@ -43,15 +36,15 @@ cdef bint cr0_allowed(l0_vp *vp, u64 value) noexcept nogil:
 
 # Paging goes on or off: long mode with it, where EFER.LME asks for that.
 cdef int switch_paging(l0_vp *vp, u64 value) noexcept nogil:
-    if value & CR0_PG:
+    if value & X86_CR0_PG:
         if vp.efer & EFER_LME:
-            if not vp.vmcs.f.guest_cr4 & CR4_PAE or vp.vmcs.f.guest_cs_ar_bytes & VMX_AR_L_MASK:
+            if not vp.vmcs.f.guest_cr4 & X86_CR4_PAE or vp.vmcs.f.guest_cs_ar_bytes & VMX_AR_L_MASK:
                 return refuse(vp)
             vp.efer |= EFER_LMA
-        elif vp.vmcs.f.guest_cr4 & CR4_PAE:
+        elif vp.vmcs.f.guest_cr4 & X86_CR4_PAE:
             return load_pdptes(vp, vp.vmcs.f.guest_cr3)
         return L2_DONE
-    if vp.code_bits == 64 or vp.vmcs.f.guest_cr4 & CR4_PCIDE:
+    if vp.code_bits == 64 or vp.vmcs.f.guest_cr4 & X86_CR4_PCIDE:
         return refuse(vp)
     vp.efer &= ~<u64>EFER_LMA
     return L2_DONE
@@ -62,10 +55,10 @@ cdef int write_cr0(l0_vp *vp, u64 value) noexcept nogil:
     cdef u64 mask = vp.vmcs.f.cr0_guest_host_mask
     cdef int status
 
-    value = (value & ~mask | vp.vmcs.f.guest_cr0 & mask) | CR0_ET
+    value = (value & ~mask | vp.vmcs.f.guest_cr0 & mask) | X86_CR0_ET
     if not cr0_allowed(vp, value):
         return refuse(vp)
-    if (value ^ vp.vmcs.f.guest_cr0) & CR0_PG:
+    if (value ^ vp.vmcs.f.guest_cr0) & X86_CR0_PG:
         status = switch_paging(vp, value)
         if status:
             return status
@@ -78,12 +71,12 @@ cdef int write_cr0(l0_vp *vp, u64 value) noexcept nogil:
 cdef int write_cr3(l0_vp *vp, u64 value) noexcept nogil:
     cdef int status
 
-    if vp.vmcs.f.guest_cr4 & CR4_PCIDE:
+    if vp.vmcs.f.guest_cr4 & X86_CR4_PCIDE:
         # bit 63: keep the translations
         value &= ~(<u64>1 << 63)
     if value & vp.partition.caps.address_reserved:
         return refuse(vp)
-    if vp.vmcs.f.guest_cr0 & CR0_PG and vp.vmcs.f.guest_cr4 & CR4_PAE and not long_mode(vp):
+    if vp.vmcs.f.guest_cr0 & X86_CR0_PG and vp.vmcs.f.guest_cr4 & X86_CR4_PAE and not long_mode(vp):
         status = load_pdptes(vp, value)
         if status:
             return status
@@ -102,11 +95,12 @@ cdef int write_cr4(l0_vp *vp, u64 value) noexcept nogil:
     value = value & ~mask | old & mask
     if value & caps.cr4_must != caps.cr4_must or value & ~caps.cr4_may:
         return refuse(vp)
-    if long_mode(vp) and not value & CR4_PAE:
+    if long_mode(vp) and not value & X86_CR4_PAE:
         return refuse(vp)
-    if value & ~old & CR4_PCIDE and (not long_mode(vp) or vp.vmcs.f.guest_cr3 & 0xfff):
+    if value & ~old & X86_CR4_PCIDE and (not long_mode(vp) or vp.vmcs.f.guest_cr3 & 0xfff):
         return refuse(vp)
-    if vp.vmcs.f.guest_cr0 & CR0_PG and value & CR4_PAE and not long_mode(vp) and value != old:
+    if vp.vmcs.f.guest_cr0 & X86_CR0_PG and value & X86_CR4_PAE and not long_mode(vp) and \
+            value != old:
         status = load_pdptes(vp, vp.vmcs.f.guest_cr3)
         if status:
             return status
@@ -187,7 +181,7 @@ cdef int mov_control(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     cdef int status
 
     if cr != 0 and cr != 2 and cr != 3 and cr != 4 and cr != 8:
-        return fault(vp, VECTOR_UD, 0)
+        return fault(vp, X86_TRAP_UD, 0)
     if vp.guest_cpl:
         return refuse(vp)
     if insn.opcode & 2:
@@ -202,11 +196,11 @@ cdef int mov_control(l0_vp *vp, const l2_insn *insn) noexcept nogil:
 cdef int clear_task_switched(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     if vp.guest_cpl:
         return refuse(vp)
-    if vp.vmcs.f.cr0_guest_host_mask & CR0_TS:
-        if vp.vmcs.f.cr0_read_shadow & CR0_TS:
+    if vp.vmcs.f.cr0_guest_host_mask & X86_CR0_TS:
+        if vp.vmcs.f.cr0_read_shadow & X86_CR0_TS:
             return leave_insn(vp, EXIT_REASON_CR_ACCESS, insn, ACCESS_CLTS)
         return L2_DONE
-    vp.vmcs.f.guest_cr0 &= ~<u64>CR0_TS
+    vp.vmcs.f.guest_cr0 &= ~<u64>X86_CR0_TS
     translations_current(vp)
     return L2_DONE
 
@@ -222,8 +216,8 @@ cdef int load_machine_status(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     if status:
         return status
     watched = vp.vmcs.f.cr0_guest_host_mask & LOW_WORD
-    if not source & CR0_PE:
-        watched &= ~<u64>CR0_PE
+    if not source & X86_CR0_PE:
+        watched &= ~<u64>X86_CR0_PE
     if (source ^ vp.vmcs.f.cr0_read_shadow) & watched:
         qualification = ACCESS_LMSW | source << 16
         if insn.is_memory:
@@ -232,7 +226,7 @@ cdef int load_machine_status(l0_vp *vp, const l2_insn *insn) noexcept nogil:
         leave_insn(vp, EXIT_REASON_CR_ACCESS, insn, qualification)
         vp.vmcs.f.guest_linear_address = linear
         return L2_LEAVES
-    source = source & LOW_WORD | vp.vmcs.f.guest_cr0 & CR0_PE
+    source = source & LOW_WORD | vp.vmcs.f.guest_cr0 & X86_CR0_PE
     return write_cr0(vp, vp.vmcs.f.guest_cr0 & ~<u64>LOW_WORD | source)
 
 
@@ -248,9 +242,9 @@ cdef int write_debug(l0_vp *vp, u32 dr, u64 value) noexcept nogil:
     if value >> 32:
         return refuse(vp)
     if dr & 1:
-        vp.cpu.dr7 = value & <u32>DR7_MAY | DR7_FIXED
+        vp.cpu.dr7 = value & <u32>DR7_VOLATILE | DR7_FIXED_1
     else:
-        vp.cpu.dr6 = value & DR6_MAY | <u32>DR6_FIXED_HIGH
+        vp.cpu.dr6 = value & DR6_MAY | <u32>DR6_INIT
     return L2_DONE
 
 
@@ -260,17 +254,17 @@ cdef int mov_debug(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     cdef u64 value
 
     if dr > 7:
-        return fault(vp, VECTOR_UD, 0)
+        return fault(vp, X86_TRAP_UD, 0)
     # alone among the exits, this one comes before the privilege check and before #UD
     if vp.vmcs.f.cpu_based_vm_exec_control & CPU_BASED_MOV_DR_EXITING:
         return leave_insn(vp, EXIT_REASON_DR_ACCESS, insn, dr | <u64>insn.rm << 8 |
                           (TYPE_MOV_FROM_DR if is_read else TYPE_MOV_TO_DR))
-    if (dr == 4 or dr == 5) and vp.vmcs.f.guest_cr4 & CR4_DE:
-        return fault(vp, VECTOR_UD, 0)
+    if (dr == 4 or dr == 5) and vp.vmcs.f.guest_cr4 & X86_CR4_DE:
+        return fault(vp, X86_TRAP_UD, 0)
     if vp.guest_cpl:
         return refuse(vp)
     if vp.cpu.dr7 & DR7_GD:
-        fault(vp, VECTOR_DB, 0)
+        fault(vp, X86_TRAP_DB, 0)
         vp.fault.payload = DR6_BD
         return L2_FAULTS
     if not is_read:

@@ -1,13 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # MOV to a control register of L1.
 
-cdef enum:
-    CR0_PE = 1 << 0
-    CR0_ET = 1 << 4
-    CR4_PAE = 1 << 5
-    CR4_VMXE = 1 << 13
-    CR4_PCIDE = 1 << 17
-
 
 # Each gives the check that refuses a value, or 0.
 cdef u32 cr0_refusal(const l0_vp *vp, u64 value) noexcept nogil:
@@ -63,13 +56,13 @@ cdef insn_t l0_mov_to_cr(virt_cpu *cpu, u32 cr, u64 value) noexcept nogil:
     if cpu.cpl:
         return deny(vp, CHECK_cr_privilege, value, cr, cpu.cpl)
     # with PCIDs, bit 63 asks to keep the TLB and is not stored
-    if cr == 3 and cpu.cr4 & CR4_PCIDE:
+    if cr == 3 and cpu.cr4 & X86_CR4_PCIDE:
         value &= ~(<u64>1 << 63)
     why = cr_refusal(vp, cr, value)
     if why:
         return deny(vp, why, value, cr, 0)
     if cr == 0:
-        cpu.cr0 = value | CR0_ET
+        cpu.cr0 = value | X86_CR0_ET
     elif cr == 2:
         cpu.cr2 = value
     elif cr == 3:

@@ -6,9 +6,6 @@ cdef enum:
     WITH_ERROR_CODE = 1 << 8 | 0x1f << 10 | 1 << 17
     # #DE #TS #NP #SS #GP #CP
     CONTRIBUTORY = 1 << 0 | 0xf << 10 | 1 << 21
-    VECTOR_VE = 20
-    DR6_BITS = 0xf | 7 << 13
-    DR7_GD = 1 << 13
     DEBUG_SHADOW = GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS
 
 
@@ -24,7 +21,7 @@ cdef inline u32 exception_info(l0_vp *vp, u32 vector) noexcept nogil:
 cdef bint exception_exits(const l0_vp *vp, u32 vector, u32 error) noexcept nogil:
     cdef bint bit = vp.vmcs.f.exception_bitmap >> vector & 1
 
-    if vector != VECTOR_PF or (
+    if vector != X86_TRAP_PF or (
             vp.vmcs == &vp.evmcs_cache and not vp.partition.profile.honour_page_fault_filter):
         return bit
     # a page fault that does not match turns the meaning of its bit round
@@ -37,23 +34,23 @@ cdef void exception_exit(l0_vp *vp, u32 info, u32 error, u64 payload, u32 length
     vp.vmcs.f.vm_exit_intr_info = info
     if info & INTR_INFO_DELIVER_CODE_MASK:
         vp.vmcs.f.vm_exit_intr_error_code = error
-    if vp.unblocked_nmi and info & INTR_INFO_VECTOR_MASK != VECTOR_DF and not vp.vectoring:
+    if vp.unblocked_nmi and info & INTR_INFO_VECTOR_MASK != X86_TRAP_DF and not vp.vectoring:
         vp.vmcs.f.vm_exit_intr_info |= INTR_INFO_UNBLOCK_NMI
 
 
 # The registers that say more of an exception, which only its delivery writes.
 cdef void account(l0_vp *vp) noexcept nogil:
-    if vp.fault.vector == VECTOR_PF:
+    if vp.fault.vector == X86_TRAP_PF:
         vp.cpu.cr2 = vp.fault.payload
-    elif vp.fault.vector == VECTOR_DB:
-        vp.cpu.dr6 = vp.cpu.dr6 & ~<u64>DR6_BITS | vp.fault.payload
+    elif vp.fault.vector == X86_TRAP_DB:
+        vp.cpu.dr6 = vp.cpu.dr6 & ~<u64>DR6_MAY | vp.fault.payload
         vp.cpu.dr7 &= ~<u64>DR7_GD
 
 
 # SDM 3A 6.15, table 6-5: two exceptions in a row that make a double fault.
 cdef bint fatal(u32 first, u32 second) noexcept nogil:
-    if first == VECTOR_PF or first == VECTOR_VE:
-        return second == VECTOR_PF or <u32>CONTRIBUTORY >> second & 1
+    if first == X86_TRAP_PF or first == X86_TRAP_VE:
+        return second == X86_TRAP_PF or <u32>CONTRIBUTORY >> second & 1
     return <u32>CONTRIBUTORY >> first & 1 and <u32>CONTRIBUTORY >> second & 1
 
 
@@ -87,18 +84,18 @@ cdef bint merge(l0_vp *vp, u32 info, u32 error, u32 length) noexcept nogil:
     account(vp)
     if info & INTR_INFO_INTR_TYPE_MASK != INTR_TYPE_HARD_EXCEPTION:
         return True
-    if first == VECTOR_DF and fatal(VECTOR_PF, second):
+    if first == X86_TRAP_DF and fatal(X86_TRAP_PF, second):
         vm_exit_with(vp, EXIT_REASON_TRIPLE_FAULT, 0, 0)
         vp.vectoring = 0
         return False
     if not fatal(first, second):
         return True
-    fault(vp, VECTOR_DF, 0)
-    chain_met(vp, exception_info(vp, VECTOR_DF))
-    if not exception_exits(vp, VECTOR_DF, 0):
+    fault(vp, X86_TRAP_DF, 0)
+    chain_met(vp, exception_info(vp, X86_TRAP_DF))
+    if not exception_exits(vp, X86_TRAP_DF, 0):
         return True
     # SDM 3C 28.2.4: a double fault that leaves is no part of a delivery
-    exception_exit(vp, exception_info(vp, VECTOR_DF), 0, 0, 0)
+    exception_exit(vp, exception_info(vp, X86_TRAP_DF), 0, 0, 0)
     vp.vectoring = 0
     return False
 
@@ -145,7 +142,7 @@ cdef bint raise_event(l0_vp *vp, u32 info, u32 length) noexcept nogil:
 # The exception in vp.fault: intercepted by L1, or delivered.
 cdef bint raise_fault(l0_vp *vp) noexcept nogil:
     # the instruction will be tried again: a breakpoint on it has had its turn
-    vp.vmcs.f.guest_rflags |= FLAG_RF
+    vp.vmcs.f.guest_rflags |= X86_EFLAGS_RF
     return raise_event(vp, exception_info(vp, vp.fault.vector), 0)
 
 
@@ -154,7 +151,7 @@ cdef bint raise_software(l0_vp *vp, u32 kind, u32 vector, u32 length) noexcept n
     cdef u32 info = <u32>INTR_INFO_VALID_MASK | kind | vector
 
     fault(vp, vector, 0)
-    vp.vmcs.f.guest_rflags &= ~<u64>FLAG_RF
+    vp.vmcs.f.guest_rflags &= ~<u64>X86_EFLAGS_RF
     if kind == INTR_TYPE_SOFT_INTR:
         # INT n is not an exception, whatever its vector
         chain_raised(vp, info)
@@ -164,6 +161,6 @@ cdef bint raise_software(l0_vp *vp, u32 kind, u32 vector, u32 length) noexcept n
 
 # A debug exception that is a trap, with the bits of DR6.
 cdef bint raise_debug_trap(l0_vp *vp, u32 what) noexcept nogil:
-    fault(vp, VECTOR_DB, 0)
+    fault(vp, X86_TRAP_DB, 0)
     vp.fault.payload = what
-    return raise_event(vp, exception_info(vp, VECTOR_DB), 0)
+    return raise_event(vp, exception_info(vp, X86_TRAP_DB), 0)

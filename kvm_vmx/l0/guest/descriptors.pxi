@@ -96,27 +96,27 @@ cdef int check_stack(l0_vp *vp, u32 selector, u32 level, u32 vector, u32 externa
             d.rights & (TYPE_CODE | TYPE_WRITABLE) != TYPE_WRITABLE:
         return fault(vp, vector, error)
     if not d.rights & VMX_AR_P_MASK:
-        return fault(vp, VECTOR_SS, error)
+        return fault(vp, X86_TRAP_SS, error)
     return mark_accessed(vp, d)
 
 
 cdef int check_data(l0_vp *vp, u32 selector, l2_segment *d) noexcept nogil:
     cdef u32 error = selector & 0xfffc
     cdef u32 level
-    cdef int status = fetch_descriptor(vp, selector, VECTOR_GP, 0, d)
+    cdef int status = fetch_descriptor(vp, selector, X86_TRAP_GP, 0, d)
 
     if status:
         return status
     level = VMX_AR_DPL(d.rights)
     if not d.rights & VMX_AR_S_MASK or \
             d.rights & (TYPE_CODE | TYPE_READABLE) == TYPE_CODE:
-        return fault(vp, VECTOR_GP, error)
+        return fault(vp, X86_TRAP_GP, error)
     # conforming code may be read from any level
     if d.rights & (TYPE_CODE | TYPE_CONFORMING) != (TYPE_CODE | TYPE_CONFORMING) and (
             selector & 3 > level or vp.guest_cpl > level):
-        return fault(vp, VECTOR_GP, error)
+        return fault(vp, X86_TRAP_GP, error)
     if not d.rights & VMX_AR_P_MASK:
-        return fault(vp, VECTOR_NP, error)
+        return fault(vp, X86_TRAP_NP, error)
     return mark_accessed(vp, d)
 
 
@@ -133,7 +133,7 @@ cdef int load_segment(l0_vp *vp, u32 number, u32 selector) noexcept nogil:
                 selector == vp.guest_cpl:
             set_null_stack(vp, selector)
             return L2_DONE
-        status = check_stack(vp, selector, vp.guest_cpl, VECTOR_GP, 0, &d)
+        status = check_stack(vp, selector, vp.guest_cpl, X86_TRAP_GP, 0, &d)
     elif selector & 0xfffc == 0:
         (&vp.vmcs.f.guest_es_selector)[number] = <u16>selector
         (&vp.vmcs.f.guest_es_ar_bytes)[number] = VMX_AR_UNUSABLE_MASK
@@ -156,21 +156,21 @@ cdef int load_system_segment(l0_vp *vp, u32 number, u32 selector) noexcept nogil
 
     if error == 0:
         if number == SEG_TR:
-            return fault(vp, VECTOR_GP, 0)
+            return fault(vp, X86_TRAP_GP, 0)
         vp.vmcs.f.guest_ldtr_selector = <u16>selector
         vp.vmcs.f.guest_ldtr_ar_bytes = VMX_AR_UNUSABLE_MASK
         return L2_DONE
     if selector & 4:
-        return fault(vp, VECTOR_GP, error)
-    status = fetch_descriptor(vp, selector, VECTOR_GP, 0, &d)
+        return fault(vp, X86_TRAP_GP, error)
+    status = fetch_descriptor(vp, selector, X86_TRAP_GP, 0, &d)
     if status:
         return status
     kind = d.rights & VMX_AR_TYPE_MASK
     if d.rights & VMX_AR_S_MASK or (number == SEG_LDTR and kind != VMX_AR_TYPE_LDT) or (
             number == SEG_TR and kind != TYPE_TSS and (kind != TYPE_TSS_16 or long_mode(vp))):
-        return fault(vp, VECTOR_GP, error)
+        return fault(vp, X86_TRAP_GP, error)
     if not d.rights & VMX_AR_P_MASK:
-        return fault(vp, VECTOR_NP, error)
+        return fault(vp, X86_TRAP_NP, error)
     if vp.code_bits == 64:
         # 16 bytes: the upper half of the base
         status = read_linear(vp, d.place + 8, 8, L2_READ, &high)
@@ -178,7 +178,7 @@ cdef int load_system_segment(l0_vp *vp, u32 number, u32 selector) noexcept nogil
             return status
         d.base |= high << 32
         if not is_canonical(d.base):
-            return fault(vp, VECTOR_GP, error)
+            return fault(vp, X86_TRAP_GP, error)
     if number == SEG_TR:
         d.rights |= BUSY
         status = write_linear(vp, d.place + 5, 1, L2_WRITE, d.rights & 0xff)

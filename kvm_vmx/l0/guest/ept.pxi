@@ -41,7 +41,7 @@ cdef u8 *ept_exit(l0_vp *vp, u32 reason, u64 gpa, u64 linear, u64 qualification)
     vp.vmcs.f.guest_linear_address = linear
     if not vp.vectoring:
         # the instruction will be tried again
-        vp.vmcs.f.guest_rflags |= FLAG_RF
+        vp.vmcs.f.guest_rflags |= X86_EFLAGS_RF
     if reason == EXIT_REASON_EPT_VIOLATION and vp.unblocked_nmi:
         vp.vmcs.f.exit_qualification |= NMI_UNBLOCKED
     return NULL

@@ -150,20 +150,20 @@ cdef int flag_instruction(l0_vp *vp, u32 opcode) noexcept nogil:
     cdef u64 *flags = &vp.vmcs.f.guest_rflags
 
     if opcode == 0xf5:
-        flags[0] ^= FLAG_CF
+        flags[0] ^= X86_EFLAGS_CF
     elif opcode == 0xf8 or opcode == 0xf9:
-        flags[0] = flags[0] & ~<u64>FLAG_CF | (opcode & 1)
+        flags[0] = flags[0] & ~<u64>X86_EFLAGS_CF | (opcode & 1)
     elif opcode == 0xfc:
-        flags[0] &= ~<u64>FLAG_DF
+        flags[0] &= ~<u64>X86_EFLAGS_DF
     elif opcode == 0xfd:
-        flags[0] |= FLAG_DF
+        flags[0] |= X86_EFLAGS_DF
     elif not may_mask(vp):
-        return fault(vp, VECTOR_GP, 0)
+        return fault(vp, X86_TRAP_GP, 0)
     elif opcode == 0xfa:
-        flags[0] &= ~<u64>FLAG_IF
-    elif not flags[0] & FLAG_IF:
+        flags[0] &= ~<u64>X86_EFLAGS_IF
+    elif not flags[0] & X86_EFLAGS_IF:
         # interrupts wait for one instruction more
-        flags[0] |= FLAG_IF
+        flags[0] |= X86_EFLAGS_IF
         vp.vmcs.f.guest_interruptibility_info |= GUEST_INTR_STATE_STI
         vp.boundary_work = 1
     return L2_DONE
@@ -174,10 +174,10 @@ cdef int flags_on_stack(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     cdef u64 value = 0
     cdef int status
 
-    if virtual_8086(vp) and vp.vmcs.f.guest_rflags & FLAG_IOPL != FLAG_IOPL:
-        return fault(vp, VECTOR_GP, 0)
+    if virtual_8086(vp) and vp.vmcs.f.guest_rflags & X86_EFLAGS_IOPL != X86_EFLAGS_IOPL:
+        return fault(vp, X86_TRAP_GP, 0)
     if insn.opcode == 0x9c:
-        return push(vp, insn.size, vp.vmcs.f.guest_rflags & ~<u64>(FLAG_RF | FLAG_VM))
+        return push(vp, insn.size, vp.vmcs.f.guest_rflags & ~<u64>(X86_EFLAGS_RF | X86_EFLAGS_VM))
     status = peek(vp, insn.size, 0, &value)
     if status == L2_DONE:
         pop_done(vp, insn.size)

@@ -19,9 +19,9 @@ cdef void write_flags(l0_vp *vp, u64 value, u32 size, u64 more) noexcept nogil:
     else:
         mask &= 0xffff
     if vp.guest_cpl == 0:
-        mask |= FLAG_IOPL
+        mask |= X86_EFLAGS_IOPL
     if vp.guest_cpl <= (old >> 12 & 3) or not protected_mode(vp):
-        mask |= FLAG_IF
+        mask |= X86_EFLAGS_IF
     vp.vmcs.f.guest_rflags = old & ~mask | value & mask | 2
     vp.boundary_work = 1
 
@@ -33,36 +33,36 @@ cdef int check_code(l0_vp *vp, u32 selector, bint is_return, l2_segment *d) noex
     cdef int status
 
     if error == 0:
-        return fault(vp, VECTOR_GP, 0)
-    status = fetch_descriptor(vp, selector, VECTOR_GP, 0, d)
+        return fault(vp, X86_TRAP_GP, 0)
+    status = fetch_descriptor(vp, selector, X86_TRAP_GP, 0, d)
     if status:
         return status
     level = VMX_AR_DPL(d.rights)
     if d.rights & (TYPE_CODE | VMX_AR_S_MASK) != (TYPE_CODE | VMX_AR_S_MASK):
-        return fault(vp, VECTOR_GP, error)
+        return fault(vp, X86_TRAP_GP, error)
     if is_return:
         if selector & 3 < vp.guest_cpl or (
                 level > (selector & 3) if d.rights & TYPE_CONFORMING else level != selector & 3):
-            return fault(vp, VECTOR_GP, error)
+            return fault(vp, X86_TRAP_GP, error)
     elif level > vp.guest_cpl if d.rights & TYPE_CONFORMING else (
             level != vp.guest_cpl or selector & 3 > vp.guest_cpl):
-        return fault(vp, VECTOR_GP, error)
+        return fault(vp, X86_TRAP_GP, error)
     if long_mode(vp) and d.rights & VMX_AR_L_MASK and d.rights & VMX_AR_DB_MASK:
-        return fault(vp, VECTOR_GP, error)
+        return fault(vp, X86_TRAP_GP, error)
     if not d.rights & VMX_AR_P_MASK:
-        return fault(vp, VECTOR_NP, error)
+        return fault(vp, X86_TRAP_NP, error)
     return mark_accessed(vp, d)
 
 
 cdef int check_target(l0_vp *vp, const l2_segment *code, u64 rip) noexcept nogil:
     if long_mode(vp) and code.rights & VMX_AR_L_MASK:
-        return L2_DONE if is_canonical(rip) else fault(vp, VECTOR_GP, 0)
-    return fault(vp, VECTOR_GP, 0) if rip > code.limit else L2_DONE
+        return L2_DONE if is_canonical(rip) else fault(vp, X86_TRAP_GP, 0)
+    return fault(vp, X86_TRAP_GP, 0) if rip > code.limit else L2_DONE
 
 
 cdef int jump_plain(l0_vp *vp, u32 selector, u64 offset) noexcept nogil:
     if offset > segment_limit(vp, SEG_CS):
-        return fault(vp, VECTOR_GP, 0)
+        return fault(vp, X86_TRAP_GP, 0)
     set_plain_segment(vp, SEG_CS, selector)
     vp.next_rip = offset
     return L2_DONE
@@ -97,7 +97,7 @@ cdef int far_call(l0_vp *vp, const l2_insn *insn, u32 selector, u64 offset) noex
         if status == L2_DONE:
             status = check_target(vp, &code, offset)
     elif offset > segment_limit(vp, SEG_CS):
-        status = fault(vp, VECTOR_GP, 0)
+        status = fault(vp, X86_TRAP_GP, 0)
     if status == L2_DONE:
         status = push(vp, insn.size, from_selector)
     if status == L2_DONE:
@@ -138,7 +138,7 @@ cdef int outer_stack(l0_vp *vp, u32 selector, const l2_segment *code, l2_segment
         stack.base = 0
         stack.limit = 0
         return L2_DONE
-    return check_stack(vp, selector, level, VECTOR_GP, 0, stack)
+    return check_stack(vp, selector, level, X86_TRAP_GP, 0, stack)
 
 
 # What RETF and IRET have in common: CS:RIP, and SS:RSP behind `skip` more values and the bytes of
@@ -170,7 +170,7 @@ cdef int far_back(l0_vp *vp, u32 size, u32 skip, u32 parameters, bint always_sta
             return status
     if skip:
         # before the level changes: it decides which flags may be written
-        write_flags(vp, flags, size, FLAG_RF if size > 2 else 0)
+        write_flags(vp, flags, size, X86_EFLAGS_RF if size > 2 else 0)
     if new_stack:
         set_segment(vp, SEG_SS, &stack)
         if size == 2:
@@ -216,7 +216,7 @@ cdef int return_plain(l0_vp *vp, u32 size) noexcept nogil:
         status = jump_plain(vp, selector & 0xffff, rip)
     if status:
         return status
-    write_flags(vp, flags, size, FLAG_RF if size > 2 else 0)
+    write_flags(vp, flags, size, X86_EFLAGS_RF if size > 2 else 0)
     pop_done(vp, 3 * size)
     return L2_DONE
 
@@ -249,17 +249,17 @@ cdef int interrupt_return(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     cdef u64 flags = 0
     cdef int status
 
-    if virtual_8086(vp) and vp.vmcs.f.guest_rflags & FLAG_IOPL != FLAG_IOPL:
-        return fault(vp, VECTOR_GP, 0)
+    if virtual_8086(vp) and vp.vmcs.f.guest_rflags & X86_EFLAGS_IOPL != X86_EFLAGS_IOPL:
+        return fault(vp, X86_TRAP_GP, 0)
     unblock_nmis(vp)
     if plain_segments(vp):
         return return_plain(vp, insn.size)
-    if vp.vmcs.f.guest_rflags & FLAG_NT:
-        return fault(vp, VECTOR_GP, 0) if long_mode(vp) else return_to_task(vp)
+    if vp.vmcs.f.guest_rflags & X86_EFLAGS_NT:
+        return fault(vp, X86_TRAP_GP, 0) if long_mode(vp) else return_to_task(vp)
     status = peek(vp, insn.size, 2 * insn.size, &flags)
     if status:
         return status
-    if flags & FLAG_VM and insn.size == 4 and vp.guest_cpl == 0 and not long_mode(vp):
+    if flags & X86_EFLAGS_VM and insn.size == 4 and vp.guest_cpl == 0 and not long_mode(vp):
         # virtual-8086 mode can be entered by VM entry alone
-        return fault(vp, VECTOR_GP, 0)
+        return fault(vp, X86_TRAP_GP, 0)
     return far_back(vp, insn.size, 1, 0, vp.code_bits == 64, flags)

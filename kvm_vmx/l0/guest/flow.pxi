@@ -6,9 +6,9 @@ cdef int jump(l0_vp *vp, u64 target, u32 size) noexcept nogil:
     target &= size_mask(size)
     if vp.code_bits == 64:
         if not is_canonical(target):
-            return fault(vp, VECTOR_GP, 0)
+            return fault(vp, X86_TRAP_GP, 0)
     elif target > segment_limit(vp, SEG_CS):
-        return fault(vp, VECTOR_GP, 0)
+        return fault(vp, X86_TRAP_GP, 0)
     vp.next_rip = target
     return L2_DONE
 
@@ -39,7 +39,7 @@ cdef int far_indirect(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     cdef int status
 
     if not insn.is_memory:
-        return fault(vp, VECTOR_UD, 0)
+        return fault(vp, X86_TRAP_UD, 0)
     status = read_memory(vp, insn.segment, insn.offset, size, &offset)
     if status == L2_DONE:
         status = read_memory(vp, insn.segment, insn.offset + size, 2, &selector)
@@ -62,7 +62,7 @@ cdef int loop(l0_vp *vp, const l2_insn *insn) noexcept nogil:
         return jump(vp, target, insn.size) if count == 0 else L2_DONE
     taken = count != 1
     if insn.opcode != 0xe2:
-        taken = taken and ((vp.vmcs.f.guest_rflags & FLAG_ZF) != 0) == (insn.opcode == 0xe1)
+        taken = taken and ((vp.vmcs.f.guest_rflags & X86_EFLAGS_ZF) != 0) == (insn.opcode == 0xe1)
     status = jump(vp, target, insn.size) if taken else L2_DONE
     if status == L2_DONE:
         store(&vp.regs[GPR_RCX], (count - 1) & size_mask(size), size, 0)
@@ -71,8 +71,8 @@ cdef int loop(l0_vp *vp, const l2_insn *insn) noexcept nogil:
 
 cdef int software_event(l0_vp *vp, u32 kind, u32 vector, u32 length) noexcept nogil:
     if kind == INTR_TYPE_SOFT_INTR and virtual_8086(vp) and \
-            vp.vmcs.f.guest_rflags & FLAG_IOPL != FLAG_IOPL:
-        return fault(vp, VECTOR_GP, 0)
+            vp.vmcs.f.guest_rflags & X86_EFLAGS_IOPL != X86_EFLAGS_IOPL:
+        return fault(vp, X86_TRAP_GP, 0)
     if not raise_software(vp, kind, vector, length):
         return L2_LEAVES
     vp.next_rip = vp.vmcs.f.guest_rip
@@ -82,14 +82,14 @@ cdef int software_event(l0_vp *vp, u32 kind, u32 vector, u32 length) noexcept no
 cdef int interrupt(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     # INT3, INT n, INTO and INT1
     if insn.opcode == 0xcc:
-        return software_event(vp, INTR_TYPE_SOFT_EXCEPTION, VECTOR_BP, insn.length)
+        return software_event(vp, INTR_TYPE_SOFT_EXCEPTION, X86_TRAP_BP, insn.length)
     if insn.opcode == 0xcd:
         return software_event(vp, INTR_TYPE_SOFT_INTR, insn.immediate & 0xff, insn.length)
     if insn.opcode == 0xce:
-        if not vp.vmcs.f.guest_rflags & FLAG_OF:
+        if not vp.vmcs.f.guest_rflags & X86_EFLAGS_OF:
             return L2_DONE
-        return software_event(vp, INTR_TYPE_SOFT_EXCEPTION, VECTOR_OF, insn.length)
-    return software_event(vp, INTR_TYPE_PRIV_SW_EXCEPTION, VECTOR_DB, insn.length)
+        return software_event(vp, INTR_TYPE_SOFT_EXCEPTION, X86_TRAP_OF, insn.length)
+    return software_event(vp, INTR_TYPE_PRIV_SW_EXCEPTION, X86_TRAP_DB, insn.length)
 
 
 # JMP, CALL and Jcc with a distance.

@@ -3,7 +3,6 @@
 # cache lines, and the bases of FS and GS.
 
 cdef enum:
-    CR4_FSGSBASE = 1 << 16
     # SF ZF AF PF CF
     FLAGS_IN_AH = 0xd5
 
@@ -84,7 +83,7 @@ cdef int base_register(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     cdef u64 *base = &vp.vmcs.f.guest_gs_base if insn.reg & 1 else &vp.vmcs.f.guest_fs_base
     cdef u64 value
 
-    if vp.code_bits != 64 or not vp.vmcs.f.guest_cr4 & CR4_FSGSBASE or \
+    if vp.code_bits != 64 or not vp.vmcs.f.guest_cr4 & X86_CR4_FSGSBASE or \
             not cpuid_offers(vp, 7, REGISTER_EBX, 0):
         return undefined(vp)
     if not insn.reg & 2:
@@ -92,7 +91,7 @@ cdef int base_register(l0_vp *vp, const l2_insn *insn) noexcept nogil:
         return L2_DONE
     value = read_register(vp, insn, insn.rm, insn.size)
     if not is_canonical(value):
-        return fault(vp, VECTOR_GP, 0)
+        return fault(vp, X86_TRAP_GP, 0)
     base[0] = value
     return L2_DONE
 

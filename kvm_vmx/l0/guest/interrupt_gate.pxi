@@ -9,7 +9,7 @@ cdef enum:
     GATE_TRAP = 15
     IDT_ERROR = 2
     TASK_SWITCH_BY_GATE = 3
-    CLEARED = FLAG_TF | FLAG_NT | FLAG_RF | FLAG_VM
+    CLEARED = X86_EFLAGS_TF | X86_EFLAGS_NT | X86_EFLAGS_RF | X86_EFLAGS_VM
 
 # A handler, and the stack it runs on.
 cdef struct frame:
@@ -34,7 +34,7 @@ cdef bint is_software(u32 info) noexcept nogil:
 cdef int push_on(l0_vp *vp, frame *f, u64 value) noexcept nogil:
     # onto the handler's stack, whose pointer is not RSP yet
     cdef u64 linear = 0, last
-    cdef u32 vector = VECTOR_SS
+    cdef u32 vector = X86_TRAP_SS
     cdef u64 mask = <u64>0xffffffff if f.stack.rights & VMX_AR_DB_MASK else 0xffff
     cdef bint expand_down = f.stack.rights & (TYPE_CODE | TYPE_CONFORMING) == TYPE_CONFORMING
 
@@ -42,7 +42,7 @@ cdef int push_on(l0_vp *vp, frame *f, u64 value) noexcept nogil:
         f.sp -= f.size
         linear = f.sp
         if not is_canonical(linear):
-            return fault(vp, VECTOR_SS, f.external)
+            return fault(vp, X86_TRAP_SS, f.external)
     else:
         f.sp = f.sp & ~mask | (f.sp - f.size) & mask
         last = (f.sp & mask) + f.size - 1
@@ -73,7 +73,7 @@ cdef int through_vector_table(l0_vp *vp, u32 vector, u64 rip) noexcept nogil:
     cdef int status
 
     if vector * 4 + 3 > segment_limit(vp, SEG_IDTR):
-        return fault(vp, VECTOR_GP, 0)
+        return fault(vp, X86_TRAP_GP, 0)
     status = read_linear(vp, segment_base(vp, SEG_IDTR) + vector * 4, 4, L2_READ, &pointer)
     if status:
         return status
@@ -89,7 +89,7 @@ cdef int through_vector_table(l0_vp *vp, u32 vector, u64 rip) noexcept nogil:
     if status:
         return status
     vp.vmcs.f.guest_rsp = f.sp
-    vp.vmcs.f.guest_rflags &= ~<u64>(FLAG_IF | FLAG_TF | FLAG_AC | FLAG_RF)
+    vp.vmcs.f.guest_rflags &= ~<u64>(X86_EFLAGS_IF | X86_EFLAGS_TF | X86_EFLAGS_AC | X86_EFLAGS_RF)
     set_plain_segment(vp, SEG_CS, pointer >> 16)
     vp.vmcs.f.guest_rip = pointer & 0xffff
     return L2_DONE
@@ -110,7 +110,7 @@ cdef int read_gate(l0_vp *vp, u32 info, frame *f, u32 *stack_table) noexcept nog
     cdef int status
 
     if vector * size + size - 1 > segment_limit(vp, SEG_IDTR):
-        return fault(vp, VECTOR_GP, error)
+        return fault(vp, X86_TRAP_GP, error)
     status = read_linear(vp, segment_base(vp, SEG_IDTR) + vector * size, 8, L2_READ, &low)
     if status == L2_DONE and size == 16:
         status = read_linear(vp, segment_base(vp, SEG_IDTR) + vector * size + 8, 8, L2_READ, &high)
@@ -118,13 +118,13 @@ cdef int read_gate(l0_vp *vp, u32 info, frame *f, u32 *stack_table) noexcept nog
         return status
     kind = low >> 40 & 0x1f
     if kind & ~9 != GATE_INTERRUPT_16 and (kind != GATE_TASK or size == 16):
-        return fault(vp, VECTOR_GP, error)
+        return fault(vp, X86_TRAP_GP, error)
     if size == 16 and kind != GATE_INTERRUPT and kind != GATE_TRAP:
-        return fault(vp, VECTOR_GP, error)
+        return fault(vp, X86_TRAP_GP, error)
     if is_software(info) and (low >> 45 & 3) < vp.guest_cpl:
-        return fault(vp, VECTOR_GP, error)
+        return fault(vp, X86_TRAP_GP, error)
     if not low >> 47 & 1:
-        return fault(vp, VECTOR_NP, error)
+        return fault(vp, X86_TRAP_NP, error)
     f.code.selector = low >> 16 & 0xffff
     if kind == GATE_TASK:
         return task_switch(vp, f.code.selector)
@@ -143,20 +143,20 @@ cdef int check_handler(l0_vp *vp, frame *f) noexcept nogil:
     cdef int status
 
     if selector & 0xfffc == 0:
-        return fault(vp, VECTOR_GP, f.external)
-    status = fetch_descriptor(vp, selector, VECTOR_GP, f.external, &f.code)
+        return fault(vp, X86_TRAP_GP, f.external)
+    status = fetch_descriptor(vp, selector, X86_TRAP_GP, f.external, &f.code)
     if status:
         return status
     if f.code.rights & (TYPE_CODE | VMX_AR_S_MASK) != (TYPE_CODE | VMX_AR_S_MASK) or \
             VMX_AR_DPL(f.code.rights) > vp.guest_cpl:
-        return fault(vp, VECTOR_GP, error)
+        return fault(vp, X86_TRAP_GP, error)
     if long_mode(vp) and f.code.rights & (VMX_AR_L_MASK | VMX_AR_DB_MASK) != VMX_AR_L_MASK:
-        return fault(vp, VECTOR_GP, error)
+        return fault(vp, X86_TRAP_GP, error)
     if not f.code.rights & VMX_AR_P_MASK:
-        return fault(vp, VECTOR_NP, error)
+        return fault(vp, X86_TRAP_NP, error)
     f.level = vp.guest_cpl if f.code.rights & TYPE_CONFORMING else VMX_AR_DPL(f.code.rights)
     if virtual_8086(vp) and f.level != 0:
-        return fault(vp, VECTOR_GP, error)
+        return fault(vp, X86_TRAP_GP, error)
     f.code.selector = selector & 0xfffc | f.level
     return mark_accessed(vp, &f.code)
 
@@ -176,14 +176,14 @@ cdef int stack_from_task(l0_vp *vp, frame *f, u32 table) noexcept nogil:
     elif narrow:
         at = 2 + f.level * 4
     if at + size + (0 if size == 8 else 2) - 1 > segment_limit(vp, SEG_TR):
-        return fault(vp, VECTOR_TS, error)
+        return fault(vp, X86_TRAP_TS, error)
     status = read_linear(vp, base + at, size, L2_READ, &f.sp)
     if status or size == 8:
         return status
     status = read_linear(vp, base + at + size, 2, L2_READ, &selector)
     if status:
         return status
-    return check_stack(vp, <u32>selector, f.level, VECTOR_TS, f.external, &f.stack)
+    return check_stack(vp, <u32>selector, f.level, X86_TRAP_TS, f.external, &f.stack)
 
 
 cdef int choose_stack(l0_vp *vp, frame *f, u32 table) noexcept nogil:
@@ -251,7 +251,7 @@ cdef void begin_handler(l0_vp *vp, frame *f) noexcept nogil:
     vp.vmcs.f.guest_rip = f.offset
     vp.vmcs.f.guest_rflags &= ~<u64>CLEARED
     if f.masks:
-        vp.vmcs.f.guest_rflags &= ~<u64>FLAG_IF
+        vp.vmcs.f.guest_rflags &= ~<u64>X86_EFLAGS_IF
 
 
 # Call the handler of an event; length: how far RIP moves first, for a software event.
@@ -277,8 +277,8 @@ cdef int through_gate(l0_vp *vp, u32 info, u32 error, u32 length) noexcept nogil
         return status
     # the handler's first address must be one
     if long_mode(vp) and not is_canonical(f.offset):
-        return fault(vp, VECTOR_GP, f.external)
+        return fault(vp, X86_TRAP_GP, f.external)
     if not long_mode(vp) and f.offset > f.code.limit:
-        return fault(vp, VECTOR_GP, f.external)
+        return fault(vp, X86_TRAP_GP, f.external)
     begin_handler(vp, &f)
     return L2_DONE

@@ -20,15 +20,15 @@ cdef int check_permission_map(l0_vp *vp, u32 port, u32 size) noexcept nogil:
         return L2_DONE
     if not segment_rights(vp, SEG_TR) & 8 or limit < TSS_MAP_BASE + 1:
         # a 16-bit task has no bitmap
-        return fault(vp, VECTOR_GP, 0)
+        return fault(vp, X86_TRAP_GP, 0)
     status = read_linear(vp, base + TSS_MAP_BASE, 2, L2_READ, &where)
     if status:
         return status
     if where + port // 8 + 1 > limit:
-        return fault(vp, VECTOR_GP, 0)
+        return fault(vp, X86_TRAP_GP, 0)
     status = read_linear(vp, base + where + port // 8, 2, L2_READ, &bits)
     if status == L2_DONE and bits >> (port & 7) & ((1 << size) - 1):
-        return fault(vp, VECTOR_GP, 0)
+        return fault(vp, X86_TRAP_GP, 0)
     return status
 
 
@@ -104,7 +104,7 @@ cdef int string_in_out(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     cdef u64 mask = size_mask(insn.address_size)
     cdef u64 *pointer = &vp.regs[GPR_RDI if is_in else GPR_RSI]
     cdef u64 count = vp.regs[GPR_RCX] & mask
-    cdef u64 step = -<u64>size if vp.vmcs.f.guest_rflags & FLAG_DF else size
+    cdef u64 step = -<u64>size if vp.vmcs.f.guest_rflags & X86_EFLAGS_DF else size
     cdef int status
 
     if insn.repeat and count == 0:

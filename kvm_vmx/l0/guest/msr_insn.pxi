@@ -9,8 +9,6 @@ cdef extern from *:
 
 cdef enum:
     MSR_X2APIC_TPR = 0x808
-    CR4_TSD = 1 << 2
-    CR4_PCE = 1 << 8
     VTPR = 0x80
 
 
@@ -71,14 +69,14 @@ cdef int rdmsr_insn(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     cdef u64 value = 0
 
     if vp.guest_cpl:
-        return fault(vp, VECTOR_GP, 0)
+        return fault(vp, X86_TRAP_GP, 0)
     if msr_exits(vp, msr, False):
         return leave_insn(vp, EXIT_REASON_MSR_READ, insn, 0)
     if is_virtual_priority(vp, msr):
         value = read_priority(vp)
     elif msr_read(vp, msr, &value) != INSN_OK:
-        return fault(vp, VECTOR_GP, 0)
-    if msr == MSR_TSC:
+        return fault(vp, X86_TRAP_GP, 0)
+    if msr == MSR_IA32_TSC:
         value = scaled_tsc(vp, value)
     answer(vp, value)
     return L2_DONE
@@ -89,13 +87,13 @@ cdef int wrmsr_insn(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     cdef u64 value = vp.regs[GPR_RDX] << 32 | vp.regs[GPR_RAX] & <u64>0xffffffff
 
     if vp.guest_cpl:
-        return fault(vp, VECTOR_GP, 0)
+        return fault(vp, X86_TRAP_GP, 0)
     if msr_exits(vp, msr, True):
         return leave_insn(vp, EXIT_REASON_MSR_WRITE, insn, 0)
     if is_virtual_priority(vp, msr):
-        return fault(vp, VECTOR_GP, 0) if value >> 8 else write_priority(vp, value)
+        return fault(vp, X86_TRAP_GP, 0) if value >> 8 else write_priority(vp, value)
     if msr_write(vp, msr, value) != INSN_OK:
-        return fault(vp, VECTOR_GP, 0)
+        return fault(vp, X86_TRAP_GP, 0)
     # EFER may have changed how pages translate
     translations_current(vp)
     return L2_DONE
@@ -105,12 +103,12 @@ cdef int rdtsc_insn(l0_vp *vp, const l2_insn *insn, bint with_aux) noexcept nogi
     cdef u64 value = 0
 
     if with_aux and not secondary_controls(vp.vmcs) & SECONDARY_EXEC_RDTSCP:
-        return fault(vp, VECTOR_UD, 0)
-    if vp.guest_cpl and vp.vmcs.f.guest_cr4 & CR4_TSD:
-        return fault(vp, VECTOR_GP, 0)
+        return fault(vp, X86_TRAP_UD, 0)
+    if vp.guest_cpl and vp.vmcs.f.guest_cr4 & X86_CR4_TSD:
+        return fault(vp, X86_TRAP_GP, 0)
     if vp.vmcs.f.cpu_based_vm_exec_control & CPU_BASED_RDTSC_EXITING:
         return leave_insn(vp, EXIT_REASON_RDTSCP if with_aux else EXIT_REASON_RDTSC, insn, 0)
-    msr_read(vp, MSR_TSC, &value)
+    msr_read(vp, MSR_IA32_TSC, &value)
     answer(vp, scaled_tsc(vp, value))
     if with_aux:
         vp.regs[GPR_RCX] = vp.msr[SLOT_TSC_AUX].value & <u64>0xffffffff
@@ -118,9 +116,9 @@ cdef int rdtsc_insn(l0_vp *vp, const l2_insn *insn, bint with_aux) noexcept nogi
 
 
 cdef int rdpmc_insn(l0_vp *vp, const l2_insn *insn) noexcept nogil:
-    if vp.guest_cpl and not vp.vmcs.f.guest_cr4 & CR4_PCE:
-        return fault(vp, VECTOR_GP, 0)
+    if vp.guest_cpl and not vp.vmcs.f.guest_cr4 & X86_CR4_PCE:
+        return fault(vp, X86_TRAP_GP, 0)
     if vp.vmcs.f.cpu_based_vm_exec_control & CPU_BASED_RDPMC_EXITING:
         return leave_insn(vp, EXIT_REASON_RDPMC, insn, 0)
     # there are no counters to read
-    return fault(vp, VECTOR_GP, 0)
+    return fault(vp, X86_TRAP_GP, 0)

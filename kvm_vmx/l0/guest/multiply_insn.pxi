@@ -40,7 +40,7 @@ cdef bint product(u64 a, u64 b, bint is_signed, u32 size, u64 *low, u64 *high) n
 
 
 cdef void multiply_flags(l0_vp *vp, bint overflow) noexcept nogil:
-    set_status(vp, flag_if(overflow, FLAG_CF | FLAG_OF), FLAG_CF | FLAG_OF)
+    set_status(vp, flag_if(overflow, X86_EFLAGS_CF | X86_EFLAGS_OF), X86_EFLAGS_CF | X86_EFLAGS_OF)
 
 
 # The pair that MUL and DIV use: AH and AL, or RDX and RAX.
@@ -103,10 +103,10 @@ cdef int divide_signed(l0_vp *vp, const l2_insn *insn, u64 by) noexcept nogil:
         by = -by
     # by zero, or a quotient that does not fit even without its sign
     if high >= by:
-        return fault(vp, VECTOR_DE, 0)
+        return fault(vp, X86_TRAP_DE, 0)
     quotient = wide_divide(high, low, by, &rest)
     if quotient > (<u64>1 << (bits - 1)) - (0 if opposite else 1):
-        return fault(vp, VECTOR_DE, 0)
+        return fault(vp, X86_TRAP_DE, 0)
     write_pair(vp, insn, size, (-quotient if opposite else quotient) & size_mask(size),
                (-rest if negative else rest) & size_mask(size))
     return L2_DONE

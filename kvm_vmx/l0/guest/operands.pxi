@@ -13,38 +13,7 @@ cdef enum:
     SEG_GDTR = 8
     SEG_IDTR = 9
 
-    VECTOR_DE = 0
-    VECTOR_DB = 1
-    VECTOR_NMI = 2
-    VECTOR_BP = 3
-    VECTOR_OF = 4
-    VECTOR_UD = 6
-    VECTOR_NM = 7
-    VECTOR_DF = 8
-    VECTOR_TS = 10
-    VECTOR_NP = 11
-    VECTOR_SS = 12
-    VECTOR_GP = 13
-    VECTOR_PF = 14
-    VECTOR_AC = 17
-
-    FLAG_CF = 1 << 0
-    FLAG_PF = 1 << 2
-    FLAG_AF = 1 << 4
-    FLAG_ZF = 1 << 6
-    FLAG_SF = 1 << 7
-    FLAG_TF = 1 << 8
-    FLAG_IF = 1 << 9
-    FLAG_DF = 1 << 10
-    FLAG_OF = 1 << 11
-    FLAG_IOPL = 3 << 12
-    FLAG_NT = 1 << 14
-    FLAG_RF = 1 << 16
-    FLAG_VM = 1 << 17
-    FLAG_AC = 1 << 18
-
 cdef enum:
-    CR0_AM = 1 << 18
     TYPE_WRITABLE = 2
     TYPE_EXPAND_DOWN = 4
     TYPE_CODE = 8
@@ -62,7 +31,7 @@ cdef inline int fault(l0_vp *vp, u32 vector, u32 error) noexcept nogil:
 
 
 cdef inline int undefined(l0_vp *vp) noexcept nogil:
-    return fault(vp, VECTOR_UD, 0)
+    return fault(vp, X86_TRAP_UD, 0)
 
 
 cdef inline u32 segment_rights(l0_vp *vp, u32 segment) noexcept nogil:
@@ -78,7 +47,7 @@ cdef inline u32 segment_limit(l0_vp *vp, u32 segment) noexcept nogil:
 
 
 cdef inline bint protected_mode(l0_vp *vp) noexcept nogil:
-    return vp.vmcs.f.guest_cr0 & CR0_PE != 0
+    return vp.vmcs.f.guest_cr0 & X86_CR0_PE != 0
 
 
 cdef inline bint long_mode(l0_vp *vp) noexcept nogil:
@@ -86,7 +55,7 @@ cdef inline bint long_mode(l0_vp *vp) noexcept nogil:
 
 
 cdef inline bint virtual_8086(l0_vp *vp) noexcept nogil:
-    return vp.vmcs.f.guest_rflags & FLAG_VM != 0
+    return vp.vmcs.f.guest_rflags & X86_EFLAGS_VM != 0
 
 
 # Segments are selectors times 16: real-address mode and virtual-8086 mode.
@@ -164,7 +133,7 @@ cdef inline void mode_changed(l0_vp *vp) noexcept nogil:
 
 
 cdef int outside(l0_vp *vp, u32 segment) noexcept nogil:
-    return fault(vp, VECTOR_SS if segment == SEG_SS else VECTOR_GP, 0)
+    return fault(vp, X86_TRAP_SS if segment == SEG_SS else X86_TRAP_GP, 0)
 
 
 # Does the offset's last byte lie within the segment?
@@ -248,8 +217,8 @@ cdef inline u32 user(l0_vp *vp) noexcept nogil:
 
 
 cdef bint misaligned(l0_vp *vp, u64 linear, u32 size) noexcept nogil:
-    return vp.guest_cpl == 3 and linear & (size - 1) and vp.vmcs.f.guest_cr0 & CR0_AM and \
-        vp.vmcs.f.guest_rflags & FLAG_AC != 0
+    return vp.guest_cpl == 3 and linear & (size - 1) and vp.vmcs.f.guest_cr0 & X86_CR0_AM and \
+        vp.vmcs.f.guest_rflags & X86_EFLAGS_AC != 0
 
 
 # An explicit access of the instruction in progress; those to system tables are a supervisor's.
@@ -260,7 +229,7 @@ cdef int read_memory(l0_vp *vp, u32 segment, u64 offset, u32 size, u64 *value) n
     if status:
         return status
     if unlikely(misaligned(vp, linear, size)):
-        return fault(vp, VECTOR_AC, 0)
+        return fault(vp, X86_TRAP_AC, 0)
     return read_linear(vp, linear, size, L2_READ << user(vp), value)
 
 
@@ -271,7 +240,7 @@ cdef int write_memory(l0_vp *vp, u32 segment, u64 offset, u32 size, u64 value) n
     if status:
         return status
     if unlikely(misaligned(vp, linear, size)):
-        return fault(vp, VECTOR_AC, 0)
+        return fault(vp, X86_TRAP_AC, 0)
     return write_linear(vp, linear, size, L2_WRITE << user(vp), value)
 
 

@@ -87,9 +87,9 @@ cdef void guest_flush_tlb(l0_vp *vp) noexcept nogil:
 # Fewer bytes than the instruction has: the segment ends, or the next page does not translate.
 cdef int fetch_failed(l0_vp *vp, u64 rip, u32 have) noexcept nogil:
     if have >= LONGEST_INSTRUCTION or have >= bytes_in_segment(vp, rip):
-        return fault(vp, VECTOR_GP, 0)
+        return fault(vp, X86_TRAP_GP, 0)
     if translate(vp, linear_rip(vp, rip + have), fetch_right(vp)) != NULL:
-        return fault(vp, VECTOR_UD, 0)
+        return fault(vp, X86_TRAP_UD, 0)
     return L2_FAULTS if vp.fault.vector <= 31 else L2_LEAVES
 
 
@@ -103,7 +103,7 @@ cdef int fetch_and_decode(l0_vp *vp, l2_insn *insn) noexcept nogil:
     if likely(how == DECODED):
         return L2_DONE
     if how == UNKNOWN:
-        return fault(vp, VECTOR_UD, 0)
+        return fault(vp, X86_TRAP_UD, 0)
     return fetch_failed(vp, rip, have)
 
 
@@ -115,9 +115,9 @@ cdef inline bint is_software_interrupt(const l2_insn *insn) noexcept nogil:
 cdef void complete(l0_vp *vp, const l2_insn *insn, u32 shadow, u64 flags) noexcept nogil:
     vp.vmcs.f.guest_rip = vp.next_rip
     if insn.opcode != OPCODE_IRET or insn.map:
-        vp.vmcs.f.guest_rflags &= ~<u64>FLAG_RF
+        vp.vmcs.f.guest_rflags &= ~<u64>X86_EFLAGS_RF
     vp.vmcs.f.guest_interruptibility_info &= ~shadow
-    if flags & FLAG_TF and not is_software_interrupt(insn):
+    if flags & X86_EFLAGS_TF and not is_software_interrupt(insn):
         vp.vmcs.f.guest_pending_dbg_exceptions |= SINGLE_STEP
         vp.boundary_work = 1
     mode_changed(vp)

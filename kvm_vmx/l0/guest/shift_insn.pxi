@@ -25,7 +25,7 @@ cdef void rotate_flags(l0_vp *vp, u64 result, bint carry, bint right, u32 bits) 
     cdef bint top = result >> (bits - 1) & 1
     cdef bint other = result >> (bits - 2) & 1 if right else carry
 
-    set_status(vp, flag_if(carry, FLAG_CF) | flag_if(top != other, FLAG_OF), FLAG_CF | FLAG_OF)
+    set_status(vp, flag_if(carry, X86_EFLAGS_CF) | flag_if(top != other, X86_EFLAGS_OF), X86_EFLAGS_CF | X86_EFLAGS_OF)
 
 
 # ROL and ROR; a count that is a multiple of the size still sets the flags.
@@ -43,7 +43,7 @@ cdef u64 rotate(l0_vp *vp, u64 value, u32 count, bint right, u32 size) noexcept 
 # RCL and RCR: CF is one bit more of the value.
 cdef u64 rotate_with_carry(l0_vp *vp, u64 value, u32 count, bint right, u32 size) noexcept nogil:
     cdef u32 bits = 8 * size, n
-    cdef u64 carry = vp.vmcs.f.guest_rflags & FLAG_CF, out
+    cdef u64 carry = vp.vmcs.f.guest_rflags & X86_EFLAGS_CF, out
 
     count %= bits + 1
     for n in range(count):
@@ -78,8 +78,8 @@ cdef u64 shift(l0_vp *vp, u64 value, u32 count, u32 operation, u32 size) noexcep
         carry = count <= bits and value >> (bits - count) & 1
         value = value << count & size_mask(size)
         overflow = (value >> (bits - 1) & 1) != carry
-    set_status(vp, flags_of(value, size) | flag_if(carry, FLAG_CF) | flag_if(overflow, FLAG_OF),
-               STATUS_FLAGS)
+    set_status(vp, flags_of(value, size) | flag_if(carry, X86_EFLAGS_CF) | flag_if(overflow, X86_EFLAGS_OF),
+               INSN_STATUS_FLAGS)
     return value
 
 
@@ -142,6 +142,6 @@ cdef int double_shift(l0_vp *vp, const l2_insn *insn) noexcept nogil:
         carry = value >> (bits - count) & 1
         value = value << count | other >> (bits - count)
     value &= size_mask(size)
-    set_status(vp, flags_of(value, size) | flag_if(carry, FLAG_CF) |
-               flag_if((value ^ before) >> (bits - 1) & 1, FLAG_OF), STATUS_FLAGS)
+    set_status(vp, flags_of(value, size) | flag_if(carry, X86_EFLAGS_CF) |
+               flag_if((value ^ before) >> (bits - 1) & 1, X86_EFLAGS_OF), INSN_STATUS_FLAGS)
     return write_rm(vp, insn, size, value)

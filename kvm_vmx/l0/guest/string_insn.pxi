@@ -31,7 +31,7 @@ cdef int string_source(l0_vp *vp, const l2_insn *insn, u32 operation, u32 size, 
 cdef int string_element(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     cdef u32 operation = insn.opcode & 0xfe, size = operand_size(insn)
     cdef u64 target = vp.regs[GPR_RDI] & size_mask(insn.address_size)
-    cdef u64 step = -<u64>size if vp.vmcs.f.guest_rflags & FLAG_DF else size
+    cdef u64 step = -<u64>size if vp.vmcs.f.guest_rflags & X86_EFLAGS_DF else size
     cdef u64 value = 0, other = 0
     cdef int status = string_source(vp, insn, operation, size, &value)
 
@@ -61,13 +61,13 @@ cdef bint string_goes_on(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     if vp.regs[GPR_RCX] & size_mask(insn.address_size) == 0:
         return False
     return not compares(insn.opcode & 0xfe) or \
-        (vp.vmcs.f.guest_rflags & FLAG_ZF != 0) == (insn.repeat == 0xf3)
+        (vp.vmcs.f.guest_rflags & X86_EFLAGS_ZF != 0) == (insn.repeat == 0xf3)
 
 
 # Must each element be an instruction of its own? A trap comes behind it, or what the instruction
 # before left in force ends with it.
 cdef bint one_at_a_time(l0_vp *vp) noexcept nogil:
-    return vp.vmcs.f.guest_rflags & (FLAG_TF | FLAG_RF) != 0 or \
+    return vp.vmcs.f.guest_rflags & (X86_EFLAGS_TF | X86_EFLAGS_RF) != 0 or \
         vp.vmcs.f.guest_interruptibility_info & SHADOW != 0 or \
         vp.vmcs.f.cpu_based_vm_exec_control & CPU_BASED_MONITOR_TRAP_FLAG != 0
 
@@ -84,7 +84,7 @@ cdef int string_insn(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     while True:
         status = string_element(vp, insn)
         if status:
-            set_status(vp, flags, STATUS_FLAGS)
+            set_status(vp, flags, INSN_STATUS_FLAGS)
             return status
         if not insn.repeat or not string_goes_on(vp, insn):
             return L2_DONE

@@ -43,7 +43,7 @@ cdef int compare_exchange_pair(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     if status:
         return status
     if size == 8 and linear & 15:
-        return fault(vp, VECTOR_GP, 0)
+        return fault(vp, X86_TRAP_GP, 0)
     status = check_write(vp, insn.segment, insn.offset, 2 * size)
     if status == L2_DONE:
         status = read_memory(vp, insn.segment, insn.offset, size, &low)
@@ -52,7 +52,7 @@ cdef int compare_exchange_pair(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     if status:
         return status
     equal = low == vp.regs[GPR_RAX] & size_mask(size) and high == vp.regs[GPR_RDX] & size_mask(size)
-    set_status(vp, flag_if(equal, FLAG_ZF), FLAG_ZF)
+    set_status(vp, flag_if(equal, X86_EFLAGS_ZF), X86_EFLAGS_ZF)
     if not equal:
         store(&vp.regs[GPR_RAX], low, size, 0)
         store(&vp.regs[GPR_RDX], high, size, 0)

@@ -6,7 +6,7 @@
 # An instruction of level 0 that leaves where a control says so, and does nothing where not.
 cdef int privileged(l0_vp *vp, const l2_insn *insn, u32 reason, bint leaves) noexcept nogil:
     if vp.guest_cpl:
-        return fault(vp, VECTOR_GP, 0)
+        return fault(vp, X86_TRAP_GP, 0)
     return leave_insn(vp, reason, insn, 0) if leaves else L2_DONE
 
 
@@ -41,12 +41,12 @@ cdef int leave_nested_operand(l0_vp *vp, const l2_insn *insn, u32 reason, u32 ex
 
 cdef int extended_control(l0_vp *vp, const l2_insn *insn, bint is_write) noexcept nogil:
     # XSETBV and XGETBV: of XCR0, x87 alone is there
-    if not vp.vmcs.f.guest_cr4 & CR4_OSXSAVE:
+    if not vp.vmcs.f.guest_cr4 & X86_CR4_OSXSAVE:
         return undefined(vp)
     if is_write:
         return privileged(vp, insn, EXIT_REASON_XSETBV, True)
     if <u32>vp.regs[GPR_RCX]:
-        return fault(vp, VECTOR_GP, 0)
+        return fault(vp, X86_TRAP_GP, 0)
     vp.regs[GPR_RAX] = 1
     vp.regs[GPR_RDX] = 0
     return L2_DONE
@@ -58,7 +58,7 @@ cdef int swap_gs(l0_vp *vp) noexcept nogil:
     if vp.code_bits != 64:
         return undefined(vp)
     if vp.guest_cpl:
-        return fault(vp, VECTOR_GP, 0)
+        return fault(vp, X86_TRAP_GP, 0)
     vp.vmcs.f.guest_gs_base = vp.msr[SLOT_KERNEL_GS_BASE].value
     vp.msr[SLOT_KERNEL_GS_BASE].value = base
     return L2_DONE
@@ -124,7 +124,7 @@ cdef int invalidate_page(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     cdef u64 linear = insn.offset
 
     if vp.guest_cpl:
-        return fault(vp, VECTOR_GP, 0)
+        return fault(vp, X86_TRAP_GP, 0)
     if vp.code_bits != 64 or insn.segment >= SEG_FS:
         linear += segment_base(vp, insn.segment)
     if vp.code_bits != 64:
@@ -162,7 +162,7 @@ cdef int invalidate_contexts(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     if not secondary_controls(vp.vmcs) & SECONDARY_EXEC_ENABLE_INVPCID:
         return undefined(vp)
     if vp.guest_cpl:
-        return fault(vp, VECTOR_GP, 0)
+        return fault(vp, X86_TRAP_GP, 0)
     if vp.vmcs.f.cpu_based_vm_exec_control & CPU_BASED_INVLPG_EXITING:
         return leave_with_operand(vp, EXIT_REASON_INVPCID, insn, extra)
     flush_translations(vp)
@@ -179,7 +179,7 @@ cdef int random_number(l0_vp *vp, const l2_insn *insn, u32 reason, u32 control) 
     vp.guest_random ^= vp.guest_random >> 7
     vp.guest_random ^= vp.guest_random << 17
     write_register(vp, insn, insn.rm, insn.size, vp.guest_random & size_mask(insn.size))
-    vp.vmcs.f.guest_rflags = vp.vmcs.f.guest_rflags & ~<u64>STATUS_FLAGS | FLAG_CF
+    vp.vmcs.f.guest_rflags = vp.vmcs.f.guest_rflags & ~<u64>INSN_STATUS_FLAGS | X86_EFLAGS_CF
     return L2_DONE
 
 
@@ -199,7 +199,7 @@ cdef int group_c7(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     if operation != 6 or insn.repeat == 0xf2:
         return undefined(vp)
     if insn.repeat == 0xf3:
-        if not vp.vmcs.f.guest_cr4 & CR4_VMXE:
+        if not vp.vmcs.f.guest_cr4 & X86_CR4_VMXE:
             return undefined(vp)
         return leave_nested_operand(vp, insn, EXIT_REASON_VMON, 0)
     if insn.operand_prefix:

@@ -14,9 +14,9 @@ cdef int table_group_0(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     cdef int status
 
     if operation > 3 or plain_segments(vp):
-        return fault(vp, VECTOR_UD, 0)
+        return fault(vp, X86_TRAP_UD, 0)
     if operation >= 2 and vp.guest_cpl:
-        return fault(vp, VECTOR_GP, 0)
+        return fault(vp, X86_TRAP_GP, 0)
     if table_access_exits(vp):
         return leave_with_operand(vp, EXIT_REASON_LDTR_TR, insn, operation << 28)
     if operation < 2:
@@ -46,7 +46,7 @@ cdef int load_table(l0_vp *vp, const l2_insn *insn, u32 number, u32 size) noexce
     if status:
         return status
     if size == 8 and not is_canonical(base):
-        return fault(vp, VECTOR_GP, 0)
+        return fault(vp, X86_TRAP_GP, 0)
     if size == 4 and insn.size == 2:
         # with 16-bit operands the base has 24 bits
         base &= 0xffffff
@@ -61,7 +61,7 @@ cdef int table_group_1(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     cdef u32 size = 8 if vp.code_bits == 64 else 4
 
     if operation >= 2 and vp.guest_cpl:
-        return fault(vp, VECTOR_GP, 0)
+        return fault(vp, X86_TRAP_GP, 0)
     if table_access_exits(vp):
         # bit 11: the operand size, outside 64-bit code
         return leave_with_operand(

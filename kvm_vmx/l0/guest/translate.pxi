@@ -17,11 +17,6 @@ cdef enum:
     PAGE_DIRTY = 0x40
     PAGE_LARGE = 0x80
 
-    CR0_WP = 1 << 16
-    CR4_PSE = 1 << 4
-    CR4_SMEP = 1 << 20
-    CR4_SMAP = 1 << 21
-
     ERROR_PRESENT = 1
     ERROR_WRITE = 2
     ERROR_USER = 4
@@ -137,7 +132,7 @@ cdef void shape(l0_vp *vp, paging *p) noexcept nogil:
     p.root = cr3 & ADDRESS
     if long_mode(vp):
         p.levels = 4
-    elif vp.vmcs.f.guest_cr4 & CR4_PAE:
+    elif vp.vmcs.f.guest_cr4 & X86_CR4_PAE:
         # the PDPTE takes the place of CR3
         p.levels = 2
         p.reserved |= <u64>0x7ff << 52
@@ -154,10 +149,10 @@ cdef int page_fault(l0_vp *vp, u64 linear, u32 right, u32 error) noexcept nogil:
         error |= ERROR_WRITE
     if right & ANY_USER:
         error |= ERROR_USER
-    if right & ANY_FETCH and (vp.vmcs.f.guest_cr4 & CR4_SMEP or (
-            vp.efer & EFER_NX and vp.vmcs.f.guest_cr4 & CR4_PAE)):
+    if right & ANY_FETCH and (vp.vmcs.f.guest_cr4 & X86_CR4_SMEP or (
+            vp.efer & EFER_NX and vp.vmcs.f.guest_cr4 & X86_CR4_PAE)):
         error |= ERROR_FETCH
-    fault(vp, VECTOR_PF, error)
+    fault(vp, X86_TRAP_PF, error)
     vp.fault.payload = linear
     return L2_FAULTS
 
@@ -176,7 +171,7 @@ cdef int load_pdptes(l0_vp *vp, u64 cr3) noexcept nogil:
         return L2_LEAVES
     for i in range(4):
         if not pdpte_valid(vp, table[i]):
-            return fault(vp, VECTOR_GP, 0)
+            return fault(vp, X86_TRAP_GP, 0)
     vp.vmcs.f.guest_pdptr0 = table[0]
     vp.vmcs.f.guest_pdptr1 = table[1]
     vp.vmcs.f.guest_pdptr2 = table[2]
@@ -209,7 +204,7 @@ cdef bint is_leaf(l0_vp *vp, const paging *p, u64 entry, int level) noexcept nog
         return True
     if not entry & PAGE_LARGE or level == 3:
         return False
-    return p.entry_size == 8 or vp.vmcs.f.guest_cr4 & CR4_PSE != 0
+    return p.entry_size == 8 or vp.vmcs.f.guest_cr4 & X86_CR4_PSE != 0
 
 
 cdef bint reserved_bits(
@@ -243,12 +238,12 @@ cdef bint allowed(l0_vp *vp, u64 rights, u32 right) noexcept nogil:
         if not rights & PAGE_USER or (right & ANY_WRITE and not rights & PAGE_WRITABLE):
             return False
     else:
-        if right & ANY_WRITE and not rights & PAGE_WRITABLE and vp.vmcs.f.guest_cr0 & CR0_WP:
+        if right & ANY_WRITE and not rights & PAGE_WRITABLE and vp.vmcs.f.guest_cr0 & X86_CR0_WP:
             return False
-        if rights & PAGE_USER and right & ANY_FETCH and cr4 & CR4_SMEP:
+        if rights & PAGE_USER and right & ANY_FETCH and cr4 & X86_CR4_SMEP:
             return False
-        if rights & PAGE_USER and not right & ANY_FETCH and cr4 & CR4_SMAP and (
-                vp.vectoring or vp.guest_cpl == 3 or not vp.vmcs.f.guest_rflags & FLAG_AC):
+        if rights & PAGE_USER and not right & ANY_FETCH and cr4 & X86_CR4_SMAP and (
+                vp.vectoring or vp.guest_cpl == 3 or not vp.vmcs.f.guest_rflags & X86_EFLAGS_AC):
             return False
     return not (right & ANY_FETCH and rights & NO_EXECUTE)
 
@@ -344,7 +339,7 @@ cdef u8 *walk(l0_vp *vp, u64 linear, u32 right) noexcept nogil:
 
     vp.fault.vector = NO_VECTOR
     if vp.code_bits == 64 and not is_canonical(linear):
-        fault(vp, VECTOR_GP, 0)
+        fault(vp, X86_TRAP_GP, 0)
         return NULL
     if vp.vmcs.f.guest_cr0 >> 31 & 1:
         if page_walk(vp, linear, right, &gpa, &is_user):
@@ -354,7 +349,7 @@ cdef u8 *walk(l0_vp *vp, u64 linear, u32 right) noexcept nogil:
         return NULL
     host -= linear & 4095
     if is_open_bus(host) or (
-            is_user and not right & ANY_USER and vp.vmcs.f.guest_cr4 & CR4_SMAP):
+            is_user and not right & ANY_USER and vp.vmcs.f.guest_cr4 & X86_CR4_SMAP):
         # whether a supervisor may access a user's page depends on more than the page
         return host
     if tlb.tag & ~<u64>0xfff == linear & ~<u64>0xfff and tlb.host == host:

@@ -25,7 +25,7 @@ cdef int pause(l0_vp *vp, const l2_insn *insn) noexcept nogil:
 
 cdef int monitor(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     if vp.guest_cpl:
-        return fault(vp, VECTOR_UD, 0)
+        return fault(vp, X86_TRAP_UD, 0)
     if vp.vmcs.f.cpu_based_vm_exec_control & CPU_BASED_MONITOR_EXITING:
         return leave_insn(vp, EXIT_REASON_MONITOR_INSTRUCTION, insn, 0)
     vp.monitoring = 1
@@ -34,7 +34,7 @@ cdef int monitor(l0_vp *vp, const l2_insn *insn) noexcept nogil:
 
 cdef int mwait(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     if vp.guest_cpl:
-        return fault(vp, VECTOR_UD, 0)
+        return fault(vp, X86_TRAP_UD, 0)
     if vp.vmcs.f.cpu_based_vm_exec_control & CPU_BASED_MWAIT_EXITING:
         # the qualification: is an address being monitored?
         return leave_insn(vp, EXIT_REASON_MWAIT_INSTRUCTION, insn, vp.monitoring)

@@ -3,7 +3,6 @@
 
 cdef enum:
     ECX_OSXSAVE = 1 << 27
-    CR4_OSXSAVE = 1 << 18
     TOPOLOGY = 0xb
     TOPOLOGY_V2 = 0x1f
     EDX_INVARIANT_TSC = 1 << 8
@@ -53,7 +52,7 @@ cdef insn_t l0_cpuid(virt_cpu *cpu, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx) noex
     if function == 1:
         # the initial APIC ID; OSXSAVE mirrors CR4
         ebx[0] = leaf.ebx & 0x00ffffff | (cpu.index & 0xff) << 24
-        if not cpu.cr4 & CR4_OSXSAVE:
+        if not cpu.cr4 & X86_CR4_OSXSAVE:
             ecx[0] = leaf.ecx & ~<u32>ECX_OSXSAVE
     elif function == TOPOLOGY or function == TOPOLOGY_V2:
         edx[0] = vp.cpu.index

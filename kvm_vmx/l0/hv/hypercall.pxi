@@ -247,7 +247,7 @@ cdef insn_t l0_vmcall(virt_cpu *cpu, u64 *regs) noexcept nogil:
     # R92, and without an identity there is no hypercall interface yet
     if cpu.cpl:
         return deny(vp, CHECK_call_privilege, control, control & 0xffff, cpu.cpl)
-    if not cpu.cr0 & CR0_PE:
+    if not cpu.cr0 & X86_CR0_PE:
         return deny(vp, CHECK_call_real_mode, control, control & 0xffff, 0)
     if vp.partition.guest_os_id == 0:
         return deny(vp, CHECK_call_no_identity, control, control & 0xffff, 0)

@@ -2,57 +2,8 @@
 # RDMSR and WRMSR: the architectural MSRs; those of Hyper-V are in synthetic_msr.
 
 cdef enum:
-    EFER_SCE = 1 << 0
-    EFER_LME = 1 << 8
-    EFER_LMA = 1 << 10
-    EFER_NX = 1 << 11
-    EFER_VALID = 0xd01
+    EFER_VALID = EFER_SCE | EFER_LME | EFER_LMA | EFER_NX
     DEBUGCTL_VALID = 0xdfc3
-    FEATURE_CONTROL_LOCKED = 1
-    FEATURE_CONTROL_VMXON_OUTSIDE_SMX = 4
-
-cdef enum:
-    MSR_TSC = 0x10
-    MSR_APIC_BASE = 0x1b
-    MSR_FEATURE_CONTROL = 0x3a
-    MSR_TSC_ADJUST = 0x3b
-    MSR_SPEC_CTRL = 0x48
-    MSR_PRED_CMD = 0x49
-    MSR_BIOS_SIGN_ID = 0x8b
-    MSR_SYSENTER_CS = 0x174
-    MSR_MCG_STATUS = 0x17a
-    MSR_SYSENTER_ESP = 0x175
-    MSR_SYSENTER_EIP = 0x176
-    MSR_MISC_ENABLE = 0x1a0
-    MSR_DEBUGCTL = 0x1d9
-    MSR_FLUSH_CMD = 0x10b
-    MSR_PAT = 0x277
-    MSR_MTRR_DEF_TYPE = 0x2ff
-    MSR_PERF_GLOBAL_CTRL = 0x38f
-    MSR_VMX_FIRST = 0x480
-    MSR_VMX_LAST = 0x491
-
-cdef extern from *:
-    """
-    #define MSR_EFER 0xc0000080u
-    #define MSR_STAR 0xc0000081u
-    #define MSR_LSTAR 0xc0000082u
-    #define MSR_CSTAR 0xc0000083u
-    #define MSR_SYSCALL_MASK 0xc0000084u
-    #define MSR_FS_BASE 0xc0000100u
-    #define MSR_GS_BASE 0xc0000101u
-    #define MSR_KERNEL_GS_BASE 0xc0000102u
-    #define MSR_TSC_AUX 0xc0000103u
-    """
-    const u32 MSR_EFER
-    const u32 MSR_STAR
-    const u32 MSR_LSTAR
-    const u32 MSR_CSTAR
-    const u32 MSR_SYSCALL_MASK
-    const u32 MSR_FS_BASE
-    const u32 MSR_GS_BASE
-    const u32 MSR_KERNEL_GS_BASE
-    const u32 MSR_TSC_AUX
 
 
 cdef void keep(l0_vp *vp, u32 slot, u32 msr, u64 value) noexcept nogil:
@@ -65,13 +16,13 @@ cdef void msr_init(l0_vp *vp) noexcept nogil:
     cdef l0_profile *profile = &vp.partition.profile
     cdef u32 i, slot
 
-    keep(vp, SLOT_FEATURE_CONTROL, MSR_FEATURE_CONTROL, 0)
-    keep(vp, SLOT_PAT, MSR_PAT, 0x0007040600070406)
-    keep(vp, SLOT_DEBUGCTL, MSR_DEBUGCTL, 0)
-    keep(vp, SLOT_PERF_GLOBAL_CTRL, MSR_PERF_GLOBAL_CTRL, 0)
-    keep(vp, SLOT_SYSENTER_CS, MSR_SYSENTER_CS, 0)
-    keep(vp, SLOT_SYSENTER_ESP, MSR_SYSENTER_ESP, 0)
-    keep(vp, SLOT_SYSENTER_EIP, MSR_SYSENTER_EIP, 0)
+    keep(vp, SLOT_FEATURE_CONTROL, MSR_IA32_FEATURE_CONTROL, 0)
+    keep(vp, SLOT_PAT, MSR_IA32_CR_PAT, 0x0007040600070406)
+    keep(vp, SLOT_DEBUGCTL, MSR_IA32_DEBUGCTLMSR, 0)
+    keep(vp, SLOT_PERF_GLOBAL_CTRL, MSR_CORE_PERF_GLOBAL_CTRL, 0)
+    keep(vp, SLOT_SYSENTER_CS, MSR_IA32_SYSENTER_CS, 0)
+    keep(vp, SLOT_SYSENTER_ESP, MSR_IA32_SYSENTER_ESP, 0)
+    keep(vp, SLOT_SYSENTER_EIP, MSR_IA32_SYSENTER_EIP, 0)
     keep(vp, SLOT_STAR, MSR_STAR, 0)
     keep(vp, SLOT_LSTAR, MSR_LSTAR, 0)
     keep(vp, SLOT_CSTAR, MSR_CSTAR, 0)
@@ -80,13 +31,13 @@ cdef void msr_init(l0_vp *vp) noexcept nogil:
     keep(vp, SLOT_GS_BASE, MSR_GS_BASE, 0)
     keep(vp, SLOT_KERNEL_GS_BASE, MSR_KERNEL_GS_BASE, 0)
     keep(vp, SLOT_TSC_AUX, MSR_TSC_AUX, vp.cpu.index)
-    keep(vp, SLOT_TSC_ADJUST, MSR_TSC_ADJUST, 0)
-    keep(vp, SLOT_SPEC_CTRL, MSR_SPEC_CTRL, 0)
-    keep(vp, SLOT_MISC_ENABLE, MSR_MISC_ENABLE, 1)
-    keep(vp, SLOT_APIC_BASE, MSR_APIC_BASE,
+    keep(vp, SLOT_TSC_ADJUST, MSR_IA32_TSC_ADJUST, 0)
+    keep(vp, SLOT_SPEC_CTRL, MSR_IA32_SPEC_CTRL, 0)
+    keep(vp, SLOT_MISC_ENABLE, MSR_IA32_MISC_ENABLE, 1)
+    keep(vp, SLOT_APIC_BASE, MSR_IA32_APICBASE,
          <u64>0xfee00800 | (<u64>0x100 if vp.cpu.index == 0 else <u64>0))
-    keep(vp, SLOT_MCG_STATUS, MSR_MCG_STATUS, 0)
-    keep(vp, SLOT_MTRR_DEF_TYPE, MSR_MTRR_DEF_TYPE, 0)
+    keep(vp, SLOT_MCG_STATUS, MSR_IA32_MCG_STATUS, 0)
+    keep(vp, SLOT_MTRR_DEF_TYPE, MSR_MTRRdefType, 0)
     vp.nr_msr = NR_SLOTS
     for i in range(profile.nr_msrs):
         for slot in range(vp.nr_msr):
@@ -109,9 +60,9 @@ cdef u64 *guest_place(l0_vp *vp, u32 msr) noexcept nogil:
         return &vp.vmcs.f.guest_fs_base
     if msr == MSR_GS_BASE:
         return &vp.vmcs.f.guest_gs_base
-    if msr == MSR_SYSENTER_ESP:
+    if msr == MSR_IA32_SYSENTER_ESP:
         return &vp.vmcs.f.guest_sysenter_esp
-    if msr == MSR_SYSENTER_EIP:
+    if msr == MSR_IA32_SYSENTER_EIP:
         return &vp.vmcs.f.guest_sysenter_eip
     return NULL
 
@@ -130,10 +81,10 @@ cdef insn_t msr_read(l0_vp *vp, u32 msr, u64 *value) noexcept nogil:
 
     if msr >> 28 == 4:
         return synthetic_read(vp, msr, value)
-    if msr == MSR_TSC:
+    if msr == MSR_IA32_TSC:
         value[0] = clock_tsc(vp.partition) + vp.msr[SLOT_TSC_ADJUST].value
         return INSN_OK
-    if vp.guest_state != L2_NOT_RUNNING and msr == MSR_SYSENTER_CS:
+    if vp.guest_state != L2_NOT_RUNNING and msr == MSR_IA32_SYSENTER_CS:
         value[0] = vp.vmcs.f.guest_sysenter_cs
         return INSN_OK
     place = guest_place(vp, msr)
@@ -152,22 +103,22 @@ cdef insn_t msr_read(l0_vp *vp, u32 msr, u64 *value) noexcept nogil:
 cdef bint must_be_canonical(u32 msr) noexcept nogil:
     return (msr == MSR_FS_BASE or msr == MSR_GS_BASE or msr == MSR_KERNEL_GS_BASE or
             msr == MSR_LSTAR or msr == MSR_CSTAR or
-            msr == MSR_SYSENTER_ESP or msr == MSR_SYSENTER_EIP)
+            msr == MSR_IA32_SYSENTER_ESP or msr == MSR_IA32_SYSENTER_EIP)
 
 
 # The row with the bits of an MSR of the table, where these are all there is to say of it, or 0.
 cdef u32 bits_of_msr(u32 msr) noexcept nogil:
-    if msr == MSR_FEATURE_CONTROL:
+    if msr == MSR_IA32_FEATURE_CONTROL:
         return CHECK_feature_control_bits
-    if msr == MSR_DEBUGCTL:
+    if msr == MSR_IA32_DEBUGCTLMSR:
         return CHECK_msr_debugctl
-    if msr == MSR_SPEC_CTRL:
+    if msr == MSR_IA32_SPEC_CTRL:
         return CHECK_msr_spec_ctrl
     if msr == MSR_TSC_AUX or msr == MSR_SYSCALL_MASK:
         return CHECK_msr_32_bits
-    if msr == MSR_MCG_STATUS:
+    if msr == MSR_IA32_MCG_STATUS:
         return CHECK_msr_mcg_status
-    return CHECK_msr_mtrr_default if msr == MSR_MTRR_DEF_TYPE else 0
+    return CHECK_msr_mtrr_default if msr == MSR_MTRRdefType else 0
 
 
 # May an MSR of the table take this value? The check that says no, or 0.
@@ -177,20 +128,20 @@ cdef u32 msr_value_refusal(l0_vp *vp, u32 msr, u64 value) noexcept nogil:
 
     if must_be_canonical(msr):
         return 0 if is_canonical(value) else CHECK_msr_canonical
-    if msr == MSR_FEATURE_CONTROL and vp.msr[SLOT_FEATURE_CONTROL].value & 1:
+    if msr == MSR_IA32_FEATURE_CONTROL and vp.msr[SLOT_FEATURE_CONTROL].value & 1:
         return CHECK_feature_control_locked
     if bits and breaks(bits, value):
         return bits
-    if msr == MSR_PAT:
+    if msr == MSR_IA32_CR_PAT:
         return 0 if pat_valid(value) else CHECK_msr_pat
-    if msr == MSR_PERF_GLOBAL_CTRL:
+    if msr == MSR_CORE_PERF_GLOBAL_CTRL:
         if not caps.perf_global_may:
             return CHECK_msr_no_counters
         return CHECK_msr_perf_global if value & ~caps.perf_global_may else 0
-    if msr == MSR_APIC_BASE:
+    if msr == MSR_IA32_APICBASE:
         # no x2APIC, so that bit 10 is reserved
         return CHECK_msr_apic_base if value & (caps.address_reserved | 0x6ff) else 0
-    if msr == MSR_MTRR_DEF_TYPE:
+    if msr == MSR_MTRRdefType:
         return 0 if value & 7 != 7 and pat_valid(value & 7) else CHECK_msr_mtrr_type
     return 0
 
@@ -218,12 +169,12 @@ cdef insn_t msr_write(l0_vp *vp, u32 msr, u64 value) noexcept nogil:
         return synthetic_write(vp, msr, value)
     if msr == MSR_EFER:
         return write_efer(vp, value)
-    if msr == MSR_PRED_CMD or msr == MSR_FLUSH_CMD:
+    if msr == MSR_IA32_PRED_CMD or msr == MSR_IA32_FLUSH_CMD:
         return deny(vp, CHECK_msr_command, value, msr, 0) \
             if breaks(CHECK_msr_command, value) else INSN_OK
-    if msr == MSR_BIOS_SIGN_ID:
+    if msr == MSR_IA32_UCODE_REV:
         return INSN_OK
-    if msr == MSR_TSC:
+    if msr == MSR_IA32_TSC:
         vp.msr[SLOT_TSC_ADJUST].value = value - clock_tsc(vp.partition)
         return INSN_OK
     entry = find_msr(vp.msr, vp.nr_msr, msr)
@@ -234,7 +185,7 @@ cdef insn_t msr_write(l0_vp *vp, u32 msr, u64 value) noexcept nogil:
     why = msr_value_refusal(vp, msr, value)
     if why:
         return deny(vp, why, value, msr, vp.msr[SLOT_FEATURE_CONTROL].value)
-    if vp.guest_state != L2_NOT_RUNNING and msr == MSR_SYSENTER_CS:
+    if vp.guest_state != L2_NOT_RUNNING and msr == MSR_IA32_SYSENTER_CS:
         vp.vmcs.f.guest_sysenter_cs = <u32>value
         return INSN_OK
     place = guest_place(vp, msr)

@@ -2,12 +2,9 @@
 # The partition and its processors: allocation, reset, and the table of their instructions.
 
 cdef enum:
-    # PE, MP, ET, NE, WP, AM and PG
-    CR0_OF_A_KERNEL = 0x50033
-    # PSE, PAE, MCE, PGE, OSFXSR and OSXMMEXCPT
-    CR4_OF_A_KERNEL = 0x6f0
-    EFER_OF_A_KERNEL = 0xd01
-    FIRST_CAPABILITY = 0x480
+    CR0_OF_A_KERNEL = (X86_CR0_PE | X86_CR0_MP | X86_CR0_ET | X86_CR0_NE | X86_CR0_WP | X86_CR0_AM)
+    CR4_OF_A_KERNEL = (X86_CR4_PSE | X86_CR4_PAE | X86_CR4_MCE | X86_CR4_PGE | X86_CR4_OSFXSR
+                       | X86_CR4_OSXMMEXCPT)
     CPUID_1_ECX_VMX = 1 << 5
 
 cdef virt_cpu_ops ops
@@ -41,7 +38,7 @@ cdef void decode_control(const l0_profile *profile, u32 plain, u32 exact, u32 *m
         noexcept nogil:
     cdef u64 value = profile_msr(profile, plain)
 
-    if exact and profile_msr(profile, FIRST_CAPABILITY) >> 55 & 1:
+    if exact and profile_msr(profile, MSR_IA32_VMX_BASIC) >> 55 & 1:
         value = profile_msr(profile, exact)
     must[0] = <u32>value
     may[0] = <u32>(value >> 32)
@@ -50,18 +47,27 @@ cdef void decode_control(const l0_profile *profile, u32 plain, u32 exact, u32 *m
 cdef void decode_capabilities(l0_caps *caps, const l0_profile *profile) noexcept nogil:
     cdef const l0_cpuid_leaf *counters = cpuid_leaf(profile, 0xa)
 
-    decode_control(profile, 0x481, 0x48d, &caps.pin_must, &caps.pin_may)
-    decode_control(profile, 0x482, 0x48e, &caps.proc_must, &caps.proc_may)
-    decode_control(profile, 0x48b, 0, &caps.secondary_must, &caps.secondary_may)
-    decode_control(profile, 0x483, 0x48f, &caps.exit_must, &caps.exit_may)
-    decode_control(profile, 0x484, 0x490, &caps.entry_must, &caps.entry_may)
-    caps.basic = profile_msr(profile, 0x480)
-    caps.misc = profile_msr(profile, 0x485)
-    caps.cr0_must = profile_msr(profile, 0x486)
-    caps.cr0_may = profile_msr(profile, 0x487)
-    caps.cr4_must = profile_msr(profile, 0x488)
-    caps.cr4_may = profile_msr(profile, 0x489)
-    caps.ept_vpid = profile_msr(profile, 0x48c)
+    decode_control(
+        profile, MSR_IA32_VMX_PINBASED_CTLS, MSR_IA32_VMX_TRUE_PINBASED_CTLS,
+        &caps.pin_must, &caps.pin_may)
+    decode_control(
+        profile, MSR_IA32_VMX_PROCBASED_CTLS, MSR_IA32_VMX_TRUE_PROCBASED_CTLS,
+        &caps.proc_must, &caps.proc_may)
+    decode_control(
+        profile, MSR_IA32_VMX_PROCBASED_CTLS2, 0, &caps.secondary_must, &caps.secondary_may)
+    decode_control(
+        profile, MSR_IA32_VMX_EXIT_CTLS, MSR_IA32_VMX_TRUE_EXIT_CTLS,
+        &caps.exit_must, &caps.exit_may)
+    decode_control(
+        profile, MSR_IA32_VMX_ENTRY_CTLS, MSR_IA32_VMX_TRUE_ENTRY_CTLS,
+        &caps.entry_must, &caps.entry_may)
+    caps.basic = profile_msr(profile, MSR_IA32_VMX_BASIC)
+    caps.misc = profile_msr(profile, MSR_IA32_VMX_MISC)
+    caps.cr0_must = profile_msr(profile, MSR_IA32_VMX_CR0_FIXED0)
+    caps.cr0_may = profile_msr(profile, MSR_IA32_VMX_CR0_FIXED1)
+    caps.cr4_must = profile_msr(profile, MSR_IA32_VMX_CR4_FIXED0)
+    caps.cr4_may = profile_msr(profile, MSR_IA32_VMX_CR4_FIXED1)
+    caps.ept_vpid = profile_msr(profile, MSR_IA32_VMX_EPT_VPID_CAP)
     caps.vmfunc = profile_msr(profile, 0x491)
     caps.address_reserved = ~((<u64>1 << profile.maxphyaddr) - 1)
     if counters != NULL:
@@ -95,17 +101,17 @@ cdef void decode_announcements(l0_caps *caps, const l0_profile *profile) noexcep
 
 # A 64-bit kernel at its first instruction that matters here.
 cdef void vp_reset(l0_vp *vp) noexcept nogil:
-    vp.cpu.cr0 = <u64>1 << 31 | CR0_OF_A_KERNEL
+    vp.cpu.cr0 = X86_CR0_PG | CR0_OF_A_KERNEL
     vp.cpu.cr3 = 0x1000
     vp.cpu.cr4 = CR4_OF_A_KERNEL
-    vp.cpu.rflags = 2
-    vp.cpu.dr7 = 0x400
-    vp.cpu.dr6 = <u64>0xffff0ff0
+    vp.cpu.rflags = X86_EFLAGS_FIXED
+    vp.cpu.dr7 = DR7_FIXED_1
+    vp.cpu.dr6 = DR6_INIT
     vp.cpu.idtr_base = <u64>0xfffffe0000000000
     vp.cpu.gdtr_base = <u64>0xfffffe0000001000 + vp.cpu.index * <u64>0x3b000
     vp.cpu.tr_base = <u64>0xfffffe0000003000 + vp.cpu.index * <u64>0x3b000
     vp.cpu.cpl = 0
-    vp.efer = EFER_OF_A_KERNEL
+    vp.efer = EFER_VALID
     vp.vmxon_ptr = L0_NO_VMCS
     vp.current_vmptr = L0_NO_VMCS
     vp.active_evmcs = L0_NO_VMCS

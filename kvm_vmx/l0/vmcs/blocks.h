@@ -8,6 +8,7 @@
 #ifndef KVM_VMX_L0_BLOCKS_H
 #define KVM_VMX_L0_BLOCKS_H
 
+#include <asm/evmcs_members.h>
 #include <kvm_vmx/l0/vmcs/fields.h>
 #include <kvm_vmx/l0/state.h>
 #include <linux/compiler.h>
@@ -59,12 +60,6 @@
 	RUN(guest_rip, guest_rip)					\
 	RUN(guest_bndcfgs, guest_bndcfgs)
 
-/* Members of later revisions, at offsets that version 1 of v4.19 calls padding. */
-#define L0_AT_GUEST_PERF_GLOBAL_CTRL 904
-#define L0_AT_ENCLS_EXITING_BITMAP 968
-#define L0_AT_HOST_PERF_GLOBAL_CTRL 976
-#define L0_AT_TSC_MULTIPLIER 984
-
 /* offset and length are constants: the loop becomes a row of 16-byte moves. */
 static __always_inline void l0_copy_run(u8 *to, const u8 *from, size_t offset, size_t length)
 {
@@ -93,14 +88,11 @@ static inline u64 l0_reload_groups(struct l0_vmcs *copy, const u8 *page, u32 dir
 	}
 	L0_GROUP_RUNS(L0_RELOAD)
 #undef L0_RELOAD
-	if (dirty & HV_VMX_ENLIGHTENED_CLEAN_FIELD_GUEST_GRP1)
-		copy->guest_ia32_perf_global_ctrl = l0_page_u64(page, L0_AT_GUEST_PERF_GLOBAL_CTRL);
-	if (dirty & HV_VMX_ENLIGHTENED_CLEAN_FIELD_HOST_GRP1)
-		copy->host_ia32_perf_global_ctrl = l0_page_u64(page, L0_AT_HOST_PERF_GLOBAL_CTRL);
-	if (dirty & HV_VMX_ENLIGHTENED_CLEAN_FIELD_CONTROL_GRP2) {
-		copy->encls_exiting_bitmap = l0_page_u64(page, L0_AT_ENCLS_EXITING_BITMAP);
-		copy->tsc_multiplier = l0_page_u64(page, L0_AT_TSC_MULTIPLIER);
-	}
+#define L0_RELOAD_LATER(field, member, at, group)			\
+	if (dirty & HV_VMX_ENLIGHTENED_CLEAN_FIELD_##group)		\
+		copy->member = l0_page_u64(page, at);
+	EVMCS_LATER_MEMBERS(L0_RELOAD_LATER)
+#undef L0_RELOAD_LATER
 	return bytes;
 }
 
@@ -108,14 +100,11 @@ static inline u64 l0_reload_groups(struct l0_vmcs *copy, const u8 *page, u32 dir
 static inline u32 l0_place_in_page(const struct l0_field *field)
 {
 	switch (field->offset) {
-	case offsetof(struct l0_vmcs, guest_ia32_perf_global_ctrl):
-		return L0_AT_GUEST_PERF_GLOBAL_CTRL;
-	case offsetof(struct l0_vmcs, encls_exiting_bitmap):
-		return L0_AT_ENCLS_EXITING_BITMAP;
-	case offsetof(struct l0_vmcs, host_ia32_perf_global_ctrl):
-		return L0_AT_HOST_PERF_GLOBAL_CTRL;
-	case offsetof(struct l0_vmcs, tsc_multiplier):
-		return L0_AT_TSC_MULTIPLIER;
+#define L0_LATER_CASE(vmcs_field, member, at, group)			\
+	case offsetof(struct l0_vmcs, member):				\
+		return at;
+	EVMCS_LATER_MEMBERS(L0_LATER_CASE)
+#undef L0_LATER_CASE
 	}
 	return field->offset < sizeof(struct hv_enlightened_vmcs) ? field->offset : 0;
 }

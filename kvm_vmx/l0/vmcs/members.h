@@ -14,8 +14,10 @@ struct l0_member {
 
 #define L0_MEMBER(offset, bytes, mask, kind) \
 	[(offset) / 2] = { .groups = (mask), .size = (bytes), .read_only = (kind) },
-#define L0_MEMBER_OF(member, mask) \
-	L0_MEMBER(L0_AT(member), sizeof(((struct hv_enlightened_vmcs *)0)->member), mask, 0)
+#define L0_MEMBER_OF(member, group)					\
+	L0_MEMBER(L0_AT(member), sizeof(((struct hv_enlightened_vmcs *)0)->member), \
+		  L0_GROUP(group), 0)
+#define L0_LATER_MEMBER(field, member, at, group) L0_MEMBER(at, 8, L0_GROUP(group), 0)
 
 /* By half the offset: every member begins at an even one. */
 static const struct l0_member l0_members[512] = {
@@ -24,13 +26,8 @@ static const struct l0_member l0_members[512] = {
 		  L0_GROUP(group), ((encoding) >> 10 & 3) == 1)
 #include <asm/evmcs_fields.h>
 #undef EVMCS_FIELD
-	L0_MEMBER_OF(hv_vp_id, L0_GROUP(ENLIGHTENMENTSCONTROL))
-	L0_MEMBER_OF(hv_vm_id, L0_GROUP(ENLIGHTENMENTSCONTROL))
-	L0_MEMBER_OF(partition_assist_page, L0_GROUP(ENLIGHTENMENTSCONTROL))
-	L0_MEMBER(L0_AT_GUEST_PERF_GLOBAL_CTRL, 8, L0_GROUP(GUEST_GRP1), 0)
-	L0_MEMBER(L0_AT_ENCLS_EXITING_BITMAP, 8, L0_GROUP(CONTROL_GRP2), 0)
-	L0_MEMBER(L0_AT_HOST_PERF_GLOBAL_CTRL, 8, L0_GROUP(HOST_GRP1), 0)
-	L0_MEMBER(L0_AT_TSC_MULTIPLIER, 8, L0_GROUP(CONTROL_GRP2), 0)
+	EVMCS_OWN_MEMBERS(L0_MEMBER_OF)
+	EVMCS_LATER_MEMBERS(L0_LATER_MEMBER)
 };
 
 static inline u64 l0_member_get(const u8 *page, u32 offset)

@@ -1,28 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # How an instruction of L1 ends: success, the two VM failures with their RFLAGS, or a fault.
 
-cdef enum:
-    UD_VECTOR = 6
-    GP_VECTOR = 13
-    # CF PF AF ZF SF OF: what a VMX instruction reports in
-    VM_FLAGS = 0x8d5
-
 
 cdef inline insn_t fault_ud() noexcept nogil:
-    return INSN_MAKE_FAULT(UD_VECTOR, 0)
+    return INSN_MAKE_FAULT(X86_TRAP_UD, 0)
 
 
 cdef inline insn_t fault_gp() noexcept nogil:
-    return INSN_MAKE_FAULT(GP_VECTOR, 0)
+    return INSN_MAKE_FAULT(X86_TRAP_GP, 0)
 
 
 cdef inline insn_t succeed(l0_vp *vp) noexcept nogil:
-    vp.cpu.rflags &= ~<u64>VM_FLAGS
+    vp.cpu.rflags &= ~<u64>INSN_STATUS_FLAGS
     return INSN_OK
 
 
 cdef inline insn_t fail_invalid(l0_vp *vp) noexcept nogil:
-    vp.cpu.rflags = vp.cpu.rflags & ~<u64>VM_FLAGS | INSN_VMFAIL_INVALID
+    vp.cpu.rflags = vp.cpu.rflags & ~<u64>INSN_STATUS_FLAGS | INSN_VMFAIL_INVALID
     return INSN_VMFAIL_INVALID
 
 
@@ -40,7 +34,7 @@ cdef inline insn_t fail(l0_vp *vp, u32 error) noexcept nogil:
         vp.current_vmcs.f.vm_instruction_error = error
     else:
         return fail_invalid(vp)
-    vp.cpu.rflags = vp.cpu.rflags & ~<u64>VM_FLAGS | INSN_VMFAIL_VALID
+    vp.cpu.rflags = vp.cpu.rflags & ~<u64>INSN_STATUS_FLAGS | INSN_VMFAIL_VALID
     return INSN_VMFAIL_VALID
 
 

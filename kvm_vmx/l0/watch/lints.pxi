@@ -14,9 +14,11 @@ cdef enum:
     ASSIST_POINTER = 0x30
     FEATURE_EXCEPTION = 2
 
-    OFFSET_GUEST_RIP = 816
-    CLEAN_FIELDS = 824
-    FLAGS = 836
+cdef extern from *:
+    enum:
+        OFFSET_GUEST_RIP "L0_AT(guest_rip)"
+        CLEAN_FIELDS "L0_AT(hv_clean_fields)"
+        FLAGS "L0_AT(hv_enlightenments_control)"
 
 
 # A member differs from what the last exit left: was L1 free to change it, and did it say so?

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # CPUs: which exist, which thread runs as which, calls from one to another, hotplug.
 from kvm_vmx.abi.asm cimport CALL_FUNCTION_VECTOR, LOCAL_TIMER_VECTOR, RESCHEDULE_VECTOR
+from kvm_vmx.abi.processor cimport MSR_CORE_PERF_GLOBAL_CTRL
 from kvm_vmx.abi.linux cimport task_struct, spin_lock, spin_lock_init, spin_unlock, spinlock_t
 from kvm_vmx.abi.types cimport EBUSY, EINVAL, ENOMEM, ENXIO, u8, u32, u64, ulong
 from kvm_vmx.abi.virt_cpu cimport irq_raise, irq_take, phys_mem, virt_cpu
@@ -59,8 +60,6 @@ cdef extern from "linux/cpu.h" nogil:
     task_struct *current
     int smp_processor_id()
 
-cdef enum:
-    MSR_CORE_PERF_GLOBAL_CTRL = 0x38f
 
 ctypedef struct cpu_call:
     smp_call_func_t func

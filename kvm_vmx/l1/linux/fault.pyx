@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Fault injection: the n-th allocation of a kind, or the next vmalloc on a CPU, fails.
 from kvm_vmx.abi.types cimport u8
+from kvm_vmx.l1.linux.cpu cimport MAX_CPUS
 from libc.string cimport memset
 
 cdef extern from "asm/percpu.h" nogil:
     int smp_processor_id()
-
-cdef enum:
-    MAX_CPUS = 4096
 
 cdef long countdown[NR_FAIL_POINTS]
 cdef u8 vmalloc_fails[MAX_CPUS]

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Drift in small repositories of git, and what becomes of functions that split, merge or paste."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from command import ENVIRONMENT
+
+from kvm_vmx.compare.drift import Drift
+from kvm_vmx.compare.pasting import pasted
+from kvm_vmx.compare.port import Port
+from kvm_vmx.compare.trees import Tree
+
+VMX, RUN = "arch/x86/kvm/vmx.c", "arch/x86/kvm/vmx/run.c"
+LOAD = "static void evmcs_load(u64 phys_addr)\n{\n%s\tvp_ap->current_nested_vmcs = phys_addr;\n" \
+       "\tvp_ap->enlighten_vmentry = 1;\n}\n"
+OTHER = "static void nested_cup(void)\n{\n\tpour(%d);\n}\n"
+
+
+def git(root, *args):
+    done = subprocess.run(["git", "-C", str(root), "-c", "user.name=a", "-c", "user.email=a@b",
+                           *args], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """v4.19, a fix of the path, a change beside it, a comment, and a merge's worth of nothing."""
+    root = tmp_path / "linux"
+    path = root / VMX
+    path.parent.mkdir(parents=True)
+    git(tmp_path, "init", "-q", str(root))
+    for subject, load, other in (("base", "", 1), ("fix the load", "\tif (!vp_ap)\n\t\treturn;\n", 1),
+                                 ("pour more", "\tif (!vp_ap)\n\t\treturn;\n", 2),
+                                 ("say more", "\tif (!vp_ap) /* none */\n\t\treturn;\n", 2)):
+        path.write_text(LOAD % load + "\n" + OTHER % other)
+        git(root, "add", "-A")
+        git(root, "commit", "-qm", subject)
+        if subject == "base":
+            git(root, "tag", "v4.19")
+    return root
+
+
+def drift(*args):
+    return subprocess.run([sys.executable, "-m", "kvm_vmx", "drift", *map(str, args)],
+                          capture_output=True, text=True, timeout=120,
+                          env={**ENVIRONMENT, "COLUMNS": "160"})
+
+
+@pytest.mark.host("git")
+def test_a_range_lists_the_fixes_that_concern_the_path(repository):
+    done = drift(repository, "v4.19..HEAD", "--json")
+    assert done.returncode == 1, done.stderr
+    (fix,) = json.loads(done.stdout)["fixes"]
+    assert fix["subject"] == "fix the load" and fix["functions"] == ["evmcs_load"]
+    assert fix["commit"] == git(repository, "rev-parse", "HEAD~2")
+    port = Port().subjects["evmcs_load"].function
+    assert [row["text"] for row in fix["rows"]] == ["if (!vp_ap)", "return;"]
+    for row in fix["rows"]:
+        name, _, line = row["place"].rpartition(":")
+        assert name == port.path and port.line <= int(line) <= port.end
+    words = drift(repository, "v4.19..HEAD").stdout
+    assert "fix the load" in words and "pour more" not in words and "say more" not in words
+    nothing = drift(repository, "HEAD~1..HEAD")
+    assert nothing.returncode == 0 and nothing.stdout.startswith("0 commits")
+
+
+@pytest.mark.host("git")
+def test_a_changed_row_carries_the_commit_that_last_touched_it(repository):
+    args = f"{repository}@v4.19", f"{repository}@HEAD", "evmcs_load"
+    rows = json.loads(drift(*args, "--json").stdout)["rows"]["evmcs_load"]
+    assert [(row["kind"], row["new"]["text"]) for row in rows if row["kind"] != "same"] == [
+        ("came", "if (!vp_ap)"), ("came", "return;")]
+    for row in rows:
+        if row["kind"] == "came":
+            line = row["new"]["line"]
+            told = git(repository, "blame", "-s", "-L", f"{line},{line}", "HEAD", "--", VMX)
+            assert row["commit"].startswith(told[:8].lstrip("^"))
+    back = f"{repository}@HEAD~3", f"{repository}@HEAD", "evmcs_load"
+    assert json.loads(drift(*back, "--json").stdout)["rows"]["evmcs_load"] == rows
+    shown = drift(*args)
+    assert "the port" in shown.stdout and "vp_ap.enlighten_vmentry = 1" in shown.stdout
+    assert "fix the load" in " ".join(shown.stdout.split())
+
+
+@pytest.mark.host("git")
+def test_a_row_that_is_gone_carries_the_commit_that_took_it(repository):
+    path = repository / VMX
+    path.write_text(path.read_text().replace("\tvp_ap->enlighten_vmentry = 1;\n", ""))
+    git(repository, "commit", "-qam", "take one out")
+    rows = json.loads(drift(f"{repository}@v4.19", f"{repository}@HEAD", "evmcs_load",
+                            "--json").stdout)["rows"]["evmcs_load"]
+    (gone,) = (row for row in rows if row["kind"] == "gone")
+    assert gone["old"]["text"] == "vp_ap->enlighten_vmentry = 1;" and gone["new"] is None
+    assert gone["commit"] == git(repository, "log", "-1", "--abbrev=12", "--format=%h %s")
+    assert gone["port"]["statements"][0]["text"] == "vp_ap.enlighten_vmentry = 1"
+
+
+@pytest.mark.host("git")
+@pytest.mark.parametrize("bad", ["v4.19..no", "--output=x..HEAD", "HEAD..-p", "..", "a...b"])
+def test_a_range_that_is_none_is_one_line(repository, bad):
+    done = drift(repository, bad) if not bad.startswith("-") else drift(repository, "--", bad)
+    (line,) = done.stderr.splitlines()[-1:]
+    assert done.returncode == 2 and line.startswith("kvm-vmx"), done.stderr
+    assert not (repository / "x").exists()
+
+
+BODY = "\tone_thing(cup, spoon);\n\ttwo_thing(cup, spoon);\n\tthree_thing(cup, spoon);\n"
+MORE = "\tfour_thing(cup, spoon);\n\tfive_thing(cup, spoon);\n\tsix_thing(cup, spoon);\n"
+
+
+def drifted(tmp_path, old, new):
+    root = tmp_path / "kvm_vmx/l1"
+    root.mkdir(parents=True)
+    (root / "cup.pyx").write_text(
+        "# SPDX-License-Identifier: GPL-2.0-only\n# C: arch/x86/kvm/vmx.c\n"
+        "cdef void stir() noexcept nogil:\n    one_thing(cup, spoon)\n")
+    found = Drift(Port(root), Tree("old", {VMX: old}), Tree("new", new))
+    return found.changes[0]
+
+
+def test_a_split_function_names_where_its_statements_are(tmp_path):
+    change = drifted(
+        tmp_path, f"void stir(void)\n{{\n{BODY}{MORE}}}\n",
+        {RUN: f"void half(void)\n{{\n{MORE}}}\n\nvoid stir(void)\n{{\n{BODY}\thalf();\n}}\n"})
+    assert change.new.path == RUN and "split: half() (3)" in change.how
+
+
+def test_a_merged_function_names_what_took_it_in(tmp_path):
+    change = drifted(
+        tmp_path, f"void stir(void)\n{{\n{BODY}}}\n\nvoid whole(void)\n{{\n\tbefore(cup);\n}}\n",
+        {VMX: f"void whole(void)\n{{\n\tbefore(cup);\n{BODY}}}\n"})
+    assert change.new is None and change.how == "merged into whole() (3)"
+
+
+def test_a_function_that_a_macro_pastes_is_not_gone(tmp_path):
+    change = drifted(
+        tmp_path, "void stir(void)\n{\n\tone_thing(cup, spoon);\n}\n",
+        {VMX: "#define MAKE(name, what)\t\\\nvoid name##ir(void)\t\\\n{\t\\\n"
+              "\twhat##_thing(cup, spoon);\t\\\n}\n\nMAKE(st, one)\n"})
+    assert change.how == "by a macro that pastes its name" and not change.gone
+    assert change.new.line == 7
+
+
+def test_pasting_has_an_end():
+    many = "#define M(a) void a##_(void) { }\n" + "M(x)\n" * 5000
+    assert len(pasted(Tree("t", {VMX: many}))) == 1
+    assert pasted(Tree("t", {VMX: "#define M(a) void a##_(void) {" + "\\\n" * 50_000})) == {}
+
+
+def test_v61_splits_and_pastes(tree_v419, tree_v61):
+    found = {change.name: change for change in Drift(Port(), tree_v419, tree_v61).changes}
+    assert found["vm_entry_controls_setbit"].how == "by a macro that pastes its name"
+    assert "split: vmx_vcpu_load_vmcs()" in found["vmx_vcpu_load"].how
+    assert "split: __vmx_handle_exit()" in found["vmx_handle_exit"].how
+    assert "vmx_inject_exception()" in found["vmx_queue_exception"].how

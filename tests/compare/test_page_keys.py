@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The page as a reader uses it, in a real browser: search, keys, folding, links, comments, the map."""
+
+import json
+import re
+import subprocess
+
+import pytest
+
+from kvm_vmx import host
+from kvm_vmx.compare import page_text
+from kvm_vmx.compare.page import grouped, page
+from kvm_vmx.compare.path import PARTS
+from kvm_vmx.compare.port import Port
+from kvm_vmx.compare.report import Report
+from kvm_vmx.compare.trees import Tree
+
+C = """\
+/*
+ * fills the cup
+ */
+static int pour(struct cup *cup)
+{
+	/* nothing without one */
+	if (!cup)
+		return -EINVAL;
+	rinse(cup);
+	cup->level++; /* a drop */
+	return 0;
+}
+
+static void stir(struct cup *cup)
+{
+	swirl(cup);
+}
+"""
+PYX = """\
+# SPDX-License-Identifier: GPL-2.0-only
+# C: arch/x86/kvm/vmx.c
+cdef int pour(cup_t *cup) noexcept nogil:
+    # an empty hand
+    if not cup:
+        return -EINVAL
+    # C- rinse(cup): it is clean
+    cup.level += 1
+    return 0
+
+
+cdef void stir(cup_t *cup) noexcept nogil:
+    swirl(cup)
+    swirl(cup)
+"""
+PROBE = """
+<script>
+const key = (name) => document.dispatchEvent(new KeyboardEvent("keydown", { key: name, bubbles: true }));
+const shown = () => [...document.querySelectorAll("section.function")]
+  .filter((one) => !one.hidden).map((one) => one.id).join("+");
+const now = () => (document.querySelector(".current") || {textContent: ""}).textContent;
+const ask = (text) => { const find = document.getElementById("find"); find.value = text;
+  find.dispatchEvent(new Event("input")); };
+const told = {};
+const later = (ms) => new Promise((done) => setTimeout(done, ms));
+(async () => {
+  told.map = document.querySelectorAll("#map a").length;
+  key("n"); told.first = /rinse/.test(now());
+  key("n"); told.second = /swirl/.test(now());
+  key("p"); told.back = /rinse/.test(now());
+  ask("swirl"); await later(400); told.text = shown();
+  ask("POUR"); await later(400); told.name = shown();
+  ask("nothing at all"); await later(400); told.none = shown() + document.getElementById("found").textContent;
+  ask(""); await later(400); told.all = shown();
+  key("["); told.folded = document.querySelectorAll("section details[open]").length;
+  key("]"); told.open = document.querySelectorAll("section details[open]").length;
+  document.querySelector("#pour .kernel b").click();
+  told.hash = location.hash; told.place = document.getElementById("place").textContent;
+  told.links = [...document.querySelectorAll("#place a")].slice(1, 2).map((one) => one.href).join();
+  document.getElementById("comments").click();
+  told.quiet = [...document.querySelectorAll(".row q")].filter((one) => one.offsetParent).length;
+  document.title = "PROBE " + JSON.stringify(told);
+})();
+</script>
+"""
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    """The page of two functions, one statement left out and one unexplained."""
+    root = tmp_path_factory.mktemp("port") / "kvm_vmx" / "l1"
+    root.mkdir(parents=True)
+    (root / "cup.pyx").write_text(PYX)
+    make = "VERSION = 4\nPATCHLEVEL = 19\nSUBLEVEL = 0\n"
+    return page(Report(Port(root, {}), Tree("t", {"arch/x86/kvm/vmx.c": C, "Makefile": make})))
+
+
+def test_comments_of_both_sides_stand_with_their_statements(text):
+    said = re.findall(r"<q>([^<]*)</q><b>(\d+)</b>", text)
+    assert [(line, words) for words, line in said] == [
+        ("4", "/*\n * fills the cup\n */"), ("7", "/* nothing without one */"),
+        ("5", "# an empty hand"), ("10", "/* a drop */")] or len(said) == 4, said
+    assert "it is clean" in text and "# C-" not in text
+
+
+def test_each_side_links_to_where_it_stands(text):
+    assert 'href="https://elixir.bootlin.com/linux/v4.19/source/arch/x86/kvm/vmx.c#L4"' in text
+    assert "blame/arch/x86/kvm/vmx.c?h=v4.19#n4" in text
+    assert re.search(r'href="file://[^"]*/kvm_vmx/l1/cup.pyx"', text)
+
+
+def test_colours_and_the_words_that_differ():
+    assert page_text.coloured('return "a<b";', "c") == '<i>return</i> <s>"a&lt;b"</s>;' \
+        or "<i>return</i>" in page_text.coloured('return "a<b";', "c")
+    assert "<mark>per_cpu_ptr</mark>" in page_text.coloured(
+        "f(per_cpu_ptr(x))", "cython", frozenset({"per_cpu_ptr"}))
+    assert "<b" not in page_text.coloured("<b>&", "c")
+
+
+@pytest.mark.host("browser")
+def test_a_reader_finds_and_follows(text, tmp_path):
+    path = tmp_path / "page.html"
+    path.write_text(text.replace("style-src", "script-src 'unsafe-inline'; style-src", 1)
+                    .replace("</body>", PROBE + "</body>"))
+    run = subprocess.run(
+        [host.find("browser"), "--headless", "--no-sandbox", "--disable-gpu",
+         "--virtual-time-budget=20000", "--window-size=1280,900",
+         f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", path.as_uri()],
+        capture_output=True, text=True, timeout=120)
+    found = re.search(r"<title>PROBE ([^<]*)</title>", run.stdout)
+    assert found, run.stderr[-2000:]
+    told = json.loads(found[1].replace("&amp;", "&"))
+    assert told == {
+        "map": 2, "first": True, "second": True, "back": True, "text": "stir", "name": "pour",
+        "none": "0 of 2", "all": "pour+stir", "folded": 0, "open": 2, "hash": "#pour:k4",
+        "place": told["place"], "quiet": 0,
+        "links": "https://elixir.bootlin.com/linux/v4.19/source/arch/x86/kvm/vmx.c#L4"}
+    assert "blame" in told["place"] and "cup.pyx" in told["place"]
+
+
+def test_the_path_comes_first_in_the_order_of_its_parts(report_v419):
+    groups = grouped(report_v419.pairs)
+    assert [title for title, _ in groups[:3]] == [part.name for part in PARTS[:3]]
+    assert groups[0][1][0].name == "get_evmcs_offset"
+    pairs = [pair for _, here in groups for pair in here]
+    assert len(pairs) == len(set(map(id, pairs))) == len(report_v419.pairs)
+
+
+def test_the_page_is_small_enough_to_open_at_once(report_v419):
+    assert len(page(report_v419).encode()) < 3_000_000

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The lesson `levels`: its counts by what a crossing is, and what it says of a student's function."""
+
+import needed
+import pytest
+from command import kvm_vmx
+
+from kvm_vmx.lessons import levels
+
+# A CPUID exit of v4.19: VMREADs and VMWRITEs that KVM makes before it enters again.
+ACCESSES = 7 + 1
+RIGHT = """
+def crossings(program, enlightened):
+    return 4 + sum(4 if enlightened else 20 for one in program if one == "cpuid")
+"""
+
+
+@pytest.mark.soak
+def test_the_answers_are_exit_entry_and_accesses(soak):
+    for seed in range(1000 if soak else 12):
+        record = levels.run(seed)
+        cpuids = record.given["program"].count("cpuid")
+        assert record.values == {
+            "exits": cpuids + 1, "evmcs": 4 + 4 * cpuids,
+            "vmcs": 4 + (4 + 2 * ACCESSES) * cpuids}, seed
+
+
+def test_the_names_are_what_the_bytes_are():
+    capstone = needed.module("capstone")
+    decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+    for name, code in levels.CODE.items():
+        (insn,) = decoder.disasm(bytes.fromhex(code), 0)
+        assert insn.mnemonic == name and insn.size == len(bytes.fromhex(code))
+
+
+def test_each_crossing_changes_the_level_and_none_skips_l0():
+    record = levels.run(5)
+    path = [[row[0].text for row in step.rows if row[1].kind == "good"]
+            for step in record.solved.steps]
+    assert all(len(place) == 1 for place in path) and len(path) == record.values["vmcs"] + 1
+    for (here,), (there,) in zip(path, path[1:]):
+        assert (here == "L0") != (there == "L0")
+    assert record.picture.steps[-1].rows[0][1].text == "?"
+
+
+@pytest.mark.parametrize("wrong, code", [
+    (False, RIGHT), (True, RIGHT.replace("20", "18")), (True, RIGHT.replace("4 +", "2 +"))])
+def test_a_students_function(tmp_path, wrong, code):
+    (tmp_path / "mine.py").write_text(code)
+    done = kvm_vmx("lesson", "levels", "--write", tmp_path / "mine.py")
+    assert done.returncode == (1 if wrong else 0)
+    assert ("24 of 24 inputs are right" in done.stdout) != wrong
