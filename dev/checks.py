@@ -57,7 +57,7 @@ static const char *const ends[] = { %s };
 static const char *const limits[] = { %s };
 int main(void)
 {
-	for (int i = 1; i < L0_NR_CHECKS; i++) {
+	for (int i = 1; i < L0_NR_CHECKS && !*l0_check_rows[i].insn; i++) {
 		const struct l0_check_row *row = &l0_check_rows[i];
 		printf("%%s\t%%s\t%%s\t%%s\t%%s\t%%llx\t%%llx\t%%s\t%%s\n", row->id, ends[row->end],
 		       row->field_name, row->other_name, limits[row->limits.kind],

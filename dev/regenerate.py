@@ -16,6 +16,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import checks  # noqa: E402
 import enums  # noqa: E402
+import instruction_checks  # noqa: E402
 import instructions  # noqa: E402
 import pxd  # noqa: E402
 from cheaders import ROOT  # noqa: E402
@@ -23,7 +24,8 @@ from cheaders import ROOT  # noqa: E402
 
 def printed(tree: str | None):
     """path: text of every file that is printed, and what a reader should look at."""
-    made = pxd.files() | enums.files() | instructions.files() | checks.files()
+    made = pxd.files() | enums.files() | instructions.files() | checks.files() | \
+        instruction_checks.files()
     if not tree:
         return made, []
     import compared  # needs the package built

@@ -4,6 +4,7 @@
 from kvm_vmx.abi.numbers import ExitReason, Field
 from kvm_vmx.decode import Decoded, decode, decode_all
 from kvm_vmx.l0.cpuid_dump import parse_cpuid, read_cpuid
+from kvm_vmx.l0.faults import FAULTS
 from kvm_vmx.machine import guests
 from kvm_vmx.machine.cpu import Cpu
 from kvm_vmx.machine.fields import fields
@@ -16,7 +17,7 @@ from kvm_vmx.machine.vcpu import ExitSummary, Vcpu
 from kvm_vmx.machine.vm import Vm
 
 __all__ = [
-    "ConformanceError", "Cpu", "Decoded", "ExitReason", "ExitSummary", "Fault", "Field",
+    "FAULTS", "ConformanceError", "Cpu", "Decoded", "ExitReason", "ExitSummary", "Fault", "Field",
     "KernelBug", "Lint", "Machine", "MachineError", "Module", "Outcome", "VMfailInvalid",
     "VMfailValid", "VMsucceed", "Vcpu", "Vm", "decode", "decode_all", "fields", "guests",
     "parse_cpuid", "read_cpuid",

@@ -28,9 +28,11 @@ import pathlib
 import re
 import stat
 import tomllib
+from collections.abc import Iterable
 
 from kvm_vmx.abi import constants
 from kvm_vmx.l0.cpuid_dump import check_leaves, is_whole, read_cpuid, rows
+from kvm_vmx.l0.faults import check_faults
 from kvm_vmx.l0.offers import done_of, uncovered_by_evmcs, undone_leaves, undone_msrs
 from kvm_vmx.l0.profile_reader import MASK_32, MASK_64, POLICIES, Reader, check
 
@@ -193,6 +195,7 @@ def build(
     maxphyaddr: int | None = None,
     enforce_cpuid: bool | None = None,
     unfinished: bool = False,
+    faults: Iterable[str] = (),
 ) -> Profile:
     """The profile of that name, or in the file of that name, with single values replaced.
 
@@ -202,7 +205,8 @@ def build(
     checks look at more than L0 does. A bit of cpuid that does so is not offered, and undone tells
     which; a host's whole CPUID (leaves 0, 1, 0x40000000 and 0x80000000 are in it) is taken as it
     is, instead of the profile's. maxphyaddr is in bits, 32 to 52. enforce_cpuid makes a synthetic MSR that no CPUID
-    bit announces raise #GP. Raises ValueError with one line.
+    bit announces raise #GP. faults names policies of kvm_vmx.l0.faults that are on. Raises
+    ValueError with one line.
     """
     if str(name).endswith(".txt"):
         name, cpuid = "kvm-6.12", name if cpuid is None else cpuid
@@ -231,4 +235,5 @@ def build(
     _refuse("", [] if unfinished else undone_msrs(values))
     return dataclasses.replace(
         base, cpuid=leaves, msrs=values, maxphyaddr=maxphyaddr, undone=tuple(undone),
+        policies=base.policies | dict.fromkeys(check_faults(faults), True),
         enforce_cpuid=base.enforce_cpuid if enforce_cpuid is None else bool(enforce_cpuid))

@@ -2,6 +2,7 @@
 """Reads the tables of a profile's file; whatever is wrong is one line that names the key."""
 
 from kvm_vmx.abi import constants
+from kvm_vmx.l0.faults import FAULTS
 
 MASK_32 = 0xFFFFFFFF
 MASK_64 = 0xFFFFFFFFFFFFFFFF
@@ -24,6 +25,7 @@ POLICIES = (
     "marks_clean_at_entry",
     "honour_page_fault_filter",
     "honour_cr3_targets",
+    *FAULTS,
 )
 
 # The MSRs that say which bits must be 1, in the low half, and which may be, in the high one.

@@ -57,6 +57,32 @@ struct l2_tlb_entry {
 	u8 *host;
 };
 
+#define L0_WATCHED_SPACES 64u
+
+/* A walk of the EPT: where its entries are, and what they were. */
+struct l0_walked {
+	u64 gpa;
+	const u64 *slot[4];
+	u64 entry[4];
+};
+
+/* What a processor that is watched remembers from one entry to the next. */
+struct l0_watch {
+	u64 kept;		/* the places of physical_tlb that have been filled */
+	u32 nr_stale;		/* translations whose EPT entry has changed, taken out of the TLBs */
+	struct l2_tlb_entry stale[L2_TLB_ENTRIES];
+	u64 last_space, space[L0_WATCHED_SPACES];	/* frames of EPT roots that were entered with */
+	u32 nr_spaces;		/* one more than there is place for: not all are here */
+	u32 injected;		/* the event of the entry under way */
+	u32 delivered;		/* of the last entry, if that succeeded; what its exit left undelivered */
+	u32 vectoring;
+	u32 exit_reason;
+	u32 dirty, unread;	/* groups that an entry finds dirty; that one which failed has found so */
+	u64 rip, entered, executed;	/* of L2 at the exit; counters.l2_instructions, and since */
+	u64 exits;		/* counters.exits at the entry */
+	struct l0_walked walked[L2_TLB_ENTRIES];	/* how physical_tlb was last found in order */
+};
+
 /* The rights of an access: one of three, shifted by L2_USER where it is a user's. */
 enum l2_right { L2_READ = 1, L2_WRITE = 2, L2_FETCH = 4, L2_USER = 3 };
 
@@ -166,6 +192,12 @@ struct l0_profile {
 	u8 honour_page_fault_filter;	/* mask and match of an eVMCS, else they are 0, with a lint */
 	u8 honour_cr3_targets;		/* of an eVMCS, else there are none, with a lint */
 	u8 enforce_cpuid;		/* an MSR that CPUID does not announce is #GP */
+	/* faults that a Hyper-V has had: kvm_vmx/l0/faults.py */
+	u8 leaves_error_unwritten;
+	u8 launch_trusts_clean;
+	u8 rereads_clean_groups;
+	u8 loses_assist_page;
+	u8 serves_stale_bitmaps;
 };
 
 /* The capability MSRs of the profile, decoded for the checks. */
@@ -322,7 +354,8 @@ struct l0_vp {
 	struct l0_stimer stimer[L0_NR_STIMERS];
 	/* a loop of PAUSE: counters.l2_instructions at its first and last, and in which entry */
 	u64 pause_first, pause_last, pause_entry;
-	u32 lints, nr_lint_records;
+	u64 lints;
+	u32 nr_lint_records;
 	struct l0_counters counters;
 
 	/* every exit by basic reason, and one record each where a log is given */
@@ -331,7 +364,11 @@ struct l0_vp {
 	u64 exit_log_size, exit_log_end;
 	struct l0_trace trace;
 	struct l0_chain chain;
-	struct l0_refusal refusal;
+	struct l0_refusal refusal;	/* of an entry */
+	struct l0_refusal denied;	/* of any other instruction */
+	u64 denials;			/* how many there were */
+	struct l0_watch *watch;	/* NULL: nobody watches */
+	u8 had_assist_page;	/* the MSR has enabled one before */
 	u8 overlaid[4096];	/* what the assist page covers, where it is an overlay */
 	u8 msr_bitmap[4096];
 	u8 evmcs_last_exit[1024];
@@ -385,13 +422,13 @@ static inline u8 *phys_page(const struct phys_mem *mem, u64 gpa)
 }
 
 /* A lint, counted and kept with its circumstances. */
-static inline void l0_note(struct l0_vp *vp, u32 what, u32 offset, u64 found, u64 kept)
+static inline void l0_record(struct l0_vp *vp, u32 what, u32 offset, u64 found, u64 kept)
 {
 	u64 entry = vp->counters.vmlaunch + vp->counters.vmresume;
 	struct l0_lint_record *record = vp->lint_record;
 	u32 i = 0;
 
-	vp->lints |= 1u << what;
+	vp->lints |= 1ull << what;
 	vp->counters.lints++;
 	while (i < vp->nr_lint_records && (record->what != what || record->offset != offset))
 		i++, record++;
@@ -404,13 +441,19 @@ static inline void l0_note(struct l0_vp *vp, u32 what, u32 offset, u64 found, u6
 	}
 	record->count++;
 	record->last_entry = entry;
+}
+
+/* Likewise, and a strict partition stops there. */
+static inline void l0_note(struct l0_vp *vp, u32 what, u32 offset, u64 found, u64 kept)
+{
+	l0_record(vp, what, offset, found, kept);
 	if (vp->partition->strict && !vp->partition->stopped) {
 		vp->partition->stopped_vp = vp->cpu.index;
 		vp->partition->stopped = 1;
 	}
 }
 
-_Static_assert(L0_NR_LINTS <= 32, "a lint is a bit");
+_Static_assert(L0_NR_LINTS <= 64, "a lint is a bit");
 _Static_assert(sizeof(struct l0_vmcs) <= 4096, "a VMCS is one page");
 
 #endif

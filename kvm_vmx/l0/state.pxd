@@ -255,6 +255,129 @@ cdef extern from "kvm_vmx/l0/entry/state_checks.h" nogil:
         CHECK_item_segment_base
         CHECK_item_forbidden
         CHECK_item_value
+        CHECK_vmxon_absent
+        CHECK_vmxon_protection
+        CHECK_vmxon_enable
+        CHECK_vmxon_privilege
+        CHECK_vmxon_twice
+        CHECK_vmxon_cr0
+        CHECK_vmxon_cr4
+        CHECK_vmxon_firmware
+        CHECK_vmxon_address
+        CHECK_vmxon_missing
+        CHECK_vmxon_revision
+        CHECK_insn_not_in_vmx
+        CHECK_insn_privilege
+        CHECK_vmclear_address
+        CHECK_vmclear_vmxon
+        CHECK_vmptrld_address
+        CHECK_vmptrld_vmxon
+        CHECK_vmptrld_missing
+        CHECK_vmptrld_revision
+        CHECK_vmread_no_vmcs
+        CHECK_vmread_enlightened
+        CHECK_vmread_page_missing
+        CHECK_vmread_component
+        CHECK_vmread_no_place
+        CHECK_vmwrite_no_vmcs
+        CHECK_vmwrite_enlightened
+        CHECK_vmwrite_component
+        CHECK_vmwrite_read_only
+        CHECK_invept_absent
+        CHECK_invept_type
+        CHECK_invept_memory_type
+        CHECK_invept_walk
+        CHECK_invept_flags
+        CHECK_invept_reserved
+        CHECK_invvpid_absent
+        CHECK_invvpid_type
+        CHECK_invvpid_reserved
+        CHECK_invvpid_zero
+        CHECK_invvpid_address
+        CHECK_cr_number
+        CHECK_cr_privilege
+        CHECK_cr0_reserved
+        CHECK_cr0_paging
+        CHECK_cr0_cache
+        CHECK_cr0_long_mode
+        CHECK_cr0_in_vmx
+        CHECK_cr3_reserved
+        CHECK_cr4_reserved
+        CHECK_cr4_no_vmx
+        CHECK_cr4_long_mode
+        CHECK_cr4_in_vmx
+        CHECK_cr8_reserved
+        CHECK_rdmsr_privilege
+        CHECK_rdmsr_missing
+        CHECK_rdmsr_unannounced
+        CHECK_rdmsr_command
+        CHECK_wrmsr_privilege
+        CHECK_wrmsr_missing
+        CHECK_wrmsr_read_only
+        CHECK_wrmsr_unannounced
+        CHECK_msr_canonical
+        CHECK_feature_control_locked
+        CHECK_feature_control_bits
+        CHECK_msr_pat
+        CHECK_msr_perf_global
+        CHECK_msr_no_counters
+        CHECK_msr_debugctl
+        CHECK_msr_spec_ctrl
+        CHECK_msr_command
+        CHECK_msr_32_bits
+        CHECK_msr_apic_base
+        CHECK_msr_mcg_status
+        CHECK_msr_mtrr_default
+        CHECK_msr_mtrr_type
+        CHECK_msr_efer
+        CHECK_msr_efer_paging
+        CHECK_assist_frame
+        CHECK_hypercall_locked
+        CHECK_hypercall_frame
+        CHECK_reference_frame
+        CHECK_reenlightenment_bits
+        CHECK_reenlightenment_vector
+        CHECK_reenlightenment_target
+        CHECK_emulation_control
+        CHECK_emulation_status
+        CHECK_invariant_bits
+        CHECK_invariant_stays
+        CHECK_synic_eoi
+        CHECK_synic_tpr
+        CHECK_synic_frame
+        CHECK_synic_vector
+        CHECK_stimer_direct
+        CHECK_call_privilege
+        CHECK_call_real_mode
+        CHECK_call_no_identity
+        CHECK_call_no_xmm
+        CHECK_call_code
+        CHECK_call_unoffered
+        CHECK_call_vmx_off
+        CHECK_call_extended_code
+        CHECK_call_denied
+        CHECK_call_reserved
+        CHECK_call_variable
+        CHECK_call_count
+        CHECK_call_start
+        CHECK_call_continued
+        CHECK_call_simple
+        CHECK_call_fast_length
+        CHECK_call_alignment
+        CHECK_call_page
+        CHECK_call_memory
+        CHECK_call_output_alignment
+        CHECK_call_output_memory
+        CHECK_call_extended_fast
+        CHECK_call_port
+        CHECK_flush_flags
+        CHECK_flush_set_format
+        CHECK_flush_set_banks
+        CHECK_flush_space_flags
+        CHECK_flush_partition_page
+        CHECK_send_vector
+        CHECK_send_reserved
+        CHECK_send_set_banks
         L0_NR_CHECKS
         LIMIT_NONE
         LIMIT_BITS
@@ -276,6 +399,8 @@ cdef extern from "kvm_vmx/l0/entry/state_checks.h" nogil:
         LIMIT_TARGETS
         LIMIT_PERF_GLOBAL
         LIMIT_VMFUNC
+        LIMIT_CR4_MAY
+        LIMIT_APIC_BASE
         END_FAULT
         END_INVALID
         END_ERROR
@@ -285,6 +410,10 @@ cdef extern from "kvm_vmx/l0/entry/state_checks.h" nogil:
         END_LINK
         END_PDPTE
         END_LIST
+        END_UD
+        END_GP
+        END_FAIL
+        END_STATUS
 
     ctypedef struct l0_refusal "struct l0_refusal":
         u64 entry
@@ -296,9 +425,11 @@ cdef extern from "kvm_vmx/l0/entry/state_checks.h" nogil:
         u64 may
         u32 check
         u32 msr
+        u32 from_l2
 
 cdef extern from "kvm_vmx/l0/watch/observed.h" nogil:
     enum:
+        L0_OF_CHECK
         L0_MAX_LINT_RECORDS
         LINT_msr_lists_ignored
         LINT_evmcs_on_two_cpus
@@ -327,6 +458,15 @@ cdef extern from "kvm_vmx/l0/watch/observed.h" nogil:
         LINT_entry_list_failed
         LINT_page_fault_filter_ignored
         LINT_cr3_targets_ignored
+        LINT_entry_refused
+        LINT_assist_page_unset
+        LINT_stale_translation
+        LINT_flush_unknown_space
+        LINT_flush_set_short
+        LINT_event_lost
+        LINT_event_doubled
+        LINT_write_unread
+        LINT_clean_unread
         L0_NR_LINTS
         TRACED_cpuid
         TRACED_rdmsr
@@ -358,6 +498,7 @@ cdef extern from "kvm_vmx/l0/watch/observed.h" nogil:
 
     ctypedef struct l0_trace_record "struct l0_trace_record":
         u64 sequence
+        u64 denials
         u32 insn
         u32 status
         u64 operand[3]
@@ -376,6 +517,7 @@ cdef extern from "kvm_vmx/l0/watch/observed.h" nogil:
 cdef extern from "kvm_vmx/l0/state.h" nogil:
     enum:
         L2_TLB_ENTRIES
+        L0_WATCHED_SPACES
         L2_NO_REGISTER
         L0_MAX_ALARMS
         L0_ALARM_NMI
@@ -458,6 +600,30 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
     ctypedef struct l2_tlb_entry "struct l2_tlb_entry":
         u64 tag
         u8 *host
+
+    ctypedef struct l0_walked "struct l0_walked":
+        u64 gpa
+        const u64 *slot[4]
+        u64 entry[4]
+
+    ctypedef struct l0_watch "struct l0_watch":
+        u64 kept
+        u32 nr_stale
+        l2_tlb_entry stale[64]
+        u64 last_space
+        u64 space[64u]
+        u32 nr_spaces
+        u32 injected
+        u32 delivered
+        u32 vectoring
+        u32 exit_reason
+        u32 dirty
+        u32 unread
+        u64 rip
+        u64 entered
+        u64 executed
+        u64 exits
+        l0_walked walked[64]
 
     ctypedef struct l2_insn "struct l2_insn":
         u64 offset
@@ -550,6 +716,11 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u8 honour_page_fault_filter
         u8 honour_cr3_targets
         u8 enforce_cpuid
+        u8 leaves_error_unwritten
+        u8 launch_trusts_clean
+        u8 rereads_clean_groups
+        u8 loses_assist_page
+        u8 serves_stale_bitmaps
 
     ctypedef struct l0_caps "struct l0_caps":
         u32 pin_must
@@ -683,7 +854,7 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u64 pause_first
         u64 pause_last
         u64 pause_entry
-        u32 lints
+        u64 lints
         u32 nr_lint_records
         l0_counters counters
         u64 exit_reasons[128]
@@ -693,6 +864,10 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         l0_trace trace
         l0_chain chain
         l0_refusal refusal
+        l0_refusal denied
+        u64 denials
+        l0_watch *watch
+        u8 had_assist_page
         u8 overlaid[4096]
         u8 msr_bitmap[4096]
         u8 evmcs_last_exit[1024]
@@ -722,6 +897,7 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
 
     u8 *phys_ptr(const phys_mem *mem, u64 gpa, u64 len)
     u8 *phys_page(const phys_mem *mem, u64 gpa)
+    void l0_record(l0_vp *vp, u32 what, u32 offset, u64 found, u64 kept)
     void l0_note(l0_vp *vp, u32 what, u32 offset, u64 found, u64 kept)
 
 cdef extern from "kvm_vmx/l0/entry/check_rows.h" nogil:
@@ -737,6 +913,8 @@ cdef extern from "kvm_vmx/l0/entry/check_rows.h" nogil:
 
     ctypedef struct l0_check_row "struct l0_check_row":
         const char *id
+        const char *insn
+        u32 error
         u32 end
         u32 field
         u32 other
@@ -746,7 +924,9 @@ cdef extern from "kvm_vmx/l0/entry/check_rows.h" nogil:
         const char *field_name
         const char *other_name
 
+    const l0_check_row *l0_row_of(u32 check)
     u64 l0_row_value(const l0_vmcs *vmcs, u32 encoding)
+    void l0_set_refusal(l0_vp *vp, u32 check, u64 a, u64 b)
     void l0_note_refusal(l0_vp *vp, u32 check, u64 a, u64 b)
     const l0_check_row l0_check_rows[L0_NR_CHECKS]
 

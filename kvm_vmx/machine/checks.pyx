@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The checks of VM entry as data, and what L0 has written down of one that refused."""
+"""The checks of L0 as data, and what it has written down of one that refused."""
 
 from kvm_vmx.abi.types cimport u32, u64
 from kvm_vmx.l0.hyperv cimport refusals
@@ -17,7 +17,14 @@ cdef extern from "kvm_vmx/l0/entry/control_bits.h":
 
 # How an entry that a check refuses ends, by enum l0_end.
 _ENDS = ("fault", "VMfailInvalid", "VMfailValid", "VMfailValid 7", "VMfailValid 8",
-         "exit 33", "exit 33, qualification 4", "exit 33, qualification 2", "exit 34")
+         "exit 33", "exit 33, qualification 4", "exit 33, qualification 2", "exit 34",
+         "#UD", "#GP", "VMfail", "status")
+# An instruction as its refusal names it, by the word in its rows; others in capitals.
+_HEADS = {"vmx": "VMX instruction", "rdmsr": "RDMSR of MSR {a:#x}",
+          "wrmsr": "WRMSR of {value:#x} to MSR {a:#x}", "mov_to_cr": "MOV of {value:#x} to CR{a}",
+          "vmcall": "hypercall {a:#x}, status {error}"}
+# And what it looked at.
+_FIELDS = {"rdmsr": "MSR {a:#x}", "wrmsr": "MSR {a:#x}", "mov_to_cr": "CR{a}"}
 # The control words by what the names of their bits begin with.
 _WORDS = {"PIN_BASED_": "PIN_BASED_VM_EXEC_CONTROL", "CPU_BASED_": "CPU_BASED_VM_EXEC_CONTROL",
           "SECONDARY_EXEC_": "SECONDARY_VM_EXEC_CONTROL", "VM_EXIT_": "VM_EXIT_CONTROLS",
@@ -28,9 +35,23 @@ def checks() -> list[dict]:
     """One dict a check of VM entry, in the order of the rows: id, ends (how an entry that it
     refuses ends), field and other (VMCS fields, "" where there is none), section (of the SDM,
     volume 3C, or a rule), sentence."""
+    return [row for row in _ROWS if not row["instruction"]]
+
+
+def instruction_checks() -> list[dict]:
+    """One dict a check of another instruction of L1: id, instruction ("vmx": any VMX instruction),
+    ends ("#UD", "#GP", "VMfailInvalid", or "VMfail" and "status" with their number), section,
+    sentence; of the rest as checks()."""
+    return [row for row in _ROWS if row["instruction"]]
+
+
+def _all_rows() -> list[dict]:
     return [{
         "id": l0_check_rows[i].id.decode(),
-        "ends": _ENDS[l0_check_rows[i].end],
+        "instruction": l0_check_rows[i].insn.decode(),
+        "ends": _ENDS[l0_check_rows[i].end] + (
+            f" {l0_check_rows[i].error}" if l0_check_rows[i].error else ""),
+        "error": l0_check_rows[i].error,
         "field": _field(l0_check_rows[i].field_name),
         "other": _field(l0_check_rows[i].other_name),
         "section": l0_check_rows[i].section.decode(),
@@ -53,7 +74,7 @@ cdef str _field(const char *name):
     return "" if text == "0" else text
 
 
-_ROWS = checks()
+_ROWS = _all_rows()
 _BITS = control_bits()
 
 
@@ -62,9 +83,29 @@ cdef refusal_of(const l0_refusal *found):
     if found.check == CHECK_none:
         return None
     row = _ROWS[<int>found.check - 1]
+    names = _BITS.get(row["field"], {})
+    if row["instruction"]:
+        noted = {"value": found.value, "a": found.a, "b": found.b, "error": row["error"]}
+        word = row["instruction"]
+        head = _HEADS.get(word, word.upper()).format_map(noted)
+        row = {**row, "field": _FIELDS.get(word, "").format_map(noted),
+               "head": f"L2's {head}" if found.from_l2 else head}
     return Refusal.made(
-        row, _BITS.get(row["field"], {}), found.value, found.other, found.a, found.b,
+        row, names, found.value, found.other, found.a, found.b,
         found.must, found.may, found.msr)
+
+
+cdef check_of(const l0_vp *vp, int check):
+    """(row, sentence) of a check that has refused an entry: in full of the last one."""
+    row = _ROWS[check - 1]
+    if vp.refusal.check == <u32>check:
+        return row, refusal_of(&vp.refusal).sentence
+    return row, f"check {row['id']}"
+
+
+cdef last_denial(const l0_vp *vp):
+    """Why the last instruction that was refused was: a VM entry, or another since."""
+    return refusal_of(&vp.refusal if vp.refusal.entry > vp.denied.entry else &vp.denied)
 
 
 cdef last_refusal(const l0_vp *vp):

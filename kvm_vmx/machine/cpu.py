@@ -211,6 +211,9 @@ class Cpu(Unique, Bound):
         "The GPA of the eVMCS that is active (TLFS, Nested Virtualization), or None.")
     evmcs_copy = Reading[bytes | None](
         "What L0 holds of the active eVMCS, laid out like it (1024 bytes); None without one.")
+    why_not = Reading[Refusal | None](
+        "The Refusal of the last instruction that was refused here, by L1's kernel or by a call: "
+        "check, value, what is allowed, and a sentence; None where none was.")
     partition = Reading[Any]("The Partition of L0's that the processor belongs to.")
 
     # registers

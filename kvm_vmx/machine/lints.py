@@ -43,16 +43,49 @@ MEANINGS = {
         "", "an entry's MSR list could not be loaded: the qualification has the item's number"),
     "page_fault_filter_ignored": (
         "R58", "the eVMCS has a page-fault mask or match, which this profile ignores"),
+    "entry_refused": ("", "an entry was refused"),
+    "assist_page_unset": ("R20", "an entry without an assist page and without a VMCS"),
+    "stale_translation": (
+        "R74", "L2 used a translation of the second-level TLB whose EPT entry L1 has changed "
+        "without a flush"),
+    "flush_unknown_space": (
+        "R87", "a flush names an address space that no VMCS has"),
+    "flush_set_short": (
+        "R90", "a flush of L2 names every processor that its short set can, and one that runs is "
+        "beyond it"),
+    "event_lost": (
+        "", "an exit ended the delivery of an event, and the next entry does not inject it "
+        "(SDM 3C 28.2.4)"),
+    "event_doubled": (
+        "", "an entry injects once more the event that the one before has delivered (SDM 3C 27.6)"),
+    "write_unread": (
+        "R39", "a field was written behind its clean bit, and VMCLEAR came before L0 read it"),
+    "clean_unread": (
+        "K7", "clean bits are set of groups that no entry has read which succeeded"),
     "cr3_targets_ignored": ("R58", "the eVMCS has CR3 targets, which this profile ignores"),
 }
 
+# What a lint that is about no field has found.
+DETAILS = {
+    "stale_translation": "guest-physical {found:#x} is read at {kept:#x} of L1's memory, as before",
+    "flush_unknown_space": "EPT pointer {found:#x}",
+    "flush_set_short": "VP {found} is beyond 0 to {kept}",
+    "event_lost": "interruption information {found:#x}, at the exit for reason {kept}",
+    "event_doubled": "interruption information {found:#x}, and no instruction of L2 between",
+}
+# Those that tell of a check of VM entry.
+REFUSED = ("entry_refused", "assist_page_unset")
+
 _ROWS = {row["offset"]: row for row in fields()}
+_GROUPS = {row["vmcs_field"]: "" if row["clean_field"] in ("NONE", "ALL") else row["clean_field"]
+           for row in fields()}
 # The synthetic members that the field table does not have.
 _SYNTHETIC = {row["offset"]: (name, row["clean_field"]) for name, row in other_members().items()}
 
 
 class ConformanceError(RuntimeError):
-    """A strict machine met its first lint and stopped; lint is it."""
+    """A strict machine met its first lint and stopped; lint is it. An entry that was refused is
+    told and stops nothing, as the refusal tells L1."""
 
     def __init__(self, lint: "Lint") -> None:
         super().__init__(f"{lint.explain()}; the machine is strict and has stopped")
@@ -85,8 +118,12 @@ class Lint(str):
     @property
     def writer(self) -> str:
         """Who wrote the field last, before the last entry in question."""
-        if not self.field or not self.last_entry:
+        if self.name == "stale_translation":
+            return f"L1, between entries {self.entry - 1} and {self.entry}"
+        if not self.field or not self.last_entry or self.name in REFUSED + ("clean_unread",):
             return ""
+        if self.name == "write_unread":
+            return f"L1, after entry {self.last_entry}"
         if self.name == "page_not_zeroed":
             return f"L1, before entry {self.last_entry}"
         return f"L1, between entries {self.last_entry - 1} and {self.last_entry}"
@@ -99,7 +136,9 @@ class Lint(str):
     def explain(self) -> str:
         """One line for a reader."""
         text = f"{self.rule}: {self.meaning}" if self.rule else self.meaning
-        if self.field:
+        if self.name in DETAILS:
+            text += ": " + DETAILS[self.name].format(found=self.found, kept=self.kept)
+        elif self.field and self.name not in REFUSED:
             text += f": {self.field}"
             if self.group:
                 text += f" ({self.group})"
@@ -115,9 +154,17 @@ class Lint(str):
         return f"<Lint {self.name}: {self.explain()}>"
 
 
-def from_record(name: str, cpu: int, offset: int | None, **numbers: int) -> Lint:
-    """The lint of one record of L0; offset is the field's in the eVMCS, or None."""
+def from_record(name: str, cpu: int, offset: int | None,
+                refused: tuple[dict[str, Any], str] | None = None, **numbers: int) -> Lint:
+    """The lint of one record of L0; offset is the field's in the eVMCS, or None; refused the row
+    and the sentence of the check that refused an entry."""
     rule, meaning = MEANINGS[name]
+    if refused is not None:
+        row, sentence = refused
+        section, field = row["section"], row["field"]
+        return Lint(name, f"SDM 3C {section}" if section[0].isdigit() else section,
+                    f"{meaning}: {sentence}", cpu, field=field,
+                    group=_GROUPS.get(field, ""), **numbers)
     field, group = "", ""
     if offset in _ROWS:
         field, group = _ROWS[offset]["vmcs_field"], _ROWS[offset]["clean_field"]

@@ -50,6 +50,7 @@ class Machine(Unique):
     "commit_on_success"). lints looks, at a cost, for what L1 may not do; strict does too, and
     stops at the first. insn is the form of privileged instructions: "call", or "trap" for the
     opcodes themselves; the environment's KVM_VMX_INSN by default, else "call".
+    faults names what a Hyper-V has done wrong and this one is to do: kvm_vmx.FAULTS has each.
     CPUs in no_assist_page find no memory for their assist page, and fail {point: nth} lets the
     nth step of a kind fail during the boot, as fail() does after it. ValueError for bad values,
     MachineError where a machine is already open.
@@ -67,7 +68,7 @@ class Machine(Unique):
                  enforce_cpuid: bool | None = None, cache_policy: str = "always", seed: int = 0,
                  strict: bool = False, lints: bool = False, insn: str | None = None,
                  no_assist_page: Iterable[int] = (), fail: Mapping[str, int] | None = None,
-                 unfinished: bool = False) -> None:
+                 unfinished: bool = False, faults: Iterable[str] = ()) -> None:
         possible = cpus if possible_cpus is None else possible_cpus
         for number in (cpus, possible):
             if not isinstance(number, int) or not 1 <= number <= MAX_CPUS:
@@ -93,7 +94,7 @@ class Machine(Unique):
             self.memory, possible, profile=profile, cache_policy=cache_policy, seed=seed,
             strict=strict, cpuid=cpuid, msrs=msrs, maxphyaddr=maxphyaddr,
             enforce_cpuid=enforce_cpuid, lints=lints, insn=insn, tick=TIMER_VECTOR,
-            unfinished=unfinished)
+            unfinished=unfinished, faults=faults)
         self._kernel = Kernel(self._partition)
         self._kernel.boot(cpus, no_assist_page, fail or {})
         self.memory.hand_out_by(self._kernel)

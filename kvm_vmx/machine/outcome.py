@@ -12,7 +12,7 @@ VECTORS = {6: "#UD", 8: "#DF", 12: "#SS", 13: "#GP", 14: "#PF"}
 class Outcome:
     """The end of one instruction. ok is True where it did its work; rflags is RFLAGS after it;
     value is what it produced, None where it produces nothing; why is the check that refused an
-    entry, None for all else."""
+    entry, another instruction or a hypercall, None for all else."""
 
     rflags: int = 2
     value: int | None = None

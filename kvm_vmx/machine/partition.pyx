@@ -9,6 +9,7 @@ from kvm_vmx.l0.hyperv cimport (
     trace_start, trace_stop,
 )
 from kvm_vmx.l0.state cimport *
+from kvm_vmx.machine.checks cimport check_of
 from kvm_vmx.machine.memory cimport PhysicalMemory
 from kvm_vmx.machine.process cimport check_process, is_foreign, this_process
 from kvm_vmx.machine.processor cimport Processor
@@ -74,6 +75,11 @@ cdef int fill_profile(l0_profile *to, profile) except -1:
     to.marks_clean_at_entry = policies["marks_clean_at_entry"]
     to.honour_page_fault_filter = policies["honour_page_fault_filter"]
     to.honour_cr3_targets = policies["honour_cr3_targets"]
+    to.leaves_error_unwritten = policies["leaves_error_unwritten"]
+    to.launch_trusts_clean = policies["launch_trusts_clean"]
+    to.rereads_clean_groups = policies["rereads_clean_groups"]
+    to.loses_assist_page = policies["loses_assist_page"]
+    to.serves_stale_bitmaps = policies["serves_stale_bitmaps"]
     to.enforce_cpuid = profile.enforce_cpuid
 
 
@@ -100,14 +106,15 @@ cdef class Partition:
     the form of the processors' instructions: "call", "trap", or None for the environment's. tick
     is the vector of the timer interrupt that L1 has set up: where L1 has external interrupts
     exit, it comes when L2 has run for long without an exit, or only waits. unfinished takes
-    controls on offer that L0 checks at an entry and then does not do, too. Bad values raise
+    controls on offer that L0 checks at an entry and then does not do, too. faults names what a
+    Hyper-V has done wrong, and this one does: those of kvm_vmx.l0.faults. Bad values raise
     ValueError.
     """
 
     def __cinit__(self, PhysicalMemory memory not None, int cpus=1, profile="kvm-6.12",
                   cache_policy="always", seed=0, bint strict=False, cpuid=None, msrs=None,
                   maxphyaddr=None, enforce_cpuid=None, bint lints=False, insn=None, tick=None,
-                  bint unfinished=False):
+                  bint unfinished=False, faults=()):
         cdef l0_profile numbers
 
         if not 1 <= cpus <= MAX_CPUS:
@@ -119,7 +126,8 @@ cdef class Partition:
         self.by_trap = trap.chosen(insn)
         self.memory = memory
         self.profile = build(
-            profile, cpuid, msrs, maxphyaddr, enforce_cpuid, unfinished=unfinished)
+            profile, cpuid, msrs, maxphyaddr, enforce_cpuid, unfinished=unfinished,
+            faults=faults)
         self.cache_policy, seed = parse_cache_policy(cache_policy, seed)
         number = cache_policy_number(self.cache_policy)
         numbers.leaf = NULL
@@ -180,11 +188,14 @@ cdef class Partition:
             vp = &self.partition.vp[n]
             for i in range(vp.nr_lint_records):
                 record = &vp.lint_record[i]
+                refused = None
+                if record.what in (LINT_entry_refused, LINT_assist_page_unset):
+                    refused = check_of(vp, record.offset & ~L0_OF_CHECK)
                 found.append(from_record(
                     l0_lint_names[record.what].decode(), n,
                     None if record.offset == L0_NO_FIELD else record.offset,
                     count=record.count, entry=record.first_entry, last_entry=record.last_entry,
-                    found=record.found, kept=record.kept))
+                    found=record.found, kept=record.kept, refused=refused))
         found.sort(key=lambda lint: (lint.entry, lint.cpu))
         if self.partition.lints_enabled:
             return of_profile(self.profile) + found
@@ -231,7 +242,8 @@ cdef class Partition:
         check_process(self.owner)
         if self.partition.stopped:
             raise ConformanceError(next(
-                lint for lint in self.lints() if lint.cpu == self.partition.stopped_vp))
+                lint for lint in self.lints()
+                if lint.cpu == self.partition.stopped_vp and lint.name != "entry_refused"))
 
     def reset(self) -> None:
         """Reset the partition: each processor and its MSRs begin anew; memory, the clock, the

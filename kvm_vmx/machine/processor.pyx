@@ -15,7 +15,7 @@ from kvm_vmx.l0.hyperv cimport (
     l0_go_on, msr_exits, stimers_arm, stimers_run, synic_signal, vp_restore, vp_save,
 )
 from kvm_vmx.l0.state cimport *
-from kvm_vmx.machine.checks cimport all_refusals, last_refusal
+from kvm_vmx.machine.checks cimport all_refusals, last_denial, last_refusal, refusal_of
 from kvm_vmx.machine.process cimport check_process
 from kvm_vmx.trap.engine cimport trap_ops
 
@@ -64,6 +64,7 @@ cdef class Processor:
         check_process(self.owner)
         if self.vp.guest_state == L2_STOPPED:
             raise RuntimeError("L2 is stopped, and L1 executes nothing: let it go_on() first")
+        self.denials = self.vp.denials
         # The opcodes reach the same functions, by way of a signal.
         if self.partition.by_trap:
             return trap_ops()
@@ -72,6 +73,8 @@ cdef class Processor:
     cdef outcome(self, insn_t status, value=None, why=None):
         cdef u64 rflags = self.vp.cpu.rflags
 
+        if why is None and status != INSN_OK and self.vp.denials != self.denials:
+            why = refusal_of(&self.vp.denied)
         if self.vp.partition.stopped:
             self.partition.check()
         if self.vp.guest_state == L2_STOPPED:
@@ -248,7 +251,15 @@ cdef class Processor:
         self.vp.gpr[GPR_RDX] = word(rdx)
         self.vp.gpr[GPR_R8] = word(r8)
         status = self.ops().vmcall(&self.vp.cpu, self.vp.gpr)
+        if status == INSN_OK and self.vp.denials != self.denials:
+            return self.outcome(status, self.vp.gpr[GPR_RAX], refusal_of(&self.vp.denied))
         return self.outcome(status, self.vp.gpr[GPR_RAX] if status == INSN_OK else None)
+
+    @property
+    def why_not(self):
+        """The Refusal of the last instruction of L1 that was refused, VM entry or other, whoever
+        executed it; None where none was."""
+        return last_denial(self.vp)
 
     def save(self) -> bytes:
         """The processor as it is between two instructions, of L1 or, where it is stopped, of L2;

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Why a VM entry was refused, as a value and in one sentence."""
+"""Why an instruction of L1 was refused, as a value and in one sentence."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +11,10 @@ SAYS = {"must": "requires", "may": "allows"}
 
 @dataclass(frozen=True)
 class Refusal:
-    """The check that refused a VM entry: its id; field and value are the VMCS field that it
-    looked at ("" and None where it looked at none), must and may the bits that must be and may be
-    1 there, section where that is said (of the SDM, volume 3C, or a rule), sentence all of it."""
+    """The check that refused a VM entry or another instruction: its id; field and value are the
+    VMCS field, the MSR or the control register that it looked at ("" and None where it looked at
+    none), must and may the bits that must be and may be 1 there, section where that is said (of
+    the SDM, volume 3C, or a rule), sentence all of it."""
 
     id: str
     field: str
@@ -45,9 +46,11 @@ class Refusal:
              b: int, must: int, may: int, msr: int) -> "Refusal":
         """From a check's row, the names of the field's bits, and what L0 noted."""
         text = row["sentence"].format(
-            bits=WrongBit(value, must, may, bits), a=a, b=b, may=may,
+            bits=WrongBit(value, must, may, bits), a=a, b=b, may=may, value=value,
             other=f"{row['other']} is {other:#x}" if row["other"] else "")
-        if row["field"]:
+        if "head" in row:
+            text = f"{row['head']}: {text}"
+        elif row["field"]:
             text = f"{row['field']} is {value:#x}: {text}"
         section = row["section"]
         where = section if not section[0].isdigit() else f"SDM 3C {section}"

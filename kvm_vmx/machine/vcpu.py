@@ -243,6 +243,13 @@ class Vcpu(Unique):
                            ending.died_of(reason, reasons, events),
                            refusal if reason == "FAIL_ENTRY" else None)
 
+    @property
+    def why_not(self) -> Refusal | None:
+        """The check that refused the last entry of the last run, None where it was not refused;
+        what else was refused on its CPU is in cpu(n).why_not."""
+        with self.used() as raw:
+            return raw.refusal
+
     def answer(self, value: int) -> None:
         """What the IN, or the read outside memory, that the last run came back with finds, as wide
         as it is. Without an answer the bus reads all ones. MachineError where nothing waits."""

@@ -134,6 +134,8 @@ def test_a_partition_page_that_is_not_there():
     world = World()
     enlighten(world, partition_assist_page=1 << 40)
     assert call(world, SPACE | FAST, 0, 3)[:2] == (EXIT_CPUID, 3)
+    why = world.cpu.why_not
+    assert why.id == "flush_partition_page" and why.sentence.startswith("L2's hypercall 0x2, ")
 
 
 @pytest.mark.rule("R56", "K10")

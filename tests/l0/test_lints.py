@@ -36,8 +36,13 @@ def entered(**options):
     return world
 
 
+def told(world):
+    """What the machine tells besides the entries that it has refused."""
+    return [lint for lint in world.partition.lints() if lint != "entry_refused"]
+
+
 def only(world):
-    (lint,) = world.partition.lints()
+    (lint,) = told(world)
     return lint
 
 
@@ -83,7 +88,7 @@ def test_a_cleared_bit_is_no_lint(world, group):
             world.put(EVMCS, member, world.get(EVMCS, member) ^ 1)
     world.set_clean(ALL_CLEAN & ~(1 << GROUP_BITS[group]))
     world.cpu.vmresume()
-    assert world.partition.lints() == []
+    assert told(world) == []
 
 
 @pytest.mark.rule("R57")
@@ -101,7 +106,7 @@ def test_after_vmlaunch_and_vmclear_nothing_is_stale(world):
         world.put(EVMCS, "exception_bitmap", world.get(EVMCS, "exception_bitmap") + 1)
         world.set_clean()
         step()
-    assert world.partition.lints() == []
+    assert told(world) == ["write_unread"], "and that VMCLEAR came before"
 
 
 @pytest.mark.rule("R56", "K10")
@@ -178,7 +183,7 @@ def test_the_entry_switch(value, enlightened):
     world.enlighten()
     world.memory.write(ASSIST + 40, bytes([value]))
     assert world.cpu.vmlaunch().ok == enlightened
-    assert world.partition.lints() == (["switch_value"] if value > 1 else [])
+    assert told(world) == (["switch_value"] if value > 1 else [])
 
 
 @pytest.mark.rule("R23")
@@ -242,7 +247,7 @@ def test_a_debug_control_needs_its_announcement(profile, announced):
     outcome = world.cpu.vmresume()
     refused = profile == "tlfs-strict" and not announced
     assert outcome.ok != refused and (not refused or outcome.error == 7)
-    assert world.partition.lints() == ([] if announced else ["debugctl_unannounced"])
+    assert told(world) == ([] if announced else ["debugctl_unannounced"])
 
 
 @pytest.mark.rule("R78", "R81")

@@ -63,10 +63,13 @@ def test_each_instruction_with_its_operands_and_outcome():
     ]
     assert trace[3].outcome.vector == 13 and trace[11].outcome.error == 12
     texts = [str(record) for record in trace]
-    assert texts[3] == "cpu 0: wrmsr 0x12345, 0x7: #GP(0)"
-    assert texts[5] == "cpu 0: vmread 0x0: VMfailInvalid"
+    assert texts[3] == (
+        "cpu 0: wrmsr 0x12345, 0x7: #GP(0): refused: WRMSR of 0x7 to MSR 0x12345: "
+        "there is no such MSR (WRMSR)")
+    assert texts[5].startswith("cpu 0: vmread 0x0: VMfailInvalid: refused: VMREAD: of field 0x0")
     assert texts[10] == "cpu 0: vmread 0x681e = 0x1234"
-    assert texts[11] == "cpu 0: vmread 0xffff: VMfailValid(12)"
+    assert texts[11].startswith("cpu 0: vmread 0xffff: VMfailValid(12): refused: VMREAD: 0xffff")
+    assert trace[15].outcome.why.id == "call_code" and trace[14].outcome.why is None
 
 
 def test_an_entry_is_traced_with_its_exit():

@@ -23,7 +23,8 @@ struct l0_limits {
 };
 
 struct l0_check_row {
-	const char *id;
+	const char *id, *insn;	/* insn is empty for a check of VM entry */
+	u32 error;		/* of another instruction: how it fails */
 	u32 end, field, other;
 	struct l0_limits limits;
 	const char *section, *sentence, *field_name, *other_name;
@@ -31,10 +32,22 @@ struct l0_check_row {
 
 static const struct l0_check_row l0_check_rows[L0_NR_CHECKS] = {
 #define L0_CHECK_ROW(id, end, field, other, limits, section, sentence)	\
-	[CHECK_##id] = { #id, END_##end, field, other, { limits }, section, sentence, #field, #other },
+	[CHECK_##id] = { #id, "", 0, END_##end, field, other, { limits }, section, sentence, #field, \
+			 #other },
 	L0_CHECKS(L0_CHECK_ROW)
 #undef L0_CHECK_ROW
+#define L0_CHECK_ROW(id, insn, end, error, limits, section, sentence)	\
+	[CHECK_##id] = { #id, #insn, error, END_##end, 0, 0, { limits }, section, sentence, "0", "0" },
+	L0_OTHER_CHECKS(L0_CHECK_ROW)
+#undef L0_CHECK_ROW
 };
+
+/* The row itself where something is refused: not what the compiler has folded of it, so that a
+ * test may change one. */
+static __attribute__((__cold__, __noipa__)) const struct l0_check_row *l0_row_of(u32 check)
+{
+	return &l0_check_rows[check];
+}
 
 /* Apart from the entry's own code, which must not grow by what a refusal needs. */
 static __attribute__((__cold__, __noinline__)) u64 l0_row_value(const struct l0_vmcs *vmcs, u32 encoding)
@@ -47,10 +60,25 @@ static __attribute__((__cold__, __noinline__)) u64 l0_row_value(const struct l0_
 	return value;
 }
 
-static __attribute__((__cold__, __noinline__)) void l0_note_refusal(struct l0_vp *vp, u32 check, u64 a, u64 b)
+static __attribute__((__cold__, __noinline__)) void l0_set_refusal(struct l0_vp *vp, u32 check, u64 a, u64 b)
 {
 	vp->refusal = (struct l0_refusal) { .check = check, .a = a, .b = b,
 		.entry = vp->counters.vmlaunch + vp->counters.vmresume };
+}
+
+/*
+ * Of an entry. Whoever watches is told, but of what the machine itself has stopped. What is strict
+ * stops where L1 wanted an eVMCS and has no assist page: of the rest L1 is told by the refusal.
+ */
+static __attribute__((__cold__, __noinline__)) void l0_note_refusal(struct l0_vp *vp, u32 check, u64 a, u64 b)
+{
+	l0_set_refusal(vp, check, a, b);
+	if (!vp->partition->lints_enabled || check == CHECK_machine_stopped)
+		return;
+	if (check == CHECK_assist_page_off || check == CHECK_assist_page_missing)
+		l0_note(vp, LINT_assist_page_unset, L0_OF_CHECK | check, 0, 0);
+	else
+		l0_record(vp, LINT_entry_refused, L0_OF_CHECK | check, 0, 0);
 }
 
 #endif

@@ -39,7 +39,7 @@ cdef insn_t refused_early(l0_vp *vp, u32 check, u32 error) noexcept nogil:
 
 # The check of a field has failed: its row says how the entry ends.
 cdef insn_t refused_by(l0_vp *vp, l0_vmcs *v, u8 *page, u32 check) noexcept nogil:
-    cdef u32 end = l0_check_rows[check].end
+    cdef u32 end = l0_row_of(check).end
     cdef u64 why = ENTRY_FAIL_DEFAULT
 
     note_fields(vp, v, check)
@@ -185,7 +185,7 @@ cdef insn_t enter_unusual(l0_vp *vp, u64 *regs, u8 *page) noexcept nogil:
     else:
         status = enter_refreshed(vp, regs, page, True)
     if vp.partition.lints_enabled and vp.guest_state == L2_NOT_RUNNING:
-        watch_exit(vp, page)
+        watch_exit(vp, page, vp.counters.exits == vp.watch.exits)
     return status
 
 
@@ -237,22 +237,21 @@ cdef insn_t l0_go_on(l0_vp *vp) noexcept nogil:
     vp.guest_state = L2_NOT_RUNNING
     vm_exit(vp, v, page)
     if vp.partition.lints_enabled and page != NULL:
-        watch_exit(vp, page)
+        watch_exit(vp, page, False)
     return INSN_OK
 
 
 cdef insn_t l0_vmentry(virt_cpu *cpu, u64 *regs, bint launch) noexcept nogil:
     cdef l0_vp *vp = <l0_vp *>cpu
-    cdef insn_t status = check_permission(vp)
     cdef u64 pointer
 
     if launch:
         vp.counters.vmlaunch += 1
     else:
         vp.counters.vmresume += 1
-    if unlikely(status != INSN_OK):
+    if unlikely(not permitted(vp)):
         l0_note_refusal(vp, CHECK_not_privileged if vp.in_vmx else CHECK_not_in_vmx, vp.cpu.cpl, 0)
-        return status
+        return fault_gp() if vp.in_vmx else fault_ud()
     if enlightened_pointer(vp, &pointer):
         return enter_enlightened(vp, pointer, regs, launch)
     return enter_plain(vp, regs, launch)

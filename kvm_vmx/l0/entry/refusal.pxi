@@ -80,6 +80,11 @@ cdef void note_limit(l0_vp *vp, const l0_vmcs *v, const l0_check_row *row) noexc
         vp.refusal.msr = 0x491
     elif kind == LIMIT_EPT:
         vp.refusal.msr = 0x48c
+    elif kind == LIMIT_CR4_MAY:
+        vp.refusal.may = caps.cr4_may
+        vp.refusal.msr = 0x489
+    elif kind == LIMIT_APIC_BASE:
+        vp.refusal.may = ~(caps.address_reserved | 0x6ff)
 
 
 # What a check saw that is in no field of its row.
@@ -110,15 +115,21 @@ cdef void note_details(l0_vp *vp, const l0_vmcs *v, u32 check) noexcept nogil:
         why.b = entry[why.a] if entry != NULL else 0
 
 
-# A check of the VMCS's fields has refused.
-cdef void note_fields(l0_vp *vp, const l0_vmcs *v, u32 check) noexcept nogil:
-    cdef const l0_check_row *row = &l0_check_rows[check]
+# What a check of the VMCS's fields saw, for whoever asks.
+cdef void set_fields(l0_vp *vp, const l0_vmcs *v, u32 check) noexcept nogil:
+    cdef const l0_check_row *row = l0_row_of(check)
 
-    l0_note_refusal(vp, check, 0, 0)
+    l0_set_refusal(vp, check, 0, 0)
     vp.refusal.value = l0_row_value(v, row.field)
     vp.refusal.other = l0_row_value(v, row.other)
     note_limit(vp, v, row)
     note_details(vp, v, check)
+
+
+# A check of the VMCS's fields has refused an entry.
+cdef void note_fields(l0_vp *vp, const l0_vmcs *v, u32 check) noexcept nogil:
+    l0_note_refusal(vp, check, 0, 0)
+    set_fields(vp, v, check)
 
 
 # Neither an eVMCS nor a current VMCS: why the assist page names none.

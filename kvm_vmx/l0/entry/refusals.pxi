@@ -152,7 +152,7 @@ cdef u32 refusals(l0_vp *vp, l0_refusal *found, u32 room) noexcept nogil:
         why = part_refusal(vp, &copy, part, enlightened)
         while why and n < room and not is_among(found, n, why):
             # what is told of it is what the VMCS has
-            note_fields(vp, v, why)
+            set_fields(vp, v, why)
             found[n] = vp.refusal
             n += 1
             why = refused_next(vp, &copy, &found[n - 1], part, enlightened)

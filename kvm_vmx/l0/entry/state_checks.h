@@ -5,6 +5,9 @@
 
 #include <linux/types.h>
 #include <kvm_vmx/l0/entry/checks.h>
+#include <kvm_vmx/l0/vmcs/insn_checks.h>
+#include <kvm_vmx/l0/hv/msr_checks.h>
+#include <kvm_vmx/l0/hv/call_checks.h>
 
 #define L0_CANONICAL_CHECK(X, id, end, field, section)			\
 	X(id, end, field, 0, LIMIT_NONE, section, "must be canonical: bits 63:47 alike")
@@ -166,11 +169,16 @@
 #define L0_CHECKS(X)							\
 	L0_POINTER_CHECKS(X) L0_CONTROL_CHECKS(X) L0_HOST_CHECKS(X) L0_GUEST_CHECKS(X) L0_ITEM_CHECKS(X)
 
+/* All but those of VM entry, and in this order behind them. */
+#define L0_OTHER_CHECKS(X)						\
+	L0_INSN_CHECKS(X) L0_MSR_CHECKS(X) L0_CALL_CHECKS(X)
+
 /* 0 is no check: what a check gives where it refuses nothing. */
 enum l0_check {
 	CHECK_none,
 #define L0_CHECK_MEMBER(id, ...) CHECK_##id,
 	L0_CHECKS(L0_CHECK_MEMBER)
+	L0_OTHER_CHECKS(L0_CHECK_MEMBER)
 #undef L0_CHECK_MEMBER
 	L0_NR_CHECKS
 };
@@ -180,23 +188,26 @@ enum l0_limit {
 	LIMIT_NONE, LIMIT_BITS, LIMIT_PIN, LIMIT_PROC, LIMIT_SECONDARY, LIMIT_EXIT, LIMIT_ENTRY,
 	LIMIT_CR0, LIMIT_GUEST_CR0, LIMIT_CR4, LIMIT_ADDRESS, LIMIT_PAGE, LIMIT_16_BYTES,
 	LIMIT_64_BYTES, LIMIT_EPTP, LIMIT_PDPTE, LIMIT_EPT, LIMIT_TARGETS, LIMIT_PERF_GLOBAL,
-	LIMIT_VMFUNC
+	LIMIT_VMFUNC, LIMIT_CR4_MAY, LIMIT_APIC_BASE
 };
 
-/* How an entry that was refused ends: a fault, one of the VM failures, or an exit. */
+/* How what was refused ends. An entry: a fault, one of the VM failures, or an exit. Another
+ * instruction: #UD, #GP, VMfail with the row's error, the row's status. */
 enum l0_end {
 	END_FAULT, END_INVALID, END_ERROR, END_CONTROL, END_HOST, END_GUEST, END_LINK, END_PDPTE,
-	END_LIST
+	END_LIST, END_UD, END_GP, END_FAIL, END_STATUS
 };
 
-/* What refused the last entry that was: the check, what it saw, and what is allowed. */
+/* What refused the last entry, or the last other instruction, that was: the check, what it saw,
+ * and what is allowed. */
 struct l0_refusal {
-	u64 entry;		/* its number on its processor; 0: none */
+	u64 entry;		/* the number of the entry on its processor, or of the one before; 0: none */
 	u64 value, other;	/* of the row's two fields */
 	u64 a, b;
 	u64 must, may;		/* bits that must be and may be 1, or the most */
 	u32 check;
 	u32 msr;		/* where the limit is said; 0: in the manual */
+	u32 from_l2;		/* a hypercall of L2, answered in L1's place */
 };
 
 #endif

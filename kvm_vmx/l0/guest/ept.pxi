@@ -147,6 +147,8 @@ cdef u8 *remember(l0_vp *vp, u64 gpa, u64 need, u8 *host) noexcept nogil:
         entry.tag = gpa & ~<u64>0xfff
         entry.host = page
     entry.tag |= need
+    if vp.watch != NULL:
+        vp.watch.kept |= <u64>1 << ((gpa >> 12) & (L2_TLB_ENTRIES - 1))
     return host
 
 
@@ -155,6 +157,7 @@ cdef u8 *guest_memory(l0_vp *vp, u64 gpa, u64 linear, u32 kind, u32 purpose) noe
     # of the enumeration, read, write and fetch are the bits of the qualification as well
     cdef u64 need = kind
     cdef const l2_tlb_entry *entry
+    cdef u8 *stale
 
     if not secondary_controls(vp.vmcs) & SECONDARY_EXEC_ENABLE_EPT:
         return memory_of(vp, gpa)
@@ -166,6 +169,10 @@ cdef u8 *guest_memory(l0_vp *vp, u64 gpa, u64 linear, u32 kind, u32 purpose) noe
     entry = &vp.physical_tlb[(gpa >> 12) & (L2_TLB_ENTRIES - 1)]
     if entry.tag & (~<u64>0xfff | need) == gpa & ~<u64>0xfff | need:
         return entry.host + (gpa & 4095)
+    if vp.watch != NULL and vp.watch.nr_stale:
+        stale = stale_page(vp, gpa, need)
+        if stale != NULL:
+            return stale + (gpa & 4095)
     if purpose == NO_LINEAR:
         return walk_ept(vp, gpa, 0, need, need)
     return walk_ept(vp, gpa, linear, need, need | LINEAR_VALID | (

@@ -100,6 +100,8 @@ cdef void flush_translations(l0_vp *vp) noexcept nogil:
 
 cdef void flush_guest_physical(l0_vp *vp) noexcept nogil:
     memset(vp.physical_tlb, 0, sizeof(vp.physical_tlb))
+    if vp.watch != NULL:
+        vp.watch.kept = vp.watch.nr_stale = 0
 
 
 cdef void flush_address(l0_vp *vp, u64 linear) noexcept nogil:

@@ -20,9 +20,6 @@ cdef enum:
     REENLIGHTENMENT_ENABLED = 1 << 16
     # below 16 a vector is an exception's: no APIC delivers it
 
-# MSR 0x40000106: bits 15:8 and 31:17 are reserved
-cdef u64 REENLIGHTENMENT_RESERVED = <u64>0xfffeff00
-
 
 cdef u64 now_ns() noexcept nogil:
     cdef timespec now
@@ -101,7 +98,7 @@ cdef insn_t clock_write_reference_page(l0_vp *vp, u64 value) noexcept nogil:
     if value & REFERENCE_ENABLE:
         page = phys_page(vp.cpu.mem, value)
         if page == NULL:
-            return fault_gp()
+            return deny(vp, CHECK_reference_frame, value, HV_X64_MSR_REFERENCE_TSC, 0)
         fill_reference_page(vp.partition, page)
     vp.partition.clock.reference_msr = value
     return INSN_OK
@@ -110,18 +107,23 @@ cdef insn_t clock_write_reference_page(l0_vp *vp, u64 value) noexcept nogil:
 # The three MSRs of re-enlightenment.
 # R70: vector, Enabled and target in their places, and a vector that can be delivered.
 cdef insn_t clock_write_reenlightenment(l0_vp *vp, u64 value) noexcept nogil:
-    if value & REENLIGHTENMENT_RESERVED:
-        return fault_gp()
-    if value & REENLIGHTENMENT_ENABLED and (
-            value & 0xff < FIRST_VECTOR or value >> 32 >= vp.partition.nr_vps):
-        return fault_gp()
+    cdef u32 why = 0
+
+    if breaks(CHECK_reenlightenment_bits, value):
+        why = CHECK_reenlightenment_bits
+    elif value & REENLIGHTENMENT_ENABLED and value & 0xff < FIRST_VECTOR:
+        why = CHECK_reenlightenment_vector
+    elif value & REENLIGHTENMENT_ENABLED and value >> 32 >= vp.partition.nr_vps:
+        why = CHECK_reenlightenment_target
+    if why:
+        return deny(vp, why, value, HV_X64_MSR_REENLIGHTENMENT_CONTROL, vp.partition.nr_vps)
     vp.partition.clock.reenlightenment = value
     return INSN_OK
 
 
 cdef insn_t clock_write_emulation_control(l0_vp *vp, u64 value) noexcept nogil:
-    if value & ~<u64>1:
-        return fault_gp()
+    if breaks(CHECK_emulation_control, value):
+        return deny(vp, CHECK_emulation_control, value, HV_X64_MSR_TSC_EMULATION_CONTROL, 0)
     vp.partition.clock.emulation_control = value
     return INSN_OK
 
@@ -141,7 +143,7 @@ cdef insn_t clock_write_emulation_status(l0_vp *vp, u64 value) noexcept nogil:
 
     # L1 can end the emulation, not begin it
     if value:
-        return fault_gp()
+        return deny(vp, CHECK_emulation_status, value, HV_X64_MSR_TSC_EMULATION_STATUS, 0)
     if clock.emulation_status:
         clock.emulation_status = 0
         tick_at(vp.partition, clock.hardware_ratio)

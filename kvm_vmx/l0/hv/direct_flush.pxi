@@ -52,6 +52,8 @@ cdef int finish(l0_vp *vp, u64 status) noexcept nogil:
         vp.cpu.mem, vp.evmcs_cache.f.partition_assist_page & ~<u64>0xfff, 4)
 
     if status & HV_HYPERCALL_RESULT_MASK == HV_STATUS_SUCCESS and partition_page == NULL:
+        note_denial(vp, CHECK_flush_partition_page, vp.regs[GPR_RCX],
+                    vp.regs[GPR_RCX] & 0xffff, vp.evmcs_cache.f.partition_assist_page)
         status = HV_STATUS_INVALID_HYPERCALL_INPUT
     vp.regs[GPR_RAX] = status
     if status & HV_HYPERCALL_RESULT_MASK != HV_STATUS_SUCCESS or \

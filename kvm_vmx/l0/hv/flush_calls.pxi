@@ -51,12 +51,13 @@ cdef void flush_nested(l0_vp *vp, u64 format, u64 mask, const u64 *bank) noexcep
             forget(vp, other)
 
 
-cdef u64 check_flags(u64 flags, bint listed) noexcept nogil:
+# The bits of the flags that a flush does not know.
+cdef u64 unknown_flags(u64 flags, bint listed) noexcept nogil:
     cdef u64 known = FLAG_ALL_PROCESSORS | FLAG_ALL_SPACES
 
     if not listed:
         known |= FLAG_NON_GLOBAL
-    return HV_STATUS_INVALID_PARAMETER if flags & ~known else HV_STATUS_SUCCESS
+    return flags & ~known
 
 
 # Both return the status, and leave in call how many repetitions are done.
@@ -66,25 +67,27 @@ cdef u64 flush_virtual(l0_vp *vp, call_t *call) noexcept nogil:
     cdef bint extended = call.code == HVCALL_FLUSH_VIRTUAL_ADDRESS_SPACE_EX or \
         call.code == HVCALL_FLUSH_VIRTUAL_ADDRESS_LIST_EX
     cdef u64 flags = call.word[1]
-    cdef u64 status = check_flags(flags, listed)
     # the short form is a set of one bank
     cdef u64 format = SET_SPARSE, mask = 1
     cdef const u64 *bank = call.word + 2
 
-    if status != HV_STATUS_SUCCESS:
-        return status
+    if unknown_flags(flags, listed):
+        return refuse_call(vp, call, CHECK_flush_flags, unknown_flags(flags, listed))
     if extended:
         format = call.word[2]
         mask = call.word[3]
         bank = call.word + 4
         if format != SET_SPARSE and format != SET_ALL:
-            return HV_STATUS_INVALID_PARAMETER
+            return refuse_call(vp, call, CHECK_flush_set_format, format)
         if format == SET_SPARSE and <u32>__builtin_popcountll(mask) != call.variable:
-            return HV_STATUS_INVALID_HYPERCALL_INPUT
+            return refuse_call(
+                vp, call, CHECK_flush_set_banks, <u32>__builtin_popcountll(mask))
     if flags & FLAG_ALL_PROCESSORS:
         format = SET_ALL
     # L1's own translations are never kept; a list of addresses is flushed as a whole
     if call.from_l2:
+        if vp.watch != NULL:
+            watch_set(vp, format, mask, bank[0])
         flush_nested(vp, format, mask, bank)
     call.done = call.count
     return HV_STATUS_SUCCESS
@@ -97,7 +100,9 @@ cdef u64 call_flush_guest_physical(l0_vp *vp, call_t *call) noexcept nogil:
     cdef u32 i
 
     if call.word[1]:
-        return HV_STATUS_INVALID_PARAMETER
+        return refuse_call(vp, call, CHECK_flush_space_flags, call.word[1])
+    if vp.watch != NULL:
+        watch_flush(vp, call.word[0])
     for i in range(partition.nr_vps):
         if not (partition.vp[i].tlb_context[0] ^ call.word[0]) >> 12:
             forget(vp, &partition.vp[i])

@@ -3,6 +3,7 @@
 
 # A hypercall by its parameters, wherever they came from.
 cdef struct call_t:
+    u64 control
     u32 code
     bint fast
     bint from_l2
@@ -23,8 +24,6 @@ cdef enum:
     POST_MESSAGES = 1 << 4
     SIGNAL_EVENTS = 1 << 5
     ENABLE_EXTENDED_CALLS = 1 << 20
-    STATUS_ACCESS_DENIED = 6
-    STATUS_INVALID_PARTITION_STATE = 7
 
     # RDX and R8, and XMM0 to XMM5
     FAST_BYTES = 16
@@ -100,31 +99,54 @@ cdef bint announced(const l0_vp *vp, u32 code) noexcept nogil:
     return caps.hints & wanted == wanted
 
 
-# 0, or the status of a call that the profile does not offer.
-cdef u64 offered(const l0_vp *vp, u32 code) noexcept nogil:
+# 0, or the check of a call that the profile does not offer.
+cdef u32 offer_refusal(const l0_vp *vp, u32 code) noexcept nogil:
     cdef const l0_caps *caps = &vp.partition.caps
     cdef bint enforce = vp.partition.profile.enforce_cpuid
 
     if code == HVCALL_FLUSH_GUEST_PHYSICAL_ADDRESS_SPACE or \
             code == HVCALL_FLUSH_GUEST_PHYSICAL_ADDRESS_LIST:
         if not caps.nested & HV_X64_NESTED_GUEST_MAPPING_FLUSH:
-            return HV_STATUS_INVALID_HYPERCALL_CODE
-        return HV_STATUS_SUCCESS if vp.in_vmx else STATUS_INVALID_PARTITION_STATE
+            return CHECK_call_unoffered
+        return 0 if vp.in_vmx else CHECK_call_vmx_off
     if code >= CALL_QUERY_CAPABILITIES and not caps.features_ebx & ENABLE_EXTENDED_CALLS:
-        return STATUS_ACCESS_DENIED if enforce else HV_STATUS_INVALID_HYPERCALL_CODE
+        return CHECK_call_denied if enforce else CHECK_call_extended_code
     if enforce and code < CALL_QUERY_CAPABILITIES and not announced(vp, code):
-        return STATUS_ACCESS_DENIED
-    return HV_STATUS_SUCCESS
+        return CHECK_call_denied
+    return 0
 
 
-# R95: does the control word's rest fit the call?
-cdef bint word_fits(const l0_vp *vp, const call_t *call, u32 kind) noexcept nogil:
+# R95: does the control word's rest fit the call? The check that says no, with detail, or 0.
+cdef u32 word_refusal(const l0_vp *vp, const call_t *call, u32 kind, u64 *detail) noexcept nogil:
+    detail[0] = call.variable
     if not kind & VARIABLE and call.variable:
-        return False
-    if kind & REPEATED:
-        return call.count != 0 and call.start < call.count and \
-            not (call.start and vp.partition.profile.refuse_rep_start)
-    return call.count == 0 and call.start == 0
+        return CHECK_call_variable
+    detail[0] = call.start
+    if not kind & REPEATED:
+        return CHECK_call_simple if call.count or call.start else 0
+    if call.count == 0:
+        return CHECK_call_count
+    if call.start >= call.count:
+        return CHECK_call_start
+    return CHECK_call_continued if call.start and vp.partition.profile.refuse_rep_start else 0
+
+
+# What the control word is refused for, if it is.
+cdef u32 control_refusal(
+        const l0_vp *vp, const call_t *call, u32 kind, bint known, u64 *detail) noexcept nogil:
+    cdef u32 why = offer_refusal(vp, call.code) if known else CHECK_call_code
+
+    # R98: of several errors, denial is the one to report
+    if why != CHECK_call_denied and call.control & call_reserved_bits():
+        detail[0] = call.control & call_reserved_bits()
+        return CHECK_call_reserved
+    return why if why else word_refusal(vp, call, kind, detail)
+
+
+# The call ends with the status of the check that refuses it.
+cdef u64 refuse_call(l0_vp *vp, const call_t *call, u32 check, u64 detail) noexcept nogil:
+    note_denial(vp, check, call.control, call.code, detail)
+    return l0_row_of(check).error
 
 
 # R96, R97: the parameters, from the registers or from one page of memory.
@@ -139,15 +161,17 @@ cdef u64 fetch_input(l0_vp *vp, call_t *call, const u64 *regs, u32 length) noexc
         call.word[1] = regs[GPR_R8]
         memcpy(call.word + 2, vp.xmm, sizeof(vp.xmm))
         return HV_STATUS_SUCCESS if length <= FAST_XMM_BYTES \
-            else HV_STATUS_INVALID_HYPERCALL_INPUT
-    if gpa & 7 or gpa >> 12 != (gpa + length - 1) >> 12:
-        return HV_STATUS_INVALID_ALIGNMENT
+            else refuse_call(vp, call, CHECK_call_fast_length, length)
+    if gpa & 7:
+        return refuse_call(vp, call, CHECK_call_alignment, gpa)
+    if gpa >> 12 != (gpa + length - 1) >> 12:
+        return refuse_call(vp, call, CHECK_call_page, gpa)
     if call.from_l2:
         memory = l2_memory(vp, gpa)
     else:
         memory = phys_ptr(vp.cpu.mem, gpa, length)
     if memory == NULL:
-        return HV_STATUS_INVALID_ALIGNMENT
+        return refuse_call(vp, call, CHECK_call_memory, gpa)
     memcpy(call.word, memory, length)
     return HV_STATUS_SUCCESS
 
@@ -157,14 +181,14 @@ cdef u64 extended_call(l0_vp *vp, const call_t *call, const u64 *regs) noexcept 
     cdef u64 *output
 
     if call.fast:
-        return HV_STATUS_INVALID_PARAMETER
+        return refuse_call(vp, call, CHECK_call_extended_fast, 0)
     if call.code != CALL_QUERY_CAPABILITIES:
-        return HV_STATUS_INVALID_HYPERCALL_CODE
+        return refuse_call(vp, call, CHECK_call_extended_code, 0)
     if regs[GPR_R8] & 7:
-        return HV_STATUS_INVALID_ALIGNMENT
+        return refuse_call(vp, call, CHECK_call_output_alignment, regs[GPR_R8])
     output = <u64 *>phys_ptr(vp.cpu.mem, regs[GPR_R8], 8)
     if output == NULL:
-        return HV_STATUS_INVALID_ALIGNMENT
+        return refuse_call(vp, call, CHECK_call_output_memory, regs[GPR_R8])
     output[0] = 0
     return HV_STATUS_SUCCESS
 
@@ -178,7 +202,7 @@ cdef u64 perform(l0_vp *vp, call_t *call, const u64 *regs) noexcept nogil:
         return send_interrupts(vp, call, call.code == CALL_SEND_IPI_EX)
     if call.code == CALL_POST_MESSAGE or call.code == CALL_SIGNAL_EVENT:
         # no port has anybody behind it
-        return HV_STATUS_INVALID_HYPERCALL_INPUT
+        return refuse_call(vp, call, CHECK_call_port, 0)
     if call.code == HVCALL_FLUSH_GUEST_PHYSICAL_ADDRESS_SPACE or \
             call.code == HVCALL_FLUSH_GUEST_PHYSICAL_ADDRESS_LIST:
         return call_flush_guest_physical(vp, call)
@@ -187,10 +211,11 @@ cdef u64 perform(l0_vp *vp, call_t *call, const u64 *regs) noexcept nogil:
 
 # Do the hypercall that the registers ask for: INSN_OK with the result, or the fault.
 cdef insn_t hypercall(l0_vp *vp, u64 *regs, bint from_l2, u64 *result) noexcept nogil:
-    cdef u64 control = regs[GPR_RCX], status
-    cdef u32 kind, length
+    cdef u64 control = regs[GPR_RCX], status, detail = 0
+    cdef u32 kind, length, why
     cdef call_t call
 
+    call.control = control
     call.code = control & 0xffff
     call.fast = control >> 16 & 1
     call.from_l2 = from_l2
@@ -199,17 +224,14 @@ cdef insn_t hypercall(l0_vp *vp, u64 *regs, bint from_l2, u64 *result) noexcept 
     call.start = control >> 48 & 0xfff
     call.done = 0
     length = header_of(call.code, &kind)
-    status = HV_STATUS_INVALID_HYPERCALL_CODE if length == NO_SUCH_CALL else offered(vp, call.code)
-    # R98: of several errors, denial is the one to report
-    if status != STATUS_ACCESS_DENIED and control & call_reserved_bits():
-        status = HV_STATUS_INVALID_HYPERCALL_INPUT
-    elif status == HV_STATUS_SUCCESS and not word_fits(vp, &call, kind):
-        status = HV_STATUS_INVALID_HYPERCALL_INPUT
-    if status == HV_STATUS_SUCCESS:
+    why = control_refusal(vp, &call, kind, length != NO_SUCH_CALL, &detail)
+    if why:
+        status = refuse_call(vp, &call, why, detail)
+    else:
         length += 8 * (call.variable + call.count)
         if call.fast and length > FAST_BYTES and \
                 not vp.partition.caps.features_edx & HV_X64_HYPERCALL_PARAMS_XMM_AVAILABLE:
-            return fault_ud()
+            return deny(vp, CHECK_call_no_xmm, control, call.code, length)
         status = fetch_input(vp, &call, regs, length)
     if status == HV_STATUS_SUCCESS:
         status = perform(vp, &call, regs)
@@ -219,9 +241,14 @@ cdef insn_t hypercall(l0_vp *vp, u64 *regs, bint from_l2, u64 *result) noexcept 
 
 cdef insn_t l0_vmcall(virt_cpu *cpu, u64 *regs) noexcept nogil:
     cdef l0_vp *vp = <l0_vp *>cpu
+    cdef u64 control = regs[GPR_RCX]
 
     vp.counters.vmcall += 1
     # R92, and without an identity there is no hypercall interface yet
-    if cpu.cpl or not cpu.cr0 & 1 or vp.partition.guest_os_id == 0:
-        return fault_ud()
+    if cpu.cpl:
+        return deny(vp, CHECK_call_privilege, control, control & 0xffff, cpu.cpl)
+    if not cpu.cr0 & X86_CR0_PE:
+        return deny(vp, CHECK_call_real_mode, control, control & 0xffff, 0)
+    if vp.partition.guest_os_id == 0:
+        return deny(vp, CHECK_call_no_identity, control, control & 0xffff, 0)
     return hypercall(vp, regs, False, &regs[GPR_RAX])

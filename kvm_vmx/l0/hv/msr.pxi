@@ -95,7 +95,7 @@ cdef insn_t msr_read(l0_vp *vp, u32 msr, u64 *value) noexcept nogil:
     if entry == NULL:
         entry = find_msr(vp.partition.profile.msr, vp.partition.profile.nr_msrs, msr)
     if entry == NULL:
-        return fault_gp()
+        return deny(vp, CHECK_rdmsr_missing, 0, msr, 0)
     value[0] = entry.value
     return INSN_OK
 
@@ -106,39 +106,53 @@ cdef bint must_be_canonical(u32 msr) noexcept nogil:
             msr == MSR_IA32_SYSENTER_ESP or msr == MSR_IA32_SYSENTER_EIP)
 
 
-# May an MSR of the table take this value?
-cdef bint value_valid(l0_vp *vp, u32 msr, u64 value) noexcept nogil:
-    if must_be_canonical(msr):
-        return is_canonical(value)
+# The row with the bits of an MSR of the table, where these are all there is to say of it, or 0.
+cdef u32 bits_of_msr(u32 msr) noexcept nogil:
     if msr == MSR_IA32_FEATURE_CONTROL:
-        return (not vp.msr[SLOT_FEATURE_CONTROL].value & 1) and not value & ~<u64>0x7
-    if msr == MSR_IA32_CR_PAT:
-        return pat_valid(value)
-    if msr == MSR_CORE_PERF_GLOBAL_CTRL:
-        return vp.partition.caps.perf_global_may and not value & ~vp.partition.caps.perf_global_may
+        return CHECK_feature_control_bits
     if msr == MSR_IA32_DEBUGCTLMSR:
-        return not value & ~<u64>0xdfc3
+        return CHECK_msr_debugctl
     if msr == MSR_IA32_SPEC_CTRL:
-        return not value & ~<u64>7
+        return CHECK_msr_spec_ctrl
     if msr == MSR_TSC_AUX or msr == MSR_SYSCALL_MASK:
-        return value >> 32 == 0
+        return CHECK_msr_32_bits
+    if msr == MSR_IA32_MCG_STATUS:
+        return CHECK_msr_mcg_status
+    return CHECK_msr_mtrr_default if msr == MSR_MTRRdefType else 0
+
+
+# May an MSR of the table take this value? The check that says no, or 0.
+cdef u32 msr_value_refusal(l0_vp *vp, u32 msr, u64 value) noexcept nogil:
+    cdef const l0_caps *caps = &vp.partition.caps
+    cdef u32 bits = bits_of_msr(msr)
+
+    if must_be_canonical(msr):
+        return 0 if is_canonical(value) else CHECK_msr_canonical
+    if msr == MSR_IA32_FEATURE_CONTROL and vp.msr[SLOT_FEATURE_CONTROL].value & 1:
+        return CHECK_feature_control_locked
+    if bits and breaks(bits, value):
+        return bits
+    if msr == MSR_IA32_CR_PAT:
+        return 0 if pat_valid(value) else CHECK_msr_pat
+    if msr == MSR_CORE_PERF_GLOBAL_CTRL:
+        if not caps.perf_global_may:
+            return CHECK_msr_no_counters
+        return CHECK_msr_perf_global if value & ~caps.perf_global_may else 0
     if msr == MSR_IA32_APICBASE:
         # no x2APIC, so that bit 10 is reserved
-        return not value & (vp.partition.caps.address_reserved | 0x6ff)
-    if msr == MSR_IA32_MCG_STATUS:
-        return not value & ~<u64>0xf
+        return CHECK_msr_apic_base if value & (caps.address_reserved | 0x6ff) else 0
     if msr == MSR_MTRRdefType:
-        return not value & ~<u64>0xc07 and value & 7 != 7 and pat_valid(value & 7)
-    return True
+        return 0 if value & 7 != 7 and pat_valid(value & 7) else CHECK_msr_mtrr_type
+    return 0
 
 
 cdef insn_t write_efer(l0_vp *vp, u64 value) noexcept nogil:
     cdef u64 cr0 = vp.vmcs.f.guest_cr0 if vp.guest_state != L2_NOT_RUNNING else vp.cpu.cr0
 
-    if value & ~<u64>EFER_VALID:
-        return fault_gp()
+    if breaks(CHECK_msr_efer, value):
+        return deny(vp, CHECK_msr_efer, value, MSR_EFER, 0)
     if cr0 >> 31 & 1 and (value ^ vp.efer) & EFER_LME:
-        return fault_gp()
+        return deny(vp, CHECK_msr_efer_paging, value, MSR_EFER, vp.efer)
     vp.efer = value & ~<u64>EFER_LMA | vp.efer & EFER_LMA
     if vp.guest_state == L2_NOT_RUNNING:
         # the host-state checks compare with LMA
@@ -149,21 +163,28 @@ cdef insn_t write_efer(l0_vp *vp, u64 value) noexcept nogil:
 cdef insn_t msr_write(l0_vp *vp, u32 msr, u64 value) noexcept nogil:
     cdef u64 *place
     cdef l0_msr_value *entry
+    cdef u32 why
 
     if msr >> 28 == 4:
         return synthetic_write(vp, msr, value)
     if msr == MSR_EFER:
         return write_efer(vp, value)
     if msr == MSR_IA32_PRED_CMD or msr == MSR_IA32_FLUSH_CMD:
-        return fault_gp() if value & ~<u64>1 else INSN_OK
+        return deny(vp, CHECK_msr_command, value, msr, 0) \
+            if breaks(CHECK_msr_command, value) else INSN_OK
     if msr == MSR_IA32_UCODE_REV:
         return INSN_OK
     if msr == MSR_IA32_TSC:
         vp.msr[SLOT_TSC_ADJUST].value = value - clock_tsc(vp.partition)
         return INSN_OK
     entry = find_msr(vp.msr, vp.nr_msr, msr)
-    if entry == NULL or not value_valid(vp, msr, value):
-        return fault_gp()
+    if entry == NULL:
+        entry = find_msr(vp.partition.profile.msr, vp.partition.profile.nr_msrs, msr)
+        return deny(vp, CHECK_wrmsr_missing if entry == NULL else CHECK_wrmsr_read_only,
+                    value, msr, 0)
+    why = msr_value_refusal(vp, msr, value)
+    if why:
+        return deny(vp, why, value, msr, vp.msr[SLOT_FEATURE_CONTROL].value)
     if vp.guest_state != L2_NOT_RUNNING and msr == MSR_IA32_SYSENTER_CS:
         vp.vmcs.f.guest_sysenter_cs = <u32>value
         return INSN_OK
@@ -182,7 +203,7 @@ cdef insn_t l0_rdmsr(virt_cpu *cpu, u32 msr, u64 *value) noexcept nogil:
 
     vp.counters.rdmsr += 1
     if cpu.cpl:
-        return fault_gp()
+        return deny(vp, CHECK_rdmsr_privilege, cpu.cpl, msr, 0)
     return msr_read(vp, msr, value)
 
 
@@ -191,5 +212,5 @@ cdef insn_t l0_wrmsr(virt_cpu *cpu, u32 msr, u64 value) noexcept nogil:
 
     vp.counters.wrmsr += 1
     if cpu.cpl:
-        return fault_gp()
+        return deny(vp, CHECK_wrmsr_privilege, value, msr, cpu.cpl)
     return msr_write(vp, msr, value)

@@ -159,7 +159,8 @@ cdef l0_partition *partition_create(
     partition.seed = seed
     partition.strict = strict
     partition.lints_enabled = watch or strict
-    partition.slow_entry = partition.lints_enabled or cache_policy != CACHE_ALWAYS
+    partition.slow_entry = partition.lints_enabled or cache_policy != CACHE_ALWAYS or \
+        profile.rereads_clean_groups
     clock_start(partition)
     decode_capabilities(&partition.caps, profile)
     decode_announcements(&partition.caps, profile)
@@ -170,6 +171,12 @@ cdef l0_partition *partition_create(
         partition.vp[i].cpu.index = i
         partition.vp[i].partition = partition
         vp_reset(&partition.vp[i])
+        if partition.lints_enabled:
+            partition.vp[i].watch = <l0_watch *>calloc(1, sizeof(l0_watch))
+            if partition.vp[i].watch == NULL:
+                partition_destroy(partition)
+                return NULL
+            partition.vp[i].watch.last_space = ~<u64>0
     return partition
 
 
@@ -181,6 +188,7 @@ cdef void partition_destroy(l0_partition *partition) noexcept nogil:
     for n in range(partition.nr_vps):
         free(partition.vp[n].exit_log)
         free(partition.vp[n].trace.record)
+        free(partition.vp[n].watch)
     free(partition.profile.leaf)
     free(partition.profile.msr)
     free(partition.vp)

@@ -166,7 +166,7 @@ cdef insn_t stimer_write(l0_vp *vp, u32 msr, u64 value) noexcept nogil:
     if not msr & 1:
         if value & DIRECT and vp.partition.profile.enforce_cpuid and \
                 not vp.partition.caps.features_edx & DIRECT_OFFERED:
-            return fault_gp()
+            return deny(vp, CHECK_stimer_direct, value, msr, 0)
         timer.config = value
         # source 0 is the hypervisor's own: a timer that runs stops there
         if old & ENABLED and not value & DIRECT and source_of(timer) == 0:

@@ -46,7 +46,7 @@ cdef bint synic_has(u32 msr) noexcept nogil:
 cdef insn_t synic_read(l0_vp *vp, u32 msr, u64 *value) noexcept nogil:
     if msr == HV_X64_MSR_EOI:
         # a command, not a register
-        return fault_gp()
+        return deny(vp, CHECK_rdmsr_command, 0, msr, 0)
     if msr == HV_X64_MSR_ICR:
         value[0] = vp.synic.icr
     elif msr == HV_X64_MSR_TPR:
@@ -87,9 +87,9 @@ cdef void send_interrupt(l0_vp *vp, u64 command) noexcept nogil:
             irq_raise(&partition.vp[i].cpu, vector)
 
 
-cdef insn_t write_page(l0_vp *vp, u64 *place, u64 value) noexcept nogil:
+cdef insn_t write_page(l0_vp *vp, u32 msr, u64 *place, u64 value) noexcept nogil:
     if value & ENABLED and phys_page(vp.cpu.mem, value) == NULL:
-        return fault_gp()
+        return deny(vp, CHECK_synic_frame, value, msr, 0)
     place[0] = value
     return INSN_OK
 
@@ -97,31 +97,31 @@ cdef insn_t write_page(l0_vp *vp, u64 *place, u64 value) noexcept nogil:
 cdef insn_t synic_write(l0_vp *vp, u32 msr, u64 value) noexcept nogil:
     if msr == HV_X64_MSR_EOI:
         # nothing is in service: an interrupt is gone once it is delivered
-        if value >> 32:
-            return fault_gp()
+        if breaks(CHECK_synic_eoi, value):
+            return deny(vp, CHECK_synic_eoi, value, msr, 0)
         stimers_retry(vp)
         return INSN_OK
     if msr == HV_X64_MSR_ICR:
         vp.synic.icr = value
         send_interrupt(vp, value)
     elif msr == HV_X64_MSR_TPR:
-        if value >> 8:
-            return fault_gp()
+        if breaks(CHECK_synic_tpr, value):
+            return deny(vp, CHECK_synic_tpr, value, msr, 0)
         vp.synic.tpr = value
     elif msr == MSR_CONTROL:
         vp.synic.control = value
     elif msr == MSR_VERSION:
-        return fault_gp()
+        return deny(vp, CHECK_wrmsr_read_only, value, msr, 0)
     elif msr == MSR_END_OF_MESSAGE:
         stimers_retry(vp)
     elif msr == MSR_EVENT_PAGE:
-        return write_page(vp, &vp.synic.event_page, value)
+        return write_page(vp, msr, &vp.synic.event_page, value)
     elif msr == MSR_MESSAGE_PAGE:
-        return write_page(vp, &vp.synic.message_page, value)
+        return write_page(vp, msr, &vp.synic.message_page, value)
     elif msr >= MSR_SOURCE_0:
         # unmasked it needs a vector that an APIC can deliver
         if not value & MASKED and value & 0xff < FIRST_VECTOR:
-            return fault_gp()
+            return deny(vp, CHECK_synic_vector, value, msr, 0)
         vp.synic.source[msr - MSR_SOURCE_0] = value
     return INSN_OK
 

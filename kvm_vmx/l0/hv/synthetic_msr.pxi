@@ -79,10 +79,12 @@ cdef insn_t write_crash(l0_partition *partition, u32 msr, u64 value) noexcept no
 
 
 # Once L1 has asked for it, CPUID says that the TSC is invariant; nothing takes that back.
-cdef insn_t write_invariant(l0_partition *partition, u64 value) noexcept nogil:
-    if value & ~<u64>1 or partition.invariant_tsc and not value:
-        return fault_gp()
-    partition.invariant_tsc = value
+cdef insn_t write_invariant(l0_vp *vp, u64 value) noexcept nogil:
+    if breaks(CHECK_invariant_bits, value):
+        return deny(vp, CHECK_invariant_bits, value, MSR_TSC_INVARIANT, 0)
+    if vp.partition.invariant_tsc and not value:
+        return deny(vp, CHECK_invariant_stays, value, MSR_TSC_INVARIANT, 0)
+    vp.partition.invariant_tsc = value
     return INSN_OK
 
 
@@ -90,7 +92,8 @@ cdef insn_t synthetic_read(l0_vp *vp, u32 msr, u64 *value) noexcept nogil:
     cdef l0_partition *partition = vp.partition
 
     if not present(vp, msr):
-        return fault_gp()
+        return deny(vp, CHECK_rdmsr_unannounced if announced_by(msr) else CHECK_rdmsr_missing,
+                    0, msr, announced_by(msr))
     if msr == HV_X64_MSR_GUEST_OS_ID:
         value[0] = partition.guest_os_id
     elif msr == HV_X64_MSR_HYPERCALL:
@@ -137,7 +140,11 @@ cdef insn_t write_assist_page(l0_vp *vp, u64 value) noexcept nogil:
     if value & HV_X64_MSR_VP_ASSIST_PAGE_ENABLE:
         page = phys_page(vp.cpu.mem, value)
         if page == NULL:
-            return fault_gp()
+            return deny(vp, CHECK_assist_frame, value, HV_X64_MSR_VP_ASSIST_PAGE, 0)
+        if vp.had_assist_page and vp.partition.profile.loses_assist_page and \
+                not vp.assist_msr & HV_X64_MSR_VP_ASSIST_PAGE_ENABLE:
+            return INSN_OK
+        vp.had_assist_page = 1
     if overlay and vp.assist_msr & HV_X64_MSR_VP_ASSIST_PAGE_ENABLE:
         old = phys_page(vp.cpu.mem, vp.assist_msr)
         if old != NULL and old != page:
@@ -157,13 +164,14 @@ cdef insn_t write_hypercall(l0_vp *vp, u64 value) noexcept nogil:
     cdef u8 *page
 
     if partition.hypercall_msr & HYPERCALL_LOCKED:
-        return fault_gp()
+        return deny(vp, CHECK_hypercall_locked, value, HV_X64_MSR_HYPERCALL,
+                    partition.hypercall_msr)
     if partition.guest_os_id == 0:
         return INSN_OK
     if value & HV_X64_MSR_HYPERCALL_ENABLE:
         page = phys_page(vp.cpu.mem, value)
         if page == NULL:
-            return fault_gp()
+            return deny(vp, CHECK_hypercall_frame, value, HV_X64_MSR_HYPERCALL, 0)
         # vmcall; ret
         page[0] = 0x0f
         page[1] = 0x01
@@ -175,7 +183,8 @@ cdef insn_t write_hypercall(l0_vp *vp, u64 value) noexcept nogil:
 
 cdef insn_t synthetic_write(l0_vp *vp, u32 msr, u64 value) noexcept nogil:
     if not present(vp, msr):
-        return fault_gp()
+        return deny(vp, CHECK_wrmsr_unannounced if announced_by(msr) else CHECK_wrmsr_missing,
+                    value, msr, announced_by(msr))
     if msr == HV_X64_MSR_VP_ASSIST_PAGE:
         return write_assist_page(vp, value)
     if msr == HV_X64_MSR_HYPERCALL:
@@ -200,8 +209,8 @@ cdef insn_t synthetic_write(l0_vp *vp, u32 msr, u64 value) noexcept nogil:
     if MSR_CRASH_P0 <= msr <= MSR_CRASH_CTL:
         return write_crash(vp.partition, msr, value)
     if msr == MSR_TSC_INVARIANT:
-        return write_invariant(vp.partition, value)
+        return write_invariant(vp, value)
     if msr == HV_X64_MSR_RESET:
         vp.partition.resets += value == 1
         return INSN_OK
-    return fault_gp()
+    return deny(vp, CHECK_wrmsr_read_only, value, msr, 0)

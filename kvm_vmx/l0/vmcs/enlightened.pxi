@@ -132,9 +132,13 @@ cdef u8 *enlightened_activate(l0_vp *vp, u64 pointer, insn_t *status) noexcept n
         status[0] = become_active(vp, pointer, page)
         if status[0] != INSN_OK:
             return NULL
+    vp.groups_to_check = CLEAN_ALL
+    # a fault: what the copy holds counts, of whatever eVMCS it is
+    if vp.partition.profile.launch_trusts_clean:
+        vp.valid_groups = CLEAN_ALL
+        return page
     # K3: nothing of an earlier copy counts, and the page says so too
     vp.valid_groups = 0
-    vp.groups_to_check = CLEAN_ALL
     (<hv_enlightened_vmcs *>page).hv_clean_fields &= ~<u32>CLEAN_ALL
     return page
 
@@ -156,7 +160,8 @@ cdef void keep_bitmap(l0_vp *vp, u32 dirty) noexcept nogil:
             vp.partition.caps.nested & HV_X64_NESTED_MSR_BITMAP):
         vp.bitmap_kept = 0
         return
-    if vp.bitmap_kept and not dirty & MSR_BITMAP_CONTENT:
+    if vp.bitmap_kept and (
+            not dirty & MSR_BITMAP_CONTENT or vp.partition.profile.serves_stale_bitmaps):
         return
     bitmap = phys_page(vp.cpu.mem, vp.evmcs_cache.f.msr_bitmap)
     if bitmap != NULL:
@@ -172,7 +177,7 @@ cdef void enlightened_reload(l0_vp *vp, const u8 *page, u32 clean) noexcept nogi
 
     if vp.partition.lints_enabled:
         watch_entry(vp, page, clean)
-    if vp.partition.cache_policy == CACHE_NEVER:
+    if vp.partition.cache_policy == CACHE_NEVER or vp.partition.profile.rereads_clean_groups:
         dirty = CLEAN_ALL
     elif vp.partition.cache_policy == CACHE_RANDOM:
         dirty |= random_groups(vp)

@@ -6,37 +6,54 @@ cdef enum:
     ALL_GROUPS = 0xffff
 
 
-# MSR 0x3a: the firmware must have locked VMX on.
-cdef bint firmware_allows_vmx(const l0_vp *vp) noexcept nogil:
-    return vp.msr[SLOT_FEATURE_CONTROL].value & 5 == 5
-
-
-cdef bint control_registers_allow_vmx(const l0_vp *vp) noexcept nogil:
+# What VMXON asks of the processor: the check that refuses, and what it saw, or 0.
+cdef u32 vmxon_refusal(const l0_vp *vp, u64 *value) noexcept nogil:
     cdef const l0_caps *caps = &vp.partition.caps
+    cdef u64 cr0 = vp.cpu.cr0, cr4 = vp.cpu.cr4
 
-    return (vp.cpu.cr0 & caps.cr0_must == caps.cr0_must and not vp.cpu.cr0 & ~caps.cr0_may and
-            vp.cpu.cr4 & caps.cr4_must == caps.cr4_must and not vp.cpu.cr4 & ~caps.cr4_may)
+    # R18: without VMX in CPUID there is no such instruction
+    if not caps.vmx:
+        return CHECK_vmxon_absent
+    value[0] = cr0
+    if breaks(CHECK_vmxon_protection, cr0):
+        return CHECK_vmxon_protection
+    value[0] = cr4
+    if breaks(CHECK_vmxon_enable, cr4):
+        return CHECK_vmxon_enable
+    value[0] = vp.cpu.cpl
+    if vp.cpu.cpl:
+        return CHECK_vmxon_privilege
+    if vp.in_vmx:
+        return CHECK_vmxon_twice
+    value[0] = cr0
+    if cr0 & caps.cr0_must != caps.cr0_must or cr0 & ~caps.cr0_may:
+        return CHECK_vmxon_cr0
+    value[0] = cr4
+    if cr4 & caps.cr4_must != caps.cr4_must or cr4 & ~caps.cr4_may:
+        return CHECK_vmxon_cr4
+    # MSR 0x3a: the firmware must have locked VMX on
+    value[0] = vp.msr[SLOT_FEATURE_CONTROL].value
+    return CHECK_vmxon_firmware if breaks(CHECK_vmxon_firmware, value[0]) else 0
 
 
 cdef insn_t l0_vmxon(virt_cpu *cpu, u64 pa) noexcept nogil:
     cdef l0_vp *vp = <l0_vp *>cpu
+    cdef u64 value = 0
     cdef u8 *region
+    cdef u32 why
 
     vp.counters.vmxon += 1
-    # R18: without VMX in CPUID there is no such instruction
-    if not vp.partition.caps.vmx or not cpu.cr0 & X86_CR0_PE or not cpu.cr4 & X86_CR4_VMXE:
-        return fault_ud()
-    if cpu.cpl:
-        return fault_gp()
-    if vp.in_vmx:
-        return fail(vp, VMXERR_VMXON_IN_VMX_ROOT_OPERATION)
-    if not control_registers_allow_vmx(vp) or not firmware_allows_vmx(vp):
-        return fault_gp()
+    why = vmxon_refusal(vp, &value)
+    if why:
+        return deny(vp, why, value, 0, 0)
     if not page_address_valid(vp, pa):
-        return fail_invalid(vp)
+        return deny(vp, CHECK_vmxon_address, pa, 0, 0)
     region = phys_page(cpu.mem, pa)
-    if region == NULL or (<u32 *>region)[0] != vp.partition.profile.vmcs_revision:
-        return fail_invalid(vp)
+    if region == NULL:
+        return deny(vp, CHECK_vmxon_missing, pa, 0, 0)
+    if (<u32 *>region)[0] != vp.partition.profile.vmcs_revision:
+        return deny(vp, CHECK_vmxon_revision, pa, (<u32 *>region)[0],
+                    vp.partition.profile.vmcs_revision)
     vp.in_vmx = 1
     vp.vmxon_ptr = pa
     vp.current_vmptr = L0_NO_VMCS
@@ -64,6 +81,8 @@ cdef void release_current_vmcs(l0_vp *vp) noexcept nogil:
 
     if vp.current_vmptr == L0_NO_VMCS:
         return
+    if vp.watch != NULL:
+        watch_space(vp, vp.current_vmcs.f.ept_pointer)
     page = phys_page(vp.cpu.mem, vp.current_vmptr)
     if page != NULL:
         memcpy(page, &vp.current_vmcs, sizeof(l0_vmcs))
@@ -82,14 +101,16 @@ cdef insn_t l0_vmclear(virt_cpu *cpu, u64 pa) noexcept nogil:
     if status != INSN_OK:
         return status
     if not page_address_valid(vp, pa):
-        return fail(vp, VMXERR_VMCLEAR_INVALID_ADDRESS)
+        return deny(vp, CHECK_vmclear_address, pa, 0, 0)
     if pa == vp.vmxon_ptr:
-        return fail(vp, VMXERR_VMCLEAR_VMXON_POINTER)
+        return deny(vp, CHECK_vmclear_vmxon, pa, 0, 0)
     if vp.partition.lints_enabled:
         watch_vmclear(vp, pa)
     # R31: of an eVMCS, VMCLEAR ends its being active, and writes nothing into its page; while
     # L1 runs enlightened any page may be one
     if vp.active_evmcs != L0_NO_VMCS and vp.active_evmcs & ~<u64>0xfff == pa:
+        if vp.partition.lints_enabled:
+            watch_release(vp)
         enlightened_release(vp)
         return succeed(vp)
     if enlightened_pointer(vp, &enlightened):
@@ -122,14 +143,17 @@ cdef insn_t l0_vmptrld(virt_cpu *cpu, u64 pa) noexcept nogil:
     if vp.active_evmcs != L0_NO_VMCS:
         lint(vp, LINT_vmcs_pointer_while_evmcs)
     if not page_address_valid(vp, pa):
-        return fail(vp, VMXERR_VMPTRLD_INVALID_ADDRESS)
+        return deny(vp, CHECK_vmptrld_address, pa, 0, 0)
     if pa == vp.vmxon_ptr:
-        return fail(vp, VMXERR_VMPTRLD_VMXON_POINTER)
+        return deny(vp, CHECK_vmptrld_vmxon, pa, 0, 0)
     if pa == vp.current_vmptr:
         return succeed(vp)
     page = phys_page(cpu.mem, pa)
-    if page == NULL or not revision_valid(vp, (<u32 *>page)[0]):
-        return fail(vp, VMXERR_VMPTRLD_INCORRECT_VMCS_REVISION_ID)
+    if page == NULL:
+        return deny(vp, CHECK_vmptrld_missing, pa, 0, 0)
+    if not revision_valid(vp, (<u32 *>page)[0]):
+        return deny(vp, CHECK_vmptrld_revision, pa, (<u32 *>page)[0],
+                    vp.partition.profile.vmcs_revision)
     release_current_vmcs(vp)
     memcpy(&vp.current_vmcs, page, sizeof(l0_vmcs))
     vp.current_vmptr = pa
@@ -166,17 +190,19 @@ cdef insn_t read_elsewhere(l0_vp *vp, u64 encoding, u64 *value) noexcept nogil:
     if vp.active_evmcs == L0_NO_VMCS:
         field = optional_field(vp, encoding)
         if field == NULL:
-            return fail(vp, VMXERR_UNSUPPORTED_VMCS_COMPONENT)
+            return deny(vp, CHECK_vmread_component, encoding, 0, 0)
         value[0] = l0_field_get(&vp.current_vmcs, field, 0)
         return succeed(vp)
     lint(vp, LINT_vmcs_access_while_evmcs)
     page = phys_page(vp.cpu.mem, vp.active_evmcs)
-    if not vp.partition.profile.vmread_serves_evmcs or page == NULL:
-        return fail_invalid(vp)
+    if not vp.partition.profile.vmread_serves_evmcs:
+        return deny(vp, CHECK_vmread_enlightened, encoding, vp.active_evmcs, 0)
+    if page == NULL:
+        return deny(vp, CHECK_vmread_page_missing, encoding, vp.active_evmcs, 0)
     field = l0_field_of(encoding, &high)
     # upper halves have no place of their own there
     if field == NULL or high or not l0_place_in_page(field):
-        return fail(vp, VMXERR_UNSUPPORTED_VMCS_COMPONENT)
+        return deny(vp, CHECK_vmread_no_place, encoding, vp.active_evmcs, 0)
     value[0] = l0_page_get(page, field)
     return succeed(vp)
 
@@ -185,14 +211,14 @@ cdef insn_t write_optional(l0_vp *vp, u64 encoding, u64 value) noexcept nogil:
     cdef const l0_field *place = optional_field(vp, encoding)
 
     if place == NULL:
-        return fail(vp, VMXERR_UNSUPPORTED_VMCS_COMPONENT)
-    return write_field(vp, place, 0, value)
+        return deny(vp, CHECK_vmwrite_component, encoding, 0, 0)
+    return write_field(vp, place, encoding, 0, value)
 
 
 cdef inline insn_t write_field(
-        l0_vp *vp, const l0_field *place, int high, u64 value) noexcept nogil:
+        l0_vp *vp, const l0_field *place, u64 encoding, int high, u64 value) noexcept nogil:
     if unlikely(place.read_only and not vp.partition.caps.misc & MISC_VMWRITE_ANY_FIELD):
-        return fail(vp, VMXERR_VMWRITE_READ_ONLY_VMCS_COMPONENT)
+        return deny(vp, CHECK_vmwrite_read_only, encoding, 0, 0)
     l0_field_set(&vp.current_vmcs, place, high, value)
     vp.groups_to_check |= place.groups
     return succeed(vp)
@@ -200,17 +226,16 @@ cdef inline insn_t write_field(
 
 cdef insn_t l0_vmread(virt_cpu *cpu, u64 field, u64 *value) noexcept nogil:
     cdef l0_vp *vp = <l0_vp *>cpu
-    cdef insn_t status = check_permission(vp)
     cdef const l0_field *place
     cdef int high
 
     vp.counters.vmread += 1
-    if unlikely(status != INSN_OK):
-        return status
+    if unlikely(not permitted(vp)):
+        return deny_permission(vp)
     if unlikely(vp.active_evmcs != L0_NO_VMCS):
         return read_elsewhere(vp, field, value)
     if unlikely(vp.current_vmptr == L0_NO_VMCS):
-        return fail_invalid(vp)
+        return deny(vp, CHECK_vmread_no_vmcs, field, 0, 0)
     place = l0_field_of(field, &high)
     if unlikely(place == NULL):
         return read_elsewhere(vp, field, value)
@@ -220,40 +245,42 @@ cdef insn_t l0_vmread(virt_cpu *cpu, u64 field, u64 *value) noexcept nogil:
 
 cdef insn_t l0_vmwrite(virt_cpu *cpu, u64 field, u64 value) noexcept nogil:
     cdef l0_vp *vp = <l0_vp *>cpu
-    cdef insn_t status = check_permission(vp)
     cdef const l0_field *place
     cdef int high
 
     vp.counters.vmwrite += 1
-    if unlikely(status != INSN_OK):
-        return status
+    if unlikely(not permitted(vp)):
+        return deny_permission(vp)
     if unlikely(vp.active_evmcs != L0_NO_VMCS):
         lint(vp, LINT_vmcs_access_while_evmcs)
-        return fail_invalid(vp)
+        return deny(vp, CHECK_vmwrite_enlightened, field, vp.active_evmcs, 0)
     if unlikely(vp.current_vmptr == L0_NO_VMCS):
-        return fail_invalid(vp)
+        return deny(vp, CHECK_vmwrite_no_vmcs, field, 0, 0)
     place = l0_field_of(field, &high)
     if unlikely(place == NULL):
         return write_optional(vp, field, value)
-    return write_field(vp, place, high, value)
+    return write_field(vp, place, field, high, value)
 
 
 cdef insn_t l0_invept(virt_cpu *cpu, u64 type, u64 eptp, u64 gpa) noexcept nogil:
     cdef l0_vp *vp = <l0_vp *>cpu
     cdef const l0_caps *caps = &vp.partition.caps
-    cdef insn_t status = check_permission(vp)
+    cdef insn_t status
+    cdef u32 why
 
     vp.counters.invept += 1
     if not caps.secondary_may & SECONDARY_EXEC_ENABLE_EPT or \
             not caps.ept_vpid & VMX_EPT_INVEPT_BIT:
-        return fault_ud()
+        return deny(vp, CHECK_invept_absent, 0, 0, 0)
+    status = check_permission(vp)
     if status != INSN_OK:
         return status
     if type != VMX_EPT_EXTENT_CONTEXT and type != VMX_EPT_EXTENT_GLOBAL or \
             not caps.ept_vpid >> (24 + type) & 1:
-        return fail(vp, VMXERR_INVALID_OPERAND_TO_INVEPT_INVVPID)
-    if type == VMX_EPT_EXTENT_CONTEXT and ept_pointer_refusal(caps, eptp):
-        return fail(vp, VMXERR_INVALID_OPERAND_TO_INVEPT_INVVPID)
+        return deny(vp, CHECK_invept_type, type, 0, 0)
+    why = ept_pointer_refusal(caps, eptp) if type == VMX_EPT_EXTENT_CONTEXT else 0
+    if why:
+        return deny(vp, CHECK_invept_memory_type + (why - CHECK_ept_memory_type), eptp, 0, 0)
     guest_flush_tlb(vp)
     return succeed(vp)
 
@@ -261,21 +288,22 @@ cdef insn_t l0_invept(virt_cpu *cpu, u64 type, u64 eptp, u64 gpa) noexcept nogil
 cdef insn_t l0_invvpid(virt_cpu *cpu, u64 type, u64 vpid, u64 gla) noexcept nogil:
     cdef l0_vp *vp = <l0_vp *>cpu
     cdef const l0_caps *caps = &vp.partition.caps
-    cdef insn_t status = check_permission(vp)
-    cdef bint valid
+    cdef insn_t status
 
     vp.counters.invvpid += 1
     # the high half of the capability MSR: bit 0 INVVPID, bits 8 to 11 its types
     if not caps.secondary_may & SECONDARY_EXEC_ENABLE_VPID or not caps.ept_vpid >> 32 & 1:
-        return fault_ud()
+        return deny(vp, CHECK_invvpid_absent, 0, 0, 0)
+    status = check_permission(vp)
     if status != INSN_OK:
         return status
-    valid = type <= 3 and caps.ept_vpid >> (40 + (type & 3)) & 1 and vpid >> 16 == 0
-    if valid and type != VMX_VPID_EXTENT_ALL_CONTEXT:
-        valid = vpid != 0
-    if valid and type == VMX_VPID_EXTENT_INDIVIDUAL_ADDR:
-        valid = is_canonical(gla)
-    if not valid:
-        return fail(vp, VMXERR_INVALID_OPERAND_TO_INVEPT_INVVPID)
+    if type > 3 or not caps.ept_vpid >> (40 + type) & 1:
+        return deny(vp, CHECK_invvpid_type, type, 0, 0)
+    if breaks(CHECK_invvpid_reserved, vpid):
+        return deny(vp, CHECK_invvpid_reserved, vpid, 0, 0)
+    if type != VMX_VPID_EXTENT_ALL_CONTEXT and vpid == 0:
+        return deny(vp, CHECK_invvpid_zero, vpid, type, 0)
+    if type == VMX_VPID_EXTENT_INDIVIDUAL_ADDR and not is_canonical(gla):
+        return deny(vp, CHECK_invvpid_address, gla, 0, 0)
     guest_flush_tlb(vp)
     return succeed(vp)

@@ -120,6 +120,8 @@ cdef void check_assist_page(l0_vp *vp) noexcept nogil:
 cdef void watch_entry(l0_vp *vp, const u8 *page, u32 clean) noexcept nogil:
     cdef const hv_enlightened_vmcs *f = <const hv_enlightened_vmcs *>page
 
+    watch_before(vp, f, clean)
+    watch_translations(vp)
     if vp.last_exit_kept:
         compare(vp, page, clean & CLEAN_ALL)
     else:
@@ -138,7 +140,10 @@ cdef void watch_entry(l0_vp *vp, const u8 *page, u32 clean) noexcept nogil:
 
 
 # L1 continues: from here on what stands in page is what L1 changes.
-cdef void watch_exit(l0_vp *vp, const u8 *page) noexcept nogil:
+cdef void watch_exit(l0_vp *vp, const u8 *page, bint failed) noexcept nogil:
+    watch_after(vp, failed)
+    # what was read is known now, also where no clean group was
+    watch_space(vp, vp.evmcs_cache.f.ept_pointer)
     memcpy(vp.evmcs_last_exit, page, LAYOUT_BYTES)
     vp.last_exit_kept = 1
 

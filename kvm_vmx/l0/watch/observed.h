@@ -19,7 +19,9 @@
 	X(assist_page_reserved) X(enlightenments_reserved) X(msr_bitmap_unannounced) \
 	X(direct_flush_unannounced) X(exception_unannounced) X(debugctl_unannounced) \
 	X(direct_flush_incomplete) X(partition_page_misaligned) X(vmclear_elsewhere) \
-	X(entry_list_failed) X(page_fault_filter_ignored) X(cr3_targets_ignored)
+	X(entry_list_failed) X(page_fault_filter_ignored) X(cr3_targets_ignored) \
+	X(entry_refused) X(assist_page_unset) X(stale_translation) X(flush_unknown_space) X(flush_set_short) \
+	X(event_lost) X(event_doubled) X(write_unread) X(clean_unread)
 
 enum l0_lint {
 #define L0_LINT_MEMBER(name) LINT_##name,
@@ -37,6 +39,7 @@ struct l0_lint_record {
 };
 
 #define L0_NO_FIELD 0xffffffffu
+#define L0_OF_CHECK 0x10000u	/* and in its place, of an entry that was refused, the check */
 #define L0_MAX_LINT_RECORDS 256
 
 /* The instructions that are traced. */
@@ -50,6 +53,7 @@ enum l0_traced {
 /* One instruction of L1: what it was given, and what came of it. */
 struct l0_trace_record {
 	u64 sequence;		/* over all processors */
+	u64 denials;		/* of the processor before it */
 	u32 insn, status;	/* an l0_traced, an insn_t */
 	u64 operand[3];
 	u64 result[2];		/* what it produced, or the number of VMfailValid */

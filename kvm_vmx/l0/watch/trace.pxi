@@ -18,11 +18,16 @@ cdef l0_trace_record *begin_record(l0_vp *vp, u32 insn, u64 a, u64 b, u64 c) noe
     record.result[0] = record.result[1] = 0
     record.l2_instructions = record.groups_reread = record.bytes_reread = 0
     record.refusal.check = CHECK_none
+    record.denials = vp.denials
     return record
 
 
 cdef insn_t end(l0_vp *vp, l0_trace_record *record, insn_t status) noexcept nogil:
     record.status = status
+    # while an entry lasts it is not its own: an exit's list of MSRs, or a hypercall of L2
+    if record.denials != vp.denials and \
+            record.insn != <u32>TRACED_vmlaunch and record.insn != <u32>TRACED_vmresume:
+        record.refusal = vp.denied
     if status == INSN_VMFAIL_VALID:
         record.result[0] = vp.current_vmcs.f.vm_instruction_error
         if vp.active_evmcs != L0_NO_VMCS:
