@@ -3,7 +3,8 @@
 
 Each statement of the kernel stands in one row with what stands for it here: = the same,
 ≈ by idiom, ~ adapted, - left out, + ours, ↕ moved, ? unexplained. The tree is a directory, a
-linux-source tarball or GITDIR@REV. The port's baseline is v4.19, pristine: without --tree it is
+linux-source tarball or GITDIR@REV. Constants, tables, structures, variables, parameters and the
+functions that are not ported are units of their own, each with its row. The port's baseline is v4.19, pristine: without --tree it is
 the v4.19 tree that $KVM_VMX_TREE_4_19 or $KVM_VMX_TREE names, or one under /usr/src, and no other
 unless --nearest is given. What a file that the tree lacks would say is left out, and told.
 Exit status: 0 nothing is unexplained, 1 something is, 2 trouble.
@@ -46,7 +47,9 @@ def configure(commands) -> None:
 
 def execute(args) -> int:
     """Compare, and show what was asked for."""
-    from kvm_vmx.compare import views
+    from kvm_vmx.compare import units_view, views
+    from kvm_vmx.compare.assembly import has_assembly
+    from kvm_vmx.compare.pairing import Units
     from kvm_vmx.compare.port import Port
     from kvm_vmx.compare.report import Report
 
@@ -60,6 +63,8 @@ def execute(args) -> int:
         absent = {}
     only = set(args.function) or {name for name in port.subjects if name not in absent}
     report = Report(port, tree, None if args.scope or len(only) == len(port.subjects) else only)
+    units = None if args.function or args.scope else Units(report)
+    assembly = Units(report).blocks if args.function and has_assembly(report) else ()
     if args.html:
         from kvm_vmx.compare.page import page
 
@@ -67,19 +72,26 @@ def execute(args) -> int:
     if args.scope:
         show_scope(report, args.json)
     elif args.json:
-        print_json({**views.as_json(report), **about(tree, absent)})
+        print_json({**views.as_json(report), **about(tree, absent),
+                    **({"units": units_view.as_json(units)} if units else {})})
     elif args.html:
         print(f"{streams.plain(args.html)}: open it in a browser.")
     elif args.function:
         show_pairs(report, args.only == "diff")
+        units_view.show_assembly(assembly, args.only == "diff")
     else:
         print(f"tree    {tree.title}")
         print(f"config  {' '.join(f'{name}={value}' for name, value in tree.config.items())}\n")
         print_columns(views.table(report), right=range(3, 11))
         print()
         print_columns(views.files(report), right=(1, 2, 3, 4))
-        print(f"\n{views.summary(report)}")
-    loose = report.totals["unexplained"]
+        print(f"\n{views.summary(report)}\n")
+        print_columns(units_view.table(units), right=range(1, 8))
+    loose = report.totals["unexplained"] + sum(len(block.loose) for block in assembly)
+    if units:
+        loose += len(units.loose)
+        if not args.json:
+            units_view.show_loose(units)
     if not args.json:
         show_end(tree, absent, loose, args.scope)
     return DIFFERS if loose else HOLDS

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""No unit outside the functions passes unseen: tables, layouts, constants, initial values."""
+
+import pathlib
+
+import pytest
+from seeds import KERNEL, PORTS, by_file, sown, with_text
+
+from kvm_vmx.compare.held import CURE, grouped, held
+from kvm_vmx.compare.pairing import Units
+from kvm_vmx.compare.port import Port
+from kvm_vmx.compare.portfacts import PortFacts
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def facts():
+    return PortFacts(Port())
+
+
+@pytest.fixture(scope="module")
+def units_v419(report_v419, facts):
+    return Units(report_v419, facts)
+
+
+def told(rows):
+    """The kinds and names of the rows that nothing explains."""
+    return {(row.fact.kind, row.fact.name) for row in rows if row.kind == "unexplained"}
+
+
+def test_nothing_is_unexplained(units_v419):
+    assert [str(row) for row in units_v419.loose] == []
+    assert units_v419.totals["same"] > 1500
+
+
+def test_each_change_of_the_kernels_is_told_by_its_row(report_v419, units_v419):
+    kernel, tree = units_v419.kernel, report_v419.tree
+    for path, seeds in by_file(KERNEL).items():
+        tree = with_text(tree, path, sown(tree.files[path], seeds))
+        kernel = kernel.with_file(tree, path)
+    units = Units(report_v419, units_v419.port, units_v419.record, kernel)
+    assert {(seed.kind, seed.name) for seed in KERNEL} <= told(units.rows)
+    for row in units.loose:
+        assert row.fact.name in str(row) and row.why
+
+
+def test_each_change_of_the_ports_is_told_by_its_row(report_v419, units_v419):
+    """With a tree, and where there is none by the record of what was compared."""
+    port = units_v419.port
+    for path, seeds in by_file(PORTS).items():
+        port = port.with_file(path, sown((ROOT / path).read_text(), seeds))
+    units = Units(report_v419, port, units_v419.record, units_v419.kernel)
+    assert {(seed.kind, seed.name) for seed in PORTS} <= told(units.rows)
+
+
+def test_each_change_of_the_ports_is_told_without_a_tree(facts):
+    port = facts
+    for path, seeds in by_file(PORTS).items():
+        port = port.with_file(path, sown((ROOT / path).read_text(), seeds))
+    assert {f"{seed.kind} {seed.name}" for seed in PORTS} <= differing(port)
+
+
+def differing(port) -> set[str]:
+    """The units of the port that are not those of the last comparison."""
+    then, now = held()["port"], grouped(
+        fact for fact in port.facts if fact.kind != "attributes")
+    return {key for path in now.keys() | then.keys()
+            for key in now.get(path, {}).keys() | then.get(path, {}).keys()
+            if now.get(path, {}).get(key) != then.get(path, {}).get(key)}
+
+
+def test_every_unit_of_the_port_is_as_it_was_compared(facts):
+    assert sorted(differing(facts)) == [], CURE
