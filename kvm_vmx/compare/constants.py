@@ -77,7 +77,8 @@ class Constants:
             inner = self.fold(tree[2])
             if inner is None:
                 return None
-            return {"-": -inner, "~": ~inner, "+": inner, "not": int(not inner)}[tree[1]]
+            value = {"-": -inner, "~": ~inner, "+": inner, "not": int(not inner)}[tree[1]]
+            return converted(value, tree[2][1]) if tree[2][0] == "cast" else value
         if kind == "bin":
             left, right = self.fold(tree[2]), self.fold(tree[3])
             operation = OPERATIONS.get(tree[1])

@@ -171,7 +171,7 @@ class CFacts:
                 words = [token.text for token in part if token.kind == "id"
                          and token.text not in ATTRIBUTES]
                 if words and words[0].isidentifier() and not words[0].startswith("__"):
-                    self.add("variable", words[0], item, (("type", item.name, 0), 0))
+                    self.add("variable", words[0], item, (("type", item.name, 0), (), 0))
 
     union = struct
 
@@ -195,7 +195,8 @@ class CFacts:
                     self.members(struct, inner[begin:end], item)
                     continue
                 self.members(title, inner[begin:end], item)
-                kinds = [(names[0], (("type", title, 0), ()))]
+                many = tuple(self.folded(size) for size in sizes(part[last + 1:]))
+                kinds = [(names[0], (("type", title, 0), many))]
             else:
                 kinds = list(declared(part, self.folded)) if part else []
             for name, value in kinds:
@@ -216,14 +217,14 @@ class CFacts:
         text = self.top.active.text[item.at:]
         head = text[:text.find("=")] if "=" in squeezed(item.text) else item.text.rstrip("; \n")
         declared_ = next(declared(tokens(head.partition("{")[0], C), self.folded), None)
-        kind = declared_[1] if declared_ else squeezed(head)
+        kind = declared_[1] if declared_ and "{" not in head else squeezed(head)
         if item.inner.lstrip().startswith("{"):
             rows = [self.folded(entry) for entry in entries(item.inner)]
             self.add("table", item.name, item, (kind, *rows))
         else:
             tree = parse(tokens(item.inner, C)) if item.inner else ("num", 0)
-            self.add("variable", item.name, item, (*kind[:1], self.folded(tree)) if declared_
-                     else (kind, self.folded(tree)))
+            self.add("variable", item.name, item, (*kind, self.folded(tree))
+                     if isinstance(kind, tuple) else (kind, self.folded(tree)))
 
     def call(self, item: Item):
         """A macro at the top level: a parameter, a static key, a per-CPU variable, a symbol."""

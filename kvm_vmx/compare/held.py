@@ -23,6 +23,7 @@ def rules() -> dict:
     return data
 
 
+@functools.cache
 def held() -> dict:
     """The digests of v4.19's facts and of the port's: {side: {file: {kind name: digests}}}."""
     return json.loads(HELD.read_text()) if HELD.exists() else {"kernel": {}, "port": {}}

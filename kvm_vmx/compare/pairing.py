@@ -19,6 +19,7 @@ from kvm_vmx.compare.integers import TYPES
 from kvm_vmx.compare.kernelfacts import ALONE, WORD, KernelFacts, extremes
 from kvm_vmx.compare.portfacts import PortFacts
 from kvm_vmx.compare.preprocessor import CONFIG
+from kvm_vmx.compare.renaming import alike, known_names
 from kvm_vmx.compare.rows import ALIKE
 from kvm_vmx.compare.unify import unify
 
@@ -64,7 +65,8 @@ class Units:
     @functools.cached_property
     def rows(self) -> list[UnitRow]:
         """All rows: the kernel's in the order of its files, then what is ours."""
-        return [*self.theirs(self.kernel.by_file), *self.gone(self.kernel.whole), *self.ours()]
+        return [*self.theirs(self.kernel.by_file), *self.gone(self.kernel.whole), *self.ours(),
+                *self.lost()]
 
     @functools.cached_property
     def used(self) -> set[str]:
@@ -119,7 +121,9 @@ class Units:
 
     def reads_alike(self, fact: Fact) -> bool:
         """Whether a function has v4.19's statements in other words."""
-        return False
+        known = self.record.get("alike", {}).get(fact.path, {}).get(fact.name)
+        function = self.kernel.tops[fact.path].file.function(fact.name)
+        return known is not None and function is not None and alike(function) == known
 
     def left_out(self, fact: Fact) -> UnitRow:
         """A fact of the kernel that the port has not."""
@@ -165,6 +169,16 @@ class Units:
                 for fact in facts:
                     if fact.kind != "attributes":
                         yield self.checked(UnitRow("added", None, [fact], reason("added", fact)))
+
+    def lost(self):
+        """What the port had when it was compared, and has no more."""
+        for path in self.port.sources:
+            now = self.now["port"].get(path, {})
+            for key in self.record["port"].get(path, {}):
+                kind, _, name = key.partition(" ")
+                if key not in now:
+                    yield UnitRow("unexplained", None, [Fact(kind, name, path, 1, 1, "", "")],
+                                  "the port had it when it was compared")
 
     def checked(self, row: UnitRow) -> UnitRow:
         """A row that needs a reason and what was read, or an unexplained one."""
@@ -231,4 +245,11 @@ def recorded(report, facts: PortFacts) -> dict:
                     of[key] = f"{of[key]}|{digest}" if key in of else "?" * bool(config) + digest
     return {"kernel": sorted_(known), "port": sorted_(grouped(
         fact for fact in facts.facts if fact.kind != "attributes")),
-        "assembly": {block.name: block.digest for block in units.blocks}}
+        "assembly": {block.name: block.digest for block in units.blocks},
+        "locals": {
+            "kernel": {pair.name: known_names(pair.kernel) for pair in report.pairs},
+            "port": {pair.name: known_names(pair.port) for pair in report.pairs}},
+        "alike": {path: {item.name: alike(top.file.function(item.name)) for item in top.items
+                         if item.kind == "function" and (path, item.name) not in units.ported
+                         and top.file.function(item.name)}
+                  for path, top in units.kernel.tops.items() if path in units.kernel.whole}}

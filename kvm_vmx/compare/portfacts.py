@@ -191,7 +191,7 @@ class CythonFile:
                 values[words[-1]] = self.folded(parse(piece[equal + 1:], True))
             left += [*([comma] if left else []), *piece[:equal]]
         for name, value in declared(left, self.folded):
-            self.add("variable", name, part, (*value[:1], values.get(name, 0)))
+            self.add("variable", name, part, (*value, values.get(name, 0)))
 
     def initial(self, inside):
         """The initial values that vmx_module_data() gives."""
@@ -200,7 +200,7 @@ class CythonFile:
             part = line.tokens
             if len(part) > 2 and part[1].text == "=" and part[0].text in here:
                 fact = here[part[0].text]
-                fact.value = (*fact.value[:1], self.folded(parse(part[2:], True)))
+                fact.value = (*fact.value[:-1], self.folded(parse(part[2:], True)))
                 fact.text += f"; {self.file.text(part)}"
                 fact.line = self.file.lines.at(part[0].offset)
                 fact.end = fact.line

@@ -6,6 +6,7 @@ import dataclasses
 
 from kvm_vmx.compare import rows as rows_
 from kvm_vmx.compare.port import Port, Subject, with_labels
+from kvm_vmx.compare.renaming import as_known, note
 from kvm_vmx.compare.units import Function, Unit
 
 
@@ -68,18 +69,32 @@ class Report:
             if other:
                 kernel = self.tree.function(other.kernel_name, other.kernel_file)
                 label = ("label", name[cut + 1:])
-                if kernel and any(unit.key == label for unit in kernel.units):
+                if kernel and any(unit.key == label for unit in
+                                  (*kernel.units, *as_known(name[:cut], "kernel", kernel).units)):
                     return True
         return False
 
     def pair(self, name: str, subject: Subject) -> Pair:
-        """One function and its rows."""
+        """One function and its rows. Where its own names are others than they were, it is read
+        under those, if that explains it all."""
         kernel = self.tree.function(subject.kernel_name, subject.kernel_file)
         if kernel is None:
             row = rows_.Row("unexplained", [], subject.function.units[:1],
                             f"the tree has no {subject.kernel_name}()")
             return Pair(name, None, subject.function, [row])
+        before = as_known(name, "kernel", kernel)
+        port, _ = with_labels(subject, before, self.port.subjects)
+        old = as_known(name, "port", port)
+        if before is not kernel or old is not port:
+            pair = self.beside(name, subject, before, old)
+            if not pair.totals["unexplained"]:
+                note(pair.rows)
+                return pair
         port, _ = with_labels(subject, kernel, self.port.subjects)
+        return self.beside(name, subject, kernel, port)
+
+    def beside(self, name: str, subject: Subject, kernel: Function, port: Function) -> Pair:
+        """Two functions and their rows."""
         kernel, port = self.dressed(kernel, port, subject)
         void = port.units[0].key[1][1:] == ("void", 0)
         return Pair(name, kernel, port, rows_.compare(kernel, port, void))

@@ -17,6 +17,7 @@ from kvm_vmx.compare.preprocessor import DIRECTIVE, HIDDEN, blank
 
 SCAN = re.compile(r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])+\'|[{};()]')
 WORDS = re.compile(r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])+\'|\w+|[^\w\s]')
+HEX = re.compile(r"0[xX]([0-9a-fA-F]+?)([uUlL]*)\Z")
 CONTINUED = re.compile(r"\\\r?\n")
 DEFINED = re.compile(r"(\w+)(\(([^()]*)\))?\s*", re.S)
 ENUM = re.compile(r"\s*(?:typedef\s+|static\s+|const\s+)*enum\b\s*(\w*)\s*\{")
@@ -43,8 +44,12 @@ class Item(NamedTuple):
 
 
 def squeezed(text: str) -> str:
-    """A text without what no compiler looks at."""
-    return " ".join(WORDS.findall(CONTINUED.sub(" ", text)))
+    """A text without what no compiler looks at: white space, and the base of a number."""
+    words = WORDS.findall(CONTINUED.sub(" ", text))
+    if "0x" in text or "0X" in text:
+        words = [HEX.sub(lambda hit: f"{int(hit[1], 16)}{hit[2]}", word)
+                 if word[:2] in ("0x", "0X") else word for word in words]
+    return " ".join(words)
 
 
 def short(*texts: str) -> str:

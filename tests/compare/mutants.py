@@ -218,3 +218,32 @@ def applied(source, batch) -> str:
     for mutant in sorted(batch, key=lambda one: -one.begin):
         text = text[:mutant.begin] + mutant.text + text[mutant.end:]
     return text
+
+
+OWNERS = {".", "->", "struct", "union", "enum"}  # before a name that is no local's
+PLAIN = re.compile(r"^\t(?!return|goto|case|else|break|continue)(?:const |unsigned |struct )*\w+ "
+                   r"\**\w+(?:, \**\w+)*;$")
+
+
+def reordered(rows: list[str]) -> list[str]:
+    """A function's lines with each pair of plain declarations exchanged."""
+    found, at = [], 0
+    while at < len(rows):
+        if at + 1 < len(rows) and PLAIN.match(rows[at]) and PLAIN.match(rows[at + 1]):
+            found += [rows[at + 1], rows[at]]
+            at += 2
+        else:
+            found.append(rows[at])
+            at += 1
+    return found
+
+
+def called_otherwise(text: str, names, cython: bool = False) -> str:
+    """A function's text with its own names called otherwise, wherever they are no member's."""
+    pieces, at, before = [], 0, ""
+    for token in tokens(text, CYTHON if cython else C):
+        if token.kind == "id" and token.text in names and before not in OWNERS:
+            pieces += [text[at:token.offset], f"{token.text}_too"]
+            at = token.offset + len(token.text)
+        before = token.text
+    return "".join([*pieces, text[at:]])
