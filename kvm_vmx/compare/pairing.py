@@ -55,7 +55,8 @@ class Units:
         self.record = held() if record is None else record
         self.ported = {(pair.kernel.path, pair.kernel.name) for pair in report.pairs
                        if pair.kernel is not None}
-        self.kernel = kernel or KernelFacts(report.tree, self.port.by_name)
+        self.kernel = kernel or KernelFacts(report.tree, {
+            *self.port.by_name, *(("function", name) for _, name in self.ported)})
 
     @functools.cached_property
     def now(self) -> dict:
@@ -80,6 +81,12 @@ class Units:
         key = f"{fact.kind} {fact.name}"
         known = self.record[side].get(fact.path, {}).get(key, "")
         return self.now[side][fact.path][key] in known.removeprefix("?").split("|")
+
+    @property
+    def branched(self) -> set[tuple[str, str]]:
+        """The functions with an #if inside: another configuration gives them other statements."""
+        return {(fact.path, fact.name) for fact in self.kernel.facts
+                if fact.kind == "function" and "# " in fact.value}
 
     @functools.cached_property
     def blocks(self) -> list[assembly.Block]:
@@ -228,18 +235,20 @@ def recorded(report, facts: PortFacts) -> dict:
     """What HELD holds of a tree and the port: the tree under every configuration's extremes."""
     tree, known = report.tree, {}
     units = Units(report, facts, {"kernel": {}, "port": {}})
+    branched = units.branched
     same = {(row.kernel.path, f"{row.kernel.kind} {row.kernel.name}") for row in units.rows
             if row.kernel and row.kind == "same"}
     for config in ({}, *extremes(tree)):
         kernel = units.kernel if not config else KernelFacts(
-            type(tree)(tree.title, tree.files, config), facts.by_name)
+            type(tree)(tree.title, tree.files, config), units.kernel.wanted)
         for path, digests in grouped(kernel.facts).items():
             of = known.setdefault(path, {})
             for key, digest in digests.items():
                 kind, _, name = key.partition(" ")
                 ported = (path, name) in units.ported
                 if path not in kernel.whole and (path, key) in same \
-                        or kind == "attributes" and not ported or kind == "function" and ported:
+                        or kind == "attributes" and not ported \
+                        or kind == "function" and ported and (path, name) not in branched:
                     continue
                 if digest not in re.split(r"[?|]+", of.get(key, "")):
                     of[key] = f"{of[key]}|{digest}" if key in of else "?" * bool(config) + digest

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from kvm_vmx.compare import csource
 from kvm_vmx.compare.declarations import split
 from kvm_vmx.compare.expressions import parse
+from kvm_vmx.compare.held import held
 from kvm_vmx.compare.lexer import C, Token, tokens
 from kvm_vmx.compare.preprocessor import DIRECTIVE, HIDDEN, blank
 
@@ -55,6 +56,14 @@ def squeezed(text: str) -> str:
 def short(*texts: str) -> str:
     """Six digits over some texts."""
     return hashlib.blake2s("|".join(texts).encode(), digest_size=3).hexdigest()
+
+
+def is_held(name: str, file: csource.CFile) -> bool:
+    """Whether a function, all branches of its #if in it, has the words that were compared."""
+    digests = {short(squeezed(item.text)) for item in TopLevel(file).items
+               if item.kind == "function" and item.name == name}
+    known = held()["kernel"].get(file.path, {}).get(f"function {name}", "")
+    return bool(digests & set(known.removeprefix("?").split("|")))
 
 
 class TopLevel:

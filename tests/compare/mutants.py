@@ -173,7 +173,9 @@ def neutral(source, fact, found, begin: int, end: int):
     wide = SPACE.search(source.text, found[0].offset, behind)
     if wide and not in_string(found, wide.start()):
         yield Mutant("spaces", fact, False, wide.start(), wide.end(), wide[0] + "  ")
-    for token in some([t for t in found if t.kind == "num"])[:1]:
+    for token in [t for t in found if t.kind == "num"][:1]:
+        if source.text[token.offset + len(token.text)].isalnum():
+            continue  # a label of assembly
         digits = token.text.rstrip("uUlL")
         if digits.isdigit() and not (len(digits) > 1 and digits[0] == "0") \
                 and fact.kind not in ("function", "call", "symbol"):

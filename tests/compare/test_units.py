@@ -10,6 +10,7 @@ from kvm_vmx.compare.held import CURE, grouped, held
 from kvm_vmx.compare.pairing import Units
 from kvm_vmx.compare.port import Port
 from kvm_vmx.compare.portfacts import PortFacts
+from kvm_vmx.compare.report import Report
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -72,3 +73,28 @@ def differing(port) -> set[str]:
 
 def test_every_unit_of_the_port_is_as_it_was_compared(facts):
     assert sorted(differing(facts)) == [], CURE
+
+
+# What Debian's kernels have of the symbols that the files in scope ask for, beyond the defaults.
+DISTRIBUTION = dict.fromkeys((f"CONFIG_{name}" for name in (
+    "CPU_FREQ HIBERNATION HYPERV_TSCPAGE X86_IO_APIC NUMA COMPAT KVM_COMPAT KVM_MMIO KVM_ASYNC_PF "
+    "KVM_VFIO HAVE_KVM_IRQCHIP HAVE_KVM_IRQFD HAVE_KVM_EVENTFD HAVE_KVM_IRQ_ROUTING HAVE_KVM_MSI "
+    "KVM_GENERIC_DIRTYLOG_READ_PROTECT HAVE_KVM_CPU_RELAX_INTERCEPT HAVE_KVM_IRQ_BYPASS KEXEC_FILE "
+    "RETPOLINE PM DEBUG_FS TRACING PARAVIRT PARAVIRT_CLOCK PERF_EVENTS HIGH_RES_TIMERS X86_MCE "
+    "SCHED_INFO HAVE_UNSTABLE_SCHED_CLOCK HPET_TIMER X86_PM_TIMER").split()), 1)
+
+
+def test_nothing_is_unexplained_under_a_distributions_configuration(tree_v419):
+    """Functions and all other units; what its #if add is left out by that name, and still held."""
+    tree = type(tree_v419)(tree_v419.title, tree_v419.files, DISTRIBUTION)
+    report = Report(Port(), tree)
+    units = Units(report)
+    assert [(pair.name, row.why) for pair in report.pairs for row in pair.rows
+            if row.kind == "unexplained"] == []
+    assert [str(row) for row in units.loose] == []
+    added = [row for pair in report.pairs for row in pair.rows
+             if row.why == "of a configuration that the port is not of"]
+    assert len(added) > 5
+    path, old = "arch/x86/hyperv/hv_init.c", "HV_MSR_REFERENCE_TSC_AVAILABLE"
+    tree = with_text(tree, path, tree.files[path].replace(old, "HV_MSR_TIME_REF_COUNT_AVAILABLE"))
+    assert Report(Port(), tree, {"hyperv_init"}).totals["unexplained"] > 0
