@@ -12,6 +12,9 @@ from kvm_vmx.compare.held import held
 from kvm_vmx.compare.toplevel import short
 
 
+MEMBERS = {".", "->"}  # before a member's name
+
+
 def own_names(function) -> list[str]:
     """The parameters, locals and labels of a function, in order."""
     found = []
@@ -40,7 +43,9 @@ def uses(tree):
     if tree[0] in ("name", "label", "goto") and len(tree) == 2:
         yield tree[1]
     elif tree[0] in ("raw", "asm"):
-        yield from tree[1:]
+        yield from (word for before, word in zip(tree, tree[1:]) if before not in MEMBERS)
+    elif tree[0] == "member":
+        yield from uses(tree[2])
     elif tree[0] == "sizeof" and tree[1][0] == "type":
         yield tree[1][1]  # of a variable, which looks like a type
     else:
@@ -114,10 +119,13 @@ def exchanged(tree, names):
     if kind == "decl":
         return (kind, tree[1], names.get(tree[2], tree[2]),
                 *(exchanged(part, names) for part in tree[3:]))
+    if kind == "member":
+        return (kind, tree[1], exchanged(tree[2], names))
     if kind == "sizeof" and tree[1][0] == "type":
         return (kind, ("type", names.get(tree[1][1], tree[1][1]), tree[1][2]))
     if kind in ("raw", "asm"):
-        return (kind, *(names.get(word, word) for word in tree[1:]))
+        return (kind, *(word if before in MEMBERS else names.get(word, word)
+                        for before, word in zip(tree, tree[1:])))
     return tuple(exchanged(part, names) for part in tree)
 
 
