@@ -3,10 +3,11 @@
 
 Each statement of the kernel stands in one row with what stands for it here: = the same,
 ≈ by idiom, ~ adapted, - left out, + ours, ↕ moved, ? unexplained. The tree is a directory, a
-linux-source tarball or GITDIR@REV. Constants, tables, structures, variables, parameters and the
-functions that are not ported are units of their own, each with its row. The port's baseline is v4.19, pristine: without --tree it is
-the v4.19 tree that $KVM_VMX_TREE_4_19 or $KVM_VMX_TREE names, or one under /usr/src, and no other
-unless --nearest is given. What a file that the tree lacks would say is left out, and told.
+linux-source tarball or GITDIR@REV. Constants, tables, structures, variables, parameters,
+assembly and the functions that are not ported are units of their own, each with its row. The
+port's baseline is v4.19, pristine: without --tree it is the v4.19 tree that $KVM_VMX_TREE_4_19
+or $KVM_VMX_TREE names, or one under /usr/src, and no other unless --nearest is given. What a file
+that the tree lacks would say is left out, and told.
 Exit status: 0 nothing is unexplained, 1 something is, 2 trouble.
 """
 

@@ -13,10 +13,12 @@ UNSIGNED = {"u8": 8, "u16": 16, "u32": 32, "u64": 64, "uint": 32, "ulong": 64, "
             "ushort": 16, "size": 64, "gpa": 64, "hpa": 64, "gva": 64, "gfn": 64}
 SIGNED = {"int": 32, "long": 64, "s32": 32, "s64": 64, "short": 16, "s16": 16, "s8": 8, "char": 8}
 KNOWN = {"PAGE_SHIFT": 12, "PAGE_SIZE": 4096, "BITS_PER_LONG": 64, "True": 1, "False": 0,
-         "NULL": 0, "CONFIG_INSN_TRAP": 1, "CPU_MASK_NONE": 0, "U32_MAX": 0xffffffff}
+         "NULL": 0, "CONFIG_INSN_TRAP": 1, "CPU_MASK_NONE": 0,
+         "U32_MAX": 0xffffffff}
 FUNCTIONS = {
     "BIT": lambda n: 1 << n, "BIT_ULL": lambda n: 1 << n, "_BITUL": lambda n: 1 << n,
-    "_BITULL": lambda n: 1 << n, "_AC": lambda n: n, "_AT": lambda n: n, "UL": lambda n: n, "ULL": lambda n: n,
+    "_BITULL": lambda n: 1 << n, "_AC": lambda n: n, "_AT": lambda n: n,
+    "UL": lambda n: n, "ULL": lambda n: n,
     "GENMASK": lambda high, low: (2 << high) - (1 << low),
     "GENMASK_ULL": lambda high, low: (2 << high) - (1 << low),
     "ATOMIC_INIT": lambda n: n,

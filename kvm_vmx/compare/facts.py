@@ -13,17 +13,15 @@ from kvm_vmx.compare.declarations import sizes, split
 from kvm_vmx.compare.expressions import parse
 from kvm_vmx.compare.layout import Reader
 from kvm_vmx.compare.lexer import C, tokens
+from kvm_vmx.compare.members import ATTRIBUTES, declared
 from kvm_vmx.compare.terms import number
 from kvm_vmx.compare.toplevel import Item, TopLevel, entries, enumerators, short, squeezed
-from kvm_vmx.compare.types import DROPPED, INTEGERS, parse_type
 
 FIELD = re.compile(r"\bEVMCS1?_FIELD\(\s*([A-Z]\w*)\s*,\s*(\w+)\s*,\s*"
                    r"(?:HV_VMX_ENLIGHTENED_CLEAN_FIELD_)?(\w+)\s*\)")
 PARAMETER = re.compile(r"module_param(?:_named)?\((\w+)\)")
 KEY = re.compile(r"DEFINE_STATIC_KEY_\w+\((\w+)\)")
 TABLE = "vmcs_field_to_evmcs_1"
-SILENT = {"__ro_after_init", "__percpu", "__read_mostly", "static", "const", "volatile"}
-ATTRIBUTES = DROPPED | {"__noclone", "__always_inline", "__ro_after_init", "__percpu", "noinline"}
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -158,7 +156,8 @@ class CFacts:
     def line_of(self, item: Item, name: str) -> int:
         """The line that a name of an item stands in."""
         at = item.text.find(name)
-        while at >= 0 and (is_word(item.text[at - 1:at]) or is_word(item.text[at + len(name):][:1])):
+        while at >= 0 and (is_word(item.text[at - 1:at])
+                           or is_word(item.text[at + len(name):][:1])):
             at = item.text.find(name, at + 1)
         return item.line + item.text.count("\n", 0, max(at, 0))
 
@@ -265,51 +264,3 @@ class CFacts:
     def plainly(self, item: Item):
         """Anything else, by its words."""
         self.add(item.kind, item.name, item, squeezed(item.text))
-
-
-def declared(part, folded=lambda tree: tree):
-    """(name, (type, dimensions)) of each name that a declaration declares; bits are a dimension."""
-    parts = split(part, ",")
-    kind = []
-    for n, piece in enumerate(parts):
-        colon = next((i for i, token in enumerate(piece) if token.text == ":"), len(piece))
-        left, bits = piece[:colon], piece[colon + 1:]
-        hit = next((i for i, (token, after) in enumerate(zip(left, left[1:]))
-                    if (token.text, after.text) == ("(", "*")), None)
-        if hit is not None:
-            yield from pointer(left, hit)
-            continue
-        bracket = next((i for i, token in enumerate(left) if token.text == "["), len(left))
-        names = [i for i in range(bracket) if left[i].kind == "id"
-                 and left[i].text not in ATTRIBUTES]
-        if not names:
-            continue
-        if n == 0:
-            kind = [token for token in left[:names[-1]] if token.text != "*"]
-        stars = [token for token in left[:names[-1]] if token.text == "*"]
-        many = tuple(folded(size) for size in sizes(left[bracket:]) if size != ("raw",))
-        more = (("bits", folded(parse(bits))),) if bits else ()
-        words = [token for token in kind + stars if token.text not in SILENT]
-        yield left[names[-1]].text, (parse_type(words), many + more)
-
-
-def pointer(left, at: int):
-    """A pointer to a function: what it returns and takes, whatever its parameters are called."""
-    names = [token.text for token in left[at:] if token.kind == "id"]
-    close = next((i for i in range(at, len(left)) if left[i].text == ")"), len(left))
-    last = next((i for i in reversed(range(len(left))) if left[i].text == ")"), close)
-    inside = [[token for token in part if token.text not in ATTRIBUTES]
-              for part in split(left[close + 2:last], ",")]
-    kinds = []
-    for part in inside:
-        words = [n for n, token in enumerate(part) if token.kind == "id"]
-        if not words or [token.text for token in part] == ["void"]:
-            continue
-        whole = parse_type(part)
-        named = len(words) > 1 and whole[1] not in INTEGERS.values() and words[-1] == len(part) - 1
-        kinds.append(parse_type(part[:-1]) if named and part[0].text not in ("struct", "enum")
-                     or len(words) > 2 and named else whole)
-    if names:
-        stars = sum(token.text == "*" for token in left[:at])
-        returned = parse_type([token for token in left[:at] if token.text != "*"])
-        yield names[0], (("pointer", (*returned[:2], stars), *kinds),)

@@ -34,8 +34,8 @@ WANTED = re.compile(
     r"|kernel/jump_label\.c|lib/test_static_keys\.c|virt/kvm/[\w-]+\.[ch]|Makefile"
 )
 ROOTS = ("arch/x86/kvm", "arch/x86/hyperv", "arch/x86/kernel", "arch/x86/include/asm",
-         "arch/x86/include/uapi/asm",          "include/asm-generic", "include/hyperv", "include/linux", "include/uapi/linux",
-         "kernel", "lib/test_static_keys.c", "virt/kvm", "Makefile")
+         "arch/x86/include/uapi/asm", "include/asm-generic", "include/hyperv", "include/linux",
+         "include/uapi/linux", "kernel", "lib/test_static_keys.c", "virt/kvm", "Makefile")
 TARBALL = host.TARBALL
 BROKEN = (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error)
 

@@ -12,7 +12,8 @@ import re
 from kvm_vmx.compare.csource import CFile
 from kvm_vmx.compare.declarations import split
 from kvm_vmx.compare.expressions import parse
-from kvm_vmx.compare.facts import CFacts, Fact, Names, declared
+from kvm_vmx.compare.facts import CFacts, Fact, Names
+from kvm_vmx.compare.members import declared
 from kvm_vmx.compare.pysource import DEFINITION, PortFile
 from kvm_vmx.compare.toplevel import TopLevel
 

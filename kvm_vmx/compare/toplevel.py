@@ -22,8 +22,8 @@ HEX = re.compile(r"0[xX]([0-9a-fA-F]+?)([uUlL]*)\Z")
 CONTINUED = re.compile(r"\\\r?\n")
 DEFINED = re.compile(r"(\w+)(\(([^()]*)\))?\s*", re.S)
 ENUM = re.compile(r"\s*(?:typedef\s+|static\s+|const\s+)*enum\b\s*(\w*)\s*\{")
-STRUCT = re.compile(r"\s*(?:typedef\s+|static\s+|const\s+|__\w+\s+)*(struct|union)\b\s*(?:__packed\s*)?"
-                    r"((?:\w+\s*)?)\{")
+STRUCT = re.compile(r"\s*(?:typedef\s+|static\s+|const\s+|__\w+\s+)*(struct|union)\b\s*"
+                    r"(?:__packed\s*)?((?:\w+\s*)?)\{")
 ATTRIBUTE = re.compile(r"\b__\w+\(+[^()]*(?:\([^()]*\)[^()]*)*\)+")
 INVOKED = re.compile(r"\s*(?:static\s+|extern\s+)*([A-Za-z_]\w*)\s*\(")
 NAMED = re.compile(r"(\w+)\s*((?:\[[^\]]*\]\s*)*)(?:__\w+(?:\([^()]*\))?\s*)*\Z")
@@ -100,7 +100,7 @@ class TopLevel:
         """#if outside functions: each text with how often it stands there."""
         spans = sorted((self.file.lines.at(place.open), self.file.lines.at(place.close))
                        for place in self.file.places.values())
-        count, at, depth = {}, 0, 0
+        count, at = {}, 0
         for condition in self.active.conditions:
             while at < len(spans) and spans[at][1] < condition.line:
                 at += 1

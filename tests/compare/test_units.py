@@ -6,6 +6,7 @@ import pathlib
 import pytest
 from seeds import KERNEL, PORTS, by_file, sown, with_text
 
+from kvm_vmx import cli
 from kvm_vmx.compare.held import CURE, grouped, held
 from kvm_vmx.compare.pairing import Units
 from kvm_vmx.compare.port import Port
@@ -98,3 +99,22 @@ def test_nothing_is_unexplained_under_a_distributions_configuration(tree_v419):
     path, old = "arch/x86/hyperv/hv_init.c", "HV_MSR_REFERENCE_TSC_AVAILABLE"
     tree = with_text(tree, path, tree.files[path].replace(old, "HV_MSR_TIME_REF_COUNT_AVAILABLE"))
     assert Report(Port(), tree, {"hyperv_init"}).totals["unexplained"] > 0
+
+
+# One of each kind that a review found to compare as equal.
+FOUR = [seed for seed in KERNEL if seed.name in (
+    "GUEST_RSP", "hv_enlightened_vmcs.hv_clean_fields", "KVM_EVMCS_VERSION", "enlightened_vmcs")
+    and seed.kind in ("field", "member", "constant", "variable")]
+
+
+def test_the_command_ends_with_1_and_names_the_rows(capsys, tree_v419, tmp_path):
+    seeds = by_file(FOUR)
+    for name, text in tree_v419.files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(sown(text, seeds.get(name, ())))
+    assert cli.main(["compare", "--tree", str(tmp_path)]) == 1
+    out = capsys.readouterr().out
+    assert len(FOUR) == 4
+    for seed in FOUR:
+        assert f"?  {seed.kind} {seed.name}  {seed.file}:" in out, seed
