@@ -10,6 +10,7 @@ import shutil
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 HERE = pathlib.Path(__file__).parent
 CONFIG = {"CONFIG_HYPERV": 1, "CONFIG_JUMP_LABEL": 1, "CONFIG_INSN_TRAP": 1}
@@ -111,6 +112,16 @@ def modules():
     return built + [variant(port, name) for name in VARIANTS]
 
 
+class BuildPy(build_py):
+    """Puts the headers into the package: `compare` reads them beside the sources."""
+
+    def run(self):
+        super().run()
+        if not self.editable_mode:
+            shutil.copytree(HERE / "include", pathlib.Path(self.build_lib) / "kvm_vmx/include",
+                            dirs_exist_ok=True)
+
+
 class BuildExt(build_ext):
     """build_ext that builds what changed, whoever asks for it, and may leave the port's variants
     out: --quick."""
@@ -158,6 +169,6 @@ class BuildExt(build_ext):
 if __name__ == "__main__":
     setup(
         ext_modules=modules(),
-        cmdclass={"build_ext": BuildExt},
+        cmdclass={"build_ext": BuildExt, "build_py": BuildPy},
         options={"build_ext": {"parallel": os.cpu_count()}},
     )

@@ -12,12 +12,13 @@ import sys
 
 ROOT = pathlib.Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
-from kvm_vmx.compare import marks, path  # noqa: E402
+from kvm_vmx.compare import held, marks, pairing, path  # noqa: E402
 from kvm_vmx.compare.align import weave  # noqa: E402
 from kvm_vmx.compare.marks import Mark, spelled  # noqa: E402
 from kvm_vmx.compare.opening import TreeError, open_tree  # noqa: E402
 from kvm_vmx.compare.pinning import all_pins, pinned_anew  # noqa: E402
 from kvm_vmx.compare.port import Port  # noqa: E402
+from kvm_vmx.compare.portfacts import PortFacts  # noqa: E402
 from kvm_vmx.compare.rows import count_inside  # noqa: E402
 from kvm_vmx.lessons import errata  # noqa: E402
 
@@ -60,6 +61,12 @@ def pins_text(pins) -> str:
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
+def units_to_read(then, now) -> list[str]:
+    """A line for each unit of a kernel's file that is held to something else than before."""
+    return [f"{path}: {key}" for path, digests in now["kernel"].items() if then["kernel"]
+            for key in digests if then["kernel"].get(path, {}).get(key) != digests[key]]
+
+
 def files(spec: str) -> tuple[dict[str, str], list[str]]:
     """path: text of every file that a comparison makes, and a line for each mark that is new or
     of other statements than before; the process ends where something is unexplained."""
@@ -69,12 +76,19 @@ def files(spec: str) -> tuple[dict[str, str], list[str]]:
         sys.exit(str(error))
     port = Port()
     report, told = pinned_anew(port, tree)
+    facts = PortFacts(port)
+    record_of_units = pairing.recorded(report, facts)
+    told += units_to_read(held.held(), record_of_units)
+    units = pairing.Units(report, facts, record_of_units)
+    if units.loose:
+        sys.exit("\n".join(["unexplained:", *map(str, units.loose)]))
     if loose := [pair.name for pair in report.pairs if pair.totals["unexplained"]]:
         sys.exit(f"unexplained: {', '.join(loose)}: see `kvm-vmx compare {loose[0]} --tree TREE`")
     here = statements(report)
     record = {"kernel": "v4.19", "functions": digests(port), "statements": here}
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     return {
+        str(held.HELD.relative_to(ROOT)): held.text_of(record_of_units),
         str(marks.FILE.relative_to(ROOT)): pins_text(all_pins(port)),
         path.RECORD: json.dumps(record, indent=0) + "\n",
         "README.md": path.renewed(readme, port, here),

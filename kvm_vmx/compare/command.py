@@ -3,9 +3,11 @@
 
 Each statement of the kernel stands in one row with what stands for it here: = the same,
 ≈ by idiom, ~ adapted, - left out, + ours, ↕ moved, ? unexplained. The tree is a directory, a
-linux-source tarball or GITDIR@REV. The port's baseline is v4.19, pristine: without --tree it is
-the v4.19 tree that $KVM_VMX_TREE_4_19 or $KVM_VMX_TREE names, or one under /usr/src, and no other
-unless --nearest is given. What a file that the tree lacks would say is left out, and told.
+linux-source tarball or GITDIR@REV. Constants, tables, structures, variables, parameters,
+assembly and the functions that are not ported are units of their own, each with its row. The
+port's baseline is v4.19, pristine: without --tree it is the v4.19 tree that $KVM_VMX_TREE_4_19
+or $KVM_VMX_TREE names, or one under /usr/src, and no other unless --nearest is given. What a file
+that the tree lacks would say is left out, and told.
 Exit status: 0 nothing is unexplained, 1 something is, 2 trouble.
 """
 
@@ -50,7 +52,9 @@ def configure(commands) -> None:
 
 def execute(args) -> int:
     """Compare, and show what was asked for."""
-    from kvm_vmx.compare import views
+    from kvm_vmx.compare import units_view, views
+    from kvm_vmx.compare.assembly import has_assembly
+    from kvm_vmx.compare.pairing import Units
     from kvm_vmx.compare.port import Port
     from kvm_vmx.compare.report import Report
 
@@ -67,6 +71,8 @@ def execute(args) -> int:
         absent = {}
     only = set(asked) if args.function else {name for name in port.subjects if name not in absent}
     report = Report(port, tree, None if args.scope or len(only) == len(port.subjects) else only)
+    units = None if args.function or args.scope else Units(report)
+    assembly = Units(report).blocks if args.function and has_assembly(report) else ()
     if args.html:
         from kvm_vmx.compare.page import page
 
@@ -75,20 +81,27 @@ def execute(args) -> int:
         show_scope(report, args.json)
     elif args.json:
         more = {"things": names.as_json(things)} if things else {}
+        more |= {"units": units_view.as_json(units)} if units else {}
         print_json({**views.as_json(report), **about(tree, absent), **more})
     elif args.html:
         print(f"{streams.plain(args.html)}: open it in a browser.")
     elif args.function:
         names.show(things)
         show_pairs(report, args.only == "diff")
+        units_view.show_assembly(assembly, args.only == "diff")
     else:
         print(f"tree    {tree.title}")
         print(f"config  {' '.join(f'{name}={value}' for name, value in tree.config.items())}\n")
         print_columns(views.table(report), right=range(3, 11))
         print()
         print_columns(views.files(report), right=(1, 2, 3, 4))
-        print(f"\n{views.summary(report)}")
-    loose = report.totals["unexplained"]
+        print(f"\n{views.summary(report)}\n")
+        print_columns(units_view.table(units), right=range(1, 8))
+    loose = report.totals["unexplained"] + sum(len(block.loose) for block in assembly)
+    if units:
+        loose += len(units.loose)
+        if not args.json:
+            units_view.show_loose(units)
     if not args.json:
         show_end(tree, absent, loose, args.scope)
     return DIFFERS if loose else HOLDS

@@ -26,14 +26,16 @@ WANTED = re.compile(
     r"arch/x86/kvm/(?:[\w-]+/)*[\w-]+\.[ch]"
     r"|arch/x86/hyperv/[\w-]+\.[ch]"
     r"|arch/x86/kernel/cpu/(?:bugs|mshyperv|hypervisor)\.c|arch/x86/kernel/(?:crash|jump_label)\.c"
-    r"|arch/x86/include/asm/(?:mshyperv|hyperv[\w-]*|kvm_host|vmx|jump_label|spec-ctrl|svm|virtext)\.h"
+    r"|arch/x86/include/asm/(?:mshyperv|hyperv[\w-]*|kvm_host|vmx|jump_label|spec-ctrl|svm|virtext"
+    r"|msr-index|apicdef|traps|irq_vectors|pgtable_types|debugreg|desc_defs|hw_breakpoint)\.h"
+    r"|arch/x86/include/uapi/asm/(?:vmx|kvm|kvm_para|processor-flags|debugreg)\.h"
     r"|include/(?:asm-generic|hyperv)/(?:mshyperv|hyperv[\w-]*|hv\w*)\.h"
     r"|include/linux/(?:kvm_host|jump_label|kvm_types)\.h|include/uapi/linux/kvm\.h"
     r"|kernel/jump_label\.c|lib/test_static_keys\.c|virt/kvm/[\w-]+\.[ch]|Makefile"
 )
 ROOTS = ("arch/x86/kvm", "arch/x86/hyperv", "arch/x86/kernel", "arch/x86/include/asm",
-         "include/asm-generic", "include/hyperv", "include/linux", "include/uapi/linux",
-         "kernel", "lib/test_static_keys.c", "virt/kvm", "Makefile")
+         "arch/x86/include/uapi/asm", "include/asm-generic", "include/hyperv", "include/linux",
+         "include/uapi/linux", "kernel", "lib/test_static_keys.c", "virt/kvm", "Makefile")
 TARBALL = host.TARBALL
 BROKEN = (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error)
 

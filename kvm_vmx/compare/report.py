@@ -6,6 +6,9 @@ import dataclasses
 
 from kvm_vmx.compare import rows as rows_
 from kvm_vmx.compare.port import Port, Subject, with_labels
+from kvm_vmx.compare.preprocessor import CONFIG
+from kvm_vmx.compare.renaming import as_known, note
+from kvm_vmx.compare.toplevel import is_held
 from kvm_vmx.compare.units import Function, Unit
 
 
@@ -45,7 +48,7 @@ class Report:
     def __init__(self, port: Port, tree, only=None):
         self.port, self.tree = port, tree
         self.whole = only is None
-        self.pairs = []
+        self.pairs, self.usual = [], None
         self.own = {}
         covered = set()
         for name, subject in port.subjects.items():
@@ -68,18 +71,57 @@ class Report:
             if other:
                 kernel = self.tree.function(other.kernel_name, other.kernel_file)
                 label = ("label", name[cut + 1:])
-                if kernel and any(unit.key == label for unit in kernel.units):
+                if kernel and any(unit.key == label for unit in
+                                  (*kernel.units, *as_known(name[:cut], "kernel", kernel).units)):
                     return True
         return False
 
     def pair(self, name: str, subject: Subject) -> Pair:
-        """One function and its rows."""
+        """One function and its rows. Where its own names are others than they were, it is read
+        under those, if that explains it all."""
         kernel = self.tree.function(subject.kernel_name, subject.kernel_file)
         if kernel is None:
             row = rows_.Row("unexplained", [], subject.function.units[:1],
                             f"the tree has no {subject.kernel_name}()")
             return Pair(name, None, subject.function, [row])
+        before = as_known(name, "kernel", kernel)
+        port, _ = with_labels(subject, before, self.port.subjects)
+        old = as_known(name, "port", port)
+        if before is not kernel or old is not port:
+            pair = self.beside(name, subject, before, old)
+            if not pair.totals["unexplained"]:
+                note(pair.rows)
+                return pair
         port, _ = with_labels(subject, kernel, self.port.subjects)
+        pair = self.beside(name, subject, kernel, port)
+        if pair.totals["unexplained"] and self.tree.config != CONFIG:
+            return self.configured(subject, pair)
+        return pair
+
+    def configured(self, subject: Subject, pair: Pair) -> Pair:
+        """The pair under the configuration that the port is of, with what this one adds to it as
+        left out; the pair itself where that is not the function that was compared."""
+        if self.usual is None:
+            self.usual = Report(self.port, type(self.tree)(self.tree.title, self.tree.files),
+                                only=())
+        kernel = self.usual.tree.function(subject.kernel_name, subject.kernel_file)
+        if kernel is None or not is_held(kernel.name, self.usual.tree.file(kernel.path)):
+            return pair
+        known = self.usual.pair(pair.name, subject)
+        if known.totals["unexplained"]:
+            return pair
+        usual = {unit.line for unit in kernel.units}
+        more = [unit for unit in pair.kernel.units if unit.line not in usual and unit.kind != "#"]
+        rows = [row for row in known.rows if row.kind != "inactive"]
+        for unit in more:
+            row = rows_.Row("omitted", [unit], [], "of a configuration that the port is not of")
+            at = next((n for n, other in enumerate(rows)
+                       if other.kernel and other.kernel[0].line > unit.line), len(rows))
+            rows.insert(at, row)
+        return Pair(pair.name, pair.kernel, known.port, rows)
+
+    def beside(self, name: str, subject: Subject, kernel: Function, port: Function) -> Pair:
+        """Two functions and their rows."""
         kernel, port = self.dressed(kernel, port, subject)
         void = port.units[0].key[1][1:] == ("void", 0)
         return Pair(name, kernel, port, rows_.compare(kernel, port, void))

@@ -340,7 +340,7 @@ ctypedef struct kvm_vcpu_arch:
     int nmi_queued
     unsigned int nmi_pending
     bint nmi_injected
-    int event_exit_inst_len
+    u8 event_exit_inst_len
     ulong exit_qualification
 
     int cpuid_nent
@@ -353,7 +353,7 @@ ctypedef struct kvm_vcpu_arch:
     ulong dr6
     ulong dr7
     ulong eff_db[4]
-    int switch_db_regs
+    unsigned int switch_db_regs
     bint apicv_active
     bint preempted_in_kernel
     bint apic_attention

@@ -19,7 +19,7 @@ cdef bint x86_hyper_type_ms_hyperv
 cdef void hv_setup_kexec_handler(hv_handler handler) noexcept nogil
 cdef void hv_setup_crash_handler(hv_handler handler) noexcept nogil
 cdef enum:
-    X86_HYPER_MS_HYPERV = 1
+    X86_HYPER_MS_HYPERV = 2
 
 cdef inline bint hypervisor_is_type(int type) noexcept nogil:
     # C~ x86_hyper_type: there is this hypervisor or none

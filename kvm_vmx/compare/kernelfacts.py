@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The facts of a kernel tree: those of the files in scope, and of others what the port has."""
+
+import copy
+import re
+
+from kvm_vmx.compare.csource import CFile
+from kvm_vmx.compare.facts import CFacts, Fact, Names
+from kvm_vmx.compare.held import rules
+from kvm_vmx.compare.portfacts import LAYOUTS
+from kvm_vmx.compare.toplevel import TopLevel
+
+WORD = re.compile(r"[A-Za-z_]\w*")
+SYMBOL = re.compile(r"\bCONFIG_\w+|\bHAVE_JUMP_LABEL\b|\bCC_HAVE_ASM_GOTO\b")
+FIXED = {"CONFIG_X86_64", "CONFIG_X86_32", "CONFIG_64BIT"}  # what the port is of
+ALONE = {"condition", "inactive"}  # a configuration's, and so of one side
+
+
+class KernelFacts:
+    """The facts of a tree: those of the files in scope, and of others what `wanted` has."""
+
+    def __init__(self, tree, wanted):
+        self.tree, self.wanted = tree, wanted
+        self.whole = [path for path in rules()["whole"] if path in tree.files]
+        self.tops = {path: TopLevel(tree.file(path)) for path in self.whole}
+        self.words = {name for _, name in wanted} | {name.partition(".")[0] for _, name in wanted}
+        for path in sorted(tree.files):
+            if path not in self.tops and any(hit.fullmatch(path) for hit in rules()["named"]) \
+                    and not self.words.isdisjoint(WORD.findall(tree.files[path])):
+                self.tops[path] = TopLevel(tree.file(path))
+        names = Names(self.tops.values())
+        self.by_file = {path: self.facts_of(path, names) for path in self.tops}
+        self.index()
+
+    def facts_of(self, path: str, names: Names) -> list[Fact]:
+        """The facts of one file that a row can be of."""
+        whole = path in self.whole
+        found = CFacts(self.tops[path], names, path.endswith(LAYOUTS),
+                       None if whole else self.words).facts
+        return found if whole else [fact for fact in found
+                                    if (fact.kind, fact.name) in self.wanted
+                                    and fact.kind not in ALONE]
+
+    def index(self):
+        """The facts of all files by kind and name."""
+        self.by_name = {}
+        for facts in self.by_file.values():
+            for fact in facts:
+                self.by_name.setdefault((fact.kind, fact.name), []).append(fact)
+
+    @property
+    def facts(self):
+        """All facts, in the order of the files."""
+        return [fact for facts in self.by_file.values() for fact in facts]
+
+    def with_file(self, tree, path: str) -> "KernelFacts":
+        """The facts of a tree of which one file is other than in this one."""
+        other = copy.copy(self)
+        other.tree, other.tops = tree, {**self.tops, path: TopLevel(tree.file(path))}
+        other.by_file = {**self.by_file}
+        other.by_file[path] = other.facts_of(path, Names(other.tops.values()))
+        other.index()
+        return other
+
+    def hidden(self, path: str) -> set[str]:
+        """The kinds and names of the facts that another configuration gives a file."""
+        found = set()
+        for config in extremes(self.tree):
+            top = TopLevel(CFile(path, self.tree.files[path], {**self.tree.config, **config}))
+            facts = CFacts(top, Names([top]), path.endswith(LAYOUTS)).facts
+            found |= {f"{fact.kind} {fact.name}" for fact in facts}
+        return found
+
+
+def extremes(tree) -> list[dict]:
+    """A configuration with all that the files in scope ask for, and one with nothing of it."""
+    texts = (tree.files[path] for path in rules()["whole"] if path in tree.files)
+    symbols = set(SYMBOL.findall("\n".join(texts))) - FIXED
+    return [dict.fromkeys(symbols, 1), dict.fromkeys(symbols, 0)]

@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The facts of the port: of its headers, of the C in its Cython files, and of Cython's own.
+
+Cython declares a variable in one place and its initial value in another: vmx_module_data() stands
+for .data and .bss, declare_module() for what module_param() leaves in the object.
+"""
+
+import copy
+import pathlib
+import re
+
+from kvm_vmx.compare.csource import CFile
+from kvm_vmx.compare.declarations import split
+from kvm_vmx.compare.expressions import parse
+from kvm_vmx.compare.facts import CFacts, Fact, Names
+from kvm_vmx.compare.members import declared
+from kvm_vmx.compare.pysource import DEFINITION, PortFile
+from kvm_vmx.compare.toplevel import TopLevel
+
+CONFIG = {"CONFIG_HYPERV": 1, "CONFIG_JUMP_LABEL": 1, "CONFIG_INSN_TRAP": 1, "CONFIG_X86_64": 1}
+NEW = re.compile(r"(?:cdef|ctypedef) (?:packed )?(struct|union|enum) ?(\w*)")
+EXTERN = re.compile(r"cdef extern from")
+LAYOUTS = "asm/hyperv-tlfs.h"
+BOOL = {"1": "bool", "0": "uint"}
+
+
+def headers(root: pathlib.Path) -> list[pathlib.Path]:
+    """The port's own headers: beside the package, or inside it where it is installed."""
+    for place in (root.parents[1] / "include", root.parent / "include"):
+        if place.is_dir():
+            return sorted(place.rglob("*.h"))
+    return []
+
+
+class PortFacts:
+    """All facts of the port, by file."""
+
+    def __init__(self, port):
+        self.sources = {}
+        for path in headers(port.root):
+            name = str(path).rpartition("/include/")[2]
+            self.sources[f"include/{name}"] = HeaderFile(f"include/{name}", path.read_text())
+        top = port.root.parents[1]
+        for path in sorted([*port.root.rglob("*.pyx"), *port.root.rglob("*.pxd")]):
+            name = str(path.relative_to(top))
+            self.sources[name] = CythonFile(port.files.get(name)
+                                            or PortFile(name, path.read_text()))
+        names = self.names()
+        self.by_file = {path: file.facts(names) for path, file in self.sources.items()}
+        self.index()
+
+    def names(self) -> Names:
+        """The names of all files."""
+        more = {name: ("tree", ("num", value)) for name, value in CONFIG.items()}
+        for file in self.sources.values():
+            for name, found in file.names().items():
+                more.setdefault(name, found)
+        return Names([top for file in self.sources.values() for top in file.tops], more)
+
+    def index(self):
+        """The facts of all files by kind and name."""
+        self.facts = [fact for facts in self.by_file.values() for fact in facts]
+        self.by_name = {}
+        for fact in self.facts:
+            self.by_name.setdefault((fact.kind, fact.name), []).append(fact)
+
+    def with_file(self, path: str, text: str) -> "PortFacts":
+        """The facts of a port of which one file is other than in this one."""
+        other = copy.copy(self)
+        new = HeaderFile(path, text) if path.endswith(".h") else CythonFile(PortFile(path, text))
+        other.sources = {**self.sources, path: new}
+        other.by_file = {**self.by_file, path: new.facts(other.names())}
+        other.index()
+        return other
+
+
+class HeaderFile:
+    """A header of the port, or the C in a Cython file, which begins at some line of it."""
+
+    def __init__(self, path: str, text: str, line: int = 1):
+        self.path = path
+        self.tops = [TopLevel(CFile(path, "\n" * (line - 1) + text, CONFIG))]
+
+    def names(self) -> dict:
+        """The names that stand in no C."""
+        return {}
+
+    def facts(self, names: Names) -> list[Fact]:
+        """The facts of it all."""
+        return [fact for top in self.tops
+                for fact in CFacts(top, names, self.path.endswith(LAYOUTS)).facts]
+
+
+class CythonFile:
+    """One .pyx or .pxd: its enumerations, structures and variables, and the C in it."""
+
+    def __init__(self, file: PortFile):
+        self.file, self.found, self.tops = file, [], []
+        self.blocks = list(blocks(file.logical))
+        for head, inside in self.blocks:
+            if EXTERN.match(file.text(head.tokens)):
+                for line in inside:
+                    first = line.tokens[0]
+                    if first.kind == "str" and first.text.startswith('"""'):
+                        self.tops += HeaderFile(
+                            file.path, first.text.strip('"').replace("\\\\", "\\"),
+                            file.lines.at(first.offset)).tops
+        self.known = None
+
+    def names(self) -> dict:
+        """The enumerators, for whoever asks for their values."""
+        if self.known is None:
+            self.known = {}
+            for head, inside in self.blocks:
+                hit = NEW.match(self.file.text(head.tokens))
+                if hit and hit[1] == "enum":
+                    before = None
+                    for name, tree, _ in self.enumerators(inside):
+                        found = ("tree", tree) if tree else \
+                            ("after", before) if before else ("tree", ("num", 0))
+                        self.known.setdefault(name, found)
+                        before = name
+        return self.known
+
+    def facts(self, names: Names) -> list[Fact]:
+        """The facts of it all."""
+        self.found, self.constants = [], names.constants
+        for top in self.tops:
+            self.found += CFacts(top, names).facts
+        self.read()
+        return self.found
+
+    def enumerators(self, inside):
+        """(name, tree or None, token) of each enumerator of a block."""
+        for line in inside:
+            for part in split(line.tokens, ","):
+                if part and part[0].kind == "id":
+                    yield part[0].text, parse(part[2:], True) if part[2:] else None, part
+
+    def add(self, kind: str, name: str, part, value):
+        """Append one fact."""
+        line, end = (self.file.lines.at(token.offset) for token in (part[0], part[-1]))
+        self.found.append(Fact(kind, name, self.file.path, line, end,
+                               " ".join(self.file.text(part).split()), value))
+
+    def read(self):
+        """The facts of all blocks."""
+        for head, inside in self.blocks:
+            text = self.file.text(head.tokens)
+            hit = NEW.match(text)
+            if hit and hit[1] == "enum":
+                for name, tree, part in self.enumerators(inside):
+                    number = self.constants.value(name)
+                    if tree is not None:
+                        number = self.folded(tree)
+                    self.add("constant", name, part, number)
+            elif hit and text.endswith(":"):
+                self.members(hit[2].removesuffix("_t"), head, inside)
+            elif text.startswith("cdef ") and not text.endswith(":") \
+                    and not DEFINITION.match(text) and not hit:
+                self.variables(head.tokens[1:])
+            elif text.endswith(":") and (defined := DEFINITION.match(text)):
+                if defined[1] == "vmx_module_data":
+                    self.initial(inside)
+                elif defined[1] == "declare_module":
+                    self.parameters(inside)
+
+    def folded(self, tree):
+        """A tree's number, or the tree."""
+        number = self.constants.fold(tree)
+        return tree if number is None else number
+
+    def members(self, struct: str, head, inside):
+        """The members of a structure, and their order."""
+        order = []
+        for line in inside:
+            for name, value in declared(line.tokens, self.folded):
+                order.append(name)
+                self.add("member", f"{struct}.{name}", line.tokens, value)
+        if order:
+            self.add("order", f"struct {struct}", head.tokens, tuple(order))
+
+    def variables(self, part):
+        """cdef type name = value"""
+        if part and part[0].text in ("inline", "extern"):
+            return
+        values, left, comma = {}, [], part[0]._replace(kind="op", text=",")
+        for piece in split(part, ","):
+            equal = next((n for n, token in enumerate(piece) if token.text == "="), len(piece))
+            words = [token.text for token in piece[:equal] if token.kind == "id"]
+            if equal < len(piece) and words:
+                values[words[-1]] = self.folded(parse(piece[equal + 1:], True))
+            left += [*([comma] if left else []), *piece[:equal]]
+        for name, value in declared(left, self.folded):
+            self.add("variable", name, part, (*value, values.get(name, 0)))
+
+    def initial(self, inside):
+        """The initial values that vmx_module_data() gives."""
+        here = {fact.name: fact for fact in self.found if fact.kind == "variable"}
+        for line in inside:
+            part = line.tokens
+            if len(part) > 2 and part[1].text == "=" and part[0].text in here:
+                fact = here[part[0].text]
+                fact.value = (*fact.value[:-1], self.folded(parse(part[2:], True)))
+                fact.text += f"; {self.file.text(part)}"
+                fact.line = self.file.lines.at(part[0].offset)
+                fact.end = fact.line
+
+    def parameters(self, inside):
+        """module_add_param(module, name, variable, whether it is a bool)"""
+        for line in inside:
+            tree = parse(line.tokens, True)
+            if tree[:2] == ("call", ("name", "module_add_param")):
+                _, _, _, name, variable, kind = tree
+                while variable[0] in ("cast", "addr"):
+                    variable = variable[-1]
+                self.add("parameter", name[1], line.tokens,
+                         (variable[1], BOOL.get(str(kind[1]), "")))
+
+
+def blocks(logical):
+    """(the line in column 0, the lines inside) of a Cython file."""
+    head, inside = None, []
+    for line in logical:
+        if line.indent == 0:
+            if head is not None:
+                yield head, inside
+            head, inside = line, []
+        else:
+            inside.append(line)
+    if head is not None:
+        yield head, inside
