@@ -235,7 +235,8 @@ class Machine(Unique):
     @property
     def trace(self) -> "list[TraceRecord]":
         """The instructions traced, on all CPUs in their order, each with its outcome."""
-        return self._partition.trace
+        with self._gate.use():
+            return self._partition.trace
 
     @property
     def allocations(self) -> dict[str, int]:

@@ -16,7 +16,7 @@ from kvm_vmx.l0.hyperv cimport (
 )
 from kvm_vmx.l0.state cimport *
 from kvm_vmx.machine.checks cimport last_refusal
-from kvm_vmx.machine.process cimport check_process
+from kvm_vmx.machine.process cimport _MADE, check_process
 from kvm_vmx.trap.engine cimport trap_ops
 
 from kvm_vmx.machine.outcome import (
@@ -56,8 +56,9 @@ cdef class Processor:
     (VMfail, a fault) is in it and never raised.
     """
 
-    def __init__(self):
-        raise TypeError("a Processor comes from Partition.processor(n)")
+    def __cinit__(self, made=None):
+        if made is not _MADE:
+            raise TypeError("a Processor comes from Partition.processor(n)")
 
     cdef const virt_cpu_ops *ops(self) except NULL:
         check_process(self.owner)
@@ -274,9 +275,11 @@ cdef class Processor:
 
     @registers.setter
     def registers(self, values: list[int]):
-        if len(values) != NR_GPRS:
-            raise ValueError(f"{len(values)} registers: give {NR_GPRS}")
-        for i, value in enumerate(values):
+        # what an element does as it is converted changes no list here
+        given = tuple(values)
+        if len(given) != NR_GPRS:
+            raise ValueError(f"{len(given)} registers: give {NR_GPRS}")
+        for i, value in enumerate(given):
             self.vp.gpr[<int>i] = word(value)
 
     def counters(self) -> dict[str, int]:
@@ -448,12 +451,13 @@ cdef class Processor:
 
     @debug_registers.setter
     def debug_registers(self, values: list[int]):
-        if len(values) != 5:
-            raise ValueError(f"{len(values)} debug registers: give DR0 to DR3 and DR6")
+        given = tuple(values)
+        if len(given) != 5:
+            raise ValueError(f"{len(given)} debug registers: give DR0 to DR3 and DR6")
         for i in range(4):
-            self.vp.cpu.dr[i] = word(values[i])
+            self.vp.cpu.dr[i] = word(given[i])
         # the bits that are always 1, and those that are always 0
-        self.vp.cpu.dr6 = word(values[4]) & 0xe00f | 0xffff0ff0
+        self.vp.cpu.dr6 = word(given[4]) & 0xe00f | 0xffff0ff0
 
     @property
     def efer(self) -> int:
