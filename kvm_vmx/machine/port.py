@@ -139,9 +139,11 @@ class Port(Unique):
         try:
             function = self._functions[name]
         except KeyError:
-            near = difflib.get_close_matches(name, dir(self)) or dir(self)
+            near = difflib.get_close_matches(name, dir(self))
             raise AttributeError(
-                f"the port has no callable {name!r}: there are {', '.join(near)}") from None
+                f"the port has no callable {name!r}: " + (
+                    f"there are {', '.join(near)}" if near else "dir() of it lists what it has")
+            ) from None
 
         def call(*arguments: Any) -> int | None:
             cpu = self._machine._bound_cpu()
