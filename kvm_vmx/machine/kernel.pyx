@@ -619,7 +619,11 @@ cdef class Kernel:
             return ret
         if ret == -ENXIO:
             raise MachineError(f"CPU {cpu} is not online: use one that is, or bring it online")
-        raise MachineError(f"no signal stack for instructions that trap: {os.strerror(-ret)}")
+        raise MachineError(
+            f"this thread cannot be a CPU: the host refuses it a signal stack, a handler or a base "
+            f"of %gs ({os.strerror(-ret)}): use insn='call', or ask before it does"
+            if self.by_trap else f"this thread cannot be a CPU: the host refuses it a base of %gs "
+            f"({os.strerror(-ret)})")
 
     cdef int resign(self, cpu_role *role, void (*fn)(void *) noexcept nogil, void *arg) except 1:
         """As the CPU that this thread is call fn(arg), if there is one, and be it no more."""

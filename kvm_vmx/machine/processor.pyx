@@ -17,7 +17,7 @@ from kvm_vmx.l0.hyperv cimport (
 from kvm_vmx.l0.state cimport *
 from kvm_vmx.machine.checks cimport last_refusal
 from kvm_vmx.machine.process cimport _MADE, check_process
-from kvm_vmx.trap.engine cimport trap_ops
+from kvm_vmx.trap.engine cimport check_executed, trap_ops
 
 from kvm_vmx.machine.outcome import (
     Fault, Outcome, Stopped, VMfailInvalid, VMfailValid, VMsucceed,
@@ -72,6 +72,8 @@ cdef class Processor:
     cdef outcome(self, insn_t status, value=None, why=None):
         cdef u64 rflags = self.vp.cpu.rflags
 
+        if self.partition.by_trap:
+            check_executed()
         if self.vp.partition.stopped:
             self.partition.check()
         if self.vp.guest_state == L2_STOPPED:
@@ -104,6 +106,8 @@ cdef class Processor:
         cdef u32 eax = <u32>word(function), ebx = 0, ecx = <u32>word(index), edx = 0
 
         self.ops().cpuid(&self.vp.cpu, &eax, &ebx, &ecx, &edx)
+        if self.partition.by_trap:
+            check_executed()
         return eax, ebx, ecx, edx
 
     def rdmsr(self, msr: int) -> Outcome:
