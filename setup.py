@@ -160,7 +160,7 @@ class BuildExt(build_ext):
         # Whoever builds in an empty folder, as pip does, begins with what stands in place.
         here, there = (pathlib.Path(path) for path in (
             HERE / self.get_ext_filename(ext.name), self.get_ext_fullpath(ext.name)))
-        if here.exists() and not there.exists():
+        if here.exists() and not there.exists() and not self.force:
             there.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(here, there)
         super().build_extension(ext)

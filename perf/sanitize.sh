@@ -1,21 +1,42 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
-# Hostile input to L0 on a build with the address and undefined-behaviour sanitizers:
+# The sanitizers, each on a build of the whole package that leaves the one in place alone:
 #
-#   perf/sanitize.sh [SECONDS] [PYTHON]     default: 600 seconds, two processes, python3
+#   perf/sanitize.sh [SECONDS] [PYTHON]          hostile input to L0: addresses, undefined behaviour
+#   perf/sanitize.sh threads [PYTHON]            the storms of threads: races
 #
-# The build goes to build/sanitized and leaves the one in place alone. Any report ends the run.
+# By default 600 seconds, two processes, python3. Any report ends the run; a race that is meant
+# stands in perf/races.txt, with its reason.
 set -e
 cd "$(dirname "$0")/.."
-seconds=${1:-600} python=${2:-python3}
-root=$PWD/build/sanitized
+what=addresses seconds=600
+case ${1:-} in
+threads) what=threads; shift ;;
+"") ;;
+*) seconds=$1; shift ;;
+esac
+python=${1:-python3}
+root=$PWD/build/$what
 
-export CFLAGS="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -O1"
-export LDFLAGS="-fsanitize=address,undefined"
-"$python" setup.py -q build --build-base "$root" --build-lib "$root/lib"
-unset CFLAGS LDFLAGS
+flags="-fsanitize=address,undefined -fno-sanitize-recover=all" mark=__asan_
+test $what = addresses || flags="-fsanitize=thread -Wno-tsan" mark=__tsan_
+CFLAGS="$flags -fno-omit-frame-pointer -O1" LDFLAGS="${flags% -*}" \
+  "$python" setup.py -q build --force --build-base "$root" --build-lib "$root/lib"
+# what was taken from elsewhere is not looked at
+for module in $(find "$root/lib" -name '*.so'); do
+  nm -D "$module" | grep -q $mark || { echo "$module: no sanitizer in it"; exit 1; }
+done
 
 export PYTHONPATH=$root/lib HOSTILE_SECONDS=$seconds
+if test $what = threads; then
+  export TSAN_OPTIONS="suppressions=$PWD/perf/races.txt log_path=$root/report exitcode=66"
+  rm -f "$root"/report*
+  LD_PRELOAD=$(gcc -print-file-name=libtsan.so) "$python" -P -m pytest -q -p no:cacheprovider \
+    tests/machine/test_{hotplug_under_load,misuse,pending,trace_beside}.py \
+    tests/l0/test_flags_race.py tests/l1/test_cpus.py || status=$?
+  cat "$root"/report* 2>/dev/null && exit 1
+  exit "${status:-0}"
+fi
 # Python itself frees little at its end, and that is not looked for.
 export ASAN_OPTIONS=detect_leaks=0:abort_on_error=1
 export LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)"

@@ -16,24 +16,27 @@ struct cpu_binding {
 };
 
 /* fsgsbase: the host lets user space write %gs by instruction. */
-static inline unsigned long read_gs_base(bool fsgsbase)
+static inline bool read_gs_base(bool fsgsbase, unsigned long *base)
 {
-	unsigned long base;
-
-	if (fsgsbase)
-		__asm__ __volatile__("rdgsbase %0" : "=r"(base));
-	else
-		syscall(SYS_arch_prctl, ARCH_GET_GS, &base);
-	return base;
+	if (!fsgsbase)
+		return syscall(SYS_arch_prctl, ARCH_GET_GS, base) == 0;
+	__asm__ __volatile__("rdgsbase %0" : "=r"(*base));
+	return true;
 }
 
-static inline void write_gs_base(bool fsgsbase, unsigned long base)
+/* False, as of read_gs_base(), where the host refuses it, and %gs is as it was: asked for twice, since there is no way
+ * on for a thread that has to go back. */
+static inline bool write_gs_base(bool fsgsbase, unsigned long base)
 {
+	bool written = true;
+
 	if (fsgsbase)
 		__asm__ __volatile__("wrgsbase %0" : : "r"(base) : "memory");
 	else
-		syscall(SYS_arch_prctl, ARCH_SET_GS, base);
+		written = syscall(SYS_arch_prctl, ARCH_SET_GS, base) == 0 ||
+			  syscall(SYS_arch_prctl, ARCH_SET_GS, base) == 0;
 	barrier();
+	return written;
 }
 
 /* Call fn(arg) with RSP at the end of another stack: the same RSP every time. */

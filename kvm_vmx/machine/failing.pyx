@@ -4,7 +4,7 @@
 from kvm_vmx.abi.processor cimport X86_TRAP_GP
 from kvm_vmx.abi.types cimport u32, u64
 from kvm_vmx.abi.virt_cpu cimport GPR_RAX, INSN_MAKE_FAULT, INSN_OK, insn_t, virt_cpu, virt_cpu_ops
-from kvm_vmx.l0.state cimport l0_partition
+from kvm_vmx.l0.state cimport l0_partition, l0_vp
 from kvm_vmx.l1.kvm_main cimport preempt_schedule
 from kvm_vmx.l1.linux.cpu cimport cpu_area, percpu_area
 
@@ -53,12 +53,21 @@ cdef insn_t vmwrite(virt_cpu *cpu, u64 field, u64 value) noexcept nogil:
     return real.vmwrite(cpu, field, value)
 
 
+# Wherever a processor has the one table it gets the other: below a trace that runs or has run, too.
+cdef void exchange(l0_vp *vp, const virt_cpu_ops *old, const virt_cpu_ops *new) noexcept nogil:
+    if vp.cpu.ops == old:
+        vp.cpu.ops = new
+    if vp.trace.ops == old:
+        vp.trace.ops = new
+
+
 cdef void failing_nth(l0_partition *partition, int kind, long nth) noexcept nogil:
     global real, failing
     cdef u32 i
 
     if real == NULL:
-        real = partition.vp[0].cpu.ops
+        # a trace lies above
+        real = partition.vp[0].trace.ops if partition.vp[0].trace.ops else partition.vp[0].cpu.ops
         failing = real[0]
         failing.rdmsr = rdmsr
         failing.wrmsr = wrmsr
@@ -66,7 +75,7 @@ cdef void failing_nth(l0_partition *partition, int kind, long nth) noexcept nogi
         failing.vmwrite = vmwrite
     countdown[kind] = nth
     for i in range(partition.nr_vps):
-        partition.vp[i].cpu.ops = &failing
+        exchange(&partition.vp[i], real, &failing)
 
 
 cdef long failing_left(int kind) noexcept nogil:
@@ -83,5 +92,5 @@ cdef void failing_none(l0_partition *partition) noexcept nogil:
     if real == NULL:
         return
     for i in range(partition.nr_vps):
-        partition.vp[i].cpu.ops = real
+        exchange(&partition.vp[i], &failing, real)
     real = NULL

@@ -25,6 +25,10 @@ cdef struct cpu_role:
     size_t signal_size
     void (*fn)(void *) noexcept nogil
     void *arg
+    int cpu
+    ulong thread
+    cpu_role *before
+    cpu_role *behind
 
 cdef void task_init(task_struct *task, int number, u64 depth) noexcept nogil
 

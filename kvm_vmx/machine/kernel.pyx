@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """From Python into the L1 kernel: each call borrows a CPU, and a BUG comes back as an exception."""
 
+import atexit
 import os
 import threading
 
-from libc.errno cimport EBUSY, EFAULT, EINTR, ENXIO
+from libc.errno cimport EBUSY, ESHUTDOWN, EFAULT, EINTR, ENXIO
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from kvm_vmx.abi.asm cimport LOCAL_TIMER_VECTOR
 from kvm_vmx.abi.hyperv_tlfs cimport hv_vp_assist_page as hv_vp_assist_page_t
 from kvm_vmx.abi.linux cimport (
-    GFP_KERNEL, __GFP_ZERO, jump_entry_t, module_t, static_key_t, task_struct)
+    GFP_KERNEL, __GFP_ZERO, jump_entry_t, module_t, spin_lock, spin_lock_init, spin_unlock,
+    spinlock_t, static_key_t, task_struct)
 from kvm_vmx.abi.types cimport PAGE_SIZE, u8, u32, u64, ulong
 from kvm_vmx.abi.virt_cpu cimport virt_cpu
 from kvm_vmx.l0.state cimport L0_NR_EXIT_REASONS, l0_chain, l0_chained, l0_refusal, l0_vp
@@ -22,7 +24,8 @@ from kvm_vmx.l1.kvm_main cimport (
     kvm_create_vm, kvm_destroy_vm, kvm_vm_ioctl_create_vcpu, vcpu_load, vcpu_put)
 from kvm_vmx.l1.linux.cpu cimport (
     cpu_active, cpu_area, cpu_bind, cpu_down, cpu_hold, cpu_online, cpu_unbind, cpu_unbind_oops,
-    cpu_up, perf_guest_events, set_debug_preempt, set_fsgsbase, set_traps)
+    cpu_up, nr_cpu_ids, perf_guest_events, set_debug_preempt, set_fsgsbase, set_traps,
+    smp_send_reschedule)
 from kvm_vmx.l1.linux.fault cimport (
     FAIL_KMALLOC, FAIL_MPROTECT, FAIL_PAGE, FAIL_VMALLOC, fail_left, fail_none, fail_nth,
     fail_vmalloc_on)
@@ -50,7 +53,7 @@ from kvm_vmx.machine.failing cimport (
     FAIL_HYPERCALL, FAIL_MSR, PREEMPTED, failing_left, failing_none, failing_nth)
 from kvm_vmx.machine.kick cimport kick_begin, kick_check, kick_end, kick_from, kick_till
 from kvm_vmx.machine.partition cimport Partition
-from kvm_vmx.machine.process cimport check_process, is_foreign, this_process
+from kvm_vmx.machine.process cimport _MADE, check_process, is_foreign, this_process
 from kvm_vmx.trap.engine cimport Stacks, thread_stacks, trap_bind, trap_unbind
 
 from kvm_vmx import host
@@ -77,6 +80,13 @@ cdef extern from *:
     """
     u64 log_began
     bint __sync_bool_compare_and_swap(void **place, void *old, void *value) nogil
+
+cdef extern from "pthread.h" nogil:
+    ulong pthread_self()
+
+cdef extern from "unistd.h" nogil:
+    int pause()
+    int usleep(unsigned int us)
 
 cdef extern from "asm/cpuid_fault.h" nogil:
     void cpuid_traps_no_more(task_struct *task)
@@ -304,13 +314,89 @@ def _after_fork():
 
 
 def _in_child():
-    global the_kernel
+    global the_kernel, inside
     the_kernel = NULL
+    # the threads that were CPUs are not there
+    spin_lock_init(&inside_lock)
+    inside = NULL
     text_let_go()
 
 
 os.register_at_fork(
     before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)
+
+
+# The threads that are CPUs, or on their way there; and the one that ends the process, as which
+# the interpreter takes apart what they stand on: none becomes a CPU any more.
+cdef spinlock_t inside_lock
+cdef cpu_role *inside = NULL
+cdef ulong ends = 0
+
+
+cdef bint role_enters(cpu_role *role, int cpu) noexcept nogil:
+    cdef bint late
+
+    global inside
+
+    role.cpu, role.thread, role.behind = cpu, pthread_self(), NULL
+    spin_lock(&inside_lock)
+    late = ends != 0 and ends != role.thread
+    if not late:
+        role.before = inside
+        if inside:
+            inside.behind = role
+        inside = role
+    spin_unlock(&inside_lock)
+    return not late
+
+
+cdef void role_leaves(cpu_role *role) noexcept nogil:
+    global inside
+
+    spin_lock(&inside_lock)
+    if role.before:
+        role.before.behind = role.behind
+    if role.behind:
+        role.behind.before = role.before
+    else:
+        inside = role.before
+    spin_unlock(&inside_lock)
+
+
+# Whoever is a CPU is kicked out of its guest; True where another thread still is one.
+cdef bint kick_others() noexcept nogil:
+    cdef cpu_role *role
+    cdef bint others = False
+
+    spin_lock(&inside_lock)
+    role = inside
+    while role:
+        if role.thread != ends:
+            others = True
+            role.task.sigpending = 1
+            if 0 <= role.cpu < nr_cpu_ids():
+                smp_send_reschedule(role.cpu)
+        role = role.before
+    spin_unlock(&inside_lock)
+    return others
+
+
+def _at_exit():
+    # Daemon threads: the memory and the signal handlers that they run on go next. Who executes
+    # single instructions that never end is left alone after a while.
+    global ends
+    cdef int turns = 0
+
+    with nogil:
+        spin_lock(&inside_lock)
+        ends = pthread_self()
+        spin_unlock(&inside_lock)
+        while kick_others() and turns < 5000:
+            turns += 1
+            usleep(1000)
+
+
+atexit.register(_at_exit)
 
 
 # The whole way of a thread to a CPU and back: every one that becomes a CPU goes it.
@@ -320,17 +406,22 @@ cdef int role_begin(cpu_role *role, int cpu, int number, u64 depth, int how) noe
     global log_began
     log_began = log_end()
     task_init(&role.task, number, depth)
+    if not role_enters(role, cpu):
+        return -ESHUTDOWN
     if role.by_trap:
         role.task.stack = role.kernel_end - (depth & ~<u64>15)
         ret = trap_bind(&role.traps, role.signal_stack, role.signal_size)
         if ret:
+            role_leaves(role)
             return ret
     ret = cpu_hold(cpu, &role.task, &role.binding) if how == HELD else \
         cpu_bind(cpu, &role.task, &role.binding)
     if ret == 0 and how == KICKED:
         kick_from(&role.task, cpu)
-    elif ret and role.by_trap:
-        trap_unbind(&role.traps)
+    elif ret:
+        if role.by_trap:
+            trap_unbind(&role.traps)
+        role_leaves(role)
     return ret
 
 
@@ -352,6 +443,7 @@ cdef int role_end(cpu_role *role) noexcept nogil:
     if role.by_trap:
         cpuid_traps_no_more(&role.task)
         trap_unbind(&role.traps)
+    role_leaves(role)
     return ret
 
 
@@ -540,11 +632,18 @@ cdef class Kernel:
             role.signal_stack, role.signal_size = stacks.signal_stack, stacks.signal_size
         with nogil:
             ret = role_begin(role, cpu, number, depth, how)
+            # as any thread that asks for the interpreter now
+            while ret == -ESHUTDOWN:
+                pause()
         if ret == 0 or ret == -EBUSY:
             return ret
         if ret == -ENXIO:
             raise MachineError(f"CPU {cpu} is not online: use one that is, or bring it online")
-        raise MachineError(f"no signal stack for instructions that trap: {os.strerror(-ret)}")
+        raise MachineError(
+            f"this thread cannot be a CPU: the host refuses it a signal stack, a handler or a base "
+            f"of %gs ({os.strerror(-ret)}): use insn='call', or ask before it does"
+            if self.by_trap else f"this thread cannot be a CPU: the host refuses it a base of %gs "
+            f"({os.strerror(-ret)})")
 
     cdef int resign(self, cpu_role *role, void (*fn)(void *) noexcept nogil, void *arg) except 1:
         """As the CPU that this thread is call fn(arg), if there is one, and be it no more."""
@@ -821,7 +920,7 @@ cdef class Kernel:
         self.call(cpu, do_create_vm, &call)
         if call.object == NULL:
             return None, call.ret
-        vm = VirtualMachine.__new__(VirtualMachine)
+        vm = VirtualMachine.__new__(VirtualMachine, _MADE)
         vm.kernel = self
         vm.kvm = call.object
         self.vms.append(vm)
@@ -835,6 +934,10 @@ cdef class Kernel:
 
 cdef class VirtualMachine:
     """A struct kvm."""
+
+    def __cinit__(self, made=None):
+        if made is not _MADE:
+            raise TypeError("a VirtualMachine comes from Kernel.create_vm()")
 
     cdef kvm_t *there(self) except NULL:
         if self.kernel is None or self.kvm == NULL:
@@ -867,7 +970,7 @@ cdef class VirtualMachine:
         self.kernel.call(cpu, do_create_vcpu, &call)
         if call.object == NULL:
             return None, call.ret
-        vcpu = VirtualCpu.__new__(VirtualCpu)
+        vcpu = VirtualCpu.__new__(VirtualCpu, _MADE)
         self.nr_vcpus += 1
         vcpu.vm = self
         vcpu.vcpu = call.object
@@ -966,6 +1069,10 @@ REGISTERS = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rsp", "rbp", "r8", "r9",
 
 cdef class VirtualCpu:
     """A struct kvm_vcpu."""
+
+    def __cinit__(self, made=None):
+        if made is not _MADE:
+            raise TypeError("a VirtualCpu comes from VirtualMachine.create_vcpu()")
 
     cdef kvm_vcpu_t *there(self) except NULL:
         if self.vm is None:

@@ -32,6 +32,8 @@ CONFIGS = {
 }
 
 MEMORY_BASE, MEMORY_PER_CPU = 256 << 20, 64 << 10
+# A CPU's page for hypercall input and its assist page: without the first v4.19 does not come up.
+LEAST_PER_CPU = 2 * 4096
 
 
 class Machine(Unique):
@@ -78,6 +80,9 @@ class Machine(Unique):
         if memory is not None and (
                 not isinstance(memory, int) or memory < 4096 or memory % 4096 or memory > 1 << 40):
             raise ValueError(f"memory of {memory!r} bytes: give a multiple of 4096, at most 1 << 40")
+        if memory is not None and memory < cpus * LEAST_PER_CPU:
+            raise ValueError(f"memory of {memory} bytes for {counted(cpus, 'CPU')}: the kernel "
+                             f"comes up with {cpus * LEAST_PER_CPU} or more")
         if not isinstance(seed, int):
             raise ValueError(f"seed {seed!r}: give a number")
         no_assist_page = tuple(
@@ -239,7 +244,8 @@ class Machine(Unique):
     @property
     def trace(self) -> "list[TraceRecord]":
         """The instructions traced, on all CPUs in their order, each with its outcome."""
-        return self._partition.trace
+        with self._gate.use():
+            return self._partition.trace
 
     @property
     def allocations(self) -> dict[str, int]:

@@ -47,7 +47,10 @@ cdef class PhysicalMemory:
             return
         fd = memfd_create("l1-memory", MFD_CLOEXEC)
         if fd < 0 or ftruncate(fd, size) != 0:
-            raise MemoryError(f"no memory file of {size} bytes: {strerror(errno).decode()}")
+            why = strerror(errno).decode()
+            if fd >= 0:
+                close(fd)
+            raise MemoryError(f"no memory file of {size} bytes: {why}")
         self.mem.base = <u8 *>mmap(
             NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0)
         self.vmalloc_base = <u8 *>mmap(

@@ -11,7 +11,7 @@ from kvm_vmx.l0.hyperv cimport (
 from kvm_vmx.l0.state cimport *
 from kvm_vmx.machine.checks cimport check_of
 from kvm_vmx.machine.memory cimport PhysicalMemory
-from kvm_vmx.machine.process cimport check_process, is_foreign, this_process
+from kvm_vmx.machine.process cimport _MADE, check_process, is_foreign, this_process
 from kvm_vmx.machine.processor cimport Processor
 from kvm_vmx.machine.trace cimport records_of
 
@@ -159,7 +159,7 @@ cdef class Partition:
         check_process(self.owner)
         if not 0 <= n < self.partition.nr_vps:
             raise IndexError(f"no processor {n}: there are {self.partition.nr_vps}")
-        processor = Processor.__new__(Processor)
+        processor = Processor.__new__(Processor, _MADE)
         # the processor's state lives in the partition
         processor.partition = self
         processor.owner = self.owner

@@ -19,12 +19,13 @@ from kvm_vmx.machine.kernel import MachineError, call_function
 # kvm.ko and the kernel proper beside the module, as far as they take part in what it does.
 SHARED = ("x86", "cpuid", "mtrr", "emulate", "mmu", "hv_init", "bugs")
 # Not for callers: what makes, boots or ends a kernel, a VM or a vCPU, runs one without an end, or
-# takes an argument for an index without a look at it.
+# takes an argument for an index without a look at it; and the measured loops, which take any state
+# of a CPU for the one that whoever measures has made.
 NOT_FOR_CALLERS = re.compile(
-    r"declare_module|\w+_boot_data|kvm_arch_\w+|kvm_vcpu_reset|build_\w+|hyperv_(?:init|shutdown)"
+    r"bench_\w+|declare_module|\w+_boot_data|kvm_arch_\w+|kvm_vcpu_reset|build_\w+|hyperv_(?:init|shutdown)"
     r"|check_bugs|kvm_(?:define|set)_shared_msr|kvm_fast_pio|kvm_enable_\w+|guest_cpuid_\w+")
 # Ours, and not the kernel's: it can be called, but nobody looks for it here.
-OURS = re.compile(r"(?:bench|probe)_\w+|config_word|enable_evmcs_is_on|handle_vmx_instruction")
+OURS = re.compile(r"probe_\w+|config_word|enable_evmcs_is_on|handle_vmx_instruction")
 ROOM = pathlib.Path(l1.__file__).parent
 DECLARED = re.compile(r"^cdef (?:inline )?([\w ]+?\**)(\w+)\(([^()]*)\) noexcept nogil", re.M)
 IN_C = {"ulong": "unsigned long", "bint": "bool", "kvm_vcpu_t": "struct kvm_vcpu", "in_": "in",
@@ -138,9 +139,11 @@ class Port(Unique):
         try:
             function = self._functions[name]
         except KeyError:
-            near = difflib.get_close_matches(name, dir(self)) or dir(self)
+            near = difflib.get_close_matches(name, dir(self))
             raise AttributeError(
-                f"the port has no callable {name!r}: there are {', '.join(near)}") from None
+                f"the port has no callable {name!r}: " + (
+                    f"there are {', '.join(near)}" if near else "dir() of it lists what it has")
+            ) from None
 
         def call(*arguments: Any) -> int | None:
             cpu = self._machine._bound_cpu()

@@ -10,3 +10,6 @@ cdef process_t this_process() noexcept nogil
 cdef bint is_foreign(process_t owner) noexcept nogil
 # 0; MachineError in a child of the process that made it.
 cdef int check_process(process_t owner) except -1
+
+# Who is given it makes an object of a type that nobody makes from outside.
+cdef object _MADE

@@ -30,6 +30,9 @@ if process_watch():
     raise MemoryError("no memory to watch for fork()")
 
 
+_MADE = object()
+
+
 cdef process_t this_process() noexcept nogil:
     cdef process_t now
 

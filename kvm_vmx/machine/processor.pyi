@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # The types of the module beside it, printed by dev/stubs.py.
-from typing import Any
+from typing import Any, Self
 from typing_extensions import disjoint_base
 from kvm_vmx.machine.outcome import (Fault as Fault, Outcome as Outcome, Stopped as Stopped,
     VMfailInvalid as VMfailInvalid, VMfailValid as VMfailValid, VMsucceed as VMsucceed)
@@ -9,6 +9,7 @@ from kvm_vmx.machine.refusal import Refusal as Refusal
 @disjoint_base
 class Processor:
     partition: Any
+    def __new__(cls, made: Any = ...) -> Self: ...
     @property
     def index(self) -> int: ...
     @property

@@ -16,8 +16,8 @@ from kvm_vmx.l0.hyperv cimport (
 )
 from kvm_vmx.l0.state cimport *
 from kvm_vmx.machine.checks cimport all_refusals, last_denial, last_refusal, refusal_of
-from kvm_vmx.machine.process cimport check_process
-from kvm_vmx.trap.engine cimport trap_ops
+from kvm_vmx.machine.process cimport _MADE, check_process
+from kvm_vmx.trap.engine cimport check_executed, trap_ops
 
 from kvm_vmx.machine.outcome import (
     Fault, Outcome, Stopped, VMfailInvalid, VMfailValid, VMsucceed,
@@ -57,8 +57,9 @@ cdef class Processor:
     (VMfail, a fault) is in it and never raised.
     """
 
-    def __init__(self):
-        raise TypeError("a Processor comes from Partition.processor(n)")
+    def __cinit__(self, made=None):
+        if made is not _MADE:
+            raise TypeError("a Processor comes from Partition.processor(n)")
 
     cdef const virt_cpu_ops *ops(self) except NULL:
         check_process(self.owner)
@@ -73,6 +74,8 @@ cdef class Processor:
     cdef outcome(self, insn_t status, value=None, why=None):
         cdef u64 rflags = self.vp.cpu.rflags
 
+        if self.partition.by_trap:
+            check_executed()
         if why is None and status != INSN_OK and self.vp.denials != self.denials:
             why = refusal_of(&self.vp.denied)
         if self.vp.partition.stopped:
@@ -107,6 +110,8 @@ cdef class Processor:
         cdef u32 eax = <u32>word(function), ebx = 0, ecx = <u32>word(index), edx = 0
 
         self.ops().cpuid(&self.vp.cpu, &eax, &ebx, &ecx, &edx)
+        if self.partition.by_trap:
+            check_executed()
         return eax, ebx, ecx, edx
 
     def rdmsr(self, msr: int) -> Outcome:
@@ -293,9 +298,11 @@ cdef class Processor:
 
     @registers.setter
     def registers(self, values: list[int]):
-        if len(values) != NR_GPRS:
-            raise ValueError(f"{len(values)} registers: give {NR_GPRS}")
-        for i, value in enumerate(values):
+        # what an element does as it is converted changes no list here
+        given = tuple(values)
+        if len(given) != NR_GPRS:
+            raise ValueError(f"{len(given)} registers: give {NR_GPRS}")
+        for i, value in enumerate(given):
             self.vp.gpr[<int>i] = word(value)
 
     def counters(self) -> dict[str, int]:
@@ -467,12 +474,13 @@ cdef class Processor:
 
     @debug_registers.setter
     def debug_registers(self, values: list[int]):
-        if len(values) != 5:
-            raise ValueError(f"{len(values)} debug registers: give DR0 to DR3 and DR6")
+        given = tuple(values)
+        if len(given) != 5:
+            raise ValueError(f"{len(given)} debug registers: give DR0 to DR3 and DR6")
         for i in range(4):
-            self.vp.cpu.dr[i] = word(values[i])
+            self.vp.cpu.dr[i] = word(given[i])
         # the bits that are always 1, and those that are always 0
-        self.vp.cpu.dr6 = word(values[4]) & 0xe00f | 0xffff0ff0
+        self.vp.cpu.dr6 = word(given[4]) & 0xe00f | 0xffff0ff0
 
     @property
     def efer(self) -> int:

@@ -79,14 +79,18 @@ cdef outcome_of(const l0_trace_record *record):
 
 
 cdef list records_of(l0_vp *vp):
-    """What a processor's ring holds, the oldest first."""
+    """What a processor's ring holds, the oldest first; what an instruction writes over meanwhile
+    is left out."""
     cdef u64 i, size = vp.trace.size, end = vp.trace.end
-    cdef const l0_trace_record *record
+    cdef l0_trace_record copy
+    cdef const l0_trace_record *record = &copy
     cdef const traced_insn *insn
 
     found = []
     for i in range(end - size if end > size else 0, end):
-        record = &vp.trace.record[i % size]
+        copy = vp.trace.record[i % size]
+        if vp.trace.end > i + size:
+            continue
         insn = &l0_traced[record.insn]
         name = insn.name.decode()
         outcome = outcome_of(record)

@@ -39,15 +39,24 @@ static bool bare_fsgsbase;
 /* The thread's signal stack, for whichever instruction is next. */
 static __thread stack_t bare_stack;
 
-static void bare_enter(struct bare_cpu *bare, struct virt_cpu *cpu)
+/* Why this thread could not execute its last instruction: an errno, or 0. */
+static __thread int bare_error;
+
+static bool bare_enter(struct bare_cpu *bare, struct virt_cpu *cpu)
 {
 	memset(&bare->area, 0, sizeof(bare->area));
 	bare->area.virt_cpu = cpu;
 	bare->area.vmlinux = &bare_machine;
 	bare->area.cpu_number = cpu->index;
-	trap_enter(&bare->trap, bare_stack.ss_sp, bare_stack.ss_size, NR_INSN_SIGNALS);
-	bare->saved_gs = read_gs_base(bare_fsgsbase);
-	write_gs_base(bare_fsgsbase, (unsigned long)&bare->area);
+	bare_error = -trap_enter(&bare->trap, bare_stack.ss_sp, bare_stack.ss_size, NR_INSN_SIGNALS);
+	if (bare_error)
+		return false;
+	if (read_gs_base(bare_fsgsbase, &bare->saved_gs) &&
+	    write_gs_base(bare_fsgsbase, (unsigned long)&bare->area))
+		return true;
+	bare_error = errno;
+	trap_leave(&bare->trap);
+	return false;
 }
 
 static void bare_leave(struct bare_cpu *bare)
@@ -60,7 +69,8 @@ static void bare_leave(struct bare_cpu *bare)
 	struct bare_cpu bare;						\
 	insn_t status;							\
 									\
-	bare_enter(&bare, cpu);						\
+	if (!bare_enter(&bare, cpu))					\
+		return INSN_OK;						\
 	status = instruction;						\
 	bare_leave(&bare);						\
 	return status;							\
@@ -184,7 +194,8 @@ static __trap_text insn_t bare_cpuid(struct virt_cpu *cpu, u32 *eax, u32 *ebx, u
 {
 	struct bare_cpu bare;
 
-	bare_enter(&bare, cpu);
+	if (!bare_enter(&bare, cpu))
+		return INSN_OK;
 	if (!cpuid_is_faulting() && cpuid_fault(true)) {
 		trap_cpuid(eax, ebx, ecx, edx);
 		cpuid_fault(false);

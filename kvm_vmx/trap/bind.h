@@ -34,20 +34,22 @@ static bool trap_installed(const struct sigaction *action)
 	return action->sa_flags & SA_SIGINFO && action->sa_sigaction == trap_handler;
 }
 
-/* Whoever has the signal now is known before it can be asked for. Called with the lock held. */
-static void trap_install(int i)
+/* Whoever has the signal now is known before it can be asked for. Called with the lock held;
+ * 0 or -1 with errno. */
+static int trap_install(int i)
 {
 	struct sigaction action = { .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER };
 	struct trap_previous *previous = &trap_previous[i];
 	int other = !previous->which;
 
-	sigaction(trap_signals[i], NULL, &previous->action[other]);
+	if (sigaction(trap_signals[i], NULL, &previous->action[other]))
+		return -1;
 	if (trap_installed(&previous->action[other]))
-		return;
+		return 0;
 	WRITE_ONCE(previous->which, other);
 	action.sa_sigaction = trap_handler;
 	action.sa_flags |= previous->action[other].sa_flags & SA_RESTART;
-	sigaction(trap_signals[i], &action, NULL);
+	return sigaction(trap_signals[i], &action, NULL);
 }
 
 /* Who has set another handler meanwhile keeps it. */
@@ -56,31 +58,12 @@ static void trap_uninstall(int i)
 	const struct trap_previous *previous = &trap_previous[i];
 	struct sigaction now;
 
-	sigaction(trap_signals[i], NULL, &now);
-	if (trap_installed(&now))
+	if (sigaction(trap_signals[i], NULL, &now) == 0 && trap_installed(&now))
 		sigaction(trap_signals[i], &previous->action[previous->which], NULL);
 }
 
-/* The first so many of the signals: a processor without a kernel has no use for the others.
- * A handler serves the whole process, a signal stack one thread. It is looked after each time:
- * another may have taken its place. 0 or a negative errno. */
-static int trap_enter(struct trap_scope *scope, void *stack, size_t size, int signals)
-{
-	stack_t own = { .ss_sp = stack, .ss_size = size };
-	int i;
-
-	if (sigaltstack(&own, &scope->stack))
-		return -errno;
-	scope->signals = signals;
-	trap_depth++;
-	spin_lock(&trap_lock);
-	for (i = 0; i < signals; i++) {
-		trap_users[i]++;
-		trap_install(i);
-	}
-	spin_unlock(&trap_lock);
-	return 0;
-}
+/* A signal stack that a thread could not put away stays for good: the next signal may come to it. */
+static bool trap_stacks_stay;
 
 static void trap_leave(struct trap_scope *scope)
 {
@@ -92,7 +75,32 @@ static void trap_leave(struct trap_scope *scope)
 			trap_uninstall(i);
 	spin_unlock(&trap_lock);
 	trap_depth--;
-	sigaltstack(&scope->stack, NULL);
+	if (sigaltstack(&scope->stack, NULL))
+		WRITE_ONCE(trap_stacks_stay, true);
+}
+
+/* The first so many of the signals: a processor without a kernel has no use for the others.
+ * A handler serves the whole process, a signal stack one thread. It is looked after each time:
+ * another may have taken its place. 0 or a negative errno. */
+static int trap_enter(struct trap_scope *scope, void *stack, size_t size, int signals)
+{
+	stack_t own = { .ss_sp = stack, .ss_size = size };
+	int error = 0;
+
+	if (sigaltstack(&own, &scope->stack))
+		return -errno;
+	scope->signals = 0;
+	trap_depth++;
+	spin_lock(&trap_lock);
+	while (scope->signals < signals && !error) {
+		trap_users[scope->signals]++;
+		if (trap_install(scope->signals++))
+			error = errno;
+	}
+	spin_unlock(&trap_lock);
+	if (error)
+		trap_leave(scope);
+	return -error;
 }
 
 /* In the child of a fork: the threads that were CPUs are not there. */

@@ -12,6 +12,8 @@ cdef void trap_unbind(trap_binding *binding) noexcept nogil
 # The instructions of a bare processor, executed as opcodes.
 cdef const virt_cpu_ops *trap_ops() except NULL
 cdef int check_signals() except -1
+# MachineError where the last of them could not be executed.
+cdef int check_executed() except -1
 
 
 cdef class Stacks:

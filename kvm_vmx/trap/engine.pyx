@@ -47,6 +47,8 @@ cdef extern from "kvm_vmx/trap/bare_cpu.h" nogil:
         size_t ss_size
     stack_t bare_stack
     bint bare_fsgsbase
+    int bare_error
+    bint trap_stacks_stay
     u32 trap_probe()
     void bare_calls(u32 silent)
 
@@ -98,6 +100,17 @@ cdef int check_signals() except -1:
     return 0
 
 
+cdef int check_executed() except -1:
+    global bare_error
+    cdef int error = bare_error
+
+    bare_error = 0
+    if error:
+        raise MachineError(f"the instruction cannot trap: the host refuses a signal stack or a "
+                           f"handler ({os.strerror(error)}): use insn='call'")
+    return 0
+
+
 def silent() -> frozenset[str]:
     """The instructions that do not trap on this host: each is executed once in a process."""
     global _silent, bare_fsgsbase
@@ -107,6 +120,7 @@ def silent() -> frozenset[str]:
         if _silent is None:
             trap_add_text(bare_text_start, bare_text_end, 0, 0)
             bits = trap_probe()
+            check_executed()
             _silent = frozenset(
                 trap_op_names[i].decode() for i in range(<int>NR_TRAP_OPS) if bits >> i & 1)
     return _silent
@@ -206,14 +220,15 @@ cdef class Stacks:
         if self.memory == <void *>MAP_FAILED:
             self.memory = NULL
             raise MemoryError("no memory for a kernel stack")
-        mprotect(self.memory, PAGE_SIZE, PROT_NONE)
-        mprotect(<char *>self.memory + stride, PAGE_SIZE, PROT_NONE)
+        if mprotect(self.memory, PAGE_SIZE, PROT_NONE) or \
+                mprotect(<char *>self.memory + stride, PAGE_SIZE, PROT_NONE):
+            raise MemoryError("no page can be kept below a kernel stack")
         self.signal_stack = <char *>self.memory + PAGE_SIZE
         self.signal_size = STACK
         self.kernel_end = <ulong>self.memory + self.size
 
     def __dealloc__(self):
-        if self.memory != NULL:
+        if self.memory != NULL and not trap_stacks_stay:
             munmap(self.memory, self.size)
 
 

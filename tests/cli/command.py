@@ -7,10 +7,20 @@ import os
 import pathlib
 import subprocess
 import sys
+import time
 
 # A process started in another folder finds the same package as the tests do.
 PACKAGE = pathlib.Path(importlib.util.find_spec("kvm_vmx").origin).parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(PACKAGE)}
+
+
+def entered(child):
+    """Wait until a kvm-vmx that was started has loaded the port, and a moment longer."""
+    deadline = time.monotonic() + 60
+    maps = pathlib.Path(f"/proc/{child.pid}/maps")
+    while "/l1/vmx." not in maps.read_text() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.5)
 
 
 def kvm_vmx(*args, **options):

@@ -11,6 +11,7 @@ import sys
 import time
 
 import pytest
+from command import entered
 
 SPIN = b"\xeb\xfe"
 # again: mov $900000, %ecx; 1: loop 1b; cpuid; jmp again
@@ -93,9 +94,14 @@ def test_the_bar_moves_with_the_exits_within_a_stretch():
 
 
 def test_a_short_run_shows_nothing():
-    run = OnATerminal("run", "--exits", 100)
-    status, out = run.end()
-    assert status == 0 and "enable_evmcs" in out and run.said == ""
+    for _ in range(10):
+        run = OnATerminal("run", "--exits", 100)
+        status, out = run.end()
+        assert status == 0 and "enable_evmcs" in out
+        # on a busy machine none is short
+        if run.said == "" or time.monotonic() - run.start < 2:
+            break
+    assert run.said == ""
 
 
 def test_conform_shows_how_far_it_is():
@@ -110,6 +116,7 @@ def test_no_terminal_no_progress(tmp_path):
     child = subprocess.Popen(
         [sys.executable, "-m", "kvm_vmx", "run", "--guest", tmp_path / "guest.bin"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    entered(child)
     time.sleep(4)
     child.send_signal(signal.SIGINT)
     assert child.communicate(timeout=60) == ("", "kvm-vmx: interrupted\n")

@@ -32,6 +32,7 @@ class Driver(threading.Thread):
         self.random = random.Random(seed)
         self.done = dict.fromkeys(range(len(vcpus)), 0)
         self.moves = self.refused = 0
+        self.on_its_way = threading.Event()
         self.error = None
 
     def run(self):
@@ -48,6 +49,7 @@ class Driver(threading.Thread):
         try:
             self.done[which] += turns(vcpu.run(exits=self.random.randint(1, 2000)))
             self.moves += 1
+            self.on_its_way.set()
         except MachineError as error:   # the CPU has gone, or the other thread is on it
             assert "not online" in str(error) or "in use" in str(error)
             self.refused += 1
@@ -78,6 +80,8 @@ def storm(seconds, cpus, vcpus):
                 machine.offline(cpu)
                 time.sleep(0.01)
                 machine.online(cpu)
+            for driver in drivers:
+                driver.on_its_way.wait(60)
             stop.set()
             for driver in drivers:
                 driver.join()

@@ -10,6 +10,7 @@ import threading
 import time
 
 import pytest
+from command import entered
 
 from kvm_vmx import Machine
 from kvm_vmx.machine.guests import CPUID_LOOP
@@ -49,6 +50,12 @@ def raising(*_):
     raise Rang
 
 
+def once_within(seconds, measured):
+    """Whether one of many measured times is as short: others may have the processor for a while,
+    and what never comes sooner takes as long in each."""
+    return any(measured() < seconds for _ in range(30))
+
+
 def answer(vcpu):
     """Seconds from a signal to the exception that its handler raises out of run()."""
     def handler(*_):
@@ -77,8 +84,7 @@ def test_ctrl_c_answers_at_once(guest, enlightened, insn):
     with Machine(cpus=1, insn=insn) as machine:
         kvm = machine.insmod(enlightened_vmcs=enlightened)
         vcpu = kvm.create_vm(code=GUESTS[guest]).create_vcpu()
-        # the best of a few: others may have the processor for a while
-        assert min(answer(vcpu) for _ in range(3)) < AT_ONCE
+        assert once_within(AT_ONCE, lambda: answer(vcpu))
         # and the machine is whole
         vcpu.vm.destroy()
         assert kvm.create_vm(code=b"\xf4").create_vcpu().run().reason == "HLT"
@@ -179,16 +185,17 @@ def test_a_run_on_another_thread_is_left_alone():
 def test_the_command_ends_at_once(tmp_path, arguments, guest):
     path = tmp_path / "guest.bin"
     path.write_bytes(guest)
-    times = []
-    for _ in range(3):
+
+    def end():
         child = subprocess.Popen(
             [sys.executable, "-m", "kvm_vmx", "run", "--guest", str(path), *arguments],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        time.sleep(1.5)
+        entered(child)
         start = time.monotonic()
         child.send_signal(signal.SIGINT)
         _, error = child.communicate(timeout=60)
-        times.append(time.monotonic() - start)
         assert (child.returncode, error) == (130, "kvm-vmx: interrupted\n")
+        return time.monotonic() - start
+
     # with the time that an interpreter takes to end
-    assert min(times) < AT_ONCE + 0.2
+    assert once_within(AT_ONCE + 0.2, end)

@@ -296,61 +296,43 @@ def test_a_bug_ends_the_machine_and_not_the_process(machine, vcpu):
 # Two threads.
 
 class Running:
-    """A vCPU that runs on a thread of its own until the `with` ends."""
+    """A vCPU that runs on a thread of its own until the `with` ends, in one run: its CPU goes
+    offline and comes back."""
 
     def __init__(self, vcpu):
-        self.vcpu, self.failures, self.exits = vcpu, [], 0
-        # a second or so, in either form
-        self.length = 20_000 if vcpu.vm.module.machine._kernel.by_trap else 2_000_000
-        self._stop = threading.Event()
+        self.vcpu, self.machine, self.result = vcpu, vcpu.vm.module.machine, None
         self._thread = threading.Thread(target=self._run)
 
     def _run(self):
-        while not self._stop.is_set():
-            try:
-                self.exits += self.vcpu.run(exits=self.length).exits
-            except Exception as error:
-                self.failures.append(error)
+        self.result = self.vcpu.run(exits=10**12)
 
     def __enter__(self):
-        before = self.vcpu.vm.module.machine.counters["exits"]
+        before = self.machine.counters["exits"]
         self._thread.start()
-        while self.vcpu.vm.module.machine.counters["exits"] < before + 1000:
+        while self.machine.counters["exits"] < before + 1000:
             time.sleep(0.001)
         return self
 
     def __exit__(self, *_):
-        self._stop.set()
+        self.machine.offline(self.vcpu.cpu)
         self._thread.join()
-
-
-def while_it_runs(words, call):
-    """call is refused while a vCPU runs; between two of its runs it may be let in once."""
-    for _ in range(20):
-        try:
-            call()
-        except MachineError as error:
-            assert words in str(error) and "\n" not in str(error)
-            return
-        time.sleep(0.001)       # let in between two runs: the next has yet to get the interpreter
-    raise AssertionError("never refused")
+        self.machine.online(self.vcpu.cpu)
 
 
 def test_a_cpu_and_a_vcpu_in_use_by_another_thread(machine, vcpu):
     other = vcpu.vm.create_vcpu(cpu=0)
     beside = vcpu.vm.create_vcpu(cpu=1)
     with Running(vcpu) as running:
-        while_it_runs("CPU 0 is in use by another thread", lambda: other.run(exits=1))
-        while_it_runs("CPU 0 is in use by another thread", lambda: vcpu.vm.create_vcpu(cpu=0))
-        while_it_runs("the vCPU is in use", lambda: vcpu.run(exits=1))
-        while_it_runs("the vCPU is in use", lambda: vcpu.regs["rax"])
-        while_it_runs("the vCPU is in use", lambda: vcpu.sregs)
+        refused(MachineError, "CPU 0 is in use by another thread", lambda: other.run(exits=1))
+        refused(MachineError, "CPU 0 is in use by another thread", lambda: vcpu.vm.create_vcpu(cpu=0))
+        refused(MachineError, "the vCPU is in use", lambda: vcpu.run(exits=1))
+        refused(MachineError, "the vCPU is in use", lambda: vcpu.regs["rax"])
+        refused(MachineError, "the vCPU is in use", lambda: vcpu.sregs)
         # the other CPU is free
         assert beside.run(exits=100).exits == 100
         assert vcpu.vm.create_vcpu(cpu=1).run(exits=5).exits == 5
         assert vcpu.vm.memory.read(0x1000, len(CPUID_LOOP)) == CPUID_LOOP
-    assert running.failures == [] or all(
-        isinstance(error, MachineError) for error in running.failures)
+    assert running.result.reason == "INTR" and running.result.exits >= 1000
     assert vcpu.run(exits=3).exits == other.run(exits=3).exits == 3
 
 
@@ -366,27 +348,39 @@ def test_instructions_on_a_cpu_that_is_in_use(machine, vcpu):
     cpu.log_exits(1 << 20)
     with Running(vcpu) as running:
         for call in calls.values():
-            while_it_runs("CPU 0 is in use by another thread", call)
+            refused(MachineError, "CPU 0 is in use by another thread", call)
         assert cpu.counters()["exits"] > 0 and cpu.exit_reasons[10] > 0
         cpu.pending_interrupt = 0x40
         assert len(beside.cpuid(1)) == 4 and beside.rdmsr(0x480).ok
-    assert all("in use" in str(error) for error in running.failures)
+    assert running.result.reason == "INTR" and running.result.exits >= 1000
     assert cpu.rdmsr(0x480).ok
     assert vcpu.run(exits=3).exits == 3
 
 
 def test_a_log_of_exits_that_is_renewed_under_a_vcpu(machine, vcpu):
     """The log is memory that exits write to: who renews it has the CPU to itself."""
-    renewed = 0
-    with Running(vcpu):
-        end = time.monotonic() + 1
-        while renewed < 5 and time.monotonic() < end:
-            for size in (64, 0, 1 << 12):
-                try:
-                    machine.cpu(0).log_exits(size)
-                    renewed += 1
-                except MachineError as error:
-                    assert "in use" in str(error)
+    renewed, stop, odd = 0, threading.Event(), []
+
+    def run():
+        while not stop.is_set():
+            try:
+                vcpu.run(exits=500)
+            except MachineError as error:
+                odd.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    end = time.monotonic() + 60
+    while renewed < 15 and time.monotonic() < end:
+        for size in (64, 0, 1 << 12):
+            try:
+                machine.cpu(0).log_exits(size)
+                renewed += 1
+            except MachineError as error:
+                assert "in use" in str(error)
+    stop.set()
+    thread.join()
+    assert renewed >= 15 and all("in use" in str(error) for error in odd)
     machine.cpu(0).log_exits(4)
     vcpu.run(exits=9)
     assert [record[0] for record in machine.cpu(0).exit_log] == [10] * 4
@@ -408,16 +402,9 @@ def test_nothing_is_taken_from_a_vcpu_that_runs(machine, vcpu, what):
         "rmmod": vcpu.vm.module.rmmod, "destroy": vcpu.vm.destroy,
         "close": machine.close, "insmod": machine.insmod, "trace": vcpu.trace_exits,
     }
-    result = []
-    # about a second, in either form
-    exits = 100_000 if machine._kernel.by_trap else 3_000_000
-    thread = threading.Thread(target=lambda: result.append(vcpu.run(exits=exits)))
-    thread.start()
-    while machine.counters["exits"] < 1000:
-        time.sleep(0.001)
-    refused(MachineError, "in use", calls[what])
-    thread.join()
-    assert result[0].exits == exits
+    with Running(vcpu) as running:
+        refused(MachineError, "in use", calls[what])
+    assert running.result.reason == "INTR" and running.result.exits >= 1000
     if what == "insmod":
         vcpu.vm.module.rmmod()
     calls[what]()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Tracing begins and ends while nobody is filling the records: L0 writes where it was told to."""
 
+import itertools
 import subprocess
 import sys
 
@@ -60,3 +61,26 @@ def test_a_vcpu_is_no_obstacle_once_it_is_back():
         machine.start_trace(100)
         vcpu.run(exits=10)
         assert machine.trace
+
+
+STEPS = {
+    "fail": lambda machine: machine.fail("msr", 50), "no fail": lambda machine: machine.fail("msr", 0),
+    "preempt": lambda machine: machine.preempt(50), "trace": lambda machine: machine.start_trace(10),
+    "trace one": lambda machine: machine.start_trace(10, cpu=0),
+    "no trace": lambda machine: machine.stop_trace(),
+}
+
+
+def test_traces_and_failures_in_any_order():
+    """Either may come over the other: each instruction is written down once while a trace runs."""
+    for steps in itertools.chain.from_iterable(itertools.product(STEPS, repeat=n) for n in (2, 3)):
+        with Machine(cpus=1, memory=1 << 20, insn="call") as machine:
+            for step in steps:
+                STEPS[step](machine)
+            before = len(machine.trace)
+            machine.cpu(0).rdmsr(0x10)
+            traced = [step for step in steps if "trace" in step][-1:] not in ([], ["no trace"])
+            assert len(machine.trace) - before == traced or before == 10, steps
+            machine.fail("msr", 1)
+            assert not machine.cpu(0).rdmsr(0x10).ok
+            assert machine.cpu(0).rdmsr(0x10).ok

@@ -2,12 +2,13 @@
 # CPUs: which exist, which thread runs as which, calls from one to another, hotplug.
 from kvm_vmx.abi.asm cimport CALL_FUNCTION_VECTOR, LOCAL_TIMER_VECTOR, RESCHEDULE_VECTOR
 from kvm_vmx.abi.linux cimport (
-    pr_err, spin_lock, spin_lock_init, spin_unlock, spinlock_t, task_struct)
+    BUG_ON, pr_err, spin_lock, spin_lock_init, spin_unlock, spinlock_t, task_struct)
 from kvm_vmx.abi.processor cimport MSR_CORE_PERF_GLOBAL_CTRL
 from kvm_vmx.abi.types cimport EBUSY, EINVAL, ENOMEM, ENXIO, u8, u32, u64, ulong
 from kvm_vmx.abi.virt_cpu cimport irq_raise, irq_take, phys_mem, virt_cpu
 from kvm_vmx.l1.linux.extable cimport die, fixup_exception, stale_exit
 from kvm_vmx.l1.linux.printk cimport log_emit, log_warn
+from libc.errno cimport EPERM
 from libc.stdlib cimport free
 from libc.string cimport memset
 
@@ -55,8 +56,8 @@ cdef extern from "linux/cpu.h" nogil:
     void set_perf_msr(unsigned int msr, u64 host, u64 guest, int nr)
     bint is_self(ulong thread)
     ulong pthread_self()
-    ulong read_gs_base(bint fsgsbase)
-    void write_gs_base(bint fsgsbase, ulong base)
+    bint read_gs_base(bint fsgsbase, ulong *base)
+    bint write_gs_base(bint fsgsbase, ulong base)
     void task_oops()
     task_struct *current
     int smp_processor_id()
@@ -236,14 +237,14 @@ cdef void call_irqs_off(int cpu, smp_call_func_t func, void *info) noexcept nogi
 
 cdef void run_as(int cpu, smp_call_func_t func, void *info) noexcept nogil:
     # Call func with %gs on another CPU of this thread's, interrupts off there.
-    cdef ulong saved_gs = read_gs_base(fsgsbase)
+    cdef ulong saved_gs = <ulong>&areas[smp_processor_id()]
     cdef task_struct *task = current
     cdef task_struct *displaced = areas[cpu].current_task
 
     areas[cpu].current_task = task
-    write_gs_base(fsgsbase, <ulong>&areas[cpu])
+    BUG_ON(not write_gs_base(fsgsbase, <ulong>&areas[cpu]))
     call_irqs_off(cpu, func, info)
-    write_gs_base(fsgsbase, saved_gs)
+    BUG_ON(not write_gs_base(fsgsbase, saved_gs))
     areas[cpu].current_task = displaced
 
 
@@ -268,10 +269,23 @@ cdef int cpu_hold(int cpu, task_struct *task, cpu_binding *binding) noexcept nog
     slots[cpu].bound += 1
     binding.cpu = cpu
     binding.displaced = areas[cpu].current_task if slots[cpu].depth > 1 else NULL
-    binding.saved_gs = read_gs_base(fsgsbase)
     areas[cpu].current_task = task
-    write_gs_base(fsgsbase, <ulong>&areas[cpu])
+    if not read_gs_base(fsgsbase, &binding.saved_gs) or \
+            not write_gs_base(fsgsbase, <ulong>&areas[cpu]):
+        # what others have asked of the CPU meanwhile they do, or whoever is it next
+        slots[cpu].bound -= 1
+        areas[cpu].current_task = binding.displaced
+        let_go(cpu)
+        return -EPERM
     return 0
+
+
+cdef void let_go(int cpu) noexcept nogil:
+    spin_lock(&slots_lock)
+    slots[cpu].depth -= 1
+    if slots[cpu].depth == 0:
+        slots[cpu].owner = 0
+    spin_unlock(&slots_lock)
 
 
 cdef void cpu_unbind(cpu_binding *binding) noexcept nogil:

@@ -158,6 +158,18 @@ cdef int protect(ulong start, ulong end, int prot) noexcept nogil:
     return 0
 
 
+# C+ text that was written is executable again
+cdef void make_executable(ulong start, ulong end) noexcept nogil:
+    # It was granted a moment ago, of another page of the file: once refused, it is asked for again.
+    cdef int tries = 0
+
+    start &= PAGE_MASK
+    end = (end + PAGE_SIZE - 1) & PAGE_MASK
+    while mprotect(<void *>start, end - start, PROT_READ | PROT_EXEC) and tries < 3:
+        tries += 1
+        sched_yield()
+
+
 # C+ stands for __jump_label_update(): all sites of a module in one pass
 cdef int jump_label_update_module(module_t *mod, static_key_t *key, bint enabled) noexcept nogil:
     cdef jump_entry_t *entry
@@ -190,8 +202,7 @@ cdef int jump_label_update_module(module_t *mod, static_key_t *key, bint enabled
             compose(entry, jump_label_type(entry, enabled), text)
             memcpy(<void *>entry.code, text, JUMP_LABEL_NOP_SIZE)
         entry += 1
-    mprotect(<void *>(first & PAGE_MASK),
-             ((last + PAGE_SIZE - 1) & PAGE_MASK) - (first & PAGE_MASK), PROT_READ | PROT_EXEC)
+    make_executable(first, last)
     return 0
 
 
@@ -286,9 +297,7 @@ cdef int text_poke(void *addr, const void *opcode, size_t size) noexcept nogil:
     ret = protect(start, start + size, PROT_READ | PROT_WRITE)
     if ret == 0:
         memcpy(addr, opcode, size)
-        mprotect(<void *>(start & PAGE_MASK),
-                 ((start + size + PAGE_SIZE - 1) & PAGE_MASK) - (start & PAGE_MASK),
-                 PROT_READ | PROT_EXEC)
+        make_executable(start, start + size)
         if sync_core:
             membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE)
     stop_machine_end()

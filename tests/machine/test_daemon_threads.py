@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Daemon threads inside a machine as the interpreter ends: it ends as if they were not there."""
+
+import subprocess
+import sys
+
+import pytest
+
+LEFT = """
+import sys, threading, time
+from kvm_vmx import Machine, MachineError
+insn, guest, cpus, where = sys.argv[1:]
+machine = Machine(cpus=int(cpus), insn=insn)
+vm = machine.insmod().create_vm(code=bytes.fromhex(guest))
+vcpus = [vm.create_vcpu(cpu=n) for n in range(int(cpus))]
+
+def again(call):
+    while True:
+        call()
+
+for vcpu in vcpus:
+    target = {"run": vcpu.run, "runs": lambda vcpu=vcpu: again(lambda: vcpu.run(exits=50)), "cpu":
+              lambda vcpu=vcpu: again(lambda: machine.cpu(vcpu.cpu).rdmsr(0x10))}[where]
+    threading.Thread(target=target, daemon=True).start()
+while machine.counters["exits"] < 10 and where != "cpu" and guest != "ebfe":
+    time.sleep(0.01)
+time.sleep(0.1)
+print("ends")
+"""
+
+
+@pytest.mark.parametrize("faulthandler", [[], ["-X", "faulthandler"]], ids=["plain", "faulthandler"])
+@pytest.mark.parametrize("insn", ["call", "trap"])
+@pytest.mark.parametrize("guest, cpus, where", [
+    ("b8000000000fa2ebf7", 1, "run"), ("b8000000000fa2ebf7", 3, "runs"), ("ebfe", 2, "run"),
+    ("f4", 2, "cpu")], ids=["exits", "again", "spins", "instructions"])
+def test_the_interpreter_ends(faulthandler, insn, guest, cpus, where):
+    done = subprocess.run(
+        [sys.executable, *faulthandler, "-c", LEFT, insn, guest, str(cpus), where],
+        capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ends\n", "")

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""However many machines, loads and VMs come and go: memory, mappings and descriptors stay."""
+
+import gc
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from kvm_vmx import Machine
+
+LOOP = bytes.fromhex("b8000000000fa2ebf7")
+
+
+def held():
+    """Bytes of memory, mappings and descriptors of this process."""
+    gc.collect()
+    return (int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * 4096,
+            len(pathlib.Path("/proc/self/maps").read_text().splitlines()),
+            len(os.listdir("/proc/self/fd")))
+
+
+def machines(insn, count):
+    for n in range(count):
+        with Machine(cpus=2, insn=insn, memory=1 << 20) as machine:
+            vm = machine.insmod(enlightened_vmcs=n % 2 == 0).create_vm(code=LOOP, memory=1 << 16)
+            assert vm.create_vcpu().run(exits=2).exits == 2
+
+
+def lifetimes(insn, count):
+    with Machine(cpus=2, insn=insn) as machine:
+        module = machine.insmod()
+        for _ in range(count):
+            vm = module.create_vm(code=LOOP, memory=1 << 16)
+            assert vm.create_vcpu().run(exits=2).exits == 2
+            vm.destroy()
+
+
+def loads(insn, count):
+    with Machine(cpus=2, insn=insn) as machine:
+        for n in range(count):
+            machine.insmod(enlightened_vmcs=n % 2 == 0).rmmod()
+
+
+# How many of each in the plain run, and in a soak.
+COUNTS = {machines: (60, 100_000), lifetimes: (400, 1_000_000), loads: (60, 10_000)}
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("insn", ["call", "trap"])
+@pytest.mark.parametrize("what", COUNTS, ids=lambda what: what.__name__)
+def test_flat(what, insn, soak):
+    count = COUNTS[what][soak]
+    what(insn, count // 4 if not soak else 2000)
+    memory, maps, files = held()
+    what(insn, count)
+    after = held()
+    # an arena of the allocator may be new; a leak of a page each would be far more
+    assert after[0] - memory < max(4 << 20, count * 64 if soak else 0)
+    assert abs(after[1] - maps) <= 4 and after[2] == files
+
+
+RUNS = """
+import sys
+from kvm_vmx import Machine
+with Machine(cpus=1, insn=sys.argv[1]) as machine:
+    vcpu = machine.insmod().create_vm(code=bytes.fromhex("b8000000000fa2ebf7")).create_vcpu()
+    print("runs", flush=True)
+    before = machine.counters["exits"]
+    exits = vcpu.run(exits=int(sys.argv[2]))
+    assert machine.counters["exits"] - before == exits.exits == int(sys.argv[2])
+    assert sum(exits.reasons.values()) == exits.exits
+"""
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("insn", ["call", "trap"])
+@pytest.mark.parametrize("how", ["stopped", pytest.param(
+    "debugger", marks=pytest.mark.host("debugger"))])
+def test_counts_are_whole_where_it_is_stopped_and_looked_at(how, insn, soak):
+    exits = (3_000_000 if insn == "call" else 100_000) * (20 if soak else 1)
+    child = subprocess.Popen([sys.executable, "-c", RUNS, insn, str(exits)],
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert child.stdout.readline() == "runs\n"
+    for _ in range(200 if soak else 2):
+        if child.poll() is not None:
+            break
+        if how == "stopped":
+            child.send_signal(signal.SIGSTOP)
+            child.send_signal(signal.SIGCONT)
+        else:
+            subprocess.run([shutil.which("gdb"), "-nx", "-batch", "-p", str(child.pid), "-ex",
+                            "detach"], capture_output=True, timeout=120)
+    _, error = child.communicate(timeout=1200)
+    assert (child.returncode, error) == (0, "")

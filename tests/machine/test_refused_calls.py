@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Each system call that the package makes is refused once, at its nth time, and from there on: one
+line, nothing half open, no page that is writable and executable, and the next machine works."""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+HERE = pathlib.Path(__file__).parent
+CALLS = re.findall(r"[A-Z]\w+", re.search(
+    r"enum \{(.*?)\}", (HERE / "refused_calls.h").read_text(), re.S)[1])
+# What a thread that has to go back to what it was cannot do without.
+ONCE_ALONE = ("MPROTECT", "ARCH_PRCTL")
+
+SESSION = """
+import ctypes, gc, itertools, sys
+from kvm_vmx import KernelBug, Machine, MachineError
+what, most, *counts = map(int, sys.argv[1:])
+ours = ctypes.CDLL(None)
+value = lambda name: ctypes.c_int.in_dll(ours, "refuse_" + name)
+LOOP = bytes.fromhex("b8000000000fa2ebf7")
+
+def one_line(error):
+    text = str(error)
+    assert text and "\\n" not in text and len(text) < 400, repr(error)
+
+def attempt(call):
+    try:
+        return call()
+    except (KernelBug, MachineError, MemoryError, OSError) as error:
+        one_line(error)
+
+def session(machine):
+    for enlightened in (True, False):
+        kvm = attempt(lambda: machine.insmod(enlightened_vmcs=enlightened))
+        if kvm:
+            vm = attempt(lambda: kvm.create_vm(code=LOOP, memory=1 << 16))
+            vcpu = vm and attempt(lambda: vm.create_vcpu(cpu=1))
+            if vcpu:
+                attempt(lambda: vcpu.run(exits=3))
+                attempt(lambda: machine.cpu(0).rdmsr(0x10))
+                attempt(lambda: machine.cpu(0).cpuid(0))
+                attempt(lambda: setattr(vcpu, "cpu", 0))
+                attempt(lambda: vcpu.run(exits=3))
+            attempt(lambda: machine.offline(1))
+            attempt(lambda: machine.online(1))
+            attempt(kvm.rmmod)
+
+def whole(insn):
+    bad = [line for line in open("/proc/self/maps") if line.split()[1][1:3] == "wx"]
+    assert not bad, bad
+    value("nth").value = 0
+    left = Machine.current()
+    if left is not None:
+        attempt(left.close)
+    gc.collect()
+    assert Machine.current() is None
+    with Machine(cpus=2, insn=insn) as machine:
+        vcpu = machine.insmod().create_vm(code=LOOP, memory=1 << 16).create_vcpu()
+        assert vcpu.run(exits=5).exits == 5
+
+for insn in ("call", "trap"):
+    whole(insn)
+    value("what").value, value("made").value = what, 0
+    machine = Machine(cpus=2, insn=insn)
+    session(machine)
+    machine.close()
+    made = value("made").value
+    for count in counts:
+        for nth in range(1, made + 1, max(1, made // most)):
+            print(insn, count, nth, file=sys.stderr)
+            value("made").value, value("count").value, value("nth").value = 0, count, nth
+            machine = attempt(lambda: Machine(cpus=2, insn=insn))
+            if machine:
+                session(machine)
+                attempt(machine.close)
+            machine = None
+            whole(insn)
+"""
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    target = tmp_path_factory.mktemp("refused") / "refused.so"
+    subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-x", "c", str(HERE / "refused_calls.h"),
+                    "-o", str(target), "-ldl"], check=True)
+    return target
+
+
+@pytest.mark.host("compiler")
+@pytest.mark.parametrize("what", CALLS)
+def test_each_call_refused(library, what, soak):
+    environment = os.environ | {"LD_PRELOAD": str(library)}
+    if what == "ARCH_PRCTL":
+        environment["KVM_VMX_WITHOUT"] = "fsgsbase,cpuid-faulting"
+    counts = ["1"] if what in ONCE_ALONE else ["1", str(1 << 30)]
+    done = subprocess.run(
+        [sys.executable, "-c", SESSION, str(CALLS.index(what)), "1000" if soak else "2", *counts],
+        capture_output=True, text=True, timeout=3600, env=environment)
+    assert done.returncode == 0, (done.returncode, done.stderr[-600:])
