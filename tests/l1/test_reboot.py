@@ -6,8 +6,8 @@ import threading
 import pytest
 
 from kvm_vmx import KernelBug, Machine, MachineError
+from kvm_vmx.machine.guests import CPUID_LOOP
 
-CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
 CR4_VMXE = 1 << 13
 OS_ID, HYPERCALL, REFERENCE_TSC, ASSIST = 0x40000000, 0x40000001, 0x40000021, 0x40000073
 REFERENCE_TIME, SINT_0, CRASH_P0, CRASH_CTL = 0x40000020, 0x40000090, 0x40000100, 0x40000105

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from kvm_vmx.machine.guests import CPUID_LOOP
+
 LEFT = """
 import sys, threading, time
 from kvm_vmx import Machine, MachineError
@@ -32,7 +34,7 @@ print("ends")
 @pytest.mark.parametrize("faulthandler", [[], ["-X", "faulthandler"]], ids=["plain", "faulthandler"])
 @pytest.mark.parametrize("insn", ["call", "trap"])
 @pytest.mark.parametrize("guest, cpus, where", [
-    ("b8000000000fa2ebf7", 1, "run"), ("b8000000000fa2ebf7", 3, "runs"), ("ebfe", 2, "run"),
+    (CPUID_LOOP.hex(), 1, "run"), (CPUID_LOOP.hex(), 3, "runs"), ("ebfe", 2, "run"),
     ("f4", 2, "cpu")], ids=["exits", "again", "spins", "instructions"])
 def test_the_interpreter_ends(faulthandler, insn, guest, cpus, where):
     done = subprocess.run(

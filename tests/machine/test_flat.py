@@ -12,8 +12,8 @@ import sys
 import pytest
 
 from kvm_vmx import Machine
+from kvm_vmx.machine.guests import CPUID_LOOP
 
-LOOP = bytes.fromhex("b8000000000fa2ebf7")
 
 
 def held():
@@ -27,7 +27,7 @@ def held():
 def machines(insn, count):
     for n in range(count):
         with Machine(cpus=2, insn=insn, memory=1 << 20) as machine:
-            vm = machine.insmod(enlightened_vmcs=n % 2 == 0).create_vm(code=LOOP, memory=1 << 16)
+            vm = machine.insmod(enlightened_vmcs=n % 2 == 0).create_vm(code=CPUID_LOOP, memory=1 << 16)
             assert vm.create_vcpu().run(exits=2).exits == 2
 
 
@@ -35,7 +35,7 @@ def lifetimes(insn, count):
     with Machine(cpus=2, insn=insn) as machine:
         module = machine.insmod()
         for _ in range(count):
-            vm = module.create_vm(code=LOOP, memory=1 << 16)
+            vm = module.create_vm(code=CPUID_LOOP, memory=1 << 16)
             assert vm.create_vcpu().run(exits=2).exits == 2
             vm.destroy()
 
@@ -66,9 +66,9 @@ def test_flat(what, insn, soak):
 
 RUNS = """
 import sys
-from kvm_vmx import Machine
+from kvm_vmx import Machine, guests
 with Machine(cpus=1, insn=sys.argv[1]) as machine:
-    vcpu = machine.insmod().create_vm(code=bytes.fromhex("b8000000000fa2ebf7")).create_vcpu()
+    vcpu = machine.insmod().create_vm(code=guests.CPUID_LOOP).create_vcpu()
     print("runs", flush=True)
     before = machine.counters["exits"]
     exits = vcpu.run(exits=int(sys.argv[2]))

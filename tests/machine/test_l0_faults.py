@@ -5,8 +5,8 @@ import pytest
 
 from kvm_vmx import FAULTS, Machine, fields
 from kvm_vmx.l0.profile import POLICIES, PROFILES
+from kvm_vmx.machine.guests import CPUID_LOOP
 
-CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
 # INT3 is an exit where the exception bitmap says so; else the guest has no handler for it
 BREAK = bytes.fromhex("0fa2" "cc" "ebfb")
 OFFSETS = {row["vmcs_field"]: row["offset"] for row in fields()}

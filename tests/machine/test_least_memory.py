@@ -6,12 +6,22 @@ import pytest
 from kvm_vmx import Machine
 
 HLT = b"\xf4"
+REENLIGHTENMENT = 1 << 13       # of leaf 0x40000003 EAX
 
 
-def furthest(cpus, pages):
+@pytest.fixture(scope="module")
+def quiet():
+    """A Hyper-V that tells of no migration: of the other v4.19 asks it at the load of kvm, also
+    where there was no memory for what it asks by (erratum no_vp_index), and ends there."""
+    with Machine(cpus=1) as machine:
+        eax, *rest = machine.cpu(0).cpuid(0x40000003)
+    return {0x40000003: (eax & ~REENLIGHTENMENT, *rest)}
+
+
+def furthest(cpus, pages, cpuid):
     """How far a machine of so many pages comes, and what it says there."""
     try:
-        machine = Machine(cpus=cpus, memory=pages * 4096)
+        machine = Machine(cpus=cpus, memory=pages * 4096, cpuid=cpuid)
     except ValueError as error:
         return 0, str(error)
     with machine:
@@ -34,8 +44,8 @@ def furthest(cpus, pages):
 
 
 @pytest.mark.parametrize("cpus", [1, 2, 5])
-def test_each_step_is_refused_in_one_line(cpus):
-    found = [furthest(cpus, pages) for pages in (*range(1, 40), 64)]
+def test_each_step_is_refused_in_one_line(cpus, quiet):
+    found = [furthest(cpus, pages, quiet) for pages in (*range(1, 40), 64)]
     assert [step for step, _ in found] == sorted(step for step, _ in found)
     assert {step for step, _ in found} == {0, 1, 2, 3}
     for step, words in found:

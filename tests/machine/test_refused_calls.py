@@ -19,10 +19,10 @@ ONCE_ALONE = ("MPROTECT", "ARCH_PRCTL")
 SESSION = """
 import ctypes, gc, itertools, sys
 from kvm_vmx import KernelBug, Machine, MachineError
+from kvm_vmx.machine.guests import CPUID_LOOP
 what, most, *counts = map(int, sys.argv[1:])
 ours = ctypes.CDLL(None)
 value = lambda name: ctypes.c_int.in_dll(ours, "refuse_" + name)
-LOOP = bytes.fromhex("b8000000000fa2ebf7")
 
 def one_line(error):
     text = str(error)
@@ -38,7 +38,7 @@ def session(machine):
     for enlightened in (True, False):
         kvm = attempt(lambda: machine.insmod(enlightened_vmcs=enlightened))
         if kvm:
-            vm = attempt(lambda: kvm.create_vm(code=LOOP, memory=1 << 16))
+            vm = attempt(lambda: kvm.create_vm(code=CPUID_LOOP, memory=1 << 16))
             vcpu = vm and attempt(lambda: vm.create_vcpu(cpu=1))
             if vcpu:
                 attempt(lambda: vcpu.run(exits=3))
@@ -60,7 +60,7 @@ def whole(insn):
     gc.collect()
     assert Machine.current() is None
     with Machine(cpus=2, insn=insn) as machine:
-        vcpu = machine.insmod().create_vm(code=LOOP, memory=1 << 16).create_vcpu()
+        vcpu = machine.insmod().create_vm(code=CPUID_LOOP, memory=1 << 16).create_vcpu()
         assert vcpu.run(exits=5).exits == 5
 
 for insn in ("call", "trap"):

@@ -4,8 +4,8 @@
 import pytest
 
 from kvm_vmx import ConformanceError, Machine
+from kvm_vmx.machine.guests import CPUID_LOOP
 
-CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
 ASSIST_MSR = 0x40000073
 
 
