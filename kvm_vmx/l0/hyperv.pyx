@@ -4,7 +4,7 @@ from kvm_vmx.abi.hyperv_tlfs cimport *
 from kvm_vmx.abi.types cimport likely, s16, s32, s64, s8, u16, u32, u64, u8, unlikely
 from kvm_vmx.abi.virt_cpu cimport (
     GPR_R8, GPR_RAX, GPR_RBP, GPR_RBX, GPR_RCX, GPR_RDI, GPR_RDX, GPR_RSI, GPR_RSP,
-    INSN_MAKE_FAULT, INSN_OK, INSN_VMFAIL_INVALID, INSN_VMFAIL_VALID, insn_t, irq_first,
+    INSN_FAULT, INSN_MAKE_FAULT, INSN_OK, INSN_VMFAIL_INVALID, INSN_VMFAIL_VALID, insn_t, irq_first,
     irq_is_pending, irq_raise, irq_settle, irq_take, phys_mem, virt_cpu, virt_cpu_ops,
 )
 from kvm_vmx.abi.vmx cimport *
@@ -69,6 +69,13 @@ include "hv/flush_calls.pxi"
 include "hv/hypercall.pxi"
 include "hv/direct_flush.pxi"
 include "hv/partition.pxi"
+include "root/switch.pxi"
+include "root/exits.pxi"
+include "root/apic.pxi"
+include "root/apic_registers.pxi"
+include "root/bus.pxi"
+include "root/signals.pxi"
+include "root/run.pxi"
 include "watch/saved_time.pxi"
 include "watch/lints.pxi"
 include "watch/trace.pxi"

@@ -30,6 +30,7 @@ cdef u8 *memory_of(l0_vp *vp, u64 address) noexcept nogil:
     cdef u8 *host = phys_page(vp.cpu.mem, address)
 
     if host == NULL:
+        vp.root.bus.page = address & ~<u64>0xfff
         memset(open_bus, 0xff, sizeof(open_bus))
         host = open_bus
     return host + (address & 4095)

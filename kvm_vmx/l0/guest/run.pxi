@@ -141,6 +141,7 @@ cdef bint step(l0_vp *vp) noexcept nogil:
         if status == L2_DONE:
             complete(vp, &insn, shadow, flags)
     if status == L2_LEAVES or (status == L2_FAULTS and not raise_fault(vp)):
+        vp.root_insn = insn
         return False
     if traps:
         vp.trap_pending = 1

@@ -130,6 +130,8 @@ cdef insn_t msr_read(l0_vp *vp, u32 msr, u64 *value) noexcept nogil:
 
     if msr >> 28 == 4:
         return synthetic_read(vp, msr, value)
+    if is_apic_msr(vp, msr):
+        return apic_msr_read(vp, msr, value)
     if msr == MSR_TSC:
         value[0] = clock_tsc(vp.partition) + vp.msr[SLOT_TSC_ADJUST].value
         return INSN_OK
@@ -172,8 +174,7 @@ cdef bint value_valid(l0_vp *vp, u32 msr, u64 value) noexcept nogil:
     if msr == MSR_TSC_AUX or msr == MSR_SYSCALL_MASK:
         return value >> 32 == 0
     if msr == MSR_APIC_BASE:
-        # no x2APIC, so that bit 10 is reserved
-        return not value & (vp.partition.caps.address_reserved | 0x6ff)
+        return apic_base_valid(vp, value)
     if msr == MSR_MCG_STATUS:
         return not value & ~<u64>0xf
     if msr == MSR_MTRR_DEF_TYPE:
@@ -203,6 +204,8 @@ cdef insn_t msr_write(l0_vp *vp, u32 msr, u64 value) noexcept nogil:
         return synthetic_write(vp, msr, value)
     if msr == MSR_EFER:
         return write_efer(vp, value)
+    if is_apic_msr(vp, msr):
+        return apic_msr_write(vp, msr, value)
     if msr == MSR_PRED_CMD or msr == MSR_FLUSH_CMD:
         return fault_gp() if value & ~<u64>1 else INSN_OK
     if msr == MSR_BIOS_SIGN_ID:
