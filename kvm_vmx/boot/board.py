@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from kvm_vmx.abi.numbers import ExitReason, Field
 from kvm_vmx.boot import devices
+from kvm_vmx.l0.profile import build
 from kvm_vmx.machine.partition import Partition, PhysicalMemory
 from kvm_vmx.machine.whole import WholeProcessor
 
@@ -14,6 +15,7 @@ SLICE = 2_000_000       # instructions of one processor before the clock is look
 TURN = 20_000           # and where several take turns
 TSC_SHIFT, TSC_HZ = 5, 2_000_000_000
 LARGEST = 0xC0000000    # devices lie behind it
+X2APIC, TSC_DEADLINE, APIC = 1 << 21, 1 << 24, 1 << 9      # of CPUID leaf 1: ECX, ECX, EDX
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Board:
         if memory % 4096 or not 1 << 20 <= memory <= LARGEST:
             raise ValueError(f"memory of {memory} bytes: give whole pages, 1 MiB to 3 GiB")
         self.memory = PhysicalMemory(memory)
-        self.options = {"cpus": cpus, "profile": profile, **options}
+        self.options = {"cpus": cpus, "profile": profile, "cpuid": with_apic(profile), **options}
         self.cpus = cpus
         self.ports = devices.Ports()
         self.ports.add(devices.SERIAL, 8, devices.Serial(sink))
@@ -123,6 +125,12 @@ class Board:
             for name, number in processor.instructions.items():
                 total[name] += number
         return End(value, why, time.monotonic() - began, total)
+
+
+def with_apic(profile: str) -> dict[int, tuple[int, int, int, int]]:
+    """Leaf 1 of a profile with the local APIC that a board has and an L1 of Python's has not."""
+    eax, ebx, ecx, edx = build(profile).cpuid[1]
+    return {1: (eax, ebx, ecx | X2APIC | TSC_DEADLINE, edx | APIC)}
 
 
 def where(processor: WholeProcessor) -> str:
