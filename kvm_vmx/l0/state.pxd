@@ -407,6 +407,9 @@ cdef extern from "kvm_vmx/l0/root/parts.h" nogil:
         u64 xcr0
         u64 since
         u64 instructions
+        u32 queued
+        u32 queued_error
+        u8 queued_past
         u64 idle
         l0_bus bus
         l0_apic apic

@@ -114,6 +114,22 @@ cdef class WholeProcessor:
         else:
             self.vp.gpr[0] = self.vp.gpr[0] & ~mask | <u64>value & mask
 
+    def queue_exception(self, vector: int, error_code: int, *, bint injected=False) -> None:
+        """An exception with an error code for whoever runs next, as if its next instruction raised
+        it; injected, it is past being intercepted."""
+        if not 0 <= vector < 32:
+            raise ValueError(f"exception {vector!r}: give 0 to 31")
+        # valid, with an error code, a hardware exception
+        self.vp.root.queued = <u32>0x80000b00 | <u32>vector
+        self.vp.root.queued_error = error_code
+        self.vp.root.queued_past = injected
+
+    def let_pass(self, instructions: int) -> None:
+        """Let time pass at once, counted in instructions."""
+        self.vp.counters.l2_instructions += <u64>instructions
+        self.vp.root.idle += <u64>instructions
+        self.vp.root.since += <u64>instructions
+
     @property
     def in_guest(self) -> bool:
         """Does it stand in L2?"""

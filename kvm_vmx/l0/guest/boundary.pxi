@@ -282,6 +282,8 @@ cdef bint handle_boundary(l0_vp *vp) noexcept nogil:
         if not take_signals(vp):
             return False
         activity = vp.vmcs.f.guest_activity_state
+    if vp.root.queued and not take_queued(vp):
+        return False
     if vp.trap_pending:
         vp.trap_pending = 0
         vm_exit_with(vp, EXIT_REASON_MONITOR_TRAP_FLAG, 0, 0)

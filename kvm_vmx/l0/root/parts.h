@@ -47,6 +47,9 @@ struct l0_root {
 	u64 xcr0;
 	u64 since;		/* counters.l2_instructions where L1's code began */
 	u64 instructions;	/* of L1 */
+	u32 queued;		/* an exception for whoever runs next, as interruption information */
+	u32 queued_error;
+	u8 queued_past;		/* it is past being intercepted */
 	u64 idle;		/* time that passed while it waited, in instructions */
 	struct l0_bus bus;
 	struct l0_apic apic;

@@ -9,6 +9,18 @@ cdef enum:
     REAL_DATA = 0x93
 
 
+# An exception that whoever runs L1 wants: as if the next instruction raised it, or injected.
+cdef bint take_queued(l0_vp *vp) noexcept nogil:
+    cdef u32 info = vp.root.queued
+
+    vp.root.queued = 0
+    fault(vp, info & INTR_INFO_VECTOR_MASK, vp.root.queued_error)
+    vp.unblocked_nmi = 0
+    if vp.root.queued_past:
+        return deliver(vp, info, vp.root.queued_error, 0)
+    return raise_event(vp, info, 0)
+
+
 # The state of a processor that waits for SIPI.
 cdef void root_reset(l0_vp *vp) noexcept nogil:
     cdef l0_vmcs *r = &vp.root_vmcs
