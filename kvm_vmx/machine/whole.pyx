@@ -6,6 +6,7 @@ from libc.string cimport memcpy
 
 from kvm_vmx.abi.types cimport u32, u64
 from kvm_vmx.abi.virt_cpu cimport NR_GPRS
+from kvm_vmx.abi.vmx cimport PIN_BASED_VMX_PREEMPTION_TIMER
 from kvm_vmx.l0.hyperv cimport (
     is_root, root_clock, root_reset, root_run, root_start, root_to_processor, vp_restore, vp_save,
 )
@@ -121,7 +122,8 @@ cdef class WholeProcessor:
             raise ValueError(f"exception {vector!r}: give 0 to 31")
         # valid, with an error code, a hardware exception
         self.vp.root.queued = <u32>0x80000b00 | <u32>vector
-        self.vp.root.queued_error = error_code
+        # it has 16 bits
+        self.vp.root.queued_error = error_code & 0xffff
         self.vp.root.queued_past = injected
 
     def let_pass(self, instructions: int) -> None:
@@ -141,7 +143,8 @@ cdef class WholeProcessor:
         return (self.vp.vmcs.f.guest_activity_state >= ACTIVITY_HLT and not self.vp.cpu.intr
                 and not self.vp.cpu.nmi and not self.vp.root.apic.timer_at
                 and not self.vp.nr_alarms and not self.vp.root.apic.init_waits
-                and not self.vp.root.apic.sipi_waits)
+                and not self.vp.root.apic.sipi_waits
+                and not self.vp.vmcs.f.pin_based_vm_exec_control & PIN_BASED_VMX_PREEMPTION_TIMER)
 
     @property
     def instructions(self) -> dict[str, int]:

@@ -15,10 +15,11 @@ cdef bint shadow_exits(l0_vp *vp, u64 encoding, u64 bitmap) noexcept nogil:
     return page == NULL or page[encoding >> 3] >> (encoding & 7) & 1
 
 
-cdef int shadow_outcome(l0_vp *vp, u64 flags, u8 *page, u32 error) noexcept nogil:
+# An error's number goes to the current VMCS, and not to the one that was to be accessed.
+cdef int shadow_outcome(l0_vp *vp, u64 flags, u32 error) noexcept nogil:
     vp.vmcs.f.guest_rflags = vp.vmcs.f.guest_rflags & ~<u64>VM_FLAGS | flags
     if error:
-        (<l0_vmcs *>page).f.vm_instruction_error = error
+        vp.vmcs.f.vm_instruction_error = error
     return L2_DONE
 
 
@@ -40,7 +41,7 @@ cdef int read_shadow(l0_vp *vp, const l2_insn *insn, const l0_field *field, int 
         status = write_memory(vp, insn.segment, insn.offset, size, value)
     else:
         gpr(vp, insn.rm)[0] = value & size_mask(size)
-    return status if status else shadow_outcome(vp, 0, NULL, 0)
+    return status if status else shadow_outcome(vp, 0, 0)
 
 
 cdef int access_shadow(l0_vp *vp, const l2_insn *insn, u64 encoding, u32 size) noexcept nogil:
@@ -59,18 +60,18 @@ cdef int access_shadow(l0_vp *vp, const l2_insn *insn, u64 encoding, u32 size) n
     if vp.vmcs.f.vmcs_link_pointer != L0_NO_VMCS:
         page = phys_page(vp.cpu.mem, vp.vmcs.f.vmcs_link_pointer)
     if page == NULL:
-        return shadow_outcome(vp, INSN_VMFAIL_INVALID, NULL, 0)
+        return shadow_outcome(vp, INSN_VMFAIL_INVALID, 0)
     field = shadow_field(vp, encoding, &high)
     if field == NULL:
         return shadow_outcome(
-            vp, INSN_VMFAIL_VALID, page, VMXERR_UNSUPPORTED_VMCS_COMPONENT)
+            vp, INSN_VMFAIL_VALID, VMXERR_UNSUPPORTED_VMCS_COMPONENT)
     if not is_write:
         return read_shadow(vp, insn, field, high, page, size)
     if field.read_only and not vp.partition.caps.misc & MISC_VMWRITE_ANY_FIELD:
         return shadow_outcome(
-            vp, INSN_VMFAIL_VALID, page, VMXERR_VMWRITE_READ_ONLY_VMCS_COMPONENT)
+            vp, INSN_VMFAIL_VALID, VMXERR_VMWRITE_READ_ONLY_VMCS_COMPONENT)
     l0_field_set(page, field, high, value)
-    return shadow_outcome(vp, 0, NULL, 0)
+    return shadow_outcome(vp, 0, 0)
 
 
 cdef int read_write_vmcs(l0_vp *vp, const l2_insn *insn) noexcept nogil:
