@@ -26,6 +26,7 @@ kvm-vmx: KVM's enlightened-VMCS path (vmx.c, Linux v4.19) on an emulated Hyper-V
   kvm-vmx compare  the port beside any kernel tree, statement by statement
   kvm-vmx drift    what changed in the path from one kernel tree to another
   kvm-vmx conform  the rules of Hyper-V, the tests that show each, and their result
+  kvm-vmx boot     run a whole L1 image on the emulated processor, or a KVM selftest
   kvm-vmx measure  what an access, a static key and a clean bit cost
 
 Begin with: kvm-vmx run. Every command has --help with an example, and --json for programs.
@@ -87,6 +88,7 @@ class Version(argparse.Action):
 
 def parser() -> argparse.ArgumentParser:
     """The command line: one sub-parser a command, each with its function as `execute`."""
+    from kvm_vmx.boot import command as boot
     from kvm_vmx.compare import command as compare
     from kvm_vmx.compare import drift_command as drift
     from kvm_vmx.conform import command as conform
@@ -102,7 +104,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action=Version, nargs=0, help="what this build is made of")
     commands = top.add_subparsers(title="commands", metavar="COMMAND")
-    for command in (run, lesson, fields, keys, compare, drift, conform, measure):
+    for command in (run, lesson, fields, keys, compare, drift, conform, measure, boot):
         command.configure(commands)
     return top
 

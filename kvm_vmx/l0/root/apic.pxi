@@ -136,7 +136,8 @@ cdef u64 timer_divider(const l0_apic *apic) noexcept nogil:
 cdef void apic_timer_start(l0_vp *vp) noexcept nogil:
     cdef l0_apic *apic = &vp.root.apic
     cdef u32 lvt = apic.reg[APIC_LVT_TIMER]
-    cdef u64 period = max(apic.reg[APIC_TIMER_COUNT] * timer_divider(apic), SHORTEST_PERIOD)
+    cdef u64 period = max(<u64>apic.reg[APIC_TIMER_COUNT] * timer_divider(apic),
+                          <u64>SHORTEST_PERIOD)
 
     apic.timer_at = apic.timer_every = 0
     if lvt & LVT_DEADLINE or not apic.reg[APIC_TIMER_COUNT]:
@@ -193,6 +194,7 @@ cdef void apic_send(l0_vp *to, u32 command) noexcept nogil:
         # the level that ends it says nothing
         if command >> 14 & 1:
             to.root.apic.init_waits = 1
+            to.root.apic.sipi_waits = 0
     elif mode == MODE_STARTUP:
         to.root.apic.sipi_waits = 1
         to.root.apic.sipi_vector = command & 0xff

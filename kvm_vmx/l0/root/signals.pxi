@@ -63,6 +63,7 @@ cdef void root_startup(l0_vp *vp) noexcept nogil:
 # SDM 26.3: VMX root operation holds an INIT back, and drops a SIPI. False where L2 leaves.
 cdef bint take_signals(l0_vp *vp) noexcept nogil:
     cdef bint waits = vp.vmcs.f.guest_activity_state == GUEST_ACTIVITY_WAIT_SIPI
+    cdef u8 startup, vector
 
     if vp.root.apic.init_waits:
         if not is_root(vp):
@@ -73,9 +74,13 @@ cdef bint take_signals(l0_vp *vp) noexcept nogil:
             return False
         if vp.in_vmx:
             return True
+        startup = vp.root.apic.sipi_waits
+        vector = vp.root.apic.sipi_vector
         root_reset(vp)
-        vp.root.apic.init_waits = 0
-        return True
+        # one that has come behind the INIT
+        vp.root.apic.sipi_waits = startup
+        vp.root.apic.sipi_vector = vector
+        waits = True
     if vp.root.apic.sipi_waits:
         vp.root.apic.sipi_waits = 0
         if waits and not is_root(vp):
