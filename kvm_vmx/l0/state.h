@@ -92,6 +92,14 @@ struct l2_insn {
 
 #define L2_NO_REGISTER 16
 
+/* An instruction that has been decoded, for as long as the bytes at its place stay the same. */
+#define L0_DECODED 1024
+struct l0_decoded {
+	u64 code[2];
+	u64 bits;		/* of the mode it was decoded in; 0: nothing is here */
+	struct l2_insn insn;
+};
+
 /* An event that comes to L1's processor after so many instructions of L2. */
 #define L0_MAX_ALARMS 16
 #define L0_ALARM_NMI 0x200u
@@ -347,6 +355,7 @@ struct l0_vp {
 	struct l0_vmcs root_vmcs;
 	struct l2_insn root_insn;
 	struct l0_root root;
+	struct l0_decoded *decoded;	/* L0_DECODED of them, or NULL */
 } __attribute__((aligned(64)));
 
 struct l0_partition {

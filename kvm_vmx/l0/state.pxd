@@ -418,6 +418,7 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
     enum:
         L2_TLB_ENTRIES
         L2_NO_REGISTER
+        L0_DECODED
         L0_MAX_ALARMS
         L0_ALARM_NMI
         L0_ALARM_STOP
@@ -525,6 +526,11 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u8 index
         u8 scale
         u8 rip_relative
+
+    ctypedef struct l0_decoded "struct l0_decoded":
+        u64 code[2]
+        u64 bits
+        l2_insn insn
 
     ctypedef struct l0_alarm "struct l0_alarm":
         u64 at
@@ -743,6 +749,7 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         l0_vmcs root_vmcs
         l2_insn root_insn
         l0_root root
+        l0_decoded *decoded
 
     ctypedef struct l0_partition "struct l0_partition":
         l0_profile profile

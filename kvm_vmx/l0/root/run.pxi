@@ -12,6 +12,9 @@ cdef void root_start(l0_vp *vp) noexcept nogil:
     r.f.secondary_vm_exec_control = ROOT_SECONDARY
     r.f.guest_rflags = 2
     vp.root.on = 1
+    # without memory for them every instruction is decoded anew
+    if vp.decoded == NULL:
+        vp.decoded = <l0_decoded *>calloc(L0_DECODED, sizeof(l0_decoded))
     vp.root.xcr0 = XCR0_X87
     apic_reset(vp)
     vp.vmcs = r
