@@ -13,7 +13,7 @@
 #include <asm/virt_cpu.h>
 #include <asm/vmx.h>
 #include <kvm_vmx/l0/entry/state_checks.h>
-#include <kvm_vmx/l0/root/parts.h>
+#include <kvm_vmx/l0/whole/parts.h>
 #include <kvm_vmx/l0/watch/observed.h>
 
 struct l0_vmcs {

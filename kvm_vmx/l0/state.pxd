@@ -373,7 +373,7 @@ cdef extern from "kvm_vmx/l0/watch/observed.h" nogil:
         u64 end
         const virt_cpu_ops *ops
 
-cdef extern from "kvm_vmx/l0/root/parts.h" nogil:
+cdef extern from "kvm_vmx/l0/whole/parts.h" nogil:
     enum:
         L0_APIC_REGISTERS
         ROOT_PAUSED

@@ -39,7 +39,7 @@ cdef void apic_write(l0_vp *vp, u32 number, u32 value) noexcept nogil:
 
     if number == APIC_TPR:
         set_task_priority(vp, value)
-    elif number == APIC_EOI:
+    elif number == APIC_END:
         apic_end(vp)
     elif number == APIC_ICR_HIGH:
         apic.icr_high = value
@@ -71,7 +71,7 @@ cdef void apic_write(l0_vp *vp, u32 number, u32 value) noexcept nogil:
 
 cdef bint x2apic_exists(u32 number) noexcept nogil:
     return (number == APIC_ID or number == APIC_VERSION or number == APIC_TPR or
-            number == APIC_PPR or number == APIC_EOI or number == APIC_LDR or
+            number == APIC_PPR or number == APIC_END or number == APIC_LDR or
             APIC_SPIV <= number <= APIC_ESR or number == 0x2f or number == APIC_ICR or
             APIC_LVT_TIMER <= number <= APIC_TIMER_LEFT or number == APIC_TIMER_DIVIDE or
             number == APIC_SELF)
@@ -81,7 +81,7 @@ cdef bint x2apic_exists(u32 number) noexcept nogil:
 cdef insn_t x2apic_read(l0_vp *vp, u32 msr, u64 *value) noexcept nogil:
     cdef u32 number = msr - MSR_X2APIC_FIRST
 
-    if not is_x2apic(vp) or not x2apic_exists(number) or number == APIC_EOI or \
+    if not is_x2apic(vp) or not x2apic_exists(number) or number == APIC_END or \
             number == APIC_SELF:
         return fault_gp()
     value[0] = apic_read(vp, number)
@@ -91,7 +91,7 @@ cdef insn_t x2apic_read(l0_vp *vp, u32 msr, u64 *value) noexcept nogil:
 
 
 cdef bint x2apic_writable(u32 number) noexcept nogil:
-    return (number == APIC_TPR or number == APIC_EOI or number == APIC_SPIV or
+    return (number == APIC_TPR or number == APIC_END or number == APIC_SPIV or
             number == APIC_ESR or number == 0x2f or number == APIC_ICR or
             APIC_LVT_TIMER <= number <= APIC_TIMER_COUNT or number == APIC_TIMER_DIVIDE or
             number == APIC_SELF)
@@ -102,7 +102,7 @@ cdef insn_t x2apic_write(l0_vp *vp, u32 msr, u64 value) noexcept nogil:
 
     if not is_x2apic(vp) or not x2apic_writable(number) or (value >> 32 and number != APIC_ICR):
         return fault_gp()
-    if (number == APIC_EOI or number == APIC_ESR) and value:
+    if (number == APIC_END or number == APIC_ESR) and value:
         return fault_gp()
     if number == APIC_TPR and value >> 8:
         return fault_gp()

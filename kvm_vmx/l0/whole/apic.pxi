@@ -7,7 +7,7 @@ cdef enum:
     APIC_VERSION = 0x03
     APIC_TPR = 0x08
     APIC_PPR = 0x0a
-    APIC_EOI = 0x0b
+    APIC_END = 0x0b
     APIC_LDR = 0x0d
     APIC_DFR = 0x0e
     APIC_SPIV = 0x0f

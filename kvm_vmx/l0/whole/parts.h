@@ -2,8 +2,8 @@
 /*
  * What a processor has besides where it runs L1's code, too: a bus and a local APIC.
  */
-#ifndef KVM_VMX_L0_ROOT_PARTS_H
-#define KVM_VMX_L0_ROOT_PARTS_H
+#ifndef KVM_VMX_L0_WHOLE_PARTS_H
+#define KVM_VMX_L0_WHOLE_PARTS_H
 
 #include <linux/types.h>
 
