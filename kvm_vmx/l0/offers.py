@@ -57,7 +57,7 @@ SECONDARY = {
     10: ("PAUSE-loop exiting", _O + "test_a_loop_of_pause"), 11: ("RDRAND exiting", _LEAVES),
     12: ("INVPCID", _I + "test_invpcid"), 13: ("VM functions", None),
     14: ("VMCS shadowing", _O + "test_a_shadow_vmcs"), 15: ("ENCLS exiting", _O + "test_encls"),
-    16: ("RDSEED exiting", _LEAVES), 17: ("page-modification logging", None),
+    16: ("RDSEED exiting", _LEAVES), 17: ("page-modification logging", _EPT + "test_page_modification_log"),
     18: ("EPT-violation #VE", None), 19: ("PT concealment", None), 20: ("XSAVES", None),
     21: ("PASID translation", None), 22: ("mode-based execute control", None),
     23: ("sub-page permissions", None), 24: ("PT with guest-physical addresses", None),

@@ -39,7 +39,8 @@ cdef inline bint needs_boundary_checks(const l0_vp *vp) noexcept nogil:
         v.f.guest_pending_dbg_exceptions | v.f.guest_rflags & (FLAG_TF | FLAG_RF) |
         v.f.cpu_based_vm_exec_control & (
             CPU_BASED_VIRTUAL_INTR_PENDING | CPU_BASED_VIRTUAL_NMI_PENDING |
-            CPU_BASED_MONITOR_TRAP_FLAG)) != 0
+            CPU_BASED_MONITOR_TRAP_FLAG) |
+        vp.root.apic.init_waits | vp.root.apic.sipi_waits) != 0
 
 
 cdef inline void set_deadline(l0_vp *vp) noexcept nogil:
