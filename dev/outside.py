@@ -62,10 +62,18 @@ def unit_tests_table(record: dict) -> list[str]:
     return rows
 
 
+def others_table(record: dict) -> list[str]:
+    """Other images of the suite, tried once."""
+    return ["", "## kvm-unit-tests, other images", "", "Tried once, for 8 s each.", "",
+            "| image | profile | result | reason |", "|---|---|---|---|"] + [
+        f"| {name} | {' | '.join(row)} |" for name, row in record["others"].items()]
+
+
 def page() -> str:
     """The whole page."""
     record = json.loads(RECORD.read_text("utf-8"))
-    return HEAD + "\n".join([*selftests_table(), *unit_tests_table(record)]) + "\n"
+    return HEAD + "\n".join([*selftests_table(), *unit_tests_table(record),
+                             *others_table(record)]) + "\n"
 
 
 def renew(path: str, chosen: list[str], record: dict) -> None:

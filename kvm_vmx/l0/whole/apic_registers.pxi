@@ -72,7 +72,7 @@ cdef void apic_write(l0_vp *vp, u32 number, u32 value) noexcept nogil:
 cdef bint x2apic_exists(u32 number) noexcept nogil:
     return (number == APIC_ID or number == APIC_VERSION or number == APIC_TPR or
             number == APIC_PPR or number == APIC_END or number == APIC_LDR or
-            APIC_SPIV <= number <= APIC_ESR or number == 0x2f or number == APIC_ICR or
+            APIC_SPIV <= number <= APIC_ESR or number == APIC_ICR or
             APIC_LVT_TIMER <= number <= APIC_TIMER_LEFT or number == APIC_TIMER_DIVIDE or
             number == APIC_SELF)
 
@@ -92,7 +92,7 @@ cdef insn_t x2apic_read(l0_vp *vp, u32 msr, u64 *value) noexcept nogil:
 
 cdef bint x2apic_writable(u32 number) noexcept nogil:
     return (number == APIC_TPR or number == APIC_END or number == APIC_SPIV or
-            number == APIC_ESR or number == 0x2f or number == APIC_ICR or
+            number == APIC_ESR or number == APIC_ICR or
             APIC_LVT_TIMER <= number <= APIC_TIMER_COUNT or number == APIC_TIMER_DIVIDE or
             number == APIC_SELF)
 
@@ -104,7 +104,7 @@ cdef insn_t x2apic_write(l0_vp *vp, u32 msr, u64 value) noexcept nogil:
         return fault_gp()
     if (number == APIC_END or number == APIC_ESR) and value:
         return fault_gp()
-    if number == APIC_TPR and value >> 8:
+    if (number == APIC_TPR or number == APIC_SELF) and value >> 8:
         return fault_gp()
     if number == APIC_SELF:
         apic_raise(vp, value & 0xff)
