@@ -25,6 +25,7 @@ kvm-vmx: KVM's enlightened-VMCS path (vmx.c, Linux v4.19) on an emulated Hyper-V
   kvm-vmx compare  the port beside any kernel tree, statement by statement
   kvm-vmx drift    what changed in the path from one kernel tree to another
   kvm-vmx conform  the rules of Hyper-V, the tests that show each, and their result
+  kvm-vmx boot     run a whole L1 image on the emulated processor, or a KVM selftest
   kvm-vmx measure  what an access, a static key and a clean bit cost
   kvm-vmx decode   read a raw page, a dump, an image; what refuses it, and why
   kvm-vmx doctor   why a host's KVM uses enlightened VMCSs, or does not
@@ -88,6 +89,7 @@ class Version(argparse.Action):
 
 def parser() -> argparse.ArgumentParser:
     """The command line: one sub-parser a command, each with its function as `execute`."""
+    from kvm_vmx.boot import command as boot
     from kvm_vmx.compare import command as compare
     from kvm_vmx.compare import drift_command as drift
     from kvm_vmx.conform import command as conform
@@ -105,7 +107,8 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action=Version, nargs=0, help="what this build is made of")
     commands = top.add_subparsers(title="commands", metavar="COMMAND")
-    for command in (run, lesson, fields, keys, compare, drift, conform, measure, decode, doctor):
+    for command in (run, lesson, fields, keys, compare, drift, conform, boot, measure, decode,
+                    doctor):
         command.configure(commands)
     return top
 

@@ -50,3 +50,21 @@ cdef void trace_stop(l0_vp *vp) noexcept nogil
 cdef const char *vp_restore(l0_vp *vp, const l0_saved *saved) noexcept nogil
 
 cdef void vp_save(l0_vp *vp, l0_saved *saved) noexcept nogil
+
+# The processor runs L1's code, too, from here on: whoever asks for that sets root_vmcs.
+cdef void root_start(l0_vp *vp) noexcept nogil
+
+# As after INIT: it waits for SIPI.
+cdef void root_reset(l0_vp *vp) noexcept nogil
+
+# Time is counted in instructions: the TSC ticks 2^shift times in each.
+cdef void root_clock(l0_partition *partition, u32 shift, u64 hz) noexcept nogil
+
+# L1, and L2 where L1 lets it, for so many instructions or less: enum l0_root_end.
+cdef u32 root_run(l0_vp *vp, u64 instructions) noexcept nogil
+
+# What VMX instructions look at, from the registers of L1.
+cdef void root_to_processor(l0_vp *vp) noexcept nogil
+
+# Does the processor run L1 now, and not L2?
+cdef bint is_root(const l0_vp *vp) noexcept nogil

@@ -5,8 +5,9 @@ from kvm_vmx.abi.processor cimport *
 from kvm_vmx.abi.types cimport likely, s16, s32, s64, s8, u16, u32, u64, u8, unlikely
 from kvm_vmx.abi.virt_cpu cimport (
     GPR_R8, GPR_RAX, GPR_RBP, GPR_RBX, GPR_RCX, GPR_RDI, GPR_RDX, GPR_RSI, GPR_RSP,
-    INSN_MAKE_FAULT, INSN_OK, INSN_STATUS_FLAGS, INSN_VMFAIL_INVALID, INSN_VMFAIL_VALID, insn_t,
-    irq_first, irq_is_pending, irq_raise, irq_settle, irq_take, phys_mem, virt_cpu, virt_cpu_ops,
+    INSN_FAULT, INSN_MAKE_FAULT, INSN_OK, INSN_STATUS_FLAGS, INSN_VMFAIL_INVALID,
+    INSN_VMFAIL_VALID, insn_t, irq_first, irq_is_pending, irq_raise, irq_settle, irq_take,
+    phys_mem, virt_cpu, virt_cpu_ops,
 )
 from kvm_vmx.abi.vmx cimport *
 from libc.stdlib cimport calloc, free, malloc
@@ -31,8 +32,10 @@ include "guest/ept.pxi"
 include "guest/descriptors.pxi"
 include "guest/interrupt_gate.pxi"
 include "guest/delivery.pxi"
+include "guest/waiting.pxi"
 include "guest/boundary.pxi"
 include "guest/decode.pxi"
+include "guest/decoded.pxi"
 include "guest/lock.pxi"
 include "guest/arithmetic.pxi"
 include "guest/shift_insn.pxi"
@@ -41,10 +44,12 @@ include "guest/bit_insn.pxi"
 include "guest/string_insn.pxi"
 include "guest/swap_insn.pxi"
 include "guest/frame_insn.pxi"
+include "guest/fill_loop.pxi"
 include "guest/flow.pxi"
 include "guest/far_transfer.pxi"
 include "guest/control_insn.pxi"
 include "guest/table_insn.pxi"
+include "guest/shadow_insn.pxi"
 include "guest/system_insn.pxi"
 include "guest/msr_bitmap.pxi"
 include "guest/msr_insn.pxi"
@@ -72,6 +77,13 @@ include "hv/hypercall.pxi"
 include "hv/direct_flush.pxi"
 include "hv/partition.pxi"
 include "hv/reset.pxi"
+include "whole/switch.pxi"
+include "whole/exits.pxi"
+include "whole/apic.pxi"
+include "whole/apic_registers.pxi"
+include "whole/bus.pxi"
+include "whole/signals.pxi"
+include "whole/run.pxi"
 include "watch/saved_time.pxi"
 include "watch/lints.pxi"
 include "watch/events.pxi"

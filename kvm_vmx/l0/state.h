@@ -13,6 +13,7 @@
 #include <asm/virt_cpu.h>
 #include <asm/vmx.h>
 #include <kvm_vmx/l0/entry/state_checks.h>
+#include <kvm_vmx/l0/whole/parts.h>
 #include <kvm_vmx/l0/watch/observed.h>
 
 struct l0_vmcs {
@@ -116,6 +117,14 @@ struct l2_insn {
 };
 
 #define L2_NO_REGISTER 16
+
+/* An instruction that has been decoded, for as long as the bytes at its place stay the same. */
+#define L0_DECODED 1024
+struct l0_decoded {
+	u64 code[2];
+	u64 bits;		/* of the mode it was decoded in; 0: nothing is here */
+	struct l2_insn insn;
+};
 
 /* An event that comes to L1's processor after so many instructions of L2. */
 #define L0_MAX_ALARMS 16
@@ -247,6 +256,10 @@ struct l0_clock {
 	u64 reenlightenment, emulation_control, emulation_status;
 	u64 migrations;
 	u64 skipped;		/* units of 100 ns that passed at once */
+	/* the instructions of the processor that runs, where time is counted in them; NULL: the
+	 * host's time */
+	const u64 *counter;
+	u64 counter_shift;
 };
 
 #define L0_NR_EXIT_REASONS 128
@@ -373,6 +386,13 @@ struct l0_vp {
 	u8 msr_bitmap[4096];
 	u8 evmcs_last_exit[1024];
 	struct l0_lint_record lint_record[L0_MAX_LINT_RECORDS];
+
+	/* L1 where its code runs here, too: its registers are those of a VMCS that intercepts
+	 * nothing; root_insn is the instruction by which it left that for L0 */
+	struct l0_vmcs root_vmcs;
+	struct l2_insn root_insn;
+	struct l0_root root;
+	struct l0_decoded *decoded;	/* L0_DECODED of them, or NULL */
 } __attribute__((aligned(64)));
 
 struct l0_partition {

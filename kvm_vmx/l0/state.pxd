@@ -514,11 +514,53 @@ cdef extern from "kvm_vmx/l0/watch/observed.h" nogil:
         u64 end
         const virt_cpu_ops *ops
 
+cdef extern from "kvm_vmx/l0/whole/parts.h" nogil:
+    enum:
+        L0_APIC_REGISTERS
+        ROOT_PAUSED
+        ROOT_PORT
+        ROOT_WAITS
+        ROOT_SHUTDOWN
+        ROOT_UNDONE
+
+    ctypedef struct l0_bus "struct l0_bus":
+        u8 waits
+        u8 is_in
+        u8 size
+        u16 port
+        u32 value
+        u64 page
+
+    ctypedef struct l0_apic "struct l0_apic":
+        u32 reg[64]
+        u64 isr[4]
+        u64 timer_at
+        u64 timer_every
+        u64 deadline
+        u32 icr_high
+        u8 init_waits
+        u8 sipi_waits
+        u8 sipi_vector
+
+    ctypedef struct l0_root "struct l0_root":
+        u8 on
+        u8 shadow_ended
+        u64 xcr0
+        u64 since
+        u64 instructions
+        u32 queued
+        u32 queued_error
+        u8 queued_past
+        u64 idle
+        l0_bus bus
+        l0_apic apic
+
 cdef extern from "kvm_vmx/l0/state.h" nogil:
     enum:
         L2_TLB_ENTRIES
         L0_WATCHED_SPACES
         L2_NO_REGISTER
+        L0_DECODED
         L0_MAX_ALARMS
         L0_ALARM_NMI
         L0_ALARM_STOP
@@ -651,6 +693,11 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u8 scale
         u8 rip_relative
 
+    ctypedef struct l0_decoded "struct l0_decoded":
+        u64 code[2]
+        u64 bits
+        l2_insn insn
+
     ctypedef struct l0_alarm "struct l0_alarm":
         u64 at
         u32 what
@@ -779,6 +826,8 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u64 emulation_status
         u64 migrations
         u64 skipped
+        const u64 *counter
+        u64 counter_shift
 
     ctypedef struct l0_exit_record "struct l0_exit_record":
         u64 rip
@@ -872,6 +921,10 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u8 msr_bitmap[4096]
         u8 evmcs_last_exit[1024]
         l0_lint_record lint_record[256]
+        l0_vmcs root_vmcs
+        l2_insn root_insn
+        l0_root root
+        l0_decoded *decoded
 
     ctypedef struct l0_partition "struct l0_partition":
         l0_profile profile

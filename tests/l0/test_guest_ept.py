@@ -166,6 +166,29 @@ def test_accessed_and_dirty_flags_of_ept(guest):
         0x100, 0x300, 0x100, 0]
 
 
+@pytest.mark.parametrize("index", [511, 1, 0])
+def test_page_modification_log(index):
+    """SDM 28.2.6: each dirty flag that is set leaves an address; a full log exits before that."""
+    log = 0x904000
+    g = with_ept(lambda code, **more: Guest(
+        "plain", code, options=dict(profile="bare"), **more),
+        "488903" + "488903" + "49890424" + VMCALL, accessed=True)
+    g.set(PML_ADDRESS=log, GUEST_PML_INDEX=index, SECONDARY_VM_EXEC_CONTROL=S_EPT | 1 << 17)
+    # the tables of L2 are dirty, so that only its data is left
+    g.regs(rbx=DATA + 8, r12=DATA + 0x1000)
+    found = g.run(EPT_POINTER=g.eptp)
+    written = [g.read(log + 8 * n) for n in range(512)]
+    gone = [gpa for gpa in reversed(written) if gpa]
+    assert all(gpa & 0xFFF == 0 for gpa in gone) and len(set(gone)) == len(gone)
+    if found.reason == 18:
+        assert {DATA, DATA + 0x1000} <= set(gone)
+        assert g.get("GUEST_PML_INDEX") == (index - len(gone)) & 0xFFFF
+    else:
+        # the log is full: the index has gone below 0
+        assert (found.reason, g.get("GUEST_PML_INDEX"), len(gone)) == (62, 0xFFFF, index + 1)
+    assert (found.reason == 18) == (index == 511)
+
+
 def test_without_the_feature_nothing_is_marked(guest):
     g = with_ept(guest, "488903" + VMCALL)
     g.regs(rbx=DATA)

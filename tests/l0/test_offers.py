@@ -266,6 +266,64 @@ def lake(code, secondary, **fields):
                  SECONDARY_VM_EXEC_CONTROL=secondary, **fields)
 
 
+SHADOW, READ_BITMAP, WRITE_BITMAP = 0x900000, 0x901000, 0x902000
+GUEST_RIP, VM_EXIT_REASON, NO_FIELD = 0x681E, 0x4402, 0x6FFE
+
+
+def shadowed(code, link=SHADOW, bits=(), **fields):
+    """L2 with a shadow VMCS whose GUEST_RIP is 0xc0ffee; bits: fields that exit."""
+    g = Guest("plain", code, options=dict(profile="bare"),
+              SECONDARY_VM_EXEC_CONTROL=1 << 14, VMREAD_BITMAP=READ_BITMAP,
+              VMWRITE_BITMAP=WRITE_BITMAP, **fields)
+    main = g.cpu.vmptrst().value
+    g.memory.write(SHADOW, (0x11E57ED0 | 1 << 31).to_bytes(4, "little"))
+    assert g.cpu.vmptrld(SHADOW).ok and g.cpu.vmwrite(GUEST_RIP, 0xC0FFEE).ok
+    assert g.cpu.vmclear(SHADOW).ok and g.cpu.vmptrld(main).ok
+    assert g.cpu.vmwrite(0x2800, link).ok
+    for field in bits:
+        for bitmap in (READ_BITMAP, WRITE_BITMAP):
+            g.memory.write(bitmap + field // 8, bytes([1 << field % 8]))
+    return g
+
+
+def read(field):
+    """MOV ECX, field; VMREAD RAX, RCX."""
+    return "b9" + field.to_bytes(4, "little").hex() + "0f78c8"
+
+
+def write(field, value):
+    """MOV ECX, field; MOV EBX, value; VMWRITE RCX, RBX."""
+    return "b9" + field.to_bytes(4, "little").hex() + "bb" + value.to_bytes(
+        4, "little").hex() + "0f79cb"
+
+
+def test_a_shadow_vmcs():
+    """SDM 24.6.15 and 30.3: L2 reads and writes the VMCS that the link pointer names."""
+    g = shadowed(read(GUEST_RIP) + VMCALL)
+    assert g.run().reason == 18 and g.cpu.registers[0] == 0xC0FFEE
+    g = shadowed(write(GUEST_RIP, 0xBEEF) + read(GUEST_RIP) + VMCALL)
+    assert g.run().reason == 18 and g.cpu.registers[0] == 0xBEEF
+    main = g.cpu.vmptrst().value
+    assert g.cpu.vmptrld(SHADOW).ok and g.cpu.vmread(GUEST_RIP).value == 0xBEEF
+    assert g.cpu.vmptrld(main).ok
+
+
+@pytest.mark.parametrize("code, reason", [(read(GUEST_RIP), 23), (write(GUEST_RIP, 1), 25),
+                                          ("48b9" + (1 << 40).to_bytes(8, "little").hex()
+                                           + "0f78c8", 23)])
+def test_a_bit_of_the_bitmap_exits_and_so_does_a_large_number(code, reason):
+    assert shadowed(code + VMCALL, bits=[GUEST_RIP]).run().reason == reason
+
+
+@pytest.mark.parametrize("link, field, flags, error", [
+    ((1 << 64) - 1, GUEST_RIP, 1, 0), (SHADOW, NO_FIELD, 0x40, 12)])
+def test_a_shadow_that_is_none_and_a_field_that_is_none(link, field, flags, error):
+    """VMfailInvalid, and VMfailValid with its number in the current VMCS."""
+    g = shadowed(read(field) + VMCALL, link=link)
+    assert g.cpu.vmwrite(0x4400, 0).ok and g.run().reason == 18
+    assert g.cpu.vmread(0x6820).value & 0x8D5 == flags and g.cpu.vmread(0x4400).value == error
+
+
 @pytest.mark.parametrize(("gap", "window", "leaves"), [
     (1, 5, True), (0, 5, False), (1, 0, True), (1, 8, True), (10, 100, False)])
 def test_a_loop_of_pause(gap, window, leaves):

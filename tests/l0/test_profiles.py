@@ -20,7 +20,7 @@ def write(folder, text, name="mine.toml"):
 
 
 def test_the_shipped_profiles_are_complete():
-    assert set(PROFILES) == {"kvm-6.12", "tlfs-strict", "ice-lake"}
+    assert set(PROFILES) == {"kvm-6.12", "tlfs-strict", "ice-lake", "bare"}
     for name, profile in PROFILES.items():
         assert profile.name == name and profile.title
         assert set(profile.policies) == set(POLICIES)
@@ -34,7 +34,7 @@ def test_every_value_has_its_source():
     keys |= {f"msr.{index:#x}" for index in profile.msrs}
     keys |= {f"policy.{name}" for name in POLICIES} | {"maxphyaddr", "enforce_cpuid"}
     assert set(profile.sources) == keys and all(profile.sources.values())
-    for name in ("tlfs-strict", "ice-lake"):
+    for name in ("tlfs-strict", "ice-lake", "bare"):
         assert all(PROFILES[name].sources.values())
 
 
@@ -44,6 +44,17 @@ def test_ice_lake_offers_what_has_no_field():
     for index in (0x481, 0x483, 0x48B):
         assert rich[index] >> 32 & ~(plain[index] >> 32)
     assert not plain[0x48B] >> 32 & (1 << 25 | 1 << 17 | 1 << 9) and rich[0x48B] >> 57 & 1
+
+
+def test_bare_is_a_processor_without_a_hypervisor():
+    """SDM 2A, CPUID: ECX[31] of leaf 1 is 0 in every processor, and 0x40000000 up are no leaves."""
+    bare, lake = PROFILES["bare"], PROFILES["ice-lake"]
+    assert bare.cpuid[1] == (*lake.cpuid[1][:2], lake.cpuid[1][2] & ~(1 << 31), lake.cpuid[1][3])
+    assert not any(any(bare.cpuid[0x40000000 + n]) for n in range(11))
+    machine = World(profile="bare")
+    assert machine.cpu.cpuid(0x40000000) == (0, 0, 0, 0) and machine.cpu.rdmsr(0x480).ok
+    # what only leaves announce is not there: the first of an L1's hypercall page
+    assert bare.msrs[0x48B] & ~lake.msrs[0x48B] == 1 << (32 + 14) | 1 << (32 + 17)
 
 
 def test_a_file_changes_what_it_names(tmp_path):
@@ -88,7 +99,7 @@ def test_a_file_without_a_base(tmp_path):
 BAD = {
     "not TOML": ("a = = 1", "Invalid value"),
     "an unknown key": ("speed = 3", "no key speed: there are title, base"),
-    "an unknown base": ("base = 'xen'", "no profile 'xen': the profiles are ice-lake"),
+    "an unknown base": ("base = 'xen'", "no profile 'xen': the profiles are bare"),
     "a base that is none": ("base = 5", "base is 5: give a text"),
     "an unknown policy": ("policy.assist = true", "no key policy.assist: there are bad_evmcs"),
     "a policy that is none": ("policy.assist_overlay = 1", "policy.assist_overlay is 1: give true"),
@@ -112,7 +123,7 @@ BAD = {
     "a subleaf that is none": ("cpuid.0x4.1 = 5", "cpuid.0x4.1 is 5: give a table of eax"),
     "an unknown register of a subleaf": ("[cpuid.0x4.1]\nesi = 1", "no key cpuid.0x4.1.esi"),
     "a control that L0 lacks": (
-        "[msr.0x48b]\nvalue = 0x400000000000", "MSR 0x48b bit 46 (VMCS shadowing)"),
+        "[msr.0x48b]\nvalue = 0x40000000000000", "MSR 0x48b bit 54 (mode-based execute control)"),
     "a privilege that L0 lacks": (
         "[cpuid.0x40000003]\nebx = 1", "leaf 0x40000003 EBX[0] (creation of partitions)"),
 }

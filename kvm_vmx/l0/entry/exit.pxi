@@ -117,7 +117,7 @@ cdef void acknowledge_interrupt(l0_vp *vp, l0_vmcs *v) noexcept nogil:
     if v.f.vm_exit_intr_info >> 31:
         return
     if v.f.vm_exit_controls & VM_EXIT_ACK_INTR_ON_EXIT and vp.cpu.intr:
-        taken = irq_take(&vp.cpu)
+        taken = take_vector(vp)
         if taken:
             v.f.vm_exit_intr_info = <u32>INTR_INFO_VALID_MASK | INTR_TYPE_EXT_INTR | \
                 taken & INTR_INFO_VECTOR_MASK

@@ -39,7 +39,8 @@ cdef inline bint needs_boundary_checks(const l0_vp *vp) noexcept nogil:
         v.f.guest_pending_dbg_exceptions | v.f.guest_rflags & (X86_EFLAGS_TF | X86_EFLAGS_RF) |
         v.f.cpu_based_vm_exec_control & (
             CPU_BASED_VIRTUAL_INTR_PENDING | CPU_BASED_VIRTUAL_NMI_PENDING |
-            CPU_BASED_MONITOR_TRAP_FLAG)) != 0
+            CPU_BASED_MONITOR_TRAP_FLAG) |
+        vp.root.apic.init_waits | vp.root.apic.sipi_waits) != 0
 
 
 cdef inline void set_deadline(l0_vp *vp) noexcept nogil:
@@ -74,6 +75,8 @@ cdef void set_deadline_with_alarms(l0_vp *vp) noexcept nogil:
     for i in range(vp.nr_alarms):
         if vp.alarm[i].at < vp.deadline:
             vp.deadline = vp.alarm[i].at
+    if vp.root.apic.timer_at and vp.root.apic.timer_at < vp.deadline:
+        vp.deadline = vp.root.apic.timer_at
 
 
 # Let an alarm go off; False where the interrupt before it still waits.
@@ -142,6 +145,8 @@ cdef bint time_passes(l0_vp *vp) noexcept nogil:
     cdef u64 now = vp.counters.l2_instructions
 
     fire_alarms(vp)
+    if vp.root.on:
+        apic_time(vp)
     if vp.guest_state == L2_STOPPED:
         return False
     if slice_spent(vp) >= SLICE:
@@ -223,50 +228,32 @@ cdef bint take_nmi(l0_vp *vp) noexcept nogil:
 cdef bint take_interrupt(l0_vp *vp) noexcept nogil:
     cdef u32 taken
 
+    if vp.root.on and not apic_settle(vp):
+        return True
     # with exits on, neither RFLAGS.IF nor a shadow holds an interrupt back
     if vp.vmcs.f.pin_based_vm_exec_control & PIN_BASED_EXT_INTR_MASK:
         return leave_for_interrupt(vp)
     if not interrupts_open(vp):
         return True
-    taken = irq_take(&vp.cpu)
+    taken = take_vector(vp)
     # another thread may have taken it back
     return not taken or deliver(vp, <u32>INTR_INFO_VALID_MASK | INTR_TYPE_EXT_INTR |
                                 taken & INTR_INFO_VECTOR_MASK, 0, 0)
-
-
-# The first alarm of all, which a processor that only waits comes to at once.
-cdef u32 first_alarm(const l0_vp *vp) noexcept nogil:
-    cdef u32 i, first = 0
-
-    for i in range(vp.nr_alarms):
-        if vp.alarm[i].at < vp.alarm[first].at:
-            first = i
-    return first
-
-
-# Nothing has woken it: time jumps to what comes next, the preemption timer's end or an alarm.
-cdef bint wait(l0_vp *vp) noexcept nogil:
-    cdef u64 now = vp.counters.l2_instructions, at = ~<u64>0
-    cdef bint wakes = vp.vmcs.f.guest_activity_state != GUEST_ACTIVITY_WAIT_SIPI
-    cdef u32 first = first_alarm(vp)
-
-    if vp.nr_alarms and (wakes or vp.alarm[first].what == L0_ALARM_STOP):
-        at = max(vp.alarm[first].at, now)
-    if timer_runs(vp) and timer_left(vp) <= at - now:
-        vp.entered_at -= timer_left(vp)
-        return handle_boundary(vp)
-    if at != ~<u64>0 and fire_alarm(vp, first, True):
-        if timer_runs(vp):
-            vp.entered_at -= at - now
-        return vp.guest_state != L2_STOPPED and handle_boundary(vp)
-    return handle_boundary(vp) if host_timer_exit(vp) else give_back(vp, False)
 
 
 # At an instruction boundary: False where L2 leaves instead of going on.
 cdef bint handle_boundary(l0_vp *vp) noexcept nogil:
     cdef u32 activity = vp.vmcs.f.guest_activity_state
 
+    if vp.root.bus.waits:
+        return give_back(vp, False)
     if vp.counters.l2_instructions >= vp.deadline and not time_passes(vp):
+        return False
+    if vp.root.apic.init_waits | vp.root.apic.sipi_waits:
+        if not take_signals(vp):
+            return False
+        activity = vp.vmcs.f.guest_activity_state
+    if vp.root.queued and not take_queued(vp):
         return False
     if vp.trap_pending:
         vp.trap_pending = 0

@@ -24,7 +24,9 @@ cdef bint cr0_allowed(l0_vp *vp, u64 value) noexcept nogil:
     cdef const l0_caps *caps = &vp.partition.caps
     cdef u64 must = caps.cr0_must
 
-    if secondary_controls(vp.vmcs) & SECONDARY_EXEC_UNRESTRICTED_GUEST:
+    if is_root(vp):
+        must = caps.cr0_must if vp.in_vmx else 0
+    elif secondary_controls(vp.vmcs) & SECONDARY_EXEC_UNRESTRICTED_GUEST:
         must &= ~(X86_CR0_PG | X86_CR0_PE)
     if value >> 32 or value & must != must or value & ~caps.cr0_may:
         return False
@@ -90,10 +92,11 @@ cdef int write_cr4(l0_vp *vp, u64 value) noexcept nogil:
     cdef const l0_caps *caps = &vp.partition.caps
     cdef u64 mask = vp.vmcs.f.cr4_guest_host_mask
     cdef u64 old = vp.vmcs.f.guest_cr4
+    cdef u64 must = 0 if is_root(vp) and not vp.in_vmx else caps.cr4_must
     cdef int status
 
     value = value & ~mask | old & mask
-    if value & caps.cr4_must != caps.cr4_must or value & ~caps.cr4_may:
+    if value & must != must or value & ~caps.cr4_may:
         return refuse(vp)
     if long_mode(vp) and not value & X86_CR4_PAE:
         return refuse(vp)

@@ -15,6 +15,7 @@ cdef enum:
     EPT_LARGE = 0x80
     LINEAR_VALID = 1 << 7
     NMI_UNBLOCKED = 1 << 12
+    LOG_ENTRIES = 512
 
 
 # What a bus answers where nothing is: reads all ones, forgets what is written.
@@ -30,6 +31,7 @@ cdef u8 *memory_of(l0_vp *vp, u64 address) noexcept nogil:
     cdef u8 *host = phys_page(vp.cpu.mem, address)
 
     if host == NULL:
+        vp.root.bus.page = address & ~<u64>0xfff
         memset(open_bus, 0xff, sizeof(open_bus))
         host = open_bus
     return host + (address & 4095)
@@ -93,6 +95,19 @@ cdef bint ept_mark_used(u64 **slot, const u64 *entry, int last, bint written) no
     return True
 
 
+# SDM 28.2.6: does a walk set a dirty flag that L1 wants to have logged?
+cdef inline bint is_logged(const l0_vp *vp, u64 entry, u64 need) noexcept nogil:
+    return secondary_controls(vp.vmcs) & SECONDARY_EXEC_ENABLE_PML != 0 and \
+        need & EPT_WRITE and not entry & VMX_EPT_DIRTY_BIT
+
+
+cdef void log_page(l0_vp *vp, u64 gpa) noexcept nogil:
+    cdef u64 *log = <u64 *>memory_of(vp, vp.vmcs.pml_address & ADDRESS)
+
+    log[vp.vmcs.guest_pml_index] = gpa & ~<u64>0xfff
+    vp.vmcs.guest_pml_index -= 1
+
+
 # One walk; changed where another processor has changed an entry since it was read.
 cdef u8 *ept_walk_once(l0_vp *vp, u64 gpa, u64 linear, u64 need, u64 qualification,
                    bint *changed) noexcept nogil:
@@ -101,6 +116,7 @@ cdef u8 *ept_walk_once(l0_vp *vp, u64 gpa, u64 linear, u64 need, u64 qualificati
     cdef u64 rights = 7, inside = 0
     cdef u64 entry[4]
     cdef u64 *slot[4]
+    cdef bint logged
     cdef int level
 
     changed[0] = False
@@ -121,9 +137,14 @@ cdef u8 *ept_walk_once(l0_vp *vp, u64 gpa, u64 linear, u64 need, u64 qualificati
     if rights & need != need:
         return ept_exit(
             vp, EXIT_REASON_EPT_VIOLATION, gpa, linear, qualification | rights << 3)
+    logged = flags and is_logged(vp, entry[level], need)
+    if unlikely(logged) and vp.vmcs.guest_pml_index >= LOG_ENTRIES:
+        return ept_exit(vp, EXIT_REASON_PML_FULL, gpa, linear, 0)
     if flags and not ept_mark_used(slot, entry, level, need & EPT_WRITE != 0):
         changed[0] = True
         return NULL
+    if unlikely(logged):
+        log_page(vp, gpa)
     return remember(vp, gpa, need, memory_of(vp, table & ~inside | gpa & inside))
 
 

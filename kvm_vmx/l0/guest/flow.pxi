@@ -100,5 +100,7 @@ cdef int branch(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     if opcode == 0xe8:
         return call(vp, target, insn.size)
     if opcode == 0xe9 or opcode == 0xeb or condition(vp.vmcs.f.guest_rflags, opcode & 15):
+        if unlikely(opcode == 0x75 and insn.immediate == <u64>FILL_BACK) and vp.code_bits == 64:
+            fill_on(vp, target)
         return jump(vp, target, insn.size)
     return L2_DONE

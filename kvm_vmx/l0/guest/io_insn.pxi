@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# IN, OUT, INS and OUTS of L2: who may, who wants to know, and a bus without devices.
+# IN, OUT, INS and OUTS of L2: who may, who wants to know, and the bus.
 
 cdef enum:
     TSS_MAP_BASE = 102
@@ -66,6 +66,8 @@ cdef int in_out(l0_vp *vp, const l2_insn *insn) noexcept nogil:
         return leave_insn(
             vp, EXIT_REASON_IO_INSTRUCTION, insn, <u64>port << 16 | size - 1 |
             (QUALIFY_IN if is_in else 0) | (QUALIFY_IMMEDIATE if immediate else 0))
+    if vp.root.on:
+        bus_port(vp, port, size, is_in, vp.regs[GPR_RAX])
     if is_in:
         store(&vp.regs[GPR_RAX], size_mask(size), size, 0)
     return L2_DONE
@@ -92,10 +94,14 @@ cdef int leave_string(l0_vp *vp, const l2_insn *insn, u32 port, u64 offset, bint
 cdef int move_element(l0_vp *vp, const l2_insn *insn, bint is_in, u64 offset) noexcept nogil:
     cdef u32 size = port_size(insn)
     cdef u64 value = size_mask(size)
+    cdef int status
 
     if is_in:
         return write_memory(vp, SEG_ES, offset, size, value)
-    return read_memory(vp, insn.segment, offset, size, &value)
+    status = read_memory(vp, insn.segment, offset, size, &value)
+    if status == L2_DONE and vp.root.on:
+        bus_port(vp, vp.regs[GPR_RDX] & 0xffff, size, False, value)
+    return status
 
 
 cdef int string_in_out(l0_vp *vp, const l2_insn *insn) noexcept nogil:

@@ -42,6 +42,8 @@ cdef int write_priority(l0_vp *vp, u64 value) noexcept nogil:
     cdef u32 *word = priority_word(vp)
 
     if word == NULL:
+        if vp.root.on:
+            set_task_priority(vp, <u32>value)
         vp.cpu.cr8 = value >> 4 & 15
         return L2_DONE
     word[0] = value & 0xff

@@ -183,6 +183,9 @@ cdef int read_linear(l0_vp *vp, u64 linear, u32 size, u32 right, u64 *value) noe
     value[0] = 0
     if page == NULL:
         return L2_FAULTS if vp.fault.vector <= 31 else L2_LEAVES
+    if unlikely(is_open_bus(page)) and vp.root.on:
+        bus_read(vp, bus_address(vp, linear), size, value)
+        return status
     if first >= size:
         memcpy(value, page + (linear & 4095), size)
         return status
@@ -204,6 +207,9 @@ cdef int write_linear(l0_vp *vp, u64 linear, u32 size, u32 right, u64 value) noe
         second = translate(vp, linear + first, right)
     if page == NULL or second == NULL:
         return L2_FAULTS if vp.fault.vector <= 31 else L2_LEAVES
+    if unlikely(is_open_bus(page)) and vp.root.on:
+        bus_write(vp, bus_address(vp, linear), size, value)
+        return L2_DONE
     if first >= size:
         memcpy(page + (linear & 4095), &value, size)
     else:

@@ -96,9 +96,12 @@ cdef int fetch_failed(l0_vp *vp, u64 rip, u32 have) noexcept nogil:
 cdef int fetch_and_decode(l0_vp *vp, l2_insn *insn) noexcept nogil:
     cdef u64 rip = vp.vmcs.f.guest_rip
     cdef u8 code[L0_LONGEST_CODE]
-    cdef u32 have = fetch_code(vp, rip, code)
+    cdef u32 have
     cdef int how
 
+    if vp.decoded != NULL and find_decoded(vp, insn):
+        return L2_DONE
+    have = fetch_code(vp, rip, code)
     how = decode(vp, code, have, insn)
     if likely(how == DECODED):
         return L2_DONE
@@ -141,6 +144,7 @@ cdef bint step(l0_vp *vp) noexcept nogil:
         if status == L2_DONE:
             complete(vp, &insn, shadow, flags)
     if status == L2_LEAVES or (status == L2_FAULTS and not raise_fault(vp)):
+        vp.root_insn = insn
         return False
     if traps:
         vp.trap_pending = 1

@@ -207,14 +207,6 @@ cdef int group_c7(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     return leave_nested_operand(vp, insn, EXIT_REASON_VMPTRLD, 0)
 
 
-cdef int read_write_vmcs(l0_vp *vp, const l2_insn *insn) noexcept nogil:
-    if insn.operand_prefix or insn.repeat:
-        return undefined(vp)
-    return leave_nested_operand(
-        vp, insn, EXIT_REASON_VMWRITE if insn.opcode & 1 else EXIT_REASON_VMREAD,
-        <u32>insn.reg << 28)
-
-
 # MOVZX and MOVSX
 cdef int move_extended(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     cdef u32 size = 2 if insn.opcode & 1 else 1

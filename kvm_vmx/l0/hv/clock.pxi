@@ -21,6 +21,11 @@ cdef enum:
     # below 16 a vector is an exception's: no APIC delivers it
 
 
+# What ticks: the host's TSC, or where time is counted in instructions, those.
+cdef u64 ticks(const l0_clock *clock) noexcept nogil:
+    return __rdtsc() if clock.counter == NULL else clock.counter[0] << clock.counter_shift
+
+
 cdef u64 now_ns() noexcept nogil:
     cdef timespec now
     clock_gettime(CLOCK_MONOTONIC, &now)
@@ -31,7 +36,7 @@ cdef void clock_start(l0_partition *partition) noexcept nogil:
     cdef l0_clock *clock = &partition.clock
 
     clock.created_ns = now_ns()
-    clock.created_tsc = __rdtsc()
+    clock.created_tsc = ticks(clock)
     clock.tsc_base = clock.created_tsc
     clock.tsc_since = clock.created_tsc
     clock.tsc_ratio = <u64>1 << 32
@@ -42,7 +47,7 @@ cdef void clock_start(l0_partition *partition) noexcept nogil:
 cdef u64 clock_tsc(const l0_partition *partition) noexcept nogil:
     cdef const l0_clock *clock = &partition.clock
 
-    return clock.tsc_base + multiply_shift(__rdtsc() - clock.tsc_since, clock.tsc_ratio, 32)
+    return clock.tsc_base + multiply_shift(ticks(clock) - clock.tsc_since, clock.tsc_ratio, 32)
 
 
 # How fast the host's own TSC ticks, measured once.
@@ -54,7 +59,7 @@ cdef u64 host_frequency(l0_partition *partition) noexcept nogil:
         while elapsed < CALIBRATION:
             elapsed = now_ns() - clock.created_ns
         clock.tsc_hz = <u64>(
-            <double>(__rdtsc() - clock.created_tsc) * 1e9 / <double>elapsed)
+            <double>(ticks(clock) - clock.created_tsc) * 1e9 / <double>elapsed)
     return clock.tsc_hz
 
 
@@ -66,7 +71,7 @@ cdef u64 clock_tsc_frequency(l0_partition *partition) noexcept nogil:
 cdef u64 clock_reference_time(l0_partition *partition) noexcept nogil:
     cdef u64 scale = reference_scale(host_frequency(partition))
 
-    return multiply_shift(__rdtsc(), scale, 64) - \
+    return multiply_shift(ticks(&partition.clock), scale, 64) - \
         multiply_shift(partition.clock.created_tsc, scale, 64) + partition.clock.skipped
 
 
@@ -131,7 +136,7 @@ cdef insn_t clock_write_emulation_control(l0_vp *vp, u64 value) noexcept nogil:
 # From now on L1 reads a TSC of that ratio; what it has read before stays true.
 cdef void tick_at(l0_partition *partition, u64 ratio) noexcept nogil:
     cdef l0_clock *clock = &partition.clock
-    cdef u64 host = __rdtsc()
+    cdef u64 host = ticks(clock)
 
     clock.tsc_base += multiply_shift(host - clock.tsc_since, clock.tsc_ratio, 32)
     clock.tsc_since = host

@@ -81,6 +81,8 @@ cdef insn_t msr_read(l0_vp *vp, u32 msr, u64 *value) noexcept nogil:
 
     if msr >> 28 == 4:
         return synthetic_read(vp, msr, value)
+    if is_apic_msr(vp, msr):
+        return apic_msr_read(vp, msr, value)
     if msr == MSR_IA32_TSC:
         value[0] = clock_tsc(vp.partition) + vp.msr[SLOT_TSC_ADJUST].value
         return INSN_OK
@@ -139,8 +141,7 @@ cdef u32 msr_value_refusal(l0_vp *vp, u32 msr, u64 value) noexcept nogil:
             return CHECK_msr_no_counters
         return CHECK_msr_perf_global if value & ~caps.perf_global_may else 0
     if msr == MSR_IA32_APICBASE:
-        # no x2APIC, so that bit 10 is reserved
-        return CHECK_msr_apic_base if value & (caps.address_reserved | 0x6ff) else 0
+        return 0 if apic_base_valid(vp, value) else CHECK_msr_apic_base
     if msr == MSR_MTRRdefType:
         return 0 if value & 7 != 7 and pat_valid(value & 7) else CHECK_msr_mtrr_type
     return 0
@@ -169,6 +170,8 @@ cdef insn_t msr_write(l0_vp *vp, u32 msr, u64 value) noexcept nogil:
         return synthetic_write(vp, msr, value)
     if msr == MSR_EFER:
         return write_efer(vp, value)
+    if is_apic_msr(vp, msr):
+        return apic_msr_write(vp, msr, value)
     if msr == MSR_IA32_PRED_CMD or msr == MSR_IA32_FLUSH_CMD:
         return deny(vp, CHECK_msr_command, value, msr, 0) \
             if breaks(CHECK_msr_command, value) else INSN_OK

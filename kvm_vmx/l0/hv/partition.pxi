@@ -189,6 +189,7 @@ cdef void partition_destroy(l0_partition *partition) noexcept nogil:
         free(partition.vp[n].exit_log)
         free(partition.vp[n].trace.record)
         free(partition.vp[n].watch)
+        free(partition.vp[n].decoded)
     free(partition.profile.leaf)
     free(partition.profile.msr)
     free(partition.vp)

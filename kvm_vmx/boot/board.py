@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A board that runs one L1 image: memory, processors, devices, and a limit of time."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+
+from kvm_vmx.abi.numbers import ExitReason, Field
+from kvm_vmx.boot import devices
+from kvm_vmx.l0.profile import build
+from kvm_vmx.machine.partition import Partition, PhysicalMemory
+from kvm_vmx.machine.whole import WholeProcessor
+
+SLICE = 2_000_000       # instructions of one processor before the clock is looked at
+TURN = 20_000           # and where several take turns
+TSC_SHIFT, TSC_HZ = 5, 2_000_000_000
+LARGEST = 0xC0000000    # devices lie behind it
+X2APIC, TSC_DEADLINE, APIC = 1 << 21, 1 << 24, 1 << 9      # of CPUID leaf 1: ECX, ECX, EDX
+
+
+@dataclasses.dataclass(frozen=True)
+class End:
+    """How an image ended: its exit value, or None and why; what it did until then."""
+
+    value: int | None
+    why: str
+    seconds: float
+    instructions: dict[str, int]
+
+
+class Board:
+    """Memory, processors and devices for one image; run() is its life.
+
+    sink takes what the serial port sends. Partition says what the other arguments are.
+    """
+
+    def __init__(self, memory: int = 512 << 20, cpus: int = 1, profile: str = "bare",
+                 sink: Callable[[bytes], None] = lambda sent: None, **options: object):
+        if memory % 4096 or not 1 << 20 <= memory <= LARGEST:
+            raise ValueError(f"memory of {memory} bytes: give whole pages, 1 MiB to 3 GiB")
+        self.memory = PhysicalMemory(memory)
+        self.options = {"cpus": cpus, "profile": profile, "cpuid": with_apic(profile), **options}
+        self.cpus = cpus
+        self.ports = devices.Ports()
+        self.ports.add(devices.SERIAL, 8, devices.Serial(sink))
+        self.ports.add(devices.EXIT, 4, devices.ExitPort())
+        self.ports.add(devices.FW_CFG, 2, devices.FirmwareConfig(memory, cpus))
+        self.ports.add(devices.PM_TIMER, 4, devices.PmTimer(self.now))
+        self.processors: list[WholeProcessor] = []
+        self.power_on()
+
+    def power_on(self) -> None:
+        """New processors: the first is the image's to set up, the others wait for SIPI."""
+        self.partition = Partition(self.memory, **self.options)     # type: ignore[arg-type]
+        self.processors = [
+            WholeProcessor(self.partition.processor(n), TSC_SHIFT, TSC_HZ)
+            for n in range(self.cpus)]
+        for processor in self.processors:
+            processor.wait_for_startup()
+
+    def now(self) -> int:
+        """The board's time in ns, counted in instructions."""
+        done = sum(self.processors[0].instructions.values())
+        return (done << TSC_SHIFT) * 10**9 // TSC_HZ
+
+    def move(self) -> None:
+        """Save each processor and go on in a new partition, as if migrated to another host."""
+        saved = [processor.save() for processor in self.processors]
+        self.power_on()
+        for processor, blob in zip(self.processors, saved):
+            processor.restore(blob)
+
+    def access(self, processor: WholeProcessor) -> None:
+        """Let a device answer the processor's access to a port."""
+        port, size, value = processor.port
+        found = self.ports.access(port, size, value)
+        if value is None:
+            processor.answer(found)
+
+    def one_turn(self, processor: WholeProcessor, count: int) -> None:
+        """Run a processor for a turn; Ended, or RuntimeError where it can do no more."""
+        target = sum(processor.instructions.values()) + count
+        while (left := target - sum(processor.instructions.values())) > 0:
+            end = processor.run(left)
+            if end == "port":
+                self.access(processor)
+                # a device may have put another processor in its place
+                if processor not in self.processors:
+                    return
+            elif end == "shutdown":
+                raise RuntimeError(f"triple fault of L1 at {where(processor)}")
+            elif end == "undone":
+                raise RuntimeError(f"{reason(processor)} of L1 at {where(processor)}: "
+                                   "this processor cannot do that")
+            elif end == "waits":
+                return
+
+    def turns(self, seconds: float, instructions: int | None) -> str:
+        """All processors in turn until one of the limits; why it ended."""
+        began = time.monotonic()
+        count = SLICE if self.cpus == 1 else TURN
+        done = 0
+        while time.monotonic() - began < seconds:
+            if instructions is not None and done >= instructions:
+                return f"{instructions} instructions are over"
+            for processor in list(self.processors):
+                self.one_turn(processor, count)
+            done += count
+            if all(processor.idle for processor in self.processors):
+                return f"halted at {where(self.processors[0])}, with nothing on its way"
+        return f"{seconds:g} seconds are over"
+
+    def run(self, seconds: float = 60.0, instructions: int | None = None) -> End:
+        """Run until the image ends, or a limit of time does it."""
+        began = time.monotonic()
+        value = None
+        try:
+            why = self.turns(seconds, instructions)
+        except devices.Ended as end:
+            value, why = end.value, str(end)
+        except RuntimeError as error:
+            why = str(error)
+        total = dict.fromkeys(("l1", "l2", "idle"), 0)
+        for processor in self.processors:
+            for name, number in processor.instructions.items():
+                total[name] += number
+        return End(value, why, time.monotonic() - began, total)
+
+
+def with_apic(profile: str) -> dict[int, tuple[int, int, int, int]]:
+    """Leaf 1 of a profile with the local APIC that a board has and an L1 of Python's has not."""
+    eax, ebx, ecx, edx = build(profile).cpuid[1]
+    return {1: (eax, ebx, ecx | X2APIC | TSC_DEADLINE, edx | APIC)}
+
+
+def where(processor: WholeProcessor) -> str:
+    """RIP of whoever runs, and who that is."""
+    rip = processor.get(Field.GUEST_RIP, guest=True)
+    return f"{rip:#x} in {'L2' if processor.in_guest else 'L1'}"
+
+
+def reason(processor: WholeProcessor) -> str:
+    """The name of what no processor here does."""
+    return str(ExitReason.of(processor.exit_reason))

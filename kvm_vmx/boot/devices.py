@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The devices of a board that images without drivers ask for, by their ports."""
+
+from collections.abc import Callable
+
+SERIAL, EXIT, SHUTDOWN_PORT, FW_CFG, FW_CFG_DATA = 0x3F8, 0xF4, 0x8900, 0x510, 0x511
+PM_TIMER = 0x608
+PM_TIMER_HZ = 3_579_545
+TRANSMITTER_EMPTY = 0x60
+LINE_CONTROL, LINE_STATUS = 3, 5
+DIVISOR_LATCH = 0x80
+FW_RAM_SIZE, FW_CPUS, FW_MAX_CPUS = 3, 5, 15
+
+
+class Ended(Exception):
+    """The image has written to its exit port; value is what."""
+
+    def __init__(self, value: int):
+        super().__init__(f"exit {value}")
+        self.value = value
+
+
+class Serial:
+    """A 16550 that is always ready to send, and never receives."""
+
+    def __init__(self, sink: Callable[[bytes], None]):
+        self.sink = sink
+        self.registers = [0] * 8
+
+    def read(self, offset: int, size: int) -> int:
+        """IN of a register."""
+        if offset == LINE_STATUS:
+            return TRANSMITTER_EMPTY
+        return 0 if offset == 0 else self.registers[offset]
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        """OUT to a register: of the first, where the divisor latch is off, a byte to send."""
+        if offset == 0 and not self.registers[LINE_CONTROL] & DIVISOR_LATCH:
+            self.sink(bytes([value & 0xFF]))
+        else:
+            self.registers[offset] = value & 0xFF
+
+
+class ExitPort:
+    """isa-debug-exit, by which images say how they end."""
+
+    def read(self, offset: int, size: int) -> int:
+        """Nothing is there to read."""
+        return 0
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        """The end."""
+        raise Ended(value)
+
+
+class FirmwareConfig:
+    """fw_cfg as far as an image without firmware asks: memory and processors."""
+
+    def __init__(self, memory: int, cpus: int):
+        self.items = {0: b"QEMU", FW_RAM_SIZE: memory.to_bytes(8, "little"),
+                      FW_CPUS: cpus.to_bytes(8, "little"), FW_MAX_CPUS: cpus.to_bytes(8, "little")}
+        self.data = b""
+
+    def read(self, offset: int, size: int) -> int:
+        """The next bytes of the item that was chosen; 0 behind its end."""
+        if offset == 0:
+            return 0
+        found, self.data = self.data[:size], self.data[size:]
+        return int.from_bytes(found, "little")
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        """Choose an item."""
+        if offset == 0:
+            self.data = self.items.get(value & 0x3FFF, b"")
+
+
+class PmTimer:
+    """ACPI's timer: 3.58 MHz of the time that it is given, in ns."""
+
+    def __init__(self, now: Callable[[], int]):
+        self.now = now
+
+    def read(self, offset: int, size: int) -> int:
+        """Its count, 32 bits."""
+        return self.now() * PM_TIMER_HZ // 10**9 & 0xFFFFFFFF
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        """It cannot be set."""
+
+
+class Ports:
+    """Which device answers at which port; nobody: all ones, and what is written is lost."""
+
+    def __init__(self) -> None:
+        self.places: list[tuple[int, int, object]] = []
+
+    def add(self, first: int, count: int, device: object) -> None:
+        """Put a device at `count` ports, before those that are there."""
+        self.places.insert(0, (first, count, device))
+
+    def access(self, port: int, size: int, value: int | None) -> int:
+        """IN where value is None, else OUT; what is read."""
+        for first, count, device in self.places:
+            if first <= port < first + count:
+                if value is None:
+                    return device.read(port - first, size)  # type: ignore[attr-defined]
+                device.write(port - first, size, value)  # type: ignore[attr-defined]
+                return 0
+        return (1 << 8 * size) - 1

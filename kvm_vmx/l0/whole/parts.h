@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What a processor has besides where it runs L1's code, too: a bus and a local APIC.
+ */
+#ifndef KVM_VMX_L0_WHOLE_PARTS_H
+#define KVM_VMX_L0_WHOLE_PARTS_H
+
+#include <linux/types.h>
+
+/* Why a processor that runs L1 stands still: between two instructions, of L1 or of L2. */
+enum l0_root_end {
+	ROOT_PAUSED,		/* so many instructions are done */
+	ROOT_PORT,		/* bus has an access to a port that a device is to answer */
+	ROOT_WAITS,		/* nothing is on its way that could wake it */
+	ROOT_SHUTDOWN,		/* a triple fault of L1 */
+	ROOT_UNDONE		/* L1 does what no one here can do: why is in the VMCS */
+};
+
+/* An access to a port, done but for its answer, which goes to RAX. */
+struct l0_bus {
+	u8 waits;
+	u8 is_in, size;
+	u16 port;
+	u32 value;
+	u64 page;		/* of the access to memory that is not there, its address */
+};
+
+#define L0_APIC_REGISTERS 64
+
+/* The local APIC; what it has been asked to deliver is virt_cpu.irr. */
+struct l0_apic {
+	u32 reg[L0_APIC_REGISTERS];	/* by their offset / 16 */
+	u64 isr[4];
+	u64 timer_at;		/* when its timer is due, in instructions; 0: it does not run */
+	u64 timer_every;	/* and how often from then on; 0: once */
+	u64 deadline;		/* MSR 0x6e0 */
+	u32 icr_high;
+	u8 init_waits;		/* an INIT that VMX root operation holds back */
+	u8 sipi_waits;
+	u8 sipi_vector;
+};
+
+/* Of a processor that runs L1's code: how it got here, and what it has done. */
+struct l0_root {
+	u8 on;
+	u8 shadow_ended;
+	u64 xcr0;
+	u64 since;		/* counters.l2_instructions where L1's code began */
+	u64 instructions;	/* of L1 */
+	u32 queued;		/* an exception for whoever runs next, as interruption information */
+	u32 queued_error;
+	u8 queued_past;		/* it is past being intercepted */
+	u64 idle;		/* time that passed while it waited, in instructions */
+	struct l0_bus bus;
+	struct l0_apic apic;
+};
+
+#endif

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A processor that runs L1's code itself: what L1 is, is in memory alone."""
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.string cimport memcpy
+
+from kvm_vmx.abi.types cimport u32, u64
+from kvm_vmx.abi.virt_cpu cimport NR_GPRS
+from kvm_vmx.abi.vmx cimport PIN_BASED_VMX_PREEMPTION_TIMER
+from kvm_vmx.l0.hyperv cimport (
+    is_root, root_clock, root_reset, root_run, root_start, root_to_processor, vp_restore, vp_save,
+)
+from kvm_vmx.l0.state cimport *
+from kvm_vmx.machine.process cimport check_process
+from kvm_vmx.machine.processor cimport Processor
+
+from kvm_vmx.abi.numbers import Field
+
+_MASK_64 = (1 << 64) - 1
+_RSP = 4
+ENDS = ("paused", "port", "waits", "shutdown", "undone")
+
+cdef enum:
+    ACTIVITY_HLT = 1
+
+
+cdef const l0_field *field_of(field, int *high) except NULL:
+    cdef const l0_field *found = l0_field_of(<u64>int(field), high)
+
+    if found == NULL:
+        raise ValueError(f"no field {field!r}: give one of kvm_vmx.Field")
+    return found
+
+
+cdef class WholeProcessor:
+    """A processor of a partition whose L1 is code in memory.
+
+    Its registers are read and set like the fields of a VMCS: get(Field.GUEST_RIP). run() goes on
+    until a device, a limit or its end wants it to stand still.
+    """
+
+    cdef readonly object processor
+    cdef l0_vp *vp
+
+    def __init__(self, Processor processor not None, int tsc_shift=5, u64 tsc_hz=2_000_000_000):
+        self.processor = processor
+        check_process(processor.owner)
+        self.vp = processor.vp
+        root_start(self.vp)
+        if self.vp.partition.clock.counter == NULL:
+            root_clock(self.vp.partition, tsc_shift, tsc_hz)
+
+    def get(self, field, *, bint guest=False) -> int:
+        """A register of L1, or of the guest that it runs now."""
+        cdef int high
+        cdef const l0_field *place = field_of(field, &high)
+
+        check_process((<Processor>self.processor).owner)
+        if guest and not is_root(self.vp):
+            return l0_field_get(self.vp.vmcs, place, high)
+        return l0_field_get(&self.vp.root_vmcs, place, high)
+
+    def set(self, field, value: int) -> None:
+        """Set a register of L1."""
+        cdef int high
+        cdef const l0_field *place = field_of(field, &high)
+
+        check_process((<Processor>self.processor).owner)
+        l0_field_set(&self.vp.root_vmcs, place, high, <u64>(value & _MASK_64))
+
+    def wait_for_startup(self) -> None:
+        """As after INIT: it waits for another processor's SIPI."""
+        check_process((<Processor>self.processor).owner)
+        root_reset(self.vp)
+
+    @property
+    def registers(self) -> list[int]:
+        """The general registers of whoever runs, by encoding."""
+        registers = [self.vp.gpr[i] for i in range(<int>NR_GPRS)]
+        registers[_RSP] = self.vp.vmcs.f.guest_rsp
+        return registers
+
+    @registers.setter
+    def registers(self, values: list[int]):
+        if len(values) != NR_GPRS:
+            raise ValueError(f"{len(values)} registers: give {NR_GPRS}")
+        for i, value in enumerate(values):
+            self.vp.gpr[<int>i] = <u64>(value & _MASK_64)
+        self.vp.vmcs.f.guest_rsp = <u64>(values[_RSP] & _MASK_64)
+
+    def run(self, instructions: int) -> str:
+        """Run so many instructions of L1 and L2 together, or fewer; why it stands still: "paused",
+        "port" (answer() it), "waits" for nothing that is on its way, "shutdown", or "undone"."""
+        cdef u64 count = instructions
+        cdef u32 end
+
+        check_process((<Processor>self.processor).owner)
+        with nogil:
+            end = root_run(self.vp, count)
+        return ENDS[end]
+
+    @property
+    def port(self) -> tuple[int, int, int | None]:
+        """The access to a port that run() ended with: (port, bytes, what is written or None)."""
+        cdef const l0_bus *bus = &self.vp.root.bus
+
+        return bus.port, bus.size, None if bus.is_in else bus.value
+
+    def answer(self, value: int) -> None:
+        """What the device has for a read of that port."""
+        cdef u64 mask = (<u64>1 << 8 * self.vp.root.bus.size) - 1
+
+        if self.vp.root.bus.size == 4:
+            self.vp.gpr[0] = <u64>value & mask
+        else:
+            self.vp.gpr[0] = self.vp.gpr[0] & ~mask | <u64>value & mask
+
+    def queue_exception(self, vector: int, error_code: int, *, bint injected=False) -> None:
+        """An exception with an error code for whoever runs next, as if its next instruction raised
+        it; injected, it is past being intercepted."""
+        if not 0 <= vector < 32:
+            raise ValueError(f"exception {vector!r}: give 0 to 31")
+        # valid, with an error code, a hardware exception
+        self.vp.root.queued = <u32>0x80000b00 | <u32>vector
+        # it has 16 bits
+        self.vp.root.queued_error = error_code & 0xffff
+        self.vp.root.queued_past = injected
+
+    def let_pass(self, instructions: int) -> None:
+        """Let time pass at once, counted in instructions."""
+        self.vp.counters.l2_instructions += <u64>instructions
+        self.vp.root.idle += <u64>instructions
+        self.vp.root.since += <u64>instructions
+
+    @property
+    def in_guest(self) -> bool:
+        """Does it stand in L2?"""
+        return not is_root(self.vp)
+
+    @property
+    def idle(self) -> bool:
+        """Does it wait, with nothing on its way?"""
+        return (self.vp.vmcs.f.guest_activity_state >= ACTIVITY_HLT and not self.vp.cpu.intr
+                and not self.vp.cpu.nmi and not self.vp.root.apic.timer_at
+                and not self.vp.nr_alarms and not self.vp.root.apic.init_waits
+                and not self.vp.root.apic.sipi_waits
+                and not self.vp.vmcs.f.pin_based_vm_exec_control & PIN_BASED_VMX_PREEMPTION_TIMER)
+
+    @property
+    def instructions(self) -> dict[str, int]:
+        """Executed so far: by "l1" and by "l2"; and the time spent "idle", in instructions."""
+        cdef u64 all_of_them = self.vp.counters.l2_instructions - self.vp.root.idle
+
+        return {"l1": self.vp.root.instructions, "l2": all_of_them - self.vp.root.instructions,
+                "idle": self.vp.root.idle}
+
+    @property
+    def exit_reason(self) -> int:
+        """Why L1's code stopped for good: the basic reason, as of a VM exit."""
+        return self.vp.root_vmcs.f.vm_exit_reason
+
+    def save(self) -> bytes:
+        """The processor where it stands, L1 and L2; for restore(). Memory is not in it."""
+        cdef l0_saved saved
+        cdef l0_vmcs *kept = self.vp.vmcs
+        cdef bint in_root = is_root(self.vp)
+
+        check_process((<Processor>self.processor).owner)
+        if in_root:
+            root_to_processor(self.vp)
+            self.vp.guest_state = L2_NOT_RUNNING
+        vp_save(self.vp, &saved)
+        self.vp.guest_state = L2_STOPPED
+        return (PyBytes_FromStringAndSize(<char *>&saved, sizeof(saved)) +
+                PyBytes_FromStringAndSize(<char *>&self.vp.root_vmcs, sizeof(l0_vmcs)) +
+                PyBytes_FromStringAndSize(<char *>&self.vp.root, sizeof(l0_root)) +
+                int(self.vp.counters.l2_instructions).to_bytes(8, "little"))
+
+    def restore(self, blob: bytes) -> None:
+        """Continue as save() found it, here or in another partition of the same profile.
+        ValueError, and no change, for any other blob."""
+        cdef const unsigned char[::1] view = blob
+        cdef l0_saved saved
+        cdef const char *wrong
+        cdef size_t size = sizeof(saved) + sizeof(l0_vmcs) + sizeof(l0_root) + 8
+
+        check_process((<Processor>self.processor).owner)
+        if len(view) != size:
+            raise ValueError(
+                f"a saved processor of {len(view)} bytes: give the {size} of save()")
+        memcpy(&saved, &view[0], sizeof(saved))
+        # times are saved as so many instructions from the beginning
+        before = self.vp.counters.l2_instructions
+        memcpy(&self.vp.counters.l2_instructions, &view[size - 8], 8)
+        wrong = vp_restore(self.vp, &saved)
+        if wrong != NULL:
+            self.vp.counters.l2_instructions = before
+            raise ValueError(f"not restored, {wrong.decode()}: give what save() returned")
+        memcpy(&self.vp.root_vmcs, &view[sizeof(saved)], sizeof(l0_vmcs))
+        memcpy(&self.vp.root, &view[sizeof(saved) + sizeof(l0_vmcs)], sizeof(l0_root))
+        self.vp.regs = self.vp.gpr
+        if not saved.stopped:
+            self.vp.vmcs = &self.vp.root_vmcs
+        self.vp.guest_state = L2_STOPPED

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Where other people's suites are: trees of Linux, and a checkout or an image of kvm-unit-tests."""
+
+import os
+import pathlib
+
+import pytest
+
+from kvm_vmx import host
+
+VMX_IMAGE = "x86/vmx.flat"
+
+
+@pytest.fixture(scope="session")
+def built(request):
+    """built(version, test): the ELF file of a selftest's guest code, kept in pytest's cache."""
+    from kvm_vmx.boot import selftest_build
+
+    cache = request.config.cache.mkdir("selftests")
+
+    def build(version, test):
+        place = host.find(f"tree-{version}")
+        return selftest_build.build(place, test, cache)
+    return build
+
+
+@pytest.fixture(scope="session")
+def vmx_image():
+    """vmx.flat of kvm-unit-tests, as $KVM_UNIT_TESTS names it or its checkout."""
+    named = os.environ.get("KVM_UNIT_TESTS")
+    if not named:
+        pytest.skip("no kvm-unit-tests here: name a built checkout, or vmx.flat, "
+                    "in $KVM_UNIT_TESTS")
+    path = pathlib.Path(named)
+    path = path / VMX_IMAGE if path.is_dir() else path
+    assert path.is_file(), f"$KVM_UNIT_TESTS names {named}, and there is no {VMX_IMAGE}"
+    return path.read_bytes()
