@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-2.0-only
+from kvm_vmx.abi.types cimport u8, u32, u64, ulong
+from kvm_vmx.abi.virt_cpu cimport virt_cpu
+from kvm_vmx.machine.partition cimport Partition
+from kvm_vmx.machine.process cimport process_t
+
+cdef extern from "kvm_vmx/kernel/host_side.h" nogil:
+    enum:
+        LOG_RECORDS
+        IMAGE_SITES
+        NR_FAIL_POINTS
+        INSN_LENGTH_MAX
+    ctypedef struct host_t "struct host":
+        ulong memory
+        ulong memory_size
+        ulong user
+        ulong pages
+        unsigned char *page_kind
+        ulong *per_cpu
+        ulong per_cpu_size
+        ulong per_cpu_room
+        int cpus
+        int online
+    ctypedef struct vmlinux_t "struct vmlinux":
+        pass
+    ctypedef struct log_record "struct log_record":
+        int level
+        ulong ip
+        char *text
+    ctypedef struct image_site "struct image_site":
+        u64 ip
+        u8 *code
+        u32 length
+    ctypedef struct image_t "struct image":
+        host_t host
+        vmlinux_t vmlinux
+        virt_cpu **cpus
+        int (*exception)(long long *regs, unsigned int vector) noexcept nogil
+        image_site *sites
+        int nr_sites
+        ulong *fail
+        log_record *records
+        u64 log_end
+        bint fsgsbase
+        char *why
+        ulong where
+    ctypedef struct percpu_area_t "struct percpu_area":
+        virt_cpu *virt_cpu
+        const vmlinux_t *vmlinux
+        int cpu_number
+    ctypedef struct image_call_t "struct image_call":
+        ulong function
+        long *arg
+        long ret
+    image_t *the_image
+    void image_fill(image_t *image)
+    int image_enter(int cpu, ulong stack, image_call_t *call)
+
+
+cdef class Image:
+    cdef image_t *image
+    cdef readonly Partition partition
+    cdef process_t owner
+    cdef readonly object elf
+    cdef readonly object died
+    # what is mapped: (address, size) each
+    cdef list mapped
+    cdef bint trapping
+
+    cdef ulong map(self, ulong size, ulong at=*) except 0
+    cdef int put(self, section, ulong at) except -1
+    cdef int lay_out(self, int online) except -1
+    cdef int protect(self) except -1
+    cdef int forget(self) except -1

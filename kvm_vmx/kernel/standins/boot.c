@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The kernel comes up, and a module with it: what the boot processor is, the task, parameters. */
+#include "standin.h"
+#include <linux/module.h>
+#include <asm/cpufeature.h>
+#include <asm/fpu/internal.h>
+#include <asm/nospec-branch.h>
+#include <asm/vmx.h>
+#undef __this_module
+
+struct host *host;
+struct module __this_module;
+struct cpuinfo_x86 boot_cpu_data;
+static struct task_struct task;
+static struct mm_struct mm;
+DEFINE_PER_CPU(struct task_struct *, current_task) = &task;
+
+enum l1tf_mitigations l1tf_mitigation;
+enum vmx_l1d_flush_state l1tf_vmx_mitigation;
+enum cpuhp_smt_control cpu_smt_control;
+void (*crash_vmclear_loaded_vmcss)(void);
+unsigned int mxcsr_feature_mask = 0xffff;
+int prof_on, alternatives_patched = 1;
+
+void standin_cpus(void);
+void standin_control_registers(void);
+pgd_t *standin_pgd(void);
+
+/* What the instructions in this process can be made to do without: XSAVE and all that needs it,
+ * and what an alternative in the text would be needed for. */
+static void feature(unsigned int bit) { set_cpu_cap(&boot_cpu_data, bit); }
+
+void standin_features(void)
+{
+	memset(&boot_cpu_data, 0, sizeof(boot_cpu_data));
+	feature(X86_FEATURE_FPU);
+	feature(X86_FEATURE_FXSR);
+	feature(X86_FEATURE_VMX);
+	feature(X86_FEATURE_NX);
+	feature(X86_FEATURE_GBPAGES);
+	feature(X86_FEATURE_CONSTANT_TSC);
+	boot_cpu_data.x86_phys_bits = 46;
+	boot_cpu_data.x86 = 6;
+	boot_cpu_data.x86_clflush_size = 64;
+	boot_cpu_data.x86_vendor = X86_VENDOR_INTEL;
+}
+
+static void start_cpu(void *arg) { standin_control_registers(); }
+
+long standin_boot(struct host *table)
+{
+	int cpu;
+
+	host = table;
+	standin_cpus();
+	standin_memory();
+	standin_per_cpu();
+	standin_features();
+	atomic_set(&mm.mm_count, 1);
+	atomic_set(&mm.mm_users, 1);
+	task.mm = task.active_mm = &mm;
+	task.pid = task.tgid = 1;
+#ifdef KERNEL_DS
+	task.thread.addr_limit = MAKE_MM_SEG(-1UL);
+#endif
+	for_each_possible_cpu(cpu)
+		standin_on(cpu, start_cpu, NULL);
+	mm.pgd = standin_pgd();
+	return standin_hyperv();
+}
+
+/* Parameters: of every module of the image, by name. */
+extern const struct kernel_param __start___param[], __stop___param[];
+
+static int set_bool(const char *value, const struct kernel_param *param)
+{
+	*(bool *)param->arg = value[0] != '0';
+	return 0;
+}
+
+static int get_bool(char *to, const struct kernel_param *param)
+{
+	return *(bool *)param->arg;
+}
+
+static int set_int(const char *value, const struct kernel_param *param)
+{
+	int number = 0;
+
+	for (; *value >= '0' && *value <= '9'; value++)
+		number = number * 10 + *value - '0';
+	*(int *)param->arg = number;
+	return 0;
+}
+
+static int get_int(char *to, const struct kernel_param *param) { return *(int *)param->arg; }
+
+const struct kernel_param_ops param_ops_bool = { .set = set_bool, .get = get_bool };
+const struct kernel_param_ops param_ops_int = { .set = set_int, .get = get_int };
+const struct kernel_param_ops param_ops_uint = { .set = set_int, .get = get_int };
+
+static const struct kernel_param *param_of(const char *name)
+{
+	const struct kernel_param *param;
+
+	for (param = __start___param; param < __stop___param; param++)
+		if (!strcmp(param->name, name))
+			return param;
+	return NULL;
+}
+
+long standin_set_param(const char *name, const char *value)
+{
+	const struct kernel_param *param = param_of(name);
+
+	return param ? param->ops->set(value, param) : -ENOENT;
+}
+
+long standin_get_param(const char *name)
+{
+	const struct kernel_param *param = param_of(name);
+	char line[64];
+
+	return param ? param->ops->get(line, param) : -ENOENT;
+}
+
+/* kvm.ko first, where it does something of its own; a module without these has no such step. */
+int kvm_init_module(void) __attribute__((weak));
+void kvm_cleanup_module(void) __attribute__((weak));
+int intel_init_module(void);
+void intel_cleanup_module(void);
+
+long standin_insmod(void)
+{
+	int ret = kvm_init_module ? kvm_init_module() : 0;
+
+	if (ret)
+		return ret;
+	ret = intel_init_module();
+	if (ret && kvm_cleanup_module)
+		kvm_cleanup_module();
+	standin_quiesce();
+	return ret;
+}
+
+long standin_rmmod(void)
+{
+	intel_cleanup_module();
+	if (kvm_cleanup_module)
+		kvm_cleanup_module();
+	standin_quiesce();
+	return 0;
+}
+
+void fpstate_init(union fpregs_state *state)
+{
+	memset(state, 0, sizeof(struct fxregs_state));
+	state->fxsave.cwd = 0x37f;
+	state->fxsave.mxcsr = 0x1f80;
+}
+
+void *get_xsave_addr(struct xregs_state *state, int feature) { return NULL; }
+void x86_virt_spec_ctrl(u64 spec, u64 virt, bool set) { }
+void intel_pt_handle_vmx(int on) { }
+void kvm_set_posted_intr_wakeup_handler(void (*handler)(void)) { }
+bool pat_enabled(void) { return true; }
+bool pat_pfn_immune_to_uc_mtrr(unsigned long pfn) { return false; }
+struct pid *get_task_pid(struct task_struct *of, enum pid_type type) { return NULL; }
+void put_pid(struct pid *pid) { }
+pid_t pid_vnr(struct pid *pid) { return 1; }
+void __put_task_struct(struct task_struct *of) { }
+void __mmdrop(struct mm_struct *of) { }
+int sigprocmask(int how, sigset_t *set, sigset_t *old) { return 0; }
