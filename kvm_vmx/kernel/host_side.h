@@ -51,6 +51,8 @@ struct image {
 	unsigned long fail[NR_FAIL_POINTS];
 	struct log_record *records;
 	u64 log_end;
+	void (*kick)(void);
+	u64 exits, exits_until;		/* VM exits in this call, and after how many it is to end */
 	bool fsgsbase;
 	int cpu;
 	/* why the kernel died, and where */
@@ -168,13 +170,33 @@ static FROM_KERNEL int host_vmcall(unsigned long long *regs)
 	return this_virt_cpu()->ops->vmcall(this_virt_cpu(), (u64 *)regs) != INSN_OK;
 }
 
+static const u8 gpr_place[NR_GPRS] = {
+	REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
+	REG_R8, REG_R9, REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15,
+};
+
+/* MOV from and to a control register that KVM writes down itself: CR2, around an entry. */
+static bool emulate_mov_cr(long long *gregs)
+{
+	const u8 *at = (const u8 *)gregs[REG_RIP];
+	u8 rex = (*at & 0xf0) == 0x40 ? *at++ : 0;
+	unsigned int gpr, cr;
+
+	if (at[0] != 0x0f || (at[1] != 0x20 && at[1] != 0x22))
+		return false;
+	gpr = (at[2] & 7) | (rex & 1) << 3;
+	cr = (at[2] >> 3 & 7) | (rex & 4) << 1;
+	if (at[1] == 0x20)
+		gregs[gpr_place[gpr]] = host_read_cr(cr);
+	else if (host_write_cr(cr, gregs[gpr_place[gpr]]))
+		return false;
+	gregs[REG_RIP] = (long long)(at + 3);
+	return true;
+}
+
 /* SIDT and SGDT of a site: ten bytes, the limit and the base. SLDT and STR: a selector. */
 static bool emulate_site(const struct image_site *site, long long *gregs)
 {
-	static const u8 place[NR_GPRS] = {
-		REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
-		REG_R8, REG_R9, REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15,
-	};
 	const u8 *end = site->code + site->length;
 	struct prefixes prefix = { 0 };
 	struct trap_insn insn;
@@ -184,7 +206,7 @@ static bool emulate_site(const struct image_site *site, long long *gregs)
 	int i;
 
 	for (i = 0; i < NR_GPRS; i++)
-		regs[i] = gregs[place[i]];
+		regs[i] = gregs[gpr_place[i]];
 	at = read_prefixes(site->code, end, &prefix) + 1;
 	if (!read_modrm(at + 1, end, &prefix, regs, site->ip, site->code, &insn))
 		return false;
@@ -193,7 +215,7 @@ static bool emulate_site(const struct image_site *site, long long *gregs)
 		if (insn.memory)
 			memcpy((void *)insn.address, &base, 2);
 		else
-			gregs[place[insn.rm]] = base;
+			gregs[gpr_place[insn.rm]] = base;
 	} else {
 		base = (insn.reg & 7) == 1 ? this_virt_cpu()->idtr_base
 					   : this_virt_cpu()->gdtr_base;
@@ -211,6 +233,8 @@ static int image_exception(long long *gregs, unsigned int vector)
 	for (i = 0; i < the_image->nr_sites; i++)
 		if (the_image->sites[i].ip == (u64)gregs[REG_RIP])
 			return emulate_site(&the_image->sites[i], gregs);
+	if (vector == 13 && emulate_mov_cr(gregs))
+		return 1;
 	return the_image->exception(gregs, vector);
 }
 
@@ -229,6 +253,13 @@ static void image_die(unsigned long ip, u32 status)
 static void image_stale(unsigned long rip, unsigned long rsp)
 {
 	host_die("a VM exit into what is no text of the kernel's", rip);
+}
+
+/* After each VM exit: a signal for the task where its exits are up. */
+static void image_exited(void)
+{
+	if (++the_image->exits == the_image->exits_until)
+		the_image->kick();
 }
 
 static unsigned long image_fixup(unsigned long ip)
@@ -281,6 +312,7 @@ static void image_fill(struct image *image)
 	image->host.read_cr = host_read_cr;
 	image->host.write_cr = host_write_cr;
 	image->host.vmcall = host_vmcall;
+	image->vmlinux.service = image_exited;
 	image->vmlinux.exception = image_exception;
 	image->vmlinux.fixup_exception = image_fixup;
 	image->vmlinux.die = image_die;

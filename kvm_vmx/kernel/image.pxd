@@ -41,6 +41,9 @@ cdef extern from "kvm_vmx/kernel/host_side.h" nogil:
         ulong *fail
         log_record *records
         u64 log_end
+        void (*kick)() noexcept nogil
+        u64 exits
+        u64 exits_until
         bint fsgsbase
         char *why
         ulong where

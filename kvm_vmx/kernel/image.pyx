@@ -165,6 +165,7 @@ cdef class Image:
                 self.put(section, section.address)
         self.image.exception = <int (*)(long long *, unsigned int) noexcept nogil><ulong>(
             self.elf.symbols["standin_exception"])
+        self.image.kick = <void (*)() noexcept nogil><ulong>self.elf.symbols["standin_kick"]
         return self.protect()
 
     cdef int protect(self) except -1:
@@ -220,8 +221,10 @@ cdef class Image:
         if self.died is not None:
             raise KernelBug(f"{self.died}: close the kernel and boot another")
 
-    def call(self, str name, long first=0, long second=0, long third=0, int cpu=0) -> int:
-        """One function of the image, as a CPU; KernelBug where the kernel dies in it."""
+    def call(self, str name, long first=0, long second=0, long third=0, int cpu=0,
+             exits=None) -> int:
+        """One function of the image, as a CPU; KernelBug where the kernel dies in it. Its task has
+        a signal after so many VM exits."""
         cdef image_call_t call
         cdef trap_binding traps
         cdef Stacks stacks
@@ -235,6 +238,7 @@ cdef class Image:
         call.function = self.elf.symbols[name]
         call.arg[0], call.arg[1], call.arg[2] = first, second, third
         with _lock:
+            self.image.exits, self.image.exits_until = 0, 0 if exits is None else exits
             with nogil:
                 ret = trap_bind(&traps, stacks.signal_stack, stacks.signal_size)
                 if ret == 0:
@@ -244,6 +248,11 @@ cdef class Image:
             self.died = self.last_words()
             raise KernelBug(self.died)
         return call.ret
+
+    @property
+    def exits(self) -> int:
+        """VM exits in the last call."""
+        return self.image.exits
 
     def last_words(self) -> str:
         """Why the kernel died, and in which of its functions."""

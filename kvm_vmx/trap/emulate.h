@@ -176,6 +176,7 @@ static void exit_to_host(struct trap *trap)
 	trap->gregs[REG_RSP] = (greg_t)cpu->rsp;
 	trap->gregs[REG_RIP] = (greg_t)cpu->rip;
 	trap->gregs[REG_EFL] &= ~EFLAGS_STATUS;
+	trap->kernel->service();
 }
 
 /* The exit loads RIP, RSP and RFLAGS; the general registers are L2's. */

@@ -45,6 +45,10 @@ void standin_features(void)
 	boot_cpu_data.x86_vendor = X86_VENDOR_INTEL;
 }
 
+/* A signal for the task, until its system call has ended. */
+void standin_kick(void) { set_tsk_thread_flag(&task, TIF_SIGPENDING); }
+void standin_no_signal(void) { clear_tsk_thread_flag(&task, TIF_SIGPENDING); }
+
 static void start_cpu(void *arg) { standin_control_registers(); }
 
 long standin_boot(struct host *table)

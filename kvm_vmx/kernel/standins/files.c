@@ -82,6 +82,7 @@ long standin_ioctl(long fd, long command, long argument)
 		return -EBADF;
 	ret = file->f_op->unlocked_ioctl(file, command, argument);
 	standin_quiesce();
+	standin_no_signal();
 	return ret;
 }
 

@@ -2,6 +2,7 @@
 /* Of lib/: strings, bits, formats; in the image, so that a fault in them is the kernel's. */
 #include "standin.h"
 #include <linux/bsearch.h>
+#include <linux/idr.h>
 #include <linux/uaccess.h>
 #undef memcpy
 #undef memset
@@ -173,3 +174,8 @@ int sprintf(char *to, const char *format, ...)
 	va_end(list);
 	return n;
 }
+
+/* Nothing is ever allocated from one: idr_alloc() has no stand-in. */
+void *idr_get_next(struct idr *idr, int *next) { return NULL; }
+void *idr_find(const struct idr *idr, unsigned long id) { return NULL; }
+void idr_destroy(struct idr *idr) { }

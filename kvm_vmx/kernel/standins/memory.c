@@ -10,6 +10,8 @@ unsigned long page_offset_base, vmemmap_base, phys_base, vmalloc_base, zero_pfn;
 unsigned long empty_zero_page[PAGE_SIZE / sizeof(unsigned long)] __aligned(PAGE_SIZE);
 struct mem_section **mem_section;
 
+long standin_pages, standin_objects;
+
 /* The first megabyte is nobody's; a page is free, a block's first or a later one, or of a slab. */
 #define FIRST_PAGE 256
 #define PAGE_FREE 0
@@ -18,9 +20,9 @@ struct mem_section **mem_section;
 #define PAGE_SLAB 0x80		/* plus the logarithm of the size */
 #define SLAB_MIN 3
 #define SLAB_MAX 11
+void clear_page_orig(void *page);
 #define POISON 0x6b6b6b6b6b6b6b6bUL
 
-long standin_pages, standin_objects;
 static unsigned long next_page = FIRST_PAGE;
 static void *free_objects[SLAB_MAX + 1];
 
@@ -37,6 +39,36 @@ static bool is_free(unsigned long first, unsigned int order)
 		if (host->page_kind[first + i] != PAGE_FREE)
 			return false;
 	return true;
+}
+
+/* Any number of pages for user space, which has them one by one: the first, or 0. */
+long standin_user_pages(long count)
+{
+	unsigned long at, run = 0;
+
+	for (at = FIRST_PAGE; at < nr_pages(); at++) {
+		run = host->page_kind[at] == PAGE_FREE ? run + 1 : 0;
+		if (run < count)
+			continue;
+		for (run = at + 1 - count; run <= at; run++) {
+			host->page_kind[run] = PAGE_BLOCK;
+			memset(pfn_to_page(run), 0, sizeof(struct page));
+			set_page_count(pfn_to_page(run), 1);
+			clear_page_orig(__va(run << PAGE_SHIFT));
+		}
+		standin_pages += count;
+		return (at + 1 - count) << PAGE_SHIFT;
+	}
+	return 0;
+}
+
+long standin_free_user_pages(long gpa, long count)
+{
+	long i;
+
+	for (i = 0; i < count; i++)
+		put_page(pfn_to_page((gpa >> PAGE_SHIFT) + i));
+	return 0;
 }
 
 static unsigned long find_block(unsigned int order)
@@ -258,7 +290,11 @@ struct page *__alloc_pages_nodemask(gfp_t flags, unsigned int order, int node, n
 	return page_at(take_pages(order, flags));
 }
 
-void __put_page(struct page *page) { give_pages((unsigned long)page_address(page), 0); }
+void __put_page(struct page *page)
+{
+	give_pages((unsigned long)page_address(page), 0);
+}
+
 void mark_page_accessed(struct page *page) { }
 
 /* The sections of memory that there is a struct page for. */

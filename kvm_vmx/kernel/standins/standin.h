@@ -14,6 +14,7 @@ extern struct host *host;
 void *standin_alloc(unsigned long size, gfp_t flags);
 void standin_free(const void *object);
 void standin_quiesce(void);
+void standin_no_signal(void);
 void standin_memory(void);
 void standin_per_cpu(void);
 void standin_features(void);
