@@ -11,6 +11,9 @@ from kvm_vmx.errors import BuildError
 SHF_ALLOC, SHT_SYMTAB, SHT_NOBITS = 2, 2, 8
 STT_FUNC = 2
 
+# Instructions of the tables that user space reads and should not: others are emulated for them.
+REPLACED = ("sidt", "sgdt", "sldt", "str")
+
 
 class Section(NamedTuple):
     """One section: where it is to lie, how long it is, and what stands in it."""
@@ -34,6 +37,12 @@ class Elf:
             raise BuildError(f"{path} is no image: give what kvm-vmx kernel build has made")
         try:
             self._read(data)
+            self.listed = []
+            for line in Path(f"{path}.sites").read_text().splitlines():
+                kind, address, code = line.split()
+                self.listed.append((kind, int(address, 16), bytes.fromhex(code)))
+        except FileNotFoundError:
+            raise BuildError(f"{path}.sites is missing: build the image again") from None
         except (struct.error, IndexError, StopIteration, UnicodeDecodeError):
             raise BuildError(f"{path} is cut short: build it again") from None
 
@@ -63,6 +72,18 @@ class Elf:
             if info & 15 == STT_FUNC and value:
                 found.append((value, length, symbol))
         self._functions = sorted(found)
+
+    def sites(self) -> list[tuple[int, bytes]]:
+        """(address, bytes) of each instruction that must not be executed as it stands, as the
+        build has found them by disassembly."""
+        return [(address, code) for name, address, code in self.listed if name in REPLACED]
+
+    @property
+    def silent(self) -> list[tuple[str, str]]:
+        """(instruction, function) of what user space executes without a trap, and which is left:
+        named, since what it finds is this process's and not L1's."""
+        return [(name, self.function(address) or hex(address))
+                for name, address, _ in self.listed if name not in REPLACED]
 
     def section(self, name: str) -> Section:
         """A section by its name; BuildError where there is none."""

@@ -19,6 +19,7 @@ cdef extern from "kvm_vmx/kernel/host_side.h" nogil:
         ulong *per_cpu
         ulong per_cpu_size
         ulong per_cpu_room
+        ulong thread_pointer
         int cpus
         int online
     ctypedef struct vmlinux_t "struct vmlinux":
@@ -73,5 +74,7 @@ cdef class Image:
     cdef ulong map(self, ulong size, ulong at=*) except 0
     cdef int put(self, section, ulong at) except -1
     cdef int lay_out(self, int online) except -1
+    cdef int find_sites(self) except -1
+    cdef int patch_sites(self) except -1
     cdef int protect(self) except -1
     cdef int forget(self) except -1

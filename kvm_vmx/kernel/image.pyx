@@ -150,6 +150,7 @@ cdef class Image:
         host_table.per_cpu_size = per_cpu.size
         host_table.per_cpu_room = up(per_cpu.size + PER_CPU_CHUNKS)
         host_table.cpus, host_table.online = cpus, online
+        host_table.thread_pointer = <ulong>0x7f0000000000
         areas = self.map(cpus * host_table.per_cpu_room)
         for cpu in range(cpus):
             host_table.per_cpu[cpu] = areas + cpu * host_table.per_cpu_room
@@ -166,7 +167,34 @@ cdef class Image:
         self.image.exception = <int (*)(long long *, unsigned int) noexcept nogil><ulong>(
             self.elf.symbols["standin_exception"])
         self.image.kick = <void (*)() noexcept nogil><ulong>self.elf.symbols["standin_kick"]
+        self.find_sites()
         return self.protect()
+
+    cdef int find_sites(self) except -1:
+        cdef const unsigned char[::1] code
+        cdef image_site *site
+        cdef int i
+
+        for address, code_bytes in self.elf.sites():
+            if self.image.nr_sites == IMAGE_SITES:
+                raise MachineError(f"more than {IMAGE_SITES} instructions that would not trap")
+            site = &self.image.sites[self.image.nr_sites]
+            code = code_bytes
+            site.ip, site.length = address, len(code)
+            for i in range(len(code)):
+                site.code[i] = code[i]
+            self.image.nr_sites += 1
+        return self.patch_sites()
+
+    cdef int patch_sites(self) except -1:
+        # UD2 is two bytes long, and so is the shortest of them
+        cdef unsigned char *at
+        cdef int i
+
+        for i in range(self.image.nr_sites):
+            at = <unsigned char *><ulong>self.image.sites[i].ip
+            at[0], at[1] = 0x0f, 0x0b
+        return 0
 
     cdef int protect(self) except -1:
         cdef ulong start = self.elf.symbols["image_text"], end = self.elf.symbols["image_text_end"]
@@ -189,6 +217,7 @@ cdef class Image:
         self.check()
         mprotect(<void *>start, end - start, PROT_READ | PROT_WRITE)
         self.put(self.elf.section(".text"), start)
+        self.patch_sites()
         self.protect()
         self.put(self.elf.section(".module"), self.elf.section(".module").address)
         data = self.elf.section(".data..percpu").data

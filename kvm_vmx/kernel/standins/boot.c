@@ -21,25 +21,48 @@ enum cpuhp_smt_control cpu_smt_control;
 void (*crash_vmclear_loaded_vmcss)(void);
 unsigned int mxcsr_feature_mask = 0xffff;
 int prof_on, alternatives_patched = 1;
+static unsigned long long host_spec_ctrl;
 
 void standin_cpus(void);
 void standin_control_registers(void);
 pgd_t *standin_pgd(void);
 
-/* What the instructions in this process can be made to do without: XSAVE and all that needs it,
- * and what an alternative in the text would be needed for. */
-static void feature(unsigned int bit) { set_cpu_cap(&boot_cpu_data, bit); }
+/* The words of the features that CPUID fills, by leaf, subleaf and register. */
+static const struct { unsigned int word, leaf, reg; } words[] = {
+	{ CPUID_1_EDX, 1, 3 }, { CPUID_1_ECX, 1, 2 },
+	{ CPUID_8000_0001_EDX, 0x80000001, 3 }, { CPUID_8000_0001_ECX, 0x80000001, 2 },
+	{ CPUID_7_0_EBX, 7, 1 }, { CPUID_7_ECX, 7, 2 }, { CPUID_7_EDX, 7, 3 },
+};
+
+/* What this process cannot do for L1: an extended state of the FPU's would be the process's own,
+ * and pages are not switched here. */
+static const unsigned int without[] = {
+	X86_FEATURE_XSAVE, X86_FEATURE_OSXSAVE, X86_FEATURE_XSAVES, X86_FEATURE_XSAVEOPT,
+	X86_FEATURE_XSAVEC, X86_FEATURE_AVX, X86_FEATURE_AVX2, X86_FEATURE_AVX512F,
+	X86_FEATURE_MPX, X86_FEATURE_PKU, X86_FEATURE_OSPKE, X86_FEATURE_PCID, X86_FEATURE_LA57,
+};
+
+static void leaf(unsigned int number, unsigned int *regs)
+{
+	regs[0] = number;
+	regs[1] = regs[2] = regs[3] = 0;
+	host->cpuid(regs);
+}
 
 void standin_features(void)
 {
+	unsigned int i, regs[4];
+
 	memset(&boot_cpu_data, 0, sizeof(boot_cpu_data));
-	feature(X86_FEATURE_FPU);
-	feature(X86_FEATURE_FXSR);
-	feature(X86_FEATURE_VMX);
-	feature(X86_FEATURE_NX);
-	feature(X86_FEATURE_GBPAGES);
-	feature(X86_FEATURE_CONSTANT_TSC);
-	boot_cpu_data.x86_phys_bits = 46;
+	for (i = 0; i < ARRAY_SIZE(words); i++) {
+		leaf(words[i].leaf, regs);
+		boot_cpu_data.x86_capability[words[i].word] = regs[words[i].reg];
+	}
+	for (i = 0; i < ARRAY_SIZE(without); i++)
+		clear_bit(without[i], (unsigned long *)boot_cpu_data.x86_capability);
+	set_cpu_cap(&boot_cpu_data, X86_FEATURE_CONSTANT_TSC);
+	leaf(0x80000008, regs);
+	boot_cpu_data.x86_phys_bits = regs[0] & 0xff;
 	boot_cpu_data.x86 = 6;
 	boot_cpu_data.x86_clflush_size = 64;
 	boot_cpu_data.x86_vendor = X86_VENDOR_INTEL;
@@ -64,12 +87,15 @@ long standin_boot(struct host *table)
 	atomic_set(&mm.mm_users, 1);
 	task.mm = task.active_mm = &mm;
 	task.pid = task.tgid = 1;
+	task.thread.fsbase = host->thread_pointer;
 #ifdef KERNEL_DS
 	task.thread.addr_limit = MAKE_MM_SEG(-1UL);
 #endif
 	for_each_possible_cpu(cpu)
 		standin_on(cpu, start_cpu, NULL);
 	mm.pgd = standin_pgd();
+	if (boot_cpu_has(X86_FEATURE_SPEC_CTRL))
+		host->read_msr(MSR_IA32_SPEC_CTRL, &host_spec_ctrl);
 	return standin_hyperv();
 }
 
@@ -164,7 +190,21 @@ void fpstate_init(union fpregs_state *state)
 }
 
 void *get_xsave_addr(struct xregs_state *state, int feature) { return NULL; }
-void x86_virt_spec_ctrl(u64 spec, u64 virt, bool set) { }
+
+/* The host's own value is what the boot found: no mitigation is chosen here. */
+void x86_virt_spec_ctrl(u64 guest, u64 virt, bool to_guest)
+{
+	u64 mask = SPEC_CTRL_IBRS, wanted;
+
+	if (!boot_cpu_has(X86_FEATURE_SPEC_CTRL))
+		return;
+	if (boot_cpu_has(X86_FEATURE_INTEL_STIBP))
+		mask |= SPEC_CTRL_STIBP;
+	wanted = (host_spec_ctrl & ~mask) | (guest & mask);
+	if (wanted != host_spec_ctrl)
+		host->write_msr(MSR_IA32_SPEC_CTRL, to_guest ? wanted : host_spec_ctrl);
+}
+
 void intel_pt_handle_vmx(int on) { }
 void kvm_set_posted_intr_wakeup_handler(void (*handler)(void)) { }
 bool pat_enabled(void) { return true; }

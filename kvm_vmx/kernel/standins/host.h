@@ -24,6 +24,7 @@ struct host {
 	unsigned char *page_kind;		/* a byte a page, all zero */
 	unsigned long *per_cpu;			/* the area of each CPU */
 	unsigned long per_cpu_size, per_cpu_room;	/* what is laid out, and all there is */
+	unsigned long thread_pointer;		/* of the task in user space */
 	int cpus, online;
 };
 

@@ -46,6 +46,7 @@ int standin_hyperv(void)
 	if (!is_hyperv())
 		return 0;
 	x86_hyper_type = X86_HYPER_MS_HYPERV;
+	mark_tsc_unstable("running on Hyper-V");
 	leaf(LEAF(3), regs);
 	ms_hyperv.features = regs[0];
 	ms_hyperv.misc_features = regs[3];

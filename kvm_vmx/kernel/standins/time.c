@@ -19,8 +19,10 @@ ktime_t ktime_get(void)
 
 ktime_t ktime_get_with_offset(enum tk_offsets offset) { return ktime_get(); }
 void getboottime64(struct timespec64 *time) { time->tv_sec = time->tv_nsec = 0; }
-int check_tsc_unstable(void) { return 0; }
-void mark_tsc_unstable(char *reason) { }
+static bool tsc_unstable;
+
+int check_tsc_unstable(void) { return tsc_unstable; }
+void mark_tsc_unstable(char *reason) { tsc_unstable = true; }
 
 void set_normalized_timespec64(struct timespec64 *time, time64_t seconds, s64 nanoseconds)
 {
