@@ -5,6 +5,7 @@ import ctypes
 import errno
 import os
 import struct
+from collections.abc import ItemsView, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from kvm_vmx.abi.numbers import ExitReason
@@ -105,6 +106,42 @@ class KernelVm:
         self.module.vms.remove(self) if self in self.module.vms else None
 
 
+class Registers(Mapping[str, int]):
+    """The general registers of a vCPU, RIP and RFLAGS: KVM_GET_REGS and KVM_SET_REGS."""
+
+    def __init__(self, vcpu: "KernelVcpu") -> None:
+        self._vcpu = vcpu
+
+    def _all(self) -> dict[str, int]:
+        found = ioctls.Regs()
+        self._vcpu._do(ioctls.GET_REGS, found, "get_regs")
+        return {name: getattr(found, name) for name, _ in ioctls.Regs._fields_}
+
+    def __getitem__(self, name: str) -> int:
+        return self._all()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(name for name, _ in ioctls.Regs._fields_)
+
+    def __len__(self) -> int:
+        return len(ioctls.Regs._fields_)
+
+    def items(self) -> ItemsView[str, int]:
+        return self._all().items()
+
+    def __setitem__(self, name: str, value: int) -> None:
+        self.update(**{name: value})
+
+    def update(self, **values: int) -> None:
+        """Set some of them; KeyError for a name that is none."""
+        regs = self._all()
+        for name, value in values.items():
+            if name not in regs:
+                raise KeyError(f"no register {name!r}: there are {', '.join(regs)}")
+            regs[name] = value & (1 << 64) - 1
+        self._vcpu._do(ioctls.SET_REGS, ioctls.Regs(**regs), "set_regs")
+
+
 class KernelVcpu:
     """A virtual CPU of the kernel's own KVM; cpu is the CPU it runs on, and may be set."""
 
@@ -115,27 +152,12 @@ class KernelVcpu:
         entries = long_mode.cpuid_entries(self.kernel.processor(cpu))
         self._do(ioctls.SET_CPUID2, ioctls.cpuid_of(entries), "set_cpuid")
         self.sregs = long_mode.sregs(vm.memory.size)
-        self.set_regs(rip=long_mode.START, rsp=long_mode.stack(vm.memory.size), rflags=2)
+        self.regs = Registers(self)
+        self.regs.update(rip=long_mode.START, rsp=long_mode.stack(vm.memory.size), rflags=2)
 
     def _do(self, command: int, argument: Any, what: str) -> int:
         self.vm.check_alive()
         return self.vm.ioctl(self.fd, command, argument, what, self.cpu)
-
-    @property
-    def regs(self) -> dict[str, int]:
-        """The general registers, RIP and RFLAGS: KVM_GET_REGS."""
-        found = ioctls.Regs()
-        self._do(ioctls.GET_REGS, found, "get_regs")
-        return {name: getattr(found, name) for name, _ in ioctls.Regs._fields_}
-
-    def set_regs(self, **values: int) -> None:
-        """Set some of them: KVM_SET_REGS; KeyError for a name that is none."""
-        regs = self.regs
-        for name, value in values.items():
-            if name not in regs:
-                raise KeyError(f"no register {name!r}: there are {', '.join(regs)}")
-            regs[name] = value & (1 << 64) - 1
-        self._do(ioctls.SET_REGS, ioctls.Regs(**regs), "set_regs")
 
     @property
     def sregs(self) -> dict[str, Any]:
