@@ -20,6 +20,7 @@ PLACES = frozenset(int(Field.of(name)) for name in (
     "MSR_BITMAP", "VM_EXIT_MSR_STORE_ADDR", "VM_EXIT_MSR_LOAD_ADDR", "VM_ENTRY_MSR_LOAD_ADDR",
     "EPT_POINTER", "TSC_OFFSET", "IO_BITMAP_A", "IO_BITMAP_B"))
 TIMES = frozenset((0x10,))
+ADDRESSES = frozenset((0x40000073,))          # the assist page's
 POINTERS = ("vmxon", "vmclear", "vmptrld")
 ENTRIES = ("vmlaunch", "vmresume")
 LEFT_OUT = {"cpuid"}
@@ -45,8 +46,11 @@ def step_of(record: Any) -> Step:
         place = operands[0] in PLACES
         operands[1:] = [_value(place, value) for value in operands[1:]]
         results = [_value(place, value) for value in results]
-    elif name in ("rdmsr", "wrmsr") and operands[0] in TIMES:
-        operands[1:], results = [], []
+    elif name in ("rdmsr", "wrmsr") and operands[0] in TIMES | ADDRESSES:
+        # an address is there, or none
+        known = operands[0] in ADDRESSES
+        operands[1:] = [_value(True, value) for value in operands[1:]] if known else []
+        results = [_value(True, value) for value in results] if known else []
     outcome = type(record.outcome).__name__
     return (record.cpu, name, tuple(operands), tuple(results), outcome, record.groups_reread)
 

@@ -149,6 +149,9 @@ class KernelVcpu:
         self.vm, self.kernel, self.cpu = vm, vm.kernel, cpu
         self.fd = vm.ioctl(vm.fd, ioctls.CREATE_VCPU, len(vm.vcpus), "create_vcpu", cpu)
         self._run = self.kernel.image.call("standin_run_page", self.fd)
+        # an ioctl that only loads the vCPU: its VMCS is current then
+        self._do(ioctls.GET_MP_STATE, ctypes.c_uint32(), "mp_state")
+        self.vmcs_gpa = self.kernel.image.per_cpu("current_vmcs", cpu) - self.kernel.image.memory
         entries = long_mode.cpuid_entries(self.kernel.processor(cpu))
         self._do(ioctls.SET_CPUID2, ioctls.cpuid_of(entries), "set_cpuid")
         self.sregs = long_mode.sregs(vm.memory.size)

@@ -45,6 +45,8 @@ struct image {
 	struct vmlinux vmlinux;
 	struct task_struct task;
 	struct virt_cpu **cpus;
+	const u64 **faults;		/* of each CPU: how many exits for a page */
+	u64 faults_seen;
 	int (*exception)(long long *regs, unsigned int vector);
 	struct image_site sites[IMAGE_SITES];
 	int nr_sites;
@@ -255,9 +257,16 @@ static void image_stale(unsigned long rip, unsigned long rsp)
 	host_die("a VM exit into what is no text of the kernel's", rip);
 }
 
-/* After each VM exit: a signal for the task where its exits are up. */
+/* After each VM exit: a signal for the task where its exits are up. One for a page that KVM has
+ * to put into the guest's tables first counts as none. */
 static void image_exited(void)
 {
+	u64 faults = *the_image->faults[the_image->cpu];
+
+	if (faults != the_image->faults_seen) {
+		the_image->faults_seen = faults;
+		return;
+	}
 	if (++the_image->exits == the_image->exits_until)
 		the_image->kick();
 }
@@ -290,6 +299,7 @@ static int image_enter(int cpu, unsigned long stack, struct image_call *call)
 	memset(&the_image->task, 0, sizeof(the_image->task));
 	the_image->task.stack = stack;
 	host_become(cpu);
+	the_image->faults_seen = *the_image->faults[cpu];
 	ret = call_until_oops(&the_image->task, do_call, call);
 	if (ret)
 		__asm__ __volatile__("fninit\n\tldmxcsr %0\n\tcld" : : "m"(mxcsr));

@@ -36,6 +36,7 @@ cdef extern from "kvm_vmx/kernel/host_side.h" nogil:
         host_t host
         vmlinux_t vmlinux
         virt_cpu **cpus
+        const u64 **faults
         int (*exception)(long long *regs, unsigned int vector) noexcept nogil
         image_site *sites
         int nr_sites

@@ -39,6 +39,7 @@ cdef extern from "sys/mman.h" nogil:
 
 cdef enum:
     PAGE = 4096
+    EPT_VIOLATION = 48
     PER_CPU_CHUNKS = 256 << 10
     STRUCT_PAGE = 64
 
@@ -76,6 +77,7 @@ cdef class Image:
         if self.image != NULL:
             free(self.image.records)
             free(self.image.cpus)
+            free(<void *>self.image.faults)
             free(self.image.host.page_kind)
             free(self.image.host.per_cpu)
         free(self.image)
@@ -142,9 +144,10 @@ cdef class Image:
         host_table.page_kind = <unsigned char *>calloc(1, size / PAGE)
         host_table.per_cpu = <ulong *>calloc(cpus, sizeof(ulong))
         self.image.cpus = <virt_cpu **>calloc(cpus, sizeof(void *))
+        self.image.faults = <const u64 **>calloc(cpus, sizeof(void *))
         self.image.records = <log_record *>calloc(LOG_RECORDS, sizeof(log_record))
         if host_table.page_kind == NULL or host_table.per_cpu == NULL \
-                or self.image.cpus == NULL or self.image.records == NULL:
+                or self.image.cpus == NULL or self.image.faults == NULL or self.image.records == NULL:
             raise MemoryError("no memory for a kernel's tables")
         per_cpu = self.elf.section(".data..percpu")
         host_table.per_cpu_size = per_cpu.size
@@ -158,6 +161,7 @@ cdef class Image:
             # what can be asked of a processor is the first thing in it
             processor = self.partition.processor(cpu)
             self.image.cpus[cpu] = <virt_cpu *>processor.vp
+            self.image.faults[cpu] = processor.reasons() + EPT_VIOLATION
             area = <percpu_area_t *>host_table.per_cpu[cpu]
             area.virt_cpu, area.cpu_number = self.image.cpus[cpu], cpu
             area.vmlinux = &self.image.vmlinux
@@ -257,7 +261,7 @@ cdef class Image:
         cdef image_call_t call
         cdef trap_binding traps
         cdef Stacks stacks
-        cdef int ret
+        cdef int ret = 0
 
         self.check()
         if not 0 <= cpu < self.image.host.cpus:
@@ -297,6 +301,16 @@ cdef class Image:
         """The 64 bits of a variable of the image."""
         self.check()
         return (<long *><ulong>self.elf.symbols[name])[0]
+
+    def per_cpu(self, str name, int cpu) -> int:
+        """The 64 bits of a CPU's variable."""
+        self.check()
+        return (<ulong *>(self.image.host.per_cpu[cpu] + <ulong>self.elf.symbols[name]))[0]
+
+    @property
+    def memory(self) -> int:
+        """Where the kernel has GPA 0."""
+        return self.image.host.memory
 
     @property
     def user(self) -> int:

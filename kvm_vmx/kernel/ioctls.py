@@ -81,6 +81,7 @@ GET_SREGS = number(READ, 0x83, ctypes.sizeof(Sregs))
 SET_SREGS = number(WRITE, 0x84, ctypes.sizeof(Sregs))
 INTERRUPT = number(WRITE, 0x86, 4)
 NMI = number(NONE, 0x9A)
+GET_MP_STATE = number(READ, 0x98, 4)
 SET_CPUID2 = number(WRITE, 0x90, 8)
 
 # struct kvm_run: where its members lie.

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
+from kvm_vmx.abi.types cimport u64
 from kvm_vmx.abi.virt_cpu cimport insn_t, virt_cpu_ops
 from kvm_vmx.l0.state cimport l0_vp
 from kvm_vmx.machine.process cimport process_t
@@ -10,6 +11,8 @@ cdef class Processor:
     cdef readonly object partition
     cdef process_t owner
 
+    # how often each basic exit reason has come, as it counts on
+    cdef const u64 *reasons(self) noexcept
     cdef const virt_cpu_ops *ops(self) except NULL
     cdef outcome(self, unsigned int status, value=*, why=*)
     cdef enter(self, bint launch, stop_after)

@@ -59,6 +59,9 @@ cdef class Processor:
     def __init__(self):
         raise TypeError("a Processor comes from Partition.processor(n)")
 
+    cdef const u64 *reasons(self) noexcept:
+        return self.vp.exit_reasons
+
     cdef const virt_cpu_ops *ops(self) except NULL:
         check_process(self.owner)
         if self.vp.guest_state == L2_STOPPED:

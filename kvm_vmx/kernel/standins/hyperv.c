@@ -3,6 +3,7 @@
 #include "standin.h"
 #include <asm/mshyperv.h>
 #include <asm/hypervisor.h>
+#include <linux/cpuhotplug.h>
 
 struct ms_hyperv_info ms_hyperv;
 struct hv_vp_assist_page **hv_vp_assist_page;
@@ -28,20 +29,28 @@ static bool is_hyperv(void)
 	return regs[0] >= LEAF(5) && !memcmp(&regs[1], "Microsoft Hv", 12);
 }
 
-static void assist_page(void *arg)
+static int cpu_comes(unsigned int cpu)
 {
-	int cpu = smp_processor_id();
-	struct hv_vp_assist_page *page = (void *)get_zeroed_page(GFP_KERNEL);
+	unsigned long long index;
 
-	hv_vp_assist_page[cpu] = page;
-	if (page)
-		host->write_msr(HV_X64_MSR_VP_ASSIST_PAGE, __pa(page) | 1);
+	host->read_msr(HV_X64_MSR_VP_INDEX, &index);
+	if (!hv_vp_assist_page[cpu])
+		hv_vp_assist_page[cpu] = (void *)get_zeroed_page(GFP_KERNEL);
+	if (hv_vp_assist_page[cpu])
+		host->write_msr(HV_X64_MSR_VP_ASSIST_PAGE, __pa(hv_vp_assist_page[cpu]) | 1);
+	return 0;
+}
+
+static int cpu_goes(unsigned int cpu)
+{
+	if (hv_vp_assist_page[cpu])
+		host->write_msr(HV_X64_MSR_VP_ASSIST_PAGE, 0);
+	return 0;
 }
 
 int standin_hyperv(void)
 {
 	unsigned int regs[4];
-	int cpu;
 
 	if (!is_hyperv())
 		return 0;
@@ -63,8 +72,7 @@ int standin_hyperv(void)
 	hv_vp_assist_page = standin_alloc(nr_cpu_ids * sizeof(void *), __GFP_ZERO);
 	if (!hv_vp_assist_page)
 		return -ENOMEM;
-	for_each_online_cpu(cpu)
-		standin_on(cpu, assist_page, NULL);
+	__cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, "hyperv", true, cpu_comes, cpu_goes, false);
 	return 0;
 }
 
