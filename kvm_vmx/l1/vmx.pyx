@@ -1628,8 +1628,7 @@ cdef u64 vmx_read_l1_tsc_offset(kvm_vcpu_t *vcpu) noexcept nogil:
 
 
 cdef void vmx_write_tsc_offset(kvm_vcpu_t *vcpu, u64 offset) noexcept nogil:
-    # C- 5 statements: L2's offset: no nested VMX
-    # C~ trace_kvm_write_tsc_offset(): nobody traces, but its argument is read all the same
+    # C~ L2's offset, the tracepoint, whose argument is read all the same: no nested VMX, no tracing
     vmcs_read64(TSC_OFFSET)
     vmcs_write64(TSC_OFFSET, offset)
 
@@ -2408,7 +2407,7 @@ cdef int vmx_set_cr4(kvm_vcpu_t *vcpu, ulong cr4) noexcept nogil:
             vmcs_set_bits(SECONDARY_VM_EXEC_CONTROL,
                           SECONDARY_EXEC_DESC)
             hw_cr4 &= ~<ulong>X86_CR4_UMIP
-        # C- is_guest_mode(): no nested VMX
+        # C~ is_guest_mode(), nested_cpu_has2(): no nested VMX
         else:
             vmcs_clear_bits(SECONDARY_VM_EXEC_CONTROL,
                             SECONDARY_EXEC_DESC)
@@ -4342,8 +4341,10 @@ cdef void vmx_vm_free(kvm_t *kvm) noexcept nogil:
 
 
 cdef void vmx_free_vcpu_nested(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C- vmx_switch_vmcs(), free_nested(): no nested VMX
+    cdef vcpu_vmx *vmx = to_vmx(vcpu)
+
     vcpu_load(vcpu)
+    # C- vmx_switch_vmcs(), free_nested(): no nested VMX
     vcpu_put(vcpu)
 
 

@@ -1459,7 +1459,6 @@ cdef int __set_sregs(kvm_vcpu_t *vcpu, kvm_sregs *sregs) noexcept nogil:
         kvm_update_cpuid(vcpu)
 
     if mmu_reset_needed:
-        # C~ kvm_mmu_reset_context(): the root belongs to the VM
         vcpu.arch.mmu.root_hpa = INVALID_ROOT
 
     kvm_x86_ops.set_segment(vcpu, &sregs.cs, VCPU_SREG_CS)
@@ -1500,14 +1499,15 @@ cdef int kvm_arch_vcpu_setup(kvm_vcpu_t *vcpu) noexcept nogil:
     return 0
 
 
+# C~ kvm_write_tsc(), kvmclock, the vCPU's mutex: its search for the other vCPUs' TSCs left out: out
+# of scope, clocks and timers
 cdef void kvm_arch_vcpu_postcreate(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C- the Hyper-V device, the vCPU's mutex, kvmclock: out of scope, clocks
     vcpu_load(vcpu)
-    # C~ kvm_write_tsc(): its search for the other vCPUs' TSCs left out: out of scope, clocks
     kvm_vcpu_write_tsc_offset(vcpu, kvm_compute_tsc_offset(vcpu, 0))
     vcpu_put(vcpu)
 
 
+# C~ asynchronous page faults, the VM's mutex: there are the vCPUs and the memory to give back
 cdef void kvm_free_vcpus(kvm_t *kvm) noexcept nogil:
     cdef int i
     cdef kvm_vcpu_t *vcpu
@@ -1532,8 +1532,8 @@ cdef void kvm_unload_vcpu_mmu(kvm_vcpu_t *vcpu) noexcept nogil:
     vcpu_put(vcpu)
 
 
+# C~ kvmclock_reset(), the mask of WBINVD: out of scope, clocks and timers
 cdef void kvm_arch_vcpu_free(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C- kvmclock: out of scope, clocks
     kvm_x86_ops.vcpu_free(vcpu)
 
 

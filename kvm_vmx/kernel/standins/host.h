@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-only */
+// SPDX-License-Identifier: GPL-2.0-only
 /* What the stand-ins for vmlinux ask of whoever loads the image, and what they offer to it. */
 #ifndef KVM_VMX_KERNEL_HOST_H
 #define KVM_VMX_KERNEL_HOST_H

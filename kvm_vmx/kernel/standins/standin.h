@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-only */
+// SPDX-License-Identifier: GPL-2.0-only
 /* What every stand-in includes: the host's table, and how one of them ends the kernel. */
 #ifndef KVM_VMX_KERNEL_STANDIN_H
 #define KVM_VMX_KERNEL_STANDIN_H
