@@ -25,6 +25,7 @@ kvm-vmx: KVM's enlightened-VMCS path (vmx.c, Linux v4.19) on an emulated Hyper-V
   kvm-vmx keys     every static-branch site, with the key off and on
   kvm-vmx compare  the port beside any kernel tree, statement by statement
   kvm-vmx drift    what changed in the path from one kernel tree to another
+  kvm-vmx kernel   a tree's own KVM as L1, and what it executes beside the port
   kvm-vmx conform  the rules of Hyper-V, the tests that show each, and their result
   kvm-vmx measure  what an access, a static key and a clean bit cost
 
@@ -90,6 +91,7 @@ def parser() -> argparse.ArgumentParser:
     from kvm_vmx.compare import command as compare
     from kvm_vmx.compare import drift_command as drift
     from kvm_vmx.conform import command as conform
+    from kvm_vmx.kernel import command as kernel
     from kvm_vmx.lessons import command as lesson
     from kvm_vmx.measure import command as measure
     from kvm_vmx.run import command as run
@@ -102,7 +104,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action=Version, nargs=0, help="what this build is made of")
     commands = top.add_subparsers(title="commands", metavar="COMMAND")
-    for command in (run, lesson, fields, keys, compare, drift, conform, measure):
+    for command in (run, lesson, fields, keys, compare, drift, kernel, conform, measure):
         command.configure(commands)
     return top
 

@@ -167,25 +167,35 @@ def _sites(image: Path, log: Path) -> str:
         rf"^ *([0-9a-f]+):\t((?:[0-9a-f]{{2}} )+) *\t({SILENT})\b", said, re.M))
 
 
+def place(tree: str, config: str | None = None) -> tuple[Path, Path]:
+    """(the folder in the cache, the image in it) of TREE, made or not."""
+    top = cache()
+    if config is not None and not os.path.isfile(config):
+        raise BuildError(f"no configuration {config!r}: give a file as .config is")
+    settings = None if config is None else Path(config).read_text(errors="replace")
+    to = top / _digest(source.key_of(tree, top / "stamps"), settings, WANTED)
+    return to, to / f"image-{_digest(standins(), BASE, PROBES, SILENT)}"
+
+
+def is_compiled(tree: str) -> bool:
+    """Whether the cache has the objects of TREE, so that an image takes seconds."""
+    return (place(tree)[0] / "compiled").exists()
+
+
 def build(tree: str, config: str | None = None, report: Report = lambda what: None) -> Path:
     """The image of TREE (a directory, a tarball or GITDIR@REV), made where it is not in the cache.
 
     BuildError in one line for whatever goes wrong; the log beside the image has all of it.
     """
+    to, image = place(tree, config)
+    if image.exists():
+        return image
     toolchain.check()
-    top = cache()
-    if config is not None and not os.path.isfile(config):
-        raise BuildError(f"no configuration {config!r}: give a file as .config is")
-    settings = None if config is None else Path(config).read_text(errors="replace")
-    key = _digest(source.key_of(tree, top / "stamps"), settings, WANTED)
-    to = top / key
     if not (to / "compiled").exists():
         shutil.rmtree(to, ignore_errors=True)
         to.mkdir(parents=True)
         _compile(tree, config, to, report)
-    image = to / f"image-{_digest(standins(), BASE, PROBES, SILENT)}"
-    if not image.exists():
-        linked = _link(to, to / "tree", report)
-        Path(f"{image}.sites").write_text(_sites(linked, to / "log"))
-        os.replace(linked, image)
+    linked = _link(to, to / "tree", report)
+    Path(f"{image}.sites").write_text(_sites(linked, to / "log"))
+    os.replace(linked, image)
     return image

@@ -215,3 +215,10 @@ pid_t pid_vnr(struct pid *pid) { return 1; }
 void __put_task_struct(struct task_struct *of) { }
 void __mmdrop(struct mm_struct *of) { }
 int sigprocmask(int how, sigset_t *set, sigset_t *old) { return 0; }
+
+/* Jump anywhere: for whoever wants to see how that ends. */
+long standin_call(void (*function)(void))
+{
+	function();
+	return 0;
+}

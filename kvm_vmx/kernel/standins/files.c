@@ -11,6 +11,7 @@
 #include <linux/perf_event.h>
 #include <linux/percpu_counter.h>
 #include <linux/user-return-notifier.h>
+#include <linux/mmu_notifier.h>
 
 #define NR_FILES 256
 static struct file *files[NR_FILES];
@@ -171,7 +172,14 @@ COPY_USER(copy_user_enhanced_fast_string)
 struct vm_area_struct *find_vma(struct mm_struct *mm, unsigned long address) { return NULL; }
 unsigned long vma_kernel_pagesize(struct vm_area_struct *vma) { return PAGE_SIZE; }
 int mmu_notifier_register(struct mmu_notifier *notifier, struct mm_struct *mm) { return 0; }
-void mmu_notifier_unregister(struct mmu_notifier *notifier, struct mm_struct *mm) { }
+
+/* Who listens no longer lets go of all that it has of user space. */
+void mmu_notifier_unregister(struct mmu_notifier *notifier, struct mm_struct *mm)
+{
+	if (notifier->ops->release)
+		notifier->ops->release(notifier, mm);
+}
+
 
 int register_reboot_notifier(struct notifier_block *block) { return 0; }
 int unregister_reboot_notifier(struct notifier_block *block) { return 0; }
