@@ -11,8 +11,10 @@ Exit status 1: an instruction is unexplained. With --json: {"schema": "kvm_vmx.k
 """
 
 import argparse
+import contextlib
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from kvm_vmx.console import DIFFERS, HOLDS, Trouble, add_command, print_columns, print_json
@@ -49,10 +51,17 @@ def execute(args: argparse.Namespace) -> int:
     """Do one of the four."""
     if args.what == "record" and not args.output:
         raise Trouble("record needs a file: give --output FILE")
-    try:
+    if args.what == "compare":
+        return compared(args.tree, [args.scenario], args.all, args.json, args.config)
+    with _told():
         image = build(args.tree, args.config, _say)
-        return {"build": _build, "run": _run, "compare": _compare, "record": _record}[args.what](
-            args, image)
+        return {"build": _build, "run": _run, "record": _record}[args.what](args, image)
+
+
+@contextlib.contextmanager
+def _told():
+    try:
+        yield
     except (BuildError, KernelBug, MachineError) as error:
         raise Trouble(str(error)) from None
 
@@ -77,12 +86,14 @@ def _build(args: argparse.Namespace, image: Path) -> int:
     return HOLDS
 
 
-def counts(image: Path, enlightened: bool) -> dict[str, float]:
-    """VMX instructions of one exit of the CPUID loop, as the kernel's own code executes them."""
+def counts(image: Path, enlightened: bool, code: bytes = LOOP,
+           memory: int = 2 << 20) -> dict[str, float]:
+    """VMX instructions of one exit of a guest (by default a CPUID loop) in its steady state, as the
+    kernel's own code executes them."""
     from kvm_vmx.kernel.kernel import Kernel
 
     with Kernel(image, 1) as kernel:
-        vcpu = kernel.insmod(enlightened).create_vm(LOOP).create_vcpu()
+        vcpu = kernel.insmod(enlightened).create_vm(code, memory).create_vcpu()
         vcpu.run(exits=WARM_UP)
         points = []
         for exits in (1, EXITS + 1):
@@ -110,12 +121,12 @@ def steps(machine, name: str, mode: str) -> list:
         return executed.steps_of(scenarios.run(machine, name, mode))
 
 
-def _chosen(args: argparse.Namespace) -> list[str]:
-    found = [name for name in scenarios.SCENARIOS if args.scenario in name]
-    if not found:
-        raise Trouble(f"no scenario has {args.scenario!r} in its name: there are "
-                      f"{', '.join(scenarios.SCENARIOS)}")
-    return found
+def _chosen(words: Iterable[str]) -> list[str]:
+    for word in words:
+        if not any(word in name for name in scenarios.SCENARIOS):
+            raise Trouble(f"no scenario has {word!r} in its name: there are "
+                          f"{', '.join(scenarios.SCENARIOS)}")
+    return [name for name in scenarios.SCENARIOS if any(word in name for word in words)]
 
 
 def kernel_steps(image: Path, names) -> dict[str, list]:
@@ -133,18 +144,28 @@ def port_steps(name: str, mode: str) -> list:
     return steps(Machine(scenarios.CPUS, insn="call"), name, mode)
 
 
-def _compare(args: argparse.Namespace, image: Path) -> int:
+def compared(tree: str, words: Iterable[str], everything: bool, as_json: bool,
+             config: str | None = None) -> int:
+    """The port beside a tree's own code in the scenarios that have one of the words; everything
+    shows the explained differences, too."""
+    names = _chosen(words)
+    with _told():
+        found = [(key, kernel, port_steps(*key.rsplit(", ", 1)))
+                 for key, kernel in kernel_steps(build(tree, config, _say), names).items()]
+    return _show(found, everything, as_json)
+
+
+def _show(found: list[tuple[str, list, list]], everything: bool, as_json: bool) -> int:
     rows, told, unexplained = [["scenario", "kernel", "port", "explained", "unexplained"]], [], 0
     reasons: Counter[str] = Counter()
-    for key, kernel in kernel_steps(image, _chosen(args)).items():
-        port = port_steps(*key.rsplit(", ", 1))
-        found = executed.differences(kernel, port)
-        loose = [difference for difference in found if difference.reason is None]
-        reasons.update(difference.reason for difference in found if difference.reason)
+    for key, kernel, port in found:
+        differences = executed.differences(kernel, port)
+        loose = [difference for difference in differences if difference.reason is None]
+        reasons.update(difference.reason for difference in differences if difference.reason)
         unexplained += len(loose)
-        rows.append([key, len(kernel), len(port), len(found) - len(loose), len(loose)])
-        told += [(key, difference) for difference in (found if args.all else loose)]
-    if args.json:
+        rows.append([key, len(kernel), len(port), len(differences) - len(loose), len(loose)])
+        told += [(key, difference) for difference in (differences if everything else loose)]
+    if as_json:
         print_json({"schema": SCHEMA, "unexplained": unexplained, "reasons": reasons,
                     "scenarios": [dict(zip(rows[0], row)) for row in rows[1:]],
                     "differences": [{"scenario": key, "at": d.at, "side": d.side,
@@ -164,7 +185,7 @@ def _compare(args: argparse.Namespace, image: Path) -> int:
 
 
 def _record(args: argparse.Namespace, image: Path) -> int:
-    found = kernel_steps(image, _chosen(args))
+    found = kernel_steps(image, _chosen([args.scenario]))
     executed.save(Path(args.output), found)
     print(f"{args.output}: {sum(map(len, found.values()))} steps of {len(found)} scenarios")
     return HOLDS

@@ -45,7 +45,7 @@ class Entry(NamedTuple):
 
 def _of_directory(top: Path) -> Iterator[Entry]:
     for room, rooms, names in os.walk(top):
-        rooms[:] = sorted(name for name in rooms if name not in (".git", "Documentation"))
+        rooms[:] = sorted(name for name in rooms if name != ".git")
         for name in sorted(names + [name for name in rooms if os.path.islink(f"{room}/{name}")]):
             full = os.path.join(room, name)
             path = os.path.relpath(full, top)
@@ -112,7 +112,7 @@ def _stamp(tree: str) -> str | None:
         return f"file {os.path.realpath(tree)} {found.st_size} {found.st_mtime_ns}"
     digest = hashlib.sha256(f"directory {os.path.realpath(tree)}".encode())
     for room, rooms, names in os.walk(tree):
-        rooms[:] = sorted(name for name in rooms if name not in (".git", "Documentation"))
+        rooms[:] = sorted(name for name in rooms if name != ".git")
         for name in sorted(names):
             full = os.path.join(room, name)
             if is_needed(os.path.relpath(full, tree)):
