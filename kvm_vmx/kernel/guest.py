@@ -12,7 +12,7 @@ from kvm_vmx.abi.numbers import ExitReason
 from kvm_vmx.errors import MachineError
 from kvm_vmx.kernel import ioctls
 from kvm_vmx.machine import ending, long_mode
-from kvm_vmx.machine.vcpu import KVM_EXITS, ExitSummary
+from kvm_vmx.machine.vcpu import KVM_EXITS, EvmcsView, ExitSummary
 
 if TYPE_CHECKING:
     from kvm_vmx.kernel.kernel import Kernel, KernelModule
@@ -152,6 +152,7 @@ class KernelVcpu:
         # an ioctl that only loads the vCPU: its VMCS is current then
         self._do(ioctls.GET_MP_STATE, ctypes.c_uint32(), "mp_state")
         self.vmcs_gpa = self.kernel.image.per_cpu("current_vmcs", cpu) - self.kernel.image.memory
+        self.evmcs = EvmcsView(self)
         entries = long_mode.cpuid_entries(self.kernel.processor(cpu))
         self._do(ioctls.SET_CPUID2, ioctls.cpuid_of(entries), "set_cpuid")
         self.sregs = long_mode.sregs(vm.memory.size)
@@ -222,15 +223,20 @@ class KernelVcpu:
     def _reason(self) -> int:
         return self._shared(ioctls.EXIT_REASON, "<I")[0]
 
-    def run(self, exits: int | None = None) -> ExitSummary:
-        """Run until so many VM exits, or until KVM hands one to user space. ValueError for fewer
-        than one exit, OSError with the kernel's errno, KernelBug where it dies."""
+    def run(self, exits: int | None = None, *, stack_depth: int = 0) -> ExitSummary:
+        """Run until so many VM exits, or until KVM hands one to user space, stack_depth bytes (up
+        to 8192) down the kernel stack. Exits for a page that KVM has yet to map are not counted.
+        ValueError for fewer than one exit, OSError with the kernel's errno, KernelBug where it
+        dies."""
         if exits is not None and (not isinstance(exits, int) or not 1 <= exits < 1 << 63):
             raise ValueError(f"{exits} exits: give a number of 1 or more, or None")
+        if not isinstance(stack_depth, int) or not 0 <= stack_depth <= 8192:
+            raise ValueError(f"a stack depth of {stack_depth}: give 0 to 8192 bytes")
         self.vm.check_alive()
         processor = self.kernel.processor(self.cpu)
         before = processor.exit_reasons
-        ret = self.kernel.image.call("standin_ioctl", self.fd, ioctls.RUN, 0, self.cpu, exits)
+        ret = self.kernel.image.call("standin_ioctl", self.fd, ioctls.RUN, 0, self.cpu, exits,
+                                     stack_depth)
         self.kernel.partition.check()
         if ret < 0 and ret != -errno.EINTR:
             raise failed(ret, "run", self.kernel)

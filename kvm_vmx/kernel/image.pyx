@@ -255,9 +255,9 @@ cdef class Image:
             raise KernelBug(f"{self.died}: close the kernel and boot another")
 
     def call(self, str name, long first=0, long second=0, long third=0, int cpu=0,
-             exits=None) -> int:
-        """One function of the image, as a CPU; KernelBug where the kernel dies in it. Its task has
-        a signal after so many VM exits."""
+             exits=None, ulong depth=0) -> int:
+        """One function of the image, as a CPU, with depth bytes of its stack in use; KernelBug where
+        the kernel dies in it. Its task has a signal after so many VM exits."""
         cdef image_call_t call
         cdef trap_binding traps
         cdef Stacks stacks
@@ -275,7 +275,7 @@ cdef class Image:
             with nogil:
                 ret = trap_bind(&traps, stacks.signal_stack, stacks.signal_size)
                 if ret == 0:
-                    ret = image_enter(cpu, stacks.kernel_end, &call)
+                    ret = image_enter(cpu, stacks.kernel_end - (depth & ~<ulong>15), &call)
                     trap_unbind(&traps)
         if ret:
             self.died = self.last_words()

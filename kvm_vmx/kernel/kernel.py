@@ -26,6 +26,11 @@ class KernelModule:
         self.kernel = kernel
         self.vms: list[KernelVm] = []
 
+    @property
+    def machine(self) -> "Kernel":
+        """The kernel, as the views of a vCPU call it."""
+        return self.kernel
+
     def check_loaded(self) -> None:
         """MachineError after rmmod(), or after the kernel was closed."""
         self.kernel.image.check()
@@ -108,6 +113,17 @@ class Kernel:
         finally:
             self.module = None
             self.image.unload()
+
+    def assist_page_gpa(self, cpu: int) -> int | None:
+        """Where a CPU's VP assist page is, or None."""
+        pages = self.image.word("hv_vp_assist_page")
+        page = 0 if not pages else self.memory.read_u64(pages - self.image.memory + 8 * cpu)
+        return page - self.image.memory if page else None
+
+    def assist_page(self, cpu: int) -> bytes | None:
+        """The 56 bytes in use of it, or None where there is none."""
+        gpa = self.assist_page_gpa(cpu)
+        return None if gpa is None else self.memory.read(gpa, 56)
 
     def processor(self, cpu: int) -> "Processor":
         """A CPU as hardware."""

@@ -87,7 +87,7 @@ static unsigned long take_pages(unsigned int order, gfp_t flags)
 {
 	unsigned long pfn, i, address;
 
-	if (host->fail(FAIL_PAGE) || !(pfn = find_block(order)))
+	if (!(pfn = find_block(order)))
 		return 0;
 	for (i = 0; i < 1UL << order; i++) {
 		struct page *page = pfn_to_page(pfn + i);
@@ -102,6 +102,12 @@ static unsigned long take_pages(unsigned int order, gfp_t flags)
 	if (flags & __GFP_ZERO)
 		memset((void *)address, 0, PAGE_SIZE << order);
 	return address;
+}
+
+/* As others ask for them: a step that can be made to fail. */
+static unsigned long ask_pages(unsigned int order, gfp_t flags)
+{
+	return host->fail(FAIL_PAGE) ? 0 : take_pages(order, flags);
 }
 
 static void give_pages(unsigned long address, unsigned int order)
@@ -260,8 +266,8 @@ void *vzalloc(unsigned long size)
 
 void *kvmalloc_node(size_t size, gfp_t flags, int node) { return standin_alloc(size, flags); }
 
-unsigned long __get_free_pages(gfp_t flags, unsigned int order) { return take_pages(order, flags); }
-unsigned long get_zeroed_page(gfp_t flags) { return take_pages(0, flags | __GFP_ZERO); }
+unsigned long __get_free_pages(gfp_t flags, unsigned int order) { return ask_pages(order, flags); }
+unsigned long get_zeroed_page(gfp_t flags) { return ask_pages(0, flags | __GFP_ZERO); }
 
 void free_pages(unsigned long address, unsigned int order)
 {
@@ -282,12 +288,12 @@ static struct page *page_at(unsigned long address)
 
 struct page *alloc_pages_current(gfp_t flags, unsigned int order)
 {
-	return page_at(take_pages(order, flags));
+	return page_at(ask_pages(order, flags));
 }
 
 struct page *__alloc_pages_nodemask(gfp_t flags, unsigned int order, int node, nodemask_t *mask)
 {
-	return page_at(take_pages(order, flags));
+	return page_at(ask_pages(order, flags));
 }
 
 void __put_page(struct page *page)
