@@ -27,10 +27,10 @@ cdef extern from "kvm_vmx/kernel/host_side.h" nogil:
     ctypedef struct log_record "struct log_record":
         int level
         ulong ip
-        char *text
+        char text[256]
     ctypedef struct image_site "struct image_site":
         u64 ip
-        u8 *code
+        u8 code[16]
         u32 length
     ctypedef struct image_t "struct image":
         host_t host
@@ -38,16 +38,16 @@ cdef extern from "kvm_vmx/kernel/host_side.h" nogil:
         virt_cpu **cpus
         const u64 **faults
         int (*exception)(long long *regs, unsigned int vector) noexcept nogil
-        image_site *sites
+        image_site sites[256]
         int nr_sites
-        ulong *fail
+        ulong fail[4]
         log_record *records
         u64 log_end
         void (*kick)() noexcept nogil
         u64 exits
         u64 exits_until
         bint fsgsbase
-        char *why
+        char why[256]
         ulong where
     ctypedef struct percpu_area_t "struct percpu_area":
         virt_cpu *virt_cpu
@@ -55,7 +55,7 @@ cdef extern from "kvm_vmx/kernel/host_side.h" nogil:
         int cpu_number
     ctypedef struct image_call_t "struct image_call":
         ulong function
-        long *arg
+        long arg[4]
         long ret
     image_t *the_image
     void image_fill(image_t *image)
