@@ -34,12 +34,39 @@ PROBES = {
     "HAVE_KMALLOC_CACHES": (
         "include/linux/slab.h", r"\bextern struct kmem_cache \*kmalloc_caches\[KMALLOC_SHIFT_HIGH"),
     "HAVE_JUMP_ENTRY_CODE": ("include/linux/jump_label.h", r"\bjump_entry_code\("),
+    "HAVE_IRQ_STACK_UNION": ("arch/x86/include/asm/processor.h", r"\bunion irq_stack_union\b"),
+    "HAVE_PCPU_HOT": ("arch/x86/include/asm/current.h", r"\bstruct pcpu_hot\b"),
+    "HAVE_ON_EACH_CPU": ("include/linux/smp.h", r"\bint on_each_cpu\("),
+    "HAVE_FPU_INTERNAL": ("arch/x86/include/asm/fpu/internal.h", r"\S"),
+    "HAVE_CRASH_VMCLEAR": ("arch/x86/include/asm/kexec.h", r"\bcrash_vmclear_loaded_vmcss\b"),
+    "HAVE_ADDR_LIMIT": ("arch/x86/include/asm/processor.h", r"\baddr_limit\b"),
+    "HAVE_FAST_ONLY": ("include/linux/mm.h", r"\bint get_user_pages_fast_only\("),
+    "HAVE_CLEAR_USER_INLINE": (
+        "arch/x86/include/asm/uaccess_64.h", r"\bstatic .*unsigned long __clear_user\("),
+    "HAVE_ALLOC_WORKQUEUE": (
+        "include/linux/workqueue.h", r"(?m)^alloc_workqueue\(const char|\*alloc_workqueue\("),
+    "HAVE_PERF_CALLBACKS_INT": (
+        "include/linux/perf_event.h", r"\bint perf_register_guest_info_callbacks\(struct"),
+    "HAVE_PERF_MSRS_DATA": (
+        "arch/x86/include/asm/perf_event.h", r"\bperf_guest_get_msrs\(int \*nr, void"),
+    "HAVE_COUNTERS_MANY": (
+        "include/linux/percpu_counter.h", r"\bpercpu_counter_destroy_many\("),
+    "HAVE_STATIC_KEY_BOOL": ("include/linux/jump_label.h", r"\bbool static_key_slow_inc\("),
+    "HAVE_FIND_BIT_INLINE": ("include/linux/find.h", r"\b_find_first_bit\("),
+    "HAVE_COND_RESCHED": ("include/linux/sched.h", r"\bint _cond_resched\(void\);"),
+    "HAVE_NOPROF": ("include/linux/slab.h", r"\bkmem_cache_alloc_noprof\("),
+    "HAVE_CACHE_ARGS": ("include/linux/slab.h", r"\b__kmem_cache_create_args\("),
+    "HAVE_SECTION_EARLY": ("include/linux/mmzone.h", r"\bSECTION_IS_EARLY\b"),
     "HAVE_EX_HANDLER": ("arch/x86/include/asm/extable.h", r"\bint insn, fixup, handler\b"),
     "HAVE_PV_CPU_OPS": ("arch/x86/include/asm/paravirt_types.h", r"\bextern struct pv_cpu_ops\b"),
 }
 
 # What user space may execute, and what it finds there is this process's, not L1's.
 SILENT = "sidt|sgdt|sldt|str|smsw|xgetbv|cpuid|rdpid|popf|popfq|lar|lsl|verr|verw"
+
+# What the tree's own library has, where its KVM asks for it: {a symbol: the object}.
+LIBRARY = {"rb_insert_color": "lib/rbtree.o", "interval_tree_insert": "lib/interval_tree.o",
+           "xa_store": "lib/xarray.o", "sort": "lib/sort.o"}
 
 Report = Callable[[str], None]
 
@@ -144,6 +171,12 @@ def _link(to: Path, copy: Path, report: Report) -> Path:
             ["objcopy", "--redefine-sym", f"init_module={prefix}init_module",
              "--redefine-sym", f"cleanup_module={prefix}cleanup_module",
              str(copy / KVM / f"{name}.o"), str(objects[-1])], room, log)
+    undefined = _symbols(objects, "-u", log)
+    wanted = [name for symbol, name in LIBRARY.items() if symbol in undefined]
+    if wanted:
+        report(f"compiling {', '.join(wanted)}")
+        _make(copy, log, *wanted)
+        objects += [copy / name for name in wanted]
     report("linking the image")
     by_script = set(re.findall(r"\b(\w+) = \.;", texts["image.lds"])) | {"kvm_init_module",
                                                                         "kvm_cleanup_module"}
@@ -174,7 +207,7 @@ def place(tree: str, config: str | None = None) -> tuple[Path, Path]:
         raise BuildError(f"no configuration {config!r}: give a file as .config is")
     settings = None if config is None else Path(config).read_text(errors="replace")
     to = top / _digest(source.key_of(tree, top / "stamps"), settings, WANTED)
-    return to, to / f"image-{_digest(standins(), BASE, PROBES, SILENT)}"
+    return to, to / f"image-{_digest(standins(), BASE, PROBES, SILENT, LIBRARY)}"
 
 
 def is_compiled(tree: str) -> bool:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The image that these tests run: of v4.19, where a tree is here and its objects are in the cache."""
+"""The images that these tests run, where a tree is here and its objects are in the cache."""
 
 import pytest
 
@@ -9,14 +9,25 @@ from kvm_vmx.kernel import build
 from kvm_vmx.kernel.kernel import Kernel
 
 
+def image_of(capability, request):
+    """The image of a tree; compiling one takes minutes, which only --soak has."""
+    needed.capability(capability, "kernel-build")
+    tree = host.find(capability)
+    if not build.is_compiled(tree) and not request.config.getoption("--soak"):
+        pytest.skip(f"{tree} is not compiled yet: kvm-vmx kernel build {tree}")
+    return build.build(tree)
+
+
 @pytest.fixture(scope="session")
 def image(request):
-    """The image of v4.19; compiling its tree takes minutes, which only --soak has."""
-    needed.capability("tree-4.19", "kernel-build")
-    tree = host.find("tree-4.19")
-    if not build.is_compiled(tree) and not request.config.getoption("--soak"):
-        pytest.skip(f"v4.19 is not compiled yet: kvm-vmx kernel build {tree}")
-    return build.build(tree)
+    """v4.19's."""
+    return image_of("tree-4.19", request)
+
+
+@pytest.fixture(scope="session")
+def later(request):
+    """6.12's."""
+    return image_of("tree-6.12", request)
 
 
 @pytest.fixture

@@ -3,7 +3,11 @@
 #include "standin.h"
 #include <linux/module.h>
 #include <asm/cpufeature.h>
+#ifdef HAVE_FPU_INTERNAL
 #include <asm/fpu/internal.h>
+#else
+#include <asm/fpu/api.h>
+#endif
 #include <asm/nospec-branch.h>
 #include <asm/vmx.h>
 #undef __this_module
@@ -13,12 +17,19 @@ struct module __this_module;
 struct cpuinfo_x86 boot_cpu_data;
 static struct task_struct task;
 static struct mm_struct mm;
+#ifdef HAVE_PCPU_HOT
+DEFINE_PER_CPU_ALIGNED(struct pcpu_hot, pcpu_hot) = { .current_task = &task };
+asm(".globl const_pcpu_hot\n.set const_pcpu_hot, pcpu_hot");
+#else
 DEFINE_PER_CPU(struct task_struct *, current_task) = &task;
+#endif
 
 enum l1tf_mitigations l1tf_mitigation;
 enum vmx_l1d_flush_state l1tf_vmx_mitigation;
 enum cpuhp_smt_control cpu_smt_control;
+#ifdef HAVE_CRASH_VMCLEAR
 void (*crash_vmclear_loaded_vmcss)(void);
+#endif
 unsigned int mxcsr_feature_mask = 0xffff;
 int prof_on, alternatives_patched = 1;
 static unsigned long long host_spec_ctrl;
@@ -66,13 +77,29 @@ void standin_features(void)
 	boot_cpu_data.x86 = 6;
 	boot_cpu_data.x86_clflush_size = 64;
 	boot_cpu_data.x86_vendor = X86_VENDOR_INTEL;
+#ifdef X86_FEATURE_MSR_IA32_FEAT_CTL
+	set_cpu_cap(&boot_cpu_data, X86_FEATURE_MSR_IA32_FEAT_CTL);
+#endif
 }
 
 /* A signal for the task, until its system call has ended. */
 void standin_kick(void) { set_tsk_thread_flag(&task, TIF_SIGPENDING); }
 void standin_no_signal(void) { clear_tsk_thread_flag(&task, TIF_SIGPENDING); }
 
-static void start_cpu(void *arg) { standin_control_registers(); }
+/* What the boot of a processor says of VMX, where KVM leaves that to it. */
+static void start_cpu(void *arg)
+{
+#ifdef X86_FEATURE_MSR_IA32_FEAT_CTL
+	unsigned long long control;
+
+	if (!host->read_msr(MSR_IA32_FEAT_CTL, &control) && !(control & FEAT_CTL_LOCKED))
+		host->write_msr(MSR_IA32_FEAT_CTL,
+				FEAT_CTL_LOCKED | FEAT_CTL_VMX_ENABLED_OUTSIDE_SMX);
+	this_cpu_write(cpu_info.x86_vendor, boot_cpu_data.x86_vendor);
+	memcpy(this_cpu_ptr(&cpu_info), &boot_cpu_data, sizeof(boot_cpu_data));
+#endif
+	standin_control_registers();
+}
 
 long standin_boot(struct host *table)
 {
@@ -88,7 +115,7 @@ long standin_boot(struct host *table)
 	task.mm = task.active_mm = &mm;
 	task.pid = task.tgid = 1;
 	task.thread.fsbase = host->thread_pointer;
-#ifdef KERNEL_DS
+#ifdef HAVE_ADDR_LIMIT
 	task.thread.addr_limit = MAKE_MM_SEG(-1UL);
 #endif
 	for_each_possible_cpu(cpu)
@@ -127,6 +154,12 @@ static int get_int(char *to, const struct kernel_param *param) { return *(int *)
 
 const struct kernel_param_ops param_ops_bool = { .set = set_bool, .get = get_bool };
 const struct kernel_param_ops param_ops_int = { .set = set_int, .get = get_int };
+#ifdef HAVE_NOPROF
+int param_get_bool(char *to, const struct kernel_param *param) { return get_bool(to, param); }
+int param_get_uint(char *to, const struct kernel_param *param) { return get_int(to, param); }
+int param_set_uint(const char *value, const struct kernel_param *p) { return set_int(value, p); }
+const struct kernel_param_ops param_ops_bint = { .set = set_int, .get = get_int };
+#endif
 const struct kernel_param_ops param_ops_uint = { .set = set_int, .get = get_int };
 
 static const struct kernel_param *param_of(const char *name)
@@ -182,6 +215,7 @@ long standin_rmmod(void)
 	return 0;
 }
 
+#ifdef HAVE_FPU_INTERNAL
 void fpstate_init(union fpregs_state *state)
 {
 	memset(state, 0, sizeof(struct fxregs_state));
@@ -190,6 +224,7 @@ void fpstate_init(union fpregs_state *state)
 }
 
 void *get_xsave_addr(struct xregs_state *state, int feature) { return NULL; }
+#endif
 
 /* The host's own value is what the boot found: no mitigation is chosen here. */
 void x86_virt_spec_ctrl(u64 guest, u64 virt, bool to_guest)

@@ -16,11 +16,20 @@ const unsigned long cpu_bit_bitmap[BITS_PER_LONG + 1][BITS_TO_LONGS(NR_CPUS)];
 struct smp_ops smp_ops;
 struct apic *apic;
 
+#ifdef HAVE_IRQ_STACK_UNION
 DEFINE_PER_CPU_FIRST(union irq_stack_union, irq_stack_union);
-DEFINE_PER_CPU(unsigned long, this_cpu_off);
+#else
+DEFINE_PER_CPU_FIRST(struct fixed_percpu_data, fixed_percpu_data);
+#endif
+#ifdef HAVE_PCPU_HOT
+#define NUMBER_OF(cpu) per_cpu(pcpu_hot.cpu_number, cpu)
+#else
 DEFINE_PER_CPU(int, cpu_number);
+#define NUMBER_OF(cpu) per_cpu(cpu_number, cpu)
+#endif
+DEFINE_PER_CPU(unsigned long, this_cpu_off);
 DEFINE_PER_CPU(int, numa_node);
-DEFINE_PER_CPU(u16, x86_cpu_to_apicid);
+DEFINE_PER_CPU(typeof(x86_cpu_to_apicid), x86_cpu_to_apicid);
 DEFINE_PER_CPU(irq_cpustat_t, irq_stat);
 DEFINE_PER_CPU(struct gdt_page, gdt_page);
 DEFINE_PER_CPU(bool, __tss_limit_invalid);
@@ -64,6 +73,7 @@ void smp_call_function_many(const struct cpumask *mask, smp_call_func_t fn, void
 			standin_on(cpu, fn, arg);
 }
 
+#ifdef HAVE_ON_EACH_CPU
 int on_each_cpu(smp_call_func_t fn, void *arg, int wait)
 {
 	int cpu;
@@ -72,6 +82,17 @@ int on_each_cpu(smp_call_func_t fn, void *arg, int wait)
 		standin_on(cpu, fn, arg);
 	return 0;
 }
+#else
+void on_each_cpu_cond_mask(smp_cond_func_t wanted, smp_call_func_t fn, void *arg, bool wait,
+			   const struct cpumask *mask)
+{
+	int cpu;
+
+	for_each_cpu(cpu, mask)
+		if (cpu_online(cpu) && (!wanted || wanted(cpu, arg)))
+			standin_on(cpu, fn, arg);
+}
+#endif
 
 /* Hotplug: in the order of the states upwards, in the other one down. */
 static struct hotplug { int (*up)(unsigned int); int (*down)(unsigned int); } states[CPUHP_ONLINE + 1];
@@ -181,7 +202,7 @@ void standin_cpus(void)
 	for (cpu = 0; cpu < host->cpus; cpu++) {
 		__per_cpu_offset[cpu] = host->per_cpu[cpu];
 		per_cpu(this_cpu_off, cpu) = host->per_cpu[cpu];
-		per_cpu(cpu_number, cpu) = cpu;
+		NUMBER_OF(cpu) = cpu;
 		per_cpu(x86_cpu_to_apicid, cpu) = cpu;
 		cpumask_set_cpu(cpu, &__cpu_possible_mask);
 		cpumask_set_cpu(cpu, &__cpu_present_mask);

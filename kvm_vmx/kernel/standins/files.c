@@ -13,6 +13,16 @@
 #include <linux/user-return-notifier.h>
 #include <linux/mmu_notifier.h>
 
+#ifdef HAVE_FAST_ONLY
+#define USER_PAGES_FLAGS unsigned int
+#else
+#define USER_PAGES_FLAGS int
+#endif
+#ifdef HAVE_PERF_MSRS_DATA
+#define PERF_GUEST_ARGUMENTS int *count, void *data
+#else
+#define PERF_GUEST_ARGUMENTS int *count
+#endif
 #define NR_FILES 256
 static struct file *files[NR_FILES];
 static const struct file_operations *device;
@@ -122,12 +132,16 @@ static int user_pages(unsigned long start, unsigned long count, struct page **pa
 	return count;
 }
 
-int get_user_pages_fast(unsigned long start, int count, int write, struct page **pages)
+int get_user_pages_fast(unsigned long start, int count, USER_PAGES_FLAGS flags, struct page **pages)
 {
 	return user_pages(start, count, pages);
 }
 
-int __get_user_pages_fast(unsigned long start, int count, int write, struct page **pages)
+#ifndef HAVE_FAST_ONLY
+#define get_user_pages_fast_only __get_user_pages_fast
+#endif
+int get_user_pages_fast_only(unsigned long start, int count, USER_PAGES_FLAGS flags,
+			     struct page **pages)
 {
 	return max(user_pages(start, count, pages), 0);
 }
@@ -150,11 +164,13 @@ unsigned long _copy_to_user(void __user *to, const void *from, unsigned long n)
 	return 0;
 }
 
+#ifndef HAVE_CLEAR_USER_INLINE
 unsigned long __clear_user(void __user *to, unsigned long n)
 {
 	memset((void *)to, 0, n);
 	return 0;
 }
+#endif
 
 void *memdup_user(const void __user *from, size_t n)
 {
@@ -197,11 +213,16 @@ struct dentry *debugfs_create_file(const char *name, umode_t mode, struct dentry
 	return NULL;
 }
 
+#ifdef HAVE_PERF_CALLBACKS_INT
 int perf_register_guest_info_callbacks(struct perf_guest_info_callbacks *calls) { return 0; }
 int perf_unregister_guest_info_callbacks(struct perf_guest_info_callbacks *calls) { return 0; }
+#else
+void perf_register_guest_info_callbacks(struct perf_guest_info_callbacks *calls) { }
+void perf_unregister_guest_info_callbacks(struct perf_guest_info_callbacks *calls) { }
+#endif
 void perf_get_x86_pmu_capability(struct x86_pmu_capability *cap) { memset(cap, 0, sizeof(*cap)); }
 
-struct perf_guest_switch_msr *perf_guest_get_msrs(int *count)
+struct perf_guest_switch_msr *perf_guest_get_msrs(PERF_GUEST_ARGUMENTS)
 {
 	*count = 0;
 	return NULL;
@@ -216,6 +237,8 @@ struct perf_event *perf_event_create_kernel_counter(struct perf_event_attr *attr
 int kobject_uevent_env(struct kobject *object, enum kobject_action action, char *env[]) { return 0; }
 int add_uevent_var(struct kobj_uevent_env *env, const char *format, ...) { return 0; }
 int percpu_counter_batch = 32;
+#ifndef HAVE_COUNTERS_MANY
 int __percpu_counter_init(struct percpu_counter *c, s64 n, gfp_t f, struct lock_class_key *k) { return 0; }
 void percpu_counter_destroy(struct percpu_counter *counter) { }
+#endif
 void percpu_counter_add_batch(struct percpu_counter *c, s64 n, s32 batch) { c->count += n; }

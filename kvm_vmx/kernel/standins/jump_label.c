@@ -13,16 +13,26 @@ extern struct jump_entry __start___jump_table[], __stop___jump_table[];
 #define jump_entry_is_branch(entry) ((entry)->key & 1)
 #endif
 
+/* A short site, where the build has made one, has two bytes. */
+static bool is_short(const unsigned char *code)
+{
+	return code[0] == 0xeb || (code[0] == 0x66 && code[1] == 0x90);
+}
+
 static void write_site(unsigned long code, unsigned long target, bool jump)
 {
 	unsigned char bytes[5] = { 0x0f, 0x1f, 0x44, 0x00, 0x00 };
-	int distance = (int)(target - code - sizeof(bytes));
+	int size = is_short((const unsigned char *)code) ? 2 : 5;
+	int distance = (int)(target - code - size);
 
 	if (jump) {
-		bytes[0] = 0xe9;
-		memcpy(bytes + 1, &distance, sizeof(distance));
+		bytes[0] = size == 2 ? 0xeb : 0xe9;
+		memcpy(bytes + 1, &distance, size - 1);
+	} else if (size == 2) {
+		bytes[0] = 0x66;
+		bytes[1] = 0x90;
 	}
-	if (host->patch((void *)code, bytes, sizeof(bytes)))
+	if (host->patch((void *)code, bytes, size))
 		die("the text of a static key cannot be written");
 }
 
@@ -49,11 +59,20 @@ void static_key_disable(struct static_key *key)
 	update(key);
 }
 
+#ifdef HAVE_STATIC_KEY_BOOL
+bool static_key_slow_inc(struct static_key *key)
+{
+	if (atomic_inc_return(&key->enabled) == 1)
+		update(key);
+	return true;
+}
+#else
 void static_key_slow_inc(struct static_key *key)
 {
 	if (atomic_inc_return(&key->enabled) == 1)
 		update(key);
 }
+#endif
 
 void static_key_slow_dec(struct static_key *key)
 {
@@ -64,5 +83,16 @@ void static_key_slow_dec(struct static_key *key)
 }
 
 void jump_label_rate_limit(struct static_key_deferred *key, unsigned long limit) { }
+
+#ifdef static_key_slow_dec_deferred
+void __static_key_slow_dec_deferred(struct static_key *key, struct delayed_work *work,
+				    unsigned long timeout)
+{
+	static_key_slow_dec(key);
+}
+
+void __static_key_deferred_flush(void *key, struct delayed_work *work) { }
+#else
 void static_key_slow_dec_deferred(struct static_key_deferred *key) { static_key_slow_dec(&key->key); }
 void static_key_deferred_flush(struct static_key_deferred *key) { }
+#endif

@@ -86,7 +86,12 @@ static unsigned long scan(const unsigned long *bits, unsigned long size, unsigne
 	return size;
 }
 
-#ifndef find_first_bit
+#ifdef HAVE_FIND_BIT_INLINE
+#define find_first_bit _find_first_bit
+#define find_first_zero_bit _find_first_zero_bit
+#define find_next_bit _find_next_bit
+#define find_last_bit _find_last_bit
+#endif
 unsigned long find_first_bit(const unsigned long *bits, unsigned long size)
 {
 	return scan(bits, size, 0, true);
@@ -111,8 +116,8 @@ unsigned long find_last_bit(const unsigned long *bits, unsigned long size)
 			return at;
 	return size;
 }
-#endif
 
+#ifndef HAVE_FIND_BIT_INLINE
 unsigned int cpumask_next(int n, const struct cpumask *mask)
 {
 	return scan(cpumask_bits(mask), nr_cpu_ids, n + 1, true);
@@ -125,6 +130,8 @@ int cpumask_next_and(int n, const struct cpumask *one, const struct cpumask *oth
 	} while (n < nr_cpu_ids && !cpumask_test_cpu(n, other));
 	return n;
 }
+
+#endif
 
 void __bitmap_or(unsigned long *to, const unsigned long *a, const unsigned long *b,
 		 unsigned int bits)

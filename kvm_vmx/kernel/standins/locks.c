@@ -141,7 +141,11 @@ void standin_preempt(void)
 		notifier->ops->sched_in(notifier, smp_processor_id());
 }
 
+#ifdef HAVE_COND_RESCHED
 int _cond_resched(void) { return 0; }
+#else
+int __cond_resched(void) { return 0; }
+#endif
 int __cond_resched_lock(spinlock_t *lock) { return 0; }
 bool single_task_running(void) { return true; }
 void rcu_note_context_switch(bool preempt) { }

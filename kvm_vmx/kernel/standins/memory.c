@@ -10,7 +10,15 @@ unsigned long page_offset_base, vmemmap_base, phys_base, vmalloc_base, zero_pfn;
 unsigned long empty_zero_page[PAGE_SIZE / sizeof(unsigned long)] __aligned(PAGE_SIZE);
 struct mem_section **mem_section;
 
+void __percpu *standin_per_cpu_chunk(size_t size, size_t align);
+
 long standin_pages, standin_objects;
+
+#ifdef HAVE_SECTION_EARLY
+#define SECTION_EARLY SECTION_IS_EARLY
+#else
+#define SECTION_EARLY 0
+#endif
 
 /* The first megabyte is nobody's; a page is free, a block's first or a later one, or of a slab. */
 #define FIRST_PAGE 256
@@ -203,6 +211,20 @@ void standin_free(const void *object)
 struct cache { unsigned long size; void (*make)(void *); };
 static struct cache kmalloc_sizes[KMALLOC_SHIFT_HIGH + 1];
 
+#ifdef HAVE_NOPROF
+#undef kmem_cache_alloc
+#undef vmalloc
+#undef vzalloc
+#undef __get_free_pages
+#undef get_zeroed_page
+#define kmem_cache_alloc kmem_cache_alloc_noprof
+#define __kmalloc __kmalloc_noprof
+#define vmalloc vmalloc_noprof
+#define vzalloc vzalloc_noprof
+#define __get_free_pages get_free_pages_noprof
+#define get_zeroed_page get_zeroed_page_noprof
+#endif
+
 void *kmem_cache_alloc(struct kmem_cache *cache, gfp_t flags)
 {
 	struct cache *of = (struct cache *)cache;
@@ -218,6 +240,7 @@ void kmem_cache_free(struct kmem_cache *cache, void *object)
 	standin_free(object);
 }
 
+#ifndef HAVE_CACHE_ARGS
 struct kmem_cache *kmem_cache_create(const char *name, unsigned int size, unsigned int align,
 				     slab_flags_t flags, void (*make)(void *))
 {
@@ -236,6 +259,19 @@ struct kmem_cache *kmem_cache_create_usercopy(const char *name, unsigned int siz
 {
 	return kmem_cache_create(name, size, align, flags, make);
 }
+#else
+struct kmem_cache *__kmem_cache_create_args(const char *name, unsigned int size,
+					    struct kmem_cache_args *args, slab_flags_t flags)
+{
+	struct cache *cache = standin_alloc(sizeof(*cache), __GFP_ZERO);
+
+	if (!cache)
+		return NULL;
+	cache->size = max(size, args->align);
+	cache->make = args->ctor;
+	return (struct kmem_cache *)cache;
+}
+#endif
 
 void kmem_cache_destroy(struct kmem_cache *cache) { standin_free(cache); }
 void *__kmalloc(size_t size, gfp_t flags) { return standin_alloc(size, flags); }
@@ -264,7 +300,9 @@ void *vzalloc(unsigned long size)
 	return host->fail(FAIL_VMALLOC) ? NULL : standin_alloc(size, __GFP_ZERO);
 }
 
+#ifndef HAVE_NOPROF
 void *kvmalloc_node(size_t size, gfp_t flags, int node) { return standin_alloc(size, flags); }
+#endif
 
 unsigned long __get_free_pages(gfp_t flags, unsigned int order) { return ask_pages(order, flags); }
 unsigned long get_zeroed_page(gfp_t flags) { return ask_pages(0, flags | __GFP_ZERO); }
@@ -286,6 +324,24 @@ static struct page *page_at(unsigned long address)
 	return address ? virt_to_page(address) : NULL;
 }
 
+#ifdef HAVE_NOPROF
+struct page *alloc_pages_noprof(gfp_t flags, unsigned int order)
+{
+	return page_at(ask_pages(order, flags));
+}
+
+struct page *__alloc_pages_noprof(gfp_t flags, unsigned int order, int node, nodemask_t *mask)
+{
+	return page_at(ask_pages(order, flags));
+}
+
+void __folio_put(struct folio *folio) { give_pages((unsigned long)folio_address(folio), 0); }
+
+void __percpu *pcpu_alloc_noprof(size_t size, size_t align, bool reserved, gfp_t flags)
+{
+	return standin_per_cpu_chunk(size, align);
+}
+#else
 struct page *alloc_pages_current(gfp_t flags, unsigned int order)
 {
 	return page_at(ask_pages(order, flags));
@@ -300,6 +356,8 @@ void __put_page(struct page *page)
 {
 	give_pages((unsigned long)page_address(page), 0);
 }
+
+#endif
 
 void mark_page_accessed(struct page *page) { }
 
@@ -325,7 +383,7 @@ void standin_memory(void)
 		if (!*root)
 			*root = standin_alloc(PAGE_SIZE, __GFP_ZERO);
 		(*root)[i & SECTION_ROOT_MASK].section_mem_map =
-			SECTION_MARKED_PRESENT | SECTION_HAS_MEM_MAP;
+			SECTION_MARKED_PRESENT | SECTION_HAS_MEM_MAP | SECTION_EARLY;
 	}
 }
 
@@ -337,7 +395,7 @@ void standin_per_cpu(void)
 	per_cpu_top = round_up(host->per_cpu_size, 64);
 }
 
-void __percpu *__alloc_percpu(size_t size, size_t align)
+void __percpu *standin_per_cpu_chunk(size_t size, size_t align)
 {
 	unsigned long at = round_up(per_cpu_top, align);
 	int cpu;
@@ -349,5 +407,12 @@ void __percpu *__alloc_percpu(size_t size, size_t align)
 		memset((void *)(host->per_cpu[cpu] + at), 0, size);
 	return (void __percpu *)at;
 }
+
+#ifndef HAVE_NOPROF
+void __percpu *__alloc_percpu(size_t size, size_t align)
+{
+	return standin_per_cpu_chunk(size, align);
+}
+#endif
 
 void free_percpu(void __percpu *chunk) { }

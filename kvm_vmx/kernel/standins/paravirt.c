@@ -95,21 +95,30 @@ static void pv_nothing(void) { }
 static void pv_one(unsigned long address) { }
 static void pv_halt(void) { die("the kernel halts its processor"); }
 
+#ifdef HAVE_PV_CPU_OPS
+#define PV_CR8 .read_cr8 = pv_read_cr8, .write_cr8 = pv_write_cr8, .swapgs = pv_nothing,
+#define PV_RESTORE .restore_fl = { pv_restore },
+#define PV_CR2 .read_cr2 = pv_read_cr2,
+#else
+#define PV_CR8
+#define PV_RESTORE
+#define PV_CR2
+#endif
+
 #define CPU_OPS								\
 	.get_debugreg = pv_get_debugreg, .set_debugreg = pv_set_debugreg,	\
 	.read_cr0 = pv_read_cr0, .write_cr0 = pv_write_cr0, .write_cr4 = pv_write_cr4, \
-	.read_cr8 = pv_read_cr8, .write_cr8 = pv_write_cr8,		\
+	PV_CR8								\
 	.load_tr_desc = pv_nothing, .load_gdt = pv_load_gdt, .store_tr = pv_store_tr, \
 	.load_gs_index = pv_load_gs, .cpuid = pv_cpuid, .wbinvd = pv_nothing,	\
 	.read_msr = pv_read_msr, .write_msr = pv_write_msr,		\
-	.read_msr_safe = pv_read_msr_safe, .write_msr_safe = pv_write_msr_safe, \
-	.swapgs = pv_nothing
+	.read_msr_safe = pv_read_msr_safe, .write_msr_safe = pv_write_msr_safe,
 #define IRQ_OPS								\
-	.save_fl = { pv_save }, .restore_fl = { pv_restore },		\
+	.save_fl = { pv_save }, PV_RESTORE				\
 	.irq_disable = { pv_disable }, .irq_enable = { pv_enable },	\
 	.safe_halt = pv_halt, .halt = pv_halt
 #define MMU_OPS								\
-	.read_cr2 = pv_read_cr2, .write_cr2 = pv_write_cr2,		\
+	PV_CR2 .write_cr2 = pv_write_cr2,				\
 	.read_cr3 = pv_read_cr3, .write_cr3 = pv_write_cr3,		\
 	.flush_tlb_user = pv_nothing, .flush_tlb_kernel = pv_nothing, .flush_tlb_one_user = pv_one
 

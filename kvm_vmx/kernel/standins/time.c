@@ -85,10 +85,18 @@ bool queue_delayed_work_on(int cpu, struct workqueue_struct *queue, struct delay
 bool cancel_work_sync(struct work_struct *work) { return false; }
 bool cancel_delayed_work_sync(struct delayed_work *work) { return false; }
 bool flush_work(struct work_struct *work) { return false; }
+#ifdef flush_workqueue
+#undef flush_workqueue
+#define flush_workqueue __flush_workqueue
+#endif
 void flush_workqueue(struct workqueue_struct *queue) { }
 
+#ifndef HAVE_ALLOC_WORKQUEUE
 struct workqueue_struct *__alloc_workqueue_key(const char *format, unsigned int flags,
 	int max_active, struct lock_class_key *key, const char *name, ...)
+#else
+struct workqueue_struct *alloc_workqueue(const char *format, unsigned int flags, int max_active, ...)
+#endif
 {
 	return standin_alloc(64, __GFP_ZERO);
 }

@@ -114,6 +114,10 @@ static void say(const char *format, va_list list)
 	host->log(level, text);
 }
 
+#ifdef printk
+#undef printk
+#define printk _printk
+#endif
 int printk(const char *format, ...)
 {
 	va_list list;
