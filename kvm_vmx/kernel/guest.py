@@ -152,6 +152,7 @@ class KernelVcpu:
         # an ioctl that only loads the vCPU: its VMCS is current then
         self._do(ioctls.GET_MP_STATE, ctypes.c_uint32(), "mp_state")
         self.vmcs_gpa = self.kernel.image.per_cpu("current_vmcs", cpu) - self.kernel.image.memory
+        self._vmcs_gpa = self.vmcs_gpa
         self.evmcs = EvmcsView(self)
         entries = long_mode.cpuid_entries(self.kernel.processor(cpu))
         self._do(ioctls.SET_CPUID2, ioctls.cpuid_of(entries), "set_cpuid")

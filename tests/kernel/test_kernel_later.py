@@ -45,3 +45,62 @@ def test_version_range_is_as_it_was(later):
     """Of a range of eVMCS versions 6.12 looks at the low end, as v4.19 does."""
     with Kernel(later, 1, cpuid={0x4000000A: (5 << 8 | 5, 0, 0, 0)}) as kernel:
         assert kernel.insmod().enable_evmcs
+
+
+NESTED_FEATURES, ENLIGHTENED_BITMAP, MSR_BITMAP = 0x4000000A, 1 << 19, 1 << 1
+ENCLS_EXITING = 1 << 15
+
+
+def test_a_new_vcpu_touches_no_other_one(later):
+    """touch_current: the clean bit of the vCPU that is current stays."""
+    with Kernel(later, 1, cpuid={
+            NESTED_FEATURES: (1 << 8 | 1 | ENLIGHTENED_BITMAP, 0, 0, 0)}) as kernel:
+        vm = kernel.insmod().create_vm(CPUID_LOOP)
+        first = vm.create_vcpu(0)
+        first.run(exits=10)
+        assert first.evmcs.clean_fields & MSR_BITMAP
+        vm.create_vcpu(0)
+        assert first.evmcs.clean_fields & MSR_BITMAP
+
+
+def test_the_assist_page_of_a_cpu_that_goes_is_left_clean(later):
+    """stale_assist: no entry is enlightened there any more."""
+    with Kernel(later, 2) as kernel:
+        kvm = kernel.insmod()
+        vm = kvm.create_vm(CPUID_LOOP)
+        vm.create_vcpu(1).run(exits=10)
+        assert kernel.assist_page(1)[40] == 1
+        vm.destroy()
+        kernel.offline(1)
+        kvm.rmmod()
+        assert kernel.assist_page(1)[40] == 0
+
+
+def test_a_control_whose_field_has_no_slot_is_not_taken(later):
+    """encls: the capability offers it, the eVMCS has no room for its bitmap."""
+    with Kernel(later, 1, msrs={0x48B: (0x000118FE | ENCLS_EXITING) << 32}) as kernel:
+        vcpu = kernel.insmod().create_vm(CPUID_LOOP).create_vcpu(0)
+        vcpu.run(exits=10)
+        assert not vcpu.evmcs["SECONDARY_VM_EXEC_CONTROL"] & ENCLS_EXITING
+        assert not any("unsupported EVMCS field" in line for line in kernel.dmesg)
+
+
+def test_no_failed_load_leaks(later):
+    """bitmaps_leaked, and whatever else a load that fails could keep."""
+    with Kernel(later, 1) as kernel:
+        kernel.insmod().rmmod()
+        before = kernel.allocations
+        failed = 0
+        for point in ("page", "kmalloc"):
+            for nth in range(1, 40):
+                kernel.fail(point, nth)
+                try:
+                    kvm = kernel.insmod()
+                except OSError:
+                    failed += 1
+                    assert kernel.allocations == before, (point, nth)
+                else:
+                    kernel.fail(point, 0)
+                    kvm.rmmod()
+                    break
+        assert failed > 3
