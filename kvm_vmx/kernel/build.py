@@ -57,6 +57,9 @@ PROBES = {
     "HAVE_NOPROF": ("include/linux/slab.h", r"\bkmem_cache_alloc_noprof\("),
     "HAVE_CACHE_ARGS": ("include/linux/slab.h", r"\b__kmem_cache_create_args\("),
     "HAVE_SECTION_EARLY": ("include/linux/mmzone.h", r"\bSECTION_IS_EARLY\b"),
+    "HAVE_KVM_STATIC_CALLS": ("arch/x86/include/asm/kvm_host.h", r"\bstatic_call"),
+    "HAVE_VHOST_TASK": ("include/linux/sched/vhost_task.h", r"\bvhost_task_create\(bool"),
+    "HAVE_SHRINKER_NAMES": ("include/linux/shrinker.h", r"__printf\(2, 3\) register_shrinker\("),
     "HAVE_EX_HANDLER": ("arch/x86/include/asm/extable.h", r"\bint insn, fixup, handler\b"),
     "HAVE_PV_CPU_OPS": ("arch/x86/include/asm/paravirt_types.h", r"\bextern struct pv_cpu_ops\b"),
 }

@@ -30,6 +30,12 @@ def later(request):
     return image_of("tree-6.12", request)
 
 
+@pytest.fixture(scope="session", params=["tree-6.1", "tree-6.12"])
+def any_later(request):
+    """6.1's and 6.12's."""
+    return image_of(request.param, request)
+
+
 @pytest.fixture
 def kernel(image):
     """A kernel with two CPUs, just booted."""

@@ -154,7 +154,7 @@ static int get_int(char *to, const struct kernel_param *param) { return *(int *)
 
 const struct kernel_param_ops param_ops_bool = { .set = set_bool, .get = get_bool };
 const struct kernel_param_ops param_ops_int = { .set = set_int, .get = get_int };
-#ifdef HAVE_NOPROF
+#ifdef HAVE_KVM_STATIC_CALLS
 int param_get_bool(char *to, const struct kernel_param *param) { return get_bool(to, param); }
 int param_get_uint(char *to, const struct kernel_param *param) { return get_int(to, param); }
 int param_set_uint(const char *value, const struct kernel_param *p) { return set_int(value, p); }

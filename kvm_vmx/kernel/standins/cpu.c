@@ -45,15 +45,13 @@ void standin_on(int cpu, void (*fn)(void *), void *arg)
 	int here = smp_processor_id();
 	unsigned long flags;
 
-	if (cpu == here) {
-		fn(arg);
-		return;
-	}
-	host->become(cpu);
+	if (cpu != here)
+		host->become(cpu);
 	local_irq_save(flags);
 	fn(arg);
 	local_irq_restore(flags);
-	host->become(here);
+	if (cpu != here)
+		host->become(here);
 }
 
 int smp_call_function_single(int cpu, smp_call_func_t fn, void *arg, int wait)

@@ -201,7 +201,11 @@ int register_reboot_notifier(struct notifier_block *block) { return 0; }
 int unregister_reboot_notifier(struct notifier_block *block) { return 0; }
 void register_syscore_ops(struct syscore_ops *operations) { }
 void unregister_syscore_ops(struct syscore_ops *operations) { }
+#ifdef HAVE_SHRINKER_NAMES
+int register_shrinker(struct shrinker *shrinker, const char *name, ...) { return 0; }
+#else
 int register_shrinker(struct shrinker *shrinker) { return 0; }
+#endif
 void unregister_shrinker(struct shrinker *shrinker) { }
 struct dentry *debugfs_create_dir(const char *name, struct dentry *parent) { return NULL; }
 void debugfs_remove_recursive(struct dentry *entry) { }

@@ -3,12 +3,18 @@
  * of readers and writers, work of a thread of its own. */
 #include "standin.h"
 
-#ifdef HAVE_NOPROF
+#ifdef HAVE_KVM_STATIC_CALLS
 #include <linux/static_call.h>
 #include <linux/rwlock.h>
 #include <linux/rwsem.h>
 #include <linux/shrinker.h>
+#ifdef HAVE_VHOST_TASK
 #include <linux/sched/vhost_task.h>
+#else
+#include <linux/kthread.h>
+#include <linux/completion.h>
+#include <linux/cgroup.h>
+#endif
 #include <linux/entry-kvm.h>
 #include <linux/interval_tree.h>
 #include <linux/perf_event.h>
@@ -32,7 +38,12 @@ DEFINE_PER_CPU_READ_MOSTLY(struct cpuinfo_x86, cpu_info);
 DEFINE_PER_CPU(u64, x86_spec_ctrl_current);
 DEFINE_PER_CPU(bool, x86_ibpb_exit_to_user);
 u64 x86_pred_cmd = 1;
+#ifdef HAVE_NOPROF
 kmem_buckets kmalloc_caches[NR_KMALLOC_TYPES];
+#else
+struct kmem_cache *kmalloc_caches[NR_KMALLOC_TYPES][KMALLOC_SHIFT_HIGH + 1];
+DEFINE_PER_CPU(int, __preempt_count);
+#endif
 unsigned long volatile jiffies;
 struct static_key_false mmio_stale_data_clear, sched_smt_present;
 struct static_key_false hugetlb_optimize_vmemmap_key;
@@ -160,6 +171,7 @@ void fpregs_assert_state_consistent(void) { }
 void switch_fpu_return(void) { }
 u64 xstate_get_guest_group_perm(void) { return 3; }
 
+#ifdef HAVE_NOPROF
 void *__kvmalloc_node_noprof(DECL_BUCKET_PARAMS(size, b), gfp_t flags, int node)
 {
 	return standin_alloc(size, flags);
@@ -173,7 +185,17 @@ void *__kmalloc_cache_noprof(struct kmem_cache *cache, gfp_t flags, size_t size)
 void *__vmalloc_noprof(unsigned long size, gfp_t flags) { return standin_alloc(size, flags); }
 void *__vcalloc_noprof(size_t n, size_t size, gfp_t flags) { return standin_alloc(n * size, flags | __GFP_ZERO); }
 void *kmem_cache_alloc_lru_noprof(struct kmem_cache *c, struct list_lru *lru, gfp_t flags) { return standin_alloc(1024, flags | __GFP_ZERO); }
+#else
+void __folio_put(struct folio *folio) { free_pages((unsigned long)folio_address(folio), 0); }
+void *kmalloc_trace(struct kmem_cache *cache, gfp_t flags, size_t size) { return standin_alloc(size, flags); }
+void *__vmalloc(unsigned long size, gfp_t flags) { return standin_alloc(size, flags); }
+void *__vcalloc(size_t n, size_t size, gfp_t flags) { return standin_alloc(n * size, flags | __GFP_ZERO); }
+void *kmem_cache_alloc_lru(struct kmem_cache *c, struct list_lru *lru, gfp_t flags) { return standin_alloc(1024, flags | __GFP_ZERO); }
+struct page *alloc_pages(gfp_t flags, unsigned int order) { return virt_to_page(__get_free_pages(flags, order)); }
+struct page *__alloc_pages(gfp_t flags, unsigned int order, int node, nodemask_t *mask) { return alloc_pages(flags, order); }
+#endif
 
+#ifdef HAVE_NOPROF
 struct shrinker *shrinker_alloc(unsigned int flags, const char *name, ...)
 {
 	return standin_alloc(sizeof(struct shrinker), __GFP_ZERO);
@@ -181,6 +203,8 @@ struct shrinker *shrinker_alloc(unsigned int flags, const char *name, ...)
 
 void shrinker_register(struct shrinker *shrinker) { }
 void shrinker_free(struct shrinker *shrinker) { standin_free(shrinker); }
+#endif
+
 int register_pm_notifier(struct notifier_block *block) { return 0; }
 int unregister_pm_notifier(struct notifier_block *block) { return 0; }
 void cpu_emergency_register_virt_callback(cpu_emergency_virt_cb *callback) { }
@@ -217,6 +241,7 @@ int xfer_to_guest_mode_handle_work(struct kvm_vcpu *vcpu)
 	return -EINTR;
 }
 
+#ifdef HAVE_VHOST_TASK
 /* The thread that gives huge pages back is never started. */
 struct vhost_task *vhost_task_create(bool (*run)(void *), void (*killed)(void *), void *data,
 				     const char *name)
@@ -227,6 +252,27 @@ struct vhost_task *vhost_task_create(bool (*run)(void *), void (*killed)(void *)
 void vhost_task_start(struct vhost_task *task) { }
 void vhost_task_wake(struct vhost_task *task) { }
 void vhost_task_stop(struct vhost_task *task) { standin_free(task); }
+#else
+/* The thread that gives huge pages back never runs. */
+struct task_struct *kthread_create_on_node(int (*run)(void *), void *data, int node,
+					   const char *name, ...)
+{
+	return current;
+}
+
+void wait_for_completion(struct completion *done) { }
+void complete(struct completion *done) { }
+int wake_up_process(struct task_struct *task) { return 0; }
+int kthread_park(struct task_struct *task) { return 0; }
+void kthread_unpark(struct task_struct *task) { }
+int kthread_stop(struct task_struct *task) { return 0; }
+int cgroup_attach_task_all(struct task_struct *from, struct task_struct *task) { return 0; }
+void set_user_nice(struct task_struct *task, long nice) { }
+bool cpu_mitigations_off(void) { return true; }
+void asm_exc_nmi_noist(void) { }
+void __module_get(struct module *module) { }
+void module_put(struct module *module) { }
+#endif
 
 void refcount_warn_saturate(refcount_t *count, enum refcount_saturation_type type)
 {
@@ -266,8 +312,10 @@ asm(".pushsection .text\n"
     ".globl BUG_func\nBUG_func: ud2\n"
     ".popsection");
 
+#ifdef HAVE_NOPROF
 void register_syscore(struct syscore *operations) { }
 void unregister_syscore(struct syscore *operations) { }
+#endif
 bool e820__mapped_raw_any(u64 start, u64 end, enum e820_type type) { return true; }
 void dput(struct dentry *entry) { }
 struct cpufreq_policy *cpufreq_cpu_get(unsigned int cpu) { return NULL; }
