@@ -21,6 +21,7 @@ FLOORS = [
     ["l1", "l0", "profiles"],
     ["trap"],
     ["machine"],
+    ["kernel"],
     ["tables", "compare", "conform", "measure", "decode"],
     ["run", "lessons", "doctor"],
     ["cli"],

@@ -19,16 +19,13 @@ VERSION = "0.1.0"
 TOUR = """\
 kvm-vmx: KVM's enlightened-VMCS path (vmx.c, Linux v4.19) on an emulated Hyper-V
 
-  kvm-vmx run      load kvm-intel, run a guest under VMCS and under eVMCS, unload
-  kvm-vmx lesson   lessons: the run, a picture of it, a question
-  kvm-vmx fields   the field table; kvm-vmx keys: every static-branch site
-  kvm-vmx compare  the port beside any kernel tree, statement by statement
-  kvm-vmx drift    what changed in the path from one kernel tree to another
-  kvm-vmx conform  the rules of Hyper-V, the tests that show each, and their result
-  kvm-vmx boot     run a whole L1 image on the emulated processor, or a KVM selftest
-  kvm-vmx measure  what an access, a static key and a clean bit cost
-  kvm-vmx decode   read a raw page, a dump, an image; what refuses it, and why
-  kvm-vmx doctor   why a host's KVM uses enlightened VMCSs, or does not
+  run, lesson     a guest under VMCS and under eVMCS; lessons, each with a picture
+  fields, keys    the field table; every static-branch site, with the key off and on
+  compare, drift  the port beside any kernel tree; what changed between two trees
+  kernel          a tree's own KVM as L1, and what it executes beside the port
+  conform, boot   the rules of Hyper-V and their tests; a whole L1 image, a KVM selftest
+  measure         what an access, a static key and a clean bit cost
+  decode, doctor  which check refuses a page or a dump; why a host uses eVMCS, or not
 
 Begin with: kvm-vmx run. Every command has --help with an example, and --json for programs.
 """
@@ -95,6 +92,7 @@ def parser() -> argparse.ArgumentParser:
     from kvm_vmx.conform import command as conform
     from kvm_vmx.decode import command as decode
     from kvm_vmx.doctor import command as doctor
+    from kvm_vmx.kernel import command as kernel
     from kvm_vmx.lessons import command as lesson
     from kvm_vmx.measure import command as measure
     from kvm_vmx.run import command as run
@@ -107,8 +105,8 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action=Version, nargs=0, help="what this build is made of")
     commands = top.add_subparsers(title="commands", metavar="COMMAND")
-    for command in (run, lesson, fields, keys, compare, drift, conform, boot, measure, decode,
-                    doctor):
+    for command in (run, lesson, fields, keys, compare, drift, kernel, conform, boot, measure,
+                    decode, doctor):
         command.configure(commands)
     return top
 

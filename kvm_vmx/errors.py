@@ -17,6 +17,10 @@ class KernelBug(MachineError):
     """The L1 kernel hit a BUG: its log is in the text, and the machine can only be closed."""
 
 
+class BuildError(RuntimeError):
+    """A kernel tree cannot be built; the text says what is missing."""
+
+
 class Shown:
     """What says in its repr what it is and in which state, or why it has none; never raises."""
 

@@ -84,6 +84,10 @@ def _traps(name: str) -> Callable[[], bool]:
     return look
 
 
+def _all_programs(*names: str) -> Callable[[], bool]:
+    return lambda: all(map(shutil.which, names))
+
+
 def _program(*names: str) -> Callable[[], str | None]:
     return lambda: next((found for name in names if (found := shutil.which(name))), None)
 
@@ -166,6 +170,9 @@ BESIDE = {
         _program("pdftotext"), "no pdftotext here: apt-get install poppler-utils"),
     "git": Capability(_program("git"), "no git here: apt-get install git"),
     "gcc": Capability(_program("gcc"), "no gcc here: apt-get install gcc"),
+    "kernel-build": Capability(
+        _all_programs("make", "gcc", "ld", "objcopy", "objdump", "flex", "bison", "bc", "perl"),
+        "no tools to build a kernel here: apt-get install make gcc binutils flex bison bc perl"),
     "tree-4.19": Capability(
         _tree("4.19", TREE_4_19, "linux"), f"no Linux v4.19 tree here: name one in ${TREE_4_19}"),
     "tree-6.1": Capability(

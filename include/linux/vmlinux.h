@@ -19,6 +19,9 @@ struct vmlinux {
 	/* An exception: where the instruction at ip goes on, or 0: die(), which does not return. */
 	unsigned long (*fixup_exception)(unsigned long ip);
 	void (*die)(unsigned long ip, u32 status);
+	/* Any exception, before these are asked: whether the context, in the order of ucontext_t,
+	 * was changed so that the kernel goes on. NULL where they are all there is. */
+	int (*exception)(long long *gregs, unsigned int vector);
 	/* A VM exit that loaded what is no host state of this kernel; does not return. */
 	void (*stale_exit)(unsigned long rip, unsigned long rsp);
 	int vmcall_traps;				/* a hypervisor beneath may keep VMCALL */

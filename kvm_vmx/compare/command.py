@@ -45,6 +45,9 @@ def configure(commands) -> None:
     command.add_argument("--config", action="append", default=[], metavar="NAME=VALUE",
                          help="the value of a CONFIG_ symbol in the tree's #if, or a .config file")
     command.add_argument("--html", metavar="FILE", help="write one self-contained page")
+    command.add_argument("--run", action="store_true",
+                         help="compare what port and tree execute, not their text; the words are "
+                              "those of scenarios")
     command.add_argument("--scope", action="store_true",
                          help="list the kernel's functions: ported, or why not")
     patch_command.configure(command)
@@ -52,6 +55,12 @@ def configure(commands) -> None:
 
 def execute(args) -> int:
     """Compare, and show what was asked for."""
+    if args.run:
+        from kvm_vmx.kernel.command import compared
+
+        if not args.tree:
+            raise Trouble("--run needs the kernel whose code is to run: give --tree TREE")
+        return compared(args.tree, args.function or [""], False, args.json)
     from kvm_vmx.compare import units_view, views
     from kvm_vmx.compare.assembly import has_assembly
     from kvm_vmx.compare.pairing import Units

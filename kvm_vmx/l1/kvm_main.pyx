@@ -22,7 +22,7 @@ from kvm_vmx.l1.x86 cimport (
     kvm_arch_hardware_disable, kvm_arch_hardware_enable, kvm_arch_hardware_setup,
     kvm_arch_hardware_unsetup, kvm_arch_init, kvm_arch_init_vm, kvm_arch_vcpu_create,
     kvm_arch_vcpu_destroy, kvm_arch_vcpu_init, kvm_arch_vcpu_load, kvm_arch_vcpu_put,
-    kvm_arch_vcpu_setup, kvm_arch_vcpu_uninit, kvm_x86_ops)
+    kvm_arch_vcpu_postcreate, kvm_arch_vcpu_setup, kvm_arch_vcpu_uninit, kvm_free_vcpus, kvm_x86_ops)
 from libc.string cimport memset
 
 cdef extern from "asm/percpu.h" nogil:
@@ -206,12 +206,7 @@ cdef kvm_t *kvm_create_vm(u64 memory_size, int *err) noexcept nogil:
 
 # C~ memory slots, SRCU, buses, MMU notifiers: there are the vCPUs and the memory to give back
 cdef void kvm_destroy_vm(kvm_t *kvm) noexcept nogil:
-    cdef int i
-
-    for i in range(kvm.online_vcpus):
-        kvm_arch_vcpu_destroy(kvm.vcpus[i])
-        kvm.vcpus[i] = NULL
-    kvm.online_vcpus = 0
+    kvm_free_vcpus(kvm)
     free_guest_memory(kvm)
     kvm_x86_ops.vm_free(kvm)
     hardware_disable_all()
@@ -252,6 +247,7 @@ cdef kvm_vcpu_t *kvm_vm_ioctl_create_vcpu(kvm_t *kvm, unsigned int id, int *err)
     kvm.vcpus[kvm.online_vcpus] = vcpu
     smp_wmb()
     kvm.online_vcpus += 1
+    kvm_arch_vcpu_postcreate(vcpu)
     return vcpu
 
 

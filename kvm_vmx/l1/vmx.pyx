@@ -15,7 +15,8 @@ from kvm_vmx.l1.emulate cimport *
 from kvm_vmx.l1.kvm_cache_regs cimport *
 from kvm_vmx.l1.kvm_host cimport *
 from kvm_vmx.l1.kvm_main cimport (
-    kvm_exit, kvm_init, kvm_vcpu_cache_free, kvm_vcpu_cache_zalloc, kvm_vcpu_init, kvm_vcpu_uninit)
+    kvm_exit, kvm_init, kvm_vcpu_cache_free, kvm_vcpu_cache_zalloc, kvm_vcpu_init, kvm_vcpu_uninit,
+    vcpu_load, vcpu_put)
 from kvm_vmx.l1.hv_init cimport hv_get_vp_assist_page, hyperv_flush_guest_mapping
 from kvm_vmx.l1.linux.cpu cimport (
     cpu_online, cpu_possible, cpumask_clear_cpu, cpumask_set_cpu, cpumask_t, cpumask_test_cpu,
@@ -550,6 +551,11 @@ cdef inline bint is_machine_check(u32 intr_info) noexcept nogil:
 cdef inline bint is_icebp(u32 intr_info) noexcept nogil:
     return ((intr_info & <u32>(INTR_INFO_INTR_TYPE_MASK | INTR_INFO_VALID_MASK))
             == <u32>(INTR_TYPE_PRIV_SW_EXCEPTION | INTR_INFO_VALID_MASK))
+
+
+cdef bint vmx_umip_emulated() noexcept nogil:
+    return vmcs_config.cpu_based_2nd_exec_ctrl & \
+        SECONDARY_EXEC_DESC
 
 
 cdef inline bint cpu_has_vmx_msr_bitmap() noexcept nogil:
@@ -1620,7 +1626,8 @@ cdef u64 vmx_read_l1_tsc_offset(kvm_vcpu_t *vcpu) noexcept nogil:
 
 
 cdef void vmx_write_tsc_offset(kvm_vcpu_t *vcpu, u64 offset) noexcept nogil:
-    # C- 6 statements: L2's offset, the tracepoint: no nested VMX, no tracing
+    # C~ L2's offset, the tracepoint, whose argument is read all the same: no nested VMX, no tracing
+    vmcs_read64(TSC_OFFSET)
     vmcs_write64(TSC_OFFSET, offset)
 
 
@@ -2393,7 +2400,16 @@ cdef int vmx_set_cr4(kvm_vcpu_t *vcpu, ulong cr4) noexcept nogil:
     else:
         hw_cr4 |= KVM_PMODE_VM_CR4_ALWAYS_ON
 
-    # C- 6 statements: UMIP emulation by descriptor-table exits: needs the instruction emulator
+    if not boot_cpu_has(X86_FEATURE_UMIP) and vmx_umip_emulated():
+        if cr4 & X86_CR4_UMIP:
+            vmcs_set_bits(SECONDARY_VM_EXEC_CONTROL,
+                          SECONDARY_EXEC_DESC)
+            hw_cr4 &= ~<ulong>X86_CR4_UMIP
+        # C~ is_guest_mode(), nested_cpu_has2(): no nested VMX
+        else:
+            vmcs_clear_bits(SECONDARY_VM_EXEC_CONTROL,
+                            SECONDARY_EXEC_DESC)
+
     if cr4 & X86_CR4_VMXE:
         # C- nested_vmx_allowed(): the guest has no VMX, so CR4.VMXE is refused at once
         return 1
@@ -4322,13 +4338,22 @@ cdef void vmx_vm_free(kvm_t *kvm) noexcept nogil:
     vfree(to_kvm_vmx(kvm))
 
 
+cdef void vmx_free_vcpu_nested(kvm_vcpu_t *vcpu) noexcept nogil:
+    cdef vcpu_vmx *vmx = to_vmx(vcpu)
+
+    vcpu_load(vcpu)
+    # C- vmx_switch_vmcs(), free_nested(): no nested VMX
+    vcpu_put(vcpu)
+
+
 cdef void vmx_free_vcpu(kvm_vcpu_t *vcpu) noexcept nogil:
     cdef vcpu_vmx *vmx = to_vmx(vcpu)
 
     if enable_pml:
         vmx_destroy_pml_buffer(vmx)
     free_vpid(vmx.vpid)
-    # C- leave_guest_mode(), vmx_free_vcpu_nested(): no nested VMX
+    # C- leave_guest_mode(): no nested VMX
+    vmx_free_vcpu_nested(vcpu)
     free_loaded_vmcs(vmx.loaded_vmcs)
     kfree(vmx.guest_msrs)
     kvm_vcpu_uninit(vcpu)

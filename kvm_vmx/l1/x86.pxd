@@ -61,6 +61,8 @@ cdef void kvm_vcpu_reset(kvm_vcpu_t *vcpu, bint init_event) noexcept nogil
 cdef int kvm_arch_vcpu_setup(kvm_vcpu_t *vcpu) noexcept nogil
 cdef int kvm_arch_vcpu_init(kvm_vcpu_t *vcpu) noexcept nogil
 cdef void kvm_arch_vcpu_uninit(kvm_vcpu_t *vcpu) noexcept nogil
+cdef void kvm_arch_vcpu_postcreate(kvm_vcpu_t *vcpu) noexcept nogil
+cdef void kvm_free_vcpus(kvm_t *kvm) noexcept nogil
 cdef void kvm_arch_vcpu_destroy(kvm_vcpu_t *vcpu) noexcept nogil
 cdef void kvm_arch_vcpu_load(kvm_vcpu_t *vcpu, int cpu) noexcept nogil
 cdef void kvm_arch_vcpu_put(kvm_vcpu_t *vcpu) noexcept nogil

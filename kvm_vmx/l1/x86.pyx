@@ -1433,6 +1433,8 @@ cdef int kvm_valid_sregs(kvm_vcpu_t *vcpu, kvm_sregs *sregs) noexcept nogil:
 
 # C~ kvm_mmu_reset_context(), the APIC: the root is loaded again, and the guest's CR3 with it
 cdef int __set_sregs(kvm_vcpu_t *vcpu, kvm_sregs *sregs) noexcept nogil:
+    cdef bint mmu_reset_needed = False
+    cdef bint cpuid_update_needed = False
     cdef desc_ptr dt
 
     if kvm_valid_sregs(vcpu, sregs):
@@ -1448,19 +1450,28 @@ cdef int __set_sregs(kvm_vcpu_t *vcpu, kvm_sregs *sregs) noexcept nogil:
     kvm_x86_ops.set_gdt(vcpu, &dt)
 
     vcpu.arch.cr2 = sregs.cr2
+    mmu_reset_needed |= kvm_read_cr3(vcpu) != sregs.cr3
     vcpu.arch.cr3 = sregs.cr3
     vcpu.arch.regs_avail |= <u32>1 << VCPU_EXREG_CR3
 
     kvm_set_cr8(vcpu, sregs.cr8)
 
+    mmu_reset_needed |= vcpu.arch.efer != sregs.efer
     kvm_x86_ops.set_efer(vcpu, sregs.efer)
 
+    mmu_reset_needed |= kvm_read_cr0(vcpu) != sregs.cr0
     kvm_x86_ops.set_cr0(vcpu, sregs.cr0)
     vcpu.arch.cr0 = sregs.cr0
 
+    mmu_reset_needed |= kvm_read_cr4(vcpu) != sregs.cr4
+    cpuid_update_needed |= ((kvm_read_cr4(vcpu) ^ sregs.cr4) &
+                            (X86_CR4_OSXSAVE | X86_CR4_PKE)) != 0
     kvm_x86_ops.set_cr4(vcpu, sregs.cr4)
+    if cpuid_update_needed:
+        kvm_update_cpuid(vcpu)
 
-    vcpu.arch.mmu.root_hpa = INVALID_ROOT
+    if mmu_reset_needed:
+        vcpu.arch.mmu.root_hpa = INVALID_ROOT
 
     kvm_x86_ops.set_segment(vcpu, &sregs.cs, VCPU_SREG_CS)
     kvm_x86_ops.set_segment(vcpu, &sregs.ds, VCPU_SREG_DS)
@@ -1498,6 +1509,44 @@ cdef int kvm_arch_vcpu_setup(kvm_vcpu_t *vcpu) noexcept nogil:
     # C- kvm_mmu_setup(): the EPT is fixed
     vcpu_put(vcpu)
     return 0
+
+
+# C~ kvm_write_tsc(), kvmclock, the vCPU's mutex: its search for the other vCPUs' TSCs left out: out
+# of scope, clocks and timers
+cdef void kvm_arch_vcpu_postcreate(kvm_vcpu_t *vcpu) noexcept nogil:
+    vcpu_load(vcpu)
+    kvm_vcpu_write_tsc_offset(vcpu, kvm_compute_tsc_offset(vcpu, 0))
+    vcpu_put(vcpu)
+
+
+# C~ asynchronous page faults, the VM's mutex: there are the vCPUs and the memory to give back
+cdef void kvm_free_vcpus(kvm_t *kvm) noexcept nogil:
+    cdef int i
+    cdef kvm_vcpu_t *vcpu
+
+    # the roots go first, of all of them
+    for i in range(kvm.online_vcpus):
+        vcpu = kvm.vcpus[i]
+        kvm_unload_vcpu_mmu(vcpu)
+    for i in range(kvm.online_vcpus):
+        kvm_arch_vcpu_free(kvm.vcpus[i])
+
+    for i in range(kvm.online_vcpus):
+        kvm.vcpus[i] = NULL
+
+    kvm.online_vcpus = 0
+
+
+cdef void kvm_unload_vcpu_mmu(kvm_vcpu_t *vcpu) noexcept nogil:
+    vcpu_load(vcpu)
+    # C~ kvm_mmu_unload(): the root belongs to the VM
+    vcpu.arch.mmu.root_hpa = INVALID_ROOT
+    vcpu_put(vcpu)
+
+
+# C~ kvmclock_reset(), the mask of WBINVD: out of scope, clocks and timers
+cdef void kvm_arch_vcpu_free(kvm_vcpu_t *vcpu) noexcept nogil:
+    kvm_x86_ops.vcpu_free(vcpu)
 
 
 cdef void kvm_arch_vcpu_destroy(kvm_vcpu_t *vcpu) noexcept nogil:

@@ -255,12 +255,17 @@ cdef void do_get_regs(void *arg) noexcept nogil:
 
 cdef void do_interrupt(void *arg) noexcept nogil:
     cdef request *call = <request *>arg
+    # as kvm_arch_vcpu_ioctl() has it around each of its cases
+    vcpu_load(<kvm_vcpu_t *>call.object)
     call.ret = kvm_vcpu_ioctl_interrupt(<kvm_vcpu_t *>call.object, <u32>call.value)
+    vcpu_put(<kvm_vcpu_t *>call.object)
 
 
 cdef void do_nmi(void *arg) noexcept nogil:
     cdef request *call = <request *>arg
+    vcpu_load(<kvm_vcpu_t *>call.object)
     call.ret = kvm_vcpu_ioctl_nmi(<kvm_vcpu_t *>call.object)
+    vcpu_put(<kvm_vcpu_t *>call.object)
 
 
 cdef void do_set_regs(void *arg) noexcept nogil:

@@ -13,6 +13,8 @@ cdef class Processor:
     # refusals before the instruction that is under way
     cdef u64 denials
 
+    # how often each basic exit reason has come, as it counts on
+    cdef const u64 *reasons(self) noexcept
     cdef const virt_cpu_ops *ops(self) except NULL
     cdef outcome(self, unsigned int status, value=*, why=*)
     cdef enter(self, bint launch, stop_after)

@@ -61,6 +61,9 @@ cdef class Processor:
         if made is not _MADE:
             raise TypeError("a Processor comes from Partition.processor(n)")
 
+    cdef const u64 *reasons(self) noexcept:
+        return self.vp.exit_reasons
+
     cdef const virt_cpu_ops *ops(self) except NULL:
         check_process(self.owner)
         if self.vp.guest_state == L2_STOPPED:

@@ -14,6 +14,7 @@ The times come from rounds in which the modes take turns, each with the interval
 true median in 95 of 100 cases; they are withheld where two turns of one mode differ.
 --serial gives the guest a serial port at 0x3f8, whose output is printed; other port I/O, MOV
 outside the memory, a fault without a handler, HLT and the like end the run, and are told.
+--kernel counts an exit of a tree's own KVM, too, which is built first (kvm-vmx kernel --help).
 With --json: {"schema": "kvm_vmx.run/2", "modes": {"vmcs": ..., "evmcs": ...}, "timing": {...},
 "verdict": {"holds": ..., "differs": [...], "why": ...}, "log": [...]}, and "by_call": the
 instructions that stay calls where the others trap.
@@ -30,6 +31,7 @@ from kvm_vmx.console import (
 )
 from kvm_vmx.machine.guests import CPUID_LOOP
 from kvm_vmx.run import pairs
+from kvm_vmx.run.beside import of_kernel, print_beside
 from kvm_vmx.run.outcome import (
     SCHEMA, Verdict, judged, modes_of, print_end, print_modes, timing_of)
 from kvm_vmx.progress import progress
@@ -77,6 +79,8 @@ def configure(commands) -> None:
     add("--strict", action="store_true", help="likewise, and stop at the first")
     add("--config", choices=("hyperv", "no-jump-label"), default="hyperv",
         help="the build of kvm-intel: no-jump-label is for systems where text cannot be written")
+    add("--kernel", metavar="TREE",
+        help="also by this tree's own KVM: a directory, a tarball or GITDIR@REV of 4.19")
     add("--trace", metavar="FILE", help="also write the first exits as a Chrome trace")
 
 
@@ -125,15 +129,19 @@ def compare_modes(args, code, out) -> int:
             return DIFFERS
         log, lints, by_call = list(machine.dmesg), machine.lints, machine.by_call
         times = paired(args, machine, code, runs)
+    kernel = of_kernel(args.kernel, code, GUEST_MEMORY) if args.kernel else None
     found = judged(runs)
     if args.json:
         print("\n".join(log), file=sys.stderr)
         print_json({"schema": SCHEMA, "modes": modes_of(runs, times), "timing": timing_of(times),
                     "verdict": found.as_json(), "log": log, "by_call": by_call,
+                    **({"kernel": kernel} if kernel else {}),
                     **({"lints": [lint.explain() for lint in lints]} if args.lints else {})})
     else:
         print("\n".join(log), end="\n\n")
         print_modes({mode: run.figures for mode, run in runs.items()}, times, by_call)
+        if kernel:
+            print_beside(kernel, {mode: run.figures for mode, run in runs.items()})
     if args.lints:
         print("", *[lint.explain() for lint in lints] or ["L1 broke no rule that L0 can see."],
               sep="\n", file=out)

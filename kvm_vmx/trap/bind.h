@@ -116,7 +116,7 @@ static void trap_forget(void)
 	}
 }
 
-static int trap_add_text(u64 start, u64 end, u64 entries, u64 entries_end)
+static int trap_add_text(u64 start, u64 end, u64 entries, u64 entries_end, bool hosts)
 {
 	int i, ret = -ENOSPC;
 
@@ -125,7 +125,7 @@ static int trap_add_text(u64 start, u64 end, u64 entries, u64 entries_end)
 		if (trap_texts[i].end == 0) {
 			trap_texts[i] = (struct trap_text){
 				start, 0, (const struct vm_return *)entries,
-				(const struct vm_return *)entries_end };
+				(const struct vm_return *)entries_end, hosts };
 			WRITE_ONCE(trap_texts[i].end, end);
 			ret = 0;
 		}

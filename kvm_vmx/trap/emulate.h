@@ -20,10 +20,12 @@
 #define RED_ZONE 128
 
 /* Text that may trap, and its entries. The exit of an entry that is not among them goes on
- * behind it: whoever runs there has no host state of its own. */
+ * behind it: whoever runs there has no host state of its own. Where hosts says so, each exit goes
+ * where its host state sends it, if that is in the text. */
 struct trap_text {
 	u64 start, end;
 	const struct vm_return *entries, *entries_end;
+	bool hosts;
 };
 
 static struct trap_text trap_texts[TRAP_TEXTS];
@@ -79,8 +81,12 @@ static void enter_kernel(struct trap *trap, void *function, u64 first, u64 secon
 
 static void raise_exception(struct trap *trap, insn_t status)
 {
-	u64 ip = trap->gregs[REG_RIP], fixup = trap->kernel->fixup_exception(ip);
+	u64 ip = trap->gregs[REG_RIP], fixup;
 
+	if (trap->kernel->exception &&
+	    trap->kernel->exception(trap->gregs, INSN_FAULT_VECTOR(status)))
+		return;
+	fixup = trap->kernel->fixup_exception(ip);
 	if (fixup) {
 		trap->gregs[REG_RAX] = status;
 		trap->gregs[REG_RIP] = fixup;
@@ -151,6 +157,24 @@ static const struct vm_return *vm_return_of(const struct trap *trap)
 	return NULL;
 }
 
+/* The exit into text with a host state of its own: RFLAGS are what every exit loads. */
+static void exit_to_host(struct trap *trap)
+{
+	struct virt_cpu *cpu = trap->cpu;
+	int i;
+
+	if (cpu->rip < trap->text->start || cpu->rip >= trap->text->end) {
+		enter_kernel(trap, trap->kernel->stale_exit, cpu->rip, cpu->rsp);
+		return;
+	}
+	for (i = 0; i < NR_GPRS; i++)
+		set_gpr(trap, i, trap->regs[i]);
+	trap->gregs[REG_RSP] = (greg_t)cpu->rsp;
+	trap->gregs[REG_RIP] = (greg_t)cpu->rip;
+	trap->gregs[REG_EFL] &= ~INSN_STATUS_FLAGS;
+	trap->kernel->service();
+}
+
 /* The exit loads RIP, RSP and RFLAGS; the general registers are L2's. */
 static void vm_entry(struct trap *trap)
 {
@@ -164,6 +188,8 @@ static void vm_entry(struct trap *trap)
 		raise_exception(trap, status);
 	} else if (status != INSN_OK) {
 		retire(trap, status, true);
+	} else if (trap->text->hosts) {
+		exit_to_host(trap);
 	} else if (host && (cpu->rip != host->rip || cpu->rsp != rsp)) {
 		enter_kernel(trap, trap->kernel->stale_exit, cpu->rip, cpu->rsp);
 	} else {

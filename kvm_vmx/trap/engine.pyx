@@ -39,7 +39,7 @@ cdef extern from "kvm_vmx/trap/bare_cpu.h" nogil:
         NR_TRAP_SIGNALS
     int trap_enter(trap_scope *scope, void *stack, size_t size, int signals)
     void trap_leave(trap_scope *scope)
-    int trap_add_text(u64 start, u64 end, u64 entries, u64 entries_end)
+    int trap_add_text(u64 start, u64 end, u64 entries, u64 entries_end, bint hosts)
     void trap_del_text(u64 start)
     void trap_forget()
     ctypedef struct stack_t:
@@ -118,7 +118,7 @@ def silent() -> frozenset[str]:
     with _probe_lock:
         trap_ops()
         if _silent is None:
-            trap_add_text(bare_text_start, bare_text_end, 0, 0)
+            trap_add_text(bare_text_start, bare_text_end, 0, 0, False)
             bits = trap_probe()
             check_executed()
             _silent = frozenset(
@@ -177,11 +177,17 @@ def reset_counts() -> None:
     memset(trap_counts, 0, sizeof(trap_counts))
 
 
-def add_text(start: int, end: int, entries: tuple[int, int] = (0, 0)) -> None:
+def add_text(start: int, end: int, entries: tuple[int, int] = (0, 0),
+             hosts: bool = False) -> None:
     """Let text of this process trap; entries is its section vm_return, which says where exits go:
-    behind the entry without one."""
-    if trap_add_text(start, end, entries[0], entries[1]):
+    behind the entry without one, or, where hosts is true, where their host state sends them."""
+    if trap_add_text(start, end, entries[0], entries[1], hosts):
         raise MachineError("too many texts that trap: free one")
+
+
+def del_text(start: int) -> None:
+    """Let the text that begins there trap no more."""
+    trap_del_text(start)
 
 
 cdef class Text:

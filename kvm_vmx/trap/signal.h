@@ -37,6 +37,19 @@ static const struct trap_text *text_of(u64 rip)
 	return NULL;
 }
 
+/* The text that has just called what is no text: the return address on top of the stack is its. */
+static const struct trap_text *text_of_caller(const greg_t *gregs)
+{
+	const struct trap_text *text;
+	u64 caller;
+
+	if (gregs[REG_TRAPNO] != X86_TRAP_PF || gregs[REG_CR2] != gregs[REG_RIP] ||
+	    !copy_word(&caller, (const u64 *)gregs[REG_RSP]))
+		return NULL;
+	text = text_of(caller);
+	return text && text->hosts ? text : NULL;
+}
+
 /* Code of such a text runs on a CPU alone, so %gs says which processor this is. */
 static bool trap_is_ours(greg_t *gregs)
 {
@@ -44,8 +57,14 @@ static bool trap_is_ours(greg_t *gregs)
 	unsigned int vector = gregs[REG_TRAPNO];
 	int i;
 
-	if (!trap.text)
+	if (!trap.text && !(trap.text = text_of_caller(gregs)))
 		return false;
+	if (!text_of(gregs[REG_RIP])) {
+		/* it is the caller's doing, and the caller is told */
+		copy_word((u64 *)&gregs[REG_RIP], (const u64 *)gregs[REG_RSP]);
+		trap.kernel = this_cpu_read(vmlinux);
+		return kernel_exception(&trap, vector);
+	}
 	for (i = 0; i < NR_GPRS; i++)
 		trap.regs[i] = gregs[gpr_greg[i]];
 	trap.cpu = this_cpu_read(virt_cpu);

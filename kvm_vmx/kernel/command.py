@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A kernel tree's own KVM as L1: build it, run it, see what it executes beside the port.
+
+build makes an image of kvm.ko and kvm-intel.ko of TREE, a directory, a tarball or GITDIR@REV, by
+the tree's own makefiles and this machine's gcc; what is in the cache already is not made again
+(KVM_VMX_KERNEL_CACHE names it, by default ~/.cache/kvm-vmx/kernel). run lets it run the CPUID
+loop in both modes and counts the VMX instructions of one exit. compare runs every scenario on the
+port and on the kernel's own code and shows each instruction that one side alone executes: those
+that a named reason explains are counted, the others shown. record keeps what the kernel executes.
+Exit status 1: an instruction is unexplained. With --json: {"schema": "kvm_vmx.kernel/1", ...}.
+"""
+
+import argparse
+import contextlib
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from kvm_vmx.console import DIFFERS, HOLDS, Trouble, add_command, print_columns, print_json
+from kvm_vmx.errors import BuildError, KernelBug, MachineError
+from kvm_vmx.kernel import executed, scenarios
+from kvm_vmx.kernel.build import build
+
+SCHEMA = "kvm_vmx.kernel/1"
+EXAMPLE = """\
+examples:
+  kvm-vmx kernel build /usr/src/linux-source-6.12.tar.xz
+  kvm-vmx kernel run linux-4.19                    what an exit costs, by the kernel's own code
+  kvm-vmx kernel compare linux-4.19                the port beside it, instruction by instruction
+  kvm-vmx kernel compare ~/linux@v4.19 --scenario hotplug --all
+"""
+LOOP = bytes.fromhex("31c0" "0fa2" "ebfa")
+WARM_UP, EXITS = 100, 1000
+COUNTED = ("vmread", "vmwrite", "vmlaunch", "vmresume", "vmptrld", "vmclear", "rdmsr", "wrmsr")
+
+
+def configure(commands) -> None:
+    """Add `kernel` to the command line."""
+    command = add_command(commands, sys.modules[__name__], "kernel", EXAMPLE)
+    add = command.add_argument
+    add("what", choices=("build", "run", "compare", "record"), help="what to do with it")
+    add("tree", metavar="TREE", help="a directory, a tarball or GITDIR@REV")
+    add("--config", metavar="FILE", help="a .config to begin with, not the tree's own default")
+    add("--scenario", metavar="WORD", default="", help="scenarios whose name has this word")
+    add("--all", action="store_true", help="compare: show the explained differences, too")
+    add("--output", metavar="FILE", help="record: where to (required)")
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Do one of the four."""
+    if args.what == "record" and not args.output:
+        raise Trouble("record needs a file: give --output FILE")
+    if args.what == "compare":
+        return compared(args.tree, [args.scenario], args.all, args.json, args.config)
+    with _told():
+        image = build(args.tree, args.config, _say)
+        return {"build": _build, "run": _run, "record": _record}[args.what](args, image)
+
+
+@contextlib.contextmanager
+def _told():
+    try:
+        yield
+    except (BuildError, KernelBug, MachineError) as error:
+        raise Trouble(str(error)) from None
+
+
+def _say(what: str) -> None:
+    print(f"{what} ...", file=sys.stderr)
+
+
+def _build(args: argparse.Namespace, image: Path) -> int:
+    from kvm_vmx.kernel.elf import Elf
+
+    found = Elf(image)
+    missing = (image.parent / "standins" / "missing").read_text().split()
+    silent = sorted({f"{name} in {where.partition('+')[0]}" for name, where in found.silent})
+    if args.json:
+        print_json({"schema": SCHEMA, "image": str(image), "without": missing, "silent": silent})
+        return HOLDS
+    print(image)
+    print(f"{len(missing)} symbols of vmlinux without a stand-in: called, each ends the kernel by "
+          "its name")
+    print(f"left as they are, though they would not trap: {', '.join(silent) or 'none'}")
+    return HOLDS
+
+
+def counts(image: Path, enlightened: bool, code: bytes = LOOP,
+           memory: int = 2 << 20) -> dict[str, float]:
+    """VMX instructions of one exit of a guest (by default a CPUID loop) in its steady state, as the
+    kernel's own code executes them."""
+    from kvm_vmx.kernel.kernel import Kernel
+
+    with Kernel(image, 1) as kernel:
+        vcpu = kernel.insmod(enlightened).create_vm(code, memory).create_vcpu()
+        vcpu.run(exits=WARM_UP)
+        points = []
+        for exits in (1, EXITS + 1):
+            before = kernel.counters
+            vcpu.run(exits=exits)
+            after = kernel.counters
+            points.append({name: after[name] - before[name] for name in COUNTED})
+    return {name: (points[1][name] - points[0][name]) / EXITS for name in COUNTED}
+
+
+def _run(args: argparse.Namespace, image: Path) -> int:
+    found = {mode: counts(image, on) for mode, on in scenarios.MODES.items()}
+    if args.json:
+        print_json({"schema": SCHEMA, "an exit": found})
+        return HOLDS
+    print("instructions of one exit of the CPUID loop, the kernel's own code")
+    print_columns([["", *found], *([name.upper(), *(f"{found[mode][name]:g}" for mode in found)]
+                                  for name in COUNTED)], right=(1, 2))
+    return HOLDS
+
+
+def steps(machine, name: str, mode: str) -> list:
+    """What one scenario executes on a machine of either kind, which is closed then."""
+    with machine:
+        return executed.steps_of(scenarios.run(machine, name, mode))
+
+
+def _chosen(words: Iterable[str]) -> list[str]:
+    for word in words:
+        if not any(word in name for name in scenarios.SCENARIOS):
+            raise Trouble(f"no scenario has {word!r} in its name: there are "
+                          f"{', '.join(scenarios.SCENARIOS)}")
+    return [name for name in scenarios.SCENARIOS if any(word in name for word in words)]
+
+
+def kernel_steps(image: Path, names) -> dict[str, list]:
+    """What the kernel executes in scenarios, by "name, mode"."""
+    from kvm_vmx.kernel.kernel import Kernel
+
+    return {f"{name}, {mode}": steps(Kernel(image, scenarios.CPUS), name, mode)
+            for name in names for mode in scenarios.MODES}
+
+
+def port_steps(name: str, mode: str) -> list:
+    """What the port executes in one."""
+    from kvm_vmx.machine.machine import Machine
+
+    return steps(Machine(scenarios.CPUS, insn="call"), name, mode)
+
+
+def compared(tree: str, words: Iterable[str], everything: bool, as_json: bool,
+             config: str | None = None) -> int:
+    """The port beside a tree's own code in the scenarios that have one of the words; everything
+    shows the explained differences, too."""
+    names = _chosen(words)
+    with _told():
+        found = [(key, kernel, port_steps(*key.rsplit(", ", 1)))
+                 for key, kernel in kernel_steps(build(tree, config, _say), names).items()]
+    return _show(found, everything, as_json)
+
+
+def _show(found: list[tuple[str, list, list]], everything: bool, as_json: bool) -> int:
+    rows, told, unexplained = [["scenario", "kernel", "port", "explained", "unexplained"]], [], 0
+    reasons: Counter[str] = Counter()
+    for key, kernel, port in found:
+        differences = executed.differences(kernel, port)
+        loose = [difference for difference in differences if difference.reason is None]
+        reasons.update(difference.reason for difference in differences if difference.reason)
+        unexplained += len(loose)
+        rows.append([key, len(kernel), len(port), len(differences) - len(loose), len(loose)])
+        told += [(key, difference) for difference in (differences if everything else loose)]
+    if as_json:
+        print_json({"schema": SCHEMA, "unexplained": unexplained, "reasons": reasons,
+                    "scenarios": [dict(zip(rows[0], row)) for row in rows[1:]],
+                    "differences": [{"scenario": key, "at": d.at, "side": d.side,
+                                     "step": executed.told(d.step), "reason": d.reason}
+                                    for key, d in told]})
+        return DIFFERS if unexplained else HOLDS
+    print_columns([[str(cell) for cell in row] for row in rows], right=(1, 2, 3, 4))
+    for key, difference in told:
+        print(f"{key}: step {difference.at}, {difference.side} alone: "
+              f"{executed.told(difference.step)}"
+              + (f" ({difference.reason})" if difference.reason else ""))
+    for reason in executed.reasons():
+        if reasons[reason.name]:
+            print(f"{reasons[reason.name]:6} {reason.name}: {reason.why}")
+    print(f"{unexplained} unexplained")
+    return DIFFERS if unexplained else HOLDS
+
+
+def _record(args: argparse.Namespace, image: Path) -> int:
+    found = kernel_steps(image, _chosen([args.scenario]))
+    executed.save(Path(args.output), found)
+    print(f"{args.output}: {sum(map(len, found.values()))} steps of {len(found)} scenarios")
+    return HOLDS

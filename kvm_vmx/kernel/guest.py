@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""VMs and vCPUs of a kernel's own KVM, through its ioctls."""
+
+import ctypes
+import errno
+import os
+import struct
+from collections.abc import ItemsView, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from kvm_vmx.abi.numbers import ExitReason
+from kvm_vmx.errors import MachineError
+from kvm_vmx.kernel import ioctls
+from kvm_vmx.machine import ending, long_mode
+from kvm_vmx.machine.vcpu import KVM_EXITS, EvmcsView, ExitSummary
+
+if TYPE_CHECKING:
+    from kvm_vmx.kernel.kernel import Kernel, KernelModule
+
+PAGE = 4096
+
+
+def failed(ret: int, what: str, kernel: "Kernel") -> OSError:
+    """The exception for a negative errno, with what the kernel last said."""
+    said = kernel.dmesg
+    words = f" (kernel: {said[-1]})" if said else ""
+    return OSError(-ret, f"{what}: {os.strerror(-ret)}{words}")
+
+
+class GuestMemory:
+    """The physical memory of an L2 guest: GPA 0 up to size, in bytes."""
+
+    def __init__(self, vm: "KernelVm", base: int, size: int) -> None:
+        self._vm, self._base, self.size = vm, base, size
+
+    def _place(self, gpa: int, length: int) -> int:
+        self._vm.check_alive()
+        if gpa < 0 or length < 0 or gpa + length > self.size:
+            raise IndexError(f"{length} bytes at {gpa:#x} are outside the guest's {self.size:#x}")
+        return self._base + gpa
+
+    def read(self, gpa: int, length: int) -> bytes:
+        """length bytes at gpa; IndexError outside the memory."""
+        return self._vm.kernel.memory.read(self._place(gpa, length), length)
+
+    def write(self, gpa: int, data: bytes) -> None:
+        """Store bytes at gpa; IndexError outside the memory."""
+        self._vm.kernel.memory.write(self._place(gpa, len(data)), data)
+
+
+class KernelVm:
+    """A virtual machine of the kernel's own KVM."""
+
+    def __init__(self, module: "KernelModule", code: bytes, memory: int) -> None:
+        long_mode.check(code, memory)
+        self.module, self.kernel = module, module.kernel
+        self.vcpus: list[KernelVcpu] = []
+        image = self.kernel.image
+        self.fd = image.call("standin_ioctl", -1, ioctls.CREATE_VM, 0)
+        if self.fd < 0:
+            raise failed(self.fd, "create_vm", self.kernel)
+        base = image.call("standin_user_pages", memory // PAGE)
+        if not base:
+            image.call("standin_close", self.fd)
+            raise MemoryError(f"L1 has no {memory} bytes for a guest: give the kernel more memory")
+        self.memory = GuestMemory(self, base, memory)
+        region = ioctls.MemoryRegion(0, 0, 0, memory, image.user + base)
+        self.alive = True
+        try:
+            self.ioctl(self.fd, ioctls.SET_USER_MEMORY_REGION, region, "memory region")
+        except BaseException:
+            self.destroy()
+            raise
+        long_mode.fill(self.memory, code, memory)
+
+    def check_alive(self) -> None:
+        """MachineError once the VM or its module is gone."""
+        self.module.check_loaded()
+        if not self.alive:
+            raise MachineError("the VM is destroyed: create another")
+
+    def ioctl(self, fd: int, command: int, argument: Any, what: str, cpu: int = 0) -> int:
+        """One ioctl; OSError with the kernel's errno."""
+        where = argument if isinstance(argument, int) else ctypes.addressof(argument)
+        ret = self.kernel.image.call("standin_ioctl", fd, command, where, cpu)
+        if ret < 0:
+            raise failed(ret, what, self.kernel)
+        return ret
+
+    def create_vcpu(self, cpu: int = 0) -> "KernelVcpu":
+        """A vCPU that starts at 0x1000 in 64-bit mode, created on and running on a CPU."""
+        self.check_alive()
+        vcpu = KernelVcpu(self, cpu)
+        self.vcpus.append(vcpu)
+        return vcpu
+
+    def destroy(self) -> None:
+        """Close its files, as the end of their process would, and give its memory back."""
+        self.check_alive()
+        self.alive = False
+        image = self.kernel.image
+        for vcpu in self.vcpus:
+            image.call("standin_close", vcpu.fd, cpu=vcpu.cpu)
+        image.call("standin_close", self.fd)
+        image.call("standin_free_user_pages", self.memory._base, self.memory.size // PAGE)
+        self.module.vms.remove(self) if self in self.module.vms else None
+
+
+class Registers(Mapping[str, int]):
+    """The general registers of a vCPU, RIP and RFLAGS: KVM_GET_REGS and KVM_SET_REGS."""
+
+    def __init__(self, vcpu: "KernelVcpu") -> None:
+        self._vcpu = vcpu
+
+    def _all(self) -> dict[str, int]:
+        found = ioctls.Regs()
+        self._vcpu._do(ioctls.GET_REGS, found, "get_regs")
+        return {name: getattr(found, name) for name, _ in ioctls.Regs._fields_}
+
+    def __getitem__(self, name: str) -> int:
+        return self._all()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(name for name, _ in ioctls.Regs._fields_)
+
+    def __len__(self) -> int:
+        return len(ioctls.Regs._fields_)
+
+    def items(self) -> ItemsView[str, int]:
+        return self._all().items()
+
+    def __setitem__(self, name: str, value: int) -> None:
+        self.update(**{name: value})
+
+    def update(self, **values: int) -> None:
+        """Set some of them; KeyError for a name that is none."""
+        regs = self._all()
+        for name, value in values.items():
+            if name not in regs:
+                raise KeyError(f"no register {name!r}: there are {', '.join(regs)}")
+            regs[name] = value & (1 << 64) - 1
+        self._vcpu._do(ioctls.SET_REGS, ioctls.Regs(**regs), "set_regs")
+
+
+class KernelVcpu:
+    """A virtual CPU of the kernel's own KVM; cpu is the CPU it runs on, and may be set."""
+
+    def __init__(self, vm: KernelVm, cpu: int) -> None:
+        self.vm, self.kernel, self.cpu = vm, vm.kernel, cpu
+        self.fd = vm.ioctl(vm.fd, ioctls.CREATE_VCPU, len(vm.vcpus), "create_vcpu", cpu)
+        self._run = self.kernel.image.call("standin_run_page", self.fd)
+        # an ioctl that only loads the vCPU: its VMCS is current then
+        self._do(ioctls.GET_MP_STATE, ctypes.c_uint32(), "mp_state")
+        self.vmcs_gpa = self.kernel.image.per_cpu("current_vmcs", cpu) - self.kernel.image.memory
+        self._vmcs_gpa = self.vmcs_gpa
+        self.evmcs = EvmcsView(self)
+        entries = long_mode.cpuid_entries(self.kernel.processor(cpu))
+        self._do(ioctls.SET_CPUID2, ioctls.cpuid_of(entries), "set_cpuid")
+        self.sregs = long_mode.sregs(vm.memory.size)
+        self.regs = Registers(self)
+        self.regs.update(rip=long_mode.START, rsp=long_mode.stack(vm.memory.size), rflags=2)
+
+    def _do(self, command: int, argument: Any, what: str) -> int:
+        self.vm.check_alive()
+        return self.vm.ioctl(self.fd, command, argument, what, self.cpu)
+
+    @property
+    def sregs(self) -> dict[str, Any]:
+        """Segments, tables and control registers: KVM_GET_SREGS."""
+        found = ioctls.Sregs()
+        self._do(ioctls.GET_SREGS, found, "get_sregs")
+        return ioctls.sregs_as(found)
+
+    @sregs.setter
+    def sregs(self, values: dict[str, Any]) -> None:
+        self._do(ioctls.SET_SREGS, ioctls.sregs_of(values), "set_sregs")
+
+    def interrupt(self, vector: int) -> None:
+        """KVM_INTERRUPT: queue an interrupt for the next entry."""
+        self._do(ioctls.INTERRUPT, ctypes.c_uint32(vector), "interrupt")
+
+    def nmi(self) -> None:
+        """KVM_NMI: an NMI as soon as the guest can take it."""
+        self._do(ioctls.NMI, 0, "nmi")
+
+    def _shared(self, offset: int, form: str) -> Any:
+        size = struct.calcsize(form)
+        return struct.unpack(form, ctypes.string_at(self._run + offset, size))
+
+    @property
+    def ready_for_interrupt(self) -> bool:
+        """kvm_run.ready_for_interrupt_injection, as the last run left it."""
+        return bool(self._shared(ioctls.READY, "<B")[0])
+
+    @property
+    def request_interrupt_window(self) -> bool:
+        """kvm_run.request_interrupt_window."""
+        return bool(self._shared(ioctls.REQUEST_INTERRUPT_WINDOW, "<B")[0])
+
+    @request_interrupt_window.setter
+    def request_interrupt_window(self, value: bool) -> None:
+        ctypes.memset(self._run + ioctls.REQUEST_INTERRUPT_WINDOW, bool(value), 1)
+
+    def _state(self) -> dict[str, Any]:
+        """struct kvm_run, as far as its exit reason fills it."""
+        at = ioctls.UNION
+        way, size, port, _, offset = self._shared(at, "<BBHIQ")
+        io_data = int.from_bytes(ctypes.string_at(self._run + offset, size), "little") \
+            if self._reason == 2 else 0
+        address, data, length, write = self._shared(at, "<Q8sIB")
+        suberror, count = self._shared(at, "<II")
+        words = self._shared(at + 8, f"<{min(count, 16)}Q") if self._reason == 17 else ()
+        first, second = self._shared(at, "<II")
+        return {
+            "exit_reason": self._reason, "fail_entry": self._shared(at, "<Q")[0],
+            "exception": first, "error_code": second,
+            "io": {"direction": "out" if way else "in", "size": size, "port": port,
+                   "data": io_data},
+            "mmio": {"direction": "write" if write else "read", "size": length, "address": address,
+                     "data": int.from_bytes(data, "little")},
+            "internal": {"suberror": suberror, "data": list(words)}}
+
+    @property
+    def _reason(self) -> int:
+        return self._shared(ioctls.EXIT_REASON, "<I")[0]
+
+    def run(self, exits: int | None = None, *, stack_depth: int = 0) -> ExitSummary:
+        """Run until so many VM exits, or until KVM hands one to user space, stack_depth bytes (up
+        to 8192) down the kernel stack. Exits for a page that KVM has yet to map are not counted.
+        ValueError for fewer than one exit, OSError with the kernel's errno, KernelBug where it
+        dies."""
+        if exits is not None and (not isinstance(exits, int) or not 1 <= exits < 1 << 63):
+            raise ValueError(f"{exits} exits: give a number of 1 or more, or None")
+        if not isinstance(stack_depth, int) or not 0 <= stack_depth <= 8192:
+            raise ValueError(f"a stack depth of {stack_depth}: give 0 to 8192 bytes")
+        self.vm.check_alive()
+        processor = self.kernel.processor(self.cpu)
+        before = processor.exit_reasons
+        ret = self.kernel.image.call("standin_ioctl", self.fd, ioctls.RUN, 0, self.cpu, exits,
+                                     stack_depth)
+        self.kernel.partition.check()
+        if ret < 0 and ret != -errno.EINTR:
+            raise failed(ret, "run", self.kernel)
+        reasons = {ExitReason(number): now - then for number, (then, now) in enumerate(
+            zip(before, processor.exit_reasons)) if now > then}
+        state = self._state()
+        reason = KVM_EXITS.get(state["exit_reason"], str(state["exit_reason"]))
+        return ExitSummary(self.kernel.image.exits, reason, ending.data_of(reason, state), reasons)

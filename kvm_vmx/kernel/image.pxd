@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-2.0-only
+from kvm_vmx.abi.types cimport u8, u32, u64, ulong
+from kvm_vmx.abi.virt_cpu cimport virt_cpu
+from kvm_vmx.machine.partition cimport Partition
+from kvm_vmx.machine.process cimport process_t
+
+cdef extern from "kvm_vmx/kernel/host_side.h" nogil:
+    enum:
+        LOG_RECORDS
+        IMAGE_SITES
+        NR_FAIL_POINTS
+        INSN_LENGTH_MAX
+    ctypedef struct host_t "struct host":
+        ulong memory
+        ulong memory_size
+        ulong user
+        ulong pages
+        unsigned char *page_kind
+        ulong *per_cpu
+        ulong per_cpu_size
+        ulong per_cpu_room
+        ulong thread_pointer
+        int cpus
+        int online
+    ctypedef struct vmlinux_t "struct vmlinux":
+        pass
+    ctypedef struct log_record "struct log_record":
+        int level
+        ulong ip
+        char text[256]
+    ctypedef struct image_site "struct image_site":
+        u64 ip
+        u8 code[16]
+        u32 length
+    ctypedef struct image_t "struct image":
+        host_t host
+        vmlinux_t vmlinux
+        virt_cpu **cpus
+        const u64 **faults
+        int (*exception)(long long *regs, unsigned int vector) noexcept nogil
+        image_site sites[256]
+        int nr_sites
+        ulong fail[4]
+        log_record *records
+        u64 log_end
+        void (*kick)() noexcept nogil
+        u64 exits
+        u64 exits_until
+        bint fsgsbase
+        char why[256]
+        ulong where
+    ctypedef struct percpu_area_t "struct percpu_area":
+        virt_cpu *virt_cpu
+        const vmlinux_t *vmlinux
+        int cpu_number
+    ctypedef struct image_call_t "struct image_call":
+        ulong function
+        long arg[4]
+        long ret
+    image_t *the_image
+    void image_fill(image_t *image)
+    int image_enter(int cpu, ulong stack, image_call_t *call)
+
+
+cdef class Image:
+    cdef image_t *image
+    cdef readonly Partition partition
+    cdef process_t owner
+    cdef readonly object elf
+    cdef readonly object died
+    # what is mapped: (address, size) each
+    cdef list mapped
+    cdef bint trapping
+
+    cdef ulong map(self, ulong size, ulong at=*) except 0
+    cdef int put(self, section, ulong at) except -1
+    cdef int lay_out(self, int online) except -1
+    cdef int find_sites(self) except -1
+    cdef int patch_sites(self) except -1
+    cdef int protect(self) except -1
+    cdef int forget(self) except -1

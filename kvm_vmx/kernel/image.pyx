@@ -1,0 +1,339 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""An image in this process: mapped where it was linked for, its CPUs those of a partition."""
+
+import os
+import threading
+
+from libc.errno cimport errno
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+
+from kvm_vmx.abi.types cimport u64, ulong
+from kvm_vmx.abi.virt_cpu cimport virt_cpu
+from kvm_vmx.machine.partition cimport Partition
+from kvm_vmx.machine.process cimport check_process, is_foreign, this_process
+from kvm_vmx.machine.processor cimport Processor
+from kvm_vmx.trap.engine cimport Stacks, thread_stacks, trap_bind, trap_binding, trap_unbind
+
+from kvm_vmx import host
+from kvm_vmx.errors import KernelBug, MachineError
+from kvm_vmx.kernel.elf import Elf
+from kvm_vmx.trap import engine as trap
+
+cdef extern from "sys/mman.h" nogil:
+    void *mmap(void *addr, size_t length, int prot, int flags, int fd, long offset)
+    int munmap(void *addr, size_t length)
+    int mprotect(void *addr, size_t length, int prot)
+    void *mremap(void *old, size_t old_size, size_t new_size, int flags, ...)
+    enum:
+        PROT_READ
+        PROT_WRITE
+        PROT_EXEC
+        MAP_PRIVATE
+        MAP_ANONYMOUS
+        MAP_NORESERVE
+        MAP_FIXED_NOREPLACE
+        MREMAP_MAYMOVE
+        MREMAP_FIXED
+        MAP_FAILED
+
+cdef enum:
+    PAGE = 4096
+    EPT_VIOLATION = 48
+    PER_CPU_CHUNKS = 256 << 10
+    STRUCT_PAGE = 64
+
+# where user space has L1's memory a second time: below every address of the kernel's
+cdef ulong USER = 0x100000000000
+
+FAIL_POINTS = ("page", "kmalloc", "vmalloc", "msr")
+
+_lock = threading.RLock()
+
+
+cdef ulong up(ulong size) noexcept nogil:
+    return (size + PAGE - 1) & ~<ulong>(PAGE - 1)
+
+
+cdef class Image:
+    """The kernel of an image on a partition: booted by boot(), gone after unload().
+
+    call() runs one function of it as a CPU; a kernel that dies raises KernelBug with the function
+    in which it did, and can only be unloaded.
+    """
+
+    def __cinit__(self, Partition partition not None, path):
+        self.partition = partition
+        self.owner = this_process()
+        self.mapped = []
+        self.elf = Elf(path)
+        self.image = <image_t *>calloc(1, sizeof(image_t))
+        if self.image == NULL:
+            raise MemoryError("no memory for an image")
+
+    def __dealloc__(self):
+        if not is_foreign(self.owner):
+            self.forget()
+        if self.image != NULL:
+            free(self.image.records)
+            free(self.image.cpus)
+            free(<void *>self.image.faults)
+            free(self.image.host.page_kind)
+            free(self.image.host.per_cpu)
+        free(self.image)
+
+    cdef ulong map(self, ulong size, ulong at=0) except 0:
+        cdef void *found = mmap(
+            <void *>at, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE
+            | (MAP_FIXED_NOREPLACE if at else 0), -1, 0)
+
+        if found == <void *>MAP_FAILED:
+            raise MachineError(
+                f"no {size} bytes of address space{f' at {at:#x}' if at else ''}: "
+                f"{os.strerror(errno)}; use another process")
+        self.mapped.append((<ulong>found, size))
+        return <ulong>found
+
+    cdef int put(self, section, ulong at) except -1:
+        cdef const unsigned char[::1] data = section.data
+
+        if len(section.data):
+            memcpy(<void *>at, &data[0], len(section.data))
+        return 0
+
+    def boot(self, int online) -> None:
+        """Map it and bring its CPUs 0 to online - 1 up; MachineError where there is no place for
+        it, or another one is loaded."""
+        global the_image
+
+        check_process(self.owner)
+        if the_image != NULL:
+            raise MachineError("another kernel is loaded in this process: close it first")
+        the_image = self.image
+        try:
+            self.lay_out(online)
+            ret = self.call("standin_boot", <ulong>&self.image.host)
+            if ret:
+                raise MachineError(f"the kernel does not boot: {os.strerror(-ret)}")
+        except BaseException:
+            self.forget()
+            raise
+
+    cdef int lay_out(self, int online) except -1:
+        cdef host_t *host_table = &self.image.host
+        cdef ulong base, end, size, areas
+        cdef int cpu, cpus = len(self.partition)
+        cdef percpu_area_t *area
+        cdef Processor processor
+        cdef void *user
+
+        trap.probe()
+        image_fill(self.image)
+        self.image.fsgsbase = host.has("fsgsbase")
+        base, end = self.elf.symbols["image_text"], self.elf.symbols["image_end"]
+        self.map(end - base, base)
+        host_table.memory = <ulong>self.partition.memory.mem.base
+        host_table.memory_size = size = self.partition.memory.mem.size
+        host_table.pages = self.map(up(size / PAGE * STRUCT_PAGE))
+        user = mremap(<void *>host_table.memory, 0, size, MREMAP_MAYMOVE | MREMAP_FIXED,
+                      <void *><ulong>USER)
+        if user == <void *>MAP_FAILED:
+            raise MachineError(f"no place for user space: {os.strerror(errno)}")
+        self.mapped.append((<ulong>USER, size))
+        host_table.user = USER
+        host_table.page_kind = <unsigned char *>calloc(1, size / PAGE)
+        host_table.per_cpu = <ulong *>calloc(cpus, sizeof(ulong))
+        self.image.cpus = <virt_cpu **>calloc(cpus, sizeof(void *))
+        self.image.faults = <const u64 **>calloc(cpus, sizeof(void *))
+        self.image.records = <log_record *>calloc(LOG_RECORDS, sizeof(log_record))
+        if host_table.page_kind == NULL or host_table.per_cpu == NULL \
+                or self.image.cpus == NULL or self.image.faults == NULL or self.image.records == NULL:
+            raise MemoryError("no memory for a kernel's tables")
+        per_cpu = self.elf.section(".data..percpu")
+        host_table.per_cpu_size = per_cpu.size
+        host_table.per_cpu_room = up(per_cpu.size + PER_CPU_CHUNKS)
+        host_table.cpus, host_table.online = cpus, online
+        host_table.thread_pointer = <ulong>0x7f0000000000
+        areas = self.map(cpus * host_table.per_cpu_room)
+        for cpu in range(cpus):
+            host_table.per_cpu[cpu] = areas + cpu * host_table.per_cpu_room
+            self.put(per_cpu, host_table.per_cpu[cpu])
+            # what can be asked of a processor is the first thing in it
+            processor = self.partition.processor(cpu)
+            self.image.cpus[cpu] = <virt_cpu *>processor.vp
+            self.image.faults[cpu] = processor.reasons() + EPT_VIOLATION
+            area = <percpu_area_t *>host_table.per_cpu[cpu]
+            area.virt_cpu, area.cpu_number = self.image.cpus[cpu], cpu
+            area.vmlinux = &self.image.vmlinux
+        for section in self.elf.sections:
+            if section.loaded and section.address >= base:
+                self.put(section, section.address)
+        self.image.exception = <int (*)(long long *, unsigned int) noexcept nogil><ulong>(
+            self.elf.symbols["standin_exception"])
+        self.image.kick = <void (*)() noexcept nogil><ulong>self.elf.symbols["standin_kick"]
+        self.find_sites()
+        return self.protect()
+
+    cdef int find_sites(self) except -1:
+        cdef const unsigned char[::1] code
+        cdef image_site *site
+        cdef int i
+
+        for address, code_bytes in self.elf.sites():
+            if self.image.nr_sites == IMAGE_SITES:
+                raise MachineError(f"more than {IMAGE_SITES} instructions that would not trap")
+            site = &self.image.sites[self.image.nr_sites]
+            code = code_bytes
+            site.ip, site.length = address, len(code)
+            for i in range(len(code)):
+                site.code[i] = code[i]
+            self.image.nr_sites += 1
+        return self.patch_sites()
+
+    cdef int patch_sites(self) except -1:
+        # UD2 is two bytes long, and so is the shortest of them
+        cdef unsigned char *at
+        cdef int i
+
+        for i in range(self.image.nr_sites):
+            at = <unsigned char *><ulong>self.image.sites[i].ip
+            at[0], at[1] = 0x0f, 0x0b
+        return 0
+
+    cdef int protect(self) except -1:
+        cdef ulong start = self.elf.symbols["image_text"], end = self.elf.symbols["image_text_end"]
+
+        if mprotect(<void *>start, end - start, PROT_READ | PROT_EXEC):
+            raise MachineError("this system lets no memory be made executable")
+        if not self.trapping:
+            trap.add_text(start, end, hosts=True)
+            self.trapping = True
+        return 0
+
+    def reload_module(self) -> None:
+        """The module's text and data as they are in the file: what insmod finds each time."""
+        cdef ulong start = self.elf.symbols["image_text"], end = self.elf.symbols["image_text_end"]
+        cdef ulong first = self.elf.symbols["module_percpu"]
+        cdef ulong last = self.elf.symbols["module_percpu_end"]
+        cdef const unsigned char[::1] data
+        cdef int cpu
+
+        self.check()
+        mprotect(<void *>start, end - start, PROT_READ | PROT_WRITE)
+        self.put(self.elf.section(".text"), start)
+        self.patch_sites()
+        self.protect()
+        self.put(self.elf.section(".module"), self.elf.section(".module").address)
+        data = self.elf.section(".data..percpu").data
+        for cpu in range(self.image.host.cpus):
+            memcpy(<void *>(self.image.host.per_cpu[cpu] + first), &data[first], last - first)
+
+    cdef int forget(self) except -1:
+        global the_image
+
+        if self.trapping:
+            trap.del_text(self.elf.symbols["image_text"])
+            self.trapping = False
+        for address, size in self.mapped:
+            munmap(<void *><ulong>address, size)
+        self.mapped = []
+        if the_image == self.image:
+            the_image = NULL
+        return 0
+
+    def unload(self) -> None:
+        """Give back what it has of this process."""
+        check_process(self.owner)
+        self.forget()
+
+    def check(self) -> None:
+        """MachineError after unload() and in a child of fork(), KernelBug after it died."""
+        check_process(self.owner)
+        if the_image != self.image or self.image == NULL:
+            raise MachineError("the kernel is closed: boot another")
+        if self.died is not None:
+            raise KernelBug(f"{self.died}: close the kernel and boot another")
+
+    def call(self, str name, long first=0, long second=0, long third=0, int cpu=0,
+             exits=None, ulong depth=0) -> int:
+        """One function of the image, as a CPU, with depth bytes of its stack in use; KernelBug where
+        the kernel dies in it. Its task has a signal after so many VM exits."""
+        cdef image_call_t call
+        cdef trap_binding traps
+        cdef Stacks stacks
+        cdef int ret = 0
+
+        self.check()
+        if not 0 <= cpu < self.image.host.cpus:
+            raise ValueError(f"no CPU {cpu}: there are {self.image.host.cpus}, from 0")
+        stacks = thread_stacks()
+        memset(&call, 0, sizeof(call))
+        call.function = self.elf.symbols[name]
+        call.arg[0], call.arg[1], call.arg[2] = first, second, third
+        with _lock:
+            self.image.exits, self.image.exits_until = 0, 0 if exits is None else exits
+            with nogil:
+                ret = trap_bind(&traps, stacks.signal_stack, stacks.signal_size)
+                if ret == 0:
+                    ret = image_enter(cpu, stacks.kernel_end - (depth & ~<ulong>15), &call)
+                    trap_unbind(&traps)
+        if ret:
+            self.died = self.last_words()
+            raise KernelBug(self.died)
+        return call.ret
+
+    @property
+    def exits(self) -> int:
+        """VM exits in the last call."""
+        return self.image.exits
+
+    def last_words(self) -> str:
+        """Why the kernel died, and in which of its functions."""
+        why = self.image.why.decode(errors="replace")
+        where = self.elf.function(self.image.where) or f"{self.image.where:#x}"
+        return f"{why} in {where}"
+
+    def function(self, address: int) -> str:
+        """The kernel's function at an address, or the address."""
+        return self.elf.function(address) or f"{address:#x}"
+
+    def word(self, str name) -> int:
+        """The 64 bits of a variable of the image."""
+        self.check()
+        return (<long *><ulong>self.elf.symbols[name])[0]
+
+    def per_cpu(self, str name, int cpu) -> int:
+        """The 64 bits of a CPU's variable."""
+        self.check()
+        return (<ulong *>(self.image.host.per_cpu[cpu] + <ulong>self.elf.symbols[name]))[0]
+
+    @property
+    def memory(self) -> int:
+        """Where the kernel has GPA 0."""
+        return self.image.host.memory
+
+    @property
+    def user(self) -> int:
+        """Where user space has GPA 0."""
+        return USER
+
+    def fail(self, str point, ulong nth) -> None:
+        """Let the nth step of a kind from now on fail; 0 takes it back."""
+        self.check()
+        if point not in FAIL_POINTS:
+            raise ValueError(f"no step {point!r} that fails: there are {', '.join(FAIL_POINTS)}")
+        self.image.fail[FAIL_POINTS.index(point)] = nth
+
+    def log(self) -> list[str]:
+        """The kernel log, its last lines; a WARNING names its function."""
+        cdef u64 end = self.image.log_end, i
+        cdef log_record *record
+
+        if self.image.records == NULL:
+            return []
+        lines = []
+        for i in range(end - LOG_RECORDS if end > LOG_RECORDS else 0, end):
+            record = &self.image.records[i % <u64>LOG_RECORDS]
+            text = record.text.decode(errors="replace")
+            lines.append(f"{text} in {self.function(record.ip)}" if record.ip else text)
+        return lines

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The machine with the kernel's own KVM in it: what Machine is for the port."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kvm_vmx.errors import MachineError, counted
+from kvm_vmx.kernel.guest import KernelVm, failed
+from kvm_vmx.kernel.image import Image
+from kvm_vmx.machine.lints import Lint
+from kvm_vmx.machine.partition import MAX_CPUS, Partition, PhysicalMemory
+
+if TYPE_CHECKING:
+    from kvm_vmx.machine.processor import Processor
+    from kvm_vmx.machine.trace import TraceRecord
+
+MEMORY_BASE, MEMORY_PER_CPU = 256 << 20, 64 << 10
+
+
+class KernelModule:
+    """kvm.ko and kvm-intel.ko, loaded."""
+
+    def __init__(self, kernel: "Kernel") -> None:
+        self.kernel = kernel
+        self.vms: list[KernelVm] = []
+
+    @property
+    def machine(self) -> "Kernel":
+        """The kernel, as the views of a vCPU call it."""
+        return self.kernel
+
+    def check_loaded(self) -> None:
+        """MachineError after rmmod(), or after the kernel was closed."""
+        self.kernel.image.check()
+        if self.kernel.module is not self:
+            raise MachineError("kvm_intel is unloaded: insmod() it again")
+
+    def parameter(self, name: str) -> int:
+        """A parameter, as sysfs would show it now; KeyError for a name that is none."""
+        self.check_loaded()
+        return self.kernel._parameter(name)
+
+    @property
+    def enable_evmcs(self) -> bool:
+        """Whether the static key is on: the VMCSs are enlightened."""
+        self.check_loaded()
+        key = next((name for name in ("enable_evmcs", "__kvm_is_using_evmcs")
+                    if name in self.kernel.image.elf.symbols), None)
+        return key is not None and self.kernel.image.word(key) & 0xFFFFFFFF > 0
+
+    def create_vm(self, code: bytes = b"", memory: int = 2 << 20) -> KernelVm:
+        """A VM of so many bytes of memory, with code at 0x1000; ValueError where it does not fit,
+        OSError with the kernel's errno."""
+        self.check_loaded()
+        vm = KernelVm(self, code, memory)
+        self.vms.append(vm)
+        return vm
+
+    def rmmod(self) -> None:
+        """Destroy the VMs that are left and unload: the module's exit function."""
+        self.check_loaded()
+        for vm in list(self.vms):
+            vm.destroy()
+        self.kernel.image.call("standin_rmmod")
+        self.kernel.module = None
+
+
+class Kernel:
+    """A tree's own KVM as L1 on the emulated Hyper-V: image is what kvm_vmx.kernel.build.build()
+    made of the tree. One per process at a time; it may stand beside a Machine.
+
+    cpus online CPUs of possible_cpus; profile, cpuid, msrs, maxphyaddr, enforce_cpuid,
+    cache_policy, seed, strict, lints and memory are as for Machine. Privileged instructions of
+    KVM's text trap, or go through the kernel's table of paravirtual operations. A kernel that dies
+    raises KernelBug in one line, with the function in which it did; it can only be closed then.
+    """
+
+    def __init__(self, image: str | os.PathLike[str], cpus: int = 1, *,
+                 profile: str | os.PathLike[str] = "kvm-6.12", possible_cpus: int | None = None,
+                 memory: int | None = None, msrs: Mapping[int, int] | None = None,
+                 cpuid: Any = None, maxphyaddr: int | None = None,
+                 enforce_cpuid: bool | None = None, cache_policy: str = "always", seed: int = 0,
+                 strict: bool = False, lints: bool = False) -> None:
+        possible = cpus if possible_cpus is None else possible_cpus
+        if not 1 <= cpus <= possible <= min(MAX_CPUS, 64):
+            raise ValueError(f"{cpus} CPUs of {possible}: give numbers from 1 to 64")
+        self.possible_cpus = possible
+        self.module: KernelModule | None = None
+        self.memory = PhysicalMemory(memory or MEMORY_BASE + possible * MEMORY_PER_CPU)
+        self.partition = Partition(
+            self.memory, possible, profile=profile, cache_policy=cache_policy, seed=seed,
+            strict=strict, cpuid=cpuid, msrs=msrs, maxphyaddr=maxphyaddr,
+            enforce_cpuid=enforce_cpuid, lints=lints, insn="call")
+        self.image = Image(self.partition, Path(image))
+        self.image.boot(cpus)
+
+    def __enter__(self) -> "Kernel":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Kernel of {counted(self.possible_cpus, 'CPU')}>"
+
+    def close(self) -> None:
+        """Unload what is loaded, where the kernel lives, and give everything back."""
+        try:
+            if self.module is not None and self.image.died is None:
+                self.module.rmmod()
+        finally:
+            self.module = None
+            self.image.unload()
+
+    def assist_page_gpa(self, cpu: int) -> int | None:
+        """Where a CPU's VP assist page is, or None."""
+        pages = self.image.word("hv_vp_assist_page")
+        page = 0 if not pages else self.memory.read_u64(pages - self.image.memory + 8 * cpu)
+        return page - self.image.memory if page else None
+
+    def assist_page(self, cpu: int) -> bytes | None:
+        """The 56 bytes in use of it, or None where there is none."""
+        gpa = self.assist_page_gpa(cpu)
+        return None if gpa is None else self.memory.read(gpa, 56)
+
+    def processor(self, cpu: int) -> "Processor":
+        """A CPU as hardware."""
+        return self.partition.processor(cpu)
+
+    def insmod(self, enlightened_vmcs: bool = True, **params: int) -> KernelModule:
+        """Load kvm-intel: text and data as linked, parameters, then its init function; OSError with
+        its errno. ValueError for a parameter that the module has not."""
+        self.image.check()
+        if self.module is not None:
+            raise MachineError("kvm_intel is loaded: rmmod() it first")
+        self.image.reload_module()
+        for name, value in {"enlightened_vmcs": enlightened_vmcs, **params}.items():
+            self._set_parameter(name, int(value))
+        ret = self.image.call("standin_insmod")
+        if ret:
+            raise failed(ret, "insmod", self)
+        self.module = KernelModule(self)
+        return self.module
+
+    def _set_parameter(self, name: str, value: int) -> None:
+        told, text = name.encode() + b"\0", str(value).encode() + b"\0"
+        if self._call_with("standin_set_param", told, text) < 0:
+            raise ValueError(f"no parameter {name!r} of kvm-intel")
+
+    def _parameter(self, name: str) -> int:
+        value = self._call_with("standin_get_param", name.encode() + b"\0")
+        if value < 0:
+            raise KeyError(f"no parameter {name!r} of kvm-intel")
+        return value
+
+    def _call_with(self, function: str, *texts: bytes) -> int:
+        import ctypes
+
+        kept = [ctypes.create_string_buffer(text) for text in texts]
+        return self.image.call(function, *map(ctypes.addressof, kept))
+
+    def online(self, cpu: int) -> None:
+        """Bring a CPU online; OSError with the kernel's errno."""
+        self._hotplug(cpu, "standin_cpu_up", "online")
+
+    def offline(self, cpu: int) -> None:
+        """Take a CPU offline; OSError with the kernel's errno."""
+        self._hotplug(cpu, "standin_cpu_down", "offline")
+
+    def _hotplug(self, cpu: int, function: str, what: str) -> None:
+        if not 0 <= cpu < self.possible_cpus:
+            raise ValueError(f"no CPU {cpu}: there are {self.possible_cpus}, from 0")
+        ret = self.image.call(function, cpu, cpu=1 if cpu == 0 and self.possible_cpus > 1 else 0)
+        if ret:
+            raise failed(ret, f"CPU {cpu} {what}", self)
+
+    def fail(self, point: str, nth: int = 1) -> None:
+        """Let the nth step of a kind fail from now on (page, kmalloc, vmalloc, msr); 0 takes it
+        back."""
+        self.image.fail(point, nth)
+
+    @property
+    def dmesg(self) -> list[str]:
+        """The kernel log."""
+        return self.image.log()
+
+    @property
+    def warnings(self) -> int:
+        """How many WARNINGs the kernel has printed."""
+        return self.image.word("standin_warnings")
+
+    @property
+    def oopsed(self) -> bool:
+        """Whether the kernel has died: it can only be closed."""
+        return self.image.died is not None
+
+    @property
+    def allocations(self) -> dict[str, int]:
+        """Pages and heap objects that the kernel holds."""
+        return {"pages": self.image.word("standin_pages"),
+                "objects": self.image.word("standin_objects")}
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """What L0 has done for all processors together, by name."""
+        return self.partition.counters()
+
+    @property
+    def lints(self) -> list[Lint]:
+        """What L0 noticed and let pass."""
+        return self.partition.lints()
+
+    def start_trace(self, size: int = 65536, cpu: int | None = None) -> None:
+        """Trace the instructions of L1, the last `size` of each CPU, or of one."""
+        self.partition.start_trace(size, cpu)
+
+    def stop_trace(self) -> None:
+        """Trace no more; what was traced can still be read."""
+        self.partition.stop_trace()
+
+    @property
+    def trace(self) -> "list[TraceRecord]":
+        """The instructions traced, on all CPUs in their order, each with its outcome."""
+        return self.partition.trace

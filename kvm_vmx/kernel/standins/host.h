@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* What the stand-ins for vmlinux ask of whoever loads the image, and what they offer to it. */
+#ifndef KVM_VMX_KERNEL_HOST_H
+#define KVM_VMX_KERNEL_HOST_H
+
+/* One table a boot, filled by the loader. An instruction returns 0, or 1 where it faults. */
+struct host {
+	void (*log)(int level, const char *text);
+	int (*format)(char *to, unsigned long size, const char *format, __builtin_va_list list);
+	void (*warn)(unsigned long ip, const char *text);
+	void (*die)(const char *why, unsigned long ip);		/* does not return */
+	void (*become)(int cpu);				/* this thread is another CPU */
+	int (*patch)(void *at, const void *bytes, unsigned long size);
+	int (*fail)(int point);					/* is this the step that fails? */
+	int (*read_msr)(unsigned int msr, unsigned long long *value);
+	int (*write_msr)(unsigned int msr, unsigned long long value);
+	void (*cpuid)(unsigned int *regs);			/* EAX EBX ECX EDX */
+	unsigned long (*read_cr)(int cr);
+	int (*write_cr)(int cr, unsigned long value);
+	int (*vmcall)(unsigned long long *regs);		/* the sixteen, by encoding */
+	unsigned long memory, memory_size;	/* L1's, in the linear mapping */
+	unsigned long user;			/* the same pages as user space has them */
+	unsigned long pages;			/* room for a struct page a page */
+	unsigned char *page_kind;		/* a byte a page, all zero */
+	unsigned long *per_cpu;			/* the area of each CPU */
+	unsigned long per_cpu_size, per_cpu_room;	/* what is laid out, and all there is */
+	unsigned long thread_pointer;		/* of the task in user space */
+	int cpus, online;
+};
+
+/* The steps that can be made to fail. */
+enum { FAIL_PAGE, FAIL_KMALLOC, FAIL_VMALLOC, FAIL_MSR, NR_FAIL_POINTS };
+
+#endif

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The guest side of Hyper-V that vmlinux sets up before a module is loaded. */
+#include "standin.h"
+#include <asm/mshyperv.h>
+#include <asm/hypervisor.h>
+#include <linux/cpuhotplug.h>
+
+struct ms_hyperv_info ms_hyperv;
+struct hv_vp_assist_page **hv_vp_assist_page;
+enum x86_hypervisor_type x86_hyper_type;
+
+#define LEAF(n) 0x40000000u + (n)
+
+static void leaf(unsigned int number, unsigned int *regs)
+{
+	regs[0] = number;
+	regs[1] = regs[2] = regs[3] = 0;
+	host->cpuid(regs);
+}
+
+static bool is_hyperv(void)
+{
+	unsigned int regs[4];
+
+	leaf(1, regs);
+	if (!(regs[2] >> 31))
+		return false;
+	leaf(LEAF(0), regs);
+	return regs[0] >= LEAF(5) && !memcmp(&regs[1], "Microsoft Hv", 12);
+}
+
+static int cpu_comes(unsigned int cpu)
+{
+	unsigned long long index;
+
+	host->read_msr(HV_X64_MSR_VP_INDEX, &index);
+	if (!hv_vp_assist_page[cpu])
+		hv_vp_assist_page[cpu] = (void *)get_zeroed_page(GFP_KERNEL);
+	if (hv_vp_assist_page[cpu])
+		host->write_msr(HV_X64_MSR_VP_ASSIST_PAGE, __pa(hv_vp_assist_page[cpu]) | 1);
+	return 0;
+}
+
+static int cpu_goes(unsigned int cpu)
+{
+	if (hv_vp_assist_page[cpu])
+		host->write_msr(HV_X64_MSR_VP_ASSIST_PAGE, 0);
+	return 0;
+}
+
+int standin_hyperv(void)
+{
+	unsigned int regs[4];
+
+	if (!is_hyperv())
+		return 0;
+	x86_hyper_type = X86_HYPER_MS_HYPERV;
+	mark_tsc_unstable("running on Hyper-V");
+	leaf(LEAF(3), regs);
+	ms_hyperv.features = regs[0];
+	ms_hyperv.misc_features = regs[3];
+	leaf(LEAF(4), regs);
+	ms_hyperv.hints = regs[0];
+	leaf(LEAF(5), regs);
+	ms_hyperv.max_vp_index = regs[0];
+	ms_hyperv.max_lp_index = regs[1];
+	if (ms_hyperv.hints & HV_X64_ENLIGHTENED_VMCS_RECOMMENDED) {
+		leaf(LEAF(10), regs);
+		ms_hyperv.nested_features = regs[0];
+	}
+	host->write_msr(HV_X64_MSR_GUEST_OS_ID, 0x8100041300000000ull);
+	hv_vp_assist_page = standin_alloc(nr_cpu_ids * sizeof(void *), __GFP_ZERO);
+	if (!hv_vp_assist_page)
+		return -ENOMEM;
+	__cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, "hyperv", true, cpu_comes, cpu_goes, false);
+	return 0;
+}
+
+void set_hv_tscchange_cb(void (*callback)(void)) { }
+void clear_hv_tscchange_cb(void) { }
+void hyperv_stop_tsc_emulation(void) { }

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Static keys: all sites of one are rewritten when it changes. */
+#include "standin.h"
+#include <linux/jump_label.h>
+#include <linux/jump_label_ratelimit.h>
+
+extern struct jump_entry __start___jump_table[], __stop___jump_table[];
+
+#ifndef HAVE_JUMP_ENTRY_CODE
+#define jump_entry_code(entry) ((entry)->code)
+#define jump_entry_target(entry) ((entry)->target)
+#define jump_entry_key(entry) ((struct static_key *)((entry)->key & ~3UL))
+#define jump_entry_is_branch(entry) ((entry)->key & 1)
+#endif
+
+/* A short site, where the build has made one, has two bytes. */
+static bool is_short(const unsigned char *code)
+{
+	return code[0] == 0xeb || (code[0] == 0x66 && code[1] == 0x90);
+}
+
+static void write_site(unsigned long code, unsigned long target, bool jump)
+{
+	unsigned char bytes[5] = { 0x0f, 0x1f, 0x44, 0x00, 0x00 };
+	int size = is_short((const unsigned char *)code) ? 2 : 5;
+	int distance = (int)(target - code - size);
+
+	if (jump) {
+		bytes[0] = size == 2 ? 0xeb : 0xe9;
+		memcpy(bytes + 1, &distance, size - 1);
+	} else if (size == 2) {
+		bytes[0] = 0x66;
+		bytes[1] = 0x90;
+	}
+	if (host->patch((void *)code, bytes, size))
+		die("the text of a static key cannot be written");
+}
+
+static void update(struct static_key *key)
+{
+	bool on = atomic_read(&key->enabled) > 0;
+	struct jump_entry *entry;
+
+	for (entry = __start___jump_table; entry < __stop___jump_table; entry++)
+		if (jump_entry_key(entry) == key)
+			write_site(jump_entry_code(entry), jump_entry_target(entry),
+				   on != jump_entry_is_branch(entry));
+}
+
+void static_key_enable(struct static_key *key)
+{
+	atomic_set(&key->enabled, 1);
+	update(key);
+}
+
+void static_key_disable(struct static_key *key)
+{
+	atomic_set(&key->enabled, 0);
+	update(key);
+}
+
+#ifdef HAVE_STATIC_KEY_BOOL
+bool static_key_slow_inc(struct static_key *key)
+{
+	if (atomic_inc_return(&key->enabled) == 1)
+		update(key);
+	return true;
+}
+#else
+void static_key_slow_inc(struct static_key *key)
+{
+	if (atomic_inc_return(&key->enabled) == 1)
+		update(key);
+}
+#endif
+
+void static_key_slow_dec(struct static_key *key)
+{
+	if (atomic_read(&key->enabled) <= 0)
+		die("a static key is released that nobody holds");
+	if (atomic_dec_and_test(&key->enabled))
+		update(key);
+}
+
+void jump_label_rate_limit(struct static_key_deferred *key, unsigned long limit) { }
+
+#ifdef static_key_slow_dec_deferred
+void __static_key_slow_dec_deferred(struct static_key *key, struct delayed_work *work,
+				    unsigned long timeout)
+{
+	static_key_slow_dec(key);
+}
+
+void __static_key_deferred_flush(void *key, struct delayed_work *work) { }
+#else
+void static_key_slow_dec_deferred(struct static_key_deferred *key) { static_key_slow_dec(&key->key); }
+void static_key_deferred_flush(struct static_key_deferred *key) { }
+#endif

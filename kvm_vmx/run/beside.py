@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`kvm-vmx run --kernel TREE`: what an exit costs by a tree's own KVM, beside the port."""
+
+import sys
+
+from kvm_vmx.console import Trouble, print_columns
+from kvm_vmx.errors import BuildError, KernelBug, MachineError
+from kvm_vmx.run.steady_state import MODES
+
+
+def of_kernel(tree, code, memory) -> dict[str, dict[str, float]]:
+    """{mode: {instruction: how many an exit}} of the kernel's own code under the same guest."""
+    from kvm_vmx.kernel.build import build
+    from kvm_vmx.kernel.command import counts
+
+    try:
+        image = build(tree, report=lambda what: print(f"{what} ...", file=sys.stderr))
+        return {mode: counts(image, mode == "evmcs", code, memory) for mode in MODES}
+    except (BuildError, KernelBug, MachineError) as error:
+        raise Trouble(str(error)) from None
+
+
+def print_beside(kernel, figures) -> None:
+    """The table: each mode by the port and by the kernel's own code."""
+    print("\nan exit, by the port and by the kernel's own code")
+    rows = [("", *(f"{mode}, {who}" for mode in MODES.values() for who in ("port", "kernel")))]
+    for name in next(iter(kernel.values())):
+        cells = [f"{value:g}" for mode in MODES
+                 for value in (figures[mode]["per_exit"].get(name, 0), kernel[mode][name])]
+        rows.append((name.upper(), *cells))
+    print_columns(rows, right=(1, 2, 3, 4))
