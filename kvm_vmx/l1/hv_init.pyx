@@ -31,7 +31,7 @@ cdef extern from "asm/percpu.h" nogil:
 
 cdef enum:
     VP_INVAL = 0xffffffff
-    REENLIGHTENMENT_ENABLED = 1 << 16
+    RE_CTRL_ENABLED = 1 << 16
     TSC_EMULATION_INPROGRESS = 1
     LINUX_VERSION_CODE = 4 << 16 | 19 << 8
 
@@ -140,7 +140,7 @@ cdef void set_hv_tscchange_cb(hv_handler cb) noexcept nogil:
 
     # Where hyperv_init() has given up there is no table to look into (erratum: no_vp_index).
     BUG_ON(hv_vp_index == NULL)
-    re_ctrl = <u64>HYPERV_REENLIGHTENMENT_VECTOR | REENLIGHTENMENT_ENABLED | \
+    re_ctrl = <u64>HYPERV_REENLIGHTENMENT_VECTOR | RE_CTRL_ENABLED | \
         <u64>hv_vp_index[cpu] << 32
     wrmsrl(HV_X64_MSR_REENLIGHTENMENT_CONTROL, re_ctrl)
     wrmsrl(HV_X64_MSR_TSC_EMULATION_CONTROL, emu_ctrl)
@@ -156,7 +156,7 @@ cdef void clear_hv_tscchange_cb() noexcept nogil:
 
     # C~ re_ctrl: the MSR as a number
     rdmsrl(HV_X64_MSR_REENLIGHTENMENT_CONTROL, &re_ctrl)
-    re_ctrl &= ~<u64>REENLIGHTENMENT_ENABLED
+    re_ctrl &= ~<u64>RE_CTRL_ENABLED
     wrmsrl(HV_X64_MSR_REENLIGHTENMENT_CONTROL, re_ctrl)
 
     hv_reenlightenment_cb = NULL

@@ -5,8 +5,8 @@ import pytest
 
 from kvm_vmx import KernelBug
 from kvm_vmx.kernel.kernel import Kernel
+from kvm_vmx.machine.guests import CPUID_LOOP
 
-CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
 MSR_BITMAP = 1 << 1
 NESTED_FEATURES = 0x4000000A
 ENLIGHTENED_BITMAP = 1 << 19

@@ -7,8 +7,8 @@ import pytest
 from kvm_vmx.abi.numbers import ExitReason
 from kvm_vmx.kernel import command
 from kvm_vmx.kernel.kernel import Kernel
+from kvm_vmx.machine.guests import CPUID_LOOP
 
-CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
 UNTIL_HLT = bytes.fromhex("b90a000000" "31c0" "51" "0fa2" "59" "ffc9" "75f6" "f4")
 
 

@@ -155,24 +155,36 @@ def table():
                 if name == wanted)
 
 
+def protection(page):
+    """How a page of this process is mapped, as mprotect() takes it."""
+    with open("/proc/self/maps") as maps:
+        for line in maps:
+            span, rights, *_ = line.split()
+            start, end = (int(part, 16) for part in span.split("-"))
+            if start <= page < end:
+                return sum(bit for letter, bit in zip("rwx", (1, 2, 4)) if letter in rights)
+
+
 @contextlib.contextmanager
 def seeded(number, **changes):
     """The row of that number with members changed, while it lasts."""
     at = table() + number * ROW.size
-    page = at & ~4095
     libc = ctypes.CDLL(None, use_errno=True)
-    span = ctypes.c_void_p(page), ctypes.c_size_t(8192)
+    # what is behind the table in its last page may be written as before
+    pages = {page: protection(page) for page in {at & ~4095, (at + ROW.size - 1) & ~4095}}
     old = ctypes.string_at(at, ROW.size)
     members = list(ROW.unpack(old))
     for member, value in changes.items():
         members[globals()[member]] = value
-    assert libc.mprotect(*span, WRITE) == 0
+    for page in pages:
+        assert libc.mprotect(ctypes.c_void_p(page), ctypes.c_size_t(4096), WRITE) == 0
     try:
         ctypes.memmove(at, ROW.pack(*members), ROW.size)
         yield
     finally:
         ctypes.memmove(at, old, ROW.size)
-        libc.mprotect(*span, mmap.PROT_READ)
+        for page, rights in pages.items():
+            libc.mprotect(ctypes.c_void_p(page), ctypes.c_size_t(4096), rights)
 
 
 def members_of(number):

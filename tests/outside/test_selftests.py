@@ -24,6 +24,8 @@ def runs():
                     id=f"{case.name}-{version}")
 
 
+@pytest.mark.rule("R66", "R67", "R73", "R76", "R82", "K1", "K9")
+@pytest.mark.case("EVM-04", "EVM-11", "EVM-13", "EVM-33")
 @pytest.mark.parametrize("moves", [False, True], ids=["stays", "moves"])
 @pytest.mark.parametrize("version, case", list(runs()))
 def test_the_guest_code_says_that_it_is_done(built, soak, version, case, moves):

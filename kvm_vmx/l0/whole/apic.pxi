@@ -37,9 +37,8 @@ cdef enum:
     SHORTHAND_OTHERS = 3
     # a timer that fires more often would leave no time between
     SHORTEST_PERIOD = 16
-    MSR_X2APIC_FIRST = 0x800
-    MSR_X2APIC_LAST = 0x8ff
-    MSR_TSC_DEADLINE = 0x6e0
+    X2APIC_FIRST = 0x800
+    X2APIC_LAST = 0x8ff
 
 
 cdef void apic_reset(l0_vp *vp) noexcept nogil:

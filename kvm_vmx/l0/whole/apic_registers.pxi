@@ -79,7 +79,7 @@ cdef bint x2apic_exists(u32 number) noexcept nogil:
 
 # MSRs 0x800 to 0x8ff in x2APIC mode. SDM 3A 10.12.1.
 cdef insn_t x2apic_read(l0_vp *vp, u32 msr, u64 *value) noexcept nogil:
-    cdef u32 number = msr - MSR_X2APIC_FIRST
+    cdef u32 number = msr - X2APIC_FIRST
 
     if not is_x2apic(vp) or not x2apic_exists(number) or number == APIC_END or \
             number == APIC_SELF:
@@ -98,7 +98,7 @@ cdef bint x2apic_writable(u32 number) noexcept nogil:
 
 
 cdef insn_t x2apic_write(l0_vp *vp, u32 msr, u64 value) noexcept nogil:
-    cdef u32 number = msr - MSR_X2APIC_FIRST
+    cdef u32 number = msr - X2APIC_FIRST
 
     if not is_x2apic(vp) or not x2apic_writable(number) or (value >> 32 and number != APIC_ICR):
         return fault_gp()
@@ -126,18 +126,18 @@ cdef bint apic_base_valid(const l0_vp *vp, u64 value) noexcept nogil:
 
 
 cdef bint is_apic_msr(const l0_vp *vp, u32 msr) noexcept nogil:
-    return vp.root.on and (MSR_X2APIC_FIRST <= msr <= MSR_X2APIC_LAST or msr == MSR_TSC_DEADLINE)
+    return vp.root.on and (X2APIC_FIRST <= msr <= X2APIC_LAST or msr == MSR_IA32_TSCDEADLINE)
 
 
 cdef insn_t apic_msr_read(l0_vp *vp, u32 msr, u64 *value) noexcept nogil:
-    if msr != MSR_TSC_DEADLINE:
+    if msr != MSR_IA32_TSCDEADLINE:
         return x2apic_read(vp, msr, value)
     value[0] = vp.root.apic.deadline
     return INSN_OK
 
 
 cdef insn_t apic_msr_write(l0_vp *vp, u32 msr, u64 value) noexcept nogil:
-    if msr != MSR_TSC_DEADLINE:
+    if msr != MSR_IA32_TSCDEADLINE:
         return x2apic_write(vp, msr, value)
     apic_deadline(vp, value)
     return INSN_OK
