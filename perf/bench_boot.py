@@ -36,5 +36,11 @@ def run(loops):
     return time.perf_counter() - start
 
 
+def main():
+    """One benchmark."""
+    runner = Runner("a million instructions of L1 on a board")
+    runner.bench_time_func("boot: a million instructions of L1, mixed", run)
+
+
 if __name__ == "__main__":
-    Runner().bench_time_func("boot: a million instructions of L1, mixed", run)
+    main()

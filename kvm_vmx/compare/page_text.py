@@ -19,11 +19,9 @@ MOST = 40  # lines of comments before one statement
 
 @functools.cache
 def lexers():
-    """The lexers of both languages, or nothing where pygments is not there."""
-    try:
-        from pygments.lexers import CLexer, CythonLexer
-    except ImportError:
-        return None
+    """The lexers of both languages."""
+    from pygments.lexers import CLexer, CythonLexer
+
     return {"c": CLexer(ensurenl=False, stripnl=False),
             "cython": CythonLexer(ensurenl=False, stripnl=False)}
 
@@ -31,11 +29,8 @@ def lexers():
 @functools.lru_cache(maxsize=20_000)
 def coloured(text: str, language: str, loud: frozenset = frozenset()) -> str:
     """A statement as markup: its colours, and the words in `loud` emphasised."""
-    known = lexers()
-    parts = known[language].get_tokens(text) if known else [("", part) for part in
-                                                            re.split(r"(\w+)", text)]
     found = []
-    for kind, part in parts:
+    for kind, part in lexers()[language].get_tokens(text):
         name = next((tag for title, tag in COLOURS if title in str(kind)), "")
         said = html.escape(part, quote=False)
         if part in loud:

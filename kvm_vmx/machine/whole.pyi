@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # The types of the module beside it, printed by dev/stubs.py.
-from typing import Any
+from typing import Any, Self
 from typing_extensions import disjoint_base
 from kvm_vmx.machine.processor import Processor
 from kvm_vmx.abi.numbers import Field as Field
@@ -11,7 +11,7 @@ ENDS: tuple[str, ...]
 @disjoint_base
 class WholeProcessor:
     processor: Any
-    def __init__(self, processor: Processor, tsc_shift: int = ..., tsc_hz: int = ...) -> None: ...
+    def __new__(cls, processor: Processor, tsc_shift: int = ..., tsc_hz: int = ...) -> Self: ...
     def get(self, field: Any, *, guest: bool = ...) -> int: ...
     def set(self, field: Any, value: int) -> None: ...
     def wait_for_startup(self) -> None: ...

@@ -42,7 +42,7 @@ cdef class WholeProcessor:
     cdef readonly object processor
     cdef l0_vp *vp
 
-    def __init__(self, Processor processor not None, int tsc_shift=5, u64 tsc_hz=2_000_000_000):
+    def __cinit__(self, Processor processor not None, int tsc_shift=5, u64 tsc_hz=2_000_000_000):
         self.processor = processor
         check_process(processor.owner)
         self.vp = processor.vp

@@ -5,7 +5,6 @@ import json
 import pathlib
 import random
 import re
-import shutil
 import subprocess
 
 import needed
@@ -154,12 +153,13 @@ def test_a_page_as_it_is_printed(written, how):
 @pytest.mark.parametrize("command", TOOLS[:8] + TOOLS[9:])
 def test_a_page_as_a_tool_prints_it(written, command, tmp_path):
     name, *options = command.split()
-    if not shutil.which(name):
-        pytest.skip(f"no {name} here")
     page, *_ = written
     (tmp_path / "page").write_bytes(page)
-    text = subprocess.run([name, *options, tmp_path / "page"], capture_output=True, text=True,
-                          check=True).stdout
+    try:
+        text = subprocess.run([name, *options, tmp_path / "page"], capture_output=True, text=True,
+                              check=True).stdout
+    except FileNotFoundError:
+        pytest.skip(f"no {name} here")
     assert decode(text).page == page
 
 

@@ -4,14 +4,13 @@
 import gc
 import os
 import pathlib
-import shutil
 import signal
 import subprocess
 import sys
 
 import pytest
 
-from kvm_vmx import Machine
+from kvm_vmx import Machine, host
 from kvm_vmx.machine.guests import CPUID_LOOP
 
 
@@ -93,7 +92,7 @@ def test_counts_are_whole_where_it_is_stopped_and_looked_at(how, insn, soak):
             child.send_signal(signal.SIGSTOP)
             child.send_signal(signal.SIGCONT)
         else:
-            subprocess.run([shutil.which("gdb"), "-nx", "-batch", "-p", str(child.pid), "-ex",
+            subprocess.run([host.find("debugger"), "-nx", "-batch", "-p", str(child.pid), "-ex",
                             "detach"], capture_output=True, timeout=120)
     _, error = child.communicate(timeout=1200)
     assert (child.returncode, error) == (0, "")

@@ -296,15 +296,17 @@ def test_a_bug_ends_the_machine_and_not_the_process(machine, vcpu):
 # Two threads.
 
 class Running:
-    """A vCPU that runs on a thread of its own until the `with` ends, in one run: its CPU goes
-    offline and comes back."""
+    """A vCPU that runs on a thread of its own until the `with` ends, in one run, which its CPU's
+    going offline ends; a signal of the process's may end it before, and it runs on."""
 
     def __init__(self, vcpu):
         self.vcpu, self.machine, self.result = vcpu, vcpu.vm.module.machine, None
+        self.ends = False
         self._thread = threading.Thread(target=self._run)
 
     def _run(self):
-        self.result = self.vcpu.run(exits=10**12)
+        while self.result is None or not self.ends:
+            self.result = self.vcpu.run(exits=10**12)
 
     def __enter__(self):
         before = self.machine.counters["exits"]
@@ -314,6 +316,7 @@ class Running:
         return self
 
     def __exit__(self, *_):
+        self.ends = True
         self.machine.offline(self.vcpu.cpu)
         self._thread.join()
         self.machine.online(self.vcpu.cpu)
