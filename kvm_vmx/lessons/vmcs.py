@@ -188,6 +188,11 @@ def needed(areas, wrong, right) -> list[int]:
             for name, more in zip(names, extra)]
 
 
+def written(value: int, bad: bool) -> Cell:
+    """A field's value, and whether that is the one that VMLAUNCH refuses."""
+    return Cell(f"{value:#x}, refused", "bad") if bad else Cell(f"{value:#x}")
+
+
 def drawn(areas, wrong: str = "") -> Picture:
     """The VMCS as it fills, area by area; the wrong field bad where it is told."""
     rows = [(area, name, value) for area, names in areas.items()
@@ -199,6 +204,6 @@ def drawn(areas, wrong: str = "") -> Picture:
                             for area, words in AREAS.items())):
         done += [area] if area else []
         picture.step(caption, [
-            [Cell(name), Cell(where), Cell(f"{value:#x}", "bad" if name == wrong else "")
-             if where in done else Cell("0", "dim")] for where, name, value in rows])
+            [Cell(name), Cell(where), written(value, name == wrong) if where in done
+             else Cell("0", "dim")] for where, name, value in rows])
     return picture

@@ -114,7 +114,7 @@ PORTS = [
     Seed(PORT, '"vpid", &enable_vpid, 1)', '"vpid", &enable_vnmi, 1)', "parameter", "vpid"),
     Seed(PORT, "    NR_AUTOLOAD_MSRS = 8\n", "    NR_AUTOLOAD_MSRS = 9\n", "constant",
          "NR_AUTOLOAD_MSRS"),
-    Seed(PORT, "0xc0000084, 0xc0000082,", "0xc0000082, 0xc0000084,", "table", "vmx_msr_index"),
+    Seed(PORT, "MSR_SYSCALL_MASK, MSR_LSTAR,", "MSR_LSTAR, MSR_SYSCALL_MASK,", "table", "vmx_msr_index"),
     Seed(PORT, "    EPT_POINTERS_MISMATCH = 2\n", "    EPT_POINTERS_MISMATCH = 3\n", "constant",
          "EPT_POINTERS_MISMATCH"),
     Seed(PORT, "    u64 entry_time\n", "    u32 entry_time\n", "member", "loaded_vmcs.entry_time"),

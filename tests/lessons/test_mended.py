@@ -13,13 +13,17 @@ import mended
 import pytest
 import rules
 import test_assist
+import test_bitmap
 import test_bug
 import test_clean
+import test_cost
 import test_detect
 import test_hotplug
+import test_levels
 import test_reload
 import test_stale
 import test_table
+import test_vmcs
 
 from kvm_vmx.lessons import NAMES, errata, load
 
@@ -181,7 +185,16 @@ def bug_of(record, erratum):
     return values
 
 
+def vmcs_of(record, _):
+    field = record.values["field"]
+    error, reason = test_vmcs.expected(field, record.given["fields"])
+    return {"field": field, "error": error, "exit_reason": reason}
+
+
 EXPECTED = {
+    "levels": lambda record, _: test_levels.expected(record.given), "vmcs": vmcs_of,
+    "bitmap": lambda record, _: test_bitmap.expected(record.given),
+    "cost": lambda record, _: test_cost.expected(record.given),
     "detect": lambda record, _: test_detect.expected(record.given),
     "clean": lambda record, _: test_clean.expected(record.given),
     "key": key_of, "assist": assist_of, "table": table_of, "stale": stale_of, "reload": reload_of,
