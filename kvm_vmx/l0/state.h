@@ -384,7 +384,7 @@ struct l0_vp {
 	u8 had_assist_page;	/* the MSR has enabled one before */
 	u8 overlaid[4096];	/* what the assist page covers, where it is an overlay */
 	u8 msr_bitmap[4096];
-	u8 evmcs_last_exit[1024];
+	u8 evmcs_last_exit[1024] __attribute__((aligned(8)));
 	struct l0_lint_record lint_record[L0_MAX_LINT_RECORDS];
 
 	/* L1 where its code runs here, too: its registers are those of a VMCS that intercepts
