@@ -51,7 +51,8 @@ from kvm_vmx.l1.x86 cimport (
 from kvm_vmx.machine.checks cimport refusal_of
 from kvm_vmx.machine.failing cimport (
     FAIL_HYPERCALL, FAIL_MSR, PREEMPTED, failing_left, failing_none, failing_nth)
-from kvm_vmx.machine.kick cimport kick_begin, kick_check, kick_end, kick_from, kick_till
+from kvm_vmx.machine.kick cimport (
+    kick_begin, kick_check, kick_end, kick_from, kick_handles, kick_till)
 from kvm_vmx.machine.partition cimport Partition
 from kvm_vmx.machine.process cimport _MADE, check_process, is_foreign, this_process
 from kvm_vmx.trap.engine cimport Stacks, thread_stacks, trap_bind, trap_unbind
@@ -105,7 +106,7 @@ TIMER_VECTOR = LOCAL_TIMER_VECTOR
 
 cdef enum:
     ANY_CPU = -1        # whichever is free
-    # How far a run goes before Python gets a look at its signals, where nothing kicks it.
+    # How far a run goes before the handlers of its signals get a turn, where nothing kicks it.
     SLICE_EXITS = 2_000
     MAX_PARAMS = 64
 
@@ -1106,7 +1107,9 @@ cdef class VirtualCpu:
         while True:
             kicked = kick_begin()
             try:
-                vcpu.arch.exits_until = end if kicked else min(end, vcpu.stat.exits + SLICE_EXITS)
+                vcpu.arch.exits_until = end
+                if not kicked and kick_handles():
+                    vcpu.arch.exits_until = min(end, vcpu.stat.exits + SLICE_EXITS)
                 if kernel.attempt(cpu, do_run, &call, depth, KICKED if kicked else RUNS):
                     kernel.refuse(cpu)
             finally:

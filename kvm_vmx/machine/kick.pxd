@@ -7,6 +7,8 @@ cdef bint kick_begin() except -1
 cdef int kick_end() except -1
 # Let the handlers run whose signals have come.
 cdef int kick_check() except -1
+# Whether this thread is the one that handles them.
+cdef bint kick_handles() except -1
 # Whom to kick.
 cdef void kick_from(task_struct *task, int cpu) noexcept nogil
 cdef void kick_till(const task_struct *task) noexcept nogil

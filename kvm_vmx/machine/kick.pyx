@@ -13,6 +13,7 @@ from posix.unistd cimport close, getpid, read, write
 import contextlib
 import os
 import signal
+import threading
 
 from kvm_vmx.abi.linux cimport spin_lock, spin_lock_init, spin_unlock, spinlock_t, task_struct
 from kvm_vmx.l1.linux.cpu cimport smp_send_reschedule
@@ -152,6 +153,10 @@ cdef int give_back() except -1:
 cdef int kick_check() except -1:
     PyErr_CheckSignals()
     return 0
+
+
+cdef bint kick_handles() except -1:
+    return threading.get_ident() == threading.main_thread().ident
 
 
 cdef void kick_from(task_struct *task, int cpu) noexcept nogil:

@@ -339,6 +339,15 @@ def test_a_cpu_and_a_vcpu_in_use_by_another_thread(machine, vcpu):
     assert vcpu.run(exits=3).exits == other.run(exits=3).exits == 3
 
 
+def test_a_run_on_a_thread_keeps_its_cpu(machine, vcpu):
+    """Nobody slips in, however long it takes and however often one tries."""
+    other = vcpu.vm.create_vcpu(cpu=0)
+    with Running(vcpu) as running:
+        for _ in range(5_000):
+            refused(MachineError, "CPU 0 is in use by another thread", lambda: other.run(exits=1))
+    assert running.result.reason == "INTR" and running.result.exits >= 1000
+
+
 def test_instructions_on_a_cpu_that_is_in_use(machine, vcpu):
     """As if another CPU had executed them: not here, not now; watching and events are free."""
     cpu, beside = machine.cpu(0), machine.cpu(1)
