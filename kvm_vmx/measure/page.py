@@ -42,7 +42,7 @@ def share(value: float, top: float) -> float:
 def dots(rows: list[Row]) -> str:
     """A curve over the number of the row, from 1: cost against dirty groups."""
     width, height, left, bottom = 520, 240, 60, 44
-    top = max(row.value for row in rows) * 1.1
+    top = max(row.value for row in rows) * 1.1 or 1
     step = (width - left - 8) / len(rows)
 
     def place(i, value):
@@ -120,8 +120,7 @@ def shown(row: Row) -> bool:
 def claims(report: Report) -> str:
     """What holds and what does not."""
     lines = [f'<tr><td class="{claim.verdict}">{claim.verdict}</td><td>{escape(claim.text)}</td>'
-             f"<td>{escape(claim.figure)}"
-             f"{escape(f'; {claim.cannot}') if claim.verdict == 'remark' else ''}</td></tr>"
+             f"<td>{escape(claim.told)}</td></tr>"
              for claim in report.judged]
     return f'<h2>What was claimed</h2><table class="claims">{"".join(lines)}</table>'
 

@@ -141,7 +141,7 @@ def key(report: Report, machine) -> None:
             bad = bad_sites(found, on)
             report.claim(f"every site of enable_evmcs is {'a JMP' if on else 'a 5-byte NOP'} "
                          f"with the key {'on' if on else 'off'}", not bad,
-                         f"{len(found) - len(bad)} of {len(found)}")
+                         f"{len(found) - len(bad)} of {len(found)}", sample=len(found))
             host_rsp.structure(report, machine, on)
             if on:
                 per_function = collections.Counter(site["function"] for site in found)
@@ -206,7 +206,7 @@ def entry(report: Report, machine) -> None:
         every = reread(machine, world, 0xFFFF)[0] - always[0]
         parts = sum(row.value for row in report.in_table("bytes re-read by clean group")[1:])
     report.claim("each byte belongs to one clean group", every == parts,
-                 f"{every} bytes with all groups dirty, {parts} in the {len(GROUPS)} groups")
+                 f"{every} bytes with all groups dirty, {parts} in the {len(GROUPS)} groups", sample=every)
 
 
 def reread(machine, world, dirty) -> tuple[int, int]:
