@@ -2,6 +2,7 @@
 """Options of the test suite, and what its tests ask of the host."""
 
 import functools
+import os
 
 import needed
 import pytest
@@ -25,6 +26,22 @@ def pytest_configure(config):
         from kvm_vmx import Machine
 
         Machine.insmod = functools.partialmethod(Machine.insmod, config=build)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config):
+    """With -n auto: a worker a processor that this process may run on."""
+    return len(os.sched_getaffinity(0))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A worker takes tests in a row, which share what their file boots, then from the other's."""
+    if config.getoption("dist") != "load":
+        return None
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log)
 
 
 def needs(item):

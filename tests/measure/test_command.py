@@ -3,7 +3,6 @@
 
 import ast
 import collections
-import importlib.util
 import json
 import os
 import pathlib
@@ -13,6 +12,7 @@ import sys
 import xml.etree.ElementTree as xml
 
 import needed
+import nursery
 import pytest
 
 from kvm_vmx.console import DIFFERS, HOLDS, TROUBLE
@@ -26,14 +26,11 @@ from kvm_vmx.measure.terminal import print_report
 
 needed.module("capstone")
 pyperf = needed.module("pyperf")
-PACKAGE = pathlib.Path(importlib.util.find_spec("kvm_vmx").origin).parents[1]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(PACKAGE)}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(nursery.PACKAGE)}
 
 
 def kvm_vmx(*arguments, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "kvm_vmx", "measure", *map(str, arguments)], capture_output=True,
-        text=True, stdin=subprocess.DEVNULL, timeout=120, env=ENVIRONMENT | environment)
+    return nursery.run(["measure", *arguments], env=ENVIRONMENT | environment)
 
 
 def test_tier_0_of_everything_holds(tmp_path):
