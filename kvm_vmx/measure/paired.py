@@ -12,7 +12,7 @@ import sys
 from kvm_vmx import Machine, build_info
 from kvm_vmx.console import Trouble
 from kvm_vmx.machine.fields import done_again
-from kvm_vmx.measure import host_rsp, scale
+from kvm_vmx.measure import host_rsp, scale, scaling
 from kvm_vmx.measure.loops import ACCESSORS, GROUPS, loaded
 from kvm_vmx.measure.report import DISAGREE, MEASURED, Report, row
 from kvm_vmx.measure.statistics import Estimate, differences, estimate, fit, ratios, undisturbed
@@ -269,6 +269,7 @@ def run(report: Report, parts, progress=lambda text: None) -> None:
     for part in parts:
         if part == "scale":
             scale.run(report, progress)
+            scaling.run_timed(report, progress)
             continue
         task = TASK[part]
         if task not in samples:

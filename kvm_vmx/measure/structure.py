@@ -6,7 +6,7 @@ import re
 
 from kvm_vmx import Machine
 from kvm_vmx.machine.fields import CLEAN_FIELDS
-from kvm_vmx.measure import host_rsp, machine_code
+from kvm_vmx.measure import host_rsp, machine_code, scaling
 from kvm_vmx.measure.loops import (
     ACCESSORS, ENCODING, FIELDS, GROUPS, STORES, loaded, module)
 from kvm_vmx.measure.report import COUNTED, Report
@@ -245,3 +245,5 @@ def run(report: Report, parts, progress=lambda text: None) -> None:
         for part in (part for part in parts if part in PARTS):
             progress(f"tier 0: {part}")
             PARTS[part](report, machine)
+    if "scale" in parts:
+        scaling.run(report, progress)

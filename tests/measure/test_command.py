@@ -17,7 +17,7 @@ import pytest
 
 from kvm_vmx.console import DIFFERS, HOLDS, TROUBLE
 from kvm_vmx.measure import command as measure
-from kvm_vmx.measure import counts, model, paired, scale, structure, trapped
+from kvm_vmx.measure import counts, model, paired, scale, scaling, structure, trapped
 from kvm_vmx.measure.page import page
 from kvm_vmx.measure.report import COUNTED, MEASURED, MODELLED, NO_SAMPLE, PUBLISHED, Report
 from kvm_vmx.measure.statistics import Estimate
@@ -115,6 +115,7 @@ def brief(monkeypatch):
                          "traps": (2, 4)})
     monkeypatch.setattr(scale, "THREAD_ROUNDS", 2)
     monkeypatch.setattr(scale, "THREAD_EXITS", 2_000)
+    monkeypatch.setattr(scaling, "run_timed", lambda report, progress: None)  # test_scaling.py
 
 
 def test_tier_2_has_a_control_beside_each_comparison(brief, tmp_path):
