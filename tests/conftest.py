@@ -36,12 +36,13 @@ def pytest_xdist_auto_num_workers(config):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """A worker takes tests in a row, which share what their file boots, then from the other's."""
+    """A worker takes file after file, as the tests of a file share what it boots."""
     if config.getoption("dist") != "load":
         return None
-    from xdist.scheduler import WorkStealingScheduling
+    from xdist.scheduler import LoadFileScheduling
 
-    return WorkStealingScheduling(config, log)
+    config.option.loadscopereorder = False
+    return LoadFileScheduling(config, log)
 
 
 def needs(item):
@@ -59,6 +60,8 @@ def pytest_collection_modifyitems(config, items):
     if out:
         config.hook.pytest_deselected(items=out)
         items[:] = [item for item in items if item not in out]
+    # what takes long begins first, so that no worker is alone with it at the end
+    items.sort(key=lambda item: not item.get_closest_marker("long"))
 
 
 def pytest_generate_tests(metafunc):

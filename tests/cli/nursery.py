@@ -80,7 +80,7 @@ def opened():
         here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         child = subprocess.Popen([sys.executable, __file__, str(there.fileno())],
                                  pass_fds=[there.fileno()], stdin=subprocess.DEVNULL,
-                                 env={**os.environ, "PYTHONPATH": str(PACKAGE)})
+                                 stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(PACKAGE)})
         there.close()
         _open[os.getpid()] = here
         atexit.register(closed, here, child)
