@@ -2,10 +2,10 @@
 """Takes the baselines anew: every benchmark, `kvm-vmx measure all --tier 2`, and `kvm-vmx run`.
 
 usage: python perf/baseline.py [-o FOLDER] [--processes N] [--only NAME ...]
-Writes FOLDER/NAME.json in pyperf's format for each bench_NAME.py and for measure, FOLDER/figures.json
-with every row and its interval, and FOLDER/run.txt, then prints the figures of README.md and
-perf/README.md from them where FOLDER is perf/baselines (the default). Each file names the machine,
-the compiler, and the load before it began. About 20 minutes on a quiet machine with two CPUs.
+Writes FOLDER/NAME.json in pyperf's format for each bench_NAME.py and for measure,
+FOLDER/figures.json with every row and its interval, and FOLDER/run.txt, then prints the figures of
+README.md and perf/README.md from them where FOLDER is perf/baselines (the default). Each names the
+machine, the compiler, and the load before it began. About 20 minutes on two quiet CPUs.
 Exit status 1: a claim is missed; 2: no time was measurable, which the figures then say.
 """
 
@@ -59,7 +59,8 @@ def measure(folder: pathlib.Path, tier: int = 2) -> int:
 
 def run(folder: pathlib.Path) -> int:
     """The main job as README shows it."""
-    done = subprocess.run([sys.executable, "-m", "kvm_vmx", "run"], stdout=subprocess.PIPE, text=True)
+    done = subprocess.run([sys.executable, "-m", "kvm_vmx", "run"], stdout=subprocess.PIPE,
+                          text=True)
     if done.returncode == 0:
         (folder / "run.txt").write_text(done.stdout, encoding="utf-8")
     return done.returncode

@@ -34,7 +34,7 @@ from kvm_vmx.l1.linux.jump_label cimport (
     jump_label_form, jump_label_host, jump_label_module, jump_label_nr_modules, text_hold,
     text_let_go)
 from kvm_vmx.l1.linux.mm cimport (
-    __alloc_pages_node, free_page, free_pages, mm_objects_outstanding, mm_pages_outstanding)
+    __alloc_pages_node, free_pages, mm_objects_outstanding, mm_pages_outstanding)
 from kvm_vmx.l1.linux.module cimport delete_module, init_module, load_module
 from kvm_vmx.l1.linux.printk cimport (
     LOG_LINES, log_emit, log_end, log_is_mine, log_line, log_warnings)
@@ -504,7 +504,7 @@ cdef class Kernel:
         self.switch_off()
         free(self.cpu_pointers)
 
-    def boot(self, int online, no_assist_page=(), fail={}) -> None:
+    def boot(self, int online, no_assist_page=(), fail=None) -> None:
         """Bring the kernel up with CPUs 0..online-1; CPUs named in no_assist_page get no memory
         for their assist page, and fail {point: nth} holds while it comes up. What a boot that
         fails has begun is shut down. MachineError where a kernel is up in this process."""
@@ -524,7 +524,7 @@ cdef class Kernel:
         cdef int ret
 
         fail_none()
-        for point, nth in fail.items():
+        for point, nth in (fail or {}).items():
             self.fail(point, nth)
         ret = start_kernel(
             &self.partition.memory.mem, self.partition.memory.vmalloc_base,
@@ -800,9 +800,9 @@ cdef class Kernel:
         left["preempt"] = failing_left(PREEMPTED)
         return {point: count for point, count in left.items() if count}
 
-    def perf_guest_events(self, u64 host, u64 guest) -> None:
+    def perf_guest_events(self, u64 in_host, u64 in_guest) -> None:
         """What perf asks KVM to have in PERF_GLOBAL_CTRL, in L1 and in the guest."""
-        perf_guest_events(host, guest)
+        perf_guest_events(in_host, in_guest)
 
     def assist_page(self, int cpu):
         """(GPA, the 56 bytes in use) of a CPU's assist page, or None where it has none."""

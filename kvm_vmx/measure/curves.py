@@ -22,9 +22,9 @@ def drawn(rows: list[Row], axis: str, logarithmic: bool) -> str:
     ticks, high_of = scale(rows, logarithmic)
     step = (WIDTH - LEFT - RIGHT) / len(rows)
     x = [LEFT + (i + .5) * step for i in range(len(rows))]
-    parts = [f'<text x="{LEFT - 6}" y="{high_of(tick) + 4:.1f}" text-anchor="end">{number(tick)}</text>'
-             f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{high_of(tick):.1f}" y2="{high_of(tick):.1f}"/>'
-             for tick in ticks]
+    parts = [f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{number(tick)}</text>'
+             f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+             for tick, y in ((tick, high_of(tick)) for tick in ticks)]
     kind = rows[0].kind.split()[0]
     points = " ".join(f"{at:.1f},{high_of(row.value):.1f}" for at, row in zip(x, rows))
     parts.append(f'<polyline class="{kind}" points="{points}"/>')
@@ -49,11 +49,12 @@ def point(at: float, row: Row, high_of, kind: str, axis: str) -> str:
 
 def scale(rows: list[Row], logarithmic: bool):
     """The ticks beside the picture, and how high a value stands in it."""
-    values = [value for row in rows for value in (row.value, row.low, row.high) if value is not None]
+    values = [value for row in rows for value in (row.value, row.low, row.high)
+              if value is not None]
     top, height = max(values), HEIGHT - BOTTOM - TOP
     if logarithmic and min(values) > 0:
-        low, high = (f(math.log10(value)) for f, value in ((math.floor, min(values)), (math.ceil, top)))
-        high = max(high, low + 1)
+        low = math.floor(math.log10(min(values)))
+        high = max(math.ceil(math.log10(top)), low + 1)
         return ([10.0 ** n for n in range(low, high + 1)],
                 lambda value: TOP + height * (1 - (math.log10(value) - low) / (high - low)))
     top = top * 1.1 or 1

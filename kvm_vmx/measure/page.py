@@ -16,7 +16,7 @@ LONGEST = 66  # per cent of a picture's width for the longest bar: its value sta
 
 
 def bars(rows: list[Row]) -> str:
-    """One bar a row, its interval as a line, its value behind it; a dashed line at the raw store."""
+    """A bar a row, its interval as a line, its value behind it; a dashed line at the raw store."""
     top = max([row.high or row.value for row in rows] + [row.value for row in rows] + [1e-9])
     mark = next((share(row.value, top) for row in rows if row.name == "store"), None)
     line = "" if mark is None else f'<s style="left:{mark}%"></s>'
@@ -88,7 +88,8 @@ def picture(report: Report, title: str, draw, tables) -> str:
     rows = first_of(report, *tables)
     if rows and rows[0].table == "instructions an exit, VMCS":
         rows = [*rows, *(dataclasses.replace(row, name="key on") for row in
-                         report.in_table("instructions an exit, eVMCS, by side") if row.name == "all")]
+                         report.in_table("instructions an exit, eVMCS, by side")
+                         if row.name == "all")]
     rows = [row for row in rows if shown(row)]
     if not rows:
         return ""

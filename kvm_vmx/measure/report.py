@@ -7,7 +7,7 @@ COUNTED, MEASURED, MODELLED, PUBLISHED = "counted", "measured here", "modelled",
 
 # Why a claim is open: nothing was found to judge, or what was found reaches over the bound.
 NO_SAMPLE = "there was nothing to look at"
-DISAGREE = "the processes disagree, some within the bound and some beyond: a quieter machine decides"
+DISAGREE = "the processes disagree, some within the bound, some beyond: a quieter machine decides"
 
 # What becomes of a claim; what a reader must see stands last.
 VERDICTS = ("holds", "open", "remark", "missed")

@@ -65,8 +65,8 @@ def of_nursery(command, message, timeout, text):
         said = []
         for file in (out, err):
             file.seek(0)
-            bytes_ = file.read()
-            said.append(bytes_.decode().replace("\r\n", "\n") if text else bytes_)
+            found = file.read()
+            said.append(found.decode() if text else found)
     return subprocess.CompletedProcess(command, status, *said)
 
 
@@ -78,9 +78,10 @@ def opened():
     """This process's end of the socket to its nursery, which is started once."""
     if os.getpid() not in _open:
         here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        child = subprocess.Popen([sys.executable, __file__, str(there.fileno())],
-                                 pass_fds=[there.fileno()], stdin=subprocess.DEVNULL,
-                                 stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(PACKAGE)})
+        child = subprocess.Popen(
+            [sys.executable, __file__, str(there.fileno())], pass_fds=[there.fileno()],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": str(PACKAGE)})
         there.close()
         _open[os.getpid()] = here
         atexit.register(closed, here, child)

@@ -35,7 +35,8 @@ def test_every_count_holds_up_to_the_largest(counted):
 def test_an_exit_is_the_mails_loop(counted):
     """7 VMREADs, 1 VMWRITE and the VMRESUME, or the VMRESUME alone, with however many vCPUs."""
     for mode, many in (("VMCS", 9), ("eVMCS", 1)):
-        assert {row.value for row in counted.in_table(f"an exit by vCPUs on a CPU, {mode}")} == {many}
+        rows = counted.in_table(f"an exit by vCPUs on a CPU, {mode}")
+        assert {row.value for row in rows} == {many}
 
 
 def test_what_is_kept_by_a_vm_is_noticed(monkeypatch):
