@@ -4,7 +4,8 @@
 usage: python dev/regenerate.py [--check] [--tree TREE]
 With --check nothing is written: the files that would change are named, and the status is 1. With
 --tree, a tree of v4.19, what a comparison makes is printed too, if nothing is unexplained: the
-marks' pins, the record of the functions, README's table of the path, docs/errata.md. A mark that
+marks' pins, the record of the functions, README's table of the path, docs/errata.md. The figures
+of README.md and perf/README.md are those of perf/baselines. A mark that
 is pinned to other statements than before is told, for someone to read it beside them.
 """
 
@@ -16,6 +17,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import checks  # noqa: E402
 import enums  # noqa: E402
+import figures  # noqa: E402
 import instruction_checks  # noqa: E402
 import instructions  # noqa: E402
 import pxd  # noqa: E402
@@ -26,12 +28,13 @@ def printed(tree: str | None):
     """path: text of every file that is printed, and what a reader should look at."""
     made = pxd.files() | enums.files() | instructions.files() | checks.files() | \
         instruction_checks.files()
-    if not tree:
-        return made, []
-    import compared  # needs the package built
+    told = []
+    if tree:
+        import compared  # needs the package built
 
-    more, told = compared.files(tree)
-    return made | more, told
+        more, told = compared.files(tree)
+        made |= more
+    return made | figures.files(made), told
 
 
 def main(arguments):

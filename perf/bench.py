@@ -8,7 +8,7 @@ import time
 
 import pyperf
 
-from kvm_vmx import Machine
+from kvm_vmx import Machine, build_info
 from kvm_vmx.measure.loops import loaded
 from kvm_vmx.measure.rounds import Loops
 
@@ -44,6 +44,7 @@ class Runner(pyperf.Runner):
         super().__init__(**options)
         self.metadata["description"] = description
         self.metadata["kind"] = "measured here"
+        self.metadata["compiler"] = build_info.compiler
         if "PYTHONPATH" in os.environ:
             inherited = self.parse_args().inherit_environ or []
             self.args.inherit_environ = [*inherited, "PYTHONPATH"]

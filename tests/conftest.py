@@ -2,6 +2,7 @@
 """Options of the test suite, and what its tests ask of the host."""
 
 import functools
+import os
 
 import needed
 import pytest
@@ -27,6 +28,23 @@ def pytest_configure(config):
         Machine.insmod = functools.partialmethod(Machine.insmod, config=build)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config):
+    """With -n auto: a worker a processor that this process may run on."""
+    return len(os.sched_getaffinity(0))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A worker takes file after file, as the tests of a file share what it boots."""
+    if config.getoption("dist") != "load":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    config.option.loadscopereorder = False
+    return LoadFileScheduling(config, log)
+
+
 def needs(item):
     """What a test needs of the build: what it says, and eVMCS where it runs under that."""
     found = {need for mark in item.iter_markers("needs") for need in mark.args}
@@ -42,6 +60,8 @@ def pytest_collection_modifyitems(config, items):
     if out:
         config.hook.pytest_deselected(items=out)
         items[:] = [item for item in items if item not in out]
+    # what takes long begins first, so that no worker is alone with it at the end
+    items.sort(key=lambda item: not item.get_closest_marker("long"))
 
 
 def pytest_generate_tests(metafunc):

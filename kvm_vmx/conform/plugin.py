@@ -27,6 +27,14 @@ def rules_of(item) -> list[str]:
     return sorted({id for mark in item.iter_markers("rule") for id in mark.args})
 
 
+def pytest_ignore_collect(collection_path):
+    """A file that speaks of no rule tags none: importing it would be for nothing."""
+    if collection_path.name.startswith("test_") and collection_path.suffix == ".py" and \
+            "mark.rule(" not in collection_path.read_text(encoding="utf-8"):
+        return True
+    return None
+
+
 class Watch:
     """Selects the tagged tests and keeps how each ended."""
 

@@ -10,8 +10,8 @@ published. -o writes pyperf's format (and, beside tier 2, FILE.rounds with the t
 round); --html writes one page with the pictures.
 With --json: {"schema": "kvm_vmx.measure/1", "rows": [...], "claims": [...], ...}.
 What is claimed stands last, what is missed at the very end; a claim that this port cannot meet,
-for a reason that is given, is a remark and no miss. Exit status 1: a claim is missed. Exit status
-2: trouble, or time is not measurable here now.
+for a reason that is given, is a remark and no miss, and one that nothing decides is open, and says
+why. Exit status 1: a claim is missed. Exit status 2: trouble, or time is not measurable here now.
 """
 
 import contextlib
@@ -27,6 +27,7 @@ examples:
   kvm-vmx measure key --tier 0         the text of the static key, off and on
   kvm-vmx measure all --tier 1         every count; needs valgrind
   kvm-vmx measure all --tier 2 --html measure.html
+  kvm-vmx measure scale --tier 2 --html scale.html   from one vCPU, CPU, VM to very many: curves
   kvm-vmx measure loop --tier 2 --insn trap   what VMREAD and VMWRITE cost where they trap
 """
 

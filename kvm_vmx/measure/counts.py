@@ -131,7 +131,7 @@ def key(report: Report, found) -> None:
     for name in ("store", "store_key", "store_flag"):
         report.add(table, name, found[f"hyperv off: {name}"].total, "instructions", COUNTED)
     report.claim("key off: an accessor executes exactly 1 instruction more than before the patch",
-                 added == {1}, f"{min(added):+} to {max(added):+}")
+                 added == {1}, f"{min(added):+} to {max(added):+}", sample=now)
     before, now = (found[f"{config} off: exit"] for config in ("before", "hyperv"))
     change = now.total - before.total
     report.add("instructions an exit, VMCS", "the tree before", before.total, "instructions",
@@ -147,7 +147,7 @@ def key(report: Report, found) -> None:
             report.add("one exit, key off, against the tree before", mnemonic, now.a_turn(count),
                        "instructions", COUNTED)
     report.claim("key off: a whole CPUID exit executes at most 16 instructions more than before",
-                 change <= 16, f"{change:+}")
+                 change <= 16, f"{change:+}", sample=now.total)
 
     form(report, found)
     host_rsp.counts(report, found)
@@ -155,7 +155,8 @@ def key(report: Report, found) -> None:
     changes = flips.calls("mprotect") / 2
     report.add("one flip of the key", "protection changes", changes, "calls", COUNTED)
     report.claim("a flip changes the protection of the text at once, not site by site",
-                 changes == 2, f"{changes:g} calls of mprotect(): writable, executable")
+                 changes == 2, f"{changes:g} calls of mprotect(): writable, executable",
+                 sample=flips.total)
 
 
 def added_by_form(found, loop: str) -> dict[str, float]:
@@ -178,7 +179,7 @@ def form(report: Report, found) -> None:
     report.claim("by call, the opcodes add nothing but their key's NOPs to an exit or an access",
                  max(beyond.values()) <= 0,
                  f"beyond NOPs {min(beyond.values()):+} to {max(beyond.values()):+} instructions "
-                 f"in {len(added)} loops")
+                 f"in {len(added)} loops", sample=sum(found[loop].total for loop in added))
 
 
 def accessors(report: Report, found) -> None:
@@ -188,12 +189,13 @@ def accessors(report: Report, found) -> None:
         for accessor in ACCESSORS:
             ours, control = (found[f"hyperv {state}: {prefix}{accessor.name}"].total
                              for prefix in ("", "c_"))
-            ratios.add(ours / control)
+            ratios.add(ours / control if control else 0)
             if state == "on":
                 report.add("instructions an access, key on", accessor.name, ours, "instructions",
                            COUNTED, note=f"{control} in C")
         report.claim(f"key {state}: an accessor executes as many instructions as in C",
-                     ratios == {1.0}, f"ratio {min(ratios):.2f} to {max(ratios):.2f}")
+                     ratios == {1.0}, f"ratio {min(ratios):.2f} to {max(ratios):.2f}",
+                     sample=ours)
     for name in STORES[:1]:
         report.add("instructions an access, key on", name, found[f"hyperv on: {name}"].total,
                    "instructions", COUNTED, note="the loop and one MOV")
@@ -244,15 +246,15 @@ def loop(report: Report, found) -> None:
                        COUNTED)
         atomic = locked(profile)
         report.claim(f"{mode}: no lock is taken on the way of an exit", not atomic,
-                     "; ".join(atomic) or "no atomic operation but barriers")
+                     "; ".join(atomic) or "no atomic operation but barriers", sample=profile.total)
         heap = {"malloc", "free", "calloc", "realloc"} & set(profile.by_function())
         report.claim(f"{mode}: an exit calls no allocator", not heap,
-                     ", ".join(heap) or "none called")
+                     ", ".join(heap) or "none called", sample=profile.total)
     total = found["hyperv on: exit"].total
-    l1 = report.find("instructions an exit, eVMCS, by side", "L1").value
     report.claim("eVMCS: one exit executes at most 350 instructions", total <= 350, f"{total}",
-                 "" if l1 <= 350
-                 else f"L1 alone has {l1:,.0f}, and they are v4.19's own statements")
+                 "" if sides["L1"] <= 350
+                 else f"L1 alone has {sides['L1']:,.0f}, and they are v4.19's own statements",
+                 sample=total)
 
 
 def entry(report: Report, found) -> None:

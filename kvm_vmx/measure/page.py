@@ -6,6 +6,7 @@ import pathlib
 from html import escape
 
 from kvm_vmx import frame
+from kvm_vmx.measure.curves import curve
 from kvm_vmx.measure.report import COUNTED, MEASURED, MODELLED, PUBLISHED, Report, Row
 from kvm_vmx.measure.terminal import interval, number
 
@@ -39,49 +40,34 @@ def share(value: float, top: float) -> float:
     return round(max(value, 0) / top * LONGEST, 1)
 
 
-def dots(rows: list[Row]) -> str:
-    """A curve over the number of the row, from 1: cost against dirty groups."""
-    width, height, left, bottom = 520, 240, 60, 44
-    top = max(row.value for row in rows) * 1.1
-    step = (width - left - 8) / len(rows)
-
-    def place(i, value):
-        return left + (i + .5) * step, (height - bottom) * (1 - value / top) + 8
-
-    points = [place(i, row.value) for i, row in enumerate(rows)]
-    parts = []
-    for value in (0, top / 2.2, top / 1.1):
-        y = place(0, value)[1]
-        parts.append(
-            f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{number(round(value, 1))}'
-            f'</text><line x1="{left}" x2="{width}" y1="{y:.1f}" y2="{y:.1f}"/>')
-    parts.append(f'<polyline class="{KIND[rows[0].kind]}" points="'
-                 + " ".join(f"{x:.1f},{y:.1f}" for x, y in points) + '"/>')
-    for (x, y), row, n in zip(points, rows, range(1, len(rows) + 1)):
-        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" class="{KIND[row.kind]}"><title>'
-                     f'{n} groups: {number(row.value)} {escape(row.unit)}</title></circle>'
-                     f'<text x="{x:.1f}" y="{height - 22}" text-anchor="middle">{n}</text>')
-    parts.append(f'<text x="{left + (width - left) / 2}" y="{height - 4}" text-anchor="middle">'
-                 "dirty groups</text>")
-    return (f'<svg viewBox="0 0 {width} {height}" role="img" xmlns="http://www.w3.org/2000/svg">'
-            + "".join(parts) + "</svg>")
-
-
 def first_of(report: Report, *tables: str) -> list[Row]:
     """The rows of the first of these tables that the report has."""
     return next((rows for table in tables if (rows := report.in_table(table))), [])
 
 
+SCALE = (
+    ("An exit, by vCPUs that take turns on a CPU", curve("vCPUs"),
+     ("one exit by vCPUs on a CPU", "an exit by vCPUs on a CPU, eVMCS")),
+    ("An exit, by CPUs of the machine", curve("CPUs"), ("one exit by CPUs of the machine",)),
+    ("An exit, by threads that share the processors", curve("threads"), ("one exit by threads",)),
+    ("insmod, by CPUs of the machine; both axes logarithmic", curve("CPUs", True),
+     ("insmod by CPUs of the machine", "insmod by CPUs")),
+    ("A lifetime of a VM, by how many were before it", curve("lifetimes"),
+     ("a lifetime of a VM: its time", "a lifetime of a VM, by lifetimes before it")),
+    ("Resident memory, by lifetimes of VMs", curve("lifetimes"),
+     ("resident memory by lifetimes of VMs",)),
+)
 PICTURES = (
     ("An access under eVMCS, beside the raw store", bars,
      ("an access under eVMCS", "instructions an access, key on")),
     ("A store behind the static key, and behind a flag", bars,
      ("over a raw store, key off", "instructions an access, key off")),
     ("Bytes re-read at an entry, by dirty clean group", bars, ("bytes re-read by clean group",)),
-    ("The cost of an entry against the number of dirty groups", dots,
+    ("The cost of an entry against the number of dirty groups", curve("dirty groups"),
      ("one entry by number of dirty groups", "instructions an entry by number of dirty groups")),
     ("The cost of an entry, by the group that is dirty", bars,
      ("one entry by dirty group", "instructions an entry by dirty group")),
+    *SCALE,
     ("One exit here", bars, ("one exit", "instructions an exit, VMCS")),
     ("The mail's two numbers, and the model's", bars, ("a tight CPUID loop on Hyper-V",)),
     ("The static key on bare metal, as the mail has it", bars,
@@ -122,8 +108,7 @@ def shown(row: Row) -> bool:
 def claims(report: Report) -> str:
     """What holds and what does not."""
     lines = [f'<tr><td class="{claim.verdict}">{claim.verdict}</td><td>{escape(claim.text)}</td>'
-             f"<td>{escape(claim.figure)}"
-             f"{escape(f'; {claim.cannot}') if claim.verdict == 'remark' else ''}</td></tr>"
+             f"<td>{escape(claim.told)}</td></tr>"
              for claim in report.judged]
     return f'<h2>What was claimed</h2><table class="claims">{"".join(lines)}</table>'
 

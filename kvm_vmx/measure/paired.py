@@ -12,9 +12,9 @@ import sys
 from kvm_vmx import Machine, build_info
 from kvm_vmx.console import Trouble
 from kvm_vmx.machine.fields import done_again
-from kvm_vmx.measure import host_rsp, scale
+from kvm_vmx.measure import host_rsp, scale, scaling
 from kvm_vmx.measure.loops import ACCESSORS, GROUPS, loaded
-from kvm_vmx.measure.report import MEASURED, Report, row
+from kvm_vmx.measure.report import DISAGREE, MEASURED, Report, row
 from kvm_vmx.measure.statistics import Estimate, differences, estimate, fit, ratios, undisturbed
 from kvm_vmx.measure.structure import reread
 
@@ -160,7 +160,8 @@ def key(report: Report, samples: Samples) -> None:
     host_rsp.timed(report, "RSP moved and noted, eVMCS", samples.world("on"), "rsp_")
     cost = over(off, "store_key", "store")
     report.claim("key off: an access costs at most 0.5 cycle more than without the key",
-                 at_most(cost, 0.5), f"{cost.value:+.2f} cycle [{cost.low:+.2f}, {cost.high:+.2f}]")
+                 at_most(cost, 0.5), f"{cost.value:+.2f} cycle [{cost.low:+.2f}, {cost.high:+.2f}]",
+                 why=DISAGREE)
 
 
 def accessors(report: Report, samples: Samples) -> None:
@@ -189,7 +190,8 @@ def beside_c(report: Report, on: list[Sample]) -> None:
         row(report, "a copy of C against C (A/A)", accessor.name, copy, "times")
         pairs.append((accessor.name, ours, copy))
     verdict, figure = alike(pairs)
-    report.claim("each accessor takes the time of its C control within 5 %", verdict, figure)
+    report.claim("each accessor takes the time of its C control within 5 %", verdict, figure,
+                 why="two copies of C are as far apart, or the processes disagree")
 
 
 def alike(pairs) -> tuple[bool | None, str]:
@@ -217,11 +219,12 @@ def loop(report: Report, samples: Samples) -> None:
     cost = over(found, "key off", "before")
     report.claim(
         "key off: a whole CPUID exit costs at most 3 cycles more than before (the mail: 3.2)",
-        at_most(cost, 3), f"{cost.value:+.1f} cycles [{cost.low:+.1f}, {cost.high:+.1f}]")
+        at_most(cost, 3), f"{cost.value:+.1f} cycles [{cost.low:+.1f}, {cost.high:+.1f}]",
+        why=DISAGREE)
     for name, mode, bound in (("key on", "eVMCS", 60), ("key off", "VMCS", 120)):
         ns = estimate([sample.ns(name) for sample in found])
         report.claim(f"{mode}: one exit takes at most {bound} ns", at_most(ns, bound),
-                     f"{ns.value:.1f} ns [{ns.low:.1f}, {ns.high:.1f}]")
+                     f"{ns.value:.1f} ns [{ns.low:.1f}, {ns.high:.1f}]", why=DISAGREE)
 
 
 def entry(report: Report, samples: Samples) -> None:
@@ -271,6 +274,7 @@ def run(report: Report, parts, progress=lambda text: None) -> None:
     for part in parts:
         if part == "scale":
             scale.run(report, progress)
+            scaling.run_timed(report, progress)
             continue
         task = TASK[part]
         if task not in samples:

@@ -5,6 +5,10 @@ import dataclasses
 
 COUNTED, MEASURED, MODELLED, PUBLISHED = "counted", "measured here", "modelled", "published"
 
+# Why a claim is open: nothing was found to judge, or what was found reaches over the bound.
+NO_SAMPLE = "there was nothing to look at"
+DISAGREE = "the processes disagree, some within the bound, some beyond: a quieter machine decides"
+
 # What becomes of a claim; what a reader must see stands last.
 VERDICTS = ("holds", "open", "remark", "missed")
 
@@ -25,7 +29,8 @@ class Row:
 
 @dataclasses.dataclass
 class Claim:
-    """One sentence that holds or does not, with the figure that decides; None: not decided.
+    """One sentence that holds or does not, with the figure that decides; None: not decided, and
+    `why` says what there would have to be.
 
     What cannot be met, for a reason that `cannot` gives, is no miss but a remark.
     """
@@ -34,6 +39,7 @@ class Claim:
     holds: bool | None
     figure: str
     cannot: str = ""
+    why: str = ""
 
     @property
     def verdict(self) -> str:
@@ -41,6 +47,12 @@ class Claim:
         if self.holds is None:
             return "open"
         return "holds" if self.holds else "remark" if self.cannot else "missed"
+
+    @property
+    def told(self) -> str:
+        """The figure, and the reason where the verdict needs one."""
+        reason = {"open": self.why, "remark": self.cannot}.get(self.verdict)
+        return f"{self.figure}; {reason}" if reason else self.figure
 
 
 @dataclasses.dataclass
@@ -60,9 +72,14 @@ class Report:
         self.rows.append(row)
         return row
 
-    def claim(self, text, holds, figure, cannot="") -> None:
-        """One more claim."""
-        self.claims.append(Claim(text, holds, figure, cannot))
+    def claim(self, text, holds, figure, cannot="", why="", sample=1) -> None:
+        """One more claim. Where `sample`, how much was looked at, is nothing, it is open: what is
+        said of all of nothing always holds."""
+        if not sample:
+            holds, why = None, NO_SAMPLE
+        if holds is None and not why:
+            raise ValueError(f"an open claim needs its reason: {text}")
+        self.claims.append(Claim(text, holds, figure, cannot, why))
 
     @property
     def judged(self) -> list[Claim]:

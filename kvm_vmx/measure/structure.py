@@ -6,7 +6,7 @@ import re
 
 from kvm_vmx import Machine
 from kvm_vmx.machine.fields import CLEAN_FIELDS
-from kvm_vmx.measure import host_rsp, machine_code
+from kvm_vmx.measure import host_rsp, machine_code, scaling
 from kvm_vmx.measure.loops import (
     ACCESSORS, ENCODING, FIELDS, GROUPS, STORES, loaded, module)
 from kvm_vmx.measure.report import COUNTED, Report
@@ -143,7 +143,7 @@ def key(report: Report, machine) -> None:
             bad = bad_sites(found, on)
             report.claim(f"every site of enable_evmcs is {'a JMP' if on else 'a 5-byte NOP'} "
                          f"with the key {'on' if on else 'off'}", not bad,
-                         f"{len(found) - len(bad)} of {len(found)}")
+                         f"{len(found) - len(bad)} of {len(found)}", sample=len(found))
             host_rsp.structure(report, machine, on)
             if on:
                 per_function = collections.Counter(site["function"] for site in found)
@@ -209,7 +209,8 @@ def entry(report: Report, machine) -> None:
         every = reread(machine, world, 0xFFFF)[0] - always[0]
         parts = sum(row.value for row in report.in_table("bytes re-read by clean group")[1:])
     report.claim("each byte belongs to one clean group", every == parts,
-                 f"{every} bytes with all groups dirty, {parts} in the {len(GROUPS)} groups")
+                 f"{every} bytes with all groups dirty, {parts} in the {len(GROUPS)} groups",
+                 sample=every)
 
 
 def reread(machine, world, dirty) -> tuple[int, int]:
@@ -248,3 +249,5 @@ def run(report: Report, parts, progress=lambda text: None) -> None:
         for part in (part for part in parts if part in PARTS):
             progress(f"tier 0: {part}")
             PARTS[part](report, machine)
+    if "scale" in parts:
+        scaling.run(report, progress)

@@ -46,8 +46,7 @@ def print_claims(report: Report) -> None:
     words = {"missed": "MISSED"}
     for claim in report.judged:
         word = words.get(claim.verdict, claim.verdict)
-        why = f"; {claim.cannot}" if claim.verdict == "remark" else ""
-        print(f"{word:<7} {claim.text}: {claim.figure}{why}")
+        print(f"{word:<7} {claim.text}: {claim.told}")
     count = collections.Counter(claim.verdict for claim in report.claims)
     words |= {"holds": "hold"}
     parts = ", ".join(f"{count[verdict]} {words.get(verdict, verdict)}" for verdict in VERDICTS

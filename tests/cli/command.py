@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Run kvm-vmx as a user does: a process of its own, its output, its exit status."""
 
-import importlib.util
 import json
 import os
 import pathlib
-import subprocess
-import sys
 import time
 
+import nursery
+
 # A process started in another folder finds the same package as the tests do.
-PACKAGE = pathlib.Path(importlib.util.find_spec("kvm_vmx").origin).parents[1]
+PACKAGE = nursery.PACKAGE
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(PACKAGE)}
 
 
@@ -25,10 +24,8 @@ def entered(child):
 
 def kvm_vmx(*args, **options):
     """The finished process of one command line; it must end within two minutes."""
-    return subprocess.run(
-        [sys.executable, "-m", "kvm_vmx", *map(str, args)],
-        capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120,
-        env=ENVIRONMENT | {**os.environ, "PYTHONPATH": str(PACKAGE)}, **options)
+    return nursery.run(args, **{
+        "env": ENVIRONMENT | {**os.environ, "PYTHONPATH": str(PACKAGE)}, **options})
 
 
 def kvm_vmx_json(*args):

@@ -3,9 +3,8 @@
 
 import difflib
 import re
-import subprocess
-import sys
 
+import nursery
 from command import ENVIRONMENT
 
 from kvm_vmx.compare import mail
@@ -48,5 +47,4 @@ def without(text, *statements):
 
 
 def command(*args):
-    return subprocess.run([sys.executable, "-m", "kvm_vmx", "compare", *map(str, args)],
-                          capture_output=True, text=True, timeout=120, env=ENVIRONMENT)
+    return nursery.run(["compare", *args], env=ENVIRONMENT)

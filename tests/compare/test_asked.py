@@ -2,9 +2,8 @@
 """What `compare` takes as a name, and the .config of a kernel: decided by v4.19's own lines."""
 
 import json
-import subprocess
-import sys
 
+import nursery
 import pytest
 from command import ENVIRONMENT
 
@@ -88,8 +87,7 @@ def test_a_config_file(tmp_path):
 
 
 def compare(*args):
-    return subprocess.run([sys.executable, "-m", "kvm_vmx", "compare", *map(str, args)],
-                          capture_output=True, text=True, timeout=120, env=ENVIRONMENT)
+    return nursery.run(["compare", *args], env=ENVIRONMENT)
 
 
 def test_the_command_takes_them(tmp_path, tree_v419):

@@ -3,8 +3,8 @@
 
 import json
 import subprocess
-import sys
 
+import nursery
 import pytest
 from command import ENVIRONMENT
 
@@ -45,9 +45,7 @@ def repository(tmp_path):
 
 
 def drift(*args):
-    return subprocess.run([sys.executable, "-m", "kvm_vmx", "drift", *map(str, args)],
-                          capture_output=True, text=True, timeout=120,
-                          env={**ENVIRONMENT, "COLUMNS": "160"})
+    return nursery.run(["drift", *args], env={**ENVIRONMENT, "COLUMNS": "160"})
 
 
 @pytest.mark.host("git")

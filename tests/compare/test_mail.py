@@ -5,9 +5,8 @@ import base64
 import json
 import os
 import quopri
-import subprocess
-import sys
 
+import nursery
 import pytest
 from command import ENVIRONMENT
 
@@ -125,8 +124,7 @@ def test_lines_that_ran_together_are_two(tmp_path):
 
 
 def command(*args):
-    return subprocess.run([sys.executable, "-m", "kvm_vmx", "compare", *args],
-                          capture_output=True, timeout=120, env=ENVIRONMENT)
+    return nursery.run(["compare", *args], text=False, env=ENVIRONMENT)
 
 
 @pytest.mark.parametrize("make, says", [

@@ -4,9 +4,8 @@
 import json
 import pathlib
 import re
-import subprocess
-import sys
 
+import nursery
 import pytest
 from command import ENVIRONMENT
 from patches import VMX, command, compared, patch_of, without
@@ -153,9 +152,8 @@ def test_the_command_in_words_and_in_json(tmp_path, tree_v419):
     (statement,) = value["patches"][0]["hunks"][0]["statements"]
     assert value["schema"] == "kvm_vmx.patch/1" and statement["kind"] == "same"
     assert statement["port"]["text"] == "evmcs_sanitize_exec_ctrls(vmcs_conf)"
-    alone = subprocess.run(
-        [sys.executable, "-m", "kvm_vmx", "compare", "--patch", str(path)], capture_output=True,
-        text=True, env={**ENVIRONMENT, "KVM_VMX_WITHOUT": "tree-4.19", "KVM_VMX_TREE_4_19": ""})
+    alone = nursery.run(["compare", "--patch", path], env={
+        **ENVIRONMENT, "KVM_VMX_WITHOUT": "tree-4.19", "KVM_VMX_TREE_4_19": ""})
     assert "1 same" in alone.stdout or "1 same" in alone.stderr, alone
     assert "vmx.pyx:" in alone.stdout
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """kvm-vmx measure: tables, JSON, pyperf's files, the page, exit statuses; tier 2 in brief."""
 
-import importlib.util
+import ast
+import collections
 import json
 import os
 import pathlib
@@ -11,27 +12,25 @@ import sys
 import xml.etree.ElementTree as xml
 
 import needed
+import nursery
 import pytest
 
 from kvm_vmx.console import DIFFERS, HOLDS, TROUBLE
 from kvm_vmx.measure import command as measure
-from kvm_vmx.measure import model, paired, scale, trapped
+from kvm_vmx.measure import counts, model, paired, scale, scaling, structure, trapped
 from kvm_vmx.measure.page import page
-from kvm_vmx.measure.report import COUNTED, MEASURED, MODELLED, PUBLISHED, Report
+from kvm_vmx.measure.report import COUNTED, MEASURED, MODELLED, NO_SAMPLE, PUBLISHED, Report
 from kvm_vmx.measure.statistics import Estimate
 from kvm_vmx.measure.store import as_json, save
 from kvm_vmx.measure.terminal import print_report
 
 needed.module("capstone")
 pyperf = needed.module("pyperf")
-PACKAGE = pathlib.Path(importlib.util.find_spec("kvm_vmx").origin).parents[1]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(PACKAGE)}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(nursery.PACKAGE)}
 
 
 def kvm_vmx(*arguments, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "kvm_vmx", "measure", *map(str, arguments)], capture_output=True,
-        text=True, stdin=subprocess.DEVNULL, timeout=120, env=ENVIRONMENT | environment)
+    return nursery.run(["measure", *arguments], env=ENVIRONMENT | environment)
 
 
 def test_tier_0_of_everything_holds(tmp_path):
@@ -116,6 +115,7 @@ def brief(monkeypatch):
                          "traps": (2, 4)})
     monkeypatch.setattr(scale, "THREAD_ROUNDS", 2)
     monkeypatch.setattr(scale, "THREAD_EXITS", 2_000)
+    monkeypatch.setattr(scaling, "run_timed", lambda report, progress: None)  # test_scaling.py
 
 
 def test_tier_2_has_a_control_beside_each_comparison(brief, tmp_path):
@@ -168,7 +168,7 @@ def test_where_the_control_fails_the_status_is_2(capsys):
 
 def test_a_missed_claim_is_status_1_and_an_open_one_is_not(capsys):
     report = Report()
-    report.claim("nobody knows", None, "?")
+    report.claim("nobody knows", None, "?", why="a reason")
     assert measure.verdict(report) == HOLDS
     report.claim("it is missed", False, "0")
     assert measure.verdict(report) == DIFFERS
@@ -188,10 +188,56 @@ def test_a_claim_that_cannot_be_met_is_a_remark(capsys):
     assert out.endswith("\n3 claims: 2 hold, 1 remark\n")
 
 
+def test_a_claim_that_nothing_decides_is_open_and_says_why(capsys):
+    """All of nothing holds: no instruction counted, no site found, no trap come."""
+    found = collections.defaultdict(counts.Profile)
+    report = Report()
+    for part in counts.PARTS.values():
+        part(report, found)
+    structure_of_nothing(report)
+    assert {claim.verdict for claim in report.claims} == {"open"} and len(report.claims) > 10
+    assert measure.verdict(report) == HOLDS
+    print_report(report)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("open")]
+    assert len(lines) == len(report.claims)
+    assert all(line.endswith(f"; {NO_SAMPLE}") for line in lines)
+    assert page(report).count(NO_SAMPLE) == len(lines)
+
+
+def structure_of_nothing(report):
+    """What a text without sites and a machine without traps let be claimed."""
+    class Nothing:
+        traps = counters = {}
+
+        def keys(self):
+            return []
+
+    found = structure.sites(Nothing())
+    report.claim("every site", not structure.bad_sites(found, True), "0 of 0", sample=len(found))
+
+
+def test_an_open_claim_needs_its_reason():
+    report = Report()
+    with pytest.raises(ValueError, match="needs its reason: nobody knows"):
+        report.claim("nobody knows", None, "?")
+    assert report.claims == []
+    for call in claims_in(pathlib.Path(paired.__file__).parent):
+        if any(name in call for name in ("at_most", "at_least", "verdict", "None", "missed")):
+            assert "why=" in call, call
+
+
+def claims_in(folder):
+    """Each call of report.claim() in the room, as text."""
+    for path in sorted(folder.glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "claim":
+                yield ast.unparse(node)
+
+
 def test_what_is_claimed_stands_last_and_what_is_missed_behind_it(capsys):
     report = Report()
     report.claim("first", False, "1")
-    report.claim("second", None, "2")
+    report.claim("second", None, "2", why="a reason")
     report.claim("third", True, "3")
     report.claim("fourth", False, "4", "it cannot")
     report.notes.append("a note")

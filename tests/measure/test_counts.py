@@ -7,7 +7,7 @@ from kvm_vmx.measure import counts
 from kvm_vmx.measure.loops import ACCESSORS, GROUPS, RSP_WAYS
 from kvm_vmx.measure.report import Report
 
-pytestmark = pytest.mark.host("valgrind")
+pytestmark = [pytest.mark.host("valgrind"), pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

@@ -87,15 +87,16 @@ def test_ci_calls_the_second_command():
         ["bash", "-c", script[script.index("mapfile"):script.index("\n# What a user has")].replace(
             "bash -e -c", "printf %s")],
         cwd=tree.ROOT, capture_output=True, text=True, check=True)
-    assert out.stdout.endswith("-m pytest -q") and out.stdout in tree.text("README.md")
+    assert out.stdout.endswith("-m pytest -q -n auto") and out.stdout in tree.text("README.md")
 
 
 def test_ci_runs_the_tests_in_both_forms_and_without_what_a_host_may_lack():
     script = tree.text(".ci/run").replace("\\\n ", "")
-    assert re.search(r"^KVM_VMX_WITHOUT=\$\(without BESIDE\) +\.venv/bin/python -m pytest -q "
+    assert re.search(r"^KVM_VMX_WITHOUT=\$\(without BESIDE\) +"
+                     r"\.venv/bin/python -m pytest -q -n auto "
                      r"tests/\{compare,measure,source\}", script, re.M)
     assert re.search(r"^KVM_VMX_INSN=trap KVM_VMX_WITHOUT=\$\(without PLATFORM\) +"
-                     r"\.venv/bin/python -m pytest -q -rs "
+                     r"\.venv/bin/python -m pytest -q -n auto -rs "
                      r"\$\(grep -l Machine tests/l0/test_\*\.py\) tests/\{l1,machine,cli\}$",
                      script, re.M)
 

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Starts kvm-vmx as a child of a process that has imported it: what every start would do again.
+
+run() is subprocess.run() of `python -m kvm_vmx`, and is just that where the environment would
+change how an interpreter starts. As a script, this is the process whose children the commands are.
+"""
+
+import atexit
+import importlib.util
+import json
+import os
+import pathlib
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+
+# The children find the same package as the tests do.
+PACKAGE = pathlib.Path(importlib.util.find_spec("kvm_vmx").origin).parents[1]
+LARGEST = 1 << 17
+# What an interpreter reads when it starts, and not again; beside these nothing is read so early.
+AT_START = ("PYTHON", "LANG", "LC_", "LD_", "MALLOC_", "GLIBC_")
+
+
+def run(arguments, *, cwd=None, env=None, timeout=120, text=True):
+    """The finished process of a command line; standard input is empty."""
+    command = [sys.executable, "-m", "kvm_vmx", *map(str, arguments)]
+    env = dict(os.environ if env is None else env)
+    message = json.dumps([command[3:], os.fspath(cwd or os.getcwd()), env]).encode()
+    if differs_at_start(env) or len(message) > LARGEST or not _lock.acquire(blocking=False):
+        return subprocess.run(command, capture_output=True, text=text, stdin=subprocess.DEVNULL,
+                              timeout=timeout, cwd=cwd, env=env)
+    try:
+        return of_nursery(command, message, timeout, text)
+    finally:
+        _lock.release()
+
+
+def differs_at_start(env) -> bool:
+    """Would an interpreter start otherwise with it? That the package is found is seen to."""
+    def early(one):
+        return {name: value for name, value in one.items()
+                if name.startswith(AT_START) and name != "PYTHONPATH"}
+    return early(env) != early(os.environ)
+
+
+def of_nursery(command, message, timeout, text):
+    """One command line by a child of the nursery: files stand for its pipes."""
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        nursery = opened()
+        socket.send_fds(nursery, [message], [out.fileno(), err.fileno()])
+        nursery.settimeout(30)
+        pid = json.loads(nursery.recv(LARGEST))
+        nursery.settimeout(timeout)
+        try:
+            status = json.loads(nursery.recv(LARGEST))
+        except TimeoutError:
+            os.kill(pid, signal.SIGKILL)
+            nursery.settimeout(30)
+            nursery.recv(LARGEST)
+            raise subprocess.TimeoutExpired(command, timeout) from None
+        said = []
+        for file in (out, err):
+            file.seek(0)
+            found = file.read()
+            said.append(found.decode() if text else found)
+    return subprocess.CompletedProcess(command, status, *said)
+
+
+_lock = threading.Lock()
+_open = {}
+
+
+def opened():
+    """This process's end of the socket to its nursery, which is started once."""
+    if os.getpid() not in _open:
+        here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        child = subprocess.Popen(
+            [sys.executable, __file__, str(there.fileno())], pass_fds=[there.fileno()],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": str(PACKAGE)})
+        there.close()
+        _open[os.getpid()] = here
+        atexit.register(closed, here, child)
+    return _open[os.getpid()]
+
+
+def closed(here, child):
+    """Let the nursery end."""
+    here.close()
+    child.wait(10)
+
+
+def serve(end):
+    """Make a child for each command line until the socket is closed; in the child, what to run."""
+    while True:
+        message, files, _, _ = socket.recv_fds(end, LARGEST, 2)
+        if not message:
+            sys.exit()
+        pid = os.fork()
+        if pid == 0:
+            end.close()
+            return json.loads(message), files
+        for file in files:
+            os.close(file)
+        end.send(json.dumps(pid).encode())
+        end.send(json.dumps(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])).encode())
+
+
+def become(arguments, cwd, env, files):
+    """What `python -m kvm_vmx ARGUMENTS` is when it starts, with these files to write to."""
+    for number, file in enumerate(files, 1):
+        os.dup2(file, number)
+        os.close(file)
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(env)
+    sys.argv = ["kvm_vmx", *arguments]
+    runpy.run_module("kvm_vmx", run_name="__main__", alter_sys=True)
+
+
+def main():
+    """As a script: import all that every command line imports, then wait for them."""
+    del sys.path[0]  # the tests' own folder, which no command looks into
+    from kvm_vmx import cli
+
+    cli.parser()
+    (message, files) = serve(socket.socket(fileno=int(sys.argv[1])))
+    become(*message, files)
+
+
+if __name__ == "__main__":
+    main()
