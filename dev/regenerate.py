@@ -16,6 +16,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import checks  # noqa: E402
 import enums  # noqa: E402
+import faces  # noqa: E402
 import instruction_checks  # noqa: E402
 import instructions  # noqa: E402
 import pxd  # noqa: E402
@@ -26,8 +27,10 @@ def printed(tree: str | None):
     """path: text of every file that is printed, and what a reader should look at."""
     made = pxd.files() | enums.files() | instructions.files() | checks.files() | \
         instruction_checks.files()
+    shown, unbuilt = faces.files()
+    made |= shown
     if not tree:
-        return made, []
+        return made, unbuilt
     import compared  # needs the package built
 
     more, told = compared.files(tree)
@@ -52,6 +55,7 @@ def main(arguments):
             sys.stdout.writelines(difflib.unified_diff(
                 old.splitlines(True), text.splitlines(True), path, "printed", n=1))
         else:
+            file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, encoding="utf-8")
             print(path)
     for line in told:

@@ -47,6 +47,27 @@ def spelled(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error("kvm_vmx.spelled", spelled)
 
 
+def is_ascii() -> bool:
+    """Has the user asked for the locale C, by name? Python takes that for UTF-8, and says so in
+    LC_CTYPE, which tells nothing then."""
+    if os.environ.get("PYTHONIOENCODING") or os.environ.get("PYTHONUTF8"):
+        return False
+    for name in ("LC_ALL", "LC_CTYPE", "LANG"):
+        value = os.environ.get(name)
+        if value and not (name == "LC_CTYPE" and coerced()):
+            return value in ("C", "POSIX")
+    return False
+
+
+def coerced() -> bool:
+    """Is LC_CTYPE of Python's own making? This process began without it."""
+    try:
+        with open("/proc/self/environ", "rb") as file:
+            return not any(word.startswith(b"LC_CTYPE=") for word in file.read().split(b"\0"))
+    except OSError:
+        return False
+
+
 def prepare() -> None:
     """Give each standard stream a file, and let no text be an error of theirs.
 
@@ -60,9 +81,10 @@ def prepare() -> None:
             os.set_inheritable(os.open(os.devnull, mode), True)
     sys.stdout = sys.stdout or open(1, "w", closefd=False)
     sys.stderr = sys.stderr or open(2, "w", closefd=False)
+    encoding = "ascii" if is_ascii() else None
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="kvm_vmx.spelled")
+            stream.reconfigure(encoding=encoding, errors="kvm_vmx.spelled")
 
 
 def complain(text: object, who: str = "kvm-vmx") -> None:

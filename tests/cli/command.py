@@ -2,12 +2,13 @@
 """Run kvm-vmx as a user does: a process of its own, its output, its exit status."""
 
 import importlib.util
-import json
 import os
 import pathlib
 import subprocess
 import sys
 import time
+
+import schemed
 
 # A process started in another folder finds the same package as the tests do.
 PACKAGE = pathlib.Path(importlib.util.find_spec("kvm_vmx").origin).parents[1]
@@ -32,7 +33,7 @@ def kvm_vmx(*args, **options):
 
 
 def kvm_vmx_json(*args):
-    """The JSON object that a command prints with --json; the command must succeed."""
+    """The JSON object that a command prints with --json, by its schema; it must succeed."""
     done = kvm_vmx(*args, "--json")
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return schemed.kept_text(done.stdout)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What `compare` takes as a name, and the .config of a kernel: decided by v4.19's own lines."""
 
-import json
 import subprocess
 import sys
 
 import pytest
+import schemed
 from command import ENVIRONMENT
 
 from kvm_vmx import host
@@ -95,7 +95,7 @@ def compare(*args):
 def test_the_command_takes_them(tmp_path, tree_v419):
     tree = host.find("tree-4.19")
     done = compare("KVM_EVMCS_VERSION", "vmx_ex*", "--tree", tree, "--json")
-    value = json.loads(done.stdout)
+    value = schemed.kept_text(done.stdout)
     assert done.returncode == 0, done.stderr
     assert [thing["name"] for thing in value["things"]] == ["KVM_EVMCS_VERSION"]
     assert {function["name"] for function in value["functions"]} \
