@@ -48,24 +48,21 @@ codecs.register_error("kvm_vmx.spelled", spelled)
 
 
 def is_ascii() -> bool:
-    """Has the user asked for the locale C, by name? Python takes that for UTF-8, and says so in
-    LC_CTYPE, which tells nothing then."""
+    """Has the user asked for the locale C, by name? Python would take that for UTF-8."""
     if os.environ.get("PYTHONIOENCODING") or os.environ.get("PYTHONUTF8"):
         return False
-    for name in ("LC_ALL", "LC_CTYPE", "LANG"):
-        value = os.environ.get(name)
-        if value and not (name == "LC_CTYPE" and coerced()):
-            return value in ("C", "POSIX")
-    return False
+    asked = (os.environ.get("LC_ALL"), category(), os.environ.get("LANG"))
+    return next(filter(None, asked), "") in ("C", "POSIX")
 
 
-def coerced() -> bool:
-    """Is LC_CTYPE of Python's own making? This process began without it."""
+def category() -> str:
+    """LC_CTYPE as this process was given it: Python writes there what it makes of C."""
     try:
         with open("/proc/self/environ", "rb") as file:
-            return not any(word.startswith(b"LC_CTYPE=") for word in file.read().split(b"\0"))
+            given = dict(word.partition(b"=")[::2] for word in file.read().split(b"\0"))
     except OSError:
-        return False
+        return os.environ.get("LC_CTYPE", "")
+    return given.get(b"LC_CTYPE", b"").decode(errors="replace")
 
 
 def prepare() -> None:

@@ -47,6 +47,13 @@ def resolved(schema, root, value):
     return schema
 
 
+def short(value):
+    """A value with the beginning of its long lists: more of them are no other kind."""
+    if isinstance(value, list):
+        return [short(item) for item in value[:3]]
+    return {key: short(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
 def wrongs(name, value):
     """(what is wrong, a value with that fault) for each kind of object in a valid value."""
     root, seen = schemas.load(name), set()

@@ -12,7 +12,8 @@ from kvm_vmx import cli, progress
 
 folder = test_schemas.folder
 
-# What each says it does; a kernel that is no tree is not built, and a bar is there by then.
+# What each says it does, beside conform, of which test_progress.py tells. A kernel that is no tree
+# is not built, and a bar is there by then.
 LONG = {
     "run --exits 2000": "timing", "run --exits 50 --trace out.json": "tracing",
     "run --exits 50 --kernel nowhere": "building", "kernel build nowhere": "building",
@@ -23,11 +24,13 @@ LONG = {
     "compare --patch patch.mbox --tree tree": "comparing", "drift tree other": "comparing",
     "drift git v1..HEAD": "reading the commits", "lesson detect": "running detect",
     "lesson clean --write mine.py": "trying your function",
-    "lesson all --html course": "lessons", "conform R3": "per cent of the tests",
+    "lesson all --html course": "lessons",
     "boot image.bin": "running image.bin", "boot --selftest nowhere hyperv_evmcs": "building",
     "measure accessors": "tier 0: accessors", "decode memory.img": "searching",
 }
-NEEDS = {"conform R3": ("pytest", "hypothesis"), "drift git v1..HEAD": ("git",),
+AS_ANOTHER = {"compare --tree tree --html page.html", "compare --tree tree",
+              "kernel run nowhere", "compare --patch patch.mbox --tree tree"}
+NEEDS = {"drift git v1..HEAD": ("git",),
          "measure accessors": ("capstone",)}
 
 
@@ -58,10 +61,13 @@ def told(monkeypatch):
     progress.hush(False)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("line", LONG)
 def test_a_long_command_tells_what_it_does_unless_it_is_to_be_quiet(
-        folder, capfd, monkeypatch, told, line):
+        folder, capfd, monkeypatch, told, soak, line):
     needed.capability(*NEEDS.get(line, ()))
+    if line in AS_ANOTHER and not soak:
+        pytest.skip("long, and much as another: --soak")
     monkeypatch.chdir(folder)
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
     if "memory" in line:
