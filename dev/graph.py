@@ -16,14 +16,15 @@ SUFFIXES = {".py", ".pyx", ".pxd", ".pxi", ".h"}
 # other, but for those on the ground.
 FLOORS = [
     ["include"],
-    ["streams", "errors", "host", "frame", "progress", "console", "evidence", "conditions"],
+    ["words", "streams", "errors", "host", "frame", "rendering", "progress", "console", "evidence",
+     "conditions"],
     ["abi"],
     ["l1", "l0", "profiles"],
     ["trap"],
     ["machine"],
     ["kernel"],
     ["tables", "compare", "conform", "measure", "decode"],
-    ["run", "lessons", "doctor"],
+    ["run", "lessons", "doctor", "about"],
     ["cli"],
 ]
 # Asked while it runs, not to be there: a command boots a machine, the host executes an opcode.

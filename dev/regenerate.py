@@ -17,6 +17,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import checks  # noqa: E402
 import enums  # noqa: E402
+import faces  # noqa: E402
 import figures  # noqa: E402
 import instruction_checks  # noqa: E402
 import instructions  # noqa: E402
@@ -28,12 +29,14 @@ def printed(tree: str | None):
     """path: text of every file that is printed, and what a reader should look at."""
     made = pxd.files() | enums.files() | instructions.files() | checks.files() | \
         instruction_checks.files()
-    told = []
+    shown, told = faces.files()
+    made |= shown
     if tree:
         import compared  # needs the package built
 
-        more, told = compared.files(tree)
+        more, told_of_tree = compared.files(tree)
         made |= more
+        told = [*told, *told_of_tree]
     return made | figures.files(made), told
 
 
@@ -55,6 +58,7 @@ def main(arguments):
             sys.stdout.writelines(difflib.unified_diff(
                 old.splitlines(True), text.splitlines(True), path, "printed", n=1))
         else:
+            file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, encoding="utf-8")
             print(path)
     for line in told:

@@ -6,13 +6,13 @@ on standard error that names the cure.
 """
 
 import argparse
-import difflib
 import errno
 import os
 import sys
 
-from kvm_vmx import streams
-from kvm_vmx.console import TROUBLE, Trouble, told
+from kvm_vmx import progress, rendering, streams
+from kvm_vmx.console import TROUBLE, Trouble, add_common, told
+from kvm_vmx.words import meant
 
 VERSION = "0.1.0"
 
@@ -26,6 +26,7 @@ kvm-vmx: KVM's enlightened-VMCS path (vmx.c, Linux v4.19) on an emulated Hyper-V
   conform, boot   the rules of Hyper-V and their tests; a whole L1 image, a KVM selftest
   measure         what an access, a static key and a clean bit cost
   decode, doctor  which check refuses a page or a dump; why a host uses eVMCS, or not
+  man, schema     manual pages; what --json prints. cache: what is kept; completion: of a shell
 
 Begin with: kvm-vmx run. Every command has --help with an example, and --json for programs.
 """
@@ -51,41 +52,25 @@ class Parser(argparse.ArgumentParser):
             parser = getattr(found, "parser", self)
             known = parser._option_string_actions
             near = [meant(word.partition("=")[0], known) for word in rest if word[:2] == "--"]
-            parser.error(f"unrecognized arguments: {' '.join(rest)}{''.join(near)}")
+            parser.error(": ".join(filter(None, (f"unrecognized arguments: {' '.join(rest)}",
+                                                 *near))))
         return found
 
     def _check_value(self, action, value):
         if action.choices is None or value in action.choices:
             return
         if isinstance(action, argparse._SubParsersAction):
-            there = meant(value, action.choices) or f": there are {', '.join(action.choices)}"
-            raise argparse.ArgumentError(None, f"no command {value!r}{there}")
+            there = meant(value, action.choices) or f"there are {', '.join(action.choices)}"
+            raise argparse.ArgumentError(None, f"no command {value!r}: {there}")
         there = ", ".join(map(repr, action.choices))
-        raise argparse.ArgumentError(
-            action, f"invalid choice: {value!r} (choose from {there})"
-                    f"{meant(str(value), map(str, action.choices))}")
-
-
-def meant(word: str, known) -> str:
-    """The question whether a known word was meant, or nothing."""
-    near = difflib.get_close_matches(word, list(known), 1, 0.6)
-    return f": did you mean {near[0]}?" if near else ""
-
-
-class Version(argparse.Action):
-    """--version: what this build is made of, looked up only when asked for."""
-
-    def __call__(self, parser, *_):
-        from kvm_vmx import build_info
-
-        print(f"kvm-vmx {VERSION}, baseline Linux v4.19")
-        print(f"built with Cython {build_info.cython}, {build_info.compiler}")
-        print(" ".join(f"{name}={value}" for name, value in build_info.config.items()))
-        parser.exit()
+        raise argparse.ArgumentError(action, ": ".join(filter(None, (
+            f"invalid choice: {value!r} (choose from {there})",
+            meant(str(value), map(str, action.choices))))))
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line: one sub-parser a command, each with its function as `execute`."""
+    from kvm_vmx.about import cache, completion, man, schema
     from kvm_vmx.boot import command as boot
     from kvm_vmx.compare import command as compare
     from kvm_vmx.compare import drift_command as drift
@@ -103,11 +88,14 @@ def parser() -> argparse.ArgumentParser:
         prog="kvm-vmx", description=TOUR, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    top.add_argument("--version", action=Version, nargs=0, help="what this build is made of")
+    top.add_argument("--version", action="store_true",
+                     help="what this build is made of, and what of this host it can use")
+    add_common(top, top=True)
     commands = top.add_subparsers(title="commands", metavar="COMMAND")
     for command in (run, lesson, fields, keys, compare, drift, kernel, conform, boot, measure,
-                    decode, doctor):
+                    decode, doctor, schema, cache, completion, man):
         command.configure(commands)
+    top.set_defaults(top=top, version_text=VERSION)
     return top
 
 
@@ -128,6 +116,12 @@ def command_line(argv) -> int:
         args = parser().parse_args(argv)
     except SystemExit as end:  # argparse has said why: help, version, or an error
         return end.code or 0
+    rendering.choose(args.color)
+    progress.hush(args.quiet)
+    if args.version:
+        from kvm_vmx.about import version
+
+        return version.show(VERSION, args.json)
     if "execute" not in args:
         print(TOUR, end="")
         return 0

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the commands share: exit statuses, trouble, a booted machine, columns, JSON."""
+"""What the commands share: exit statuses, trouble, options, a booted machine, columns, JSON."""
 
+import argparse
 import contextlib
 import importlib
 import json
 import os
 import sys
+
+from kvm_vmx.rendering import COLOURS
+from kvm_vmx.rendering import print_columns as print_columns
 
 HOLDS, DIFFERS, TROUBLE = 0, 1, 2
 
@@ -50,34 +54,38 @@ def booted(**config):
 
 
 def add_command(commands, module, name, example):
-    """A sub-parser named `name`, told about in the module's docstring, with --json."""
-    import argparse
-
+    """A sub-parser named `name`, told about in the module's docstring, with the options of all."""
     summary = module.__doc__.partition("\n")[0].rstrip(".")
     command = commands.add_parser(
         name, help=summary, description=module.__doc__, epilog=example, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("--json", action="store_true", help="print one JSON object instead")
     command.set_defaults(execute=module.execute, parser=command)
+    add_common(command)
     return command
+
+
+def add_common(parser, top: bool = False) -> None:
+    """The options of every command; before its name they are the top's, which has the defaults."""
+    def add(name, default, **more):
+        parser.add_argument(name, default=default if top else argparse.SUPPRESS, **more)
+
+    add("--json", False, action="store_true", help="print one JSON object instead")
+    add("--color", "auto", choices=COLOURS,
+        help="colour the output: always, never, or on a terminal (default: auto)")
+    add("--quiet", False, action="store_true", help="say nothing of what goes on meanwhile")
+
+
+def offer(action, words):
+    """Give an argument the words that a shell completes; words() is asked only then."""
+    action.offered = words
+    return action
 
 
 def print_json(value) -> None:
     """One JSON object on standard output."""
     json.dump(value, sys.stdout, indent=1)
     print()
-
-
-def print_columns(rows, right=()) -> None:
-    """Rows of text in aligned columns; the columns whose numbers are in `right` align right."""
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    for row in rows:
-        cells = (
-            text.rjust(width) if n in right else text.ljust(width)
-            for n, (text, width) in enumerate(zip(row, widths))
-        )
-        print("  ".join(cells).rstrip())
 
 
 def check_writable(path) -> None:

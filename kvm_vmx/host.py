@@ -11,11 +11,14 @@ import glob
 import importlib.util
 import mmap
 import os
+import pathlib
 import re
 import shutil
 import subprocess
 from collections.abc import Callable
 from typing import Any, NamedTuple
+
+from kvm_vmx import words
 
 WITHOUT = "KVM_VMX_WITHOUT"
 TREE_4_19 = "KVM_VMX_TREE_4_19"
@@ -103,6 +106,12 @@ def _debugger() -> str | None:
     return program if "exited normally" in done.stdout else None
 
 
+def cache() -> pathlib.Path:
+    """Where this user's cache of kvm-vmx is: in $XDG_CACHE_HOME, or in ~/.cache."""
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    return pathlib.Path(home if os.path.isabs(home) else os.path.expanduser("~/.cache")) / "kvm-vmx"
+
+
 def version_in(path: str) -> str:
     """The version that the name of a kernel tree tells, or nothing."""
     hit = VERSION.search(os.path.basename(path))
@@ -168,6 +177,12 @@ BESIDE = {
     "xz": Capability(_program("xz"), "no xz here: apt-get install xz-utils"),
     "pdftotext": Capability(
         _program("pdftotext"), "no pdftotext here: apt-get install poppler-utils"),
+    "bash": Capability(_program("bash"), "no bash here: apt-get install bash"),
+    "zsh": Capability(_program("zsh"), "no zsh here: apt-get install zsh"),
+    "fish": Capability(_program("fish"), "no fish here: apt-get install fish"),
+    "tcsh": Capability(_program("tcsh"), "no tcsh here: apt-get install tcsh"),
+    "mandoc": Capability(_program("mandoc"), "no mandoc here: apt-get install mandoc"),
+    "man": Capability(_program("man"), "no man here: apt-get install man-db"),
     "git": Capability(_program("git"), "no git here: apt-get install git"),
     "gcc": Capability(_program("gcc"), "no gcc here: apt-get install gcc"),
     "kernel-build": Capability(
@@ -188,6 +203,8 @@ BESIDE = {
     "pytest": Capability(_module("pytest"), "no pytest here: pip install 'kvm_vmx[test]'"),
     "hypothesis": Capability(
         _module("hypothesis"), "no hypothesis here: pip install 'kvm_vmx[test]'"),
+    "jsonschema": Capability(
+        _module("jsonschema"), "no jsonschema here: pip install 'kvm_vmx[test]'"),
     "Cython": Capability(_module("Cython"), "no Cython here: pip install 'kvm_vmx[test]'"),
     "setuptools": Capability(
         _module("setuptools"), "no setuptools here: pip install 'kvm_vmx[test]'"),
@@ -201,8 +218,7 @@ def withheld() -> frozenset[str]:
     """The capabilities that are to be absent; ValueError for one that nobody knows."""
     names = frozenset(filter(None, os.environ.get(WITHOUT, "").split(",")))
     if unknown := sorted(names - CAPABILITIES.keys()):
-        raise ValueError(f"{WITHOUT}: no capability {unknown[0]!r}: there are "
-                         f"{', '.join(CAPABILITIES)}")
+        raise ValueError(f"{WITHOUT}: {words.unknown('capability', unknown[0], CAPABILITIES)}")
     return names
 
 

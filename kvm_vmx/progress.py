@@ -5,8 +5,83 @@ import contextlib
 import sys
 import threading
 
+from kvm_vmx.rendering import is_terminal
+
 # seconds
 PATIENCE, MOMENT = 2.0, 0.25
+
+_quiet = False
+# What shows something now: what begins within it says so there.
+_outer: "Display | None" = None
+
+
+def hush(quiet: bool) -> None:
+    """What --quiet says, for this process."""
+    global _quiet
+    _quiet = quiet
+
+
+def remark(text: str) -> None:
+    """One line on standard error about what goes on now, unless --quiet."""
+    if not _quiet:
+        with contextlib.suppress(OSError):
+            print(text, file=sys.stderr)
+
+
+class Display:
+    """Bars or a spinner of rich's, which begin once PATIENCE is up, and of which nothing stays."""
+
+    def __init__(self, totals, live=lambda: 0):
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn)
+
+        counted = [BarColumn(), MofNCompleteColumn()] if any(totals.values()) else []
+        self.shown = Progress(
+            SpinnerColumn(), TextColumn("{task.description}", markup=False), *counted,
+            TimeElapsedColumn(), console=Console(stderr=True), transient=True,
+            redirect_stdout=False, redirect_stderr=False)
+        self.totals, self.live = totals, live
+        self.tasks = {name: self.shown.add_task(name, total=total)
+                      for name, total in totals.items()}
+        self.last = next(iter(totals)), 0, live()
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self.show, daemon=True)
+
+    def report(self, name, done) -> None:
+        """How far one of them is."""
+        self.last = name, done, self.live()
+        self.shown.update(self.tasks[name], completed=done)
+
+    def say(self, text: str) -> str:
+        """Describe what goes on otherwise; what it was said to be before."""
+        task = self.shown.tasks[0]
+        before, task.description = task.description, text
+        return before
+
+    def show(self) -> None:
+        """The thread: wait, then draw until it is over."""
+        if self.over.wait(PATIENCE):
+            return
+        self.shown.start()
+        while not self.over.wait(MOMENT):
+            name, done, at = self.last
+            if self.totals[name]:
+                self.shown.update(self.tasks[name],
+                                  completed=min(self.totals[name], done + self.live() - at))
+
+    def __enter__(self):
+        global _outer
+        _outer = self
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        global _outer
+        _outer = None
+        self.over.set()
+        self.thread.join()
+        self.shown.stop()
 
 
 @contextlib.contextmanager
@@ -17,38 +92,27 @@ def progress(totals, live=lambda: 0):
     even move that, a guest that computes for instance, shows by its clock that it runs. Nothing
     is written before PATIENCE is up, and nothing of it stays.
     """
-    if not sys.stderr.isatty():
+    if _quiet or _outer is not None or not is_terminal(sys.stderr):
         yield lambda name, done: None
         return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn)
+    with Display(totals, live) as display:
+        yield display.report
 
-    shown = Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-        TimeElapsedColumn(), console=Console(stderr=True), transient=True)
-    tasks = {name: shown.add_task(name, total=total) for name, total in totals.items()}
-    last = next(iter(totals)), 0, live()
-    over = threading.Event()
 
-    def report(name, done):
-        nonlocal last
-        last = name, done, live()
-        shown.update(tasks[name], completed=done)
+@contextlib.contextmanager
+def working(text: str, log: bool = False):
+    """say(text): what is being done, with a clock; for what cannot say how far it is.
 
-    def show():
-        if over.wait(PATIENCE):
-            return
-        shown.start()
-        while not over.wait(MOMENT):
-            name, done, at = last
-            shown.update(tasks[name], completed=min(totals[name], done + live() - at))
-
-    thread = threading.Thread(target=show, daemon=True)
-    thread.start()
-    try:
-        yield report
-    finally:
-        over.set()
-        thread.join()
-        shown.stop()
+    With log each step is a line where nobody looks at a terminal.
+    """
+    if _quiet or not is_terminal(sys.stderr):
+        yield (lambda text: remark(f"{text} ...")) if log else lambda text: None
+    elif _outer is not None:
+        display, before = _outer, _outer.say(text)
+        try:
+            yield display.say
+        finally:
+            display.say(before)
+    else:
+        with Display({text: None}) as display:
+            yield display.say

@@ -47,6 +47,24 @@ def spelled(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error("kvm_vmx.spelled", spelled)
 
 
+def is_ascii() -> bool:
+    """Has the user asked for the locale C, by name? Python would take that for UTF-8."""
+    if os.environ.get("PYTHONIOENCODING") or os.environ.get("PYTHONUTF8"):
+        return False
+    asked = (os.environ.get("LC_ALL"), category(), os.environ.get("LANG"))
+    return next(filter(None, asked), "") in ("C", "POSIX")
+
+
+def category() -> str:
+    """LC_CTYPE as this process was given it: Python writes there what it makes of C."""
+    try:
+        with open("/proc/self/environ", "rb") as file:
+            given = dict(word.partition(b"=")[::2] for word in file.read().split(b"\0"))
+    except OSError:
+        return os.environ.get("LC_CTYPE", "")
+    return given.get(b"LC_CTYPE", b"").decode(errors="replace")
+
+
 def prepare() -> None:
     """Give each standard stream a file, and let no text be an error of theirs.
 
@@ -60,9 +78,10 @@ def prepare() -> None:
             os.set_inheritable(os.open(os.devnull, mode), True)
     sys.stdout = sys.stdout or open(1, "w", closefd=False)
     sys.stderr = sys.stderr or open(2, "w", closefd=False)
+    encoding = "ascii" if is_ascii() else None
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="kvm_vmx.spelled")
+            stream.reconfigure(encoding=encoding, errors="kvm_vmx.spelled")
 
 
 def complain(text: object, who: str = "kvm-vmx") -> None:

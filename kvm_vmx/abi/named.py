@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Numbers with names: an int where one is wanted, and found by either."""
 
-import difflib
 import enum
 from typing import Any, ClassVar, Self
 
-NEAREST = 3
+from kvm_vmx.words import NEAREST, meant
 
 
 class Named(enum.IntEnum):
@@ -31,10 +30,9 @@ class Named(enum.IntEnum):
         try:
             return cls[name]
         except KeyError:
-            near = difflib.get_close_matches(name.upper(), cls.__members__, n=NEAREST)
+            guess = meant(name, cls.__members__, NEAREST)
             raise ValueError(f"no {cls._what_} {name!r}: " + (
-                f"is it {', '.join(near)}?" if near else
-                f"kvm_vmx.{cls.__name__} names the {cls._what_}s")) from None
+                guess or f"kvm_vmx.{cls.__name__} names the {cls._what_}s")) from None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}.{self.name}"

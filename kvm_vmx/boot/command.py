@@ -15,13 +15,17 @@ Exit status: 0 the image wrote 0 to the exit port, or the selftest is done; 1 an
 failed; 77 the value 38, by which kvm-unit-tests says that it skips; 2 neither came.
 """
 
+import contextlib
 import pathlib
 import sys
 
 from kvm_vmx.boot import elf, image, selftest_build, selftests
 from kvm_vmx.boot.board import Board, End
 from kvm_vmx.boot.selftest import Selftest
-from kvm_vmx.console import DIFFERS, HOLDS, TROUBLE, Trouble, add_command, print_json, told
+from kvm_vmx.console import DIFFERS, HOLDS, TROUBLE, Trouble, add_command, offer, print_json, told
+from kvm_vmx.l0.profile import PROFILES
+from kvm_vmx.progress import working
+from kvm_vmx.rendering import is_terminal
 from kvm_vmx.run.command import whole
 
 SCHEMA = "kvm_vmx.boot/1"
@@ -39,13 +43,15 @@ def configure(commands) -> None:
     """Add `boot` to the command line."""
     command = add_command(commands, sys.modules[__name__], "boot", EXAMPLE)
     add = command.add_argument
-    add("file", metavar="FILE", help="the image, or with --selftest a test's name")
+    offer(add("file", metavar="FILE", help="the image, or with --selftest a test's name"),
+          lambda: [case.name for case in selftests.CASES if case.host])
     add("--append", default="", metavar="WORDS", help="the image's command line")
     add("--memory", type=whole(1, 3072), default=512, metavar="MIB",
         help="memory in MiB, 1 to 3072 (default: 512)")
     add("--cpus", type=whole(1, 16), default=1, metavar="N", help="processors, 1 to 16")
-    add("--profile", metavar="NAME|FILE",
-        help="the processor: bare (default), kvm-6.12, ice-lake, tlfs-strict, or a file")
+    offer(add("--profile", metavar="NAME|FILE",
+              help="the processor: bare (default), kvm-6.12, ice-lake, tlfs-strict, or a file"),
+          PROFILES)
     add("--seconds", type=whole(1, 10**6), default=60, metavar="N",
         help="how long it may run (default: 60)")
     add("--selftest", metavar="TREE",
@@ -83,7 +89,9 @@ def run_image(args) -> int:
 
     board = Board(args.memory << 20, args.cpus, args.profile or "bare", sink)
     kind = image.boot(board, data, pathlib.Path(args.file).name, args.append)
-    end = board.run(args.seconds)
+    # what it prints on a terminal tells how far it is
+    with contextlib.nullcontext() if is_terminal(out) else working(f"running {args.file}"):
+        end = board.run(args.seconds)
     out.flush()
     report(args, end, {"kind": kind})
     if end.value is None:
@@ -110,11 +118,13 @@ def run_selftest(args) -> int:
         raise Trouble(str(error)) from error
     if case.host is None:
         raise Trouble(f"{case.name} does not run here: {case.cannot}")
-    program = selftest_build.build(
-        args.selftest, case.name, selftest_build.cache_directory())
-    test = Selftest(elf.parse(program.read_bytes()), args.profile or case.profile)
-    case.host(test, args.moves)
-    end = test.board.run(args.seconds)
+    with working(f"building {case.name}") as say:
+        program = selftest_build.build(
+            args.selftest, case.name, selftest_build.cache_directory())
+        test = Selftest(elf.parse(program.read_bytes()), args.profile or case.profile)
+        case.host(test, args.moves)
+        say(f"running {case.name}")
+        end = test.board.run(args.seconds)
     out = sys.stderr if args.json else sys.stdout
     for note in test.notes:
         print(note, file=out)

@@ -10,6 +10,8 @@ import pathlib
 import shutil
 import subprocess
 
+from kvm_vmx import host
+
 SUITE = "tools/testing/selftests/kvm"
 # of the library, what guest code may call; a tree has those that its release knows
 LIBRARY = ("lib/x86_64/vmx.c", "lib/x86_64/hyperv.c", "lib/ucall_common.c", "lib/x86_64/ucall.c",
@@ -53,9 +55,8 @@ def run(words: list[str], what: str) -> None:
 
 
 def cache_directory() -> pathlib.Path:
-    """Where programs that were built stay: $XDG_CACHE_HOME, or ~/.cache."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return pathlib.Path(base) / "kvm_vmx/selftests"
+    """Where programs that were built stay."""
+    return host.cache() / "selftests"
 
 
 def tree_at(place: str | os.PathLike[str], cache: pathlib.Path) -> pathlib.Path:

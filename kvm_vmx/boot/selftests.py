@@ -7,6 +7,7 @@ from collections.abc import Callable
 from kvm_vmx.boot.board import TSC_HZ, TSC_SHIFT
 from kvm_vmx.boot.devices import Ended
 from kvm_vmx.boot.selftest import Failed, Selftest, Ucall
+from kvm_vmx.words import unknown
 
 UD, NMI, SS, GP, DF = 6, 2, 12, 13, 8
 VMX_PAGES = 6
@@ -188,4 +189,4 @@ def find(name: str) -> Case:
     for case in CASES:
         if case.name == name:
             return case
-    raise ValueError(f"no selftest {name!r}: there are {', '.join(case.name for case in CASES)}")
+    raise ValueError(unknown("selftest", name, (case.name for case in CASES)))

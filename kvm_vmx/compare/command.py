@@ -15,12 +15,13 @@ import os
 import re
 import sys
 
-from kvm_vmx import streams
+from kvm_vmx import rendering, streams
 from kvm_vmx.console import (
     DIFFERS, HOLDS, Trouble, add_command, check_writable, print_columns, print_json,
     write_text,
 )
 from kvm_vmx.compare import kconfig, names, patch_command
+from kvm_vmx.progress import working
 
 EXAMPLE = """\
 example:
@@ -70,22 +71,27 @@ def execute(args) -> int:
     if args.patch or args.apply:
         return patch_command.execute(args, opened)
     check_writable(args.html)
-    tree = opened(args.tree, args.config, args.nearest)
-    port = Port()
-    absent = absent_files(port, tree)
-    asked, things = names.chosen(args.function, port, tree)
-    for name in asked:
-        check_function(port, tree, absent, name)
-    if args.function:
-        absent = {}
-    only = set(asked) if args.function else {name for name in port.subjects if name not in absent}
-    report = Report(port, tree, None if args.scope or len(only) == len(port.subjects) else only)
-    units = None if args.function or args.scope else Units(report)
-    assembly = Units(report).blocks if args.function and has_assembly(report) else ()
-    if args.html:
-        from kvm_vmx.compare.page import page
+    with working("reading the tree") as say:
+        tree = opened(args.tree, args.config, args.nearest)
+        say("comparing")
+        port = Port()
+        absent = absent_files(port, tree)
+        asked, things = names.chosen(args.function, port, tree)
+        for name in asked:
+            check_function(port, tree, absent, name)
+        if args.function:
+            absent = {}
+        only = set(asked) if args.function else {
+            name for name in port.subjects if name not in absent}
+        report = Report(port, tree,
+                        None if args.scope or len(only) == len(port.subjects) else only)
+        units = None if args.function or args.scope else Units(report)
+        assembly = Units(report).blocks if args.function and has_assembly(report) else ()
+        if args.html:
+            from kvm_vmx.compare.page import page
 
-        write_text(args.html, page(report))
+            say("writing the page")
+            write_text(args.html, page(report))
     if args.scope:
         show_scope(report, args.json)
     elif args.json:
@@ -182,17 +188,9 @@ def show_end(tree, absent, loose: int, scope: bool) -> None:
 
 def show_pairs(report, only_diff: bool) -> None:
     """Some functions in two columns."""
-    from rich.console import Console
-
     from kvm_vmx.compare import views
 
-    class Terminal(Console):
-        """A console that leaves a reader who is gone to the command line."""
-
-        def on_broken_pipe(self):
-            raise BrokenPipeError
-
-    terminal = Terminal(highlight=False)
+    terminal = rendering.console()
     for pair in report.pairs:
         views.print_pair(terminal, pair, only_diff)
 

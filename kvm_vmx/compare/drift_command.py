@@ -16,6 +16,8 @@ import sys
 
 from kvm_vmx.console import DIFFERS, HOLDS, Trouble, add_command, print_columns, print_json
 from kvm_vmx.compare.command import opened
+from kvm_vmx.progress import working
+from kvm_vmx.words import meant
 
 EXAMPLE = """\
 example:
@@ -43,14 +45,17 @@ def execute(args) -> int:
 
     if (ends := spelled_range(args.new)) and not os.path.exists(args.new):
         return list_fixes(args, *ends)
-    old, new = opened(args.old), opened(args.new)
-    port = Port()
-    report = Report(port, old)
-    drift = Drift(port, old, new, ported_statements(report))
+    with working("reading the trees") as say:
+        old, new = opened(args.old), opened(args.new)
+        say("comparing")
+        port = Port()
+        report = Report(port, old)
+        drift = Drift(port, old, new, ported_statements(report))
     known = {change.name: change for change in drift.changes}
     for name in args.function:
         if name not in known:
-            raise Trouble(f"no function {name} on the path in {args.old}: see `kvm-vmx drift`")
+            raise Trouble(f"no function {name} on the path in {args.old}: "
+                          f"{meant(name, known) or 'see `kvm-vmx drift`'}")
     ours = against_ours(new)
     pairs = {pair.kernel.name: pair for pair in report.pairs if pair.kernel is not None}
     blame = Blame(*("" if os.path.exists(spec) else spec for spec in (args.new, args.old)))
@@ -133,7 +138,8 @@ def list_fixes(args, old: str, new: str) -> int:
     port, tree = Port(), opened(f"{args.old}@{old}")
     ours = {subject.kernel_name: subject for subject in port.subjects.values() if not subject.ours}
     try:
-        found = drift_git.fixes(args.old, old, new, port, tree)
+        with working("reading the commits"):
+            found = drift_git.fixes(args.old, old, new, port, tree)
     except TreeError as error:
         raise Trouble(str(error)) from error
     wanted = set(args.function)

@@ -4,6 +4,7 @@
 import difflib
 from typing import NamedTuple
 
+from kvm_vmx import rendering
 from kvm_vmx.compare.drift import placed
 from kvm_vmx.compare.patch_alike import nearest
 
@@ -58,17 +59,10 @@ def joined(old, new, beside):
 
 def show(change, rows, note: str, touched) -> None:
     """One function in three columns; touched names the commit that last changed a row."""
-    from rich.console import Console
     from rich.table import Table
 
     from kvm_vmx.compare.hanging import Hanging
     from kvm_vmx.compare.views import text_of
-
-    class Terminal(Console):
-        """A console that leaves a reader who is gone to the command line."""
-
-        def on_broken_pipe(self):
-            raise BrokenPipeError
 
     grid = Table(box=None, expand=True, pad_edge=False, header_style="bold")
     new = change.new
@@ -88,7 +82,7 @@ def show(change, rows, note: str, touched) -> None:
         grid.add_row(Hanging(text_of([row.old]) if row.old else "", style), Hanging(ours, "", why),
                      Hanging(text_of([row.new]) if row.new else "", style,
                              f"       {commit}" if commit else ""))
-    Terminal(highlight=False, markup=False).print(grid)
+    rendering.console().print(grid)
     kinds = [row.kind for row in rows]
     print("  ".join(f"{kind} {kinds.count(kind)}" for kind in styles if kind in kinds)
           + (f"   {note}" if note else "") + "\n")

@@ -5,11 +5,11 @@ A thing is a macro, a table, a structure or a variable: it has no statements of 
 shown as its text of the kernel beside the lines that define it here.
 """
 
-import difflib
 import fnmatch
 import re
 from typing import NamedTuple
 
+from kvm_vmx import rendering, words
 from kvm_vmx.compare.lexer import C, tokens
 from kvm_vmx.compare.patch_places import Places, Spot
 from kvm_vmx.console import Trouble
@@ -84,8 +84,7 @@ def unknown(name: str, port) -> str:
     if PLACE.fullmatch(name):
         return f"no function of the port or of its kernel files stands at {plain(name)}: give " \
                "FILE:LINE of a function's line, or its name"
-    near = difflib.get_close_matches(name, port.subjects, 3, 0.5)
-    hint = f"did you mean {', '.join(near)}?" if near else "see `kvm-vmx compare`"
+    hint = words.meant(name, port.subjects, words.NEAREST) or "see `kvm-vmx compare`"
     return f"the port has no function {plain(name)}: {hint}"
 
 
@@ -155,16 +154,9 @@ def whole(rows, line: int) -> str:
 
 def show(things) -> None:
     """Things in two columns: the kernel's text and the port's."""
-    from rich.console import Console
     from rich.table import Table
 
     from kvm_vmx.compare.hanging import Hanging
-
-    class Terminal(Console):
-        """A console that leaves a reader who is gone to the command line."""
-
-        def on_broken_pipe(self):
-            raise BrokenPipeError
 
     for thing in things:
         grid = Table(box=None, expand=True, pad_edge=False, header_style="bold")
@@ -173,5 +165,5 @@ def show(things) -> None:
                             ratio=1, overflow="fold")
         grid.add_row(*(Hanging(side.text.expandtabs(4) if side else "")
                        for side in (thing.kernel, thing.port)))
-        Terminal(highlight=False, markup=False).print(grid)
+        rendering.console().print(grid)
         print()

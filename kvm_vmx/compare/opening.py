@@ -14,11 +14,11 @@ import pathlib
 import re
 import stat
 import subprocess
-import sys
 import tarfile
 import zlib
 
 from kvm_vmx.compare.trees import Tree
+from kvm_vmx.progress import working
 from kvm_vmx.streams import plain, readable
 from kvm_vmx import host
 
@@ -201,8 +201,7 @@ def cached(path: pathlib.Path) -> dict[str, str]:
     about = path.stat()
     key = hashlib.sha256(os.fsencode(
         f"{path.resolve()},{about.st_size},{about.st_mtime_ns},{WANTED.pattern}")).hexdigest()
-    root = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
-    store = root / "kvm-vmx" / f"{key}.json"
+    store = host.cache() / f"{key}.json"
     try:
         if store.stat().st_size <= 2 * MOST_OF_ALL:
             files = json.loads(store.read_text())
@@ -234,9 +233,8 @@ def read_tarball(path: pathlib.Path) -> dict[str, str]:
     """The wanted files of a tarball, read once from its beginning to its end."""
     files, budget, unpacked = {}, Budget(), 0
     unpacker = None
-    talk = sys.stderr.isatty()
     try:
-        with open(path, "rb") as raw:
+        with open(path, "rb") as raw, working(f"reading {plain(path.name)}") as say:
             if path.suffix == ".xz" and host.has("xz"):
                 unpacker = subprocess.Popen(
                     ["xz", "-dc", "-T0"], stdin=raw, stdout=subprocess.PIPE,
@@ -246,9 +244,8 @@ def read_tarball(path: pathlib.Path) -> dict[str, str]:
                 archive = tarfile.open(fileobj=raw, mode="r|*", tarinfo=Member)
             with archive:
                 for count, member in enumerate(archive):
-                    if talk and count % 2000 == 0:
-                        print(f"\rreading {plain(path.name)}: {count} files", end="",
-                              file=sys.stderr)
+                    if count % 2000 == 0:
+                        say(f"reading {plain(path.name)}: {count:,} files")
                     unpacked += member.size
                     if unpacked > MOST_UNPACKED:
                         raise TreeError(f"cannot read {path}: it unpacks to more than "
@@ -265,8 +262,6 @@ def read_tarball(path: pathlib.Path) -> dict[str, str]:
     except OSError as error:
         raise TreeError(f"cannot read {path}: {error.strerror or error}") from error
     finally:
-        if talk:
-            print("\r\033[K", end="", file=sys.stderr)
         if unpacker:
             unpacker.kill()
             unpacker.wait()

@@ -2,6 +2,7 @@
 """`compare --patch`: a mailed patch beside v4.19 and the port, and what of a newer one to port."""
 
 from kvm_vmx.console import DIFFERS, HOLDS, Trouble, check_writable, print_json, write_text
+from kvm_vmx.progress import working
 from kvm_vmx.streams import plain
 
 
@@ -39,8 +40,9 @@ def execute(args, opened) -> int:
     for name in ("function", "scope", "only"):
         if getattr(args, name):
             raise Trouble(f"--patch shows the whole patch: leave out {name}")
-    patches = mail.read(args.patch)
-    tree = tree_of(args, opened)
+    with working("reading the tree"):
+        patches = mail.read(args.patch)
+        tree = tree_of(args, opened)
     if args.apply:
         from kvm_vmx.compare.patch_apply import apply
 
@@ -48,9 +50,10 @@ def execute(args, opened) -> int:
             raise Trouble("--apply needs the tree that the port was made from: give a v4.19 tree "
                           "with --tree")
         return apply(patches, tree, args.apply, args.json)
-    comparison = Comparison(patches, Port(), tree)
-    title = tree.title if tree else "no tree"
-    skeleton = Skeleton(comparison) if comparison.newer else None
+    with working("comparing"):
+        comparison = Comparison(patches, Port(), tree)
+        title = tree.title if tree else "no tree"
+        skeleton = Skeleton(comparison) if comparison.newer else None
     if args.html:
         from kvm_vmx.compare.patch_page import page
 

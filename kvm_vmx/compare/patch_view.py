@@ -3,6 +3,7 @@
 
 import textwrap
 
+from kvm_vmx import rendering
 from kvm_vmx.compare.patch_fate import KINDS
 from kvm_vmx.streams import plain
 
@@ -45,15 +46,7 @@ def spot(found, text: str = "") -> str:
 
 def show(comparison, tree: str) -> None:
     """Every hunk in three columns, then what it comes to."""
-    from rich.console import Console
-
-    class Terminal(Console):
-        """A console that leaves a reader who is gone to the command line."""
-
-        def on_broken_pipe(self):
-            raise BrokenPipeError
-
-    terminal, last, gaps = Terminal(highlight=False, markup=False), None, {}
+    terminal, last, gaps = rendering.console(), None, {}
     for looked in comparison.hunks:
         if looked.patch is not last:
             last, gaps = looked.patch, {id(hunk): net for hunk, net in looked.patch.missing()}

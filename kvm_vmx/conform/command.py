@@ -16,8 +16,11 @@ import subprocess
 import sys
 import tempfile
 
-from kvm_vmx.console import DIFFERS, HOLDS, Trouble, add_command, need, print_columns, print_json
+from kvm_vmx.conform import rules
+from kvm_vmx.console import (
+    DIFFERS, HOLDS, Trouble, add_command, need, offer, print_columns, print_json)
 from kvm_vmx.progress import progress
+from kvm_vmx.words import unknown
 
 EXAMPLE = """\
 examples:
@@ -35,17 +38,18 @@ STATES = ("holds", "falls short", "not applicable")
 def configure(commands) -> None:
     """Add `conform` to the command line."""
     command = add_command(commands, sys.modules[__name__], "conform", EXAMPLE)
-    command.add_argument("rule", nargs="?", metavar="RULE", help="explain one rule, as in R39")
+    offer(command.add_argument("rule", nargs="?", metavar="RULE",
+                               help="explain one rule, as in R39"), rules)
 
 
 def execute(args) -> int:
     """Run the tests and report."""
-    from kvm_vmx.conform import rules
-
     known = rules()
     wanted = args.rule and args.rule.upper()
     if wanted and wanted not in known:
-        raise Trouble(f"no rule {args.rule!r}: there are R1 to R104 and K1 to K15")
+        number = re.sub(r"\D", "", args.rule)
+        raise Trouble(unknown("rule", args.rule, (id for id in known if id[1:] == number),
+                              "there are R1 to R104 and K1 to K15"))
     chosen = [known[wanted]] if wanted else list(known.values())
     results = run_tests(checkout(), wanted)
     report = [judge(rule, results) for rule in chosen]

@@ -20,7 +20,8 @@ import contextlib
 import sys
 
 from kvm_vmx.console import (
-    DIFFERS, HOLDS, Trouble, add_command, check_writable, print_json, write_text)
+    DIFFERS, HOLDS, Trouble, add_command, check_writable, offer, print_json, write_text)
+from kvm_vmx.l0.profile import PROFILES
 from kvm_vmx.progress import progress
 
 EXAMPLE = """\
@@ -47,8 +48,9 @@ def configure(commands) -> None:
     add("--at", type=integer, metavar="OFFSET|LINE",
         help="only the VMCS there, of an image or a log with several")
     add("--enlightened", action="store_true", help="judge a dump as the fields of an eVMCS")
-    add("--profile", metavar="NAME|FILE",
-        help="ask this Hyper-V: kvm-6.12, tlfs-strict, ice-lake, or a file in TOML")
+    offer(add("--profile", metavar="NAME|FILE",
+              help="ask this Hyper-V: kvm-6.12, tlfs-strict, ice-lake, or a file in TOML"),
+          PROFILES)
     add("--cpuid", metavar="FILE", help="its CPUID: what `cpuid -r` prints on the host")
     add("--msr", action="append", default=[], type=msr, metavar="INDEX=VALUE",
         help="an MSR of its, as in 0x48b=0x118fe00000000; may be given again")

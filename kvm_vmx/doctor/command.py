@@ -88,14 +88,15 @@ def show(chart, found, price: str) -> None:
           "asks:")
     print_columns([(f"  {MARKS[one.holds]}", one.id, one.what, plain(one.why),
                     f"{one.function}(), {one.file.rpartition('/')[2]}")
-                   for one in found.findings])
+                   for one in found.findings], heads=False)
     evidence: dict[str, list[str]] = {}
     for one in found.findings:
         for text in one.evidence:
             evidence.setdefault(text, []).append(one.id)
     if evidence:
         print("Evidence:")
-        print_columns([(f"  {', '.join(names)}", plain(text)) for text, names in evidence.items()])
+        print_columns([(f"  {', '.join(names)}", plain(text)) for text, names in evidence.items()],
+                      heads=False)
     for kernel, line in found.elsewhere.items():
         print(f"As Linux {kernel} asks: {plain(line)}.")
     section("Contradictions", chart.contradictions)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 
+from kvm_vmx import host
 from kvm_vmx.errors import BuildError
 from kvm_vmx.kernel import source, toolchain
 
@@ -79,8 +80,7 @@ def cache() -> Path:
     named = os.environ.get(CACHE)
     if named:
         return Path(named)
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(home) / "kvm-vmx" / "kernel"
+    return host.cache() / "kernel"
 
 
 def standins() -> dict[str, str]:

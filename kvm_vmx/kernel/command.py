@@ -17,10 +17,13 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from kvm_vmx.console import DIFFERS, HOLDS, Trouble, add_command, print_columns, print_json
+from kvm_vmx.console import (
+    DIFFERS, HOLDS, Trouble, add_command, offer, print_columns, print_json)
 from kvm_vmx.errors import BuildError, KernelBug, MachineError
 from kvm_vmx.kernel import executed, scenarios
 from kvm_vmx.kernel.build import build
+from kvm_vmx.progress import working
+from kvm_vmx.words import choices
 
 SCHEMA = "kvm_vmx.kernel/1"
 EXAMPLE = """\
@@ -42,7 +45,9 @@ def configure(commands) -> None:
     add("what", choices=("build", "run", "compare", "record"), help="what to do with it")
     add("tree", metavar="TREE", help="a directory, a tarball or GITDIR@REV")
     add("--config", metavar="FILE", help="a .config to begin with, not the tree's own default")
-    add("--scenario", metavar="WORD", default="", help="scenarios whose name has this word")
+    offer(add("--scenario", metavar="WORD", default="",
+              help="scenarios whose name has this word"),
+          sorted({name.split()[0].rstrip(":") for name in scenarios.SCENARIOS}))
     add("--all", action="store_true", help="compare: show the explained differences, too")
     add("--output", metavar="FILE", help="record: where to (required)")
 
@@ -54,7 +59,8 @@ def execute(args: argparse.Namespace) -> int:
     if args.what == "compare":
         return compared(args.tree, [args.scenario], args.all, args.json, args.config)
     with _told():
-        image = build(args.tree, args.config, _say)
+        with working("building", log=True) as say:
+            image = build(args.tree, args.config, say)
         return {"build": _build, "run": _run, "record": _record}[args.what](args, image)
 
 
@@ -64,10 +70,6 @@ def _told():
         yield
     except (BuildError, KernelBug, MachineError) as error:
         raise Trouble(str(error)) from None
-
-
-def _say(what: str) -> None:
-    print(f"{what} ...", file=sys.stderr)
 
 
 def _build(args: argparse.Namespace, image: Path) -> int:
@@ -105,7 +107,8 @@ def counts(image: Path, enlightened: bool, code: bytes = LOOP,
 
 
 def _run(args: argparse.Namespace, image: Path) -> int:
-    found = {mode: counts(image, on) for mode, on in scenarios.MODES.items()}
+    with working("running it"):
+        found = {mode: counts(image, on) for mode, on in scenarios.MODES.items()}
     if args.json:
         print_json({"schema": SCHEMA, "an exit": found})
         return HOLDS
@@ -124,8 +127,8 @@ def steps(machine, name: str, mode: str) -> list:
 def _chosen(words: Iterable[str]) -> list[str]:
     for word in words:
         if not any(word in name for name in scenarios.SCENARIOS):
-            raise Trouble(f"no scenario has {word!r} in its name: there are "
-                          f"{', '.join(scenarios.SCENARIOS)}")
+            raise Trouble(f"no scenario has {word!r} in its name: "
+                          f"{choices(word, scenarios.SCENARIOS)}")
     return [name for name in scenarios.SCENARIOS if any(word in name for word in words)]
 
 
@@ -133,8 +136,13 @@ def kernel_steps(image: Path, names) -> dict[str, list]:
     """What the kernel executes in scenarios, by "name, mode"."""
     from kvm_vmx.kernel.kernel import Kernel
 
-    return {f"{name}, {mode}": steps(Kernel(image, scenarios.CPUS), name, mode)
-            for name in names for mode in scenarios.MODES}
+    with working("running scenarios") as say:
+        found = {}
+        for name in names:
+            say(f"running {name}")
+            for mode in scenarios.MODES:
+                found[f"{name}, {mode}"] = steps(Kernel(image, scenarios.CPUS), name, mode)
+        return found
 
 
 def port_steps(name: str, mode: str) -> list:
@@ -149,9 +157,10 @@ def compared(tree: str, words: Iterable[str], everything: bool, as_json: bool,
     """The port beside a tree's own code in the scenarios that have one of the words; everything
     shows the explained differences, too."""
     names = _chosen(words)
-    with _told():
+    with _told(), working("building", log=True) as say:
+        image = build(tree, config, say)
         found = [(key, kernel, port_steps(*key.rsplit(", ", 1)))
-                 for key, kernel in kernel_steps(build(tree, config, _say), names).items()]
+                 for key, kernel in kernel_steps(image, names).items()]
     return _show(found, everything, as_json)
 
 
@@ -187,5 +196,9 @@ def _show(found: list[tuple[str, list, list]], everything: bool, as_json: bool) 
 def _record(args: argparse.Namespace, image: Path) -> int:
     found = kernel_steps(image, _chosen([args.scenario]))
     executed.save(Path(args.output), found)
+    if args.json:
+        print_json({"schema": SCHEMA, "record": args.output,
+                    "steps": {name: len(steps) for name, steps in found.items()}})
+        return HOLDS
     print(f"{args.output}: {sum(map(len, found.values()))} steps of {len(found)} scenarios")
     return HOLDS

@@ -13,6 +13,7 @@ from kvm_vmx.errors import MachineError
 from kvm_vmx.kernel import ioctls
 from kvm_vmx.machine import ending, long_mode
 from kvm_vmx.machine.vcpu import KVM_EXITS, EvmcsView, ExitSummary
+from kvm_vmx.words import unknown
 
 if TYPE_CHECKING:
     from kvm_vmx.kernel.kernel import Kernel, KernelModule
@@ -137,7 +138,7 @@ class Registers(Mapping[str, int]):
         regs = self._all()
         for name, value in values.items():
             if name not in regs:
-                raise KeyError(f"no register {name!r}: there are {', '.join(regs)}")
+                raise KeyError(unknown("register", name, regs))
             regs[name] = value & (1 << 64) - 1
         self._vcpu._do(ioctls.SET_REGS, ioctls.Regs(**regs), "set_regs")
 

@@ -19,6 +19,7 @@ from kvm_vmx import host
 from kvm_vmx.errors import KernelBug, MachineError
 from kvm_vmx.kernel.elf import Elf
 from kvm_vmx.trap import engine as trap
+from kvm_vmx.words import unknown
 
 cdef extern from "sys/mman.h" nogil:
     void *mmap(void *addr, size_t length, int prot, int flags, int fd, long offset)
@@ -321,7 +322,7 @@ cdef class Image:
         """Let the nth step of a kind from now on fail; 0 takes it back."""
         self.check()
         if point not in FAIL_POINTS:
-            raise ValueError(f"no step {point!r} that fails: there are {', '.join(FAIL_POINTS)}")
+            raise ValueError(unknown("step that fails", point, FAIL_POINTS))
         self.image.fail[FAIL_POINTS.index(point)] = nth
 
     def log(self) -> list[str]:

@@ -5,6 +5,8 @@ the shipped ones."""
 import dataclasses
 from collections.abc import Iterable
 
+from kvm_vmx.words import unknown
+
 
 @dataclasses.dataclass(frozen=True)
 class Fault:
@@ -49,5 +51,5 @@ def check_faults(names: Iterable[str]) -> tuple[str, ...]:
     found = tuple(names)
     for name in found:
         if name not in FAULTS:
-            raise ValueError(f"no fault {name!r}: there are {', '.join(FAULTS)}")
+            raise ValueError(unknown("fault", name, FAULTS))
     return found

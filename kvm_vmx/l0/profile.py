@@ -35,6 +35,7 @@ from kvm_vmx.l0.cpuid_dump import check_leaves, is_whole, read_cpuid, rows
 from kvm_vmx.l0.faults import check_faults
 from kvm_vmx.l0.offers import done_of, uncovered_by_evmcs, undone_leaves, undone_msrs
 from kvm_vmx.l0.profile_reader import MASK_32, MASK_64, POLICIES, Reader, check
+from kvm_vmx.words import unknown
 
 MAX_BYTES = 1 << 20
 REQUIRED_MSRS = tuple(range(constants.MSR_IA32_VMX_BASIC, constants.MSR_IA32_VMX_VMCS_ENUM))
@@ -151,9 +152,9 @@ PROFILES = _shipped()
 
 def _named(name: str) -> Profile:
     if name not in PROFILES:
-        raise ValueError(
-            f"no profile {name!r}: the profiles are {', '.join(sorted(PROFILES))}, "
-            "or a file whose name ends in .toml")
+        raise ValueError(unknown(
+            "profile", name, PROFILES, f"the profiles are {', '.join(sorted(PROFILES))}, "
+            "or a file whose name ends in .toml"))
     return PROFILES[name]
 
 

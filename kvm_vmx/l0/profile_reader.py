@@ -3,6 +3,7 @@
 
 from kvm_vmx.abi import constants
 from kvm_vmx.l0.faults import FAULTS
+from kvm_vmx.words import choices
 
 MASK_32 = 0xFFFFFFFF
 MASK_64 = 0xFFFFFFFFFFFFFFFF
@@ -88,7 +89,7 @@ class Reader:
         """Refuse a key that means nothing."""
         for key in table:
             if key not in known:
-                raise ValueError(f"no key {prefix}{key}: there are {', '.join(known)}")
+                raise ValueError(f"no key {prefix}{key}: {choices(key, known)}")
 
     def value(self, key: str, table: dict, prefix: str = ""):
         """The value of a key, given bare or in a table with its source."""

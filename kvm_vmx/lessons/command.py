@@ -16,10 +16,12 @@ import sys
 
 from kvm_vmx import streams
 from kvm_vmx.console import (
-    DIFFERS, HOLDS, Trouble, add_command, check_writable, print_columns, print_json,
+    DIFFERS, HOLDS, Trouble, add_command, check_writable, offer, print_columns, print_json,
     write_text,
 )
 from kvm_vmx.lessons import NAMES, WRITTEN, load
+from kvm_vmx.progress import progress, working
+from kvm_vmx.words import unknown
 
 EXAMPLE = """\
 examples:
@@ -34,7 +36,8 @@ def configure(commands) -> None:
     """Add `lesson` to the command line."""
     command = add_command(commands, sys.modules[__name__], "lesson", EXAMPLE)
     add = command.add_argument
-    add("name", nargs="?", metavar="NAME", help=f"{', '.join(NAMES)}, or all with --html")
+    offer(add("name", nargs="?", metavar="NAME", help=f"{', '.join(NAMES)}, or all with --html"),
+          (*NAMES, "all"))
     add("--seed", default="1", metavar="N", help="which variant (default: 1)")
     add("--case", metavar="CASE", help="the variant by its name, where a lesson has names")
     add("-c", "--check", action="store_true", help="answer the question, from the run")
@@ -59,12 +62,13 @@ def execute(args) -> int:
 def one_lesson(args) -> int:
     """A lesson on the terminal, as a page or for a program."""
     if args.name not in NAMES:
-        raise Trouble(f"no lesson {args.name!r}: there are {', '.join(NAMES)}, and all")
+        raise Trouble(unknown("lesson", args.name, NAMES,
+                              f"there are {', '.join(NAMES)}, and all"))
     lesson = load(args.name)
     seed = seed_of(args.seed)
     if args.case is not None and args.case not in lesson.CASES:
-        there = f"there are {', '.join(lesson.CASES)}" if lesson.CASES else "it has none"
-        raise Trouble(f"lesson {args.name} has no case {args.case!r}: {there}")
+        raise Trouble(f"lesson {args.name} has " + unknown(
+            "case", args.case, lesson.CASES, "" if lesson.CASES else "it has none"))
     if args.write is not None and not hasattr(lesson, "grade"):
         raise Trouble(f"lesson {args.name} takes no function: --write is for {', '.join(WRITTEN)}")
     if args.write is not None:
@@ -76,10 +80,13 @@ def one_lesson(args) -> int:
 
     check_writable(args.html)
     tree = opened(args.tree)
-    record = lesson.run(seed, args.case)
     verdicts, passes = [], True
-    if args.write is not None:
-        verdicts, passes = lesson.grade(args.write, seed)
+    with working(f"running {args.name}") as say:
+        record = lesson.run(seed, args.case)
+        if args.write is not None:
+            say("trying your function")
+            verdicts, passes = lesson.grade(args.write, seed)
+    if verdicts:
         verdicts = [streams.readable(verdict) for verdict in verdicts]
     status = HOLDS if passes and not record.mended else DIFFERS
     lines = resolve(record.kernel, tree)
@@ -113,7 +120,11 @@ def whole_course(args) -> int:
     from kvm_vmx.lessons.page import index_page, lesson_page
     from kvm_vmx.lessons.sources import resolve
 
-    taught = [load(name).run(seed) for name in NAMES]
+    taught = []
+    with progress({"lessons": len(NAMES)}) as report:
+        for name in NAMES:
+            taught.append(load(name).run(seed))
+            report("lessons", len(taught))
     lines = [resolve(record.kernel, tree) for record in taught]
     for record, found in zip(taught, lines):
         write_text(os.path.join(args.html, f"{record.name}.html"),

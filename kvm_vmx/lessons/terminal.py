@@ -1,33 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A lesson as a page of a terminal: at most 100 columns, the same for the same run."""
 
-import shutil
-import sys
-
 from rich import box
-from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
+
+from kvm_vmx import rendering
 
 STYLES = {"": "", "good": "green", "bad": "bold red", "hot": "yellow", "dim": "dim"}
 WIDEST = 100
 
 
-def console() -> Console:
-    """Where a lesson is printed; into a file it is as wide as it gets."""
-    width = WIDEST
-    if sys.stdout.isatty():
-        width = min(WIDEST, shutil.get_terminal_size().columns)
-    return Console(width=width, highlight=False, markup=False, emoji=False)
-
-
-def heading(out: Console, text: str) -> None:
+def heading(out, text: str) -> None:
     """The title of a part."""
     out.print(Text(f"\n{text}", style="bold"))
 
 
-def paragraph(out: Console, text: str) -> None:
+def paragraph(out, text: str) -> None:
     """Indented text, wrapped."""
     out.print(Padding(Text(text), (0, 0, 0, 2), expand=False))
 
@@ -45,13 +35,13 @@ def grid(titles, rows) -> Table:
 
 def show(record, lines, check: bool, verdicts=()) -> None:
     """The whole page; without check the answer is withheld."""
-    out = console()
+    out = rendering.console(WIDEST, narrow=WIDEST)
     with out.capture() as text:
         write(out, record, lines, check, verdicts)
     print("\n".join(line.rstrip() for line in text.get().splitlines()))
 
 
-def write(out: Console, record, lines, check: bool, verdicts) -> None:
+def write(out, record, lines, check: bool, verdicts) -> None:
     """Part by part."""
     out.print(Text(f"{record.name}: {record.title}", style="bold reverse"))
     for text in record.about:
@@ -87,7 +77,7 @@ def write(out: Console, record, lines, check: bool, verdicts) -> None:
             show_line(out, line, check)
 
 
-def show_line(out: Console, line, check: bool) -> None:
+def show_line(out, line, check: bool) -> None:
     """A line of the kernel and the one of the port that stands for it; whether the run has
     executed that is part of the answer."""
     place = f"{line.kernel_file}:{line.kernel_line}" if line.kernel_line else line.kernel_file

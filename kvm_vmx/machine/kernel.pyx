@@ -61,6 +61,7 @@ from kvm_vmx import host
 from kvm_vmx.machine import sections
 from kvm_vmx.trap import engine as trap
 from kvm_vmx.errors import KernelBug, MachineError
+from kvm_vmx.words import unknown
 
 cdef extern from "linux/cpu.h" nogil:
     """
@@ -504,8 +505,7 @@ cdef class Kernel:
     def fail(self, point, nth) -> None:
         """Let the nth step of a kind fail, counted from now; 0 takes it back."""
         if point not in FAIL_STEPS and point not in FAIL_INSTRUCTIONS:
-            points = ", ".join((*FAIL_STEPS, *FAIL_INSTRUCTIONS))
-            raise ValueError(f"no fail point {point!r}: there are {points}")
+            raise ValueError(unknown("fail point", point, (*FAIL_STEPS, *FAIL_INSTRUCTIONS)))
         if not 0 <= nth < 1 << 31:
             raise ValueError(f"the {nth}th step: give 1 for the next one, or 0 for none")
         if point in FAIL_STEPS:

@@ -18,6 +18,7 @@ from kvm_vmx.machine.module import Module
 from kvm_vmx.machine.partition import MAX_CPUS, Partition, PhysicalMemory
 from kvm_vmx.machine.sites import name_of
 from kvm_vmx.trap import engine as trap
+from kvm_vmx.words import unknown
 
 if TYPE_CHECKING:
     from kvm_vmx.machine.processor import Processor
@@ -388,7 +389,7 @@ class Machine(Unique):
         """Load kvm-intel; OSError with the errno of vmx_init() where it fails."""
         self.check_open()
         if config not in CONFIGS:
-            raise ValueError(f"no config {config!r}: there are {', '.join(CONFIGS)}")
+            raise ValueError(unknown("config", config, CONFIGS))
         try:
             port = importlib.import_module(CONFIGS[config])
         except ModuleNotFoundError as error:
@@ -399,7 +400,7 @@ class Machine(Unique):
             params["enlightened_vmcs"] = enlightened_vmcs
         for name, value in params.items():
             if name not in known:
-                raise ValueError(f"no parameter {name!r}: there are {', '.join(known)}")
+                raise ValueError(unknown("parameter", name, known))
             if not isinstance(value, int) or not -1 << 31 <= value < 1 << 31:
                 raise ValueError(f"parameter {name}={value!r}: give a bool or a number of 32 bits")
         module = Module(self, port)

@@ -18,6 +18,7 @@ from kvm_vmx.machine.trace cimport records_of
 from kvm_vmx.l0.profile import build
 from kvm_vmx.trap import engine as trap
 from kvm_vmx.machine.lints import ConformanceError, Lint, from_record, of_profile
+from kvm_vmx.words import unknown
 
 # a type that is only cimported is no attribute of the module
 globals().update(PhysicalMemory=PhysicalMemory, Processor=Processor)
@@ -36,9 +37,9 @@ _MASK_64 = (1 << 64) - 1
 
 cdef int cache_policy_number(str name) except -1:
     if name not in CACHE_POLICIES:
-        raise ValueError(
-            f"no cache policy {name!r}: the policies are {', '.join(CACHE_POLICIES)}, "
-            f"and random(SEED)")
+        raise ValueError(unknown(
+            "cache policy", name, CACHE_POLICIES,
+            f"the policies are {', '.join(CACHE_POLICIES)}, and random(SEED)"))
     return {"always": CACHE_ALWAYS, "never": CACHE_NEVER, "random": CACHE_RANDOM,
             "commit_on_success": CACHE_COMMIT_ON_SUCCESS}[name]
 

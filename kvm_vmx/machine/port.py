@@ -3,7 +3,6 @@
 
 import contextlib
 import ctypes
-import difflib
 import functools
 import importlib
 import pathlib
@@ -15,6 +14,7 @@ from kvm_vmx import l1
 from kvm_vmx.abi.constants import X86_CR4_VMXE
 from kvm_vmx.errors import Unique
 from kvm_vmx.machine.kernel import MachineError, call_function
+from kvm_vmx.words import NEAREST, meant
 
 # kvm.ko and the kernel proper beside the module, as far as they take part in what it does.
 SHARED = ("x86", "cpuid", "mtrr", "emulate", "mmu", "hv_init", "bugs")
@@ -139,10 +139,9 @@ class Port(Unique):
         try:
             function = self._functions[name]
         except KeyError:
-            near = difflib.get_close_matches(name, dir(self))
             raise AttributeError(
-                f"the port has no callable {name!r}: " + (
-                    f"there are {', '.join(near)}" if near else "dir() of it lists what it has")
+                f"the port has no callable {name!r}: "
+                f"{meant(name, dir(self), NEAREST) or 'dir() of it lists what it has'}"
             ) from None
 
         def call(*arguments: Any) -> int | None:

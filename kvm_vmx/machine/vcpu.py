@@ -15,6 +15,7 @@ from kvm_vmx.machine.fields import CLEAN_FIELDS, fields
 from kvm_vmx.machine.gate import Busy, Using
 from kvm_vmx.machine.kernel import REGISTERS, MachineError
 from kvm_vmx.machine.refusal import Refusal
+from kvm_vmx.words import unknown
 
 if TYPE_CHECKING:
     from kvm_vmx.machine.vm import Vm
@@ -84,7 +85,7 @@ class Registers(Shown, Mapping[str, int]):
             regs = raw.get_regs(self._vcpu.cpu)
             for name, value in values.items():
                 if name not in regs:
-                    raise KeyError(f"no register {name!r}: there are {', '.join(REGISTERS)}")
+                    raise KeyError(unknown("register", name, REGISTERS))
                 regs[name] = value & (1 << 64) - 1
             raw.set_regs(self._vcpu.cpu, regs)
 

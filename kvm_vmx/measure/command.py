@@ -21,6 +21,7 @@ from kvm_vmx.console import (
     DIFFERS, HOLDS, TROUBLE, Trouble, add_command, check_writable, need, print_json, told,
     write_text,
 )
+from kvm_vmx.progress import working
 
 EXAMPLE = """\
 examples:
@@ -55,7 +56,7 @@ def execute(args) -> int:
     if args.out:
         need("pyperf", "perf")
     parts = PARTS if args.part == "all" else (args.part,)
-    with progress() as say:
+    with working("measuring") as say:
         report = (measured_by_trap if args.insn == "trap" else measured)(parts, args.tier, say)
     if args.out:
         from kvm_vmx.measure.store import save
@@ -118,19 +119,6 @@ def troubled():
         yield
     except (KernelBug, MachineError, OSError, ValueError) as error:
         raise Trouble(told(error)) from error
-
-
-@contextlib.contextmanager
-def progress():
-    """say(text): what is being done, on standard error where that is a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda text: None
-        return
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    with console.status("measuring") as status:
-        yield status.update
 
 
 def verdict(report) -> int:

@@ -30,7 +30,7 @@ def print_report(report: Report) -> None:
         lines = [(f"  {row.name}", number(row.value), row.unit, interval(row),
                   row.kind if len({row.kind for row in rows}) > 1 else "", row.note)
                  for row in rows[:LONGEST_TABLE]]
-        print_columns(lines, right=(1,))
+        print_columns(lines, right=(1,), heads=False)
         if len(rows) > LONGEST_TABLE:
             rest = sum(row.value for row in rows[LONGEST_TABLE:])
             print(

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """`kvm-vmx run --kernel TREE`: what an exit costs by a tree's own KVM, beside the port."""
 
-import sys
-
 from kvm_vmx.console import Trouble, print_columns
 from kvm_vmx.errors import BuildError, KernelBug, MachineError
+from kvm_vmx.progress import working
 from kvm_vmx.run.steady_state import MODES
 
 
@@ -14,8 +13,9 @@ def of_kernel(tree, code, memory) -> dict[str, dict[str, float]]:
     from kvm_vmx.kernel.command import counts
 
     try:
-        image = build(tree, report=lambda what: print(f"{what} ...", file=sys.stderr))
-        return {mode: counts(image, mode == "evmcs", code, memory) for mode in MODES}
+        with working("building", log=True) as say:
+            image = build(tree, report=say)
+            return {mode: counts(image, mode == "evmcs", code, memory) for mode in MODES}
     except (BuildError, KernelBug, MachineError) as error:
         raise Trouble(str(error)) from None
 

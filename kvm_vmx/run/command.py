@@ -28,18 +28,20 @@ import stat
 import sys
 
 from kvm_vmx.console import (
-    DIFFERS, HOLDS, Trouble, add_command, booted, check_writable, print_json, write_text,
+    DIFFERS, HOLDS, Trouble, add_command, booted, check_writable, offer, print_json, write_text,
 )
+from kvm_vmx.l0.profile import PROFILES
 from kvm_vmx.machine.guests import CPUID_LOOP
 from kvm_vmx.run import pairs
 from kvm_vmx.run.beside import of_kernel, print_beside
 from kvm_vmx.run.outcome import (
     SCHEMA, Verdict, judged, modes_of, print_end, print_modes, timing_of)
-from kvm_vmx.progress import progress
+from kvm_vmx.progress import progress, working
 from kvm_vmx.run.serial import Serial
 from kvm_vmx.run.steady_state import MODES, measure
 from kvm_vmx.machine import long_mode
 from kvm_vmx.machine.lints import ConformanceError
+from kvm_vmx.machine.partition import CACHE_POLICIES
 
 EXAMPLE = """\
 examples:
@@ -68,13 +70,13 @@ def configure(commands) -> None:
         help="VM exits to run in each mode (default: 100000)")
     add("--cpus", type=whole(1, 4096), default=2, metavar="N",
         help="CPUs of the L1 machine, 1 to 4096 (default: 2)")
-    add("--profile", default="kvm-6.12", metavar="NAME|FILE",
-        help="which Hyper-V to emulate: kvm-6.12 (default), tlfs-strict, ice-lake, a file in "
-             "TOML, or a host's `cpuid -r` in a .txt")
+    offer(add("--profile", default="kvm-6.12", metavar="NAME|FILE",
+              help="which Hyper-V to emulate: kvm-6.12 (default), tlfs-strict, ice-lake, a file "
+                   "in TOML, or a host's `cpuid -r` in a .txt"), PROFILES)
     add("--insn", choices=("call", "trap"),
         help="instructions by call, or as opcodes that trap (default: call)")
-    add("--cache-policy", default="always", metavar="POLICY",
-        help="when L0 reads clean groups again (default: always)")
+    offer(add("--cache-policy", default="always", metavar="POLICY",
+              help="when L0 reads clean groups again (default: always)"), CACHE_POLICIES)
     add("--lints", action="store_true",
         help="report what L1 does that Hyper-V forbids or leaves undefined")
     add("--strict", action="store_true", help="likewise, and stop at the first")
@@ -129,7 +131,8 @@ def compare_modes(args, code, out) -> int:
             stopped(args, list(machine.dmesg), f"Falls short: {error}.", out)
             return DIFFERS
         log, lints, by_call = list(machine.dmesg), machine.lints, machine.by_call
-        times = paired(args, machine, code, runs)
+        with working("timing both modes in turns"):
+            times = paired(args, machine, code, runs)
     kernel = of_kernel(args.kernel, code, GUEST_MEMORY) if args.kernel else None
     found = judged(runs)
     if args.json:
@@ -171,7 +174,7 @@ def write_trace(args, code, out) -> None:
     from kvm_vmx.run import tracing
 
     exits = min(args.exits, tracing.MOST)
-    with machine_of(args) as machine:
+    with machine_of(args) as machine, working("tracing"):
         runs = {mode: tracing.recorded(machine, mode, code, GUEST_MEMORY, exits, args.config,
                                        Serial() if args.serial else None)
                 for mode in MODES}

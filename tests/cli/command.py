@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Run kvm-vmx as a user does: a process of its own, its output, its exit status."""
 
-import json
 import os
 import pathlib
 import time
 
 import nursery
+import schemed
 
 # A process started in another folder finds the same package as the tests do.
 PACKAGE = nursery.PACKAGE
@@ -29,7 +29,7 @@ def kvm_vmx(*args, **options):
 
 
 def kvm_vmx_json(*args):
-    """The JSON object that a command prints with --json; the command must succeed."""
+    """The JSON object that a command prints with --json, by its schema; it must succeed."""
     done = kvm_vmx(*args, "--json")
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return schemed.kept_text(done.stdout)

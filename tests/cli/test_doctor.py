@@ -2,11 +2,11 @@
 """kvm-vmx doctor: what it makes of files of hosts, as their owners have published or could."""
 
 import gzip
-import json
 import pathlib
 import random
 
 import pytest
+import schemed
 from command import kvm_vmx
 
 from kvm_vmx import Machine, cli
@@ -137,7 +137,7 @@ def test_the_evidence_names_file_line_and_value(tmp_path):
 
 def test_a_real_azure_dump(capsys):
     assert cli.main(["doctor", str(AZURE), "--json"]) == 0
-    report = json.loads(capsys.readouterr().out)
+    report = schemed.kept_text(capsys.readouterr().out)
     assert report["schema"] == "kvm_vmx.doctor/1" and report["used"] and report["kind"] == "hyper-v"
     holds = {row["id"]: row["holds"] for row in report["conditions"]}
     assert holds["hint"] and holds["version"] and holds["vmx"] and holds["assist"] is None
@@ -186,7 +186,7 @@ def test_the_last_boot_counts_and_contradictions_are_told(tmp_path, capsys):
     other = tmp_path / "other"
     other.write_text(WSL2_AMD)
     assert cli.main(["doctor", str(path), str(other), "--json"]) in (0, 1)
-    told = json.loads(capsys.readouterr().out)["contradictions"]
+    told = schemed.kept_text(capsys.readouterr().out)["contradictions"]
     assert any(line.startswith("hints is 0x64e24 in ") and "0x902c2c" in line for line in told)
 
 
@@ -213,7 +213,7 @@ def test_directories_mails_archives_and_other_encodings(tmp_path):
 
 def test_this_host_without_any_file(capsys):
     assert cli.main(["doctor", "--json"]) in (0, 1)
-    report = json.loads(capsys.readouterr().out)
+    report = schemed.kept_text(capsys.readouterr().out)
     assert report["release"] and report["answer"] and len(report["conditions"]) >= 11
 
 

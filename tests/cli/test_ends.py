@@ -4,6 +4,7 @@
 import json
 
 import pytest
+import schemed
 from command import kvm_vmx, kvm_vmx_json
 
 from kvm_vmx import Machine
@@ -252,5 +253,5 @@ def test_running_behind_the_code_is_told(tmp_path):
 
 def test_a_strict_run_that_stops_has_a_verdict_in_json():
     done = kvm_vmx("run", "--exits", 200, "--strict", "--profile", "ice-lake", "--json")
-    report = json.loads(done.stdout)
+    report = schemed.kept_text(done.stdout)
     assert report["verdict"]["holds"] == (done.returncode == 0)

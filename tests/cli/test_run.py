@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """kvm-vmx run: its JSON, its page, its steady state, its guests."""
 
-import json
 import re
 
 import pytest
+import schemed
 from command import kvm_vmx, kvm_vmx_json
 
 from kvm_vmx import host
@@ -75,7 +75,7 @@ def test_the_page_is_the_log_and_then_the_table():
 
 def test_json_keeps_log_and_verdict_off_standard_output():
     done = kvm_vmx("run", "--exits", 100, "--json")
-    assert json.loads(done.stdout)["modes"]["evmcs"]["exits"] == 100
+    assert schemed.kept_text(done.stdout)["modes"]["evmcs"]["exits"] == 100
     assert USING_EVMCS in done.stderr
 
 

@@ -29,6 +29,9 @@ COMMANDS = {
     "compare --json": ["compare", "--tree", TREE, "--json"],
     "drift": ["drift", TREE, TREE], "drift f": ["drift", TREE, TREE, "vmx_exit"],
     "drift --json": ["drift", TREE, TREE, "--json"],
+    "schemas": ["schema"], "schema": ["schema", "run"], "cache": ["cache"],
+    "man": ["man", "run"], "completion": ["completion", "zsh"], "version --json": [
+        "--version", "--json"],
     "measure": ["measure", "loop"], "measure --json": ["measure", "entry", "--json"],
 }
 # What a command may find: a test each, and one for each encoding.
@@ -160,6 +163,8 @@ NAMED = {
     "a lesson": ["lesson", HOSTILE], "a case": ["lesson", "detect", "--case", HOSTILE],
     "a seed": ["lesson", "detect", "--seed", HOSTILE],
     "a solution": ["lesson", "table", "--write", HOSTILE],
+    "a schema": ["schema", HOSTILE], "a store": ["cache", "clear", HOSTILE],
+    "a page of man": ["man", HOSTILE], "a shell": ["completion", HOSTILE],
     "a rule": ["conform", HOSTILE], "a part": ["measure", HOSTILE],
     "a file of results": ["measure", "key", "-o", f"/nowhere/{HOSTILE}"],
 }

@@ -5,6 +5,7 @@ import json
 
 import nursery
 import pytest
+import schemed
 from command import ENVIRONMENT
 
 from kvm_vmx import host
@@ -93,7 +94,7 @@ def compare(*args):
 def test_the_command_takes_them(tmp_path, tree_v419):
     tree = host.find("tree-4.19")
     done = compare("KVM_EVMCS_VERSION", "vmx_ex*", "--tree", tree, "--json")
-    value = json.loads(done.stdout)
+    value = schemed.kept_text(done.stdout)
     assert done.returncode == 0, done.stderr
     assert [thing["name"] for thing in value["things"]] == ["KVM_EVMCS_VERSION"]
     assert {function["name"] for function in value["functions"]} \

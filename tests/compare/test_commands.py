@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """kvm-vmx compare and kvm-vmx drift as a user runs them."""
 
-import json
 import re
 
 import pytest
+import schemed
 
 from kvm_vmx import cli
 from kvm_vmx.compare.rows import CLASSES
@@ -79,7 +79,7 @@ def test_all_functions_with_totals(capsys, tree):
 def test_json(capsys, tree):
     status, out, _ = run(capsys, "compare", "decache_tsc_multiplier", "--tree", tree, "--json",
                          "--config", "CONFIG_TEA=4")
-    data = json.loads(out)
+    data = schemed.kept_text(out)
     assert status == 1 and data["schema"] == "kvm_vmx.compare/2"
     assert data["config"]["CONFIG_TEA"] == 4 and set(data["totals"]) == set(CLASSES)
     (function,) = data["functions"]
@@ -95,7 +95,7 @@ def test_json(capsys, tree):
 
 def test_scope(capsys, tree):
     status, out, _ = run(capsys, "compare", "--tree", tree, "--scope", "--json")
-    data = json.loads(out)
+    data = schemed.kept_text(out)
     assert data["schema"] == "kvm_vmx.scope/1" and status == 1
     (function,) = data["functions"]
     assert function["name"] == "decache_tsc_multiplier" and function["reason"] == ""
@@ -125,7 +125,7 @@ def test_drift(capsys, tree, tmp_path):
     assert status == 1
     assert "moved    arch/x86/kvm/vmx.c -> arch/x86/kvm/vmx/vmx.c: 1 functions" in out
     status, out, _ = run(capsys, "drift", tree, tmp_path / "newer", "--json")
-    data = json.loads(out)
+    data = schemed.kept_text(out)
     assert data["schema"] == "kvm_vmx.drift/1" and status == 1
     (function,) = data["functions"]
     assert len(function["gone"]) == len(function["came"]) == 1 and function["same"] == 2

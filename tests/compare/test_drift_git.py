@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Drift in small repositories of git, and what becomes of functions that split, merge or paste."""
 
-import json
 import subprocess
 
 import nursery
 import pytest
+import schemed
 from command import ENVIRONMENT
 
 from kvm_vmx.compare.drift import Drift
@@ -52,7 +52,7 @@ def drift(*args):
 def test_a_range_lists_the_fixes_that_concern_the_path(repository):
     done = drift(repository, "v4.19..HEAD", "--json")
     assert done.returncode == 1, done.stderr
-    (fix,) = json.loads(done.stdout)["fixes"]
+    (fix,) = schemed.kept_text(done.stdout)["fixes"]
     assert fix["subject"] == "fix the load" and fix["functions"] == ["evmcs_load"]
     assert fix["commit"] == git(repository, "rev-parse", "HEAD~2")
     port = Port().subjects["evmcs_load"].function
@@ -67,7 +67,7 @@ def test_a_range_lists_the_fixes_that_concern_the_path(repository):
 @pytest.mark.host("git")
 def test_a_changed_row_carries_the_commit_that_last_touched_it(repository):
     args = f"{repository}@v4.19", f"{repository}@HEAD", "evmcs_load"
-    rows = json.loads(drift(*args, "--json").stdout)["rows"]["evmcs_load"]
+    rows = schemed.kept_text(drift(*args, "--json").stdout)["rows"]["evmcs_load"]
     assert [(row["kind"], row["new"]["text"]) for row in rows if row["kind"] != "same"] == [
         ("came", "if (!vp_ap)"), ("came", "return;")]
     for row in rows:
@@ -76,7 +76,7 @@ def test_a_changed_row_carries_the_commit_that_last_touched_it(repository):
             told = git(repository, "blame", "-s", "-L", f"{line},{line}", "HEAD", "--", VMX)
             assert row["commit"].startswith(told[:8].lstrip("^"))
     back = f"{repository}@HEAD~3", f"{repository}@HEAD", "evmcs_load"
-    assert json.loads(drift(*back, "--json").stdout)["rows"]["evmcs_load"] == rows
+    assert schemed.kept_text(drift(*back, "--json").stdout)["rows"]["evmcs_load"] == rows
     shown = drift(*args)
     assert "the port" in shown.stdout and "vp_ap.enlighten_vmentry = 1" in shown.stdout
     assert "fix the load" in " ".join(shown.stdout.split())
@@ -87,7 +87,7 @@ def test_a_row_that_is_gone_carries_the_commit_that_took_it(repository):
     path = repository / VMX
     path.write_text(path.read_text().replace("\tvp_ap->enlighten_vmentry = 1;\n", ""))
     git(repository, "commit", "-qam", "take one out")
-    rows = json.loads(drift(f"{repository}@v4.19", f"{repository}@HEAD", "evmcs_load",
+    rows = schemed.kept_text(drift(f"{repository}@v4.19", f"{repository}@HEAD", "evmcs_load",
                             "--json").stdout)["rows"]["evmcs_load"]
     (gone,) = (row for row in rows if row["kind"] == "gone")
     assert gone["old"]["text"] == "vp_ap->enlighten_vmentry = 1;" and gone["new"] is None

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Which tree `compare` takes, and what each of its outputs says of it."""
 
-import json
 import subprocess
 
 import pytest
+import schemed
 
 from kvm_vmx import cli
 from kvm_vmx.compare.found import default_tree, trees
@@ -117,7 +117,7 @@ def test_a_program_is_told_too(machine, capsys):
     root = make(machine / "linux", "6.12.3")
     for options in ([], ["--scope"]):
         cli.main(["compare", "--tree", root, "--json", *options])
-        data = json.loads(capsys.readouterr().out)
+        data = schemed.kept_text(capsys.readouterr().out)
         assert (data["version"], data["baseline"]) == ("6.12.3", "v4.19")
 
 
@@ -137,7 +137,7 @@ def test_a_file_that_is_absent_is_said_once(machine, capsys):
     """v4.19's vmx.c alone would be this: every function of another file is left out, not red."""
     root = make(machine / "linux", "4.19.0")
     cli.main(["compare", "--tree", root, "--json"])
-    data = json.loads(capsys.readouterr().out)
+    data = schemed.kept_text(capsys.readouterr().out)
     assert {"arch/x86/kvm/x86.c", "arch/x86/hyperv/hv_init.c"} <= set(data["absent"])
     assert "arch/x86/kvm/vmx.c" not in data["absent"]
     gone = {function["port"]["file"] for function in data["functions"]

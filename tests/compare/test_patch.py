@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A patch beside v4.19 and the port: decided by v4.19 itself, and by the mail of the review."""
 
-import json
 import pathlib
 import re
 
 import nursery
 import pytest
+import schemed
 from command import ENVIRONMENT
 from patches import VMX, command, compared, patch_of, without
 
@@ -148,7 +148,7 @@ def test_the_command_in_words_and_in_json(tmp_path, tree_v419):
     old = tree_v419.files[VMX]
     path = tmp_path / "patch"
     path.write_text(patch_of(without(old, "\tevmcs_sanitize_exec_ctrls(vmcs_conf);\n"), old))
-    value = json.loads(command("--patch", path, "--tree", host.find("tree-4.19"), "--json").stdout)
+    value = schemed.kept_text(command("--patch", path, "--tree", host.find("tree-4.19"), "--json").stdout)
     (statement,) = value["patches"][0]["hunks"][0]["statements"]
     assert value["schema"] == "kvm_vmx.patch/1" and statement["kind"] == "same"
     assert statement["port"]["text"] == "evmcs_sanitize_exec_ctrls(vmcs_conf)"

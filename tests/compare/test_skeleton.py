@@ -2,7 +2,6 @@
 """The change of the port that a newer patch asks for: beside the patched kernel nothing of it is
 unexplained, or it is told."""
 
-import json
 import random
 import re
 import shutil
@@ -10,6 +9,7 @@ import subprocess
 
 import needed
 import pytest
+import schemed
 from patches import VMX, command, compared, patch_of, tree_with
 
 from kvm_vmx import host
@@ -180,7 +180,7 @@ def test_apply_changes_a_checkout_and_nothing_else(tmp_path, tree_v419):
         subprocess.run([*git, *args], check=True)
     done = command("--patch", patch, "--apply", root, "--tree", host.find("tree-4.19"), "--json")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["changed"] == ["kvm_vmx/l1/vmx.pyx"]
+    assert schemed.kept_text(done.stdout)["changed"] == ["kvm_vmx/l1/vmx.pyx"]
     status = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True).stdout
     assert status.split() == ["M", "kvm_vmx/l1/vmx.pyx"]
     with pytest.raises(Trouble, match="commit them"):

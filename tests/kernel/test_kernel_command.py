@@ -4,6 +4,7 @@
 import json
 
 import pytest
+import schemed
 
 from kvm_vmx import cli, host
 from kvm_vmx.kernel import build, toolchain
@@ -26,20 +27,28 @@ def test_build_names_the_image_and_what_it_lacks(tree, image, capsys):
     assert (status, lines[0]) == (0, str(image))
     assert lines[1].endswith("called, each ends the kernel by its name")
     assert "sidt" not in lines[2] and "popf in fastop" in lines[2]
+    schemed.strict(json.loads(said(capsys, "kernel", "build", tree, "--json")[1]))
 
 
 def test_run_counts_an_exit(tree, capsys):
     status, out, _ = said(capsys, "kernel", "run", tree)
     assert status == 0
     rows = {line.split()[0]: line.split()[1:] for line in out.splitlines()[2:]}
-    assert (rows["VMREAD"], rows["VMWRITE"], rows["VMRESUME"]) == (["7", "0"], ["1", "0"],
-                                                                   ["1", "1"])
+    assert (rows["VMREAD"], rows["VMWRITE"], rows["VMRESUME"]) == (["7", "0"], ["1", "0"], ["1", "1"])
+    schemed.strict(json.loads(said(capsys, "kernel", "run", tree, "--json")[1]))
+
+
+def test_a_record_tells_programs_what_it_kept(tree, capsys, tmp_path):
+    status, out, _ = said(capsys, "kernel", "record", tree, "--scenario", "nmi", "--output",
+                          tmp_path / "kept", "--json")
+    assert status == 0 and (tmp_path / "kept").exists()
+    assert list(schemed.strict(json.loads(out))["steps"]) == ["nmi, vmcs", "nmi, evmcs"]
 
 
 def test_the_run_of_the_port_has_a_column_of_the_kernel(tree, capsys):
     status, out, _ = said(capsys, "run", "--exits", 500, "--kernel", tree, "--json")
     assert status == 0
-    found = json.loads(out)
+    found = schemed.kept_text(out)
     for mode, figures in found["modes"].items():
         for name, count in found["kernel"][mode].items():
             assert figures["per_exit"].get(name, 0) == count
@@ -52,7 +61,7 @@ def test_nothing_is_unexplained(tree, capsys, words):
     status, out, _ = said(capsys, *words)
     assert status == 0 and out.splitlines()[-1] == "0 unexplained"
     status, out, _ = said(capsys, *words, "--json")
-    assert json.loads(out)["unexplained"] == 0
+    assert schemed.strict(json.loads(out))["unexplained"] == 0
 
 
 def test_a_scenario_that_is_none_is_named_with_those_there_are(capsys):

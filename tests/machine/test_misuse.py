@@ -239,7 +239,7 @@ def test_memory_outside_the_guest(vcpu):
 def test_the_port_needs_a_cpu_numbers_and_a_vmcs(machine):
     kvm = machine.insmod()
     refused(MachineError, "with machine.cpu(n)", kvm.port.vmcs_read64, 0x681E)
-    refused(AttributeError, "there are", getattr, kvm.port, "vmcs_raed64")
+    refused(AttributeError, "did you mean", getattr, kvm.port, "vmcs_raed64")
     with machine.cpu(1):
         refused(MachineError, "no VMCS is current on CPU 1", kvm.port.vmcs_read64, 0x681E)
         refused(MachineError, "no VMCS is current on CPU 1", kvm.port.vmcs_write64, 0x681E, 1)

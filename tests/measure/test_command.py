@@ -14,6 +14,7 @@ import xml.etree.ElementTree as xml
 import needed
 import nursery
 import pytest
+import schemed
 
 from kvm_vmx.console import DIFFERS, HOLDS, TROUBLE
 from kvm_vmx.measure import command as measure
@@ -37,7 +38,7 @@ def test_tier_0_of_everything_holds(tmp_path):
     done = kvm_vmx("all", "--tier", "0", "--json", "-o", tmp_path / "a.json",
                    "--html", tmp_path / "a.html")
     assert done.returncode == HOLDS, done.stderr
-    found = json.loads(done.stdout)
+    found = schemed.kept_text(done.stdout)
     assert found["schema"] == "kvm_vmx.measure/1" and found["measurable"]
     assert {row["kind"] for row in found["rows"]} == {COUNTED, MODELLED, PUBLISHED}
     assert all(claim["holds"] for claim in found["claims"]) and len(found["claims"]) > 10
@@ -63,7 +64,7 @@ def test_tables_say_the_kind_of_each_number():
 def test_by_trap_the_gap_is_counted():
     done = kvm_vmx("all", "--insn", "trap", "--json")
     assert done.returncode == HOLDS, done.stderr
-    found = json.loads(done.stdout)
+    found = schemed.kept_text(done.stdout)
     traps = {(row["table"], row["name"]): row["value"] for row in found["rows"]
              if row["table"].startswith("traps of one exit")}
     assert traps == {

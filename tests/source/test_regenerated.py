@@ -20,7 +20,7 @@ def test_nothing_is_stale():
 
 
 def test_a_changed_header_is_noticed(tmp_path):
-    for name in ("include", "dev", "docs", "kvm_vmx"):
+    for name in ("include", "dev", "docs", "kvm_vmx", "share"):
         shutil.copytree(tree.ROOT / name, tmp_path / name,
                         ignore=shutil.ignore_patterns("*.so", "__pycache__"))
     header = tmp_path / "include/asm/virt_cpu.h"
