@@ -23,7 +23,7 @@ FLOORS = [
     ["machine"],
     ["kernel"],
     ["tables", "compare", "conform", "measure", "decode"],
-    ["run", "lessons", "doctor"],
+    ["run", "lessons", "doctor", "testing"],
     ["cli"],
 ]
 # Asked while it runs, not to be there: a command boots a machine, the host executes an opcode.
