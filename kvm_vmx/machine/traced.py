@@ -12,7 +12,7 @@ LAST = 40
 HEADS = ("", "CPU", "instruction", "L2 executed", "read again")
 
 
-class Trace(list["TraceRecord"], Pictured):
+class Trace(Pictured, list["TraceRecord"]):
     """TraceRecords in their order; a list, of which a notebook shows the last ones."""
 
     def _sheet(self) -> Sheet:
