@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """examples/*.ipynb: each runs from its first cell to its last, and reads on its own."""
 
-import asyncio
-import importlib
 import json
 import pathlib
 import re
@@ -24,27 +22,16 @@ def said(notebook):
         for cell in notebook["cells"] for output in cell.get("outputs", ()))
 
 
-@pytest.fixture(scope="module")
-def executed(tmp_path_factory):
-    """{name: the notebook as it was executed}, all at once, each in an empty folder."""
-    needed.capability("ipykernel")
-    nbclient = needed.module("nbclient")
-    nbformat = importlib.import_module("nbformat")
-
-    async def run(path):
-        notebook = nbformat.read(path, as_version=4)
-        await nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {
-            "path": str(tmp_path_factory.mktemp(path.stem))}}).async_execute()
-        return notebook
-
-    async def run_all():
-        return await asyncio.gather(*map(run, NOTEBOOKS))
+@pytest.fixture(scope="session")
+def executed():
+    """{name: the notebook as it was executed}; the site takes them from there, too."""
+    needed.capability("nbclient", "ipykernel")
+    import site_notebooks
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(PACKAGE))
-        patch.setenv("IPYTHONDIR", str(tmp_path_factory.mktemp("ipython")))
         patch.setenv("JUPYTER_PLATFORM_DIRS", "1")
-        return dict(zip((path.stem for path in NOTEBOOKS), asyncio.run(run_all())))
+        return site_notebooks.executed()
 
 
 def test_they_are_kept_without_what_they_print():
