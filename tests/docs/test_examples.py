@@ -13,16 +13,20 @@ import shlex
 import needed
 import pytest
 
-from kvm_vmx.cli import main
+from kvm_vmx.cli import main, parser
 from kvm_vmx.host import find
 
 DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
-PAGES = ("index", "tutorial-read", "tutorial-teach", "tutorial-measure", "tutorial-test")
+PAGES = ("index", "tutorial-read", "tutorial-teach", "tutorial-measure", "tutorial-test", "doctor")
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$(?:\n\n```text\n(.*?)^```$)?", re.M | re.S)
 BLOCKS = [(page, *found) for page in PAGES
           for found in BLOCK.findall((DOCS / f"{page}.md").read_text())]
-CONSOLES = [(page, text) for page, kind, text, _ in BLOCKS if kind == "console"]
+CONSOLES = [(page, text) for page, kind, text, _ in BLOCKS
+            if kind == "console" and text.count("\n$ ") == 0]
 PROGRAMS = [(page, text, out) for page, kind, text, out in BLOCKS if kind == "python"]
+# Pages whose commands are shown without what they print, and the programs on them.
+ALL = sorted([*DOCS.glob("*.md"), DOCS.parent / "perf/README.md"])
+COMMAND = re.compile(r"^(?:\$ )?(?:sudo .*\| )?kvm-vmx (.*?)(?:  +.*)?$", re.M)
 # A line that a change elsewhere in the port moves, or that says a time.
 MOVES = re.compile(r"\.(?:c|pyx|pxd):\d+|^ *\d+(?=  )|(?<== ) +\d+(?=  )")
 
@@ -87,3 +91,28 @@ def test_a_program_prints_what_the_page_says(page, text, shown):
     with contextlib.redirect_stdout(out):
         exec(compile(text, page, "exec"), {})
     assert out.getvalue() == shown
+
+
+@pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
+def test_every_command_of_a_page_is_one(path):
+    """With options that there are: those whose output is not shown, too."""
+    for block in re.findall(r"^```(?:console)?\n(.*?)^```$", path.read_text(), re.M | re.S):
+        for line in COMMAND.findall(block):
+            words = shlex.split(line, comments=True)
+            try:
+                parser().parse_args(words)
+            except SystemExit as end:
+                assert end.code == 0, line
+
+
+def test_the_kernel_in_python():
+    """docs/kernel.md's program, where the tree's objects are in the cache already."""
+    needed.capability("tree-4.19", "kernel-build")
+    from kvm_vmx.kernel import build
+
+    tree = str(find("tree-4.19"))
+    if not build.is_compiled(tree):
+        pytest.skip(f"{tree} is not compiled yet: kvm-vmx kernel build {tree}")
+    (text,) = re.findall(r"^```python\n(.*?)^```$", (DOCS / "kernel.md").read_text(), re.M | re.S)
+    assert '"linux-4.19"' in text
+    exec(compile(text.replace('"linux-4.19"', repr(tree)), "kernel.md", "exec"), {})
