@@ -12,7 +12,8 @@ from kvm_vmx import Machine, guests
 PICTURE = pathlib.Path(__file__).resolve().parents[1] / "docs/pictures/exit.svg"
 WIDE, LEFT, RIGHT, LANE, HIGH = 680, 172, 20, 34, 162
 LANES = {"L2": "a guest", "L1": "Linux with KVM", "L0": "Hyper-V"}
-PAPER, INK, FAINT, RULE, HOT, GOOD = "#0d1117", "#e6edf3", "#9198a1", "#30363d", "#e3a83b", "#4cc38a"
+PAPER, INK, FAINT, RULE = "#0d1117", "#e6edf3", "#9198a1", "#30363d"
+HOT, GOOD = "#e3a83b", "#4cc38a"
 ENTRIES = ("vmlaunch", "vmresume")
 
 
@@ -26,7 +27,8 @@ def traced(enlightened):
         vcpu.run(exits=3)
         trace = machine.trace
     first, second = [n for n, record in enumerate(trace) if record.instruction in ENTRIES][1:3]
-    return [record.instruction for record in trace[first + 1:second + 1]], trace[second].bytes_reread
+    between = [record.instruction for record in trace[first + 1:second + 1]]
+    return between, trace[second].bytes_reread
 
 
 def path(instructions):
@@ -43,7 +45,8 @@ def text(x, y, said, colour=INK, size=16, more=""):
 
 def row(top, title, colour, instructions, note, step):
     """One machine: its lanes, and the path through them."""
-    levels, shapes = path(instructions), [text(20, top + 16, title, colour, 18, ' font-weight="600"')]
+    levels = path(instructions)
+    shapes = [text(20, top + 16, title, colour, 18, ' font-weight="600"')]
     where = {}
     for n, (lane, what) in enumerate(LANES.items()):
         y = where[lane] = top + 44 + n * LANE
@@ -53,10 +56,11 @@ def row(top, title, colour, instructions, note, step):
     shapes.append(f'<polyline points="{" ".join(f"{x:.1f},{y}" for x, y in points)}" fill="none" '
                   f'stroke="{colour}" stroke-width="2.5" stroke-linejoin="round"/>')
     shapes += [f'<circle cx="{x:.1f}" cy="{y}" r="3.5" fill="{colour}"/>' for x, y in points]
-    x, y = points[-1]
-    shapes.append(text(f"{x + 14:.1f}" if len(levels) < 10 else WIDE - RIGHT,
-                       top + 16 if len(levels) >= 10 else where["L1"] - 12, note, INK, 16,
-                       ' text-anchor="end"' if len(levels) >= 10 else ""))
+    x = points[-1][0]
+    if x < WIDE / 2:                                # there is room beside the path
+        shapes.append(text(f"{x + 14:.1f}", where["L1"] - 12, note))
+    else:
+        shapes.append(text(WIDE - RIGHT, top + 16, note, more=' text-anchor="end"'))
     return "".join(shapes)
 
 
@@ -72,8 +76,8 @@ def svg():
         row(14 + HIGH, "eVMCS", GOOD, page, f"{len(path(page)) - 1} crossings: "
             f"L0 reads {reread} bytes of a page", step)]
     return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDE} {2 * HIGH}" role="img" '
-            f'font-family="system-ui, sans-serif"><title>One VM exit of a guest in a loop of CPUID, '
-            f'with a VMCS and with an enlightened one</title>'
+            f'font-family="system-ui, sans-serif"><title>One VM exit of a guest in a loop of '
+            f'CPUID, with a VMCS and with an enlightened one</title>'
             f'<rect width="{WIDE}" height="{2 * HIGH}" rx="10" fill="{PAPER}"/>'
             f"{''.join(rows)}</svg>\n")
 

@@ -9,11 +9,13 @@ import posixpath
 import re
 import sys
 
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import site_notebooks  # noqa: E402
 import site_pages  # noqa: E402
+from kvm_vmx import host  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 # Files of the tree that are pages of the site, by the page's name.
@@ -23,6 +25,13 @@ COURSE = "course-pages"
 LINK = re.compile(r"(?<!!)\[([^\]\[]*)\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```(\w+) (\S+)$", re.M)
 TITLED = re.compile(r'^<!--.*?-->\n', re.S)
+
+
+def on_config(config):
+    """One line where an extra is missing."""
+    for name in ("nbclient", "ipykernel"):
+        if not host.has(name):
+            raise PluginError(f"the site shows what notebooks print, but: {host.absent(name)}")
 
 
 def on_files(files, config):

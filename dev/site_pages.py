@@ -80,10 +80,11 @@ class Said(str):
     """A type as it is written."""
 
     def __repr__(self):
-        return re.sub(r"\b(?:kvm_vmx|collections\.abc|typing|os)\.(?:\w+\.)*(\w+)", r"\1", str(self))
+        return re.sub(r"\b(?:kvm_vmx|collections\.abc|typing|os)\.(?:\w+\.)*(\w+)", r"\1",
+                      str(self))
 
 
-def signature(thing):
+def signature(thing, widest=70):
     """What it is called with; where that is long, a parameter a line."""
     try:
         found = inspect.signature(thing)
@@ -94,7 +95,7 @@ def signature(thing):
     returned = inspect.Signature.empty if inspect.isclass(thing) else typed(found.return_annotation)
     found = found.replace(parameters=given, return_annotation=returned)
     text = str(found)
-    if len(text) <= 70:
+    if len(text) <= widest:
         return text
     star = [n for n, each in enumerate(given) if each.kind is each.KEYWORD_ONLY][:1]
     lines = [f"    {each}," for each in given]
@@ -124,7 +125,8 @@ def members(thing):
         elif inspect.isfunction(member) or isinstance(member, (staticmethod, classmethod)):
             inner = getattr(member, "__func__", member)
             said = " ".join((inspect.getdoc(inner) or "").split())
-            methods.append(f"| `{name}{' '.join(signature(inner).split())}` | {cell(said)} |")
+            called = signature(inner, 1000).replace(" -> None", "").replace("->", "\u2192")
+            methods.append(f"| `{name}{called}` | {cell(said)} |")
     if rows:
         yield "\n".join(["| attribute | is |", "|---|---|", *rows])
     if methods:
@@ -158,8 +160,8 @@ def policies():
         cells = [f"{'yes' if PROFILES[p].policies[name] else 'no'}: "
                  f"{cell(PROFILES[p].sources.get(f'policy.{name}', ''))}" for p in shown]
         rows.append(f"| `{name}` | {cell(said.get(name, ''))} | {' | '.join(cells)} |")
-    faults = [f"| `{fault.name}` | {cell(fault.does)} | {cell(fault.symptom)} | {cell(fault.source)} |"
-              for fault in FAULTS.values()]
+    faults = [f"| `{fault.name}` | {cell(fault.does)} | {cell(fault.symptom)} "
+              f"| {cell(fault.source)} |" for fault in FAULTS.values()]
     numbers = []
     for profile in (PROFILES[p] for p in shown):
         numbers += [f"### Profile {profile.name}", profile.title + "."]

@@ -6,6 +6,8 @@ import logging
 import os
 import pathlib
 import re
+import subprocess
+import sys
 import urllib.parse
 
 import needed
@@ -158,6 +160,18 @@ def test_the_pages_that_are_printed_have_all_of_it(site):
     assert "<svg" in pages["notebook-exit.html"].text
     first = pages["index.html"].text.partition("<article")[2]
     assert first.index("pictures/exit.svg") < first.index("See it in one minute")
+
+
+def test_without_an_extra_it_says_so_in_a_line(tmp_path):
+    needed.capability("mkdocs")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "-q", "-d", str(tmp_path / "site")], cwd=ROOT,
+        capture_output=True, text=True, timeout=60,
+        env={**os.environ, "PYTHONPATH": str(PACKAGE), "NO_MKDOCS_2_WARNING": "1",
+             "KVM_VMX_WITHOUT": "ipykernel"})
+    (line,) = done.stderr.strip().splitlines()
+    assert done.returncode == 1 and "KVM_VMX_WITHOUT says so" in line
+    assert not (tmp_path / "site").exists()
 
 
 def test_the_picture_is_what_two_traces_say():

@@ -25,7 +25,8 @@ def run(folder, *options):
     """pytest in a folder, as its owner runs it: how it ended, and what it said."""
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options], cwd=folder,
-        env=ENVIRONMENT | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}, capture_output=True, text=True, timeout=120)
+        env=ENVIRONMENT | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}, capture_output=True, text=True,
+        timeout=120)
 
 
 @pytest.fixture
