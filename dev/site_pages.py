@@ -44,7 +44,11 @@ def reference():
     """The Python face from its docstrings, each name with its example."""
     examples = tomllib.loads((ROOT / "docs/reference_examples.toml").read_text(encoding="utf-8"))
     said = ["# The Python face", "Everything is imported from `kvm_vmx`, but the fixtures of "
-            "[`kvm_vmx.testing`](testing.md). Each example here is run by the tests."]
+            "[`kvm_vmx.testing`](testing.md). Each example here is run by the tests.",
+            "In a notebook a `Machine`, a `Vcpu`, its `evmcs`, an `ExitSummary`, a `Decoded` and "
+            "`machine.trace` show themselves as a piece of a page, without a script and by day and "
+            "by night; in IPython's terminal as lines that say the same. "
+            "[One exit](notebook-exit.md) does."]
     for group, names in GROUPS.items():
         said.append(f"## {group}")
         for name in names:
