@@ -24,7 +24,7 @@ FLOORS = [
     ["machine"],
     ["kernel"],
     ["tables", "compare", "conform", "measure", "decode"],
-    ["run", "lessons", "doctor", "about"],
+    ["run", "lessons", "doctor", "about", "testing"],
     ["cli"],
 ]
 # Asked while it runs, not to be there: a command boots a machine, the host executes an opcode.

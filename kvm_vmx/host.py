@@ -208,6 +208,9 @@ BESIDE = {
     "Cython": Capability(_module("Cython"), "no Cython here: pip install 'kvm_vmx[test]'"),
     "setuptools": Capability(
         _module("setuptools"), "no setuptools here: pip install 'kvm_vmx[test]'"),
+    "nbclient": Capability(_module("nbclient"), "no nbclient here: pip install 'kvm_vmx[docs]'"),
+    "ipykernel": Capability(_module("ipykernel"), "no ipykernel here: pip install 'kvm_vmx[docs]'"),
+    "mkdocs": Capability(_module("material"), "no mkdocs here: pip install 'kvm_vmx[docs]'"),
     "mypy": Capability(_module("mypy"), "no mypy here: pip install 'kvm_vmx[test]'"),
 }
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What decode() gives: a decoded VMCS that prints itself."""
 
+from typing import Any
+
 from kvm_vmx.decode import html, text
 from kvm_vmx.decode.result import State
 
@@ -10,6 +12,9 @@ class Decoded(State):
 
     def __str__(self) -> str:
         return "\n".join(text.of_state(self))
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(str(self))
 
     def _repr_html_(self) -> str:
         return html.of_state(self)

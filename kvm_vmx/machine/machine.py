@@ -16,13 +16,14 @@ from kvm_vmx.machine.kernel import TIMER_VECTOR, Kernel, MachineError
 from kvm_vmx.machine.lints import Lint
 from kvm_vmx.machine.module import Module
 from kvm_vmx.machine.partition import MAX_CPUS, Partition, PhysicalMemory
+from kvm_vmx.machine.pictures import Pictured, Sheet, Table, pairs
 from kvm_vmx.machine.sites import name_of
+from kvm_vmx.machine.traced import Trace
 from kvm_vmx.trap import engine as trap
 from kvm_vmx.words import unknown
 
 if TYPE_CHECKING:
     from kvm_vmx.machine.processor import Processor
-    from kvm_vmx.machine.trace import TraceRecord
 
 CONFIGS = {
     "hyperv": "kvm_vmx.l1.vmx",
@@ -32,12 +33,14 @@ CONFIGS = {
     "by-call": "kvm_vmx.l1.vmx_by_call",
 }
 
+MOST_SHOWN = 8          # rows of a kind in a notebook
+
 MEMORY_BASE, MEMORY_PER_CPU = 256 << 20, 64 << 10
 # A CPU's page for hypercall input and its assist page: without the first v4.19 does not come up.
 LEAST_PER_CPU = 2 * 4096
 
 
-class Machine(Unique):
+class Machine(Pictured, Unique):
     """An L1 kernel booted on the emulated Hyper-V; one per process, since a kernel's text and
     its per-CPU state are the process's own. A child of fork() has none: there each use raises
     MachineError, but closing it, which does nothing.
@@ -131,6 +134,24 @@ class Machine(Unique):
         said = [f"{self.cpus} online"] if self.cpus < self.possible_cpus else []
         said.append("kvm_intel loaded" if self.module else "no module")
         return ", ".join(said + ["oopsed"] * self.oopsed)
+
+    def _sheet(self) -> Sheet:
+        """Its processors, what L0 has done, what it noticed, and the end of the log."""
+        cpus = []
+        for n in range(min(self.possible_cpus, MOST_SHOWN)):
+            hardware, page = self.cpu(n), self.assist_page_gpa(n)
+            active = hardware.active_evmcs
+            cpus.append((str(n), "online" if self.is_online(n) else "offline", hardware.mode,
+                         "" if page is None else hex(page), "" if active is None else hex(active)))
+        more = [("...", "", "", "", "")] * (self.possible_cpus > MOST_SHOWN)
+        said = [(lint.name, lint.explain()) for lint in self.lints[-MOST_SHOWN:]]
+        return Sheet(f"{self._what()}: {self._state()}", [
+            Table("processors of L1", ("CPU", "", "mode", "assist page", "eVMCS"), cpus + more),
+            Table("what L0 has done", ("", "", "", ""), pairs(
+                {name: count for name, count in self.counters.items() if count}, plain=True)),
+            *([Table("what L0 noticed", ("", ""), said)] if said else []),
+            Table("the end of L1's log", ("",), [(line,) for line in self.dmesg[-MOST_SHOWN:]]),
+        ])
 
     def __del__(self) -> None:
         if getattr(self, "_kernel", None) is not None and self._kernel.booted:
@@ -244,10 +265,11 @@ class Machine(Unique):
             self._partition.stop_trace()
 
     @property
-    def trace(self) -> "list[TraceRecord]":
-        """The instructions traced, on all CPUs in their order, each with its outcome."""
+    def trace(self) -> "Trace":
+        """The instructions traced, on all CPUs in their order, each a TraceRecord with its
+        outcome."""
         with self._gate.use():
-            return self._partition.trace
+            return Trace(self._partition.trace)
 
     @property
     def allocations(self) -> dict[str, int]:

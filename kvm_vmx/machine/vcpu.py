@@ -4,7 +4,6 @@
 import errno
 from collections.abc import ItemsView, Iterator, Mapping
 from dataclasses import dataclass, field
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from kvm_vmx.abi.numbers import ExitReason, Field
@@ -14,6 +13,7 @@ from kvm_vmx.machine.ending import GuestFault
 from kvm_vmx.machine.fields import CLEAN_FIELDS, fields
 from kvm_vmx.machine.gate import Busy, Using
 from kvm_vmx.machine.kernel import REGISTERS, MachineError
+from kvm_vmx.machine.pictures import Pictured, Sheet, Table
 from kvm_vmx.machine.refusal import Refusal
 from kvm_vmx.words import unknown
 
@@ -26,6 +26,9 @@ KVM_EXITS = {
     7: "IRQ_WINDOW_OPEN", 8: "SHUTDOWN", 9: "FAIL_ENTRY", 10: "INTR", 11: "SET_TPR",
     17: "INTERNAL_ERROR",
 }
+
+
+LAST_EXITS = 10
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ def _field(field: str | int) -> dict[str, Any]:
                        "kvm_vmx.fields() has what has one") from None
 
 
-class EvmcsView(Shown, Mapping[str, int]):
+class EvmcsView(Pictured, Shown, Mapping[str, int]):
     """The enlightened VMCS of a vCPU as the page has it: a field's name, or Field, to its value."""
 
     def __init__(self, vcpu: "Vcpu") -> None:
@@ -145,14 +148,10 @@ class EvmcsView(Shown, Mapping[str, int]):
         """hv_clean_fields."""
         return self._read(CLEAN_FIELDS, 4)
 
-    def _repr_html_(self) -> str:
-        """The page by area with its clean bits, for a notebook; its repr where there is none."""
-        try:
-            clean_fields, gpa = self.clean_fields, self._vcpu.vmcs_gpa
-            page = self._vcpu.vm.module.machine.memory.read(gpa, pictures.PAGE)
-        except (MachineError, IndexError, AttributeError):
-            return f"<p>{escape(repr(self))}</p>"
-        return pictures.of_page(page, gpa, clean_fields)
+    def _sheet(self) -> Sheet:
+        clean_fields, gpa = self.clean_fields, self._vcpu.vmcs_gpa
+        page = self._vcpu.vm.module.machine.memory.read(gpa, pictures.PAGE)
+        return pictures.sheet_of_page(page, gpa, clean_fields)
 
 
 class VmcsView(Shown, Mapping[str, int]):
@@ -186,7 +185,7 @@ class VmcsView(Shown, Mapping[str, int]):
         return "enlightened" if self._vcpu.vm.module.enable_evmcs else "plain"
 
 
-class Vcpu(Unique):
+class Vcpu(Pictured, Unique):
     """A virtual CPU; cpu is the CPU it runs on, and may be set to migrate it."""
 
     def __init__(self, vm: "Vm", raw: Any, cpu: int) -> None:
@@ -202,6 +201,17 @@ class Vcpu(Unique):
 
     def _state(self) -> str:
         return f"VMCS at {self.vmcs_gpa:#x}"
+
+    def _sheet(self) -> Sheet:
+        """What KVM's user knows of it, and the last exits where they are traced."""
+        registers, log = dict(self.regs.items()), self.exit_log[-LAST_EXITS:]
+        tables = [Table("registers", ("", "", "", ""), pictures.pairs(registers))]
+        if log:
+            tables.append(Table("the last exits", ("reason", "qualification", "RIP of L2"), [
+                (getattr(reason, "name", hex(reason)), hex(what), hex(rip))
+                for reason, what, rip in log]))
+        form = "enlightened" if self.vm.module.enable_evmcs else "plain"
+        return Sheet(f"vCPU on CPU {self._cpu}, {form} VMCS at {self.vmcs_gpa:#x}", tables)
 
     @property
     def cpu(self) -> int:

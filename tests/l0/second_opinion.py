@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import needed
 from guest import CODE, DATA, MTF, PML4, PROC, Guest
+from random_program import COUNTER, MOST
 from random_insn import BASE_FS, BASE_GS, PAGES, SIZE, State, repeats
 
 unicorn = needed.module("unicorn")
@@ -34,6 +35,7 @@ class Unicorn:
         self.uc = uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
         uc.ctl_set_cpu_model(x86.UC_CPU_X86_HASWELL)
         uc.mem_map(CODE, 0x1000, unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC)
+        uc.mem_map(COUNTER, 0x1000, unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE)
         uc.mem_map(PAGES, SIZE, unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE)
         uc.hook_add(unicorn.UC_HOOK_INTR, self._interrupt)
         uc.reg_write(x86.UC_X86_REG_FS_BASE, BASE_FS)
@@ -46,6 +48,11 @@ class Unicorn:
 
     def step(self, code, before):
         """Run one instruction."""
+        self._set(code, before)
+        # a repeated string instruction counts once an element: let it come to the next byte
+        return self._run(CODE + len(code), 0 if repeats(code) else 1)
+
+    def _set(self, code, before):
         uc = self.uc
         uc.mem_write(CODE, code + b"\x90" * 16)
         uc.ctl_remove_cache(CODE, CODE + 0x1000)
@@ -53,10 +60,19 @@ class Unicorn:
         for register, value in zip(UC_REGISTERS, before.registers):
             uc.reg_write(register, value)
         uc.reg_write(EFLAGS, before.flags)
+
+    def run(self, code, before, passes):
+        """Run a program that ends with a fault."""
+        self._set(code, before)
+        self.uc.mem_write(COUNTER, passes.to_bytes(4, "little"))
+        found = self._run(CODE + 4095, MOST)
+        return found if found.fault else found._replace(fault=UNSAID)
+
+    def _run(self, until, count):
+        uc = self.uc
         self.vector = fault = None
         try:
-            # a repeated string instruction counts once an element: let it come to the next byte
-            uc.emu_start(CODE, CODE + len(code), count=0 if repeats(code) else 1)
+            uc.emu_start(CODE, until, count=count)
         except unicorn.UcError as error:
             if error.errno == unicorn.UC_ERR_INSN_INVALID:
                 fault = "UD"
@@ -97,7 +113,7 @@ class Ours:
         g.write(pd + 8 * (CODE >> 21), table | 7)
         g.write(pd + 8 * (DATA >> 21), (table + 0x1000) | 7)
         g.write(table + 8 * (CODE >> 12 & 511), CODE | 5)
-        for page in range(PAGES, PAGES + SIZE, 4096):
+        for page in (*range(PAGES, PAGES + SIZE, 4096), COUNTER):
             g.write(table + 0x1000 + 8 * (page >> 12 & 511), page | 7)
 
     def step(self, code, before):
@@ -107,16 +123,31 @@ class Ours:
         g.memory.write(PAGES, before.memory)
         g.cpu.registers = list(before.registers)
         self.enter(GUEST_RSP=before.registers[4], GUEST_RFLAGS=before.flags, GUEST_RIP=CODE)
-        vector = fault = None
         while (reason := g.get("VM_EXIT_REASON")) == MTF_EXIT and g.get("GUEST_RIP") == CODE:
             assert repeats(code), code.hex()
             self.enter()
+        assert reason in (0, MTF_EXIT), reason
+        return self._found(reason)
+
+    def run(self, code, before, passes):
+        """Run a program that ends with a fault, with no exit on its way."""
+        g = self.guest
+        g.memory.write(CODE, code + b"\x90" * 16)
+        g.memory.write(PAGES, before.memory)
+        g.write(COUNTER, passes)
+        g.cpu.registers = list(before.registers)
+        self.enter(GUEST_RSP=before.registers[4], GUEST_RFLAGS=before.flags, GUEST_RIP=CODE,
+                   CPU_BASED_VM_EXEC_CONTROL=PROC)
+        g.set(CPU_BASED_VM_EXEC_CONTROL=PROC | MTF)
+        assert (reason := g.get("VM_EXIT_REASON")) == 0, reason
+        return self._found(reason)
+
+    def _found(self, reason):
+        g, vector, fault = self.guest, None, None
         if reason == 0:
             vector = g.get("VM_EXIT_INTR_INFO") & 0xFF
             fault = {0: "DE", 6: "UD", 12: "memory", 13: "memory", 14: "memory"}.get(
                 vector, str(vector))
-        else:
-            assert reason == MTF_EXIT, reason
         registers = list(g.cpu.registers)
         registers[4] = g.get("GUEST_RSP")
         return Found(State(tuple(registers), g.get("GUEST_RIP"), g.get("GUEST_RFLAGS"),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """_repr_html_ in a notebook: what it says is what is so, it is markup, and it never raises."""
 
+import re
 import xml.etree.ElementTree
 
 import pytest
@@ -53,7 +54,8 @@ def test_the_clean_bits_are_those_of_the_page(clean):
         machine.memory[vcpu.vmcs_gpa + 824:vcpu.vmcs_gpa + 828] = clean.to_bytes(4, "little")
         shown = markup(vcpu.evmcs)
         assert f"clean fields {clean:#06x}" in "".join(shown.itertext())
-        assert {row[1]: (int(row[0]), row[2]) for row in rows(shown)[1:]} == {
+        groups = rows(next(shown.iter("table")))[1:]
+        assert {row[1]: (int(row[0]), row[2].split()[-1]) for row in groups} == {
             group: (bit.bit_length() - 1, "clean" if clean & bit else "dirty")
             for group, bit in BITS.items()}
         for row, title in zip(fields(), shown.iter("title"), strict=True):
@@ -87,3 +89,78 @@ def test_what_is_gone_or_half_made_is_its_repr(vcpu):
     assert [*markup(view).itertext()] == [repr(view)]
     made = EvmcsView.__new__(EvmcsView)
     assert [*markup(made).itertext()] == ["<EvmcsView, half made>"]
+
+
+class Printer:
+    """What IPython hands to a thing that prints itself."""
+
+    def __init__(self):
+        self.said = ""
+
+    def text(self, text):
+        self.said += text
+
+
+def lines(thing):
+    """What a terminal shows of a thing."""
+    printer = Printer()
+    thing._repr_pretty_(printer, False)
+    return printer.said
+
+
+@pytest.fixture
+def shown():
+    """Everything that has a picture, of a machine where something has happened."""
+    with Machine(cpus=2, lints=True) as machine:
+        machine.start_trace()
+        vcpu = machine.insmod().create_vm(code=CPUID_LOOP, memory=64 << 10).create_vcpu()
+        vcpu.trace_exits()
+        vcpu.run(exits=3)
+        machine.cpu(1).wrmsr(0x40000073, 0xFFF)
+        yield {"machine": machine, "vCPU": vcpu, "page": vcpu.evmcs, "trace": machine.trace}
+
+
+@pytest.mark.needs("hyperv")
+@pytest.mark.parametrize("name", ["machine", "vCPU", "page", "trace"])
+def test_page_and_text_say_the_same(shown, name):
+    thing = shown[name]
+    element, text = markup(thing), lines(thing)
+    for svg in element.iter("svg"):
+        for title in svg.iter("title"):             # "FIELD = VALUE: offset N, GROUP, STATE"
+            field, value = title.text.split(":")[0].split(" = ")
+            assert re.search(rf"^  {field} +{value} ", text, re.M)
+        svg.clear()
+    cells = [part.strip(" \u25a0") for part in element.itertext()]
+    assert len([cell for cell in cells if cell]) > 20
+    assert re.findall(r"\S+", " ".join(cells)) == re.findall(r"\S+", text)
+
+
+@pytest.mark.needs("hyperv")
+def test_what_is_shown_is_so(shown):
+    machine, vcpu = shown["machine"], shown["vCPU"]
+    text = lines(machine)
+    assert f"{machine.counters['rdmsr']:,}" in text and machine.dmesg[-1] in text
+    assert hex(machine.assist_page_gpa(0)) in text and hex(vcpu.vmcs_gpa) in text
+    assert all(lint.explain() in text for lint in machine.lints)
+    assert hex(vcpu.regs["rcx"]) in lines(vcpu) and lines(vcpu).count("CPUID ") == 3
+    assert f"{len(machine.trace)} instructions" in lines(machine.trace)
+    assert isinstance(machine.trace, list) and str(machine.trace[-1])[7:] in lines(machine.trace)
+    page = lines(vcpu.evmcs)
+    assert all(f"{area}: {n} fields" in page for area, n in (
+        ("control", 35), ("exit information", 11), ("guest state", 58), ("host state", 22)))
+
+
+def test_a_machine_that_is_gone_is_its_repr(shown):
+    shown["machine"].close()
+    for thing in (shown["machine"], shown["vCPU"], shown["page"]):
+        assert lines(thing) == repr(thing) and [*markup(thing).itertext()] == [repr(thing)]
+
+
+def test_paper_and_ink_are_the_notebooks(shown):
+    """A colour is that of a square or a bar: no text has one, and no background is set but a bar's."""
+    for thing in shown.values():
+        for element in markup(thing).iter():
+            style = element.get("style", "")
+            if "color:" in style.replace("background-color:", ""):
+                assert element.text == "\u25a0"
+            assert "background" not in style
