@@ -106,7 +106,7 @@ def execute(args) -> int:
         units_view.show_assembly(assembly, args.only == "diff")
     else:
         print(f"tree    {tree.title}")
-        print(f"config  {' '.join(f'{name}={value}' for name, value in tree.config.items())}\n")
+        print(f"config  {views.told_config(tree)}\n")
         print_columns(views.table(report), right=range(3, 11))
         print()
         print_columns(views.files(report), right=(1, 2, 3, 4))

@@ -40,7 +40,9 @@ class CFile:
         self.rows = source.split("\n")
         self.places = {}
         for place in braces(self.active.text):
-            self.places.setdefault(place.name, place)
+            known = self.places.get(place.name)
+            if known is None or known.kind == "struct" != place.kind:  # of two of one name
+                self.places[place.name] = place
         self.parsed, self.around = {}, None
 
     def names(self, kind: str = "function"):

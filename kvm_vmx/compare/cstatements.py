@@ -2,7 +2,7 @@
 """The statements of a C function as units: flat, in order, each knowing its block."""
 
 from kvm_vmx.compare.declarations import CLOSE, OPEN, counted, signature_key, sizes, split
-from kvm_vmx.compare.expressions import parse
+from kvm_vmx.compare.expressions import parse, spelled
 from kvm_vmx.compare.terms import name, step
 from kvm_vmx.compare.lexer import C, Lines, tokens
 from kvm_vmx.compare.types import DROPPED, WORDS, parse_type
@@ -200,6 +200,7 @@ class Reader:
             stars = [token for token in left[:word] if token.text == "*"]
             title = name(left[word].text)
             key = ("decl", parse_type(kind + stars), title, *sizes(left[bracket:]), *lasting)
+            key += (("raw", *spelled(kind)),) if any(t.text == "{" for t in kind) else ()
             self.emit(key, place, place + equal, parent)
             if equal < len(part):
                 value = parse(part[equal + 1:])

@@ -270,4 +270,18 @@ def parse(tokens: list[Token], cython: bool = False):
             return tree
     except (Unparsed, KeyError, ValueError, RecursionError):
         pass
-    return ("raw", *(token.text for token in tokens))
+    return ("raw", *spelled(tokens))
+
+
+def spelled(tokens: list[Token]) -> list[str]:
+    """The words of tokens, a number without a suffix by its value."""
+    return [worth(token.text) if token.kind == "num" else token.text for token in tokens]
+
+
+def worth(text: str) -> str:
+    """A number's value as digits, or the number."""
+    try:
+        kind, value = number(text)[:2]
+    except ValueError:
+        return text
+    return str(value) if kind == "num" else text

@@ -121,7 +121,10 @@ class CFacts:
     def macro(self, item: Item):
         """#define NAME value"""
         tree = parse(tokens(item.inner, C)) if item.inner else ("none",)
-        self.add("constant", item.name, item, self.folded(tree))
+        value = self.folded(tree)
+        if tree[0] == "cast" and tree[1][2] and isinstance(value, int):  # an address of a type
+            value = (tree[1], value)
+        self.add("constant", item.name, item, value)
 
     def function_macro(self, item: Item):
         """#define NAME(parameters) body: the parameters by their place"""

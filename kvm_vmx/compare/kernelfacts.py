@@ -8,7 +8,9 @@ from kvm_vmx.compare.csource import CFile
 from kvm_vmx.compare.facts import CFacts, Fact, Names
 from kvm_vmx.compare.held import rules
 from kvm_vmx.compare.portfacts import LAYOUTS
-from kvm_vmx.compare.toplevel import TopLevel
+from kvm_vmx.compare.preprocessor import DIRECTIVE
+from kvm_vmx.compare.renaming import alike, by_use
+from kvm_vmx.compare.toplevel import TopLevel, squeezed
 
 WORD = re.compile(r"[A-Za-z_]\w*")
 SYMBOL = re.compile(r"\bCONFIG_\w+|\bHAVE_JUMP_LABEL\b|\bCC_HAVE_ASM_GOTO\b")
@@ -28,7 +30,7 @@ class KernelFacts:
             if path not in self.tops and any(hit.fullmatch(path) for hit in rules()["named"]) \
                     and not self.words.isdisjoint(WORD.findall(tree.files[path])):
                 self.tops[path] = TopLevel(tree.file(path))
-        names = Names(self.tops.values())
+        names, self.others = Names(self.tops.values()), {}
         self.by_file = {path: self.facts_of(path, names) for path in self.tops}
         self.index()
 
@@ -57,6 +59,7 @@ class KernelFacts:
         """The facts of a tree of which one file is other than in this one."""
         other = copy.copy(self)
         other.tree, other.tops = tree, {**self.tops, path: TopLevel(tree.file(path))}
+        other.others = {}
         other.by_file = {**self.by_file}
         other.by_file[path] = other.facts_of(path, Names(other.tops.values()))
         other.index()
@@ -65,11 +68,39 @@ class KernelFacts:
     def hidden(self, path: str) -> set[str]:
         """The kinds and names of the facts that another configuration gives a file."""
         found = set()
-        for config in extremes(self.tree):
-            top = TopLevel(CFile(path, self.tree.files[path], {**self.tree.config, **config}))
+        for file in self.otherwise(path):
+            top = TopLevel(file)
             facts = CFacts(top, Names([top]), path.endswith(LAYOUTS)).facts
             found |= {f"{fact.kind} {fact.name}" for fact in facts}
         return found
+
+    def otherwise(self, path: str) -> list[CFile]:
+        """A file under the configurations' extremes."""
+        if path not in self.others:
+            self.others[path] = [
+                CFile(path, self.tree.files[path], {**self.tree.config, **config})
+                for config in extremes(self.tree)]
+        return self.others[path]
+
+    def alike(self, path: str, name: str) -> str | None:
+        """The digest of a function's statements in any words, all branches of its #if in it."""
+        top = self.tops[path]
+        function = top.file.function(name)
+        if function is None:
+            return None
+        here = range(function.line, function.end + 1)
+        stripped = top.stripped.split("\n")
+        if not any("#" in stripped[line - 1] for line in here):
+            return alike([function])
+        files = [top.file, *self.otherwise(path)]
+        hidden = frozenset.intersection(*(file.active.inactive for file in files))
+        words = [stripped[line - 1] for line in here if line in hidden]
+        words += [hit[0] for hit in DIRECTIVE.finditer("\n".join(
+            stripped[line - 1] for line in here)) if hit[1] in ("define", "include", "undef")]
+        found = [one for file in files if (one := file.function(name))]
+        places = {own: f"${n}" for n, own in enumerate(by_use(function))}
+        said = WORD.sub(lambda hit: places.get(hit[0], hit[0]), squeezed(" ".join(words)))
+        return alike(found, said)
 
 
 def extremes(tree) -> list[dict]:

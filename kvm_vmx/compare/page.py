@@ -12,6 +12,7 @@ from kvm_vmx.compare.opening import version_of
 from kvm_vmx.compare.path import PARTS
 from kvm_vmx.compare.rows import CLASSES
 from kvm_vmx.compare.scope import scope
+from kvm_vmx.compare import views
 from kvm_vmx.compare.views import COUNTED, percent, place, summary, whole_rows
 
 STYLE = pathlib.Path(__file__).with_name("page.css")
@@ -66,7 +67,7 @@ def page(report) -> str:
         loose="unexplained" if report.totals["unexplained"] else "",
         key="".join(f'<span style="background:var(--{name})">{MEANING[name]} '
                     f"{report.totals[name]}</span>" for name in COUNTED),
-        config=" ".join(f"{name}={value}" for name, value in report.tree.config.items()),
+        config=views.told_config(report.tree),
         missing="".join(f"<p>{html.escape(note)}</p>" for note in notes), tools=tools(),
         table="\n".join(
             f'<tbody><tr class="part"><th colspan="6">{html.escape(title)}</th></tr>\n'

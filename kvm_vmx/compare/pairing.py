@@ -19,7 +19,7 @@ from kvm_vmx.compare.integers import TYPES
 from kvm_vmx.compare.kernelfacts import ALONE, WORD, KernelFacts, extremes
 from kvm_vmx.compare.portfacts import PortFacts
 from kvm_vmx.compare.preprocessor import CONFIG
-from kvm_vmx.compare.renaming import alike, known_names
+from kvm_vmx.compare.renaming import known_names
 from kvm_vmx.compare.rows import ALIKE
 from kvm_vmx.compare.unify import unify
 
@@ -129,8 +129,7 @@ class Units:
     def reads_alike(self, fact: Fact) -> bool:
         """Whether a function has v4.19's statements in other words."""
         known = self.record.get("alike", {}).get(fact.path, {}).get(fact.name)
-        function = self.kernel.tops[fact.path].file.function(fact.name)
-        return known is not None and function is not None and alike(function) == known
+        return known is not None and self.kernel.alike(fact.path, fact.name) == known
 
     def left_out(self, fact: Fact) -> UnitRow:
         """A fact of the kernel that the port has not."""
@@ -221,7 +220,8 @@ def equal(one, other) -> bool:
     if isinstance(one, int) and isinstance(other, int):
         return same_number(one, other)
     if isinstance(one, tuple) and isinstance(other, tuple):
-        if one[:1] == other[:1] == ("type",) and one[2] == other[2] == 0:
+        if len(one) == len(other) == 3 and one[0] == other[0] == "type" \
+                and one[2] == other[2] == 0:
             if one[1] in TYPES and TYPES[one[1]] == TYPES.get(other[1]):
                 return True
         if len(one) == len(other) and all(map(equal, one, other)):
@@ -258,7 +258,7 @@ def recorded(report, facts: PortFacts) -> dict:
         "locals": {
             "kernel": {pair.name: known_names(pair.kernel) for pair in report.pairs},
             "port": {pair.name: known_names(pair.port) for pair in report.pairs}},
-        "alike": {path: {item.name: alike(top.file.function(item.name)) for item in top.items
+        "alike": {path: {item.name: units.kernel.alike(path, item.name) for item in top.items
                          if item.kind == "function" and (path, item.name) not in units.ported
                          and top.file.function(item.name)}
                   for path, top in units.kernel.tops.items() if path in units.kernel.whole}}

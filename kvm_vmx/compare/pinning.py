@@ -14,7 +14,11 @@ def pinned_anew(port: Port, tree) -> tuple[Report, list[str]]:
     for pair in Report(port, tree).pairs:
         if pair.totals["unexplained"]:
             told.extend(repin(port, tree, pair))
-    return Report(port, tree), told
+    report = Report(port, tree)
+    for row in (row for pair in report.pairs for row in pair.rows if row.kind == "omitted"):
+        if row.mark and row.mark.pin is None:  # it names its statement: where that stands
+            row.mark.pin = marks.pin(row.mark.kind, row.kernel, row.port)
+    return report, told
 
 
 def repin(port: Port, tree, pair) -> list[str]:
@@ -44,7 +48,7 @@ def repin(port: Port, tree, pair) -> list[str]:
 
 
 def named(mark, row) -> bool:
-    """Whether a mark names its one statement itself, so that it needs no pin."""
+    """Whether a mark names its one statement itself, so that nobody need read it anew."""
     return mark.kind == "-" and [unit.key for unit in row.kernel] == named_units(mark)
 
 

@@ -65,13 +65,20 @@ def with_labels(subject: Subject, kernel: Function, subjects) -> tuple[Function,
     whole = copy.copy(subject.function)
     whole.units = jumps(subject.function.units, name, parts)
     whole.marks = list(subject.function.marks)
+    known = declared(subject.function)
     for n, label in enumerate(parts):
         part = subjects[f"{name}_{label}"].function
         head = part.units[0]
-        whole.units.append(Unit(("label", label), head.line, head.end, head.text))
+        alike = head.key[1] == whole.units[0].key[1] and all(
+            known.get(other, kind) == kind for other, kind in declared(part).items())
+        whole.units.append(Unit(("label", label, *(() if alike else ("of other types",))),
+                                head.line, head.end, head.text))
         body = jumps(part.units[1:], name, parts)
-        if n + 1 < len(parts) and body[-1].key == ("goto", parts[n + 1]):
-            body[-1].silent = "label"
+        if n + 1 < len(parts):
+            if body[-1].key == ("goto", parts[n + 1]):
+                body[-1].silent = "label"
+            elif body[-1].kind not in ("goto", "return") or body[-1].parent:
+                body.append(Unit(("return", None), part.end, part.end, "return"))
         for unit in body:
             if unit.kind == "decl":
                 unit.silent = "label"
@@ -80,12 +87,22 @@ def with_labels(subject: Subject, kernel: Function, subjects) -> tuple[Function,
     return whole, [f"{name}_{label}" for label in parts]
 
 
+def declared(function: Function) -> dict:
+    """The types of a function's parameters and locals by name."""
+    found = {part[2]: part[1] for part in function.units[0].key[2:] if part[0] == "decl"}
+    return found | {unit.key[2]: unit.key[1] for unit in function.units if unit.kind == "decl"}
+
+
 def jumps(units, name: str, labels):
-    """The units with each call of a label's function as the goto that it is."""
+    """The units with each call of a label's function as the goto that it is, if the function
+    that calls it ends there."""
     result = []
-    for unit in units:
+    for n, unit in enumerate(units):
         tree = unit.key[1] if unit.kind == "return" and unit.key[1] else unit.key
-        if tree[0] == "call" and tree[1][0] == "name":
+        after = units[n + 1] if n + 1 < len(units) else None
+        ends = unit.kind == "return" or after is None or (
+            after.key == ("return", None) and after.parent is unit.parent)
+        if ends and tree[0] == "call" and tree[1][0] == "name":
             label = tree[1][1].removeprefix(name + "_")
             if label in labels and tree[1][1] != label:
                 result.append(dataclasses.replace(unit, key=("goto", label)))

@@ -15,12 +15,14 @@ from kvm_vmx.compare.expressions import parse
 from kvm_vmx.compare.facts import CFacts, Fact, Names
 from kvm_vmx.compare.members import declared
 from kvm_vmx.compare.pysource import DEFINITION, PortFile
-from kvm_vmx.compare.toplevel import TopLevel
+from kvm_vmx.compare.renaming import told
+from kvm_vmx.compare.toplevel import TopLevel, short, squeezed
 
 CONFIG = {"CONFIG_HYPERV": 1, "CONFIG_JUMP_LABEL": 1, "CONFIG_INSN_TRAP": 1, "CONFIG_X86_64": 1}
 NEW = re.compile(r"(?:cdef|ctypedef) (?:packed )?(struct|union|enum) ?(\w*)")
 EXTERN = re.compile(r"cdef extern from")
 LAYOUTS = "asm/hyperv-tlfs.h"
+CLEARED = re.compile(r"memset\(&?(\w+),0x?0*,sizeof\(\1\)\)")
 BOOL = {"1": "bool", "0": "uint"}
 
 
@@ -37,14 +39,15 @@ class PortFacts:
 
     def __init__(self, port):
         self.sources = {}
+        self.compared = {name for name, subject in port.subjects.items() if not subject.ours}
         for path in headers(port.root):
             name = str(path).rpartition("/include/")[2]
             self.sources[f"include/{name}"] = HeaderFile(f"include/{name}", path.read_text())
         top = port.root.parents[1]
         for path in sorted([*port.root.rglob("*.pyx"), *port.root.rglob("*.pxd")]):
             name = str(path.relative_to(top))
-            self.sources[name] = CythonFile(port.files.get(name)
-                                            or PortFile(name, path.read_text()))
+            self.sources[name] = CythonFile(
+                port.files.get(name) or PortFile(name, path.read_text()), self.compared)
         names = self.names()
         self.by_file = {path: file.facts(names) for path, file in self.sources.items()}
         self.index()
@@ -67,7 +70,8 @@ class PortFacts:
     def with_file(self, path: str, text: str) -> "PortFacts":
         """The facts of a port of which one file is other than in this one."""
         other = copy.copy(self)
-        new = HeaderFile(path, text) if path.endswith(".h") else CythonFile(PortFile(path, text))
+        new = HeaderFile(path, text) if path.endswith(".h") else CythonFile(
+            PortFile(path, text), self.compared)
         other.sources = {**self.sources, path: new}
         other.by_file = {**self.by_file, path: new.facts(other.names())}
         other.index()
@@ -92,10 +96,11 @@ class HeaderFile:
 
 
 class CythonFile:
-    """One .pyx or .pxd: its enumerations, structures and variables, and the C in it."""
+    """One .pyx or .pxd: its enumerations, structures and variables, the C in it, and those of its
+    functions that are `compared` with none of the kernel's."""
 
-    def __init__(self, file: PortFile):
-        self.file, self.found, self.tops = file, [], []
+    def __init__(self, file: PortFile, compared):
+        self.file, self.compared, self.found, self.tops = file, compared, [], []
         self.blocks = list(blocks(file.logical))
         for head, inside in self.blocks:
             if EXTERN.match(file.text(head.tokens)):
@@ -128,7 +133,15 @@ class CythonFile:
         for top in self.tops:
             self.found += CFacts(top, names).facts
         self.read()
+        self.own()
         return self.found
+
+    def own(self):
+        """The functions that are the port's alone, by their statements."""
+        for name, (function, *_) in self.file.functions.items():
+            if name not in self.compared:
+                self.found.append(Fact("own", name, self.file.path, function.line, function.end,
+                                       function.header, tuple(told(function))))
 
     def enumerators(self, inside):
         """(name, tree or None, token) of each enumerator of a block."""
@@ -197,11 +210,18 @@ class CythonFile:
     def initial(self, inside):
         """The initial values that vmx_module_data() gives."""
         here = {fact.name: fact for fact in self.found if fact.kind == "variable"}
+        for fact in here.values():
+            if fact.value[-1] == 0:  # what no boot gives again it keeps from the last one
+                fact.value = (*fact.value[:-1], ("none",))
         for line in inside:
-            part = line.tokens
+            part, value = line.tokens, None
             if len(part) > 2 and part[1].text == "=" and part[0].text in here:
-                fact = here[part[0].text]
-                fact.value = (*fact.value[:-1], self.folded(parse(part[2:], True)))
+                fact, value = here[part[0].text], self.folded(parse(part[2:], True))
+            elif cleared := CLEARED.fullmatch(
+                    "".join(token.text for token in part)):
+                fact, value = here.get(cleared[1]), 0
+            if value is not None and fact is not None:
+                fact.value = (*fact.value[:-1], value)
                 fact.text += f"; {self.file.text(part)}"
                 fact.line = self.file.lines.at(part[0].offset)
                 fact.end = fact.line
@@ -216,6 +236,7 @@ class CythonFile:
                     variable = variable[-1]
                 self.add("parameter", name[1], line.tokens,
                          (variable[1], BOOL.get(str(kind[1]), "")))
+                self.found[-1].plain = short(squeezed(self.found[-1].text))
 
 
 def blocks(logical):

@@ -140,13 +140,20 @@ def note(rows) -> None:
                     row.kind, row.why = "idiom", f"renamed: {name} has another name"
 
 
-def alike(function) -> str:
-    """A digest of what a function does: own names by their place, declarations in any order."""
+def alike(functions, words: str = "") -> str:
+    """A digest of what a function does, as each of some configurations has it, and of `words` that
+    stand in it besides."""
+    texts = [text for function in functions for text in (*told(function), "||")]
+    return short(*texts, words)
+
+
+def told(function) -> list[str]:
+    """What a function does: own names by their place, declarations in any order."""
     places = {name: f"${n}" for n, name in enumerate(by_use(function))}
     other = renamed(function, places)
     declared = sorted(repr(unit.key) for unit in other.units if unit.kind == "decl")
     rest = [f"{unit.key!r}{depth(unit)}" for unit in other.units if unit.kind != "decl"]
-    return short(*declared, "|", *rest)
+    return [*declared, "|", *rest]
 
 
 def depth(unit) -> int:

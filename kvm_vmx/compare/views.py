@@ -2,7 +2,9 @@
 """The report as text in columns and as JSON."""
 
 import dataclasses
+import re
 
+from kvm_vmx.compare.preprocessor import CONFIG
 from kvm_vmx.compare.rows import ALIKE, CLASSES
 
 SIGNS = {
@@ -13,6 +15,8 @@ STYLES = {
     "same": "", "idiom": "cyan", "adapted": "yellow", "omitted": "magenta", "added": "blue",
     "moved": "cyan", "inactive": "dim", "unexplained": "bold red",
 }
+SYMBOL = re.compile(r"\bCONFIG_\w+")
+MANY = 40  # symbols: more than anyone gives by hand
 COUNTED = ("same", "idiom", "moved", "adapted", "omitted", "unexplained", "added")
 HEADS = ("same", "idiom", "moved", "adapted", "left out", "unexplained", "ours")
 
@@ -131,12 +135,29 @@ def print_pair(console, pair, only_diff: bool) -> None:
     console.print(f"{counts}   alike {percent(pair.fidelity)} of {pair.statements} statements\n")
 
 
+def asked_for(tree) -> dict[str, int]:
+    """The symbols of the configuration that a file of the tree names, or that `compare` gives a
+    value itself: a .config says ten thousand more."""
+    given = [name for name in tree.config if name not in CONFIG]
+    named = set()
+    if len(given) > MANY:
+        for text in tree.files.values():
+            named.update(SYMBOL.findall(text))
+    return {name: value for name, value in tree.config.items()
+            if name in CONFIG or len(given) <= MANY or name in named}
+
+
+def told_config(tree) -> str:
+    """The configuration as words."""
+    return " ".join(f"{name}={value}" for name, value in asked_for(tree).items())
+
+
 def as_json(report) -> dict:
     """The report for programs."""
     return {
         "schema": "kvm_vmx.compare/2",
         "tree": report.tree.title,
-        "config": report.tree.config,
+        "config": asked_for(report.tree),
         "statements": report.statements,
         "totals": report.totals,
         "functions": [

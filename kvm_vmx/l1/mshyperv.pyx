@@ -118,8 +118,8 @@ cdef void ms_hyperv_init_platform() noexcept nogil:
     # and timers; no NMI without a reason arrives; out of scope, interrupt vectors of Hyper-V's
 
 
-# C~ the search among the hypervisors: this one alone to try
 cdef void init_hypervisor_platform() noexcept nogil:
+    # C~ the search among the hypervisors: this one alone to try
     global x86_hyper_type_ms_hyperv
     memset(&ms_hyperv, 0, sizeof(ms_hyperv))
     hv_setup_kexec_handler(NULL)

@@ -52,7 +52,18 @@ class Source:
     def tokens(self, fact, begin: int, end: int):
         """The tokens of a fact: of a member or an enumerator that shares its line, its own."""
         found = tokens(self.text, CYTHON if self.cython else C, begin, end)
-        return [token for token in found if token.text.strip()]
+        found = [token for token in found if token.text.strip()]
+        if fact.kind not in ("constant", "member") or (found and found[0].text == "#"):
+            return found
+        own, separator = fact.name.rpartition(".")[2], ";" if fact.kind == "member" else ","
+        pieces = [[]]
+        for token in found:
+            if token.text == separator:
+                pieces.append([])
+            else:
+                pieces[-1].append(token)
+        named = [piece for piece in pieces if any(token.text == own for token in piece)]
+        return named[0] if len(pieces) > 2 and named else found
 
 
 def mutants(source: Source, fact) -> list[Mutant]:
@@ -214,12 +225,21 @@ def independent(source, made) -> list[list[Mutant]]:
     return [batch for batch, *_ in batches]
 
 
-def applied(source, batch) -> str:
-    """The file's text with the edits of a batch."""
-    text = source.text
-    for mutant in sorted(batch, key=lambda one: -one.begin):
-        text = text[:mutant.begin] + mutant.text + text[mutant.end:]
-    return text
+def names_of(rows) -> set[str]:
+    """What the rows are of, and each word of it."""
+    found = set()
+    for row in rows:
+        found |= {row.fact.name, *row.fact.name.split(".")[-1:], row.fact.name.partition(".")[0],
+                  row.fact.name.removeprefix("struct ")}
+    return found
+
+
+def is_told(mutant, told) -> bool:
+    """Whether a mutant is told in its place: `told` are the names of the rows."""
+    name = mutant.fact.name
+    own = name.rpartition(".")[2]
+    places = {name, own, f"{own}_again", name.partition(".")[0]}
+    return bool(places & told) or any(own.split("(")[0] in each for each in told)
 
 
 OWNERS = {".", "->", "struct", "union", "enum"}  # before a name that is no local's

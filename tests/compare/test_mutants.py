@@ -1,27 +1,29 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Systematic edits of every unit of the files in scope, on both sides: those that mean something
-are told in their place, the others are not.
+"""Systematic edits of every unit of the files in scope and of every ported function, on both sides:
+those that mean something are told in their place, the others are not.
 
-A plain run takes a few batches by chance, --soak all of them; what passes is printed by name.
+A plain run takes a few by chance. --soak takes thousands of each side, at least one of each kind in
+each kind of unit of each file, by a seed; with KVM_VMX_MUTANTS=all it takes all of them. Each slice
+that is done is kept in pytest's cache, so that a run that was cut short goes on where it was, and
+the table of them all is printed at the end. What passes is printed by name.
 """
 
-import collections
 import copy
-import pathlib
-import random
+import os
 
 import pytest
-from mutants import Source, applied, called_otherwise, independent, mutants, reordered
+from mutants import called_otherwise, reordered
 from seeds import with_text
+from sides import SIDES, Slice, chosen, judged
+from tally import Tally
 
-from kvm_vmx.compare.held import rules
 from kvm_vmx.compare.pairing import Units
 from kvm_vmx.compare.pysource import PortFile
 from kvm_vmx.compare.renaming import own_names
 from kvm_vmx.compare.report import Report
 
-ROOT = pathlib.Path(__file__).parents[2]
-SHORT = 3  # batches of one side in a plain run
+LEAST = 5_000  # edits of each side that --soak makes, if there are as many
+SHORT = 3  # slices of each side in a plain run
 
 
 @pytest.fixture(scope="module")
@@ -29,112 +31,30 @@ def units(report_v419):
     return Units(report_v419)
 
 
-class Side:
-    """One side's files, their facts, and what is unexplained where one is otherwise."""
-
-    def __init__(self, units):
-        self.units = units
-
-    def batches(self, path):
-        """(source, batch) of every edit that means something, and of all others."""
-        source = Source(self.text(path), path.endswith((".pyx", ".pxd")))
-        made = [mutant for fact in self.facts(path) for mutant in mutants(source, fact)]
-        for batch in independent(source, [mutant for mutant in made if mutant.meaning]):
-            yield source, batch
-        silent = [mutant for mutant in made if not mutant.meaning]
-        for batch in independent(source, silent):
-            yield source, batch
-
-
-class Kernels(Side):
-    """The kernel's files, of which every unit stands in a row."""
-
-    def paths(self):
-        return [path for path in rules()["whole"] if path in self.units.kernel.by_file]
-
-    def text(self, path):
-        return self.units.report.tree.files[path]
-
-    def facts(self, path):
-        """The facts of a file, but the functions that are compared row by row."""
-        return [fact for fact in self.units.kernel.by_file[path] if fact.kind != "function"
-                or (fact.path, fact.name) not in self.units.ported]
-
-    def told(self, path, text):
-        """The rows that nothing explains where the file has this text."""
-        units = self.units
-        kernel = units.kernel.with_file(with_text(units.report.tree, path, text), path)
-        other = Units(units.report, units.port, units.record, kernel)
-        return [row for row in [*other.theirs([path]), *other.gone([path])]
-                if row.kind == "unexplained"]
-
-
-class Ports(Side):
-    """The port's files, headers among them."""
-
-    def paths(self):
-        return sorted(self.units.port.sources)
-
-    def text(self, path):
-        return (ROOT / path).read_text()
-
-    def facts(self, path):
-        return [fact for fact in self.units.port.by_file[path]]
-
-    def told(self, path, text):
-        units = self.units
-        port = units.port.with_file(path, text)
-        other = Units(units.report, port, units.record, units.kernel)
-        return [row for row in other.rows if row.kind == "unexplained"]
-
-
-def names_of(rows) -> set[str]:
-    """What the rows are of, and each word of it."""
-    found = set()
-    for row in rows:
-        found |= {row.fact.name, *row.fact.name.split(".")[-1:], row.fact.name.partition(".")[0],
-                  row.fact.name.removeprefix("struct ")}
-    return found
-
-
-def passed(side, path, source, batch) -> list[str]:
-    """The edits of a batch that are not told in their place, or told though they mean nothing."""
-    rows = side.told(path, applied(source, batch))
-    if not batch[0].meaning:
-        return [f"{path}: nothing changed, and told: {row}" for row in rows]
-    told = names_of(rows)
-    bad = []
-    for mutant in batch:
-        name = mutant.fact.name
-        own = name.rpartition(".")[2]
-        places = {name, own, f"{own}_again", name.partition(".")[0]}
-        if not places & told and not any(own.split("(")[0] in each for each in told):
-            text = source.text[mutant.begin:mutant.end]
-            bad.append(f"{path}:{mutant.fact.line}: {mutant.fact.kind} {name}: {mutant.what}: "
-                       f"{text[:60]!r} -> {mutant.text[:60]!r}")
-    return bad
+@pytest.fixture(scope="module")
+def tally(request, units):
+    kept = request.config.cache.mkdir("mutants") if request.config.getoption("--soak") else None
+    tally = Tally(kept, units)
+    yield tally
+    print(f"\n\n{tally.table()}")
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("kind", [Kernels, Ports])
-def test_no_edit_passes_unseen(units, soak, kind):
-    side, chance = kind(units), random.Random(419)
+@pytest.mark.parametrize("kind", SIDES)
+def test_no_edit_passes_unseen(units, tally, soak, kind):
+    side = kind(units)
     if soak:
-        todo = [(path, *batch) for path in side.paths() for batch in side.batches(path)]
+        least = LEAST if os.environ.get("KVM_VMX_MUTANTS") != "all" else None
+        todo = chosen(side, least)
     else:
-        paths = chance.sample(side.paths(), SHORT)
-        todo = [(path, *max(chance.choices(made, k=4), key=lambda batch: len(batch[1])))
-                for path in paths if (made := list(side.batches(path)))]
-    count, bad = collections.Counter(), []
-    for path, source, batch in todo:
-        bad += passed(side, path, source, batch)
-        for mutant in batch:
-            count[mutant.fact.kind, mutant.what if mutant.meaning else "neutral"] += 1
-    print(f"\n{kind.__name__}: {sum(count.values())} edits, {len(bad)} pass")
-    for (unit, what), number in sorted(count.items()):
-        print(f"  {unit:16} {what:10} {number:6}")
+        todo = chosen(side, 0, SHORT)
+    for each in todo:
+        assert isinstance(each, Slice)
+        if not tally.known(kind.__name__, each):
+            tally.add(kind.__name__, each, judged(side, each))
+    bad = tally.passed(kind.__name__)
+    print(f"\n{kind.title}: {tally.count(kind.__name__)} edits, {len(bad)} pass")
     assert bad == []
-    assert not soak or sum(count.values()) > 2500
 
 
 def own_way(tree, path):

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """No unit outside the functions passes unseen: tables, layouts, constants, initial values."""
 
+import json
 import pathlib
 
 import pytest
 from seeds import KERNEL, PORTS, by_file, sown, with_text
 
 from kvm_vmx import cli
+from kvm_vmx.compare import kconfig
 from kvm_vmx.compare.held import CURE, grouped, held
 from kvm_vmx.compare.pairing import Units
 from kvm_vmx.compare.port import Port
@@ -76,18 +78,15 @@ def test_every_unit_of_the_port_is_as_it_was_compared(facts):
     assert sorted(differing(facts)) == [], CURE
 
 
-# What Debian's kernels have of the symbols that the files in scope ask for, beyond the defaults.
-DISTRIBUTION = dict.fromkeys((f"CONFIG_{name}" for name in (
-    "CPU_FREQ HIBERNATION HYPERV_TSCPAGE X86_IO_APIC NUMA COMPAT KVM_COMPAT KVM_MMIO KVM_ASYNC_PF "
-    "KVM_VFIO HAVE_KVM_IRQCHIP HAVE_KVM_IRQFD HAVE_KVM_EVENTFD HAVE_KVM_IRQ_ROUTING HAVE_KVM_MSI "
-    "KVM_GENERIC_DIRTYLOG_READ_PROTECT HAVE_KVM_CPU_RELAX_INTERCEPT HAVE_KVM_IRQ_BYPASS KEXEC_FILE "
-    "RETPOLINE PM DEBUG_FS TRACING PARAVIRT PARAVIRT_CLOCK PERF_EVENTS HIGH_RES_TIMERS X86_MCE "
-    "SCHED_INFO HAVE_UNSTABLE_SCHED_CLOCK HPET_TIMER X86_PM_TIMER").split()), 1)
+# Debian's own .config, and what v4.19 has a symbol for and a later kernel has not.
+DEBIAN = ROOT / "tests/data/config_debian_6.1.txt"
 
 
 def test_nothing_is_unexplained_under_a_distributions_configuration(tree_v419):
     """Functions and all other units; what its #if add is left out by that name, and still held."""
-    tree = type(tree_v419)(tree_v419.title, tree_v419.files, DISTRIBUTION)
+    config = {**kconfig.read(str(DEBIAN)), "CONFIG_HYPERV_TSCPAGE": 1}
+    assert config["CONFIG_KEXEC_CORE"] == config["CONFIG_X86_LOCAL_APIC"] == 1
+    tree = type(tree_v419)(tree_v419.title, tree_v419.files, config)
     report = Report(Port(), tree)
     units = Units(report)
     assert [(pair.name, row.why) for pair in report.pairs for row in pair.rows
@@ -105,6 +104,17 @@ def test_nothing_is_unexplained_under_a_distributions_configuration(tree_v419):
 FOUR = [seed for seed in KERNEL if seed.name in (
     "GUEST_RSP", "hv_enlightened_vmcs.hv_clean_fields", "KVM_EVMCS_VERSION", "enlightened_vmcs")
     and seed.kind in ("field", "member", "constant", "variable")]
+
+
+def test_the_command_takes_a_distributions_config_file(capsys, tree_v419, monkeypatch):
+    """It tells of its thousands of symbols those that the tree asks for."""
+    monkeypatch.setattr("kvm_vmx.compare.opening.open_tree",
+                        lambda _, config: type(tree_v419)("tree", tree_v419.files, config))
+    assert cli.main(["compare", "evmcs_load", "--tree", "tree", "--config", str(DEBIAN),
+                     "--json"]) == 0
+    config = json.loads(capsys.readouterr().out)["config"]
+    assert config["CONFIG_HIBERNATION"] == config["CONFIG_KEXEC_CORE"] == 1
+    assert config["CONFIG_KVM_COMPAT"] == 1 and "CONFIG_TEA" not in config
 
 
 def test_the_command_ends_with_1_and_names_the_rows(capsys, tree_v419, tmp_path):
