@@ -103,7 +103,8 @@ def zsh(commands: list[Command]) -> str:
     """The script of zsh."""
     lines = ["#compdef kvm-vmx", LICENCE, f"# {WHAT} in zsh", "",
              "_kvm_vmx_or_files() { compadd -- $@; _files }", "", "_kvm_vmx() {",
-             "  local context state state_descr line", "  typeset -A opt_args", "  local -a commands",
+             "  local context state state_descr line", "  typeset -A opt_args",
+             "  local -a commands",
              "  commands=("]
     lines += [f"    '{one.name}:{sentence(one.summary)}'" for one in commands[1:]]
     lines += ["  )", "  _arguments -C \\", *zsh_options(commands[0].options),

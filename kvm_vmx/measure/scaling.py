@@ -139,7 +139,8 @@ def lifetimes(report: Report, most: int, timed: bool) -> None:
                 report.add("resident memory by lifetimes of VMs", f"{count:,}",
                            resident[count] / 2**20, "MiB", "measured here")
     report.claim(f"after {most:,} lifetimes of VMs nothing is kept, and one executes what the "
-                 "first did", all(same for same, _ in seen) and len({work for _, work in seen}) == 1,
+                 "first did", all(same for same, _ in seen)
+                 and len({work for _, work in seen}) == 1,
                  f"{len(seen)} stretches; {seen[0][1]} and {seen[-1][1]} instructions of L1")
     grown = resident[here[-1]] - resident[here[0]]
     report.claim(f"memory is flat over {most:,} lifetimes of VMs: at most 1 MiB more",

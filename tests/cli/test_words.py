@@ -21,7 +21,8 @@ LINES = {
     "a case": ("lesson detect --case hypervisr", "hypervisor"),
     "a function": ("compare vmx_exti --tree tree", "vmx_exit"),
     "a function of a drift": ("drift tree other vmx_exti", "vmx_exit"),
-    "a rule": ("conform 39", "R39"), "a selftest": ("boot --selftest tree hyperv_evmc", "hyperv_evmcs"),
+    "a rule": ("conform 39", "R39"),
+    "a selftest": ("boot --selftest tree hyperv_evmc", "hyperv_evmcs"),
     "a scenario": ("kernel compare tree --scenario hotplg", "hotplug"),
     "a schema": ("schema fieldz", "fields"), "a cache": ("cache clear tree", "trees"),
     "a page": ("man lesons", "lesson"), "a shell": ("completion bahs", "bash"),
@@ -76,7 +77,7 @@ def test_a_register_and_a_function_of_the_port(machine):
     with pytest.raises(KeyError, match="did you mean rax"):
         vcpu.regs["raxx"] = 1
     with pytest.raises(AttributeError, match="did you mean .*vmcs_read64"):
-        kvm.port.vmcs_raed64
+        _ = kvm.port.vmcs_raed64
     kvm.rmmod()
 
 

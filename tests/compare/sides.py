@@ -14,7 +14,6 @@ from bodies import CBody, PortBody
 from seeds import with_text
 
 from kvm_vmx.compare.held import rules
-from kvm_vmx.compare.lexer import C, tokens
 from kvm_vmx.compare.pairing import Units
 from kvm_vmx.compare.pysource import PortFile
 from kvm_vmx.compare.report import Report

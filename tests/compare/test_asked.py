@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What `compare` takes as a name, and the .config of a kernel: decided by v4.19's own lines."""
 
-import json
 
 import nursery
 import pytest

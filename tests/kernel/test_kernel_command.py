@@ -34,7 +34,8 @@ def test_run_counts_an_exit(tree, capsys):
     status, out, _ = said(capsys, "kernel", "run", tree)
     assert status == 0
     rows = {line.split()[0]: line.split()[1:] for line in out.splitlines()[2:]}
-    assert (rows["VMREAD"], rows["VMWRITE"], rows["VMRESUME"]) == (["7", "0"], ["1", "0"], ["1", "1"])
+    assert (rows["VMREAD"], rows["VMWRITE"], rows["VMRESUME"]) == (["7", "0"], ["1", "0"],
+                                                                   ["1", "1"])
     schemed.strict(json.loads(said(capsys, "kernel", "run", tree, "--json")[1]))
 
 

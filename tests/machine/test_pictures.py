@@ -157,7 +157,7 @@ def test_a_machine_that_is_gone_is_its_repr(shown):
 
 
 def test_paper_and_ink_are_the_notebooks(shown):
-    """A colour is that of a square or a bar: no text has one, and no background is set but a bar's."""
+    """A colour is that of a square or a bar: no text has one; no background is set but a bar's."""
     for thing in shown.values():
         for element in markup(thing).iter():
             style = element.get("style", "")
