@@ -670,8 +670,13 @@ cdef class Kernel:
 
 def call_function(Kernel kernel, int cpu, size_t address, tuple arguments) -> int:
     """Call a function of up to four integer arguments on a CPU; RAX as it left it."""
-    a, b, c, d = (*(argument & 0xffffffffffffffff for argument in arguments), 0, 0, 0, 0)[:4]
-    return kernel.enter(cpu, <void *>address, a, b, c, d)
+    cdef u64 given[4]
+    cdef int i
+
+    memset(given, 0, sizeof(given))
+    for i, argument in enumerate(arguments):
+        given[i] = <u64>(argument & 0xffffffffffffffff)
+    return kernel.enter(cpu, <void *>address, given[0], given[1], given[2], given[3])
 
 
 include "virtual.pxi"
