@@ -98,7 +98,8 @@ def test_a_pipe_is_as_wide_as_its_text(capsys):
 
 NAMED_C = {"LC_ALL": {"LC_ALL": "C"}, "LANG": {"LANG": "C"}, "POSIX": {"LANG": "POSIX"},
            "LC_CTYPE": {"LC_CTYPE": "C", "LANG": "en_US.UTF-8"}}
-OTHERS = {"none": {}, "UTF-8": {"LANG": "C.UTF-8"}, "UTF-8 over C": {"LANG": "C", "LC_ALL": "C.UTF-8"},
+OTHERS = {"none": {}, "UTF-8": {"LANG": "C.UTF-8"},
+          "UTF-8 over C": {"LANG": "C", "LC_ALL": "C.UTF-8"},
           "LC_CTYPE over LANG": {"LANG": "C", "LC_CTYPE": "C.UTF-8"},
           "by Python": {"LANG": "C", "PYTHONUTF8": "1"}}
 
