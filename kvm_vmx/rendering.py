@@ -7,7 +7,6 @@ then the terminal's; into a file or a pipe without COLUMNS columns are as wide a
 
 import os
 import sys
-import textwrap
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, TextIO
 
@@ -116,13 +115,31 @@ def fitted(widths: list[int], flexible: list[int], room: int) -> list[int]:
 
 
 def folded(text: str, room: int) -> list[str]:
-    """A cell's lines, each with its own indent."""
+    """A cell's lines, each with its own indent; a word that is too long is cut."""
     if cells(text) <= room:
         return [text]
     bare = text.lstrip()
     indent = text[:min(len(text) - len(bare), room - 1)]
-    return textwrap.wrap(bare, room, initial_indent=indent, subsequent_indent=indent,
-                         break_on_hyphens=False) or [""]
+    room -= len(indent)
+    lines = [""]
+    for word in bare.split():
+        if lines[-1] and cells(lines[-1]) + 1 + cells(word) <= room:
+            lines[-1] += f" {word}"
+            continue
+        while cells(word) > room:
+            part = beginning(word, room)
+            lines.append(part)
+            word = word[len(part):]
+        lines.append(word)
+    return [indent + line for line in lines if line] or [""]
+
+
+def beginning(word: str, room: int) -> str:
+    """As much of a word as fits, and one character in any case."""
+    end = 1
+    while end < len(word) and cells(word[:end + 1]) <= room:
+        end += 1
+    return word[:end]
 
 
 def print_columns(rows: Sequence[Sequence[str]], right: Collection[int] = (),
