@@ -212,6 +212,9 @@ BESIDE = {
     "ipykernel": Capability(_module("ipykernel"), "no ipykernel here: pip install 'kvm_vmx[docs]'"),
     "mkdocs": Capability(_module("material"), "no mkdocs here: pip install 'kvm_vmx[docs]'"),
     "mypy": Capability(_module("mypy"), "no mypy here: pip install 'kvm_vmx[test]'"),
+    "ruff": Capability(_module("ruff"), "no ruff here: pip install 'kvm_vmx[test]'"),
+    "cython_lint": Capability(
+        _module("cython_lint"), "no cython-lint here: pip install 'kvm_vmx[test]'"),
 }
 
 CAPABILITIES = PLATFORM | BESIDE

@@ -4,6 +4,7 @@
 import contextlib
 import sys
 import threading
+from collections.abc import Callable, Iterator, Mapping
 
 from kvm_vmx.rendering import is_terminal
 
@@ -31,7 +32,8 @@ def remark(text: str) -> None:
 class Display:
     """Bars or a spinner of rich's, which begin once PATIENCE is up, and of which nothing stays."""
 
-    def __init__(self, totals, live=lambda: 0):
+    def __init__(self, totals: Mapping[str, int | None],
+                 live: Callable[[], int] = lambda: 0) -> None:
         from rich.console import Console
         from rich.progress import (
             BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn)
@@ -48,7 +50,7 @@ class Display:
         self.over = threading.Event()
         self.thread = threading.Thread(target=self.show, daemon=True)
 
-    def report(self, name, done) -> None:
+    def report(self, name: str, done: int) -> None:
         """How far one of them is."""
         self.last = name, done, self.live()
         self.shown.update(self.tasks[name], completed=done)
@@ -66,17 +68,17 @@ class Display:
         self.shown.start()
         while not self.over.wait(MOMENT):
             name, done, at = self.last
-            if self.totals[name]:
+            if total := self.totals[name]:
                 self.shown.update(self.tasks[name],
-                                  completed=min(self.totals[name], done + self.live() - at))
+                                  completed=min(total, done + self.live() - at))
 
-    def __enter__(self):
+    def __enter__(self) -> "Display":
         global _outer
         _outer = self
         self.thread.start()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         global _outer
         _outer = None
         self.over.set()
@@ -85,7 +87,8 @@ class Display:
 
 
 @contextlib.contextmanager
-def progress(totals, live=lambda: 0):
+def progress(totals: Mapping[str, int | None], live: Callable[[], int] = lambda: 0
+             ) -> Iterator[Callable[[str, int], None]]:
     """report(name, done): a line for each {name: total}, with a bar.
 
     live() is asked in between how far a counter has moved that counts the same. What does not
@@ -100,7 +103,7 @@ def progress(totals, live=lambda: 0):
 
 
 @contextlib.contextmanager
-def working(text: str, log: bool = False):
+def working(text: str, log: bool = False) -> Iterator[Callable[[str], object]]:
     """say(text): what is being done, with a clock; for what cannot say how far it is.
 
     With log each step is a line where nobody looks at a terminal.

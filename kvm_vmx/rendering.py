@@ -7,7 +7,11 @@ then the terminal's; into a file or a pipe without COLUMNS columns are as wide a
 
 import os
 import sys
-import textwrap
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 COLOURS = ("auto", "always", "never")
 # What a column keeps where there is little room, and what stands between two.
@@ -25,7 +29,7 @@ def choose(colour: str) -> None:
     _chosen = colour
 
 
-def is_terminal(stream) -> bool:
+def is_terminal(stream: TextIO) -> bool:
     """Does somebody look at it? A stream that is closed is none."""
     try:
         return stream.isatty()
@@ -33,7 +37,7 @@ def is_terminal(stream) -> bool:
         return False
 
 
-def coloured(stream=None) -> bool:
+def coloured(stream: TextIO | None = None) -> bool:
     """Is text for this stream, by default standard output, coloured?"""
     if _chosen != "auto":
         return _chosen == "always"
@@ -44,7 +48,7 @@ def coloured(stream=None) -> bool:
     return is_terminal(stream or sys.stdout) and os.environ.get("TERM") not in ("dumb", "unknown")
 
 
-def width(stream=None) -> int | None:
+def width(stream: TextIO | None = None) -> int | None:
     """How many characters fit in a line; None: any number."""
     columns = os.environ.get("COLUMNS", "")
     if columns.isascii() and columns.isdigit() and int(columns):
@@ -56,7 +60,7 @@ def width(stream=None) -> int | None:
         return None
 
 
-def console(widest: int | None = None, narrow: int = NOMINAL):
+def console(widest: int | None = None, narrow: int = NOMINAL) -> "Console":
     """A rich console on standard output, which leaves a reader who is gone to the command line.
 
     widest bounds it, narrow is its width where nothing says one.
@@ -66,7 +70,7 @@ def console(widest: int | None = None, narrow: int = NOMINAL):
     class Terminal(Console):
         """A console that lets a broken pipe end the command."""
 
-        def on_broken_pipe(self):
+        def on_broken_pipe(self) -> None:
             raise BrokenPipeError
 
     room, colour = width() or narrow, coloured()
@@ -84,7 +88,7 @@ def cells(text: str) -> int:
     return cell_len(text)
 
 
-def sayable(text: str, stream=None) -> str:
+def sayable(text: str, stream: TextIO | None = None) -> str:
     """A text as the stream's encoding can say it, so that columns are measured as they appear."""
     stream = stream or sys.stdout
     if text.isascii():
@@ -111,28 +115,47 @@ def fitted(widths: list[int], flexible: list[int], room: int) -> list[int]:
 
 
 def folded(text: str, room: int) -> list[str]:
-    """A cell's lines, each with its own indent."""
+    """A cell's lines, each with its own indent; a word that is too long is cut."""
     if cells(text) <= room:
         return [text]
     bare = text.lstrip()
     indent = text[:min(len(text) - len(bare), room - 1)]
-    return textwrap.wrap(bare, room, initial_indent=indent, subsequent_indent=indent,
-                         break_on_hyphens=False) or [""]
+    room -= len(indent)
+    lines = [""]
+    for word in bare.split():
+        if lines[-1] and cells(lines[-1]) + 1 + cells(word) <= room:
+            lines[-1] += f" {word}"
+            continue
+        while cells(word) > room:
+            part = beginning(word, room)
+            lines.append(part)
+            word = word[len(part):]
+        lines.append(word)
+    return [indent + line for line in lines if line] or [""]
 
 
-def print_columns(rows, right=(), heads: bool = True) -> None:
+def beginning(word: str, room: int) -> str:
+    """As much of a word as fits, and one character in any case."""
+    end = 1
+    while end < len(word) and cells(word[:end + 1]) <= room:
+        end += 1
+    return word[:end]
+
+
+def print_columns(rows: Sequence[Sequence[str]], right: Collection[int] = (),
+                  heads: bool = True) -> None:
     """Rows of text in aligned columns; the columns whose numbers are in `right` align right.
 
     With heads the first row is their titles. Where a line has not the room, cells wrap.
     """
-    rows = [[sayable(text) for text in row] for row in rows]
-    if not rows:
+    said = [[sayable(text) for text in row] for row in rows]
+    if not said:
         return
-    widths = [max(map(cells, column)) for column in zip(*rows)]
+    widths = [max(map(cells, column)) for column in zip(*said)]
     if room := width():
         widths = fitted(widths, [n for n in range(len(widths)) if n not in right], room)
     bold = heads and coloured()
-    for number, row in enumerate(rows):
+    for number, row in enumerate(said):
         columns = [folded(text, max(room, 1)) for text, room in zip(row, widths)]
         for line in range(max(map(len, columns), default=0)):
             parts = (column[line] if line < len(column) else "" for column in columns)

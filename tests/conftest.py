@@ -21,6 +21,8 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    # The locale C is answered in ASCII; tests read UTF-8, whatever locale they are run in.
+    os.environ.setdefault("PYTHONIOENCODING", "utf-8")
     build = config.getoption("--build")
     if build != "hyperv":
         from kvm_vmx import Machine

@@ -8,6 +8,7 @@ named, or all, and nothing that was not put there by these commands.
 With --json: {"schema": "kvm_vmx.cache/1", "root": ..., "stores": [...], "removed": ...}.
 """
 
+import argparse
 import json
 import os
 import pathlib
@@ -16,7 +17,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kvm_vmx import host
 from kvm_vmx.console import HOLDS, Trouble, add_command, offer, print_columns, print_json
@@ -56,7 +57,7 @@ def stores() -> dict[str, Store]:
     }
 
 
-def configure(commands) -> None:
+def configure(commands: Any) -> None:
     """Add `cache` to the command line."""
     command = add_command(commands, sys.modules[__name__], "cache", EXAMPLE)
     command.add_argument("action", nargs="?", choices=ACTIONS, default="show",
@@ -65,7 +66,7 @@ def configure(commands) -> None:
                                help="trees, kernel or selftests (default: all)"), stores)
 
 
-def execute(args) -> int:
+def execute(args: argparse.Namespace) -> int:
     """Show, or clear and say what went."""
     known = stores()
     for name in args.what:
@@ -121,7 +122,7 @@ def kernel_of(path: pathlib.Path, store: Store) -> str | None:
         return None
 
 
-def as_data(name: str, store: Store) -> dict:
+def as_data(name: str, store: Store) -> dict[str, Any]:
     """One store for programs."""
     found = []
     for path in entries(store):
@@ -135,7 +136,7 @@ def as_data(name: str, store: Store) -> dict:
             "bytes": sum(one["bytes"] for one in found), "entries": found}
 
 
-def clear(name: str, store: Store) -> dict:
+def clear(name: str, store: Store) -> dict[str, Any]:
     """Remove what is ours; Trouble where it cannot be."""
     count = room = 0
     for path in entries(store):
@@ -148,7 +149,7 @@ def clear(name: str, store: Store) -> dict:
     return {"name": name, "entries": count, "bytes": room}
 
 
-def show(shown) -> None:
+def show(shown: list[dict[str, Any]]) -> None:
     """Every entry in a line."""
     for store in shown:
         print(f"{store['name']}: {store['what']}, {len(store['entries'])}, "

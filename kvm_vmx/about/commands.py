@@ -39,12 +39,12 @@ class Command(NamedTuple):
         return f"{PROGRAM} {self.name}".rstrip()
 
 
-def argument_of(action) -> Argument:
+def argument_of(action: argparse.Action) -> Argument:
     """What argparse knows of one."""
     offered = getattr(action, "offered", action.choices or ())
-    words = tuple(map(str, offered() if callable(offered) else offered))
+    words: tuple[str, ...] = tuple(map(str, offered() if callable(offered) else offered))
     takes = action.nargs != 0
-    metavar = (action.metavar or action.dest.upper()) if takes else ""
+    metavar = str(action.metavar or action.dest.upper()) if takes else ""
     if action.choices and not action.metavar:
         metavar = "|".join(words)
     return Argument(
@@ -53,7 +53,7 @@ def argument_of(action) -> Argument:
         action.nargs in ("*", "+"))
 
 
-def command_of(name: str, parser) -> Command:
+def command_of(name: str, parser: argparse.ArgumentParser) -> Command:
     """A parser as data."""
     found = [action for action in parser._actions
              if not isinstance(action, argparse._SubParsersAction)
@@ -65,7 +65,7 @@ def command_of(name: str, parser) -> Command:
                    options, arguments)
 
 
-def all_of(top) -> list[Command]:
+def all_of(top: argparse.ArgumentParser) -> list[Command]:
     """The program, then its commands in their order."""
     (commands,) = (action for action in top._actions
                    if isinstance(action, argparse._SubParsersAction))

@@ -6,7 +6,9 @@ rules, and files where a file is wanted. It is complete in itself: nothing is ru
 pressed. A wheel brings the scripts of bash, zsh and fish to where these shells look for them.
 """
 
+import argparse
 import sys
+from typing import Any
 
 from kvm_vmx.about import shells
 from kvm_vmx.about.commands import all_of
@@ -21,13 +23,13 @@ examples:
 """
 
 
-def configure(commands) -> None:
+def configure(commands: Any) -> None:
     """Add `completion` to the command line."""
     command = add_command(commands, sys.modules[__name__], "completion", EXAMPLE)
     command.add_argument("shell", choices=tuple(shells.SHELLS), help="whose script to print")
 
 
-def execute(args) -> int:
+def execute(args: argparse.Namespace) -> int:
     """Print a script."""
     if args.json:
         raise Trouble("a completion is a script and no JSON: leave --json out")

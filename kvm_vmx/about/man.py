@@ -5,8 +5,10 @@ On a terminal it is shown by man, if that is installed; into a file or a pipe it
 man's source. A wheel brings all pages to share/man of its environment, where man finds them.
 """
 
+import argparse
 import subprocess
 import sys
+from typing import Any
 
 from kvm_vmx import host
 from kvm_vmx.about import roff
@@ -23,7 +25,7 @@ examples:
 """
 
 
-def configure(commands) -> None:
+def configure(commands: Any) -> None:
     """Add `man` to the command line."""
     command = add_command(commands, sys.modules[__name__], "man", EXAMPLE)
     offer(command.add_argument("name", nargs="?", default="", metavar="COMMAND",
@@ -31,7 +33,7 @@ def configure(commands) -> None:
           lambda: list(commands.choices))
 
 
-def execute(args) -> int:
+def execute(args: argparse.Namespace) -> int:
     """Show one, or print it."""
     if args.json:
         raise Trouble("a manual page is no JSON: leave --json out")

@@ -2,6 +2,7 @@
 """A command as a manual page: man(7) source, made of the command line as data."""
 
 import re
+from collections.abc import Iterable
 
 from kvm_vmx.about.commands import PROGRAM, Argument, Command
 
@@ -60,7 +61,7 @@ def synopsis(command: Command) -> list[str]:
     return parts if command.name else [*parts, "\\fIcommand\\fR [...]"]
 
 
-def tagged(pairs) -> list[str]:
+def tagged(pairs: Iterable[tuple[str, str]]) -> list[str]:
     """A list of terms, each with what it means."""
     lines = []
     for term, text in pairs:

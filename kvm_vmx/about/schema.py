@@ -6,7 +6,9 @@ to, as in "kvm_vmx.run/2": the number grows when a program that reads it would h
 With --json, and a name: the same; without: {"schema": "kvm_vmx.schemas/1", ...}.
 """
 
+import argparse
 import sys
+from typing import Any
 
 from kvm_vmx import schemas
 from kvm_vmx.console import HOLDS, Trouble, add_command, offer, print_columns, print_json
@@ -19,14 +21,14 @@ examples:
 """
 
 
-def configure(commands) -> None:
+def configure(commands: Any) -> None:
     """Add `schema` to the command line."""
     command = add_command(commands, sys.modules[__name__], "schema", EXAMPLE)
     offer(command.add_argument("name", nargs="?", metavar="NAME", help="which to print"),
           schemas.names)
 
 
-def execute(args) -> int:
+def execute(args: argparse.Namespace) -> int:
     """Print one, or list them."""
     if args.name is None:
         return show_list(args.json)

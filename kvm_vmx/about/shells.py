@@ -2,6 +2,7 @@
 """The completion scripts of four shells, made of the command line as data."""
 
 import re
+from collections.abc import Iterable
 
 from kvm_vmx.about.commands import PROGRAM, Argument, Command
 
@@ -58,7 +59,7 @@ def spread(flags: tuple[Argument, ...]) -> list[str]:
     return [flag for option in flags for flag in option.flags]
 
 
-def listed(words) -> str:
+def listed(words: Iterable[str]) -> str:
     """Words in single quotes; none of ours has one."""
     return "'" + " ".join(word.replace("'", "") for word in words) + "'"
 
@@ -120,7 +121,7 @@ def zsh(commands: list[Command]) -> str:
     return "\n".join([*lines, "      esac ;;", "  esac", "}", "", '_kvm_vmx "$@"']) + "\n"
 
 
-def zsh_options(options) -> list[str]:
+def zsh_options(options: Iterable[Argument]) -> list[str]:
     """A line each of the options."""
     return [f"    '{flag}[{sentence(one.help)}]{zsh_value(one) if one.metavar else ''}' \\"
             for one in options for flag in one.flags]
@@ -130,9 +131,9 @@ def fish(commands: list[Command]) -> str:
     """The script of fish."""
     lines = [LICENCE, f"# {WHAT} in fish", f"complete -c {PROGRAM} -f"]
     names = " ".join(one.name for one in commands[1:])
-    for one in commands[1:]:
+    for named in commands[1:]:
         lines.append(f"complete -c {PROGRAM} -n 'not __fish_seen_subcommand_from {names}' "
-                     f"-a {one.name} -d '{sentence(one.summary)}'")
+                     f"-a {named.name} -d '{sentence(named.summary)}'")
     for command in commands:
         when = f"__fish_seen_subcommand_from {command.name}" if command.name else \
             f"not __fish_seen_subcommand_from {names}"
@@ -155,7 +156,8 @@ def fish_words(one: Argument) -> str:
 
 def tcsh(commands: list[Command]) -> str:
     """The line of tcsh, which does not know one command's options from another's."""
-    valued, flags = {}, []
+    valued: dict[str, tuple[tuple[str, ...], bool]] = {}
+    flags: list[str] = []
     for command in commands:
         for one in command.options:
             flags += [flag[2:] for flag in one.flags if flag.startswith("--")]

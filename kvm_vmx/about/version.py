@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """--version: what this build is made of, and what of this host a machine can use."""
 
+from typing import Any
+
 from kvm_vmx.console import HOLDS, print_columns, print_json
 from kvm_vmx.host import PLATFORM
 
@@ -8,7 +10,7 @@ SCHEMA = "kvm_vmx.version/1"
 BASELINE = "v4.19"
 
 
-def found(version: str) -> dict:
+def found(version: str) -> dict[str, Any]:
     """Version, build and host for programs."""
     import platform
 

@@ -168,3 +168,13 @@ def test_no_argument_is_left_without_help():
     assert all(action.help for action in every_argument())
     for command in COMMANDS:
         assert command.summary and all(one.help for one in (*command.options, *command.arguments))
+
+
+def test_the_commands_of_the_page_are_commands():
+    page = (ROOT / "docs/command-line.md").read_text(encoding="utf-8")
+    lines = [line for block in re.findall(r"```\n(.*?)```", page, re.S)
+             for line in block.splitlines()]
+    found = [re.search(r"kvm-vmx((?: [\w-]+)+)", line)[1] for line in lines]
+    assert len(found) == 7
+    for line in found:
+        assert cli.parser().parse_args(line.split()).execute

@@ -35,6 +35,10 @@ Date: Thu, 1 Nov 2018 12:00:00 +0100
  \tkvm_exit();
  }}
 """
+# A review of it, which quotes it with a remark in between.
+REPLY = "Subject: Re: [PATCH] KVM\n\nOn Thu, Somebody wrote:\n" + "".join(
+    f"> {line}\n" + ("\nWhy not c?\n\n" if '"b"' in line else "")
+    for line in PATCH.splitlines()[4:])
 # Entered at 0x7c00: OUT of 0 to the exit port.
 IMAGE = bytes.fromhex("30c0" "e6f4" "f4")
 UD = bytes.fromhex("0fa2" "0f0b")
@@ -49,7 +53,8 @@ COMMANDS = {
     "course": ["lesson all --html course"],
     "compare": [f"compare --tree {TREE}", f"compare --tree {TREE} vmx_exit"],
     "scope": [f"compare --scope --tree {TREE}"],
-    "patch": [f"compare --patch patch.mbox --tree {TREE}"],
+    "patch": [f"compare --patch patch.mbox --tree {TREE}",
+              f"compare --patch reply.mbox --tree {TREE}"],
     "drift": [f"drift {TREE} other vmx_exit", f"drift {TREE} {TREE}"],
     "fixes": ["drift git v1..HEAD"],
     "conform": ["conform R3"], "boot": ["boot image.bin"],
@@ -86,6 +91,7 @@ def folder(tmp_path_factory):
             git(path / "git", "commit", "-qm", f"say {text}")
         git(path / "git", "tag", "v1", "HEAD~1")
     (path / "patch.mbox").write_text(PATCH)
+    (path / "reply.mbox").write_text(REPLY)
     (path / "image.bin").write_bytes(IMAGE)
     (path / "ud.bin").write_bytes(UD)
     (path / "page.bin").write_bytes(PAGE)

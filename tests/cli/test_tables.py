@@ -7,6 +7,8 @@ import pathlib
 import pytest
 from command import kvm_vmx, kvm_vmx_json
 
+from kvm_vmx import host
+
 DATA = pathlib.Path(__file__).parents[1] / "data"
 
 
@@ -57,3 +59,20 @@ def test_version_says_what_the_build_is_made_of():
     out = kvm_vmx("--version").stdout
     for part in ("kvm-vmx 0.", "v4.19", "Cython 3.3", "CONFIG_HYPERV=1", "CONFIG_JUMP_LABEL=1"):
         assert part in out
+
+
+def test_the_version_tells_what_of_the_host_a_machine_can_use(monkeypatch):
+    monkeypatch.setenv(host.WITHOUT, ",".join(sorted({*host.withheld(), "fsgsbase", "valgrind"})))
+    lines = kvm_vmx("--version").stdout.splitlines()
+    rows = {line.split()[0]: line.split()[1:] for line in lines if line.startswith("  ")}
+    assert list(rows) == list(host.PLATFORM)
+    for name, (word, *why) in rows.items():
+        assert word == ("yes" if host.has(name) else "no") and bool(why) != host.has(name)
+    assert rows["fsgsbase"][0] == "no" and lines[-1].startswith("not here: ")
+    assert "valgrind" in lines[-1].split(": ")[1].split(", ")
+    told = kvm_vmx_json("--version")
+    features = {one["name"]: one for one in told["host"]["features"]}
+    assert list(features) == list(host.CAPABILITIES)
+    assert features["valgrind"] == {"name": "valgrind", "has": False,
+                                    "why": f"{host.WITHOUT} says so"}
+    assert f"kvm-vmx {told['version']}, baseline Linux {told['baseline']}" == lines[0]

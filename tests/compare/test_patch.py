@@ -148,8 +148,8 @@ def test_the_command_in_words_and_in_json(tmp_path, tree_v419):
     old = tree_v419.files[VMX]
     path = tmp_path / "patch"
     path.write_text(patch_of(without(old, "\tevmcs_sanitize_exec_ctrls(vmcs_conf);\n"), old))
-    value = schemed.kept_text(
-        command("--patch", path, "--tree", host.find("tree-4.19"), "--json").stdout)
+    done = command("--patch", path, "--tree", host.find("tree-4.19"), "--json")
+    value = schemed.kept_text(done.stdout)
     (statement,) = value["patches"][0]["hunks"][0]["statements"]
     assert value["schema"] == "kvm_vmx.patch/1" and statement["kind"] == "same"
     assert statement["port"]["text"] == "evmcs_sanitize_exec_ctrls(vmcs_conf)"

@@ -4,7 +4,6 @@
 import re
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -21,12 +20,12 @@ def lines(*command):
     return found.stdout.splitlines()
 
 
-@pytest.mark.skipif(not find_spec("ruff"), reason="ruff is not installed")
+@pytest.mark.host("ruff")
 def test_ruff_finds_nothing():
     assert lines("ruff", "check", "--quiet", "--output-format", "concise", ".") == []
 
 
-@pytest.mark.skipif(not find_spec("cython_lint"), reason="cython-lint is not installed")
+@pytest.mark.host("cython_lint")
 def test_cython_lint_finds_nothing():
     files = [str(path.relative_to(ROOT)) for end in ("pyx", "pxd", "pxi")
              for path in sorted(ROOT.glob(f"kvm_vmx/**/*.{end}"))]
@@ -34,7 +33,7 @@ def test_cython_lint_finds_nothing():
     assert [line for line in found if not KERNELS.search(line)] == []
 
 
-@pytest.mark.skipif(not find_spec("cython_lint"), reason="cython-lint is not installed")
+@pytest.mark.host("cython_lint")
 def test_cython_lint_would_find_something(tmp_path):
     (tmp_path / "bad.pyx").write_text("from libc.stdint cimport int8_t\n\ndef f(x={}): pass\n")
     assert len(lines("cython_lint.cython_lint", "--no-pycodestyle", str(tmp_path / "bad.pyx"))) >= 2

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Every command that may take more than 2 s says on a terminal what goes on; --quiet does not."""
+"""A command that may take more than 2 seconds says on a terminal what goes on, unless --quiet."""
 
 import io
 import sys
