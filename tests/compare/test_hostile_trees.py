@@ -8,12 +8,11 @@ import io
 import itertools
 import os
 import pathlib
-import resource
 import subprocess
-import sys
 import tarfile
 import time
 
+import nursery
 import pytest
 from command import ENVIRONMENT
 
@@ -40,13 +39,9 @@ def tree(tmp_path):
 
 def compare(tree, *args, command="compare"):
     """The finished process of a comparison with little memory."""
-    def limited():
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-
-    return subprocess.run(
-        [sys.executable, "-m", "kvm_vmx", command, *(["--tree"] if command == "compare" else []),
-         tree, *args], capture_output=True, stdin=subprocess.DEVNULL, timeout=120,
-        preexec_fn=limited, env={**ENVIRONMENT, "XDG_CACHE_HOME": f"{tree}.cache"})
+    return nursery.run([command, *(["--tree"] if command == "compare" else []), tree, *args],
+                       text=False, memory=MEMORY,
+                       env={**ENVIRONMENT, "XDG_CACHE_HOME": f"{tree}.cache"})
 
 
 def check_refused(done, *says):
