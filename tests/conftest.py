@@ -30,8 +30,9 @@ def pytest_configure(config):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config):
-    """With -n auto: a worker a processor that this process may run on."""
-    return len(os.sched_getaffinity(0))
+    """With -n auto: a worker a processor that this process may run on, and one for the time that
+    tests wait for others."""
+    return len(os.sched_getaffinity(0)) + 1
 
 
 @pytest.hookimpl(optionalhook=True)
