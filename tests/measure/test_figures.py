@@ -96,6 +96,7 @@ def test_every_row_of_a_page_is_in_the_record():
     assert {"cpu_model_name", "compiler", "load_avg_1min", "date"} <= found["machine"].keys()
 
 
+@pytest.mark.host("capstone", "pyperf")
 def test_the_baseline_of_tier_0_is_one_command(tmp_path):
     done = subprocess.run([sys.executable, PERF / "baseline.py", "-o", tmp_path, "--tier", "0",
                            "--only", "measure"], capture_output=True, text=True)
