@@ -21,6 +21,8 @@ from kvm_vmx.compare.layout import field_table, layout
 from kvm_vmx.compare.opening import MOST_OF_A_FILE, MOST_OF_ALL
 from kvm_vmx.compare.trees import Tree
 
+pytestmark = pytest.mark.long
+
 VMX = "arch/x86/kvm/vmx.c"
 SOURCE = "static void __exit vmx_exit(void)\n{\n\tkvm_exit();\n}\n"
 MEMORY = 1 << 30    # of address space that a command may have
