@@ -21,8 +21,8 @@ python -m jsonschema -i run.json schema.json
 ```
 
 This page is printed from them by `dev/regenerate.py`. A member is always there where nothing else
-is said, and nothing that is not listed is. Numbers of 64 bits are hexadecimal text, as in `0x1f`, but
-in lessons, where they are numbers as the student's function gets them.
+is said, and nothing that is not listed is. Numbers of 64 bits are hexadecimal text, as in `0x1f`,
+but in lessons, where they are numbers as the student's function gets them.
 """
 COMPLETIONS = {"bash": "share/bash-completion/completions/kvm-vmx",
                "zsh": "share/zsh/site-functions/_kvm-vmx",

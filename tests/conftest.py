@@ -23,6 +23,8 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     # The locale C is answered in ASCII; tests read UTF-8, whatever locale they are run in.
     os.environ.setdefault("PYTHONIOENCODING", "utf-8")
+    # A worker of many is told a width that no user has asked for.
+    os.environ.pop("COLUMNS", None)
     build = config.getoption("--build")
     if build != "hyperv":
         from kvm_vmx import Machine
@@ -32,8 +34,9 @@ def pytest_configure(config):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config):
-    """With -n auto: a worker a processor that this process may run on."""
-    return len(os.sched_getaffinity(0))
+    """With -n auto: a worker a processor that this process may run on, and one for the time that
+    tests wait for others."""
+    return len(os.sched_getaffinity(0)) + 1
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -79,7 +79,7 @@ class Report:
             holds, why = None, NO_SAMPLE
         if holds is None and not why:
             raise ValueError(f"an open claim needs its reason: {text}")
-        self.claims.append(Claim(text, holds, figure, cannot, why))
+        self.claims.append(Claim(text, holds, figure, cannot, why if holds is None else ""))
 
     @property
     def judged(self) -> list[Claim]:

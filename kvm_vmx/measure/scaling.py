@@ -131,16 +131,17 @@ def lifetimes(report: Report, most: int, timed: bool) -> None:
             resident[count] = memory()
             work = executed(machine, lambda: live(kvm))
             seen.append((machine.allocations == first, work))
-            report.add("a lifetime of a VM, by lifetimes before it", f"{count:,}", work,
-                       "instructions of L1", COUNTED)
-            if timed:
+            if not timed:
+                report.add("a lifetime of a VM, by lifetimes before it", f"{count:,}", work,
+                           "instructions of L1", COUNTED)
+            else:
                 report.add("a lifetime of a VM: its time", f"{count:,}", each * 1e6, "us",
                            "measured here", note="CPU time")
                 report.add("resident memory by lifetimes of VMs", f"{count:,}",
                            resident[count] / 2**20, "MiB", "measured here")
+    same = all(same for same, _ in seen) and len({work for _, work in seen}) == 1
     report.claim(f"after {most:,} lifetimes of VMs nothing is kept, and one executes what the "
-                 "first did", all(same for same, _ in seen)
-                 and len({work for _, work in seen}) == 1,
+                 "first did", same,
                  f"{len(seen)} stretches; {seen[0][1]} and {seen[-1][1]} instructions of L1")
     grown = resident[here[-1]] - resident[here[0]]
     report.claim(f"memory is flat over {most:,} lifetimes of VMs: at most 1 MiB more",

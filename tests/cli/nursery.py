@@ -10,6 +10,7 @@ import importlib.util
 import json
 import os
 import pathlib
+import resource
 import runpy
 import signal
 import socket
@@ -25,18 +26,25 @@ LARGEST = 1 << 17
 AT_START = ("PYTHON", "LANG", "LC_", "LD_", "MALLOC_", "GLIBC_")
 
 
-def run(arguments, *, cwd=None, env=None, timeout=120, text=True):
-    """The finished process of a command line; standard input is empty."""
+def run(arguments, *, cwd=None, env=None, timeout=120, text=True, memory=None):
+    """The finished process of a command line; standard input is empty. With `memory`, so many
+    bytes of addresses are all that it may have."""
     command = [sys.executable, "-m", "kvm_vmx", *map(str, arguments)]
     env = dict(os.environ if env is None else env)
-    message = json.dumps([command[3:], os.fspath(cwd or os.getcwd()), env]).encode()
+    message = json.dumps([command[3:], os.fspath(cwd or os.getcwd()), env, memory]).encode()
     if differs_at_start(env) or len(message) > LARGEST or not _lock.acquire(blocking=False):
         return subprocess.run(command, capture_output=True, text=text, stdin=subprocess.DEVNULL,
-                              timeout=timeout, cwd=cwd, env=env)
+                              timeout=timeout, cwd=cwd, env=env, preexec_fn=lambda: limit(memory))
     try:
         return of_nursery(command, message, timeout, text)
     finally:
         _lock.release()
+
+
+def limit(memory) -> None:
+    """Let this process have so many bytes of addresses, if that is a number."""
+    if memory:
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
 
 
 def differs_at_start(env) -> bool:
@@ -110,12 +118,13 @@ def serve(end):
         end.send(json.dumps(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])).encode())
 
 
-def become(arguments, cwd, env, files):
+def become(arguments, cwd, env, memory, files):
     """What `python -m kvm_vmx ARGUMENTS` is when it starts, with these files to write to."""
     for number, file in enumerate(files, 1):
         os.dup2(file, number)
         os.close(file)
     os.chdir(cwd)
+    limit(memory)
     os.environ.clear()
     os.environ.update(env)
     sys.argv = ["kvm_vmx", *arguments]

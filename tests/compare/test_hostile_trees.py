@@ -8,12 +8,11 @@ import io
 import itertools
 import os
 import pathlib
-import resource
 import subprocess
-import sys
 import tarfile
 import time
 
+import nursery
 import pytest
 from command import ENVIRONMENT
 
@@ -21,6 +20,8 @@ from kvm_vmx.compare.csource import CFile
 from kvm_vmx.compare.layout import field_table, layout
 from kvm_vmx.compare.opening import MOST_OF_A_FILE, MOST_OF_ALL
 from kvm_vmx.compare.trees import Tree
+
+pytestmark = pytest.mark.long
 
 VMX = "arch/x86/kvm/vmx.c"
 SOURCE = "static void __exit vmx_exit(void)\n{\n\tkvm_exit();\n}\n"
@@ -40,13 +41,9 @@ def tree(tmp_path):
 
 def compare(tree, *args, command="compare"):
     """The finished process of a comparison with little memory."""
-    def limited():
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-
-    return subprocess.run(
-        [sys.executable, "-m", "kvm_vmx", command, *(["--tree"] if command == "compare" else []),
-         tree, *args], capture_output=True, stdin=subprocess.DEVNULL, timeout=120,
-        preexec_fn=limited, env={**ENVIRONMENT, "XDG_CACHE_HOME": f"{tree}.cache"})
+    return nursery.run([command, *(["--tree"] if command == "compare" else []), tree, *args],
+                       text=False, memory=MEMORY,
+                       env={**ENVIRONMENT, "XDG_CACHE_HOME": f"{tree}.cache"})
 
 
 def check_refused(done, *says):

@@ -10,6 +10,8 @@ from marked import Marked
 
 from kvm_vmx.lessons import NAMES, load
 
+pytestmark = pytest.mark.long
+
 CASES = [(name, case) for name in NAMES for case in load(name).CASES or (None,)]
 
 

@@ -28,6 +28,8 @@ import test_vmcs
 from kvm_vmx.lessons import NAMES, errata, load
 from kvm_vmx.lessons.bug_cases import ENCLS_SLOT
 
+pytestmark = pytest.mark.long
+
 # Of each erratum, the runs that have nothing to show once it is mended: {lesson: cases}.
 GONE = {
     "holes": {"bug": {"holes", "perf_global_ctrl"}}, "host_rsp": {"bug": {"host_rsp"}},

@@ -13,6 +13,8 @@ from kvm_vmx import Machine, MachineError
 from kvm_vmx.machine.guests import CPUID_LOOP
 from kvm_vmx.machine.static_keys import StaticKeys
 
+pytestmark = pytest.mark.long
+
 
 
 class Struck(BaseException):

@@ -10,6 +10,8 @@ import pytest
 from kvm_vmx import Machine
 from kvm_vmx.machine.guests import CPUID_LOOP
 
+pytestmark = pytest.mark.long
+
 EXITS = 1_000
 VMCS, EVMCS = (7, 1, 1), (0, 0, 1)
 

@@ -222,6 +222,8 @@ def test_an_open_claim_needs_its_reason():
     with pytest.raises(ValueError, match="needs its reason: nobody knows"):
         report.claim("nobody knows", None, "?")
     assert report.claims == []
+    report.claim("decided", True, "1", why="a reason that nobody needs")
+    assert report.claims.pop().why == ""
     for call in claims_in(pathlib.Path(paired.__file__).parent):
         if any(name in call for name in ("at_most", "at_least", "verdict", "None", "missed")):
             assert "why=" in call, call

@@ -6,10 +6,12 @@ import xml.etree.ElementTree as xml
 
 import pytest
 
+from kvm_vmx import host
 from kvm_vmx.measure import scaling
 from kvm_vmx.measure.curves import curve
 from kvm_vmx.measure.page import page
 from kvm_vmx.measure.report import COUNTED, MEASURED, Report, Row
+from kvm_vmx.measure.store import save
 
 
 def say(text):
@@ -65,13 +67,15 @@ def test_a_load_that_bends_is_noticed(monkeypatch):
     assert report.claims[2].verdict == "open"     # no exit executed anything
 
 
-def test_the_times_have_their_rows_and_curves(monkeypatch):
+def test_the_times_have_their_rows_and_curves(monkeypatch, tmp_path):
     """In brief: the shape, not the times."""
     for name, value in (("VCPUS", (1, 3)), ("CPUS", (1, 5)), ("THREADS", (1, 3)),
                         ("LIFETIMES", (1, 10)), ("ROUNDS", 2), ("THREAD_EXITS", 400)):
         monkeypatch.setattr(scaling, name, value)
     report = Report()
+    scaling.run(report, say)
     scaling.run_timed(report, say)
+    assert len({(row.table, row.name) for row in report.rows}) == len(report.rows)
     tables = dict.fromkeys(row.table for row in report.rows if row.kind == MEASURED)
     assert list(tables) == [
         "a lifetime of a VM: its time", "resident memory by lifetimes of VMs",
@@ -81,6 +85,8 @@ def test_the_times_have_their_rows_and_curves(monkeypatch):
     text = page(report)
     root = xml.fromstring(re.sub(r"<!DOCTYPE html>|<meta [^>]*>", "", text))
     assert len(root.findall(".//{http://www.w3.org/2000/svg}svg")) == len(tables)
+    if host.has("pyperf"):
+        save(report, str(tmp_path / "scale.json"))
     assert not re.search(r"(?:src|href)=|<script|url\(|@import", text)
     assert "prefers-color-scheme: dark" in text
 

@@ -12,6 +12,8 @@ import needed
 import pytest
 import tree
 
+pytestmark = pytest.mark.long
+
 needed.capability("Cython", "setuptools")
 
 # A compiler that says what it was asked for and makes a file of that name.

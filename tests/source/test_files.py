@@ -94,7 +94,7 @@ def test_ci_runs_the_tests_in_both_forms_and_without_what_a_host_may_lack():
     script = tree.text(".ci/run").replace("\\\n ", "")
     assert re.search(r"^KVM_VMX_WITHOUT=\$\(without BESIDE\) +"
                      r"\.venv/bin/python -m pytest -q -n auto "
-                     r"tests/\{compare,measure,source\}", script, re.M)
+                     r"tests/\{compare,measure\} .* tests/source/test_\*\.py\)$", script, re.M)
     assert re.search(r"^KVM_VMX_INSN=trap KVM_VMX_WITHOUT=\$\(without PLATFORM\) +"
                      r"\.venv/bin/python -m pytest -q -n auto -rs "
                      r"\$\(grep -l Machine tests/l0/test_\*\.py\) tests/\{l1,machine,cli\}$",
