@@ -13,8 +13,8 @@ from world import (
 CODE = BASE[FIELDS["GUEST_RIP"]]
 # the loads and stores of MSRs, and VPID: by these an entry may repeat the last one
 CHANGES = {
-    "vm_entry_controls": BASE[FIELDS["VM_ENTRY_CONTROLS"]] | 0xC000,
-    "vm_exit_controls": BASE[FIELDS["VM_EXIT_CONTROLS"]] | 0x3C0000,
+    "vm_entry_controls": BASE[FIELDS["VM_ENTRY_CONTROLS"]] | 0xC004,
+    "vm_exit_controls": BASE[FIELDS["VM_EXIT_CONTROLS"]] & ~0x1000 | 0x3C0004,
     "secondary_vm_exec_control": 0x20, "virtual_processor_id": 1,
 }
 NAMES = {member: encoding for encoding, member, _ in TABLE}
