@@ -65,15 +65,13 @@ cdef inline bint plain_repeats(const l0_vp *vp) noexcept nogil:
         not (f.tpr_threshold | news(vp)) and row_stands(vp, f.guest_rip)
 
 
-# The rest of an exit: what L1 may have changed of the host's state behind `host_loaded`.
+# The rest of an exit. The host's MSRs still are what the last one loaded: whoever writes one
+# clears host_loaded, or EFER's clean group, and the entry is made in full.
 cdef inline void leave_again(l0_vp *vp, const l0_vmcs *v) noexcept nogil:
     vp.cpu.rip = v.f.host_rip
     vp.cpu.rsp = v.f.host_rsp
     vp.cpu.rflags = X86_EFLAGS_FIXED
     vp.cpu.dr7 = DR7_FIXED_1
-    vp.msr[SLOT_DEBUGCTL].value = 0
-    vp.msr[SLOT_PAT].value = v.f.host_ia32_pat
-    vp.efer = v.f.host_ia32_efer
     vp.exit_reasons[EXIT_REASON_CPUID] += 1
     vp.counters.exits += 1
 
