@@ -13,6 +13,7 @@
 #include <asm/virt_cpu.h>
 #include <asm/vmx.h>
 #include <kvm_vmx/l0/entry/state_checks.h>
+#include <kvm_vmx/l0/guest/row.h>
 #include <kvm_vmx/l0/whole/parts.h>
 #include <kvm_vmx/l0/watch/observed.h>
 
@@ -311,10 +312,13 @@ struct l0_vp {
 	struct virt_cpu cpu;
 	struct l0_partition *partition;
 
-	/* VMX operation */
+	/* VMX operation; l0_is_steady() looks at the first six at once */
 	u8 in_vmx;
 	u8 guest_state;		/* enum l0_guest_state */
 	u8 mov_ss_shadow;
+	u8 row_kept;		/* row says what the next entry does, if nothing comes between */
+	u8 entry_is_repeat;	/* nothing that an entry must look at has changed since the last exit */
+	u8 host_loaded;		/* the control registers, bases and MSRs are the host state's */
 	u64 vmxon_ptr;
 	u64 current_vmptr;	/* L0_NO_VMCS: none */
 	u64 active_evmcs;	/* L0_NO_VMCS: none */
@@ -339,7 +343,6 @@ struct l0_vp {
 	u8 guest_cpl;		/* the privilege level of L2 */
 	u8 unblocked_nmi;	/* the IRET that faults has ended NMI blocking */
 	u8 boundary_work;		/* something has changed that the loop must look at */
-	u8 entry_is_repeat;		/* nothing that an entry must look at has changed since the last exit */
 	u8 monitoring;		/* MONITOR has armed an address */
 	u8 trap_pending;	/* a monitor trap is due at the next boundary */
 	u8 may_stop;		/* whoever lets L1 enter takes L2 back between two instructions */
@@ -348,6 +351,7 @@ struct l0_vp {
 	/* guest-physical pages through the EPT, which only INVEPT and its like forget */
 	struct l2_tlb_entry physical_tlb[L2_TLB_ENTRIES];
 	u64 tlb_context[5];	/* eptp, cr3, vpid and controls, cr0 and cr4, efer of the entries */
+	struct l0_row row;
 
 	/* what comes to this processor while L2 runs, in no order */
 	struct l0_alarm alarm[L0_MAX_ALARMS + 1];	/* one is the timers' own */
@@ -360,7 +364,6 @@ struct l0_vp {
 	u64 efer;
 	u64 assist_msr;
 	u64 random_state;
-	u8 host_loaded;		/* the control registers, bases and MSRs are the host state's */
 	u64 gpr[NR_GPRS];	/* of L1, where its code is not the port's */
 	u64 xmm[12];		/* XMM0 to XMM5, where a fast hypercall has its parameters */
 	struct l0_synic synic;
@@ -439,6 +442,20 @@ static inline u8 *phys_page(const struct phys_mem *mem, u64 gpa)
 	if (__builtin_expect(!!(mem->unbacked), 0) && mem->unbacked[gpa >> 18] >> (gpa >> 12 & 63) & 1)
 		return NULL;
 	return mem->base + gpa;
+}
+
+/* In VMX operation, between an exit and an entry that is to be like the last one. */
+static inline int l0_is_steady(const struct l0_vp *vp)
+{
+	u32 first;
+	u16 second;
+
+	_Static_assert(offsetof(struct l0_vp, in_vmx) % 8 == 0 &&
+		       offsetof(struct l0_vp, host_loaded) == offsetof(struct l0_vp, in_vmx) + 5,
+		       "six bytes of one quadword");
+	__builtin_memcpy(&first, &vp->in_vmx, sizeof(first));
+	__builtin_memcpy(&second, &vp->entry_is_repeat, sizeof(second));
+	return first == (1u | L2_NOT_RUNNING << 8 | 1u << 24) && second == 0x101;
 }
 
 /* A lint, counted and kept with its circumstances. */

@@ -514,6 +514,18 @@ cdef extern from "kvm_vmx/l0/watch/observed.h" nogil:
         u64 end
         const virt_cpu_ops *ops
 
+cdef extern from "kvm_vmx/l0/guest/row.h" nogil:
+    ctypedef struct l0_row "struct l0_row":
+        u64 rip
+        u64 end
+        const u8 *code[2]
+        u64 word[2]
+        u64 number
+        u64 value
+        u64 insns
+        const u8 *assist
+        u8 *page
+
 cdef extern from "kvm_vmx/l0/whole/parts.h" nogil:
     enum:
         L0_APIC_REGISTERS
@@ -857,6 +869,9 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u8 in_vmx
         u8 guest_state
         u8 mov_ss_shadow
+        u8 row_kept
+        u8 entry_is_repeat
+        u8 host_loaded
         u64 vmxon_ptr
         u64 current_vmptr
         u64 active_evmcs
@@ -879,7 +894,6 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u8 guest_cpl
         u8 unblocked_nmi
         u8 boundary_work
-        u8 entry_is_repeat
         u8 monitoring
         u8 trap_pending
         u8 may_stop
@@ -887,6 +901,7 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         l2_tlb_entry tlb[64]
         l2_tlb_entry physical_tlb[64]
         u64 tlb_context[5]
+        l0_row row
         l0_alarm alarm[16+1]
         u32 nr_alarms
         u64 guest_random
@@ -895,7 +910,6 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u64 efer
         u64 assist_msr
         u64 random_state
-        u8 host_loaded
         u64 gpr[NR_GPRS]
         u64 xmm[12]
         l0_synic synic
@@ -950,6 +964,7 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
 
     u8 *phys_ptr(const phys_mem *mem, u64 gpa, u64 len)
     u8 *phys_page(const phys_mem *mem, u64 gpa)
+    int l0_is_steady(const l0_vp *vp)
     void l0_record(l0_vp *vp, u32 what, u32 offset, u64 found, u64 kept)
     void l0_note(l0_vp *vp, u32 what, u32 offset, u64 found, u64 kept)
 
@@ -998,19 +1013,20 @@ cdef extern from "kvm_vmx/l0/entry/mend.h" nogil:
 
 cdef extern from "kvm_vmx/l0/vmcs/fields.h" nogil:
     enum:
-        L0_FIELD_BITS
+        L0_NR_FIELDS
 
     ctypedef struct l0_field "struct l0_field":
         u16 offset
         u16 groups
         u8 size
         u8 read_only
+        u16 number
 
     const l0_field *l0_optional_field(u64 encoding, u64 misc, u32 secondary)
     const l0_field *l0_field_of(u64 encoding, int *high)
     u64 l0_field_get(const void *vmcs, const l0_field *field, int high)
     void l0_field_set(void *vmcs, const l0_field *field, int high, u64 value)
-    const l0_field l0_fields[1024]
+    const l0_field l0_fields[(((((0x6c7e)&0x7e)|((0x6c7e)>>3&0xd80))>>1)+1)]
 
 cdef extern from "kvm_vmx/l0/vmcs/blocks.h" nogil:
     enum:
@@ -1025,9 +1041,11 @@ cdef extern from "kvm_vmx/l0/vmcs/blocks.h" nogil:
     u32 l0_place_in_page(const l0_field *field)
     u64 l0_page_get(const u8 *page, const l0_field *field)
     void l0_reload_live(l0_vmcs *copy, const u8 *page)
+    void l0_reload_repeated(l0_vmcs *copy, const u8 *page)
     u32 l0_flags(const void *vmcs)
-    int l0_counts_are_zero(const l0_vmcs *vmcs)
+    u64 l0_counts(const void *vmcs)
     void l0_write_back(u8 *page, const l0_vmcs *copy)
+    void l0_write_back_repeated(u8 *page, const l0_vmcs *copy)
 
 cdef extern from "kvm_vmx/l0/vmcs/members.h" nogil:
     ctypedef struct l0_member "struct l0_member":

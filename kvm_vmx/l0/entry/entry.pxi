@@ -1,6 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # VMLAUNCH and VMRESUME: from L1 into L2 and back.
 
+cdef extern from *:
+    """
+    #define noinline_void noinline void
+    """
+    ctypedef void noinline_void
+
 cdef enum:
     # L2 runs
     ENTERED = -1
@@ -123,6 +129,7 @@ cdef bint entry_list_loaded(l0_vp *vp, const l0_vmcs *v) noexcept nogil:
 
 cdef inline insn_t enter(l0_vp *vp, l0_vmcs *v, u64 *regs, u8 *page) noexcept nogil:
     cdef insn_t status
+    cdef bint again
 
     # rip and the threshold belong to no group: they are looked at unless they cannot be wrong
     if unlikely(vp.groups_to_check | v.f.tpr_threshold | v.f.guest_rip >> 32):
@@ -138,10 +145,12 @@ cdef inline insn_t enter(l0_vp *vp, l0_vmcs *v, u64 *regs, u8 *page) noexcept no
     if page == NULL:
         v.launch_state = 1
     vp.guest_state = L2_RUNNING
-    guest_run(vp)
+    again = guest_run(vp)
     if likely(vp.guest_state == 1):
         vp.guest_state = L2_NOT_RUNNING
         vm_exit(vp, v, page)
+        if again:
+            prepare_repeat(vp, v, page)
         return INSN_OK
     return not_left(vp)
 
@@ -241,10 +250,10 @@ cdef insn_t l0_go_on(l0_vp *vp) noexcept nogil:
     return INSN_OK
 
 
-cdef insn_t l0_vmentry(virt_cpu *cpu, u64 *regs, bint launch) noexcept nogil:
-    cdef l0_vp *vp = <l0_vp *>cpu
+cdef insn_t enter_by_pointer(l0_vp *vp, u64 *regs, bint launch) noexcept nogil:
     cdef u64 pointer
 
+    vp.row_kept = 0
     if launch:
         vp.counters.vmlaunch += 1
     else:
@@ -255,3 +264,22 @@ cdef insn_t l0_vmentry(virt_cpu *cpu, u64 *regs, bint launch) noexcept nogil:
     if enlightened_pointer(vp, &pointer):
         return enter_enlightened(vp, pointer, regs, launch)
     return enter_plain(vp, regs, launch)
+
+
+# Out of line: what it needs registers for, an entry that repeats the last one need not save.
+cdef noinline_void enter_in_full(l0_vp *vp, u64 *regs, bint launch, insn_t *status) noexcept nogil:
+    status[0] = enter_by_pointer(vp, regs, launch)
+
+
+cdef insn_t l0_vmentry(virt_cpu *cpu, u64 *regs, bint launch) noexcept nogil:
+    cdef l0_vp *vp = <l0_vp *>cpu
+    cdef insn_t status
+
+    if likely(not launch) and likely(l0_is_steady(vp)):
+        if vp.row.page != NULL:
+            if likely(enlightened_repeats(vp)):
+                return repeat_enlightened(vp, regs)
+        elif likely(plain_repeats(vp)):
+            return repeat_plain(vp, regs)
+    enter_in_full(vp, regs, launch, &status)
+    return status

@@ -67,16 +67,18 @@ cdef inline bint run_simple(l0_vp *vp) noexcept nogil:
     return left
 
 
-# Run L2 until it leaves: the VMCS says why.
-cdef inline void guest_run(l0_vp *vp) noexcept nogil:
+# Run L2 until it leaves: the VMCS says why. True where that was what the last entry did, too.
+cdef inline bint guest_run(l0_vp *vp) noexcept nogil:
     if unlikely(not vp.entry_is_repeat or
                 vp.nr_alarms | events_of(&vp.cpu) | vp.tlb_context[0] ^ vp.vmcs.f.ept_pointer):
         guest_begin(vp)
-        return
+        return False
     vp.entered_at = vp.counters.l2_instructions
     vp.deadline = vp.entered_at + SLICE
     if unlikely(not run_simple(vp)):
         guest_continue(vp)
+        return False
+    return True
 
 
 cdef void guest_flush_tlb(l0_vp *vp) noexcept nogil:

@@ -95,10 +95,12 @@ cdef void vm_exit_with(l0_vp *vp, u32 reason, u32 length, u64 qualification) noe
 
 
 cdef void flush_translations(l0_vp *vp) noexcept nogil:
+    vp.row_kept = 0
     memset(vp.tlb, 0, sizeof(vp.tlb))
 
 
 cdef void flush_guest_physical(l0_vp *vp) noexcept nogil:
+    vp.row_kept = 0
     memset(vp.physical_tlb, 0, sizeof(vp.physical_tlb))
     if vp.watch != NULL:
         vp.watch.kept = vp.watch.nr_stale = 0

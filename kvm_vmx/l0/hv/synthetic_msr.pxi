@@ -154,6 +154,7 @@ cdef insn_t write_assist_page(l0_vp *vp, u64 value) noexcept nogil:
             memcpy(vp.overlaid, page, 4096)
             memset(page, 0, 4096)
         (<u32 *>page)[0] = 0
+    vp.row_kept = 0
     vp.assist_msr = value
     return INSN_OK
 

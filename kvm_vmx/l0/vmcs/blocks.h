@@ -60,6 +60,16 @@
 	RUN(guest_rip, guest_rip)					\
 	RUN(guest_bndcfgs, guest_bndcfgs)
 
+/* The same in long pieces, but for RIP: of an exit whose information stands since the one before. */
+#define L0_REPEATED_RUNS(RUN)						\
+	RUN(guest_es_selector, guest_idtr_base)				\
+	RUN(guest_ia32_pat, guest_sysenter_cs)				\
+	RUN(guest_cr0, guest_dr7)					\
+	RUN(guest_physical_address, exit_qualification)			\
+	RUN(guest_linear_address, cpu_based_vm_exec_control)		\
+	RUN(vm_entry_controls, vm_entry_instruction_len)		\
+	RUN(guest_bndcfgs, guest_bndcfgs)
+
 /* offset and length are constants: the loop becomes a row of 16-byte moves. */
 static __always_inline void l0_copy_run(u8 *to, const u8 *from, size_t offset, size_t length)
 {
@@ -132,6 +142,13 @@ static __always_inline void l0_reload_live(struct l0_vmcs *copy, const u8 *page)
 		    L0_LENGTH(vm_exit_msr_store_addr, vm_entry_msr_load_count));
 }
 
+/* What of it may differ where flags, threshold and counts have been found the same. */
+static __always_inline void l0_reload_repeated(struct l0_vmcs *copy, const u8 *page)
+{
+	l0_copy_run((u8 *)copy, page, L0_AT(vm_exit_msr_store_addr),
+		    L0_LENGTH(vm_exit_msr_store_addr, page_fault_error_code_match));
+}
+
 /* hv_enlightenments_control as a word: bit 0 direct flush, bit 1 the MSR bitmap. */
 #define L0_FLAG_DIRECT_FLUSH	1u
 #define L0_FLAG_MSR_BITMAP	2u
@@ -144,11 +161,11 @@ static inline u32 l0_flags(const void *vmcs)
 	return flags;
 }
 
-/* Do any of the four counts (CR3 targets, three MSR lists) need a check? */
-static inline int l0_counts_are_zero(const struct l0_vmcs *vmcs)
+/* The four counts (CR3 targets, three MSR lists), or'ed: 0 where none needs a check. */
+static inline u64 l0_counts(const void *vmcs)
 {
-	return !(l0_page_u64((const u8 *)vmcs, L0_AT(cr3_target_count)) |
-		 l0_page_u64((const u8 *)vmcs, L0_AT(vm_exit_msr_load_count)));
+	return l0_page_u64(vmcs, L0_AT(cr3_target_count)) |
+		l0_page_u64(vmcs, L0_AT(vm_exit_msr_load_count));
 }
 
 #define L0_LENGTH_PLUS(first, last) + L0_LENGTH(first, last)
@@ -162,6 +179,16 @@ static __always_inline void l0_write_back(u8 *page, const struct l0_vmcs *copy)
 #undef L0_STORE
 }
 
+static __always_inline void l0_write_back_repeated(u8 *page, const struct l0_vmcs *copy)
+{
+#define L0_STORE(first, last) \
+	l0_copy_run(page, (const u8 *)copy, L0_AT(first), L0_LENGTH(first, last));
+	L0_REPEATED_RUNS(L0_STORE)
+#undef L0_STORE
+}
+
 _Static_assert(L0_WRITE_BACK_BYTES == 392, "what an exit stores");
+_Static_assert((0 L0_REPEATED_RUNS(L0_LENGTH_PLUS)) + sizeof(u64) == L0_WRITE_BACK_BYTES,
+	       "both ways store the same");
 
 #endif

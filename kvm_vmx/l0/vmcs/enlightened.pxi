@@ -54,7 +54,7 @@ cdef inline void enlightened_refresh(l0_vp *vp, u8 *page, bint unusual) noexcept
         enlightened_reload(vp, page, clean)
     vp.counters.bytes_reread += LIVE_BYTES
     vp.counters.bytes_ungrouped += L0_UNGROUPED_BYTES
-    if unlikely(not l0_counts_are_zero(&vp.evmcs_cache)):
+    if unlikely(l0_counts(&vp.evmcs_cache)):
         enlightened_counts(vp)
 
 
@@ -68,6 +68,7 @@ cdef void enlightened_forget(l0_vp *vp) noexcept nogil:
 
 # No eVMCS is active any more, and the copy of it is worth nothing.
 cdef void enlightened_release(l0_vp *vp) noexcept nogil:
+    vp.row_kept = 0
     vp.active_evmcs = L0_NO_VMCS
     enlightened_forget(vp)
 

@@ -10,21 +10,23 @@ struct l0_field {
 	u16 groups;		/* clean groups that a write makes dirty */
 	u8 size;		/* in bytes; 0: no such field */
 	u8 read_only;
+	u16 number;		/* its encoding: so that one comparison tells a field from what is none */
 };
 
-/* Width, type and index of an encoding packed into ten bits; the fields in use fit in them. */
-#define L0_FIELD_BITS 0x6c7eu
-#define L0_FIELD_INDEX(encoding) \
-	(((encoding) >> 13 & 3) << 8 | ((encoding) >> 10 & 3) << 6 | ((encoding) >> 1 & 0x3f))
+/* Width, type and index of an encoding, moved together as far as one shift can: the fields in
+ * use differ in nothing else. */
+#define L0_FIELD_INDEX(encoding) ((((encoding) & 0x7e) | ((encoding) >> 3 & 0xd80)) >> 1)
+#define L0_NR_FIELDS (L0_FIELD_INDEX(0x6c7e) + 1)
 
 #define L0_FIELD(encoding, member, mask) [L0_FIELD_INDEX(encoding)] = {	\
 	.offset = offsetof(struct l0_vmcs, member),			\
 	.groups = (mask),						\
 	.size = sizeof(((struct l0_vmcs *)0)->member),			\
-	.read_only = ((encoding) >> 10 & 3) == 1 },
+	.read_only = ((encoding) >> 10 & 3) == 1,			\
+	.number = (encoding) },
 #define L0_GROUP(name) HV_VMX_ENLIGHTENED_CLEAN_FIELD_##name
 
-static const struct l0_field l0_fields[1024] = {
+static const struct l0_field l0_fields[L0_NR_FIELDS] = {
 #define EVMCS_FIELD(encoding, member, group) L0_FIELD(encoding, f.member, L0_GROUP(group))
 #include <asm/evmcs_fields.h>
 #undef EVMCS_FIELD
@@ -81,16 +83,17 @@ static const struct l0_field *l0_optional_field(u64 encoding, u64 misc, u32 seco
 }
 
 /* The field of an encoding, or NULL. high tells that the upper half of a u64 is meant. */
-static inline const struct l0_field *l0_field_of(u64 encoding, int *high)
+static __always_inline const struct l0_field *l0_field_of(u64 encoding, int *high)
 {
 	const struct l0_field *field = &l0_fields[L0_FIELD_INDEX(encoding)];
 
+	*high = 0;
+	/* what is no field has number 0, which is that of the first one, VPID */
+	if (likely(field->number == encoding))
+		return field;
 	*high = encoding & 1;
-	if ((encoding & ~(u64)(L0_FIELD_BITS | 1)) || !field->size)
-		return NULL;
-	if (*high && (encoding >> 13 & 3) != 1)
-		return NULL;
-	return field;
+	return *high && field->number == (encoding ^ 1) && field->size == 8 &&
+		(encoding >> 13 & 3) == 1 ? field : NULL;
 }
 
 static inline u64 l0_field_get(const void *vmcs, const struct l0_field *field, int high)

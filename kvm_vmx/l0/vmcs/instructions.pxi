@@ -88,6 +88,7 @@ cdef void release_current_vmcs(l0_vp *vp) noexcept nogil:
         memcpy(page, &vp.current_vmcs, sizeof(l0_vmcs))
     else:
         lint(vp, LINT_vmcs_vanished)
+    vp.row_kept = 0
     vp.current_vmptr = L0_NO_VMCS
 
 
