@@ -85,7 +85,7 @@ def execute(args) -> int:
     if args.html:
         from kvm_vmx.compare.page import page
 
-        write_text(args.html, page(report))
+        write_text(args.html, page(report, units))
     if args.scope:
         show_scope(report, args.json)
     elif args.json:
