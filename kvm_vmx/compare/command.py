@@ -104,7 +104,7 @@ def execute(args) -> int:
         print_columns(views.table(report), right=range(3, 11))
         print()
         print_columns(views.files(report), right=(1, 2, 3, 4))
-        print(f"\n{views.summary(report)}\n")
+        print(f"\n{views.summary(report)}\n{views.path_summary(report)}\n")
         print_columns(units_view.table(units), right=range(1, 8))
     loose = report.totals["unexplained"] + sum(len(block.loose) for block in assembly)
     if units:

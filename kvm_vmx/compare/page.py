@@ -13,7 +13,7 @@ from kvm_vmx.compare.path import PARTS
 from kvm_vmx.compare.rows import CLASSES
 from kvm_vmx.compare.scope import scope
 from kvm_vmx.compare.views import (
-    COUNTED, percent, place, summary, told_config, whole_rows)
+    COUNTED, path_summary, percent, place, summary, told_config, whole_rows)
 
 STYLE = pathlib.Path(__file__).with_name("page.css")
 SCRIPT = pathlib.Path(__file__).with_name("page.js")
@@ -28,6 +28,7 @@ ALIKE = {"same", "idiom", "moved", "inactive"}
 BODY = string.Template("""<header class="page">
 <h1>kvm_vmx beside $tree</h1>
 <p>$summary.</p>
+<p>$path.</p>
 <p class="key">$key</p>
 <details><summary>the configuration of the tree's #if</summary><code>$config</code></details>
 <details><summary>keys</summary><p><kbd>n</kbd> <kbd>p</kbd> next and previous difference,
@@ -63,7 +64,7 @@ def page(report, units=None) -> str:
     root = report.port.root.parents[1]
     body = BODY.substitute(
         tree=html.escape(report.tree.title),
-        summary=summary(report),
+        summary=summary(report), path=path_summary(report),
         loose="unexplained" if report.totals["unexplained"] else "",
         key="".join(f'<span style="background:var(--{name})">{MEANING[name]} '
                     f"{report.totals[name]}</span>" for name in COUNTED),
@@ -175,7 +176,7 @@ def section(pair, report, made, code) -> str:
     file = report.tree.file(pair.kernel.path) if pair.kernel else None
     said = (page_text.kernel_comments(pair.kernel, file.rows) if file else {},
             page_text.port_comments(pair.port, report.port.files[pair.port.path].rows))
-    rows = "\n".join(grid_row(row, pair, said, made, code) for row in whole_rows(pair.rows))
+    rows = "\n".join(grid_row(row, pair, said, made, code) for row in whole_rows(pair.shown))
     return (f'<section id="{pair.name}" class="function{alike}"><details open><summary>'
             f"<h2>{pair.name}()</h2> {bar(pair)}<small>{place(pair.kernel)}</small><small>{place(pair.port)}</small>"
             f"<small>{percent(pair.fidelity)} alike</small></summary>\n"
@@ -192,8 +193,8 @@ def grid_row(row, pair, said, made, code) -> str:
     cells = (
         ("kernel", page_text.statements(row.kernel, "c", theirs, said[0])),
         ("port", page_text.statements(row.port, "cython", ours, said[1]) + notes),
-        ("generated", behind(lines, pair.port.path, made)),
-        ("machine", behind(lines, pair.port.path, code)),
+        ("g", behind(lines, pair.port.path, made)),
+        ("m", behind(lines, pair.port.path, code)),
     )
     inside = "".join(f'<div class="{name}">{text}</div>' for name, text in cells)
     return f'<div class="row {row.kind}">{inside}</div>'
