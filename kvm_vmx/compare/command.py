@@ -91,7 +91,7 @@ def execute(args) -> int:
             from kvm_vmx.compare.page import page
 
             say("writing the page")
-            write_text(args.html, page(report))
+            write_text(args.html, page(report, units))
     if args.scope:
         show_scope(report, args.json)
     elif args.json:
@@ -110,7 +110,7 @@ def execute(args) -> int:
         print_columns(views.table(report), right=range(3, 11))
         print()
         print_columns(views.files(report), right=(1, 2, 3, 4))
-        print(f"\n{views.summary(report)}\n")
+        print(f"\n{views.summary(report)}\n{views.path_summary(report)}\n")
         print_columns(units_view.table(units), right=range(1, 8))
     loose = report.totals["unexplained"] + sum(len(block.loose) for block in assembly)
     if units:

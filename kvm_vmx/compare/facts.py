@@ -13,6 +13,7 @@ from kvm_vmx.compare.declarations import sizes, split
 from kvm_vmx.compare.expressions import parse
 from kvm_vmx.compare.layout import Reader
 from kvm_vmx.compare.lexer import C, tokens
+from kvm_vmx.compare.renaming import by_use
 from kvm_vmx.compare.members import ATTRIBUTES, declared
 from kvm_vmx.compare.terms import number
 from kvm_vmx.compare.toplevel import Item, TopLevel, entries, enumerators, short, squeezed
@@ -129,13 +130,23 @@ class CFacts:
     def function_macro(self, item: Item):
         """#define NAME(parameters) body: the parameters by their place"""
         parameters, body = head_and_body(item)
-        places = {name: ("name", f"${n}") for n, name in enumerate(parameters)}
+        places = {name: ("name", f"$own{n}") for n, name in enumerate(self.around(item.line))}
+        places |= {name: ("name", f"${n}") for n, name in enumerate(parameters)}
         tree = parse(tokens(body, C))
         if tree[0] == "raw":
             words = tuple(places[word][1] if word in places else word for word in plain(tree)[1:])
             self.add("macro", item.name, item, (len(parameters), *words))
         else:
             self.add("macro", item.name, item, (len(parameters), substituted(tree, places)))
+
+    def around(self, line: int) -> list[str]:
+        """The own names of the function that a macro stands in: only their places count."""
+        file = self.top.file
+        for place in file.places.values():
+            if place.kind == "function" and \
+                    file.lines.at(place.open) < line < file.lines.at(place.close):
+                return by_use(file.function(place.name))
+        return []
 
     def inactive(self, item: Item):
         """#define under a condition that does not hold"""

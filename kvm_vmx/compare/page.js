@@ -8,14 +8,80 @@ const place = document.getElementById("place");
 const map = document.getElementById("map");
 const sections = [...document.querySelectorAll("section.function")];
 const entries = new Map([...document.querySelectorAll("#functions a")].map(
-  (link) => [link.textContent, link.closest("tr")]));
+  (link) => [decodeURIComponent(link.hash.slice(1)), link.closest("tr")]));
+const main = document.querySelector("main");
+const SOURCE = "https://elixir.bootlin.com/linux/v";
+const BLAME = "https://git.kernel.org/pub/scm/linux/kernel/git/stable/linux.git/blame/";
+const stored = document.getElementById("units");
+const units = stored ? JSON.parse(stored.textContent) : { rows: {} };
 const DIFFERENT = ".row.adapted, .row.omitted, .row.added, .row.unexplained";
+const MEANING = { omitted: "left out", added: "ours", idiom: "by idiom", same: "the same" };
 const texts = new Map();
 let current = null;
 
 const textOf = (section) => {
-  if (!texts.has(section)) texts.set(section, section.textContent.toLowerCase());
+  const rows = units.rows[section.id];
+  if (!texts.has(section)) {
+    texts.set(section, (rows ? section.textContent + rows.map(told).join("\n")
+      : section.textContent).toLowerCase());
+  }
   return texts.get(section);
+};
+
+const make = (tag, name, ...inside) => {
+  const made = document.createElement(tag);
+  if (name) made.className = name;
+  made.append(...inside);
+  return made;
+};
+
+// A row of units: [class, line, text, [[file, line, text] of the port], why].
+const told = ([, , text, port, why]) =>
+  [text, ...port.map(([, , one]) => one), units.whys[why]].join(" ");
+
+const drawn = ([kind, line, text, port, why], n, rows) => {
+  const kernel = make("div", "kernel", ...(line ? [make("b", "", String(line)), text] : []));
+  const ours = make("div", "port", ...port.flatMap(([file, at, one], nth) => {
+    const number = make("b", "", String(at));
+    number.title = `${units.files[file]}:${at}`;
+    return [nth ? "\n" : "", number, one];
+  }));
+  const before = n && rows[n - 1][4] === why;
+  if (units.whys[why] && !before) ours.append(make("em", "", units.whys[why]));
+  return make("div", `row ${units.classes[kind]}`, kernel, ours);
+};
+
+const fill = (section) => {
+  const box = section.querySelector(".rows.units");
+  if (box && !box.firstChild) box.append(...units.rows[section.id].map(drawn));
+};
+
+// Of a section of units a search leaves the rows that hold what is asked.
+const narrow = (section, asked) => {
+  const rows = units.rows[section.id];
+  if (!rows || section.hidden) return;
+  const named = !asked || section.id.toLowerCase().includes(asked);
+  if (asked.length > 2) {
+    fill(section);
+    section.firstElementChild.open = true;
+  }
+  [...section.querySelectorAll(".row")].forEach((row, n) => {
+    row.hidden = !named && !told(rows[n]).toLowerCase().includes(asked);
+  });
+};
+
+// Where each function stands: the kernel's in its sources and their history, the port's in its file.
+const linked = (text) => {
+  const [path, line] = text.split(":");
+  const link = (href, title) => {
+    const made = make("a", "", title);
+    made.href = href;
+    return made;
+  };
+  if (path.startsWith("kvm_vmx/")) return [link(`${main.dataset.root}/${path}`, text)];
+  const version = main.dataset.version;
+  return version ? [link(`${SOURCE}${version}/source/${path}#L${line}`, text), " ",
+    link(`${BLAME}${path}?h=v${version}#n${line}`, "blame")] : [text];
 };
 
 // A name that begins with what is asked comes before a text that holds it: both stay visible.
@@ -28,6 +94,7 @@ const search = () => {
     const entry = entries.get(section.id);
     if (entry) entry.hidden = !fits;
     count += fits;
+    narrow(section, asked);
   }
   for (const part of document.querySelectorAll("h2.part")) {
     let next = part.nextElementSibling;
@@ -54,7 +121,7 @@ const draw = () => {
     link.append(...parts.map((part) => {
       const made = document.createElement("i");
       made.style.flex = part.style.flex;
-      made.style.background = part.style.background;
+      made.className = part.className;
       return made;
     }));
     return link;
@@ -90,7 +157,10 @@ const step = (all, by) => {
 };
 
 const fold = (open) => {
-  for (const section of sections) section.firstElementChild.open = open;
+  for (const section of sections) {
+    if (open) fill(section);
+    section.firstElementChild.open = open;
+  }
 };
 
 // Where a row stands: its function's links on both sides, with the row's own lines in them.
@@ -117,6 +187,7 @@ const follow = () => {
   const section = name && document.getElementById(name);
   if (!section || !section.matches("section")) return;
   section.hidden = false;
+  fill(section);
   section.firstElementChild.open = true;
   if (!line) return;
   const cells = section.querySelectorAll(side === "k" ? ".kernel b" : ".port b");
@@ -154,7 +225,26 @@ document.addEventListener("keydown", (event) => {
 let waiting = 0;
 find.addEventListener("input", () => { clearTimeout(waiting); waiting = setTimeout(search, 120); });
 addEventListener("hashchange", follow);
+document.addEventListener("toggle", (event) => {
+  if (event.target.open) fill(event.target.parentElement);
+}, true);
 addEventListener("beforeprint", () => fold(true));
+for (const small of document.querySelectorAll("section.function summary small")) {
+  if (/^\S+:\d+$/.test(small.textContent)) small.replaceChildren(...linked(small.textContent));
+}
+for (const section of sections) {
+  const entry = entries.get(section.id);
+  const bar = section.querySelector("summary .bar");
+  for (const part of bar ? bar.children : []) {
+    part.title = `${MEANING[part.className] || part.className} ${part.style.flexGrow}`;
+  }
+  if (entry && bar) entry.cells[3].append(bar.cloneNode(true));
+  if (entry && !units.rows[section.id]) {
+    [...section.querySelectorAll("summary small")].slice(0, 2).forEach((small, n) => {
+      entry.cells[n + 1].textContent = small.textContent.replace(" blame", "");
+    });
+  }
+}
 draw();
 follow();
 }

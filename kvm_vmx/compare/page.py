@@ -6,14 +6,14 @@ import pathlib
 import string
 
 from kvm_vmx import frame
-from kvm_vmx.compare import page_text
+from kvm_vmx.compare import page_text, page_units
 from kvm_vmx.compare.compiled import generated, machine_code
 from kvm_vmx.compare.opening import version_of
 from kvm_vmx.compare.path import PARTS
 from kvm_vmx.compare.rows import CLASSES
 from kvm_vmx.compare.scope import scope
-from kvm_vmx.compare import views
-from kvm_vmx.compare.views import COUNTED, percent, place, summary, whole_rows
+from kvm_vmx.compare.views import (
+    COUNTED, path_summary, percent, place, summary, told_config, whole_rows)
 
 STYLE = pathlib.Path(__file__).with_name("page.css")
 SCRIPT = pathlib.Path(__file__).with_name("page.js")
@@ -25,12 +25,10 @@ MEANING = {
     "added": "ours", "moved": "moved", "unexplained": "unexplained",
 }
 ALIKE = {"same", "idiom", "moved", "inactive"}
-SOURCE = "https://elixir.bootlin.com/linux/v{version}/source/{path}#L{line}"
-BLAME = ("https://git.kernel.org/pub/scm/linux/kernel/git/stable/linux.git/blame/{path}"
-         "?h=v{version}#n{line}")
 BODY = string.Template("""<header class="page">
 <h1>kvm_vmx beside $tree</h1>
 <p>$summary.</p>
+<p>$path.</p>
 <p class="key">$key</p>
 <details><summary>the configuration of the tree's #if</summary><code>$config</code></details>
 <details><summary>keys</summary><p><kbd>n</kbd> <kbd>p</kbd> next and previous difference,
@@ -41,7 +39,7 @@ $missing
 </header>
 <nav class="tools" aria-label="columns">$tools</nav>
 <nav id="map" aria-label="functions by class"></nav>
-<main>
+<main data-version="$version" data-root="$root">
 <table id="functions">
 <thead><tr><th>function</th><th>kernel</th><th>port</th><th></th><th class="n">alike</th>
 <th class="n">$loose</th></tr></thead>
@@ -50,33 +48,44 @@ $table
 $out
 $sections
 </main>
+$data
 <footer id="place" hidden></footer>""")
 
 
-def page(report) -> str:
-    """The whole page as text."""
+def page(report, units=None) -> str:
+    """The whole page as text; `units` are those besides the functions."""
     paths = dict.fromkeys(pair.port.path for pair in report.pairs)
     made, no_c = generated(paths)
     code, no_code = machine_code()
     notes = [note for note in (no_c, no_code) if note]
     version = version_of(report.tree.files.get("Makefile", ""))
     groups = grouped(report.pairs)
+    drawn = page_units.Drawn(units)
+    root = report.port.root.parents[1]
     body = BODY.substitute(
         tree=html.escape(report.tree.title),
-        summary=summary(report),
+        summary=summary(report), path=path_summary(report),
         loose="unexplained" if report.totals["unexplained"] else "",
         key="".join(f'<span style="background:var(--{name})">{MEANING[name]} '
                     f"{report.totals[name]}</span>" for name in COUNTED),
-        config=views.told_config(report.tree),
+        config=told_config(report.tree),
         missing="".join(f"<p>{html.escape(note)}</p>" for note in notes), tools=tools(),
         table="\n".join(
             f'<tbody><tr class="part"><th colspan="6">{html.escape(title)}</th></tr>\n'
-            + "\n".join(entry(pair) for pair in pairs) + "</tbody>" for title, pairs in groups),
+            + "\n".join(entry(pair) for pair in pairs) + "</tbody>" for title, pairs in groups)
+        + "".join(
+            f'<tbody><tr class="part"><th colspan="6">{html.escape(title)}</th></tr>\n'
+            + "\n".join(unit_entry(part) for part in parts) + "</tbody>"
+            for title, parts in drawn.groups),
+        version=html.escape(version), root=html.escape(root.as_uri()), data=drawn.data(),
         out=out_of_scope(report),
         sections="\n".join(
             f'<h2 class="part">{html.escape(title)}</h2>\n'
-            + "\n".join(section(pair, report, made, code, version) for pair in pairs)
-            for title, pairs in groups),
+            + "\n".join(section(pair, report, made, code) for pair in pairs)
+            for title, pairs in groups)
+        + "".join(f'<h2 class="part">{html.escape(title)}</h2>\n' + "\n".join(
+            page_units.section(part, bar(part)) for part in parts)
+            for title, parts in drawn.groups),
     )
     return frame.page(f"kvm_vmx beside {report.tree.title}", body, script=SCRIPT.read_text(),
                       style=f"{STYLE.read_text()}\n{column_rules()}")
@@ -128,17 +137,24 @@ def tools() -> str:
 def bar(pair) -> str:
     """A function's statements by class, as a strip."""
     totals = pair.totals
-    parts = (f'<i style="flex:{totals[name]};background:var(--{name}-bar)" '
-             f'title="{MEANING[name]} {totals[name]}"></i>' for name in COUNTED if totals[name])
+    parts = (f'<i class="{name}" style="flex:{totals[name]}"></i>'
+             for name in COUNTED if totals[name])
     return f'<span class="bar">{"".join(parts)}</span>'
 
 
 def entry(pair) -> str:
-    """A function's row in the table at the top."""
-    return (f'<tr><td><a href="#{pair.name}">{pair.name}</a></td><td>{place(pair.kernel)}</td>'
-            f"<td>{place(pair.port)}</td><td>{bar(pair)}</td>"
+    """A function's row in the table at the top; the script adds places and strip."""
+    return (f'<tr><td><a href="#{pair.name}">{pair.name}</a></td><td></td><td></td><td></td>'
             f'<td class="n">{percent(pair.fidelity)}</td>'
             f'<td class="n">{pair.totals["unexplained"] or ""}</td></tr>')
+
+
+def unit_entry(part) -> str:
+    """A section of units in the table at the top."""
+    return (f'<tr><td><a href="#{html.escape(part.id)}">{html.escape(part.title)}</a></td>'
+            "<td></td><td></td><td></td>"
+            f'<td class="n">{percent(part.fidelity)}</td>'
+            f'<td class="n">{part.totals["unexplained"] or ""}</td></tr>')
 
 
 def out_of_scope(report) -> str:
@@ -154,29 +170,15 @@ def out_of_scope(report) -> str:
             f"<table><tbody>{rows}</tbody></table></details>") if count else ""
 
 
-def links(pair, report, version: str) -> str:
-    """Where a function stands on either side: the kernel's in its sources and their history, the
-    port's in its file."""
-    kernel, port = place(pair.kernel), place(pair.port)
-    if pair.kernel and version:
-        where = {"version": version, "path": pair.kernel.path, "line": pair.kernel.line}
-        kernel = (f'<a href="{html.escape(SOURCE.format(**where))}">{kernel}</a> '
-                  f'<a href="{html.escape(BLAME.format(**where))}">blame</a>')
-    file = report.port.root.parents[1] / pair.port.path
-    if file.is_file():
-        port = f'<a href="{html.escape(file.as_uri())}">{port}</a>'
-    return f"<small>{kernel}</small><small>{port}</small>"
-
-
-def section(pair, report, made, code, version: str) -> str:
+def section(pair, report, made, code) -> str:
     """One function: its header, and a grid of its rows."""
     alike = " alike" if all(row.kind in ALIKE for row in pair.rows) else ""
     file = report.tree.file(pair.kernel.path) if pair.kernel else None
     said = (page_text.kernel_comments(pair.kernel, file.rows) if file else {},
             page_text.port_comments(pair.port, report.port.files[pair.port.path].rows))
-    rows = "\n".join(grid_row(row, pair, said, made, code) for row in whole_rows(pair.rows))
+    rows = "\n".join(grid_row(row, pair, said, made, code) for row in whole_rows(pair.shown))
     return (f'<section id="{pair.name}" class="function{alike}"><details open><summary>'
-            f"<h2>{pair.name}()</h2> {bar(pair)}{links(pair, report, version)}"
+            f"<h2>{pair.name}()</h2> {bar(pair)}<small>{place(pair.kernel)}</small><small>{place(pair.port)}</small>"
             f"<small>{percent(pair.fidelity)} alike</small></summary>\n"
             f'<div class="rows">\n{rows}\n</div></details></section>')
 
@@ -191,8 +193,8 @@ def grid_row(row, pair, said, made, code) -> str:
     cells = (
         ("kernel", page_text.statements(row.kernel, "c", theirs, said[0])),
         ("port", page_text.statements(row.port, "cython", ours, said[1]) + notes),
-        ("generated", behind(lines, pair.port.path, made)),
-        ("machine", behind(lines, pair.port.path, code)),
+        ("g", behind(lines, pair.port.path, made)),
+        ("m", behind(lines, pair.port.path, code)),
     )
     inside = "".join(f'<div class="{name}">{text}</div>' for name, text in cells)
     return f'<div class="row {row.kind}">{inside}</div>'

@@ -61,7 +61,8 @@ def with_labels(subject: Subject, kernel: Function, subjects) -> tuple[Function,
     """A function together with those that stand for its labels, and the names of these."""
     name = subject.function.name
     labels = [unit.key[1] for unit in kernel.units if unit.kind == "label"]
-    parts = [label for label in labels if f"{name}_{label}" in subjects]
+    parts = {label: named(subjects[f"{name}_{label}"].function)
+             for label in labels if f"{name}_{label}" in subjects}
     whole = copy.copy(subject.function)
     whole.units = jumps(subject.function.units, name, parts)
     whole.marks = list(subject.function.marks)
@@ -75,7 +76,7 @@ def with_labels(subject: Subject, kernel: Function, subjects) -> tuple[Function,
                                 head.line, head.end, head.text))
         body = jumps(part.units[1:], name, parts)
         if n + 1 < len(parts):
-            if body[-1].key == ("goto", parts[n + 1]):
+            if body[-1].key == ("goto", [*parts][n + 1]):
                 body[-1].silent = "label"
             elif body[-1].kind not in ("goto", "return") or body[-1].parent:
                 body.append(Unit(("return", None), part.end, part.end, "return"))
@@ -93,9 +94,14 @@ def declared(function: Function) -> dict:
     return found | {unit.key[2]: unit.key[1] for unit in function.units if unit.kind == "decl"}
 
 
+def named(function: Function) -> tuple:
+    """A function's parameters as the arguments of a call that hands on what is called the same."""
+    return tuple(("name", part[2]) for part in function.units[0].key[2:] if part[0] == "decl")
+
+
 def jumps(units, name: str, labels):
     """The units with each call of a label's function as the goto that it is, if the function
-    that calls it ends there."""
+    that calls it ends there and hands on what is called the same: `labels` has the parameters."""
     result = []
     for n, unit in enumerate(units):
         tree = unit.key[1] if unit.kind == "return" and unit.key[1] else unit.key
@@ -104,7 +110,7 @@ def jumps(units, name: str, labels):
             after.key == ("return", None) and after.parent is unit.parent)
         if ends and tree[0] == "call" and tree[1][0] == "name":
             label = tree[1][1].removeprefix(name + "_")
-            if label in labels and tree[1][1] != label:
+            if label in labels and tree[1][1] != label and tree[2:] == labels[label]:
                 result.append(dataclasses.replace(unit, key=("goto", label)))
                 continue
         if unit.key == ("return", None) and result and result[-1].kind == "goto" \

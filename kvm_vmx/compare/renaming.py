@@ -86,8 +86,9 @@ def renames(function, known: list[str], order: list[str]) -> dict[str, str]:
 def renamed(function, names: dict[str, str]):
     """A function with some of its own names exchanged."""
     units, new = [], {}
+    types = {unit.key[1][1] for unit in function.units if unit.kind == "decl"}
     for unit in function.units:
-        other = dataclasses.replace(unit, key=exchanged(unit.key, names),
+        other = dataclasses.replace(unit, key=exchanged(unit.key, names, types),
                                     parent=new.get(id(unit.parent)))
         new[id(unit)] = other
         units.append(other)
@@ -109,7 +110,7 @@ def in_order(function, known: list[str]):
     return dataclasses.replace(function, units=units)
 
 
-def exchanged(tree, names):
+def exchanged(tree, names, types=frozenset()):
     """A tree with names exchanged; a member's name is none of the function's own."""
     if not isinstance(tree, tuple) or not tree:
         return tree
@@ -118,15 +119,17 @@ def exchanged(tree, names):
         return (kind, names.get(tree[1], tree[1]))
     if kind == "decl":
         return (kind, tree[1], names.get(tree[2], tree[2]),
-                *(exchanged(part, names) for part in tree[3:]))
+                *(exchanged(part, names, types) for part in tree[3:]))
     if kind == "member":
-        return (kind, tree[1], exchanged(tree[2], names))
+        return (kind, tree[1], exchanged(tree[2], names, types))
+    if kind == "sizeof" and tree[1][0] == "type" and tree[1][1] in types:
+        return tree  # of the type that a variable of the same name has
     if kind == "sizeof" and tree[1][0] == "type":
         return (kind, ("type", names.get(tree[1][1], tree[1][1]), tree[1][2]))
     if kind in ("raw", "asm"):
         return (kind, *(word if before in MEMBERS else names.get(word, word)
                         for before, word in zip(tree, tree[1:])))
-    return tuple(exchanged(part, names) for part in tree)
+    return tuple(exchanged(part, names, types) for part in tree)
 
 
 def note(rows) -> None:
@@ -150,10 +153,22 @@ def alike(functions, words: str = "") -> str:
 def told(function) -> list[str]:
     """What a function does: own names by their place, declarations in any order."""
     places = {name: f"${n}" for n, name in enumerate(by_use(function))}
+    kinds = {unit.key[2]: unit.key[1] for unit in function.units if unit.kind == "decl"}
     other = renamed(function, places)
+    for unit, old in zip(other.units, function.units):
+        unit.key = exchanged(sized(old.key, kinds), places, {kind[1] for kind in kinds.values()})
     declared = sorted(repr(unit.key) for unit in other.units if unit.kind == "decl")
     rest = [f"{unit.key!r}{depth(unit)}" for unit in other.units if unit.kind != "decl"]
     return [*declared, "|", *rest]
+
+
+def sized(tree, kinds):
+    """A tree with the size of a variable as that of its type: both may be called the same."""
+    if not isinstance(tree, tuple) or not tree:
+        return tree
+    if tree[0] == "sizeof" and tree[1][0] == "type" and kinds.get(tree[1][1], tree[1])[2] == 0:
+        return ("sizeof", kinds.get(tree[1][1], tree[1]))
+    return tuple(sized(part, kinds) for part in tree)
 
 
 def depth(unit) -> int:

@@ -3,8 +3,9 @@
 
 import collections
 import dataclasses
+import functools
 
-from kvm_vmx.compare import rows as rows_
+from kvm_vmx.compare import rows as rows_, within
 from kvm_vmx.compare.port import Port, Subject, with_labels
 from kvm_vmx.compare.preprocessor import CONFIG
 from kvm_vmx.compare.renaming import as_known, note
@@ -12,7 +13,7 @@ from kvm_vmx.compare.toplevel import is_held
 from kvm_vmx.compare.units import Function, Unit
 
 
-@dataclasses.dataclass(slots=True, eq=False)
+@dataclasses.dataclass(eq=False)
 class Pair:
     """One function of the port beside the kernel's, row by row."""
 
@@ -22,11 +23,17 @@ class Pair:
     rows: list
     ours: str = ""
 
+    @functools.cached_property
+    def shown(self) -> list:
+        """The rows as a reader sees them: those of a mark apart, where statements are alike."""
+        void = self.port.units[0].key[1][1:] == ("void", 0)
+        return within.split(self.rows, void) if self.kernel else self.rows
+
     @property
     def totals(self) -> collections.Counter:
         """How many statements of the kernel are of each class; of ours, how many of the port."""
         count = collections.Counter()
-        for row in self.rows:
+        for row in self.shown:
             count[row.kind] += rows_.weight(row)
         return count
 

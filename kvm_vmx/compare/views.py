@@ -4,6 +4,7 @@
 import dataclasses
 import re
 
+from kvm_vmx.compare.path import PARTS
 from kvm_vmx.compare.preprocessor import CONFIG
 from kvm_vmx.compare.rows import ALIKE, CLASSES
 
@@ -70,6 +71,22 @@ def summary(report) -> str:
             f"{alike} alike ({percent((alike, every))}){apart}; {totals['added']} more are ours")
 
 
+def path_share(report) -> tuple[int, int]:
+    """Of the path that README names, the statements that are alike, and all of them."""
+    names = {name for part in PARTS for name in part.functions.split()}
+    shares = [pair.fidelity for pair in report.pairs
+              if (pair.kernel.name if pair.kernel else pair.name) in names]
+    return sum(share[0] for share in shares), sum(share[1] for share in shares)
+
+
+def path_summary(report) -> str:
+    """What the path's statements came to, in one sentence."""
+    alike, every = path_share(report)
+    return (f"the path from vmx_init() to vmx_exit(): {every} statements, {alike} alike "
+            f"({percent((alike, every))}), {every - alike} adapted, left out or unexplained "
+            f"({percent((every - alike, every))})")
+
+
 def text_of(units) -> str:
     """The statements of one side of a row, one a line with its number, indented by depth."""
     return "\n".join(f"{unit.line:>5}  {'  ' * depth(unit)}{unit.text}" for unit in units)
@@ -122,7 +139,7 @@ def print_pair(console, pair, only_diff: bool) -> None:
     grid.add_column(f"{pair.name}()  {place(pair.kernel)}", ratio=1, overflow="fold")
     grid.add_column("", width=1)
     grid.add_column(place(pair.port), ratio=1, overflow="fold")
-    for row in whole_rows(pair.rows):
+    for row in whole_rows(pair.shown):
         if only_diff and row.kind in ("same", "idiom", "moved", "inactive"):
             continue
         style = STYLES[row.kind]
@@ -160,6 +177,7 @@ def as_json(report) -> dict:
         "config": asked_for(report.tree),
         "statements": report.statements,
         "totals": report.totals,
+        "path": dict(zip(("alike", "statements"), path_share(report))),
         "functions": [
             {
                 "name": pair.name,
@@ -174,7 +192,7 @@ def as_json(report) -> dict:
                         "port": [{"line": unit.line, "text": unit.text} for unit in row.port],
                         "why": row.why,
                     }
-                    for row in pair.rows
+                    for row in pair.shown
                 ],
             }
             for pair in report.pairs

@@ -17,7 +17,8 @@ from kvm_vmx import host
 PROBE = """
 <script>
 const box = (name) => document.getElementById("show-" + name);
-const cells = (name) => [...document.querySelectorAll(".rows ." + name)];
+const SHORT = { generated: "g", machine: "m" };
+const cells = (name) => [...document.querySelectorAll(".rows ." + (SHORT[name] || name))];
 const seen = (name) => cells(name).filter((cell) => cell.offsetParent !== null).length;
 const aligned = () => [...document.querySelectorAll(".row")].every((row) => {
   const tops = [...row.children].filter((cell) => cell.offsetParent !== null)

@@ -8,8 +8,9 @@ import subprocess
 import pytest
 
 from kvm_vmx import host
-from kvm_vmx.compare import page_text
+from kvm_vmx.compare import page_text, page_units
 from kvm_vmx.compare.page import grouped, page
+from kvm_vmx.compare.pairing import Units
 from kvm_vmx.compare.path import PARTS
 from kvm_vmx.compare.port import Port
 from kvm_vmx.compare.report import Report
@@ -62,6 +63,7 @@ const ask = (text) => { const find = document.getElementById("find"); find.value
 const told = {};
 const later = (ms) => new Promise((done) => setTimeout(done, ms));
 (async () => {
+  told.where = [...document.querySelectorAll("#pour summary a")].map((one) => one.href);
   told.map = document.querySelectorAll("#map a").length;
   key("n"); told.first = /rinse/.test(now());
   key("n"); told.second = /swirl/.test(now());
@@ -102,12 +104,6 @@ def test_comments_of_both_sides_stand_with_their_statements(text):
     assert "it is clean" in text and "# C-" not in text
 
 
-def test_each_side_links_to_where_it_stands(text):
-    assert 'href="https://elixir.bootlin.com/linux/v4.19/source/arch/x86/kvm/vmx.c#L4"' in text
-    assert "blame/arch/x86/kvm/vmx.c?h=v4.19#n4" in text
-    assert re.search(r'href="file://[^"]*/kvm_vmx/l1/cup.pyx"', text)
-
-
 def test_colours_and_the_words_that_differ():
     assert page_text.coloured('return "a<b";', "c") == '<i>return</i> <s>"a&lt;b"</s>;' \
         or "<i>return</i>" in page_text.coloured('return "a<b";', "c")
@@ -132,9 +128,58 @@ def test_a_reader_finds_and_follows(text, tmp_path):
     assert told == {
         "map": 2, "first": True, "second": True, "back": True, "text": "stir", "name": "pour",
         "none": "0 of 2", "all": "pour+stir", "folded": 0, "open": 2, "hash": "#pour:k4",
-        "place": told["place"], "quiet": 0,
+        "place": told["place"], "quiet": 0, "where": told["where"],
         "links": "https://elixir.bootlin.com/linux/v4.19/source/arch/x86/kvm/vmx.c#L4"}
     assert "blame" in told["place"] and "cup.pyx" in told["place"]
+    source, blame, port = told["where"]
+    assert source == "https://elixir.bootlin.com/linux/v4.19/source/arch/x86/kvm/vmx.c#L4"
+    assert blame.endswith("blame/arch/x86/kvm/vmx.c?h=v4.19#n4")
+    assert re.fullmatch(r"file://.*/kvm_vmx/l1/cup\.pyx", port)
+
+
+UNITS = """
+<script>
+const find = document.getElementById("find");
+const rows = (id) => [...document.getElementById(id).querySelectorAll(".row")]
+  .filter((row) => !row.hidden).map((row) => row.textContent);
+const told = { before: document.querySelectorAll(".rows.units .row").length };
+location.hash = "#arch/x86/kvm/vmx_evmcs.h/field:k21";
+setTimeout(() => {
+  told.linked = document.querySelector(".current").textContent;
+  find.value = "cs_base"; find.dispatchEvent(new Event("input"));
+  setTimeout(() => {
+    told.found = rows("arch/x86/kvm/vmx_evmcs.h/field");
+    told.hidden = document.getElementById("vmx_vcpu_run/assembly").hidden;
+    document.title = "PROBE " + JSON.stringify(told);
+  }, 600);
+}, 300);
+</script>
+"""
+
+
+@pytest.mark.host("browser")
+def test_units_are_drawn_when_they_are_asked_for(report_v419, tmp_path):
+    """Of the field table a link shows its row, and a search the rows that hold what is asked."""
+    units = Units(report_v419)
+    path = tmp_path / "page.html"
+    path.write_text(page(report_v419, units).replace(
+        "style-src", "script-src 'unsafe-inline'; style-src", 1).replace(
+        "</body>", UNITS + "</body>"))
+    run = subprocess.run(
+        [host.find("browser"), "--headless", "--no-sandbox", "--disable-gpu",
+         "--virtual-time-budget=20000", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom",
+         path.as_uri()], capture_output=True, text=True, timeout=120)
+    found = re.search(r"<title>PROBE ([^<]*)</title>", run.stdout)
+    assert found, run.stderr[-2000:]
+    told = json.loads(found[1].replace("&amp;", "&"))
+    assert told == {
+        "before": 0, "hidden": True,
+        "linked": "21GUEST_RSP: guest_rsp, GUEST_BASIC9GUEST_RSP: guest_rsp, GUEST_BASIC",
+        "found": ["49GUEST_CS_BASE: guest_cs_base, GUEST_GRP223GUEST_CS_BASE: guest_cs_base, "
+                  "GUEST_GRP2"]}
+    drawn = page_units.Drawn(units)
+    assert sum(len(part.rows) for part in drawn.parts) == len(units.rows) + sum(
+        len(block.rows) for block in units.blocks)
 
 
 def test_the_path_comes_first_in_the_order_of_its_parts(report_v419):
@@ -146,4 +191,7 @@ def test_the_path_comes_first_in_the_order_of_its_parts(report_v419):
 
 
 def test_the_page_is_small_enough_to_open_at_once(report_v419):
-    assert len(page(report_v419).encode()) < 3_000_000
+    """With every unit on it."""
+    text = page(report_v419, Units(report_v419))
+    assert len(text.encode()) < 3_000_000
+    assert "arch/x86/kvm/vmx_evmcs.h/field" in text and "vmx_vcpu_run/assembly" in text
