@@ -16,19 +16,6 @@ cdef extern from "kvm_vmx/l0/entry/control_bits.h":
         L0_NR_CONTROL_BITS
 
 cdef extern from "kvm_vmx/l0/entry/check_groups.h":
-    """
-    struct l0_group_name {
-        const char *name;
-        u32 bit;
-    };
-
-    static const struct l0_group_name l0_group_names[] = {
-    #define L0_GROUP_NAME(name) { #name, L0_GROUP(name) },
-        L0_GROUP_NAMES(L0_GROUP_NAME)
-    #undef L0_GROUP_NAME
-    };
-    #define L0_NR_GROUP_NAMES (sizeof(l0_group_names) / sizeof(l0_group_names[0]))
-    """
     ctypedef struct l0_group_name "struct l0_group_name":
         const char *name
         u32 bit

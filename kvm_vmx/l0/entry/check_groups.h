@@ -16,6 +16,19 @@
 	X(CONTROL_EVENT) X(CONTROL_ENTRY) X(CRDR) X(CONTROL_XLAT) X(GUEST_BASIC) X(GUEST_GRP1) \
 	X(GUEST_GRP2) X(HOST_POINTER) X(HOST_GRP1)
 
+struct l0_group_name {
+	const char *name;
+	u32 bit;
+};
+
+static const struct l0_group_name l0_group_names[] = {
+#define L0_GROUP_NAME(name) { #name, L0_GROUP(name) },
+	L0_GROUP_NAMES(L0_GROUP_NAME)
+#undef L0_GROUP_NAME
+};
+
+#define L0_NR_GROUP_NAMES (sizeof(l0_group_names) / sizeof(l0_group_names[0]))
+
 enum {
 #define L0_GROUP_MEMBER(name) GROUP_##name = L0_GROUP(name),
 	L0_GROUP_NAMES(L0_GROUP_MEMBER)
