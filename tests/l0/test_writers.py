@@ -98,6 +98,19 @@ def test_a_plain_vmcs_has_its_writers_too(insn):
         assert machine.lints[-1].writer.startswith("Python, after entry ")
 
 
+def test_a_vmwrite_that_traps_is_an_address():
+    """In the build that tells no lines, too."""
+    with Machine(cpus=1, lints=True, insn="trap") as machine:
+        kvm = machine.insmod(config="no-jump-label", enlightened_vmcs=False)
+        vcpu = kvm.create_vm(code=CPUID_LOOP).create_vcpu(cpu=0)
+        vcpu.run(exits=3)
+        with machine.cpu(0):
+            kvm.port.vmcs_write32(0x4016, 0x800000D1)
+        vcpu.run(exits=1)
+        assert re.match(r"the instruction at 0x[0-9a-f]+, in vmx_set_rflags\(\), after entry",
+                        machine.lints[-1].writer)
+
+
 def test_a_store_that_nobody_told_of_is_l1s():
     """The build without: L0 knows that it was L1, and when."""
     with Machine(cpus=1, lints=True) as machine:
