@@ -139,7 +139,7 @@ def declared(tokens):
         elif re.match(r"\w", tokens[i]) and not (
                 base and base[-1] != "const" and (i + 1 == len(tokens) or
                                                   tokens[i + 1] in ("[", "(", ",", ":", ";"))
-                and not (tokens[i] in ("int", "long", "char"))):
+                and tokens[i] not in ("int", "long", "char")):
             base.append(tokens[i])
             i += 1
         else:

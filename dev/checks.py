@@ -21,8 +21,8 @@ say; [diagnosis.md](diagnosis.md) begins with a symptom instead. SDM: volume 3C 
 maker's manual; R and K: the rules that `kvm-vmx conform` lists. The group is the clean group of an
 enlightened VMCS that each of the fields is in: while its bit is set, L0 need not look again.
 This page is printed from [checks.h](../kvm_vmx/l0/entry/checks.h) and
-[state_checks.h](../kvm_vmx/l0/entry/state_checks.h) by `python dev/regenerate.py`. The groups that a
-check depends on, by more than its two fields, are those of
+[state_checks.h](../kvm_vmx/l0/entry/state_checks.h) by `python dev/regenerate.py`. The groups that
+a check depends on, by more than its two fields, are those of
 [check_groups.h](../kvm_vmx/l0/entry/check_groups.h).
 """
 
@@ -74,7 +74,8 @@ int main(void)
 
 def rows():
     """The rows as the compiler sees them: dicts of text."""
-    columns = ("id", "end", "field", "other", "limit", "must", "may", "section", "sentence", "groups")
+    columns = ("id", "end", "field", "other", "limit", "must", "may", "section", "sentence",
+               "groups")
     source = PROGRAM % tuple(" ".join(f"NAMED({name})" for name in names) for names in (
         ENDS, ("LIMIT_NONE", "LIMIT_BITS", *LIMITS)))
     with tempfile.TemporaryDirectory() as folder:

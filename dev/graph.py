@@ -141,7 +141,8 @@ def counts(texts):
         lines[path.rsplit(".", 1)[1]] += text.count("\n")
     classes = collections.Counter(name for path, text in texts.items()
                                   if path.endswith((".py", ".pyx"))
-                                  for name in set(re.findall(r"^(?:cdef )?class (\w+)", text, re.M)))
+                                  for name in set(
+                                      re.findall(r"^(?:cdef )?class (\w+)", text, re.M)))
     stems = collections.Counter(pathlib.PurePath(path).stem for path in texts
                                 if path.endswith((".py", ".pyx", ".pxi")) and "__" not in path)
     return {

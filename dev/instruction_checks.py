@@ -44,8 +44,8 @@ HEAD = """<!-- SPDX-License-Identifier: GPL-2.0-only -->
 
 What L0 refuses, it refuses by a check with a name: `Outcome.why`, `ExitSummary.refusal`,
 `vcpu.why_not` and `cpu.why_not` give a `Refusal` with its id, what it looked at, what is allowed,
-and a sentence; the trace, `m.lints` and `kvm-vmx run` say it. The tables are printed from the rows that
-L0 itself goes by (`kvm_vmx/l0/entry/checks.h` and what stands beside it), in the order of the
+and a sentence; the trace, `m.lints` and `kvm-vmx run` say it. The tables are printed from the rows
+that L0 itself goes by (`kvm_vmx/l0/entry/checks.h` and what stands beside it), in the order of the
 checks. Sections without a name are the SDM's, volume 3C; R and K are rules (`kvm-vmx conform`). In
 braces stands what a refusal fills in: {bits} is the first wrong bit.
 """

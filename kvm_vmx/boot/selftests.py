@@ -75,7 +75,7 @@ def vmx_pages_only(entry: str) -> Callable[[Selftest, bool], None]:
 
 
 def preemption_timer(test: Selftest, moves: bool) -> None:
-    """At stage 2 the guest tells when the timer fired: not too early for L1, nor too late for L2."""
+    """At stage 2 the guest tells when the timer fired: not early for L1, nor late for L2."""
     def at(stage: int, said: Ucall) -> None:
         if stage != 2:
             return

@@ -98,7 +98,7 @@ def pin(kind: str, kernel_units, port_units) -> Pin:
 
 
 def spelled(unit) -> str:
-    """A statement as the digest takes it: with the header of its block, and the extent of its own."""
+    """A statement as the digest takes it: with its block's header, and the extent of its own."""
     if unit.kind == "decl":
         return repr(unit.key)
     above = unit.parent.key if unit.parent else ""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from kvm_vmx.compare.layout import field_table
 from kvm_vmx.compare.lexer import C, tokens
 from kvm_vmx.compare.patch_lines import uncommented
-from kvm_vmx.compare.rows import WORD, likeness
+from kvm_vmx.compare.rows import likeness
 
 LONGEST = 12  # lines of a declaration
 MOST = 400  # places of a name that are looked at

@@ -28,7 +28,7 @@ def place(function) -> str:
 
 
 def table(report) -> list[tuple[str, ...]]:
-    """One row a function, and the totals: statements of the kernel, and of the port what is ours."""
+    """One row a function, and the totals: the kernel's statements, and of the port what is ours."""
     rows = [("function", "kernel", "port", *HEADS, "alike")]
     for pair in report.pairs:
         counts = (str(pair.totals[name] or "·") for name in COUNTED)

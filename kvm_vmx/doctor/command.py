@@ -31,7 +31,8 @@ MARKS = {True: "yes", False: "NO", None: "?"}
 def configure(commands) -> None:
     """Add `doctor` to the command line."""
     command = add_command(commands, sys.modules[__name__], "doctor", EXAMPLE)
-    command.add_argument("file", nargs="*", default=[], metavar="FILE", help="a file of the host in question")
+    command.add_argument("file", nargs="*", default=[], metavar="FILE",
+                         help="a file of the host in question")
     command.add_argument("--kernel", choices=tuple(ORDER),
                          help="walk the conditions as this kernel asks (default: the nearest)")
 

@@ -62,7 +62,8 @@ def read_dmi(chart: Chart, root: str) -> None:
     said = {}
     for name in DMI:
         try:
-            with open(f"{root}/sys/class/dmi/id/{name}", encoding="utf-8", errors="replace") as file:
+            with open(f"{root}/sys/class/dmi/id/{name}", encoding="utf-8",
+                      errors="replace") as file:
                 said[name] = file.read(200).strip()
         except OSError:
             continue

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Make an image of a tree's kvm.ko and kvm-intel.ko: configure, compile, link with the stand-ins."""
+"""Make an image of a tree's kvm.ko and kvm-intel.ko: configure, compile, link with stand-ins."""
 
 import hashlib
 import os

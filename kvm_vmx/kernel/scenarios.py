@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What port and kernel are made to do alike: one function a scenario, of a machine of either kind."""
+"""What port and kernel are made to do alike: a function a scenario, of either kind of machine."""
 
 from collections.abc import Callable
 from typing import Any

@@ -14,7 +14,8 @@ from typing import IO, NamedTuple
 from kvm_vmx.errors import BuildError
 
 # Of these rooms all is copied; of the others what a configuration is read from.
-WHOLE = ("arch/x86/", "include/", "scripts/", "virt/", "kernel/", "lib/", "security/selinux/include/",
+WHOLE = ("arch/x86/", "include/", "scripts/", "virt/", "kernel/", "lib/",
+         "security/selinux/include/",
          "tools/arch/x86/", "tools/build/", "tools/include/", "tools/lib/", "tools/objtool/",
          "tools/scripts/", "usr/include/", "mm/", "certs/", "rust/", "crypto/",
          "drivers/firmware/efi/libstub/", "init/")

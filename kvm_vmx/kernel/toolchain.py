@@ -47,7 +47,8 @@ def run(command: list[str], where: Path, log: Path, env: Mapping[str, str] | Non
                                   stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
                                   text=True, errors="replace", timeout=PATIENCE)
         except subprocess.TimeoutExpired:
-            raise BuildError(f"{command[0]} takes more than {PATIENCE} seconds: see {log}") from None
+            raise BuildError(
+                f"{command[0]} takes more than {PATIENCE} seconds: see {log}") from None
         file.write(done.stdout)
     if done.returncode:
         lines = done.stdout.splitlines()

@@ -2,7 +2,7 @@
 # The emulated Hyper-V: one module, made of its rooms.
 from kvm_vmx.abi.hyperv_tlfs cimport *
 from kvm_vmx.abi.processor cimport *
-from kvm_vmx.abi.types cimport likely, s16, s32, s64, s8, u16, u32, u64, u8, unlikely
+from kvm_vmx.abi.types cimport likely, s64, s8, u16, u32, u64, u8, unlikely
 from kvm_vmx.abi.virt_cpu cimport (
     GPR_R8, GPR_RAX, GPR_RBP, GPR_RBX, GPR_RCX, GPR_RDI, GPR_RDX, GPR_RSI, GPR_RSP,
     INSN_FAULT, INSN_MAKE_FAULT, INSN_OK, INSN_STATUS_FLAGS, INSN_VMFAIL_INVALID,

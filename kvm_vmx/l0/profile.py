@@ -204,9 +204,9 @@ def build(
     index to a value. An MSR that offers what is not done is refused; unfinished takes it: entry
     checks look at more than L0 does. A bit of cpuid that does so is not offered, and undone tells
     which; a host's whole CPUID (leaves 0, 1, 0x40000000 and 0x80000000 are in it) is taken as it
-    is, instead of the profile's. maxphyaddr is in bits, 32 to 52. enforce_cpuid makes a synthetic MSR that no CPUID
-    bit announces raise #GP. faults names policies of kvm_vmx.l0.faults that are on. Raises
-    ValueError with one line.
+    is, instead of the profile's. maxphyaddr is in bits, 32 to 52. enforce_cpuid makes a synthetic
+    MSR that no CPUID bit announces raise #GP. faults names policies of kvm_vmx.l0.faults that are
+    on. Raises ValueError with one line.
     """
     if str(name).endswith(".txt"):
         name, cpuid = "kvm-6.12", name if cpuid is None else cpuid

@@ -15,7 +15,7 @@ from kvm_vmx.abi.hyperv_tlfs cimport hv_vp_assist_page as hv_vp_assist_page_t
 from kvm_vmx.abi.linux cimport (
     BUG_ON, GFP_KERNEL, NO_PAGE_ADDRESS, __pa, check_canonical, local_irq_restore, local_irq_save,
     page_address, page_t, pr_warn, vmalloc_to_pfn)
-from kvm_vmx.abi.types cimport ENOTSUPP, smp_wmb, u16, u32, u64, ulong, unlikely
+from kvm_vmx.abi.types cimport ENOTSUPP, smp_wmb, u32, u64, ulong, unlikely
 from kvm_vmx.abi.virt_cpu cimport INSN_OK
 from kvm_vmx.l1.linux.cpu cimport (
     CPUHP_AP_ONLINE_DYN, cpu_online, cpuhp_remove_state, cpuhp_setup_state, num_possible_cpus)

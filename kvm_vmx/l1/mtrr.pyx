@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # C: arch/x86/kvm/mtrr.c
 from kvm_vmx.abi.linux cimport WARN_ON
-from kvm_vmx.abi.types cimport u8, u32, u64
+from kvm_vmx.abi.types cimport u32, u64
 from kvm_vmx.l1.cpuid cimport cpuid_maxphyaddr
 from kvm_vmx.l1.kvm_host cimport *
 from kvm_vmx.l1.x86 cimport kvm_inject_gp

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # C: arch/x86/kvm/x86.c
 from kvm_vmx.abi.asm cimport (
-    X86_FEATURE_FSGSBASE, X86_FEATURE_LA57, X86_FEATURE_LM, X86_FEATURE_OSVW, X86_FEATURE_PCID,
+    X86_FEATURE_FSGSBASE, X86_FEATURE_LA57, X86_FEATURE_OSVW, X86_FEATURE_PCID,
     X86_FEATURE_PKU, X86_FEATURE_SMAP, X86_FEATURE_SMEP, X86_FEATURE_TSC_ADJUST, X86_FEATURE_UMIP,
     NMI_VECTOR, X86_FEATURE_X2APIC, X86_FEATURE_XSAVE, rdmsrl_safe, rdtsc, set_debugreg, wrmsrl_safe)
 from kvm_vmx.abi.linux cimport (
-    BUG_ON, GFP_KERNEL, WARN_ON, WARN_ON_ONCE, __GFP_ZERO, current, local_irq_disable,
+    BUG_ON, GFP_KERNEL, WARN_ON, WARN_ON_ONCE, current, local_irq_disable,
     local_irq_enable, need_resched, pr_err, preempt_disable, preempt_enable, signal_pending,
     vcpu_unimpl)
 from kvm_vmx.abi.types cimport (
@@ -18,7 +18,7 @@ from kvm_vmx.l1.kvm_cache_regs cimport *
 from kvm_vmx.l1.kvm_host cimport *
 from kvm_vmx.l1.kvm_main cimport vcpu_load, vcpu_put
 from kvm_vmx.l1.linux.cpu cimport num_possible_cpus
-from kvm_vmx.l1.linux.mm cimport __get_free_page, free_page, kcalloc, kfree
+from kvm_vmx.l1.linux.mm cimport kcalloc, kfree
 from kvm_vmx.l1.mmu cimport kvm_mmu_reload
 from kvm_vmx.l1.hv_init cimport (
     clear_hv_tscchange_cb, hyperv_stop_tsc_emulation, set_hv_tscchange_cb)

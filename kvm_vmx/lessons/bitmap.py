@@ -120,8 +120,8 @@ def run(seed: int, case: str | None = None) -> Record:
                "0xc0001fff, then writes of both; an MSR elsewhere always exits.",
                "KVM begins with all bits 1 and clears those of MSRs that it gives to L2, as the "
                "processor switches them with the VMCS or as no harm can come of them."],
-        run=[f"{len(accesses)} accesses of L2, each with a CPUID behind it that marks its end. RDMSR "
-             "is exit 31, WRMSR exit 32.",
+        run=[f"{len(accesses)} accesses of L2, each with a CPUID behind it that marks its end. "
+             "RDMSR is exit 31, WRMSR exit 32.",
              "All bytes of KVM's bitmap are 0xff, but "
              + ", ".join(f"{at:#05x}: {value:#04x}" for at, value in odd.items()) + "."],
         picture=picture, solved=solved,
@@ -139,7 +139,8 @@ def run(seed: int, case: str | None = None) -> Record:
         values={"byte": byte, "bit": bit, "exits": total},
         change=[f"kvm-vmx lesson bitmap --seed {other_seed(seed)}",
                 "kvm-vmx lesson bitmap --write mine.py    a file with",
-                "  def exits(msr, write, bitmap):  # write: True for WRMSR; bitmap: 4096 bytes, hex",
+                "  def exits(msr, write, bitmap):  # write: True for WRMSR; bitmap: 4096 bytes, "
+                "hex",
                 "      return 1 or 0"],
         kernel=[*KERNEL, *((*line, reason in executed) for reason, line in HANDLERS.items())],
         leaves_out="For memory the second table that decides is EPT, the page tables below L2's "

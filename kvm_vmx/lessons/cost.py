@@ -31,7 +31,8 @@ def counted(names, enlightened: bool, rounds: int) -> dict[str, int]:
     body = code(names)
     back = bytes([0xEB, 256 - len(body) - 2])
     with Machine(cpus=1) as machine:
-        vcpu = machine.insmod(enlightened_vmcs=enlightened).create_vm(code=body + back).create_vcpu()
+        vcpu = machine.insmod(enlightened_vmcs=enlightened).create_vm(
+            code=body + back).create_vcpu()
         each = names.count("cpuid")
         vcpu.run(exits=each)
         found = []
@@ -65,31 +66,34 @@ def run(seed: int, case: str | None = None) -> Record:
         each.by_step()
     return Record(
         "cost", seed, "", TITLE,
-        about=["The mail that brought enlightened VMCSs into KVM has two numbers: a loop of CPUID in "
-               f"L2, on Hyper-V, takes {MAIL['VMCS']} cycles an exit without the patch and "
-               f"{MAIL['eVMCS']} with it. Each exit is handled by the same KVM in both.",
-               "What differs is how KVM reaches the VMCS. Under VMCS each VMREAD and each VMWRITE "
-               "traps to L0: a crossing there and one back. Under eVMCS the same access is a load "
-               "or a store in a page that L1 and L0 share, which costs next to nothing. What both "
-               "have is the exit, KVM's work, and the entry."],
+        about=[
+            "The mail that brought enlightened VMCSs into KVM has two numbers: a loop of CPUID in "
+            f"L2, on Hyper-V, takes {MAIL['VMCS']} cycles an exit without the patch and "
+            f"{MAIL['eVMCS']} with it. Each exit is handled by the same KVM in both.",
+            "What differs is how KVM reaches the VMCS. Under VMCS each VMREAD and each VMWRITE "
+            "traps to L0: a crossing there and one back. Under eVMCS the same access is a load "
+            "or a store in a page that L1 and L0 share, which costs next to nothing. What both "
+            "have is the exit, KVM's work, and the entry."],
         run=["The loop of the mail, CPUID and a jump, is counted here for one steady exit in both "
              "modes: the picture.",
              f"The other loop has {', '.join(names)} and a jump, and runs {rounds} rounds."],
         picture=picture, solved=solved,
         question="By the mail's numbers and this count, what does one trapped access cost, in "
-                 "cycles? And by these two, what would the other loop's rounds take under VMCS, and "
-                 "under eVMCS?",
+                 "cycles? And by these two, what would the other loop's rounds take under VMCS, "
+                 "and under eVMCS?",
         given={"mail": MAIL, "loop": names, "rounds": rounds,
                "traps": {mode: traps[mode] for mode in MAIL}},
-        answer=[f"({MAIL['VMCS']} - {MAIL['eVMCS']}) / {traps['VMCS'] - traps['eVMCS']} = {price:g} "
-                "cycles an access: a VMREAD that would be some tens of cycles where nothing traps.",
-                f"{exits} exits, with {asked['VMCS']['vmread']} VMREADs and "
-                f"{asked['VMCS']['vmwrite']} VMWRITEs under VMCS: {cycles['VMCS']} cycles. Under "
-                f"eVMCS {cycles['eVMCS']}, that is {exits} times {MAIL['eVMCS']}.",
-                "What carries over is the count: any Hyper-V and any processor has these accesses. "
-                "The cycles do not: they are the mail's machine's, of 2018. And the model says that "
-                "an exit's rest costs the same whatever L2 does between, which holds while that is "
-                "little."],
+        answer=[
+            f"({MAIL['VMCS']} - {MAIL['eVMCS']}) / {traps['VMCS'] - traps['eVMCS']} = "
+            f"{price:g} cycles an access: a VMREAD that would be some tens of cycles where "
+            "nothing traps.",
+            f"{exits} exits, with {asked['VMCS']['vmread']} VMREADs and "
+            f"{asked['VMCS']['vmwrite']} VMWRITEs under VMCS: {cycles['VMCS']} cycles. Under "
+            f"eVMCS {cycles['eVMCS']}, that is {exits} times {MAIL['eVMCS']}.",
+            "What carries over is the count: any Hyper-V and any processor has these accesses. "
+            "The cycles do not: they are the mail's machine's, of 2018. And the model says that "
+            "an exit's rest costs the same whatever L2 does between, which holds while that is "
+            "little."],
         values={"access": price, "exits": exits, "vmcs": cycles["VMCS"], "evmcs": cycles["eVMCS"]},
         change=[f"kvm-vmx lesson cost --seed {other_seed(seed)}",
                 "kvm-vmx measure model        the same for other prices of an access",
@@ -125,6 +129,7 @@ def grade(path: str, seed: int) -> tuple[list[str], bool]:
     for _ in range(12):
         exits = dice.randint(1, 100)
         traps, on = exits * dice.randint(1, 12), dice.random() < 0.5
-        cases.append(((exits, traps, on), round(exits * MAIL["eVMCS"] + (0 if on else price * traps)),
-                      f"{exits} exits, {traps} accesses, {'eVMCS' if on else 'VMCS'}"))
+        cases.append(
+            ((exits, traps, on), round(exits * MAIL["eVMCS"] + (0 if on else price * traps)),
+             f"{exits} exits, {traps} accesses, {'eVMCS' if on else 'VMCS'}"))
     return judge(path, "cycles", ("exits", "traps", "enlightened"), cases, "the model")

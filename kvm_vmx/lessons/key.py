@@ -54,7 +54,8 @@ def run(seed: int, case: str | None = None) -> Record:
         run=["insmod enlightened_vmcs=0, then 1, then 0 again, each time with a vCPU, whose fields "
              "go through these branches; all sites are read.",
              f"{len(shown)} sites of enable_evmcs in functions of the kernel's are here. kvm-vmx "
-             "keys lists all there are; those of functions named call_, probe_ or bench_ are our own."],
+             "keys lists all there are; those of functions named call_, probe_ or bench_ are our "
+             "own."],
         picture=drawn(shown, states, asked),
         solved=drawn(shown, states),
         question=f"{name} reads {asked['bytes'].hex(' ')} with the key on. How many bytes behind "

@@ -91,7 +91,8 @@ def run(seed: int, case: str | None = None) -> Record:
     picture = Picture(["level", "what it does"], kind="floors")
     draw(picture, plain[:first + 2])
     solved = picture.copy()
-    picture.hide([f"and so on: {len(names) - len(plain[2].does.split(', '))} instructions are left"])
+    picture.hide(
+        [f"and so on: {len(names) - len(plain[2].does.split(', '))} instructions are left"])
     draw(solved, plain[first + 2:])
     picture.table = TITLES, lines(plain[:first + 2], cut=True)
     solved.table = TITLES, lines(plain, cut=False)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from kvm_vmx import Machine
 from kvm_vmx.lessons.evmcs import ALL_CLEAN, GROUPS, beats
 from kvm_vmx.lessons.mistakes import (
-    CASES, CLEAR, ENTER, MOVE, STEPS, STORE, WRONG, Play, group_of, planned)
+    CASES as CASES, CLEAR, ENTER, MOVE, STEPS, STORE, WRONG, Play, group_of, planned)
 from kvm_vmx.lessons.record import (
     UNDO, Cell, NothingShown, Picture, Record, other_cases, other_seed)
 from kvm_vmx.lessons.shrink import shortest

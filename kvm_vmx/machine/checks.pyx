@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The checks of L0 as data, and what it has written down of one that refused."""
 
-from kvm_vmx.abi.types cimport u32, u64
+from kvm_vmx.abi.types cimport u32
 from kvm_vmx.l0.hyperv cimport refusals
 from kvm_vmx.l0.state cimport *
 

@@ -53,6 +53,11 @@ cdef class Kernel:
     cdef void switch_off(self) noexcept
     cdef int call(self, int cpu, void (*fn)(void *) noexcept nogil, void *arg, u64 depth=*) except -1
     cdef int call_anywhere(self, int but, void (*fn)(void *) noexcept nogil, void *arg) except -1
+    cdef u64 enter(self, int cpu, void *function, u64 a=*, u64 b=*, u64 c=*,
+                   u64 d=*) except? 0x5a5a5a5a5a5a5a5a
+    cdef u64 enter_loaded(self, int cpu, void *function, u64 vcpu, u64 b=*,
+                          u64 c=*) except? 0x5a5a5a5a5a5a5a5a
+    cdef int hotplug(self, int cpu, void *function) except? -1
     cdef int refuse(self, int cpu) except -1
     cdef int attempt(self, int cpu, void (*fn)(void *) noexcept nogil, void *arg, u64 depth,
                      int how=*) except 1

@@ -34,7 +34,7 @@ from kvm_vmx.l1.linux.jump_label cimport (
     jump_label_form, jump_label_host, jump_label_module, jump_label_nr_modules, text_hold,
     text_let_go)
 from kvm_vmx.l1.linux.mm cimport (
-    __alloc_pages_node, free_page, free_pages, mm_objects_outstanding, mm_pages_outstanding)
+    __alloc_pages_node, free_pages, mm_objects_outstanding, mm_pages_outstanding)
 from kvm_vmx.l1.linux.module cimport delete_module, init_module, load_module
 from kvm_vmx.l1.linux.printk cimport (
     LOG_LINES, log_emit, log_end, log_is_mine, log_line, log_warnings)
@@ -68,12 +68,12 @@ cdef extern from "linux/cpu.h" nogil:
     """
     static unsigned long current_vmcs_pa(void)
     {
-        return (unsigned long)this_cpu_read(current_vmcs) - this_cpu_read(page_offset_base);
+        void *vmcs = this_cpu_read(current_vmcs);
+
+        return vmcs ? (unsigned long)vmcs - this_cpu_read(page_offset_base) : -1UL;
     }
-    static bool has_current_vmcs(void) { return this_cpu_read(current_vmcs) != NULL; }
     """
     ulong current_vmcs_pa()
-    bint has_current_vmcs()
     int call_until_oops(task_struct *task, void (*fn)(void *) noexcept nogil, void *arg)
 
 cdef extern from *:
@@ -113,61 +113,36 @@ cdef enum:
     MAX_PARAMS = 64
 
 
-# The arguments and results of one call into the kernel.
-cdef struct request:
-    int cpu
-    int ret
-    void *object
-    u64 value
-    kvm_regs regs
-    kvm_sregs sregs
+# One call of a function of the kernel's: its arguments as registers hold them, and RAX as it left
+# it.
+cdef struct function_call:
+    u64 (*function)(u64, u64, u64, u64) noexcept nogil
+    u64 argument[4]
+    u64 result
 
 
-cdef void do_start_platform(void *arg) noexcept nogil:
-    start_platform()
+cdef function_call prepared(void *function, u64 a, u64 b, u64 c, u64 d) noexcept nogil:
+    cdef function_call call
+
+    call.function = <u64 (*)(u64, u64, u64, u64) noexcept nogil>function
+    call.argument[0], call.argument[1], call.argument[2], call.argument[3] = a, b, c, d
+    call.result = 0
+    return call
 
 
-cdef void do_shutdown_platform(void *arg) noexcept nogil:
-    shutdown_platform()
+cdef void do_call(void *arg) noexcept nogil:
+    cdef function_call *call = <function_call *>arg
+
+    call.result = call.function(
+        call.argument[0], call.argument[1], call.argument[2], call.argument[3])
 
 
-# ret is the order of the block, object where it lies
-cdef void do_take_pages(void *arg) noexcept nogil:
-    cdef request *call = <request *>arg
-    call.object = __alloc_pages_node(0, GFP_KERNEL | __GFP_ZERO, call.ret)
+cdef void do_call_loaded(void *arg) noexcept nogil:
+    cdef kvm_vcpu_t *vcpu = <kvm_vcpu_t *>(<function_call *>arg).argument[0]
 
-
-cdef void do_give_pages(void *arg) noexcept nogil:
-    cdef request *call = <request *>arg
-    free_pages(<ulong>call.object, call.ret)
-
-
-cdef void do_crash(void *arg) noexcept nogil:
-    crash_kexec()
-
-
-cdef void do_restart(void *arg) noexcept nogil:
-    kernel_restart()
-
-
-cdef void do_kexec(void *arg) noexcept nogil:
-    kernel_kexec()
-
-
-cdef void do_suspend(void *arg) noexcept nogil:
-    (<request *>arg).ret = suspend_enter()
-
-
-cdef void do_resume(void *arg) noexcept nogil:
-    (<request *>arg).ret = suspend_leave()
-
-
-cdef void do_cpu_up(void *arg) noexcept nogil:
-    (<request *>arg).ret = cpu_up((<request *>arg).cpu)
-
-
-cdef void do_cpu_down(void *arg) noexcept nogil:
-    (<request *>arg).ret = cpu_down((<request *>arg).cpu)
+    vcpu_load(vcpu)
+    do_call(arg)
+    vcpu_put(vcpu)
 
 
 # A module to load, and the values of its parameters; all bits of given are 0 for those that keep
@@ -192,10 +167,6 @@ cdef void do_load_module(void *arg) noexcept nogil:
     call.ret = init_module(call.mod)
 
 
-cdef void do_delete_module(void *arg) noexcept nogil:
-    (<request *>arg).ret = delete_module(<module_t *>(<request *>arg).object)
-
-
 # One key of one extension module, and the state it is to take.
 cdef struct form_request:
     module_t mod
@@ -207,96 +178,6 @@ cdef struct form_request:
 cdef void do_set_form(void *arg) noexcept nogil:
     cdef form_request *call = <form_request *>arg
     call.ret = jump_label_form(&call.mod, call.key, call.by_trap)
-
-
-cdef void do_create_vm(void *arg) noexcept nogil:
-    cdef request *call = <request *>arg
-    call.object = kvm_create_vm(call.value, &call.ret)
-
-
-cdef void do_destroy_vm(void *arg) noexcept nogil:
-    kvm_destroy_vm(<kvm_t *>(<request *>arg).object)
-
-
-cdef void do_create_vcpu(void *arg) noexcept nogil:
-    cdef request *call = <request *>arg
-    call.object = kvm_vm_ioctl_create_vcpu(
-        <kvm_t *>call.object, <unsigned int>call.value, &call.ret)
-
-
-cdef struct run_request:
-    kvm_vcpu_t *vcpu
-    const u64 *exit_reasons     # those of the processor, counted by number
-    u64 reasons[L0_NR_EXIT_REASONS]
-    const l0_vp *vp             # likewise, its last events and its last refusal
-    l0_chain chain
-    l0_refusal refusal          # of the last entry, where it was refused
-    int ret
-
-
-cdef void do_run(void *arg) noexcept nogil:
-    cdef run_request *call = <run_request *>arg
-    cdef int i
-
-    # A processor counts for whoever runs on it: the difference is this vCPU's only while this
-    # thread has it.
-    for i in range(L0_NR_EXIT_REASONS):
-        call.reasons[i] -= call.exit_reasons[i]
-    call.ret = kvm_arch_vcpu_ioctl_run(call.vcpu)
-    for i in range(L0_NR_EXIT_REASONS):
-        call.reasons[i] += call.exit_reasons[i]
-    call.chain = call.vp.chain
-    call.refusal = call.vp.refusal
-    if call.refusal.entry != call.vp.counters.vmlaunch + call.vp.counters.vmresume:
-        call.refusal.check = 0
-
-
-cdef void do_get_regs(void *arg) noexcept nogil:
-    cdef request *call = <request *>arg
-    call.ret = kvm_arch_vcpu_ioctl_get_regs(<kvm_vcpu_t *>call.object, &call.regs)
-
-
-cdef void do_interrupt(void *arg) noexcept nogil:
-    cdef request *call = <request *>arg
-    # as kvm_arch_vcpu_ioctl() has it around each of its cases
-    vcpu_load(<kvm_vcpu_t *>call.object)
-    call.ret = kvm_vcpu_ioctl_interrupt(<kvm_vcpu_t *>call.object, <u32>call.value)
-    vcpu_put(<kvm_vcpu_t *>call.object)
-
-
-cdef void do_nmi(void *arg) noexcept nogil:
-    cdef request *call = <request *>arg
-    vcpu_load(<kvm_vcpu_t *>call.object)
-    call.ret = kvm_vcpu_ioctl_nmi(<kvm_vcpu_t *>call.object)
-    vcpu_put(<kvm_vcpu_t *>call.object)
-
-
-cdef void do_set_regs(void *arg) noexcept nogil:
-    cdef request *call = <request *>arg
-    call.ret = kvm_arch_vcpu_ioctl_set_regs(<kvm_vcpu_t *>call.object, &call.regs)
-
-
-cdef void do_get_sregs(void *arg) noexcept nogil:
-    cdef request *call = <request *>arg
-    call.ret = kvm_arch_vcpu_ioctl_get_sregs(<kvm_vcpu_t *>call.object, &call.sregs)
-
-
-cdef void do_set_sregs(void *arg) noexcept nogil:
-    cdef request *call = <request *>arg
-    call.ret = kvm_arch_vcpu_ioctl_set_sregs(<kvm_vcpu_t *>call.object, &call.sregs)
-
-
-cdef void do_vcpu_load(void *arg) noexcept nogil:
-    cdef request *call = <request *>arg
-    vcpu_load(<kvm_vcpu_t *>call.object)
-    vcpu_put(<kvm_vcpu_t *>call.object)
-    call.value = current_vmcs_pa()
-
-
-cdef void do_current_vmcs(void *arg) noexcept nogil:
-    cdef request *call = <request *>arg
-    call.ret = has_current_vmcs()
-    call.value = current_vmcs_pa()
 
 
 # Extension modules whose text may trap: they stay loaded for good.
@@ -311,156 +192,7 @@ cdef int thread_number():
     return _threads.setdefault(threading.get_ident(), len(_threads))
 
 
-def _before_fork():
-    # The child gets text that nobody is just writing.
-    with nogil:
-        text_hold()
-
-
-def _after_fork():
-    text_let_go()
-
-
-def _in_child():
-    global the_kernel, inside
-    the_kernel = NULL
-    # the threads that were CPUs are not there
-    spin_lock_init(&inside_lock)
-    inside = NULL
-    text_let_go()
-
-
-os.register_at_fork(
-    before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)
-
-
-# The threads that are CPUs, or on their way there; and the one that ends the process, as which
-# the interpreter takes apart what they stand on: none becomes a CPU any more.
-cdef spinlock_t inside_lock
-cdef cpu_role *inside = NULL
-cdef ulong ends = 0
-
-
-cdef bint role_enters(cpu_role *role, int cpu) noexcept nogil:
-    cdef bint late
-
-    global inside
-
-    role.cpu, role.thread, role.behind = cpu, pthread_self(), NULL
-    spin_lock(&inside_lock)
-    late = ends != 0 and ends != role.thread
-    if not late:
-        role.before = inside
-        if inside:
-            inside.behind = role
-        inside = role
-    spin_unlock(&inside_lock)
-    return not late
-
-
-cdef void role_leaves(cpu_role *role) noexcept nogil:
-    global inside
-
-    spin_lock(&inside_lock)
-    if role.before:
-        role.before.behind = role.behind
-    if role.behind:
-        role.behind.before = role.before
-    else:
-        inside = role.before
-    spin_unlock(&inside_lock)
-
-
-# Whoever is a CPU is kicked out of its guest; True where another thread still is one.
-cdef bint kick_others() noexcept nogil:
-    cdef cpu_role *role
-    cdef bint others = False
-
-    spin_lock(&inside_lock)
-    role = inside
-    while role:
-        if role.thread != ends:
-            others = True
-            role.task.sigpending = 1
-            if 0 <= role.cpu < nr_cpu_ids():
-                smp_send_reschedule(role.cpu)
-        role = role.before
-    spin_unlock(&inside_lock)
-    return others
-
-
-def _at_exit():
-    # Daemon threads: the memory and the signal handlers that they run on go next. Who executes
-    # single instructions that never end is left alone after a while.
-    global ends
-    cdef int turns = 0
-
-    with nogil:
-        spin_lock(&inside_lock)
-        ends = pthread_self()
-        spin_unlock(&inside_lock)
-        while kick_others() and turns < 5000:
-            turns += 1
-            usleep(1000)
-
-
-atexit.register(_at_exit)
-
-
-# The whole way of a thread to a CPU and back: every one that becomes a CPU goes it.
-cdef int role_begin(cpu_role *role, int cpu, int number, u64 depth, int how) noexcept nogil:
-    cdef int ret
-
-    global log_began
-    log_began = log_end()
-    task_init(&role.task, number, depth)
-    if not role_enters(role, cpu):
-        return -ESHUTDOWN
-    if role.by_trap:
-        role.task.stack = role.kernel_end - (depth & ~<u64>15)
-        ret = trap_bind(&role.traps, role.signal_stack, role.signal_size)
-        if ret:
-            role_leaves(role)
-            return ret
-    ret = cpu_hold(cpu, &role.task, &role.binding) if how == HELD else \
-        cpu_bind(cpu, &role.task, &role.binding)
-    if ret == 0 and how == KICKED:
-        kick_from(&role.task, cpu)
-    elif ret:
-        if role.by_trap:
-            trap_unbind(&role.traps)
-        role_leaves(role)
-    return ret
-
-
-cdef void call_and_unbind(void *arg) noexcept nogil:
-    cdef cpu_role *role = <cpu_role *>arg
-
-    if role.fn:
-        role.fn(role.arg)
-    # with what other CPUs have asked of this one, which may hit a BUG as well
-    cpu_unbind(&role.binding)
-
-
-cdef int role_end(cpu_role *role) noexcept nogil:
-    cdef int ret = call_until_oops(&role.task, call_and_unbind, role)
-
-    kick_till(&role.task)
-    if ret:
-        cpu_unbind_oops(&role.binding)
-    if role.by_trap:
-        cpuid_traps_no_more(&role.task)
-        trap_unbind(&role.traps)
-    role_leaves(role)
-    return ret
-
-
-cdef void task_init(task_struct *task, int number, u64 depth) noexcept nogil:
-    # A kernel stack and a user-space thread pointer of the thread's own, as L1 would have it,
-    # with depth bytes of the stack in use.
-    memset(task, 0, sizeof(task_struct))
-    task.sp = <ulong>0xffffc90000000000 + <ulong>number * 0x8000 + 0x3c58 - depth
-    task.fsbase = <ulong>0x7f0000000000 + <ulong>number * 0x1000
+include "role.pxi"
 
 
 cdef void *exported(object extension, str name) except NULL:
@@ -507,7 +239,7 @@ cdef class Kernel:
         self.switch_off()
         free(self.cpu_pointers)
 
-    def boot(self, int online, no_assist_page=(), fail={}) -> None:
+    def boot(self, int online, no_assist_page=(), fail=None) -> None:
         """Bring the kernel up with CPUs 0..online-1; CPUs named in no_assist_page get no memory
         for their assist page, and fail {point: nth} holds while it comes up. What a boot that
         fails has begun is shut down. MachineError where a kernel is up in this process."""
@@ -527,7 +259,7 @@ cdef class Kernel:
         cdef int ret
 
         fail_none()
-        for point, nth in fail.items():
+        for point, nth in (fail or {}).items():
             self.fail(point, nth)
         ret = start_kernel(
             &self.partition.memory.mem, self.partition.memory.vmalloc_base,
@@ -548,7 +280,8 @@ cdef class Kernel:
             self.set_form(path, 0)
         for cpu in no_assist_page:
             fail_vmalloc_on(cpu)
-        return self.call(0, do_start_platform, NULL)
+        self.enter(0, <void *>start_platform)
+        return 0
 
     def shutdown(self) -> None:
         """Switch the machine off; what a power cut would lose is given back."""
@@ -557,7 +290,7 @@ cdef class Kernel:
         fail_none()
         failing_none(self.partition.partition)
         if not self.oopsed:
-            self.call_anywhere(ANY_CPU, do_shutdown_platform, NULL)
+            self.enter(ANY_CPU, <void *>shutdown_platform)
         self.switch_off()
 
     cdef void switch_off(self) noexcept:
@@ -599,6 +332,30 @@ cdef class Kernel:
         if self.attempt(cpu, fn, arg, depth) == -EBUSY:
             self.refuse(cpu)
         return 0
+
+    cdef u64 enter(self, int cpu, void *function, u64 a=0, u64 b=0, u64 c=0,
+                   u64 d=0) except? 0x5a5a5a5a5a5a5a5a:
+        """Call a function of the kernel's on a CPU: what it returns."""
+        cdef function_call call = prepared(function, a, b, c, d)
+
+        self.call(cpu, do_call, &call)
+        return call.result
+
+    cdef u64 enter_loaded(self, int cpu, void *function, u64 vcpu, u64 b=0,
+                          u64 c=0) except? 0x5a5a5a5a5a5a5a5a:
+        """Call a function that takes a vCPU, whose VMCS is current meanwhile, as
+        kvm_arch_vcpu_ioctl() has it around each of its cases."""
+        cdef function_call call = prepared(function, vcpu, b, c, 0)
+
+        self.call(cpu, do_call_loaded, &call)
+        return call.result
+
+    cdef int hotplug(self, int cpu, void *function) except? -1:
+        """Call a function that changes a CPU, on another one where there is one."""
+        cdef function_call call = prepared(function, cpu, 0, 0, 0)
+
+        self.call_anywhere(cpu, do_call, &call)
+        return <int>call.result
 
     cdef int refuse(self, int cpu) except -1:
         raise MachineError(f"CPU {cpu} is in use by another thread: wait for it, or use another")
@@ -697,21 +454,14 @@ cdef class Kernel:
 
     def take_pages(self, int order) -> int | None:
         """The GPA of 1 << order pages in a row, zeroed; None where there are not so many."""
-        cdef request call
+        cdef u64 page = self.enter(
+            ANY_CPU, <void *>__alloc_pages_node, 0, GFP_KERNEL | __GFP_ZERO, order)
 
-        call.ret = order
-        self.call_anywhere(ANY_CPU, do_take_pages, &call)
-        if call.object == NULL:
-            return None
-        return <u64>call.object - <u64>self.partition.memory.mem.base
+        return page - <u64>self.partition.memory.mem.base if page else None
 
     def give_pages(self, u64 gpa, int order) -> None:
         """Take back what take_pages() gave."""
-        cdef request call
-
-        call.ret = order
-        call.object = self.partition.memory.mem.base + gpa
-        self.call_anywhere(ANY_CPU, do_give_pages, &call)
+        self.enter(ANY_CPU, <void *>free_pages, <u64>self.partition.memory.mem.base + gpa, order)
 
     def online(self, int cpu) -> bool:
         """Whether a CPU is online."""
@@ -720,46 +470,32 @@ cdef class Kernel:
 
     def cpu_up(self, int cpu) -> int:
         """Bring a CPU online; 0 or a negative errno."""
-        cdef request call
-
-        call.cpu = cpu
-        self.call_anywhere(cpu, do_cpu_up, &call)
-        return call.ret
+        return self.hotplug(cpu, <void *>cpu_up)
 
     def cpu_down(self, int cpu) -> int:
         """Take a CPU offline; 0 or a negative errno."""
-        cdef request call
-
-        call.cpu = cpu
-        self.call_anywhere(cpu, do_cpu_down, &call)
-        return call.ret
+        return self.hotplug(cpu, <void *>cpu_down)
 
     def crash(self, int cpu=ANY_CPU) -> None:
         """Panic: what v4.19 does on every CPU before a crash kernel starts. Nothing of this one
         runs afterwards; one that has hit a BUG has come here by itself."""
         self.oopsed = False
         try:
-            self.call(cpu, do_crash, NULL)
+            self.enter(cpu, <void *>crash_kexec)
         finally:
             self.oopsed = True
 
     def end(self, bint kexec=False) -> None:
         """What the kernel does on CPU 0 before a restart, or before another begins by kexec."""
-        self.call(0, do_kexec if kexec else do_restart, NULL)
+        self.enter(0, <void *>kernel_kexec if kexec else <void *>kernel_restart)
 
     def sleep(self) -> int:
         """Suspend to memory; 0 or a negative errno. Nothing but wake() may follow."""
-        cdef request call
-
-        self.call(0, do_suspend, &call)
-        return call.ret
+        return <int>self.enter(0, <void *>suspend_enter)
 
     def wake(self) -> int:
         """Resume; 0 or the errno of a CPU that did not come back."""
-        cdef request call
-
-        self.call(0, do_resume, &call)
-        return call.ret
+        return <int>self.enter(0, <void *>suspend_leave)
 
     def abandon(self) -> None:
         """This kernel is no more, whatever it held: another may begin on the partition."""
@@ -815,9 +551,9 @@ cdef class Kernel:
         """(CPU, instruction, MSR or control word) of those that have failed as they were told."""
         return failing_struck()
 
-    def perf_guest_events(self, u64 host, u64 guest) -> None:
+    def perf_guest_events(self, u64 in_host, u64 in_guest) -> None:
         """What perf asks KVM to have in PERF_GLOBAL_CTRL, in L1 and in the guest."""
-        perf_guest_events(host, guest)
+        perf_guest_events(in_host, in_guest)
 
     def assist_page(self, int cpu):
         """(GPA, the 56 bytes in use) of a CPU's assist page, or None where it has none."""
@@ -881,10 +617,9 @@ cdef class Kernel:
 
     def current_vmcs(self, int cpu):
         """The GPA of the VMCS that is current on a CPU, or None."""
-        cdef request call
+        cdef u64 gpa = self.enter(cpu, <void *>current_vmcs_pa)
 
-        self.call(cpu, do_current_vmcs, &call)
-        return call.value if call.ret else None
+        return gpa if gpa != <u64>-1 else None
 
     def load(self, extension, dict params, owner, int cpu=ANY_CPU) -> int:
         """Load the kernel module that an extension module is, for owner; 0 or a negative errno,
@@ -911,13 +646,11 @@ cdef class Kernel:
 
     def unload(self, extension, owner, int cpu=ANY_CPU) -> int:
         """Unload a module of owner's; 0 or a negative errno."""
-        cdef request call
+        cdef int ret = <int>self.enter(cpu, <void *>delete_module, <u64>struct_module(extension))
 
-        call.object = struct_module(extension)
-        self.call(cpu, do_delete_module, &call)
-        if call.ret == 0:
+        if ret == 0:
             self.modules.remove(owner)
-        return call.ret
+        return ret
 
     def enable_evmcs(self, extension) -> bool:
         """Whether the static key enable_evmcs of a module is on."""
@@ -933,17 +666,15 @@ cdef class Kernel:
 
     def create_vm(self, memory: int, int cpu=ANY_CPU):
         """(VirtualMachine, 0), or (None, a negative errno)."""
-        cdef request call
         cdef VirtualMachine vm
+        cdef int ret = 0
+        cdef u64 kvm = self.enter(cpu, <void *>kvm_create_vm, memory, <u64>&ret)
 
-        call.value = memory
-        call.ret = 0
-        self.call(cpu, do_create_vm, &call)
-        if call.object == NULL:
-            return None, call.ret
+        if kvm == 0:
+            return None, ret
         vm = VirtualMachine.__new__(VirtualMachine, _MADE)
         vm.kernel = self
-        vm.kvm = call.object
+        vm.kvm = <void *>kvm
         self.vms.append(vm)
         return vm, 0
 
@@ -952,363 +683,10 @@ cdef class Kernel:
         while self.vms:
             self.vms[len(self.vms) - 1].destroy(cpu)
 
-
-cdef class VirtualMachine:
-    """A struct kvm."""
-
-    def __cinit__(self, made=None):
-        if made is not _MADE:
-            raise TypeError("a VirtualMachine comes from Kernel.create_vm()")
-
-    cdef kvm_t *there(self) except NULL:
-        if self.kernel is None or self.kvm == NULL:
-            raise MachineError("the VM is destroyed: create another")
-        self.kernel.check()
-        return <kvm_t *>self.kvm
-
-    @property
-    def destroyed(self) -> bool:
-        """Whether it is gone."""
-        return self.kvm == NULL
-
-    def destroy(self, int cpu=ANY_CPU) -> None:
-        """Destroy it and its vCPUs."""
-        cdef request call
-
-        call.object = self.there()
-        self.kernel.call(cpu, do_destroy_vm, &call)
-        self.kvm = NULL
-        self.kernel.vms.remove(self)
-
-    def create_vcpu(self, int cpu):
-        """(VirtualCpu, 0), or (None, a negative errno)."""
-        cdef request call
-        cdef VirtualCpu vcpu
-
-        call.object = self.there()
-        call.value = self.nr_vcpus
-        call.ret = 0
-        self.kernel.call(cpu, do_create_vcpu, &call)
-        if call.object == NULL:
-            return None, call.ret
-        vcpu = VirtualCpu.__new__(VirtualCpu, _MADE)
-        self.nr_vcpus += 1
-        vcpu.vm = self
-        vcpu.vcpu = call.object
-        return vcpu, 0
-
-    def move_page(self, u64 gpa, bint flush, int cpu) -> int:
-        """Give a page of guest memory another frame, and flush the TLBs unless told otherwise;
-        0 or a negative errno."""
-        cdef move_request call
-
-        call.kvm = self.there()
-        call.gpa = gpa
-        call.flush = flush
-        self.kernel.call(cpu, do_move_page, &call)
-        return call.ret
-
-    @property
-    def remote_tlb_flushes(self) -> int:
-        """kvm.stat.remote_tlb_flush."""
-        return self.there().remote_tlb_flush
-
-    cdef int copy(self, u64 gpa, u8 *data, size_t length, bint store) except -1:
-        cdef copy_request call
-
-        call.kvm = self.there()
-        call.gpa, call.data, call.length, call.store, call.ret = gpa, data, length, store, 0
-        self.kernel.call_anywhere(ANY_CPU, do_copy, &call)
-        if call.ret:
-            raise IndexError(f"{call.gpa:#x} is outside the guest's memory")
-        return 0
-
-    def read(self, gpa: int, length: int) -> bytes:
-        """Bytes of the guest's memory; IndexError outside it."""
-        data = bytearray(length)
-        cdef u8[::1] view = data
-        if length:
-            self.copy(gpa, &view[0], length, False)
-        return bytes(data)
-
-    def write(self, gpa: int, data: bytes) -> None:
-        """Store bytes in the guest's memory; IndexError outside it."""
-        cdef const u8[::1] view = data
-        if len(view):
-            self.copy(gpa, <u8 *>&view[0], len(view), True)
-
-
-cdef struct move_request:
-    kvm_t *kvm
-    u64 gpa
-    bint flush
-    int ret
-
-
-cdef void do_move_page(void *arg) noexcept nogil:
-    cdef move_request *call = <move_request *>arg
-
-    call.ret = move_guest_page(call.kvm, call.gpa) if call.flush else \
-        replace_guest_page(call.kvm, call.gpa)
-
-
-cdef struct copy_request:
-    kvm_t *kvm
-    u64 gpa
-    u8 *data
-    size_t length
-    bint store
-    int ret
-
-
-cdef void do_copy(void *arg) noexcept nogil:
-    # As far as the guest has memory, a page at a time: each stays where it is meanwhile.
-    cdef copy_request *call = <copy_request *>arg
-    cdef size_t part
-    cdef u8 *page
-
-    while call.length:
-        part = min(<size_t>(PAGE_SIZE - (call.gpa & (PAGE_SIZE - 1))), call.length)
-        page = guest_page_get(call.kvm, call.gpa)
-        if page == NULL:
-            call.ret = -EFAULT
-            return
-        page += call.gpa & (PAGE_SIZE - 1)
-        if call.store:
-            memcpy(page, call.data, part)
-        else:
-            memcpy(call.data, page, part)
-        guest_page_put(call.kvm)
-        call.gpa += part
-        call.data += part
-        call.length -= part
-
-
-REGISTERS = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rsp", "rbp", "r8", "r9", "r10", "r11",
-             "r12", "r13", "r14", "r15", "rip", "rflags")
-
-
-cdef class VirtualCpu:
-    """A struct kvm_vcpu."""
-
-    def __cinit__(self, made=None):
-        if made is not _MADE:
-            raise TypeError("a VirtualCpu comes from VirtualMachine.create_vcpu()")
-
-    cdef kvm_vcpu_t *there(self) except NULL:
-        if self.vm is None:
-            raise MachineError("no vCPU: create one")
-        self.vm.there()
-        return <kvm_vcpu_t *>self.vcpu
-
-    def run(self, int cpu, exits=None, u64 depth=0):
-        """Run on a CPU until so many VM exits, or until KVM returns to user space.
-
-        A CPU that goes offline ends the run. depth bytes of the thread's kernel stack are in
-        use before. Returns (exits, KVM's return value, {reason: exits}). A signal that Python
-        handles kicks the vCPU out of the guest, and goes on there unless its handler raises.
-        """
-        cdef kvm_vcpu_t *vcpu = self.there()
-        cdef Kernel kernel = self.vm.kernel
-        cdef run_request call
-        cdef u64 start = vcpu.stat.exits
-        cdef u64 end = ~<u64>0 if exits is None else start + <u64>exits
-        cdef bint kicked
-
-        memset(&call, 0, sizeof(call))
-        call.vcpu = vcpu
-        call.exit_reasons = kernel.partition.partition.vp[cpu].exit_reasons
-        call.vp = &kernel.partition.partition.vp[cpu]
-        while True:
-            kicked = kick_begin()
-            try:
-                vcpu.arch.exits_until = end
-                if not kicked and kick_handles():
-                    vcpu.arch.exits_until = min(end, vcpu.stat.exits + SLICE_EXITS)
-                if kernel.attempt(cpu, do_run, &call, depth, KICKED if kicked else RUNS):
-                    kernel.refuse(cpu)
-            finally:
-                if kicked:
-                    kick_end()
-            self.chain = call.chain
-            self.refused = call.refusal
-            if call.ret != -EINTR or vcpu.stat.exits >= end or not cpu_active(cpu) or \
-                    vcpu.run.immediate_exit:
-                return vcpu.stat.exits - start, call.ret, {
-                    i: call.reasons[i] for i in range(L0_NR_EXIT_REASONS) if call.reasons[i]}
-            kick_check()
-            # a handler may have closed what this runs in, or be in a child
-            self.there()
-
-    @property
-    def address(self) -> int:
-        """Where its struct kvm_vcpu is."""
-        return <size_t>self.there()
-
-    def load(self, int cpu) -> int:
-        """Make its VMCS current on a CPU; the GPA of the VMCS."""
-        cdef request call
-
-        call.object = self.there()
-        self.vm.kernel.call(cpu, do_vcpu_load, &call)
-        return call.value
-
-    def interrupt(self, int cpu, int vector) -> int:
-        """KVM_INTERRUPT: 0 or a negative errno."""
-        cdef request call
-
-        call.object = self.there()
-        call.value = vector
-        self.vm.kernel.call(cpu, do_interrupt, &call)
-        return call.ret
-
-    def nmi(self, int cpu) -> int:
-        """KVM_NMI: 0 or a negative errno."""
-        cdef request call
-
-        call.object = self.there()
-        self.vm.kernel.call(cpu, do_nmi, &call)
-        return call.ret
-
-    @property
-    def request_interrupt_window(self) -> bool:
-        """kvm_run.request_interrupt_window."""
-        return bool(self.there().run.request_interrupt_window)
-
-    @request_interrupt_window.setter
-    def request_interrupt_window(self, bint value):
-        self.there().run.request_interrupt_window = value
-
-    @property
-    def ready_for_interrupt_injection(self) -> bool:
-        """kvm_run.ready_for_interrupt_injection."""
-        return bool(self.there().run.ready_for_interrupt_injection)
-
-    @property
-    def refusal(self):
-        """Why the last entry of the last run was refused, None where it was not."""
-        return refusal_of(&self.refused)
-
-    @property
-    def events(self) -> list[dict]:
-        """The last event of the guest in the last run, and what its delivery met."""
-        cdef l0_chained *event
-        cdef u32 i
-
-        found = []
-        for i in range(self.chain.length):
-            event = &self.chain.event[i]
-            found.append({
-                "info": event.info, "error": event.error, "payload": event.payload,
-                "rip": event.rip, "bits": event.code_bits, "decoded": bool(event.decoded),
-                "code": event.code[:event.have]})
-        return found
-
-    def exit_state(self) -> dict:
-        """struct kvm_run, as far as its exit reason fills it."""
-        cdef kvm_run_t *run = self.there().run
-
-        return {
-            "exit_reason": run.exit_reason,
-            "fail_entry": run.fail_entry.hardware_entry_failure_reason,
-            "exception": run.ex.exception, "error_code": run.ex.error_code,
-            "io": {"direction": "in" if run.io.direction == 0 else "out", "size": run.io.size,
-                   "port": run.io.port, "data": run.io.data},
-            "mmio": {"direction": "write" if run.mmio.is_write else "read", "size": run.mmio.len,
-                     "address": run.mmio.phys_addr, "data": run.mmio.data},
-            "internal": {"suberror": run.internal.suberror,
-                         "data": [run.internal.data[i] for i in range(min(run.internal.ndata, 16))]}}
-
-    def answer_mmio(self, u64 data) -> None:
-        """kvm_run.mmio.data: what the read that user space was asked for finds."""
-        (<kvm_vcpu_t *>self.vcpu).run.mmio.data = data
-
-    def get_regs(self, int cpu) -> dict[str, int]:
-        """The general registers, RIP and RFLAGS."""
-        cdef request call
-
-        call.object = self.there()
-        self.vm.kernel.call(cpu, do_get_regs, &call)
-        return call.regs
-
-    def set_regs(self, int cpu, dict regs) -> None:
-        """Set them all."""
-        cdef request call
-
-        call.object = self.there()
-        call.regs = regs
-        self.vm.kernel.call(cpu, do_set_regs, &call)
-
-    def get_sregs(self, int cpu) -> dict:
-        """Segments, tables and control registers."""
-        cdef request call
-
-        call.object = self.there()
-        self.vm.kernel.call(cpu, do_get_sregs, &call)
-        return call.sregs
-
-    def set_sregs(self, int cpu, dict sregs) -> int:
-        """Set them all; 0 or a negative errno."""
-        cdef request call
-
-        call.object = self.there()
-        call.sregs = sregs
-        self.vm.kernel.call(cpu, do_set_sregs, &call)
-        return call.ret
-
-    def set_cpuid(self, int cpu, entries: list[dict]) -> int:
-        """Give the guest its CPUID table; 0 or a negative errno."""
-        cdef cpuid_request call
-        cdef int i
-
-        call.vcpu = self.there()
-        call.nent = len(entries)
-        call.entries = <kvm_cpuid_entry2 *>calloc(len(entries) + 1, sizeof(kvm_cpuid_entry2))
-        if call.entries == NULL:
-            raise MemoryError("no memory for the CPUID table")
-        try:
-            for i, entry in enumerate(entries):
-                call.entries[i] = entry
-            self.vm.kernel.call(cpu, do_set_cpuid, &call)
-        finally:
-            free(call.entries)
-        return call.ret
-
-
-cdef struct cpuid_request:
-    kvm_vcpu_t *vcpu
-    kvm_cpuid_entry2 *entries
-    int nent
-    int ret
-
-
-cdef void do_set_cpuid(void *arg) noexcept nogil:
-    cdef cpuid_request *call = <cpuid_request *>arg
-    vcpu_load(call.vcpu)
-    call.ret = kvm_vcpu_ioctl_set_cpuid2(call.vcpu, call.entries, call.nent)
-    vcpu_put(call.vcpu)
-
-
-cdef struct function_request:
-    u64 (*function)(u64, u64, u64, u64) noexcept nogil
-    u64 argument[4]
-    u64 result
-
-
-cdef void do_call_function(void *arg) noexcept nogil:
-    cdef function_request *call = <function_request *>arg
-    call.result = call.function(
-        call.argument[0], call.argument[1], call.argument[2], call.argument[3])
-
-
 def call_function(Kernel kernel, int cpu, size_t address, tuple arguments) -> int:
     """Call a function of up to four integer arguments on a CPU; RAX as it left it."""
-    cdef function_request call
-    cdef int i
+    a, b, c, d = (*(argument & 0xffffffffffffffff for argument in arguments), 0, 0, 0, 0)[:4]
+    return kernel.enter(cpu, <void *>address, a, b, c, d)
 
-    memset(&call, 0, sizeof(call))
-    call.function = <u64 (*)(u64, u64, u64, u64) noexcept nogil>address
-    for i, argument in enumerate(arguments):
-        call.argument[i] = <u64>(argument & 0xffffffffffffffff)
-    kernel.call(cpu, do_call_function, &call)
-    return call.result
+
+include "virtual.pxi"

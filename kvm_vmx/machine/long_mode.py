@@ -75,7 +75,8 @@ def sregs(memory: int) -> dict[str, Any]:
     table = {"base": 0, "limit": 0}
     return {
         "cs": segment(0x10, 11, l=1), "ds": data, "es": data, "fs": data, "gs": data, "ss": data,
-        "tr": segment(0, 11, s=0, g=0, limit=0x67), "ldt": segment(0, 2, s=0, unusable=1, present=0),
+        "tr": segment(0, 11, s=0, g=0, limit=0x67),
+        "ldt": segment(0, 2, s=0, unusable=1, present=0),
         "gdt": table, "idt": table, "cr0": CR0, "cr2": 0, "cr3": stack(memory), "cr4": CR4,
         "cr8": 0, "efer": EFER, "apic_base": 0xFEE00900,
     }

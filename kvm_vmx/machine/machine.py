@@ -82,7 +82,8 @@ class Machine(Unique):
             raise ValueError(f"{cpus} CPUs of {possible} possible ones: raise possible_cpus")
         if memory is not None and (
                 not isinstance(memory, int) or memory < 4096 or memory % 4096 or memory > 1 << 40):
-            raise ValueError(f"memory of {memory!r} bytes: give a multiple of 4096, at most 1 << 40")
+            raise ValueError(
+                f"memory of {memory!r} bytes: give a multiple of 4096, at most 1 << 40")
         if memory is not None and memory < cpus * LEAST_PER_CPU:
             raise ValueError(f"memory of {memory} bytes for {counted(cpus, 'CPU')}: the kernel "
                              f"comes up with {cpus * LEAST_PER_CPU} or more")
@@ -287,7 +288,8 @@ class Machine(Unique):
 
     def preempt(self, nth: int = 1) -> None:
         """Let the thread that runs the kernel lose its CPU before its nth VMWRITE from now, as
-        where a time slice ends: its vCPU is put, others run, it is loaded again. 0 takes it back."""
+        where a time slice ends: its vCPU is put, others run, it is loaded again. 0 takes it
+        back."""
         self.check_open()
         self._kernel.preempt(nth)
 
@@ -387,7 +389,8 @@ class Machine(Unique):
             state="jmp" if site["bytes"][0] == 0xE9 else "nop")
             for site in self._kernel.sites() if site["module"] == "kvm_intel"]
 
-    def insmod(self, enlightened_vmcs: bool = True, config: str = "hyperv", **params: int) -> Module:
+    def insmod(self, enlightened_vmcs: bool = True, config: str = "hyperv",
+               **params: int) -> Module:
         """Load kvm-intel; OSError with the errno of vmx_init() where it fails."""
         self.check_open()
         if config not in CONFIGS:

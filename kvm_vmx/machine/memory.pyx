@@ -130,7 +130,7 @@ cdef class PhysicalMemory:
         return self.read(start, stop - start)
 
     def __setitem__(self, where, data) -> None:
-        start, stop = span(where, self.mem.size, data)
+        start, _ = span(where, self.mem.size, data)
         self.write(start, bytes(data))
 
     def alloc(self, size: int = 4096) -> int:

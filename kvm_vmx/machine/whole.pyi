@@ -3,7 +3,6 @@
 from typing import Any, Self
 from typing_extensions import disjoint_base
 from kvm_vmx.machine.processor import Processor
-from kvm_vmx.abi.numbers import Field as Field
 
 ENDS: tuple[str, ...]
 

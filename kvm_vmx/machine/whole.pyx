@@ -14,7 +14,6 @@ from kvm_vmx.l0.state cimport *
 from kvm_vmx.machine.process cimport check_process
 from kvm_vmx.machine.processor cimport Processor
 
-from kvm_vmx.abi.numbers import Field
 
 _MASK_64 = (1 << 64) - 1
 _RSP = 4
@@ -162,7 +161,6 @@ cdef class WholeProcessor:
     def save(self) -> bytes:
         """The processor where it stands, L1 and L2; for restore(). Memory is not in it."""
         cdef l0_saved saved
-        cdef l0_vmcs *kept = self.vp.vmcs
         cdef bint in_root = is_root(self.vp)
 
         check_process((<Processor>self.processor).owner)

@@ -10,8 +10,8 @@ published. -o writes pyperf's format (and, beside tier 2, FILE.rounds with the t
 round); --html writes one page with the pictures.
 With --json: {"schema": "kvm_vmx.measure/1", "rows": [...], "claims": [...], ...}.
 What is claimed stands last, what is missed at the very end; a claim that this port cannot meet,
-for a reason that is given, is a remark and no miss. Exit status 1: a claim is missed. Exit status 2: trouble, or time is not
-measurable here now.
+for a reason that is given, is a remark and no miss. Exit status 1: a claim is missed. Exit status
+2: trouble, or time is not measurable here now.
 """
 
 import contextlib

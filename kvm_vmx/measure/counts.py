@@ -134,7 +134,8 @@ def key(report: Report, found) -> None:
                  added == {1}, f"{min(added):+} to {max(added):+}")
     before, now = (found[f"{config} off: exit"] for config in ("before", "hyperv"))
     change = now.total - before.total
-    report.add("instructions an exit, VMCS", "the tree before", before.total, "instructions", COUNTED)
+    report.add("instructions an exit, VMCS", "the tree before", before.total, "instructions",
+               COUNTED)
     report.add("instructions an exit, VMCS", "key off", now.total, "instructions", COUNTED)
     for config in ("no-hyperv", "no-jump-label"):
         report.add("instructions an exit, VMCS", config, found[f"{config} off: exit"].total,
@@ -219,7 +220,8 @@ def mnemonics(profile: Profile) -> collections.Counter:
 def locked(profile: Profile) -> list[str]:
     """The atomic operations of a turn but the barriers, which change nothing."""
     return sorted({
-        f"{function}: {mnemonic} {operands}" for function, mnemonic, operands, _ in executed(profile)
+        f"{function}: {mnemonic} {operands}"
+        for function, mnemonic, operands, _ in executed(profile)
         if (mnemonic.startswith("lock ") or mnemonic == "xchg" and "[" in operands)
         and not (mnemonic in ("lock or", "lock add") and operands.endswith(", 0"))})
 
@@ -230,7 +232,8 @@ def loop(report: Report, found) -> None:
         profile = found[f"hyperv {state}: exit"]
         sides = collections.Counter()
         for module, count in profile.by_object().items():
-            sides[{"l0": "L0", "l1": "L1", "linux": "L1"}.get(module.split("/")[0], "rest")] += count
+            side = {"l0": "L0", "l1": "L1", "linux": "L1"}.get(module.split("/")[0], "rest")
+            sides[side] += count
         table = f"instructions an exit, {mode}, by side"
         for side in ("L1", "L0", "rest"):
             if sides[side]:
@@ -243,11 +246,13 @@ def loop(report: Report, found) -> None:
         report.claim(f"{mode}: no lock is taken on the way of an exit", not atomic,
                      "; ".join(atomic) or "no atomic operation but barriers")
         heap = {"malloc", "free", "calloc", "realloc"} & set(profile.by_function())
-        report.claim(f"{mode}: an exit calls no allocator", not heap, ", ".join(heap) or "none called")
+        report.claim(f"{mode}: an exit calls no allocator", not heap,
+                     ", ".join(heap) or "none called")
     total = found["hyperv on: exit"].total
     l1 = report.find("instructions an exit, eVMCS, by side", "L1").value
     report.claim("eVMCS: one exit executes at most 350 instructions", total <= 350, f"{total}",
-                 "" if l1 <= 350 else f"L1 alone has {l1:,.0f}, and they are v4.19's own statements")
+                 "" if l1 <= 350
+                 else f"L1 alone has {l1:,.0f}, and they are v4.19's own statements")
 
 
 def entry(report: Report, found) -> None:

@@ -51,8 +51,10 @@ def run(report: Report, progress=lambda text: None) -> None:
         evmcs, _ = counted(machine, True)
     cost = cost_of_a_trap(vmcs - evmcs)
     table = "a tight CPUID loop on Hyper-V"
-    report.add(table, "VMCS, the mail", MAIL_BEFORE, "cycles", PUBLISHED, note="commit 773e8a0425c9")
-    report.add(table, "eVMCS, the mail", MAIL_AFTER, "cycles", PUBLISHED, note="commit 773e8a0425c9")
+    report.add(table, "VMCS, the mail", MAIL_BEFORE, "cycles", PUBLISHED,
+               note="commit 773e8a0425c9")
+    report.add(table, "eVMCS, the mail", MAIL_AFTER, "cycles", PUBLISHED,
+               note="commit 773e8a0425c9")
     report.add(table, "trapped accesses, VMCS", round(vmcs, 3), "an exit", COUNTED)
     report.add(table, "trapped accesses, eVMCS", round(evmcs, 3), "an exit", COUNTED)
     report.add(table, "cycles a trapped access", round(cost, 2), "cycles", MODELLED,

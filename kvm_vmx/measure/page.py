@@ -15,7 +15,7 @@ LONGEST = 66  # per cent of a picture's width for the longest bar: its value sta
 
 
 def bars(rows: list[Row]) -> str:
-    """One bar a row, its interval as a line, its value behind it; a dashed line at the raw store."""
+    """A bar a row, its interval as a line, its value behind it; a dashed line at the raw store."""
     top = max([row.high or row.value for row in rows] + [row.value for row in rows] + [1e-9])
     mark = next((share(row.value, top) for row in rows if row.name == "store"), None)
     line = "" if mark is None else f'<s style="left:{mark}%"></s>'
@@ -52,8 +52,9 @@ def dots(rows: list[Row]) -> str:
     parts = []
     for value in (0, top / 2.2, top / 1.1):
         y = place(0, value)[1]
-        parts.append(f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{number(round(value, 1))}'
-                     f'</text><line x1="{left}" x2="{width}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(
+            f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{number(round(value, 1))}'
+            f'</text><line x1="{left}" x2="{width}" y1="{y:.1f}" y2="{y:.1f}"/>')
     parts.append(f'<polyline class="{KIND[rows[0].kind]}" points="'
                  + " ".join(f"{x:.1f},{y:.1f}" for x, y in points) + '"/>')
     for (x, y), row, n in zip(points, rows, range(1, len(rows) + 1)):
@@ -101,7 +102,8 @@ def picture(report: Report, title: str, draw, tables) -> str:
     rows = first_of(report, *tables)
     if rows and rows[0].table == "instructions an exit, VMCS":
         rows = [*rows, *(dataclasses.replace(row, name="key on") for row in
-                         report.in_table("instructions an exit, eVMCS, by side") if row.name == "all")]
+                         report.in_table("instructions an exit, eVMCS, by side")
+                         if row.name == "all")]
     rows = [row for row in rows if shown(row)]
     if not rows:
         return ""

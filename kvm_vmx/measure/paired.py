@@ -36,7 +36,8 @@ class Sample:
         self.calibration = found["calibration"]
         self.rounds = undisturbed(self.ticks)
         # the counter moves in steps: what is finer cannot be seen
-        self.resolution = self.cycles(math.gcd(*(t for ticks in self.ticks.values() for t in ticks)))
+        self.resolution = self.cycles(
+            math.gcd(*(t for ticks in self.ticks.values() for t in ticks)))
 
     def cycles(self, ticks: float) -> float:
         """Ticks of a batch as core cycles of one operation."""
@@ -126,7 +127,8 @@ def a_a(report: Report, task: str, samples: list[Sample], name: str, control: st
     step = max(sample.resolution for sample in samples)
     report.add("A/A control", task, found.value, "cycles", MEASURED, low=found.low, high=found.high,
                note=f"two copies of one loop; the clock's step is {step:.3f} cycle")
-    if not found.low - step <= 0 <= found.high + step or abs(found.value) > A_A_LIMIT[task.split(",")[0]]:
+    limit = A_A_LIMIT[task.split(",")[0]]
+    if not found.low - step <= 0 <= found.high + step or abs(found.value) > limit:
         report.measurable = False
 
 
@@ -213,8 +215,9 @@ def loop(report: Report, samples: Samples) -> None:
     for name in ("key off", "flag", "key on"):
         row(report, table, name, over(found, name, "before"), "cycles")
     cost = over(found, "key off", "before")
-    report.claim("key off: a whole CPUID exit costs at most 3 cycles more than before (the mail: 3.2)",
-                 at_most(cost, 3), f"{cost.value:+.1f} cycles [{cost.low:+.1f}, {cost.high:+.1f}]")
+    report.claim(
+        "key off: a whole CPUID exit costs at most 3 cycles more than before (the mail: 3.2)",
+        at_most(cost, 3), f"{cost.value:+.1f} cycles [{cost.low:+.1f}, {cost.high:+.1f}]")
     for name, mode, bound in (("key on", "eVMCS", 60), ("key off", "VMCS", 120)):
         ns = estimate([sample.ns(name) for sample in found])
         report.claim(f"{mode}: one exit takes at most {bound} ns", at_most(ns, bound),
@@ -252,8 +255,10 @@ def linear(report: Report, ns: dict[str, float]) -> None:
     for name, value in zip(("a dirty entry", "a byte", *AGAIN), found):
         report.add(table, name, value, "ns", MEASURED)
     report.add(table, "R squared", square, "", MEASURED)
-    report.claim("entry cost is linear in the bytes of the dirty groups, beside a constant for what "
-                 "a dirty group makes L0 do again", square >= 0.95, f"R squared {square:.3f}, {found[1]:.3f} ns a byte")
+    report.claim(
+        "entry cost is linear in the bytes of the dirty groups, beside a constant for what "
+        "a dirty group makes L0 do again", square >= 0.95,
+        f"R squared {square:.3f}, {found[1]:.3f} ns a byte")
 
 
 TASK = {"key": "accesses", "accessors": "accesses", "loop": "exits", "entry": "entries"}

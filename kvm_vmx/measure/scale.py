@@ -86,8 +86,8 @@ def threads(report: Report) -> None:
     steady = control.low > 0.95 and control.high < 1.05
     report.claim("two vCPU threads on two cores: at least 1.9 times one",
                  wall.value >= 1.9 if wall.value >= 1.9 or steady else None,
-                 f"{wall.value:.2f} [{wall.low:.2f}, {wall.high:.2f}], by CPU time {cpu.value:.2f}, "
-                 f"A/A [{control.low:.2f}, {control.high:.2f}]")
+                 f"{wall.value:.2f} [{wall.low:.2f}, {wall.high:.2f}], by CPU time "
+                 f"{cpu.value:.2f}, A/A [{control.low:.2f}, {control.high:.2f}]")
 
 
 def together(vcpus) -> tuple[float, float]:

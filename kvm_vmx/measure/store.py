@@ -18,7 +18,8 @@ def as_json(report: Report) -> dict:
     return {
         "schema": "kvm_vmx.measure/1", "measurable": report.measurable, "machine": report.machine,
         "rows": [dataclasses.asdict(row) for row in report.rows],
-        "claims": [{**dataclasses.asdict(claim), "verdict": claim.verdict} for claim in report.claims],
+        "claims": [{**dataclasses.asdict(claim), "verdict": claim.verdict}
+                   for claim in report.claims],
         "notes": report.notes,
     }
 

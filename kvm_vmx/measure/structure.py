@@ -36,7 +36,8 @@ def bad_sites(found: list[dict], on: bool) -> list[str]:
     """The sites whose bytes are not those of the state."""
     bad = []
     for site in found:
-        jump = bytes([JMP]) + (site["target"] - site["address"] - 5).to_bytes(4, "little", signed=True)
+        jump = bytes([JMP]) + (site["target"] - site["address"] - 5).to_bytes(4, "little",
+                                                                              signed=True)
         if site["bytes"] != (jump if on else NOP):
             bad.append(f"{site['function']} {site['bytes'].hex(' ')}")
     return bad
@@ -115,7 +116,8 @@ def wrong_stores(on: bool) -> list[str]:
     flag = machine_code.plain(file, machine_code.loop(file, "bench_store_flag"))
     if not any(line.startswith(("test ", "cmp ")) for line in flag):
         wrong.append("bench_store_flag: no test of the flag")
-    chain = [one.operands for one in machine_code.loop(file, "bench_chain") if one.mnemonic == "add"]
+    chain = [one.operands for one in machine_code.loop(file, "bench_chain")
+             if one.mnemonic == "add"]
     if len(chain) != 16 or len(set(chain)) != 1 or len(set(chain[0].split(", "))) != 1:
         wrong.append("bench_chain: not sixteen additions of one register to itself")
     return wrong
@@ -188,8 +190,9 @@ def accessors(report: Report, machine) -> None:
                 report.add(f"instructions a turn, key {state}", accessor.name,
                            sum(ours[1:], len(ours[0])), "instructions", COUNTED,
                            note=f"{control[1] + len(control[0])} in C")
-        report.claim(f"key {state}: each accessor is, instruction for instruction, what C compiles to",
-                     not differ, ", ".join(differ) or f"{len(ACCESSORS)} accessors")
+        report.claim(
+            f"key {state}: each accessor is, instruction for instruction, what C compiles to",
+            not differ, ", ".join(differ) or f"{len(ACCESSORS)} accessors")
         report.claim(f"key {state}: every timed loop executes what it claims to time", not wrong,
                      "; ".join(wrong) or f"{3 * len(ACCESSORS) + len(STORES) + 1} loops")
 

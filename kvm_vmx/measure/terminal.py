@@ -33,7 +33,8 @@ def print_report(report: Report) -> None:
         print_columns(lines, right=(1,))
         if len(rows) > LONGEST_TABLE:
             rest = sum(row.value for row in rows[LONGEST_TABLE:])
-            print(f"  and {len(rows) - LONGEST_TABLE} more, {number(rest)} in all (--json has them)")
+            print(
+                f"  and {len(rows) - LONGEST_TABLE} more, {number(rest)} in all (--json has them)")
         print()
     for note in report.notes:
         print(note)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""README's commands, as they stand there: run by any Python that has kvm_vmx, from another folder."""
+"""README's commands as they stand there, run by any Python that has kvm_vmx, from elsewhere."""
 
 import os
 import pathlib
@@ -14,15 +14,17 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 CPUID_LOOP = bytes.fromhex("b800000000" "0fa2" "ebf7")
 HOLDS, DIFFERS, TROUBLE = 0, 1, 2
 # What a command may say that lacks something: each names what to get, and no more is wrong.
-CURES = re.compile(r"pip install 'kvm_vmx\[\w+\]'|in a source checkout|give a (?:kernel|v4\.19) tree"
-                   r"|name one with --tree|or install linux-source")
+CURES = re.compile(
+    r"pip install 'kvm_vmx\[\w+\]'|in a source checkout|give a (?:kernel|v4\.19) tree"
+    r"|name one with --tree|or install linux-source")
 
 
 def commands() -> list[str]:
     """Every kvm-vmx command line of README: of its blocks, its tables and its text, each once."""
     found = []
     for language, block in BLOCK.findall(README):
-        found += [] if language else re.findall(r"^(?:\$ |\.venv/bin/)?(kvm-vmx .*?)(?:\s{2,}.*)?$", block, re.M)
+        found += [] if language else re.findall(r"^(?:\$ |\.venv/bin/)?(kvm-vmx .*?)(?:\s{2,}.*)?$",
+                                                block, re.M)
     found += re.findall(r"`(kvm-vmx [^`]*)`", BLOCK.sub("", README))
     return list(dict.fromkeys(found))
 

@@ -62,7 +62,8 @@ CPU 1:
 """
 QEMU_EVMCS = QEMU_HYPERV.replace("eax=0x40000005", "eax=0x4000000a").replace(
     "0x40000004 0x00: eax=0x00000020", "0x40000004 0x00: eax=0x00004020").replace(
-    "CPU 1", "   0x4000000a 0x00: eax=0x00000101 ebx=0x00000000 ecx=0x00000000 edx=0x00000000\nCPU 1")
+    "CPU 1",
+    "   0x4000000a 0x00: eax=0x00000101 ebx=0x00000000 ecx=0x00000000 edx=0x00000000\nCPU 1")
 PARAMETERS = "ept:Y\nnested:Y\nunrestricted_guest:Y\nvpid:Y\n"
 
 # {case: (texts, used, cause, kind, words of the answer)}

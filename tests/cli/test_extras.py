@@ -92,7 +92,8 @@ def test_every_package_of_an_extra_is_a_capability():
     assert set(PACKAGES) <= set(CAPABILITIES)
 
 
-@pytest.mark.parametrize("line", ["kvm-vmx run", "kvm-vmx compare vmcs_write64 --tree ~/linux@v4.19",
+@pytest.mark.parametrize("line",
+                         ["kvm-vmx run", "kvm-vmx compare vmcs_write64 --tree ~/linux@v4.19",
                                   "kvm-vmx run --insn trap", "kvm-vmx measure",
                                   "kvm-vmx measure all --tier 2 --html measure.html"])
 def test_readmes_commands_are_found(line):

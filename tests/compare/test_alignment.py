@@ -86,7 +86,8 @@ def test_a_cast_that_says_what_c_does_is_an_idiom(old, new):
     ("plain", "litres > TANK_MAX", "litres > <u32>-TANK_MAX"),
     ("loops", "return sum - 1 if", "return sum - 1 != 0 if"),
     ("switch", "elif colour == GREEN", "elif colour == GREEN != 0"),  # Cython chains it
-    ("house", "        house.meter += 1\n", "    house.meter += 1\n"),   # an added one, out of its block
+    ("house", "        house.meter += 1\n",
+     "    house.meter += 1\n"),   # an added one, out of its block
     ("each", "        bell(", "            bell("),                   # behind the idiom's continue
     ("each", "        times -= 1", "    times -= 1"),
     ("house", "        return\n", "    return\n"),                       # part of an idiom
@@ -105,7 +106,8 @@ def test_a_change_of_the_port_shows(name, old, new):
 
 @pytest.mark.parametrize("name, old, new", [
     ("plain", "> TANK_MAX)", "> TANK_MAX))" ),
-    ("switch", "	case GREEN:\n		lamp->seen = 0;\n		break;", "	case GREEN:\n		lamp->seen = 0;"),
+    ("switch", "	case GREEN:\n		lamp->seen = 0;\n		break;",
+     "	case GREEN:\n		lamp->seen = 0;"),
     ("switch", "	case AMBER:\n", ""),
     ("loops", "i++", "i += 2"),
     ("loops", "			continue;", "			break;"),

@@ -32,7 +32,8 @@ def test_a_digest_holds_statements_and_pins():
     assert of_snippet() == of_snippet("nobody else is here", "no other house has the key")
     assert of_snippet() == of_snippet("    ret = bolt_push(door.bolt)\n",
                                       "    # the first bolt\n    ret = bolt_push( door.bolt )\n")
-    for old, new in (("locked += 1", "locked += 2"), ("1fd43b", "1fd43c"), ("(door, ret)", "(door)"),
+    for old, new in (("locked += 1", "locked += 2"), ("1fd43b", "1fd43c"),
+                     ("(door, ret)", "(door)"),
                      ("    ret = bolt_push(door.bolt)\n", ""), ("cdef int ret", "cdef u32 ret")):
         assert of_snippet() != of_snippet(old, new), new
 

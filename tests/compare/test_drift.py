@@ -122,7 +122,8 @@ def test_the_same_tree_did_not_change(drift):
 
 SEEN = {
     "out of its block": ("\t\tswirl(cup->spoon, 7);\n\t}\n", "\t}\n\tswirl(cup->spoon, 7);\n"),
-    "another condition around": ("\treturn cup->spoon;", "#if CONFIG_TEA\n#endif\n\treturn cup->spoon;"),
+    "another condition around": ("\treturn cup->spoon;",
+                                 "#if CONFIG_TEA\n#endif\n\treturn cup->spoon;"),
     "a statement": ("cup->level++", "cup->level += 2"),
     "a member wider": ("u16 selector", "u64 selector"),
     "the size": ("u64 tail;", "u64 tail;\n\tu64 more;"),

@@ -33,7 +33,8 @@ def repository(tmp_path):
     path.parent.mkdir(parents=True)
     git(tmp_path, "init", "-q", str(root))
     check = "\tif (!vp_ap)\n\t\treturn;\n"
-    for subject, load, other in (("base", "", 1), ("fix the load", check, 1), ("pour more", check, 2),
+    for subject, load, other in (("base", "", 1), ("fix the load", check, 1),
+                                 ("pour more", check, 2),
                                  ("say more", "\tif (!vp_ap) /* none */\n\t\treturn;\n", 2)):
         path.write_text(LOAD % load + "\n" + OTHER % other)
         git(root, "add", "-A")

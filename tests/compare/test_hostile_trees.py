@@ -152,23 +152,29 @@ LOOKS = 4
 PATTERNS = [
     "u32 ", "(", "()", "(a", "{", "{}", "{};", "[", "]", ";", "a,", "a=", "a.", "->a", "*", "!",
     "-",
-    "\"", "'", "/*", "*/", "//\n", "\\\n", "\\", "\n", "\n\n", " ", "#if A\n", "#endif\n", "#else\n",
-    "#if A\n#endif\n", "#define A \\\n", "case 1:", "default:", "if (a) ", "else ", "if (a) {", "do ",
+    "\"", "'", "/*", "*/", "//\n", "\\\n", "\\", "\n", "\n\n", " ", "#if A\n", "#endif\n",
+    "#else\n",
+    "#if A\n#endif\n", "#define A \\\n", "case 1:", "default:", "if (a) ", "else ", "if (a) {",
+    "do ",
     "while (a) ", "for (;;) ", "switch (a) {", "return ", "goto a;", "a:", "a ? ", "a ? b : ",
     "sizeof(", "(int)", "static ", "struct a {", "struct a { int b; };\n", "int a;\n", "int a, b;",
     "f(a);", "f(", "a[0]", "a + ", "a && ", "~", "__a ", "__a((b)) ", "= {", "[1] = {", "f() {}\n",
-    "1", "0x1 ", "a", "EVMCS1_FIELD(", "EVMCS1_FIELD(A, b, ", "union {", ": 1;", "asm(\"\" : ", "\t",
-    "defined(A) && ", "int f(void) {}\n#if A\n", "int f(void) {}\n#if A\n#endif\n", "int f(void) {\n"]
+    "1", "0x1 ", "a", "EVMCS1_FIELD(", "EVMCS1_FIELD(A, b, ", "union {", ": 1;", "asm(\"\" : ",
+    "\t",
+    "defined(A) && ", "int f(void) {}\n#if A\n", "int f(void) {}\n#if A\n#endif\n",
+    "int f(void) {\n"]
 PLACES = {
-    "a file": "%s", "a function": "int f(int a)\n{\n\t%s;\n}\n", "an expression": "int f(void)\n{\n\tx = %s;\n}\n",
+    "a file": "%s", "a function": "int f(int a)\n{\n\t%s;\n}\n",
+    "an expression": "int f(void)\n{\n\tx = %s;\n}\n",
     "a header": "int %s f(void)\n{\n}\n", "a table": "static int t[] = {\n\t%s\n};\n",
-    "a structure": "struct hv_enlightened_vmcs {\n\tu32 a;\n%s\n};\n", "a condition": "#if %s\nint a;\n#endif\n",
+    "a structure": "struct hv_enlightened_vmcs {\n\tu32 a;\n%s\n};\n",
+    "a condition": "#if %s\nint a;\n#endif\n",
     "a macro": "#define A %s\n", "a comment": "/* %s */\n", "a string": "char *s = \"%s\";\n"}
 
 
 @contextlib.contextmanager
 def uncollected():
-    """Python looks through nothing that it allocated before: how much that is, is not the text's."""
+    """Python looks through nothing that it allocated before: that is not the text's."""
     gc.collect()
     gc.disable()
     try:
@@ -242,7 +248,8 @@ def test_a_square_is_told_from_a_line_on_a_machine_that_is_busy(power, square, d
 @pytest.mark.parametrize("text", [
     "#if " + " && ".join(["defined(A)"] * MANY) + "\n", "#if " + "!" * MANY + "1\n",
     "#if " + "(" * MANY + "\n", "#if 1 << 999999999999\n", "#if 9 ** 9 ** 9\n", "#if 1/0\n",
-    "#if " + "9" * MANY + "\n", "#if A" + "(" * MANY, "void deep(void) {" + "(" * MANY + ")" * MANY + ";}",
+    "#if " + "9" * MANY + "\n", "#if A" + "(" * MANY,
+    "void deep(void) {" + "(" * MANY + ")" * MANY + ";}",
     "void deep(void) {" + "{" * MANY + "}" * MANY + ";}", "/*"])
 def test_strange_text_is_no_trouble(tree, text):
     (tree / "virt/kvm/strange.c").write_text(text)

@@ -46,7 +46,8 @@ def test_layouts_and_tables():
 
 
 @pytest.mark.parametrize("source", ["", "\n", "{", "}", "}}}}", "#endif\n#else\n#elif 1\n",
-                                    "\0" * 9, "int f(void) {" * 50, "(" * 3000 + "{", "#if " + "(" * 5000,
+                                    "\0" * 9, "int f(void) {" * 50, "(" * 3000 + "{",
+                                    "#if " + "(" * 5000,
                                     "int f(void) " + "{" * 5000 + "}" * 5000,
                                     "int f(void) { x = " + "(" * 5000 + ")" * 5000 + "; }"])
 def test_corners(source):

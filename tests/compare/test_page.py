@@ -120,7 +120,8 @@ def browser(page_text, tmp_path, width):
     path = tmp_path / "page.html"
     path.write_text(open_policy.replace("</body>", PROBE + "</body>"))
     run = subprocess.run(
-        [host.find("browser"), "--headless", "--no-sandbox", "--disable-gpu", f"--window-size={width},900",
+        [host.find("browser"), "--headless", "--no-sandbox", "--disable-gpu",
+         f"--window-size={width},900",
          f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", path.as_uri()],
         capture_output=True, text=True, timeout=120)
     found = re.search(r"<title>PROBE ([^<]*)</title>", run.stdout)

@@ -28,7 +28,8 @@ def test_what_v419_has_is_the_same_and_stands_where_the_comparison_has_it(tmp_pa
     new = tree_v419.files[VMX]
     old = without(
         new, "\t\treturn evmcs_load(phys_addr);\n", "\tvp_ap->current_nested_vmcs = phys_addr;\n",
-        "\t\tevmcs_sanitize_exec_ctrls(vmcs_conf);\n", "\t\tstatic_branch_disable(&enable_evmcs);\n",
+        "\t\tevmcs_sanitize_exec_ctrls(vmcs_conf);\n",
+        "\t\tstatic_branch_disable(&enable_evmcs);\n",
         "\tif (static_branch_unlikely(&enable_evmcs))\n\t\treturn evmcs_read32(field);\n",
         "static inline u16 evmcs_read16(unsigned long field)\n{\n"
         "\tint offset = get_evmcs_offset(field, NULL);\n\n\tif (offset < 0)\n\t\treturn 0;\n\n"
@@ -41,7 +42,8 @@ def test_what_v419_has_is_the_same_and_stands_where_the_comparison_has_it(tmp_pa
     for fate in comparison.fates:
         row = there[fate.kernel.line, fate.kernel.text]
         assert new.split("\n")[fate.kernel.line - 1].strip() in (
-            fate.statement.text, fate.statement.text.split(" = ")[0]) or fate.unit.kind in "def=decl"
+            fate.statement.text,
+            fate.statement.text.split(" = ")[0]) or fate.unit.kind in "def=decl"
         assert fate.port.text == "\n".join(unit.text for unit in row.port), fate.statement.text
 
 

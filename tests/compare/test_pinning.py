@@ -60,7 +60,8 @@ def test_an_edit_under_a_mark_is_told(change_c, change_port):
 @pytest.mark.parametrize("change_c, change_port", [
     (("	ret = bolt_push(door->bolt);\n", "	oil(door);\n	ret = bolt_push(door->bolt);\n"
       "	oil(door);\n"), ("", "")),
-    (("", ""), ("    ret = bolt_push(door.bolt)\n", "    ret = bolt_push(door.bolt)\n    oil(door)\n")),
+    (("", ""),
+     ("    ret = bolt_push(door.bolt)\n", "    ret = bolt_push(door.bolt)\n    oil(door)\n")),
 ])
 def test_a_statement_beside_marks_that_fit_stays_unexplained(change_c, change_port):
     loose, pins, told = repinned("marks", change_c, change_port)

@@ -141,7 +141,8 @@ def work(text):
 
 
 @pytest.mark.parametrize("text", [
-    "*** Host State ***\n", "CR3 ", "CR3 target", "[[[[ ", "Sysenter RSP=", "01 02 ", "0x1: ", "> > ",
+    "*** Host State ***\n", "CR3 ", "CR3 target", "[[[[ ", "Sysenter RSP=", "01 02 ", "0x1: ",
+    "> > ",
     "*\n", "hardware error ", "*** Guest State ***\nRFLAGS=2\n"])
 def test_no_text_takes_long(text):
     """Not even one that repeats what a reader looks for: eight times as long is about eight times

@@ -4,7 +4,7 @@
 import random
 
 import pytest
-from test_entry_vectors import MEMBERS, fields_of, has_members, is_covered
+from test_entry_vectors import fields_of, has_members, is_covered
 from test_named_checks import COUNTERS, STATES, why_enlightened, why_plain, world
 from world import BASE, DATA, EVMCS, FIELDS, config_a_msrs
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The kept inputs: a file a surface in tests/data/corpus, all inputs with their lengths, compressed."""
+"""The kept inputs: a file a surface in tests/data/corpus, compressed, each with its length."""
 
 import lzma
 import pathlib

@@ -32,7 +32,8 @@ def test_run_counts_an_exit(tree, capsys):
     status, out, _ = said(capsys, "kernel", "run", tree)
     assert status == 0
     rows = {line.split()[0]: line.split()[1:] for line in out.splitlines()[2:]}
-    assert (rows["VMREAD"], rows["VMWRITE"], rows["VMRESUME"]) == (["7", "0"], ["1", "0"], ["1", "1"])
+    assert (rows["VMREAD"], rows["VMWRITE"], rows["VMRESUME"]) == (["7", "0"], ["1", "0"],
+                                                                   ["1", "1"])
 
 
 def test_the_run_of_the_port_has_a_column_of_the_kernel(tree, capsys):
@@ -56,7 +57,8 @@ def test_nothing_is_unexplained(tree, capsys, words):
 
 def test_a_scenario_that_is_none_is_named_with_those_there_are(capsys):
     status, _, error = said(capsys, "kernel", "compare", "nothing", "--scenario", "xyzzy")
-    assert status == 2 and "no scenario has 'xyzzy' in its name: there are load and unload, " in error
+    assert status == 2
+    assert "no scenario has 'xyzzy' in its name: there are load and unload, " in error
 
 
 def test_no_tree_is_one_line(capsys, tmp_path):

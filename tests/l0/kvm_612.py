@@ -319,8 +319,9 @@ def program(tree, cpuid):
 
 
 def evaluate(root, cpuid, folder):
-    """{"msr": {index: value}, "leaf": {number: [4 registers]}, "field": [encodings], "access": {"features_eax msr":
-    {bits: [MSRs, or codes of calls]}}} of the tree at root; bits are one or two of the word."""
+    """{"msr": {index: value}, "leaf": {number: [4 registers]}, "field": [encodings], "access":
+    {"features_eax msr": {bits: [MSRs, or codes of calls]}}} of the tree at root; bits are one or
+    two of the word."""
     tree, include = Tree(root), folder / "include"
     for name, text in STUBS.items():
         (include / name).parent.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,8 @@ from setuptools import Distribution
 import setup
 setup.FLAGS.append("-O0")
 wanted = [setup.extension("kvm_vmx.l0.hyperv", "kvm_vmx/l0/hyperv.pyx")]
-built = cythonize(wanted, compiler_directives=setup.DIRECTIVES, force=True, build_dir="build/cython")
+built = cythonize(
+    wanted, compiler_directives=setup.DIRECTIVES, force=True, build_dir="build/cython")
 command = Distribution({"ext_modules": built}).get_command_obj("build_ext")
 command.inplace = command.force = True
 command.ensure_finalized()

@@ -2,7 +2,7 @@
 """What L0 keeps of an eVMCS, policy by policy."""
 
 import pytest
-from world import ALL_CLEAN, EVMCS, LAYOUT, World
+from world import EVMCS, LAYOUT, World
 
 
 def in_copy(world, member):

@@ -63,7 +63,8 @@ def expected(info, second, bitmap):
     kind = kind_of(info)
     if kind == "double fault":
         return 2, CODE, 0, None, 0, None, 0
-    if (kind, second == PF) in (("contributory", False), ("page fault", False), ("page fault", True)):
+    if (kind, second == PF) in (("contributory", False), ("page fault", False),
+                                ("page fault", True)):
         if bitmap >> DF & 1:
             return 0, CODE, exception(DF), 0, 0, None, 0
         return 18, HANDLER + 0x100 * DF, 0, None, 0, None, 0

@@ -28,7 +28,8 @@ def plain():
 def enlightened(request):
     # with EAX[21]: a debug control may be used, and is judged by its bits
     leaves = {**COUNTERS, 0x4000000A: (0x2A0101, 1, 0, 0)}
-    return World(msrs=config_a_msrs(), unfinished=True, cpuid=leaves, maxphyaddr=46, profile=request.param)
+    return World(msrs=config_a_msrs(), unfinished=True, cpuid=leaves, maxphyaddr=46,
+                 profile=request.param)
 
 
 def fields_of(base, changes):

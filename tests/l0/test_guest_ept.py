@@ -132,7 +132,8 @@ def test_misconfiguration(guest, entry):
     assert (found.reason, found.physical, found.rip) == (MISCONFIG, DATA + 8, CODE)
 
 
-@pytest.mark.parametrize("level, flags", [(3, 0x80), (3, 8), (2, 8), (1, 0x40), (1, 0x80 | 1 << 13)])
+@pytest.mark.parametrize("level, flags",
+                         [(3, 0x80), (3, 8), (2, 8), (1, 0x40), (1, 0x80 | 1 << 13)])
 def test_misconfigured_tables(guest, level, flags):
     g = with_ept(guest, "488b03")
     place = {3: EPT, 2: EPT + 0x1000, 1: EPT + 0x2000 + 8 * (DATA >> 21)}[level]

@@ -121,7 +121,8 @@ def test_gates_that_do_not_work(guest, what, vector, error):
     g = guest("cd40", EXCEPTION_BITMAP=1 << vector,
               GUEST_IDTR_LIMIT=0x40 * 16 + 14 if what == "limit" else 0xFFFF, GUEST_GDTR_LIMIT=0xFF)
     g.vector(0x40, kind=0xC if what == "kind" else 0xE, present=what != "absent",
-             selector={"null": 0, "beyond": 0x100, "data": 0x10, "compatibility": 0x28}.get(what, 8))
+             selector={"null": 0, "beyond": 0x100, "data": 0x10, "compatibility": 0x28}
+             .get(what, 8))
     found = g.run()
     assert (found.intr_info, found.error, found.idt_info) == (
         VALID | HARD | CODE_BIT | vector, error, VALID | SOFT_INT | 0x40)

@@ -50,7 +50,8 @@ class Entered:
 def direct_flush(strict):
     """VP id 0 is the first processor's; ids, and the page, up to the highest."""
     for profile in ("kvm-6.12", "tlfs-strict"):
-        for vm, vp, page in ((1, 0, 0x1000), (1, 1, LAST_PAGE), ((1 << 64) - 1, (1 << 32) - 1, LAST_PAGE)):
+        for vm, vp, page in ((1, 0, 0x1000), (1, 1, LAST_PAGE),
+                             ((1 << 64) - 1, (1 << 32) - 1, LAST_PAGE)):
             l1 = Entered(strict, profile=profile).change(
                 hv_enlightenments_control=3, hv_vm_id=vm, hv_vp_id=vp, partition_assist_page=page)
             l1.world.memory.write(ASSIST + 0x20, b"\1")
@@ -149,7 +150,8 @@ def lists(strict):
         l1 = Entered(strict, profile="tlfs-strict")
         l1.world.memory.write(0x70000, (0x174).to_bytes(16, "little") * count)
         yield l1.change(**{f"vm_{kind}_msr_{what}_{part}": value
-                           for kind, what in (("exit", "store"), ("exit", "load"), ("entry", "load"))
+                           for kind, what in (
+                               ("exit", "store"), ("exit", "load"), ("entry", "load"))
                            for part, value in (("addr", 0x70000), ("count", count))})
 
 
@@ -218,7 +220,8 @@ def test_a_conforming_l1_is_told_nothing(row, strict):
 
 
 @pytest.mark.parametrize("highest", [0x4000000A, 0x4000000C, 0x40000082, 0x400000FF])
-@pytest.mark.parametrize("nested", [(0x0101, 0, 0, 0), EVERYTHING, (0x6E0101 & ~(1 << 22), 1, 0, 0)])
+@pytest.mark.parametrize("nested",
+                         [(0x0101, 0, 0, 0), EVERYTHING, (0x6E0101 & ~(1 << 22), 1, 0, 0)])
 def test_profiles_at_the_edges_offer_nothing_odd(highest, nested):
     world = World(vmx=False, lints=True, cpuid={
         0x40000000: (highest, 0x7263694D, 0x666F736F, 0x76482074), 0x4000000A: nested},

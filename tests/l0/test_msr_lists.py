@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The MSR lists of a VMCS: what an entry loads, what an exit stores and loads, and in which order."""
+"""The MSR lists of a VMCS: what an entry loads, what an exit stores and loads, in which order."""
 
 import functools
 

@@ -74,7 +74,8 @@ NARROW = {"VM_EXIT_CONTROLS": X & ~0x200, "VM_ENTRY_CONTROLS": E & ~0x200}
 PAE = {"VM_ENTRY_CONTROLS": E & ~0x200}
 VM86 = {"GUEST_RFLAGS": 0x20002, **{
     f"GUEST_{reg}_{part}": value for reg in ("ES", "CS", "SS", "DS", "FS", "GS")
-    for part, value in (("SELECTOR", 0x10), ("BASE", 0x100), ("LIMIT", 0xFFFF), ("AR_BYTES", 0xF3))}}
+    for part, value in (
+        ("SELECTOR", 0x10), ("BASE", 0x100), ("LIMIT", 0xFFFF), ("AR_BYTES", 0xF3))}}
 USER = {"GUEST_CS_SELECTOR": 0xB, "GUEST_CS_AR_BYTES": 0xA0FB, "GUEST_SS_SELECTOR": 0x13,
         "GUEST_SS_AR_BYTES": 0xC0F3}
 INTERRUPT, NMI = {"VM_ENTRY_INTR_INFO_FIELD": 0x80000020}, {"VM_ENTRY_INTR_INFO_FIELD": 0x80000202}

@@ -6,7 +6,7 @@ import random
 
 import pytest
 from test_entry_vectors import fields_of, has_members, is_covered
-from test_named_checks import COUNTERS, E, ROWS, STATES, why_enlightened, why_plain, world
+from test_named_checks import COUNTERS, E, ROWS, STATES, why_enlightened, world
 from world import DATA, FIELDS
 
 AT_ENTRY = ("exit 34",)         # found in a list in memory, once the fields have passed

@@ -150,10 +150,12 @@ NONE = (1 << 64) - 1
 @pytest.mark.parametrize("profile", ["kvm-6.12", "tlfs-strict"])
 @pytest.mark.parametrize(("pointer", "switch", "revision", "plain", "tried"), [
     (EVMCS, 1, 1, False, EVMCS), (EVMCS, 1, 77, False, EVMCS), (EVMCS | 8, 1, 77, False, EVMCS | 8),
-    (EVMCS_B, 1, 1, False, EVMCS_B), (0, 1, 1, False, 0), (0xDEADBEEF000, 1, 1, False, 0xDEADBEEF000),
+    (EVMCS_B, 1, 1, False, EVMCS_B), (0, 1, 1, False, 0),
+    (0xDEADBEEF000, 1, 1, False, 0xDEADBEEF000),
     (NONE, 1, 1, False, NONE), (NONE - 1, 1, 1, True, VMCS_A), (EVMCS, 0, 1, True, VMCS_A),
     (EVMCS, 0, 1, False, NONE), (EVMCS, 1, 77, True, EVMCS)])
-def test_an_entry_records_the_pointer_that_it_tried(profile, pointer, switch, revision, plain, tried):
+def test_an_entry_records_the_pointer_that_it_tried(profile, pointer, switch, revision, plain,
+                                                    tried):
     """However it ends: the eVMCS's address, the current VMCS's, or all ones where there is none."""
     world = World(profile=profile)
     if plain:

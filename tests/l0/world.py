@@ -6,7 +6,7 @@ import json
 import pathlib
 import re
 
-from kvm_vmx.machine.fields import CLEAN_FIELDS
+from kvm_vmx.machine.fields import CLEAN_FIELDS as CLEAN_FIELDS
 from kvm_vmx.machine.partition import Partition, PhysicalMemory
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]

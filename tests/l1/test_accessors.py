@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""vmcs_read*() and vmcs_write*(): every encoding of 16 bits, on the plain and on the enlightened VMCS."""
+"""vmcs_read*() and vmcs_write*(): every encoding of 16 bits, on plain and enlightened VMCSs."""
 
 import itertools
 import json

@@ -316,8 +316,9 @@ def test_every_cpu_runs_at_once(machine, enlightened):
     vm = kvm.create_vm(code=COUNTING_LOOP)
     vcpus = [vm.create_vcpu(cpu=n) for n in range(3)]
     results = {}
-    threads = [threading.Thread(target=lambda n=n: results.update({n: vcpus[n].run(exits=LONG // 10)}))
-               for n in range(3)]
+    threads = [
+        threading.Thread(target=lambda n=n: results.update({n: vcpus[n].run(exits=LONG // 10)}))
+        for n in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""When v4.19 turns enable_evmcs on: every combination, against a model of the kernel's own words."""
+"""When v4.19 turns enable_evmcs on: each combination, against a model of the kernel's own words."""
 
 import itertools
 

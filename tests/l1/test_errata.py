@@ -316,7 +316,7 @@ def test_flush_early():
 
 
 def test_segment_cache():
-    """A vCPU that is reset by a thread that loses its CPU: SS as KVM has it, and as the VMCS has."""
+    """A vCPU is reset by a thread that loses its CPU: SS as KVM has it, and as the VMCS has."""
     def after_reset(preempted_before):
         with Machine(insn="call") as m:     # what traps is not preempted here
             module = m.insmod(enlightened_vmcs=False)

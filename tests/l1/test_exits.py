@@ -11,7 +11,8 @@ from kvm_vmx import Machine
 
 EXCEPTION, EXTERNAL, TRIPLE, INTR_WINDOW, NMI_WINDOW, CPUID, HLT, INVD, INVLPG, RDPMC, RDTSC = (
     0, 1, 2, 7, 8, 10, 12, 13, 14, 15, 16)
-VMCALL, CR, DR, IO, RDMSR, WRMSR, MWAIT, MTF, MONITOR, PAUSE = 18, 28, 29, 30, 31, 32, 36, 37, 39, 40
+VMCALL, CR, DR, IO, RDMSR, WRMSR = 18, 28, 29, 30, 31, 32
+MWAIT, MTF, MONITOR, PAUSE = 36, 37, 39, 40
 EPT_VIOLATION, EPT_MISCONFIG, WBINVD = 48, 49, 54
 UD, GP, NM, DB, NMI = 6, 13, 7, 1, 2
 
@@ -403,7 +404,8 @@ def test_an_invalid_guest_state():
         sregs["tr"]["type"] = 3
         run.vcpu.sregs = sregs
         summary = run.vcpu.run(exits=5)
-        return summary.reason, summary.data, any("Guest State" in line for line in run.machine.dmesg)
+        return summary.reason, summary.data, any("Guest State" in line
+                                                 for line in run.machine.dmesg)
 
     first = everywhere(script, "f4")
     assert first[0] == ("FAIL_ENTRY", {"hardware_entry_failure_reason": 0x80000021}, True)

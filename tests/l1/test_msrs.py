@@ -112,7 +112,8 @@ def test_what_a_guest_writes():
 
 
 @pytest.mark.parametrize("written, ended", [
-    ([0xC00], "HLT"), ([0xC00, 0xC00], "HLT"), ([0x800], "HLT"), ([0], "HLT"), ([0x400], "SHUTDOWN"),
+    ([0xC00], "HLT"), ([0xC00, 0xC00], "HLT"), ([0x800], "HLT"), ([0], "HLT"),
+    ([0x400], "SHUTDOWN"),
     ([0xC00, 0x800], "SHUTDOWN"), ([0xC00, 0, 0x800], "HLT"), ([0, 0xC00], "SHUTDOWN")])
 def test_the_modes_of_the_apic_where_x2apic_is_announced(written, ended):
     """kvm_set_apic_base(): no way back from x2APIC but by way of off, none from off to it."""

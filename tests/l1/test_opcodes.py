@@ -75,7 +75,8 @@ def test_a_vmx_opcode_stands_where_the_kernel_has_it(opcodes, bodies, mnemonic):
 
 def test_an_entry_is_one_vmlaunch_and_one_vmresume(opcodes):
     for mnemonic in ("vmlaunch", "vmresume"):
-        assert {name: len(insns) for name, insns in opcodes[mnemonic].items()} == {"vmx_vcpu_run": 1}
+        counts = {name: len(insns) for name, insns in opcodes[mnemonic].items()}
+        assert counts == {"vmx_vcpu_run": 1}
 
 
 def test_the_stack_pointer_goes_by_vmwrite_beside_the_entry_alone(opcodes):
@@ -112,7 +113,8 @@ ELSEWHERE = {
                   "hyperv_stop_tsc_emulation", "hyperv_reenlightenment_intr",
                   "hv_reenlightenment_notify", "clear_hv_tscchange_cb"}},
     "kvm_vmx.l1.mshyperv": {
-        "cpuid": {"cpuid", "ms_hyperv_platform", "ms_hyperv_init_platform", "init_hypervisor_platform"},
+        "cpuid": {"cpuid", "ms_hyperv_platform", "ms_hyperv_init_platform",
+                  "init_hypervisor_platform"},
         "rdmsr": {"ms_hyperv_init_platform", "init_hypervisor_platform"}},
     "kvm_vmx.l1.bugs": {
         "cpuid": {"cpuid", "check_bugs"}, "rdmsr": {"check_bugs"}, "wrmsr": {"x86_virt_spec_ctrl"}},

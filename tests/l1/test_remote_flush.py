@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""kvm_flush_remote_tlbs(): one hypercall where Hyper-V flushes, a request to each vCPU elsewhere."""
+"""kvm_flush_remote_tlbs(): one hypercall where Hyper-V flushes, else a request to each vCPU."""
 
 import pytest
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""hardware_setup() and a new vCPU: the configuration, the revisions, the MSR bitmap, clean fields."""
+"""hardware_setup() and a new vCPU: configuration, revisions, MSR bitmap, clean fields."""
 
 import itertools
 
@@ -13,7 +13,8 @@ EIO = 5
 
 # struct vmcs_config, word by word
 SIZE, ORDER, BASIC_CAP, REVISION, PIN, CPU, SECONDARY, EXIT, ENTRY = range(9)
-BASIC, PIN_MSR, CPU_MSR, EXIT_MSR, ENTRY_MSR, SECONDARY_MSR = 0x480, 0x481, 0x482, 0x483, 0x484, 0x48B
+BASIC, PIN_MSR, CPU_MSR = 0x480, 0x481, 0x482
+EXIT_MSR, ENTRY_MSR, SECONDARY_MSR = 0x483, 0x484, 0x48B
 MSR_OF = {PIN: PIN_MSR, CPU: CPU_MSR, SECONDARY: SECONDARY_MSR, EXIT: EXIT_MSR, ENTRY: ENTRY_MSR}
 WRITE_BACK, TRUE_CONTROLS = 6 << 50, 1 << 55
 NESTED_FEATURES, ENLIGHTENED_BITMAP = 0x4000000A, 1 << 19

@@ -21,7 +21,8 @@ class Browser:
         to_read, self.to = os.pipe()
         self.back, to_write = os.pipe()
         self.process = subprocess.Popen(
-            ["bash", "-c", f'exec "$0" "$@" 3<&{to_read} 4>&{to_write}', host.find("browser"), "--headless",
+            ["bash", "-c", f'exec "$0" "$@" 3<&{to_read} 4>&{to_write}', host.find("browser"),
+             "--headless",
              "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe",
              f"--user-data-dir={profile}", "about:blank"],
             pass_fds=(to_read, to_write), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -4,7 +4,7 @@
 import json
 import pathlib
 
-from kvm_vmx.machine.fields import CLEAN_FIELDS
+from kvm_vmx.machine.fields import CLEAN_FIELDS as CLEAN_FIELDS
 
 DATA = pathlib.Path(__file__).resolve().parents[1] / "data"
 

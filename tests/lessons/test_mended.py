@@ -26,6 +26,7 @@ import test_table
 import test_vmcs
 
 from kvm_vmx.lessons import NAMES, errata, load
+from kvm_vmx.lessons.bug_cases import ENCLS_SLOT
 
 # Of each erratum, the runs that have nothing to show once it is mended: {lesson: cases}.
 GONE = {

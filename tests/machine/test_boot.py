@@ -41,7 +41,7 @@ def test_a_second_boot_is_refused_whoever_asks():
             assert vcpu.run(exits=3).exits == 3
         # what never came up switches nothing off
         other.shutdown()
-        del other
+        other = None
         gc.collect()
         assert vcpu.run(exits=3).exits == 3
         works(machine)

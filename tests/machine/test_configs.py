@@ -88,7 +88,8 @@ ROOT = pathlib.Path(__file__).parents[2]
 QUICK = ("l1/test_exits.py", "l1/test_cpus.py", "l1/test_remote_flush.py", "l1/test_setup.py",
          "machine/test_failures.py", "machine/test_faithful.py")
 LONG = ("l1/test_accessors.py", "l1/test_errata.py", "l1/test_unload.py",
-        "machine/test_differences.py", "machine/test_equivalence.py", "machine/test_steady_state.py")
+        "machine/test_differences.py", "machine/test_equivalence.py",
+        "machine/test_steady_state.py")
 
 
 @pytest.mark.parametrize("build", ["no-hyperv", "no-jump-label"])

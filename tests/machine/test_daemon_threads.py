@@ -31,7 +31,8 @@ print("ends")
 """
 
 
-@pytest.mark.parametrize("faulthandler", [[], ["-X", "faulthandler"]], ids=["plain", "faulthandler"])
+@pytest.mark.parametrize("faulthandler", [[], ["-X", "faulthandler"]],
+                         ids=["plain", "faulthandler"])
 @pytest.mark.parametrize("insn", ["call", "trap"])
 @pytest.mark.parametrize("guest, cpus, where", [
     (CPUID_LOOP.hex(), 1, "run"), (CPUID_LOOP.hex(), 3, "runs"), ("ebfe", 2, "run"),

@@ -57,7 +57,7 @@ def test_a_read_only_field():
 
 @pytest.mark.case("P01-lists")
 def test_an_msr_list_that_entry_must_refuse():
-    """kvm-6.12 reads no MSR list of an eVMCS; of a plain VMCS it does, and IA32_SMBASE is refused."""
+    """kvm-6.12 reads no MSR list of an eVMCS; of a plain VMCS it does, refusing IA32_SMBASE."""
     count, address, smbase = 0x4014, 0x200A, 0x9E
 
     def script(machine, kvm, vcpu):
@@ -144,7 +144,7 @@ def test_the_error_number_of_a_failed_entry_is_in_both():
 
 @pytest.mark.case("P01-flush")
 def test_a_flush_that_l0_does_itself():
-    """L1 asks for it in eVMCS and assist page; without them, and under VMCS, the call is an exit."""
+    """L1 asks for it in eVMCS and assist page; else, and under VMCS, the call is an exit."""
     # mov $0x10002, %ecx; xor %edx, %edx; mov $3, %r8d; vmcall; hlt
     flush = bytes.fromhex("b902000100" "31d2" "41b803000000") + VMCALL + HLT
 

@@ -123,7 +123,8 @@ def test_what_each_exit_tells_user_space():
 
 
 REGISTERS = st.integers(0, 15).filter(lambda n: n != 4)
-CONSTANTS = st.sampled_from([0, 1, 2, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]) | st.integers(0, 2**32 - 1)
+CONSTANTS = st.sampled_from([0, 1, 2, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]) | st.integers(
+    0, 2**32 - 1)
 PLAIN = st.one_of(
     st.just(NOP),
     st.builds(mov, st.integers(0, 7).filter(lambda n: n != 4), CONSTANTS),

@@ -26,7 +26,8 @@ def held():
 def machines(insn, count):
     for n in range(count):
         with Machine(cpus=2, insn=insn, memory=1 << 20) as machine:
-            vm = machine.insmod(enlightened_vmcs=n % 2 == 0).create_vm(code=CPUID_LOOP, memory=1 << 16)
+            vm = machine.insmod(enlightened_vmcs=n % 2 == 0).create_vm(code=CPUID_LOOP,
+                                                                       memory=1 << 16)
             assert vm.create_vcpu().run(exits=2).exits == 2
 
 

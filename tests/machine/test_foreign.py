@@ -19,7 +19,8 @@ PRIVILEGED = {
     "HLT": "f4", "IN imm8": "e460", "IN DX": "ed", "OUT imm8": "e660", "OUT DX": "ef",
     "INS": "6c", "OUTS": "6e", "INVD": "0f08", "WBINVD": "0f09", "INVLPG": "0f0138",
     "LGDT": "0f0110", "LIDT": "0f0118", "LLDT": "0f00d0", "LTR": "0f00d8", "SWAPGS": "0f01f8",
-    "SYSRET": "480f07", "XSETBV": "0f01d1", "IRETQ": "6a00" * 5 + "48cf", "LRETQ": "6a006a0048cb", "INT 0x60": "cd60",
+    "SYSRET": "480f07", "XSETBV": "0f01d1", "IRETQ": "6a00" * 5 + "48cf", "LRETQ": "6a006a0048cb",
+    "INT 0x60": "cd60",
 }
 UNDEFINED = {
     "UD2": "0f0b", "UD1": "0fb9c0", "VMFUNC": "0f01d4", "VMRESUME with LOCK": "f00f01c3",

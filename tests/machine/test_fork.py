@@ -233,7 +233,8 @@ def test_a_fork_by_a_signal_handler_while_a_vcpu_runs(machine):
 
 
 ENDS = {
-    "exit": "sys.exit(0)", "raise SystemExit": "raise SystemExit", "close": "m.close(); os._exit(0)",
+    "exit": "sys.exit(0)", "raise SystemExit": "raise SystemExit",
+    "close": "m.close(); os._exit(0)",
     "collect": "del m, v; gc.collect(); sys.exit(0)", "end of the with": "sys.exit(0)",
     "offline": "\n    try: m.offline(1)\n    except MachineError: sys.exit(0)",
 }

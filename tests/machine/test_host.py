@@ -27,7 +27,8 @@ def processor_flags():
     return set(re.search(r"^flags\s*:(.*)$", text, re.M)[1].split())
 
 
-@pytest.mark.parametrize("name, flag", [("fsgsbase", "fsgsbase"), ("cpuid-faulting", "cpuid_fault")])
+@pytest.mark.parametrize("name, flag",
+                         [("fsgsbase", "fsgsbase"), ("cpuid-faulting", "cpuid_fault")])
 def test_the_processor_is_as_the_kernel_says(name, flag):
     if name in host.withheld():
         assert not host.has(name)
@@ -153,9 +154,10 @@ def test_a_tree_is_of_its_own_version_alone(monkeypatch, tmp_path):
 
 
 # Whoever asks the host elsewhere cannot be made to find something absent.
-ASKS = re.compile(r"shutil\.which|(?<!def )find_spec\((?!\"kvm_vmx\")|importorskip|getauxval|skipif\("
-                  r"|^\s*(?:import|from) (?:capstone|pyperf|hypothesis|pytest|Cython|setuptools)\b"
-                  r"|except (?:ImportError|ModuleNotFoundError)", re.M)
+ASKS = re.compile(
+    r"shutil\.which|(?<!def )find_spec\((?!\"kvm_vmx\")|importorskip|getauxval|skipif\("
+    r"|^\s*(?:import|from) (?:capstone|pyperf|hypothesis|pytest|Cython|setuptools)\b"
+    r"|except (?:ImportError|ModuleNotFoundError)", re.M)
 # A build that was left out is no capability of the host; a plugin of pytest has pytest; and
 # those who have asked already.
 ALLOWED = {"kvm_vmx/host.py": ..., "kvm_vmx/conform/plugin.py": ["import pytest"],

@@ -182,7 +182,8 @@ def test_a_run_on_another_thread_is_left_alone():
 
 
 @pytest.mark.parametrize("arguments, guest", [
-    (["--exits", "1000000000"], CPUID_LOOP), (["--exits", "1000000000", "--insn", "trap"], CPUID_LOOP),
+    (["--exits", "1000000000"], CPUID_LOOP),
+    (["--exits", "1000000000", "--insn", "trap"], CPUID_LOOP),
     (["--exits", "1000"], LOOP_OF[900_000]), (["--exits", "1000", "--insn", "trap"], b"\xeb\xfe"),
 ], ids=["call", "trap", "computes", "never exits"])
 def test_the_command_ends_at_once(tmp_path, arguments, guest):

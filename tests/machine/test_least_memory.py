@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Machines with next to no memory: one line at whatever step it does not do for, and none half-done."""
+"""Machines with next to no memory: a line at the step it does not do for, nothing half-done."""
 
 import pytest
 

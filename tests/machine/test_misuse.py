@@ -135,9 +135,12 @@ def test_a_machine_that_is_forgotten_closes_itself():
     (dict(possible_cpus=4097), "1 to 4096"), (dict(possible_cpus="x"), "1 to 4096"),
     (dict(profile="kvm"), "the profiles are"), (dict(profile=None), "the profiles are"),
     (dict(cache_policy="sometimes"), "the policies are"), (dict(cache_policy=3), "give one of"),
-    (dict(cache_policy="random(x)"), "as in random(7)"), (dict(cache_policy="random(-1)"), "random(7)"),
-    (dict(insn="trap?"), "call"), (dict(maxphyaddr=31), "32 to 52"), (dict(maxphyaddr="x"), "32 to 52"),
-    (dict(cpuid={1: (1, 2, 3)}), "(eax, ebx, ecx, edx)"), (dict(cpuid={1: (1, 2, 3, -4)}), "integer"),
+    (dict(cache_policy="random(x)"), "as in random(7)"),
+    (dict(cache_policy="random(-1)"), "random(7)"),
+    (dict(insn="trap?"), "call"), (dict(maxphyaddr=31), "32 to 52"),
+    (dict(maxphyaddr="x"), "32 to 52"),
+    (dict(cpuid={1: (1, 2, 3)}), "(eax, ebx, ecx, edx)"),
+    (dict(cpuid={1: (1, 2, 3, -4)}), "integer"),
     (dict(cpuid={-1: (1, 2, 3, 4)}), "integer"), (dict(msrs={0x480: 1 << 64}), "integer"),
     (dict(msrs={"x": 1}), "integer"),
     (dict(memory=4095), "multiple of 4096"), (dict(memory=-4096), "4096"),
@@ -327,7 +330,8 @@ def test_a_cpu_and_a_vcpu_in_use_by_another_thread(machine, vcpu):
     beside = vcpu.vm.create_vcpu(cpu=1)
     with Running(vcpu) as running:
         refused(MachineError, "CPU 0 is in use by another thread", lambda: other.run(exits=1))
-        refused(MachineError, "CPU 0 is in use by another thread", lambda: vcpu.vm.create_vcpu(cpu=0))
+        refused(MachineError, "CPU 0 is in use by another thread",
+                lambda: vcpu.vm.create_vcpu(cpu=0))
         refused(MachineError, "the vCPU is in use", lambda: vcpu.run(exits=1))
         refused(MachineError, "the vCPU is in use", lambda: vcpu.regs["rax"])
         refused(MachineError, "the vCPU is in use", lambda: vcpu.sregs)

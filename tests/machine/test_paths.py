@@ -19,7 +19,8 @@ from kvm_vmx import Machine
 import kvm_vmx
 with Machine(insn=sys.argv[1]) as m:
     kvm = m.insmod()
-    exits = kvm.create_vm(code=b"\\xb8\\0\\0\\0\\0\\x0f\\xa2\\xeb\\xf7").create_vcpu().run(exits=9).exits
+    vm = kvm.create_vm(code=b"\\xb8\\0\\0\\0\\0\\x0f\\xa2\\xeb\\xf7")
+    exits = vm.create_vcpu().run(exits=9).exits
     keys = m.keys()
     traps = m.traps["vmresume"]
 print(json.dumps([os.fsencode(kvm_vmx.__file__).hex(), exits, traps > 0, len(keys),

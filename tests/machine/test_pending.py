@@ -10,7 +10,8 @@ import pytest
 from kvm_vmx import Machine, MachineError
 
 # again: mov $100000, %ecx; 1: loop 1b; mov $0, %eax; cpuid; jmp again
-SELDOM = b"\xb9" + (100_000).to_bytes(4, "little") + bytes.fromhex("e2fe" "b800000000" "0fa2" "ebf0")
+SELDOM = b"\xb9" + (100_000).to_bytes(4, "little") + bytes.fromhex(
+    "e2fe" "b800000000" "0fa2" "ebf0")
 # sti; 1: hlt; jmp 1b
 HALTS = bytes.fromhex("fb" "f4" "ebfd")
 

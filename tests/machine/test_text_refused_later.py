@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A policy that comes after the load and makes no page executable: one line, and the process lives."""
+"""A policy that comes after the load and makes no page executable: a line, and life goes on."""
 
 import subprocess
 import sys

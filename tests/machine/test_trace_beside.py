@@ -64,8 +64,10 @@ def test_a_vcpu_is_no_obstacle_once_it_is_back():
 
 
 STEPS = {
-    "fail": lambda machine: machine.fail("msr", 50), "no fail": lambda machine: machine.fail("msr", 0),
-    "preempt": lambda machine: machine.preempt(50), "trace": lambda machine: machine.start_trace(10),
+    "fail": lambda machine: machine.fail("msr", 50),
+    "no fail": lambda machine: machine.fail("msr", 0),
+    "preempt": lambda machine: machine.preempt(50),
+    "trace": lambda machine: machine.start_trace(10),
     "trace one": lambda machine: machine.start_trace(10, cpu=0),
     "no trace": lambda machine: machine.stop_trace(),
 }

@@ -147,7 +147,8 @@ with Machine(cpus=1, insn="trap") as machine:
 def gdb(*commands):
     """What gdb says of a program whose instructions trap."""
     return subprocess.run(
-        [host.find("debugger"), "-nx", "-batch", *(part for command in commands for part in ("-ex", command)),
+        [host.find("debugger"), "-nx", "-batch",
+         *(part for command in commands for part in ("-ex", command)),
          "--args", sys.executable, "-c", DEBUGGED],
         capture_output=True, text=True, timeout=300).stdout
 

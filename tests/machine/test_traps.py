@@ -49,7 +49,7 @@ OPTIONAL = {"cpuid": "cpuid-faulting", "vmcall": "vmcall-faulting"}
 
 
 def own_traps(counters, traps):
-    """Each instruction that L0 has carried out came by its own trap, but what does not trap here."""
+    """Each instruction that L0 has carried out came by its own trap, but those that do not here."""
     return traps == {
         name: counters[name] if name not in OPTIONAL or host.has(OPTIONAL[name]) else 0
         for name in traps}

@@ -4,7 +4,7 @@
 import re
 import threading
 
-from kvm_vmx.machine.guests import CPUID_LOOP
+from kvm_vmx.machine.guests import CPUID_LOOP as CPUID_LOOP
 from kvm_vmx.machine.kernel import call_function
 from kvm_vmx.trap.engine import Text
 

@@ -219,7 +219,8 @@ def test_the_page_is_self_contained_and_well_formed():
     pictures = root.findall(".//figure")
     assert len(pictures) >= 6 and len(root.findall(".//{http://www.w3.org/2000/svg}svg")) == 1
     assert all(picture.find("div[@class='bars']") is not None
-               or picture.find("{http://www.w3.org/2000/svg}svg") is not None for picture in pictures)
+               or picture.find("{http://www.w3.org/2000/svg}svg") is not None
+               for picture in pictures)
     assert "a &lt; b" in text and "<&>" not in text
 
 

@@ -33,7 +33,8 @@ def text():
         report.add("an access under eVMCS", name, value, "cycles", MEASURED, low=value * .9,
                    high=value * 1.1)
     for n in range(16):
-        report.add("instructions an entry by number of dirty groups", f"first {n + 1}", 700 + 90 * n,
+        report.add("instructions an entry by number of dirty groups", f"first {n + 1}",
+                   700 + 90 * n,
                    "instructions", COUNTED)
         report.add("instructions an entry by dirty group", "ENLIGHTENMENTSCONTROL", 1709 + n,
                    "instructions", COUNTED)
@@ -47,7 +48,8 @@ def test_nothing_leaves_the_window(text, width, tmp_path):
     (tmp_path / "page.html").write_text(POLICY.sub("", text))
     (tmp_path / "outer.html").write_text(OUTER.format(width=width))
     run = subprocess.run(
-        [host.find("browser"), "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files",
+        [host.find("browser"), "--headless", "--no-sandbox", "--disable-gpu",
+         "--allow-file-access-from-files",
          f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom",
          (tmp_path / "outer.html").as_uri()], capture_output=True, text=True, timeout=120)
     found = re.search(r"<title>PROBE (\d+) (\d+) ([^<]*)</title>", run.stdout)

@@ -56,7 +56,8 @@ def test_pairs_see_through_a_machine_that_changes_its_pace():
 
 def test_a_fit_finds_what_it_was_made_of():
     rows = [[1.0, size, float(size % 3 == 0)] for size in range(20)]
-    (base, slope, step), square = statistics.fit(rows, [7 + 3 * row[1] + 11 * row[2] for row in rows])
+    (base, slope, step), square = statistics.fit(rows,
+                                                 [7 + 3 * row[1] + 11 * row[2] for row in rows])
     assert (base, slope, step, square) == pytest.approx((7, 3, 11, 1))
 
 

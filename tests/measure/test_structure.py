@@ -19,7 +19,8 @@ ROOT = pathlib.Path(__file__).parents[2]
 BRANCHES = json.loads((ROOT / "tests/data/static_branches_4.19.json").read_text())
 SOURCE = (ROOT / "kvm_vmx/l1/vmx.pyx").read_text().split("\n")
 OUT_OF_LINE = [f"call_vmcs_{kind}{width}" for kind in ("read", "write")
-               for width in ("16", "32", "64", "l")] + ["call_vmcs_set_bits", "call_vmcs_clear_bits"]
+               for width in ("16", "32", "64", "l")] + ["call_vmcs_set_bits",
+                                                        "call_vmcs_clear_bits"]
 PROBES = ["probe_write_guest_rsp", "probe_write_guest_rip", "probe_read_guest_rip",
           "probe_read_exit_reason"]
 
@@ -133,7 +134,8 @@ def test_key_off_an_accessor_is_the_tree_before_and_one_nop(machine, accessor):
 @pytest.mark.parametrize("name", PROBES)
 def test_v4_19_keeps_the_nop_without_config_hyperv(machine, name):
     """enable_evmcs is defined outside the #if; only the tree before the patch has no NOP."""
-    ways = {config: structure.way_text(config, name) for config in ("hyperv", "no-hyperv", "before")}
+    ways = {config: structure.way_text(config, name)
+            for config in ("hyperv", "no-hyperv", "before")}
     assert ways["hyperv"] == ways["no-hyperv"]
     assert ways["before"][0] == ways["hyperv"][0]
     assert ways["hyperv"][1] - ways["before"][1] == 1
@@ -183,7 +185,8 @@ def test_a_copy_is_a_loop_of_its_own(machine):
     starts = [machine_code.loop(file, f"bench_{place}{accessor.name}")[0].address
               for accessor in ACCESSORS for place in ("", "c_", "again_")]
     assert len(set(starts)) == len(starts) == 3 * len(ACCESSORS)
-    first = [machine_code.loop(file, f"bench_{place}read64")[0].address % 64 for place in ("c_", "again_")]
+    first = [machine_code.loop(file, f"bench_{place}read64")[0].address % 64
+             for place in ("c_", "again_")]
     assert first[0] == first[1]
 
 

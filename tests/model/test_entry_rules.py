@@ -99,7 +99,8 @@ def processor_of(world):
 
 @pytest.fixture(scope="module")
 def world():
-    world = World(msrs={**config_a_msrs(), 0x491: 1}, unfinished=True, cpuid=COUNTERS, maxphyaddr=46)
+    world = World(msrs={**config_a_msrs(), 0x491: 1}, unfinished=True, cpuid=COUNTERS,
+                  maxphyaddr=46)
     fill(world.memory)
     world.fresh = world.cpu.save()
     return world
@@ -199,7 +200,8 @@ def test_the_same_through_an_evmcs(world):
     """Where every changed field has a place in it, and no control lacks its field."""
     from test_entry_vectors import MEMBERS, is_covered
 
-    other = World(msrs={**config_a_msrs(), 0x491: 1}, unfinished=True, cpuid=COUNTERS, maxphyaddr=46,
+    other = World(msrs={**config_a_msrs(), 0x491: 1}, unfinished=True, cpuid=COUNTERS,
+                  maxphyaddr=46,
                   profile="tlfs-strict")
     fill(other.memory)
     fresh = other.cpu.save()

@@ -192,7 +192,8 @@ def test_a_board_moves_with_all_that_it_has():
     load, places = handler(0x40, ends(0x44))
     code = LGDT + load + store(APIC + 0xF0, 0x1FF) + store(APIC + 0x320, 0x40) + \
         store(APIC + 0x3E0, 0xB) + store(APIC + 0x380, 50_000) + STI + mov(EBX, 0x1234) + \
-        mov(EDX, 0x77) + b"\xec" + b"\x81\xfb\x34\x12\x00\x00" + b"\x74\x02\x0f\x0b" + HLT + b"\xeb\xfd"
+        mov(EDX,
+            0x77) + b"\xec" + b"\x81\xfb\x34\x12\x00\x00" + b"\x74\x02\x0f\x0b" + HLT + b"\xeb\xfd"
     board = Board(16 << 20)
     moved = []
 

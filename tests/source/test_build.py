@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What an edit builds again: the documented loop, by what the compiler is asked for, not by time."""
+"""What an edit builds again: the documented loop, by what is asked of the compiler, not by time."""
 
 import ast
 import os

@@ -95,8 +95,8 @@ def test_ci_runs_the_tests_in_both_forms_and_without_what_a_host_may_lack():
     assert re.search(r"^KVM_VMX_WITHOUT=\$\(without BESIDE\) +\.venv/bin/python -m pytest -q "
                      r"tests/\{compare,measure,source\}", script, re.M)
     assert re.search(r"^KVM_VMX_INSN=trap KVM_VMX_WITHOUT=\$\(without PLATFORM\) +"
-                     r"\.venv/bin/python -m pytest -q -rs \$\(grep -l Machine tests/l0/test_\*\.py\) "
-                     r"tests/\{l1,machine,cli\}$",
+                     r"\.venv/bin/python -m pytest -q -rs "
+                     r"\$\(grep -l Machine tests/l0/test_\*\.py\) tests/\{l1,machine,cli\}$",
                      script, re.M)
 
 

@@ -2,9 +2,9 @@
 # C: kernel/jump_label.c
 # The text of every site of a key is rewritten in one pass while no thread is in the kernel.
 from kvm_vmx.abi.linux cimport (
-    WARN, WARN_ONCE, jump_entry_t, module_t, pr_err, pr_warn, spin_trylock, static_key_t)
+    WARN, WARN_ONCE, jump_entry_t, module_t, pr_err, spin_trylock, static_key_t)
 from kvm_vmx.abi.types cimport (
-    CONFIG_JUMP_LABEL, EBUSY, EFAULT, ENOSPC, PAGE_MASK, PAGE_SIZE, s32, u8, u64, ulong)
+    CONFIG_JUMP_LABEL, EFAULT, ENOSPC, PAGE_MASK, PAGE_SIZE, s32, u8, u64, ulong)
 from kvm_vmx.l1.linux.fault cimport FAIL_MPROTECT, fail_left, fail_nth, should_fail
 from kvm_vmx.l1.linux.stop_machine cimport (
     mutex_lock, mutex_t, mutex_unlock, stop_cpus_trylock, stop_cpus_unlock, stop_machine_begin,

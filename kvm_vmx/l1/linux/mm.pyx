@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Memory: pages of the machine's physical memory, and counted objects of the host's heap.
-from kvm_vmx.abi.linux cimport GFP_KERNEL, __GFP_ZERO, page_t, spin_lock, spin_lock_init, spin_unlock, spinlock_t, BUG_ON
+from kvm_vmx.abi.linux cimport __GFP_ZERO, page_t, spin_lock, spin_lock_init, spin_unlock, spinlock_t, BUG_ON
 from kvm_vmx.abi.types cimport PAGE_SHIFT, PAGE_SIZE, u8, u32, u64, ulong
 from kvm_vmx.abi.virt_cpu cimport phys_mem
 from kvm_vmx.l1.linux.fault cimport FAIL_KMALLOC, FAIL_PAGE, FAIL_VMALLOC, should_fail

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # How a kernel ends or sleeps, and who is told: restart, kexec, crash, suspend and resume.
 from kvm_vmx.abi.linux cimport pr_emerg, pr_info
-from kvm_vmx.abi.types cimport ulong
 from kvm_vmx.l1.crash cimport native_machine_crash_shutdown
 from kvm_vmx.l1.linux.cpu cimport MAX_CPUS, cpu_down, cpu_online, cpu_up, nr_cpu_ids
 from libc.string cimport memset

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Locks that sleep, and every CPU in the hands of one thread, one thread at a time.
-from kvm_vmx.abi.linux cimport spin_is_locked, spin_trylock, spin_unlock, spinlock_t
+from kvm_vmx.abi.linux cimport spin_is_locked, spin_trylock, spin_unlock
 from kvm_vmx.l1.linux.cpu cimport (
     cpu_sleep, cpu_sleeper, cpu_wake, give_cpu, nr_cpu_ids, serve_calls, take_cpu)
 
