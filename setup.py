@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import pathlib
+import re
 import shutil
 
 from Cython.Build import cythonize
@@ -24,7 +25,12 @@ VARIANTS = {
     "vmx_before": {"CONFIG_HYPERV": 0, "BEFORE_EVMCS": 1},
     # instructions by call alone: what the opcodes beside them cost is the difference to this
     "vmx_by_call": {"CONFIG_INSN_TRAP": 0},
+    # each store into a VMCS says where it stands: what a machine with lints loads
+    "vmx_watched": {"CONFIG_WATCHED": 1},
 }
+# What stores into a VMCS, in the order of the source.
+ACCESSORS = ("vmcs_write16", "vmcs_write32", "vmcs_write64", "vmcs_writel", "vmcs_clear_bits",
+             "vmcs_set_bits")
 
 # The kernel's own code model, and hidden visibility: a static key must be local to its module.
 # No vectors, as in the kernel: two fields read as one wait for the stores to both.
@@ -86,12 +92,25 @@ def module_name(path):
     return ".".join(path.relative_to(HERE).with_suffix("").parts)
 
 
+def watched(text):
+    """The port's C with each call of an accessor, behind their definitions, told to who watches."""
+    prefix = re.search(rf"\w+(?=_{ACCESSORS[-1]}\()", text)[0]
+    accessors = [f"{prefix}_{name}" for name in ACCESSORS]
+    begin = re.search(rf"^static .*\b{accessors[-1]}\([^;]*\{{$", text, re.M).end()
+    end = text.index("\n}\n", begin) + 3
+    lines = [f"#define {name}(field, operand) WATCHED({name}, field, operand)"
+             for name in accessors]
+    return "\n".join((text[:end], *lines, text[end:]))
+
+
 def variant(port, name):
     """The port's generated C under another module name; rewritten only when it changed."""
     source = pathlib.Path(port.sources[0])
     package, _, old = PORT.rpartition(".")
     text = source.read_text().replace(f'"{PORT}"', f'"{package}.{name}"')
     text = text.replace(f"PyInit_{old}", f"PyInit_{name}")
+    if VARIANTS[name].get("CONFIG_WATCHED"):
+        text = watched(text)
     target = source.with_name(f"{name}.c")
     if not target.exists() or target.read_text() != text:
         target.write_text(text)

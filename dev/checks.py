@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Prints docs/checks.md from the rows of L0's checks, checks.h and state_checks.h."""
+"""Prints docs/checks.md and check_groups.pxd from the rows of L0's checks."""
 
 import re
 import subprocess
 import tempfile
+import textwrap
 
 from cheaders import ROOT, compiled
 
 PAGE = "docs/checks.md"
+GROUPS = "kvm_vmx/l0/check_groups.pxd"
 
 HEAD = """\
 <!-- SPDX-License-Identifier: GPL-2.0-only -->
@@ -19,7 +21,9 @@ say; [diagnosis.md](diagnosis.md) begins with a symptom instead. SDM: volume 3C 
 maker's manual; R and K: the rules that `kvm-vmx conform` lists. The group is the clean group of an
 enlightened VMCS that each of the fields is in: while its bit is set, L0 need not look again.
 This page is printed from [checks.h](../kvm_vmx/l0/entry/checks.h) and
-[state_checks.h](../kvm_vmx/l0/entry/state_checks.h) by `python dev/regenerate.py`.
+[state_checks.h](../kvm_vmx/l0/entry/state_checks.h) by `python dev/regenerate.py`. The groups that
+a check depends on, by more than its two fields, are those of
+[check_groups.h](../kvm_vmx/l0/entry/check_groups.h).
 """
 
 # How an entry ends, by enum l0_end, and what a user of KVM sees.
@@ -50,7 +54,7 @@ LIMITS = {
 }
 ALL_ONES = (1 << 64) - 1
 PROGRAM = r"""
-#include <kvm_vmx/l0/entry/check_rows.h>
+#include <kvm_vmx/l0/entry/check_groups.h>
 #include <stdio.h>
 #define NAMED(name) [name] = #name,
 static const char *const ends[] = { %s };
@@ -59,10 +63,10 @@ int main(void)
 {
 	for (int i = 1; i < L0_NR_CHECKS && !*l0_check_rows[i].insn; i++) {
 		const struct l0_check_row *row = &l0_check_rows[i];
-		printf("%%s\t%%s\t%%s\t%%s\t%%s\t%%llx\t%%llx\t%%s\t%%s\n", row->id, ends[row->end],
+		printf("%%s\t%%s\t%%s\t%%s\t%%s\t%%llx\t%%llx\t%%s\t%%s\t%%x\n", row->id, ends[row->end],
 		       row->field_name, row->other_name, limits[row->limits.kind],
 		       (unsigned long long)row->limits.must, (unsigned long long)row->limits.may,
-		       row->section, row->sentence);
+		       row->section, row->sentence, l0_groups_of_check(i));
 	}
 }
 """
@@ -70,7 +74,8 @@ int main(void)
 
 def rows():
     """The rows as the compiler sees them: dicts of text."""
-    columns = ("id", "end", "field", "other", "limit", "must", "may", "section", "sentence")
+    columns = ("id", "end", "field", "other", "limit", "must", "may", "section", "sentence",
+               "groups")
     source = PROGRAM % tuple(" ".join(f"NAMED({name})" for name in names) for names in (
         ENDS, ("LIMIT_NONE", "LIMIT_BITS", *LIMITS)))
     with tempfile.TemporaryDirectory() as folder:
@@ -78,7 +83,8 @@ def rows():
         if done.returncode:
             raise SystemExit(done.stderr)
         out = subprocess.run([f"{folder}/rows"], capture_output=True, text=True, check=True).stdout
-    return [dict(zip(columns, line.split("\t"))) for line in out.splitlines()]
+    found = [dict(zip(columns, line.split("\t"))) for line in out.splitlines()]
+    return [row | {"groups": int(row["groups"], 16)} for row in found]
 
 
 def groups():
@@ -138,6 +144,71 @@ def page():
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
+GROUPS_HEAD = """\
+# SPDX-License-Identifier: GPL-2.0-only
+# Which clean groups each part of the VM-entry checks reads. One whose groups are all clean passed
+# last time. Printed from check_groups.h by dev/regenerate.py.
+from kvm_vmx.abi.hyperv_tlfs cimport *
+
+cdef enum:
+"""
+# What is made of the parts: the checks of a kind, and what is no check.
+GROUPS_TAIL = """
+    # no check: what the first instruction of L2 may depend on
+    RUN_GROUPS = GUEST_CHECKS | GROUP_CONTROL_XLAT
+    # no check: whose change has the content of the MSR bitmap read again (R67, K11)
+    MSR_BITMAP_CONTENT = (GROUP_CONTROL_GRP1 | GROUP_CONTROL_PROC | GROUP_MSR_BITMAP |
+                          GROUP_CONTROL_GRP2)
+"""
+KINDS = {"END_CONTROL": "CONTROL_CHECKS", "END_HOST": "HOST_CHECKS"}
+
+
+def listed(name):
+    """The arguments of each row of one of the lists in check_groups.h."""
+    text = (ROOT / "kvm_vmx/l0/entry/check_groups.h").read_text(encoding="utf-8")
+    body = re.search(rf"#define {name}\(X\)((?:.*\\\n)*.*\n)", text)[1]
+    return [tuple(word.strip() for word in found.split(","))
+            for found in re.findall(r"X\(([^)]*)\)", body)]
+
+
+def parts(found):
+    """The rows of each part, in order."""
+    ids = [row["id"] for row in found]
+    return {part: found[ids.index(first):ids.index(last) + 1]
+            for part, first, last in listed("L0_PARTS")}
+
+
+def enumerator(name, words):
+    """A line of the enum, or as many as it takes."""
+    line = f"    {name} = {' | '.join(words)}"
+    if len(line) <= 100:
+        return line
+    lead = f"    {name} = ("
+    return textwrap.fill(" | ".join(words) + ")", 100, initial_indent=lead,
+                         subsequent_indent=" " * len(lead))
+
+
+def groups_pxd(found):
+    """check_groups.pxd from rows."""
+    names = {f"GROUP_{name}": f"HV_VMX_ENLIGHTENED_CLEAN_FIELD_{name}"
+             for name, in listed("L0_GROUP_NAMES")}
+    header = (ROOT / "include/asm/hyperv-tlfs.h").read_text(encoding="utf-8")
+    bits = {name: int(re.search(rf"#define {macro} \(1u << (\d+)\)", header)[1])
+            for name, macro in names.items()}
+    lines = [f"    {name} = {macro}" for name, macro in names.items()] + [""]
+    kinds = {}
+    for part, rows_of in parts(found).items():
+        groups = 0
+        for row in rows_of:
+            groups |= row["groups"]
+        lines.append(enumerator(f"{part}_GROUPS", [
+            name for name, bit in bits.items() if groups >> bit & 1]))
+        kinds.setdefault(KINDS.get(rows_of[0]["end"], "GUEST_CHECKS"), []).append(f"{part}_GROUPS")
+    lines.append("")
+    lines += [enumerator(kind, words) for kind, words in kinds.items()]
+    return GROUPS_HEAD + "\n".join(lines) + GROUPS_TAIL
+
+
 def files():
     """path: text of what is printed."""
-    return {PAGE: page()}
+    return {PAGE: page(), GROUPS: groups_pxd(rows())}

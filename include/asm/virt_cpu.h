@@ -12,11 +12,27 @@
 #include <asm/processor-flags.h>
 #include <linux/types.h>
 
+/* Who wrote a field of a VMCS: a line of L1's source, the instruction at an address, or Python. */
+enum writer { WRITER_UNKNOWN, WRITER_LINE, WRITER_ADDRESS, WRITER_PYTHON };
+
+struct l1_line {
+	const char *function;
+	u32 line;
+};
+
+#define WRITTEN_CURRENT (~0ull)		/* for the address of a VMCS: the one that is current */
+
+struct virt_cpu;
+
 /* Guest-physical memory of the L1 machine: GPA 0..size at host address base. */
 struct phys_mem {
 	u8 *base;
 	u64 size;
 	u64 *unbacked;		/* one bit a page, 1: nothing is there; NULL: all is backed */
+	/* No part of hardware: whoever has written a field of a VMCS says so where somebody watches;
+	 * NULL: nobody does. where is a struct l1_line's address, or an instruction's. */
+	void (*wrote)(struct virt_cpu *cpu, u64 vmcs, u64 field, u32 who, u64 where);
+	void *written;		/* and what was said */
 };
 
 /*
@@ -41,8 +57,6 @@ enum gpr {
 	GPR_RAX, GPR_RCX, GPR_RDX, GPR_RBX, GPR_RSP, GPR_RBP, GPR_RSI, GPR_RDI,
 	GPR_R8, GPR_R9, GPR_R10, GPR_R11, GPR_R12, GPR_R13, GPR_R14, GPR_R15, NR_GPRS
 };
-
-struct virt_cpu;
 
 /* VMLAUNCH and VMRESUME are one, as asm/insns.h says of them. */
 struct virt_cpu_ops {

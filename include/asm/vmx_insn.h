@@ -14,6 +14,12 @@
 #include <asm/vmx_trap.h>
 #include <linux/bug.h>
 #include <linux/sched.h>
+#if CONFIG_WATCHED
+#include <asm/vmx_watched.h>
+#define evmcs_rsp_written(at) l1_wrote((void *)(at), HOST_RSP, L1_HERE)
+#else
+#define evmcs_rsp_written(at) ((void)0)
+#endif
 
 /* Where a VM exit lands: the address of the instruction behind VMLAUNCH and VMRESUME. By call
  * nothing jumps there; L0 must still bring it back unharmed. */
@@ -109,10 +115,12 @@ static __always_inline insn_t call_vm_entry(struct virt_cpu *cpu, unsigned long 
 
 	if (rsp != *host_rsp) {
 		*host_rsp = rsp;
-		if (evmcs_rsp)
+		if (evmcs_rsp) {
 			*(unsigned long *)evmcs_rsp = rsp;
-		else
+			evmcs_rsp_written(evmcs_rsp);
+		} else {
 			asm_vmwrite(HOST_RSP, rsp);
+		}
 	}
 	status = cpu->ops->vmentry(cpu, (u64 *)regs, !launched);
 	if (status == INSN_OK && unlikely(cpu->rip != vmx_return || cpu->rsp != rsp))

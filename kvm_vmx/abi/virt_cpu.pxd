@@ -9,6 +9,10 @@ cdef extern from "asm/virt_cpu.h" nogil:
         INSN_VMFAIL_INVALID
         INSN_VMFAIL_VALID
         INSN_STATUS_FLAGS
+        WRITER_UNKNOWN
+        WRITER_LINE
+        WRITER_ADDRESS
+        WRITER_PYTHON
         GPR_RAX
         GPR_RCX
         GPR_RDX
@@ -26,14 +30,21 @@ cdef extern from "asm/virt_cpu.h" nogil:
         GPR_R14
         GPR_R15
         NR_GPRS
+    const u64 WRITTEN_CURRENT
     const u32 INSN_FAULT
+
+    ctypedef struct l1_line "struct l1_line":
+        const char *function
+        u32 line
+
+    ctypedef struct virt_cpu "struct virt_cpu"
 
     ctypedef struct phys_mem "struct phys_mem":
         u8 *base
         u64 size
         u64 *unbacked
-
-    ctypedef struct virt_cpu "struct virt_cpu"
+        void (*wrote)(virt_cpu *cpu, u64 vmcs, u64 field, u32 who, u64 where) noexcept nogil
+        void *written
 
     ctypedef struct virt_cpu_ops "struct virt_cpu_ops":
         insn_t (*cpuid)(virt_cpu *cpu, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx) noexcept nogil

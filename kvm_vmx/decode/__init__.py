@@ -10,6 +10,7 @@ from kvm_vmx.decode import sources
 from kvm_vmx.decode.decoded import Decoded
 from kvm_vmx.decode.judge import ANY, NAMES, Judge, processor
 from kvm_vmx.decode.layouts import evmcs, width
+from kvm_vmx.decode.memory import Image
 from kvm_vmx.decode.result import LOOKED_AT, others_of, stray_bytes
 
 __all__ = ["Decoded", "decode", "decode_all"]
@@ -19,11 +20,12 @@ Source = bytes | bytearray | memoryview | str | os.PathLike[str] | Mapping[Any, 
 
 def decode(source: Source, *, profile: str | None = None, cpuid: Any = None,
            msrs: Mapping[int, int] | None = None, form: str | None = None,
-           enlightened: bool | None = None) -> Decoded:
+           enlightened: bool | None = None,
+           memory: str | os.PathLike[str] | None = None) -> Decoded:
     """The VMCS of a source, and every check of VM entry that refuses it; see decode_all().
     ValueError where there is not one alone."""
     found = decode_all(source, profile=profile, cpuid=cpuid, msrs=msrs, form=form,
-                       enlightened=enlightened)
+                       enlightened=enlightened, memory=memory)
     if len(found) != 1:
         raise ValueError(f"{len(found)} of them are in this: decode_all() has each")
     return found[0]
@@ -32,7 +34,8 @@ def decode(source: Source, *, profile: str | None = None, cpuid: Any = None,
 def decode_all(source: Source, *, profile: str | None = None, cpuid: Any = None,
                msrs: Mapping[int, int] | None = None, form: str | None = None,
                enlightened: bool | None = None,
-               progress: sources.Progress = None) -> list[Decoded]:
+               progress: sources.Progress = None,
+               memory: str | os.PathLike[str] | None = None) -> list[Decoded]:
     """Each VMCS of a source, judged by L0.
 
     source is the bytes of a page or an image, a text of several lines (what dump_vmcs() prints,
@@ -41,9 +44,10 @@ def decode_all(source: Source, *, profile: str | None = None, cpuid: Any = None,
     do; without a profile it is a processor that offers every control there is, so that only what
     no processor takes is refused. form says what the source is ("evmcs", "vmcs12", "vmcs",
     "assist", "dump", "image") where that is not seen; enlightened has the fields of a dump
-    judged as those of an eVMCS. ValueError, in one line, for what cannot be read.
+    judged as those of an eVMCS. memory names a file of L1's memory from address 0 on: the checks
+    of what stands there are asked too. ValueError, in one line, for what cannot be read.
     """
-    judge = Judge(processor(profile, cpuid, msrs))
+    judge = Judge(processor(profile, cpuid, msrs), None if memory is None else Image(memory))
     name, found = _found(source, form, progress)
     against = _against(profile, cpuid, msrs)
     return [_decoded(name, one, judge, against, enlightened) for one in found]

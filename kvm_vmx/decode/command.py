@@ -8,7 +8,8 @@ every VMCS page is found; - is standard input. Printed are the fields by area, c
 the clean bits, and the checks of VM entry that refuse it, the first one first: L0 is asked, on
 a scratch processor. What a file does not tell is not guessed: a check that needs it is left out.
 Without --profile, --cpuid and --msr the processor offers every control there is, so that only
-what no processor takes is refused. --diff compares two files field by field.
+what no processor takes is refused. --memory, which may be the image itself, lets the checks of
+memory be asked. --diff compares two files field by field.
 With --json: {"schema": "kvm_vmx.decode/1", "states": [{"source", "form", "at", "fields",
 "others", "controls", "groups", "against", "refusals", "lints", "missing", "unasked", "notes"}]},
 or with --diff {"schema": "kvm_vmx.decode.diff/1", "fields": [...], "stale": [...], ...}.
@@ -54,6 +55,8 @@ def configure(commands) -> None:
     add("--cpuid", metavar="FILE", help="its CPUID: what `cpuid -r` prints on the host")
     add("--msr", action="append", default=[], type=msr, metavar="INDEX=VALUE",
         help="an MSR of its, as in 0x48b=0x118fe00000000; may be given again")
+    add("--memory", metavar="FILE",
+        help="L1's memory from address 0 on: also ask the checks of what stands there")
     add("--html", metavar="FILE", help="also write one page")
 
 
@@ -110,7 +113,8 @@ def chosen(args, path):
     with bar() as told:
         try:
             found = decode_all(path, profile=args.profile, cpuid=args.cpuid, msrs=dict(args.msr),
-                               form=args.form, enlightened=args.enlightened or None, progress=told)
+                               form=args.form, enlightened=args.enlightened or None, progress=told,
+                               memory=args.memory)
         except ValueError as error:
             raise Trouble(f"{path}: {error}") from error
     if args.at is not None:

@@ -12,6 +12,7 @@ from kvm_vmx.abi.constants import (
     X86_CR4_VMXE)
 from kvm_vmx.abi.numbers import Field
 from kvm_vmx.decode.layouts import FEATURES, PAGE, evmcs, synthetic
+from kvm_vmx.decode.memory import Image
 from kvm_vmx.l0 import offers
 from kvm_vmx.machine.checks import checks
 from kvm_vmx.machine.lints import Lint
@@ -21,10 +22,11 @@ from kvm_vmx.machine.refusal import Refusal
 ANY = "any"
 BASE = "kvm-6.12"
 MEMORY_SIZE = 64 * PAGE
-VMXON, VMCS, ASSIST = PAGE, 2 * PAGE, 3 * PAGE
 LONG_MODE = EFER_LME | EFER_LMA
 HOST_IS_WIDE = 1 << 9
-# What these checks look at stands in memory, which a page or a dump is not.
+# What these checks look at stands in memory, which a page or a dump is not, and for one of them on
+# the processor.
+ON_THE_PROCESSOR = frozenset(("link_current",))
 IN_MEMORY = frozenset(("tpr_above_priority", "link_missing", "link_revision", "link_current",
                        "pdptes_missing", "pdptes"))
 ROWS = {row["id"]: row for row in checks()}
@@ -102,30 +104,41 @@ def processor(profile: str | None = None, cpuid: Any = None,
 
 
 class Scratch:
-    """A partition of one processor in VMX operation."""
+    """A partition of one processor in VMX operation; with an image of memory its own pages stand
+    behind that."""
 
-    def __init__(self, options: dict[str, Any]) -> None:
-        self.memory = PhysicalMemory(MEMORY_SIZE)
+    def __init__(self, options: dict[str, Any], image: Image | None = None) -> None:
+        self.image = image
+        start = image.size if image else 0
+        self.vmxon, self.vmcs, self.assist = (start + n * PAGE for n in (1, 2, 3))
+        self.memory = PhysicalMemory(start + 4 * PAGE if image else MEMORY_SIZE)
         self.partition = Partition(self.memory, lints=True, unfinished=True, **options)
         self.cpu = self.partition.processor(0)
         revision = self.partition.profile.vmcs_revision.to_bytes(4, "little")
-        self.memory.write(VMXON, revision)
-        self.memory.write(VMCS, revision)
+        self.memory.write(self.vmxon, revision)
+        self.memory.write(self.vmcs, revision)
         self.cpu.wrmsr(MSR_IA32_FEATURE_CONTROL, FEATURES)
         self.cpu.cr4 |= X86_CR4_VMXE
-        if not self.cpu.vmxon(VMXON).ok:
+        why = self.cpu.vmxon(self.vmxon).why
+        if why is not None and why.id == "vmxon_address":
+            raise ValueError(f"memory {image.path if image else ''}: it is larger than this "
+                             "processor's addresses reach")
+        if why is not None:
             raise ValueError("this profile's processor has no VMX: give one that has")
 
     def host(self, values: Mapping[str, int]) -> None:
-        """The host is as wide as the VMCS has it: which one it is, no VMCS says."""
+        """The host is as wide as the VMCS has it: which one it is, no VMCS says. Memory is what
+        the image has at the fields' addresses."""
+        if self.image:
+            self.image.show(self.memory, values)
         wide = values.get("VM_EXIT_CONTROLS", HOST_IS_WIDE) & HOST_IS_WIDE
         self.cpu.efer = self.cpu.efer | LONG_MODE if wide else self.cpu.efer & ~LONG_MODE
 
     def plain(self, values: Mapping[str, int]) -> list[Refusal]:
         """What L0 refuses of these fields in a VMCS of its own."""
         self.host(values)
-        self.cpu.vmclear(VMCS)
-        self.cpu.vmptrld(VMCS)
+        self.cpu.vmclear(self.vmcs)
+        self.cpu.vmptrld(self.vmcs)
         for name in NAMES:
             self.cpu.vmwrite(Field[name], values.get(name, 0))
         return self.cpu.refusals()
@@ -133,14 +146,15 @@ class Scratch:
     def enlightened(self, page: bytes, values: Mapping[str, int]) -> list[Refusal]:
         """What L0 refuses of an enlightened VMCS: first its pointer, then its fields."""
         self.host(values)
-        self.cpu.wrmsr(HV_X64_MSR_VP_ASSIST_PAGE, ASSIST | HV_X64_MSR_VP_ASSIST_PAGE_ENABLE)
-        self.memory.write(ASSIST + 40, b"\1")
-        self.memory.write_u64(ASSIST + 48, VMCS)
-        self.memory.write(VMCS, page)
+        self.cpu.wrmsr(HV_X64_MSR_VP_ASSIST_PAGE,
+                       self.assist | HV_X64_MSR_VP_ASSIST_PAGE_ENABLE)
+        self.memory.write(self.assist + 40, b"\1")
+        self.memory.write_u64(self.assist + 48, self.vmcs)
+        self.memory.write(self.vmcs, page)
         why = self.cpu.vmlaunch(stop_after=0).why
         if why is not None and not why.field and not self.cpu.refusals():
             # the rest is that of a page whose first word L0 takes
-            self.memory.write(VMCS, b"\1\0\0\0" + page[4:])
+            self.memory.write(self.vmcs, b"\1\0\0\0" + page[4:])
             self.cpu.vmlaunch(stop_after=0)
             return [why, *self._refusals()]
         return self._refusals()
@@ -169,9 +183,10 @@ class Judge:
     """Asks an L0 of these options, again and again: for plain VMCSs one processor is enough, as
     none is entered with one."""
 
-    def __init__(self, options: dict[str, Any]) -> None:
-        self.options = options
-        self._plain = Scratch(options)
+    def __init__(self, options: dict[str, Any], image: Image | None = None) -> None:
+        self.options, self.image = options, image
+        self._plain = Scratch(options, image)
+        self.out_of_sight = ON_THE_PROCESSOR if image else IN_MEMORY
 
     def judge(self, form: str, values: Mapping[str, int], page: bytes,
               enlightened: bool) -> Judgement:
@@ -185,13 +200,13 @@ class Judge:
         for filler in FILLERS if missing else ({},):
             whole = {**{name: value for name, value in filler.items() if name in missing}, **values}
             if enlightened:
-                scratch = Scratch(self.options)
+                scratch = Scratch(self.options, self.image)
                 answers.append(scratch.enlightened(page_of(page, whole), whole))
                 lints = lints or scratch.lints()
             else:
                 answers.append(self._plain.plain(whole))
         certain = set.intersection(*({one.id for one in found} for found in answers))
-        told = [one for one in answers[0] if one.id in certain - IN_MEMORY
+        told = [one for one in answers[0] if one.id in certain - self.out_of_sight
                 and not {ROWS[one.id]["field"], ROWS[one.id]["other"]} & missing]
-        unasked = {one.id for one in answers[0]} & IN_MEMORY
+        unasked = {one.id for one in answers[0]} & self.out_of_sight
         return Judgement(tuple(told), tuple(lints), tuple(sorted(unasked)))

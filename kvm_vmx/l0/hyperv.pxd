@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # What a machine may ask of the emulated Hyper-V; all else goes through instructions and memory.
 from kvm_vmx.abi.types cimport u8, u32, u64
-from kvm_vmx.abi.virt_cpu cimport insn_t, phys_mem
+from kvm_vmx.abi.virt_cpu cimport insn_t, phys_mem, virt_cpu
 from kvm_vmx.l0.state cimport *
 
 # The partition has moved to a host whose TSC ticks ratio / 2^32 times as fast as the first's.
@@ -16,6 +16,13 @@ cdef insn_t l0_go_on(l0_vp *vp) noexcept nogil
 
 # Does an access of L2 to an MSR exit to L1?
 cdef bint msr_exits(l0_vp *vp, u32 msr, bint write) noexcept nogil
+
+# The hook of phys_mem. What was written is read where it stands: in L1's page, or where the VMCS is
+# the processor's, in that.
+cdef void note_writer(virt_cpu *cpu, u64 vmcs, u64 field, u32 who, u64 where) noexcept nogil
+
+# Python has stored into L1's memory: each member of an eVMCS that this has touched.
+cdef void note_stores(const phys_mem *mem, u64 start, u64 end) noexcept nogil
 
 # A partition of nr_vps processors after reset, or NULL without memory. mem is not owned and
 # outlives it.

@@ -6,8 +6,8 @@ from kvm_vmx.abi.types cimport likely, s64, s8, u16, u32, u64, u8, unlikely
 from kvm_vmx.abi.virt_cpu cimport (
     GPR_R8, GPR_RAX, GPR_RBP, GPR_RBX, GPR_RCX, GPR_RDI, GPR_RDX, GPR_RSI, GPR_RSP,
     INSN_FAULT, INSN_MAKE_FAULT, INSN_OK, INSN_STATUS_FLAGS, INSN_VMFAIL_INVALID,
-    INSN_VMFAIL_VALID, insn_t, irq_first, irq_is_pending, irq_raise, irq_settle, irq_take,
-    phys_mem, virt_cpu, virt_cpu_ops,
+    INSN_VMFAIL_VALID, WRITER_PYTHON, WRITTEN_CURRENT, insn_t, irq_first, irq_is_pending,
+    irq_raise, irq_settle, irq_take, phys_mem, virt_cpu, virt_cpu_ops,
 )
 from kvm_vmx.abi.vmx cimport *
 from libc.stdlib cimport calloc, free, malloc
@@ -90,5 +90,6 @@ include "watch/saved_time.pxi"
 include "watch/lints.pxi"
 include "watch/events.pxi"
 include "watch/translations.pxi"
+include "watch/written.pxi"
 include "watch/trace.pxi"
 include "watch/saved.pxi"

@@ -82,6 +82,7 @@ struct l0_watch {
 	u32 dirty, unread;	/* groups that an entry finds dirty; that one which failed has found so */
 	u64 rip, entered, executed;	/* of L2 at the exit; counters.l2_instructions, and since */
 	u64 exits;		/* counters.exits at the entry */
+	struct l0_written_page *written;	/* of the VMCS that was written last */
 	struct l0_walked walked[L2_TLB_ENTRIES];	/* how physical_tlb was last found in order */
 };
 
@@ -458,7 +459,7 @@ static inline int l0_is_steady(const struct l0_vp *vp)
 	return first == (1u | L2_NOT_RUNNING << 8 | 1u << 24) && second == 0x101;
 }
 
-/* A lint, counted and kept with its circumstances. */
+/* A lint, counted and kept with its circumstances; NULL: there is no more place. */
 static inline void l0_record(struct l0_vp *vp, u32 what, u32 offset, u64 found, u64 kept)
 {
 	u64 entry = vp->counters.vmlaunch + vp->counters.vmresume;
@@ -490,7 +491,28 @@ static inline void l0_note(struct l0_vp *vp, u32 what, u32 offset, u64 found, u6
 	}
 }
 
+/* To the lint that was just noted of what: who wrote value into the field at place, of the VMCS
+ * that is active or current. Apart from where lints are noted, which must not grow by it. */
+static __attribute__((__cold__, __noinline__)) void
+l0_note_writer(struct l0_vp *vp, u32 what, u32 offset, u32 place, u64 value)
+{
+	u64 vmcs = vp->active_evmcs != L0_NO_VMCS ? vp->active_evmcs : vp->current_vmptr;
+	const struct l0_written_page *page = l0_written_at(vp->cpu.mem->written, vmcs, 0);
+	u32 i;
+
+	for (i = 0; i < vp->nr_lint_records; i++) {
+		struct l0_lint_record *record = &vp->lint_record[i];
+
+		if (record->what != what || record->offset != offset)
+			continue;
+		record->writer = (struct l0_writer) { .who = WRITER_UNKNOWN };
+		if (page && page->slot[place / 2].value == value)
+			record->writer = page->slot[place / 2];
+	}
+}
+
 _Static_assert(L0_NR_LINTS <= 64, "a lint is a bit");
 _Static_assert(sizeof(struct l0_vmcs) <= 4096, "a VMCS is one page");
+_Static_assert(sizeof(struct l0_vmcs) <= 2 * L0_WRITTEN_SLOTS, "each field has a place");
 
 #endif

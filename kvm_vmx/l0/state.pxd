@@ -427,6 +427,28 @@ cdef extern from "kvm_vmx/l0/entry/state_checks.h" nogil:
         u32 msr
         u32 from_l2
 
+cdef extern from "kvm_vmx/l0/watch/written.h" nogil:
+    enum:
+        L0_WRITTEN_PAGES
+        L0_WRITTEN_SLOTS
+        L0_WRITTEN_TRIES
+
+    ctypedef struct l0_writer "struct l0_writer":
+        u64 where
+        u64 value
+        u64 entry
+        u32 who
+        u32 vp
+
+    ctypedef struct l0_written_page "struct l0_written_page":
+        u64 page
+        l0_writer slot[640]
+
+    ctypedef struct l0_written "struct l0_written":
+        l0_written_page page[512]
+
+    l0_written_page *l0_written_at(const void *all, u64 page, int make)
+
 cdef extern from "kvm_vmx/l0/watch/observed.h" nogil:
     enum:
         L0_OF_CHECK
@@ -495,6 +517,7 @@ cdef extern from "kvm_vmx/l0/watch/observed.h" nogil:
         u64 last_entry
         u64 found
         u64 kept
+        l0_writer writer
 
     ctypedef struct l0_trace_record "struct l0_trace_record":
         u64 sequence
@@ -677,6 +700,7 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u64 entered
         u64 executed
         u64 exits
+        l0_written_page *written
         l0_walked walked[64]
 
     ctypedef struct l2_insn "struct l2_insn":
@@ -967,6 +991,7 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
     int l0_is_steady(const l0_vp *vp)
     void l0_record(l0_vp *vp, u32 what, u32 offset, u64 found, u64 kept)
     void l0_note(l0_vp *vp, u32 what, u32 offset, u64 found, u64 kept)
+    void l0_note_writer(l0_vp *vp, u32 what, u32 offset, u32 place, u64 value)
 
 cdef extern from "kvm_vmx/l0/entry/check_rows.h" nogil:
     enum:

@@ -15,6 +15,15 @@ cdef extern from "kvm_vmx/l0/entry/control_bits.h":
     enum:
         L0_NR_CONTROL_BITS
 
+cdef extern from "kvm_vmx/l0/entry/check_groups.h":
+    ctypedef struct l0_group_name "struct l0_group_name":
+        const char *name
+        u32 bit
+    const l0_group_name *l0_group_names
+    enum:
+        L0_NR_GROUP_NAMES
+    u32 l0_groups_of_check(u32 check) nogil
+
 # How an entry that a check refuses ends, by enum l0_end.
 _ENDS = ("fault", "VMfailInvalid", "VMfailValid", "VMfailValid 7", "VMfailValid 8",
          "exit 33", "exit 33, qualification 4", "exit 33, qualification 2", "exit 34",
@@ -33,8 +42,9 @@ _WORDS = {"PIN_BASED_": "PIN_BASED_VM_EXEC_CONTROL", "CPU_BASED_": "CPU_BASED_VM
 
 def checks() -> list[dict]:
     """One dict a check of VM entry, in the order of the rows: id, ends (how an entry that it
-    refuses ends), field and other (VMCS fields, "" where there is none), section (of the SDM,
-    volume 3C, or a rule), sentence."""
+    refuses ends), field and other (VMCS fields, "" where there is none), groups (the clean groups
+    of an eVMCS that it depends on, by these fields and by what else it looks at), section (of the
+    SDM, volume 3C, or a rule), sentence."""
     return [row for row in _ROWS if not row["instruction"]]
 
 
@@ -54,6 +64,7 @@ def _all_rows() -> list[dict]:
         "error": l0_check_rows[i].error,
         "field": _field(l0_check_rows[i].field_name),
         "other": _field(l0_check_rows[i].other_name),
+        "groups": _groups(l0_groups_of_check(i)),
         "section": l0_check_rows[i].section.decode(),
         "sentence": l0_check_rows[i].sentence.decode(),
     } for i in range(1, <int>L0_NR_CHECKS)]
@@ -67,6 +78,11 @@ def control_bits() -> dict[str, dict[int, str]]:
         field = next(field for prefix, field in _WORDS.items() if name.startswith(prefix))
         found[field][int(l0_control_bits[i].mask).bit_length() - 1] = name
     return found
+
+
+cdef tuple _groups(u32 bits):
+    return tuple(l0_group_names[i].name.decode() for i in range(<int>L0_NR_GROUP_NAMES)
+                 if l0_group_names[i].bit & bits)
 
 
 cdef str _field(const char *name):

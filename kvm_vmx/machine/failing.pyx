@@ -3,7 +3,9 @@
 
 from kvm_vmx.abi.processor cimport X86_TRAP_GP
 from kvm_vmx.abi.types cimport u32, u64
-from kvm_vmx.abi.virt_cpu cimport GPR_RAX, INSN_MAKE_FAULT, INSN_OK, insn_t, virt_cpu, virt_cpu_ops
+from kvm_vmx.abi.virt_cpu cimport (
+    GPR_RAX, GPR_RCX, INSN_MAKE_FAULT, INSN_OK, insn_t, virt_cpu, virt_cpu_ops,
+)
 from kvm_vmx.l0.state cimport l0_partition, l0_vp
 from kvm_vmx.l1.kvm_main cimport preempt_schedule
 from kvm_vmx.l1.linux.cpu cimport cpu_area, percpu_area
@@ -12,7 +14,18 @@ cdef enum:
     # What Hyper-V answers where a partition lacks the means.
     HV_STATUS_INSUFFICIENT_MEMORY = 11
 
+    # So many instructions that have failed are kept.
+    NR_STRUCK = 16
+
+ctypedef struct struck_t:
+    bint write
+    bint call
+    u32 msr, cpu
+
 cdef long countdown[NR_FAILING]
+cdef u32 one_msr
+cdef struck_t struck[NR_STRUCK]
+cdef u32 nr_struck
 cdef const virt_cpu_ops *real
 cdef virt_cpu_ops failing
 
@@ -24,20 +37,41 @@ cdef bint strikes(int kind) noexcept nogil:
     return countdown[kind] == 0
 
 
+cdef void keep(const virt_cpu *cpu, bint write, bint call, u32 msr) noexcept nogil:
+    global nr_struck
+    cdef struck_t *one = &struck[nr_struck]
+
+    if nr_struck == NR_STRUCK:
+        return
+    one.write, one.call, one.msr, one.cpu = write, call, msr, cpu.index
+    nr_struck += 1
+
+
+# Both count, where both were asked for.
+cdef bint msr_strikes(const virt_cpu *cpu, u32 msr, bint write) noexcept nogil:
+    cdef bint found = msr == one_msr and strikes(FAIL_ONE_MSR)
+
+    found = strikes(FAIL_MSR) or found
+    if found:
+        keep(cpu, write, False, msr)
+    return found
+
+
 cdef insn_t rdmsr(virt_cpu *cpu, u32 msr, u64 *value) noexcept nogil:
-    if strikes(FAIL_MSR):
+    if msr_strikes(cpu, msr, False):
         return INSN_MAKE_FAULT(X86_TRAP_GP, 0)
     return real.rdmsr(cpu, msr, value)
 
 
 cdef insn_t wrmsr(virt_cpu *cpu, u32 msr, u64 value) noexcept nogil:
-    if strikes(FAIL_MSR):
+    if msr_strikes(cpu, msr, True):
         return INSN_MAKE_FAULT(X86_TRAP_GP, 0)
     return real.wrmsr(cpu, msr, value)
 
 
 cdef insn_t vmcall(virt_cpu *cpu, u64 *regs) noexcept nogil:
     if strikes(FAIL_HYPERCALL):
+        keep(cpu, False, True, <u32>regs[<int>GPR_RCX])
         regs[GPR_RAX] = HV_STATUS_INSUFFICIENT_MEMORY
         return INSN_OK
     return real.vmcall(cpu, regs)
@@ -78,17 +112,28 @@ cdef void failing_nth(l0_partition *partition, int kind, long nth) noexcept nogi
         exchange(&partition.vp[i], real, &failing)
 
 
+cdef void failing_msr(u32 msr) noexcept nogil:
+    global one_msr
+    one_msr = msr
+
+
+cdef list failing_struck():
+    return [(struck[i].cpu, "hypercall" if struck[i].call else
+             "WRMSR" if struck[i].write else "RDMSR", struck[i].msr) for i in range(nr_struck)]
+
+
 cdef long failing_left(int kind) noexcept nogil:
     return countdown[kind]
 
 
 cdef void failing_none(l0_partition *partition) noexcept nogil:
-    global real
+    global real, nr_struck
     cdef int kind
     cdef u32 i
 
     for kind in range(NR_FAILING):
         countdown[kind] = 0
+    nr_struck = 0
     if real == NULL:
         return
     for i in range(partition.nr_vps):

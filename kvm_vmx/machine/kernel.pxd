@@ -38,6 +38,7 @@ cdef class Kernel:
     cdef process_t owner
     cdef void **cpu_pointers
     cdef bint up
+    cdef str one_msr            # the point of FAIL_ONE_MSR, as it was named
     cdef readonly bint oopsed
     # another kernel has begun on its partition
     cdef bint replaced

@@ -50,13 +50,15 @@ from kvm_vmx.l1.x86 cimport (
     kvm_vcpu_ioctl_nmi)
 from kvm_vmx.machine.checks cimport refusal_of
 from kvm_vmx.machine.failing cimport (
-    FAIL_HYPERCALL, FAIL_MSR, PREEMPTED, failing_left, failing_none, failing_nth)
+    FAIL_HYPERCALL, FAIL_MSR, FAIL_ONE_MSR, PREEMPTED, failing_left, failing_msr, failing_none,
+    failing_nth, failing_struck)
 from kvm_vmx.machine.kick cimport (
     kick_begin, kick_check, kick_end, kick_from, kick_handles, kick_till)
 from kvm_vmx.machine.partition cimport Partition
 from kvm_vmx.machine.process cimport _MADE, check_process, is_foreign, this_process
 from kvm_vmx.trap.engine cimport Stacks, thread_stacks, trap_bind, trap_unbind
 
+from kvm_vmx.machine.failures import msr_number
 from kvm_vmx import host
 from kvm_vmx.machine import sections
 from kvm_vmx.trap import engine as trap
@@ -227,6 +229,7 @@ cdef class Kernel:
         self.modules, self.vms = [], []
         self.by_trap = partition.by_trap
         self.form_keys = set()
+        self.one_msr = "msr:"
         self.cpu_pointers = <void **>calloc(partition.partition.nr_vps, sizeof(void *))
         if self.cpu_pointers == NULL:
             raise MemoryError("no memory for the CPU table")
@@ -504,12 +507,19 @@ cdef class Kernel:
 
     def fail(self, point, nth) -> None:
         """Let the nth step of a kind fail, counted from now; 0 takes it back."""
-        if point not in FAIL_STEPS and point not in FAIL_INSTRUCTIONS:
-            raise ValueError(unknown("fail point", point, (*FAIL_STEPS, *FAIL_INSTRUCTIONS)))
+        kind, _, name = str(point).partition(":")
+        if point not in FAIL_STEPS and point not in FAIL_INSTRUCTIONS and not (
+                kind == "msr" and name):
+            raise ValueError(unknown("fail point", point, (*FAIL_STEPS, *FAIL_INSTRUCTIONS)) +
+                             ", and msr:NAME or msr:NUMBER for one MSR")
         if not 0 <= nth < 1 << 31:
             raise ValueError(f"the {nth}th step: give 1 for the next one, or 0 for none")
         if point in FAIL_STEPS:
             fail_nth(FAIL_STEPS[point], nth)
+        elif name:
+            failing_msr(msr_number(name))
+            failing_nth(self.partition.partition, FAIL_ONE_MSR, nth)
+            self.one_msr = point
         else:
             failing_nth(self.partition.partition, FAIL_INSTRUCTIONS[point], nth)
 
@@ -534,7 +544,12 @@ cdef class Kernel:
         left = {point: fail_left(number) for point, number in FAIL_STEPS.items()}
         left |= {point: failing_left(kind) for point, kind in FAIL_INSTRUCTIONS.items()}
         left["preempt"] = failing_left(PREEMPTED)
+        left[self.one_msr] = failing_left(FAIL_ONE_MSR)
         return {point: count for point, count in left.items() if count}
+
+    def failures_struck(self) -> list[tuple[int, str, int]]:
+        """(CPU, instruction, MSR or control word) of those that have failed as they were told."""
+        return failing_struck()
 
     def perf_guest_events(self, u64 in_host, u64 in_guest) -> None:
         """What perf asks KVM to have in PERF_GLOBAL_CTRL, in L1 and in the guest."""

@@ -6,6 +6,7 @@ from typing import Any
 from kvm_vmx.abi import constants
 from kvm_vmx.l0.offers import uncovered_by_evmcs
 from kvm_vmx.machine.fields import fields, other_members
+from kvm_vmx.machine.writer import Writer
 
 # A lint's rule ("" where the processor maker's manual is the source), and what it means.
 MEANINGS = {
@@ -99,8 +100,10 @@ class Lint(str):
     eVMCS field and its clean group ("" where there is none); cpu is the processor (None: it is
     about the profile), entry and last_entry the number of its first and its last entry in
     question, count how often; found is the value in the page, kept the one L0 goes on with.
-    writer says who wrote the field last and when, "" where no field is in question: L0 compares
-    with what its own last exit left, so that any other value is L1's.
+    writer says who wrote the field last and when, "" where no field is in question: a function of
+    the port and its line, or its name where Python called it, the address of an instruction that
+    trapped, "Python" for a store of Machine.memory, and "L1" where nobody was seen to write what
+    stands there. L0 compares with what its own last exit left: any other value is L1's.
     """
 
     count: int  # type: ignore[assignment]  # and not str.count()
@@ -110,23 +113,40 @@ class Lint(str):
 
     def __init__(self, name: str, rule: str, meaning: str, cpu: int | None = None, count: int = 1,
                  entry: int = 0, last_entry: int = 0, field: str = "", group: str = "",
-                 found: int = 0, kept: int = 0) -> None:
+                 found: int = 0, kept: int = 0, writer: Writer | None = None) -> None:
         self.rule, self.meaning, self.cpu, self.count = rule, meaning, cpu, count
         self.entry, self.last_entry, self.field, self.group = entry, last_entry, field, group
-        self.found, self.kept = found, kept
+        self.found, self.kept, self._writer = found, kept, writer
 
     @property
     def writer(self) -> str:
         """Who wrote the field last, before the last entry in question."""
         if self.name == "stale_translation":
             return f"L1, between entries {self.entry - 1} and {self.entry}"
-        if not self.field or not self.last_entry or self.name in REFUSED + ("clean_unread",):
+        if not self.field or not self.last_entry:
+            return ""
+        if self.name in REFUSED:
+            return self._refused_writer()
+        last = self.last_entry + (self.name == "write_unread")
+        seen = self._writer
+        if seen is None or not seen.is_between(self.cpu, last):
+            seen = None
+        who = seen.who if seen else "L1"
+        if self.name == "clean_unread" and not seen:
             return ""
         if self.name == "write_unread":
-            return f"L1, after entry {self.last_entry}"
+            return f"{who}, after entry {self.last_entry}"
         if self.name == "page_not_zeroed":
-            return f"L1, before entry {self.last_entry}"
-        return f"L1, between entries {self.last_entry - 1} and {self.last_entry}"
+            return f"{who}, before entry {self.last_entry}"
+        return f"{who}, between entries {self.last_entry - 1} and {self.last_entry}"
+
+    def _refused_writer(self) -> str:
+        """Of a field that a check has refused: "" where nobody was seen to write its value."""
+        seen = self._writer
+        if seen is None:
+            return ""
+        return seen.who if seen.cpu is None else f"{seen.who}, after entry {seen.entry}" + (
+            "" if seen.cpu == self.cpu else f" of processor {seen.cpu}")
 
     @property
     def name(self) -> str:
@@ -155,7 +175,7 @@ class Lint(str):
 
 
 def from_record(name: str, cpu: int, offset: int | None,
-                refused: tuple[dict[str, Any], str] | None = None, **numbers: int) -> Lint:
+                refused: tuple[dict[str, Any], str] | None = None, **numbers: Any) -> Lint:
     """The lint of one record of L0; offset is the field's in the eVMCS, or None; refused the row
     and the sentence of the check that refused an entry."""
     rule, meaning = MEANINGS[name]

@@ -6,10 +6,11 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from kvm_vmx.errors import Unique, counted, kernel_error
-from kvm_vmx.machine import detection
+from kvm_vmx.machine import detection, failures
 from kvm_vmx.machine.cpu import Cpu
 from kvm_vmx.machine.gate import Gate
 from kvm_vmx.machine.kernel import TIMER_VECTOR, Kernel, MachineError
@@ -32,6 +33,8 @@ CONFIGS = {
     "before": "kvm_vmx.l1.vmx_before",
     "by-call": "kvm_vmx.l1.vmx_by_call",
 }
+# "hyperv" where somebody watches: the same, and each store into a VMCS says where it stands.
+WATCHED = "kvm_vmx.l1.vmx_watched"
 
 MOST_SHOWN = 8          # rows of a kind in a notebook
 
@@ -250,7 +253,9 @@ class Machine(Pictured, Unique):
         """What L0 noticed and let pass, each by its name, with rule, field, CPU and entry; and
         why enlightened VMCSs that were asked for are not used."""
         found = self._partition.lints()
-        return found + detection.lints(self.module) if self._watched else found
+        if not self._watched:
+            return found
+        return found + failures.lints(self._kernel) + detection.lints(self.module)
 
     def start_trace(self, size: int = 65536, cpu: int | None = None) -> None:
         """Trace the instructions of L1, the last `size` of each CPU, or of one; it costs time.
@@ -295,8 +300,9 @@ class Machine(Pictured, Unique):
         """Let the nth step of a kind fail from now on; 0 takes it back.
 
         page, kmalloc, vmalloc: the allocation finds no memory; mprotect: text cannot be made
-        writable; msr: RDMSR or WRMSR raises #GP; hypercall: Hyper-V answers that it has not the
-        means.
+        writable; msr: RDMSR or WRMSR raises #GP, and msr:NAME or msr:NUMBER that of one MSR
+        alone ("msr:HV_X64_MSR_VP_ASSIST_PAGE", "msr:0x480"); hypercall: Hyper-V answers that it
+        has not the means. Where lints are on, each instruction that has failed so is one.
         """
         self.check_open()
         if not isinstance(nth, int) or nth < 0:
@@ -413,7 +419,7 @@ class Machine(Pictured, Unique):
         if config not in CONFIGS:
             raise ValueError(unknown("config", config, CONFIGS))
         try:
-            port = importlib.import_module(CONFIGS[config])
+            port = self._watched_port(config) or importlib.import_module(CONFIGS[config])
         except ModuleNotFoundError as error:
             raise ValueError(f"config {config!r} is not built: use 'hyperv', or build it: "
                              "python setup.py build_ext --inplace") from error
@@ -438,6 +444,16 @@ class Machine(Pictured, Unique):
                 raise kernel_error(ret, "insmod kvm_intel", self._kernel)
             module._loaded(enlightened_vmcs if "enlightened_vmcs" in known else None)
         return module
+
+    def _watched_port(self, config: str) -> ModuleType | None:
+        """The build of the port that tells who writes, where somebody wants to know: the others
+        have not an instruction for it. None where it is not built."""
+        if not self._watched or config != "hyperv":
+            return None
+        try:
+            return importlib.import_module(WATCHED)
+        except ModuleNotFoundError:
+            return None
 
     def _some_cpu(self) -> int:
         """The CPU that this thread runs as, or -1: whichever is free."""

@@ -9,6 +9,7 @@ from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, mun
 from posix.unistd cimport close, ftruncate
 
 from kvm_vmx.abi.types cimport u8, u64
+from kvm_vmx.l0.hyperv cimport note_stores
 from kvm_vmx.l0.state cimport phys_ptr
 from kvm_vmx.machine.process cimport check_process, is_foreign, this_process
 
@@ -87,6 +88,7 @@ cdef class PhysicalMemory:
         if self.vmalloc_base != NULL and self.vmalloc_base != MAP_FAILED:
             munmap(self.vmalloc_base, self.mem.size)
         free(self.mem.unbacked)
+        free(self.mem.written)
 
     def __repr__(self):
         return f"<PhysicalMemory, {self.mem.size:#x} bytes>"
@@ -119,6 +121,8 @@ cdef class PhysicalMemory:
         self.check(gpa, len(view))
         if len(view):
             memcpy(self.mem.base + <u64>gpa, &view[0], len(view))
+            if self.mem.written != NULL:
+                note_stores(&self.mem, gpa, gpa + len(view))
 
     def __getitem__(self, where) -> bytes:
         """memory[gpa:gpa + 8]: the bytes from one address up to another."""

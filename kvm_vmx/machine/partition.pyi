@@ -5,6 +5,7 @@ from typing_extensions import disjoint_base
 from kvm_vmx.machine.memory import PhysicalMemory as PhysicalMemory
 from kvm_vmx.machine.processor import Processor as Processor
 from kvm_vmx.machine.lints import ConformanceError as ConformanceError, Lint as Lint
+from kvm_vmx.machine.writer import Writer as Writer
 
 CACHE_POLICIES: tuple[str, ...]
 MAX_CPUS: int

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The emulated Hyper-V from Python: a partition on guest-physical memory."""
 
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport calloc, free, malloc
 
 from kvm_vmx.abi.types cimport u32, u64
+from kvm_vmx.abi.virt_cpu cimport WRITER_LINE, WRITER_PYTHON, WRITER_UNKNOWN, l1_line
 from kvm_vmx.l0.hyperv cimport (
-    clock_migrate, enlightened_forget, partition_create, partition_destroy, partition_reset,
-    trace_start, trace_stop,
+    clock_migrate, enlightened_forget, note_writer, partition_create, partition_destroy,
+    partition_reset, trace_start, trace_stop,
 )
 from kvm_vmx.l0.state cimport *
 from kvm_vmx.machine.checks cimport check_of
@@ -18,6 +19,7 @@ from kvm_vmx.machine.trace cimport records_of
 from kvm_vmx.l0.profile import build
 from kvm_vmx.trap import engine as trap
 from kvm_vmx.machine.lints import ConformanceError, Lint, from_record, of_profile
+from kvm_vmx.machine.writer import Writer, at_address, at_line
 from kvm_vmx.words import unknown
 
 # a type that is only cimported is no attribute of the module
@@ -96,6 +98,19 @@ def parse_cache_policy(text, seed: int = 0) -> tuple[str, int]:
     return text, seed
 
 
+cdef writer_of(const l0_writer *found):
+    """Who has written a field, as far as L0 was told."""
+    cdef const l1_line *line = <const l1_line *><void *>found.where
+
+    if found.who == WRITER_UNKNOWN:
+        return None
+    if found.who == WRITER_LINE:
+        who = at_line(line.function.decode(), line.line)
+    else:
+        who = "Python" if found.who == WRITER_PYTHON else at_address(found.where)
+    return Writer(who, found.entry, None if found.vp == ~<u32>0 else found.vp)
+
+
 cdef class Partition:
     """The emulated Hyper-V with its virtual processors, seen by one L1 machine.
 
@@ -142,6 +157,10 @@ cdef class Partition:
             free(numbers.msr)
         if self.partition == NULL:
             raise MemoryError(f"no memory for {cpus} processors")
+        if self.partition.lints_enabled and memory.mem.written == NULL:
+            # pages that are zero until somebody writes into a VMCS
+            memory.mem.written = calloc(1, sizeof(l0_written))
+            memory.mem.wrote = note_writer
         if tick is not None:
             self.partition.tick = 0x100 | <u32>tick
 
@@ -196,7 +215,8 @@ cdef class Partition:
                     l0_lint_names[record.what].decode(), n,
                     None if record.offset == L0_NO_FIELD else record.offset,
                     count=record.count, entry=record.first_entry, last_entry=record.last_entry,
-                    found=record.found, kept=record.kept, refused=refused))
+                    found=record.found, kept=record.kept, refused=refused,
+                    writer=writer_of(&record.writer)))
         found.sort(key=lambda lint: (lint.entry, lint.cpu))
         if self.partition.lints_enabled:
             return of_profile(self.profile) + found

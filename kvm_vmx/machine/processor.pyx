@@ -161,7 +161,11 @@ cdef class Processor:
 
     def vmwrite(self, field: int, value: int) -> Outcome:
         """VMWRITE of a field by its encoding."""
-        return self.outcome(self.ops().vmwrite(&self.vp.cpu, word(field), word(value)))
+        cdef insn_t status = self.ops().vmwrite(&self.vp.cpu, word(field), word(value))
+
+        if self.vp.cpu.mem.wrote != NULL and status == INSN_OK:
+            self.vp.cpu.mem.wrote(&self.vp.cpu, WRITTEN_CURRENT, word(field), WRITER_PYTHON, 0)
+        return self.outcome(status)
 
     cdef enter(self, bint launch, stop_after):
         cdef const virt_cpu_ops *ops = self.ops()

@@ -12,6 +12,8 @@ RTLD_DI_LINKMAP = 2
 
 _dlinfo = ctypes.CDLL(None).dlinfo
 _dlinfo.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p]
+_dladdr = ctypes.CDLL(None).dladdr
+_dladdr.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
 
 
 class Header(NamedTuple):
@@ -65,6 +67,12 @@ def load_base(path: str) -> int:
         raise LookupError(f"the loader does not say where {path} is")
     # l_addr, the first member of struct link_map
     return link_map[0]
+
+
+def module_of(address: int) -> str | None:
+    """The file that an address of this process was loaded from, as the loader says, or None."""
+    found = (ctypes.c_char_p * 4)()
+    return os.fsdecode(found[0]) if _dladdr(address, found) and found[0] else None
 
 
 @functools.cache

@@ -252,6 +252,16 @@ static void plain_instruction(struct trap *trap)
 		retire(trap, status, false);
 }
 
+static insn_t vmwrite_instruction(struct trap *trap, u64 field, u64 value)
+{
+	struct virt_cpu *cpu = trap->cpu;
+	insn_t status = cpu->ops->vmwrite(cpu, field, value);
+
+	if (cpu->mem && cpu->mem->wrote && status == INSN_OK)
+		cpu->mem->wrote(cpu, WRITTEN_CURRENT, field, WRITER_ADDRESS, trap->gregs[REG_RIP]);
+	return status;
+}
+
 /* VMX instructions but the entries. Operands in memory are read before the processor looks. */
 static insn_t vmx_instruction(struct trap *trap)
 {
@@ -279,7 +289,7 @@ static insn_t vmx_instruction(struct trap *trap)
 	case TRAP_vmxon:	return ops->vmxon(cpu, words[0]);
 	case TRAP_vmclear:	return ops->vmclear(cpu, words[0]);
 	case TRAP_vmptrld:	return ops->vmptrld(cpu, words[0]);
-	case TRAP_vmwrite:	return ops->vmwrite(cpu, reg, words[0]);
+	case TRAP_vmwrite:	return vmwrite_instruction(trap, reg, words[0]);
 	case TRAP_invept:	return ops->invept(cpu, reg, words[0], words[1]);
 	default:		return ops->invvpid(cpu, reg, words[0], words[1]);
 	}

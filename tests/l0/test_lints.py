@@ -60,7 +60,7 @@ def test_each_forgotten_clean_bit_is_named(encoding, member, group):
     assert (lint.field, lint.group, lint.cpu, lint.entry) == (encoding, group, 0, 3)
     assert (lint.found, lint.kept, lint.count) == (old ^ 1, old, 1)
     assert encoding in lint.explain() and group in lint.explain()
-    assert lint.writer == "L1, between entries 2 and 3" and lint.writer in lint.explain()
+    assert lint.writer == "Python, between entries 2 and 3" and lint.writer in lint.explain()
 
 
 @pytest.mark.rule("R58")
@@ -293,7 +293,7 @@ def test_lints_repeat_with_a_count(world):
         world.cpu.vmresume()
     lint = only(world)
     assert (lint.count, lint.entry, lint.last_entry) == (5, 3, 7)
-    assert lint.writer == "L1, between entries 6 and 7"
+    assert lint.writer == "Python, between entries 6 and 7"
     assert lint.explain().endswith("5 times")
     assert world.cpu.counters()["lints"] == 5
 

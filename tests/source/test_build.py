@@ -26,7 +26,8 @@ echo "$out" >> {log}
 : > "$out"
 """
 PORT = "kvm_vmx/l1/vmx"
-VARIANTS = {f"{PORT}_{name}" for name in ("no_hyperv", "no_jump_label", "before", "by_call")}
+VARIANTS = {f"{PORT}_{name}" for name in (
+    "no_hyperv", "no_jump_label", "before", "by_call", "watched")}
 # What is kept between two builds.
 ROOMS = ("kvm_vmx", "include", "build")
 FILES = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in")

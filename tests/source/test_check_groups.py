@@ -54,7 +54,7 @@ def read_by(function):
 def declared():
     """NAME_GROUPS of check_groups.pxd, as sets of groups."""
     found = {"SECONDARY": SECONDARY}
-    text = tree.text("kvm_vmx/l0/check_groups.pxd")
+    text = re.sub(r"\n {8,}", " ", tree.text("kvm_vmx/l0/check_groups.pxd"))
     for name, value in re.findall(r"^    (\w+_GROUPS) = (.*)$", text, re.M):
         terms = re.findall(r"\w+", value.replace("GROUP_", ""))
         found[name] = set().union(*(found.get(term, {term}) for term in terms))

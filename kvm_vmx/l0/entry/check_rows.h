@@ -72,13 +72,21 @@ static __attribute__((__cold__, __noinline__)) void l0_set_refusal(struct l0_vp 
  */
 static __attribute__((__cold__, __noinline__)) void l0_note_refusal(struct l0_vp *vp, u32 check, u64 a, u64 b)
 {
+	u32 field = l0_check_rows[check].field;
+	const struct l0_vmcs *vmcs = vp->active_evmcs != L0_NO_VMCS ? &vp->evmcs_cache
+								    : &vp->current_vmcs;
+
 	l0_set_refusal(vp, check, a, b);
 	if (!vp->partition->lints_enabled || check == CHECK_machine_stopped)
 		return;
-	if (check == CHECK_assist_page_off || check == CHECK_assist_page_missing)
+	if (check == CHECK_assist_page_off || check == CHECK_assist_page_missing) {
 		l0_note(vp, LINT_assist_page_unset, L0_OF_CHECK | check, 0, 0);
-	else
-		l0_record(vp, LINT_entry_refused, L0_OF_CHECK | check, 0, 0);
+		return;
+	}
+	l0_record(vp, LINT_entry_refused, L0_OF_CHECK | check, 0, 0);
+	if (*l0_check_rows[check].field_name != '0')
+		l0_note_writer(vp, LINT_entry_refused, L0_OF_CHECK | check,
+			       l0_fields[L0_FIELD_INDEX(field)].offset, l0_row_value(vmcs, field));
 }
 
 #endif

@@ -207,7 +207,7 @@ struct l0_refusal {
 	u64 must, may;		/* bits that must be and may be 1, or the most */
 	u32 check;
 	u32 msr;		/* where the limit is said; 0: in the manual */
-	u32 from_l2;		/* a hypercall of L2, answered in L1's place */
+	u32 from_l2;		/* L2's: of an MSR, or a hypercall answered in L1's place */
 };
 
 #endif

@@ -66,12 +66,18 @@ cdef void answer(l0_vp *vp, u64 value) noexcept nogil:
     vp.regs[GPR_RDX] = value >> 32
 
 
+# At a privilege level of L2 other than 0.
+cdef int refuse_level(l0_vp *vp, u32 check, u64 value, u32 msr) noexcept nogil:
+    note_denial(vp, check, value, msr, vp.guest_cpl)
+    return fault(vp, X86_TRAP_GP, 0)
+
+
 cdef int rdmsr_insn(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     cdef u32 msr = <u32>vp.regs[GPR_RCX]
     cdef u64 value = 0
 
     if vp.guest_cpl:
-        return fault(vp, X86_TRAP_GP, 0)
+        return refuse_level(vp, CHECK_rdmsr_privilege, vp.guest_cpl, msr)
     if msr_exits(vp, msr, False):
         return leave_insn(vp, EXIT_REASON_MSR_READ, insn, 0)
     if is_virtual_priority(vp, msr):
@@ -89,7 +95,7 @@ cdef int wrmsr_insn(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     cdef u64 value = vp.regs[GPR_RDX] << 32 | vp.regs[GPR_RAX] & <u64>0xffffffff
 
     if vp.guest_cpl:
-        return fault(vp, X86_TRAP_GP, 0)
+        return refuse_level(vp, CHECK_wrmsr_privilege, value, msr)
     if msr_exits(vp, msr, True):
         return leave_insn(vp, EXIT_REASON_MSR_WRITE, insn, 0)
     if is_virtual_priority(vp, msr):

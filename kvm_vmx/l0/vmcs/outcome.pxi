@@ -38,7 +38,8 @@ cdef inline insn_t fail(l0_vp *vp, u32 error) noexcept nogil:
     return INSN_VMFAIL_VALID
 
 
-# What a check has refused that is no VM entry's; of L2's instructions L1 sees no more than the end.
+# What a check has refused that is no VM entry's; of L2's instructions L1 sees no more than the end,
+# whoever asks L0 sees the reason.
 cdef void note_denial(l0_vp *vp, u32 check, u64 value, u64 a, u64 b) noexcept nogil:
     cdef l0_refusal before = vp.refusal
 
@@ -51,12 +52,11 @@ cdef void note_denial(l0_vp *vp, u32 check, u64 value, u64 a, u64 b) noexcept no
     vp.refusal = before
 
 
-# An instruction of L1 is refused: its row says how that ends.
+# An instruction is refused: its row says how that ends.
 cdef insn_t deny(l0_vp *vp, u32 check, u64 value, u64 a, u64 b) noexcept nogil:
     cdef const l0_check_row *row = l0_row_of(check)
 
-    if vp.guest_state == L2_NOT_RUNNING:
-        note_denial(vp, check, value, a, b)
+    note_denial(vp, check, value, a, b)
     if row.end == END_UD:
         return fault_ud()
     if row.end == END_GP:

@@ -49,7 +49,8 @@ cdef void watch_before(l0_vp *vp, const hv_enlightened_vmcs *f, u32 clean) noexc
     if not vp.last_exit_kept:
         return
     if f.hv_clean_fields & watch.unread & CLEAN_ALL:
-        l0_note(vp, LINT_clean_unread, CLEAN_FIELDS, f.hv_clean_fields & CLEAN_ALL, watch.unread)
+        note_member(vp, LINT_clean_unread, CLEAN_FIELDS, f.hv_clean_fields & CLEAN_ALL,
+                    watch.unread)
     watch_event(vp, f)
 
 
@@ -81,5 +82,5 @@ cdef void watch_release(l0_vp *vp) noexcept nogil:
         if member.size and not member.read_only and member.groups != CLEAN_ALL and \
                 member.groups & clean and memcmp(
                     page + offset, vp.evmcs_last_exit + offset, member.size):
-            l0_note(vp, LINT_write_unread, offset, l0_member_get(page, offset),
-                    l0_member_get(vp.evmcs_last_exit, offset))
+            note_member(vp, LINT_write_unread, offset, l0_member_get(page, offset),
+                        l0_member_get(vp.evmcs_last_exit, offset))

@@ -34,8 +34,8 @@ cdef void look_at(l0_vp *vp, const u8 *page, u32 offset, u32 clean) noexcept nog
         what = LINT_stale_field
     else:
         return
-    l0_note(vp, what, offset, l0_member_get(page, offset),
-            l0_member_get(vp.evmcs_last_exit, offset))
+    note_member(vp, what, offset, l0_member_get(page, offset),
+                l0_member_get(vp.evmcs_last_exit, offset))
 
 
 # R39: what has changed behind a clean bit. Most entries change nothing but RIP and the clean
@@ -126,10 +126,11 @@ cdef void watch_entry(l0_vp *vp, const u8 *page, u32 clean) noexcept nogil:
         compare(vp, page, clean & CLEAN_ALL)
     else:
         check_reserved(vp, page)
+        l0_written_at(vp.cpu.mem.written, vp.active_evmcs, True)
     if f.hv_clean_fields & ~<u32>CLEAN_ALL:
-        l0_note(vp, LINT_clean_fields_reserved, CLEAN_FIELDS, f.hv_clean_fields, 0)
+        note_member(vp, LINT_clean_fields_reserved, CLEAN_FIELDS, f.hv_clean_fields, 0)
     if f.revision_id != vp.evmcs_cache.f.revision_id:
-        l0_note(vp, LINT_version_changed, 0, f.revision_id, vp.evmcs_cache.f.revision_id)
+        note_member(vp, LINT_version_changed, 0, f.revision_id, vp.evmcs_cache.f.revision_id)
     if f.guest_ia32_debugctl and not vp.partition.caps.nested & NESTED_DEBUGCTL:
         lint(vp, LINT_debugctl_unannounced)
     if f.page_fault_error_code_mask | f.page_fault_error_code_match and \

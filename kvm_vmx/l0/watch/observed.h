@@ -5,6 +5,7 @@
 
 #include <asm/virt_cpu.h>
 #include <kvm_vmx/l0/entry/state_checks.h>
+#include <kvm_vmx/l0/watch/written.h>
 
 /*
  * What L0 noticed and let pass; one bit each in l0_vp.lints. The first ones are met on paths
@@ -36,6 +37,7 @@ struct l0_lint_record {
 	u32 what, offset;
 	u64 count, first_entry, last_entry;
 	u64 found, kept;	/* the value in the page, and the one that L0 goes on with */
+	struct l0_writer writer;	/* of the field, the last time */
 };
 
 #define L0_NO_FIELD 0xffffffffu
