@@ -37,7 +37,7 @@ class Picture:
 
     table is the terminal's view where the last step alone does not tell: (titles, rows).
     slots, where a lesson has them, are (slot, clean group) of the eVMCS table's strip; kind
-    "floors" is a path through levels, a row each, of which one is good.
+    is the name of a picture in lessons/kinds.py, such as "floors".
     """
 
     columns: list[str]
