@@ -6,11 +6,14 @@ question from the run. Some take a function of your own: --write FILE runs it in
 its own and says which inputs fail. --html writes the lesson as one
 page with a slider over the run, and `lesson all --html DIR` the course; a page holds the answer,
 folded, only with -c.
+--sheet FILE --assign WHO --key KEY makes a sheet for one student to hand in, without answers and
+without a seed; kvm-vmx grade judges it with the key. With --html it is a page, too.
 With --json: {"schema": "kvm_vmx.lesson/1", ...}, with the answer's values only with -c; of all
 lessons {"schema": "kvm_vmx.course/1", "lessons": [...]}.
 Exit status 1: the function of --write fails, or the run shows nothing of what a lesson is about.
 """
 
+import json
 import os
 import sys
 
@@ -41,6 +44,9 @@ def configure(commands) -> None:
     add("--write", metavar="FILE", help=f"a Python file with your function ({', '.join(WRITTEN)})")
     add("--tree", metavar="PATH", help="the kernel tree to find the lines in (as of compare)")
     add("--html", metavar="FILE", help="write a page instead; of all, the name of a directory")
+    add("--sheet", metavar="FILE", help="write a sheet for a student to fill in")
+    add("--assign", metavar="WHO", help="whom the sheet is for: a name or a number")
+    add("--key", metavar="FILE", help="the key of the course, by kvm-vmx grade --new")
 
 
 def execute(args) -> int:
@@ -61,6 +67,8 @@ def one_lesson(args) -> int:
     if args.name not in NAMES:
         raise Trouble(f"no lesson {args.name!r}: there are {', '.join(NAMES)}, and all")
     lesson = load(args.name)
+    if args.sheet is not None or args.assign is not None or args.key is not None:
+        return one_sheet(args, lesson)
     seed = seed_of(args.seed)
     if args.case is not None and args.case not in lesson.CASES:
         there = f"there are {', '.join(lesson.CASES)}" if lesson.CASES else "it has none"
@@ -99,12 +107,42 @@ def one_lesson(args) -> int:
     return status
 
 
+def one_sheet(args, lesson) -> int:
+    """A lesson for one student, its seed and its answers sealed by the key."""
+    from kvm_vmx.lessons.page import lesson_page
+    from kvm_vmx.lessons.sheets import Key, graded, sealed, sheet
+
+    if None in (args.sheet, args.assign, args.key):
+        raise Trouble("a sheet takes all three: --sheet FILE --assign WHO --key KEY "
+                      "(kvm-vmx grade --new --key KEY makes a key)")
+    if args.check or args.write or args.case or args.seed != "1":
+        raise Trouble("a sheet has no -c, --write, --case or --seed: the key decides its variant")
+    for path in (args.sheet, args.html):
+        check_writable(path)
+    key = Key(args.key)
+    number, seed = key.number(args.name, args.assign), key.seed(args.name, args.assign)
+    record = lesson.run(seed)
+    if record.mended:
+        raise Trouble(f"lesson {args.name} has nothing to ask: {record.mended}")
+    key.keep(number, args.name, args.assign, graded(record))
+    made = sheet(record, number, args.assign)
+    write_text(args.sheet, json.dumps(made, indent=1) + "\n")
+    if args.html is not None:
+        write_text(args.html, lesson_page(sealed(record, number), [], False))
+    if args.json:
+        print_json(made)
+    else:
+        print(f"{streams.plain(args.sheet)}: sheet {number} of lesson {args.name}, "
+              f"{len(made['answers'])} answers to fill in.")
+    return HOLDS
+
+
 def whole_course(args) -> int:
     """Every lesson and an index as pages in one directory."""
     if not args.html:
         raise Trouble("lesson all is a course of pages: give the directory for them with "
                       "--html DIR")
-    for option in ("case", "write"):
+    for option in ("case", "write", "sheet", "assign", "key"):
         if getattr(args, option):
             raise Trouble(f"lesson all takes no --{option}: give it with one lesson's name")
     seed = seed_of(args.seed)
@@ -164,10 +202,10 @@ def seed_of(text: str) -> int:
     return seed
 
 
-def show_list(json: bool) -> int:
+def show_list(as_object: bool) -> int:
     """The lessons in the order of the course."""
     lessons = [(name, load(name)) for name in NAMES]
-    if json:
+    if as_object:
         print_json({"schema": "kvm_vmx.lessons/1", "lessons": [
             {"name": name, "title": lesson.TITLE, "minutes": lesson.MINUTES,
              "cases": [] if getattr(lesson, "SECRET", False) else list(lesson.CASES)}

@@ -15,6 +15,7 @@ COMMAND = re.compile(r"(kvm-vmx .*?)(?:\s{2,}(.*))?")
 BITS = re.compile(r"[01]+(?: +[01]+)*")
 BYTES = re.compile(r"[0-9a-f]{2}(?: [0-9a-f]{2}){2,}")
 WITHHELD = "Work it out first; the page that is made with <code>-c</code> has the answer."
+HANDED_IN = "Hand it in, in the sheet of this number."
 # The widest that a column may ask for, and what is between two, in characters.
 WIDEST, GAP = 34, 2
 BUTTONS = (("first", "«", "the first step"), ("back", "‹", "one step back"),
@@ -55,7 +56,7 @@ def lesson_page(record, lines, check: bool, *, course: bool = False) -> str:
         section("Nothing of it here", paragraphs([record.mended])) if record.mended else "",
         section("The question", paragraphs([record.question]), "question"),
         section("The answer", answer(record, shown if record.secret else "", check), "answer"),
-        section("Change this and run again", changes(record.change)),
+        section("Change this and run again", changes(record.change)) if record.change else "",
         section("What the emulator leaves out", paragraphs([record.leaves_out]))
         if record.leaves_out else "",
         "" if record.secret else shown,
@@ -78,8 +79,10 @@ def as_data(record, check: bool) -> dict:
 def head(record) -> str:
     """Title, and the command that makes this run again; a case that tells is not in it."""
     case = f" --case {record.case}" if record.named(check=False) else ""
+    made = (f"sheet {record.number}" if record.number else
+            f"<code>kvm-vmx lesson {record.name} --seed {record.seed}{escape(case)}</code>")
     return (f'<header class="page"><h1><b>{record.name}</b> {escape(record.title)}</h1>'
-            f"<p><code>kvm-vmx lesson {record.name} --seed {record.seed}{escape(case)}</code> "
+            f"<p>{made} "
             f"<span>{load(record.name).MINUTES} minutes</span></p></header>\n")
 
 
@@ -179,7 +182,7 @@ def title(name: str, texts) -> str:
 def answer(record, lines: str, check: bool) -> str:
     """Folded where it may be read at all; a case that is secret is told with it."""
     if not check:
-        return f"<p>{WITHHELD}</p>"
+        return f"<p>{HANDED_IN if record.number else WITHHELD}</p>"
     case = f"<p>The case was <b>{escape(record.case)}</b>.</p>" if record.secret else ""
     also = "<p>The picture shows it now, too.</p>" if record.solved else ""
     return (f"<details><summary>Show it, once you have your own</summary>{case}"

@@ -117,6 +117,8 @@ class Record:
     secret: bool = False        # the case and the lines are part of the answer
     telling: bool = False       # the case alone is
     solved: Picture | None = None
+    constant: tuple[str, ...] = ()      # answers that all seeds share: no sheet asks for them
+    number: str = ""            # of a sheet, which has no seed
     mended: str = ""            # why the run shows nothing of what the lesson is about
 
     def named(self, check: bool) -> str | None:
