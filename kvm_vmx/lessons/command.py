@@ -148,14 +148,15 @@ def whole_course(args) -> int:
     seed = seed_of(args.seed)
     check_directory(args.html)
     tree = opened(args.tree)
-    from kvm_vmx.lessons.page import index_page, lesson_page
+    from kvm_vmx.lessons.page import glossary_page, index_page, lesson_page
     from kvm_vmx.lessons.sources import resolve
 
-    taught = [load(name).run(seed) for name in NAMES]
+    taught = [record for name in NAMES if (record := shown_by(name, seed))]
     lines = [resolve(record.kernel, tree) for record in taught]
     for record, found in zip(taught, lines):
         write_text(os.path.join(args.html, f"{record.name}.html"),
                    lesson_page(record, found, args.check, course=True))
+    write_text(os.path.join(args.html, "glossary.html"), glossary_page())
     index = os.path.join(args.html, "index.html")
     write_text(index, index_page(taught, args.check))
     if args.json:
@@ -166,7 +167,19 @@ def whole_course(args) -> int:
         print(*(f"{record.name}: {record.mended}" for record in taught if record.mended),
               f"{len(taught)} lessons in {streams.plain(args.html)}: open {streams.plain(index)} "
               "in a browser.", sep="\n")
-    return DIFFERS if any(record.mended for record in taught) else HOLDS
+    whole = len(taught) == len(NAMES) and not any(record.mended for record in taught)
+    return HOLDS if whole else DIFFERS
+
+
+def shown_by(name: str, seed: int):
+    """A lesson's record, or None where it has nothing to show here, which is told."""
+    from kvm_vmx.lessons.record import NothingShown
+
+    try:
+        return load(name).run(seed)
+    except NothingShown as change:
+        streams.complain(f"lesson {name}: {change}", "kvm-vmx lesson")
+        return None
 
 
 def check_directory(path: str) -> None:
@@ -176,7 +189,7 @@ def check_directory(path: str) -> None:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise Trouble(f"{path}: {reason}: give the name of a directory for the pages") from error
-    for name in ("index", *NAMES):
+    for name in ("index", "glossary", *NAMES):
         check_writable(os.path.join(path, f"{name}.html"))
 
 

@@ -108,7 +108,7 @@ def run(seed: int, case: str | None = None) -> Record:
     missing = stop(ladder)
     return Record(
         "detect", seed, case, TITLE,
-        about=["KVM uses enlightened VMCSs where Hyper-V recommends them, speaks version 1, and "
+        about=["An enlightenment is what a guest does otherwise because it knows its hypervisor. KVM uses enlightened VMCSs where Hyper-V recommends them, speaks version 1, and "
                "every online CPU has a VP assist page. Each rung of this ladder is read from the "
                "processor of this run; one of them may be missing."],
         run=[f"{cpus} CPUs; insmod kvm-intel enlightened_vmcs={int(parameter)}; a guest that "

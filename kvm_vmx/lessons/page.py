@@ -6,7 +6,7 @@ import re
 from html import escape
 
 from kvm_vmx import frame
-from kvm_vmx.lessons import NAMES, load
+from kvm_vmx.lessons import NAMES, glossary, load
 from kvm_vmx.lessons.drawing import figures, glance, legend
 
 HERE = pathlib.Path(__file__).parent
@@ -29,10 +29,16 @@ def form(text: str) -> str:
     return "bits" if BITS.fullmatch(text) and text.count("0") + text.count("1") >= 12 else ""
 
 
-def paragraphs(texts) -> str:
+def paragraphs(texts, markup=escape) -> str:
     """Each text as a paragraph; where it is set in columns it stays so."""
     return "".join(f"<pre>{escape(text)}</pre>" if "  " in text.strip() else
-                   f"<p>{escape(text)}</p>" for text in texts)
+                   f"<p>{markup(text)}</p>" for text in texts)
+
+
+def linked():
+    """What makes markup of a text of the course: each word leads to the page of all words, once."""
+    seen: set[str] = set()
+    return lambda text: glossary.linked(text, seen)
 
 
 def section(title: str, inside: str, name: str = "") -> str:
@@ -49,7 +55,7 @@ def lesson_page(record, lines, check: bool, *, course: bool = False) -> str:
     body = "".join([
         neighbours(record.name) if course else "",
         head(record),
-        "<main>\n", section("What this is", paragraphs(record.about)),
+        "<main>\n", section("What this is", paragraphs(record.about, linked() if course else escape)),
         section("The run", paragraphs(record.run)),
         section("The picture", player(picture, drawn, columns(record, check))
                 + steps(picture), "picture"),
@@ -223,6 +229,12 @@ def where(line) -> str:
     return escape(line.kernel_file + (f":{line.kernel_line}" if line.kernel_line else ""))
 
 
+def glossary_page() -> str:
+    """The words of the course."""
+    return frame.page("kvm_vmx: the words of the course", glossary.body(),
+                      style=STYLE.read_text())
+
+
 def index_page(records, check: bool) -> str:
     """The course: each lesson with its question and the whole run at a glance."""
     minutes = sum(load(record.name).MINUTES for record in records)
@@ -232,12 +244,14 @@ def index_page(records, check: bool) -> str:
         f"<p>{escape(record.question)}</p></li>\n" for record in records)
     answers = ("Each page holds its answer, folded." if check else
                "The answers are withheld: <code>kvm-vmx lesson NAME -c</code> has them.")
+    words = '<a href="glossary.html">The words of the course</a> are said when they first come.'
     body = (
         '<header class="page"><h1>KVM on Hyper-V: enlightened VMCSs in '
         f"{len(records)} lessons</h1><p>Each is one experiment on the port of Linux v4.19 and the "
         "emulated Hyper-V under it, recorded as it ran, with one question. "
         f"{minutes} minutes in all. {answers}</p>"
         "<p>A slider moves through each run; so do the keys ← → Home End. "
-        "<code>kvm-vmx lesson NAME --seed N</code> makes another variant.</p></header>\n"
+        "<code>kvm-vmx lesson NAME --seed N</code> makes another variant. "
+        f"{words}</p></header>\n"
         f'<main><ol class="lessons">{cards}</ol></main>')
     return frame.page("kvm_vmx: the course", body, style=STYLE.read_text())
