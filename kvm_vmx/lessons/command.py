@@ -22,7 +22,7 @@ from kvm_vmx.console import (
     DIFFERS, HOLDS, Trouble, add_command, check_writable, print_columns, print_json,
     write_text,
 )
-from kvm_vmx.lessons import NAMES, WRITTEN, load
+from kvm_vmx.lessons import NAMES, WRITTEN, load, own
 
 EXAMPLE = """\
 examples:
@@ -30,6 +30,7 @@ examples:
   kvm-vmx lesson detect --seed 7 -c      another variant, with the answer
   kvm-vmx lesson clean --write mine.py   check a function of one's own
   kvm-vmx lesson all --html course       the course as pages, course/index.html first
+  kvm-vmx lesson ./mine.py               a lesson of one's own (docs/own-lesson.md)
 """
 
 
@@ -37,7 +38,7 @@ def configure(commands) -> None:
     """Add `lesson` to the command line."""
     command = add_command(commands, sys.modules[__name__], "lesson", EXAMPLE)
     add = command.add_argument
-    add("name", nargs="?", metavar="NAME", help=f"{', '.join(NAMES)}, or all with --html")
+    add("name", nargs="?", metavar="NAME", help=f"{', '.join(NAMES)}, all with --html, or a file")
     add("--seed", default="1", metavar="N", help="which variant (default: 1)")
     add("--case", metavar="CASE", help="the variant by its name, where a lesson has names")
     add("-c", "--check", action="store_true", help="answer the question, from the run")
@@ -64,9 +65,7 @@ def execute(args) -> int:
 
 def one_lesson(args) -> int:
     """A lesson on the terminal, as a page or for a program."""
-    if args.name not in NAMES:
-        raise Trouble(f"no lesson {args.name!r}: there are {', '.join(NAMES)}, and all")
-    lesson = load(args.name)
+    lesson = found(args.name)
     if args.sheet is not None or args.assign is not None or args.key is not None:
         return one_sheet(args, lesson)
     seed = seed_of(args.seed)
@@ -84,7 +83,7 @@ def one_lesson(args) -> int:
 
     check_writable(args.html)
     tree = opened(args.tree)
-    record = lesson.run(seed, args.case)
+    record = recorded(args.name, lesson, seed, args.case)
     verdicts, passes = [], True
     if args.write is not None:
         verdicts, passes = lesson.grade(args.write, seed)
@@ -107,6 +106,22 @@ def one_lesson(args) -> int:
     return status
 
 
+def found(name: str):
+    """A lesson of the course, or one in a file of somebody's own."""
+    if own.is_file(name):
+        return own.load(name)
+    if name not in NAMES:
+        raise Trouble(f"no lesson {name!r}: there are {', '.join(NAMES)}, and all")
+    return load(name)
+
+
+def recorded(name: str, lesson, seed: int, case: str | None):
+    """The run of either."""
+    if own.is_file(name):
+        return own.recorded(name, lesson, seed, case)
+    return lesson.run(seed, case)
+
+
 def one_sheet(args, lesson) -> int:
     """A lesson for one student, its seed and its answers sealed by the key."""
     from kvm_vmx.lessons.page import lesson_page
@@ -121,7 +136,7 @@ def one_sheet(args, lesson) -> int:
         check_writable(path)
     key = Key(args.key)
     number, seed = key.number(args.name, args.assign), key.seed(args.name, args.assign)
-    record = lesson.run(seed)
+    record = recorded(args.name, lesson, seed, None)
     if record.mended:
         raise Trouble(f"lesson {args.name} has nothing to ask: {record.mended}")
     key.keep(number, args.name, args.assign, graded(record))

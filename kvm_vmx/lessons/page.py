@@ -89,7 +89,7 @@ def head(record) -> str:
             f"<code>kvm-vmx lesson {record.name} --seed {record.seed}{escape(case)}</code>")
     return (f'<header class="page"><h1><b>{record.name}</b> {escape(record.title)}</h1>'
             f"<p>{made} "
-            f"<span>{load(record.name).MINUTES} minutes</span></p></header>\n")
+            f"<span>{record.minutes or load(record.name).MINUTES} minutes</span></p></header>\n")
 
 
 def neighbours(name: str) -> str:

@@ -118,6 +118,7 @@ class Record:
     telling: bool = False       # the case alone is
     solved: Picture | None = None
     constant: tuple[str, ...] = ()      # answers that all seeds share: no sheet asks for them
+    minutes: int = 0            # of a lesson in a file of its own
     number: str = ""            # of a sheet, which has no seed
     mended: str = ""            # why the run shows nothing of what the lesson is about
 
