@@ -83,7 +83,7 @@ class Program:
             rows += self.unit(reader)
         return sorted(rows, key=lambda row: row[0])
 
-    def text(self, reader: Reader, form: int):
+    def text(self, reader: Reader, form: int) -> int | str:
         """An attribute of a directory or a file."""
         if form == DW_FORM_STRING:
             return reader.string()
@@ -141,12 +141,13 @@ class Program:
         return self.run(reader, end, least, base, span, lengths, names)
 
     @staticmethod
-    def run(reader, end, least, base, span, lengths, names) -> list[tuple[int, str, int]]:
+    def run(reader: Reader, end: int, least: int, base: int, span: int, lengths: list[int],
+            names: list[str]) -> list[tuple[int, str, int]]:
         """Execute a line program (DWARF 5, 6.2.5)."""
         rows: list[tuple[int, str, int]] = []
         address, file, line = 0, 1, 1
 
-        def row(number):
+        def row(number: int) -> None:
             rows.append((address, names[file] if file < len(names) else "", number))
 
         while reader.at < end:

@@ -5,6 +5,7 @@ What gcc makes of the port, without vectors: SDM volume 2A, 2.1 and 2.2, and the
 appendix A. What is not understood has no operand.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 MASK = (1 << 64) - 1
@@ -27,19 +28,19 @@ GROUPS = {0x80: range(7), 0x81: range(7), 0x83: range(7), 0xF6: (2, 3), 0xF7: (2
 
 
 class Operand(NamedTuple):
-    """An operand in memory: base and index are registers, or None."""
+    """An operand in memory: base and the other one, which is scaled, are registers or None."""
 
     base: int | None
-    index: int | None
+    other: int | None
     scale: int
     displacement: int
     store: bool
 
-    def address(self, gpr) -> int:
+    def address(self, gpr: Sequence[int]) -> int:
         """Where it is, with these registers."""
         where = self.displacement
         where += gpr[self.base] if self.base is not None else 0
-        where += gpr[self.index] * self.scale if self.index is not None else 0
+        where += gpr[self.other] * self.scale if self.other is not None else 0
         return where & MASK
 
 
@@ -68,15 +69,16 @@ def operand(code: bytes) -> Operand | None:
         opcode in (STORES_0F if second else STORES))
     at += 2
     base: int | None = low | (rex & 1) << 3
-    index, scale = None, 1
+    other: int | None = None
+    scale = 1
     if low == 4:
         sib = code[at]
         at += 1
         base, scale = sib & 7 | (rex & 1) << 3, 1 << (sib >> 6)
-        index = sib >> 3 & 7 | (rex & 2) << 2
-        index = None if index == 4 else index
+        other = sib >> 3 & 7 | (rex & 2) << 2
+        other = None if other == 4 else other
         if mode == 0 and sib & 7 == 5:
             base, mode = None, 2
     size = (0, 1, 4)[mode]
     displacement = int.from_bytes(code[at:at + size], "little", signed=True)
-    return Operand(base, index, scale, displacement, store)
+    return Operand(base, other, scale, displacement, store)

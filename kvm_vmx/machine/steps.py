@@ -12,12 +12,16 @@ import ctypes
 import functools
 import pathlib
 import re
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 from kvm_vmx.machine import stepping
 from kvm_vmx.machine.fields import CLEAN_FIELDS, fields
 from kvm_vmx.machine.line_table import LineTable, NoLines
-from kvm_vmx.machine.operand import operand
+from kvm_vmx.machine.operand import Operand, operand
+
+if TYPE_CHECKING:
+    from kvm_vmx.machine.machine import Machine
 
 PACKAGE = pathlib.Path(__file__).parents[1]
 L1 = PACKAGE / "l1"
@@ -29,6 +33,8 @@ ACCESSORS = re.compile(r"(?:__)?e?vmcs_(?:check|read|write|set|clear)|get_evmcs_
 VMX = {b"\x0f\x78": "vmread", b"\x0f\x79": "vmwrite", b"\x0f\x01\xc2": "vmlaunch",
        b"\x0f\x01\xc3": "vmresume"}
 PAGE, LONGEST = 4096, 15
+# {path: (start of its text, end, what its own addresses are moved by)} of loaded modules.
+Spans = dict[str, tuple[int, int, int]]
 NEAR = 12       # moments
 
 
@@ -55,10 +61,10 @@ def can_step() -> str:
     return ""
 
 
-def texts() -> dict[str, tuple[int, int, int]]:
-    """{path: (start of its text, end, what its own addresses are moved by)} of the port's modules
-    that are loaded."""
-    found, moved = {}, {}
+def texts() -> Spans:
+    """Those of the port."""
+    found: Spans = {}
+    moved: dict[str, int] = {}
     with open("/proc/self/maps", encoding="ascii", errors="replace") as maps:
         for line in maps:
             path = line.rstrip("\n").partition("/")[1:]
@@ -107,7 +113,7 @@ def source(file: str) -> Source:
                                   in zip(names, starts, [*starts[1:], len(lines) + 1])})
 
 
-def function_of(place) -> tuple[str, str]:
+def function_of(place: tuple[str, int] | None) -> tuple[str, str]:
     """The function of the port that a line is of, and what it says; ("", "") where it is none."""
     if place is None or "kvm_vmx/l1/" not in place[0]:
         return "", ""
@@ -121,7 +127,7 @@ def function_of(place) -> tuple[str, str]:
 class Address:
     """What is to know of an address of the port, looked up once."""
 
-    def __init__(self, address: int, spans):
+    def __init__(self, address: int, spans: Spans):
         code = ctypes.string_at(address, LONGEST)
         rex = code[0] if code[0] & 0xF0 == 0x40 else 0
         at = 1 if rex else 0
@@ -138,14 +144,14 @@ class Address:
 class Film:
     """Steps in the making: moments has what they came to, once it is over."""
 
-    def __init__(self, machine, evmcs: int | None):
+    def __init__(self, machine: "Machine", evmcs: int | None):
         self.spans = texts()
         self.pages = () if evmcs is None else stepping.mapped(machine.memory, evmcs)
         self.moments: list[Moment] = []
         self.texts: dict[str, str] = {}
         self.complete = True
 
-    def develop(self, steps) -> None:
+    def develop(self, steps: list[tuple[int, tuple[int, ...]]]) -> None:
         """Put each step to its function, and each access to the one that names the field."""
         known: dict[int, Address] = {}
         for rip, gpr in steps:
@@ -160,7 +166,7 @@ class Film:
                 self.touch(here.operand, gpr)
         self.moments = [self.put_right(n) for n in range(len(self.moments))]
 
-    def touch(self, where, gpr) -> None:
+    def touch(self, where: Operand, gpr: tuple[int, ...]) -> None:
         """A load or a store, if it is of the eVMCS."""
         address = where.address(gpr)
         for page in self.pages:
@@ -217,7 +223,7 @@ def member(offset: int) -> str:
 
 
 @contextlib.contextmanager
-def filmed(machine, evmcs: int | None = None):
+def filmed(machine: "Machine", evmcs: int | None = None) -> Iterator[Film]:
     """with filmed(machine, gpa) as film: what this thread does in the port there is in film.moments
     behind it; evmcs is where the enlightened VMCS is, if there is one."""
     film = Film(machine, evmcs)

@@ -58,9 +58,9 @@ def test_the_operands_are_those_of_a_disassembler(port):
             continue
         memory = wanted[0].mem
         base, index = (insn.reg_name(one) for one in (memory.base, memory.index))
-        assert (found.base is None) == (base is None) and (found.index is None) == (index is None)
+        assert (found.base is None) == (base is None) and (found.other is None) == (index is None)
         assert base is None or GPR[found.base] == base, insn
-        assert index is None or (GPR[found.index], found.scale) == (index, memory.scale)
+        assert index is None or (GPR[found.other], found.scale) == (index, memory.scale)
         assert found.displacement == memory.disp
         # of SETcc and vectors capstone says that all are read
         if insn.mnemonic.startswith(("mov", "add", "sub", "and", "or", "cmp", "test", "inc")) \
