@@ -201,7 +201,7 @@ def explained(clean, dirty, groups, read, launched, writes) -> list[str]:
 
 def drawn(moments, hidden: bool) -> Picture:
     """Bits, page and copy group by group, step by step; hidden hides what is asked for."""
-    picture = Picture(["bit", "group", "clean", "page", "L0's copy"])
+    picture = Picture(["bit", "group", "clean", "page", "L0's copy"], kind="page")
     lines = []
     for moment in moments:
         dark = hidden and moment.asked

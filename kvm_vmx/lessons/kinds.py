@@ -5,11 +5,13 @@ Each is drawn of the steps alone, of columns as its function says, so that a les
 else's has them too.
 """
 
+from kvm_vmx import fields
 from kvm_vmx.lessons.figure import WIDTH, Figure, cut
 
 FLOOR, STOREY = 34, 36          # the path's left end, the height of a level
 NAMES, LANE = 128, 15           # the strip's left end, the height of a lane
 ROOM, WHEN = 24, 34             # the time line's left end, the height of a row
+LINE, BYTE, ROWS = 64, 5.5, 16  # of the page's map: bytes in a line, a byte's width, lines
 
 
 def floors(picture) -> Figure:
@@ -107,4 +109,35 @@ def moment(x: float, y: float, cell) -> list:
             ["text", {"x": round(x, 2), "y": y + 15, "class": "small"}, cut(cell.text, 15)]]
 
 
-KINDS = {"floors": floors, "lanes": lanes, "timeline": timeline}
+def page(picture) -> Figure:
+    """The eVMCS as a map, 64 bytes a line: columns are bit, clean group, clean; a group's fields
+    are marked while its bit is 0 and L0 is to read them again."""
+    figure = Figure("the eVMCS, 64 bytes a line: what L0 reads again at the next entry",
+                    16 + ROWS * 11)
+    for line in range(ROWS):
+        y = 14 + line * 11
+        figure.still += [["text", {"x": 4, "y": y + 8, "class": "small"}, f"{line * LINE:#05x}"],
+                         ["rect", {"x": 34, "y": y, "width": LINE * BYTE, "height": 9,
+                                   "class": "slots"}]]
+    areas = {}
+    for row in fields():
+        areas.setdefault(row["clean_field"], []).append((row["offset"], row["size"]))
+    for group, spans in areas.items():
+        figure.still += [area(offset, size, "box") for offset, size in spans]
+    for step in picture.steps:
+        dirty = [row[1].text for row in step.rows if row[2].text == "0"]
+        hidden = any(row[2].text == "?" for row in step.rows)
+        figure.steps.append([
+            *(area(offset, size, "dirty") for group in dirty
+              for offset, size in areas.get(group, ())),
+            ["text", {"x": 34, "y": 10, "class": "tag"}, "?" if hidden else cut(", ".join(dirty) or "none", 66)]])
+    return figure
+
+
+def area(offset: int, size: int, kind: str) -> list:
+    """A field in that map; none goes over the end of a line."""
+    return ["rect", {"x": round(34 + offset % LINE * BYTE, 2), "y": 14 + offset // LINE * 11,
+                     "width": round(size * BYTE - .5, 2), "height": 9, "class": kind}]
+
+
+KINDS = {"floors": floors, "lanes": lanes, "timeline": timeline, "page": page}
