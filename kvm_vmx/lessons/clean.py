@@ -144,7 +144,8 @@ def run(seed: int, case: str | None = None) -> Record:
     return Record(
         "clean", seed, "", TITLE,
         about=["L0 keeps a copy of the eVMCS, and hv_clean_fields says which parts of the page are "
-               "still as L0 has them: sixteen bits, one for each clean group of fields. A write through "
+               "still as L0 has them: sixteen bits, one for each clean group of fields. A write "
+               "through "
                "the accessors stores, and takes its group's bit away.",
                f"{beats(sets)} A VMLAUNCH trusts no bit.",
                "KVM_RUN writes too: as Hyper-V's guests call the TSC unstable, each vcpu_load() "

@@ -108,7 +108,8 @@ def run(seed: int, case: str | None = None) -> Record:
     missing = stop(ladder)
     return Record(
         "detect", seed, case, TITLE,
-        about=["An enlightenment is what a guest does otherwise because it knows its hypervisor. KVM uses enlightened VMCSs where Hyper-V recommends them, speaks version 1, and "
+        about=["An enlightenment is what a guest does otherwise because it knows its hypervisor. "
+               "KVM uses enlightened VMCSs where Hyper-V recommends them, speaks version 1, and "
                "every online CPU has a VP assist page. Each rung of this ladder is read from the "
                "processor of this run; one of them may be missing."],
         run=[f"{cpus} CPUs; insmod kvm-intel enlightened_vmcs={int(parameter)}; a guest that "
@@ -133,7 +134,8 @@ def run(seed: int, case: str | None = None) -> Record:
                                        if further else "no rung is missing."),
                 "A rung that is missing is no error: KVM falls back, and says nothing of it."],
         constant=("enable_evmcs", "insmod", "parameter"),
-        values={"rung": missing, "second": further, "enable_evmcs": on, "insmod": error, "parameter": bool(left)},
+        values={"rung": missing, "second": further, "enable_evmcs": on, "insmod": error,
+                "parameter": bool(left)},
         change=[f"kvm-vmx lesson detect --seed {other_seed(seed)}",
                 "With --case one names what is missing: kvm-vmx lesson --json has the names."],
         kernel=[(function, word, all(ladder[rung][2] for rung in needed))

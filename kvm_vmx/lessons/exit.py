@@ -44,7 +44,8 @@ def filmed(kinds, enlightened: bool) -> list[list[Moment]]:
     if why := steps.can_step():
         raise NothingShown(f"no exit can be followed step by step here: {why}")
     with Machine(cpus=1, insn="trap") as machine:
-        vcpu = machine.insmod(enlightened_vmcs=enlightened).create_vm(code=code(kinds)).create_vcpu()
+        kvm = machine.insmod(enlightened_vmcs=enlightened)
+        vcpu = kvm.create_vm(code=code(kinds)).create_vcpu()
         vcpu.run(exits=1)
         with steps.filmed(machine, vcpu.vmcs_gpa if enlightened else None) as film:
             vcpu.run(exits=len(kinds) + 1)
@@ -111,7 +112,8 @@ def run(seed: int, case: str | None = None) -> Record:
               "evmcs": light}
     return Record(
         "exit", seed, "", TITLE,
-        about=["L1 is entered behind its VMRESUME, and all that it knows is that there was an exit. "
+        about=["L1 is entered behind its VMRESUME, and all that it knows is that there was an "
+               "exit. "
                "The rest it asks for, field by field: the exit reason, which says why; whether an "
                "event was under way; where L2 stands, which is RIP, the address of its "
                "instruction; how long that instruction is, so that L2 goes on behind it. RFLAGS "
@@ -123,7 +125,8 @@ def run(seed: int, case: str | None = None) -> Record:
                "page. One store is new: behind each exit KVM sets the clean bits, one for each "
                "group of fields, and so promises that what it does not write has not changed."],
         run=[f"L2 executes {', '.join(names)}, each of which exits, and a HLT.",
-             f"The picture has the exits of its first {shown[0]} and of its first {shown[1]}, without "
+             f"The picture has the exits of its first {shown[0]} and of its first {shown[1]}, "
+             f"without "
              "the two things that are asked for. The fields of the first one, by the alphabet: "
              + ", ".join(sorted({moment.what for moment in first.plain})) + "."],
         picture=picture, solved=solved,
@@ -135,7 +138,8 @@ def run(seed: int, case: str | None = None) -> Record:
         answer=[f"{asked.function}() wants {asked.what}, and {wanted.what} is for "
                 f"{wanted.function}().",
                 f"{accesses} under VMCS, each of them a trap to L0 and back: "
-                + ", ".join(f"{len(one.plain)} for each {one.kind}" for one in (first, second)) + ".",
+                + f"{len(first.plain)} for each {first.kind}, {len(second.plain)} for each "
+                  f"{second.kind}.",
                 f"{light} loads and stores under eVMCS, none of them a trap: {cleans} store of the "
                 "clean bits more at each exit."],
         values=values,

@@ -70,7 +70,8 @@ def run(seed: int, case: str | None = None) -> Record:
     lines = [(*one["line"],) for one in shown if "line" in one]
     return Record(
         "history", seed, "", TITLE,
-        about=["The eVMCS path came to KVM as a mail, in March 2018: a series of seven patches, the "
+        about=["The eVMCS path came to KVM as a mail, in March 2018: a series of seven patches, "
+               "the "
                "last of which is the one that you have seen run. Its third version was reviewed; "
                "v4.19 has what came of that, and 6.1 and 6.12 what came of it in the years behind.",
                "A review is a list of remarks, each at a place. Some are taken up, some are "

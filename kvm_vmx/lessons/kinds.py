@@ -130,7 +130,8 @@ def page(picture) -> Figure:
         figure.steps.append([
             *(area(offset, size, "dirty") for group in dirty
               for offset, size in areas.get(group, ())),
-            ["text", {"x": 34, "y": 10, "class": "tag"}, "?" if hidden else cut(", ".join(dirty) or "none", 66)]])
+            ["text", {"x": 34, "y": 10, "class": "tag"},
+             "?" if hidden else cut(", ".join(dirty) or "none", 66)]])
     return figure
 
 

@@ -101,7 +101,8 @@ def run(seed: int, case: str | None = None) -> Record:
         "levels", seed, "", TITLE,
         about=["Three programs share one processor. L2 is a guest: a program that takes what it "
                "has for a machine of its own. L1 is its hypervisor, here KVM: it makes that "
-               "machine, a VM. And L1 is a guest too, of L0, here Hyper-V, to which the real machine "
+               "machine, a VM. And L1 is a guest too, of L0, here Hyper-V, to which the real "
+               "machine "
                "belongs.",
                "Some instructions of L2 may not do what they say: CPUID would tell L2 of the real "
                "processor. The processor leaves L2 then, which is a VM exit, and L1 does in its "

@@ -55,7 +55,8 @@ def lesson_page(record, lines, check: bool, *, course: bool = False) -> str:
     body = "".join([
         neighbours(record.name) if course else "",
         head(record),
-        "<main>\n", section("What this is", paragraphs(record.about, linked() if course else escape)),
+        "<main>\n",
+        section("What this is", paragraphs(record.about, linked() if course else escape)),
         section("The run", paragraphs(record.run)),
         section("The picture", player(picture, drawn, columns(record, check))
                 + steps(picture), "picture"),

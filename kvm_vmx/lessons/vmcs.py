@@ -148,15 +148,19 @@ def run(seed: int, case: str | None = None) -> Record:
             f"qualification {qualification}")
     return Record(
         "vmcs", seed, "", TITLE,
-        about=["VMX is the processor's extension for virtual machines, and VMXON turns it on. A VMCS "
+        about=["VMX is the processor's extension for virtual machines, and VMXON turns it on. A "
+               "VMCS "
                "is a page that belongs to the processor. VMCLEAR prepares it, VMPTRLD makes "
-               "it current, and then VMWRITE fills the current one field by field. A field is named "
+               "it current, and then VMWRITE fills the current one field by field. A field is "
+               "named "
                "by a number, its encoding. Only VMLAUNCH looks at what is there.",
-               "It looks in order: at the controls, which fails with VM-instruction error 7; at the "
+               "It looks in order: at the controls, which fails with VM-instruction error 7; at "
+               "the "
                "host's state, to which an exit would lead, error 8; and when these are good at the "
                "guest's state. The last can't fail as an instruction fails: the entry has begun, "
                "so it ends as an exit, with bit 31 of the exit reason set, to 0x80000021."],
-        run=["VMXON, VMCLEAR, VMPTRLD, then a VMWRITE for each field of the table; all others are 0. "
+        run=["VMXON, VMCLEAR, VMPTRLD, then a VMWRITE for each field of the table; all others "
+             "are 0. "
              "L2 is to run one HLT in 64-bit mode, as L1 is.",
              "Bits that must be 1 are in the low half of MSR 0x481 (pin), 0x482 (processor), 0x483 "
              "(exit) and 0x484 (entry): "

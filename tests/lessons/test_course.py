@@ -171,7 +171,8 @@ def test_text_cannot_break_out(taught):
 def test_the_index(taught):
     records = [record for record, _ in taught.values()]
     for check in (False, True):
-        page = check_closed(index_page(records, check), {"glossary.html"} | {f"{name}.html" for name in NAMES})
+        page = check_closed(index_page(records, check),
+                            {f"{name}.html" for name in ("glossary", *NAMES)})
         assert all(record.title in page.text and record.question in page.text
                    for record in records)
         assert ("withheld" in page.text) == (not check)

@@ -40,7 +40,7 @@ def test_the_accesses_are_those_of_the_sources():
 
 
 def test_a_function_names_the_field_in_the_kernels_own_source():
-    """Where there is a tree: each function's body in vmx.c has the field that it is said to want."""
+    """Where there is a tree: each function's body in vmx.c has the field that it wants."""
     needed.capability("tree-4.19")
     tree = host.find("tree-4.19")
     from kvm_vmx.compare.command import opened

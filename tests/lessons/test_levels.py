@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The lesson `levels`: its counts by what a crossing is, and what it says of a student's function."""
+"""The lesson `levels`: its counts by what a crossing is, and its verdict on a function."""
 
 import needed
 import pytest

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""No word is used before it is said: over the pages in the order of the course, and the glossary."""
+"""No word is used before it is said: over the pages in their order, and the glossary."""
 
 import re
 
@@ -12,7 +12,9 @@ TERMS = glossary.terms()
 # bit operations of the processor, numbers of the kernel's header files.
 KNOWN = {
     "AND", "ADD", "BUG", "CPU", "CPU2", "CPUs", "CR0", "CR3", "CR4", "CR8", "CRDR", "EAX", "ECX",
-    "EFAULT", "ENLIGHTENMENTSCONTROL", "ENODEV", "ENOENT", "FS", "GByte", "GS", "JMP", "KB", "MB", "MOV", "NOP", "OK", "RCX", "RFLAGS", "RIP",
+    "EFAULT", "ENLIGHTENMENTSCONTROL", "ENODEV", "ENOENT", "FS",
+    "GByte", "GS", "JMP", "KB", "MB", "MOV", "NOP", "OK",
+    "RCX", "RFLAGS", "RIP",
     "RSP", "SYSENTER", "WARN", "XOR", "L0's", "L1's", "L2's",
 }
 WORD = re.compile(r"(?<![\w.])[A-Z][A-Z0-9]+s?(?![\w(.*-])")
