@@ -31,7 +31,8 @@ def counted(names, enlightened: bool, rounds: int) -> dict[str, int]:
     body = code(names)
     back = bytes([0xEB, 256 - len(body) - 2])
     with Machine(cpus=1) as machine:
-        vcpu = machine.insmod(enlightened_vmcs=enlightened).create_vm(code=body + back).create_vcpu()
+        kvm = machine.insmod(enlightened_vmcs=enlightened)
+        vcpu = kvm.create_vm(code=body + back).create_vcpu()
         each = names.count("cpuid")
         vcpu.run(exits=each)
         found = []

@@ -7,7 +7,8 @@ entry, and nanoseconds an exit, measured here and now. With --insn trap L1 execu
 themselves, each of which traps to L0 by a signal, as it would by a VM exit; the traps of an
 exit are the difference that eVMCS was made for. Instructions that stay calls (MOV to CR, and
 CPUID where the host lets none fault) are marked so in the table and named in the log.
-The guest starts at 0x1000 of its memory in 64-bit long mode. A guest that ends early (HLT, SHUTDOWN) reports fewer exits.
+The guest starts at 0x1000 of its memory in 64-bit long mode. A guest that ends early (HLT,
+SHUTDOWN) reports fewer exits.
 --trace runs each mode once more, for at most 1,000 exits, and writes what L1, L0 and L2 did as
 a Chrome trace, which ui.perfetto.dev and chrome://tracing open; its time counts instructions.
 Beside them some exits are followed step by step: KVM's functions, an arrow from each access of L1
