@@ -42,7 +42,7 @@ import marked_lines
 wanted = [module for module in setup.modules() if module.name in marked_lines.MODULES]
 for module in wanted:
     marked_lines.mark(module.sources[0])
-    module.extra_compile_args = [*module.extra_compile_args, "-O1", "-g1", "-w"]
+    module.extra_compile_args = [*module.extra_compile_args, "-O1", "-g0", "-w"]
 command = Distribution({"name": "marked", "ext_modules": wanted}).get_command_obj("build_ext")
 command.build_lib, command.build_temp, command.force, command.parallel = ".", "built", True, 2
 command.ensure_finalized()
