@@ -28,7 +28,8 @@ FLOORS = [
     ["cli"],
 ]
 # Asked while it runs, not to be there: a command boots a machine, the host executes an opcode.
-LATE = {("kvm_vmx/host", "kvm_vmx/trap/engine"), ("kvm_vmx/console", "kvm_vmx/machine/machine")}
+LATE = {("kvm_vmx/host", "kvm_vmx/trap/engine"), ("kvm_vmx/host", "kvm_vmx/machine/stepping"),
+        ("kvm_vmx/console", "kvm_vmx/machine/machine")}
 # The kernel's own: x86.c, kvm_main.c and mmu.c call each other.
 OWN_CYCLES = {"l1"}
 PATTERNS = [

@@ -20,6 +20,7 @@ TOUR = """\
 kvm-vmx: KVM's enlightened-VMCS path (vmx.c, Linux v4.19) on an emulated Hyper-V
 
   run, lesson     a guest under VMCS and under eVMCS; lessons, each with a picture
+  grade           the sheets of a course, judged with the key that made them
   fields, keys    the field table; every static-branch site, with the key off and on
   compare, drift  the port beside any kernel tree; what changed between two trees
   kernel          a tree's own KVM as L1, and what it executes beside the port
@@ -79,6 +80,7 @@ def parser() -> argparse.ArgumentParser:
     from kvm_vmx.doctor import command as doctor
     from kvm_vmx.kernel import command as kernel
     from kvm_vmx.lessons import command as lesson
+    from kvm_vmx.lessons import grade_command as grade
     from kvm_vmx.measure import command as measure
     from kvm_vmx.run import command as run
     from kvm_vmx.tables import fields
@@ -93,7 +95,7 @@ def parser() -> argparse.ArgumentParser:
     add_common(top, top=True)
     commands = top.add_subparsers(title="commands", metavar="COMMAND")
     for command in (run, lesson, fields, keys, compare, drift, kernel, conform, boot, measure,
-                    decode, doctor, schema, cache, completion, man):
+                    decode, doctor, grade, schema, cache, completion, man):
         command.configure(commands)
     top.set_defaults(top=top, version_text=VERSION)
     return top

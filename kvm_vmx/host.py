@@ -87,6 +87,12 @@ def _traps(name: str) -> Callable[[], bool]:
     return look
 
 
+def _single_step() -> bool:
+    from kvm_vmx.machine import stepping
+
+    return stepping.possible()
+
+
 def _all_programs(*names: str) -> Callable[[], bool]:
     return lambda: all(map(shutil.which, names))
 
@@ -159,6 +165,8 @@ PLATFORM = {
     "sync-core": Capability(
         _sync_core, "this kernel's membarrier() cannot make other threads' processors serialize"),
     "memfd": Capability(_memfd, "this system makes no memory files"),
+    "single-step": Capability(
+        _single_step, "single steps are for x86-64 Linux"),
     "text-writing": Capability(
         _text_writing, "this system lets no process change its text"),
 }

@@ -4,10 +4,10 @@
 import importlib
 
 # In the order of the course.
-NAMES = ("levels", "vmcs", "bitmap", "detect", "key", "assist", "table", "clean", "stale", "cost",
-         "reload", "hotplug", "bug")
+NAMES = ("levels", "vmcs", "exit", "bitmap", "detect", "key", "assist", "table", "clean", "stale",
+         "cost", "reload", "hotplug", "history", "bug")
 # Those that take a student's function.
-WRITTEN = ("levels", "bitmap", "table", "clean", "cost")
+WRITTEN = ("levels", "exit", "bitmap", "table", "clean", "cost", "history")
 
 
 def load(name: str):

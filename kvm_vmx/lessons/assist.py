@@ -120,6 +120,7 @@ def run(seed: int, case: str | None = None) -> Record:
                 "vmclear": counts["vmclear"], "vmptrld_plain": plain["vmptrld"]},
         change=[f"kvm-vmx lesson assist --seed {other_seed(seed)}",
                 "kvm-vmx run --insn trap     what a trap costs"],
+        constant=("vmptrld",),
         kernel=KERNEL,
         leaves_out="The overlay page of Hyper-V itself; profile tlfs-strict has it.",
     )

@@ -144,8 +144,9 @@ def run(seed: int, case: str | None = None) -> Record:
     return Record(
         "clean", seed, "", TITLE,
         about=["L0 keeps a copy of the eVMCS, and hv_clean_fields says which parts of the page are "
-               "still as L0 has them: sixteen bits, one a group of fields. A write through the "
-               "accessors stores, and takes its group's bit away.",
+               "still as L0 has them: sixteen bits, one for each clean group of fields. A write "
+               "through "
+               "the accessors stores, and takes its group's bit away.",
                f"{beats(sets)} A VMLAUNCH trusts no bit.",
                "KVM_RUN writes too: as Hyper-V's guests call the TSC unstable, each vcpu_load() "
                "sets TSC_OFFSET, and on another CPU than before HOST_TR_BASE, HOST_GDTR_BASE and "
@@ -201,7 +202,7 @@ def explained(clean, dirty, groups, read, launched, writes) -> list[str]:
 
 def drawn(moments, hidden: bool) -> Picture:
     """Bits, page and copy group by group, step by step; hidden hides what is asked for."""
-    picture = Picture(["bit", "group", "clean", "page", "L0's copy"])
+    picture = Picture(["bit", "group", "clean", "page", "L0's copy"], kind="page")
     lines = []
     for moment in moments:
         dark = hidden and moment.asked

@@ -6,11 +6,14 @@ question from the run. Some take a function of your own: --write FILE runs it in
 its own and says which inputs fail. --html writes the lesson as one
 page with a slider over the run, and `lesson all --html DIR` the course; a page holds the answer,
 folded, only with -c.
+--sheet FILE --assign WHO --key KEY makes a sheet for one student to hand in, without answers and
+without a seed; kvm-vmx grade judges it with the key. With --html it is a page, too.
 With --json: {"schema": "kvm_vmx.lesson/1", ...}, with the answer's values only with -c; of all
 lessons {"schema": "kvm_vmx.course/1", "lessons": [...]}.
 Exit status 1: the function of --write fails, or the run shows nothing of what a lesson is about.
 """
 
+import json
 import os
 import sys
 
@@ -19,7 +22,7 @@ from kvm_vmx.console import (
     DIFFERS, HOLDS, Trouble, add_command, check_writable, offer, print_columns, print_json,
     write_text,
 )
-from kvm_vmx.lessons import NAMES, WRITTEN, load
+from kvm_vmx.lessons import NAMES, WRITTEN, load, own
 from kvm_vmx.progress import progress, working
 from kvm_vmx.words import unknown
 
@@ -29,6 +32,7 @@ examples:
   kvm-vmx lesson detect --seed 7 -c      another variant, with the answer
   kvm-vmx lesson clean --write mine.py   check a function of one's own
   kvm-vmx lesson all --html course       the course as pages, course/index.html first
+  kvm-vmx lesson ./mine.py               a lesson of one's own (docs/own-lesson.md)
 """
 
 
@@ -36,14 +40,17 @@ def configure(commands) -> None:
     """Add `lesson` to the command line."""
     command = add_command(commands, sys.modules[__name__], "lesson", EXAMPLE)
     add = command.add_argument
-    offer(add("name", nargs="?", metavar="NAME", help=f"{', '.join(NAMES)}, or all with --html"),
-          (*NAMES, "all"))
+    offer(add("name", nargs="?", metavar="NAME",
+              help=f"{', '.join(NAMES)}, all with --html, or a file"), (*NAMES, "all"))
     add("--seed", default="1", metavar="N", help="which variant (default: 1)")
     add("--case", metavar="CASE", help="the variant by its name, where a lesson has names")
     add("-c", "--check", action="store_true", help="answer the question, from the run")
     add("--write", metavar="FILE", help=f"a Python file with your function ({', '.join(WRITTEN)})")
     add("--tree", metavar="PATH", help="the kernel tree to find the lines in (as of compare)")
     add("--html", metavar="FILE", help="write a page instead; of all, the name of a directory")
+    add("--sheet", metavar="FILE", help="write a sheet for a student to fill in")
+    add("--assign", metavar="WHO", help="whom the sheet is for: a name or a number")
+    add("--key", metavar="FILE", help="the key of the course, by kvm-vmx grade --new")
 
 
 def execute(args) -> int:
@@ -61,10 +68,9 @@ def execute(args) -> int:
 
 def one_lesson(args) -> int:
     """A lesson on the terminal, as a page or for a program."""
-    if args.name not in NAMES:
-        raise Trouble(unknown("lesson", args.name, NAMES,
-                              f"there are {', '.join(NAMES)}, and all"))
-    lesson = load(args.name)
+    lesson = found(args.name)
+    if args.sheet is not None or args.assign is not None or args.key is not None:
+        return one_sheet(args, lesson)
     seed = seed_of(args.seed)
     if args.case is not None and args.case not in lesson.CASES:
         raise Trouble(f"lesson {args.name} has " + unknown(
@@ -82,7 +88,7 @@ def one_lesson(args) -> int:
     tree = opened(args.tree)
     verdicts, passes = [], True
     with working(f"running {args.name}") as say:
-        record = lesson.run(seed, args.case)
+        record = recorded(args.name, lesson, seed, args.case)
         if args.write is not None:
             say("trying your function")
             verdicts, passes = lesson.grade(args.write, seed)
@@ -106,29 +112,76 @@ def one_lesson(args) -> int:
     return status
 
 
+def found(name: str):
+    """A lesson of the course, or one in a file of somebody's own."""
+    if own.is_file(name):
+        return own.load(name)
+    if name not in NAMES:
+        raise Trouble(unknown("lesson", name, NAMES, f"there are {', '.join(NAMES)}, and all"))
+    return load(name)
+
+
+def recorded(name: str, lesson, seed: int, case: str | None):
+    """The run of either."""
+    if own.is_file(name):
+        return own.recorded(name, lesson, seed, case)
+    return lesson.run(seed, case)
+
+
+def one_sheet(args, lesson) -> int:
+    """A lesson for one student, its seed and its answers sealed by the key."""
+    from kvm_vmx.lessons.page import lesson_page
+    from kvm_vmx.lessons.sheets import Key, graded, sealed, sheet
+
+    if None in (args.sheet, args.assign, args.key):
+        raise Trouble("a sheet takes all three: --sheet FILE --assign WHO --key KEY "
+                      "(kvm-vmx grade --new --key KEY makes a key)")
+    if args.check or args.write or args.case or args.seed != "1":
+        raise Trouble("a sheet has no -c, --write, --case or --seed: the key decides its variant")
+    for path in (args.sheet, args.html):
+        check_writable(path)
+    key = Key(args.key)
+    number, seed = key.number(args.name, args.assign), key.seed(args.name, args.assign)
+    record = recorded(args.name, lesson, seed, None)
+    if record.mended:
+        raise Trouble(f"lesson {args.name} has nothing to ask: {record.mended}")
+    key.keep(number, args.name, args.assign, graded(record))
+    made = sheet(record, number, args.assign)
+    write_text(args.sheet, json.dumps(made, indent=1) + "\n")
+    if args.html is not None:
+        write_text(args.html, lesson_page(sealed(record, number), [], False))
+    if args.json:
+        print_json(made)
+    else:
+        print(f"{streams.plain(args.sheet)}: sheet {number} of lesson {args.name}, "
+              f"{len(made['answers'])} answers to fill in.")
+    return HOLDS
+
+
 def whole_course(args) -> int:
     """Every lesson and an index as pages in one directory."""
     if not args.html:
         raise Trouble("lesson all is a course of pages: give the directory for them with "
                       "--html DIR")
-    for option in ("case", "write"):
+    for option in ("case", "write", "sheet", "assign", "key"):
         if getattr(args, option):
             raise Trouble(f"lesson all takes no --{option}: give it with one lesson's name")
     seed = seed_of(args.seed)
     check_directory(args.html)
     tree = opened(args.tree)
-    from kvm_vmx.lessons.page import index_page, lesson_page
+    from kvm_vmx.lessons.page import glossary_page, index_page, lesson_page
     from kvm_vmx.lessons.sources import resolve
 
     taught = []
     with progress({"lessons": len(NAMES)}) as report:
-        for name in NAMES:
-            taught.append(load(name).run(seed))
-            report("lessons", len(taught))
+        for done, name in enumerate(NAMES, 1):
+            taught += filter(None, [shown_by(name, seed)])
+            report("lessons", done)
     lines = [resolve(record.kernel, tree) for record in taught]
     for record, found in zip(taught, lines):
         write_text(os.path.join(args.html, f"{record.name}.html"),
                    lesson_page(record, found, args.check, course=True))
+    write_text(os.path.join(args.html, "glossary.html"), glossary_page())
     index = os.path.join(args.html, "index.html")
     write_text(index, index_page(taught, args.check))
     if args.json:
@@ -139,7 +192,19 @@ def whole_course(args) -> int:
         print(*(f"{record.name}: {record.mended}" for record in taught if record.mended),
               f"{len(taught)} lessons in {streams.plain(args.html)}: open {streams.plain(index)} "
               "in a browser.", sep="\n")
-    return DIFFERS if any(record.mended for record in taught) else HOLDS
+    whole = len(taught) == len(NAMES) and not any(record.mended for record in taught)
+    return HOLDS if whole else DIFFERS
+
+
+def shown_by(name: str, seed: int):
+    """A lesson's record, or None where it has nothing to show here, which is told."""
+    from kvm_vmx.lessons.record import NothingShown
+
+    try:
+        return load(name).run(seed)
+    except NothingShown as change:
+        streams.complain(f"lesson {name}: {change}", "kvm-vmx lesson")
+        return None
 
 
 def check_directory(path: str) -> None:
@@ -149,7 +214,7 @@ def check_directory(path: str) -> None:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise Trouble(f"{path}: {reason}: give the name of a directory for the pages") from error
-    for name in ("index", *NAMES):
+    for name in ("index", "glossary", *NAMES):
         check_writable(os.path.join(path, f"{name}.html"))
 
 
@@ -175,10 +240,10 @@ def seed_of(text: str) -> int:
     return seed
 
 
-def show_list(json: bool) -> int:
+def show_list(as_object: bool) -> int:
     """The lessons in the order of the course."""
     lessons = [(name, load(name)) for name in NAMES]
-    if json:
+    if as_object:
         print_json({"schema": "kvm_vmx.lessons/1", "lessons": [
             {"name": name, "title": lesson.TITLE, "minutes": lesson.MINUTES,
              "cases": [] if getattr(lesson, "SECRET", False) else list(lesson.CASES)}

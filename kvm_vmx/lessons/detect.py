@@ -72,6 +72,18 @@ def rungs(machine, parameter: bool) -> list[tuple[str, str, bool]]:
     ]
 
 
+def second(dice) -> list[tuple[str, str, bool]]:
+    """Another L1's ladder."""
+    case, cpus = dice.choice(CASES), dice.randint(2, 4)
+    with booted(case, cpus, dice.randrange(cpus)) as machine:
+        return rungs(machine, case != "parameter")
+
+
+def stop(ladder) -> int:
+    """The first rung that is missing, from 1; 0 where none is."""
+    return next((n for n, (_, _, good) in enumerate(ladder, 1) if not good), 0)
+
+
 def run(seed: int, case: str | None = None) -> Record:
     """Boot with one rung taken away, walk the ladder, load the module."""
     dice = choice("detect", seed)
@@ -90,29 +102,40 @@ def run(seed: int, case: str | None = None) -> Record:
         mode = "eVMCS" if on else "plain VMCS"
         exits = kvm.create_vm(code=HALT).create_vcpu().run() if kvm else None
         log = list(machine.dmesg)
+    others = second(choice("detect second", seed))
+    further = stop(others)
     ended = exits.reason if exits else "-"
-    missing = next((n for n, (_, _, good) in enumerate(ladder, 1) if not good), 0)
+    missing = stop(ladder)
     return Record(
         "detect", seed, case, TITLE,
-        about=["KVM uses enlightened VMCSs where Hyper-V recommends them, speaks version 1, and "
+        about=["An enlightenment is what a guest does otherwise because it knows its hypervisor. "
+               "KVM uses enlightened VMCSs where Hyper-V recommends them, speaks version 1, and "
                "every online CPU has a VP assist page. Each rung of this ladder is read from the "
                "processor of this run; one of them may be missing."],
         run=[f"{cpus} CPUs; insmod kvm-intel enlightened_vmcs={int(parameter)}; a guest that "
-             "halts."],
+             "halts.",
+             "A second L1 is not loaded: only its ladder was read. From the first rung on: "
+             + "; ".join(says for _, says, _ in others) + "."],
         picture=walk(ladder),
         solved=climb(ladder, on),
-        question="At which rung does KVM stop, counted from 1 (0: at none)? Does insmod fail, is "
+        question="At which rung does KVM stop, counted from 1 (0: at none), and at which would it "
+                 "in the second L1? Does insmod fail, is "
                  "enable_evmcs on, and what does the module's parameter enlightened_vmcs read "
                  "afterwards?",
         given={"cpus": cpus, "parameter": parameter, "rungs": [
-            {"rung": what, "found": found} for what, found, _ in ladder]},
+            {"rung": what, "found": found} for what, found, _ in ladder],
+            "second": [found for _, found, _ in others]},
         answer=[(f"Rung {missing} is missing: {ladder[missing - 1][0]}." if missing else
                  "No rung is missing."),
                 f"insmod returns {error}. enable_evmcs is {'on' if on else 'off'}, the parameter "
                 f"reads {int(bool(left))}; the guest ran on a {mode} and ended with {ended}.",
                 f"The kernel's log ends: {log[-1] if log else '(empty)'}",
+                "In the second L1 " + (f"rung {further} is missing: {others[further - 1][0]}."
+                                       if further else "no rung is missing."),
                 "A rung that is missing is no error: KVM falls back, and says nothing of it."],
-        values={"rung": missing, "enable_evmcs": on, "insmod": error, "parameter": bool(left)},
+        constant=("enable_evmcs", "insmod", "parameter"),
+        values={"rung": missing, "second": further, "enable_evmcs": on, "insmod": error,
+                "parameter": bool(left)},
         change=[f"kvm-vmx lesson detect --seed {other_seed(seed)}",
                 "With --case one names what is missing: kvm-vmx lesson --json has the names."],
         kernel=[(function, word, all(ladder[rung][2] for rung in needed))

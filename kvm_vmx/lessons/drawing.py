@@ -1,57 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A lesson's pictures in SVG: what stands still, and what each step of the run lays over it.
-
-A shape is [tag, attributes] or [tag, attributes, text]; pages carry shapes as JSON and their
-script makes elements of them, so that a picture exists once. Lengths are in units of which a
-picture is WIDTH wide.
-"""
+"""The pictures of a lesson's run: which there are, and those of the eVMCS, of pages and of bits."""
 
 import functools
-from dataclasses import dataclass, field
-from html import escape
 
 from kvm_vmx import fields
-from kvm_vmx.frame import element
+from kvm_vmx.lessons.figure import WIDTH, Figure, cut
+from kvm_vmx.lessons.kinds import KINDS
 from kvm_vmx.lessons.table import WIDTHS
 from kvm_vmx.lessons.table import slot as rotated
 
-WIDTH = 400
 LABEL, LANE, EDGE = 140, 15, 4
 ROW = 64        # slots in one row of the strip: width, type and the high-half bit of an encoding
 SLOT, TOP = 6, 14
-FLOOR, STOREY = 34, 36          # the path's left end, the height of a level
 NAMED = 8 + ROW // 2 * SLOT + 14    # bit 15 of an encoding is 0, and so the right half is empty
 
 
 SIDES = ["clean", "page", "L0's copy", "the guest saw"]
-
-
-@dataclass
-class Figure:
-    """One picture: shapes that stay, and those of each step."""
-
-    title: str
-    height: float
-    still: list = field(default_factory=list)
-    steps: list[list] = field(default_factory=list)
-
-    def as_json(self, still: bool) -> dict:
-        """What the page's script needs of it: still too where another run may take its place."""
-        return {"still": self.still if still else None, "steps": self.steps}
-
-    def svg(self, step: int, **attributes) -> str:
-        """The picture at one step."""
-        still = "".join(shape(*parts) for parts in self.still)
-        moving = "".join(shape(*parts) for parts in self.steps[step])
-        return element(
-            "svg", {"viewBox": f"0 0 {WIDTH} {self.height:g}", "role": "img",
-                    "aria-label": self.title, **attributes},
-            f'<g class="still">{still}</g><g class="moving">{moving}</g>')
-
-
-def shape(tag: str, attributes: dict, text: str = "") -> str:
-    """One shape as text."""
-    return element(tag, attributes, escape(text))
 
 
 def figures(record, picture) -> list[Figure]:
@@ -59,18 +23,13 @@ def figures(record, picture) -> list[Figure]:
     found = []
     if record.name == "assist":
         found.append(assist_pages(record, picture))
-    if picture.kind == "floors":
-        found.append(floors(picture))
+    if picture.kind in KINDS:
+        found.append(KINDS[picture.kind](picture))
     if picture.slots:
         found.append(strip(picture, record.given["slots"] - 1))
     if picture.columns[-len(SIDES):] == SIDES:
         found.append(three_sides(picture))
     return [*found, glance(picture)]
-
-
-def cut(text: str, room: int) -> str:
-    """Text that fits into so many characters."""
-    return text if len(text) <= room else text[:room - 1] + "…"
 
 
 def glance(picture) -> Figure:
@@ -238,32 +197,6 @@ def assist_lane(y: float, row, middle: dict) -> list:
                   ["text", {"x": 353, "y": to + 31, "text-anchor": "middle", "class": "note"},
                    f"active in L0: {cpu}"]]
     return shown
-
-
-def floors(picture) -> Figure:
-    """The path of the processor through the levels, a lane a level, up to the step that is shown;
-    where a step tells no level the path goes on unseen."""
-    lanes = [row[0].text for row in picture.steps[0].rows]
-    wide = (WIDTH - FLOOR - 12) / max(len(picture.steps) - 1, 1)
-    figure = Figure("the path through the levels, a crossing at a time", len(lanes) * STOREY + 8)
-    for n, name in enumerate(lanes):
-        y = 4 + n * STOREY
-        figure.still += [["rect", {"x": FLOOR - 8, "y": y, "width": WIDTH - FLOOR + 4,
-                                   "height": STOREY - 6, "rx": 4, "class": "box"}],
-                         ["text", {"x": 4, "y": y + 18, "class": "head"}, name]]
-    places = []
-    for n, step in enumerate(picture.steps):
-        lane = next((at for at, row in enumerate(step.rows) if row[1].kind == "good"), None)
-        if lane is not None:
-            places.append((round(FLOOR + n * wide, 2), 4 + lane * STOREY + STOREY / 2 - 3))
-        lines = [["line", {"x1": a, "y1": b, "x2": c, "y2": d, "class": "arrow"}]
-                 for (a, b), (c, d) in zip(places, places[1:])]
-        x, y = places[-1]
-        figure.steps.append(lines + ([["circle", {"cx": x, "cy": y, "r": 4, "class": "tip"}]]
-                                     if lane is not None else
-                                     [["line", {"x1": x, "y1": y, "x2": WIDTH - 8, "y2": y,
-                                                "class": "arrow shut"}]]))
-    return figure
 
 
 def three_sides(picture) -> Figure:

@@ -75,6 +75,7 @@ def run(seed: int, case: str | None = None) -> Record:
                 "valgrind runs a copy of the code that it made before the patch: under it, without "
                 "--smc-check=all, the key reads on while the code still takes the off path: a "
                 "stale cache of code, as lesson stale shows one of data."],
+        constant=("off", "changed"),
         kernel=KERNEL,
         leaves_out="The int3 that keeps other processors out of a half-written site: here the "
                    "processors stand still while the text changes.",

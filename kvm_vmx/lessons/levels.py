@@ -34,9 +34,9 @@ class Moment:
 
 
 def program(dice) -> list[str]:
-    """The guest's instructions, with two to four CPUIDs among them and a HLT at the end."""
-    found = ["cpuid"] * dice.randint(2, 4)
-    for _ in range(dice.randint(3, 6)):
+    """The guest's instructions, with two to five CPUIDs among them and a HLT at the end."""
+    found = ["cpuid"] * dice.randint(2, 5)
+    for _ in range(dice.randint(3, 12)):
         found.insert(dice.randint(0, len(found)), dice.choice(QUIET))
     return [*found, "hlt"]
 
@@ -96,12 +96,14 @@ def run(seed: int, case: str | None = None) -> Record:
     draw(solved, plain[first + 2:])
     picture.table = TITLES, lines(plain[:first + 2], cut=True)
     solved.table = TITLES, lines(plain, cut=False)
+    longest = max(len(one.does.split(", ")) for one in plain if one.level == "L2")
     crossings = {"vmcs": len(plain) - 1, "evmcs": len(light) - 1}
     return Record(
         "levels", seed, "", TITLE,
         about=["Three programs share one processor. L2 is a guest: a program that takes what it "
                "has for a machine of its own. L1 is its hypervisor, here KVM: it makes that "
-               "machine. And L1 is a guest too, of L0, here Hyper-V, to which the real machine "
+               "machine, a VM. And L1 is a guest too, of L0, here Hyper-V, to which the real "
+               "machine "
                "belongs.",
                "Some instructions of L2 may not do what they say: CPUID would tell L2 of the real "
                "processor. The processor leaves L2 then, which is a VM exit, and L1 does in its "
@@ -116,7 +118,8 @@ def run(seed: int, case: str | None = None) -> Record:
         picture=picture, solved=solved,
         question="L2 goes on up to its HLT. Which of its instructions make it exit? How many "
                  "crossings are there from the first VM entry until KVM has HLT to handle? And "
-                 "how many would be left if no VMREAD and no VMWRITE crossed, as under eVMCS?",
+                 "how many would be left if no VMREAD and no VMWRITE crossed, as under eVMCS? How "
+                 "many instructions has L2's longest stay, the one that makes it exit included?",
         given={"program": names, "first_exit": each},
         answer=[f"{cpuids} CPUIDs exit, and HLT: {cpuids + 1} exits. "
                 "RDTSC and PAUSE could be made to exit, and KVM does not ask for it; the others "
@@ -125,8 +128,9 @@ def run(seed: int, case: str | None = None) -> Record:
                 f"CPUID until L2 runs again, and 2 from HLT to L1.",
                 f"{crossings['evmcs']} under eVMCS: 4 a CPUID, which are the exit and the entry. "
                 "Under eVMCS the structure is a page that L1 and L0 share, and what was a VMREAD "
-                "is a load: that is what the patch is for."],
-        values={"exits": cpuids + 1, **crossings},
+                "is a load: that is what the patch is for.",
+                f"{longest} instructions in the longest stay."],
+        values={"exits": cpuids + 1, **crossings, "longest": longest},
         change=[f"kvm-vmx lesson levels --seed {other_seed(seed)}",
                 "kvm-vmx run --insn trap     the same loop, with each crossing a real trap",
                 "kvm-vmx lesson levels --write mine.py    a file with",

@@ -6,7 +6,7 @@ import re
 from html import escape
 
 from kvm_vmx import frame
-from kvm_vmx.lessons import NAMES, load
+from kvm_vmx.lessons import NAMES, glossary, load
 from kvm_vmx.lessons.drawing import figures, glance, legend
 
 HERE = pathlib.Path(__file__).parent
@@ -15,6 +15,7 @@ COMMAND = re.compile(r"(kvm-vmx .*?)(?:\s{2,}(.*))?")
 BITS = re.compile(r"[01]+(?: +[01]+)*")
 BYTES = re.compile(r"[0-9a-f]{2}(?: [0-9a-f]{2}){2,}")
 WITHHELD = "Work it out first; the page that is made with <code>-c</code> has the answer."
+HANDED_IN = "Hand it in, in the sheet of this number."
 # The widest that a column may ask for, and what is between two, in characters.
 WIDEST, GAP = 34, 2
 BUTTONS = (("first", "«", "the first step"), ("back", "‹", "one step back"),
@@ -28,10 +29,16 @@ def form(text: str) -> str:
     return "bits" if BITS.fullmatch(text) and text.count("0") + text.count("1") >= 12 else ""
 
 
-def paragraphs(texts) -> str:
+def paragraphs(texts, markup=escape) -> str:
     """Each text as a paragraph; where it is set in columns it stays so."""
     return "".join(f"<pre>{escape(text)}</pre>" if "  " in text.strip() else
-                   f"<p>{escape(text)}</p>" for text in texts)
+                   f"<p>{markup(text)}</p>" for text in texts)
+
+
+def linked():
+    """What makes markup of a text of the course: each word leads to the page of all words, once."""
+    seen: set[str] = set()
+    return lambda text: glossary.linked(text, seen)
 
 
 def section(title: str, inside: str, name: str = "") -> str:
@@ -48,14 +55,15 @@ def lesson_page(record, lines, check: bool, *, course: bool = False) -> str:
     body = "".join([
         neighbours(record.name) if course else "",
         head(record),
-        "<main>\n", section("What this is", paragraphs(record.about)),
+        "<main>\n",
+        section("What this is", paragraphs(record.about, linked() if course else escape)),
         section("The run", paragraphs(record.run)),
         section("The picture", player(picture, drawn, columns(record, check))
                 + steps(picture), "picture"),
         section("Nothing of it here", paragraphs([record.mended])) if record.mended else "",
         section("The question", paragraphs([record.question]), "question"),
         section("The answer", answer(record, shown if record.secret else "", check), "answer"),
-        section("Change this and run again", changes(record.change)),
+        section("Change this and run again", changes(record.change)) if record.change else "",
         section("What the emulator leaves out", paragraphs([record.leaves_out]))
         if record.leaves_out else "",
         "" if record.secret else shown,
@@ -78,9 +86,11 @@ def as_data(record, check: bool) -> dict:
 def head(record) -> str:
     """Title, and the command that makes this run again; a case that tells is not in it."""
     case = f" --case {record.case}" if record.named(check=False) else ""
+    made = (f"sheet {record.number}" if record.number else
+            f"<code>kvm-vmx lesson {record.name} --seed {record.seed}{escape(case)}</code>")
     return (f'<header class="page"><h1><b>{record.name}</b> {escape(record.title)}</h1>'
-            f"<p><code>kvm-vmx lesson {record.name} --seed {record.seed}{escape(case)}</code> "
-            f"<span>{load(record.name).MINUTES} minutes</span></p></header>\n")
+            f"<p>{made} "
+            f"<span>{record.minutes or load(record.name).MINUTES} minutes</span></p></header>\n")
 
 
 def neighbours(name: str) -> str:
@@ -179,7 +189,7 @@ def title(name: str, texts) -> str:
 def answer(record, lines: str, check: bool) -> str:
     """Folded where it may be read at all; a case that is secret is told with it."""
     if not check:
-        return f"<p>{WITHHELD}</p>"
+        return f"<p>{HANDED_IN if record.number else WITHHELD}</p>"
     case = f"<p>The case was <b>{escape(record.case)}</b>.</p>" if record.secret else ""
     also = "<p>The picture shows it now, too.</p>" if record.solved else ""
     return (f"<details><summary>Show it, once you have your own</summary>{case}"
@@ -220,6 +230,12 @@ def where(line) -> str:
     return escape(line.kernel_file + (f":{line.kernel_line}" if line.kernel_line else ""))
 
 
+def glossary_page() -> str:
+    """The words of the course."""
+    return frame.page("kvm_vmx: the words of the course", glossary.body(),
+                      style=STYLE.read_text())
+
+
 def index_page(records, check: bool) -> str:
     """The course: each lesson with its question and the whole run at a glance."""
     minutes = sum(load(record.name).MINUTES for record in records)
@@ -229,12 +245,14 @@ def index_page(records, check: bool) -> str:
         f"<p>{escape(record.question)}</p></li>\n" for record in records)
     answers = ("Each page holds its answer, folded." if check else
                "The answers are withheld: <code>kvm-vmx lesson NAME -c</code> has them.")
+    words = '<a href="glossary.html">The words of the course</a> are said when they first come.'
     body = (
         '<header class="page"><h1>KVM on Hyper-V: enlightened VMCSs in '
         f"{len(records)} lessons</h1><p>Each is one experiment on the port of Linux v4.19 and the "
         "emulated Hyper-V under it, recorded as it ran, with one question. "
         f"{minutes} minutes in all. {answers}</p>"
         "<p>A slider moves through each run; so do the keys ← → Home End. "
-        "<code>kvm-vmx lesson NAME --seed N</code> makes another variant.</p></header>\n"
+        "<code>kvm-vmx lesson NAME --seed N</code> makes another variant. "
+        f"{words}</p></header>\n"
         f'<main><ol class="lessons">{cards}</ol></main>')
     return frame.page("kvm_vmx: the course", body, style=STYLE.read_text())

@@ -37,7 +37,7 @@ class Picture:
 
     table is the terminal's view where the last step alone does not tell: (titles, rows).
     slots, where a lesson has them, are (slot, clean group) of the eVMCS table's strip; kind
-    "floors" is a path through levels, a row each, of which one is good.
+    is the name of a picture in lessons/kinds.py, such as "floors".
     """
 
     columns: list[str]
@@ -117,6 +117,9 @@ class Record:
     secret: bool = False        # the case and the lines are part of the answer
     telling: bool = False       # the case alone is
     solved: Picture | None = None
+    constant: tuple[str, ...] = ()      # answers that all seeds share: no sheet asks for them
+    minutes: int = 0            # of a lesson in a file of its own
+    number: str = ""            # of a sheet, which has no seed
     mended: str = ""            # why the run shows nothing of what the lesson is about
 
     def named(self, check: bool) -> str | None:

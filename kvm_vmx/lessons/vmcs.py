@@ -148,7 +148,8 @@ def run(seed: int, case: str | None = None) -> Record:
             f"qualification {qualification}")
     return Record(
         "vmcs", seed, "", TITLE,
-        about=["A VMCS is a page that belongs to the processor. VMCLEAR prepares it, VMPTRLD makes "
+        about=["VMX is the processor's extension for virtual machines, and VMXON turns it on. A "
+               "VMCS is a page that belongs to the processor. VMCLEAR prepares it, VMPTRLD makes "
                "it current, and then VMWRITE fills the current one field by field. A field is "
                "named by a number, its encoding. Only VMLAUNCH looks at what is there.",
                "It looks in order: at the controls, which fails with VM-instruction error 7; at "

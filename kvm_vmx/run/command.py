@@ -11,6 +11,8 @@ The guest starts at 0x1000 of its memory in 64-bit long mode. A guest that ends 
 SHUTDOWN) reports fewer exits.
 --trace runs each mode once more, for at most 1,000 exits, and writes what L1, L0 and L2 did as
 a Chrome trace, which ui.perfetto.dev and chrome://tracing open; its time counts instructions.
+Beside them some exits are followed step by step: KVM's functions, an arrow from each access of L1
+to L0's work for it, and the loads and stores of the eVMCS, which cause none.
 The times come from rounds in which the modes take turns, each with the interval that holds the
 true median in 95 of 100 cases; they are withheld where two turns of one mode differ.
 --serial gives the guest a serial port at 0x3f8, whose output is printed; other port I/O, MOV
@@ -23,10 +25,12 @@ Exit status 1: the guest saw a difference between the modes, or eVMCS was not us
 """
 
 import argparse
+import contextlib
 import os
 import stat
 import sys
 
+from kvm_vmx import host
 from kvm_vmx.console import (
     DIFFERS, HOLDS, Trouble, add_command, booted, check_writable, offer, print_json, write_text,
 )
@@ -171,14 +175,20 @@ def stopped(args, log, why, out) -> None:
 
 def write_trace(args, code, out) -> None:
     """Both modes once more, a short while, with every instruction written down."""
-    from kvm_vmx.run import tracing
+    from kvm_vmx.run import tracing, walking
 
-    exits = min(args.exits, tracing.MOST)
+    exits, walks = min(args.exits, tracing.MOST), {}
     with machine_of(args) as machine, working("tracing"):
         runs = {mode: tracing.recorded(machine, mode, code, GUEST_MEMORY, exits, args.config,
                                        Serial() if args.serial else None)
                 for mode in MODES}
-    write_text(args.trace, tracing.as_text(tracing.write_up(runs, args.cpus, args.exits)))
+    for mode in MODES if host.has("single-step") else ():
+        with machine_of(argparse.Namespace(**{**vars(args), "insn": "trap"})) as machine:
+            with contextlib.suppress(ConformanceError):
+                walks[mode] = walking.followed(machine, mode, code, GUEST_MEMORY, exits,
+                                               args.config)
+    text = tracing.as_text(tracing.write_up(runs, args.cpus, args.exits, walks))
+    write_text(args.trace, text)
     print(f"\n{args.trace}: loading, the first {tracing.traced_exits(runs):,} exits and unloading "
           "in each mode; open it with ui.perfetto.dev.", file=out)
 

@@ -11,6 +11,7 @@ import json
 
 from kvm_vmx import fields
 from kvm_vmx.run.steady_state import MODES, Run
+from kvm_vmx.run.walking import Walk
 from kvm_vmx.machine.lints import ConformanceError
 from kvm_vmx.machine.trace import EXIT_REASONS
 
@@ -50,15 +51,21 @@ def recorded(machine, mode, code, memory, exits, config, serial=None):
     return phases
 
 
-def write_up(runs: dict, cpus: int, wanted: int) -> dict:
-    """The trace: {mode: phases} as the JSON object that Perfetto and chrome://tracing open."""
-    about, events, lost = [], [], 0
+def write_up(runs: dict, cpus: int, wanted: int, walks: dict | None = None) -> dict:
+    """The trace: {mode: phases} as the JSON object that Perfetto and chrome://tracing open; walks
+    are the exits of each mode that were followed step by step, in processes of their own."""
+    about, events, lost, flow = [], [], 0, 0
     for process, (mode, phases) in enumerate(runs.items(), 1):
         seen = sorted({record.cpu for _, records in phases for record in records})
         about += names(process, MODES[mode], seen, cpus)
         slices, gaps = drawn(process, phases, cpus)
         events += slices
         lost += gaps
+    for process, (mode, moments) in enumerate((walks or {}).items(), len(runs) + 1):
+        if moments:
+            made = Walk(process, f"{MODES[mode]}, step by step", flow)
+            events += made.draw(moments)
+            about, flow = about + made.names, made.flow
     return {
         "traceEvents": about + sorted(events, key=lambda event: event["ts"]),
         "displayTimeUnit": "ms",

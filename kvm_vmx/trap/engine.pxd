@@ -9,6 +9,9 @@ cdef struct trap_binding:
 # The handler in place for this thread, and away again; 0 or a negative errno.
 cdef int trap_bind(trap_binding *binding, void *stack, size_t size) noexcept nogil
 cdef void trap_unbind(trap_binding *binding) noexcept nogil
+# Tell a function of the registers of an instruction that traps where no single steps are made, and
+# make them behind it: SIGTRAP is for whoever asks. 0: no more.
+cdef void step_from_trap(size_t function) noexcept nogil
 # The instructions of a bare processor, executed as opcodes.
 cdef const virt_cpu_ops *trap_ops() except NULL
 cdef int check_signals() except -1

@@ -34,6 +34,7 @@ cdef extern from "kvm_vmx/trap/bare_cpu.h" nogil:
     virt_cpu_ops bare_ops
     ulong bare_text_start
     ulong bare_text_end
+    void trap_step_by(ulong function)
     int trap_blocked()
     enum:
         NR_TRAP_SIGNALS
@@ -109,6 +110,10 @@ cdef int check_executed() except -1:
         raise MachineError(f"the instruction cannot trap: the host refuses a signal stack or a "
                            f"handler ({os.strerror(error)}): use insn='call'")
     return 0
+
+
+cdef void step_from_trap(size_t function) noexcept nogil:
+    trap_step_by(function)
 
 
 def silent() -> frozenset[str]:

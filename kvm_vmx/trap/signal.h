@@ -6,6 +6,7 @@
 #ifndef KVM_VMX_MACHINE_TRAP_SIGNAL_H
 #define KVM_VMX_MACHINE_TRAP_SIGNAL_H
 
+#include <asm/processor-flags.h>
 #include <kvm_vmx/trap/emulate.h>
 #include <pthread.h>
 #include <signal.h>
@@ -22,6 +23,15 @@ static const int trap_signals[] = { SIGILL, SIGSEGV, SIGFPE, SIGBUS, SIGTRAP };
 #define NR_INSN_SIGNALS 2
 
 static struct trap_previous trap_previous[NR_TRAP_SIGNALS];
+
+/* Who wants single steps is told of an instruction that traps where there were none, and behind
+ * it the thread goes on in steps. */
+static void (*trap_step)(greg_t *gregs);
+
+static void trap_step_by(unsigned long function)
+{
+	WRITE_ONCE(trap_step, (void (*)(greg_t *))function);
+}
 
 /* How often this thread has asked for traps: 0 is a thread whose faults are none of ours. Not
  * allocated when it is first touched, which may be in a signal handler. */
@@ -55,8 +65,12 @@ static bool trap_is_ours(greg_t *gregs)
 {
 	struct trap trap = { gregs, text_of(gregs[REG_RIP]) };
 	unsigned int vector = gregs[REG_TRAPNO];
+	void (*step)(greg_t *);
 	int i;
 
+	/* a single step is of whoever set the flag */
+	if (vector == X86_TRAP_DB && gregs[REG_EFL] & X86_EFLAGS_TF)
+		return false;
 	if (!trap.text && !(trap.text = text_of_caller(gregs)))
 		return false;
 	if (!text_of(gregs[REG_RIP])) {
@@ -73,6 +87,12 @@ static bool trap_is_ours(greg_t *gregs)
 	    !trap_decode((const u8 *)gregs[REG_RIP], (const u8 *)trap.text->end, gregs[REG_RIP],
 			 trap.regs, &trap.insn))
 		return kernel_exception(&trap, vector);
+	step = READ_ONCE(trap_step);
+	if (unlikely(step)) {
+		if (!(gregs[REG_EFL] & X86_EFLAGS_TF))
+			step(gregs);
+		gregs[REG_EFL] |= X86_EFLAGS_TF;
+	}
 	emulate(&trap);
 	return true;
 }

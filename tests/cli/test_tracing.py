@@ -24,6 +24,7 @@ def check(trace):
     assert set(trace) >= {"traceEvents", "displayTimeUnit"}
     assert trace["displayTimeUnit"] in ("ms", "ns")
     named, used, ends, last = set(), set(), collections.defaultdict(list), 0
+    arrows = collections.defaultdict(list)
     for event in trace["traceEvents"]:
         assert isinstance(event["pid"], int) and isinstance(event["name"], str) and event["name"]
         assert isinstance(event.get("args", {}), dict)
@@ -31,9 +32,12 @@ def check(trace):
             assert set(event["args"]) == {METADATA[event["name"]]}
             named.add((event["pid"], event.get("tid")))
             continue
-        assert event["ph"] in ("X", "C")
+        assert event["ph"] in ("X", "C", "s", "f")
         assert isinstance(event["ts"], int) and event["ts"] >= last
         last = event["ts"]
+        if event["ph"] in "sf":
+            arrows[event["id"]].append(event)
+            continue
         if event["ph"] == "C":
             assert all(isinstance(value, int) for value in event["args"].values())
             used.add((event["pid"], None))
@@ -48,6 +52,14 @@ def check(trace):
         assert not open_slices or event["ts"] + event["dur"] <= open_slices[-1]
         open_slices.append(event["ts"] + event["dur"])
     assert used <= named and {(pid, None) for pid, _ in used} <= named
+    # an arrow has one end and one tip, not before it, each in a slice of its lane
+    for start, end in arrows.values():
+        assert (start["ph"], end["ph"], end["bp"]) == ("s", "f", "e")
+        assert start["ts"] <= end["ts"] and start["name"] == end["name"]
+        for one in (start, end):
+            assert any(event["ph"] == "X" and event["ts"] <= one["ts"] <= event["ts"] + event["dur"]
+                       and (event["pid"], event["tid"]) == (one["pid"], one["tid"])
+                       for event in trace["traceEvents"])
 
 
 def lanes(trace, mode):
@@ -189,3 +201,25 @@ def test_a_bad_name_is_one_line_before_the_run(name):
     done = kvm_vmx("run", "--exits", 10**12, "--trace", name)
     assert done.returncode == 2 and done.stdout == ""
     assert len(done.stderr.splitlines()) == 1 and "give the name of a file" in done.stderr
+
+
+@pytest.mark.host("single-step")
+def test_the_walk_has_functions_arrows_and_what_traps_nowhere(tmp_path):
+    """Behind the run: under VMCS an arrow for each access and each entry, under eVMCS for entries
+    alone, and as many loads and stores instead, with the clean bits' store at each exit."""
+    done = kvm_vmx("run", "--exits", 6, "--trace", tmp_path / "t.json")
+    assert done.returncode == 0, done.stderr
+    trace = json.loads((tmp_path / "t.json").read_text())
+    check(trace)
+    arrows = {mode: [event for event in trace["traceEvents"] if event["ph"] == "s"
+                     and event["pid"] == n] for n, mode in ((3, "VMCS"), (4, "eVMCS"))}
+    plain, light = (lanes(trace, f"{mode}, step by step") for mode in ("VMCS", "eVMCS"))
+    exits = sum(event["name"] == "VMRESUME" for event in arrows["VMCS"]) - 1
+    assert exits > 3 and sum(event["name"] == "VMRESUME" for event in arrows["eVMCS"]) == exits + 1
+    assert len(arrows["VMCS"]) == 8 * exits + exits + 1 and len(arrows["eVMCS"]) == exits + 1
+    page = light["loads and stores of the eVMCS"]
+    assert len(page) == 9 * exits and plain["loads and stores of the eVMCS"] == []
+    assert sum("hv_clean_fields" in event["name"] for event in page) == exits
+    for found in (plain, light):
+        names = {event["name"] for event in found["KVM's functions"]}
+        assert {"vmx_vcpu_run", "vcpu_enter_guest", "skip_emulated_instruction"} <= names

@@ -38,7 +38,8 @@ class Pair:
 
     def __init__(self, enlightened, rng):
         self.enlightened, self.rng = enlightened, rng
-        self.worlds = [World(msrs=config_a_msrs(), maxphyaddr=46, unfinished=True) for _ in range(2)]
+        self.worlds = [World(msrs=config_a_msrs(), maxphyaddr=46, unfinished=True)
+                       for _ in range(2)]
         for world in self.worlds:
             world.cpu.log_exits(1)
             # a CPUID wherever L2 goes astray

@@ -19,7 +19,7 @@ import sys
 from Cython.Build import cythonize
 from setuptools import Distribution
 import setup
-setup.FLAGS += ["-O1", "-g0", "-w"]
+setup.FLAGS += ["-O1", "-g1", "-w"]
 names = sys.argv[1:]
 wanted = [setup.extension(f"kvm_vmx.{name}", f"kvm_vmx/{name.replace('.', '/')}.pyx")
           for name in names]

@@ -14,7 +14,7 @@ from command import kvm_vmx
 
 from kvm_vmx import cli
 from kvm_vmx.lessons import NAMES, load
-from kvm_vmx.lessons.page import index_page, lesson_page
+from kvm_vmx.lessons.page import glossary_page, index_page, lesson_page
 from kvm_vmx.lessons.record import Cell
 from kvm_vmx.lessons.sources import resolve
 
@@ -37,6 +37,7 @@ class Reader(html.parser.HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.open, self.wrong, self.links, self.seen, self.scripts = [], [], [], [], []
+        self.places = set()
         self.feed(text)
         assert self.open == [] and self.wrong == []
 
@@ -45,6 +46,7 @@ class Reader(html.parser.HTMLParser):
         self.links += [values[name] for name in ("src", "href", "action", "data", "srcset")
                        if name in values]
         assert not any(name.startswith("on") for name in values)
+        self.places.add(values.get("id"))
         if tag == "script":
             self.scripts.append(values.get("type"))
         if tag not in self.VOID:
@@ -75,7 +77,8 @@ def embedded(text):
 def check_closed(text, links=()):
     """A page that holds all it needs: no other address, one script, known by its hash."""
     page = Reader(text)
-    assert set(page.links) == set(links)
+    words = {link for link in page.links if link.startswith("glossary.html#")}
+    assert set(page.links) - words == set(links) and (links or not words)
     without = re.sub(r"'sha256-[^']*'", "", text.replace(NAMESPACE, ""))    # base64 has slashes
     assert not re.search(r"https?:|//\w|url\(|@import|<link|<img|<iframe|fetch\(|XMLHttp", without)
     (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text)
@@ -96,7 +99,9 @@ def test_a_page_holds_all_it_needs(taught, name, check):
     assert page.scripts == ["application/json", None]
     at = NAMES.index(name)
     near = {f"{other}.html" for other in (*NAMES[max(at - 1, 0):at], *NAMES[at + 1:at + 2])}
-    check_closed(lesson_page(*taught[name], check, course=True), {"index.html", *near})
+    page = check_closed(lesson_page(*taught[name], check, course=True), {"index.html", *near})
+    places = Reader(glossary_page())
+    assert {link.partition("#")[2] for link in page.links if "#" in link} <= places.places
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -166,7 +171,8 @@ def test_text_cannot_break_out(taught):
 def test_the_index(taught):
     records = [record for record, _ in taught.values()]
     for check in (False, True):
-        page = check_closed(index_page(records, check), {f"{name}.html" for name in NAMES})
+        page = check_closed(index_page(records, check),
+                            {f"{name}.html" for name in ("glossary", *NAMES)})
         assert all(record.title in page.text and record.question in page.text
                    for record in records)
         assert ("withheld" in page.text) == (not check)
@@ -180,10 +186,10 @@ def test_the_whole_course(tmp_path):
     assert str(tmp_path / "a/index.html") in done.stdout
     assert cli.main(["lesson", "all", "--html", str(tmp_path / "b/c")]) == 0
     pages = {path.name: path.read_text() for path in (tmp_path / "a").iterdir()}
-    assert set(pages) == {"index.html", *(f"{name}.html" for name in NAMES)}
+    assert set(pages) == {"index.html", "glossary.html", *(f"{name}.html" for name in NAMES)}
     assert pages == {path.name: path.read_text() for path in (tmp_path / "b/c").iterdir()}
     for text in pages.values():
-        assert set(Reader(text).links) <= set(pages)
+        assert {link.partition("#")[0] for link in Reader(text).links} <= set(pages)
 
 
 def test_one_page_by_the_command(tmp_path, capsys):

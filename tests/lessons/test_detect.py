@@ -36,8 +36,16 @@ def expected(given):
     nested = recommended and version
     on = bool(parameter and recommended and nested and pages)
     # the fallback is silent: vmx_init() succeeds, and takes the parameter back
-    return {"rung": 0 if on else there.index(False) + 1, "enable_evmcs": on, "insmod": 0,
-            "parameter": on}
+    return {"rung": 0 if on else there.index(False) + 1, "second": of_second(given["second"]),
+            "enable_evmcs": on, "insmod": 0, "parameter": on}
+
+
+def of_second(found):
+    """The rung of the second L1, by what its ladder reads."""
+    parameter, pages = found[4], found[7].split()[1::2]
+    there = walked({"rungs": [{"found": one} for one in found], "cpus": len(pages),
+                    "parameter": parameter == "1"})
+    return there.index(False) + 1 if False in there else 0
 
 
 @pytest.mark.soak

@@ -12,7 +12,9 @@ from kvm_vmx.lessons import NAMES, load
 
 pytestmark = pytest.mark.long
 
-CASES = [(name, case) for name in NAMES for case in load(name).CASES or (None,)]
+# Lesson exit follows single steps, which end where a mark writes; its own film is what it executes.
+MARKED = [name for name in NAMES if name != "exit"]
+CASES = [(name, case) for name in MARKED for case in load(name).CASES or (None,)]
 
 
 def asked(name, case, seed):
@@ -32,7 +34,7 @@ def runs(request):
     """The runs to look at: seed 1 of each lesson; of a soak, every case and some seeds."""
     if request.config.getoption("--soak"):
         return [asked(name, case, seed) for name, case in CASES for seed in (1, 2, 3)]
-    return [asked(name, None, 1) for name in NAMES]
+    return [asked(name, None, 1) for name in MARKED]
 
 
 @pytest.mark.skipif(os.environ.get("KVM_VMX_INSN") == "trap",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The lesson `levels`: its counts by what a crossing is, and what it says of a student's code."""
+"""The lesson `levels`: its counts by what a crossing is, and its verdict on a function."""
 
 import needed
 import pytest
@@ -18,7 +18,10 @@ def crossings(program, enlightened):
 def expected(given):
     """The answer, from what the student is given."""
     cpuids = given["program"].count("cpuid")
-    return {"exits": cpuids + 1, "vmcs": 4 + (4 + 2 * ACCESSES) * cpuids, "evmcs": 4 + 4 * cpuids}
+    stays = " ".join(given["program"]).split("cpuid")
+    longest = max(len(stay.split()) + (n + 1 < len(stays)) for n, stay in enumerate(stays))
+    return {"exits": cpuids + 1, "vmcs": 4 + (4 + 2 * ACCESSES) * cpuids, "evmcs": 4 + 4 * cpuids,
+            "longest": longest}
 
 
 @pytest.mark.soak

@@ -18,6 +18,8 @@ import test_bug
 import test_clean
 import test_cost
 import test_detect
+import test_exit
+import test_history
 import test_hotplug
 import test_levels
 import test_reload
@@ -194,7 +196,24 @@ def vmcs_of(record, _):
     return {"field": field, "error": error, "exit_reason": reason}
 
 
+def exit_of(record, _):
+    """The accesses of the program; which field and which function the lesson's own test says."""
+    names = record.given["program"]
+    accesses = sum(len(test_exit.reads(kind)) for kind in names)
+    return record.values | {"accesses": accesses, "evmcs": accesses + len(names)}
+
+
+def history_of(record, _):
+    """What became of the remarks is of v4.19, whatever this port is."""
+    names = record.given["remarks"]
+    one = test_history.REMARKS
+    return record.values | {
+        "taken": [n for n, name in enumerate(names, 1) if one[name]["taken"]],
+        "later": [n for n, name in enumerate(names, 1) if "later" in one[name]]}
+
+
 EXPECTED = {
+    "exit": exit_of, "history": history_of,
     "levels": lambda record, _: test_levels.expected(record.given), "vmcs": vmcs_of,
     "bitmap": lambda record, _: test_bitmap.expected(record.given),
     "cost": lambda record, _: test_cost.expected(record.given),
@@ -259,7 +278,7 @@ def test_every_lesson_on_a_port_with_one_erratum_mended(way, tree, mend, soak, t
         assert err == "" and status == int(gone) and "Traceback" not in out, (erratum, options)
     ((status, out, err),) = tree.runs(RUN, json.dumps([["all", "--html", str(tmp_path / "all")]]))
     assert err == "" and status == int("mended" in out), (erratum, out)
-    assert {path.stem for path in (tmp_path / "all").iterdir()} == {"index", *NAMES}
+    assert {path.stem for path in (tmp_path / "all").iterdir()} == {"index", "glossary", *NAMES}
 
 
 def test_the_port_as_it_is_has_all_of_them(tree):

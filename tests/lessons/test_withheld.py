@@ -26,7 +26,7 @@ KNOWN = {
     "stale": {"field", "group", "page", "copy", "guest", "shortest"}, "clean": {"dirty"},
     # the value that was written, and the symptom: what is there instead
     "bug": {"kvm", "l0"},
-    "vmcs": {"field", "exit_reason"}, "cost": {"access"}, "bitmap": {"byte"},
+    "vmcs": {"field", "exit_reason"}, "exit": {"field"}, "cost": {"access"}, "bitmap": {"byte"},
 }
 # The choices that the question leaves: words of the course, on pages where they are not the answer.
 WORDS = {"HLT", "FAIL_ENTRY", "kernel BUG", "runs", "no VM", "VMsucceed", "VMfailValid",
