@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The machine: an L1 kernel booted on the emulated Hyper-V, and what runs in it."""
 
-import importlib
 import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from kvm_vmx import building
+from kvm_vmx.building import CONFIGS
 from kvm_vmx.errors import Unique, counted, kernel_error
 from kvm_vmx.machine import detection
 from kvm_vmx.machine.cpu import Cpu
@@ -22,14 +23,6 @@ from kvm_vmx.trap import engine as trap
 if TYPE_CHECKING:
     from kvm_vmx.machine.processor import Processor
     from kvm_vmx.machine.trace import TraceRecord
-
-CONFIGS = {
-    "hyperv": "kvm_vmx.l1.vmx",
-    "no-hyperv": "kvm_vmx.l1.vmx_no_hyperv",
-    "no-jump-label": "kvm_vmx.l1.vmx_no_jump_label",
-    "before": "kvm_vmx.l1.vmx_before",
-    "by-call": "kvm_vmx.l1.vmx_by_call",
-}
 
 MEMORY_BASE, MEMORY_PER_CPU = 256 << 20, 64 << 10
 # A CPU's page for hypercall input and its assist page: without the first v4.19 does not come up.
@@ -386,11 +379,7 @@ class Machine(Unique):
         self.check_open()
         if config not in CONFIGS:
             raise ValueError(f"no config {config!r}: there are {', '.join(CONFIGS)}")
-        try:
-            port = importlib.import_module(CONFIGS[config])
-        except ModuleNotFoundError as error:
-            raise ValueError(f"config {config!r} is not built: use 'hyperv', or build it: "
-                             "python setup.py build_ext --inplace") from error
+        port = building.port(config)
         known = self._kernel.parameters(port)
         if "enlightened_vmcs" in known:
             params["enlightened_vmcs"] = enlightened_vmcs
