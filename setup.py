@@ -45,6 +45,7 @@ DIRECTIVES = {
 
 def extension(name, source):
     """An extension module with the flags that it gets."""
+    (HERE / DEPENDS).mkdir(parents=True, exist_ok=True)
     return Extension(
         name,
         [str(source)],
@@ -134,7 +135,6 @@ class BuildExt(build_ext):
     def run(self):
         if why := building.unfit():
             raise SystemExit(f"error: {why}")
-        (HERE / DEPENDS).mkdir(parents=True, exist_ok=True)
         translate(self.extensions)
         super().run()
         self.write_record()

@@ -72,7 +72,7 @@ def run_tests(root, rule) -> dict[str, dict]:
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "report.json"
         command = [
-            sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider",
+            sys.executable, "-m", "pytest", "-q", "--no-header",
             "-p", "kvm_vmx.conform.plugin", "--conform-report", str(path), str(root / "tests")]
         if rule:
             command += ["--conform-rule", rule]
