@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import pathlib
+import re
 import shutil
 
 from setuptools import Extension, setup
@@ -139,8 +140,11 @@ class BuildExt(build_ext):
         super().run()
         self.write_record()
         if not self.inplace and not self.editable_mode:
-            shutil.copy2(HERE / "build/cython/kvm_vmx/l1/vmx.c",
-                         pathlib.Path(self.build_lib) / "kvm_vmx/l1")
+            # without the note on how it was made, which names this folder
+            text = (HERE / "build/cython/kvm_vmx/l1/vmx.c").read_text()
+            (pathlib.Path(self.build_lib) / "kvm_vmx/l1/vmx.c").write_text(
+                re.sub(r"/\* BEGIN: Cython Metadata.*?END: Cython Metadata \*/\n", "", text,
+                       flags=re.S))
 
     def write_record(self):
         """Leave behind what `compare` shows of the build: see kvm_vmx/compare/compiled.py."""
