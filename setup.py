@@ -137,6 +137,11 @@ class BuildExt(build_ext):
         if why := building.unfit():
             raise SystemExit(f"error: {why}")
         translate(self.extensions)
+        if not self.inplace and not self.editable_mode and "CFLAGS" not in os.environ:
+            # lines are for a checkout, and twice the port's size; the port's functions have names
+            for one in self.extensions:
+                one.extra_link_args = ["-Wl,--strip-debug" if building.is_kernel(one.name)
+                                       else "-Wl,--strip-all"]
         super().run()
         self.write_record()
         if not self.inplace and not self.editable_mode:
