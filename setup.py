@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Build the extension modules, one a .pyx; the port's Kconfig variants from one source."""
+"""Build the extension modules, one a .pyx; kvm_vmx/building.py has the flags of each."""
 
+import gc
 import importlib.util
 import json
 import os
@@ -8,44 +9,28 @@ import pathlib
 import re
 import shutil
 
-from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
-HERE = pathlib.Path(__file__).parent
-CONFIG = {"CONFIG_HYPERV": 1, "CONFIG_JUMP_LABEL": 1, "CONFIG_INSN_TRAP": 1}
+HERE = pathlib.Path(__file__).resolve().parent
 
-# kvm-intel built again with another Kconfig, from the same source.
-PORT = "kvm_vmx.l1.vmx"
-VARIANTS = {
-    "vmx_no_hyperv": {"CONFIG_HYPERV": 0},
-    "vmx_no_jump_label": {"CONFIG_JUMP_LABEL": 0},
-    # the tree before the patch: v4.19 tests its key without CONFIG_HYPERV too
-    "vmx_before": {"CONFIG_HYPERV": 0, "BEFORE_EVMCS": 1},
-    # instructions by call alone: what the opcodes beside them cost is the difference to this
-    "vmx_by_call": {"CONFIG_INSN_TRAP": 0},
-    # each store into a VMCS says where it stands: what a machine with lints loads
-    "vmx_watched": {"CONFIG_WATCHED": 1},
-}
-# What stores into a VMCS, in the order of the source.
-ACCESSORS = ("vmcs_write16", "vmcs_write32", "vmcs_write64", "vmcs_writel", "vmcs_clear_bits",
-             "vmcs_set_bits")
 
-# The kernel's own code model, and hidden visibility: a static key must be local to its module.
-# No vectors, as in the kernel: two fields read as one wait for the stores to both.
-FLAGS = [
-    "-std=gnu11", "-O2", "-g", "-fno-strict-aliasing", "-fwrapv",
-    "-fno-delete-null-pointer-checks", "-fvisibility=hidden", "-fno-semantic-interposition",
-    "-fcf-protection=none", "-fno-stack-protector", "-U_FORTIFY_SOURCE",
-    "-fno-tree-vectorize",
-    f"-ffile-prefix-map={HERE.resolve()}=.",
-    "-Wno-unused-function", "-Wno-unused-variable",
-    "-DCYTHON_INLINE=inline __attribute__((always_inline))",
-]
+def module_of(path):
+    """A module of the package that needs nothing of it, before there is one."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+building = module_of(HERE / "kvm_vmx" / "building.py")
 
 # Where the compiler writes which headers a module is made of.
 DEPENDS = pathlib.Path("build/depends")
+
+# What Cython writes for every module alike: one module has it, and the others share it.
+SHARED = "kvm_vmx._cyutility"
 
 DIRECTIVES = {
     "language_level": 3,
@@ -55,22 +40,20 @@ DIRECTIVES = {
     "cdivision": True,
     "embedsignature": True,
     "freethreading_compatible": True,
+    "auto_pickle": False,
 }
 
 
-def extension(name, source, **config):
-    """An extension module, with the Kconfig switches that it wants otherwise than CONFIG."""
+def extension(name, source):
+    """An extension module with the flags that it gets."""
     (HERE / DEPENDS).mkdir(parents=True, exist_ok=True)
-    config = CONFIG | config
-    text = " ".join(f"{key}={value}" for key, value in config.items())
     return Extension(
         name,
         [str(source)],
         include_dirs=["include", "."],
-        define_macros=[*((key, str(value)) for key, value in config.items()),
-                       ("BUILD_CONFIG", f'"{text}"')],
-        extra_compile_args=[*FLAGS, "-MMD", "-MF", str(DEPENDS / f"{name}.d")],
-        depends=["setup.py", *headers(name)],
+        define_macros=building.macros(),
+        extra_compile_args=[*building.flags(name), "-MMD", "-MF", str(DEPENDS / f"{name}.d")],
+        depends=["setup.py", "kvm_vmx/building.py", *headers(name)],
     )
 
 
@@ -92,47 +75,53 @@ def module_name(path):
     return ".".join(path.relative_to(HERE).with_suffix("").parts)
 
 
-def watched(text):
-    """The port's C with each call of an accessor, behind their definitions, told to who watches."""
-    prefix = re.search(rf"\w+(?=_{ACCESSORS[-1]}\()", text)[0]
-    accessors = [f"{prefix}_{name}" for name in ACCESSORS]
-    begin = re.search(rf"^static .*\b{accessors[-1]}\([^;]*\{{$", text, re.M).end()
-    end = text.index("\n}\n", begin) + 3
-    lines = [f"#define {name}(field, operand) WATCHED({name}, field, operand)"
-             for name in accessors]
-    return "\n".join((text[:end], *lines, text[end:]))
-
-
-def variant(port, name):
-    """The port's generated C under another module name; rewritten only when it changed."""
-    source = pathlib.Path(port.sources[0])
-    package, _, old = PORT.rpartition(".")
-    text = source.read_text().replace(f'"{PORT}"', f'"{package}.{name}"')
-    text = text.replace(f"PyInit_{old}", f"PyInit_{name}")
-    if VARIANTS[name].get("CONFIG_WATCHED"):
-        text = watched(text)
-    target = source.with_name(f"{name}.c")
-    if not target.exists() or target.read_text() != text:
-        target.write_text(text)
-    return extension(f"{package}.{name}", target, **VARIANTS[name])
-
-
 def modules():
-    """All extension modules: one a .pyx, and the port's variants."""
-    built = cythonize(
-        [extension(module_name(path), path.relative_to(HERE))
-         for path in sorted((HERE / "kvm_vmx").rglob("*.pyx"))],
-        compiler_directives=DIRECTIVES,
-        emit_linenums=True,
-        build_dir="build/cython",
-        nthreads=os.cpu_count(),
-    )
-    port = next(module for module in built if module.name == PORT)
-    return built + [variant(port, name) for name in VARIANTS]
+    """The extension modules before Cython: one a .pyx, and the one that they share."""
+    return [*(extension(module_name(path), path.relative_to(HERE))
+              for path in sorted((HERE / "kvm_vmx").rglob("*.pyx"))),
+            extension(SHARED, shared_source())]
+
+
+def shared_source():
+    """Where the C of what the modules share is written."""
+    return pathlib.Path("build/cython", *SHARED.split(".")).with_suffix(".c")
+
+
+def translate(extensions):
+    """Have Cython write the C of the modules that it has changed for, and put that in place."""
+    from Cython.Build import cythonize
+    from Cython.Compiler import Options
+
+    # What Cython makes lives to its end: looking for what does not takes as long as its work.
+    gc.disable()
+    Options.emit_code_comments = False
+    made = cythonize([one for one in extensions if one.name != SHARED],
+                     compiler_directives=DIRECTIVES, emit_linenums=True, build_dir="build/cython",
+                     nthreads=os.cpu_count(), shared_utility_qualified_name=SHARED)
+    gc.enable()
+    texts = {one.name: one.sources for one in made}
+    for one in extensions:
+        one.sources = texts.get(one.name, one.sources)
+    write_shared()
+
+
+def write_shared():
+    """The C of what the modules share, written anew where it is another Cython's."""
+    from Cython import __version__
+    from Cython.Build.SharedModule import generate_shared_module
+    from Cython.Compiler.Main import CompilationOptions
+
+    target = HERE / shared_source()
+    stamp = target.with_suffix(".version")
+    if not target.exists() or not stamp.exists() or stamp.read_text() != __version__:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        generate_shared_module(CompilationOptions(
+            shared_c_file_path=str(target), module_name=SHARED))
+        stamp.write_text(__version__)
 
 
 class BuildPy(build_py):
-    """Puts the headers into the package: `compare` reads them beside the sources."""
+    """Puts the headers into the package, which `compare` and the port's other builds read."""
 
     def run(self):
         super().run()
@@ -142,33 +131,29 @@ class BuildPy(build_py):
 
 
 class BuildExt(build_ext):
-    """build_ext that builds what changed, whoever asks for it, and may leave the port's variants
-    out: --quick."""
-
-    user_options = [*build_ext.user_options, (
-        "quick", None, "without the other builds of the port, which are removed: none is stale")]
-    boolean_options = [*build_ext.boolean_options, "quick"]
-
-    def initialize_options(self):
-        super().initialize_options()
-        self.quick = False
+    """build_ext that builds what changed, whoever asks for it."""
 
     def run(self):
-        if self.quick:
-            package = PORT.rpartition(".")[0]
-            for name in VARIANTS:
-                (HERE / self.get_ext_filename(f"{package}.{name}")).unlink(missing_ok=True)
-            self.extensions = [module for module in self.extensions
-                               if module.name.rpartition(".")[2] not in VARIANTS]
+        if why := building.unfit():
+            raise SystemExit(f"error: {why}")
+        translate(self.extensions)
+        if not self.inplace and not self.editable_mode and "CFLAGS" not in os.environ:
+            # lines are for a checkout, and twice the port's size; the port's functions have names
+            for one in self.extensions:
+                one.extra_link_args = ["-Wl,--strip-debug" if building.is_kernel(one.name)
+                                       else "-Wl,--strip-all"]
         super().run()
         self.write_record()
+        if not self.inplace and not self.editable_mode:
+            # without the note on how it was made, which names this folder
+            text = (HERE / "build/cython/kvm_vmx/l1/vmx.c").read_text()
+            (pathlib.Path(self.build_lib) / "kvm_vmx/l1/vmx.c").write_text(
+                re.sub(r"/\* BEGIN: Cython Metadata.*?END: Cython Metadata \*/\n", "", text,
+                       flags=re.S))
 
     def write_record(self):
         """Leave behind what `compare` shows of the build: see kvm_vmx/compare/compiled.py."""
-        spec = importlib.util.spec_from_file_location(
-            "compiled", HERE / "kvm_vmx" / "compare" / "compiled.py")
-        compiled = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(compiled)
+        compiled = module_of(HERE / "kvm_vmx" / "compare" / "compiled.py")
         paths = [str(path.relative_to(HERE)) for path in sorted(
             [*(HERE / "kvm_vmx" / "l1").rglob("*.pyx"), *(HERE / "kvm_vmx" / "l1").rglob("*.pxd")])]
         target = pathlib.Path(self.get_ext_fullpath("kvm_vmx.compare.built")).parent / "built.json"

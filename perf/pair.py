@@ -47,7 +47,7 @@ def show(label: str, values, unit: str) -> None:
 
 
 def main() -> None:
-    """Print each loop's time in both trees, its ratio by pairs, and the ratio of a tree to itself."""
+    """Print each loop's time in both trees, its ratio by pairs, and that of a tree to itself."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("before", type=pathlib.Path, help="a built tree")
     parser.add_argument("after", type=pathlib.Path, nargs="?", default=HERE, help="this one")

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * The port's stores into a VMCS, each told with its function and line: for the build that a
- * machine with lints loads. setup.py puts what is behind WATCHED in front of the accessors' calls.
+ * machine with lints loads. kvm_vmx/building.py puts what is behind WATCHED in front of the accessors' calls.
  */
 #ifndef KVM_VMX_ASM_VMX_WATCHED_H
 #define KVM_VMX_ASM_VMX_WATCHED_H

@@ -178,7 +178,8 @@ def section(pair, report, made, code) -> str:
             page_text.port_comments(pair.port, report.port.files[pair.port.path].rows))
     rows = "\n".join(grid_row(row, pair, said, made, code) for row in whole_rows(pair.shown))
     return (f'<section id="{pair.name}" class="function{alike}"><details open><summary>'
-            f"<h2>{pair.name}()</h2> {bar(pair)}<small>{place(pair.kernel)}</small><small>{place(pair.port)}</small>"
+            f"<h2>{pair.name}()</h2> {bar(pair)}<small>{place(pair.kernel)}</small>"
+            f"<small>{place(pair.port)}</small>"
             f"<small>{percent(pair.fidelity)} alike</small></summary>\n"
             f'<div class="rows">\n{rows}\n</div></details></section>')
 

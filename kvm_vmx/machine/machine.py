@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The machine: an L1 kernel booted on the emulated Hyper-V, and what runs in it."""
 
-import importlib
+import contextlib
 import os
 import threading
 import weakref
@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from kvm_vmx import building
+from kvm_vmx.building import CONFIGS
 from kvm_vmx.errors import Unique, counted, kernel_error
 from kvm_vmx.machine import detection, failures
 from kvm_vmx.machine.cpu import Cpu
@@ -25,16 +27,6 @@ from kvm_vmx.words import unknown
 
 if TYPE_CHECKING:
     from kvm_vmx.machine.processor import Processor
-
-CONFIGS = {
-    "hyperv": "kvm_vmx.l1.vmx",
-    "no-hyperv": "kvm_vmx.l1.vmx_no_hyperv",
-    "no-jump-label": "kvm_vmx.l1.vmx_no_jump_label",
-    "before": "kvm_vmx.l1.vmx_before",
-    "by-call": "kvm_vmx.l1.vmx_by_call",
-}
-# "hyperv" where somebody watches: the same, and each store into a VMCS says where it stands.
-WATCHED = "kvm_vmx.l1.vmx_watched"
 
 MOST_SHOWN = 8          # rows of a kind in a notebook
 
@@ -418,11 +410,7 @@ class Machine(Pictured, Unique):
         self.check_open()
         if config not in CONFIGS:
             raise ValueError(unknown("config", config, CONFIGS))
-        try:
-            port = self._watched_port(config) or importlib.import_module(CONFIGS[config])
-        except ModuleNotFoundError as error:
-            raise ValueError(f"config {config!r} is not built: use 'hyperv', or build it: "
-                             "python setup.py build_ext --inplace") from error
+        port = self._watched_port(config) or building.port(config)
         known = self._kernel.parameters(port)
         if "enlightened_vmcs" in known:
             params["enlightened_vmcs"] = enlightened_vmcs
@@ -450,10 +438,9 @@ class Machine(Pictured, Unique):
         have not an instruction for it. None where it is not built."""
         if not self._watched or config != "hyperv":
             return None
-        try:
-            return importlib.import_module(WATCHED)
-        except ModuleNotFoundError:
-            return None
+        with contextlib.suppress(ValueError):
+            return building.port(building.WATCHED)
+        return None
 
     def _some_cpu(self) -> int:
         """The CPU that this thread runs as, or -1: whichever is free."""

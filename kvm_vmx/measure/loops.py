@@ -3,13 +3,11 @@
 
 import contextlib
 import ctypes
-import importlib
 from typing import NamedTuple
 
-from kvm_vmx import Machine, fields
+from kvm_vmx import Machine, building, fields
 from kvm_vmx.machine.guests import CPUID_LOOP
 from kvm_vmx.machine.kernel import call_function
-from kvm_vmx.machine.machine import CONFIGS
 from kvm_vmx.measure.rounds import ENTRIES, EXITS
 
 # again: mov $0, %eax; cpuid; jmp again
@@ -59,7 +57,7 @@ GROUPS = {
 
 def module(config: str):
     """The extension module that a config is."""
-    return importlib.import_module(CONFIGS[config])
+    return building.port(config)
 
 
 _name = ctypes.pythonapi.PyCapsule_GetName

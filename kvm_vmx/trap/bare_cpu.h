@@ -144,13 +144,21 @@ static insn_t trap_flags(insn_t status, bool cf, bool zf)
 	return cf ? INSN_VMFAIL_INVALID : zf ? INSN_VMFAIL_VALID : INSN_OK;
 }
 
+/* What the assembly below is given, and the flags that it leaves: flags as its outputs would take
+ * registers of some compilers, and there is none left. */
+struct bare_entry {
+	struct vm_entry entry;
+	u8 cf, zf;
+};
+
 /* The registers of L1 are in regs, and L2 leaves its own there. There is no host to go back to:
  * what the exit loaded is in the processor, and the text goes on. */
 static __trap_text insn_t trap_bare_entry(u64 *regs, int launch)
 {
-	struct vm_entry vm_entry = { .regs = (unsigned long *)regs, .launched = !launch };
-	struct vm_entry *entry = &vm_entry;
-	bool cf, zf;
+	struct bare_entry bare = {
+		.entry = { .regs = (unsigned long *)regs, .launched = !launch },
+	};
+	struct bare_entry *entry = &bare;
 
 	barrier();
 	__asm__ __volatile__("sub $128, %%rsp\n\t"
@@ -165,6 +173,8 @@ static __trap_text insn_t trap_bare_entry(u64 *regs, int launch)
 			     "2: " INSN_VMRESUME "\n"
 			     "3: push %%rcx\n\t"
 			     "mov 8(%%rsp), %%rcx\n\t"
+			     "setc %c[cf](%%rcx)\n\t"
+			     "setz %c[zf](%%rcx)\n\t"
 			     "mov %c[regs](%%rcx), %%rcx\n\t"
 			     VM_REGS(VM_SAVE)
 			     "pop %%rax\n\t"
@@ -178,11 +188,13 @@ static __trap_text insn_t trap_bare_entry(u64 *regs, int launch)
 			     "jmp 4b\n\t"
 			     ".popsection\n\t"
 			     _ASM_EXTABLE(1b, 5b) _ASM_EXTABLE(2b, 5b)
-			     : "=@ccc"(cf), "=@ccz"(zf), "+c"(entry)
-			     : VM_ENTRY(regs), VM_ENTRY(launched), VM_ENTRY(fault)
-			     : "memory", "rax", "rbx", "rdx", "rdi", "rsi", "r8", "r9", "r10",
+			     : "+c"(entry)
+			     : VM_ENTRY(regs), VM_ENTRY(launched), VM_ENTRY(fault),
+			       [cf] "i"(offsetof(struct bare_entry, cf)),
+			       [zf] "i"(offsetof(struct bare_entry, zf))
+			     : "cc", "memory", "rax", "rbx", "rdx", "rdi", "rsi", "r8", "r9", "r10",
 			       "r11", "r12", "r13", "r14", "r15");
-	return trap_flags(vm_entry.fault, cf, zf);
+	return trap_flags(bare.entry.fault, bare.cf, bare.zf);
 }
 
 static __trap_text insn_t bare_vmentry(struct virt_cpu *cpu, u64 *regs, int launch)

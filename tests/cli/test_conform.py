@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """kvm-vmx conform: the registry, the verdict on a rule, one rule explained, trouble."""
 
+import argparse
 import json
 import subprocess
 import sys
@@ -9,7 +10,6 @@ import pytest
 from command import PACKAGE, kvm_vmx, kvm_vmx_json
 
 from kvm_vmx.conform import command as conform
-from kvm_vmx.console import Trouble
 from kvm_vmx.conform import Rule, rules
 
 
@@ -59,6 +59,17 @@ def test_the_verdict_on_a_rule(passed, rule, status, why):
     assert verdict["tests"] == [f"test_{n}" for n in range(len(passed))]
 
 
+@pytest.mark.parametrize("passed, status, why", [
+    (1, "holds", "1 test passed, 2 skipped"),
+    (0, "falls short", "each of its tests is skipped here"),
+])
+def test_a_skipped_test_tells_nothing_of_its_rule(passed, status, why):
+    results = {f"test_{n}": {"rules": ["R1"], "passed": False, "why": "skipped"} for n in range(2)}
+    results |= {f"test_that_ran_{n}": {"rules": ["R1"], "passed": True} for n in range(passed)}
+    verdict = conform.judge(Rule("R1", "Text."), results)
+    assert (verdict["status"], verdict["why"]) == (status, why)
+
+
 @pytest.mark.host("pytest")
 def test_one_rule_as_json():
     report = kvm_vmx_json("conform", "r38")
@@ -95,10 +106,28 @@ def test_no_such_rule():
     assert done.stderr == "kvm-vmx: no rule 'R105': there are R1 to R104 and K1 to K15\n"
 
 
-def test_without_the_tests(tmp_path, monkeypatch):
+def test_without_the_tests_the_recorded_results_are_reported(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(conform, "__file__", str(tmp_path / "kvm_vmx/conform/command.py"))
-    with pytest.raises(Trouble, match="run conform in a source checkout"):
-        conform.checkout()
+    assert conform.checkout() is None
+    assert conform.execute(argparse.Namespace(rule="R38", json=False)) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("As recorded at ") and "\nR38: A group" in said
+    assert "  passed  tests/l0/" in said
+    conform.execute(argparse.Namespace(rule=None, json=True))
+    told = json.loads(capsys.readouterr().out)
+    assert told["recorded"] and len(told["rules"]) == len(rules())
     monkeypatch.chdir(PACKAGE)
     assert conform.checkout() == PACKAGE
+
+
+def test_what_is_recorded_stands_in_the_tree():
+    """Each recorded test is still there, and nothing that binds was left without one."""
+    results, _ = conform.recorded()
+    texts = {}
+    for name in {name.partition("[")[0] for name in results}:
+        file, *_, function = name.split("::")
+        text = texts.setdefault(file, (PACKAGE / file).read_text())
+        assert f"def {function}(" in text, name
+    tagged = {id for result in results.values() for id in result["rules"]}
+    assert tagged >= {rule.id for rule in rules().values() if not rule.not_applicable}

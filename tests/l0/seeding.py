@@ -19,10 +19,10 @@ BUILD = """
 from Cython.Build import cythonize
 from setuptools import Distribution
 import setup
-setup.FLAGS.append("-O0")
 wanted = [setup.extension("kvm_vmx.l0.hyperv", "kvm_vmx/l0/hyperv.pyx")]
 built = cythonize(
     wanted, compiler_directives=setup.DIRECTIVES, force=True, build_dir="build/cython")
+built[0].extra_compile_args += ["-O0", "-g0"]
 command = Distribution({"ext_modules": built}).get_command_obj("build_ext")
 command.inplace = command.force = True
 command.ensure_finalized()

@@ -138,7 +138,8 @@ def test_text_that_cannot_be_written_is_no_load(machine):
 NO_NEW_TEXT = """
 import ctypes
 from kvm_vmx import Machine
-import kvm_vmx.l1.vmx, kvm_vmx.l1.vmx_no_jump_label
+from kvm_vmx import building
+[building.port(config) for config in ("hyperv", "no-jump-label")]
 PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN = 65, 1
 assert ctypes.CDLL(None).prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0) == 0
 with Machine(insn="call") as machine:

@@ -40,6 +40,7 @@ from setuptools import Distribution
 
 import marked_lines
 wanted = [module for module in setup.modules() if module.name in marked_lines.MODULES]
+setup.translate(wanted)
 for module in wanted:
     marked_lines.mark(module.sources[0])
     module.extra_compile_args = [*module.extra_compile_args, "-O1", "-g0", "-w"]

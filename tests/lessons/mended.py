@@ -19,11 +19,12 @@ import sys
 from Cython.Build import cythonize
 from setuptools import Distribution
 import setup
-setup.FLAGS += ["-O1", "-g1", "-w"]
 names = sys.argv[1:]
 wanted = [setup.extension(f"kvm_vmx.{name}", f"kvm_vmx/{name.replace('.', '/')}.pyx")
           for name in names]
 built = cythonize(wanted, compiler_directives=setup.DIRECTIVES, force=True, build_dir="built")
+for module in built:
+    module.extra_compile_args += ["-O1", "-g1", "-w"]
 command = Distribution({"ext_modules": built}).get_command_obj("build_ext")
 command.build_lib, command.build_temp, command.force = ".", "objects", True
 command.parallel = len(names)
@@ -38,14 +39,9 @@ class Tree:
     def __init__(self, folder: pathlib.Path):
         self.root = folder
         for part in ("kvm_vmx", "include"):
-            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns(
-                "__pycache__", *(f"{name}.*.so" for name in self.variants())))
+            shutil.copytree(ROOT / part, folder / part,
+                            ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy2(ROOT / "setup.py", folder)
-
-    @staticmethod
-    def variants() -> list[str]:
-        """Builds of the port that no lesson loads."""
-        return [path.name.partition(".")[0] for path in (ROOT / "kvm_vmx/l1").glob("vmx_*.so")]
 
     def python(self, *arguments, timeout=600):
         """Python in the copy, whose package comes before any other."""

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Flags: the port and L0 are compiled as a kernel is, all else as whoever builds it says."""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import needed
+import pytest
+
+from kvm_vmx import building
+
+needed.capability("compiler")
+
+ROOT = building.ROOT
+# What Debian's dpkg-buildflags and Fedora's redhat-rpm-config put into the environment, without
+# the specs files that only Fedora has.
+DEBIAN = ("-g -O2 -ffile-prefix-map=/build=. -fstack-protector-strong -Wformat "
+          "-Werror=format-security -Wdate-time -D_FORTIFY_SOURCE=2")
+FEDORA = ("-O2 -flto=auto -ffat-lto-objects -fexceptions -g -grecord-gcc-switches -pipe -Wall "
+          "-Werror=format-security -Wp,-U_FORTIFY_SOURCE,-D_FORTIFY_SOURCE=3 "
+          "-fstack-protector-strong -m64 -mtune=generic -fasynchronous-unwind-tables "
+          "-fstack-clash-protection -fcf-protection=full -fno-omit-frame-pointer")
+PROBE = r"""
+#include <string.h>
+#ifdef _FORTIFY_SOURCE
+const char fortified[] = "fortified";
+#endif
+void other(char *text);
+int probe(const char *text)
+{
+	char local[64];
+
+	strcpy(local, text);
+	other(local);
+	return local[3];
+}
+"""
+HARDENED = {"__stack_chk_fail", "__strcpy_chk", "endbr64"}
+
+
+def made(module, cflags, tmp_path):
+    """What of HARDENED stands in the object that C becomes with the flags that a module gets."""
+    environ = {"CFLAGS": cflags}
+    source, target = tmp_path / "probe.c", tmp_path / "probe.o"
+    source.write_text(PROBE)
+    subprocess.run(["gcc", *cflags.split(), *building.flags(module, environ), "-fPIC", "-w",
+                    "-ffat-lto-objects", "-c", str(source), "-o", str(target)], check=True)
+    shown = subprocess.run(["objdump", "-dr", str(target)], check=True, capture_output=True,
+                           text=True).stdout
+    return {word for word in HARDENED if word in shown}
+
+
+@pytest.mark.host("objdump")
+@pytest.mark.parametrize("module", ["kvm_vmx.l1.vmx", "kvm_vmx.l1.linux.cpu", "kvm_vmx.l0.hyperv"])
+def test_no_distribution_hardens_the_kernel(module, tmp_path):
+    assert made(module, FEDORA, tmp_path) == set()
+    assert made(module, DEBIAN, tmp_path) == set()
+
+
+@pytest.mark.host("objdump")
+@pytest.mark.parametrize("module", ["kvm_vmx.machine.kernel", "kvm_vmx.trap.engine",
+                                    "kvm_vmx._cyutility"])
+def test_a_distribution_hardens_all_else(module, tmp_path):
+    assert made(module, FEDORA, tmp_path) == HARDENED
+    assert made(module, DEBIAN, tmp_path) == HARDENED - {"endbr64"}
+
+
+def test_each_module_is_of_a_class_and_the_kernel_ends_with_its_own_flags():
+    modules = [".".join(path.relative_to(ROOT).with_suffix("").parts)
+               for path in sorted((ROOT / "kvm_vmx").rglob("*.pyx"))]
+    kernel = {name for name in modules if name.split(".")[1] in ("l0", "l1")}
+    assert kernel and set(modules) - kernel
+    for name in modules:
+        for environ in ({}, {"CFLAGS": DEBIAN}, {"CFLAGS": "-O0 -g"}):
+            found = building.flags(name, environ)
+            level = [flag for flag in found if re.fullmatch(r"-O\S", flag)]
+            if name in kernel:
+                assert level == ["-O2"] and "-fno-stack-protector" in found, name
+            elif environ:       # whoever says CFLAGS says how it is optimized and what it checks
+                assert not level and not any(
+                    re.match(r"-f(no-stack|cf-)|-U|-g", flag) for flag in found), name
+            else:
+                assert level == ["-Og"], name
+
+
+@pytest.mark.parametrize("system, machine", [
+    ("linux", "aarch64"), ("darwin", "x86_64"), ("win32", "AMD64"), ("linux", "i686")])
+def test_another_platform_is_told_in_one_line(system, machine, tmp_path):
+    """By setup.py itself, told that it runs elsewhere; nothing is written before."""
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy2(ROOT / name, tmp_path)
+    for name in ("__init__.py", "cli.py", "building.py", "build_info.pyx"):
+        pathlib.Path(tmp_path, "kvm_vmx").mkdir(exist_ok=True)
+        shutil.copy2(ROOT / "kvm_vmx" / name, tmp_path / "kvm_vmx")
+    done = subprocess.run(
+        [sys.executable, "-c", "import platform, runpy, sys, setuptools\n"
+         "from setuptools.command import build_ext\n"
+         f"sys.platform, platform.machine = {system!r}, lambda: {machine!r}\n"
+         "sys.argv = ['setup.py', '-q', 'build_ext', '--inplace']\n"
+         "runpy.run_path('setup.py', run_name='__main__')"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    (line,) = [line for line in done.stderr.splitlines() if "error" in line]
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert line.startswith("error: kvm_vmx needs x86-64 Linux") and machine in line
+    assert not list(tmp_path.rglob("*.so")) and not list(tmp_path.rglob("build/cython/**/*.c"))
+
+
+def test_without_a_compiler_another_build_says_what_it_takes(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", "from kvm_vmx import Machine\n"
+         "try:\n    Machine().insmod(config='no-hyperv')\n"
+         "except ValueError as error:\n    print(error)"],
+        cwd=ROOT, capture_output=True, text=True, timeout=120,
+        env={**os.environ, "CC": "no-such-compiler", "XDG_CACHE_HOME": str(tmp_path)})
+    assert done.stdout == ("config 'no-hyperv' is another build of the port, which takes a C "
+                           "compiler: no no-such-compiler here: apt-get install gcc\n"), done.stderr
+    assert not list(tmp_path.rglob("*.so"))
