@@ -119,7 +119,7 @@ def kind_of(one):
 def spelled(kind, one):
     """One type."""
     if kind == "array":
-        return f"list of {kind_of(one['items'])}"
+        return f"list of {kind_of(one['items'])}" if "items" in one else "list"
     if kind == "object" and isinstance(one.get("additionalProperties"), dict):
         return f"by name: {kind_of(one['additionalProperties'])}"
     if kind in ("integer", "number"):

@@ -13,7 +13,7 @@ import schemed
 from kvm_vmx import cli, host, schemas
 
 # Schemas of files, not of --json.
-OF_FILES = {"trace", "rounds"}
+OF_FILES = {"trace", "rounds", "key"}
 SPELLED = re.compile(r"\bkvm_vmx\.([a-z]+(?:\.[a-z]+)?)/(\d+)")
 ROOT = pathlib.Path(__file__).parents[2]
 TREE = "tree"
@@ -61,6 +61,8 @@ COMMANDS = {
     "measure": ["measure accessors --tier 0"], "doctor": ["doctor", "doctor dmesg.txt"],
     "decode": ["decode page.bin", "decode page.bin --profile kvm-6.12"],
     "decode.diff": ["decode --diff page.bin other.bin"],
+    "sheet": ["lesson table --sheet ann.json --assign ann --key course.key"],
+    "grade": ["grade --new --key new.key", "grade page.bin handed.json --key course.key"],
     "version": ["--version"], "cache": ["cache", "cache clear trees"], "schemas": ["schema"],
 }
 # Those that a test beside what it needs shows.
@@ -97,6 +99,9 @@ def folder(tmp_path_factory):
     (path / "page.bin").write_bytes(PAGE)
     (path / "other.bin").write_bytes(PAGE[:16] + b"\x01" + PAGE[17:])
     (path / "dmesg.txt").write_text("[    0.0] Linux version 6.12.1 (x@y) (gcc) #1\n")
+    assert cli.main(["grade", "--new", "--key", str(path / "course.key")]) == 0
+    assert cli.main(["lesson", "table", "--sheet", str(path / "handed.json"), "--assign", "ben",
+                     "--key", str(path / "course.key")]) == 0
     (path / "mine.py").write_text("def needed(*args):\n    return 0\n")
     return path
 

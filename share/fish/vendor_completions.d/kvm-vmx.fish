@@ -147,7 +147,7 @@ complete -c kvm-vmx -n '__fish_seen_subcommand_from schema' -s h -l help -d 'sho
 complete -c kvm-vmx -n '__fish_seen_subcommand_from schema' -l json -d 'print one JSON object instead'
 complete -c kvm-vmx -n '__fish_seen_subcommand_from schema' -l color -r -a 'auto always never' -d 'colour the output, always, never, or on a terminal (default, auto)'
 complete -c kvm-vmx -n '__fish_seen_subcommand_from schema' -l quiet -d 'say nothing of what goes on meanwhile'
-complete -c kvm-vmx -n '__fish_seen_subcommand_from schema' -a 'apply boot cache compare conform course decode decode.diff doctor drift fields fixes kernel keys lesson lessons measure patch run schemas scope version'
+complete -c kvm-vmx -n '__fish_seen_subcommand_from schema' -a 'apply boot cache compare conform course decode decode.diff doctor drift fields fixes grade kernel keys lesson lessons measure patch run schemas scope sheet version'
 complete -c kvm-vmx -n '__fish_seen_subcommand_from cache' -s h -l help -d 'show this help message and exit'
 complete -c kvm-vmx -n '__fish_seen_subcommand_from cache' -l json -d 'print one JSON object instead'
 complete -c kvm-vmx -n '__fish_seen_subcommand_from cache' -l color -r -a 'auto always never' -d 'colour the output, always, never, or on a terminal (default, auto)'
