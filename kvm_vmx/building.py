@@ -170,10 +170,15 @@ def told(text: str) -> str:
     return "\n".join((text[:end], *lines, text[end:]))
 
 
-def cache() -> pathlib.Path:
-    """Where the port's other builds are kept: $XDG_CACHE_HOME, or ~/.cache."""
+def kept() -> pathlib.Path:
+    """Where the port's other builds are kept, below $XDG_CACHE_HOME or ~/.cache."""
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    store = pathlib.Path(home) / "kvm-vmx" / "port"
+    return pathlib.Path(home) / "kvm-vmx" / "port"
+
+
+def cache() -> pathlib.Path:
+    """That folder, made where it is missing."""
+    store = kept()
     store.mkdir(parents=True, exist_ok=True, mode=0o700)
     return store
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What is kept of kernel trees and of builds, so that it need not be made again; and clear it.
 
-trees are the files that were read of tarballs, kernel the builds of `kvm-vmx kernel`, selftests
-those of `kvm-vmx boot --selftest`. They lie under $XDG_CACHE_HOME/kvm-vmx, by default
+trees are the files that were read of tarballs, port other builds of the port, kernel those of
+`kvm-vmx kernel`, selftests those of `kvm-vmx boot --selftest`. They lie under $XDG_CACHE_HOME/kvm-vmx, by default
 ~/.cache/kvm-vmx; $KVM_VMX_KERNEL_CACHE is another place for the kernel's. clear removes what is
 named, or all, and nothing that was not put there by these commands.
 With --json: {"schema": "kvm_vmx.cache/1", "root": ..., "stores": [...], "removed": ...}.
@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from kvm_vmx import host
+from kvm_vmx import building, host
 from kvm_vmx.console import HOLDS, Trouble, add_command, offer, print_columns, print_json
 from kvm_vmx.words import unknown
 
@@ -50,6 +50,8 @@ def stores() -> dict[str, Store]:
 
     return {
         "trees": Store("files of kernel tarballs", host.cache(), r"[0-9a-f]{64}\.(?:json|\d+)", ""),
+        "port": Store("other builds of the port", building.kept(),
+                      r"vmx_\w+\.[0-9a-f]{24}\.[\w.-]*so", "Makefile"),
         "kernel": Store("kernels that were built", cache(), r"[0-9a-f]{24}|stamps",
                         "tree/Makefile"),
         "selftests": Store("KVM selftests that were built", cache_directory(), r"[0-9a-f]{16}",
@@ -63,7 +65,7 @@ def configure(commands: Any) -> None:
     command.add_argument("action", nargs="?", choices=ACTIONS, default="show",
                          help="show what there is (default), or clear it")
     offer(command.add_argument("what", nargs="*", default=[], metavar="WHAT",
-                               help="trees, kernel or selftests (default: all)"), stores)
+                               help="trees, port, kernel or selftests (default: all)"), stores)
 
 
 def execute(args: argparse.Namespace) -> int:

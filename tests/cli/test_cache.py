@@ -121,3 +121,14 @@ def test_a_wrong_word_is_one_line(home, capsys, line, says):
     assert cli.main(line.split()) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and says in error
+
+
+def test_other_builds_of_the_port_are_shown_and_cleared(home, capsys):
+    folder = home / "cache/kvm-vmx/port"
+    folder.mkdir(parents=True)
+    for name in ("vmx_watched." + "c" * 24 + ".cpython-311-x86_64-linux-gnu.so", "mine.so"):
+        (folder / name).write_bytes(bytes(1000))
+    (store,) = cache(capsys, "show", "port")["stores"]
+    assert [(one["bytes"], one["kernel"]) for one in store["entries"]] == [(1000, None)]
+    (removed,) = cache(capsys, "clear", "port")["removed"]
+    assert removed["entries"] == 1 and [path.name for path in folder.iterdir()] == ["mine.so"]

@@ -153,7 +153,7 @@ complete -c kvm-vmx -n '__fish_seen_subcommand_from cache' -l json -d 'print one
 complete -c kvm-vmx -n '__fish_seen_subcommand_from cache' -l color -r -a 'auto always never' -d 'colour the output, always, never, or on a terminal (default, auto)'
 complete -c kvm-vmx -n '__fish_seen_subcommand_from cache' -l quiet -d 'say nothing of what goes on meanwhile'
 complete -c kvm-vmx -n '__fish_seen_subcommand_from cache' -a 'show clear'
-complete -c kvm-vmx -n '__fish_seen_subcommand_from cache' -a 'trees kernel selftests'
+complete -c kvm-vmx -n '__fish_seen_subcommand_from cache' -a 'trees port kernel selftests'
 complete -c kvm-vmx -n '__fish_seen_subcommand_from completion' -s h -l help -d 'show this help message and exit'
 complete -c kvm-vmx -n '__fish_seen_subcommand_from completion' -l json -d 'print one JSON object instead'
 complete -c kvm-vmx -n '__fish_seen_subcommand_from completion' -l color -r -a 'auto always never' -d 'colour the output, always, never, or on a terminal (default, auto)'
