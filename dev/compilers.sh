@@ -34,10 +34,10 @@ row() {
       exit 1
     }
     # shellcheck disable=SC2086
-    "$python" -m pytest -q -p no:cacheprovider $(ls $tests 2>/dev/null) >tests 2>&1
+    "$python" -m pytest -q -p no:cacheprovider $(ls $tests 2>/dev/null) >tested 2>&1
     status=$?
-    printf '%-18s %s\n' "$1" "$(tail -1 tests)"
-    [ $status = 0 ] || { grep -E '^(FAILED|ERROR)' tests; exit 1; }
+    printf '%-18s %s\n' "$1" "$(tail -1 tested)"
+    [ $status = 0 ] || { grep -E '^(FAILED|ERROR)' tested; exit 1; }
   ) || failed=1
   rm -rf "$copy"
 }

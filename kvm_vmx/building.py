@@ -71,10 +71,12 @@ def flags(module: str, environ: Mapping[str, str] = os.environ) -> list[str]:
     asked = "CFLAGS" in environ
     if not is_kernel(module):
         return found if asked else found + REST
+    gcc = "clang" not in environ.get("CC", "")
     if not asked:
+        lines = LINES if gcc else LINES[:1]
         found += (INLINED if module.startswith(PORT) else
-                  LINES if module.startswith("kvm_vmx.l1.") else NO_LINES)
-    return found + KERNEL + ([] if "clang" in environ.get("CC", "") else KERNEL_GCC)
+                  lines if module.startswith("kvm_vmx.l1.") else NO_LINES)
+    return found + KERNEL + (KERNEL_GCC if gcc else [])
 
 
 def macros(config: str = "hyperv") -> list[tuple[str, str]]:
