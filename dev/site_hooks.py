@@ -22,7 +22,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGES = {"readme.md": "README.md", "contributing.md": "CONTRIBUTING.md", "changes.md": "CHANGES.md",
          "measuring.md": "perf/README.md"}
 COURSE = "course-pages"
-LINK = re.compile(r"(?<!!)\[([^\]\[]*)\]\(([^)\s]+)\)")
+LINK = re.compile(r"\[([^\]\[]*)\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```(\w+) (\S+)$", re.M)
 TITLED = re.compile(r'^<!--.*?-->\n', re.S)
 

@@ -19,8 +19,7 @@ VERSION = "0.1.0"
 TOUR = """\
 kvm-vmx: KVM's enlightened-VMCS path (vmx.c, Linux v4.19) on an emulated Hyper-V
 
-  run, lesson     a guest under VMCS and under eVMCS; lessons, each with a picture
-  grade           the sheets of a course, judged with the key that made them
+  run, lesson     a guest under VMCS and under eVMCS; lessons. grade: the sheets of a course
   fields, keys    the field table; every static-branch site, with the key off and on
   compare, drift  the port beside any kernel tree; what changed between two trees
   kernel          a tree's own KVM as L1, and what it executes beside the port

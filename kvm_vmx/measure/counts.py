@@ -9,7 +9,7 @@ import sys
 import tempfile
 
 from kvm_vmx.console import Trouble
-from kvm_vmx import host
+from kvm_vmx import building, host
 from kvm_vmx.machine.sites import demangle
 from kvm_vmx.measure import host_rsp
 from kvm_vmx.measure.child import entry_masks
@@ -205,7 +205,7 @@ def executed(profile: Profile):
     """(function, mnemonic, operands, count) of each instruction of the package's modules."""
     images = {}
     for (obj, function, address), count in profile.items():
-        if "/kvm_vmx/" in obj:
+        if "/kvm_vmx/" in obj or obj.startswith(f"{building.kept()}/"):
             image = images.setdefault(obj, pathlib.Path(obj).read_bytes())
             for one in decoder().disasm(image[address:address + LONGEST_INSTRUCTION], address, 1):
                 yield demangle(function), one.mnemonic, one.op_str, count

@@ -68,8 +68,9 @@ static bool trap_is_ours(greg_t *gregs)
 	void (*step)(greg_t *);
 	int i;
 
-	/* a single step is of whoever set the flag */
-	if (vector == X86_TRAP_DB && gregs[REG_EFL] & X86_EFLAGS_TF)
+	/* where somebody wants single steps, they are no trap */
+	if (unlikely(READ_ONCE(trap_step)) && vector == X86_TRAP_DB &&
+	    gregs[REG_EFL] & X86_EFLAGS_TF)
 		return false;
 	if (!trap.text && !(trap.text = text_of_caller(gregs)))
 		return false;

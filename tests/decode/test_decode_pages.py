@@ -216,4 +216,4 @@ def test_what_is_no_vmcs_is_one_line(source):
     with pytest.raises(ValueError) as caught:
         decode_all(source)
     assert "\n" not in str(caught.value) and 10 < len(str(caught.value)) < 300
-    assert re.search("give|names|is it", str(caught.value))
+    assert re.search("give|names|did you mean", str(caught.value))
