@@ -195,11 +195,10 @@ def compiler(name: str, config: str, include: pathlib.Path) -> list[str]:
     """The command that compiles a build of the port, as setuptools would: all but its files."""
     words = [os.environ.get("CC") or sysconfig.get_config_var("CC") or "gcc",
              sysconfig.get_config_var("CFLAGS") or "", os.environ.get("CFLAGS", ""),
-             sysconfig.get_config_var("CCSHARED") or "-fPIC"]
+             sysconfig.get_config_var("CCSHARED") or "-fPIC", os.environ.get("LDFLAGS", "")]
     return [*(word for text in words for word in shlex.split(text)), *flags(name),
             *(f"-D{key}={value}" for key, value in macros(config)), f"-I{include}", f"-I{ROOT}",
-            f"-I{sysconfig.get_path('include')}", "-shared",
-            *shlex.split(os.environ.get("LDFLAGS", ""))]
+            f"-I{sysconfig.get_path('include')}", "-shared"]
 
 
 def compile_into(target: pathlib.Path, source: str, command: list[str], config: str) -> None:
