@@ -325,6 +325,11 @@ cdef class Image:
             raise ValueError(unknown("step that fails", point, FAIL_POINTS))
         self.image.fail[FAIL_POINTS.index(point)] = nth
 
+    def left(self, str point) -> int:
+        """How many steps of a kind are to come before one fails, or 0."""
+        self.check()
+        return self.image.fail[FAIL_POINTS.index(point)]
+
     def log(self) -> list[str]:
         """The kernel log, its last lines; a WARNING names its function."""
         cdef u64 end = self.image.log_end, i

@@ -145,6 +145,51 @@ SCENARIOS: dict[str, Scenario] = {
     "interrupt window": _window,
 } | {f"exit: {name}": _guest(code) for name, code in GUESTS.items()}
 
+
+def _depths(m: Any, enlightened: bool) -> None:
+    """The same thread enters from several depths of its stack."""
+    kvm = m.insmod(enlightened)
+    vcpu = kvm.create_vm(LOOP).create_vcpu(0)
+    for depth in (0, 64, 1024, 0):
+        vcpu.run(exits=10, stack_depth=depth)
+    kvm.rmmod()
+
+
+def _bitmaps(m: Any, enlightened: bool) -> None:
+    """A guest reaches an MSR of its own, another vCPU comes, the first goes on."""
+    kvm = m.insmod(enlightened)
+    vm = kvm.create_vm(bytes.fromhex(GUESTS["swap gs"][:-2]) + LOOP)
+    first = vm.create_vcpu(0)
+    first.run(exits=10)
+    vm.create_vcpu(0).run(exits=10)
+    first.run(exits=10)
+    kvm.rmmod()
+
+
+def _moved_under_another(m: Any, enlightened: bool) -> None:
+    """Two vCPUs, and the CPU that both were on goes."""
+    kvm = m.insmod(enlightened)
+    vm = kvm.create_vm(LOOP)
+    vcpus = [vm.create_vcpu(1), vm.create_vcpu(1)]
+    for cpu in (1, 0, 1):
+        vcpus[0].cpu = cpu
+        for vcpu in vcpus:
+            vcpu.run(exits=3)
+    vm.destroy()
+    m.offline(1)
+    kvm.rmmod()
+    m.online(1)
+
+
+# Of the kernel alone, each with what its machine is like: what it does here is a weakness.
+BITMAP = {"cpuid": {0x4000000A: (1 << 8 | 1 | 1 << 19, 0, 0, 0)}}
+ENCLS = {"msrs": {0x48B: (0x000118FE | 1 << 15) << 32}}
+MORE: dict[str, tuple[dict[str, Any], Scenario]] = {
+    "stack depths": ({}, _depths), "enlightened MSR bitmap": (BITMAP, _bitmaps),
+    "a CPU goes from under two vCPUs": ({}, _moved_under_another),
+    "ENCLS exiting on offer": (ENCLS, _loop)}
+ALL = {name: ({}, scenario) for name, scenario in SCENARIOS.items()} | MORE
+
 CPUS = 2
 MODES = {"vmcs": False, "evmcs": True}
 

@@ -59,8 +59,8 @@ COMMANDS = {
     "version": ["--version"], "cache": ["cache", "cache clear trees"], "schemas": ["schema"],
 }
 # Those that a test beside what it needs shows.
-ELSEWHERE = {"kernel": "tests/kernel/test_kernel_command.py", 
-             "apply": "tests/compare/test_skeleton.py"}
+ELSEWHERE = {"kernel": "tests/kernel/test_kernel_command.py",
+             "try": "tests/kernel/test_try.py", "apply": "tests/compare/test_skeleton.py"}
 # What is long, or much like another.
 LONG = {"conform R3", "run --exits 500 --insn trap", f"drift {TREE} {TREE}", "lesson bug",
         f"compare --tree {TREE}", "measure accessors --tier 0", "decode page.bin --profile kvm-6.12"}
