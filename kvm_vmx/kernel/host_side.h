@@ -167,6 +167,24 @@ static FROM_KERNEL int host_write_cr(int cr, unsigned long value)
 	return this_virt_cpu()->ops->mov_to_cr(this_virt_cpu(), cr, value) != INSN_OK;
 }
 
+/* DR0 to DR3, 6 and 7: L1 and L2 share all but the last, which an entry and an exit load. */
+static u64 *debug_register(int dr)
+{
+	struct virt_cpu *cpu = this_virt_cpu();
+
+	return dr < 4 ? &cpu->dr[dr] : dr == 6 ? &cpu->dr6 : &cpu->dr7;
+}
+
+static FROM_KERNEL unsigned long host_read_dr(int dr)
+{
+	return *debug_register(dr);
+}
+
+static FROM_KERNEL void host_write_dr(int dr, unsigned long value)
+{
+	*debug_register(dr) = value;
+}
+
 static FROM_KERNEL int host_vmcall(unsigned long long *regs)
 {
 	return this_virt_cpu()->ops->vmcall(this_virt_cpu(), (u64 *)regs) != INSN_OK;
@@ -323,6 +341,8 @@ static void image_fill(struct image *image)
 	image->host.cpuid = host_cpuid;
 	image->host.read_cr = host_read_cr;
 	image->host.write_cr = host_write_cr;
+	image->host.read_dr = host_read_dr;
+	image->host.write_dr = host_write_dr;
 	image->host.vmcall = host_vmcall;
 	image->vmlinux.service = image_exited;
 	image->vmlinux.exception = image_exception;

@@ -11,6 +11,7 @@ GUESTS = {
     "port output": "b041" "66baf803" "ee" + HLT,
     "hlt": HLT,
     "vmcall": "0f01c1" + HLT,
+    "kick": "b805000000" "0f01c1" + HLT,
     "rdtsc": "0f31" + HLT,
     "read cr": "0f20c0" "0f20d8" "0f20e0" + HLT,
     "write cr0": "0f20c0" "0f22c0" + HLT,
@@ -34,6 +35,7 @@ GUESTS = {
     "reset": "b0fe" "e664" + HLT,
 }
 LOOP = bytes.fromhex("31c0" "0fa2" "ebfa")
+CODE_SELECTOR = 0x10
 
 Scenario = Callable[[Any, bool], None]
 
@@ -138,11 +140,29 @@ def _window(m: Any, enlightened: bool) -> None:
     kvm.rmmod()
 
 
+def _interrupt(m: Any, enlightened: bool) -> None:
+    """User space injects an interrupt once the guest takes one; its handler is IRETQ."""
+    kvm = m.insmod(enlightened)
+    vm = kvm.create_vm(bytes.fromhex("fb" "90" "f4" "90" "f4"))
+    vcpu = vm.create_vcpu(0)
+    sregs = vcpu.sregs
+    sregs["idt"], sregs["gdt"] = {"base": 0x4000, "limit": 0xfff}, {"base": 0x5000, "limit": 0xff}
+    vcpu.sregs = sregs
+    vm.memory.write(0x5000 + CODE_SELECTOR, (0x00AF9B000000FFFF).to_bytes(8, "little"))
+    gate = 0x6000 | CODE_SELECTOR << 16 | 0x8E << 40
+    vm.memory.write(0x4000 + 16 * 0x40, gate.to_bytes(8, "little") + bytes(8))
+    vm.memory.write(0x6000, bytes.fromhex("48cf"))
+    vcpu.run(exits=20)
+    vcpu.interrupt(0x40)
+    vcpu.run(exits=20)
+    kvm.rmmod()
+
+
 SCENARIOS: dict[str, Scenario] = {
     "load and unload": _load, "reload in the other mode": _reload, "cpuid loop": _loop,
     "migration": _migrate, "two vCPUs on one CPU": _two_vcpus, "two VMs": _two_vms,
     "hotplug": _hotplug, "registers from user space": _registers, "nmi": _nmi,
-    "interrupt window": _window,
+    "interrupt window": _window, "interrupt": _interrupt,
 } | {f"exit: {name}": _guest(code) for name, code in GUESTS.items()}
 
 
