@@ -55,6 +55,8 @@ PROBES = {
     "HAVE_STATIC_KEY_BOOL": ("include/linux/jump_label.h", r"\bbool static_key_slow_inc\("),
     "HAVE_FIND_BIT_INLINE": ("include/linux/find.h", r"\b_find_first_bit\("),
     "HAVE_COND_RESCHED": ("include/linux/sched.h", r"\bint _cond_resched\(void\);"),
+    "HAVE_HYPERV_ONLINE": ("include/linux/cpuhotplug.h", r"\bCPUHP_AP_HYPERV_ONLINE\b"),
+    "HAVE_NESTED_CONTROL": ("arch/x86/include/asm/hyperv-tlfs.h", r"\bnested_control;"),
     "HAVE_NOPROF": ("include/linux/slab.h", r"\bkmem_cache_alloc_noprof\("),
     "HAVE_CACHE_ARGS": ("include/linux/slab.h", r"\b__kmem_cache_create_args\("),
     "HAVE_SECTION_EARLY": ("include/linux/mmzone.h", r"\bSECTION_IS_EARLY\b"),

@@ -65,10 +65,9 @@ class KernelVm:
             image.call("standin_close", self.fd)
             raise MemoryError(f"L1 has no {memory} bytes for a guest: give the kernel more memory")
         self.memory = GuestMemory(self, base, memory)
-        region = ioctls.MemoryRegion(0, 0, 0, memory, image.user + base)
         self.alive = True
         try:
-            self.ioctl(self.fd, ioctls.SET_USER_MEMORY_REGION, region, "memory region")
+            self.map(memory)
         except BaseException:
             self.destroy()
             raise
@@ -79,6 +78,13 @@ class KernelVm:
         self.module.check_loaded()
         if not self.alive:
             raise MachineError("the VM is destroyed: create another")
+
+    def map(self, size: int) -> None:
+        """KVM_SET_USER_MEMORY_REGION: so many bytes of its memory from GPA 0, or 0 for none."""
+        self.check_alive()
+        where = self.kernel.image.user + self.memory._base
+        region = ioctls.MemoryRegion(0, 0, 0, size, where)
+        self.ioctl(self.fd, ioctls.SET_USER_MEMORY_REGION, region, "memory region")
 
     def ioctl(self, fd: int, command: int, argument: Any, what: str, cpu: int = 0) -> int:
         """One ioctl; OSError with the kernel's errno."""

@@ -181,6 +181,11 @@ class Kernel:
         back."""
         self.image.fail(point, nth)
 
+    def perf_guest_events(self, host: int, guest: int) -> None:
+        """Let perf count in L1 what PERF_GLOBAL_CTRL=host does and in guests what guest does;
+        KVM switches the MSR where they differ. (0, 0) ends it."""
+        self.image.call("standin_perf_events", host, guest)
+
     @property
     def dmesg(self) -> list[str]:
         """The kernel log."""
