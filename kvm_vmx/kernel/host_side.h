@@ -54,6 +54,7 @@ struct image {
 	struct log_record *records;
 	u64 log_end;
 	void (*kick)(void);
+	u64 all_exits;			/* since it was booted */
 	u64 exits, exits_until;		/* VM exits in this call, and after how many it is to end */
 	bool fsgsbase;
 	int cpu;
@@ -281,6 +282,7 @@ static void image_exited(void)
 {
 	u64 faults = *the_image->faults[the_image->cpu];
 
+	the_image->all_exits++;
 	if (faults != the_image->faults_seen) {
 		the_image->faults_seen = faults;
 		return;

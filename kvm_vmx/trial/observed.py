@@ -22,6 +22,8 @@ from kvm_vmx.machine.guests import CPUID_LOOP
 
 # A kernel that has not done all that by then never will: seconds, of a run that takes ten.
 PATIENCE = 600
+# Of processor time in which nothing leaves L2: a loop of the kernel's.
+LOOPS = 2.0
 WARM_UP, EXITS = 20, 200
 # More failures than there are steps in a life: an oracle that never ended would be a fault here.
 MOST_FAILURES = 2000
@@ -63,7 +65,7 @@ def _tried(kernel: Kernel, run: Callable[[], object]) -> str:
 def _scenario(image: Path, name: str, mode: str) -> Seen:
     """One scenario in one mode: twice, so that what the first keeps for good is no leak."""
     options, run = scenarios.ALL[name]
-    kernel = Kernel(image, scenarios.CPUS, lints=True, **options)
+    kernel = Kernel(image, scenarios.CPUS, lints=True, patience=LOOPS, **options)
     try:
         kernel.start_trace()
         ends = _tried(kernel, lambda: run(kernel, MODES[mode]))
@@ -93,7 +95,7 @@ def exits_of(steps: list[executed.Step]) -> list[tuple[Any, ...]]:
 
 def _an_exit(image: Path, enlightened: bool) -> dict[str, float]:
     """What one exit of the CPUID loop costs in its steady state."""
-    with Kernel(image, 1) as kernel:
+    with Kernel(image, 1, patience=LOOPS) as kernel:
         vcpu = kernel.insmod(enlightened).create_vm(CPUID_LOOP).create_vcpu(0)
         vcpu.run(exits=WARM_UP)
         points = []
@@ -166,7 +168,7 @@ def _failures(image: Path, enlightened: bool) -> dict[str, int]:
 
 def _aged(image: Path, enlightened: bool) -> Kernel:
     """A kernel in which everything has been done once."""
-    kernel = Kernel(image, 2)
+    kernel = Kernel(image, 2, patience=LOOPS)
     life = Life(kernel, enlightened)
     if life.ends:
         kernel.close()
