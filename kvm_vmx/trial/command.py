@@ -16,8 +16,10 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from kvm_vmx.console import DIFFERS, HOLDS, Trouble, add_command, print_columns, print_json
+from kvm_vmx.console import (
+    DIFFERS, HOLDS, Trouble, add_command, offer, print_columns, print_json)
 from kvm_vmx.errors import BuildError
+from kvm_vmx.l0.profile import PROFILES, load
 from kvm_vmx.progress import working
 from kvm_vmx.streams import plain
 
@@ -41,6 +43,9 @@ def configure(commands) -> None:
         help="this hunk alone, counted from 1; more than once: these")
     add("--partly", action="store_true",
         help="leave out what is not whole or has no place, instead of giving up")
+    offer(add("--profile", metavar="NAME|FILE", default="kvm-6.12",
+              help="which Hyper-V is L0: kvm-6.12 (default), tlfs-strict, ice-lake, a file"),
+          PROFILES)
     add("--all", action="store_true", help="show what both have and every scenario's difference")
 
 
@@ -49,10 +54,15 @@ def execute(args: argparse.Namespace) -> int:
     from kvm_vmx.trial import change as changes
 
     try:
+        if args.profile not in PROFILES:
+            load(args.profile)
+    except ValueError as error:
+        raise Trouble(str(error)) from None
+    try:
         with working("reading the patch", log=True) as say:
             applied, images = _built(args, say)
             say("running both in every scenario")
-            before, after = _observed(images)
+            before, after = _observed(images, args.profile)
     except BuildError as error:
         raise Trouble(str(error)) from None
     change = changes.change(before, after)
@@ -81,14 +91,14 @@ def _built(args: argparse.Namespace, say):
         raise BuildError(f"with the patch, {error}") from None
 
 
-def _observed(images):
+def _observed(images, like: str):
     """Both at once: each is a process of its own."""
     from kvm_vmx.trial import observed
 
     def named(pair):
         image, who = pair
         try:
-            return observed.beside(Path(image))
+            return observed.beside(Path(image), profile=like)
         except BuildError as error:
             raise BuildError(f"{who}: {error}") from None
 

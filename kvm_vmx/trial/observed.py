@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What a kernel's own KVM does in every scenario, as all oracles see it, in a process of its own.
 
-`python -m kvm_vmx.trial.observed IMAGE` prints it as JSON: a kernel that is being tried may do
-anything.
+`python -m kvm_vmx.trial.observed IMAGE PROFILE` prints it as JSON: a kernel that is being tried may
+do anything.
 """
 
 import json
@@ -33,6 +33,9 @@ COUNTED = ("vmread", "vmwrite", "vmlaunch", "vmresume", "vmptrld", "vmclear", "r
 
 # How the log ends a line that a WARNING has printed.
 WARNED = re.compile(r" in \w+(?:\.\w+)*\+0x[0-9a-f]+$")
+
+# What every kernel here is given beside its image.
+GIVEN: dict[str, Any] = {"patience": LOOPS}
 
 Seen = dict[str, Any]
 
@@ -65,7 +68,7 @@ def _tried(kernel: Kernel, run: Callable[[], object]) -> str:
 def _scenario(image: Path, name: str, mode: str) -> Seen:
     """One scenario in one mode: twice, so that what the first keeps for good is no leak."""
     options, run = scenarios.ALL[name]
-    kernel = Kernel(image, scenarios.CPUS, lints=True, patience=LOOPS, **options)
+    kernel = Kernel(image, scenarios.CPUS, lints=True, **GIVEN, **options)
     try:
         kernel.start_trace()
         ends = _tried(kernel, lambda: run(kernel, MODES[mode]))
@@ -95,7 +98,7 @@ def exits_of(steps: list[executed.Step]) -> list[tuple[Any, ...]]:
 
 def _an_exit(image: Path, enlightened: bool) -> dict[str, float]:
     """What one exit of the CPUID loop costs in its steady state."""
-    with Kernel(image, 1, patience=LOOPS) as kernel:
+    with Kernel(image, 1, **GIVEN) as kernel:
         vcpu = kernel.insmod(enlightened).create_vm(CPUID_LOOP).create_vcpu(0)
         vcpu.run(exits=WARM_UP)
         points = []
@@ -168,7 +171,7 @@ def _failures(image: Path, enlightened: bool) -> dict[str, int]:
 
 def _aged(image: Path, enlightened: bool) -> Kernel:
     """A kernel in which everything has been done once."""
-    kernel = Kernel(image, 2, patience=LOOPS)
+    kernel = Kernel(image, 2, **GIVEN)
     life = Life(kernel, enlightened)
     if life.ends:
         kernel.close()
@@ -194,10 +197,10 @@ def observe(image: Path) -> Seen:
     return found
 
 
-def beside(image: Path, patience: float = PATIENCE) -> Seen:
-    """observe(), by another process; BuildError in one line where that one comes to nothing."""
+def beside(image: Path, patience: float = PATIENCE, profile: str = "kvm-6.12") -> Seen:
+    """observe() under a profile of L0, by another process; BuildError in one line where that one comes to nothing."""
     try:
-        done = subprocess.run([sys.executable, "-m", __name__, str(image)], capture_output=True,
+        done = subprocess.run([sys.executable, "-m", __name__, str(image), profile], capture_output=True,
                               text=True, errors="replace", timeout=patience)
     except subprocess.TimeoutExpired:
         raise BuildError(f"the kernel does not come to an end in {patience:g} seconds: it loops, "
@@ -213,4 +216,5 @@ def beside(image: Path, patience: float = PATIENCE) -> Seen:
 
 
 if __name__ == "__main__":
+    GIVEN["profile"] = sys.argv[2]
     json.dump(observe(Path(sys.argv[1])), sys.stdout)

@@ -145,6 +145,7 @@ def test_the_first_other_instruction_and_an_exits_cost_are_told():
     (["--tree", "/nonexistent"], "no kernel tree '/nonexistent'"),
     (["--tree", ".", "--hunk", "9"], "no hunk 9: give a number from 1 to 1"),
     (["--tree", "."], "is no kernel tree"),
+    (["--tree", ".", "--profile", "kvm-9"], "kvm-9"),
 ])
 def test_bad_input_is_one_line(tmp_path, monkeypatch, capsys, words, said):
     monkeypatch.setenv(build.CACHE, str(tmp_path / "cache"))
