@@ -198,10 +198,12 @@ def observe(image: Path) -> Seen:
 
 
 def beside(image: Path, patience: float = PATIENCE, profile: str = "kvm-6.12") -> Seen:
-    """observe() under a profile of L0, by another process; BuildError in one line where that one comes to nothing."""
+    """observe() under a profile of L0, by another process; BuildError in one line where that one
+    comes to nothing."""
     try:
-        done = subprocess.run([sys.executable, "-m", __name__, str(image), profile], capture_output=True,
-                              text=True, errors="replace", timeout=patience)
+        done = subprocess.run(
+            [sys.executable, "-m", __name__, str(image), profile], capture_output=True, text=True,
+            errors="replace", timeout=patience)
     except subprocess.TimeoutExpired:
         raise BuildError(f"the kernel does not come to an end in {patience:g} seconds: it loops, "
                          "or it waits for what never comes") from None
