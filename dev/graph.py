@@ -24,7 +24,7 @@ FLOORS = [
     ["machine"],
     ["kernel"],
     ["tables", "compare", "conform", "measure", "decode"],
-    ["run", "lessons", "doctor", "about", "testing"],
+    ["run", "lessons", "doctor", "about", "testing", "trial"],
     ["cli"],
 ]
 # Asked while it runs, not to be there: a command boots a machine, the host executes an opcode.

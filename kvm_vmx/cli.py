@@ -22,7 +22,7 @@ kvm-vmx: KVM's enlightened-VMCS path (vmx.c, Linux v4.19) on an emulated Hyper-V
   run, lesson     a guest under VMCS and under eVMCS; lessons. grade: the sheets of a course
   fields, keys    the field table; every static-branch site, with the key off and on
   compare, drift  the port beside any kernel tree; what changed between two trees
-  kernel          a tree's own KVM as L1, and what it executes beside the port
+  kernel, try     a tree's own KVM as L1, beside the port; what a patch changes in behaviour
   conform, boot   the rules of Hyper-V and their tests; a whole L1 image, a KVM selftest
   measure         what an access, a static key and a clean bit cost
   decode, doctor  which check refuses a page or a dump; why a host uses eVMCS, or not
@@ -84,6 +84,7 @@ def parser() -> argparse.ArgumentParser:
     from kvm_vmx.run import command as run
     from kvm_vmx.tables import fields
     from kvm_vmx.tables import keys
+    from kvm_vmx.trial import command as trial
 
     top = Parser(
         prog="kvm-vmx", description=TOUR, allow_abbrev=False,
@@ -93,8 +94,8 @@ def parser() -> argparse.ArgumentParser:
                      help="what this build is made of, and what of this host it can use")
     add_common(top, top=True)
     commands = top.add_subparsers(title="commands", metavar="COMMAND")
-    for command in (run, lesson, fields, keys, compare, drift, kernel, conform, boot, measure,
-                    decode, doctor, grade, schema, cache, completion, man):
+    for command in (run, lesson, fields, keys, compare, drift, kernel, trial, conform, boot,
+                    measure, decode, doctor, grade, schema, cache, completion, man):
         command.configure(commands)
     top.set_defaults(top=top, version_text=VERSION)
     return top

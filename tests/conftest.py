@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Options of the test suite, and what its tests ask of the host."""
 
+import contextlib
 import functools
+import importlib
 import os
 
 import needed
@@ -23,8 +25,12 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     # The locale C is answered in ASCII; tests read UTF-8, whatever locale they are run in.
     os.environ.setdefault("PYTHONIOENCODING", "utf-8")
-    # A worker of many is told a width that no user has asked for.
-    os.environ.pop("COLUMNS", None)
+    # readline, which debuggers bring, tells all children a width that no user has asked for.
+    with contextlib.suppress(ImportError):
+        importlib.import_module("readline")
+    for name in ("COLUMNS", "LINES"):
+        os.environ.pop(name, None)
+        os.unsetenv(name)
     build = config.getoption("--build")
     if build != "hyperv":
         from kvm_vmx import Machine

@@ -5,7 +5,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 from pathlib import Path
 
@@ -55,6 +55,8 @@ PROBES = {
     "HAVE_STATIC_KEY_BOOL": ("include/linux/jump_label.h", r"\bbool static_key_slow_inc\("),
     "HAVE_FIND_BIT_INLINE": ("include/linux/find.h", r"\b_find_first_bit\("),
     "HAVE_COND_RESCHED": ("include/linux/sched.h", r"\bint _cond_resched\(void\);"),
+    "HAVE_HYPERV_ONLINE": ("include/linux/cpuhotplug.h", r"\bCPUHP_AP_HYPERV_ONLINE\b"),
+    "HAVE_NESTED_CONTROL": ("arch/x86/include/asm/hyperv-tlfs.h", r"\bnested_control;"),
     "HAVE_NOPROF": ("include/linux/slab.h", r"\bkmem_cache_alloc_noprof\("),
     "HAVE_CACHE_ARGS": ("include/linux/slab.h", r"\b__kmem_cache_create_args\("),
     "HAVE_SECTION_EARLY": ("include/linux/mmzone.h", r"\bSECTION_IS_EARLY\b"),
@@ -227,11 +229,65 @@ def build(tree: str, config: str | None = None, report: Report = lambda what: No
     if image.exists():
         return image
     toolchain.check()
+    _compiled(tree, config, to, report)
+    return _linked(to, image, report)
+
+
+def _compiled(tree: str, config: str | None, to: Path, report: Report) -> None:
     if not (to / "compiled").exists():
         shutil.rmtree(to, ignore_errors=True)
         to.mkdir(parents=True)
         _compile(tree, config, to, report)
+
+
+def _linked(to: Path, image: Path, report: Report) -> Path:
     linked = _link(to, to / "tree", report)
     Path(f"{image}.sites").write_text(_sites(linked, to / "log"))
     os.replace(linked, image)
     return image
+
+
+def patched(tree: str, config: str | None, texts: Mapping[str, str],
+            report: Report = lambda what: None) -> Path:
+    """The image of TREE with some files changed, {path: text}: what make compiles again of the
+    objects that are there. The objects go once it is linked: a patch is tried and left.
+
+    BuildError as of build().
+    """
+    base, image = place(tree, config)
+    to = cache() / _digest(base.name, sorted(texts.items()))
+    image = to / image.name
+    if image.exists():
+        return image
+    toolchain.check()
+    _compiled(tree, config, base, report)
+    shutil.rmtree(to, ignore_errors=True)
+    to.mkdir(parents=True)
+    log, copy = to / "log", to / "tree"
+    try:
+        report("copying what is compiled")
+        shutil.copytree(base / "tree", copy, symlinks=True)
+        for path, text in texts.items():
+            (copy / path).parent.mkdir(parents=True, exist_ok=True)
+            (copy / path).write_text(text, errors="surrogateescape")
+        if any(Path(path).name.startswith("Kconfig") for path in texts):
+            _make(copy, log, "olddefconfig")
+        report("compiling what the patch changes")
+        _make(copy, log, "prepare", "modules_prepare")
+        _make(copy, log, f"{KVM}/")
+        return _linked(to, image, report)
+    finally:
+        shutil.rmtree(copy, ignore_errors=True)
+
+
+def text_of(tree: str, config: str | None, path: str, report: Report = lambda what: None
+            ) -> str | None:
+    """A file of TREE, from the copy that it was built in; None where it has none or none is
+    needed."""
+    base, _ = place(tree, config)
+    _compiled(tree, config, base, report)
+    top = (base / "tree").resolve()
+    file = top / path
+    if top not in file.resolve().parents or not file.is_file():
+        return None
+    return file.read_text(errors="surrogateescape")

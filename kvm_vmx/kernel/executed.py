@@ -154,10 +154,12 @@ def save(path: Path, steps: dict[str, list[Step]]) -> None:
     path.write_bytes(lzma.compress(text.encode(), preset=9))
 
 
+def frozen(value: Any) -> Any:
+    """A step as it was, of one that was JSON meanwhile."""
+    return tuple(map(frozen, value)) if isinstance(value, list) else value
+
+
 def load(path: Path) -> dict[str, list[Step]]:
     """Steps that were kept."""
-    def frozen(value: Any) -> Any:
-        return tuple(map(frozen, value)) if isinstance(value, list) else value
-
     data = json.loads(lzma.decompress(path.read_bytes()))
     return {name: [frozen(step) for step in steps] for name, steps in data.items()}

@@ -65,10 +65,9 @@ class KernelVm:
             image.call("standin_close", self.fd)
             raise MemoryError(f"L1 has no {memory} bytes for a guest: give the kernel more memory")
         self.memory = GuestMemory(self, base, memory)
-        region = ioctls.MemoryRegion(0, 0, 0, memory, image.user + base)
         self.alive = True
         try:
-            self.ioctl(self.fd, ioctls.SET_USER_MEMORY_REGION, region, "memory region")
+            self.map(memory)
         except BaseException:
             self.destroy()
             raise
@@ -79,6 +78,13 @@ class KernelVm:
         self.module.check_loaded()
         if not self.alive:
             raise MachineError("the VM is destroyed: create another")
+
+    def map(self, size: int) -> None:
+        """KVM_SET_USER_MEMORY_REGION: so many bytes of its memory from GPA 0, or 0 for none."""
+        self.check_alive()
+        where = self.kernel.image.user + self.memory._base
+        region = ioctls.MemoryRegion(0, 0, 0, size, where)
+        self.ioctl(self.fd, ioctls.SET_USER_MEMORY_REGION, region, "memory region")
 
     def ioctl(self, fd: int, command: int, argument: Any, what: str, cpu: int = 0) -> int:
         """One ioctl; OSError with the kernel's errno."""
@@ -150,6 +156,7 @@ class KernelVcpu:
         self.vm, self.kernel, self.cpu = vm, vm.kernel, cpu
         self.fd = vm.ioctl(vm.fd, ioctls.CREATE_VCPU, len(vm.vcpus), "create_vcpu", cpu)
         self._run = self.kernel.image.call("standin_run_page", self.fd)
+        self._waits: tuple[int, int] | None = None
         # an ioctl that only loads the vCPU: its VMCS is current then
         self._do(ioctls.GET_MP_STATE, ctypes.c_uint32(), "mp_state")
         self.vmcs_gpa = self.kernel.image.per_cpu("current_vmcs", cpu) - self.kernel.image.memory
@@ -221,6 +228,27 @@ class KernelVcpu:
                      "data": int.from_bytes(data, "little")},
             "internal": {"suberror": suberror, "data": list(words)}}
 
+    def _ask(self, state: dict[str, Any]) -> None:
+        """Where the answer to an IN or to a read outside memory goes. A bus on which nothing
+        answers reads all ones."""
+        io, mmio = state["io"], state["mmio"]
+        if state["exit_reason"] == 2 and io["direction"] == "in":
+            offset, = self._shared(ioctls.UNION + 8, "<Q")
+            self._waits = self._run + offset, io["size"]
+        elif state["exit_reason"] == 6 and mmio["direction"] == "read":
+            self._waits = self._run + ioctls.UNION + 8, mmio["size"]
+        if self._waits is not None:
+            self.answer(-1)
+
+    def answer(self, value: int) -> None:
+        """What the IN, or the read outside memory, that the last run came back with finds.
+        MachineError where nothing waits."""
+        if self._waits is None:
+            raise MachineError("no IN and no read waits for an answer: the last run came back "
+                               "with something else")
+        where, size = self._waits
+        ctypes.memmove(where, (value & (1 << 8 * size) - 1).to_bytes(size, "little"), size)
+
     @property
     def _reason(self) -> int:
         return self._shared(ioctls.EXIT_REASON, "<I")[0]
@@ -245,5 +273,8 @@ class KernelVcpu:
         reasons = {ExitReason(number): now - then for number, (then, now) in enumerate(
             zip(before, processor.exit_reasons)) if now > then}
         state = self._state()
+        self._waits = None
+        if state["exit_reason"] in (2, 6):
+            self._ask(state)
         reason = KVM_EXITS.get(state["exit_reason"], str(state["exit_reason"]))
         return ExitSummary(self.kernel.image.exits, reason, ending.data_of(reason, state), reasons)

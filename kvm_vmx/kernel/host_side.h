@@ -54,6 +54,7 @@ struct image {
 	struct log_record *records;
 	u64 log_end;
 	void (*kick)(void);
+	u64 all_exits;			/* since it was booted */
 	u64 exits, exits_until;		/* VM exits in this call, and after how many it is to end */
 	bool fsgsbase;
 	int cpu;
@@ -167,6 +168,24 @@ static FROM_KERNEL int host_write_cr(int cr, unsigned long value)
 	return this_virt_cpu()->ops->mov_to_cr(this_virt_cpu(), cr, value) != INSN_OK;
 }
 
+/* DR0 to DR3, 6 and 7: L1 and L2 share all but the last, which an entry and an exit load. */
+static u64 *debug_register(int dr)
+{
+	struct virt_cpu *cpu = this_virt_cpu();
+
+	return dr < 4 ? &cpu->dr[dr] : dr == 6 ? &cpu->dr6 : &cpu->dr7;
+}
+
+static FROM_KERNEL unsigned long host_read_dr(int dr)
+{
+	return *debug_register(dr);
+}
+
+static FROM_KERNEL void host_write_dr(int dr, unsigned long value)
+{
+	*debug_register(dr) = value;
+}
+
 static FROM_KERNEL int host_vmcall(unsigned long long *regs)
 {
 	return this_virt_cpu()->ops->vmcall(this_virt_cpu(), (u64 *)regs) != INSN_OK;
@@ -263,6 +282,7 @@ static void image_exited(void)
 {
 	u64 faults = *the_image->faults[the_image->cpu];
 
+	the_image->all_exits++;
 	if (faults != the_image->faults_seen) {
 		the_image->faults_seen = faults;
 		return;
@@ -323,6 +343,8 @@ static void image_fill(struct image *image)
 	image->host.cpuid = host_cpuid;
 	image->host.read_cr = host_read_cr;
 	image->host.write_cr = host_write_cr;
+	image->host.read_dr = host_read_dr;
+	image->host.write_dr = host_write_dr;
 	image->host.vmcall = host_vmcall;
 	image->vmlinux.service = image_exited;
 	image->vmlinux.exception = image_exception;

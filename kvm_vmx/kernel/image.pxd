@@ -62,8 +62,17 @@ cdef extern from "kvm_vmx/kernel/host_side.h" nogil:
     int image_enter(int cpu, ulong stack, image_call_t *call)
 
 
+cdef extern from "kvm_vmx/kernel/watch.h" nogil:
+    ctypedef struct watch_t "struct watch":
+        pass
+    void watch_begin(watch_t *watch, ulong start, ulong end, double patience)
+    void watch_end(watch_t *watch)
+
+
 cdef class Image:
     cdef image_t *image
+    # seconds of processor time that the kernel may go without a VM exit; 0: any
+    cdef public double patience
     cdef readonly Partition partition
     cdef process_t owner
     cdef readonly object elf

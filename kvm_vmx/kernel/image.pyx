@@ -47,6 +47,9 @@ cdef enum:
 # where user space has L1's memory a second time: below every address of the kernel's
 cdef ulong USER = 0x100000000000
 
+# seconds
+PATIENCE = 30.0
+
 FAIL_POINTS = ("page", "kmalloc", "vmalloc", "msr")
 
 _lock = threading.RLock()
@@ -66,7 +69,7 @@ cdef class Image:
     def __cinit__(self, Partition partition not None, path):
         self.partition = partition
         self.owner = this_process()
-        self.mapped = []
+        self.mapped, self.patience = [], PATIENCE
         self.elf = Elf(path)
         self.image = <image_t *>calloc(1, sizeof(image_t))
         if self.image == NULL:
@@ -262,6 +265,8 @@ cdef class Image:
         cdef image_call_t call
         cdef trap_binding traps
         cdef Stacks stacks
+        cdef watch_t watch
+        cdef ulong start = self.elf.symbols["image_text"], end = self.elf.symbols["image_text_end"]
         cdef int ret = 0
 
         self.check()
@@ -276,7 +281,9 @@ cdef class Image:
             with nogil:
                 ret = trap_bind(&traps, stacks.signal_stack, stacks.signal_size)
                 if ret == 0:
+                    watch_begin(&watch, start, end, self.patience)
                     ret = image_enter(cpu, stacks.kernel_end - (depth & ~<ulong>15), &call)
+                    watch_end(&watch)
                     trap_unbind(&traps)
         if ret:
             self.died = self.last_words()
@@ -324,6 +331,11 @@ cdef class Image:
         if point not in FAIL_POINTS:
             raise ValueError(unknown("step that fails", point, FAIL_POINTS))
         self.image.fail[FAIL_POINTS.index(point)] = nth
+
+    def left(self, str point) -> int:
+        """How many steps of a kind are to come before one fails, or 0."""
+        self.check()
+        return self.image.fail[FAIL_POINTS.index(point)]
 
     def log(self) -> list[str]:
         """The kernel log, its last lines; a WARNING names its function."""

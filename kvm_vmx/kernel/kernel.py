@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kvm_vmx.errors import MachineError, counted
 from kvm_vmx.kernel.guest import KernelVm, failed
-from kvm_vmx.kernel.image import Image
+from kvm_vmx.kernel.image import PATIENCE, Image
 from kvm_vmx.machine.lints import Lint
 from kvm_vmx.machine.partition import MAX_CPUS, Partition, PhysicalMemory
 
@@ -75,6 +75,7 @@ class Kernel:
     cache_policy, seed, strict, lints and memory are as for Machine. Privileged instructions of
     KVM's text trap, or go through the kernel's table of paravirtual operations. A kernel that dies
     raises KernelBug in one line, with the function in which it did; it can only be closed then.
+    So does one that goes on for patience seconds of processor time without a VM exit; 0 waits.
     """
 
     def __init__(self, image: str | os.PathLike[str], cpus: int = 1, *,
@@ -82,7 +83,7 @@ class Kernel:
                  memory: int | None = None, msrs: Mapping[int, int] | None = None,
                  cpuid: Any = None, maxphyaddr: int | None = None,
                  enforce_cpuid: bool | None = None, cache_policy: str = "always", seed: int = 0,
-                 strict: bool = False, lints: bool = False) -> None:
+                 strict: bool = False, lints: bool = False, patience: float = PATIENCE) -> None:
         possible = cpus if possible_cpus is None else possible_cpus
         if not 1 <= cpus <= possible <= min(MAX_CPUS, 64):
             raise ValueError(f"{cpus} CPUs of {possible}: give numbers from 1 to 64")
@@ -94,6 +95,7 @@ class Kernel:
             strict=strict, cpuid=cpuid, msrs=msrs, maxphyaddr=maxphyaddr,
             enforce_cpuid=enforce_cpuid, lints=lints, insn="call")
         self.image = Image(self.partition, Path(image))
+        self.image.patience = patience
         self.image.boot(cpus)
 
     def __enter__(self) -> "Kernel":
@@ -180,6 +182,11 @@ class Kernel:
         """Let the nth step of a kind fail from now on (page, kmalloc, vmalloc, msr); 0 takes it
         back."""
         self.image.fail(point, nth)
+
+    def perf_guest_events(self, host: int, guest: int) -> None:
+        """Let perf count in L1 what PERF_GLOBAL_CTRL=host does and in guests what guest does;
+        KVM switches the MSR where they differ. (0, 0) ends it."""
+        self.image.call("standin_perf_events", host, guest)
 
     @property
     def dmesg(self) -> list[str]:

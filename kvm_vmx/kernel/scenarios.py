@@ -11,6 +11,7 @@ GUESTS = {
     "port output": "b041" "66baf803" "ee" + HLT,
     "hlt": HLT,
     "vmcall": "0f01c1" + HLT,
+    "kick": "b805000000" "0f01c1" + HLT,
     "rdtsc": "0f31" + HLT,
     "read cr": "0f20c0" "0f20d8" "0f20e0" + HLT,
     "write cr0": "0f20c0" "0f22c0" + HLT,
@@ -34,6 +35,7 @@ GUESTS = {
     "reset": "b0fe" "e664" + HLT,
 }
 LOOP = bytes.fromhex("31c0" "0fa2" "ebfa")
+CODE_SELECTOR = 0x10
 
 Scenario = Callable[[Any, bool], None]
 
@@ -138,12 +140,75 @@ def _window(m: Any, enlightened: bool) -> None:
     kvm.rmmod()
 
 
+def _interrupt(m: Any, enlightened: bool) -> None:
+    """User space injects an interrupt once the guest takes one; its handler is IRETQ."""
+    kvm = m.insmod(enlightened)
+    vm = kvm.create_vm(bytes.fromhex("fb" "90" "f4" "90" "f4"))
+    vcpu = vm.create_vcpu(0)
+    sregs = vcpu.sregs
+    sregs["idt"], sregs["gdt"] = {"base": 0x4000, "limit": 0xfff}, {"base": 0x5000, "limit": 0xff}
+    vcpu.sregs = sregs
+    vm.memory.write(0x5000 + CODE_SELECTOR, (0x00AF9B000000FFFF).to_bytes(8, "little"))
+    gate = 0x6000 | CODE_SELECTOR << 16 | 0x8E << 40
+    vm.memory.write(0x4000 + 16 * 0x40, gate.to_bytes(8, "little") + bytes(8))
+    vm.memory.write(0x6000, bytes.fromhex("48cf"))
+    vcpu.run(exits=20)
+    vcpu.interrupt(0x40)
+    vcpu.run(exits=20)
+    kvm.rmmod()
+
+
 SCENARIOS: dict[str, Scenario] = {
     "load and unload": _load, "reload in the other mode": _reload, "cpuid loop": _loop,
     "migration": _migrate, "two vCPUs on one CPU": _two_vcpus, "two VMs": _two_vms,
     "hotplug": _hotplug, "registers from user space": _registers, "nmi": _nmi,
-    "interrupt window": _window,
+    "interrupt window": _window, "interrupt": _interrupt,
 } | {f"exit: {name}": _guest(code) for name, code in GUESTS.items()}
+
+
+def _depths(m: Any, enlightened: bool) -> None:
+    """The same thread enters from several depths of its stack."""
+    kvm = m.insmod(enlightened)
+    vcpu = kvm.create_vm(LOOP).create_vcpu(0)
+    for depth in (0, 64, 1024, 0):
+        vcpu.run(exits=10, stack_depth=depth)
+    kvm.rmmod()
+
+
+def _bitmaps(m: Any, enlightened: bool) -> None:
+    """A guest reaches an MSR of its own, another vCPU comes, the first goes on."""
+    kvm = m.insmod(enlightened)
+    vm = kvm.create_vm(bytes.fromhex(GUESTS["swap gs"][:-2]) + LOOP)
+    first = vm.create_vcpu(0)
+    first.run(exits=10)
+    vm.create_vcpu(0).run(exits=10)
+    first.run(exits=10)
+    kvm.rmmod()
+
+
+def _moved_under_another(m: Any, enlightened: bool) -> None:
+    """Two vCPUs, and the CPU that both were on goes."""
+    kvm = m.insmod(enlightened)
+    vm = kvm.create_vm(LOOP)
+    vcpus = [vm.create_vcpu(1), vm.create_vcpu(1)]
+    for cpu in (1, 0, 1):
+        vcpus[0].cpu = cpu
+        for vcpu in vcpus:
+            vcpu.run(exits=3)
+    vm.destroy()
+    m.offline(1)
+    kvm.rmmod()
+    m.online(1)
+
+
+# Of the kernel alone, each with what its machine is like: what it does here is a weakness.
+BITMAP = {"cpuid": {0x4000000A: (1 << 8 | 1 | 1 << 19, 0, 0, 0)}}
+ENCLS = {"msrs": {0x48B: (0x000118FE | 1 << 15) << 32}}
+MORE: dict[str, tuple[dict[str, Any], Scenario]] = {
+    "stack depths": ({}, _depths), "enlightened MSR bitmap": (BITMAP, _bitmaps),
+    "a CPU goes from under two vCPUs": ({}, _moved_under_another),
+    "ENCLS exiting on offer": (ENCLS, _loop)}
+ALL = {name: ({}, scenario) for name, scenario in SCENARIOS.items()} | MORE
 
 CPUS = 2
 MODES = {"vmcs": False, "evmcs": True}

@@ -19,6 +19,7 @@ LONG = {
     "run --exits 50 --kernel nowhere": "building", "kernel build nowhere": "building",
     "kernel run nowhere": "building", "kernel record nowhere --output kept": "building",
     "kernel compare nowhere": "building", "compare --run --tree nowhere": "building",
+    "try patch.mbox --tree nowhere": "reading the patch",
     "compare --tree tree": "comparing", "compare --tree tree vmx_exit": "comparing",
     "compare --tree tree --html page.html": "writing the page",
     "compare --patch patch.mbox --tree tree": "comparing", "drift tree other": "comparing",

@@ -67,7 +67,7 @@ COMMANDS = {
 }
 # Those that a test beside what it needs shows.
 ELSEWHERE = {"kernel": "tests/kernel/test_kernel_command.py",
-             "apply": "tests/compare/test_skeleton.py"}
+             "try": "tests/kernel/test_try.py", "apply": "tests/compare/test_skeleton.py"}
 # What is long, or much like another.
 LONG = {"conform R3", "run --exits 500 --insn trap", f"drift {TREE} {TREE}", "lesson bug",
         f"compare --tree {TREE}", "measure accessors --tier 0",

@@ -98,7 +98,7 @@ def test_every_command_of_a_page_is_one(path):
     """With options that there are: those whose output is not shown, too."""
     for block in re.findall(r"^```(?:console)?\n(.*?)^```$", path.read_text(), re.M | re.S):
         for line in COMMAND.findall(block):
-            words = shlex.split(line.partition(" > ")[0], comments=True)
+            words = shlex.split(re.split(r" [>|] ", line)[0], comments=True)
             try:
                 parser().parse_args(words)
             except SystemExit as end:

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """v4.19's own KVM as L1: it loads, runs guests, unloads; what goes wrong ends in one line."""
 
+import ctypes
 import gc
+import threading
+from pathlib import Path
 
 import pytest
 
@@ -116,6 +119,58 @@ def test_a_kernel_that_dies_says_where_and_the_process_lives(image):
             vcpu.run(exits=1)
     with Kernel(image, 1) as kernel:
         assert kernel.insmod().create_vm(UNTIL_HLT).create_vcpu(0).run().reason == "HLT"
+
+
+def test_a_kernel_that_loops_is_stopped_in_its_function_and_the_process_lives(image):
+    """The first CPUID exit comes to a function that is made to jump to itself."""
+    with Kernel(image, 1, patience=0.05) as kernel:
+        vcpu = kernel.insmod().create_vm(LOOP).create_vcpu(0)
+        assert vcpu.run(exits=5).exits == 5
+        place = kernel.image.elf.symbols["kvm_emulate_cpuid"]
+        page = place & ~0xFFF
+        libc = ctypes.CDLL(None, use_errno=True)
+        assert libc.mprotect(ctypes.c_void_p(page), ctypes.c_size_t(0x2000), 7) == 0
+        ctypes.memmove(place, b"\xeb\xfe", 2)
+        with pytest.raises(KernelBug, match=r"^a loop without an end in kvm_emulate_cpuid$"):
+            vcpu.run(exits=5)
+        assert kernel.oopsed
+    with Kernel(image, 1, patience=0.05) as kernel:
+        vcpu = kernel.insmod().create_vm(LOOP).create_vcpu(0)
+        # what goes on is let be, however long it takes
+        assert vcpu.run(exits=30_000).exits == 30_000
+
+
+def test_rounds_of_load_and_unload_leave_nothing(image, soak):
+    with Kernel(image, 2) as kernel:
+        left, mapped = [], []
+        for n in range(1000 if soak else 100):
+            kvm = kernel.insmod(enlightened_vmcs=n % 2 == 0)
+            assert kvm.create_vm(UNTIL_HLT).create_vcpu(n % 2).run().reason == "HLT"
+            kvm.rmmod()
+            left.append(kernel.allocations)
+            mapped.append(len(Path("/proc/self/maps").read_text().splitlines()))
+        assert left[1:] == left[1:2] * (len(left) - 1)
+        assert max(mapped[10:]) <= max(mapped[:10])
+        assert kernel.warnings == 0
+
+
+def test_calls_from_two_threads_come_one_after_the_other(kernel):
+    """Each vCPU is run by a thread of its own, on a CPU of its own."""
+    vm = kernel.insmod().create_vm(LOOP)
+    vcpus = [vm.create_vcpu(cpu) for cpu in (0, 1)]
+    found = [[], []]
+
+    def runner(which):
+        for _ in range(20):
+            found[which].append(vcpus[which].run(exits=10).exits)
+
+    threads = [threading.Thread(target=runner, args=(which,)) for which in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [[10] * 20] * 2
+    assert kernel.warnings == 0 and kernel.lints == []
 
 
 def test_what_has_no_stand_in_ends_the_kernel_by_its_name(kernel):

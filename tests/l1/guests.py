@@ -39,7 +39,6 @@ class Run:
         self.machine, self.kvm = machine, kvm
         self.vm = kvm.create_vm(code=bytes.fromhex(code), memory=MEMORY)
         self.vcpu = self.vm.create_vcpu(cpu=0)
-        self.cpu = machine.cpu(0)
         for vector, more in handlers.items():
             self.vm.memory.write(IDT + 16 * vector, gate(vector))
             self.vm.memory.write(HANDLERS + 64 * vector, counting(vector, more))
@@ -49,6 +48,15 @@ class Run:
         sregs["idt"] = {"base": IDT, "limit": 0xFFF}
         sregs["gdt"] = {"base": GDT, "limit": 0xFF}
         self.vcpu.sregs = sregs
+        self.trace()
+
+    @property
+    def cpu(self):
+        """The processor that it runs on."""
+        return self.machine.cpu(0)
+
+    def trace(self):
+        """Note every exit from now on."""
         self.vcpu.trace_exits()
 
     def control(self, field, bits, on=True):

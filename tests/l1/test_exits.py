@@ -6,6 +6,7 @@ import re
 
 import pytest
 from guests import CODE, DATA, IDT, STACK, TABLES, Run, everywhere, skipping
+from kernels import anywhere as anywhere
 
 from kvm_vmx import Machine
 
@@ -66,42 +67,49 @@ HANDLED = [
     ("a page fault of its own", "488b0425 00000040", {14: skipping(8, True)}, [], {14: 1}),
     ("INT1", "f1", {DB: ""}, [(EXCEPTION, 0, 0)], {DB: 1}),
 ]
+# CR0.WP is the guest's own where EPT is on, since "KVM: VMX: Make CR0.WP a guest owned bit" (6.4,
+# and 6.1 stable).
+LEFT_LATER = {"MOV to CR0"}
 
 
 @pytest.mark.parametrize("name, code, handlers, exits, handled", HANDLED,
                          ids=[row[0] for row in HANDLED])
-def test_exits_that_kvm_handles(name, code, handlers, exits, handled):
+def test_exits_that_kvm_handles(anywhere, name, code, handlers, exits, handled):
     code = code.replace(" ", "")
-    first = everywhere(to_user_space, code + "f4", handlers)
+    first = anywhere(to_user_space, code + "f4", handlers)
+    if name in LEFT_LATER and anywhere.is_later:
+        exits = []
     assert first[0] == ("HLT", {})
-    assert first[1] == [*exits, (HLT, 0, len(code) // 2)]
+    assert first[1] == anywhere.known([*exits, (HLT, 0, len(code) // 2)])
     counts = {vector: n for vector, n in enumerate(first[4][DATA:DATA + 256]) if n}
     assert counts == handled
     assert first[2]["rip"] == CODE + len(code) // 2 + 1 and first[2]["rsp"] == STACK
 
 
-def test_what_some_of_them_leave_behind():
-    first = everywhere(to_user_space, "b805000000" "0f01c1" "f4")
-    # KVM knows no hypercall 5: -KVM_ENOSYS
-    assert first[2]["rax"] == (1 << 64) - 1000
-    first = everywhere(to_user_space, "b909000000" "31c0" "0f22e0" "f4", {GP: skipping(3, True)})
+def test_what_some_of_them_leave_behind(anywhere):
+    # KVM knows no hypercall 0x77: -KVM_ENOSYS; 5 kicks a vCPU, offered or not
+    for number, answer in (("77", (1 << 64) - 1000), ("05", 0)):
+        first = anywhere(to_user_space, f"b8{number}000000" "0f01c1" "f4")
+        assert first[2]["rax"] == answer
+    first = anywhere(to_user_space, "b909000000" "31c0" "0f22e0" "f4", {GP: skipping(3, True)})
     assert first[3]["cr4"] == 0x20
-    first = everywhere(to_user_space, "b977020000" "b806000000" "31d2" "0f30" "31c0" "0f32" "f4")
+    first = anywhere(to_user_space, "b977020000" "b806000000" "31d2" "0f30" "31c0" "0f32" "f4")
     assert first[2]["rax"] == 6
     # TS is the guest's own, MP is KVM's to set
-    first = everywhere(to_user_space, "b83b000000" "0f01f0" "0f20c3" "f4")
+    first = anywhere(to_user_space, "b83b000000" "0f01f0" "0f20c3" "f4")
     assert first[2]["rbx"] & 0xF == 0xB and first[3]["cr0"] & 0xF == 0xB
 
 
-def test_cr8_without_an_apic_in_the_kernel():
+def test_cr8_without_an_apic_in_the_kernel(anywhere):
     """A lower priority goes to user space, which has the APIC."""
     def script(run):
         return [to_user_space(run) for _ in range(2)]
 
     code = "b80a000000" "440f22c0" "b803000000" "440f22c0" "440f20c3" "f4"
-    first = everywhere(script, code)
+    first = anywhere(script, code)
     assert first[0] == [("SET_TPR", {}), ("HLT", {})]
-    assert first[1] == [(CR, 0x008, 5), (CR, 0x008, 14), (CR, 0x318, 18), (HLT, 0, 22)]
+    assert first[1] == anywhere.known(
+        [(CR, 0x008, 5), (CR, 0x008, 14), (CR, 0x318, 18), (HLT, 0, 22)])
     assert (first[2]["rbx"], first[3]["cr8"]) == (3, 3)
 
 
@@ -114,21 +122,24 @@ IO_EXITS = [
 
 
 @pytest.mark.parametrize("code, data, qualification", IO_EXITS)
-def test_out_goes_to_user_space(code, data, qualification):
-    first = everywhere(to_user_space, "b844332211" + code + "f4")
+def test_out_goes_to_user_space(anywhere, code, data, qualification):
+    first = anywhere(to_user_space, "b844332211" + code + "f4")
     assert first[0] == ("IO", data)
-    assert first[1] == [(IO, qualification, len("b844332211" + code) // 2 - (
-        1 if code.endswith("ee") else len(code) // 2))]
-    # KVM has advanced RIP already
-    assert first[2]["rip"] == CODE + 5 + len(code) // 2
+    assert first[1] == anywhere.known([(IO, qualification, len("b844332211" + code) // 2 - (
+        1 if code.endswith("ee") else len(code) // 2))])
+    # v4.19 has advanced RIP already; later ones do as the run goes on, but for port 0x7E
+    done = 0 if anywhere.is_later else len(code) // 2
+    if code.endswith("ee") and anywhere.is_later:
+        done = len(code) // 2 - 1
+    assert first[2]["rip"] == CODE + 5 + done
 
 
 @pytest.mark.parametrize("code, size", [("e460", 1), ("66e560", 2), ("e560", 4)])
-def test_in_without_a_device(code, size):
+def test_in_without_a_device(anywhere, code, size):
     def script(run):
         return [to_user_space(run) for _ in range(2)]
 
-    first = everywhere(script, "b800000000" + code + "f4")
+    first = anywhere(script, "b800000000" + code + "f4")
     assert [reason for reason, _ in first[0]] == ["IO", "HLT"]
     assert first[0][0][1]["direction"] == "in" and first[0][0][1]["size"] == size
     assert first[2]["rax"] == (1 << 8 * size) - 1
@@ -142,15 +153,16 @@ def test_what_takes_the_emulator(code):
     assert first[1][-1][0] in (IO, INVD) and first[2]["rip"] == CODE + first[1][-1][2]
 
 
-def test_debug_registers_leave_once():
+def test_debug_registers_leave_once(anywhere):
     """v4.19 stops intercepting them until the next exit, which reads them back."""
     code = "b834120000" "0f23c0" "0f23d0" "0f21c3" "0fa2" "0f21d3" "f4"
-    first = everywhere(to_user_space, "48c7c034120000" + code[10:])
-    assert first[1] == [(DR, 0x000, 7), (CPUID, 0, 16), (DR, 0x312, 18), (HLT, 0, 21)]
+    first = anywhere(to_user_space, "48c7c034120000" + code[10:])
+    assert first[1] == anywhere.known(
+        [(DR, 0x000, 7), (CPUID, 0, 16), (DR, 0x312, 18), (HLT, 0, 21)])
     assert first[2]["rbx"] == 0x1234
 
 
-def test_debug_registers_of_two_vcpus_do_not_mix():
+def test_debug_registers_of_two_vcpus_do_not_mix(anywhere):
     def script(run):
         other = run.vm.create_vcpu(cpu=0)
         other.sregs = {**run.vcpu.sregs}
@@ -161,14 +173,14 @@ def test_debug_registers_of_two_vcpus_do_not_mix():
         return run.vcpu.regs["rbx"], other.regs["rbx"]
 
     # set, halt; read, halt
-    assert everywhere(script, "0f23c0" "f4" "0f21c3" "f4")[0] == (0x1111, 0x2222)
+    assert anywhere(script, "0f23c0" "f4" "0f21c3" "f4")[0] == (0x1111, 0x2222)
 
 
-def test_triple_fault():
+def test_triple_fault(anywhere):
     """No gate for #UD, and none for what follows."""
-    first = everywhere(to_user_space, "0f0b")
+    first = anywhere(to_user_space, "0f0b")
     assert first[0] == ("SHUTDOWN", {})
-    assert first[1] == [(EXCEPTION, 0, 0), (TRIPLE, 0, 0)]
+    assert first[1] == anywhere.known([(EXCEPTION, 0, 0), (TRIPLE, 0, 0)])
 
 
 # What KVM leaves to the guest, switched on with the port's own accessor
@@ -225,16 +237,16 @@ def test_exceptions_that_kvm_gives_to_user_space():
 
 # EPT
 
-def test_a_page_outside_the_memory():
+def test_a_page_outside_the_memory(anywhere):
     """Device memory for KVM: its emulator hands the access to user space."""
     # the guest's own PDE of the second 2 MByte: GPA 2 MByte and up
     code = "48c7042508f00000" "87002000" "488b042510002000" "f4"
     assert TABLES + 0x2000 == 0xF000
-    first = everywhere(to_user_space, code)
+    first = anywhere(to_user_space, code)
     assert first[0] == ("MMIO", {"direction": "read", "size": 8, "address": 0x200010,
                                  "data": None})
     # read, linear address valid, not a page walk
-    assert first[1] == [(EPT_VIOLATION, 0x181, 12)]
+    assert first[1] == anywhere.known([(EPT_VIOLATION, 0x181, 12)])
 
 
 def ept_entry(run, gpa):
@@ -293,20 +305,21 @@ def test_the_timer_of_the_host_ends_an_endless_loop():
 
 # Injection
 
-def test_an_interrupt_for_the_guest():
+def test_an_interrupt_for_the_guest(anywhere):
     """KVM_INTERRUPT once the guest is ready: vmx_inject_irq()."""
     def script(run):
         seen = [to_user_space(run), run.vcpu.ready_for_interrupt]
         run.vcpu.interrupt(0x40)
         return [*seen, to_user_space(run), run.vcpu.ready_for_interrupt]
 
-    first = everywhere(script, "fb" "90" "f4" "90" "f4", {0x40: ""})
+    first = anywhere(script, "fb" "90" "f4" "90" "f4", {0x40: ""})
     assert first[0] == [("HLT", {}), True, ("HLT", {}), True]
     assert first[4][DATA + 0x40] == 1
-    assert first[1] == [(HLT, 0, 2), (HLT, 0, 4)]
+    assert first[1] == anywhere.known(
+        [(HLT, 0, 2), *anywhere.window(3), (HLT, 0, 4)])
 
 
-def test_the_interrupt_window():
+def test_the_interrupt_window(anywhere):
     """User space asks to be told: the window exit, then KVM_EXIT_IRQ_WINDOW_OPEN."""
     def script(run):
         seen = [to_user_space(run), run.vcpu.ready_for_interrupt]
@@ -317,33 +330,35 @@ def test_the_interrupt_window():
         return [*seen, to_user_space(run)]
 
     # interrupts off, HLT; STI, one instruction of shadow
-    first = everywhere(script, "f4" "fb" "90" "90" "f4", {0x40: ""})
+    first = anywhere(script, "f4" "fb" "90" "90" "f4", {0x40: ""})
     assert first[0] == [("HLT", {}), False, ("IRQ_WINDOW_OPEN", {}), True, ("HLT", {})]
-    assert first[1] == [(HLT, 0, 0), (INTR_WINDOW, 0, 3), (HLT, 0, 4)]
+    assert first[1] == anywhere.known(
+        [(HLT, 0, 0), (INTR_WINDOW, 0, 3), *anywhere.window(3), (HLT, 0, 4)])
     assert first[4][DATA + 0x40] == 1
 
 
-def test_an_nmi_for_the_guest():
+def test_an_nmi_for_the_guest(anywhere):
     def script(run):
         run.vcpu.nmi()
         return to_user_space(run)
 
-    first = everywhere(script, "90" "f4", {NMI: ""})
-    assert first[1] == [(HLT, 0, 1)] and first[4][DATA + NMI] == 1
+    first = anywhere(script, "90" "f4", {NMI: ""})
+    assert first[1] == anywhere.known([(HLT, 0, 1)]) and first[4][DATA + NMI] == 1
 
 
-def test_the_nmi_window():
+def test_the_nmi_window(anywhere):
     """A second NMI waits for the first one's IRET: the window exit lets it in."""
     def script(run):
         run.vcpu.nmi()
         run.vcpu.nmi()
         return to_user_space(run)
 
-    first = everywhere(script, "90" "f4", {NMI: "90"})
-    assert first[1] == [(NMI_WINDOW, 0, 0), (HLT, 0, 1)] and first[4][DATA + NMI] == 2
+    first = anywhere(script, "90" "f4", {NMI: "90"})
+    assert first[1] == anywhere.known([(NMI_WINDOW, 0, 0), (HLT, 0, 1)])
+    assert first[4][DATA + NMI] == 2
 
 
-def test_an_nmi_waits_for_the_shadow_of_sti():
+def test_an_nmi_waits_for_the_shadow_of_sti(anywhere):
     """v4.19 then opens the interrupt window instead of the NMI window."""
     def script(run):
         seen = to_user_space(run)
@@ -351,16 +366,16 @@ def test_an_nmi_waits_for_the_shadow_of_sti():
         return seen, to_user_space(run)
 
     # the exit between STI and HLT's successor
-    first = everywhere(script, "fb" "f4" "90" "f4", {NMI: ""})
+    first = anywhere(script, "fb" "f4" "90" "f4", {NMI: ""})
     assert first[4][DATA + NMI] == 1
 
 
-def test_an_exception_with_an_error_code_reaches_its_handler():
+def test_an_exception_with_an_error_code_reaches_its_handler(anywhere):
     def script(run):
         return to_user_space(run)
 
     # the handler pops the code into RBX
-    first = everywhere(script, "b934120000" "0f32" "f4", {GP: "5b" + skipping(2)})
+    first = anywhere(script, "b934120000" "0f32" "f4", {GP: "5b" + skipping(2)})
     assert first[2]["rbx"] == 0 and first[4][DATA + GP] == 1
 
 
@@ -382,22 +397,22 @@ def test_an_injection_that_a_host_event_interrupts_comes_again():
     first = everywhere(script, "fb" "90" "f4" "90" "f4", {0x40: ""})
     assert first[0][1:] == ("INTERNAL_ERROR", 1 << 31 | 0x40, ("HLT", {}))
     assert first[4][DATA + 0x40] == 1
-    assert [reason for reason, *_ in first[1]] == [HLT, EPT_VIOLATION, HLT]
+    assert [reason for reason, *_ in first[1]] == [HLT, EPT_VIOLATION, INTR_WINDOW, HLT]
 
 
-def test_an_exception_during_a_delivery_becomes_a_double_fault():
+def test_an_exception_during_a_delivery_becomes_a_double_fault(anywhere):
     """#UD is injected; its gate is bad, so is #GP's: the guest gets #DF."""
     def script(run):
         run.vm.memory.write(IDT + 16 * GP, bytes(16))
         return to_user_space(run)
 
-    first = everywhere(script, "b934120000" "0f32" "f4", {8: "4883c410" "f4"})
+    first = anywhere(script, "b934120000" "0f32" "f4", {8: "4883c410" "f4"})
     assert first[4][DATA + 8] == 1 and first[0] == ("HLT", {})
 
 
 # Entry failures
 
-def test_an_invalid_guest_state():
+def test_an_invalid_guest_state(anywhere):
     """Exit 33: KVM dumps the VMCS and hands it to user space."""
     def script(run):
         sregs = run.vcpu.sregs
@@ -407,8 +422,10 @@ def test_an_invalid_guest_state():
         return summary.reason, summary.data, any("Guest State" in line
                                                  for line in run.machine.dmesg)
 
-    first = everywhere(script, "f4")
-    assert first[0] == ("FAIL_ENTRY", {"hardware_entry_failure_reason": 0x80000021}, True)
+    first = anywhere(script, "f4")
+    # later ones dump where their parameter dump_invalid_vmcs says so
+    assert first[0] == ("FAIL_ENTRY", {"hardware_entry_failure_reason": 0x80000021},
+                        not anywhere.is_later)
 
 
 def test_a_control_that_the_processor_refuses():
@@ -422,18 +439,18 @@ def test_a_control_that_the_processor_refuses():
         "FAIL_ENTRY", {"hardware_entry_failure_reason": 7})
 
 
-def test_interrupts_that_the_guest_cannot_take():
+def test_interrupts_that_the_guest_cannot_take(anywhere):
     """KVM_INTERRUPT while IF is clear: the entry checks refuse it."""
     def script(run):
         run.vcpu.interrupt(0x40)
         summary = run.vcpu.run(exits=5)
         return summary.reason, summary.data
 
-    assert everywhere(script, "f4")[0] == (
+    assert anywhere(script, "f4")[0] == (
         "FAIL_ENTRY", {"hardware_entry_failure_reason": 0x80000021})
 
 
-def test_a_guest_that_starts_in_real_mode():
+def test_a_guest_that_starts_in_real_mode(anywhere):
     """As KVM resets it: unrestricted, no paging."""
     def script(run):
         sregs = run.vcpu.sregs
@@ -446,7 +463,7 @@ def test_a_guest_that_starts_in_real_mode():
         return [to_user_space(run) for _ in range(2)]
 
     # mov ax,0x1234; out 0x80,ax; int 0x21; cpuid; hlt
-    first = everywhere(script, "b83412" "e780" "cd21" "31c0" "0fa2" "f4")
+    first = anywhere(script, "b83412" "e780" "cd21" "31c0" "0fa2" "f4")
     assert first[0] == [
         ("IO", {"direction": "out", "size": 2, "port": 0x80, "data": 0x1234}), ("HLT", {})]
     assert [reason for reason, *_ in first[1]] == [IO, CPUID, HLT]

@@ -17,6 +17,8 @@ struct host {
 	void (*cpuid)(unsigned int *regs);			/* EAX EBX ECX EDX */
 	unsigned long (*read_cr)(int cr);
 	int (*write_cr)(int cr, unsigned long value);
+	unsigned long (*read_dr)(int dr);
+	void (*write_dr)(int dr, unsigned long value);
 	int (*vmcall)(unsigned long long *regs);		/* the sixteen, by encoding */
 	unsigned long memory, memory_size;	/* L1's, in the linear mapping */
 	unsigned long user;			/* the same pages as user space has them */

@@ -9,7 +9,24 @@ struct ms_hyperv_info ms_hyperv;
 struct hv_vp_assist_page **hv_vp_assist_page;
 enum x86_hypervisor_type x86_hyper_type;
 
+/* A CPU that goes loses its page behind KVM where the tree has an order of the two. */
+#ifdef HAVE_HYPERV_ONLINE
+#define HYPERV_STATE CPUHP_AP_HYPERV_ONLINE
+#else
+#define HYPERV_STATE CPUHP_AP_ONLINE_DYN
+#endif
+
+#define FLUSH_GUEST_PHYSICAL_ADDRESS_SPACE 0xaf
+
 #define LEAF(n) 0x40000000u + (n)
+
+/* Where the tree's header has the control that no code of v4.19's uses. */
+#ifdef HAVE_NESTED_CONTROL
+unsigned long standin_nested_control = offsetof(struct hv_vp_assist_page, nested_control);
+#else
+unsigned long standin_nested_control =
+	offsetof(struct hv_vp_assist_page, nested_enlightenments_control);
+#endif
 
 static void leaf(unsigned int number, unsigned int *regs)
 {
@@ -72,8 +89,24 @@ int standin_hyperv(void)
 	hv_vp_assist_page = standin_alloc(nr_cpu_ids * sizeof(void *), __GFP_ZERO);
 	if (!hv_vp_assist_page)
 		return -ENOMEM;
-	__cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, "hyperv", true, cpu_comes, cpu_goes, false);
+	__cpuhp_setup_state(HYPERV_STATE, "hyperv", true, cpu_comes, cpu_goes, false);
 	return 0;
+}
+
+/* The hypercall, with its page of input: which address space, and no flags. */
+int hyperv_flush_guest_mapping(u64 address_space)
+{
+	unsigned long long regs[16] = { 0, FLUSH_GUEST_PHYSICAL_ADDRESS_SPACE };
+	u64 *input = (void *)get_zeroed_page(GFP_KERNEL);
+	int failed;
+
+	if (!input)
+		return -ENOMEM;
+	input[0] = address_space;
+	regs[2] = __pa(input);
+	failed = host->vmcall(regs) || (regs[0] & 0xffff);
+	free_page((unsigned long)input);
+	return failed ? -EFAULT : 0;
 }
 
 void set_hv_tscchange_cb(void (*callback)(void)) { }

@@ -395,17 +395,46 @@ void standin_per_cpu(void)
 	per_cpu_top = round_up(host->per_cpu_size, 64);
 }
 
-void __percpu *standin_per_cpu_chunk(size_t size, size_t align)
+/* What has been given out: a chunk that is free again is taken for the next of its size. */
+#define PER_CPU_CHUNKS 512
+static struct chunk { unsigned long at; size_t size; bool used; } chunks[PER_CPU_CHUNKS];
+static int nr_chunks;
+
+static struct chunk *free_chunk(size_t size, size_t align)
+{
+	int i;
+
+	for (i = 0; i < nr_chunks; i++)
+		if (!chunks[i].used && chunks[i].size == size && IS_ALIGNED(chunks[i].at, align))
+			return &chunks[i];
+	return NULL;
+}
+
+static struct chunk *new_chunk(size_t size, size_t align)
 {
 	unsigned long at = round_up(per_cpu_top, align);
-	int cpu;
 
-	if (host->fail(FAIL_KMALLOC) || at + size > host->per_cpu_room)
+	if (nr_chunks == PER_CPU_CHUNKS || at + size > host->per_cpu_room)
 		return NULL;
 	per_cpu_top = at + size;
+	chunks[nr_chunks] = (struct chunk){ at, size, false };
+	return &chunks[nr_chunks++];
+}
+
+void __percpu *standin_per_cpu_chunk(size_t size, size_t align)
+{
+	struct chunk *chunk;
+	int cpu;
+
+	if (host->fail(FAIL_KMALLOC))
+		return NULL;
+	chunk = free_chunk(size, align) ?: new_chunk(size, align);
+	if (!chunk)
+		return NULL;
+	chunk->used = true;
 	for (cpu = 0; cpu < host->cpus; cpu++)
-		memset((void *)(host->per_cpu[cpu] + at), 0, size);
-	return (void __percpu *)at;
+		memset((void *)(host->per_cpu[cpu] + chunk->at), 0, size);
+	return (void __percpu *)chunk->at;
 }
 
 #ifndef HAVE_NOPROF
@@ -415,4 +444,11 @@ void __percpu *__alloc_percpu(size_t size, size_t align)
 }
 #endif
 
-void free_percpu(void __percpu *chunk) { }
+void free_percpu(void __percpu *given)
+{
+	int i;
+
+	for (i = 0; i < nr_chunks; i++)
+		if (chunks[i].at == (unsigned long)given)
+			chunks[i].used = false;
+}

@@ -7,7 +7,6 @@
 #include <asm/tlbflush.h>
 
 DEFINE_PER_CPU(unsigned long, standin_flags) = X86_EFLAGS_IF | X86_EFLAGS_FIXED;
-static DEFINE_PER_CPU(unsigned long [8], debug_registers);
 static pgd_t *kernel_pgd;
 
 /* These keep every register but RAX. */
@@ -86,8 +85,8 @@ static int pv_write_msr_safe(unsigned int msr, unsigned int low, unsigned int hi
 	return wrmsr_or_fault(msr, low, high) ? -EIO : 0;
 }
 
-static unsigned long pv_get_debugreg(int n) { return this_cpu_read(debug_registers[n]); }
-static void pv_set_debugreg(int n, unsigned long value) { this_cpu_write(debug_registers[n], value); }
+static unsigned long pv_get_debugreg(int n) { return host->read_dr(n); }
+static void pv_set_debugreg(int n, unsigned long value) { host->write_dr(n, value); }
 static unsigned long pv_store_tr(void) { return GDT_ENTRY_TSS * 8; }
 static void pv_load_gdt(const struct desc_ptr *table) { }
 static void pv_load_gs(unsigned int index) { }

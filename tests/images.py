@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The images of kernels that a test runs, where a tree is here and its objects are in the cache."""
+
+import pytest
+
+import needed
+from kvm_vmx import host
+from kvm_vmx.kernel import build
+
+
+def image_of(capability, request):
+    """The image of a tree; compiling one takes minutes, which only --soak has."""
+    needed.capability(capability, "kernel-build")
+    tree = host.find(capability)
+    if not build.is_compiled(tree) and not request.config.getoption("--soak"):
+        pytest.skip(f"{tree} is not compiled yet: kvm-vmx kernel build {tree}")
+    return build.build(tree)
