@@ -2,9 +2,9 @@
 """What is kept of kernel trees and of builds, so that it need not be made again; and clear it.
 
 trees are the files that were read of tarballs, port other builds of the port, kernel those of
-`kvm-vmx kernel`, selftests those of `kvm-vmx boot --selftest`. They lie under $XDG_CACHE_HOME/kvm-vmx, by default
-~/.cache/kvm-vmx; $KVM_VMX_KERNEL_CACHE is another place for the kernel's. clear removes what is
-named, or all, and nothing that was not put there by these commands.
+`kvm-vmx kernel`, selftests those of `kvm-vmx boot --selftest`. They lie under
+$XDG_CACHE_HOME/kvm-vmx, by default ~/.cache/kvm-vmx; $KVM_VMX_KERNEL_CACHE is another place for the
+kernel's. clear removes what is named, or all, and nothing that was not put there by these commands.
 With --json: {"schema": "kvm_vmx.cache/1", "root": ..., "stores": [...], "removed": ...}.
 """
 

@@ -28,7 +28,8 @@ examples:
 def configure(commands) -> None:
     """Add `grade` to the command line."""
     command = add_command(commands, sys.modules[__name__], "grade", EXAMPLE)
-    command.add_argument("sheets", nargs="*", default=[], metavar="SHEET", help="what students have handed in")
+    command.add_argument("sheets", nargs="*", default=[], metavar="SHEET",
+                         help="what students have handed in")
     command.add_argument("--key", metavar="FILE", required=True, help="the instructor's key")
     command.add_argument("--new", action="store_true", help="make the key")
     command.add_argument("--csv", action="store_true", help="print comma-separated values instead")

@@ -22,7 +22,8 @@ import setup
 names = sys.argv[1:]
 wanted = [setup.extension(f"kvm_vmx.{name}", f"kvm_vmx/{name.replace('.', '/')}.pyx")
           for name in names]
-built = cythonize(wanted, compiler_directives=setup.DIRECTIVES, force=True, build_dir="built")
+built = cythonize(wanted, compiler_directives=setup.DIRECTIVES, force=True, build_dir="built",
+                  emit_linenums=True)
 for module in built:
     module.extra_compile_args += ["-O1", "-g1", "-w"]
 command = Distribution({"ext_modules": built}).get_command_obj("build_ext")
