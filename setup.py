@@ -138,10 +138,11 @@ class BuildExt(build_ext):
             raise SystemExit(f"error: {why}")
         translate(self.extensions)
         if not self.inplace and not self.editable_mode and "CFLAGS" not in os.environ:
-            # lines are for a checkout, and twice the port's size; the port's functions have names
+            # the port keeps its lines, which single steps are told by; all else is for a checkout
             for one in self.extensions:
-                one.extra_link_args = ["-Wl,--strip-debug" if building.is_kernel(one.name)
-                                       else "-Wl,--strip-all"]
+                one.extra_link_args = building.stripped(one.name)
+                if one.name == building.PORT:
+                    one.extra_compile_args = [*one.extra_compile_args, "-g1"]
         super().run()
         self.write_record()
         if not self.inplace and not self.editable_mode:

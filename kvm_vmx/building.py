@@ -79,6 +79,14 @@ def flags(module: str, environ: Mapping[str, str] = os.environ) -> list[str]:
     return found + KERNEL + (KERNEL_GCC if gcc else [])
 
 
+def stripped(module: str) -> list[str]:
+    """What a module loses in a wheel: KVM nothing, the kernel under it and L0 all but the names of
+    their functions."""
+    if module.startswith("kvm_vmx.l1.") and not module.startswith("kvm_vmx.l1.linux."):
+        return []
+    return ["-Wl,--strip-debug" if is_kernel(module) else "-Wl,--strip-all"]
+
+
 def macros(config: str = "hyperv") -> list[tuple[str, str]]:
     """The Kconfig switches of a build, and their text for `kvm-vmx --version`."""
     switches = CONFIG | ({"CONFIG_WATCHED": 1} if config == WATCHED else CONFIGS[config])
