@@ -1045,7 +1045,7 @@ cdef int kvm_emulate_hypercall(kvm_vcpu_t *vcpu) noexcept nogil:
 
     if kvm_x86_ops.get_cpl(vcpu) != 0:
         ret = <ulong>-KVM_EPERM
-    # C~ goto out, kvm_pv_kick_cpu_op(): the test is the first of the chain; no APIC takes the kick
+    # C~ goto out, kvm_pv_kick_cpu_op(): the test is the first of the chain; no APIC in the kernel
     elif nr == KVM_HC_VAPIC_POLL_IRQ or nr == KVM_HC_KICK_CPU:
         ret = 0
     # C- 5 statements: KVM_HC_CLOCK_PAIRING, KVM_HC_SEND_IPI: out of scope, the guest is shown no
@@ -1162,7 +1162,7 @@ cdef int vcpu_enter_guest(kvm_vcpu_t *vcpu) noexcept nogil:
         inject_pending_event(vcpu)
         if vcpu.arch.nmi_pending:
             kvm_x86_ops.enable_nmi_window(vcpu)
-        # C~ kvm_cpu_has_injectable_intr(): what it returns where the APIC is user space's
+        # C~ kvm_cpu_has_injectable_intr(): no APIC in the kernel
         if vcpu.arch.interrupt.injected or req_int_win:
             kvm_x86_ops.enable_irq_window(vcpu)
         WARN_ON(vcpu.arch.exception.pending)
