@@ -30,6 +30,7 @@ PLACES = ("/usr/src/linux-source-*", "/usr/src/linux-[0-9]*", "/usr/src/linux",
 TARBALL = re.compile(r"\.tar(?:\.(?:xz|gz|bz2))?$")
 VERSION = re.compile(r"(\d+\.\d+(?:\.\d+)?)(?!.*\d+\.\d+)")
 DEBIAN = "linux-source-"
+DEBIAN_CONFIG = "/usr/src/linux-config-6.1/config.amd64_none_amd64.xz"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 SYS_MEMBARRIER, MEMBARRIER_CMD_QUERY, MEMBARRIER_SYNC_CORE = 324, 0, 3 << 5
@@ -203,6 +204,9 @@ BESIDE = {
     "tree-6.12": Capability(
         _tree("6.12", TREE_6_12), "no Linux 6.12 tree here: apt-get install linux-source-6.12, "
         f"or name one in ${TREE_6_12}"),
+    "config-6.1": Capability(
+        lambda: next((path for path in [DEBIAN_CONFIG] if os.path.exists(path)), None),
+        "no .config of Debian's here: apt-get install linux-config-6.1"),
     "mail": Capability(
         lambda: os.environ.get(MAIL), f"no mail of the patch's review here: name it in ${MAIL}"),
     "capstone": Capability(_module("capstone"), "no capstone here: pip install 'kvm_vmx[asm]'"),
