@@ -39,7 +39,6 @@ DIRECTIVES = {
     "initializedcheck": False,
     "cdivision": True,
     "embedsignature": True,
-    "freethreading_compatible": True,
     "auto_pickle": False,
 }
 
@@ -51,7 +50,8 @@ def extension(name, source):
         name,
         [str(source)],
         include_dirs=["include", "."],
-        define_macros=building.macros(),
+        define_macros=[*building.macros(), *building.abi()],
+        py_limited_api=bool(building.abi()),
         extra_compile_args=[*building.flags(name), "-MMD", "-MF", str(DEPENDS / f"{name}.d")],
         depends=["setup.py", "kvm_vmx/building.py", *headers(name)],
     )
@@ -169,11 +169,16 @@ class BuildExt(build_ext):
             there.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(here, there)
         super().build_extension(ext)
+        # one of another name, that an older build left there, would be found first
+        for old in here.parent.glob(f"{ext.name.rpartition('.')[2]}.*.so"):
+            if old.name != here.name:
+                old.unlink()
 
 
 if __name__ == "__main__":
     setup(
         ext_modules=modules(),
         cmdclass={"build_ext": BuildExt, "build_py": BuildPy},
-        options={"build_ext": {"parallel": os.cpu_count()}},
+        options={"build_ext": {"parallel": os.cpu_count()},
+                 "bdist_wheel": {"py_limited_api": building.abi() and "cp311"}},
     )

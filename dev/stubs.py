@@ -81,7 +81,7 @@ def function(text: str, setter: bool) -> str:
         r"def (\w+)\((.*)\)(?: *-> *([^:]*(?:\[.*\])?))? *:.*", text).groups()
     returns = returns and bare(returns.strip()) or ("None" if setter else RETURNS.get(name, "Any"))
     inside = ", ".join(map(parameter, split(inside)))
-    if name == "__setitem__":       # a slot of the C type: by place alone
+    if name in ("__getitem__", "__setitem__"):      # slots of the C type: by place alone
         inside += ", /"
     if name == "__cinit__":
         return f"def __new__(cls{inside.removeprefix('self')}) -> Self: ..."

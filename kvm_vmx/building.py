@@ -95,6 +95,16 @@ def macros(config: str = "hyperv") -> list[tuple[str, str]]:
             ("BUILD_CONFIG", f'"{text}"')]
 
 
+def abi() -> list[tuple[str, str]]:
+    """Python's stable ABI, as a macro: one wheel serves 3.11 and all that come after it.
+
+    A free-threaded build of Python has none: there the modules are for that Python alone.
+    """
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        return []
+    return [("Py_LIMITED_API", "0x030b0000")]
+
+
 def unfit() -> str | None:
     """Why nothing can be built for this platform, in a line, or None."""
     if sys.platform == "linux" and platform.machine() == "x86_64" and sys.maxsize > 1 << 32:
@@ -205,8 +215,8 @@ def compiler(name: str, config: str, include: pathlib.Path) -> list[str]:
              sysconfig.get_config_var("CFLAGS") or "", os.environ.get("CFLAGS", ""),
              sysconfig.get_config_var("CCSHARED") or "-fPIC", os.environ.get("LDFLAGS", "")]
     return [*(word for text in words for word in shlex.split(text)), *flags(name),
-            *(f"-D{key}={value}" for key, value in macros(config)), f"-I{include}", f"-I{ROOT}",
-            f"-I{sysconfig.get_path('include')}", "-shared"]
+            *(f"-D{key}={value}" for key, value in [*macros(config), *abi()]), f"-I{include}",
+            f"-I{ROOT}", f"-I{sysconfig.get_path('include')}", "-shared"]
 
 
 def compile_into(target: pathlib.Path, source: str, command: list[str], config: str) -> None:

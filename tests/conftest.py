@@ -31,6 +31,12 @@ def pytest_configure(config):
     for name in ("COLUMNS", "LINES"):
         os.environ.pop(name, None)
         os.unsetenv(name)
+    # how long an example takes is the machine's affair
+    with contextlib.suppress(ImportError):
+        from hypothesis import settings
+
+        settings.register_profile("any machine", deadline=None)
+        settings.load_profile("any machine")
     build = config.getoption("--build")
     if build != "hyperv":
         from kvm_vmx import Machine

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The site: made by one command, no link in it is dead, and a browser fetches nothing for it."""
 
+import html
 import html.parser
+import json
 import logging
 import os
 import pathlib
@@ -179,6 +181,21 @@ def test_the_picture_is_what_two_traces_say():
 
     assert (ROOT / "docs/pictures/exit.svg").read_text() == picture.svg(), \
         "run python dev/picture.py"
+
+
+def test_the_picture_of_the_comparison_is_the_record():
+    import picture_path
+
+    record = json.loads((ROOT / "tests/data/compared_4.19.json").read_text())["statements"]
+    shown = (ROOT / "docs/pictures/compare.svg").read_text()
+    assert shown == picture_path.svg(record), "run dev/regenerate.py --tree TREE"
+    # a bar each of README's parts, with the share of its row
+    for line in (ROOT / "README.md").read_text().splitlines():
+        if found := re.match(r"\| (?!what)([^*|]+?)(?:,[^|]*)? \|.*\| (\d+), (\d+), (\d+) \|",
+                             line):
+            alike, adapted, out = map(int, found.groups()[1:])
+            assert f">{html.escape(found[1])}</text>" in shown
+            assert f">{100 * alike // (alike + adapted + out)} %<" in shown, found[1]
 
 
 def test_the_glossary_can_be_linked():

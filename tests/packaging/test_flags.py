@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 
 import needed
 import pytest
@@ -119,3 +120,26 @@ def test_without_a_compiler_another_build_says_what_it_takes(tmp_path):
     assert done.stdout == ("config 'no-hyperv' is another build of the port, which takes a C "
                            "compiler: no no-such-compiler here: apt-get install gcc\n"), done.stderr
     assert not list(tmp_path.rglob("*.so"))
+
+
+def test_every_module_is_of_the_stable_abi_and_stands_there_once():
+    """One of an older build beside it would be the one that Python takes."""
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        pytest.skip("a free-threaded Python has no stable ABI")
+    modules = [path.with_suffix("") for path in (ROOT / "kvm_vmx").rglob("*.pyx")]
+    assert len(modules) > 30
+    for module in [*modules, ROOT / "kvm_vmx/_cyutility"]:
+        found = [path.name for path in module.parent.glob(f"{module.name}.*.so")]
+        assert found == [f"{module.name}.abi3.so"]
+
+
+@pytest.mark.host("objdump")
+def test_no_module_asks_python_for_more_than_the_stable_abi():
+    """None of Python's own names: those with an underscore, but for what the ABI itself lists."""
+    listed = {"_Py_Dealloc", "_Py_NoneStruct", "_Py_TrueStruct", "_Py_FalseStruct",
+              "_PyObject_GC_New", "_PyObject_CallFunction_SizeT", "_PyObject_CallMethod_SizeT"}
+    for path in sorted((ROOT / "kvm_vmx").rglob("*.abi3.so")):
+        shown = subprocess.run(["objdump", "-T", str(path)], check=True, capture_output=True,
+                               text=True).stdout
+        own = {line.split()[-1] for line in shown.splitlines() if "*UND*" in line}
+        assert not {name for name in own if name.startswith("_Py")} - listed, path.name
