@@ -24,6 +24,7 @@ cdef extern from "sched.h" nogil:
 
 cdef extern from "linux/text.h" nogil:
     int rehearse(const void *text)
+    void give_back(char *page, const char *end)
 
 cdef extern from *:
     """
@@ -202,6 +203,8 @@ cdef int jump_label_update_module(module_t *mod, static_key_t *key, bint enabled
             compose(entry, jump_label_type(entry, enabled), text)
             memcpy(<void *>entry.code, text, JUMP_LABEL_NOP_SIZE)
         entry += 1
+    if not enabled:
+        give_back(<char *>(first & PAGE_MASK), <char *>last)
     make_executable(first, last)
     return 0
 
