@@ -32,7 +32,7 @@ Begin with: kvm-vmx run. Every command has --help with an example, and --json fo
 """
 
 
-class Parser(argparse.ArgumentParser):
+class CommandParser(argparse.ArgumentParser):
     """An argument parser whose errors are one line, with the word that may have been meant."""
 
     def error(self, message):
@@ -86,7 +86,7 @@ def parser() -> argparse.ArgumentParser:
     from kvm_vmx.tables import keys
     from kvm_vmx.trial import command as trial
 
-    top = Parser(
+    top = CommandParser(
         prog="kvm-vmx", description=TOUR, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -63,7 +63,7 @@ def execute(args) -> int:
     """Run the image and tell how it ended."""
     try:
         return run_selftest(args) if args.selftest else run_image(args)
-    except (OSError, ValueError, selftest_build.BuildError) as error:
+    except (OSError, ValueError, selftest_build.SelftestError) as error:
         raise Trouble(told(error)) from error
 
 

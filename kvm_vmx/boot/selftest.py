@@ -45,7 +45,7 @@ class Failed(RuntimeError):
 class Selftest:
     """The guest code of a test on a board of one processor."""
 
-    def __init__(self, program: elf.Elf, profile: str = "kvm-6.12", **options: object):
+    def __init__(self, program: elf.Executable, profile: str = "kvm-6.12", **options: object):
         self.board = Board(MEMORY, 1, profile, **options)
         self.symbols = program.symbols
         self.next_page = PAGES

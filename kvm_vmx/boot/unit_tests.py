@@ -14,7 +14,7 @@ SKIPS = 38
 
 
 @dataclasses.dataclass(frozen=True)
-class Result:
+class UnitTestResult:
     """How a test ended: "pass", "fail", "skip" or "unfinished"; what the suite counted; and why
     it ended where that is not by its own exit port."""
 
@@ -27,7 +27,7 @@ class Result:
 
 
 def run(data: bytes, name: str, seconds: float = 60.0, profile: str = "bare",
-        cpus: int = 1) -> Result:
+        cpus: int = 1) -> UnitTestResult:
     """Boot the image with one test's name as its command line."""
     sent: list[bytes] = []
     large = name.startswith("ept_access")
@@ -43,8 +43,8 @@ def run(data: bytes, name: str, seconds: float = 60.0, profile: str = "bare",
         result = "skip"
     else:
         result = "pass" if end.value == 0 else "fail"
-    return Result(result, checks, failed, end.why, text, end.instructions["l1"]
-                  + end.instructions["l2"])
+    return UnitTestResult(result, checks, failed, end.why, text, end.instructions["l1"]
+                          + end.instructions["l2"])
 
 
 def names(text: str) -> list[str]:
