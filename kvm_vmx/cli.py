@@ -82,8 +82,8 @@ def parser() -> argparse.ArgumentParser:
     from kvm_vmx.lessons import grade_command as grade
     from kvm_vmx.measure import command as measure
     from kvm_vmx.run import command as run
-    from kvm_vmx.tables import fields
-    from kvm_vmx.tables import keys
+    from kvm_vmx.tables import fields_command as fields
+    from kvm_vmx.tables import keys_command as keys
     from kvm_vmx.trial import command as trial
 
     top = CommandParser(

@@ -4,7 +4,7 @@
 import dataclasses
 import re
 
-from kvm_vmx.boot import image
+from kvm_vmx.boot import loader
 from kvm_vmx.boot.board import Board
 
 MEMORY, MEMORY_OF_EPT_ACCESS = 512 << 20, 2560 << 20    # ept_access wants a page of 1 GByte
@@ -32,7 +32,7 @@ def run(data: bytes, name: str, seconds: float = 60.0, profile: str = "bare",
     sent: list[bytes] = []
     large = name.startswith("ept_access")
     board = Board(MEMORY_OF_EPT_ACCESS if large else MEMORY, cpus, profile, sent.append)
-    image.boot(board, data, "vmx.flat", name)
+    loader.boot(board, data, "vmx.flat", name)
     end = board.run(seconds)
     text = b"".join(sent).decode("latin-1").replace("\r", "")
     counted = SUMMARY.findall(text)

@@ -8,7 +8,7 @@ entry. A value is a number where one comes out, else a tree, else the words of t
 import dataclasses
 import re
 
-from kvm_vmx.compare.constants import Constants, substituted
+from kvm_vmx.compare.folding import Constants, substituted
 from kvm_vmx.compare.declarations import sizes, split
 from kvm_vmx.compare.expressions import parse
 from kvm_vmx.compare.layout import MemberReader

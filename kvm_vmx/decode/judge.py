@@ -12,7 +12,7 @@ from kvm_vmx.abi.constants import (
     X86_CR4_VMXE)
 from kvm_vmx.abi.numbers import Field
 from kvm_vmx.decode.layouts import FEATURES, PAGE, evmcs, synthetic
-from kvm_vmx.decode.memory import MemoryImage
+from kvm_vmx.decode.memory_image import MemoryImage
 from kvm_vmx.l0 import offers
 from kvm_vmx.machine.checks import checks
 from kvm_vmx.machine.lints import Lint

@@ -9,7 +9,7 @@ from kvm_vmx.abi.numbers import Field
 from kvm_vmx.decode.layouts import (
     ASSIST, EVMCS_SIZE, Place, clean_masks, evmcs, synthetic)
 from kvm_vmx.decode.pages import ALWAYS
-from kvm_vmx.decode.sources import FoundPage
+from kvm_vmx.decode.inputs import FoundPage
 from kvm_vmx.l0 import offers
 from kvm_vmx.machine.checks import checks, control_bits
 from kvm_vmx.machine.lints import Lint

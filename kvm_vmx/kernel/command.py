@@ -73,7 +73,7 @@ def _told():
 
 
 def _build(args: argparse.Namespace, image: Path) -> int:
-    from kvm_vmx.kernel.elf import Elf
+    from kvm_vmx.kernel.image_file import Elf
 
     found = Elf(image)
     missing = (image.parent / "standins" / "missing").read_text().split()

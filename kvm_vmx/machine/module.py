@@ -7,7 +7,7 @@ from kvm_vmx.conditions import Finding
 from kvm_vmx.errors import Unique, counted, kernel_error
 from kvm_vmx.machine import detection, long_mode
 from kvm_vmx.machine.kernel import MachineError
-from kvm_vmx.machine.port import PortFunctions
+from kvm_vmx.machine.port_functions import PortFunctions
 from kvm_vmx.machine.vm import Vm
 
 if TYPE_CHECKING:

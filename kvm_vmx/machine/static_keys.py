@@ -7,7 +7,7 @@ from kvm_vmx.errors import Unique
 from kvm_vmx.l1.linux import test_static_keys
 from kvm_vmx.machine.kernel import MachineError
 from kvm_vmx.machine.machine import Machine
-from kvm_vmx.machine.port import PortFunctions
+from kvm_vmx.machine.port_functions import PortFunctions
 from kvm_vmx.machine.sites import name_of
 
 

@@ -38,7 +38,7 @@ from kvm_vmx.l0.profile import PROFILES
 from kvm_vmx.machine.guests import CPUID_LOOP
 from kvm_vmx.run import pairs
 from kvm_vmx.run.beside import of_kernel, print_beside
-from kvm_vmx.run.outcome import (
+from kvm_vmx.run.report import (
     SCHEMA, GuestVerdict, judged, modes_of, print_end, print_modes, timing_of)
 from kvm_vmx.progress import progress, working
 from kvm_vmx.run.serial import Serial

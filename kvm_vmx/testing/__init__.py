@@ -17,7 +17,7 @@ from kvm_vmx import guests, host
 from kvm_vmx.compare.opening import TreeError, open_tree, version_of
 from kvm_vmx.compare.trees import Tree
 from kvm_vmx.machine.machine import Machine
-from kvm_vmx.testing.page import SIZE, EvmcsPage
+from kvm_vmx.testing.evmcs_page import SIZE, EvmcsPage
 
 __all__ = ["EvmcsPage"]
 

@@ -11,7 +11,7 @@ import text
 
 from kvm_vmx import Machine, MachineError
 from kvm_vmx.l1.linux import test_static_keys
-from kvm_vmx.machine.port import PortFunctions
+from kvm_vmx.machine.port_functions import PortFunctions
 from kvm_vmx.machine.static_keys import StaticKeys
 
 INITIAL = {"true": True, "false": False}
