@@ -153,13 +153,13 @@ class BuildExt(build_ext):
                        flags=re.S))
 
     def write_record(self):
-        """Leave behind what `compare` shows of the build: see kvm_vmx/compare/compiled.py."""
-        compiled = module_of(HERE / "kvm_vmx" / "compare" / "compiled.py")
+        """Leave behind what `compare` shows of the build: see kvm_vmx/compare/build_record.py."""
+        record = module_of(HERE / "kvm_vmx" / "compare" / "build_record.py")
         paths = [str(path.relative_to(HERE)) for path in sorted(
             [*(HERE / "kvm_vmx" / "l1").rglob("*.pyx"), *(HERE / "kvm_vmx" / "l1").rglob("*.pxd")])]
         target = pathlib.Path(self.get_ext_fullpath("kvm_vmx.compare.built")).parent / "built.json"
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(json.dumps(compiled.record(paths, HERE), separators=(",", ":")))
+        target.write_text(json.dumps(record.record(paths, HERE), separators=(",", ":")))
 
     def build_extension(self, ext):
         # Whoever builds in an empty folder, as pip does, begins with what stands in place.

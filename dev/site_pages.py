@@ -17,7 +17,8 @@ from kvm_vmx.machine.register import Event, Reading, Register
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 # The names of kvm_vmx in the order in which a reader meets them.
 GROUPS = {
-    "A machine": ("Machine", "Module", "Vm", "Vcpu", "ExitSummary", "Cpu", "guests"),
+    "A machine": (
+        "Machine", "HyperV", "L1", "Module", "Vm", "Vcpu", "ExitSummary", "Cpu", "guests"),
     "What an instruction did": ("Outcome", "VMsucceed", "VMfailInvalid", "VMfailValid", "Fault"),
     "Names": ("Field", "ExitReason", "fields", "FAULTS"),
     "A page or a dump": ("decode", "decode_all", "Decoded", "parse_cpuid", "read_cpuid"),

@@ -12,13 +12,14 @@ from kvm_vmx.machine.kernel import KernelBug, MachineError
 from kvm_vmx.machine.lints import ConformanceError, Lint
 from kvm_vmx.machine.machine import Machine
 from kvm_vmx.machine.module import Module
+from kvm_vmx.machine.options import L1, HyperV
 from kvm_vmx.machine.outcome import Fault, Outcome, VMfailInvalid, VMfailValid, VMsucceed
 from kvm_vmx.machine.vcpu import ExitSummary, Vcpu
 from kvm_vmx.machine.vm import Vm
 
 __all__ = [
-    "FAULTS", "ConformanceError", "Cpu", "Decoded", "ExitReason", "ExitSummary", "Fault", "Field",
-    "KernelBug", "Lint", "Machine", "MachineError", "Module", "Outcome", "VMfailInvalid",
-    "VMfailValid", "VMsucceed", "Vcpu", "Vm", "decode", "decode_all", "fields", "guests",
-    "parse_cpuid", "read_cpuid",
+    "FAULTS", "L1", "ConformanceError", "Cpu", "Decoded", "ExitReason", "ExitSummary", "Fault",
+    "Field", "HyperV", "KernelBug", "Lint", "Machine", "MachineError", "Module", "Outcome",
+    "VMfailInvalid", "VMfailValid", "VMsucceed", "Vcpu", "Vm", "decode", "decode_all", "fields",
+    "guests", "parse_cpuid", "read_cpuid",
 ]

@@ -32,7 +32,7 @@ Begin with: kvm-vmx run. Every command has --help with an example, and --json fo
 """
 
 
-class Parser(argparse.ArgumentParser):
+class CommandParser(argparse.ArgumentParser):
     """An argument parser whose errors are one line, with the word that may have been meant."""
 
     def error(self, message):
@@ -82,11 +82,11 @@ def parser() -> argparse.ArgumentParser:
     from kvm_vmx.lessons import grade_command as grade
     from kvm_vmx.measure import command as measure
     from kvm_vmx.run import command as run
-    from kvm_vmx.tables import fields
-    from kvm_vmx.tables import keys
+    from kvm_vmx.tables import fields_command as fields
+    from kvm_vmx.tables import keys_command as keys
     from kvm_vmx.trial import command as trial
 
-    top = Parser(
+    top = CommandParser(
         prog="kvm-vmx", description=TOUR, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

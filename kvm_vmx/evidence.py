@@ -20,14 +20,14 @@ from typing import Any, NamedTuple
 MICROSOFT = "Microsoft Hv"
 
 
-class Fact(NamedTuple):
+class Evidence(NamedTuple):
     """A value, and where it was found."""
 
     value: Any
     source: str
 
 
-Facts = Mapping[str, Fact]
+Facts = Mapping[str, Evidence]
 
 
 def text_of(*words: int) -> str:
@@ -37,13 +37,13 @@ def text_of(*words: int) -> str:
 
 
 def facts_of_cpuid(leaves: Mapping[Any, tuple[int, int, int, int]],
-                   source: Callable[[int], str]) -> dict[str, Fact]:
+                   source: Callable[[int], str]) -> dict[str, Evidence]:
     """What a host's CPUID says; source tells where a leaf was found."""
     found = {}
 
     def note(name: str, leaf: int, value: Callable[[tuple[int, int, int, int]], Any]) -> None:
         if leaf in leaves:
-            found[name] = Fact(value(leaves[leaf]), source(leaf))
+            found[name] = Evidence(value(leaves[leaf]), source(leaf))
 
     note("vendor", 0, lambda r: text_of(r[1], r[3], r[2]))
     note("vmx", 1, lambda r: bool(r[2] >> 5 & 1))
@@ -52,7 +52,7 @@ def facts_of_cpuid(leaves: Mapping[Any, tuple[int, int, int, int]],
         return found            # what the leaves above 0x40000000 hold is nobody's
     note("signature", 0x40000000, lambda r: text_of(*r[1:]))
     note("max_leaf", 0x40000000, lambda r: r[0])
-    if found.get("signature", Fact("", "")).value != MICROSOFT:
+    if found.get("signature", Evidence("", "")).value != MICROSOFT:
         return found
     note("features", 0x40000003, lambda r: r[0])
     note("priv_high", 0x40000003, lambda r: r[1])

@@ -9,7 +9,7 @@ import time
 
 from bench import Runner
 
-from kvm_vmx.boot import image
+from kvm_vmx.boot import loader
 from kvm_vmx.boot.board import Board
 
 MILLION = 1_000_000
@@ -23,7 +23,7 @@ MIXED = bytes.fromhex("be00001000" "8b06" "01c3" "895e04" "8d4c4308" "c1e103" "3
 def board():
     """The board of this process."""
     found = Board(16 << 20)
-    image.boot(found, MIXED)
+    loader.boot(found, MIXED)
     return found
 
 

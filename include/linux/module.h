@@ -10,6 +10,7 @@
 struct module_param {
 	const char *name;
 	int *value;
+	int initial;	/* what it was when it was declared */
 	int is_bool;
 };
 
@@ -46,7 +47,16 @@ static inline void module_add_param(struct module *mod, const char *name, int *v
 
 	param->name = name;
 	param->value = value;
+	param->initial = *value;
 	param->is_bool = is_bool;
+}
+
+static inline void module_initial_params(struct module *mod)
+{
+	int i;
+
+	for (i = 0; i < mod->nr_params; i++)
+		*mod->params[i].value = mod->params[i].initial;
 }
 
 #endif

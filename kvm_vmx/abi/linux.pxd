@@ -79,6 +79,7 @@ cdef extern from "linux/module.h" nogil:
     ctypedef struct module_param_t "struct module_param":
         const char *name
         int *value
+        int initial
         int is_bool
 
     ctypedef struct module_t "struct module":
@@ -96,6 +97,7 @@ cdef extern from "linux/module.h" nogil:
         int text_error
 
     void module_sections(module_t *mod)
+    void module_initial_params(module_t *mod)
     void module_add_param(module_t *mod, const char *name, bint *value, bint is_bool)
 
 cdef extern from "linux/spinlock.h" nogil:

@@ -42,7 +42,7 @@ class Board:
         self.options = {"cpus": cpus, "profile": profile, "cpuid": with_apic(profile), **options}
         self.cpus = cpus
         self.ports = devices.Ports()
-        self.ports.add(devices.SERIAL, 8, devices.Serial(sink))
+        self.ports.add(devices.SERIAL, 8, devices.Uart16550(sink))
         self.ports.add(devices.EXIT, 4, devices.ExitPort())
         self.ports.add(devices.FW_CFG, 2, devices.FirmwareConfig(memory, cpus))
         self.ports.add(devices.PM_TIMER, 4, devices.PmTimer(self.now))

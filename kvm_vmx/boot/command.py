@@ -19,7 +19,7 @@ import contextlib
 import pathlib
 import sys
 
-from kvm_vmx.boot import elf, image, selftest_build, selftests
+from kvm_vmx.boot import elf, loader, selftest_build, selftests
 from kvm_vmx.boot.board import Board, End
 from kvm_vmx.boot.selftest import Selftest
 from kvm_vmx.console import DIFFERS, HOLDS, TROUBLE, Trouble, add_command, offer, print_json, told
@@ -63,7 +63,7 @@ def execute(args) -> int:
     """Run the image and tell how it ended."""
     try:
         return run_selftest(args) if args.selftest else run_image(args)
-    except (OSError, ValueError, selftest_build.BuildError) as error:
+    except (OSError, ValueError, selftest_build.SelftestError) as error:
         raise Trouble(told(error)) from error
 
 
@@ -88,7 +88,7 @@ def run_image(args) -> int:
             out.flush()
 
     board = Board(args.memory << 20, args.cpus, args.profile or "bare", sink)
-    kind = image.boot(board, data, pathlib.Path(args.file).name, args.append)
+    kind = loader.boot(board, data, pathlib.Path(args.file).name, args.append)
     # what it prints on a terminal tells how far it is
     with contextlib.nullcontext() if is_terminal(out) else working(f"running {args.file}"):
         end = board.run(args.seconds)

@@ -20,7 +20,7 @@ class Ended(Exception):
         self.value = value
 
 
-class Serial:
+class Uart16550:
     """A 16550 that is always ready to send, and never receives."""
 
     def __init__(self, sink: Callable[[bytes], None]):

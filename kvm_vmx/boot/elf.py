@@ -9,7 +9,7 @@ MACHINES = {1: 3, 2: 62}        # class: EM_386, EM_X86_64
 
 
 @dataclasses.dataclass(frozen=True)
-class Segment:
+class LoadSegment:
     """Bytes to load: where in physical and linear memory, and how much it takes there."""
 
     physical: int
@@ -19,12 +19,12 @@ class Segment:
 
 
 @dataclasses.dataclass(frozen=True)
-class Elf:
+class Executable:
     """An executable: its width in bits, its entry and its segments."""
 
     bits: int
     entry: int
-    segments: tuple[Segment, ...]
+    segments: tuple[LoadSegment, ...]
     symbols: dict[str, int]
 
 
@@ -33,7 +33,7 @@ def is_elf(data: bytes) -> bool:
     return data[:4] == b"\x7fELF"
 
 
-def parse(data: bytes) -> Elf:
+def parse(data: bytes) -> Executable:
     """The executable in a file's bytes; ValueError for what is none, or is cut off."""
     try:
         return _parse(data)
@@ -41,7 +41,7 @@ def parse(data: bytes) -> Elf:
         raise ValueError("an ELF file that is cut off: give a whole one") from error
 
 
-def _parse(data: bytes) -> Elf:
+def _parse(data: bytes) -> Executable:
     kind, order = data[4], data[5]
     wide = kind == 2
     if kind not in MACHINES or order != 1:
@@ -63,9 +63,9 @@ def _parse(data: bytes) -> Elf:
             continue
         if offset + length > len(data) or size < length:
             raise struct.error
-        segments.append(Segment(physical, linear, data[offset:offset + length], size))
-    return Elf(64 if wide else 32, entry, tuple(segments),
-               _symbols(data, wide, sections, head[11], head[10]))
+        segments.append(LoadSegment(physical, linear, data[offset:offset + length], size))
+    return Executable(64 if wide else 32, entry, tuple(segments),
+                      _symbols(data, wide, sections, head[11], head[10]))
 
 
 def _section(data: bytes, wide: bool, at: int) -> tuple[int, int, int, int]:

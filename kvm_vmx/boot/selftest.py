@@ -7,7 +7,7 @@ import struct
 from collections.abc import Callable
 
 from kvm_vmx.abi.numbers import Field
-from kvm_vmx.boot import elf, image
+from kvm_vmx.boot import elf, loader
 from kvm_vmx.boot.board import Board
 from kvm_vmx.boot.devices import Ended
 
@@ -45,7 +45,7 @@ class Failed(RuntimeError):
 class Selftest:
     """The guest code of a test on a board of one processor."""
 
-    def __init__(self, program: elf.Elf, profile: str = "kvm-6.12", **options: object):
+    def __init__(self, program: elf.Executable, profile: str = "kvm-6.12", **options: object):
         self.board = Board(MEMORY, 1, profile, **options)
         self.symbols = program.symbols
         self.next_page = PAGES
@@ -137,7 +137,7 @@ class Selftest:
         for register, value in zip(ARGUMENTS, args):
             registers[register] = value
         registers[RSP] = STACK_TOP - 8
-        image.start(processor, self.symbols[entry], registers, long=True, cr3=TABLES)
+        loader.start(processor, self.symbols[entry], registers, long=True, cr3=TABLES)
         processor.set(Field.GUEST_CR0, CR0)
         processor.set(Field.GUEST_CR4, CR4)
         processor.processor.efer = EFER

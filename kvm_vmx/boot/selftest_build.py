@@ -35,23 +35,23 @@ LINK = ("ld", "-static", "-no-pie", f"-Ttext={TEXT_AT:#x}", "-z", "noexecstack",
 DEADLINE = 600
 
 
-class BuildError(Exception):
+class SelftestError(Exception):
     """A tool has failed; the text is one line that names the cure."""
 
 
 def run(words: list[str], what: str) -> None:
-    """A tool of the build; BuildError with its last line where it fails."""
+    """A tool of the build; SelftestError with its last line where it fails."""
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=DEADLINE)
     except FileNotFoundError as error:
-        raise BuildError(f"no {words[0]}: install it to build {what}") from error
+        raise SelftestError(f"no {words[0]}: install it to build {what}") from error
     except subprocess.TimeoutExpired as error:
-        raise BuildError(f"{words[0]} took {DEADLINE} s for {what}: build on a faster machine"
-                         ) from error
+        raise SelftestError(f"{words[0]} took {DEADLINE} s for {what}: build on a faster machine"
+                            ) from error
     if done.returncode:
         said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
         first = next((line for line in said if "rror" in line), said[-1] if said else "no word")
-        raise BuildError(f"{words[0]} does not build {what}: {first[:200]}")
+        raise SelftestError(f"{words[0]} does not build {what}: {first[:200]}")
 
 
 def cache_directory() -> pathlib.Path:
@@ -65,7 +65,7 @@ def tree_at(place: str | os.PathLike[str], cache: pathlib.Path) -> pathlib.Path:
     if place.is_dir():
         return place
     if not place.is_file():
-        raise BuildError(f"no kernel tree {place}: give a directory or a tarball")
+        raise SelftestError(f"no kernel tree {place}: give a directory or a tarball")
     unpacked = cache / "tree"
     if not (unpacked / SUITE).is_dir():
         new = cache / f"tree.{os.getpid()}"
@@ -103,7 +103,7 @@ def sources(tree: pathlib.Path, test: str) -> list[pathlib.Path]:
     suite = tree / SUITE
     own = suite / f"x86_64/{test}.c"
     if not own.is_file():
-        raise BuildError(f"no selftest {test} in {suite}: give one of its x86_64/")
+        raise SelftestError(f"no selftest {test} in {suite}: give one of its x86_64/")
     return [own] + [suite / name for name in LIBRARY if (suite / name).is_file()]
 
 

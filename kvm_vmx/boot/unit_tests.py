@@ -4,7 +4,7 @@
 import dataclasses
 import re
 
-from kvm_vmx.boot import image
+from kvm_vmx.boot import loader
 from kvm_vmx.boot.board import Board
 
 MEMORY, MEMORY_OF_EPT_ACCESS = 512 << 20, 2560 << 20    # ept_access wants a page of 1 GByte
@@ -14,7 +14,7 @@ SKIPS = 38
 
 
 @dataclasses.dataclass(frozen=True)
-class Result:
+class UnitTestResult:
     """How a test ended: "pass", "fail", "skip" or "unfinished"; what the suite counted; and why
     it ended where that is not by its own exit port."""
 
@@ -27,12 +27,12 @@ class Result:
 
 
 def run(data: bytes, name: str, seconds: float = 60.0, profile: str = "bare",
-        cpus: int = 1) -> Result:
+        cpus: int = 1) -> UnitTestResult:
     """Boot the image with one test's name as its command line."""
     sent: list[bytes] = []
     large = name.startswith("ept_access")
     board = Board(MEMORY_OF_EPT_ACCESS if large else MEMORY, cpus, profile, sent.append)
-    image.boot(board, data, "vmx.flat", name)
+    loader.boot(board, data, "vmx.flat", name)
     end = board.run(seconds)
     text = b"".join(sent).decode("latin-1").replace("\r", "")
     counted = SUMMARY.findall(text)
@@ -43,8 +43,8 @@ def run(data: bytes, name: str, seconds: float = 60.0, profile: str = "bare",
         result = "skip"
     else:
         result = "pass" if end.value == 0 else "fail"
-    return Result(result, checks, failed, end.why, text, end.instructions["l1"]
-                  + end.instructions["l2"])
+    return UnitTestResult(result, checks, failed, end.why, text, end.instructions["l1"]
+                          + end.instructions["l2"])
 
 
 def names(text: str) -> list[str]:

@@ -20,7 +20,7 @@ BLANK = re.compile(r"\n[ \t]*(?=\n)")
 STRUCT = re.compile(r"\b(?:struct|union|enum)\s+(\w+)\s*\Z")
 
 
-class Place(NamedTuple):
+class BracedText(NamedTuple):
     """One top-level pair of braces: what it defines and where."""
 
     name: str
@@ -61,7 +61,7 @@ class CFile:
         place = self.places[name]
         return self.active.text[place.open + 1:place.close]
 
-    def parse(self, place: Place) -> Function:
+    def parse(self, place: BracedText) -> Function:
         """The statements of one definition."""
         text = self.active.text
         found = re.compile(r"\S").search(text, place.header)
@@ -147,7 +147,7 @@ def braces(text: str):
                 header = paragraph(text, header, opened)
                 name, kind = title(text[header:opened])
                 if name:
-                    yield Place(name, kind, header, opened, hit.start())
+                    yield BracedText(name, kind, header, opened, hit.start())
                 if kind != "table":
                     header = hit.end()
         elif mark == ";" and depth == 0:

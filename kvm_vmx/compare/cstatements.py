@@ -14,7 +14,7 @@ QUALIFIERS = WORDS | {"register", "extern"}
 
 def statements(text: str, header: int, open_: int, close: int, lines: Lines) -> list[Unit]:
     """The units of a function: its signature first."""
-    reader = Reader(text, tokens(text, C, open_ + 1, close), lines)
+    reader = StatementReader(text, tokens(text, C, open_ + 1, close), lines)
     signature = tokens(text, C, header, open_)
     reader.units.append(Unit(
         signature_key(signature), lines.at(header), lines.at(open_ - 1),
@@ -30,7 +30,7 @@ def statements(text: str, header: int, open_: int, close: int, lines: Lines) -> 
 
 def table_units(name: str, text: str, open_: int, close: int, lines: Lines) -> list[Unit]:
     """The entries of an initialised table, each as the assignment that it stands for."""
-    reader = Reader(text, tokens(text, C, open_ + 1, close), lines)
+    reader = StatementReader(text, tokens(text, C, open_ + 1, close), lines)
     while reader.at < len(reader.tokens):
         begin = reader.at
         while reader.at < len(reader.tokens) and reader.text() != ",":
@@ -51,13 +51,13 @@ def table_units(name: str, text: str, open_: int, close: int, lines: Lines) -> l
 
 def parse_text(text: str) -> list[Unit]:
     """The units of some statements without a function around them."""
-    reader = Reader(text, tokens(text, C), Lines(text))
+    reader = StatementReader(text, tokens(text, C), Lines(text))
     while reader.at < len(reader.tokens):
         reader.statement(None)
     return reader.units
 
 
-class Reader:
+class StatementReader:
     """Reads statements off a token list."""
 
     def __init__(self, source: str, found, lines: Lines):

@@ -6,7 +6,7 @@ import difflib
 import re
 
 from kvm_vmx.compare.aliases import FUNCTIONS, NAMES
-from kvm_vmx.compare.drift_places import Places
+from kvm_vmx.compare.drift_places import DriftPlaces
 from kvm_vmx.compare.layout import field_table, layout
 from kvm_vmx.compare.pasting import pasted
 from kvm_vmx.compare.units import Function
@@ -17,7 +17,7 @@ WORD = re.compile(r"[A-Za-z_]\w{2,}")
 
 
 @dataclasses.dataclass(slots=True, eq=False)
-class Change:
+class FunctionDrift:
     """One function in both trees: where, by which name, and which statements differ."""
 
     name: str
@@ -48,7 +48,7 @@ class Drift:
             function = old.function(subject.kernel_name, subject.kernel_file)
             if function is not None:
                 self.changes.append(self.change(function))
-        places = Places(old, new, self.words)
+        places = DriftPlaces(old, new, self.words)
         for change in self.changes:
             if change.new is None or len(change.gone) >= SOME:
                 note = places.note(change)
@@ -58,10 +58,10 @@ class Drift:
         self.tables = field_table(old), field_table(new)
         self.layouts = layout(old), layout(new)
 
-    def change(self, function: Function) -> Change:
+    def change(self, function: Function) -> FunctionDrift:
         """What became of one function."""
         new, how = self.find(function)
-        change = Change(function.name, function, new, how)
+        change = FunctionDrift(function.name, function, new, how)
         if new is None:
             return change
         before, after = self.whole(self.old, function), self.whole(self.new, new)

@@ -17,7 +17,7 @@ class Went(NamedTuple):
     count: int
 
 
-class Places:
+class DriftPlaces:
     """Finds the statements that a function lost in the functions of the new tree's folder."""
 
     def __init__(self, old, new, words):

@@ -8,10 +8,10 @@ entry. A value is a number where one comes out, else a tree, else the words of t
 import dataclasses
 import re
 
-from kvm_vmx.compare.constants import Constants, substituted
+from kvm_vmx.compare.folding import Constants, substituted
 from kvm_vmx.compare.declarations import sizes, split
 from kvm_vmx.compare.expressions import parse
-from kvm_vmx.compare.layout import Reader
+from kvm_vmx.compare.layout import MemberReader
 from kvm_vmx.compare.lexer import C, tokens
 from kvm_vmx.compare.renaming import by_use
 from kvm_vmx.compare.members import ATTRIBUTES, declared
@@ -192,7 +192,7 @@ class CFacts:
         """The members of a structure in order, those of a structure inside it by its own name."""
         offsets = {}
         if self.layouts:
-            reader = Reader(self.top.active.text)
+            reader = MemberReader(self.top.active.text)
             packed = "__packed" in item.text[item.text.rfind("}"):]
             offsets, *_ = reader.place(tokens(inner, C), item.kind == "union", packed)
         order = []

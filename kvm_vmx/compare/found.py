@@ -12,7 +12,7 @@ from kvm_vmx import host
 BASELINE = "4.19"
 
 
-class Found(NamedTuple):
+class FoundTree(NamedTuple):
     """A tree, as --tree takes it, and its version, empty where nothing tells it."""
 
     spec: str
@@ -37,12 +37,12 @@ def is_baseline(version: str) -> bool:
     return version == BASELINE or version.startswith(f"{BASELINE}.")
 
 
-def trees() -> list[Found]:
+def trees() -> list[FoundTree]:
     """The trees that the environment names, then those in the usual places."""
     specs = host.trees_named() + host.trees_in_places()
     known = {}
     for spec in specs:
-        known.setdefault(os.path.realpath(spec), Found(spec, version(spec)))
+        known.setdefault(os.path.realpath(spec), FoundTree(spec, version(spec)))
     return list(known.values())
 
 

@@ -31,7 +31,7 @@ def layout(tree) -> tuple[dict[str, tuple[int, int]], int]:
     for path, text in tree.files.items():
         if "struct hv_enlightened_vmcs" in text and STRUCT.search(text):
             active = tree.file(path).active.text
-            reader = Reader(active)
+            reader = MemberReader(active)
             place = STRUCT.search(active)
             if place:
                 inside = tokens(active, C, place.end(), reader.close(place.end()))
@@ -42,7 +42,7 @@ def layout(tree) -> tuple[dict[str, tuple[int, int]], int]:
     return {}, 0
 
 
-class Reader:
+class MemberReader:
     """Offsets by C's own rules: natural alignment, or none where a structure is packed."""
 
     def __init__(self, text: str):

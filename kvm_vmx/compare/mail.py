@@ -30,7 +30,7 @@ CUT = re.compile(r"\[?(?:\.\.\.+|…|snip|SNIP|--8<--)\]?\s*$")
 STAT = re.compile(r"(\d+) insertions?\(\+\)")
 
 
-class Line(NamedTuple):
+class HunkLine(NamedTuple):
     """One line of a hunk: its sign, its text, its line in the file read."""
 
     sign: str
@@ -57,7 +57,7 @@ class Hunk:
     new: tuple[int, int]
     heading: str
     number: int
-    lines: list[Line] = field(default_factory=list)
+    lines: list[HunkLine] = field(default_factory=list)
     remarks: list[Remark] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -179,7 +179,7 @@ def name_of(address: str) -> str:
     return email.utils.parseaddr(address)[0] or address
 
 
-class Reading:
+class MailState:
     """The state of reading one message."""
 
     def __init__(self, subject: str, author: str, date: str):
@@ -273,7 +273,7 @@ class Reading:
             return
         if joined:
             hunk.notes.append(f"line {number} holds two lines of the patch")
-        hunk.lines.append(Line(text[:1] or " ", text[1:], number))
+        hunk.lines.append(HunkLine(text[:1] or " ", text[1:], number))
 
     def remark(self, number: int, depth: int, text: str) -> None:
         """A line of somebody who answers."""
@@ -290,7 +290,7 @@ class Reading:
 
 def in_message(subject: str, author: str, date: str, text: str) -> list[Patch]:
     """The patches of one message."""
-    reading = Reading(subject, author, date)
+    reading = MailState(subject, author, date)
     for line in quoted(text):
         reading.take(*line)
     patches = [patch for patch in reading.patches if patch.hunks]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from kvm_vmx import rendering, words
 from kvm_vmx.compare.lexer import C, tokens
-from kvm_vmx.compare.patch_places import Places, Spot
+from kvm_vmx.compare.patch_places import PatchPlaces, Spot
 from kvm_vmx.console import Trouble
 from kvm_vmx.streams import plain
 
@@ -92,7 +92,7 @@ def thing_of(name: str, port, tree) -> Thing | None:
     """A macro, a table, a structure or a variable by its name."""
     if not re.fullmatch(r"[A-Za-z_]\w*", name):
         return None
-    places = Places(tree, port)
+    places = PatchPlaces(tree, port)
     kernel = first(Spot(path, line, whole(places.rows(path), line))
                    for path, line, text in places.pieces(name) if defines(text, name))
     ours = first(Spot(path, n, whole(rows, n)) for path, rows in places.ours.items()

@@ -7,7 +7,7 @@ import string
 
 from kvm_vmx import frame
 from kvm_vmx.compare import page_text, page_units
-from kvm_vmx.compare.compiled import generated, machine_code
+from kvm_vmx.compare.build_record import generated, machine_code
 from kvm_vmx.compare.opening import version_of
 from kvm_vmx.compare.path import PARTS
 from kvm_vmx.compare.rows import CLASSES

@@ -25,7 +25,7 @@ FIRST = ("field", "table", "key", "parameter", "variable", "macro", "constant")
 LONGEST = 400  # characters of one unit
 
 
-class Part(NamedTuple):
+class PageSection(NamedTuple):
     """One section: its place in the page's address, its title, its rows as the script has them."""
 
     id: str
@@ -63,8 +63,8 @@ class Drawn:
         for (ours, path), kinds in found.items():
             title = f"{'the port alone' if ours else 'around the functions'}: {path}"
             self.groups.append((title, [
-                Part(f"{path}/{kind}{'/ours' * ours}", f"{TITLES.get(kind, kind)} of {path}",
-                     "", rows)
+                PageSection(f"{path}/{kind}{'/ours' * ours}", f"{TITLES.get(kind, kind)} of {path}",
+                            "", rows)
                 for kind, rows in sorted(kinds.items(), key=lambda item: order(item[0]))]))
         self.groups = [(title, parts) for title, parts in self.groups if parts]
 
@@ -76,13 +76,13 @@ class Drawn:
                 [[self.number(self.files, fact.path), fact.line, fact.text[:LONGEST]]
                  for fact in row.port], self.number(self.whys, row.why)]
 
-    def block(self, block) -> Part:
+    def block(self, block) -> PageSection:
         """The assembly of one function, an instruction a row."""
         rows = [[CLASSES.index(row.kind), n if row.kernel else 0, row.kernel,
                  [[self.number(self.files, block.port), n, row.port]] if row.port else [],
                  self.number(self.whys, row.why)] for n, row in enumerate(block.rows, 1)]
-        return Part(f"{block.name}/assembly", f"assembly of {block.name}()",
-                    f"{block.kernel}:{block.line}", rows)
+        return PageSection(f"{block.name}/assembly", f"assembly of {block.name}()",
+                           f"{block.kernel}:{block.line}", rows)
 
     @staticmethod
     def number(known: dict, text: str) -> int:
@@ -90,7 +90,7 @@ class Drawn:
         return known.setdefault(text, len(known))
 
     @property
-    def parts(self) -> list[Part]:
+    def parts(self) -> list[PageSection]:
         """All sections."""
         return [part for _, parts in self.groups for part in parts]
 
@@ -106,7 +106,7 @@ def order(kind: str) -> tuple:
     return FIRST.index(kind) if kind in FIRST else len(FIRST), kind
 
 
-def section(part: Part, bar: str) -> str:
+def section(part: PageSection, bar: str) -> str:
     """One section, folded and empty."""
     place = f"<small>{html.escape(part.place)}</small>" if part.place else ""
     return (f'<section id="{html.escape(part.id)}" class="function"><details><summary>'

@@ -12,7 +12,7 @@ import functools
 import re
 
 from kvm_vmx.compare import assembly, scope
-from kvm_vmx.compare.constants import same_number
+from kvm_vmx.compare.folding import same_number
 from kvm_vmx.compare.facts import Fact, Names
 from kvm_vmx.compare.held import CURE, RULES, grouped, held, reason, rules, sorted_
 from kvm_vmx.compare.integers import TYPES

@@ -11,7 +11,7 @@ import functools
 from kvm_vmx.compare.patch_alike import loosen, matched, nearest, related, renaming, spoken, worth
 from kvm_vmx.compare.patch_fate import KINDS, Fate
 from kvm_vmx.compare.patch_lines import sides
-from kvm_vmx.compare.patch_places import Places, Spot
+from kvm_vmx.compare.patch_places import PatchPlaces, Spot
 from kvm_vmx.compare.patch_port import beside_port
 from kvm_vmx.compare.report import Report
 from kvm_vmx.compare.rows import likeness
@@ -36,7 +36,7 @@ class Comparison:
         self.port, self.tree, self.patches = port, tree, patches
         self.ours = {subject.kernel_name: subject for subject in port.subjects.values()
                      if not subject.ours}
-        self.places = Places(tree, port)
+        self.places = PatchPlaces(tree, port)
         self.pairs, self.homes, self.words, self.rows = {}, {}, {}, {}
         if before is not None:  # of the same port and tree: what it found is still so
             self.places, self.pairs, self.rows = before.places, before.pairs, before.rows

@@ -5,7 +5,7 @@ import dataclasses
 import re
 
 from kvm_vmx.compare.csource import title
-from kvm_vmx.compare.cstatements import Reader
+from kvm_vmx.compare.cstatements import StatementReader
 from kvm_vmx.compare.declarations import signature_key
 from kvm_vmx.compare.expressions import parse
 from kvm_vmx.compare.lexer import C, Lines, tokens
@@ -32,7 +32,7 @@ class Statement:
     tabs: int = 0
 
 
-class Piece(Reader):
+class Piece(StatementReader):
     """Reads statements of a piece of a function: what closes or continues a block that began
     before it is passed over."""
 

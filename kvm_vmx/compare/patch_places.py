@@ -24,7 +24,7 @@ class Spot(NamedTuple):
     why: str = ""
 
 
-class Places:
+class PatchPlaces:
     """Finds what stands in no function by its name."""
 
     def __init__(self, tree, port):

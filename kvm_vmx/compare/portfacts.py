@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The facts of the port: of its headers, of the C in its Cython files, and of Cython's own.
 
-Cython declares a variable in one place and its initial value in another: vmx_module_data() stands
-for .data and .bss, declare_module() for what module_param() leaves in the object.
+Cython declares a variable in one place and gives it anew in another: vmx_module_data() stands for
+.data and .bss, module_add_param() for module_param(), whose variable begins as it was declared.
 """
 
 import copy
@@ -175,8 +175,8 @@ class CythonFile:
             elif text.endswith(":") and (defined := DEFINITION.match(text)):
                 if defined[1] == "vmx_module_data":
                     self.initial(inside)
-                elif defined[1] == "declare_module":
-                    self.parameters(inside)
+            else:
+                self.parameters([head, *inside])
 
     def folded(self, tree):
         """A tree's number, or the tree."""
@@ -210,8 +210,10 @@ class CythonFile:
     def initial(self, inside):
         """The initial values that vmx_module_data() gives."""
         here = {fact.name: fact for fact in self.found if fact.kind == "variable"}
-        for fact in here.values():
-            if fact.value[-1] == 0:  # what no boot gives again it keeps from the last one
+        begins = {fact.value[0] for fact in self.found if fact.kind == "parameter"}
+        for name, fact in here.items():
+            # what no boot gives again it keeps from the last one
+            if fact.value[-1] == 0 and name not in begins:
                 fact.value = (*fact.value[:-1], ("none",))
         for line in inside:
             part, value = line.tokens, None
@@ -226,11 +228,11 @@ class CythonFile:
                 fact.line = self.file.lines.at(part[0].offset)
                 fact.end = fact.line
 
-    def parameters(self, inside):
+    def parameters(self, lines):
         """module_add_param(module, name, variable, whether it is a bool)"""
-        for line in inside:
-            tree = parse(line.tokens, True)
-            if tree[:2] == ("call", ("name", "module_add_param")):
+        for line in lines:
+            if line.tokens[0].text == "module_add_param":
+                tree = parse(line.tokens, True)
                 _, _, _, name, variable, kind = tree
                 while variable[0] in ("cast", "addr"):
                     variable = variable[-1]

@@ -151,7 +151,7 @@ def parts(port, report=None) -> list[Given]:
     return found
 
 
-class Processor:
+class MarkedProcessor:
     """A processor as a mark speaks of it: its CPUID and its MSRs, by profile or by instruction."""
 
     def __init__(self, name: str, cpuid, rdmsr):

@@ -46,7 +46,7 @@ OUT = (
 ELSEWHERE = "not on the path of enlightened VMCS"
 
 
-class Place(NamedTuple):
+class ScopeEntry(NamedTuple):
     """One function of the kernel: its file, where it is ported to, or why it is not."""
 
     file: str
@@ -55,7 +55,7 @@ class Place(NamedTuple):
     reason: str
 
 
-def scope(report) -> list[Place]:
+def scope(report) -> list[ScopeEntry]:
     """Every function of the files in scope, in the kernel's order, and what is ported of others."""
     ported = {}
     for pair in report.pairs:
@@ -66,9 +66,9 @@ def scope(report) -> list[Place]:
         file = report.tree.file(path)
         for name in file.names() if file else ():
             port = ported.get((path, name), "")
-            found.append(Place(path, name, port, "" if port else reason(name)))
+            found.append(ScopeEntry(path, name, port, "" if port else reason(name)))
     listed = {(place.file, place.name) for place in found}
-    found.extend(Place(path, name, port, "") for (path, name), port in ported.items()
+    found.extend(ScopeEntry(path, name, port, "") for (path, name), port in ported.items()
                  if (path, name) not in listed)
     return found
 

@@ -12,7 +12,7 @@ CAST = "cast"
 NARROW = {"u8", "u16", "bint", "s8", "s16", "char", "uchar", "short", "ushort"}
 
 
-class Rule:
+class IdiomRule:
     """An idiom of expressions with its patterns as trees."""
 
     def __init__(self, idiom, c, cython):
@@ -20,7 +20,7 @@ class Rule:
 
 
 EXPRESSIONS = tuple(
-    Rule(idiom, parse(tokens(idiom.c, C)), parse(tokens(idiom.cython, CYTHON), True))
+    IdiomRule(idiom, parse(tokens(idiom.c, C)), parse(tokens(idiom.cython, CYTHON), True))
     for idiom in idioms.EXPRESSIONS
 )
 
@@ -100,7 +100,7 @@ def callee(tree) -> str:
 
 
 @functools.cache
-def candidates(c_kind: str, p_kind: str, c_callee: str, p_callee: str) -> tuple[Rule, ...]:
+def candidates(c_kind: str, p_kind: str, c_callee: str, p_callee: str) -> tuple[IdiomRule, ...]:
     """The idioms whose patterns can begin with trees of these kinds."""
     return tuple(
         rule for rule in EXPRESSIONS

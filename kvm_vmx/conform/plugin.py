@@ -19,7 +19,7 @@ def pytest_configure(config):
     """Know the marker, and watch the run."""
     config.addinivalue_line("markers", "rule(id, ...): the rules of Hyper-V that a test shows")
     config.pluginmanager.register(
-        Watch(config.getoption("--conform-report"), config.getoption("--conform-rule")))
+        TaggedTests(config.getoption("--conform-report"), config.getoption("--conform-rule")))
 
 
 def rules_of(item) -> list[str]:
@@ -35,7 +35,7 @@ def pytest_ignore_collect(collection_path):
     return None
 
 
-class Watch:
+class TaggedTests:
     """Selects the tagged tests and keeps how each ended."""
 
     def __init__(self, report: str | None, rule: str | None):

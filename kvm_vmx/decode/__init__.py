@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from kvm_vmx.abi.numbers import Field
-from kvm_vmx.decode import sources
-from kvm_vmx.decode.decoded import Decoded
+from kvm_vmx.decode import inputs
+from kvm_vmx.decode.printed import Decoded
 from kvm_vmx.decode.judge import ANY, NAMES, Judge, processor
 from kvm_vmx.decode.layouts import evmcs, width
-from kvm_vmx.decode.memory import Image
+from kvm_vmx.decode.memory_image import MemoryImage
 from kvm_vmx.decode.result import LOOKED_AT, others_of, stray_bytes
 
 __all__ = ["Decoded", "decode", "decode_all"]
@@ -34,7 +34,7 @@ def decode(source: Source, *, profile: str | None = None, cpuid: Any = None,
 def decode_all(source: Source, *, profile: str | None = None, cpuid: Any = None,
                msrs: Mapping[int, int] | None = None, form: str | None = None,
                enlightened: bool | None = None,
-               progress: sources.Progress = None,
+               progress: inputs.Progress = None,
                memory: str | os.PathLike[str] | None = None) -> list[Decoded]:
     """Each VMCS of a source, judged by L0.
 
@@ -47,25 +47,25 @@ def decode_all(source: Source, *, profile: str | None = None, cpuid: Any = None,
     judged as those of an eVMCS. memory names a file of L1's memory from address 0 on: the checks
     of what stands there are asked too. ValueError, in one line, for what cannot be read.
     """
-    judge = Judge(processor(profile, cpuid, msrs), None if memory is None else Image(memory))
+    judge = Judge(processor(profile, cpuid, msrs), None if memory is None else MemoryImage(memory))
     name, found = _found(source, form, progress)
     against = _against(profile, cpuid, msrs)
     return [_decoded(name, one, judge, against, enlightened) for one in found]
 
 
-def _found(source: Any, form: str | None, progress: Any) -> tuple[str, list[sources.Found]]:
+def _found(source: Any, form: str | None, progress: Any) -> tuple[str, list[inputs.FoundPage]]:
     """What the source is called, and each state in it."""
     if isinstance(source, Mapping):
-        return "fields", [sources.Found("fields", _checked(source))]
+        return "fields", [inputs.FoundPage("fields", _checked(source))]
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return "bytes", sources.from_bytes(bytes(source), form)
+        return "bytes", inputs.from_bytes(bytes(source), form)
     if isinstance(source, str) and "\n" in source:
-        return "text", sources.from_text(source, form)
+        return "text", inputs.from_text(source, form)
     if not isinstance(source, (str, os.PathLike)):
         raise ValueError(f"a {type(source).__name__} is nothing to decode: give bytes, text, the "
                          "name of a file, or a mapping of fields")
     path = os.fspath(source)
-    return str(path), sources.from_file(path, form, progress)
+    return str(path), inputs.from_file(path, form, progress)
 
 
 def _checked(values: Mapping[Any, int]) -> dict[str, int]:
@@ -88,7 +88,7 @@ def _against(profile: str | None, cpuid: Any, msrs: Mapping[int, int] | None) ->
     return " with ".join(named) or "any processor, whatever controls it offers"
 
 
-def _decoded(name: str, found: sources.Found, judge: Judge, against: str,
+def _decoded(name: str, found: inputs.FoundPage, judge: Judge, against: str,
              enlightened: bool | None) -> Decoded:
     as_evmcs = found.form == "evmcs" if enlightened is None else enlightened
     answer = judge.judge(found.form, found.values, found.page if found.form == "evmcs" else b"",

@@ -9,7 +9,7 @@ from kvm_vmx.decode.result import ORDER, State, area, bits_of
 
 
 @dataclass(frozen=True)
-class Row:
+class FieldChange:
     """A field that differs; set and cleared are controls by name, clean the state of its clean
     bit in B, "" where it has none."""
 
@@ -29,7 +29,7 @@ class Difference:
 
     before: State
     after: State
-    rows: tuple[Row, ...]
+    rows: tuple[FieldChange, ...]
     others: tuple[tuple[str, int, int], ...]
     only_before: tuple[str, ...]
     only_after: tuple[str, ...]
@@ -65,9 +65,9 @@ def difference(before: State, after: State) -> Difference:
         tuple(name for name in after.fields if name not in before.fields))
 
 
-def _row(name: str, before: State, after: State) -> Row:
+def _row(name: str, before: State, after: State) -> FieldChange:
     old, new = before.fields[name], after.fields[name]
     was, now = bits_of(name, old), bits_of(name, new)
-    return Row(name, area(name), old, new, after.group(name), after.clean(name),
-               tuple(bit for bit in now if bit not in was),
-               tuple(bit for bit in was if bit not in now))
+    return FieldChange(name, area(name), old, new, after.group(name), after.clean(name),
+                       tuple(bit for bit in now if bit not in was),
+                       tuple(bit for bit in was if bit not in now))

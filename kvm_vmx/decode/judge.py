@@ -12,7 +12,7 @@ from kvm_vmx.abi.constants import (
     X86_CR4_VMXE)
 from kvm_vmx.abi.numbers import Field
 from kvm_vmx.decode.layouts import FEATURES, PAGE, evmcs, synthetic
-from kvm_vmx.decode.memory import Image
+from kvm_vmx.decode.memory_image import MemoryImage
 from kvm_vmx.l0 import offers
 from kvm_vmx.machine.checks import checks
 from kvm_vmx.machine.lints import Lint
@@ -107,7 +107,7 @@ class Scratch:
     """A partition of one processor in VMX operation; with an image of memory its own pages stand
     behind that."""
 
-    def __init__(self, options: dict[str, Any], image: Image | None = None) -> None:
+    def __init__(self, options: dict[str, Any], image: MemoryImage | None = None) -> None:
         self.image = image
         start = image.size if image else 0
         self.vmxon, self.vmcs, self.assist = (start + n * PAGE for n in (1, 2, 3))
@@ -183,7 +183,7 @@ class Judge:
     """Asks an L0 of these options, again and again: for plain VMCSs one processor is enough, as
     none is entered with one."""
 
-    def __init__(self, options: dict[str, Any], image: Image | None = None) -> None:
+    def __init__(self, options: dict[str, Any], image: MemoryImage | None = None) -> None:
         self.options, self.image = options, image
         self._plain = Scratch(options, image)
         self.out_of_sight = ON_THE_PROCESSOR if image else IN_MEMORY

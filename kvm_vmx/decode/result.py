@@ -9,7 +9,7 @@ from kvm_vmx.abi.numbers import Field
 from kvm_vmx.decode.layouts import (
     ASSIST, EVMCS_SIZE, Place, clean_masks, evmcs, synthetic)
 from kvm_vmx.decode.pages import ALWAYS
-from kvm_vmx.decode.sources import Found
+from kvm_vmx.decode.inputs import FoundPage
 from kvm_vmx.l0 import offers
 from kvm_vmx.machine.checks import checks, control_bits
 from kvm_vmx.machine.lints import Lint
@@ -161,7 +161,7 @@ class State:
         }
 
 
-def others_of(found: Found) -> dict[str, int]:
+def others_of(found: FoundPage) -> dict[str, int]:
     """What stands in a page that is no VMCS field."""
     if found.form == "evmcs":
         places = synthetic()
@@ -173,7 +173,7 @@ def others_of(found: Found) -> dict[str, int]:
             if place.offset + place.size <= len(found.page)}
 
 
-def stray_bytes(found: Found) -> list[str]:
+def stray_bytes(found: FoundPage) -> list[str]:
     """Notes on bytes of an eVMCS page that belong to no member."""
     if found.form != "evmcs":
         return []

@@ -3,7 +3,7 @@
 
 from typing import Any
 
-from kvm_vmx.evidence import Fact
+from kvm_vmx.evidence import Evidence
 from kvm_vmx.streams import plain
 
 QUOTE = 90
@@ -20,8 +20,8 @@ class Chart:
     """
 
     def __init__(self) -> None:
-        self.facts: dict[str, Fact] = {}
-        self.weak: dict[str, Fact] = {}
+        self.facts: dict[str, Evidence] = {}
+        self.weak: dict[str, Evidence] = {}
         self.contradictions: list[str] = []
         self.files: list[str] = []
         self.unread: list[str] = []
@@ -30,11 +30,11 @@ class Chart:
         """A fact; the first one stands, and another value for it is a contradiction."""
         kept = self.weak if weak else self.facts
         if name not in kept:
-            kept[name] = Fact(value, source)
+            kept[name] = Evidence(value, source)
         elif kept[name].value != value and not weak:
-            self.contradict(name, Fact(value, source))
+            self.contradict(name, Evidence(value, source))
 
-    def contradict(self, name: str, other: Fact) -> None:
+    def contradict(self, name: str, other: Evidence) -> None:
         """Remember that two places say two things."""
         kept = self.facts[name]
         line = f"{name} is {shown(kept.value)} in {kept.source}, {shown(other.value)} in " \
@@ -50,7 +50,7 @@ class Chart:
             self.note(name, fact.value, fact.source, weak=True)
         self.contradictions += other.contradictions
 
-    def settled(self) -> dict[str, Fact]:
+    def settled(self) -> dict[str, Evidence]:
         """All facts: the weak ones where no other speaks, and what follows from two."""
         facts = self.weak | self.facts
         vmx = facts.get("vmx")
@@ -60,7 +60,7 @@ class Chart:
                 facts["vmx"] = seen
             elif vmx.value and not seen.value:
                 # the kernel takes the flag away where the firmware has locked VMX
-                facts.setdefault("locked_out", Fact(True, seen.source))
+                facts.setdefault("locked_out", Evidence(True, seen.source))
         return facts
 
     def value(self, name: str) -> Any:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from kvm_vmx.conditions import ORDER, SVM_VENDORS, Finding, walk
 from kvm_vmx.doctor.chart import Chart
 from kvm_vmx.doctor.cures import KINDS, cure
-from kvm_vmx.evidence import Fact
+from kvm_vmx.evidence import Evidence
 
 # From which release on a kernel asks as the one that was read does.
 FROM = (((6, 3), "6.12"), ((5, 17), "6.1"), ((0, 0), "4.19"))
@@ -64,11 +64,11 @@ def nearest(release: str) -> str:
     return next(name for start, name in FROM if version >= start)
 
 
-def decide(facts: dict[str, Fact], findings: list[Finding]) -> tuple[bool | None, str, str]:
+def decide(facts: dict[str, Evidence], findings: list[Finding]) -> tuple[bool | None, str, str]:
     """(used, the cause's id, a sentence)."""
     wrong = [one for one in findings if one.holds is False]
     vmx = next(one for one in findings if one.id == "vmx")
-    svm = facts.get("vendor", Fact("", "")).value in SVM_VENDORS
+    svm = facts.get("vendor", Evidence("", "")).value in SVM_VENDORS
     logged = next((facts[name] for name in ("used_now", "used_log") if name in facts), None)
     # sysfs shows the default Y of a kvm_intel that is built in and has given up
     if logged is not None and logged.value and vmx.holds is not False:
@@ -91,7 +91,7 @@ def decide(facts: dict[str, Fact], findings: list[Finding]) -> tuple[bool | None
         f", unless something is wrong with what nothing tells of ({rest})" if rest else "")
 
 
-def briefly(facts: dict[str, Fact], kernel: str) -> str:
+def briefly(facts: dict[str, Evidence], kernel: str) -> str:
     """What another kernel would do here, in a line."""
     findings = walk(facts, kernel)
     wrong = next((one for one in findings if one.holds is False), None)
@@ -103,7 +103,7 @@ def briefly(facts: dict[str, Fact], kernel: str) -> str:
     return f"used, if these hold too: {', '.join(unknown)}" if unknown else "used"
 
 
-def kind_of(facts: dict[str, Fact]) -> str:
+def kind_of(facts: dict[str, Evidence]) -> str:
     """What kind of host this is."""
     def value(name: str):
         return facts[name].value if name in facts else None

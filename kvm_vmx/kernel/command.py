@@ -33,9 +33,6 @@ examples:
   kvm-vmx kernel compare linux-4.19                the port beside it, instruction by instruction
   kvm-vmx kernel compare ~/linux@v4.19 --scenario hotplug --all
 """
-LOOP = bytes.fromhex("31c0" "0fa2" "ebfa")
-WARM_UP, EXITS = 100, 1000
-COUNTED = ("vmread", "vmwrite", "vmlaunch", "vmresume", "vmptrld", "vmclear", "rdmsr", "wrmsr")
 
 
 def configure(commands) -> None:
@@ -73,7 +70,7 @@ def _told():
 
 
 def _build(args: argparse.Namespace, image: Path) -> int:
-    from kvm_vmx.kernel.elf import Elf
+    from kvm_vmx.kernel.image_file import Elf
 
     found = Elf(image)
     missing = (image.parent / "standins" / "missing").read_text().split()
@@ -88,33 +85,17 @@ def _build(args: argparse.Namespace, image: Path) -> int:
     return HOLDS
 
 
-def counts(image: Path, enlightened: bool, code: bytes = LOOP,
-           memory: int = 2 << 20) -> dict[str, float]:
-    """VMX instructions of one exit of a guest (by default a CPUID loop) in its steady state, as the
-    kernel's own code executes them."""
-    from kvm_vmx.kernel.kernel import Kernel
-
-    with Kernel(image, 1) as kernel:
-        vcpu = kernel.insmod(enlightened).create_vm(code, memory).create_vcpu()
-        vcpu.run(exits=WARM_UP)
-        points = []
-        for exits in (1, EXITS + 1):
-            before = kernel.counters
-            vcpu.run(exits=exits)
-            after = kernel.counters
-            points.append({name: after[name] - before[name] for name in COUNTED})
-    return {name: (points[1][name] - points[0][name]) / EXITS for name in COUNTED}
-
-
 def _run(args: argparse.Namespace, image: Path) -> int:
+    from kvm_vmx.kernel.exit_counts import INSTRUCTIONS, exit_counts
+
     with working("running it"):
-        found = {mode: counts(image, on) for mode, on in scenarios.MODES.items()}
+        found = {mode: exit_counts(image, on) for mode, on in scenarios.MODES.items()}
     if args.json:
         print_json({"schema": SCHEMA, "an exit": found})
         return HOLDS
     print("instructions of one exit of the CPUID loop, the kernel's own code")
     print_columns([["", *found], *([name.upper(), *(f"{found[mode][name]:g}" for mode in found)]
-                                  for name in COUNTED)], right=(1, 2))
+                                  for name in INSTRUCTIONS)], right=(1, 2))
     return HOLDS
 
 

@@ -99,7 +99,7 @@ def reasons() -> tuple[Reason, ...]:
                  for name, row in data.items())
 
 
-class Difference(NamedTuple):
+class ExecutedDifference(NamedTuple):
     """A step of one side that the other has not at its place."""
 
     at: int                 # in the kernel's steps
@@ -134,7 +134,7 @@ def align(kernel: list[Step], port: list[Step]) -> Iterator[tuple[str, list[Step
         yield kind, kernel[start:end], port[other:other_end]
 
 
-def differences(kernel: list[Step], port: list[Step]) -> list[Difference]:
+def differences(kernel: list[Step], port: list[Step]) -> list[ExecutedDifference]:
     """Every step that one side alone has, with its reason or None."""
     found, at = [], 0
     for kind, ours, theirs in align(kernel, port):
@@ -142,7 +142,7 @@ def differences(kernel: list[Step], port: list[Step]) -> list[Difference]:
             for side, steps in (("kernel", ours), ("port", theirs)):
                 for step in steps:
                     reason = next((r.name for r in reasons() if r.explains(side, step)), None)
-                    found.append(Difference(at, side, step, reason))
+                    found.append(ExecutedDifference(at, side, step, reason))
         at += len(ours)
     return found
 

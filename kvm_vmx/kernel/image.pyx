@@ -17,7 +17,7 @@ from kvm_vmx.trap.engine cimport Stacks, thread_stacks, trap_bind, trap_binding,
 
 from kvm_vmx import host
 from kvm_vmx.errors import KernelBug, MachineError
-from kvm_vmx.kernel.elf import Elf
+from kvm_vmx.kernel.image_file import Elf
 from kvm_vmx.trap import engine as trap
 from kvm_vmx.words import unknown
 

@@ -21,7 +21,7 @@ class Regs(ctypes.Structure):
         "r13", "r14", "r15", "rip", "rflags")]
 
 
-class Segment(ctypes.Structure):
+class KvmSegment(ctypes.Structure):
     """struct kvm_segment."""
 
     _fields_ = [("base", ctypes.c_uint64), ("limit", ctypes.c_uint32),
@@ -30,7 +30,7 @@ class Segment(ctypes.Structure):
                     "type", "present", "dpl", "db", "s", "l", "g", "avl", "unusable", "padding"))]
 
 
-class Table(ctypes.Structure):
+class KvmDtable(ctypes.Structure):
     """struct kvm_dtable."""
 
     _fields_ = [("base", ctypes.c_uint64), ("limit", ctypes.c_uint16),
@@ -44,7 +44,7 @@ CONTROL = ("cr0", "cr2", "cr3", "cr4", "cr8", "efer", "apic_base")
 class Sregs(ctypes.Structure):
     """struct kvm_sregs."""
 
-    _fields_ = [*((name, Segment) for name in SEGMENTS), ("gdt", Table), ("idt", Table),
+    _fields_ = [*((name, KvmSegment) for name in SEGMENTS), ("gdt", KvmDtable), ("idt", KvmDtable),
                 *((name, ctypes.c_uint64) for name in CONTROL),
                 ("interrupt_bitmap", ctypes.c_uint64 * 4)]
 
@@ -93,9 +93,9 @@ def sregs_of(values: dict[str, Any]) -> Sregs:
     """struct kvm_sregs of what long_mode.sregs() and vcpu.sregs say."""
     found = Sregs()
     for name in SEGMENTS:
-        setattr(found, name, Segment(**values[name]))
+        setattr(found, name, KvmSegment(**values[name]))
     for name in ("gdt", "idt"):
-        setattr(found, name, Table(values[name]["base"], values[name]["limit"]))
+        setattr(found, name, KvmDtable(values[name]["base"], values[name]["limit"]))
     for name in CONTROL:
         setattr(found, name, values[name])
     return found
@@ -104,7 +104,7 @@ def sregs_of(values: dict[str, Any]) -> Sregs:
 def sregs_as(found: Sregs) -> dict[str, Any]:
     """The same, the other way."""
     values: dict[str, Any] = {name: {field: getattr(getattr(found, name), field)
-                                     for field, *_ in Segment._fields_} for name in SEGMENTS}
+                                     for field, *_ in KvmSegment._fields_} for name in SEGMENTS}
     for name in ("gdt", "idt"):
         table = getattr(found, name)
         values[name] = {"base": table.base, "limit": table.limit}

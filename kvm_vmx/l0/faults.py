@@ -9,7 +9,7 @@ from kvm_vmx.words import unknown
 
 
 @dataclasses.dataclass(frozen=True)
-class Fault:
+class Defect:
     """One fault by name: what L0 does then, what L1 sees of it, and where that was told."""
 
     name: str
@@ -19,28 +19,29 @@ class Fault:
 
 
 FAULTS = {fault.name: fault for fault in (
-    Fault("leaves_error_unwritten",
-          "a VMfail stores no VM_INSTRUCTION_ERROR into the active eVMCS",
-          "KVM reports the error that stood there before: hardware error 0x0",
-          'KVM commit "KVM: nVMX: Force enlightened VMCS sync from nested_vmx_failValid()", 2021'),
-    Fault("launch_trusts_clean",
-          "VMLAUNCH, and an eVMCS that has become active again, go by the clean bits in the page",
-          "a field that was changed around VMCLEAR, its clean bit left set, is not seen",
-          '"KVM: nVMX: eVMCS: don\'t use clean fields data on enlightened VMLAUNCH", 2019; K3'),
-    Fault("rereads_clean_groups",
-          "every group is read at every entry, whatever its clean bit says",
-          "a clean bit that L1 forgets to clear does no harm, and an exit costs what it did before",
-          "KVM 6.12 copy_enlightened_to_vmcs12() with no clean fields, as for a migration; R37"),
-    Fault("loses_assist_page",
-          "MSR 0x40000073 does not take a page again after it was switched off, as it is when a "
-          "CPU goes offline or L1 is reset",
-          "after the CPU came back the MSR reads 0, and each entry fails: hardware error 0x0",
-          '"x86/hyperv: restore VP assist page after cpu offlining/onlining", 2022'),
-    Fault("serves_stale_bitmaps",
-          "the content of an enlightened MSR bitmap is read once, whatever its clean bit says",
-          "an intercept that L1 has switched on since does not come",
-          'K11; "KVM: nVMX: Track whether changes in L0 require MSR bitmap for L2 to be rebuilt", '
-          "2021"),
+    Defect("leaves_error_unwritten",
+           "a VMfail stores no VM_INSTRUCTION_ERROR into the active eVMCS",
+           "KVM reports the error that stood there before: hardware error 0x0",
+           'KVM commit "KVM: nVMX: Force enlightened VMCS sync from nested_vmx_failValid()", 2021'),
+    Defect("launch_trusts_clean",
+           "VMLAUNCH, and an eVMCS that has become active again, go by the clean bits in the page",
+           "a field that was changed around VMCLEAR, its clean bit left set, is not seen",
+           '"KVM: nVMX: eVMCS: don\'t use clean fields data on enlightened VMLAUNCH", 2019; K3'),
+    Defect("rereads_clean_groups",
+           "every group is read at every entry, whatever its clean bit says",
+           "a clean bit that L1 forgets to clear does no harm, and an exit costs what "
+           "it did before",
+           "KVM 6.12 copy_enlightened_to_vmcs12() with no clean fields, as for a migration; R37"),
+    Defect("loses_assist_page",
+           "MSR 0x40000073 does not take a page again after it was switched off, as it is when a "
+           "CPU goes offline or L1 is reset",
+           "after the CPU came back the MSR reads 0, and each entry fails: hardware error 0x0",
+           '"x86/hyperv: restore VP assist page after cpu offlining/onlining", 2022'),
+    Defect("serves_stale_bitmaps",
+           "the content of an enlightened MSR bitmap is read once, whatever its clean bit says",
+           "an intercept that L1 has switched on since does not come",
+           'K11; "KVM: nVMX: Track whether changes in L0 require MSR bitmap for L2 to be rebuilt", '
+           "2021"),
 )}
 
 

@@ -52,20 +52,12 @@ cdef extern from *:
     ctypedef void noinline_void
     bint __builtin_constant_p(ulong value) noexcept nogil
 
-cdef bint enable_vpid
-cdef bint enable_vnmi
-cdef bint flexpriority_enabled
-cdef bint enable_ept
-cdef bint enable_unrestricted_guest
-cdef bint enable_ept_ad_bits
-cdef bint emulate_invalid_guest_state
-cdef bint enable_apicv
-cdef bint enable_shadow_vmcs
-cdef bint nested
-cdef bint enable_pml
-cdef bint enable_preemption_timer
-cdef int cpu_preemption_timer_multi
-cdef u64 host_xss
+cdef extern from *:
+    """
+    /* No APIC in this kernel: what asks for one finds none. */
+    #define lapic_in_kernel(vcpu) 0
+    """
+    bint lapic_in_kernel(kvm_vcpu_t *vcpu) noexcept nogil
 
 cdef enum:
     APIC_TASKPRI = 0x80
@@ -73,6 +65,54 @@ cdef enum:
     APIC_TMCCT = 0x390
     APIC_SELF_IPI = 0x3f0
 
+    VMX_EPT_IDENTITY_PAGETABLE_ADDR = 0xfffbc000
+    POSTED_INTR_VECTOR = 0xf2
+
+    PT32_ENT_PER_PAGE = 1024
+    _PAGE_PRESENT = 0x01
+    _PAGE_RW = 0x02
+    _PAGE_USER = 0x04
+    _PAGE_ACCESSED = 0x20
+    _PAGE_DIRTY = 0x40
+    _PAGE_PSE = 0x80
+
+# module_add_param() keeps the value it finds: each load of the module begins with it.
+cdef bint enable_vpid = 1
+module_add_param(&vmx_module, "vpid", &enable_vpid, 1)
+
+cdef bint enable_vnmi = 1
+module_add_param(&vmx_module, "vnmi", &enable_vnmi, 1)
+
+cdef bint flexpriority_enabled = 1
+module_add_param(&vmx_module, "flexpriority", &flexpriority_enabled, 1)
+
+cdef bint enable_ept = 1
+module_add_param(&vmx_module, "ept", &enable_ept, 1)
+
+cdef bint enable_unrestricted_guest = 1
+module_add_param(&vmx_module, "unrestricted_guest", &enable_unrestricted_guest, 1)
+
+cdef bint enable_ept_ad_bits = 1
+module_add_param(&vmx_module, "eptad", &enable_ept_ad_bits, 1)
+
+cdef bint emulate_invalid_guest_state = 1
+module_add_param(&vmx_module, "emulate_invalid_guest_state", &emulate_invalid_guest_state, 1)
+
+cdef bint enable_apicv = 1
+module_add_param(&vmx_module, "enable_apicv", &enable_apicv, 1)
+
+cdef bint enable_shadow_vmcs = 1
+module_add_param(&vmx_module, "enable_shadow_vmcs", &enable_shadow_vmcs, 1)
+
+cdef bint nested = 0
+module_add_param(&vmx_module, "nested", &nested, 1)
+
+cdef u64 host_xss
+
+cdef bint enable_pml = 1
+module_add_param(&vmx_module, "pml", &enable_pml, 1)
+
+cdef enum:
     MSR_TYPE_R = 1
     MSR_TYPE_W = 2
     MSR_TYPE_RW = 3
@@ -80,6 +120,13 @@ cdef enum:
     MSR_BITMAP_MODE_X2APIC = 1
     MSR_BITMAP_MODE_X2APIC_APICV = 2
 
+cdef u64 KVM_VMX_TSC_MULTIPLIER_MAX = <u64>0xffffffffffffffff
+
+cdef int cpu_preemption_timer_multi
+cdef bint enable_preemption_timer = 1
+module_add_param(&vmx_module, "preemption_timer", &enable_preemption_timer, 1)
+
+cdef enum:
     KVM_GUEST_CR0_MASK = X86_CR0_NW | X86_CR0_CD
     KVM_VM_CR0_ALWAYS_ON_UNRESTRICTED_GUEST = X86_CR0_NE
     KVM_VM_CR0_ALWAYS_ON = X86_CR0_NE | X86_CR0_WP | X86_CR0_PG | X86_CR0_PE
@@ -91,30 +138,10 @@ cdef enum:
     KVM_DEFAULT_PLE_GAP = 128
     KVM_VMX_DEFAULT_PLE_WINDOW = 4096
 
-    NR_AUTOLOAD_MSRS = 8
-    PML_ENTITY_NUM = 512
-    VMX_XSS_EXIT_BITMAP = 0
-    VMX_EPT_IDENTITY_PAGETABLE_ADDR = 0xfffbc000
-    PT32_ENT_PER_PAGE = 1024
-    _PAGE_PRESENT = 0x01
-    _PAGE_RW = 0x02
-    _PAGE_USER = 0x04
-    _PAGE_ACCESSED = 0x20
-    _PAGE_DIRTY = 0x40
-    _PAGE_PSE = 0x80
-    POSTED_INTR_VECTOR = 0xf2
-
-cdef extern from *:
-    """
-    /* No APIC in this kernel: what asks for one finds none. */
-    #define lapic_in_kernel(vcpu) 0
-    """
-    bint lapic_in_kernel(kvm_vcpu_t *vcpu) noexcept nogil
-
-cdef u64 KVM_VMX_TSC_MULTIPLIER_MAX = <u64>0xffffffffffffffff
-
 cdef unsigned int ple_gap
-cdef unsigned int ple_window
+
+cdef unsigned int ple_window = KVM_VMX_DEFAULT_PLE_WINDOW
+module_add_param(&vmx_module, "ple_window", <bint *>&ple_window, 0)
 
 cdef extern from *:
     """
@@ -123,6 +150,10 @@ cdef extern from *:
     static_key_false vmx_l1d_should_flush
 
 cdef enum:
+    NR_AUTOLOAD_MSRS = 8
+    PML_ENTITY_NUM = 512
+    VMX_XSS_EXIT_BITMAP = 0
+
     EPT_POINTERS_CHECK = 0
     EPT_POINTERS_MATCH = 1
     EPT_POINTERS_MISMATCH = 2
@@ -367,7 +398,9 @@ cdef extern from *:
     void evmcs_clean_fields_and(u32 mask) noexcept nogil
     void evmcs_clean_fields_or(u32 mask) noexcept nogil
 
-cdef bint enlightened_vmcs
+cdef bint enlightened_vmcs = 1
+if IS_ENABLED(CONFIG_HYPERV):
+    module_add_param(&vmx_module, "enlightened_vmcs", &enlightened_vmcs, 1)
 
 
 cdef inline void evmcs_write64(ulong field, u64 value) noexcept nogil:
@@ -4778,28 +4811,12 @@ include "bench/host_rsp.pxi"
 
 cdef void vmx_module_data() noexcept nogil:
     # C+ what the module loader does by mapping .data and .bss: every variable's initial value
-    global enable_vpid, enable_vnmi, flexpriority_enabled, enable_ept, enable_unrestricted_guest
-    global enable_ept_ad_bits, emulate_invalid_guest_state, enable_apicv, enable_shadow_vmcs
-    global nested, host_xss, enable_pml, enable_preemption_timer, cpu_preemption_timer_multi
-    global ple_gap, ple_window, enlightened_vmcs, host_efer
+    global host_xss, cpu_preemption_timer_multi, ple_gap, host_efer
     global cpu_has_load_ia32_efer, cpu_has_load_perf_global_ctrl
-    enable_vpid = 1
-    enable_vnmi = 1
-    flexpriority_enabled = 1
-    enable_ept = 1
-    enable_unrestricted_guest = 1
-    enable_ept_ad_bits = 1
-    emulate_invalid_guest_state = 1
-    enable_apicv = 1
-    enable_shadow_vmcs = 1
-    nested = 0
+    module_initial_params(&vmx_module)
     host_xss = 0
-    enable_pml = 1
-    enable_preemption_timer = 1
     cpu_preemption_timer_multi = 0
     ple_gap = KVM_DEFAULT_PLE_GAP
-    ple_window = KVM_VMX_DEFAULT_PLE_WINDOW
-    enlightened_vmcs = 1
     host_efer = 0
     cpu_has_load_ia32_efer = 0
     cpu_has_load_perf_global_ctrl = 0
@@ -4820,25 +4837,10 @@ cdef bint enable_evmcs_is_on() noexcept nogil:
     return static_key_count(&enable_evmcs.key) > 0
 
 
-# C+ stands for module_init(), module_exit(), module_param() and the linker's section bounds
+# C+ stands for module_init(), module_exit() and the linker's section bounds
 cdef void declare_module() noexcept nogil:
     vmx_module.name = "kvm_intel"
     vmx_module.init = vmx_init
     vmx_module.exit = vmx_exit
     vmx_module.data = vmx_module_data
     module_sections(&vmx_module)
-    module_add_param(&vmx_module, "vpid", &enable_vpid, 1)
-    module_add_param(&vmx_module, "vnmi", &enable_vnmi, 1)
-    module_add_param(&vmx_module, "flexpriority", &flexpriority_enabled, 1)
-    module_add_param(&vmx_module, "ept", &enable_ept, 1)
-    module_add_param(&vmx_module, "unrestricted_guest", &enable_unrestricted_guest, 1)
-    module_add_param(&vmx_module, "eptad", &enable_ept_ad_bits, 1)
-    module_add_param(&vmx_module, "emulate_invalid_guest_state", &emulate_invalid_guest_state, 1)
-    module_add_param(&vmx_module, "enable_apicv", &enable_apicv, 1)
-    module_add_param(&vmx_module, "enable_shadow_vmcs", &enable_shadow_vmcs, 1)
-    module_add_param(&vmx_module, "nested", &nested, 1)
-    module_add_param(&vmx_module, "pml", &enable_pml, 1)
-    module_add_param(&vmx_module, "preemption_timer", &enable_preemption_timer, 1)
-    module_add_param(&vmx_module, "ple_window", <bint *>&ple_window, 0)
-    if IS_ENABLED(CONFIG_HYPERV):
-        module_add_param(&vmx_module, "enlightened_vmcs", &enlightened_vmcs, 1)

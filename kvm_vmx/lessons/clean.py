@@ -35,7 +35,7 @@ ENTER = "enter"
 
 
 @dataclass
-class Moment:
+class CleanBitsStep:
     """One step of the run, as the machine had it: clean is None where it is not asked for."""
 
     what: str
@@ -81,7 +81,7 @@ def program(dice):
     return rounds
 
 
-def film(seed: int) -> tuple[list[Moment], list]:
+def film(seed: int) -> tuple[list[CleanBitsStep], list]:
     """The program on the machine, step by step; the last round's writes."""
     rounds = program(choice("clean", seed))
     moments, latest, sets = [], {}, weights()[-1]
@@ -90,7 +90,7 @@ def film(seed: int) -> tuple[list[Moment], list]:
 
         def note(what, clean=None, **more):
             """Read the machine; clean: what the bits were, where they are no more."""
-            moments.append(Moment(what, bench.clean if clean is None else clean, sides={
+            moments.append(CleanBitsStep(what, bench.clean if clean is None else clean, sides={
                 group: (field, bench.in_page(field), bench.in_copy(field))
                 for group, field in latest.items()}, **more))
 
@@ -218,7 +218,7 @@ def drawn(moments, hidden: bool) -> Picture:
     return picture
 
 
-def sides(moment: Moment, bit: int, dark: bool) -> list[Cell]:
+def sides(moment: CleanBitsStep, bit: int, dark: bool) -> list[Cell]:
     """A group's row: its lamp, and its field that was written last as page and copy have it."""
     group = GROUPS[bit]
     field, page, copy = (moment.sides or {}).get(group, ("", None, None))

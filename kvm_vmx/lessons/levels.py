@@ -25,7 +25,7 @@ FIELDS = {int(row["encoding"], 16): row["vmcs_field"] for row in fields()}
 
 
 @dataclass
-class Moment:
+class Stay:
     """One stay of the processor in a level: where, and what it does there."""
 
     level: str
@@ -63,21 +63,21 @@ def traced(names, enlightened: bool) -> list:
     return records[entries[0]:entries[-1] + 1]
 
 
-def moments(names, records) -> list[Moment]:
+def moments(names, records) -> list[Stay]:
     """The stays, one after another; each but the first begins with a crossing."""
-    found, left = [Moment("L1", "KVM is about to enter L2", "")], list(names)
+    found, left = [Stay("L1", "KVM is about to enter L2", "")], list(names)
     for record in records:
         name = record.instruction
         if name != "vmresume":
             field = FIELDS.get(int(record.operands[0]), f"{int(record.operands[0]):#x}")
-            found += [Moment("L0", f"carries out {name.upper()}", f"{name.upper()} {field} traps"),
-                      Moment("L1", "KVM goes on", "L0 returns")]
+            found += [Stay("L0", f"carries out {name.upper()}", f"{name.upper()} {field} traps"),
+                      Stay("L1", "KVM goes on", "L0 returns")]
             continue
         ran, left = left[:record.l2_instructions], left[record.l2_instructions:]
-        found += [Moment("L0", "loads the state of L2", "VMRESUME traps"),
-                  Moment("L2", ", ".join(ran), "VM entry"),
-                  Moment("L0", "saves the state of L2, loads L1's", f"{ran[-1].upper()} traps"),
-                  Moment("L1", f"KVM handles {ran[-1].upper()}", "VM exit, handed on to L1")]
+        found += [Stay("L0", "loads the state of L2", "VMRESUME traps"),
+                  Stay("L2", ", ".join(ran), "VM entry"),
+                  Stay("L0", "saves the state of L2, loads L1's", f"{ran[-1].upper()} traps"),
+                  Stay("L1", f"KVM handles {ran[-1].upper()}", "VM exit, handed on to L1")]
     return found
 
 

@@ -22,7 +22,7 @@ BESIDE_BITMAP = ("XSS_EXIT_BITMAP", "SECONDARY_VM_EXEC_CONTROL", "CPU_BASED_VM_E
 
 
 @dataclass
-class Plan:
+class MistakePlan:
     """A seeded mistake: whose field, what hides it, what is written besides, and when."""
 
     case: str
@@ -65,7 +65,7 @@ def mistake(case: str) -> list[str]:
     return [CLEAR, STORE] if case == "early" else [WRONG]
 
 
-def planned(seed: int, case: str | None) -> Plan:
+def planned(seed: int, case: str | None) -> MistakePlan:
     """The seed's mistake, or that of a case."""
     case = case or choice("stale", seed).choice(CASES)
     dice = choice(f"stale {case}", seed)
@@ -79,7 +79,7 @@ def planned(seed: int, case: str | None) -> Plan:
     bits = [bit for bit in range(15) if GROUPS[bit] != group_of(name)]
     turns = {field: [spread(number, mask) for number in dice.sample(
         range(1, 1 << mask.bit_count()), 8)] for field, mask in witness.TURNED.items()}
-    plan = Plan(case, probe, name, hides, other, dice.choice(bits), turns)
+    plan = MistakePlan(case, probe, name, hides, other, dice.choice(bits), turns)
     plan.program = program(dice, plan)
     return plan
 
@@ -90,7 +90,7 @@ def spread(number: int, mask: int) -> int:
     return sum(1 << place for n, place in enumerate(places) if number >> n & 1)
 
 
-def program(dice, plan: Plan) -> list[str]:
+def program(dice, plan: MistakePlan) -> list[str]:
     """Rounds in which the mistake is hidden, the one where it breaks, and what comes after."""
     wrong = mistake(plan.case)
     kinds = {"quiet": [plan.other], "beside": [*wrong, plan.hides], "moved": [MOVE, *wrong]}
@@ -108,7 +108,7 @@ def program(dice, plan: Plan) -> list[str]:
 
 
 @dataclass
-class Moment:
+class MistakeStep:
     """What one step did, and what each side has: guest is None but at an entry, where page and
     clean are as L0 found them, left is clean as L0 left it (None: KVM stored behind it before
     anybody looked), and after and then are page and clean when all is done."""
@@ -135,7 +135,7 @@ class Moment:
 class Play:
     """The steps on the machine: stores, the port's accessors, VM entries."""
 
-    def __init__(self, machine, plan: Plan):
+    def __init__(self, machine, plan: MistakePlan):
         self.plan = plan
         self.bench = Bench(machine, machine.insmod(), witness.code(plan.probe), cpu=1)
         self.bench.vcpu.run(exits=1)
@@ -184,16 +184,16 @@ class Play:
                 self.bench.in_page("VM_EXIT_REASON") == EXIT_REASON_MSR_READ
                 for name in self.plan.watched}
 
-    def step(self, letter: str) -> Moment:
+    def step(self, letter: str) -> MistakeStep:
         """Do one step and look."""
         if letter == ENTER:
             return self.enter()
         what, name = getattr(self, letter, lambda: self.right(letter))()
         return self.moment(what, letter, name)
 
-    def moment(self, what: str, letter: str = "", name: str = "") -> Moment:
+    def moment(self, what: str, letter: str = "", name: str = "") -> MistakeStep:
         """What each side has now."""
-        return Moment(what, letter, name, self.bench.clean, self.page(), self.copy())
+        return MistakeStep(what, letter, name, self.bench.clean, self.page(), self.copy())
 
     def next_value(self, name: str) -> int:
         """A value that the field has not had."""
@@ -242,7 +242,7 @@ class Play:
         self.launched = False
         return f"vCPU moves to cpu {self.bench.vcpu.cpu}", ""
 
-    def enter(self) -> Moment:
+    def enter(self) -> MistakeStep:
         """One round of the guest. The first entry on a CPU is KVM_RUN's, by VMLAUNCH; what follows
         stays inside, as vcpu_load() would write TSC_OFFSET and so hide much."""
         bench, page, clean = self.bench, self.page(), self.bench.clean
@@ -258,8 +258,9 @@ class Play:
             left = bench.clean
             bench.clean |= ALL_CLEAN        # as vmx_vcpu_run() does behind the entry
         how = "VMLAUNCH" if launched else "VMRESUME"
-        return Moment(f"entry {self.entries}: {how} finds", ENTER, "", clean, page, self.copy(),
-                      self.guest(), left, self.page(), bench.clean, self.entries, launched)
+        return MistakeStep(
+            f"entry {self.entries}: {how} finds", ENTER, "", clean, page, self.copy(),
+            self.guest(), left, self.page(), bench.clean, self.entries, launched)
 
     def bitmap_groups(self) -> list[str]:
         """The groups with which L0 reads the MSR bitmap again: each bit alone taken away."""

@@ -24,7 +24,7 @@ class Cell:
 
 
 @dataclass
-class Step:
+class PictureStep:
     """The state after one step of the run; all steps of a picture have the same rows."""
 
     caption: str
@@ -41,7 +41,7 @@ class Picture:
     """
 
     columns: list[str]
-    steps: list[Step] = field(default_factory=list)
+    steps: list[PictureStep] = field(default_factory=list)
     table: tuple[list[str], list[list[Cell]]] | None = None
     slots: list[tuple[int, str]] = field(default_factory=list)
     kind: str = ""
@@ -53,7 +53,7 @@ class Picture:
         if self.steps:
             rows = [[changed(cell, old) for cell, old in zip(row, before)]
                     for row, before in zip(rows, self.steps[-1].rows)]
-        self.steps.append(Step(caption, rows))
+        self.steps.append(PictureStep(caption, rows))
 
     def copy(self) -> "Picture":
         """The same steps so far; what is recorded in one of the two is not in the other."""
@@ -62,7 +62,7 @@ class Picture:
     def hide(self, captions) -> None:
         """Steps that the question asks for: of their rows the first cell alone."""
         for caption in captions:
-            self.steps.append(Step(caption, [
+            self.steps.append(PictureStep(caption, [
                 [Cell(row[0].text), *[Cell("?", "dim")] * (len(row) - 1)]
                 for row in self.steps[-1].rows]))
 

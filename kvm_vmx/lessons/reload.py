@@ -24,7 +24,7 @@ EPT_POINTER = next(row["offset"] for row in fields() if row["vmcs_field"] == "EP
 SIZES = (64 << 10, 2 << 20, 8 << 20)
 
 
-class Plan:
+class ReloadPlan:
     """What a seed asks for."""
 
     def __init__(self, seed: int, case: str | None):
@@ -46,7 +46,7 @@ def number(data: bytes) -> int:
     return int.from_bytes(data, "little")
 
 
-class Watch:
+class PageWatch:
     """The machine's pages after each step, and whose they are."""
 
     def __init__(self, machine, picture: Picture):
@@ -85,7 +85,7 @@ class Watch:
         self.vcpus = []
 
 
-def miss(watch: Watch, plan: Plan) -> int:
+def miss(watch: PageWatch, plan: ReloadPlan) -> int:
     """rmmod that does not reset one page; what that names then, 0: it has been reset, too."""
     machine, cpu = watch.machine, plan.missed
     gpa = machine.assist_page_gpa(cpu)
@@ -125,11 +125,11 @@ def enter(machine, vcpu) -> dict:
             "refused": refused}
 
 
-def drive(plan: Plan, enlightened: bool, picture: Picture) -> dict:
+def drive(plan: ReloadPlan, enlightened: bool, picture: Picture) -> dict:
     """Reload after a reset, and with a page that was missed, into either mode. The picture ends
     before the last run, and a copy of it goes on."""
     with Machine(cpus=plan.cpus) as machine:
-        watch = Watch(machine, picture)
+        watch = PageWatch(machine, picture)
         watch.load(True, CPUID_LOOP, plan.before)
         for vcpu in watch.vcpus:
             vcpu.run(exits=5)
@@ -193,7 +193,7 @@ def told(found: dict, end: dict) -> str:
             "does with that exit, it does to the wrong vCPU.")
 
 
-def asked(plan: Plan, found: dict) -> str:
+def asked(plan: ReloadPlan, found: dict) -> str:
     """The question, by what the page names."""
     names = (f"but cpu {plan.missed}'s page names {found['pointer']:#x}, where the EPT pointer "
              f"reads {found['ept_pointer']:#x}; revisions that L0 accepts are 1 and VMX_BASIC's "
@@ -217,7 +217,7 @@ def elsewhere(found: dict, again: dict) -> str:
         if again["entered"] == again["vmcs"] else ".")
 
 
-def nothing_missed(plan: Plan, found: dict) -> str:
+def nothing_missed(plan: ReloadPlan, found: dict) -> str:
     """What is said where no page was missed."""
     if found["pointer"]:
         return ""
@@ -227,7 +227,7 @@ def nothing_missed(plan: Plan, found: dict) -> str:
 
 def run(seed: int, case: str | None = None) -> Record:
     """Unload and reload with a good reset, then with one page that was missed."""
-    plan = Plan(seed, case)
+    plan = ReloadPlan(seed, case)
     picture = Picture(["CPU", "key", "enlighten_vmentry", "current_nested_vmcs", "whose",
                        "revision", "active in L0"])
     result = drive(plan, False, picture)

@@ -115,7 +115,7 @@ def sheet(record: Record, number: str, assign: str) -> dict[str, Any]:
 
 
 @dataclasses.dataclass
-class Mark:
+class SheetResult:
     """What a sheet is worth: how many answers are right, and what is to be said of the others."""
 
     path: str
@@ -130,18 +130,18 @@ class Mark:
     trouble: str = ""
 
 
-def judged(path: str, key: Key) -> Mark:
+def judged(path: str, key: Key) -> SheetResult:
     """A sheet that was handed in; whatever is in it, a mark comes of it."""
     try:
         handed_in = read(path, SHEET)
     except Trouble as error:
-        return Mark(path, trouble=str(error).removeprefix(f"{path}: "))
+        return SheetResult(path, trouble=str(error).removeprefix(f"{path}: "))
     number = str(handed_in.get("sheet"))
     made = key.sheets.get(number)
     if made is None:
-        return Mark(path, number, trouble="this key has made no sheet of this number")
+        return SheetResult(path, number, trouble="this key has made no sheet of this number")
     truth, answers = made["answers"], handed_in.get("answers")
-    mark = Mark(path, number, made["lesson"], made["assign"], total=len(truth))
+    mark = SheetResult(path, number, made["lesson"], made["assign"], total=len(truth))
     if not isinstance(answers, dict):
         mark.trouble, answers = "its answers are no object: give {name: value}", {}
     for name, value in truth.items():

@@ -4,7 +4,7 @@
 from typing import TYPE_CHECKING
 
 from kvm_vmx.conditions import Finding, walk
-from kvm_vmx.evidence import Fact, facts_of_cpuid
+from kvm_vmx.evidence import Evidence, facts_of_cpuid
 from kvm_vmx.machine.lints import Lint
 
 if TYPE_CHECKING:
@@ -24,14 +24,14 @@ def why_not(machine: "Machine", asked: bool | None) -> tuple[Finding, ...]:
     leaves = {leaf: profile.cpuid.get(leaf, (0, 0, 0, 0)) for leaf in LEAVES}
     facts = facts_of_cpuid(leaves, lambda leaf: "CPUID {:#x} is {:#x} {:#x} {:#x} {:#x}".format(
         leaf, *leaves[leaf]))
-    facts["config_hyperv"] = Fact(
+    facts["config_hyperv"] = Evidence(
         asked is not None, "the module's parameters" if asked is not None else
         "the module has no parameter enlightened_vmcs")
     if asked is not None:
-        facts["parameter"] = Fact(asked, f"enlightened_vmcs={int(asked)}")
-    facts["without_assist"] = Fact(without, "the VP assist pages at the load")
+        facts["parameter"] = Evidence(asked, f"enlightened_vmcs={int(asked)}")
+    facts["without_assist"] = Evidence(without, "the VP assist pages at the load")
     control = profile.msrs.get(FEATURE_CONTROL, 0)
-    facts["locked_out"] = Fact(
+    facts["locked_out"] = Evidence(
         control & (LOCKED | OUTSIDE_SMX) == LOCKED, f"MSR {FEATURE_CONTROL:#x} is {control:#x}")
     return tuple(finding for finding in walk(facts) if finding.holds is False)
 

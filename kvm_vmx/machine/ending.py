@@ -29,7 +29,7 @@ SHOWN_BYTES = 8             # of an instruction whose length nobody knows
 
 
 @dataclass(frozen=True)
-class Event:
+class GuestEvent:
     """An event of a guest: name and number, the error code or None, CR2 of a page fault."""
 
     name: str
@@ -68,12 +68,12 @@ class GuestFault:
     event met, in order; triple says that it ended in a triple fault.
     """
 
-    event: Event
+    event: GuestEvent
     rip: int
     code: bytes = b""
     instruction: str | None = None
     decoded: bool = True
-    then: tuple[Event, ...] = ()
+    then: tuple[GuestEvent, ...] = ()
     triple: bool = False
 
     @property
@@ -125,7 +125,7 @@ def disassembled(code: bytes, bits: int, rip: int) -> tuple[int, str | None]:
     return len(code), None
 
 
-def event_of(record: dict[str, Any]) -> Event:
+def event_of(record: dict[str, Any]) -> GuestEvent:
     """An event as L0's record has it."""
     info = record["info"]
     vector, kind = info & 0xFF, info >> 8 & 7
@@ -135,9 +135,9 @@ def event_of(record: dict[str, Any]) -> Event:
         name = f"interrupt {vector:#x}"
     else:
         name = "NMI" if kind == NMI else EXCEPTIONS.get(vector, f"exception {vector}")
-    return Event(name, vector, record["error"] if info & HAS_ERROR_CODE else None,
-                 record["payload"] if vector == PAGE_FAULT and kind not in (SOFTWARE, EXTERNAL)
-                 else None)
+    return GuestEvent(name, vector, record["error"] if info & HAS_ERROR_CODE else None,
+                      record["payload"] if vector == PAGE_FAULT and kind not in (SOFTWARE, EXTERNAL)
+                      else None)
 
 
 def fault_of(records: list[dict[str, Any]], triple: bool) -> GuestFault | None:

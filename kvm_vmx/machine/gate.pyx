@@ -39,9 +39,9 @@ cdef class Gate:
         """For a call that needs everything to stay where it is."""
         return Use(self)
 
-    def change(self) -> "Change":
+    def change(self) -> "Changing":
         """For a call that takes something away, or rewrites text; may be nested."""
-        return Change(self)
+        return Changing(self)
 
     @property
     def building(self) -> "Building":
@@ -136,7 +136,7 @@ cdef class Use(Way):
 
 
 @cython.no_gc
-cdef class Change(Way):
+cdef class Changing(Way):
     """See Gate.change()."""
 
     cdef int enter(self) except -1:

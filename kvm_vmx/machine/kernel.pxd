@@ -33,24 +33,16 @@ cdef struct cpu_role:
 cdef void task_init(task_struct *task, int number, u64 depth) noexcept nogil
 
 
-cdef class Kernel:
+cdef class KernelCalls:
     cdef readonly Partition partition
     cdef process_t owner
-    cdef void **cpu_pointers
     cdef bint up
-    cdef str one_msr            # the point of FAIL_ONE_MSR, as it was named
     cdef readonly bint oopsed
     # another kernel has begun on its partition
     cdef bint replaced
     cdef readonly bint by_trap
-    cdef set form_keys
-    # who has loaded what is loaded, and the VirtualMachines, each in the order of their coming
-    cdef readonly list modules
-    cdef readonly list vms
 
     cdef int check(self) except -1
-    cdef int come_up(self, int online, no_assist_page, fail) except -1
-    cdef void switch_off(self) noexcept
     cdef int call(self, int cpu, void (*fn)(void *) noexcept nogil, void *arg, u64 depth=*) except -1
     cdef int call_anywhere(self, int but, void (*fn)(void *) noexcept nogil, void *arg) except -1
     cdef u64 enter(self, int cpu, void *function, u64 a=*, u64 b=*, u64 c=*,
@@ -63,6 +55,21 @@ cdef class Kernel:
                      int how=*) except 1
     cdef int become(self, cpu_role *role, int cpu, int how, u64 depth) except 1
     cdef int resign(self, cpu_role *role, void (*fn)(void *) noexcept nogil, void *arg) except 1
+
+
+cdef class KernelFailPoints(KernelCalls):
+    cdef str one_msr            # the point of FAIL_ONE_MSR, as it was named
+
+
+cdef class Kernel(KernelFailPoints):
+    cdef void **cpu_pointers
+    cdef set form_keys
+    # who has loaded what is loaded, and the VirtualMachines, each in the order of their coming
+    cdef readonly list modules
+    cdef readonly list vms
+
+    cdef int come_up(self, int online, no_assist_page, fail) except -1
+    cdef void switch_off(self) noexcept
 
 
 cdef class VirtualMachine:

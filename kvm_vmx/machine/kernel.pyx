@@ -99,11 +99,6 @@ cdef extern from "Python.h":
     void *PyCapsule_GetPointer(object capsule, const char *name) except NULL
     const char *PyCapsule_GetName(object capsule) except NULL
 
-# Steps of the kernel that fail inside it, and instructions that fail under it.
-FAIL_STEPS = {
-    "page": FAIL_PAGE, "kmalloc": FAIL_KMALLOC, "vmalloc": FAIL_VMALLOC, "mprotect": FAIL_MPROTECT}
-FAIL_INSTRUCTIONS = {"msr": FAIL_MSR, "hypercall": FAIL_HYPERCALL}
-
 # What this kernel's timer interrupts with; it asks for control again that way.
 TIMER_VECTOR = LOCAL_TIMER_VECTOR
 
@@ -111,74 +106,6 @@ cdef enum:
     ANY_CPU = -1        # whichever is free
     # How far a run goes before the handlers of its signals get a turn, where nothing kicks it.
     SLICE_EXITS = 2_000
-    MAX_PARAMS = 64
-
-
-# One call of a function of the kernel's: its arguments as registers hold them, and RAX as it left
-# it.
-cdef struct function_call:
-    u64 (*function)(u64, u64, u64, u64) noexcept nogil
-    u64 argument[4]
-    u64 result
-
-
-cdef function_call prepared(void *function, u64 a, u64 b, u64 c, u64 d) noexcept nogil:
-    cdef function_call call
-
-    call.function = <u64 (*)(u64, u64, u64, u64) noexcept nogil>function
-    call.argument[0], call.argument[1], call.argument[2], call.argument[3] = a, b, c, d
-    call.result = 0
-    return call
-
-
-cdef void do_call(void *arg) noexcept nogil:
-    cdef function_call *call = <function_call *>arg
-
-    call.result = call.function(
-        call.argument[0], call.argument[1], call.argument[2], call.argument[3])
-
-
-cdef void do_call_loaded(void *arg) noexcept nogil:
-    cdef kvm_vcpu_t *vcpu = <kvm_vcpu_t *>(<function_call *>arg).argument[0]
-
-    vcpu_load(vcpu)
-    do_call(arg)
-    vcpu_put(vcpu)
-
-
-# A module to load, and the values of its parameters; all bits of given are 0 for those that keep
-# their own.
-cdef struct load_request:
-    module_t *mod
-    int value[MAX_PARAMS]
-    u64 given
-    int ret
-
-
-cdef void do_load_module(void *arg) noexcept nogil:
-    cdef load_request *call = <load_request *>arg
-    cdef int i
-
-    call.ret = load_module(call.mod)
-    if call.ret:
-        return
-    for i in range(call.mod.nr_params):
-        if call.given >> i & 1:
-            call.mod.params[i].value[0] = call.value[i]
-    call.ret = init_module(call.mod)
-
-
-# One key of one extension module, and the state it is to take.
-cdef struct form_request:
-    module_t mod
-    static_key_t *key
-    bint by_trap
-    int ret
-
-
-cdef void do_set_form(void *arg) noexcept nogil:
-    cdef form_request *call = <form_request *>arg
-    call.ret = jump_label_form(&call.mod, call.key, call.by_trap)
 
 
 # Extension modules whose text may trap: they stay loaded for good.
@@ -194,27 +121,12 @@ cdef int thread_number():
 
 
 include "role.pxi"
+include "calls.pxi"
+include "loading.pxi"
+include "fail_points.pxi"
 
 
-cdef void *exported(object extension, str name) except NULL:
-    """Where a function or variable is that a .pxd of the port declares."""
-    capsule = extension.__pyx_capi__[name]
-    return PyCapsule_GetPointer(capsule, PyCapsule_GetName(capsule))
-
-
-cdef module_t *struct_module(object extension) except NULL:
-    """The struct module of an extension module that is one, declared when first asked for."""
-    cdef module_t *mod
-
-    name, = [name for name, capsule in extension.__pyx_capi__.items()
-             if PyCapsule_GetName(capsule) == b"struct module"]
-    mod = <module_t *>exported(extension, name)
-    if mod.name == NULL:
-        (<void (*)() noexcept nogil>exported(extension, "declare_module"))()
-    return mod
-
-
-cdef class Kernel:
+cdef class Kernel(KernelFailPoints):
     """An L1 kernel on a partition: booted by boot(), gone after shutdown().
 
     Every method that runs kernel code takes the CPU it runs on, as a number, and raises
@@ -224,12 +136,8 @@ cdef class Kernel:
     def __cinit__(self, Partition partition not None):
         cdef u32 i
 
-        self.partition = partition
-        self.owner = this_process()
         self.modules, self.vms = [], []
-        self.by_trap = partition.by_trap
         self.form_keys = set()
-        self.one_msr = "msr:"
         self.cpu_pointers = <void **>calloc(partition.partition.nr_vps, sizeof(void *))
         if self.cpu_pointers == NULL:
             raise MemoryError("no memory for the CPU table")
@@ -237,7 +145,9 @@ cdef class Kernel:
             self.cpu_pointers[i] = &partition.partition.vp[i].cpu
 
     def __dealloc__(self):
-        self.switch_off()
+        # where a class above has refused, this one has no methods yet
+        if self.cpu_pointers != NULL:
+            self.switch_off()
         free(self.cpu_pointers)
 
     def boot(self, int online, no_assist_page=(), fail=None) -> None:
@@ -304,151 +214,6 @@ cdef class Kernel:
         self.modules, self.vms = [], []
         the_kernel = NULL
 
-    @property
-    def booted(self) -> bool:
-        """Whether it is up, in this process."""
-        return self.up and not is_foreign(self.owner)
-
-    def check_open(self) -> None:
-        """MachineError in a child of the process that booted it, and after shutdown()."""
-        self.check()
-
-    def check_process(self) -> None:
-        """MachineError in a child of the process that made it."""
-        check_process(self.owner)
-
-    cdef int check(self) except -1:
-        check_process(self.owner)
-        if not self.up:
-            raise MachineError(
-                "its kernel is gone since a reboot or kexec: ask the machine for another"
-                if self.replaced else "the machine is closed: boot another Machine")
-        return 0
-
-    cdef int call(self, int cpu, void (*fn)(void *) noexcept nogil, void *arg,
-                  u64 depth=0) except -1:
-        """Run fn(arg) as a CPU, without the GIL; as any that is free where cpu is ANY_CPU."""
-        if cpu == ANY_CPU:
-            return self.call_anywhere(ANY_CPU, fn, arg)
-        if self.attempt(cpu, fn, arg, depth) == -EBUSY:
-            self.refuse(cpu)
-        return 0
-
-    cdef u64 enter(self, int cpu, void *function, u64 a=0, u64 b=0, u64 c=0,
-                   u64 d=0) except? 0x5a5a5a5a5a5a5a5a:
-        """Call a function of the kernel's on a CPU: what it returns."""
-        cdef function_call call = prepared(function, a, b, c, d)
-
-        self.call(cpu, do_call, &call)
-        return call.result
-
-    cdef u64 enter_loaded(self, int cpu, void *function, u64 vcpu, u64 b=0,
-                          u64 c=0) except? 0x5a5a5a5a5a5a5a5a:
-        """Call a function that takes a vCPU, whose VMCS is current meanwhile, as
-        kvm_arch_vcpu_ioctl() has it around each of its cases."""
-        cdef function_call call = prepared(function, vcpu, b, c, 0)
-
-        self.call(cpu, do_call_loaded, &call)
-        return call.result
-
-    cdef int hotplug(self, int cpu, void *function) except? -1:
-        """Call a function that changes a CPU, on another one where there is one."""
-        cdef function_call call = prepared(function, cpu, 0, 0, 0)
-
-        self.call_anywhere(cpu, do_call, &call)
-        return <int>call.result
-
-    cdef int refuse(self, int cpu) except -1:
-        raise MachineError(f"CPU {cpu} is in use by another thread: wait for it, or use another")
-
-    cdef int call_anywhere(self, int but, void (*fn)(void *) noexcept nogil, void *arg) except -1:
-        """Run fn(arg) as any CPU that is free; as CPU `but` only where there is no other."""
-        cdef int cpu, others = 0
-
-        for cpu in range(<int>self.partition.partition.nr_vps):
-            if cpu != but and cpu_active(cpu):
-                others += 1
-                if self.attempt(cpu, fn, arg, 0) == 0:
-                    return 0
-        if others == 0:
-            return self.call(but, fn, arg)
-        raise MachineError("every CPU is in use by other threads: wait for one of them")
-
-    cdef int attempt(self, int cpu, void (*fn)(void *) noexcept nogil, void *arg,
-                     u64 depth, int how=RUNS) except 1:
-        """0, or -EBUSY where another thread has the CPU; all else that goes wrong is raised."""
-        cdef cpu_role role
-
-        if self.oopsed and self.up:
-            self.check()
-            raise KernelBug("the kernel has hit a BUG: close the machine and boot another")
-        if self.become(&role, cpu, how, depth):
-            return -EBUSY
-        return self.resign(&role, fn, arg)
-
-    cdef int become(self, cpu_role *role, int cpu, int how, u64 depth) except 1:
-        """Let this thread be a CPU: 0, or -EBUSY where another one is."""
-        cdef Stacks stacks
-        cdef int ret, number = thread_number()
-
-        self.check()
-        role.by_trap = self.by_trap
-        if role.by_trap:
-            stacks = thread_stacks()
-            role.kernel_end = stacks.kernel_end
-            role.signal_stack, role.signal_size = stacks.signal_stack, stacks.signal_size
-        with nogil:
-            ret = role_begin(role, cpu, number, depth, how)
-            # as any thread that asks for the interpreter now
-            while ret == -ESHUTDOWN:
-                pause()
-        if ret == 0 or ret == -EBUSY:
-            return ret
-        if ret == -ENXIO:
-            raise MachineError(f"CPU {cpu} is not online: use one that is, or bring it online")
-        raise MachineError(
-            f"this thread cannot be a CPU: the host refuses it a signal stack, a handler or a base "
-            f"of %gs ({os.strerror(-ret)}): use insn='call', or ask before it does"
-            if self.by_trap else f"this thread cannot be a CPU: the host refuses it a base of %gs "
-            f"({os.strerror(-ret)})")
-
-    cdef int resign(self, cpu_role *role, void (*fn)(void *) noexcept nogil, void *arg) except 1:
-        """As the CPU that this thread is call fn(arg), if there is one, and be it no more."""
-        cdef int ret
-
-        role.fn, role.arg = fn, arg
-        with nogil:
-            ret = role_end(role)
-        if ret == 0:
-            return 0
-        self.oopsed = True
-        log = self.log()
-        raise KernelBug("; ".join(log[len(log) - 3:]))
-
-    def log(self) -> list[str]:
-        """The kernel log: its last lines, oldest first."""
-        cdef u64 end = log_end(), i
-
-        return [log_line(i).decode(errors="replace")
-                for i in range(end - LOG_LINES if end > LOG_LINES else 0, end)]
-
-    def last_words(self) -> list[str]:
-        """What the kernel has logged in this thread's last call, and for it."""
-        cdef u64 end = log_end(), i = log_began
-
-        if i + LOG_LINES < end:
-            i = end - LOG_LINES
-        said = []
-        while i < end:
-            if log_is_mine(i):
-                said.append(log_line(i).decode(errors="replace"))
-            i += 1
-        return said
-
-    def warnings(self) -> int:
-        """How many WARNINGs the kernel has printed."""
-        return log_warnings()
-
     def allocations(self) -> dict[str, int]:
         """Pages and heap objects that the kernel holds."""
         return {"pages": mm_pages_outstanding(), "objects": mm_objects_outstanding()}
@@ -505,32 +270,6 @@ cdef class Kernel:
         self.switch_off()
         self.replaced = True
 
-    def fail(self, point, nth) -> None:
-        """Let the nth step of a kind fail, counted from now; 0 takes it back."""
-        kind, _, name = str(point).partition(":")
-        if point not in FAIL_STEPS and point not in FAIL_INSTRUCTIONS and not (
-                kind == "msr" and name):
-            raise ValueError(unknown("fail point", point, (*FAIL_STEPS, *FAIL_INSTRUCTIONS)) +
-                             ", and msr:NAME or msr:NUMBER for one MSR")
-        if not 0 <= nth < 1 << 31:
-            raise ValueError(f"the {nth}th step: give 1 for the next one, or 0 for none")
-        if point in FAIL_STEPS:
-            fail_nth(FAIL_STEPS[point], nth)
-        elif name:
-            failing_msr(msr_number(name))
-            failing_nth(self.partition.partition, FAIL_ONE_MSR, nth)
-            self.one_msr = point
-        else:
-            failing_nth(self.partition.partition, FAIL_INSTRUCTIONS[point], nth)
-
-    def preempt(self, nth) -> None:
-        """Let the thread that runs the kernel lose its CPU before its nth VMWRITE."""
-        if self.by_trap:
-            raise MachineError("instructions by trap are not preempted: use insn=\"call\"")
-        if not 0 <= nth < 1 << 31:
-            raise ValueError(f"the {nth}th VMWRITE: give 1 for the next one, or 0 for none")
-        failing_nth(self.partition.partition, PREEMPTED, nth)
-
     def hypercall_input(self, int cpu) -> int:
         """The GPA of a CPU's page for hypercall input."""
         return <ulong>cpu_area(cpu).hyperv_pcpu_input_arg - cpu_area(cpu).page_offset_base
@@ -538,18 +277,6 @@ cdef class Kernel:
     def irqs_disabled(self, int cpu) -> int:
         """Whether interrupts are off on a CPU, as its own variable says."""
         return cpu_area(cpu).irqs_disabled
-
-    def failures_left(self) -> dict[str, int]:
-        """The steps still to come before each failure that has been asked for."""
-        left = {point: fail_left(number) for point, number in FAIL_STEPS.items()}
-        left |= {point: failing_left(kind) for point, kind in FAIL_INSTRUCTIONS.items()}
-        left["preempt"] = failing_left(PREEMPTED)
-        left[self.one_msr] = failing_left(FAIL_ONE_MSR)
-        return {point: count for point, count in left.items() if count}
-
-    def failures_struck(self) -> list[tuple[int, str, int]]:
-        """(CPU, instruction, MSR or control word) of those that have failed as they were told."""
-        return failing_struck()
 
     def perf_guest_events(self, u64 in_host, u64 in_guest) -> None:
         """What perf asks KVM to have in PERF_GLOBAL_CTRL, in L1 and in the guest."""

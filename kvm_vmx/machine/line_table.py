@@ -17,14 +17,14 @@ class NoLines(ValueError):
     """A file without line numbers, or with some that are not understood."""
 
 
-class Section(NamedTuple):
+class DebugSection(NamedTuple):
     """A section of an ELF file."""
 
     offset: int
     size: int
 
 
-def sections(image: bytes) -> dict[str, Section]:
+def sections(image: bytes) -> dict[str, DebugSection]:
     """The sections by name; NoLines where this is no ELF file of 64 bits."""
     if image[:6] != b"\x7fELF\x02\x01":
         raise NoLines("no ELF file of 64 bits")
@@ -33,10 +33,10 @@ def sections(image: bytes) -> dict[str, Section]:
     rows = [struct.unpack_from("<IIQQQQ", image, start + n * size) for n in range(count)]
     text = rows[names][4]
     return {image[text + row[0]:image.index(b"\0", text + row[0])].decode():
-            Section(row[4], row[5]) for row in rows}
+            DebugSection(row[4], row[5]) for row in rows}
 
 
-class Reader:
+class DwarfReader:
     """Numbers and strings one after another."""
 
     def __init__(self, data: bytes, at: int):
@@ -78,18 +78,18 @@ class Program:
     def rows(self) -> list[tuple[int, str, int]]:
         """All rows; line 0 ends a piece of text."""
         where = self.found[".debug_line"]
-        reader, rows = Reader(self.image, where.offset), []
+        reader, rows = DwarfReader(self.image, where.offset), []
         while reader.at < where.offset + where.size:
             rows += self.unit(reader)
         return sorted(rows, key=lambda row: row[0])
 
-    def text(self, reader: Reader, form: int) -> int | str:
+    def text(self, reader: DwarfReader, form: int) -> int | str:
         """An attribute of a directory or a file."""
         if form == DW_FORM_STRING:
             return reader.string()
         if form in (DW_FORM_STRP, DW_FORM_LINE_STRP):
             name = ".debug_str" if form == DW_FORM_STRP else ".debug_line_str"
-            return Reader(self.image, self.found[name].offset + reader.number(4)).string()
+            return DwarfReader(self.image, self.found[name].offset + reader.number(4)).string()
         if form == DW_FORM_UDATA:
             return reader.leb()
         if form == DW_FORM_BLOCK:
@@ -99,7 +99,7 @@ class Program:
             raise NoLines(f"form {form:#x} in the line table")
         return reader.number(sizes[form])
 
-    def entries(self, reader: Reader) -> list[tuple[str, int]]:
+    def entries(self, reader: DwarfReader) -> list[tuple[str, int]]:
         """The directories or the files of a unit of version 5: name, and number of directory."""
         shape = [(reader.leb(), reader.leb()) for _ in range(reader.number(1))]
         found = [{kind: self.text(reader, form) for kind, form in shape}
@@ -107,7 +107,7 @@ class Program:
         return [(str(one.get(DW_LNCT_PATH, "")), int(one.get(DW_LNCT_DIRECTORY, 0)))
                 for one in found]
 
-    def files(self, reader: Reader, version: int) -> list[str]:
+    def files(self, reader: DwarfReader, version: int) -> list[str]:
         """The paths of the files, as a row numbers them."""
         if version == 5:
             folders = [name for name, _ in self.entries(reader)]
@@ -122,7 +122,7 @@ class Program:
                 reader.leb()
         return [f"{folders[n]}/{name}" if n < len(folders) else name for name, n in named]
 
-    def unit(self, reader: Reader) -> list[tuple[int, str, int]]:
+    def unit(self, reader: DwarfReader) -> list[tuple[int, str, int]]:
         """The rows of one unit."""
         length = reader.number(4)
         end = reader.at + length
@@ -141,7 +141,7 @@ class Program:
         return self.run(reader, end, least, base, span, lengths, names)
 
     @staticmethod
-    def run(reader: Reader, end: int, least: int, base: int, span: int, lengths: list[int],
+    def run(reader: DwarfReader, end: int, least: int, base: int, span: int, lengths: list[int],
             names: list[str]) -> list[tuple[int, str, int]]:
         """Execute a line program (DWARF 5, 6.2.5)."""
         rows: list[tuple[int, str, int]] = []

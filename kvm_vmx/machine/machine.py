@@ -5,9 +5,9 @@ import contextlib
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from kvm_vmx import building
 from kvm_vmx.building import CONFIGS
@@ -18,7 +18,8 @@ from kvm_vmx.machine.gate import Gate
 from kvm_vmx.machine.kernel import TIMER_VECTOR, Kernel, MachineError
 from kvm_vmx.machine.lints import Lint
 from kvm_vmx.machine.module import Module
-from kvm_vmx.machine.partition import MAX_CPUS, Partition, PhysicalMemory
+from kvm_vmx.machine.options import L1, HyperV, Options, check_names, members, of_group
+from kvm_vmx.machine.partition import Partition, PhysicalMemory
 from kvm_vmx.machine.pictures import Pictured, Sheet, Table, pairs
 from kvm_vmx.machine.sites import name_of
 from kvm_vmx.machine.traced import Trace
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 MOST_SHOWN = 8          # rows of a kind in a notebook
 
 MEMORY_BASE, MEMORY_PER_CPU = 256 << 20, 64 << 10
-# A CPU's page for hypercall input and its assist page: without the first v4.19 does not come up.
-LEAST_PER_CPU = 2 * 4096
 
 
 class Machine(Pictured, Unique):
@@ -40,68 +39,32 @@ class Machine(Pictured, Unique):
     its per-CPU state are the process's own. A child of fork() has none: there each use raises
     MachineError, but closing it, which does nothing.
 
-    cpus online CPUs of possible_cpus (the same by default), 1 to 4096; profile is the Hyper-V to
-    be ("kvm-6.12", "tlfs-strict", "ice-lake", a TOML file's name, or that of a host's `cpuid -r`
-    in .txt), which msrs {index: value}, cpuid {leaf or (leaf, subleaf): (eax, ebx, ecx, edx)},
-    maxphyaddr (bits) and enforce_cpuid change; cpuid may also name a file of `cpuid -r`, or be
-    what read_cpuid() makes of one: a host's whole CPUID is taken as it is; of other leaves a bit
-    that offers what L0 does not do is left out, and undone tells which. An MSR that does so is a
-    ValueError; unfinished takes it, for who only reads it or looks at entry checks. memory is L1's;
-    cache_policy is how L0 uses clean fields ("always", "never", "random", "random(SEED)",
-    "commit_on_success"). lints looks, at a cost, for what L1 may not do; strict does too, and
-    stops at the first. insn is the form of privileged instructions: "call", or "trap" for the
-    opcodes themselves; the environment's KVM_VMX_INSN by default, else "call".
-    faults names what a Hyper-V has done wrong and this one is to do: kvm_vmx.FAULTS has each.
-    CPUs in no_assist_page find no memory for their assist page, and fail {point: nth} lets the
-    nth step of a kind fail during the boot, as fail() does after it. ValueError for bad values,
-    MachineError where a machine is already open.
+    It boots with cpus CPUs, 1 to 4096. hypervisor says what Hyper-V is underneath and how closely
+    it looks, l1 what the kernel finds when it boots: HyperV and L1 have each option. An option may
+    be named by itself, too, and goes before that of the group: Machine(lints=True) is
+    Machine(hypervisor=HyperV(lints=True)). ValueError for bad values, TypeError for a name that no
+    option has, MachineError where a machine is already open.
     """
 
     # Whoever keeps it open: a name, or a traceback that nobody looks at.
     _last: "weakref.ref[Machine] | None" = None
 
-    def __init__(self, cpus: int = 2, *, profile: str | os.PathLike[str] = "kvm-6.12",
-                 possible_cpus: int | None = None, memory: int | None = None,
-                 msrs: Mapping[int, int] | None = None,
-                 cpuid: Mapping[Any, tuple[int, int, int, int]] | str | os.PathLike[str]
-                 | None = None,
-                 maxphyaddr: int | None = None,
-                 enforce_cpuid: bool | None = None, cache_policy: str = "always", seed: int = 0,
-                 strict: bool = False, lints: bool = False, insn: str | None = None,
-                 no_assist_page: Iterable[int] = (), fail: Mapping[str, int] | None = None,
-                 unfinished: bool = False, faults: Iterable[str] = ()) -> None:
-        possible = cpus if possible_cpus is None else possible_cpus
-        for number in (cpus, possible):
-            if not isinstance(number, int) or not 1 <= number <= MAX_CPUS:
-                raise ValueError(f"{number} CPUs: give a number from 1 to {MAX_CPUS}")
-        if possible < cpus:
-            raise ValueError(f"{cpus} CPUs of {possible} possible ones: raise possible_cpus")
-        if memory is not None and (
-                not isinstance(memory, int) or memory < 4096 or memory % 4096 or memory > 1 << 40):
-            raise ValueError(
-                f"memory of {memory!r} bytes: give a multiple of 4096, at most 1 << 40")
-        if memory is not None and memory < cpus * LEAST_PER_CPU:
-            raise ValueError(f"memory of {memory} bytes for {counted(cpus, 'CPU')}: the kernel "
-                             f"comes up with {cpus * LEAST_PER_CPU} or more")
-        if not isinstance(seed, int):
-            raise ValueError(f"seed {seed!r}: give a number")
-        no_assist_page = tuple(
-            int(cpu) if isinstance(cpu, int) else cpu for cpu in no_assist_page)
-        for cpu in no_assist_page:
-            if not isinstance(cpu, int) or not 0 <= cpu < possible:
-                raise ValueError(f"no CPU {cpu} to go without an assist page: "
-                                 f"there are {possible}, from 0")
-        self.possible_cpus, self._watched = possible, lints or strict
+    def __init__(self, cpus: int = 2, *, hypervisor: HyperV | None = None, l1: L1 | None = None,
+                 **options: Unpack[Options]) -> None:
+        check_names(options)
+        below = of_group(HyperV, hypervisor, options)
+        above = of_group(L1, l1, options).checked(cpus)
+        assert above.possible_cpus is not None
+        self.possible_cpus, self._watched = above.possible_cpus, below.lints or below.strict
         self._gate = Gate()
         self._binding = threading.local()
-        self.memory = PhysicalMemory(memory or MEMORY_BASE + possible * MEMORY_PER_CPU)
+        self.memory = PhysicalMemory(
+            above.memory or MEMORY_BASE + self.possible_cpus * MEMORY_PER_CPU)
         self._partition = Partition(
-            self.memory, possible, profile=profile, cache_policy=cache_policy, seed=seed,
-            strict=strict, cpuid=cpuid, msrs=msrs, maxphyaddr=maxphyaddr,
-            enforce_cpuid=enforce_cpuid, lints=lints, insn=insn, tick=TIMER_VECTOR,
-            unfinished=unfinished, faults=faults)
+            self.memory, self.possible_cpus, insn=above.insn, tick=TIMER_VECTOR,
+            **{name: getattr(below, name) for name in members(HyperV)})
         self._kernel = Kernel(self._partition)
-        self._kernel.boot(cpus, no_assist_page, fail or {})
+        self._kernel.boot(cpus, above.no_assist_page, above.fail)
         self.memory.hand_out_by(self._kernel)
         Machine._last = weakref.ref(self)
 

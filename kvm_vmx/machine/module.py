@@ -7,7 +7,7 @@ from kvm_vmx.conditions import Finding
 from kvm_vmx.errors import Unique, counted, kernel_error
 from kvm_vmx.machine import detection, long_mode
 from kvm_vmx.machine.kernel import MachineError
-from kvm_vmx.machine.port import Port
+from kvm_vmx.machine.port_functions import PortFunctions
 from kvm_vmx.machine.vm import Vm
 
 if TYPE_CHECKING:
@@ -67,10 +67,10 @@ class Module(Unique):
         return self._why_not
 
     @property
-    def port(self) -> Port:
+    def port(self) -> PortFunctions:
         """The port's functions by their kernel names."""
         self.check_loaded()
-        return Port(self.machine, self._module, self.machine._gate.use, self.check_loaded)
+        return PortFunctions(self.machine, self._module, self.machine._gate.use, self.check_loaded)
 
     def create_vm(self, code: bytes = b"", memory: int = 2 << 20) -> Vm:
         """A VM of so many bytes of memory, with code at 0x1000; ValueError where it does not

@@ -7,7 +7,7 @@ from kvm_vmx.errors import Unique
 from kvm_vmx.l1.linux import test_static_keys
 from kvm_vmx.machine.kernel import MachineError
 from kvm_vmx.machine.machine import Machine
-from kvm_vmx.machine.port import Port
+from kvm_vmx.machine.port_functions import PortFunctions
 from kvm_vmx.machine.sites import name_of
 
 
@@ -22,7 +22,8 @@ class StaticKeys(Unique):
         machine.check_open()
         self.machine = machine
         # each call may rewrite text
-        self.port = Port(machine, test_static_keys, machine._gate.change, self._check_loaded)
+        self.port = PortFunctions(
+            machine, test_static_keys, machine._gate.change, self._check_loaded)
         with machine._gate.change():
             ret = machine._kernel.load(test_static_keys, {}, self, machine._some_cpu())
         if ret:

@@ -23,13 +23,13 @@ VALGRIND = ("valgrind", "--tool=callgrind", "--smc-check=all", "--dump-before=me
 DUMPS_A_LOOP = 3
 
 
-class Profile(collections.Counter):
+class InstructionProfile(collections.Counter):
     """Instructions executed by (object, function, address in the object), in so many turns."""
 
     turns = 1
 
     @classmethod
-    def read(cls, path: pathlib.Path) -> "Profile":
+    def read(cls, path: pathlib.Path) -> "InstructionProfile":
         """One dump of callgrind, calls left out: what each function executed itself."""
         profile, inclusive, obj, function = cls(), False, "", ""
         with path.open() as lines:
@@ -47,9 +47,9 @@ class Profile(collections.Counter):
                     function = line[3:].rstrip()
         return profile
 
-    def less(self, shorter: "Profile", turns: int) -> "Profile":
+    def less(self, shorter: "InstructionProfile", turns: int) -> "InstructionProfile":
         """What the longer run executes more; what holds the loops together is left out."""
-        found = Profile()
+        found = InstructionProfile()
         found.turns = turns
         for key, count in self.items():
             if count != shorter[key] and "run_marked" not in key[1]:
@@ -95,7 +95,7 @@ def require_valgrind() -> None:
         pass
 
 
-def profiles() -> dict[str, Profile]:
+def profiles() -> dict[str, InstructionProfile]:
     """What one turn of each counted loop executes, by the loop's name."""
     require_valgrind()
     with tempfile.TemporaryDirectory() as folder:
@@ -111,10 +111,11 @@ def profiles() -> dict[str, Profile]:
         return {name: loop_profile(out, i, turns) for i, (name, turns) in enumerate(order)}
 
 
-def loop_profile(out: pathlib.Path, index: int, turns: int) -> Profile:
+def loop_profile(out: pathlib.Path, index: int, turns: int) -> InstructionProfile:
     """One turn of the loop with this place in the order: its third dump less its second."""
-    second, third = (Profile.read(out.with_name(f"{out.name}.{index * DUMPS_A_LOOP + dump}"))
-                     for dump in (2, 3))
+    second, third = (
+        InstructionProfile.read(out.with_name(f"{out.name}.{index * DUMPS_A_LOOP + dump}"))
+        for dump in (2, 3))
     return third.less(second, turns)
 
 
@@ -201,7 +202,7 @@ def accessors(report: Report, found) -> None:
                    "instructions", COUNTED, note="the loop and one MOV")
 
 
-def executed(profile: Profile):
+def executed(profile: InstructionProfile):
     """(function, mnemonic, operands, count) of each instruction of the package's modules."""
     images = {}
     for (obj, function, address), count in profile.items():
@@ -211,7 +212,7 @@ def executed(profile: Profile):
                 yield demangle(function), one.mnemonic, one.op_str, count
 
 
-def mnemonics(profile: Profile) -> collections.Counter:
+def mnemonics(profile: InstructionProfile) -> collections.Counter:
     """How many instructions of each kind a turn executes."""
     found = collections.Counter()
     for _, mnemonic, _, count in executed(profile):
@@ -219,7 +220,7 @@ def mnemonics(profile: Profile) -> collections.Counter:
     return found
 
 
-def locked(profile: Profile) -> list[str]:
+def locked(profile: InstructionProfile) -> list[str]:
     """The atomic operations of a turn but the barriers, which change nothing."""
     return sorted({
         f"{function}: {mnemonic} {operands}"

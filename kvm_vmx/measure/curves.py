@@ -4,7 +4,7 @@
 import math
 from html import escape
 
-from kvm_vmx.measure.report import Row
+from kvm_vmx.measure.report import Measurement
 from kvm_vmx.measure.terminal import interval, number
 
 WIDTH, HEIGHT, LEFT, RIGHT, BOTTOM, TOP = 520, 240, 60, 24, 44, 8
@@ -17,7 +17,7 @@ def curve(axis: str, logarithmic: bool = False):
     return lambda rows: drawn(rows, axis, logarithmic)
 
 
-def drawn(rows: list[Row], axis: str, logarithmic: bool) -> str:
+def drawn(rows: list[Measurement], axis: str, logarithmic: bool) -> str:
     """The whole picture."""
     ticks, high_of = scale(rows, logarithmic)
     step = (WIDTH - LEFT - RIGHT) / len(rows)
@@ -36,7 +36,7 @@ def drawn(rows: list[Row], axis: str, logarithmic: bool) -> str:
             + "".join(parts) + "</svg>")
 
 
-def point(at: float, row: Row, high_of, kind: str, axis: str) -> str:
+def point(at: float, row: Measurement, high_of, kind: str, axis: str) -> str:
     """One row: its dot, its interval, its number below the axis."""
     name = row.name.removeprefix("first ")
     bar = "" if row.low is None else (
@@ -47,7 +47,7 @@ def point(at: float, row: Row, high_of, kind: str, axis: str) -> str:
             f'<text x="{at:.1f}" y="{HEIGHT - 22}" text-anchor="middle">{escape(name)}</text>')
 
 
-def scale(rows: list[Row], logarithmic: bool):
+def scale(rows: list[Measurement], logarithmic: bool):
     """The ticks beside the picture, and how high a value stands in it."""
     values = [value for row in rows for value in (row.value, row.low, row.high)
               if value is not None]

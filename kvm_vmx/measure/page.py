@@ -7,7 +7,7 @@ from html import escape
 
 from kvm_vmx import frame
 from kvm_vmx.measure.curves import curve
-from kvm_vmx.measure.report import COUNTED, MEASURED, MODELLED, PUBLISHED, Report, Row
+from kvm_vmx.measure.report import COUNTED, MEASURED, MODELLED, PUBLISHED, Report, Measurement
 from kvm_vmx.measure.terminal import interval, number
 
 KIND = {COUNTED: "counted", MEASURED: "measured", MODELLED: "modelled", PUBLISHED: "published"}
@@ -15,7 +15,7 @@ STYLE = pathlib.Path(__file__).with_name("page.css")
 LONGEST = 66  # per cent of a picture's width for the longest bar: its value stands behind it
 
 
-def bars(rows: list[Row]) -> str:
+def bars(rows: list[Measurement]) -> str:
     """A bar a row, its interval as a line, its value behind it; a dashed line at the raw store."""
     top = max([row.high or row.value for row in rows] + [row.value for row in rows] + [1e-9])
     mark = next((share(row.value, top) for row in rows if row.name == "store"), None)
@@ -23,7 +23,7 @@ def bars(rows: list[Row]) -> str:
     return f'<div class="bars">{"".join(bar(row, top, line) for row in rows)}</div>'
 
 
-def bar(row: Row, top: float, line: str) -> str:
+def bar(row: Measurement, top: float, line: str) -> str:
     """One row of a picture of bars."""
     length = end = share(row.value, top)
     inside = f'<i class="{KIND[row.kind]}" style="width:{length}%"></i>'
@@ -40,7 +40,7 @@ def share(value: float, top: float) -> float:
     return round(max(value, 0) / top * LONGEST, 1)
 
 
-def first_of(report: Report, *tables: str) -> list[Row]:
+def first_of(report: Report, *tables: str) -> list[Measurement]:
     """The rows of the first of these tables that the report has."""
     return next((rows for table in tables if (rows := report.in_table(table))), [])
 
@@ -99,7 +99,7 @@ def picture(report: Report, title: str, draw, tables) -> str:
             "</figure>")
 
 
-def shown(row: Row) -> bool:
+def shown(row: Measurement) -> bool:
     """Whether a row belongs in its table's picture."""
     part = SHOWN.get(row.table, "")
     return row.name.startswith(part) if isinstance(part, str) else row.name.endswith(part)

@@ -14,7 +14,7 @@ VERDICTS = ("holds", "open", "remark", "missed")
 
 
 @dataclasses.dataclass
-class Row:
+class Measurement:
     """One number: what it is of, its unit and kind; low and high are a 95 % interval."""
 
     table: str
@@ -59,16 +59,16 @@ class Claim:
 class Report:
     """All that one call of the command found, in order."""
 
-    rows: list[Row] = dataclasses.field(default_factory=list)
+    rows: list[Measurement] = dataclasses.field(default_factory=list)
     claims: list[Claim] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
     rounds: dict[str, list[list[int]]] = dataclasses.field(default_factory=dict)
     machine: dict = dataclasses.field(default_factory=dict)
     measurable: bool = True
 
-    def add(self, table, name, value, unit, kind, **rest) -> Row:
+    def add(self, table, name, value, unit, kind, **rest) -> Measurement:
         """One more row; the row."""
-        row = Row(table, name, value, unit, kind, **rest)
+        row = Measurement(table, name, value, unit, kind, **rest)
         self.rows.append(row)
         return row
 
@@ -91,11 +91,11 @@ class Report:
         """The claims that are missed and could be met."""
         return [claim for claim in self.claims if claim.verdict == "missed"]
 
-    def find(self, table, name) -> Row | None:
+    def find(self, table, name) -> Measurement | None:
         """A row by its table and name, or None."""
         return next((row for row in self.rows if (row.table, row.name) == (table, name)), None)
 
-    def in_table(self, table) -> list[Row]:
+    def in_table(self, table) -> list[Measurement]:
         """The rows of a table."""
         return [row for row in self.rows if row.table == table]
 

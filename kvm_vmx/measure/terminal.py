@@ -4,7 +4,7 @@
 import collections
 
 from kvm_vmx.console import print_columns
-from kvm_vmx.measure.report import VERDICTS, Report, Row
+from kvm_vmx.measure.report import VERDICTS, Report, Measurement
 
 LONGEST_TABLE = 24
 
@@ -16,7 +16,7 @@ def number(value) -> str:
     return f"{value:,.2f}" if abs(value) < 100 else f"{value:,.1f}"
 
 
-def interval(row: Row) -> str:
+def interval(row: Measurement) -> str:
     """The 95 % interval, where there is one."""
     return "" if row.low is None else f"[{number(row.low)}, {number(row.high)}]"
 

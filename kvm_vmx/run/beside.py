@@ -10,12 +10,13 @@ from kvm_vmx.run.steady_state import MODES
 def of_kernel(tree, code, memory) -> dict[str, dict[str, float]]:
     """{mode: {instruction: how many an exit}} of the kernel's own code under the same guest."""
     from kvm_vmx.kernel.build import build
-    from kvm_vmx.kernel.command import counts
+    from kvm_vmx.kernel.exit_counts import exit_counts
 
     try:
         with working("building", log=True) as say:
             image = build(tree, report=say)
-            return {mode: counts(image, mode == "evmcs", code, memory) for mode in MODES}
+            return {mode: exit_counts(image, mode == "evmcs", code=code, memory=memory)
+                    for mode in MODES}
     except (BuildError, KernelBug, MachineError) as error:
         raise Trouble(str(error)) from None
 

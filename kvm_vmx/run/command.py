@@ -38,8 +38,8 @@ from kvm_vmx.l0.profile import PROFILES
 from kvm_vmx.machine.guests import CPUID_LOOP
 from kvm_vmx.run import pairs
 from kvm_vmx.run.beside import of_kernel, print_beside
-from kvm_vmx.run.outcome import (
-    SCHEMA, Verdict, judged, modes_of, print_end, print_modes, timing_of)
+from kvm_vmx.run.report import (
+    SCHEMA, GuestVerdict, judged, modes_of, print_end, print_modes, timing_of)
 from kvm_vmx.progress import progress, working
 from kvm_vmx.run.serial import Serial
 from kvm_vmx.run.steady_state import MODES, measure
@@ -169,7 +169,7 @@ def stopped(args, log, why, out) -> None:
     """A strict machine stopped the run: there is nothing to compare."""
     if args.json:
         print_json({"schema": SCHEMA, "modes": {}, "timing": timing_of(pairs.NOTHING),
-                    "verdict": Verdict(False, [], why).as_json(), "log": log})
+                    "verdict": GuestVerdict(False, [], why).as_json(), "log": log})
     print(why, file=out)
 
 

@@ -17,7 +17,8 @@ from kvm_vmx import guests, host
 from kvm_vmx.compare.opening import TreeError, open_tree, version_of
 from kvm_vmx.compare.trees import Tree
 from kvm_vmx.machine.machine import Machine
-from kvm_vmx.testing.page import SIZE, EvmcsPage
+from kvm_vmx.machine.options import L1, HyperV, members
+from kvm_vmx.testing.evmcs_page import SIZE, EvmcsPage
 
 __all__ = ["EvmcsPage"]
 
@@ -38,7 +39,7 @@ def _options(request: pytest.FixtureRequest,
         if mark.args:
             pytest.fail("l1(...) has options by name alone: l1(cpus=4)", pytrace=False)
         given |= mark.kwargs
-    machine = inspect.signature(Machine).parameters
+    machine = {*inspect.signature(Machine).parameters, *members(HyperV), *members(L1)}
     return ({name: value for name, value in given.items() if name in machine},
             {name: value for name, value in given.items() if name not in machine})
 

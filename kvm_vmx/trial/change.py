@@ -21,7 +21,7 @@ KINDS = {
 PLACE = re.compile(r"(?<=\w)(?:\.\w+)*\+0x[0-9a-f]+|(?<=at line )\d+")
 
 
-class Finding(NamedTuple):
+class Objection(NamedTuple):
     """One thing that an oracle objects to: where first, and in how many scenarios."""
 
     kind: str
@@ -39,7 +39,7 @@ class Cost(NamedTuple):
     after: float
 
 
-class Trace(NamedTuple):
+class TraceChange(NamedTuple):
     """How a scenario's trace changes: the first place, what stands there, and how much is other."""
 
     scenario: str
@@ -54,10 +54,10 @@ class Change(NamedTuple):
     """All that a patch changes."""
 
     costs: list[Cost]
-    gone: list[Finding]
-    new: list[Finding]
-    kept: list[Finding]
-    traces: list[Trace]
+    gone: list[Objection]
+    new: list[Objection]
+    kept: list[Objection]
+    traces: list[TraceChange]
     scenarios: int
 
 
@@ -76,13 +76,13 @@ def _of_scenario(seen: Seen) -> Iterator[tuple[str, str]]:
         yield "leak", f"{seen['left']} left by each round"
 
 
-def findings(seen: Seen) -> dict[tuple[str, str], Finding]:
+def findings(seen: Seen) -> dict[tuple[str, str], Objection]:
     """What the oracles object to, by kind and what, without addresses in the code."""
-    found: dict[tuple[str, str], Finding] = {}
+    found: dict[tuple[str, str], Objection] = {}
 
     def note(kind: str, what: str, where: str, count: int = 1) -> None:
         key = kind, PLACE.sub("", what)
-        before = found.get(key, Finding(*key, where, 0))
+        before = found.get(key, Objection(*key, where, 0))
         found[key] = before._replace(count=before.count + count)
 
     for where, scenario in seen["scenarios"].items():
@@ -105,7 +105,7 @@ def _costs(before: Seen, after: Seen) -> list[Cost]:
             for mode in MODES for name, figure in before["an exit"][mode].items()]
 
 
-def _traces(before: Seen, after: Seen) -> Iterator[Trace]:
+def _traces(before: Seen, after: Seen) -> Iterator[TraceChange]:
     """The first difference of each scenario's traces."""
     for name, scenario in before["scenarios"].items():
         ours, theirs = scenario["steps"], after["scenarios"].get(name, {"steps": ()})["steps"]
@@ -119,7 +119,7 @@ def _traces(before: Seen, after: Seen) -> Iterator[Trace]:
                 gone, new = gone + len(old), new + len(others)
         told = [executed.told(steps[first]) if first < len(steps) else "the end"
                 for steps in (ours, theirs)]
-        yield Trace(name, first, *told, gone, new)
+        yield TraceChange(name, first, *told, gone, new)
 
 
 def change(before: Seen, after: Seen) -> Change:
@@ -127,7 +127,7 @@ def change(before: Seen, after: Seen) -> Change:
     was, now = findings(before), findings(after)
     order = list(KINDS)
 
-    def told(keys: Any, of: dict[tuple[str, str], Finding]) -> list[Finding]:
+    def told(keys: Any, of: dict[tuple[str, str], Objection]) -> list[Objection]:
         return sorted((of[key] for key in keys), key=lambda one: (order.index(one.kind), one.what))
 
     return Change(_costs(before, after), told(was.keys() - now.keys(), was),

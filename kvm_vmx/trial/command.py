@@ -107,9 +107,9 @@ def _observed(images, like: str):
 
 
 def _tell_programs(args: argparse.Namespace, applied, change) -> None:
-    from kvm_vmx.trial.change import Finding
+    from kvm_vmx.trial.change import Objection
 
-    def shown(found: list[Finding]) -> list[dict]:
+    def shown(found: list[Objection]) -> list[dict]:
         return [one._asdict() for one in found]
 
     print_json({

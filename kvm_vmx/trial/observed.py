@@ -16,6 +16,7 @@ from typing import Any
 
 from kvm_vmx.errors import BuildError, KernelBug, MachineError, counted
 from kvm_vmx.kernel import executed, scenarios
+from kvm_vmx.kernel.exit_counts import INSTRUCTIONS, exit_counts
 from kvm_vmx.kernel.image import FAIL_POINTS
 from kvm_vmx.kernel.kernel import Kernel, KernelModule
 from kvm_vmx.machine.guests import CPUID_LOOP
@@ -24,12 +25,10 @@ from kvm_vmx.machine.guests import CPUID_LOOP
 PATIENCE = 600
 # Of processor time in which nothing leaves L2: a loop of the kernel's.
 LOOPS = 2.0
-WARM_UP, EXITS = 20, 200
 # More failures than there are steps in a life: an oracle that never ended would be a fault here.
 MOST_FAILURES = 2000
 MODES = scenarios.MODES
-COUNTED = ("vmread", "vmwrite", "vmlaunch", "vmresume", "vmptrld", "vmclear", "rdmsr", "wrmsr",
-           "invept", "invvpid", "groups_reread", "bytes_reread")
+COUNTED = (*INSTRUCTIONS, "invept", "invvpid", "groups_reread", "bytes_reread")
 
 # How the log ends a line that a WARNING has printed.
 WARNED = re.compile(r" in \w+(?:\.\w+)*\+0x[0-9a-f]+$")
@@ -98,16 +97,7 @@ def exits_of(steps: list[executed.Step]) -> list[tuple[Any, ...]]:
 
 def _an_exit(image: Path, enlightened: bool) -> dict[str, float]:
     """What one exit of the CPUID loop costs in its steady state."""
-    with Kernel(image, 1, **GIVEN) as kernel:
-        vcpu = kernel.insmod(enlightened).create_vm(CPUID_LOOP).create_vcpu(0)
-        vcpu.run(exits=WARM_UP)
-        points = []
-        for exits in (1, EXITS + 1):
-            before = kernel.counters
-            vcpu.run(exits=exits)
-            after = kernel.counters
-            points.append({name: after[name] - before[name] for name in COUNTED})
-    return {name: (points[1][name] - points[0][name]) / EXITS for name in COUNTED}
+    return exit_counts(image, enlightened, COUNTED, warm_up=20, exits=200, **GIVEN)
 
 
 class Life:

@@ -11,7 +11,7 @@ APPLIED, THERE, NOWHERE, CUT, LEFT = ("applied", "in the tree already", "has no 
                                       "is not whole", "left out")
 
 
-class Fate(NamedTuple):
+class HunkFate(NamedTuple):
     """What became of a hunk: its number in the patch from 1, its file, and the line it went to."""
 
     number: int
@@ -29,7 +29,7 @@ class Applied(NamedTuple):
     """The files that a patch changes, as they are then, and the fate of each hunk."""
 
     texts: dict[str, str]
-    fates: list[Fate]
+    fates: list[HunkFate]
 
     @property
     def changed(self) -> int:
@@ -59,22 +59,22 @@ def _sides(hunk: Hunk, reverse: bool) -> tuple[list[str], list[str], int]:
     return (new, old, hunk.new[0]) if reverse else (old, new, hunk.old[0])
 
 
-def _one(hunk: Hunk, number: int, lines: list[str], shift: int, reverse: bool) -> Fate:
+def _one(hunk: Hunk, number: int, lines: list[str], shift: int, reverse: bool) -> HunkFate:
     """Apply one hunk to the lines of its file."""
     old, new, start = _sides(hunk, reverse)
     near = start - 1 + shift
     if not lines and not old:
         lines[:] = new
-        return Fate(number, hunk.file, APPLIED, 1)
+        return HunkFate(number, hunk.file, APPLIED, 1)
     if hunk.old[1] - hunk.quoted("+") != hunk.new[1] - hunk.quoted("-"):
         # where both sides lack as many, it is context, and what is there is looked for as it is
-        return Fate(number, hunk.file, CUT, why=hunk.cut)
+        return HunkFate(number, hunk.file, CUT, why=hunk.cut)
     place = _found(lines, old, near)
     there = _found(lines, new, near)
     if place is None:
-        return Fate(number, hunk.file, NOWHERE if there is None else THERE, (there or -1) + 1)
+        return HunkFate(number, hunk.file, NOWHERE if there is None else THERE, (there or -1) + 1)
     lines[place:place + len(old)] = new
-    return Fate(number, hunk.file, APPLIED, place + 1)
+    return HunkFate(number, hunk.file, APPLIED, place + 1)
 
 
 def apply(patches: list[Patch], read: Callable[[str], str | None], *, reverse: bool = False,
@@ -87,12 +87,12 @@ def apply(patches: list[Patch], read: Callable[[str], str | None], *, reverse: b
     numbered = list(enumerate(hunks, 1))
     for number, hunk in reversed(numbered) if reverse else numbered:
         if only and number not in only:
-            fates.append(Fate(number, hunk.file, LEFT))
+            fates.append(HunkFate(number, hunk.file, LEFT))
             continue
         if hunk.file not in texts:
             text = read(hunk.file)
             if text is None and _sides(hunk, reverse)[0]:
-                fates.append(Fate(number, hunk.file, NOWHERE, why="there is no such file"))
+                fates.append(HunkFate(number, hunk.file, NOWHERE, why="there is no such file"))
                 continue
             texts[hunk.file], shift = (text or "").split("\n"), 0
             if text is None:

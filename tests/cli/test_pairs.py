@@ -3,7 +3,7 @@
 
 import pytest
 
-from kvm_vmx.run import outcome
+from kvm_vmx.run import report
 from kvm_vmx.run import pairs
 
 MS = 1_000_000
@@ -46,10 +46,10 @@ def test_modes_take_turns(monkeypatch):
 def test_times_are_withheld_where_a_mode_differs_from_itself(monkeypatch, factor, capsys):
     found, _ = times(monkeypatch, lambda name, n: NS[name] * (factor if "again" in name else 1))
     assert found.measurable is False
-    assert outcome.time_row(found) == ("ns, measured here", "", "-", "", "-")
-    outcome.print_interval(found)
+    assert report.time_row(found) == ("ns, measured here", "", "-", "", "-")
+    report.print_interval(found)
     assert capsys.readouterr().out.startswith("ns, not measurable here now: ")
-    assert outcome.timing_of(found)["a_a"][0] == pytest.approx(factor, abs=0.001)
+    assert report.timing_of(found)["a_a"][0] == pytest.approx(factor, abs=0.001)
 
 
 def test_times_are_withheld_where_a_mode_wanders(monkeypatch):

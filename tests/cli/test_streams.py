@@ -262,7 +262,7 @@ def test_what_nobody_foresaw_is_one_line_and_trouble(monkeypatch, capfd, error, 
     def fail(args):
         raise error
 
-    monkeypatch.setattr("kvm_vmx.tables.fields.execute", fail)
+    monkeypatch.setattr("kvm_vmx.tables.fields_command.execute", fail)
     monkeypatch.setenv("KVM_VMX_TRACEBACK", "1" if traceback else "")
     assert cli.main(["fields"]) == 2
     out, err = capfd.readouterr()

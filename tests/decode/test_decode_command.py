@@ -17,7 +17,7 @@ from kernel_dumps import Printer
 from kvm_vmx import Machine, decode, decode_all, guests, host
 from kvm_vmx.cli import main
 from kvm_vmx.compare.opening import open_tree
-from kvm_vmx.decode import command, sources
+from kvm_vmx.decode import command, inputs
 from kvm_vmx.decode.layouts import evmcs, vmcs12
 
 INTR_IF0 = """\
@@ -146,7 +146,7 @@ def test_a_sparse_image_of_4_gib(files, capsys, page):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert [one.at for one in found] == places and all(one.page == page for one in found)
-    assert peak < 4 * sources.CHUNK
+    assert peak < 4 * inputs.CHUNK
     assert told == sorted(told) and told[-1] == (4 << 30, 4 << 30)
     status, out, _ = run(capsys, image)
     assert status == 0 and out.count("no check refuses it") == 3 and "0x40000000" in out
@@ -157,7 +157,7 @@ def test_a_sparse_image_of_4_gib(files, capsys, page):
 
 @pytest.mark.needs("hyperv")
 def test_a_search_has_a_bar(tmp_path, capsys, page, monkeypatch):
-    (tmp_path / "image").write_bytes(bytes(3 * sources.CHUNK) + page)
+    (tmp_path / "image").write_bytes(bytes(3 * inputs.CHUNK) + page)
     said = []
 
     @contextlib.contextmanager
@@ -167,7 +167,7 @@ def test_a_search_has_a_bar(tmp_path, capsys, page, monkeypatch):
 
     monkeypatch.setattr(command, "progress", bar)
     assert run(capsys, tmp_path / "image")[0] == 0
-    size = 3 * sources.CHUNK + 4096
+    size = 3 * inputs.CHUNK + 4096
     assert said[0] == {"searching": size} and said[-1] == ("searching", size) and len(said) == 5
 
 

@@ -86,7 +86,8 @@ def stale_assist(image):
 
 
 def offline_order(image):
-    """Whether a VMCLEAR stores into a page that holds an eVMCS."""
+    """Whether a VMCLEAR stores into a page that holds an eVMCS: of two on the CPU, L0 knows the
+    active one, and the other one's VMCLEAR is a plain one."""
     with Kernel(image, 2) as kernel:
         vm, vcpu = started(kernel, cpu=1)
         tail = vcpu.vmcs_gpa + 1024

@@ -11,7 +11,8 @@ import pytest
 from kvm_vmx import KernelBug, Machine, MachineError
 from kvm_vmx.abi.numbers import ExitReason
 from kvm_vmx.errors import BuildError
-from kvm_vmx.kernel import build, command
+from kvm_vmx.kernel import build
+from kvm_vmx.kernel.exit_counts import exit_counts, of_vcpu
 from kvm_vmx.kernel.kernel import Kernel
 
 LOOP = bytes.fromhex("31c0" "0fa2" "ebfa")
@@ -38,18 +39,10 @@ def test_a_guest_runs_to_its_end_and_everything_is_given_back(kernel, enlightene
 def test_an_exit_costs_what_it_does_with_the_port(image):
     def port(enlightened):
         with Machine(1, insn="call") as m:
-            vcpu = m.insmod(enlightened).create_vm(LOOP).create_vcpu()
-            vcpu.run(exits=100)
-            points = []
-            for exits in (1, 1001):
-                before = m.counters
-                vcpu.run(exits=exits)
-                after = m.counters
-                points.append({name: after[name] - before[name] for name in command.COUNTED})
-            return {name: (points[1][name] - points[0][name]) / 1000 for name in command.COUNTED}
+            return of_vcpu(m, m.insmod(enlightened).create_vm(LOOP).create_vcpu())
 
     for enlightened, expected in ((True, (0, 0, 1)), (False, (7, 1, 1))):
-        counts = command.counts(image, enlightened)
+        counts = exit_counts(image, enlightened)
         assert counts == port(enlightened)
         assert (counts["vmread"], counts["vmwrite"], counts["vmresume"]) == expected
 

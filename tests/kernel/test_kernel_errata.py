@@ -77,23 +77,6 @@ def test_two_pages(image):
         assert [kernel.processor(cpu).active_evmcs for cpu in (0, 1)] == [None, vcpu.vmcs_gpa]
 
 
-def test_offline_order(image):
-    """Of two eVMCSs on the CPU, L0 knows the active one; the other one's VMCLEAR is a plain one."""
-    with Kernel(image, 2) as kernel:
-        _, vm, vcpu = guest(kernel, cpu=1)
-        tail = vcpu.vmcs_gpa + 1024
-        kernel.memory.write(tail, b"\xff" * 3072)
-        other = vm.create_vcpu(1)
-        other.run(exits=10)
-        for cpu in (0, 1):
-            vcpu.cpu = cpu
-            vcpu.run(exits=10)
-        other.run(exits=10)
-        assert kernel.memory.read(tail, 3072) == b"\xff" * 3072
-        kernel.offline(1)
-        assert kernel.memory.read(tail, 3072) != b"\xff" * 3072
-
-
 @pytest.mark.parametrize("low, high", [(2, 2), (5, 9)])
 def test_version_range(image, low, high):
     with Kernel(image, 1, cpuid={NESTED_FEATURES: (high << 8 | low, 0, 0, 0)}) as kernel:

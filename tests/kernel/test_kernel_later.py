@@ -5,7 +5,7 @@ of v4.19's weaknesses."""
 import pytest
 
 from kvm_vmx.abi.numbers import ExitReason
-from kvm_vmx.kernel import command
+from kvm_vmx.kernel.exit_counts import exit_counts
 from kvm_vmx.kernel.kernel import Kernel
 from kvm_vmx.machine.guests import CPUID_LOOP
 
@@ -28,7 +28,7 @@ def test_a_guest_runs_to_its_end_and_everything_is_given_back(any_later, enlight
 
 
 def test_an_exit_costs_one_access_less_than_with_v4_19(later):
-    plain, enlightened = command.counts(later, False), command.counts(later, True)
+    plain, enlightened = exit_counts(later, False), exit_counts(later, True)
     assert (plain["vmread"], plain["vmwrite"], plain["vmresume"]) == (6, 1, 1)
     assert (enlightened["vmread"], enlightened["vmwrite"], enlightened["vmresume"]) == (0, 0, 1)
 

@@ -11,7 +11,7 @@ import text
 
 from kvm_vmx import Machine, MachineError
 from kvm_vmx.l1.linux import test_static_keys
-from kvm_vmx.machine.port import Port
+from kvm_vmx.machine.port_functions import PortFunctions
 from kvm_vmx.machine.static_keys import StaticKeys
 
 INITIAL = {"true": True, "false": False}
@@ -173,7 +173,7 @@ def test_text_that_cannot_be_written_leaves_the_key_as_it_is(machine, keys):
 
 def test_two_threads_that_switch_keys_at_once(machine, keys):
     """Each takes every CPU for the time, and holds one from the start; neither waits for ever."""
-    port = Port(machine, test_static_keys, contextlib.nullcontext, lambda: None)
+    port = PortFunctions(machine, test_static_keys, contextlib.nullcontext, lambda: None)
     rounds = 300
 
     def switch(cpu, key):

@@ -52,7 +52,7 @@ def test_what_is_listed_is_the_kernel_s(vcpu):
     assert {"vmcs_read64", "vmcs_writel", "vmx_vcpu_run", "vmx_handle_exit", "vmx_get_cpl",
             "handle_cpuid", "hardware_enable", "kvm_set_cr4", "kvm_emulate_cpuid",
             "hyperv_flush_guest_mapping"} <= set(NAMES)
-    assert repr(port) == f"<Port of kvm_vmx.l1.vmx, {len(NAMES)} functions>"
+    assert repr(port) == f"<PortFunctions of kvm_vmx.l1.vmx, {len(NAMES)} functions>"
     with pytest.raises(AttributeError, match="vmx_get_cpl") as caught:
         _ = port.vmx_get_clp
     assert "probe_" not in str(caught.value)

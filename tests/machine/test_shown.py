@@ -59,7 +59,7 @@ def test_a_machine_its_module_and_its_vms(machine):
         f"<EvmcsView at {vcpu.vmcs_gpa:#x}, clean fields {vcpu.evmcs.clean_fields:#x}>")
     assert repr(vcpu.vmcs) == f"<VmcsView at {vcpu.vmcs_gpa:#x}, enlightened>"
     assert repr(vcpu.regs).startswith("<Registers, rax=0x0, ")
-    assert repr(kvm.port) == f"<Port of kvm_vmx.l1.vmx, {len(dir(kvm.port))} functions>"
+    assert repr(kvm.port) == f"<PortFunctions of kvm_vmx.l1.vmx, {len(dir(kvm.port))} functions>"
     shown(held(vcpu))
 
 
@@ -144,8 +144,9 @@ def test_beside_a_run(machine, vcpu):
         thread.join()
 
 
-@pytest.mark.parametrize("name", ["Machine", "Cpu", "Module", "Port", "Vm", "GuestMemory", "Vcpu",
-                                  "Registers", "EvmcsView", "VmcsView"])
+@pytest.mark.parametrize("name", [
+    "Machine", "Cpu", "Module", "PortFunctions", "Vm", "GuestMemory", "Vcpu", "Registers",
+    "EvmcsView", "VmcsView"])
 def test_what_is_half_made(vcpu, name):
     kind = {type(thing).__name__: type(thing) for thing in held(vcpu)}[name]
     assert repr(kind.__new__(kind)) == f"<{name}, half made>"

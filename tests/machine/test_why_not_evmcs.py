@@ -10,7 +10,7 @@ import pytest
 from kvm_vmx import Machine, host
 from kvm_vmx.compare.opening import open_tree
 from kvm_vmx.conditions import ORDER, RECOMMENDED, RUNGS, VERSION_MASK
-from kvm_vmx.evidence import Fact
+from kvm_vmx.evidence import Evidence
 from kvm_vmx import conditions
 
 TREES = {"4.19": "tree-4.19", "6.1": "tree-6.1", "6.12": "tree-6.12"}
@@ -132,5 +132,5 @@ def test_no_row_judges_without_its_facts():
     for kernel in ORDER:
         found = conditions.walk({}, kernel)
         assert {one.id for one in found if one.holds is not None} == {"parameter"}
-    alone = conditions.walk({"vendor": Fact("HygonGenuine", "x:1")})
+    alone = conditions.walk({"vendor": Evidence("HygonGenuine", "x:1")})
     assert [one.id for one in alone if one.holds is False] == ["vmx"]

@@ -191,7 +191,7 @@ def test_a_claim_that_cannot_be_met_is_a_remark(capsys):
 
 def test_a_claim_that_nothing_decides_is_open_and_says_why(capsys):
     """All of nothing holds: no instruction counted, no site found, no trap come."""
-    found = collections.defaultdict(counts.Profile)
+    found = collections.defaultdict(counts.InstructionProfile)
     report = Report()
     for part in counts.PARTS.values():
         part(report, found)

@@ -10,7 +10,7 @@ from kvm_vmx import host
 from kvm_vmx.measure import scaling
 from kvm_vmx.measure.curves import curve
 from kvm_vmx.measure.page import page
-from kvm_vmx.measure.report import COUNTED, MEASURED, Report, Row
+from kvm_vmx.measure.report import COUNTED, MEASURED, Report, Measurement
 from kvm_vmx.measure.store import save
 
 
@@ -92,7 +92,7 @@ def test_the_times_have_their_rows_and_curves(monkeypatch, tmp_path):
 
 
 def test_what_is_linear_is_a_straight_line_where_both_axes_are_logarithmic():
-    rows = [Row("t", f"{n}", 3.0 * n, "ms", MEASURED, low=2.5 * n, high=4.0 * n)
+    rows = [Measurement("t", f"{n}", 3.0 * n, "ms", MEASURED, low=2.5 * n, high=4.0 * n)
             for n in (1, 10, 100, 1_000)]
     svg = xml.fromstring(curve("CPUs", True)(rows))
     name = "{http://www.w3.org/2000/svg}"
@@ -104,7 +104,7 @@ def test_what_is_linear_is_a_straight_line_where_both_axes_are_logarithmic():
 
 
 def test_what_is_flat_is_a_level_line_on_the_page():
-    rows = [Row("t", f"{n}", 56.4, "ns", MEASURED) for n in (1, 10)]
+    rows = [Measurement("t", f"{n}", 56.4, "ns", MEASURED) for n in (1, 10)]
     svg = xml.fromstring(curve("vCPUs")(rows))
     points = svg.find("{http://www.w3.org/2000/svg}polyline").get("points").split()
     assert len({point.split(",")[1] for point in points}) == 1

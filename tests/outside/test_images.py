@@ -6,7 +6,7 @@ import struct
 import pytest
 
 from kvm_vmx import Field
-from kvm_vmx.boot import elf, image
+from kvm_vmx.boot import elf, loader
 from kvm_vmx.boot.board import Board
 from kvm_vmx.boot.devices import Ended
 
@@ -44,7 +44,7 @@ def flat(code, *, seconds=20, **options):
     """Boot flat 64-bit code; (board, end, what it sent)."""
     sent = []
     board = Board(16 << 20, sink=sent.append, **options)
-    assert image.boot(board, code) == "flat"
+    assert loader.boot(board, code) == "flat"
     return board, board.run(seconds), b"".join(sent)
 
 
@@ -93,10 +93,10 @@ def test_a_multiboot_image_finds_its_command_line():
     code = b"\x8b\x73\x10" + mov(EDX, 0x3F8) + b"\x8a\x06\xee" + ends(0)
     sent = []
     board = Board(16 << 20, sink=sent.append)
-    assert image.boot(board, elf32(code), "name", "words") == "multiboot"
+    assert loader.boot(board, elf32(code), "name", "words") == "multiboot"
     end = board.run(10)
     assert (end.value, sent) == (0, [b"n"])
-    assert board.memory.read(image.COMMAND_LINE, 11) == b"name words\0"
+    assert board.memory.read(loader.COMMAND_LINE, 11) == b"name words\0"
 
 
 def elf64(code, entry=0x200000):
@@ -111,7 +111,7 @@ def test_an_elf_64_file_starts_in_long_mode():
     # MOVABS fits 64-bit code alone
     code = b"\x48\xb8" + struct.pack("<Q", 1 << 40) + b"\x48\xa3" + struct.pack("<Q", 0x5000)
     board = Board(16 << 20)
-    assert image.boot(board, elf64(code + ends(0))) == "elf64"
+    assert loader.boot(board, elf64(code + ends(0))) == "elf64"
     assert board.run(10).value == 0 and board.memory.read_u64(0x5000) == 1 << 40
 
 
@@ -126,7 +126,7 @@ def test_an_elf_64_file_starts_in_long_mode():
 ])
 def test_a_file_that_is_none_is_one_line(data, why):
     with pytest.raises(ValueError, match=why):
-        image.boot(Board(16 << 20), data)
+        loader.boot(Board(16 << 20), data)
 
 
 def handler(vector, code, table=0x6000, at=0x8000):
@@ -146,7 +146,7 @@ def run_with(board, code, places, seconds=20):
     """Boot flat code with more in memory."""
     for address, data in places:
         board.memory.write(address, data)
-    image.boot(board, code)
+    loader.boot(board, code)
     return board.run(seconds)
 
 
@@ -221,7 +221,7 @@ def test_what_was_not_saved_is_not_restored():
 
 def test_registers_have_names():
     board = Board(16 << 20)
-    image.boot(board, HLT)
+    loader.boot(board, HLT)
     processor = board.processors[0]
     assert processor.get(Field.GUEST_RIP) == 0x7C00
     with pytest.raises(ValueError, match="no field"):

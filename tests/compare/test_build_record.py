@@ -4,7 +4,7 @@
 import json
 import os
 
-from kvm_vmx.compare.compiled import RECORD, generated, instructions, older, record
+from kvm_vmx.compare.build_record import RECORD, generated, instructions, older, record
 
 WRITTEN = """\
 static int depth;

@@ -48,7 +48,7 @@ _pointer = ctypes.pythonapi.PyCapsule_GetPointer
 _pointer.restype, _pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
 
 
-class Function(NamedTuple):
+class PortFunction(NamedTuple):
     """A function of the port: where it is, what it takes, what it gives, and all that in C."""
 
     address: int
@@ -78,8 +78,8 @@ def signatures() -> dict[str, str]:
 
 
 @functools.cache
-def functions(module: Any) -> dict[str, Function]:
-    """{kernel name: Function} of what kvm-intel, and what it stands on, exports with
+def functions(module: Any) -> dict[str, PortFunction]:
+    """{kernel name: PortFunction} of what kvm-intel, and what it stands on, exports with
     integers and vCPUs alone."""
     found = {}
     shared = [importlib.import_module(f"{l1.__name__}.{name}") for name in SHARED]
@@ -92,8 +92,8 @@ def functions(module: Any) -> dict[str, Function]:
         arguments = tuple(text.strip() for text in match[2].split(",") if text.strip() != "void")
         if match[1] in BITS and all(argument in BITS or argument.endswith(VCPU)
                                     for argument in arguments):
-            found[name] = Function(_pointer(capsule, signature), arguments, match[1],
-                                   signatures().get(name) or signature.decode())
+            found[name] = PortFunction(_pointer(capsule, signature), arguments, match[1],
+                                       signatures().get(name) or signature.decode())
     return found
 
 
@@ -111,7 +111,7 @@ def convert_argument(name: str, argument: Any, kind: str, held: contextlib.ExitS
     return argument
 
 
-class Port(Unique):
+class PortFunctions(Unique):
     """Attributes are the port's functions by their kernel names, each with its C signature in its
     text: those that numbers and a Vcpu can call. Each call runs on the CPU of `with m.cpu(n)`.
 
@@ -124,7 +124,7 @@ class Port(Unique):
         self._module, self._functions = module, functions(module)
 
     def _what(self) -> str:
-        return f"Port of {self._module.__name__}"
+        return f"PortFunctions of {self._module.__name__}"
 
     def _state(self) -> str:
         self._check()

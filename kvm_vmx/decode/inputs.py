@@ -29,7 +29,7 @@ CURE = ("give a page of 4096 bytes, its hex dump, what dump_vmcs() prints, or a 
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundPage:
     """A VMCS, or an assist page, as it stands in a source: at is its offset in an image, or the
     line of a text, from 1; None where the source is no more than it."""
 
@@ -41,7 +41,7 @@ class Found:
 
 
 
-def from_bytes(data: bytes, form: str | None = None) -> list[Found]:
+def from_bytes(data: bytes, form: str | None = None) -> list[FoundPage]:
     """What some bytes are: a page, a text or an image, by what they hold."""
     text = as_text(data) if form != "image" else None
     if text is not None:
@@ -52,7 +52,7 @@ def from_bytes(data: bytes, form: str | None = None) -> list[Found]:
     return _some(found)
 
 
-def _some(found: list[Found]) -> list[Found]:
+def _some(found: list[FoundPage]) -> list[FoundPage]:
     if not found:
         raise ValueError(f"no VMCS at any multiple of {PAGE} of this image: give the memory of an "
                          "L1 as it is, from a page's beginning on")
@@ -69,13 +69,13 @@ def as_text(data: bytes) -> str | None:
     return None if odd * 10 > min(len(data), SAMPLE) else data.decode("utf-8", "replace")
 
 
-def from_text(text: str, form: str | None = None) -> list[Found]:
+def from_text(text: str, form: str | None = None) -> list[FoundPage]:
     """The dumps of a log, or the page that a hex dump shows."""
     if form in (None, "dump"):
         dumps = read_dumps(text)
         if dumps:
-            return [Found("dump", one.values, at=one.line if len(dumps) > 1 else None,
-                          notes=one.notes) for one in dumps]
+            return [FoundPage("dump", one.values, at=one.line if len(dumps) > 1 else None,
+                              notes=one.notes) for one in dumps]
         if form == "dump":
             raise ValueError("no line of dump_vmcs() in this text: give what it prints")
     readings = [] if HOST_CPUID.search(text) else read_hex(text)
@@ -99,7 +99,7 @@ def _nothing_in(text: str) -> str:
     return f"neither a dump nor hexadecimal: {CURE}"
 
 
-def of_page(data: bytes, form: str | None = None) -> Found:
+def of_page(data: bytes, form: str | None = None) -> FoundPage:
     """A page as what it looks like, or as what it is said to be; ValueError."""
     if form is not None and form not in FORMS:
         raise ValueError(f"a page cannot be a {form!r}: give {', '.join(FORMS)}")
@@ -112,11 +112,11 @@ def of_page(data: bytes, form: str | None = None) -> Found:
         raise ValueError("this page looks neither like a VMCS nor like an assist page: say what "
                          f"it is (--form {', '.join(FORMS)}), or {CURE}")
     notes = [] if len(data) >= PAGE else [f"{len(data)} of the page's {PAGE} bytes are given"]
-    return Found(chosen, values_of(chosen, data), data, notes=tuple(notes))
+    return FoundPage(chosen, values_of(chosen, data), data, notes=tuple(notes))
 
 
 def pages_of(read: Callable[[int, int], bytes], extents: list[tuple[int, int]],
-             report: Callable[[int], None] = lambda done: None) -> Iterator[Found]:
+             report: Callable[[int], None] = lambda done: None) -> Iterator[FoundPage]:
     """The VMCS pages of an image, whose extents have data; the rest of it is holes. Memory for a
     chunk at a time is all that this takes."""
     seen = 0
@@ -129,7 +129,7 @@ def pages_of(read: Callable[[int, int], bytes], extents: list[tuple[int, int]],
                 if form and form != "assist":
                     seen += 1
                     notes = (f"the search ends after {MOST_PAGES} of them",) * (seen == MOST_PAGES)
-                    yield Found(form, values_of(form, page), page, at + offset, notes)
+                    yield FoundPage(form, values_of(form, page), page, at + offset, notes)
                     if notes:
                         return
             report(at + len(chunk))
@@ -165,7 +165,7 @@ def extents_of(handle: int, size: int) -> list[tuple[int, int]]:
 
 
 def from_file(path: str, form: str | None = None,
-              progress: Progress = None) -> list[Found]:
+              progress: Progress = None) -> list[FoundPage]:
     """What a file holds; ValueError, in one line, where that is nothing of this kind."""
     if path == "-":
         return from_bytes(_limited(sys.stdin.buffer.read(LONGEST_TEXT + 1)), form)
@@ -189,7 +189,7 @@ def from_file(path: str, form: str | None = None,
         os.close(handle)
 
 
-def _of_image(handle: int, size: int, form: str | None, progress: Progress) -> list[Found]:
+def _of_image(handle: int, size: int, form: str | None, progress: Progress) -> list[FoundPage]:
     if form not in (None, "image"):
         return [of_page(os.pread(handle, PAGE, 0), form)]
     report = progress(size) if progress else lambda done: None

@@ -14,7 +14,7 @@ POINTERS = {"VIRTUAL_APIC_PAGE_ADDR": ~0xFFF, "VMCS_LINK_POINTER": ~0xFFF, "GUES
 LARGEST = 1 << 40
 
 
-class Image:
+class MemoryImage:
     """L1's memory from guest-physical address 0 on, in a file; ValueError where it is none."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:

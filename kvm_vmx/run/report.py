@@ -17,7 +17,7 @@ NOT_INSTRUCTIONS = {
 }
 
 
-class Verdict(NamedTuple):
+class GuestVerdict(NamedTuple):
     """Did the guest see no difference? What differs, and all in one sentence."""
 
     holds: bool
@@ -29,16 +29,16 @@ class Verdict(NamedTuple):
         return {"holds": self.holds, "differs": self.differs, "why": self.text}
 
 
-def judged(runs) -> Verdict:
+def judged(runs) -> GuestVerdict:
     """Compare what the guest left behind in each mode."""
     vmcs, evmcs = (runs[mode].result for mode in MODES)
     if not runs["evmcs"].figures["enable_evmcs"]:
-        return Verdict(False, [],
-                       "Falls short: enable_evmcs stayed off, so both runs used the VMCS.")
+        return GuestVerdict(False, [],
+                            "Falls short: enable_evmcs stayed off, so both runs used the VMCS.")
     differs = [name for name, a, b in zip(vmcs._fields, vmcs, evmcs) if a != b]
     if differs:
-        return Verdict(False, differs, f"The guest's result differs: {', '.join(differs)}.")
-    return Verdict(
+        return GuestVerdict(False, differs, f"The guest's result differs: {', '.join(differs)}.")
+    return GuestVerdict(
         True, [], "The guest saw no difference: registers, memory and exit reasons are equal.")
 
 

@@ -57,7 +57,7 @@ def start(processor: WholeProcessor, rip: int, registers: list[int], *, long: bo
     processor.registers = registers
 
 
-def load(board: Board, program: elf.Elf) -> None:
+def load(board: Board, program: elf.Executable) -> None:
     """Put an executable where it wants to be."""
     for segment in program.segments:
         if segment.physical + segment.size > board.memory.size:
@@ -76,7 +76,7 @@ def is_multiboot(data: bytes) -> bool:
     return False
 
 
-def boot_multiboot(board: Board, program: elf.Elf, name: str, append: str) -> None:
+def boot_multiboot(board: Board, program: elf.Executable, name: str, append: str) -> None:
     """As a loader would: flat 32-bit code, and in EBX what the machine is and the words for it.
     The environment is that of kvm-unit-tests' own scripts."""
     write = board.memory.write
