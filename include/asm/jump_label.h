@@ -3,8 +3,7 @@
 #ifndef KVM_VMX_ASM_JUMP_LABEL_H
 #define KVM_VMX_ASM_JUMP_LABEL_H
 
-#include <linux/compiler.h>
-#include <linux/types.h>
+#include <linux/jump_label.h>
 
 #define JUMP_LABEL_NOP_SIZE 5
 #define STATIC_KEY_INIT_NOP 0x0f, 0x1f, 0x44, 0x00, 0x00
