@@ -17,6 +17,7 @@ import subprocess
 import tarfile
 import zlib
 
+from kvm_vmx.compare.tarball import Forward, Member, members
 from kvm_vmx.compare.trees import Tree
 from kvm_vmx.progress import working
 from kvm_vmx.streams import plain, readable
@@ -42,9 +43,6 @@ BROKEN = (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error)
 # What no kernel comes near: the largest file that is read has 0.4 MB, all of them 6 MB, and a
 # release unpacks to 2 GB.
 MOST_OF_A_FILE, MOST_OF_ALL, MOST_UNPACKED = 4 << 20, 64 << 20, 16 << 30
-LONGEST_NAME = 1 << 20  # of a member of a tarball, in bytes
-DESCRIBING = {tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME,
-              tarfile.GNUTYPE_LONGLINK}
 
 
 class TreeError(Exception):
@@ -220,15 +218,6 @@ def cached(path: pathlib.Path) -> dict[str, str]:
     return files
 
 
-class Member(tarfile.TarInfo):
-    """A member of a tarball; what describes it is read into memory, and so has a limit."""
-
-    def _proc_member(self, archive):
-        if self.size > LONGEST_NAME and self.type in DESCRIBING:
-            raise tarfile.ReadError(f"a header of {self.size:,} bytes")
-        return super()._proc_member(archive)
-
-
 def read_tarball(path: pathlib.Path) -> dict[str, str]:
     """The wanted files of a tarball, read once from its beginning to its end."""
     files, budget, unpacked = {}, Budget(), 0
@@ -238,12 +227,13 @@ def read_tarball(path: pathlib.Path) -> dict[str, str]:
             if path.suffix == ".xz" and host.has("xz"):
                 unpacker = subprocess.Popen(
                     ["xz", "-dc", "-T0"], stdin=raw, stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL)
-                archive = tarfile.open(fileobj=unpacker.stdout, mode="r|", tarinfo=Member)
+                    stderr=subprocess.DEVNULL, bufsize=1 << 20, pipesize=1 << 20)
+                archive = tarfile.open(fileobj=Forward(unpacker.stdout), mode="r:",
+                                       tarinfo=Member)
             else:
                 archive = tarfile.open(fileobj=raw, mode="r|*", tarinfo=Member)
             with archive:
-                for count, member in enumerate(archive):
+                for count, member in enumerate(members(archive)):
                     if count % 2000 == 0:
                         say(f"reading {plain(path.name)}: {count:,} files")
                     unpacked += member.size
