@@ -17,6 +17,12 @@ enum jump_label_type {
 	JUMP_LABEL_JMP,
 };
 
+struct jump_entry {
+	u64 code;
+	u64 target;
+	u64 key;		/* bit 0: the branch is expected to be taken */
+};
+
 struct static_key {
 	int enabled;		/* 0 off, 1 on, -1 while it is being turned on */
 	union {
@@ -33,8 +39,10 @@ struct static_key_false {
 	struct static_key key;
 };
 
-#define DEFINE_STATIC_KEY_TRUE(name)  static struct static_key_true name = { { 1, { JUMP_TYPE_TRUE } } }
-#define DEFINE_STATIC_KEY_FALSE(name) static struct static_key_false name = { { 0, { JUMP_TYPE_FALSE } } }
+#define DEFINE_STATIC_KEY_TRUE(name) \
+	static struct static_key_true name = { { 1, { JUMP_TYPE_TRUE } } }
+#define DEFINE_STATIC_KEY_FALSE(name) \
+	static struct static_key_false name = { { 0, { JUMP_TYPE_FALSE } } }
 
 #include <asm/jump_label.h>
 

@@ -38,18 +38,6 @@ cdef extern from "linux/sort.h" nogil:
 
     void sort(void *base, size_t num, size_t size, int (*cmp)(const void *a, const void *b) noexcept nogil, void *swap)
 
-cdef extern from "asm/jump_label.h" nogil:
-    enum:
-        JUMP_LABEL_NOP_SIZE
-        STATIC_KEY_INIT_NOP
-        STATIC_KEY_INIT_JMP
-    const u64 JUMP_TABLE_ENTRY
-
-    ctypedef struct jump_entry_t "struct jump_entry":
-        u64 code
-        u64 target
-        u64 key
-
 cdef extern from "linux/jump_label.h" nogil:
     enum:
         JUMP_LABEL_NOP
@@ -58,6 +46,11 @@ cdef extern from "linux/jump_label.h" nogil:
     const u64 JUMP_TYPE_TRUE
     const u64 JUMP_TYPE_LINKED
     const u64 JUMP_TYPE_MASK
+
+    ctypedef struct jump_entry_t "struct jump_entry":
+        u64 code
+        u64 target
+        u64 key
 
     ctypedef struct static_key_t "struct static_key":
         int enabled
@@ -76,6 +69,13 @@ cdef extern from "linux/jump_label.h" nogil:
     bint static_branch_likely(static_key_false *key)
     bint static_branch_unlikely_true "static_branch_unlikely"(static_key_true *key)
     bint static_branch_likely_true "static_branch_likely"(static_key_true *key)
+
+cdef extern from "asm/jump_label.h" nogil:
+    enum:
+        JUMP_LABEL_NOP_SIZE
+        STATIC_KEY_INIT_NOP
+        STATIC_KEY_INIT_JMP
+    const u64 JUMP_TABLE_ENTRY
 
 cdef extern from "linux/mm.h" nogil:
     enum:

@@ -8,11 +8,11 @@ from libc.string cimport memset
 
 cdef enum:
     MAX_MODULES = 8
-    MAX_LISTENERS = 2
+    MAX_WATCHERS = 2
 
 cdef module_t *modules[MAX_MODULES]
 cdef int modules_count = 0
-cdef notifier_block *module_notify_list[MAX_LISTENERS]
+cdef notifier_block *module_notify_list[MAX_WATCHERS]
 
 
 cdef void module_boot_data() noexcept nogil:
@@ -33,7 +33,7 @@ cdef module_t *module_at(int index) noexcept nogil:
 cdef int register_module_notifier(notifier_block *nb) noexcept nogil:
     cdef int i
 
-    for i in range(MAX_LISTENERS):
+    for i in range(MAX_WATCHERS):
         if module_notify_list[i] == NULL:
             module_notify_list[i] = nb
             return 0
@@ -44,7 +44,7 @@ cdef int notify(ulong state, module_t *mod) noexcept nogil:
     # What one of them answers beside NOTIFY_OK is an error, as notifier_from_errno() makes it.
     cdef int i, ret
 
-    for i in range(MAX_LISTENERS):
+    for i in range(MAX_WATCHERS):
         if module_notify_list[i]:
             ret = module_notify_list[i].notifier_call(module_notify_list[i], state, mod)
             if ret > NOTIFY_OK:
