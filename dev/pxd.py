@@ -51,7 +51,9 @@ class Printer:
             return [f'ctypedef struct {name} "struct {tag}"']
         lines, before = [], []
         for member in members:
-            if member.members is not None:
+            if member.members is not None and not member.name:  # an unnamed union: its members
+                lines.extend(f"{self.type_of(one)}{one.name}" for one in member.members)
+            elif member.members is not None:
                 inner = f"{member.name}_t"
                 place = f"__typeof__(((struct {tag} *)0)->{member.name})"
                 before += [f'ctypedef struct {inner} "{place}":',

@@ -10,12 +10,6 @@
 #define STATIC_KEY_INIT_NOP 0x0f, 0x1f, 0x44, 0x00, 0x00
 #define STATIC_KEY_INIT_JMP 0xe9
 
-struct jump_entry {
-	u64 code;
-	u64 target;
-	u64 key;		/* bit 0: the branch is expected to be taken */
-};
-
 #if CONFIG_JUMP_LABEL
 #define JUMP_TABLE_ENTRY						\
 	".pushsection __jump_table, \"aw\"\n\t"				\

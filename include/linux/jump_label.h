@@ -6,9 +6,29 @@
 #include <linux/compiler.h>
 #include <linux/types.h>
 
+/* The low bits of type: what the initial value is, and that a list of modules hangs there. */
+#define JUMP_TYPE_FALSE 0UL
+#define JUMP_TYPE_TRUE 1UL
+#define JUMP_TYPE_LINKED 2UL
+#define JUMP_TYPE_MASK 3UL
+
+enum jump_label_type {
+	JUMP_LABEL_NOP = 0,
+	JUMP_LABEL_JMP,
+};
+
+struct jump_entry {
+	u64 code;
+	u64 target;
+	u64 key;		/* bit 0: the branch is expected to be taken */
+};
+
 struct static_key {
 	int enabled;		/* 0 off, 1 on, -1 while it is being turned on */
-	unsigned long type;	/* 1: its initial value is true */
+	union {
+		unsigned long type;
+		struct jump_entry *entries;	/* the first of its sites, in a sorted table */
+	};
 };
 
 struct static_key_true {
@@ -19,8 +39,10 @@ struct static_key_false {
 	struct static_key key;
 };
 
-#define DEFINE_STATIC_KEY_TRUE(name)  static struct static_key_true name = { { 1, 1 } }
-#define DEFINE_STATIC_KEY_FALSE(name) static struct static_key_false name = { { 0, 0 } }
+#define DEFINE_STATIC_KEY_TRUE(name) \
+	static struct static_key_true name = { { 1, { JUMP_TYPE_TRUE } } }
+#define DEFINE_STATIC_KEY_FALSE(name) \
+	static struct static_key_false name = { { 0, { JUMP_TYPE_FALSE } } }
 
 #include <asm/jump_label.h>
 
@@ -30,6 +52,8 @@ static inline int static_key_count(const struct static_key *key)
 
 	return n >= 0 ? n : 1;
 }
+
+#define static_key_enabled(x) (static_key_count((const struct static_key *)(x)) > 0)
 
 #define static_key_is_true_type(x) \
 	__builtin_types_compatible_p(__typeof__(*(x)), struct static_key_true)

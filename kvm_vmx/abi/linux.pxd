@@ -23,10 +23,39 @@ cdef extern from "linux/bug.h" nogil:
     bint WARN_ON_ONCE(bint condition)
     void BUG_ON(bint condition)
 
+cdef extern from "linux/atomic.h" nogil:
+    int atomic_read(const int *counter)
+    void atomic_set(int *counter, int value)
+    void atomic_set_release(int *counter, int value)
+    void atomic_inc(int *counter)
+    bint atomic_dec_and_test(int *counter)
+    int atomic_cmpxchg(int *counter, int old, int value)
+    bint atomic_add_unless(int *counter, int more, int unless)
+
+cdef extern from "linux/sort.h" nogil:
+    enum:
+        SORT_SIZE_MAX
+
+    void sort(void *base, size_t num, size_t size, int (*cmp)(const void *a, const void *b) noexcept nogil, void *swap)
+
 cdef extern from "linux/jump_label.h" nogil:
+    enum:
+        JUMP_LABEL_NOP
+        JUMP_LABEL_JMP
+    const u64 JUMP_TYPE_FALSE
+    const u64 JUMP_TYPE_TRUE
+    const u64 JUMP_TYPE_LINKED
+    const u64 JUMP_TYPE_MASK
+
+    ctypedef struct jump_entry_t "struct jump_entry":
+        u64 code
+        u64 target
+        u64 key
+
     ctypedef struct static_key_t "struct static_key":
         int enabled
         ulong type
+        jump_entry_t *entries
 
     ctypedef struct static_key_true "struct static_key_true":
         static_key_t key
@@ -35,6 +64,7 @@ cdef extern from "linux/jump_label.h" nogil:
         static_key_t key
 
     int static_key_count(const static_key_t *key)
+    bint static_key_enabled(const static_key_t *key)
     bint static_branch_unlikely(static_key_false *key)
     bint static_branch_likely(static_key_false *key)
     bint static_branch_unlikely_true "static_branch_unlikely"(static_key_true *key)
@@ -46,11 +76,6 @@ cdef extern from "asm/jump_label.h" nogil:
         STATIC_KEY_INIT_NOP
         STATIC_KEY_INIT_JMP
     const u64 JUMP_TABLE_ENTRY
-
-    ctypedef struct jump_entry_t "struct jump_entry":
-        u64 code
-        u64 target
-        u64 key
 
 cdef extern from "linux/mm.h" nogil:
     enum:
@@ -88,7 +113,10 @@ cdef extern from "linux/module.h" nogil:
         void (*exit)() noexcept nogil
         void (*data)() noexcept nogil
         jump_entry_t *jump_entries
-        jump_entry_t *jump_entries_end
+        unsigned int num_jump_entries
+        ulong core_base
+        ulong core_size
+        ulong text_size
         unsigned int *once_flags
         unsigned int *once_flags_end
         int nr_params
@@ -97,7 +125,10 @@ cdef extern from "linux/module.h" nogil:
         int text_error
 
     void module_sections(module_t *mod)
+    bint within_module(ulong address, const module_t *mod)
     void module_initial_params(module_t *mod)
+    jump_entry_t __start___jump_table[]
+    jump_entry_t __stop___jump_table[]
     void module_add_param(module_t *mod, const char *name, bint *value, bint is_bool)
 
 cdef extern from "linux/spinlock.h" nogil:

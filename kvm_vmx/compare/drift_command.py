@@ -14,15 +14,18 @@ did, 2 trouble.
 import os
 import sys
 
-from kvm_vmx.console import DIFFERS, HOLDS, Trouble, add_command, print_columns, print_json
+from kvm_vmx.console import (
+    DIFFERS, HOLDS, Trouble, add_command, check_writable, print_columns, print_json, write_text)
 from kvm_vmx.compare.command import opened
 from kvm_vmx.progress import working
+from kvm_vmx.streams import plain
 from kvm_vmx.words import meant
 
 EXAMPLE = """\
 example:
   kvm-vmx drift ~/linux@v4.19 /usr/src/linux-source-6.1.tar.xz
   kvm-vmx drift ~/linux@v4.19 ~/linux@v6.12 vmcs_load     one function in three columns
+  kvm-vmx drift ~/linux@v4.19 ~/linux@v6.12 --html drift.html
   kvm-vmx drift ~/linux v4.19..v4.19.300                  the fixes that concern the path
 """
 
@@ -33,6 +36,8 @@ def configure(commands) -> None:
     command.add_argument("old", help="a kernel tree: a directory, a tarball, or GITDIR@REV")
     command.add_argument("new", help="another kernel tree, or a range A..B")
     command.add_argument("function", nargs="*", default=[], help="functions to show in full")
+    command.add_argument("--html", metavar="FILE",
+                         help="write the changed functions in three columns as one page")
 
 
 def execute(args) -> int:
@@ -43,8 +48,11 @@ def execute(args) -> int:
     from kvm_vmx.compare.drift_git import Blame, spelled_range
     from kvm_vmx.compare.report import Report
 
+    check_writable(args.html)
     if (ends := spelled_range(args.new)) and not os.path.exists(args.new):
-        return list_fixes(args, *ends)
+        if not args.html:
+            return list_fixes(args, *ends)
+        args.old, args.new = (f"{args.old}@{end}" for end in ends)
     with working("reading the trees") as say:
         old, new = opened(args.old), opened(args.new)
         say("comparing")
@@ -59,7 +67,12 @@ def execute(args) -> int:
     ours = against_ours(new)
     pairs = {pair.kernel.name: pair for pair in report.pairs if pair.kernel is not None}
     blame = Blame(*("" if os.path.exists(spec) else spec for spec in (args.new, args.old)))
-    if args.json:
+    if args.html:
+        from kvm_vmx.compare.drift_page import page
+
+        write_text(args.html, page(drift, report, facts(drift, ours), blame, note, args.function))
+        print(f"{plain(args.html)}: open it in a browser.")
+    elif args.json:
         shown = {name: drift_rows.rows_of(known[name], pairs.get(name)) for name in args.function}
         print_json({**as_json(drift, ours), "rows": {
             name: drift_rows.as_json(rows, blame, known[name])
@@ -93,27 +106,27 @@ def show(drift, ours) -> None:
         print()
     still = len(drift.changes) - len(rows) + 1
     print(f"{still} of {len(drift.changes)} functions did not change")
-    for (before, after), count in sorted(drift.files.items()):
-        print(f"moved    {before} -> {after}: {count} functions")
-    for alias in drift.names:
-        print(f"renamed  {alias.old} -> {alias.new}(): {alias.why}")
-    for title, found in (("table", drift.table), ("members", drift.fields)):
-        show_names(title, found)
-    sizes = [size for _, size in drift.layouts]
-    same = "" if sizes[0] == sizes[1] else f" -> {sizes[1]}"
-    print(f"size     {sizes[0]}{same} bytes")
-    show_names("package", ours)
+    print("\n".join(facts(drift, ours)))
     print(f"\n{drift.old.title} -> {drift.new.title}: "
           f"{'something' if drift.changed else 'nothing'} changed on the path that is ported")
 
 
-def show_names(title, found) -> None:
+def facts(drift, ours) -> list[str]:
+    """A line each of what is no statement: files, names, the field table, the structure."""
+    lines = [f"moved    {before} -> {after}: {count} function{'s' * (count != 1)}"
+             for (before, after), count in sorted(drift.files.items())]
+    lines += [f"renamed  {alias.old} -> {alias.new}(): {alias.why}" for alias in drift.names]
+    lines += named("table", drift.table) + named("members", drift.fields)
+    sizes = [size for _, size in drift.layouts]
+    same = "" if sizes[0] == sizes[1] else f" -> {sizes[1]}"
+    return [*lines, f"size     {sizes[0]}{same} bytes", *named("package", ours)]
+
+
+def named(title, found) -> list[str]:
     """What is named under each word, a line a word; nothing named is one line."""
     if not any(found.values()):
-        print(f"{title:<8} nothing {', '.join(found)}")
-    for word, names in found.items():
-        if names:
-            print(f"{title:<8} {word}: {', '.join(names)}")
+        return [f"{title:<8} nothing {', '.join(found)}"]
+    return [f"{title:<8} {word}: {', '.join(names)}" for word, names in found.items() if names]
 
 
 def counts(change) -> str:

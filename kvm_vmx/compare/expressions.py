@@ -270,7 +270,19 @@ def parse(tokens: list[Token], cython: bool = False):
             return tree
     except (Unparsed, KeyError, ValueError, RecursionError):
         pass
+    if cython and bracketed(tokens):
+        return parse(tokens[1:-1], cython)
     return ("raw", *spelled(tokens))
+
+
+def bracketed(tokens: list[Token]) -> bool:
+    """Whether one pair of brackets is around all of it."""
+    depth = 0
+    for n, token in enumerate(tokens):
+        depth += {"(": 1, ")": -1}.get(token.text, 0)
+        if depth <= 0:
+            return len(tokens) > 2 and n == len(tokens) - 1 and token.text == ")"
+    return False
 
 
 def spelled(tokens: list[Token]) -> list[str]:

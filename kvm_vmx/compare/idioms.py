@@ -129,6 +129,8 @@ STATEMENTS = (
     Idiom("vCPUs", "kvm_for_each_vcpu($i, $v, $k) {}",
           "for $i in range($k.online_vcpus):\n    $v = $k.vcpus[$i]",
           "Cython has no macros that loop"),
+    Idiom("walk", "for ($i = $a; $i < $b; $i++) {}",
+          "for $n in range($b - $a):\n    $i = $a + $n", "Cython's loops count in numbers"),
     Idiom("error pointer", "return ERR_PTR($e);", "error[0] = $e\nreturn NULL", POINTER),
     Idiom("error pointer", "return ERR_PTR($e);", "err[0] = $e\nreturn NULL", POINTER),
     Idiom("step", "$x = $y++;", "$x = $y\n$y += 1", "Cython has no ++"),

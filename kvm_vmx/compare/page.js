@@ -14,7 +14,9 @@ const SOURCE = "https://elixir.bootlin.com/linux/v";
 const BLAME = "https://git.kernel.org/pub/scm/linux/kernel/git/stable/linux.git/blame/";
 const stored = document.getElementById("units");
 const units = stored ? JSON.parse(stored.textContent) : { rows: {} };
-const DIFFERENT = ".row.adapted, .row.omitted, .row.added, .row.unexplained";
+const DIFFERENT = ".row:is(.adapted, .omitted, .added, .unexplained, .changed, .gone, .came)";
+// The columns of statements, with the letter that a link has for each.
+const SIDES = { kernel: "k", port: "p", new: "n" };
 const MEANING = { omitted: "left out", added: "ours", idiom: "by idiom", same: "the same" };
 const texts = new Map();
 let current = null;
@@ -71,7 +73,7 @@ const narrow = (section, asked) => {
 };
 
 // Where each function stands: the kernel's in its sources and their history, the port's in its file.
-const linked = (text) => {
+const linked = (text, version) => {
   const [path, line] = text.split(":");
   const link = (href, title) => {
     const made = make("a", "", title);
@@ -79,7 +81,6 @@ const linked = (text) => {
     return made;
   };
   if (path.startsWith("kvm_vmx/")) return [link(`${main.dataset.root}/${path}`, text)];
-  const version = main.dataset.version;
   return version ? [link(`${SOURCE}${version}/source/${path}#L${line}`, text), " ",
     link(`${BLAME}${path}?h=v${version}#n${line}`, "blame")] : [text];
 };
@@ -165,9 +166,9 @@ const fold = (open) => {
 
 // Where a row stands: its function's links on both sides, with the row's own lines in them.
 const tell = (section, cell, line) => {
-  const sides = [...section.querySelectorAll("summary small")].slice(0, 2);
+  const sides = [...section.querySelectorAll("summary small")].slice(0, 3);
   const made = sides.flatMap((side, n) => {
-    const number = cell.closest(".row").querySelector([".kernel b", ".port b"][n]);
+    const number = cell.closest(".row").querySelector(`.${Object.keys(SIDES)[n]} b`);
     return number ? [...side.querySelectorAll("a")].map((link) => {
       const copy = link.cloneNode(true);
       copy.href = copy.href.replace(/#(L|n)\d+$/, `#$1${number.textContent}`);
@@ -183,14 +184,15 @@ const tell = (section, cell, line) => {
 };
 
 const follow = () => {
-  const [name, side, line] = decodeURIComponent(location.hash.slice(1)).split(/:([kp])/);
+  const [name, side, line] = decodeURIComponent(location.hash.slice(1)).split(/:([kpn])/);
   const section = name && document.getElementById(name);
   if (!section || !section.matches("section")) return;
   section.hidden = false;
   fill(section);
   section.firstElementChild.open = true;
   if (!line) return;
-  const cells = section.querySelectorAll(side === "k" ? ".kernel b" : ".port b");
+  const column = Object.keys(SIDES).find((name) => SIDES[name] === side);
+  const cells = section.querySelectorAll(`.rows .${column} b`);
   const number = [...cells].find((one) => one.textContent === line);
   if (!number) return;
   show(number.closest(".row"));
@@ -201,7 +203,7 @@ document.addEventListener("click", (event) => {
   const number = event.target.closest(".rows b");
   if (!number) return;
   const section = number.closest("section");
-  const side = number.parentElement.className === "kernel" ? "k" : "p";
+  const side = SIDES[number.parentElement.className];
   history.replaceState(null, "", `#${section.id}:${side}${number.textContent}`);
   show(number.closest(".row"));
   tell(section, number.parentElement, number.textContent);
@@ -230,7 +232,9 @@ document.addEventListener("toggle", (event) => {
 }, true);
 addEventListener("beforeprint", () => fold(true));
 for (const small of document.querySelectorAll("section.function summary small")) {
-  if (/^\S+:\d+$/.test(small.textContent)) small.replaceChildren(...linked(small.textContent));
+  if (/^\S+:\d+$/.test(small.textContent)) {
+    small.replaceChildren(...linked(small.textContent, small.dataset.version ?? main.dataset.version));
+  }
 }
 for (const section of sections) {
   const entry = entries.get(section.id);
@@ -238,9 +242,11 @@ for (const section of sections) {
   for (const part of bar ? bar.children : []) {
     part.title = `${MEANING[part.className] || part.className} ${part.style.flexGrow}`;
   }
-  if (entry && bar) entry.cells[3].append(bar.cloneNode(true));
+  // between the name and the last three cells there is one for each place
+  const strip = entry ? entry.cells.length - 3 : 0;
+  if (entry && bar) entry.cells[strip].append(bar.cloneNode(true));
   if (entry && !units.rows[section.id]) {
-    [...section.querySelectorAll("summary small")].slice(0, 2).forEach((small, n) => {
+    [...section.querySelectorAll("summary small")].slice(0, strip - 1).forEach((small, n) => {
       entry.cells[n + 1].textContent = small.textContent.replace(" blame", "");
     });
   }

@@ -92,43 +92,48 @@ def page(report, units=None) -> str:
 
 
 def grouped(pairs) -> list[tuple[str, list]]:
-    """(title, functions): the parts of the path as README has them, eVMCS first, then the rest of
+    """(title, functions): the compared functions in parts."""
+    return in_parts(pairs, lambda pair: pair.kernel.name if pair.kernel else pair.name,
+                    lambda pair: pair.kernel.path if pair.kernel else pair.port.path)
+
+
+def in_parts(items, name_of, path_of) -> list[tuple[str, list]]:
+    """(title, items): the parts of the path as README has them, eVMCS first, then the rest of
     each kernel file."""
-    by_name = {pair.kernel.name if pair.kernel else pair.name: pair for pair in pairs}
+    by_name = {name_of(item): item for item in items}
     found, seen = [], set()
     for part in PARTS:
         here = [by_name[name] for name in part.functions.split() if name in by_name]
-        seen.update(id(pair) for pair in here)
+        seen.update(id(item) for item in here)
         found.append((part.name, here))
     rest = {}
-    for pair in pairs:
-        if id(pair) not in seen:
-            path = pair.kernel.path if pair.kernel else pair.port.path
-            rest.setdefault(path, []).append(pair)
+    for item in items:
+        if id(item) not in seen:
+            rest.setdefault(path_of(item), []).append(item)
     found += [(f"what these call: {path}", here) for path, here in sorted(rest.items())]
     return [(title, here) for title, here in found if here]
 
 
-def column_rules() -> str:
+def column_rules(columns=COLUMNS) -> str:
     """How many columns the grid has: one rule for each set of boxes that are ticked."""
     rules = []
-    for chosen in range(1 << len(COLUMNS)):
-        names = [name for n, (name, _) in enumerate(COLUMNS) if chosen >> n & 1]
+    for chosen in range(1 << len(columns)):
+        names = [name for n, (name, _) in enumerate(columns) if chosen >> n & 1]
         ticked = "".join(f":has(#show-{name}:checked)" for name in names)
         rules.append((len(names), f"body{ticked} .rows {{ --columns: {len(names) or 1}; }}"))
     return "\n".join(rule for _, rule in sorted(rules))
 
 
-def tools() -> str:
+def tools(columns=COLUMNS, shown=frozenset(SHOWN), only="only what differs") -> str:
     """The search, and the boxes that show and hide columns and rows."""
     boxes = ['<input type="search" id="find" placeholder="name or text" aria-label="search">'
              '<span id="found" role="status"></span>']
     boxes += [
-        f'<label><input type="checkbox" id="show-{name}"{" checked" if name in SHOWN else ""}> '
+        f'<label><input type="checkbox" id="show-{name}"{" checked" if name in shown else ""}> '
         f"{title}</label>"
-        for name, title in COLUMNS
+        for name, title in columns
     ]
-    boxes.append('<label><input type="checkbox" id="only-diff"> only what differs</label>')
+    boxes.append(f'<label><input type="checkbox" id="only-diff"> {only}</label>')
     boxes.append('<label><input type="checkbox" id="comments" checked> comments</label>')
     boxes.append('<a href="#functions">all functions</a>')
     return "\n".join(boxes)
@@ -197,7 +202,7 @@ def grid_row(row, pair, said, made, code) -> str:
         ("g", behind(lines, pair.port.path, made)),
         ("m", behind(lines, pair.port.path, code)),
     )
-    inside = "".join(f'<div class="{name}">{text}</div>' for name, text in cells)
+    inside = "".join(f"<div class={name}>{text}</div>" for name, text in cells)
     return f'<div class="row {row.kind}">{inside}</div>'
 
 

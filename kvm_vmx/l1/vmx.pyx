@@ -21,10 +21,11 @@ from kvm_vmx.l1.hv_init cimport hv_get_vp_assist_page, hyperv_flush_guest_mappin
 from kvm_vmx.l1.linux.cpu cimport (
     cpu_online, cpu_possible, cpumask_clear_cpu, cpumask_set_cpu, cpumask_t, cpumask_test_cpu,
     do_IRQ, nr_cpu_ids, smp_call_function_single)
-from kvm_vmx.l1.linux.jump_label cimport static_branch_disable, static_branch_enable, text_poke
+from kvm_vmx.l1.linux.jump_label cimport static_branch_disable, static_branch_enable
 from kvm_vmx.l1.linux.mm cimport (
     __alloc_pages_node, __get_free_page, alloc_page, free_page, free_pages, kfree, kmalloc,
     vfree, vzalloc)
+from kvm_vmx.l1.linux.text_patching cimport text_last_error, text_poke
 from kvm_vmx.l1.mmu cimport private_page, x86_set_memory_region
 from kvm_vmx.l1.mshyperv cimport ms_hyperv
 from kvm_vmx.l1.mtrr cimport kvm_mtrr_valid

@@ -30,18 +30,18 @@ from kvm_vmx.l1.linux.fault cimport (
     FAIL_KMALLOC, FAIL_MPROTECT, FAIL_PAGE, FAIL_VMALLOC, fail_left, fail_none, fail_nth,
     fail_vmalloc_on)
 from kvm_vmx.l1.linux.extable cimport extable_add
-from kvm_vmx.l1.linux.jump_label cimport (
-    jump_label_form, jump_label_host, jump_label_module, jump_label_nr_modules, text_hold,
-    text_let_go)
+from kvm_vmx.l1.linux.jump_label cimport jump_label_form, text_hold, text_let_go
 from kvm_vmx.l1.linux.mm cimport (
     __alloc_pages_node, free_pages, mm_objects_outstanding, mm_pages_outstanding)
-from kvm_vmx.l1.linux.module cimport delete_module, init_module, load_module
+from kvm_vmx.l1.linux.module cimport (
+    delete_module, init_module, load_module, module_at, nr_modules)
 from kvm_vmx.l1.linux.printk cimport (
     LOG_LINES, log_emit, log_end, log_is_mine, log_line, log_warnings)
 from kvm_vmx.l1.linux.reboot cimport (
     crash_kexec, kernel_kexec, kernel_restart, suspend_enter, suspend_leave)
 from kvm_vmx.l1.linux.setup cimport (
     shutdown_kernel, shutdown_platform, start_kernel, start_platform)
+from kvm_vmx.l1.linux.text_patching cimport text_host
 from kvm_vmx.l1.mmu cimport (
     guest_page_get, guest_page_put, move_guest_page, replace_guest_page)
 from kvm_vmx.l1.x86 cimport (
@@ -179,7 +179,7 @@ cdef class Kernel(KernelFailPoints):
             raise MemoryError("no memory to boot: give fewer CPUs")
         set_fsgsbase(host.has("fsgsbase"))
         set_debug_preempt(self.partition.partition.lints_enabled)
-        jump_label_host(host.has("sync-core"), host.has("text-writing"))
+        text_host(host.has("sync-core"), host.has("text-writing"))
         self.up = True
         self.oopsed = False
         trap.reset_counts()
@@ -299,18 +299,18 @@ cdef class Kernel(KernelFailPoints):
         cdef module_t *mod
         cdef jump_entry_t *entry
         cdef u8 *text
+        cdef unsigned int n
 
         found = []
-        for i in range(jump_label_nr_modules()):
-            mod = jump_label_module(i)
-            entry = mod.jump_entries
-            while entry < mod.jump_entries_end:
+        for i in range(nr_modules()):
+            mod = module_at(i)
+            for n in range(mod.num_jump_entries):
+                entry = &mod.jump_entries[n]
                 text = <u8 *>entry.code
                 found.append({
                     "address": entry.code, "target": entry.target, "key": entry.key & ~1,
                     "likely": bool(entry.key & 1), "bytes": text[:5],
                     "form": entry.key & ~1 in self.form_keys, "module": mod.name.decode()})
-                entry += 1
         return found
 
     def set_form(self, path: str, int cpu=ANY_CPU) -> None:
@@ -329,7 +329,8 @@ cdef class Kernel(KernelFailPoints):
             _trapping.add(path)
         call.mod.name = "vmlinux"
         call.mod.jump_entries = <jump_entry_t *><ulong>found.jump_table[0]
-        call.mod.jump_entries_end = <jump_entry_t *><ulong>found.jump_table[1]
+        call.mod.num_jump_entries = \
+            <jump_entry_t *><ulong>found.jump_table[1] - call.mod.jump_entries
         call.key = <static_key_t *><ulong>found.key
         call.by_trap = self.by_trap
         self.call(cpu, do_set_form, &call)

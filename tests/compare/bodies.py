@@ -143,6 +143,15 @@ class CBody(Body):
             if end is not None and found[end].text == ";":
                 yield n, end
 
+    def braced_case(self, close: int) -> bool:
+        """Whether a brace closes those of a case: what follows is the case's all the same."""
+        depth = 0
+        for n in range(close, 0, -1):
+            depth += {"}": 1, "{": -1}.get(self.inside[n].text, 0)
+            if depth == 0:
+                return self.inside[n - 1].text == ":"
+        return False
+
     def statements(self):
         """A statement left out, exchanged with the next, moved out of its block; without else."""
         found, text = self.inside, self.source
@@ -159,7 +168,7 @@ class CBody(Body):
                     yield Edit("order", self.name, True, begin, stop,
                                f"{other} {text[begin:end]}")
             if len(after) == 2 and after[0].text == "}" and after[1].text not in GOES_ON \
-                    and found[first].text != "break":
+                    and found[first].text != "break" and not self.braced_case(last + 1):
                 stop = after[0].offset + 1
                 yield Edit("block", self.name, True, begin, stop, f"}} {text[begin:end]}")
         for token in found:

@@ -3,6 +3,7 @@
 
 import needed
 import pytest
+from repositories import repository  # noqa: F401
 
 from kvm_vmx.compare.opening import TreeError, open_tree
 from kvm_vmx.compare.port import Port

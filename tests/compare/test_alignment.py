@@ -6,6 +6,7 @@ from mutate import unexplained
 from snippets import BREAKS, PAIRS, c_function, port_function
 
 from kvm_vmx.compare import idioms, rows
+from kvm_vmx.compare.pysource import port_units
 
 
 def compared(name, change_c=("", ""), change_port=("", "")):
@@ -164,3 +165,14 @@ def test_the_configuration_can_be_set():
     c, port = PAIRS["configuration"]
     assert unexplained(c_function(c, CONFIG_HYPERV=0), port_function(port)) > 0
     assert unexplained(c_function(c, CONFIG_STEAM=1), port_function(port)) > 0
+
+
+def test_brackets_around_what_is_no_expression_say_nothing():
+    """A comparison of three parts is none of C's: its words stand for themselves."""
+    def key(text):
+        return port_units(f"return {text}\n")[0].key
+
+    assert key("n == 1 and 4 <= r < 8") == key("(n == 1 and 4 <= r < 8)") \
+        == key("((n == 1 and 4 <= r < 8))")
+    assert key("4 <= r < 8") != key("4 <= r < 9")
+    assert key("(a < b < c) and (d < e < f)") != key("a < b < c and d < e < f")

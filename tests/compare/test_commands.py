@@ -123,7 +123,7 @@ def test_drift(capsys, tree, tmp_path):
     other.write_text(source.replace("ratio + 1", "ratio"))
     status, out, _ = run(capsys, "drift", tree, tmp_path / "newer")
     assert status == 1
-    assert "moved    arch/x86/kvm/vmx.c -> arch/x86/kvm/vmx/vmx.c: 1 functions" in out
+    assert "moved    arch/x86/kvm/vmx.c -> arch/x86/kvm/vmx/vmx.c: 1 function\n" in out
     status, out, _ = run(capsys, "drift", tree, tmp_path / "newer", "--json")
     data = schemed.kept_text(out)
     assert data["schema"] == "kvm_vmx.drift/1" and status == 1

@@ -1,47 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Drift in small repositories of git, and what becomes of functions that split, merge or paste."""
 
-import subprocess
-
 import nursery
 import pytest
 import schemed
 from command import ENVIRONMENT
+from repositories import VMX, git
 
 from kvm_vmx.compare.drift import Drift
 from kvm_vmx.compare.pasting import pasted
 from kvm_vmx.compare.port import Port
 from kvm_vmx.compare.trees import Tree
 
-VMX, RUN = "arch/x86/kvm/vmx.c", "arch/x86/kvm/vmx/run.c"
-LOAD = "static void evmcs_load(u64 phys_addr)\n{\n%s\tvp_ap->current_nested_vmcs = phys_addr;\n" \
-       "\tvp_ap->enlighten_vmentry = 1;\n}\n"
-OTHER = "static void nested_cup(void)\n{\n\tpour(%d);\n}\n"
-
-
-def git(root, *args):
-    done = subprocess.run(["git", "-C", str(root), "-c", "user.name=a", "-c", "user.email=a@b",
-                           *args], check=True, capture_output=True, text=True)
-    return done.stdout.strip()
-
-
-@pytest.fixture
-def repository(tmp_path):
-    """v4.19, a fix of the path, a change beside it, a comment, and a merge's worth of nothing."""
-    root = tmp_path / "linux"
-    path = root / VMX
-    path.parent.mkdir(parents=True)
-    git(tmp_path, "init", "-q", str(root))
-    check = "\tif (!vp_ap)\n\t\treturn;\n"
-    for subject, load, other in (("base", "", 1), ("fix the load", check, 1),
-                                 ("pour more", check, 2),
-                                 ("say more", "\tif (!vp_ap) /* none */\n\t\treturn;\n", 2)):
-        path.write_text(LOAD % load + "\n" + OTHER % other)
-        git(root, "add", "-A")
-        git(root, "commit", "-qm", subject)
-        if subject == "base":
-            git(root, "tag", "v4.19")
-    return root
+RUN = "arch/x86/kvm/vmx/run.c"
 
 
 def drift(*args):

@@ -15,6 +15,19 @@ from kvm_vmx.compare.report import Report
 from kvm_vmx.compare.rows import CLASSES
 from kvm_vmx.compare.scope import FILES, scope
 
+# The least share of each function's statements that stands in the port as it is, in percent: what
+# switches a static key, what brings it there, and what loads and unloads KVM.
+LEAST = {
+    80: "jump_label_lock jump_label_unlock jump_label_cmp jump_label_sort_entries "
+        "static_key_slow_inc_cpuslocked static_key_slow_inc static_key_enable_cpuslocked "
+        "static_key_enable static_key_disable_cpuslocked static_key_disable "
+        "__static_key_slow_dec_cpuslocked static_key_slow_dec static_key_entries jump_entry_key "
+        "jump_entry_branch static_key_set_entries jump_label_type __jump_label_update "
+        "jump_label_init jump_label_module_notify jump_label_init_module jump_label_update",
+    75: "__static_key_slow_dec",
+    40: "jump_label_add_module jump_label_del_module kvm_exit",
+    20: "kvm_init",
+}
 ORDER = json.loads(
     (pathlib.Path(__file__).parents[1] / "data/function_order_4.19.json").read_text())
 
@@ -60,6 +73,23 @@ def test_the_accessors_are_the_kernels(report_v419):
                  "evmcs_sanitize_exec_ctrls", "hv_get_vp_assist_page"):
         alike, every = pairs[name].fidelity
         assert alike == every > 0, name
+
+
+def test_the_switch_of_a_static_key_is_the_kernels(report_v419):
+    """And no function of kernel/jump_label.c that is ported is left out of the list."""
+    shares = {pair.name: pair.fidelity for pair in report_v419.pairs}
+    for least, names in LEAST.items():
+        for name in names.split():
+            alike, every = shares[name]
+            assert 100 * alike >= least * every > 0, (name, alike, every)
+    ported = {pair.name for pair in report_v419.pairs
+              if pair.kernel.path == "kernel/jump_label.c"}
+    assert ported | {"kvm_init", "kvm_exit"} == set(" ".join(LEAST.values()).split())
+
+
+def test_a_quarter_of_the_path_at_most_is_otherwise(report_v419):
+    alike, every = views.path_share(report_v419)
+    assert every > 2500 and 4 * (every - alike) <= every
 
 
 def test_each_statement_stands_in_one_row(report_v419):

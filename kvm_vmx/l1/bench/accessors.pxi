@@ -270,15 +270,20 @@ cdef bench_loop bench_chain(ulong n) noexcept nogil:
         n -= 1
 
 
+cdef int bench_set_key(bint on) noexcept nogil:
+    if on:
+        static_branch_enable(&enable_evmcs)
+    else:
+        static_branch_disable(&enable_evmcs)
+    return text_last_error()
+
+
 cdef int bench_flip_key(ulong n) noexcept nogil:
     # The key off and on, or on and off, n times: it stands as it stood.
     cdef bint was = static_key_count(&enable_evmcs.key) > 0
     cdef int ret = 0
 
     while n and ret == 0:
-        if was:
-            ret = static_branch_disable(&enable_evmcs) or static_branch_enable(&enable_evmcs)
-        else:
-            ret = static_branch_enable(&enable_evmcs) or static_branch_disable(&enable_evmcs)
+        ret = bench_set_key(not was) or bench_set_key(was)
         n -= 1
     return ret

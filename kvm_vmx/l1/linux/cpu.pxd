@@ -86,5 +86,9 @@ cdef int cpuhp_setup_state(int state, cpuhp_callback_t startup, cpuhp_callback_t
 cdef int cpuhp_setup_state_nocalls(int state, cpuhp_callback_t startup, cpuhp_callback_t teardown) noexcept nogil
 cdef void cpuhp_remove_state(int state) noexcept nogil
 cdef void cpuhp_remove_state_nocalls(int state) noexcept nogil
+cdef void cpus_read_lock() noexcept nogil
+cdef void cpus_read_unlock() noexcept nogil
+cdef bint cpus_write_trylock() noexcept nogil
+cdef void cpus_write_unlock() noexcept nogil
 cdef int cpu_up(int cpu) noexcept nogil
 cdef int cpu_down(int cpu) noexcept nogil

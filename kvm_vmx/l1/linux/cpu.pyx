@@ -2,7 +2,8 @@
 # CPUs: which exist, which thread runs as which, calls from one to another, hotplug.
 from kvm_vmx.abi.asm cimport CALL_FUNCTION_VECTOR, LOCAL_TIMER_VECTOR, RESCHEDULE_VECTOR
 from kvm_vmx.abi.linux cimport (
-    BUG_ON, pr_err, spin_lock, spin_lock_init, spin_unlock, spinlock_t, task_struct)
+    BUG_ON, atomic_cmpxchg, atomic_read, atomic_set_release, pr_err, spin_lock, spin_lock_init,
+    spin_unlock, spinlock_t, task_struct)
 from kvm_vmx.abi.processor cimport MSR_CORE_PERF_GLOBAL_CTRL
 from kvm_vmx.abi.types cimport EBUSY, EINVAL, ENOMEM, ENXIO, u8, u32, u64, ulong
 from kvm_vmx.abi.virt_cpu cimport irq_raise, irq_take, phys_mem, virt_cpu
@@ -90,6 +91,8 @@ cdef spinlock_t slots_lock = 0
 cdef bint fsgsbase = False       # the host lets user space write %gs by instruction
 cdef hotplug_state states[NR_CPUHP_STATES]
 cdef void (*gates[256])() noexcept nogil
+cdef int hotplug_lock = 0           # how many threads count on the CPUs that are there, or -1: a writer
+cdef ulong hotplug_writer = 0       # the thread that brings a CPU up or takes it down
 cdef bint debug_preempt = False     # this kernel looks, as with CONFIG_DEBUG_PREEMPT
 
 
@@ -301,6 +304,8 @@ cdef void cpu_unbind_oops(cpu_binding *binding) noexcept nogil:
     cdef int cpu
 
     write_gs_base(fsgsbase, <ulong>&areas[binding.cpu])
+    if is_self(hotplug_writer):
+        cpus_write_unlock()
     for cpu in range(nr_cpus):
         if is_self(slots[cpu].owner):
             areas[cpu].irqs_disabled = 0
@@ -495,7 +500,73 @@ cdef void cpuhp_remove_state(int state) noexcept nogil:
     cpuhp_remove_state_nocalls(state)
 
 
+cdef bint cpus_read_trylock() noexcept nogil:
+    cdef int readers = atomic_read(&hotplug_lock)
+
+    return readers >= 0 and atomic_cmpxchg(&hotplug_lock, readers, readers + 1) == readers
+
+
+cdef void cpus_read_lock() noexcept nogil:
+    # Whoever waits lets go of its CPU, since the writer may be on its way to take it.
+    cdef cpu_sleeper sleeper
+
+    while not cpus_read_trylock():
+        cpu_sleep(&sleeper)
+        while atomic_read(&hotplug_lock) < 0:
+            sched_yield()
+        cpu_wake(&sleeper)
+
+
+cdef void cpus_read_unlock() noexcept nogil:
+    cdef int readers = atomic_read(&hotplug_lock)
+
+    while atomic_cmpxchg(&hotplug_lock, readers, readers - 1) != readers:
+        readers = atomic_read(&hotplug_lock)
+
+
+cdef bint cpus_write_trylock() noexcept nogil:
+    global hotplug_writer
+    if atomic_cmpxchg(&hotplug_lock, 0, -1):
+        return False
+    hotplug_writer = pthread_self()
+    return True
+
+
+cdef void cpus_write_lock() noexcept nogil:
+    cdef cpu_sleeper sleeper
+
+    while not cpus_write_trylock():
+        cpu_sleep(&sleeper)
+        while atomic_read(&hotplug_lock):
+            sched_yield()
+        cpu_wake(&sleeper)
+
+
+cdef void cpus_write_unlock() noexcept nogil:
+    global hotplug_writer
+    hotplug_writer = 0
+    atomic_set_release(&hotplug_lock, 0)
+
+
 cdef int cpu_up(int cpu) noexcept nogil:
+    cdef int ret
+
+    cpus_write_lock()
+    ret = _cpu_up(cpu)
+    cpus_write_unlock()
+    return ret
+
+
+cdef int cpu_down(int cpu) noexcept nogil:
+    cdef int ret
+
+    cpus_write_lock()
+    ret = _cpu_down(cpu)
+    cpus_write_unlock()
+    return ret
+
+
+cdef int _cpu_up(int cpu) noexcept nogil:
     cdef int state, back, ret
 
     if cpu < 0 or cpu >= nr_cpus or not slots[cpu].possible or slots[cpu].online:
@@ -520,7 +591,7 @@ cdef void evict(int cpu) noexcept nogil:
         sched_yield()
 
 
-cdef int cpu_down(int cpu) noexcept nogil:
+cdef int _cpu_down(int cpu) noexcept nogil:
     cdef int state
 
     if cpu < 0 or cpu >= nr_cpus or not slots[cpu].online:

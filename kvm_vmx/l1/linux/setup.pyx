@@ -9,10 +9,13 @@ from kvm_vmx.l1.hv_init cimport (
     hyperv_init, hyperv_reenlightenment_intr, hyperv_shutdown)
 from kvm_vmx.l1.kvm_main cimport kvm_boot_data
 from kvm_vmx.l1.linux.cpu cimport alloc_intr_gate, cpus_exit, cpus_init
-from kvm_vmx.l1.linux.jump_label cimport jump_label_init
+from kvm_vmx.l1.linux.jump_label cimport (
+    jump_label_boot_data, jump_label_init, jump_label_init_module)
 from kvm_vmx.l1.linux.mm cimport mm_exit, mm_init
+from kvm_vmx.l1.linux.module cimport module_boot_data
 from kvm_vmx.l1.linux.printk cimport log_clear
 from kvm_vmx.l1.linux.reboot cimport reboot_boot_data
+from kvm_vmx.l1.linux.text_patching cimport text_boot_data
 from kvm_vmx.l1.linux.vmbus cimport vmbus_init
 from kvm_vmx.l1.mshyperv cimport init_hypervisor_platform, x86_hyper_type_ms_hyperv
 
@@ -23,7 +26,9 @@ cdef int start_kernel(const phys_mem *mem, u8 *vmalloc_window, virt_cpu **cpus, 
     cdef int ret
 
     log_clear()
-    jump_label_init()
+    text_boot_data()
+    module_boot_data()
+    jump_label_boot_data()
     kvm_boot_data()
     crash_boot_data()
     reboot_boot_data()
@@ -33,7 +38,9 @@ cdef int start_kernel(const phys_mem *mem, u8 *vmalloc_window, virt_cpu **cpus, 
     ret = cpus_init(cpus, possible, online, mem, vmalloc_window)
     if ret:
         mm_exit()
-    return ret
+        return ret
+    jump_label_init()
+    return jump_label_init_module()
 
 
 cdef void start_platform() noexcept nogil:

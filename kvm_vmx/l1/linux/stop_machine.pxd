@@ -5,6 +5,8 @@ ctypedef spinlock_t mutex_t
 
 cdef void mutex_lock(mutex_t *lock) noexcept nogil
 cdef void mutex_unlock(mutex_t *lock) noexcept nogil
+cdef bint mutex_trylock(mutex_t *lock) noexcept nogil
+cdef bint atomic_dec_and_mutex_lock(int *cnt, mutex_t *lock) noexcept nogil
 cdef bint stop_cpus_trylock() noexcept nogil
 cdef void stop_cpus_unlock() noexcept nogil
 cdef void stop_machine_begin() noexcept nogil

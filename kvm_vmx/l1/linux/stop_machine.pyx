@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Locks that sleep, and every CPU in the hands of one thread, one thread at a time.
-from kvm_vmx.abi.linux cimport spin_is_locked, spin_trylock, spin_unlock
+from kvm_vmx.abi.linux cimport (
+    atomic_add_unless, atomic_dec_and_test, spin_is_locked, spin_trylock, spin_unlock)
 from kvm_vmx.l1.linux.cpu cimport (
     cpu_sleep, cpu_sleeper, cpu_wake, give_cpu, nr_cpu_ids, serve_calls, take_cpu)
 
@@ -26,6 +27,22 @@ cdef void mutex_lock(mutex_t *lock) noexcept nogil:
 
 cdef void mutex_unlock(mutex_t *lock) noexcept nogil:
     spin_unlock(lock)
+
+
+cdef bint mutex_trylock(mutex_t *lock) noexcept nogil:
+    # For a thread that is no CPU.
+    return spin_trylock(lock)
+
+
+cdef bint atomic_dec_and_mutex_lock(int *cnt, mutex_t *lock) noexcept nogil:
+    # True, and with the lock, where the counter has come to 0.
+    if atomic_add_unless(cnt, -1, 1):
+        return False
+    mutex_lock(lock)
+    if atomic_dec_and_test(cnt):
+        return True
+    mutex_unlock(lock)
+    return False
 
 
 cdef bint stop_cpus_trylock() noexcept nogil:

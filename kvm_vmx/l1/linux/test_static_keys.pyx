@@ -3,8 +3,8 @@
 # A key of each initial value, each asked by a likely and by an unlikely branch.
 from kvm_vmx.abi.linux cimport (
     module_sections, module_t, static_branch_likely, static_branch_likely_true,
-    static_branch_unlikely, static_branch_unlikely_true, static_key_count, static_key_false,
-    static_key_t, static_key_true)
+    static_branch_unlikely, static_branch_unlikely_true, static_key_count, static_key_enabled,
+    static_key_false, static_key_t, static_key_true)
 from kvm_vmx.abi.types cimport EINVAL
 from kvm_vmx.l1.linux.jump_label cimport (
     static_key_disable, static_key_enable, static_key_slow_dec, static_key_slow_inc)
@@ -57,11 +57,6 @@ cdef int false_key_false() noexcept nogil:
     if static_branch_unlikely(&false_key):
         return 1
     return 0
-
-
-# C+ a macro of linux/jump_label.h
-cdef bint static_key_enabled(static_key_t *key) noexcept nogil:
-    return static_key_count(key) > 0
 
 
 cdef void invert_key(static_key_t *key) noexcept nogil:

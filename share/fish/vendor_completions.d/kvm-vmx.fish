@@ -79,6 +79,7 @@ complete -c kvm-vmx -n '__fish_seen_subcommand_from drift' -s h -l help -d 'show
 complete -c kvm-vmx -n '__fish_seen_subcommand_from drift' -l json -d 'print one JSON object instead'
 complete -c kvm-vmx -n '__fish_seen_subcommand_from drift' -l color -r -a 'auto always never' -d 'colour the output, always, never, or on a terminal (default, auto)'
 complete -c kvm-vmx -n '__fish_seen_subcommand_from drift' -l quiet -d 'say nothing of what goes on meanwhile'
+complete -c kvm-vmx -n '__fish_seen_subcommand_from drift' -l html -r -F -d 'write the changed functions in three columns as one page'
 complete -c kvm-vmx -n '__fish_seen_subcommand_from drift' -F
 complete -c kvm-vmx -n '__fish_seen_subcommand_from drift' -F
 complete -c kvm-vmx -n '__fish_seen_subcommand_from kernel' -s h -l help -d 'show this help message and exit'

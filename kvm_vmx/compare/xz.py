@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Of a tarball that xz has packed in blocks, the blocks alone in which a wanted file can lie.
+
+Whoever packs a tree walks it, so what is in one folder stands together: between two members of
+`drivers/gpu` there is nothing of `arch/x86`. The first member of each block is found by its
+header, and a block between two members of a folder that holds nothing wanted stays packed.
+"""
+
+import concurrent.futures
+import io
+import lzma
+import os
+import tarfile
+from typing import NamedTuple
+
+from kvm_vmx.compare.tarball import Forward, Member, members
+
+HEADER = FOOTER = 12
+PEEK = 1 << 18          # bytes of a block in which its first member is looked for
+MOST_OF_A_BLOCK = 64 << 20
+THREADS = min(os.cpu_count() or 1, 4)
+FEW = 4                 # blocks: fewer are read one after another
+
+
+class Odd(Exception):
+    """The archive is of another kind: it has to be read from its beginning to its end."""
+
+
+class Block(NamedTuple):
+    """One block: where it lies, and how long it is packed and unpacked."""
+
+    place: int
+    packed: int
+    size: int
+
+
+def number(data: bytes, at: int) -> tuple[int, int]:
+    """A number of the index, seven bits a byte, and where the next one is."""
+    value = shift = 0
+    while True:
+        if at >= len(data) or shift > 56:
+            raise Odd("a number without an end")
+        value |= (data[at] & 0x7f) << shift
+        at, shift = at + 1, shift + 7
+        if not data[at - 1] & 0x80:
+            return value, at
+
+
+def blocks(file) -> list[Block]:
+    """The blocks of a file with one stream, by the index at its end."""
+    end = file.seek(0, os.SEEK_END)
+    file.seek(max(end - FOOTER, 0))
+    footer = file.read(FOOTER)
+    if len(footer) < FOOTER or footer[-2:] != b"YZ":
+        raise Odd("no footer")
+    size = 4 * (int.from_bytes(footer[4:8], "little") + 1)
+    if size > end - FOOTER - HEADER:
+        raise Odd("an index longer than the file")
+    file.seek(end - FOOTER - size)
+    index = file.read(size)
+    count, at = number(index, 1)
+    found, place = [], HEADER
+    for _ in range(count):
+        packed, at = number(index, at)
+        unpacked, at = number(index, at)
+        found.append(Block(place, packed, unpacked))
+        place += packed + -packed % 4
+    if index[:1] != b"\0" or place != end - FOOTER - size:
+        raise Odd("more than one stream")
+    return found
+
+
+def unpacked(file, block: Block, most: int = -1) -> bytes:
+    """What a block holds, or the beginning of it; a whole one is held to its checksum."""
+    decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ)
+    packed = block.packed + -block.packed % 4 if most < 0 else min(block.packed, most)
+    data = decoder.decompress(os.pread(file.fileno(), HEADER, 0)
+                              + os.pread(file.fileno(), packed, block.place), most)
+    if most < 0 and len(data) != block.size:
+        raise Odd("a block of another length")
+    return data
+
+
+def first_header(data: bytes) -> tuple[int, str] | None:
+    """Where the first header of a member is that an archive's bytes have, and the member's name."""
+    at = data.find(b"ustar")
+    while at >= 0:
+        begin = at - 257
+        header = data[begin:begin + tarfile.BLOCKSIZE] if begin >= 0 else b""
+        if begin % tarfile.BLOCKSIZE == 0 and len(header) == tarfile.BLOCKSIZE:
+            try:
+                return begin, Member.frombuf(header, "utf-8", "replace").name
+            except tarfile.HeaderError:
+                pass
+        at = data.find(b"ustar", at + 1)
+    return None
+
+
+def folders(name: str) -> list[str]:
+    """The folders that a member stands in, without the archive's own."""
+    return name.removeprefix("./").rstrip("/").split("/")[1:-1]
+
+
+def can_hold(name: str, other: str, roots) -> bool:
+    """Whether a wanted file can stand between two members."""
+    common = os.path.commonprefix([folders(name), folders(other)])
+    place = "/".join(common)
+    return not common or any(
+        place == root or root.startswith(f"{place}/") or place.startswith(f"{root}/")
+        for root in roots)
+
+
+def walked(names) -> bool:
+    """Whether the members come as a walk through a tree has them: no folder a second time."""
+    tops = [(folders(name) or [""])[0] for name in names]
+    left = [top for n, top in enumerate(tops) if n and tops[n - 1] != top and top]
+    return len(left) == len(set(left))
+
+
+def by_few(pool, function, items):
+    """(item, result) in order, with no more results at once than there are threads."""
+    for begin in range(0, len(items), THREADS):
+        some = items[begin:begin + THREADS]
+        yield from zip(some, pool.map(function, some))
+
+
+def chosen(path, roots, limit: int):
+    """(member, its archive) of the blocks in which a wanted file can lie; Odd where the archive is
+    not one of which that is known."""
+    with open(path, "rb") as file:
+        every = blocks(file)
+        if len(every) < FEW or sum(block.size for block in every) > limit \
+                or max(block.size for block in every) > MOST_OF_A_BLOCK \
+                or any(block.size % tarfile.BLOCKSIZE for block in every[:-1]):
+            raise Odd("few blocks, or large ones")
+        heads, starts = [], []
+        for block in every:
+            data = unpacked(file, block, PEEK)
+            found = first_header(data) or first_header(data := unpacked(file, block))
+            if found is None:
+                raise Odd("a block without a member")
+            heads.append(data[:found[0]])
+            starts.append(found)
+        names = [name for _, name in starts]
+        if starts[0][0] or not walked(names):
+            raise Odd("not as a walk through a tree")
+        wanted = [n for n in range(len(every)) if n + 1 == len(every)
+                  or can_hold(names[n], names[n + 1], roots)]
+        with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
+            for n, data in by_few(pool, lambda n: unpacked(file, every[n]), wanted):
+                rest = heads[n + 1] if n + 1 < len(every) else b""
+                stream = Forward(io.BytesIO(data[starts[n][0]:] + rest))
+                with tarfile.open(fileobj=stream, mode="r:", tarinfo=Member) as archive:
+                    for member in members(archive):
+                        yield member, archive

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A tarball of which only some blocks are unpacked against the same one read whole."""
+
+import io
+import random
+import subprocess
+import tarfile
+
+import pytest
+
+from kvm_vmx.compare import opening, xz
+from kvm_vmx.compare.opening import TreeError, read_blocks, read_tarball
+
+BLOCK = 1 << 14
+KERNEL = ["Makefile", "arch/x86/kvm/vmx.c", "arch/x86/kvm/vmx/nested.c", "arch/x86/hyperv/nested.c",
+          "include/linux/kvm_host.h", "kernel/jump_label.c", "virt/kvm/kvm_main.c"]
+FILLED = ["arch/arm/boot", "drivers/gpu/drm", "drivers/net", "fs/ext4", "sound/soc", "tools/perf"]
+
+
+def packed(path, names, block=BLOCK):
+    """A tarball of some files in this order, each of chance's bytes, in blocks of xz."""
+    chance, made = random.Random(1), io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as archive:
+        for name in names:
+            member = tarfile.TarInfo(f"linux-6.1/{name}")
+            noise = chance.randbytes(chance.randrange(3000)).hex()
+            text = f"/* {name} */\n{noise}".encode()
+            member.size = len(text)
+            archive.addfile(member, io.BytesIO(text))
+    done = subprocess.run(["xz", "-0", f"--block-size={block}", "-c"], input=made.getvalue(),
+                          capture_output=True, check=True)
+    path.write_bytes(done.stdout)
+    return path
+
+
+def walk():
+    """The names as a walk has them."""
+    return sorted(KERNEL + [f"{place}/file{n}.c" for place in FILLED for n in range(40)])
+
+
+@pytest.fixture
+def tarball(tmp_path):
+    return packed(tmp_path / "linux.tar.xz", walk())
+
+
+@pytest.mark.host("xz")
+def test_the_files_are_those_of_the_whole(tarball, monkeypatch):
+    asked, real = [], xz.unpacked
+    monkeypatch.setattr(xz, "unpacked", lambda file, block, most=-1: (
+        asked.append(block) if most < 0 else None) or real(file, block, most))
+    files = read_blocks(tarball)
+    assert files == read_tarball(tarball) and set(files) == set(KERNEL)
+    with open(tarball, "rb") as file:
+        every = xz.blocks(file)
+    assert len(every) > 20 and 0 < len(set(asked)) < len(every) / 2
+
+
+@pytest.mark.host("xz")
+@pytest.mark.parametrize("seed", range(6))
+def test_every_order_of_the_folders(tmp_path, seed):
+    """A walk that takes folders as they come reads the same; another order is read whole."""
+    chance = random.Random(seed)
+    tops = sorted({name.partition("/")[0] for name in walk()})
+    chance.shuffle(tops)
+    names = [name for top in tops for name in walk() if name.partition("/")[0] == top]
+    path = packed(tmp_path / "walked.tar.xz", names)
+    assert read_blocks(path) == read_tarball(path)
+    chance.shuffle(names)
+    path = packed(tmp_path / "strewn.tar.xz", names)
+    assert read_blocks(path) in ({}, read_tarball(path))
+
+
+@pytest.mark.host("xz")
+def test_what_is_wrong_is_left_to_who_reads_all(tarball, tmp_path):
+    data = tarball.read_bytes()
+    with open(tarball, "rb") as file:
+        last = xz.blocks(file)[-1]
+    spoilt = bytearray(data)
+    spoilt[last.place + last.packed // 2] ^= 0x40
+    for text in (bytes(spoilt), data[:-7], data[:-40] + data[-12:], b"", data[:12] + data[-12:]):
+        tarball.write_bytes(text)
+        assert read_blocks(tarball) == {}
+        with pytest.raises(TreeError):
+            read_tarball(tarball)
+    assert read_blocks(packed(tmp_path / "one.tar.xz", walk(), 1 << 26)) == {}
+    assert opening.open_tree(str(packed(tmp_path / "other.tar.xz", walk()))).files
+
+
+def test_where_a_wanted_file_can_lie():
+    roots = opening.ROOTS
+    for one, other, can in (
+            ("l/drivers/gpu/a.c", "l/drivers/net/b.c", False),
+            ("l/arch/a/x.c", "l/arch/b/y.c", True),
+            ("l/arch/arm/x.c", "l/arch/arm/z.c", False), ("l/arch/x86/a.c", "l/arch/x86/z.c", True),
+            ("l/arch/x86/kvm/a.c", "l/arch/x86/kvm/b.c", True), ("l/a.c", "l/fs/b.c", True),
+            ("l/kernel/a.c", "l/kernel/trace/b.c", True), ("l/virt/a.c", "l/virt/b.c", True),
+            ("l/lib/a.c", "l/lib/z.c", True),
+            ("l/arch/x86/kvmx/a.c", "l/arch/x86/kvmx/b.c", False)):
+        assert xz.can_hold(one, other, roots) is can, (one, other)
