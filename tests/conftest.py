@@ -5,6 +5,7 @@ import contextlib
 import functools
 import importlib
 import os
+import sys
 
 import needed
 import pytest
@@ -25,6 +26,9 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     # The locale C is answered in ASCII; tests read UTF-8, whatever locale they are run in.
     os.environ.setdefault("PYTHONIOENCODING", "utf-8")
+    # Tests start Python a thousand times, which compiles the package each time where it keeps none.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     # readline, which debuggers bring, tells all children a width that no user has asked for.
     with contextlib.suppress(ImportError):
         importlib.import_module("readline")

@@ -174,8 +174,8 @@ def test_a_cpu_that_is_none(machine, vcpu, cpu):
 
 
 @pytest.mark.parametrize("name, words", [
-    ("processor", "m.cpu(n) is processor n"), ("vps", "m.cpu(n)"), ("dmesgs", "did you mean dmesg?"),
-    ("_vp", "no _vp")])
+    ("processor", "m.cpu(n) is processor n"), ("vps", "m.cpu(n)"),
+    ("dmesgs", "did you mean dmesg?"), ("_vp", "no _vp")])
 def test_a_name_that_a_machine_does_not_have(machine, name, words):
     refused(AttributeError, words, getattr, machine, name)
     assert not hasattr(Machine, name) and getattr(machine, name, 1) == 1
