@@ -3,6 +3,7 @@
 
 import contextlib
 import functools
+import gc
 import importlib
 import os
 import sys
@@ -67,6 +68,18 @@ def needs(item):
             getattr(item, "callspec", None) and item.callspec.params.get("enlightened") is True:
         found.add("hyperv")
     return found
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session):
+    """What collecting makes stays to the end: Python need not look through it again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(config, items):
