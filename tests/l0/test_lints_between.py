@@ -124,6 +124,24 @@ def test_a_flush_of_a_space_that_no_vmcs_has(space, lints):
         assert only(g).found == space and hex(space) in only(g).explain()
 
 
+@pytest.mark.rule("R87")
+@by_both
+def test_more_spaces_than_a_processor_has_place_for(mode):
+    """Then any may have been one; what stands behind the places is left alone."""
+    g = watched(VMCALL, mode)
+    assert g.cpu.wrmsr(0x40000000, 1).ok
+    for n in range(100):
+        g.world.memory.write(EPT + 0x100000 + 0x1000 * n, g.world.memory.read(EPT, 4096))
+        assert g.run(GUEST_RIP=CODE, EPT_POINTER=EPT + 0x100000 + 0x1000 * n | 0x1E,
+                     VIRTUAL_PROCESSOR_ID=n + 1).reason == VMCALL_EXIT
+        if mode == "plain":
+            g.world.cpu.vmclear(VMCS_A)
+            g.world.cpu.vmptrld(VMCS_A)
+            g.launched = False
+    assert g.cpu.hypercall(FLUSH_SPACE, 0x123000, 0).value == 0
+    assert told(g) == []
+
+
 @pytest.mark.rule("R90")
 @pytest.mark.parametrize(("vp", "mask", "lints"), [
     (69, (1 << 64) - 1, ["flush_set_short"]), (64, (1 << 64) - 1, ["flush_set_short"]),
