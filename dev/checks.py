@@ -18,8 +18,10 @@ HEAD = """\
 What a VM entry is refused for, a row a check, in the order in which an entry makes them within a
 part. The id is what `Outcome.why`, `ExitSummary.refusal`, `Cpu.refusals()` and `kvm-vmx decode`
 say; [diagnosis.md](diagnosis.md) begins with a symptom instead. SDM: volume 3C of the processor
-maker's manual; R and K: the rules that `kvm-vmx conform` lists. The group is the clean group of an
-enlightened VMCS that each of the fields is in: while its bit is set, L0 need not look again.
+maker's manual, as its editions since 2023 number it (those before, which kernels and reports quote,
+have each chapter's number one lower: 26.3.1.4 is 27.3.1.4 here); R and K: the rules that
+`kvm-vmx conform` lists. The group is the clean group of an enlightened VMCS that each of the fields
+is in: while its bit is set, L0 need not look again.
 This page is printed from [checks.h](../kvm_vmx/l0/entry/checks.h) and
 [state_checks.h](../kvm_vmx/l0/entry/state_checks.h) by `python dev/regenerate.py`. The groups that
 a check depends on, by more than its two fields, are those of

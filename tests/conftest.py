@@ -3,8 +3,10 @@
 
 import contextlib
 import functools
+import gc
 import importlib
 import os
+import sys
 
 import needed
 import pytest
@@ -25,6 +27,9 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     # The locale C is answered in ASCII; tests read UTF-8, whatever locale they are run in.
     os.environ.setdefault("PYTHONIOENCODING", "utf-8")
+    # Tests start Python a thousand times, which compiles the package each time where it keeps none.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     # readline, which debuggers bring, tells all children a width that no user has asked for.
     with contextlib.suppress(ImportError):
         importlib.import_module("readline")
@@ -69,6 +74,18 @@ def needs(item):
             getattr(item, "callspec", None) and item.callspec.params.get("enlightened") is True:
         found.add("hyperv")
     return found
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session):
+    """What collecting makes stays to the end: Python need not look through it again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(config, items):

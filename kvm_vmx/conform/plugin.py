@@ -6,6 +6,7 @@ A test is tagged @pytest.mark.rule("R39", "K7"). Loaded by `kvm-vmx conform` wit
 """
 
 import json
+import re
 
 
 def pytest_addoption(parser):
@@ -27,10 +28,22 @@ def rules_of(item) -> list[str]:
     return sorted({id for mark in item.iter_markers("rule") for id in mark.args})
 
 
-def pytest_ignore_collect(collection_path):
-    """A file that speaks of no rule tags none: importing it would be for nothing."""
-    if collection_path.name.startswith("test_") and collection_path.suffix == ".py" and \
-            "mark.rule(" not in collection_path.read_text(encoding="utf-8"):
+# What a mark is given: ids, or names that only who imports the file can tell.
+TAGS = re.compile(r"mark\.rule\(([^)]*)\)")
+PLAIN = re.compile(r'\s*("\w+",?\s*)*')
+
+
+def may_tag(text: str, rule: str | None) -> bool:
+    """Does a test in this text show the rule, or, with None, any?"""
+    tags = TAGS.findall(text)
+    return bool(tags) and (rule is None or any(
+        f'"{rule}"' in tag or not PLAIN.fullmatch(tag) for tag in tags))
+
+
+def pytest_ignore_collect(collection_path, config):
+    """A file that does not speak of the rule has no test of it: importing it is for nothing."""
+    if collection_path.name.startswith("test_") and collection_path.suffix == ".py" and not may_tag(
+            collection_path.read_text(encoding="utf-8"), config.getoption("--conform-rule")):
         return True
     return None
 

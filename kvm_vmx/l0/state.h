@@ -82,6 +82,7 @@ struct l0_watch {
 	u32 dirty, unread;	/* groups that an entry finds dirty; that one which failed has found so */
 	u64 rip, entered, executed;	/* of L2 at the exit; counters.l2_instructions, and since */
 	u64 exits;		/* counters.exits at the entry */
+	u64 plain;		/* the plain VMCS that the last exit was from, or L0_NO_VMCS */
 	struct l0_written_page *written;	/* of the VMCS that was written last */
 	struct l0_walked walked[L2_TLB_ENTRIES];	/* how physical_tlb was last found in order */
 };

@@ -700,6 +700,7 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u64 entered
         u64 executed
         u64 exits
+        u64 plain
         l0_written_page *written
         l0_walked walked[64]
 

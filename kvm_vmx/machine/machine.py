@@ -24,12 +24,14 @@ from kvm_vmx.machine.pictures import Pictured, Sheet, Table, pairs
 from kvm_vmx.machine.sites import name_of
 from kvm_vmx.machine.traced import Trace
 from kvm_vmx.trap import engine as trap
-from kvm_vmx.words import unknown
+from kvm_vmx.words import meant, unknown
 
 if TYPE_CHECKING:
     from kvm_vmx.machine.processor import Processor
 
 MOST_SHOWN = 8          # rows of a kind in a notebook
+# What others call a processor of L1.
+PROCESSOR = ("processor", "processors", "vp", "vps", "vcpu", "vcpus", "core", "cores")
 
 MEMORY_BASE, MEMORY_PER_CPU = 256 << 20, 64 << 10
 
@@ -110,6 +112,15 @@ class Machine(Pictured, Unique):
             *([Table("what L0 noticed", ("", ""), said)] if said else []),
             Table("the end of L1's log", ("",), [(line,) for line in self.dmesg[-MOST_SHOWN:]]),
         ])
+
+    if not TYPE_CHECKING:
+        def __getattr__(self, name: str) -> Any:
+            if name[:1] == "_":
+                raise AttributeError(f"no {name}", name=name, obj=None)
+            said = ("m.cpu(n) is processor n" if name in PROCESSOR else
+                    meant(name, (known for known in dir(self) if known[0] != "_")) or "see dir()")
+            # without the object: else Python guesses, and names what is private
+            raise AttributeError(f"a Machine has no {name!r}: {said}", name=name, obj=None)
 
     def __del__(self) -> None:
         if getattr(self, "_kernel", None) is not None and self._kernel.booted:

@@ -6,6 +6,7 @@ change how an interpreter starts. As a script, this is the process whose childre
 """
 
 import atexit
+import gc
 import importlib.util
 import json
 import os
@@ -127,16 +128,24 @@ def become(arguments, cwd, env, memory, files):
     limit(memory)
     os.environ.clear()
     os.environ.update(env)
+    gc.enable()
     sys.argv = ["kvm_vmx", *arguments]
     runpy.run_module("kvm_vmx", run_name="__main__", alter_sys=True)
 
 
 def main():
-    """As a script: import all that every command line imports, then wait for them."""
+    """As a script: import all that every command line imports, read the port's sources, which
+    compare and lessons begin with, then wait for them."""
     del sys.path[0]  # the tests' own folder, which no command looks into
     from kvm_vmx import cli
+    from kvm_vmx.compare import port
+    from kvm_vmx.lessons import sources
 
+    gc.disable()
     cli.parser()
+    Port, read = port.Port, [sources.port()]
+    port.Port = lambda *given: Port(*given) if given or not read else read.pop()
+    gc.freeze()
     (message, files) = serve(socket.socket(fileno=int(sys.argv[1])))
     become(*message, files)
 

@@ -11,7 +11,7 @@ from command import PACKAGE, kvm_vmx, kvm_vmx_json
 
 from kvm_vmx.conform import command as conform
 from kvm_vmx.conform import Rule, rules
-
+from kvm_vmx.conform.plugin import may_tag
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +98,14 @@ def test_the_cases_of_a_test_are_one_line_and_what_failed_is_named(capsys):
         "  passed  t.py::test_a: 4 of 5 cases", "  FAILED  t.py::test_a[3]",
         "  passed  t.py::test_b", "  passed  t.py::test_c: 1 of 2 cases",
         "  FAILED  t.py::test_c[2]"]
+
+
+@pytest.mark.parametrize("text, found", [
+    ('@pytest.mark.rule("R38")', True), ('@pytest.mark.rule("R3",\n  "R38")', True),
+    ('@pytest.mark.rule("R3")\n"R38"', False), ("marks=pytest.mark.rule(rule_of(row))", True),
+    ('mark.rule("R380")\nmark.rule("K38")', False), ('"R38"', False)])
+def test_a_file_that_cannot_tag_a_rule_is_passed_over(text, found):
+    assert may_tag(text, "R38") == found and may_tag(text, None) == ("mark.rule(" in text)
 
 
 def test_no_such_rule():

@@ -96,8 +96,8 @@ def packed(path, members, mode="w:gz"):
     return path
 
 
-def bomb(path, kind, name=VMX, size=2 << 30, given=300 << 20):
-    """A tarball whose one member says 2 GB, and has some of them in few bytes."""
+def bomb(path, kind, name=VMX, size=2 << 30, given=64 << 20):
+    """A tarball whose one member says 2 GB, and has more of them than may be read, in few bytes."""
     member = tarfile.TarInfo(f"linux/{name}")
     member.size, member.type = size, kind
     with gzip.open(path, "wb", 1) as file:

@@ -2,6 +2,7 @@
 """Programs that gcc makes of C, run as guests; their value on this host is what they must give."""
 
 import ctypes
+import functools
 import pathlib
 import subprocess
 
@@ -31,6 +32,7 @@ def gcc(*arguments):
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory):
     """What a program gives on this host, by another level of optimization."""
+    @functools.cache
     def run(name):
         library = tmp_path_factory.mktemp("host") / f"{name}.so"
         gcc("-std=gnu11", "-O1", "-shared", "-fPIC", "-fno-builtin", "-Wl,-Bsymbolic", "-o",

@@ -7,7 +7,7 @@ Each with an L1 that breaks the rule, and with one beside it that keeps it.
 import pytest
 from guest import *
 from test_direct_flush import INPUT, SPACE, call, enlighten
-from world import ALL_CLEAN, EVMCS, GROUP_BITS, World
+from world import ALL_CLEAN, EVMCS, FIELDS, GROUP_BITS, VMCS_A, VMCS_B, World
 
 from kvm_vmx import ConformanceError
 
@@ -19,9 +19,13 @@ VMCALL_EXIT, VIOLATION = 18, 48
 FLUSH_SPACE = 0xAF | 1 << 16
 
 
-def watched(code=LOAD, **fields):
+# What a plain VMCS shows, too.
+by_both = pytest.mark.parametrize("mode", ["evmcs", "plain"])
+
+
+def watched(code=LOAD, mode="evmcs", **fields):
     """A guest with EPT and VPID, looked at, which reads PLACE."""
-    g = Guest("evmcs", code, {"lints": True, "cpuid": EVERYTHING}, **{
+    g = Guest(mode, code, {"lints": True, "cpuid": EVERYTHING}, **{
         "SECONDARY_VM_EXEC_CONTROL": S_EPT | S_VPID, "VIRTUAL_PROCESSOR_ID": 1,
         "EPT_POINTER": EPT | 0x1E, **fields})
     g.map_ept()
@@ -46,8 +50,9 @@ def again(g):
 
 
 @pytest.mark.rule("R74")
-def test_a_translation_whose_ept_entry_has_changed():
-    g = watched()
+@by_both
+def test_a_translation_whose_ept_entry_has_changed(mode):
+    g = watched(mode=mode)
     assert g.run().reason == VMCALL_EXIT and again(g) == 0x1111 and told(g) == []
     g.write(g.ept_entry(PLACE), OTHER | 0x37)
     assert again(g) == 0x1111, "looking changes nothing"
@@ -69,8 +74,9 @@ def hypercall(g):
 
 @pytest.mark.rule("R74", "R87")
 @pytest.mark.parametrize("flush", [invept, hypercall])
-def test_a_flush_ends_it(flush):
-    g = watched()
+@by_both
+def test_a_flush_ends_it(flush, mode):
+    g = watched(mode=mode)
     assert g.run().reason == VMCALL_EXIT
     g.write(g.ept_entry(PLACE), OTHER | 0x37)
     flush(g)
@@ -81,9 +87,10 @@ def test_a_flush_ends_it(flush):
 @pytest.mark.parametrize(("before", "after", "stale"), [
     (0x31, 0x37, False), (0x37, 0x337, False), (0x37, 0x33, False), (0x37, 0x34, True),
     (0x37, 0, True), (0x37, 0x77, False)])
-def test_what_the_change_of_an_entry_means(before, after, stale):
+@by_both
+def test_what_the_change_of_an_entry_means(before, after, stale, mode):
     """Rights that are added, accessed and dirty flags, rights that L2 does not use."""
-    g = watched()
+    g = watched(mode=mode)
     g.write(g.ept_entry(PLACE), PLACE | before)
     assert g.run().reason == VMCALL_EXIT
     g.write(g.ept_entry(PLACE), PLACE | after if after else 0)
@@ -117,6 +124,24 @@ def test_a_flush_of_a_space_that_no_vmcs_has(space, lints):
         assert only(g).found == space and hex(space) in only(g).explain()
 
 
+@pytest.mark.rule("R87")
+@by_both
+def test_more_spaces_than_a_processor_has_place_for(mode):
+    """Then any may have been one; what stands behind the places is left alone."""
+    g = watched(VMCALL, mode)
+    assert g.cpu.wrmsr(0x40000000, 1).ok
+    for n in range(100):
+        g.world.memory.write(EPT + 0x100000 + 0x1000 * n, g.world.memory.read(EPT, 4096))
+        assert g.run(GUEST_RIP=CODE, EPT_POINTER=EPT + 0x100000 + 0x1000 * n | 0x1E,
+                     VIRTUAL_PROCESSOR_ID=n + 1).reason == VMCALL_EXIT
+        if mode == "plain":
+            g.world.cpu.vmclear(VMCS_A)
+            g.world.cpu.vmptrld(VMCS_A)
+            g.launched = False
+    assert g.cpu.hypercall(FLUSH_SPACE, 0x123000, 0).value == 0
+    assert told(g) == []
+
+
 @pytest.mark.rule("R90")
 @pytest.mark.parametrize(("vp", "mask", "lints"), [
     (69, (1 << 64) - 1, ["flush_set_short"]), (64, (1 << 64) - 1, ["flush_set_short"]),
@@ -136,9 +161,9 @@ def test_a_set_that_cannot_name_a_processor(vp, mask, lints):
     assert found == lints and (not lints or found[0].found == vp)
 
 
-def interrupted(**fields):
+def interrupted(mode, **fields):
     """An event whose delivery an EPT violation has ended."""
-    g = watched(VMCALL, VM_ENTRY_INTR_INFO_FIELD=VALID | 0x20, GUEST_RFLAGS=IF | 2, **fields)
+    g = watched(VMCALL, mode, VM_ENTRY_INTR_INFO_FIELD=VALID | 0x20, GUEST_RFLAGS=IF | 2, **fields)
     g.vector(0x20)
     g.write(g.ept_entry(IDT), 0)
     found = g.run()
@@ -147,8 +172,9 @@ def interrupted(**fields):
     return g
 
 
-def test_an_event_that_is_not_injected_again_is_lost():
-    g = interrupted()
+@by_both
+def test_an_event_that_is_not_injected_again_is_lost(mode):
+    g = interrupted(mode)
     assert g.run(GUEST_RFLAGS=IF | 2).reason == VMCALL_EXIT
     lint = only(g)
     assert lint == "event_lost" and (lint.found, lint.kept, lint.entry) == (
@@ -156,18 +182,30 @@ def test_an_event_that_is_not_injected_again_is_lost():
     assert "0x80000020" in lint.explain()
 
 
-def test_an_event_that_is_or_whose_delivery_l1_does_itself_is_not():
-    g = interrupted()
+@by_both
+def test_an_event_that_is_or_whose_delivery_l1_does_itself_is_not(mode):
+    g = interrupted(mode)
     assert g.run(VM_ENTRY_INTR_INFO_FIELD=VALID | 0x20).reason == VMCALL_EXIT
     assert told(g) == []
-    g = interrupted()
+    g = interrupted(mode)
     assert g.run(code=VMCALL, GUEST_RIP=CODE + 0x100).reason in (VMCALL_EXIT, 0, 2)
     assert told(g) == []
 
 
-def delivered():
+def test_an_event_of_a_plain_vmcs_is_its_own():
+    """Another VMCS in between, and the same page after VMCLEAR: what it was is no more."""
+    for other in (False, True):
+        g = interrupted("plain")
+        fields = {name: g.cpu.vmread(FIELDS[name]).value for name in (
+            "GUEST_RIP", "EPT_POINTER", "SECONDARY_VM_EXEC_CONTROL", "VIRTUAL_PROCESSOR_ID")}
+        g.world.plain(page=VMCS_B if other else VMCS_A, **fields)
+        assert g.cpu.vmlaunch().ok and told(g) == []
+        assert g.cpu.vmread(FIELDS["VM_EXIT_REASON"]).value == VMCALL_EXIT
+
+
+def delivered(mode):
     """An exception that was delivered, before a violation at its handler."""
-    g = watched(VMCALL, VM_ENTRY_INTR_INFO_FIELD=VALID | HARD | 6)
+    g = watched(VMCALL, mode, VM_ENTRY_INTR_INFO_FIELD=VALID | HARD | 6)
     g.vector(6, PLACE)
     g.write(g.ept_entry(PLACE), 0)
     found = g.run()
@@ -177,14 +215,15 @@ def delivered():
     return g
 
 
-def test_an_event_that_was_delivered_is_not_injected_again():
-    g = delivered()
+@by_both
+def test_an_event_that_was_delivered_is_not_injected_again(mode):
+    g = delivered(mode)
     assert g.run(VM_ENTRY_INTR_INFO_FIELD=VALID | HARD | 6).reason == VMCALL_EXIT
     assert only(g) == "event_doubled" and only(g).found == VALID | HARD | 6
-    g = delivered()
+    g = delivered(mode)
     assert g.run(GUEST_RFLAGS=2).reason == VMCALL_EXIT and told(g) == []
     # another one, or after an instruction, is L1's right
-    g = delivered()
+    g = delivered(mode)
     g.vector(13)
     g.run(VM_ENTRY_INTR_INFO_FIELD=VALID | HARD | CODE_BIT | 13, VM_ENTRY_EXCEPTION_ERROR_CODE=0)
     g.run(VM_ENTRY_INTR_INFO_FIELD=VALID | HARD | CODE_BIT | 13, VM_ENTRY_EXCEPTION_ERROR_CODE=0)

@@ -2,6 +2,7 @@
 """Without -c nothing tells the answer: not the terminal, the page, its source, or the JSON."""
 
 import copy
+import functools
 import html
 import json
 import pathlib
@@ -33,10 +34,15 @@ WORDS = {"HLT", "FAIL_ENTRY", "kernel BUG", "runs", "no VM", "VMsucceed", "VMfai
          "VMfailInvalid"}
 
 
+@functools.cache
+def ran(name, seed, case):
+    """Each run once."""
+    return load(name).run(seed, case)
+
+
 @pytest.fixture(scope="module")
 def records():
-    """Each run once."""
-    return {run: load(run[0]).run(*run[1:]) for run in RUNS}
+    return {run: ran(*run) for run in RUNS}
 
 
 def published(record, capsys):
@@ -164,7 +170,7 @@ def test_what_is_proposed_is_not_on_the_screen(records, run):
             continue
         options = dict(re.findall(r"--(seed|case) (\S+)", line))
         assert options, line
-        again = load(name).run(int(options.get("seed", 1)), options.get("case"))
+        again = ran(name, int(options.get("seed", 1)), options.get("case"))
         assert (again.seed, again.case) != (record.seed, record.case), line
 
 

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """fail() of one MSR, by name or number, and which access it was that failed."""
 
+import re
+
 import pytest
 
-from kvm_vmx import Machine
+from kvm_vmx import ConformanceError, Machine
 
 ASSIST = "HV_X64_MSR_VP_ASSIST_PAGE"
 
@@ -33,6 +35,30 @@ def test_the_nth_of_any_kind_says_which_it_was():
         machine.insmod()
         (told,) = (lint for lint in machine.lints if lint == "told_to_fail")
         assert "MSR 0x" in told.explain() and "MSR of MSR" in told.explain()
+
+
+@pytest.mark.parametrize("nth", range(1, 7))
+def test_whichever_access_fails_has_a_name_and_the_assist_page_s_loss_a_rule(nth):
+    with Machine(cpus=1, lints=True, fail={"msr": nth}) as machine:
+        vcpu = machine.insmod().create_vm(code=b"\xf4").create_vcpu(cpu=0)
+        machine.start_trace()
+        summary = vcpu.run(exits=1)
+        (told,) = (lint.explain() for lint in machine.lints if lint == "told_to_fail")
+        name = re.search(r"(?:RD|WR)MSR of MSR 0x[0-9a-f]+ \((\w+)\) raised #GP", told)[1]
+        refused = [lint for lint in machine.lints if lint == "assist_page_unset"]
+        assert bool(refused) == (summary.reason == "FAIL_ENTRY") == (name == ASSIST)
+        if refused:
+            entries = [str(record) for record in machine.trace if "launch" in str(record)]
+            for said in (refused[0].explain(), str(summary), str(vcpu.why_not), *entries):
+                assert "VP assist page is off" in said and "R20" in said
+
+
+def test_a_strict_machine_stops_where_a_processor_has_lost_its_assist_page():
+    with Machine(cpus=2, strict=True) as machine:
+        vcpu = machine.insmod().create_vm(code=b"\xf4").create_vcpu(cpu=1)
+        machine.cpu(1).wrmsr(0x40000073, 0)
+        with pytest.raises(ConformanceError, match="R20: .*VP assist page is off.*processor 1"):
+            vcpu.run(exits=1)
 
 
 def test_without_lints_nothing_is_told_and_the_count_is_by_name():

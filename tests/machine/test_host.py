@@ -58,10 +58,17 @@ def test_the_variable_names_the_tree(monkeypatch, tmp_path, variable, name):
     assert host.find(name) is None
 
 
+@pytest.fixture(scope="module")
+def before():
+    """What this host has with nothing withheld."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(host.WITHOUT, raising=False)
+        return {other: host.has(other) for other in host.CAPABILITIES}
+
+
 @pytest.mark.parametrize("name", host.CAPABILITIES)
-def test_each_can_be_absent(name, monkeypatch):
+def test_each_can_be_absent(name, before, monkeypatch):
     monkeypatch.delenv(host.WITHOUT, raising=False)
-    before = {other: host.has(other) for other in host.CAPABILITIES}
     assert host.absent(name) == host.CAPABILITIES[name].absent
     monkeypatch.setenv(host.WITHOUT, name)
     after = {other: host.has(other) for other in host.CAPABILITIES}

@@ -173,6 +173,14 @@ def test_a_cpu_that_is_none(machine, vcpu, cpu):
     assert vcpu.cpu == 0 and vcpu.run(exits=3).exits == 3
 
 
+@pytest.mark.parametrize("name, words", [
+    ("processor", "m.cpu(n) is processor n"), ("vps", "m.cpu(n)"),
+    ("dmesgs", "did you mean dmesg?"), ("_vp", "no _vp")])
+def test_a_name_that_a_machine_does_not_have(machine, name, words):
+    refused(AttributeError, words, getattr, machine, name)
+    assert not hasattr(Machine, name) and getattr(machine, name, 1) == 1
+
+
 def test_a_cpu_that_is_offline(machine, vcpu):
     machine.offline(1)
     vcpu.cpu = 1

@@ -215,11 +215,7 @@ cdef insn_t enter_enlightened(
     return enter_refreshed(vp, regs, page, False)
 
 
-cdef insn_t enter_plain(l0_vp *vp, u64 *regs, bint launch) noexcept nogil:
-    if unlikely(vp.active_evmcs != L0_NO_VMCS):
-        enlightened_release(vp)
-    if unlikely(vp.partition.stopped):
-        return refused_pointer(vp, CHECK_machine_stopped, 0, 0)
+cdef inline insn_t enter_current(l0_vp *vp, u64 *regs, bint launch) noexcept nogil:
     if unlikely(vp.current_vmptr == L0_NO_VMCS):
         note_no_vmcs(vp)
         return fail_invalid(vp)
@@ -233,6 +229,31 @@ cdef insn_t enter_plain(l0_vp *vp, u64 *regs, bint launch) noexcept nogil:
     if unlikely(not launch and not vp.current_vmcs.launch_state):
         return refused_early(vp, CHECK_not_launched, VMXERR_VMRESUME_NONLAUNCHED_VMCS)
     return enter(vp, &vp.current_vmcs, regs, NULL)
+
+
+cdef insn_t enter_current_unusual(l0_vp *vp, u64 *regs, bint launch) noexcept nogil:
+    cdef insn_t status
+
+    if vp.partition.stopped:
+        return refused_pointer(vp, CHECK_machine_stopped, 0, 0)
+    if vp.watch == NULL or vp.current_vmptr == L0_NO_VMCS:
+        return enter_current(vp, regs, launch)
+    watch_plain_entry(vp)
+    if vp.partition.stopped:
+        return refused_pointer(vp, CHECK_machine_stopped, 0, 0)
+    status = enter_current(vp, regs, launch)
+    if vp.guest_state == L2_NOT_RUNNING:
+        watch_plain_exit(vp, vp.counters.exits == vp.watch.exits)
+    return status
+
+
+cdef insn_t enter_plain(l0_vp *vp, u64 *regs, bint launch) noexcept nogil:
+    if unlikely(vp.active_evmcs != L0_NO_VMCS):
+        enlightened_release(vp)
+    # what is strict watches
+    if unlikely(vp.partition.slow_entry):
+        return enter_current_unusual(vp, regs, launch)
+    return enter_current(vp, regs, launch)
 
 
 # Only where L2 is stopped.
@@ -250,8 +271,11 @@ cdef insn_t l0_go_on(l0_vp *vp) noexcept nogil:
         return not_left(vp)
     vp.guest_state = L2_NOT_RUNNING
     vm_exit(vp, v, page)
-    if vp.partition.lints_enabled and page != NULL:
-        watch_exit(vp, page, False)
+    if vp.partition.lints_enabled:
+        if page != NULL:
+            watch_exit(vp, page, False)
+        elif v == &vp.current_vmcs:
+            watch_plain_exit(vp, False)
     return INSN_OK
 
 

@@ -177,6 +177,7 @@ cdef l0_partition *partition_create(
                 partition_destroy(partition)
                 return NULL
             partition.vp[i].watch.last_space = ~<u64>0
+            partition.vp[i].watch.plain = L0_NO_VMCS
     return partition
 
 

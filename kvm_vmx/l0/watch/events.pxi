@@ -36,6 +36,11 @@ cdef void watch_event(l0_vp *vp, const hv_enlightened_vmcs *f) noexcept nogil:
         l0_note(vp, LINT_event_doubled, L0_NO_FIELD, watch.injected, watch.exit_reason)
 
 
+cdef inline void watch_counters(l0_vp *vp) noexcept nogil:
+    vp.watch.entered = vp.counters.l2_instructions
+    vp.watch.exits = vp.counters.exits
+
+
 # Before L0 reads the page: what the entry is to inject, and which groups the last one that failed
 # found dirty and this one finds clean.
 cdef void watch_before(l0_vp *vp, const hv_enlightened_vmcs *f, u32 clean) noexcept nogil:
@@ -44,8 +49,7 @@ cdef void watch_before(l0_vp *vp, const hv_enlightened_vmcs *f, u32 clean) noexc
     watch.injected = vp.evmcs_cache.f.vm_entry_intr_info_field \
         if clean & GROUP_CONTROL_EVENT else f.vm_entry_intr_info_field
     watch.dirty = ~clean & CLEAN_ALL
-    watch.entered = vp.counters.l2_instructions
-    watch.exits = vp.counters.exits
+    watch_counters(vp)
     if not vp.last_exit_kept:
         return
     if f.hv_clean_fields & watch.unread & CLEAN_ALL:
@@ -55,9 +59,8 @@ cdef void watch_before(l0_vp *vp, const hv_enlightened_vmcs *f, u32 clean) noexc
 
 
 # L1 goes on: what it has to do about an event, and what a failed entry has left unread.
-cdef void watch_after(l0_vp *vp, bint failed) noexcept nogil:
+cdef void watch_after(l0_vp *vp, const hv_enlightened_vmcs *f, bint failed) noexcept nogil:
     cdef l0_watch *watch = vp.watch
-    cdef const hv_enlightened_vmcs *f = &vp.evmcs_cache.f
 
     watch.unread = watch.dirty if failed else 0
     watch.vectoring = 0 if failed else f.idt_vectoring_info_field
@@ -66,6 +69,24 @@ cdef void watch_after(l0_vp *vp, bint failed) noexcept nogil:
     watch.executed = vp.counters.l2_instructions - watch.entered
     watch.exit_reason = f.vm_exit_reason
     watch.rip = f.guest_rip
+
+
+# A plain VMCS has no clean bits: what L2 may find in the TLBs, and what is injected after the last
+# exit from the same VMCS.
+cdef void watch_plain_entry(l0_vp *vp) noexcept nogil:
+    cdef const hv_enlightened_vmcs *f = &vp.current_vmcs.f
+
+    vp.watch.injected = f.vm_entry_intr_info_field
+    vp.watch.dirty = 0
+    watch_counters(vp)
+    watch_translations(vp)
+    if vp.watch.plain == vp.current_vmptr:
+        watch_event(vp, f)
+
+
+cdef void watch_plain_exit(l0_vp *vp, bint failed) noexcept nogil:
+    watch_after(vp, &vp.current_vmcs.f, failed)
+    vp.watch.plain = vp.current_vmptr
 
 
 # VMCLEAR of the active eVMCS: what L1 has written behind a clean bit since the last exit.

@@ -142,18 +142,21 @@ cdef void watch_entry(l0_vp *vp, const u8 *page, u32 clean) noexcept nogil:
 
 # L1 continues: from here on what stands in page is what L1 changes.
 cdef void watch_exit(l0_vp *vp, const u8 *page, bint failed) noexcept nogil:
-    watch_after(vp, failed)
+    watch_after(vp, &vp.evmcs_cache.f, failed)
+    vp.watch.plain = L0_NO_VMCS
     # what was read is known now, also where no clean group was
     watch_space(vp, vp.evmcs_cache.f.ept_pointer)
     memcpy(vp.evmcs_last_exit, page, LAYOUT_BYTES)
     vp.last_exit_kept = 1
 
 
-# VMCLEAR of a page that may be active elsewhere.
+# VMCLEAR of a page that may be active elsewhere. What a VMCS was is no more.
 cdef void watch_vmclear(l0_vp *vp, u64 pa) noexcept nogil:
     cdef l0_partition *partition = vp.partition
     cdef u32 i
 
+    if vp.watch.plain == pa:
+        vp.watch.plain = L0_NO_VMCS
     for i in range(partition.nr_vps):
         if i != vp.cpu.index and partition.vp[i].active_evmcs & ~<u64>0xfff == pa:
             lint(vp, LINT_vmclear_elsewhere)

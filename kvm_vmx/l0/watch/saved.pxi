@@ -273,4 +273,6 @@ cdef const char *vp_restore(l0_vp *vp, const l0_saved *saved) noexcept nogil:
     restore_stopped(vp, saved)
     vp.host_loaded = 0
     guest_flush_tlb(vp)
+    if vp.watch != NULL:
+        vp.watch.plain = L0_NO_VMCS
     return NULL

@@ -110,17 +110,18 @@ cdef u8 *stale_page(l0_vp *vp, u64 gpa, u64 need) noexcept nogil:
 # The address spaces that this processor has entered with, as long as there is place for them.
 cdef void watch_space(l0_vp *vp, u64 eptp) noexcept nogil:
     cdef l0_watch *watch = vp.watch
-    cdef u32 i
+    cdef u32 i, known = watch.nr_spaces
 
-    if eptp >> 12 == watch.last_space:
+    # one more than there is place for is no place
+    if eptp >> 12 == watch.last_space or known > L0_WATCHED_SPACES:
         return
     watch.last_space = eptp >> 12
-    for i in range(watch.nr_spaces):
+    for i in range(known):
         if watch.space[i] == eptp >> 12:
             return
-    if watch.nr_spaces < L0_WATCHED_SPACES:
-        watch.space[watch.nr_spaces] = eptp >> 12
-    watch.nr_spaces += watch.nr_spaces <= L0_WATCHED_SPACES
+    if known < L0_WATCHED_SPACES:
+        watch.space[known] = eptp >> 12
+    watch.nr_spaces = known + 1
 
 
 cdef bint knows_space(const l0_vp *vp, u64 space) noexcept nogil:
