@@ -352,6 +352,7 @@ struct l0_vp {
 	/* guest-physical pages through the EPT, which only INVEPT and its like forget */
 	struct l2_tlb_entry physical_tlb[L2_TLB_ENTRIES];
 	u64 tlb_context[5];	/* eptp, cr3, vpid and controls, cr0 and cr4, efer of the entries */
+	u64 apic_access;	/* the APIC-access page that they know, | 1; 0: none */
 	struct l0_row row;
 
 	/* what comes to this processor while L2 runs, in no order */

@@ -557,6 +557,9 @@ cdef extern from "kvm_vmx/l0/whole/parts.h" nogil:
         ROOT_WAITS
         ROOT_SHUTDOWN
         ROOT_UNDONE
+        VIRTUAL_ENTRY
+        VIRTUAL_WRITTEN
+        VIRTUAL_INTERRUPT
 
     ctypedef struct l0_bus "struct l0_bus":
         u8 waits
@@ -564,6 +567,7 @@ cdef extern from "kvm_vmx/l0/whole/parts.h" nogil:
         u8 size
         u16 port
         u32 value
+        u8 is_virtual
         u64 page
 
     ctypedef struct l0_apic "struct l0_apic":
@@ -575,7 +579,11 @@ cdef extern from "kvm_vmx/l0/whole/parts.h" nogil:
         u32 icr_high
         u8 init_waits
         u8 sipi_waits
+        u8 virtual_work
+        u8 reserved
         u8 sipi_vector
+        u8 written_size
+        u16 written
 
     ctypedef struct l0_root "struct l0_root":
         u8 on
@@ -589,6 +597,8 @@ cdef extern from "kvm_vmx/l0/whole/parts.h" nogil:
         u64 idle
         l0_bus bus
         l0_apic apic
+
+    u32 l0_signals(const l0_apic *apic)
 
 cdef extern from "kvm_vmx/l0/state.h" nogil:
     enum:
@@ -925,6 +935,7 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         l2_tlb_entry tlb[64]
         l2_tlb_entry physical_tlb[64]
         u64 tlb_context[5]
+        u64 apic_access
         l0_row row
         l0_alarm alarm[16+1]
         u32 nr_alarms

@@ -19,6 +19,23 @@ cdef void bus_write(l0_vp *vp, u64 address, u32 size, u64 value) noexcept nogil:
         apic_write(vp, (address & 0xfff) >> 4, <u32>value)
 
 
+cdef int read_device(l0_vp *vp, u64 linear, u32 size, u64 *value) noexcept nogil:
+    if vp.root.bus.is_virtual:
+        return read_virtual_apic(vp, linear, size, value)
+    bus_read(vp, bus_address(vp, linear), size, value)
+    return L2_DONE
+
+
+cdef int write_device(l0_vp *vp, u64 linear, u32 size, u32 right, u64 value) noexcept nogil:
+    if (linear & 4095) + size > 4096:
+        # what is at hand is the address of the second page
+        translate(vp, linear, right)
+    if vp.root.bus.is_virtual:
+        return write_virtual_apic(vp, linear, size, value)
+    bus_write(vp, bus_address(vp, linear), size, value)
+    return L2_DONE
+
+
 # Before the next instruction a device sees to the port: RAX is still to come where it is read.
 cdef void bus_port(l0_vp *vp, u32 port, u32 size, bint is_in, u64 value) noexcept nogil:
     cdef l0_bus *bus = &vp.root.bus
