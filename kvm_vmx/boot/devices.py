@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 SERIAL, EXIT, SHUTDOWN_PORT, FW_CFG, FW_CFG_DATA = 0x3F8, 0xF4, 0x8900, 0x510, 0x511
 PM_TIMER = 0x608
+LINES, NR_LINES = 0x2000, 24
 PM_TIMER_HZ = 3_579_545
 TRANSMITTER_EMPTY = 0x60
 LINE_CONTROL, LINE_STATUS = 3, 5
@@ -86,6 +87,21 @@ class PmTimer:
 
     def write(self, offset: int, size: int, value: int) -> None:
         """It cannot be set."""
+
+
+class Lines:
+    """The test device of kvm-unit-tests that raises and lowers lines of the I/O APIC."""
+
+    def __init__(self, set_line: Callable[[int, int], None]):
+        self.set_line = set_line
+
+    def read(self, offset: int, size: int) -> int:
+        """Nothing is there to read."""
+        return 0
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        """The line of that port."""
+        self.set_line(offset, value & 1)
 
 
 class Ports:

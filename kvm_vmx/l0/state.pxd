@@ -552,6 +552,7 @@ cdef extern from "kvm_vmx/l0/guest/row.h" nogil:
 cdef extern from "kvm_vmx/l0/whole/parts.h" nogil:
     enum:
         L0_APIC_REGISTERS
+        L0_IO_LINES
         ROOT_PAUSED
         ROOT_PORT
         ROOT_WAITS
@@ -584,6 +585,12 @@ cdef extern from "kvm_vmx/l0/whole/parts.h" nogil:
         u8 sipi_vector
         u8 written_size
         u16 written
+
+    ctypedef struct l0_io_apic "struct l0_io_apic":
+        u64 entry[24]
+        u32 lines
+        u32 index
+        u32 id
 
     ctypedef struct l0_root "struct l0_root":
         u8 on
@@ -994,6 +1001,7 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u64 resets
         u64 invariant_tsc
         u64 traced
+        l0_io_apic io_apic
         u32 tick
         l0_vp *vp
 

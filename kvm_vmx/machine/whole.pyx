@@ -8,7 +8,7 @@ from kvm_vmx.abi.types cimport u32, u64
 from kvm_vmx.abi.virt_cpu cimport NR_GPRS
 from kvm_vmx.abi.vmx cimport PIN_BASED_VMX_PREEMPTION_TIMER
 from kvm_vmx.l0.hyperv cimport (
-    is_root, root_clock, root_reset, root_run, root_start, root_to_processor, vp_restore, vp_save,
+    io_apic_line, is_root, root_clock, root_reset, root_run, root_start, root_to_processor, vp_restore, vp_save,
 )
 from kvm_vmx.l0.state cimport *
 from kvm_vmx.machine.process cimport check_process
@@ -114,6 +114,12 @@ cdef class WholeProcessor:
         else:
             self.vp.gpr[0] = self.vp.gpr[0] & ~mask | <u64>value & mask
 
+    def set_line(self, line: int, level: int) -> None:
+        """A device raises (1) or lowers (0) a line of the board's I/O APIC."""
+        if not 0 <= line < L0_IO_LINES:
+            raise ValueError(f"line {line!r}: give 0 to {L0_IO_LINES - 1}")
+        io_apic_line(self.vp.partition, <u32>line, level != 0)
+
     def queue_exception(self, vector: int, error_code: int, *, bint injected=False) -> None:
         """An exception with an error code for whoever runs next, as if its next instruction raised
         it; injected, it is past being intercepted."""
@@ -172,6 +178,8 @@ cdef class WholeProcessor:
         return (PyBytes_FromStringAndSize(<char *>&saved, sizeof(saved)) +
                 PyBytes_FromStringAndSize(<char *>&self.vp.root_vmcs, sizeof(l0_vmcs)) +
                 PyBytes_FromStringAndSize(<char *>&self.vp.root, sizeof(l0_root)) +
+                PyBytes_FromStringAndSize(
+                    <char *>&self.vp.partition.io_apic, sizeof(l0_io_apic)) +
                 int(self.vp.counters.l2_instructions).to_bytes(8, "little"))
 
     def restore(self, blob: bytes) -> None:
@@ -180,7 +188,8 @@ cdef class WholeProcessor:
         cdef const unsigned char[::1] view = blob
         cdef l0_saved saved
         cdef const char *wrong
-        cdef size_t size = sizeof(saved) + sizeof(l0_vmcs) + sizeof(l0_root) + 8
+        cdef size_t whole = sizeof(saved) + sizeof(l0_vmcs)
+        cdef size_t size = whole + sizeof(l0_root) + sizeof(l0_io_apic) + 8
 
         check_process((<Processor>self.processor).owner)
         if len(view) != size:
@@ -195,7 +204,9 @@ cdef class WholeProcessor:
             self.vp.counters.l2_instructions = before
             raise ValueError(f"not restored, {wrong.decode()}: give what save() returned")
         memcpy(&self.vp.root_vmcs, &view[sizeof(saved)], sizeof(l0_vmcs))
-        memcpy(&self.vp.root, &view[sizeof(saved) + sizeof(l0_vmcs)], sizeof(l0_root))
+        memcpy(&self.vp.root, &view[whole], sizeof(l0_root))
+        # the board's own, which each of its processors has with it
+        memcpy(&self.vp.partition.io_apic, &view[whole + sizeof(l0_root)], sizeof(l0_io_apic))
         self.vp.regs = self.vp.gpr
         if not saved.stopped:
             self.vp.vmcs = &self.vp.root_vmcs

@@ -228,7 +228,8 @@ cdef bint take_nmi(l0_vp *vp) noexcept nogil:
         vm_exit_with(vp, EXIT_REASON_EXCEPTION_NMI, 0, 0)
         vp.vmcs.f.vm_exit_intr_info = <u32>INTR_INFO_VALID_MASK | INTR_TYPE_NMI_INTR | X86_TRAP_NMI
         return False
-    if vp.vmcs.f.guest_interruptibility_info & (GUEST_INTR_STATE_NMI | GUEST_INTR_STATE_MOV_SS):
+    # that STI holds back an NMI, too, is a processor's own choice: SDM 2B STI
+    if vp.vmcs.f.guest_interruptibility_info & (GUEST_INTR_STATE_NMI | SHADOW):
         return True
     vp.cpu.nmi = 0
     return deliver_here(vp, INTR_TYPE_NMI_INTR | X86_TRAP_NMI)

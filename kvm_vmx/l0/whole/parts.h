@@ -64,6 +64,15 @@ static inline u32 l0_signals(const struct l0_apic *apic)
 	return signals;
 }
 
+#define L0_IO_LINES 24
+
+/* The board's I/O APIC. */
+struct l0_io_apic {
+	u64 entry[L0_IO_LINES];
+	u32 lines;		/* which of them are high, a bit each */
+	u32 index, id;
+};
+
 /* Of a processor that runs L1's code: how it got here, and what it has done. */
 struct l0_root {
 	u8 on;
