@@ -25,7 +25,8 @@ def chosen(register):
 
 def entry(line, value):
     """Write a redirection entry, its upper half first."""
-    return b"".join(chosen(0x10 + 2 * line + n) + store(IO_APIC + 0x10, value >> 32 * n & 0xFFFFFFFF)
+    halves = value & 0xFFFFFFFF, value >> 32
+    return b"".join(chosen(0x10 + 2 * line + n) + store(IO_APIC + 0x10, halves[n])
                     for n in (1, 0))
 
 
@@ -54,8 +55,9 @@ def sent_by(code, isr=b"", cpus=1):
 
 
 def test_the_registers_of_the_io_apic():
-    code = send_register(1) + send_register(1, 16) + chosen(0) + store(IO_APIC + 0x10, 0xFFFFFFFF) + \
-        send_register(0, 24) + send_register(2, 24) + send_register(0x10, 16)
+    code = send_register(1) + send_register(1, 16) + chosen(0) + \
+        store(IO_APIC + 0x10, 0xFFFFFFFF) + send_register(0, 24) + send_register(2, 24) + \
+        send_register(0x10, 16)
     # version, 24 lines, four bits of ID, which arbitration has too, and masked entries
     assert sent_by(code) == b"\x11\x17\x0f\x0f\x01"
 
