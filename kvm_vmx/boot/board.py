@@ -50,6 +50,7 @@ class Board:
         self.ports.add(devices.PM_TIMER, 4, devices.PmTimer(self.now))
         self.ports.add(devices.LINES, devices.NR_LINES, devices.Lines(
             lambda line, level: self.processors[0].set_line(line, level)))
+        self.ports.add(devices.HYPERV_TEST, 4, devices.HypervTest(self.signal))
         self.processors: list[WholeProcessor] = []
         self.power_on()
 
@@ -66,6 +67,11 @@ class Board:
         """The board's time in ns, counted in instructions."""
         done = sum(self.processors[0].instructions.values())
         return (done << TSC_SHIFT) * 10**9 // TSC_HZ
+
+    def signal(self, number: int, source: int) -> None:
+        """A synthetic interrupt source of a processor fires, where there is one."""
+        if number < self.cpus:
+            self.processors[number].signal_source(source)
 
     def move(self) -> None:
         """Save each processor and go on in a new partition, as if migrated to another host."""

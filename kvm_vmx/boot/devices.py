@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 SERIAL, EXIT, SHUTDOWN_PORT, FW_CFG, FW_CFG_DATA = 0x3F8, 0xF4, 0x8900, 0x510, 0x511
 PM_TIMER = 0x608
+HYPERV_TEST = 0x3000
 LINES, NR_LINES = 0x2000, 24
 PM_TIMER_HZ = 3_579_545
 TRANSMITTER_EMPTY = 0x60
@@ -102,6 +103,25 @@ class Lines:
     def write(self, offset: int, size: int, value: int) -> None:
         """The line of that port."""
         self.set_line(offset, value & 1)
+
+
+class HypervTest:
+    """The test device of kvm-unit-tests by which a synthetic interrupt source fires."""
+
+    SET_SOURCE = 3
+
+    def __init__(self, signal: Callable[[int, int], None]):
+        self.signal = signal
+
+    def read(self, offset: int, size: int) -> int:
+        """Nothing is there to read."""
+        return 0
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        """A command in bits 23:16, the processor in 15:8, the source below. Routes need no making
+        here."""
+        if value >> 16 & 0xFF == self.SET_SOURCE:
+            self.signal(value >> 8 & 0xFF, value & 0xFF)
 
 
 class Ports:

@@ -8,7 +8,8 @@ from kvm_vmx.abi.types cimport u32, u64
 from kvm_vmx.abi.virt_cpu cimport NR_GPRS
 from kvm_vmx.abi.vmx cimport PIN_BASED_VMX_PREEMPTION_TIMER
 from kvm_vmx.l0.hyperv cimport (
-    io_apic_line, is_root, root_clock, root_reset, root_run, root_start, root_to_processor, vp_restore, vp_save,
+    io_apic_line, is_root, root_clock, root_reset, root_run, root_start, root_to_processor,
+    synic_signal, vp_restore, vp_save,
 )
 from kvm_vmx.l0.state cimport *
 from kvm_vmx.machine.process cimport check_process
@@ -119,6 +120,10 @@ cdef class WholeProcessor:
         if not 0 <= line < L0_IO_LINES:
             raise ValueError(f"line {line!r}: give 0 to {L0_IO_LINES - 1}")
         io_apic_line(self.vp.partition, <u32>line, level != 0)
+
+    def signal_source(self, source: int) -> bool:
+        """A synthetic interrupt source fires; is its interrupt on its way?"""
+        return synic_signal(self.vp, <u32>source)
 
     def queue_exception(self, vector: int, error_code: int, *, bint injected=False) -> None:
         """An exception with an error code for whoever runs next, as if its next instruction raised

@@ -7,7 +7,7 @@ import pytest
 from kvm_vmx.boot import image
 from kvm_vmx.boot.board import Board
 from test_images import (
-    APIC, EAX, ECX, EDI, HLT, LGDT, STI, ends, handler, mov, out, run_with, store,
+    APIC, EAX, ECX, EDI, HLT, LGDT, STI, elf32, ends, handler, mov, out, run_with, store,
     wrmsr)
 
 IO_APIC, TEST_LINES = 0xFEC00000, 0x2000
@@ -164,3 +164,25 @@ def test_leaf_11_tells_how_ids_are_made(index, told):
     """Threads and cores: how many bits of the ID they have, and how many there are."""
     code = mov(EAX, 0xB) + mov(ECX, index) + b"\x0f\xa2" + TO_SERIAL + b"\x88\xd8" + TO_SERIAL
     assert sent_by(code, cpus=4) == told
+
+
+@pytest.mark.parametrize(("automatic", "sent"), [(0, b"i"), (1 << 17, b"ii")])
+def test_a_synthetic_source_may_end_by_itself(automatic, sent):
+    """TLFS, AutoEOI: without it the second waits for an end of the first."""
+    load, places = handler(VECTOR, COUNT + IRET)
+    fire = mov(2, 0x3000) + mov(EAX, 3 << 16 | 2) + b"\xef"
+    code = wrmsr(0x40000080, 1) + wrmsr(0x40000092, VECTOR | automatic) + STI + \
+        (fire + b"\x90") * 2
+    said = []
+    board = Board(16 << 20, profile="kvm-6.12", sink=said.append)
+    end = run_with(board, LGDT + load + ON + code + ends(0), places)
+    assert (end.value, b"".join(said)) == (0, sent)
+
+
+def test_multiboot_information_lies_where_the_image_does_not():
+    """An image from 32 KiB on, as realmode of kvm-unit-tests: its own bytes stay."""
+    own = b"\x8b\x73\x10" + mov(2, 0x3F8) + b"\x8a\x06\xee" + ends(0)
+    sent = []
+    board = Board(16 << 20, sink=sent.append)
+    assert image.boot(board, elf32(own.ljust(0x2000, b"\x90"), 0x8000), "name") == "multiboot"
+    assert (board.run(10).value, sent) == (0, [b"n"])

@@ -16,6 +16,7 @@ cdef enum:
     MSR_SOURCE_0 = 0x40000090
 
     MASKED = 1 << 16
+    AUTO_END = 1 << 17
     POLLING = 1 << 18
 
     # the APIC's interrupt command: delivery mode fixed, destination shorthands
@@ -126,8 +127,23 @@ cdef insn_t synic_write(l0_vp *vp, u32 msr, u64 value) noexcept nogil:
     return INSN_OK
 
 
-# Let a vector wait at the processor; False where another one does already.
+# TLFS, Virtual Interrupts: an interrupt of a source with AutoEOI ends as it is delivered.
+cdef bint ends_by_itself(const l0_vp *vp, u32 vector) noexcept nogil:
+    cdef u32 i
+
+    if not vp.synic.control & ENABLED:
+        return False
+    for i in range(<u32>L0_NR_SINTS):
+        if vp.synic.source[i] & (MASKED | AUTO_END | 0xff) == AUTO_END | vector:
+            return True
+    return False
+
+
+# Let a vector wait at the processor; False where another one does already, and no APIC sorts them.
 cdef bint synic_pending(l0_vp *vp, u32 vector) noexcept nogil:
+    if vp.root.on:
+        apic_raise(vp, vector)
+        return True
     if irq_is_pending(&vp.cpu, vector):
         return True
     if vp.cpu.intr:

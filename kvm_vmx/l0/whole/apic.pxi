@@ -116,7 +116,8 @@ cdef u32 apic_take(l0_vp *vp) noexcept nogil:
     if not apic_settle(vp):
         return 0
     taken = irq_take(&vp.cpu)
-    vp.root.apic.isr[(taken & 0xff) >> 6] |= <u64>1 << (taken & 63)
+    if not ends_by_itself(vp, taken & 0xff):
+        vp.root.apic.isr[(taken & 0xff) >> 6] |= <u64>1 << (taken & 63)
     apic_settle(vp)
     return taken
 
