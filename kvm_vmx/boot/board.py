@@ -42,7 +42,7 @@ class Board:
         self.memory = PhysicalMemory(memory)
         self.options = {"cpus": cpus, "profile": profile, "cpuid": with_apic(profile, cpus),
                         **options}
-        self.cpus = cpus
+        self.cpus, self.profile = cpus, profile
         self.ports = devices.Ports()
         self.ports.add(devices.SERIAL, 8, devices.Serial(sink))
         self.ports.add(devices.EXIT, 4, devices.ExitPort())
@@ -50,7 +50,7 @@ class Board:
         self.ports.add(devices.PM_TIMER, 4, devices.PmTimer(self.now))
         self.ports.add(devices.LINES, devices.NR_LINES, devices.Lines(
             lambda line, level: self.processors[0].set_line(line, level)))
-        self.ports.add(devices.HYPERV_TEST, 4, devices.HypervTest(self.signal))
+        self.ports.add(devices.HYPERV_TEST, 4, devices.HypervTest(lambda: self.processors))
         self.processors: list[WholeProcessor] = []
         self.power_on()
 
@@ -67,11 +67,6 @@ class Board:
         """The board's time in ns, counted in instructions."""
         done = sum(self.processors[0].instructions.values())
         return (done << TSC_SHIFT) * 10**9 // TSC_HZ
-
-    def signal(self, number: int, source: int) -> None:
-        """A synthetic interrupt source of a processor fires, where there is one."""
-        if number < self.cpus:
-            self.processors[number].signal_source(source)
 
     def move(self) -> None:
         """Save each processor and go on in a new partition, as if migrated to another host."""

@@ -106,22 +106,30 @@ class Lines:
 
 
 class HypervTest:
-    """The test device of kvm-unit-tests by which a synthetic interrupt source fires."""
+    """The test device of kvm-unit-tests by which a synthetic interrupt source fires, and a
+    connection leads to one. Routes need no making here."""
 
-    SET_SOURCE = 3
+    FIRE, MESSAGES, NO_MESSAGES, EVENTS, NO_EVENTS = 3, 4, 5, 6, 7
 
-    def __init__(self, signal: Callable[[int, int], None]):
-        self.signal = signal
+    def __init__(self, processors: Callable[[], list]):
+        self.processors = processors
 
     def read(self, offset: int, size: int) -> int:
         """Nothing is there to read."""
         return 0
 
     def write(self, offset: int, size: int, value: int) -> None:
-        """A command in bits 23:16, the processor in 15:8, the source below. Routes need no making
-        here."""
-        if value >> 16 & 0xFF == self.SET_SOURCE:
-            self.signal(value >> 8 & 0xFF, value & 0xFF)
+        """From the top: a connection, the command, the processor, the source; 8 bits each."""
+        connection, command, number, source = value.to_bytes(4, "big")
+        if number >= len(self.processors()):
+            return
+        processor = self.processors()[number]
+        if command == self.FIRE:
+            processor.signal_source(source)
+        elif command in (self.MESSAGES, self.EVENTS):
+            processor.connect(connection, source, events=command == self.EVENTS)
+        elif command in (self.NO_MESSAGES, self.NO_EVENTS):
+            processor.disconnect(connection)
 
 
 class Ports:

@@ -77,7 +77,8 @@ def is_multiboot(data: bytes) -> bool:
     return False
 
 
-def boot_multiboot(board: Board, program: elf.Elf, name: str, append: str) -> None:
+def boot_multiboot(board: Board, program: elf.Elf, name: str, append: str,
+                   test_device: bool) -> None:
     """As a loader would: flat 32-bit code, and in EBX what the machine is and the words for it.
     The environment is that of kvm-unit-tests' own scripts."""
     write = board.memory.write
@@ -87,8 +88,8 @@ def boot_multiboot(board: Board, program: elf.Elf, name: str, append: str) -> No
                              for segment in program.segments) else 0
     information_at, modules, command_line, environment_at = (
         place + moved for place in (INFORMATION, MODULES, COMMAND_LINE, ENVIRONMENT))
-    environment = (f"NR_CPUS={board.cpus}\nMEMSIZE={board.memory.size >> 20}\nTEST_DEVICE=1\n"
-                   "BOOTLOADER=1\n").encode()
+    environment = (f"NR_CPUS={board.cpus}\nMEMSIZE={board.memory.size >> 20}\n"
+                   f"TEST_DEVICE={test_device:d}\nBOOTLOADER=1\n").encode()
     words = f"{name} {append}".rstrip().encode() + b"\0"
     if len(words) > 4096:
         raise ValueError(f"{len(words)} bytes for --append: give fewer than 4096")
@@ -125,8 +126,10 @@ def boot_long(board: Board, rip: int) -> None:
     start(board.processors[0], rip, registers, long=True, cr3=identity_tables(board))
 
 
-def boot(board: Board, data: bytes, name: str = "image", append: str = "") -> str:
-    """Put an image on a board, at its first instruction; what kind it is."""
+def boot(board: Board, data: bytes, name: str = "image", append: str = "", *,
+         test_device: bool = True) -> str:
+    """Put an image on a board, at its first instruction; what kind it is. test_device says whether
+    one of kvm-unit-tests is told that there is its device."""
     if not elf.is_elf(data):
         if is_multiboot(data):
             raise ValueError("a multiboot image without an ELF header: give the ELF file")
@@ -138,7 +141,7 @@ def boot(board: Board, data: bytes, name: str = "image", append: str = "") -> st
         return "flat"
     program = elf.parse(data)
     if is_multiboot(data):
-        boot_multiboot(board, program, name, append)
+        boot_multiboot(board, program, name, append, test_device)
         return "multiboot"
     if program.bits == 32:
         raise ValueError("an ELF 32 file without a multiboot header: give one that has it")

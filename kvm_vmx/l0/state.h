@@ -418,7 +418,7 @@ struct l0_partition {
 	u64 crashes, resets;	/* how often it has told so, and asked for a reset */
 	u64 invariant_tsc;	/* MSR 0x40000118 */
 	u64 traced;		/* instructions traced so far, on all processors */
-	struct l0_io_apic io_apic;
+	struct l0_board board;
 	u32 tick;		/* the interrupt of L1's timer, 0x100 | vector; 0: L1 has set none */
 	struct l0_vp *vp;	/* nr_vps of them, cache-line aligned */
 };

@@ -553,6 +553,7 @@ cdef extern from "kvm_vmx/l0/whole/parts.h" nogil:
     enum:
         L0_APIC_REGISTERS
         L0_IO_LINES
+        L0_NR_PORTS
         ROOT_PAUSED
         ROOT_PORT
         ROOT_WAITS
@@ -591,6 +592,20 @@ cdef extern from "kvm_vmx/l0/whole/parts.h" nogil:
         u32 lines
         u32 index
         u32 id
+
+    ctypedef struct l0_port "struct l0_port":
+        u32 connection
+        u32 vp
+        u8 kind
+        u8 source
+        u8 waits
+        u8 length
+        u32 message
+        u8 body[240]
+
+    ctypedef struct l0_board "struct l0_board":
+        l0_io_apic io_apic
+        l0_port port[16]
 
     ctypedef struct l0_root "struct l0_root":
         u8 on
@@ -1001,7 +1016,7 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u64 resets
         u64 invariant_tsc
         u64 traced
-        l0_io_apic io_apic
+        l0_board board
         u32 tick
         l0_vp *vp
 

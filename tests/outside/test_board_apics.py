@@ -186,3 +186,70 @@ def test_multiboot_information_lies_where_the_image_does_not():
     board = Board(16 << 20, sink=sent.append)
     assert image.boot(board, elf32(own.ljust(0x2000, b"\x90"), 0x8000), "name") == "multiboot"
     assert (board.run(10).value, sent) == (0, [b"n"])
+
+
+PORT, FIELDS_AT = 0x3000, 0x7000
+HYPERV = wrmsr(0x40000000, 1 << 48) + wrmsr(0x40000080, 1) + wrmsr(0x40000082, 0x3000 | 1) + \
+    wrmsr(0x40000083, 0x4000 | 1) + wrmsr(0x40000092, VECTOR | 1 << 17)
+POST, SIGNAL = 0x5C, 0x1005D
+STATUS = mov(2, 0x3F8) + b"\xee"
+
+
+def command(number, connection):
+    """The test device of connections, for source 2 of processor 0."""
+    return mov(2, PORT) + mov(EAX, connection << 24 | number << 16 | 2) + b"\xef"
+
+
+def calls(control, parameter):
+    return mov(ECX, control) + mov(2, parameter) + b"\x45\x31\xc0" + b"\x0f\x01\xc1" + STATUS
+
+
+def message(board, connection, kind, body):
+    board.memory.write(FIELDS_AT, struct.pack("<IIII", connection, 0, kind, len(body)) + body)
+
+
+def hyperv(code, prepare=lambda board: None):
+    # RAX and RDX stay
+    load, places = handler(VECTOR, b"\x50\x52" + COUNT + b"\x5a\x58" + IRET)
+    said = []
+    board = Board(16 << 20, profile="kvm-6.12", sink=said.append)
+    prepare(board)
+    end = run_with(board, LGDT + load + ON + HYPERV + STI + code + ends(0), places)
+    assert end.value == 0, end
+    return b"".join(said), board
+
+
+def test_a_message_comes_to_who_is_connected():
+    """TLFS 11.11: into the source's slot; the next one waits for the end of that."""
+    end = store(0x4200, 0) + wrmsr(0x40000084, 0)
+    said, board = hyperv(
+        calls(POST, FIELDS_AT) + command(4, 0x10) + calls(POST, FIELDS_AT) +
+        calls(POST, FIELDS_AT) + calls(POST, FIELDS_AT) + end + b"\x90" + command(5, 0x10) +
+        calls(POST, FIELDS_AT), lambda board: message(board, 0x10, 0x1234, b"body"))
+    # nobody; taken, with its interrupt; kept; no room; the kept one; nobody
+    assert said == b"\x03i\0\0\x13i\x03"
+    assert struct.unpack("<IBB", board.memory.read(0x4200, 6)) == (0x1234, 4, 0)
+    assert board.memory.read(0x4210, 4) == b"body"
+
+
+def test_an_event_sets_its_flag():
+    said, board = hyperv(calls(SIGNAL, 0x21) + command(6, 0x21) + calls(SIGNAL, 0x21) * 2)
+    # an interrupt comes with the flag, and not once more while that is set
+    assert said == b"\x03i\0\0" and board.memory.read(0x3200 + 4, 1) == b"\2"
+
+
+def test_a_message_that_waits_moves_with_the_board():
+    class Mover:
+        def write(self, offset, size, value):
+            boards[0].move()
+
+    def prepare(board):
+        message(board, 0x10, 0x1234, b"one")
+        board.ports.add(0x77, 1, Mover())
+        boards.append(board)
+
+    boards = []
+    said, board = hyperv(
+        command(4, 0x10) + calls(POST, FIELDS_AT) * 2 + out(0x77, 0) + store(0x4200, 0) +
+        wrmsr(0x40000084, 0) + b"\x90", prepare)
+    assert said == b"i\0\0i"

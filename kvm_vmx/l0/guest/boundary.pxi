@@ -212,15 +212,6 @@ cdef inline bint interrupts_open(const l0_vp *vp) noexcept nogil:
         not vp.vmcs.f.guest_interruptibility_info & SHADOW
 
 
-# An event that comes at this boundary. SDM 26.5.2: a monitor trap comes behind it, before the first
-# instruction of its handler.
-cdef bint deliver_here(l0_vp *vp, u32 info) noexcept nogil:
-    if not deliver(vp, <u32>INTR_INFO_VALID_MASK | info, 0, 0):
-        return False
-    vp.trap_pending = vp.vmcs.f.cpu_based_vm_exec_control & CPU_BASED_MONITOR_TRAP_FLAG != 0
-    return True
-
-
 # An NMI: L1's, or L2's own where L1 leaves them to it. 1: L2 goes on, 0: it leaves.
 cdef bint take_nmi(l0_vp *vp) noexcept nogil:
     if vp.vmcs.f.pin_based_vm_exec_control & PIN_BASED_NMI_EXITING:

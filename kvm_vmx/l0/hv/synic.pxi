@@ -101,6 +101,7 @@ cdef insn_t synic_write(l0_vp *vp, u32 msr, u64 value) noexcept nogil:
         if breaks(CHECK_synic_eoi, value):
             return deny(vp, CHECK_synic_eoi, value, msr, 0)
         stimers_retry(vp)
+        ports_retry(vp)
         return INSN_OK
     if msr == HV_X64_MSR_ICR:
         vp.synic.icr = value
@@ -115,6 +116,7 @@ cdef insn_t synic_write(l0_vp *vp, u32 msr, u64 value) noexcept nogil:
         return deny(vp, CHECK_wrmsr_read_only, value, msr, 0)
     elif msr == MSR_END_OF_MESSAGE:
         stimers_retry(vp)
+        ports_retry(vp)
     elif msr == MSR_EVENT_PAGE:
         return write_page(vp, msr, &vp.synic.event_page, value)
     elif msr == MSR_MESSAGE_PAGE:

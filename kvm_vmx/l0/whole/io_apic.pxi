@@ -29,15 +29,15 @@ cdef bint is_io_apic(u64 address) noexcept nogil:
 cdef void io_apic_reset(l0_partition *partition) noexcept nogil:
     cdef u32 line
 
-    memset(&partition.io_apic, 0, sizeof(partition.io_apic))
+    memset(&partition.board.io_apic, 0, sizeof(partition.board.io_apic))
     for line in range(<u32>L0_IO_LINES):
-        partition.io_apic.entry[line] = ENTRY_MASKED
+        partition.board.io_apic.entry[line] = ENTRY_MASKED
 
 
 # The interrupt of a line, to the processors that its entry names: to the first of them where its
 # mode wants only one.
 cdef void io_apic_deliver(l0_partition *partition, u32 line) noexcept nogil:
-    cdef u64 entry = partition.io_apic.entry[line]
+    cdef u64 entry = partition.board.io_apic.entry[line]
     cdef u32 n, command = <u32>entry & 0x7ff
     cdef bint level = entry & ENTRY_LEVEL != 0
     cdef l0_vp *to
@@ -50,20 +50,20 @@ cdef void io_apic_deliver(l0_partition *partition, u32 line) noexcept nogil:
             if command >> 8 & 7 == MODE_LOWEST:
                 break
     if level:
-        partition.io_apic.entry[line] |= ENTRY_REMOTE
+        partition.board.io_apic.entry[line] |= ENTRY_REMOTE
 
 
 # Its line is high, and it has not been told before its end.
 cdef bint io_apic_waits(const l0_partition *partition, u32 line) noexcept nogil:
-    cdef u64 entry = partition.io_apic.entry[line]
+    cdef u64 entry = partition.board.io_apic.entry[line]
 
-    return partition.io_apic.lines >> line & 1 and \
+    return partition.board.io_apic.lines >> line & 1 and \
         entry & (ENTRY_LEVEL | ENTRY_REMOTE | ENTRY_MASKED) == ENTRY_LEVEL
 
 
 # A device raises or lowers a line.
 cdef void io_apic_line(l0_partition *partition, u32 line, bint level) noexcept nogil:
-    cdef l0_io_apic *io = &partition.io_apic
+    cdef l0_io_apic *io = &partition.board.io_apic
     cdef bint was = io.lines >> line & 1
 
     io.lines = io.lines & ~(<u32>1 << line) | <u32>level << line
@@ -78,7 +78,7 @@ cdef void io_apic_end(l0_partition *partition, u32 vector) noexcept nogil:
     cdef u64 *entry
 
     for line in range(<u32>L0_IO_LINES):
-        entry = &partition.io_apic.entry[line]
+        entry = &partition.board.io_apic.entry[line]
         if <u8>entry[0] == vector and entry[0] & ENTRY_LEVEL:
             entry[0] &= ~<u64>ENTRY_REMOTE
             if io_apic_waits(partition, line):
@@ -86,7 +86,7 @@ cdef void io_apic_end(l0_partition *partition, u32 vector) noexcept nogil:
 
 
 cdef u32 io_apic_read(const l0_partition *partition, u32 offset) noexcept nogil:
-    cdef const l0_io_apic *io = &partition.io_apic
+    cdef const l0_io_apic *io = &partition.board.io_apic
     cdef u32 number = io.index
 
     if offset == IO_INDEX:
@@ -103,7 +103,7 @@ cdef u32 io_apic_read(const l0_partition *partition, u32 offset) noexcept nogil:
 
 cdef void io_apic_write_entry(l0_partition *partition, u32 number, u32 value) noexcept nogil:
     cdef u32 line = number >> 1
-    cdef u64 *entry = &partition.io_apic.entry[line]
+    cdef u64 *entry = &partition.board.io_apic.entry[line]
 
     if number & 1:
         entry[0] = entry[0] & ~<u32>0 | <u64>value << 32
@@ -117,7 +117,7 @@ cdef void io_apic_write_entry(l0_partition *partition, u32 number, u32 value) no
 
 
 cdef void io_apic_write(l0_partition *partition, u32 offset, u32 value) noexcept nogil:
-    cdef l0_io_apic *io = &partition.io_apic
+    cdef l0_io_apic *io = &partition.board.io_apic
     cdef u32 number = io.index
 
     if offset == IO_INDEX:

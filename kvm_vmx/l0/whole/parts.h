@@ -73,6 +73,24 @@ struct l0_io_apic {
 	u32 index, id;
 };
 
+#define L0_NR_PORTS 16
+
+/* Behind which connection a processor takes messages or events, and the message that waits. */
+struct l0_port {
+	u32 connection;
+	u32 vp;
+	u8 kind, source;	/* 0: no port */
+	u8 waits, length;
+	u32 message;
+	u8 body[240];
+};
+
+/* What is beside the processors. */
+struct l0_board {
+	struct l0_io_apic io_apic;
+	struct l0_port port[L0_NR_PORTS];
+};
+
 /* Of a processor that runs L1's code: how it got here, and what it has done. */
 struct l0_root {
 	u8 on;
