@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Prints docs/offers.md: each bit that a profile may offer, and which test shows that L0 does it."""
+"""Prints docs/offers.md: each bit that a profile may offer, and the test that shows it done."""
 
 import sys
 
