@@ -24,11 +24,12 @@ WRMSR, RDMSR = "0f30", "0f32"
 def virtual(code="", mode="plain", secondary=0, shadow=True, **fields):
     """L2 with a virtual-APIC page, and other controls as asked."""
     g = Guest(mode, code, {"profile": "bare"} if mode == "plain" else {
-        "profile": "ice-lake", "msrs": {0x48B: 0x203DFFF << 32, 0x481: 0xFF00000016}}, **{
+        "profile": "ice-lake", "msrs": {
+            0x48B: 0x203DFFF << 32, 0x481: 0xFF00000016, 0x48D: 0xFF00000016}}, **{
             "CPU_BASED_VM_EXEC_CONTROL": PROC | (TPR_SHADOW if shadow else 0) | MSR_BITMAPS,
             "SECONDARY_VM_EXEC_CONTROL": secondary, "VIRTUAL_APIC_PAGE_ADDR": VIRTUAL,
             "MSR_BITMAP": BITMAPS, **fields})
-    if secondary & ACCESS:
+    if secondary & ACCESS and mode == "plain":
         g.set(APIC_ACCESS_ADDR=fields.get("APIC_ACCESS_ADDR", APIC_PAGE))
     return g
 

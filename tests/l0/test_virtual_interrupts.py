@@ -128,6 +128,19 @@ def test_each_entry_looks_again(clean):
             (10, CODE + 2 * n) if n < 5 else (CALLED, handler(0x31) + 3))
 
 
+@pytest.mark.rule("R63")
+@pytest.mark.parametrize(("secondary", "pin", "check"), [
+    (ACCESS, 0, "uncovered_secondary"), (REGISTERS, 0, "uncovered_secondary"),
+    (DELIVERY, EXT_INTR, "uncovered_secondary"),
+    (DELIVERY, EXT_INTR | 1 << 7, "uncovered_pin")])
+def test_an_evmcs_has_none_of_it(secondary, pin, check):
+    """Whatever the machine is told to offer: an eVMCS has no fields for it."""
+    g = virtual(VMCALL, "evmcs", secondary=secondary, PIN_BASED_VM_EXEC_CONTROL=PIN | pin,
+                VM_EXIT_CONTROLS=0x36FFB | 1 << 15)
+    outcome = g.cpu.vmlaunch()
+    assert (outcome.error, outcome.why.id) == (7, check)
+
+
 @pytest.mark.parametrize("by_memory", [True, False])
 def test_a_lower_priority_lets_it_in(by_memory):
     code = f"c70425{APIC_PAGE + VTPR:08x}".replace(
