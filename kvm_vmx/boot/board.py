@@ -12,9 +12,10 @@ from kvm_vmx.machine.partition import Partition, PhysicalMemory
 from kvm_vmx.machine.whole import WholeProcessor
 
 SLICE = 2_000_000       # instructions of one processor before the clock is looked at
-TURN = 20_000           # and where several take turns
+TURN = 2_000            # and where several take turns
 TSC_SHIFT, TSC_HZ = 5, 2_000_000_000
 LARGEST = 0xC0000000    # devices lie behind it
+TOPOLOGY, THREADS, CORES = 0xB, 1, 2
 X2APIC, TSC_DEADLINE, APIC = 1 << 21, 1 << 24, 1 << 9      # of CPUID leaf 1: ECX, ECX, EDX
 
 
@@ -39,13 +40,17 @@ class Board:
         if memory % 4096 or not 1 << 20 <= memory <= LARGEST:
             raise ValueError(f"memory of {memory} bytes: give whole pages, 1 MiB to 3 GiB")
         self.memory = PhysicalMemory(memory)
-        self.options = {"cpus": cpus, "profile": profile, "cpuid": with_apic(profile), **options}
-        self.cpus = cpus
+        self.options = {"cpus": cpus, "profile": profile, "cpuid": with_apic(profile, cpus),
+                        **options}
+        self.cpus, self.profile = cpus, profile
         self.ports = devices.Ports()
         self.ports.add(devices.SERIAL, 8, devices.Uart16550(sink))
         self.ports.add(devices.EXIT, 4, devices.ExitPort())
         self.ports.add(devices.FW_CFG, 2, devices.FirmwareConfig(memory, cpus))
         self.ports.add(devices.PM_TIMER, 4, devices.PmTimer(self.now))
+        self.ports.add(devices.LINES, devices.NR_LINES, devices.Lines(
+            lambda line, level: self.processors[0].set_line(line, level)))
+        self.ports.add(devices.HYPERV_TEST, 4, devices.HypervTest(lambda: self.processors))
         self.processors: list[WholeProcessor] = []
         self.power_on()
 
@@ -127,10 +132,16 @@ class Board:
         return End(value, why, time.monotonic() - began, total)
 
 
-def with_apic(profile: str) -> dict[int, tuple[int, int, int, int]]:
-    """Leaf 1 of a profile with the local APIC that a board has and an L1 of Python's has not."""
-    eax, ebx, ecx, edx = build(profile).cpuid[1]
-    return {1: (eax, ebx, ecx | X2APIC | TSC_DEADLINE, edx | APIC)}
+def with_apic(profile: str, cpus: int) -> dict[object, tuple[int, int, int, int]]:
+    """Leaves of a profile with the local APIC that a board has and an L1 of Python's has not: what
+    it can, and in leaf 0xb the IDs, of one core a processor."""
+    leaves = build(profile).cpuid
+    eax, ebx, ecx, edx = leaves[1]
+    highest, *vendor = leaves[0]
+    return {0: (max(highest, TOPOLOGY), *vendor),
+            1: (eax, ebx, ecx | X2APIC | TSC_DEADLINE, edx | APIC),
+            TOPOLOGY: (0, 1, THREADS << 8, 0),
+            (TOPOLOGY, 1): ((cpus - 1).bit_length(), cpus, CORES << 8 | 1, 0)}
 
 
 def where(processor: WholeProcessor) -> str:

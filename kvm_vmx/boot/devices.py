@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 SERIAL, EXIT, SHUTDOWN_PORT, FW_CFG, FW_CFG_DATA = 0x3F8, 0xF4, 0x8900, 0x510, 0x511
 PM_TIMER = 0x608
+HYPERV_TEST = 0x3000
+LINES, NR_LINES = 0x2000, 24
 PM_TIMER_HZ = 3_579_545
 TRANSMITTER_EMPTY = 0x60
 LINE_CONTROL, LINE_STATUS = 3, 5
@@ -86,6 +88,48 @@ class PmTimer:
 
     def write(self, offset: int, size: int, value: int) -> None:
         """It cannot be set."""
+
+
+class Lines:
+    """The test device of kvm-unit-tests that raises and lowers lines of the I/O APIC."""
+
+    def __init__(self, set_line: Callable[[int, int], None]):
+        self.set_line = set_line
+
+    def read(self, offset: int, size: int) -> int:
+        """Nothing is there to read."""
+        return 0
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        """The line of that port."""
+        self.set_line(offset, value & 1)
+
+
+class HypervTest:
+    """The test device of kvm-unit-tests by which a synthetic interrupt source fires, and a
+    connection leads to one. Routes need no making here."""
+
+    FIRE, MESSAGES, NO_MESSAGES, EVENTS, NO_EVENTS = 3, 4, 5, 6, 7
+
+    def __init__(self, processors: Callable[[], list]):
+        self.processors = processors
+
+    def read(self, offset: int, size: int) -> int:
+        """Nothing is there to read."""
+        return 0
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        """From the top: a connection, the command, the processor, the source; 8 bits each."""
+        connection, command, number, source = value.to_bytes(4, "big")
+        if number >= len(self.processors()):
+            return
+        processor = self.processors()[number]
+        if command == self.FIRE:
+            processor.signal_source(source)
+        elif command in (self.MESSAGES, self.EVENTS):
+            processor.connect(connection, source, events=command == self.EVENTS)
+        elif command in (self.NO_MESSAGES, self.NO_EVENTS):
+            processor.disconnect(connection)
 
 
 class Ports:

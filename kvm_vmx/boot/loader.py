@@ -12,6 +12,7 @@ from kvm_vmx.machine.whole import WholeProcessor
 MULTIBOOT_HEADER, MULTIBOOT_LOADED = 0x1BADB002, 0x2BADB002
 SEARCH = 8192                   # where a multiboot header must begin
 INFORMATION, MODULES, COMMAND_LINE, ENVIRONMENT = 0x8000, 0x8800, 0x9000, 0xA000
+ELSEWHERE, ROOM = 0x80000, 0x3000   # where an image lies there itself
 PAGE_TABLES, STACK = 0x70000, 0x70000
 FLAT_AT = 0x7C00
 CODE, DATA, TASK = 8, 16, 24
@@ -76,26 +77,32 @@ def is_multiboot(data: bytes) -> bool:
     return False
 
 
-def boot_multiboot(board: Board, program: elf.Executable, name: str, append: str) -> None:
+def boot_multiboot(board: Board, program: elf.Executable, name: str, append: str,
+                   test_device: bool) -> None:
     """As a loader would: flat 32-bit code, and in EBX what the machine is and the words for it.
     The environment is that of kvm-unit-tests' own scripts."""
     write = board.memory.write
     load(board, program)
-    environment = (f"NR_CPUS={board.cpus}\nMEMSIZE={board.memory.size >> 20}\nTEST_DEVICE=1\n"
-                   "BOOTLOADER=1\n").encode()
+    moved = ELSEWHERE if any(segment.physical < INFORMATION + ROOM and
+                             segment.physical + segment.size > INFORMATION
+                             for segment in program.segments) else 0
+    information_at, modules, command_line, environment_at = (
+        place + moved for place in (INFORMATION, MODULES, COMMAND_LINE, ENVIRONMENT))
+    environment = (f"NR_CPUS={board.cpus}\nMEMSIZE={board.memory.size >> 20}\n"
+                   f"TEST_DEVICE={test_device:d}\nBOOTLOADER=1\n").encode()
     words = f"{name} {append}".rstrip().encode() + b"\0"
     if len(words) > 4096:
         raise ValueError(f"{len(words)} bytes for --append: give fewer than 4096")
-    write(COMMAND_LINE, words)
-    write(ENVIRONMENT, environment)
-    write(MODULES, struct.pack("<IIII", ENVIRONMENT, ENVIRONMENT + len(environment), 0, 0))
+    write(command_line, words)
+    write(environment_at, environment)
+    write(modules, struct.pack("<IIII", environment_at, environment_at + len(environment), 0, 0))
     information = bytearray(116)
     # memory, command line, modules
     struct.pack_into("<IIIIIII", information, 0, 1 | 4 | 8, 640,
-                     (board.memory.size - (1 << 20)) >> 10, 0, COMMAND_LINE, 1, MODULES)
-    write(INFORMATION, bytes(information))
+                     (board.memory.size - (1 << 20)) >> 10, 0, command_line, 1, modules)
+    write(information_at, bytes(information))
     registers = [0] * 16
-    registers[0], registers[RBX] = MULTIBOOT_LOADED, INFORMATION
+    registers[0], registers[RBX] = MULTIBOOT_LOADED, information_at
     start(board.processors[0], program.entry, registers, long=False)
 
 
@@ -119,8 +126,10 @@ def boot_long(board: Board, rip: int) -> None:
     start(board.processors[0], rip, registers, long=True, cr3=identity_tables(board))
 
 
-def boot(board: Board, data: bytes, name: str = "image", append: str = "") -> str:
-    """Put an image on a board, at its first instruction; what kind it is."""
+def boot(board: Board, data: bytes, name: str = "image", append: str = "", *,
+         test_device: bool = True) -> str:
+    """Put an image on a board, at its first instruction; what kind it is. test_device says whether
+    one of kvm-unit-tests is told that there is its device."""
     if not elf.is_elf(data):
         if is_multiboot(data):
             raise ValueError("a multiboot image without an ELF header: give the ELF file")
@@ -132,7 +141,7 @@ def boot(board: Board, data: bytes, name: str = "image", append: str = "") -> st
         return "flat"
     program = elf.parse(data)
     if is_multiboot(data):
-        boot_multiboot(board, program, name, append)
+        boot_multiboot(board, program, name, append, test_device)
         return "multiboot"
     if program.bits == 32:
         raise ValueError("an ELF 32 file without a multiboot header: give one that has it")

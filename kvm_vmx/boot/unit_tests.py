@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Runs one test of kvm-unit-tests' vmx.flat, and says what the suite said of it."""
+"""Runs an image of kvm-unit-tests, or one test of its vmx.flat, and says what the suite said."""
 
 import dataclasses
 import re
@@ -28,11 +28,17 @@ class UnitTestResult:
 
 def run(data: bytes, name: str, seconds: float = 60.0, profile: str = "bare",
         cpus: int = 1) -> UnitTestResult:
-    """Boot the image with one test's name as its command line."""
+    """Boot vmx.flat with one test's name as its command line."""
+    return run_image(data, "vmx.flat", name, seconds, profile, cpus)
+
+
+def run_image(data: bytes, file: str, append: str = "", seconds: float = 60.0,
+              profile: str = "bare", cpus: int = 1, test_device: bool = True) -> UnitTestResult:
+    """Boot an image of that name. Some tests take a test device as a sign that they run on KVM."""
     sent: list[bytes] = []
-    large = name.startswith("ept_access")
+    large = append.startswith("ept_access")
     board = Board(MEMORY_OF_EPT_ACCESS if large else MEMORY, cpus, profile, sent.append)
-    loader.boot(board, data, "vmx.flat", name)
+    loader.boot(board, data, file, append, test_device=test_device)
     end = board.run(seconds)
     text = b"".join(sent).decode("latin-1").replace("\r", "")
     counted = SUMMARY.findall(text)

@@ -67,6 +67,15 @@ cdef void root_reset(l0_vp *vp) noexcept nogil
 # Time is counted in instructions: the TSC ticks 2^shift times in each.
 cdef void root_clock(l0_partition *partition, u32 shift, u64 hz) noexcept nogil
 
+# A connection leads to a source of a processor, for messages (kind 1) or events (2); False without
+# a place for it.
+cdef bint port_connect(l0_vp *vp, u32 connection, u32 kind, u32 source) noexcept nogil
+
+cdef void port_disconnect(l0_partition *partition, u32 connection) noexcept nogil
+
+# A device raises or lowers a line of the board's I/O APIC, one of L0_IO_LINES.
+cdef void io_apic_line(l0_partition *partition, u32 line, bint level) noexcept nogil
+
 # L1, and L2 where L1 lets it, for so many instructions or less: enum l0_root_end.
 cdef u32 root_run(l0_vp *vp, u64 instructions) noexcept nogil
 

@@ -14,7 +14,8 @@ _I, _E, _R = "test_guest_intercepts.py::", "test_guest_events.py::", "test_guest
 _INT, _IO = "test_guest_interrupts.py::", "test_guest_io_and_msr.py::"
 _V, _EPT, _H = "test_vmx_instructions.py::", "test_guest_ept.py::", "test_hypercalls.py::"
 _S, _O, _M = "test_synthetic_msrs.py::", "test_offers.py::", "test_guest_modes.py::"
-_T = "test_stimers.py::"
+_T, _A = "test_stimers.py::", "test_virtual_apic.py::"
+_VI = "test_virtual_interrupts.py::"
 _LEAVES, _STAYS = _I + "test_leaves_by_its_control", _V + "test_capability_msrs_are_consistent"
 _ENTRY = "test_entry_vectors.py::test_vectors_of"
 _TIMER = _INT + "test_preemption_timer"
@@ -32,7 +33,7 @@ PIN = _must(1, 2, 4) | {
     3: ("NMI exiting", _INT + "test_nmi_exits"),
     5: ("virtual NMIs", _INT + "test_virtual_nmis"),
     6: ("VMX-preemption timer", _TIMER),
-    7: ("posted interrupts", None),
+    7: ("posted interrupts", _VI + "test_posted_interrupts_come_with_the_notification"),
 }
 PROC = _must(1, 4, 5, 6, 8, 13, 14, 26) | {
     2: ("interrupt-window exiting", _INT + "test_interrupt_window"),
@@ -50,12 +51,14 @@ PROC = _must(1, 4, 5, 6, 8, 13, 14, 26) | {
     30: ("PAUSE exiting", _LEAVES), 31: ("secondary controls", _LEAVES),
 }
 SECONDARY = {
-    0: ("virtualize APIC accesses", None), 1: ("EPT", _EPT + "test_violation_of_an_operand"),
+    0: ("virtualize APIC accesses", _A + "test_an_access_to_the_apic_page"),
+    1: ("EPT", _EPT + "test_violation_of_an_operand"),
     2: ("descriptor-table exiting", _LEAVES), 3: ("RDTSCP", _LEAVES),
     4: ("virtualize x2APIC mode", _IO + "test_x2apic_priority"),
     5: ("VPID", _EPT + "test_without_a_vpid_an_entry_forgets_linear_addresses"),
     6: ("WBINVD exiting", _LEAVES), 7: ("unrestricted guest", _M + "test_real_mode_runs"),
-    8: ("APIC-register virtualization", None), 9: ("virtual-interrupt delivery", None),
+    8: ("APIC-register virtualization", _A + "test_which_registers_are_read_and_written"),
+    9: ("virtual-interrupt delivery", _VI + "test_a_pending_interrupt_is_taken_at_entry"),
     10: ("PAUSE-loop exiting", _O + "test_a_loop_of_pause"), 11: ("RDRAND exiting", _LEAVES),
     12: ("INVPCID", _I + "test_invpcid"), 13: ("VM functions", None),
     14: ("VMCS shadowing", _O + "test_a_shadow_vmcs"), 15: ("ENCLS exiting", _O + "test_encls"),

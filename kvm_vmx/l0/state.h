@@ -353,6 +353,7 @@ struct l0_vp {
 	/* guest-physical pages through the EPT, which only INVEPT and its like forget */
 	struct l2_tlb_entry physical_tlb[L2_TLB_ENTRIES];
 	u64 tlb_context[5];	/* eptp, cr3, vpid and controls, cr0 and cr4, efer of the entries */
+	u64 apic_access;	/* the APIC-access page that they know, | 1; 0: none */
 	struct l0_row row;
 
 	/* what comes to this processor while L2 runs, in no order */
@@ -418,6 +419,7 @@ struct l0_partition {
 	u64 crashes, resets;	/* how often it has told so, and asked for a reset */
 	u64 invariant_tsc;	/* MSR 0x40000118 */
 	u64 traced;		/* instructions traced so far, on all processors */
+	struct l0_board board;
 	u32 tick;		/* the interrupt of L1's timer, 0x100 | vector; 0: L1 has set none */
 	struct l0_vp *vp;	/* nr_vps of them, cache-line aligned */
 };

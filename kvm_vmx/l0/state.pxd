@@ -552,11 +552,16 @@ cdef extern from "kvm_vmx/l0/guest/row.h" nogil:
 cdef extern from "kvm_vmx/l0/whole/parts.h" nogil:
     enum:
         L0_APIC_REGISTERS
+        L0_IO_LINES
+        L0_NR_PORTS
         ROOT_PAUSED
         ROOT_PORT
         ROOT_WAITS
         ROOT_SHUTDOWN
         ROOT_UNDONE
+        VIRTUAL_ENTRY
+        VIRTUAL_WRITTEN
+        VIRTUAL_INTERRUPT
 
     ctypedef struct l0_bus "struct l0_bus":
         u8 waits
@@ -564,6 +569,7 @@ cdef extern from "kvm_vmx/l0/whole/parts.h" nogil:
         u8 size
         u16 port
         u32 value
+        u8 is_virtual
         u64 page
 
     ctypedef struct l0_apic "struct l0_apic":
@@ -575,7 +581,31 @@ cdef extern from "kvm_vmx/l0/whole/parts.h" nogil:
         u32 icr_high
         u8 init_waits
         u8 sipi_waits
+        u8 virtual_work
+        u8 reserved
         u8 sipi_vector
+        u8 written_size
+        u16 written
+
+    ctypedef struct l0_io_apic "struct l0_io_apic":
+        u64 entry[24]
+        u32 lines
+        u32 index
+        u32 id
+
+    ctypedef struct l0_port "struct l0_port":
+        u32 connection
+        u32 vp
+        u8 kind
+        u8 source
+        u8 waits
+        u8 length
+        u32 message
+        u8 body[240]
+
+    ctypedef struct l0_board "struct l0_board":
+        l0_io_apic io_apic
+        l0_port port[16]
 
     ctypedef struct l0_root "struct l0_root":
         u8 on
@@ -589,6 +619,8 @@ cdef extern from "kvm_vmx/l0/whole/parts.h" nogil:
         u64 idle
         l0_bus bus
         l0_apic apic
+
+    u32 l0_signals(const l0_apic *apic)
 
 cdef extern from "kvm_vmx/l0/state.h" nogil:
     enum:
@@ -926,6 +958,7 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         l2_tlb_entry tlb[64]
         l2_tlb_entry physical_tlb[64]
         u64 tlb_context[5]
+        u64 apic_access
         l0_row row
         l0_alarm alarm[16+1]
         u32 nr_alarms
@@ -984,6 +1017,7 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u64 resets
         u64 invariant_tsc
         u64 traced
+        l0_board board
         u32 tick
         l0_vp *vp
 

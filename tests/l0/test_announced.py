@@ -162,3 +162,11 @@ def test_pages_of_a_gigabyte(guest):
     g.write(DATA, 0x1234)
     g.regs(rbx=(1 << 30) + DATA)
     assert (g.run().reason, g.regs()[RAX]) == (18, 0x1234)
+
+
+@pytest.mark.parametrize("offered", [False, True])
+def test_the_l1d_flush_comes_with_its_bit(offered):
+    """SDM 4, MSR 0x10b: CPUID.7:EDX[28]."""
+    leaf = (0, 0x140789, 0, 0xAC000000 | offered << 28)
+    world = World(cpuid={7: leaf})
+    assert world.cpu.wrmsr(0x10B, 1).ok == offered and not world.cpu.wrmsr(0x10B, 2).ok

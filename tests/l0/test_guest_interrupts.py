@@ -102,6 +102,15 @@ def test_an_nmi_that_the_guest_handles_blocks_the_next(guest):
     assert g.get("GUEST_INTERRUPTIBILITY_INFO") == 0 and handler
 
 
+@pytest.mark.parametrize("shadow", [STI_SHADOW, MOV_SS_SHADOW])
+def test_an_nmi_waits_for_the_instruction_behind_sti(guest, shadow):
+    """SDM 2B STI leaves it to the processor; KVM's own tests want it so."""
+    g = guest("90" + VMCALL, GUEST_INTERRUPTIBILITY_INFO=shadow, GUEST_RFLAGS=0x202)
+    g.vector(2)
+    g.cpu.nmi()
+    assert g.run().reason == 18 and g.read(STACK - 40) == CODE + 1
+
+
 def test_virtual_nmis(guest):
     """Injection blocks, IRET unblocks, the window opens; a real NMI is never held back."""
     pin = PIN | NMI_EXITING | VIRTUAL_NMIS

@@ -2,6 +2,7 @@
 """What CPUID and the capability MSRs offer is there, and what is not there is not on offer."""
 
 import re
+import runpy
 
 import pytest
 from guest import *
@@ -34,6 +35,12 @@ def test_every_row_names_a_test_that_is_there():
     for test in {row[-1] for row in (*ROWS, *LEAF_ROWS)} - {None}:
         file, name = test.split("::")
         assert re.search(rf"^def {name}\(", (ROOT / "tests/l0" / file).read_text(), re.M), test
+
+
+def test_the_page_is_what_is_printed(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "dev"))
+    printed = runpy.run_path(str(ROOT / "dev/offers.py"))["page"]()
+    assert (ROOT / "docs/offers.md").read_text("utf-8") == printed, "run python dev/offers.py"
 
 
 @pytest.mark.parametrize("profile", PROFILES)

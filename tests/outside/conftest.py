@@ -25,6 +25,15 @@ def built(request):
 
 
 @pytest.fixture(scope="session")
+def unit_test_images():
+    """The directory of images of the checkout that $KVM_UNIT_TESTS names."""
+    named = os.environ.get("KVM_UNIT_TESTS")
+    if not named or not pathlib.Path(named).is_dir():
+        pytest.skip("no checkout of kvm-unit-tests here: name a built one in $KVM_UNIT_TESTS")
+    return pathlib.Path(named) / "x86"
+
+
+@pytest.fixture(scope="session")
 def vmx_image():
     """vmx.flat of kvm-unit-tests, as $KVM_UNIT_TESTS names it or its checkout."""
     named = os.environ.get("KVM_UNIT_TESTS")

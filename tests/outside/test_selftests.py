@@ -8,10 +8,11 @@ from kvm_vmx.boot.selftest import Selftest
 
 VERSIONS = {"6.12": "tree-6.12", "6.1": "tree-6.1"}
 # the enlightened one was renamed on the way
-ONLY = {"hyperv_evmcs": "6.12", "evmcs_test": "6.1"}
+ONLY = {"hyperv_evmcs": "6.12", "evmcs_test": "6.1", "hyperv_features": "6.12"}
 LONG = {"vmx_preemption_timer_test"}        # 100 million turns of a loop
 RUNNING = [case for case in selftests.CASES if case.host]
-STAGES = {"hyperv_evmcs": 11, "evmcs_test": 11, "state_test": 13, "vmx_tsc_adjust_test": 4}
+STAGES = {"hyperv_evmcs": 11, "evmcs_test": 11, "state_test": 13, "vmx_tsc_adjust_test": 4,
+          "hyperv_features": 64}
 
 
 def runs():

@@ -29,8 +29,29 @@ def test_a_unit_test_ends_as_recorded(vmx_image, soak, name):
     assert found.checks >= recorded["checks"]
 
 
+# of the other images, less than a second each
+QUICK = ("idt_test", "umip", "tsc", "ioapic", "hyperv_synic")
+
+
+@pytest.mark.parametrize("name", list(RECORD["others"]))
+def test_another_image_ends_as_recorded(unit_test_images, soak, name):
+    if not soak and name not in QUICK:
+        pytest.skip("give --soak for all of them")
+    recorded = RECORD["others"][name]
+    if recorded["result"] == "unfinished":
+        pytest.skip(recorded["reason"])
+    file, _, append = name.partition(" ")
+    image = unit_test_images / f"{file}.flat"
+    if not image.is_file():
+        pytest.skip(f"the checkout has not built {image.name}")
+    found = unit_tests.run_image(image.read_bytes(), image.name, append, 1800, recorded["profile"],
+                                 recorded["cpus"], recorded.get("test_device", True))
+    assert (found.result, found.failed) == (recorded["result"], recorded["failed"]), found.text
+    assert found.checks >= recorded["checks"]
+
+
 def test_whatever_does_not_pass_has_its_reason():
-    for name, test in RECORD["tests"].items():
+    for name, test in (*RECORD["tests"].items(), *RECORD["others"].items()):
         assert test["result"] in ("pass", "fail", "skip", "unfinished")
         assert bool(test.get("reason")) == (test["result"] != "pass"), name
     assert set(SHORT) <= set(RECORD["tests"])

@@ -88,7 +88,7 @@ cdef int run_checks(l0_vp *vp, l0_vmcs *v, u8 *page, insn_t *status) noexcept no
     if why:
         status[0] = refused_by(vp, v, page, why)
         return 0
-    vp.groups_to_check = sticky
+    vp.groups_to_check = sticky | virtual_apic_checked(vp, v)
     # a bit that was not set has brought the entry here
     if page != NULL and vp.partition.profile.marks_clean_at_entry:
         (<hv_enlightened_vmcs *>page).hv_clean_fields |= CLEAN_ALL
@@ -266,6 +266,7 @@ cdef insn_t l0_go_on(l0_vp *vp) noexcept nogil:
         page = phys_page(vp.cpu.mem, vp.active_evmcs)
     vp.guest_state = L2_RUNNING
     vp.regs = vp.gpr
+    virtual_apic_resumed(vp)
     guest_go_on(vp)
     if vp.guest_state != 1:
         return not_left(vp)

@@ -40,7 +40,7 @@ cdef inline bint needs_boundary_checks(const l0_vp *vp) noexcept nogil:
         v.f.cpu_based_vm_exec_control & (
             CPU_BASED_VIRTUAL_INTR_PENDING | CPU_BASED_VIRTUAL_NMI_PENDING |
             CPU_BASED_MONITOR_TRAP_FLAG) |
-        vp.root.apic.init_waits | vp.root.apic.sipi_waits) != 0
+        l0_signals(&vp.root.apic)) != 0
 
 
 cdef inline void set_deadline(l0_vp *vp) noexcept nogil:
@@ -219,10 +219,11 @@ cdef bint take_nmi(l0_vp *vp) noexcept nogil:
         vm_exit_with(vp, EXIT_REASON_EXCEPTION_NMI, 0, 0)
         vp.vmcs.f.vm_exit_intr_info = <u32>INTR_INFO_VALID_MASK | INTR_TYPE_NMI_INTR | X86_TRAP_NMI
         return False
-    if vp.vmcs.f.guest_interruptibility_info & (GUEST_INTR_STATE_NMI | GUEST_INTR_STATE_MOV_SS):
+    # that STI holds back an NMI, too, is a processor's own choice: SDM 2B STI
+    if vp.vmcs.f.guest_interruptibility_info & (GUEST_INTR_STATE_NMI | SHADOW):
         return True
     vp.cpu.nmi = 0
-    return deliver(vp, <u32>INTR_INFO_VALID_MASK | INTR_TYPE_NMI_INTR | X86_TRAP_NMI, 0, 0)
+    return deliver_here(vp, INTR_TYPE_NMI_INTR | X86_TRAP_NMI)
 
 
 cdef bint take_interrupt(l0_vp *vp) noexcept nogil:
@@ -232,19 +233,22 @@ cdef bint take_interrupt(l0_vp *vp) noexcept nogil:
         return True
     # with exits on, neither RFLAGS.IF nor a shadow holds an interrupt back
     if vp.vmcs.f.pin_based_vm_exec_control & PIN_BASED_EXT_INTR_MASK:
+        if vp.vmcs.f.pin_based_vm_exec_control & PIN_BASED_POSTED_INTR and take_notification(vp):
+            return handle_boundary(vp)
         return leave_for_interrupt(vp)
     if not interrupts_open(vp):
         return True
     taken = take_vector(vp)
     # another thread may have taken it back
-    return not taken or deliver(vp, <u32>INTR_INFO_VALID_MASK | INTR_TYPE_EXT_INTR |
-                                taken & INTR_INFO_VECTOR_MASK, 0, 0)
+    return not taken or deliver_here(vp, INTR_TYPE_EXT_INTR | taken & INTR_INFO_VECTOR_MASK)
 
 
 # At an instruction boundary: False where L2 leaves instead of going on.
 cdef bint handle_boundary(l0_vp *vp) noexcept nogil:
     cdef u32 activity = vp.vmcs.f.guest_activity_state
 
+    if vp.root.apic.virtual_work & VIRTUAL_WRITTEN and not finish_apic_write(vp):
+        return False
     if vp.root.bus.waits:
         return give_back(vp, False)
     if vp.counters.l2_instructions >= vp.deadline and not time_passes(vp):
@@ -262,6 +266,7 @@ cdef bint handle_boundary(l0_vp *vp) noexcept nogil:
     if debug_trap_due(vp):
         if not take_debug_trap(vp):
             return False
+        vp.trap_pending = vp.vmcs.f.cpu_based_vm_exec_control & CPU_BASED_MONITOR_TRAP_FLAG != 0
         return handle_boundary(vp)
     if timer_runs(vp) and timer_left(vp) == 0:
         vm_exit_with(vp, EXIT_REASON_PREEMPTION_TIMER, 0, 0)
@@ -277,8 +282,13 @@ cdef bint handle_boundary(l0_vp *vp) noexcept nogil:
                 interrupts_open(vp):
             vm_exit_with(vp, EXIT_REASON_PENDING_INTERRUPT, 0, 0)
             return False
+        # SDM 30.2.2: behind what is above, before the external interrupts
+        if vp.root.apic.virtual_work & VIRTUAL_INTERRUPT and interrupts_open(vp):
+            return deliver_virtual_interrupt(vp) and handle_boundary(vp)
         if vp.cpu.intr and not take_interrupt(vp):
             return False
+    if vp.trap_pending:
+        return handle_boundary(vp)
     if vp.vmcs.f.guest_activity_state:
         return wait(vp)
     vp.boundary_work = needs_boundary_checks(vp)

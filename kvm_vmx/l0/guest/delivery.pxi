@@ -164,3 +164,12 @@ cdef bint raise_debug_trap(l0_vp *vp, u32 what) noexcept nogil:
     fault(vp, X86_TRAP_DB, 0)
     vp.fault.payload = what
     return raise_event(vp, exception_info(vp, X86_TRAP_DB), 0)
+
+
+# An event that comes at this boundary. SDM 26.5.2: a monitor trap comes behind it, before the first
+# instruction of its handler.
+cdef bint deliver_here(l0_vp *vp, u32 info) noexcept nogil:
+    if not deliver(vp, <u32>INTR_INFO_VALID_MASK | info, 0, 0):
+        return False
+    vp.trap_pending = vp.vmcs.f.cpu_based_vm_exec_control & CPU_BASED_MONITOR_TRAP_FLAG != 0
+    return True

@@ -32,9 +32,18 @@ cdef u8 *memory_of(l0_vp *vp, u64 address) noexcept nogil:
 
     if host == NULL:
         vp.root.bus.page = address & ~<u64>0xfff
+        vp.root.bus.is_virtual = 0
         memset(open_bus, 0xff, sizeof(open_bus))
         host = open_bus
     return host + (address & 4095)
+
+
+# Likewise, of an address that L2 can reach: the APIC-access page is no memory, whatever is there.
+cdef u8 *memory_of_l2(l0_vp *vp, u64 address) noexcept nogil:
+    if is_apic_access(vp, address):
+        vp.root.bus.is_virtual = 1
+        return open_bus + (address & 4095)
+    return memory_of(vp, address)
 
 
 cdef u8 *ept_exit(l0_vp *vp, u32 reason, u64 gpa, u64 linear, u64 qualification) noexcept nogil:
@@ -145,7 +154,7 @@ cdef u8 *ept_walk_once(l0_vp *vp, u64 gpa, u64 linear, u64 need, u64 qualificati
         return NULL
     if unlikely(logged):
         log_page(vp, gpa)
-    return remember(vp, gpa, need, memory_of(vp, table & ~inside | gpa & inside))
+    return remember(vp, gpa, need, memory_of_l2(vp, table & ~inside | gpa & inside))
 
 
 cdef u8 *walk_ept(l0_vp *vp, u64 gpa, u64 linear, u64 need, u64 qualification) noexcept nogil:
@@ -181,7 +190,8 @@ cdef u8 *guest_memory(l0_vp *vp, u64 gpa, u64 linear, u32 kind, u32 purpose) noe
     cdef u8 *stale
 
     if not secondary_controls(vp.vmcs) & SECONDARY_EXEC_ENABLE_EPT:
-        return memory_of(vp, gpa)
+        # the walk's own accesses are physical ones, which SDM 30.4.6 leaves alone
+        return memory_of_l2(vp, gpa) if purpose == OPERAND else memory_of(vp, gpa)
     if purpose != OPERAND and (
             kind == L2_WRITE or vp.vmcs.f.ept_pointer & VMX_EPTP_AD_ENABLE_BIT):
         # SDM 3C 28.2.1, table 28-7: a flag of a paging structure is set by a locked read and
@@ -194,7 +204,7 @@ cdef u8 *guest_memory(l0_vp *vp, u64 gpa, u64 linear, u32 kind, u32 purpose) noe
         stale = stale_page(vp, gpa, need)
         if stale != NULL:
             return stale + (gpa & 4095)
-    if purpose == NO_LINEAR:
-        return walk_ept(vp, gpa, 0, need, need)
-    return walk_ept(vp, gpa, linear, need, need | LINEAR_VALID | (
-        <u64>EPT_VIOLATION_GVA_TRANSLATED if purpose == OPERAND else <u64>0))
+    if purpose == OPERAND:
+        return walk_ept(vp, gpa, linear, need, need | LINEAR_VALID | EPT_VIOLATION_GVA_TRANSLATED)
+    return not_virtual(vp, gpa, walk_ept(vp, gpa, 0 if purpose == NO_LINEAR else linear, need,
+                                         need if purpose == NO_LINEAR else need | LINEAR_VALID))

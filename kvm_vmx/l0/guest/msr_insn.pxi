@@ -7,11 +7,6 @@ cdef extern from *:
     """
     u64 multiply_shift(u64 a, u64 b, int shift) nogil
 
-cdef enum:
-    MSR_X2APIC_TPR = 0x808
-    VTPR = 0x80
-
-
 # SDM 26.5.3: L2's TSC is L1's, times the multiplier where that is on, and the offset.
 cdef inline u64 scaled_tsc(const l0_vp *vp, u64 tsc) noexcept nogil:
     if not vp.vmcs.f.cpu_based_vm_exec_control & CPU_BASED_USE_TSC_OFFSETING:
@@ -21,17 +16,7 @@ cdef inline u64 scaled_tsc(const l0_vp *vp, u64 tsc) noexcept nogil:
     return tsc + vp.vmcs.f.tsc_offset
 
 
-cdef u32 *priority_word(l0_vp *vp) noexcept nogil:
-    # in the virtual-APIC page; NULL: the processor's own
-    cdef u8 *page
-
-    if not vp.vmcs.f.cpu_based_vm_exec_control & CPU_BASED_TPR_SHADOW:
-        return NULL
-    page = phys_page(vp.cpu.mem, vp.vmcs.f.virtual_apic_page_addr)
-    return <u32 *>(page + VTPR) if page != NULL else NULL
-
-
-# The task priority that the virtual-APIC page holds, where there is one.
+# The task priority: the virtual-APIC page's, where there is one.
 cdef u64 read_priority(l0_vp *vp) noexcept nogil:
     cdef const u32 *word = priority_word(vp)
 
@@ -45,20 +30,10 @@ cdef int write_priority(l0_vp *vp, u64 value) noexcept nogil:
         if vp.root.on:
             set_task_priority(vp, <u32>value)
         vp.cpu.cr8 = value >> 4 & 15
-        return L2_DONE
-    word[0] = value & 0xff
-    if (value >> 4 & 15) >= (vp.vmcs.f.tpr_threshold & 15):
-        return L2_DONE
-    # a trap: the instruction has done its work
-    vp.vmcs.f.guest_rip = vp.next_rip
-    vp.vmcs.f.guest_interruptibility_info &= ~<u32>(GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS)
-    vm_exit_with(vp, EXIT_REASON_TPR_BELOW_THRESHOLD, 0, 0)
-    return L2_LEAVES
-
-
-cdef bint is_virtual_priority(l0_vp *vp, u32 msr) noexcept nogil:
-    return msr == MSR_X2APIC_TPR and \
-        secondary_controls(vp.vmcs) & SECONDARY_EXEC_VIRTUALIZE_X2APIC_MODE != 0
+    else:
+        word[0] = value & 0xff
+        note_written(vp, VIRTUAL_TPR, 4)
+    return L2_DONE
 
 
 cdef void answer(l0_vp *vp, u64 value) noexcept nogil:
@@ -80,8 +55,8 @@ cdef int rdmsr_insn(l0_vp *vp, const l2_insn *insn) noexcept nogil:
         return refuse_level(vp, CHECK_rdmsr_privilege, vp.guest_cpl, msr)
     if msr_exits(vp, msr, False):
         return leave_insn(vp, EXIT_REASON_MSR_READ, insn, 0)
-    if is_virtual_priority(vp, msr):
-        value = read_priority(vp)
+    if is_virtual_read(vp, msr):
+        value = read_virtual_msr(vp, msr)
     elif msr_read(vp, msr, &value) != INSN_OK:
         return fault(vp, X86_TRAP_GP, 0)
     if msr == MSR_IA32_TSC:
@@ -98,8 +73,11 @@ cdef int wrmsr_insn(l0_vp *vp, const l2_insn *insn) noexcept nogil:
         return refuse_level(vp, CHECK_wrmsr_privilege, value, msr)
     if msr_exits(vp, msr, True):
         return leave_insn(vp, EXIT_REASON_MSR_WRITE, insn, 0)
-    if is_virtual_priority(vp, msr):
-        return fault(vp, X86_TRAP_GP, 0) if value >> 8 else write_priority(vp, value)
+    if is_virtual_write(vp, msr):
+        if value >> (0 if msr == MSR_X2APIC_END else 8):
+            return fault(vp, X86_TRAP_GP, 0)
+        write_virtual_msr(vp, (msr & 0xff) << 4, value)
+        return L2_DONE
     if msr_write(vp, msr, value) != INSN_OK:
         return fault(vp, X86_TRAP_GP, 0)
     # EFER may have changed how pages translate

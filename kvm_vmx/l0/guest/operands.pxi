@@ -183,15 +183,16 @@ cdef int read_linear(l0_vp *vp, u64 linear, u32 size, u32 right, u64 *value) noe
     value[0] = 0
     if page == NULL:
         return L2_FAULTS if vp.fault.vector <= 31 else L2_LEAVES
-    if unlikely(is_open_bus(page)) and vp.root.on:
-        bus_read(vp, bus_address(vp, linear), size, value)
-        return status
+    if unlikely(is_open_bus(page)) and (vp.root.on or vp.root.bus.is_virtual):
+        return read_device(vp, linear, size, value)
     if first >= size:
         memcpy(value, page + (linear & 4095), size)
         return status
     second = translate(vp, linear + first, right)
     if second == NULL:
         return L2_FAULTS if vp.fault.vector <= 31 else L2_LEAVES
+    if is_open_bus(second) and vp.root.bus.is_virtual:
+        return apic_access_exit(vp, linear + first, ACCESS_READ)
     memcpy(value, page + (linear & 4095), first)
     memcpy(<u8 *>value + first, second, size - first)
     return status
@@ -207,11 +208,12 @@ cdef int write_linear(l0_vp *vp, u64 linear, u32 size, u32 right, u64 value) noe
         second = translate(vp, linear + first, right)
     if page == NULL or second == NULL:
         return L2_FAULTS if vp.fault.vector <= 31 else L2_LEAVES
-    if unlikely(is_open_bus(page)) and vp.root.on:
-        bus_write(vp, bus_address(vp, linear), size, value)
-        return L2_DONE
+    if unlikely(is_open_bus(page)) and (vp.root.on or vp.root.bus.is_virtual):
+        return write_device(vp, linear, size, right, value)
     if first >= size:
         memcpy(page + (linear & 4095), &value, size)
+    elif is_open_bus(second) and vp.root.bus.is_virtual:
+        return apic_access_exit(vp, linear + first, ACCESS_WRITE)
     else:
         memcpy(page + (linear & 4095), &value, first)
         memcpy(second, <u8 *>&value + first, size - first)

@@ -166,7 +166,7 @@ cdef bint prepare_entry(l0_vp *vp) noexcept nogil:
     mode_changed(vp)
     vp.boundary_work = 0
     set_deadline(vp)
-    return not needs_boundary_checks(vp) or inject_entry_event(vp)
+    return not needs_boundary_checks(vp) or (inject_entry_event(vp) and virtual_apic_entered(vp))
 
 
 # An exit of a tight loop leaves nothing to look at but what L1 then changes.

@@ -350,6 +350,9 @@ cdef u8 *walk(l0_vp *vp, u64 linear, u32 right) noexcept nogil:
     if host == NULL:
         return NULL
     host -= linear & 4095
+    if kind == L2_FETCH and is_open_bus(host) and vp.root.bus.is_virtual:
+        apic_access_exit(vp, linear, ACCESS_FETCH)
+        return NULL
     if is_open_bus(host) or (
             is_user and not right & ANY_USER and vp.vmcs.f.guest_cr4 & X86_CR4_SMAP):
         # whether a supervisor may access a user's page depends on more than the page

@@ -5,6 +5,7 @@ cdef enum:
     ECX_OSXSAVE = 1 << 27
     TOPOLOGY = 0xb
     TOPOLOGY_V2 = 0x1f
+    EDX_APIC = 1 << 9
     EDX_INVARIANT_TSC = 1 << 8
     TSC_INVARIANT_AVAILABLE = 1 << 15
 
@@ -54,6 +55,8 @@ cdef insn_t l0_cpuid(virt_cpu *cpu, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx) noex
         ebx[0] = leaf.ebx & 0x00ffffff | (cpu.index & 0xff) << 24
         if not cpu.cr4 & X86_CR4_OSXSAVE:
             ecx[0] = leaf.ecx & ~<u32>ECX_OSXSAVE
+        if vp.root.on and not vp.msr[SLOT_APIC_BASE].value & BASE_ENABLED:
+            edx[0] = leaf.edx & ~<u32>EDX_APIC
     elif function == TOPOLOGY or function == TOPOLOGY_V2:
         edx[0] = vp.cpu.index
     elif function == POWER and vp.partition.caps.features & TSC_INVARIANT_AVAILABLE and \

@@ -66,7 +66,7 @@ cdef u32 header_of(u32 code, u32 *kind) noexcept nogil:
     if code == CALL_SEND_IPI_EX:
         kind[0] = VARIABLE
         return 24
-    # a message is not looked at: nobody is there to take it
+    # a message is not looked at where nobody is there to take it
     if code == CALL_POST_MESSAGE or CALL_QUERY_CAPABILITIES <= code <= CALL_LAST_EXTENDED:
         return 0
     return NO_SUCH_CALL
@@ -200,9 +200,10 @@ cdef u64 perform(l0_vp *vp, call_t *call, const u64 *regs) noexcept nogil:
         return extended_call(vp, call, regs)
     if call.code == CALL_SEND_IPI or call.code == CALL_SEND_IPI_EX:
         return send_interrupts(vp, call, call.code == CALL_SEND_IPI_EX)
-    if call.code == CALL_POST_MESSAGE or call.code == CALL_SIGNAL_EVENT:
-        # no port has anybody behind it
-        return refuse_call(vp, call, CHECK_call_port, 0)
+    if call.code == CALL_POST_MESSAGE:
+        return post_message(vp, call, regs[GPR_RDX])
+    if call.code == CALL_SIGNAL_EVENT:
+        return signal_event(vp, call)
     if call.code == HVCALL_FLUSH_GUEST_PHYSICAL_ADDRESS_SPACE or \
             call.code == HVCALL_FLUSH_GUEST_PHYSICAL_ADDRESS_LIST:
         return call_flush_guest_physical(vp, call)

@@ -4,6 +4,8 @@
 cdef enum:
     EFER_VALID = EFER_SCE | EFER_LME | EFER_LMA | EFER_NX
     DEBUGCTL_VALID = 0xdfc3
+    REGISTER_EDX = 3
+    EDX_FLUSH_L1D = 28
 
 
 cdef void keep(l0_vp *vp, u32 slot, u32 msr, u64 value) noexcept nogil:
@@ -172,6 +174,8 @@ cdef insn_t msr_write(l0_vp *vp, u32 msr, u64 value) noexcept nogil:
         return write_efer(vp, value)
     if is_apic_msr(vp, msr):
         return apic_msr_write(vp, msr, value)
+    if msr == MSR_IA32_FLUSH_CMD and not cpuid_offers(vp, 7, REGISTER_EDX, EDX_FLUSH_L1D):
+        return deny(vp, CHECK_wrmsr_missing, value, msr, 0)
     if msr == MSR_IA32_PRED_CMD or msr == MSR_IA32_FLUSH_CMD:
         return deny(vp, CHECK_msr_command, value, msr, 0) \
             if breaks(CHECK_msr_command, value) else INSN_OK

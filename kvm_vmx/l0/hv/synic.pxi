@@ -16,6 +16,7 @@ cdef enum:
     MSR_SOURCE_0 = 0x40000090
 
     MASKED = 1 << 16
+    AUTO_END = 1 << 17
     POLLING = 1 << 18
 
     # the APIC's interrupt command: delivery mode fixed, destination shorthands
@@ -100,6 +101,7 @@ cdef insn_t synic_write(l0_vp *vp, u32 msr, u64 value) noexcept nogil:
         if breaks(CHECK_synic_eoi, value):
             return deny(vp, CHECK_synic_eoi, value, msr, 0)
         stimers_retry(vp)
+        ports_retry(vp)
         return INSN_OK
     if msr == HV_X64_MSR_ICR:
         vp.synic.icr = value
@@ -114,6 +116,7 @@ cdef insn_t synic_write(l0_vp *vp, u32 msr, u64 value) noexcept nogil:
         return deny(vp, CHECK_wrmsr_read_only, value, msr, 0)
     elif msr == MSR_END_OF_MESSAGE:
         stimers_retry(vp)
+        ports_retry(vp)
     elif msr == MSR_EVENT_PAGE:
         return write_page(vp, msr, &vp.synic.event_page, value)
     elif msr == MSR_MESSAGE_PAGE:
@@ -126,8 +129,23 @@ cdef insn_t synic_write(l0_vp *vp, u32 msr, u64 value) noexcept nogil:
     return INSN_OK
 
 
-# Let a vector wait at the processor; False where another one does already.
+# TLFS, Virtual Interrupts: an interrupt of a source with AutoEOI ends as it is delivered.
+cdef bint ends_by_itself(const l0_vp *vp, u32 vector) noexcept nogil:
+    cdef u32 i
+
+    if not vp.synic.control & ENABLED:
+        return False
+    for i in range(<u32>L0_NR_SINTS):
+        if vp.synic.source[i] & (MASKED | AUTO_END | 0xff) == AUTO_END | vector:
+            return True
+    return False
+
+
+# Let a vector wait at the processor; False where another one does already, and no APIC sorts them.
 cdef bint synic_pending(l0_vp *vp, u32 vector) noexcept nogil:
+    if vp.root.on:
+        apic_raise(vp, vector)
+        return True
     if irq_is_pending(&vp.cpu, vector):
         return True
     if vp.cpu.intr:

@@ -94,8 +94,17 @@ cdef bint apic_settle(l0_vp *vp) noexcept nogil:
     return vp.cpu.intr
 
 
-cdef void apic_raise(l0_vp *vp, u32 vector) noexcept nogil:
+cdef inline u32 *trigger_word(l0_vp *vp, u32 vector) noexcept nogil:
+    return &vp.root.apic.reg[APIC_TMR + (vector >> 5)]
+
+
+# An interrupt is accepted; by a level, its end is told to the I/O APIC.
+cdef void apic_raise(l0_vp *vp, u32 vector, bint level=False) noexcept nogil:
     if vector >= 16:
+        if level:
+            trigger_word(vp, vector)[0] |= <u32>1 << (vector & 31)
+        else:
+            trigger_word(vp, vector)[0] &= ~(<u32>1 << (vector & 31))
         irq_raise(&vp.cpu, vector)
         apic_settle(vp)
 
@@ -107,7 +116,8 @@ cdef u32 apic_take(l0_vp *vp) noexcept nogil:
     if not apic_settle(vp):
         return 0
     taken = irq_take(&vp.cpu)
-    vp.root.apic.isr[(taken & 0xff) >> 6] |= <u64>1 << (taken & 63)
+    if not ends_by_itself(vp, taken & 0xff):
+        vp.root.apic.isr[(taken & 0xff) >> 6] |= <u64>1 << (taken & 63)
     apic_settle(vp)
     return taken
 
@@ -119,9 +129,13 @@ cdef inline u32 take_vector(l0_vp *vp) noexcept nogil:
 
 cdef void apic_end(l0_vp *vp) noexcept nogil:
     cdef u32 served = highest_in_service(&vp.root.apic)
+    cdef u32 vector = served & 0xff
 
     if served:
-        vp.root.apic.isr[(served & 0xff) >> 6] &= ~(<u64>1 << (served & 63))
+        vp.root.apic.isr[vector >> 6] &= ~(<u64>1 << (served & 63))
+        if trigger_word(vp, vector)[0] >> (vector & 31) & 1 and \
+                not vp.root.apic.reg[APIC_SPIV] & SPIV_NO_BROADCAST:
+            io_apic_end(vp.partition, vector)
     apic_settle(vp)
 
 
@@ -132,11 +146,14 @@ cdef u64 timer_divider(const l0_apic *apic) noexcept nogil:
     return <u64>1 << ((code + 1) & 7)
 
 
+cdef u64 timer_period(const l0_apic *apic) noexcept nogil:
+    return max(<u64>apic.reg[APIC_TIMER_COUNT] * timer_divider(apic), <u64>SHORTEST_PERIOD)
+
+
 cdef void apic_timer_start(l0_vp *vp) noexcept nogil:
     cdef l0_apic *apic = &vp.root.apic
     cdef u32 lvt = apic.reg[APIC_LVT_TIMER]
-    cdef u64 period = max(<u64>apic.reg[APIC_TIMER_COUNT] * timer_divider(apic),
-                          <u64>SHORTEST_PERIOD)
+    cdef u64 period = timer_period(apic)
 
     apic.timer_at = apic.timer_every = 0
     if lvt & LVT_DEADLINE or not apic.reg[APIC_TIMER_COUNT]:
@@ -145,6 +162,15 @@ cdef void apic_timer_start(l0_vp *vp) noexcept nogil:
     if lvt & LVT_PERIODIC:
         apic.timer_every = period
     vp.deadline = min(vp.deadline, apic.timer_at)
+
+
+# SDM 3A 11.5.4: a count that runs goes on in another mode, but not into or out of the deadline's.
+cdef void apic_timer_mode(l0_apic *apic, u32 lvt) noexcept nogil:
+    if (apic.reg[APIC_LVT_TIMER] ^ lvt) & LVT_DEADLINE:
+        apic.timer_at = apic.deadline = 0
+    apic.timer_every = 0
+    if lvt & LVT_PERIODIC and apic.timer_at:
+        apic.timer_every = timer_period(apic)
 
 
 # MSR 0x6e0: when the TSC is to reach it.
@@ -184,7 +210,7 @@ cdef u32 timer_count_left(const l0_vp *vp) noexcept nogil:
     return <u32>((apic.timer_at - vp.counters.l2_instructions) // timer_divider(apic))
 
 
-cdef void apic_send(l0_vp *to, u32 command) noexcept nogil:
+cdef void apic_send(l0_vp *to, u32 command, bint level=False) noexcept nogil:
     cdef u32 mode = command >> 8 & 7
 
     if mode == MODE_NMI:
@@ -198,7 +224,7 @@ cdef void apic_send(l0_vp *to, u32 command) noexcept nogil:
         to.root.apic.sipi_waits = 1
         to.root.apic.sipi_vector = command & 0xff
     elif mode < 2:
-        apic_raise(to, command & 0xff)
+        apic_raise(to, command & 0xff, level)
 
 
 # Is a processor one of those that a destination names?
@@ -209,7 +235,7 @@ cdef bint is_addressed(const l0_vp *to, u32 destination, bint logical, bint wide
         return True
     if not logical:
         return destination == own
-    if wide:
+    if wide or is_x2apic(to):
         return destination >> 16 == own >> 4 and destination >> (own & 15) & 1
     if to.root.apic.reg[APIC_DFR] >> 28 == 0:
         # clusters of four

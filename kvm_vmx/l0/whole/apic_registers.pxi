@@ -49,10 +49,7 @@ cdef void apic_write(l0_vp *vp, u32 number, u32 value) noexcept nogil:
         apic_command(vp, value, apic.icr_high if is_x2apic(vp) else apic.icr_high >> 24,
                      is_x2apic(vp))
     elif number == APIC_LVT_TIMER:
-        # its mode changes what the count means
-        if (apic.reg[number] ^ value) & (LVT_DEADLINE | LVT_PERIODIC):
-            apic.reg[number] = value
-            apic_timer_start(vp)
+        apic_timer_mode(apic, value)
         apic.reg[number] = value
     elif number == APIC_TIMER_COUNT:
         if not apic.reg[APIC_LVT_TIMER] & LVT_DEADLINE:
@@ -122,7 +119,11 @@ cdef bint apic_base_valid(const l0_vp *vp, u64 value) noexcept nogil:
 
     if not vp.root.on or leaf == NULL or not leaf.ecx >> 21 & 1:
         reserved |= BASE_X2APIC
-    return not value & reserved and value & (BASE_ENABLED | BASE_X2APIC) != BASE_X2APIC
+    if value & reserved or value & (BASE_ENABLED | BASE_X2APIC) == BASE_X2APIC:
+        return False
+    # SDM 3A 11.12.5: x2APIC mode is entered from xAPIC mode, and ends with the APIC switched off
+    return value & BASE_ENABLED == 0 or not (value ^ vp.msr[SLOT_APIC_BASE].value) & BASE_X2APIC or (
+        value & BASE_X2APIC != 0 and vp.msr[SLOT_APIC_BASE].value & BASE_ENABLED != 0)
 
 
 cdef bint is_apic_msr(const l0_vp *vp, u32 msr) noexcept nogil:

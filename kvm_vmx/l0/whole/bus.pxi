@@ -12,11 +12,32 @@ cdef void bus_read(l0_vp *vp, u64 address, u32 size, u64 *value) noexcept nogil:
     value[0] = size_mask(size)
     if is_apic_page(vp, address):
         value[0] = <u64>apic_read(vp, (address & 0xfff) >> 4) >> 8 * (address & 15)
+    elif is_io_apic(address):
+        value[0] = io_apic_read(vp.partition, <u32>address & 0xfff)
 
 
 cdef void bus_write(l0_vp *vp, u64 address, u32 size, u64 value) noexcept nogil:
     if is_apic_page(vp, address) and not address & 15:
         apic_write(vp, (address & 0xfff) >> 4, <u32>value)
+    elif is_io_apic(address):
+        io_apic_write(vp.partition, <u32>address & 0xfff, <u32>value)
+
+
+cdef int read_device(l0_vp *vp, u64 linear, u32 size, u64 *value) noexcept nogil:
+    if vp.root.bus.is_virtual:
+        return read_virtual_apic(vp, linear, size, value)
+    bus_read(vp, bus_address(vp, linear), size, value)
+    return L2_DONE
+
+
+cdef int write_device(l0_vp *vp, u64 linear, u32 size, u32 right, u64 value) noexcept nogil:
+    if (linear & 4095) + size > 4096:
+        # what is at hand is the address of the second page
+        translate(vp, linear, right)
+    if vp.root.bus.is_virtual:
+        return write_virtual_apic(vp, linear, size, value)
+    bus_write(vp, bus_address(vp, linear), size, value)
+    return L2_DONE
 
 
 # Before the next instruction a device sees to the port: RAX is still to come where it is read.

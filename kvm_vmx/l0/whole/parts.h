@@ -22,10 +22,18 @@ struct l0_bus {
 	u8 is_in, size;
 	u16 port;
 	u32 value;
+	u8 is_virtual;		/* the access is not to it, but to the APIC-access page */
 	u64 page;		/* of the access to memory that is not there, its address */
 };
 
 #define L0_APIC_REGISTERS 64
+
+/* What the next boundary is to do for the APIC that L1 gives L2. */
+enum l0_virtual_work {
+	VIRTUAL_ENTRY = 1,	/* L2 has just been entered */
+	VIRTUAL_WRITTEN = 2,	/* an instruction has written a register, l0_apic.written */
+	VIRTUAL_INTERRUPT = 4	/* an interrupt is recognized that L2 is to take */
+};
 
 /* The local APIC; what it has been asked to deliver is virt_cpu.irr. */
 struct l0_apic {
@@ -35,9 +43,52 @@ struct l0_apic {
 	u64 timer_every;	/* and how often from then on; 0: once */
 	u64 deadline;		/* MSR 0x6e0 */
 	u32 icr_high;
+	/* l0_signals() looks at these four at once */
 	u8 init_waits;		/* an INIT that VMX root operation holds back */
 	u8 sipi_waits;
+	u8 virtual_work;	/* bits of enum l0_virtual_work */
+	u8 reserved;
 	u8 sipi_vector;
+	u8 written_size;	/* of the write to the virtual-APIC page that waits */
+	u16 written;		/* and its place there */
+};
+
+/* What of this a boundary between two instructions has to look at; 0: none. */
+static inline u32 l0_signals(const struct l0_apic *apic)
+{
+	u32 signals;
+
+	_Static_assert(offsetof(struct l0_apic, reserved) ==
+		       offsetof(struct l0_apic, init_waits) + 3, "four bytes that lie together");
+	__builtin_memcpy(&signals, &apic->init_waits, sizeof(signals));
+	return signals;
+}
+
+#define L0_IO_LINES 24
+
+/* The board's I/O APIC. */
+struct l0_io_apic {
+	u64 entry[L0_IO_LINES];
+	u32 lines;		/* which of them are high, a bit each */
+	u32 index, id;
+};
+
+#define L0_NR_PORTS 16
+
+/* Behind which connection a processor takes messages or events, and the message that waits. */
+struct l0_port {
+	u32 connection;
+	u32 vp;
+	u8 kind, source;	/* 0: no port */
+	u8 waits, length;
+	u32 message;
+	u8 body[240];
+};
+
+/* What is beside the processors. */
+struct l0_board {
+	struct l0_io_apic io_apic;
+	struct l0_port port[L0_NR_PORTS];
 };
 
 /* Of a processor that runs L1's code: how it got here, and what it has done. */

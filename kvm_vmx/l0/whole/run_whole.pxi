@@ -26,6 +26,7 @@ cdef void root_start(l0_vp *vp) noexcept nogil:
 cdef void root_clock(l0_partition *partition, u32 shift, u64 hz) noexcept nogil:
     cdef l0_clock *clock = &partition.clock
 
+    io_apic_reset(partition)
     clock.counter = &partition.vp[0].counters.l2_instructions
     clock.counter_shift = shift
     clock.tsc_hz = hz

@@ -103,6 +103,7 @@ cdef void root_from_host(l0_vp *vp) noexcept nogil:
     r.f.guest_activity_state = GUEST_ACTIVITY_ACTIVE
     r.f.guest_pending_dbg_exceptions = 0
     vp.trap_pending = 0
+    vp.root.apic.virtual_work = 0
     # guest-physical translations outlive the time that L1 runs
     r.f.ept_pointer = vp.tlb_context[0]
 

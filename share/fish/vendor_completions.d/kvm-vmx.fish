@@ -119,7 +119,7 @@ complete -c kvm-vmx -n '__fish_seen_subcommand_from boot' -l profile -r -F -a 'b
 complete -c kvm-vmx -n '__fish_seen_subcommand_from boot' -l seconds -r -d 'how long it may run (default, 60)'
 complete -c kvm-vmx -n '__fish_seen_subcommand_from boot' -l selftest -r -F -d 'FILE is a KVM selftest of this kernel tree, a directory or a tarball'
 complete -c kvm-vmx -n '__fish_seen_subcommand_from boot' -l moves -d 'save and restore the machine at each stage'
-complete -c kvm-vmx -n '__fish_seen_subcommand_from boot' -F -a 'hyperv_evmcs evmcs_test state_test vmx_preemption_timer_test vmx_tsc_adjust_test vmx_close_while_nested_test nested_exceptions_test vmx_nested_tsc_scaling_test'
+complete -c kvm-vmx -n '__fish_seen_subcommand_from boot' -F -a 'hyperv_evmcs evmcs_test state_test vmx_preemption_timer_test vmx_tsc_adjust_test vmx_close_while_nested_test nested_exceptions_test vmx_nested_tsc_scaling_test vmx_apic_access_test hyperv_features'
 complete -c kvm-vmx -n '__fish_seen_subcommand_from measure' -s h -l help -d 'show this help message and exit'
 complete -c kvm-vmx -n '__fish_seen_subcommand_from measure' -l json -d 'print one JSON object instead'
 complete -c kvm-vmx -n '__fish_seen_subcommand_from measure' -l color -r -a 'auto always never' -d 'colour the output, always, never, or on a terminal (default, auto)'
