@@ -83,10 +83,12 @@ def left(end: list[dict], where: list[int], moves) -> str:
 def run(seed: int, case: str | None = None) -> Record:
     """vCPUs that move between CPUs, under eVMCS and then under VMCS."""
     columns = ["CPU", "MSR", "enlighten_vmentry", "current_nested_vmcs", "active in L0"]
-    solved = Picture(columns)
+    solved = Picture(columns, kind="pages")
     counts, exits, end, moves, where = drive(seed, True, solved)
     plain, plain_exits, *_ = drive(seed, False)
-    picture = Picture(columns, solved.steps[:-HIDDEN])
+    solved.places = [(f"{gpa:#x}", f"vCPU {n}") for n, gpa in enumerate(where)]
+    picture = solved.copy()
+    del picture.steps[-HIDDEN:]
     picture.hide(step.caption for step in solved.steps[-HIDDEN:])
     for each in (picture, solved):
         each.by_step()

@@ -148,7 +148,7 @@ def run(seed: int, case: str | None = None) -> Record:
 
 def walk(ladder) -> Picture:
     """The ladder as it is read, rung by rung, without where it ends."""
-    picture = Picture(["rung", "found", "go on"])
+    picture = Picture(["rung", "found", "go on"], kind="ladder")
     found = [[Cell(what), Cell(""), Cell("?", "dim")] for what, _, _ in ladder]
     picture.step("before the boot", [*found, last(None)])
     for n, (what, says, _) in enumerate(ladder):
@@ -161,7 +161,7 @@ def walk(ladder) -> Picture:
 
 def climb(ladder, on: bool) -> Picture:
     """The ladder, lit rung by rung as far as it goes; on is the key."""
-    picture = Picture(["rung", "found", "go on"])
+    picture = Picture(["rung", "found", "go on"], kind="ladder")
     standing = True
     lit = [[Cell(what, "dim"), Cell("", "dim"), Cell("", "dim")] for what, _, _ in ladder]
     picture.step("before the boot", [*lit, last(None)])

@@ -215,7 +215,7 @@ def words(step) -> str:
 def run(seed: int, case: str | None = None) -> Record:
     """vCPUs that move, a CPU that comes up, and a vCPU that moves there."""
     case, before, coming, after = script(seed, case)
-    picture = Picture(["CPU", "online", "page", "VMX", "vCPUs", "executed"])
+    picture = Picture(["CPU", "online", "page", "VMX", "vCPUs", "executed"], kind="cpus")
     found = drive(case, before, coming, after, picture)
     solved, to_come = found["picture"], [*coming, *after]
     for each in (picture, solved):

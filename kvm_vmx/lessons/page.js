@@ -5,7 +5,7 @@ const data = JSON.parse(document.getElementById("data").textContent);
 let run = data.runs[0];
 const slider = document.getElementById("slider");
 const state = document.getElementById("state").tBodies[0];
-const pictures = [...document.querySelectorAll("figure svg")];
+const pictures = [...document.querySelectorAll("figure > svg")];
 let last = run.steps.length - 1;
 
 const shape = ([tag, attributes, text]) => {

@@ -7,7 +7,7 @@ from html import escape
 
 from kvm_vmx import frame
 from kvm_vmx.lessons import NAMES, glossary, load
-from kvm_vmx.lessons.drawing import figures, glance, legend
+from kvm_vmx.lessons.drawing import figures, glance, legend, glance_legend
 
 HERE = pathlib.Path(__file__).parent
 STYLE, SCRIPT = HERE / "page.css", HERE / "page.js"
@@ -152,6 +152,8 @@ def figure(one, picture, at: int, attributes: str = "") -> str:
     if any("data-tip" in parts[1] for parts in one.still):
         extra = (f'<p id="tip">Point at a dot for its field.</p><p class="legend">'
                  f"{legend(picture)}</p>")
+    elif attributes:
+        extra = f'<p class="legend">{glance_legend(one)}</p>'
     return (f"<figure {attributes}>{one.svg(at)}<figcaption>{escape(one.title)}</figcaption>"
             f"{extra}</figure>\n")
 

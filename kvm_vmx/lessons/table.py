@@ -147,7 +147,7 @@ def drawn(found, asked, rows) -> Picture:
     """Encoding, its bits, its bits rotated, slot, offset, clean bits: field by field, and "?" for
     those that are asked for; the strip has no dot for them either."""
     picture = Picture(["field", "encoding", "-ww-tt   index   a", "  index   a -ww-tt", "slot",
-                       "offset", "clears"])
+                       "offset", "clears"], kind="bits")
     lines = [[Cell(row["field"]), Cell(f"{row['encoding']:#06x}"),
               Cell(bits(row["encoding"], (6, 9, 1))), *[Cell("", "dim")] * 4]
              for row in found]

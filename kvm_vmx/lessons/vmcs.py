@@ -198,7 +198,7 @@ def drawn(areas, wrong: str = "") -> Picture:
     """The VMCS as it fills, area by area; the wrong field bad where it is told."""
     rows = [(area, name, value) for area, names in areas.items()
             for name, value in sorted(names.items())]
-    picture = Picture(["field", "area", "value"])
+    picture = Picture(["field", "area", "value"], kind="areas")
     done: list[str] = []
     for caption, area in (("VMCLEAR, VMPTRLD: an empty VMCS is current", None),
                           *((f"VMWRITE of the {area}: {words}", area)
