@@ -118,7 +118,7 @@ def areas(picture) -> Figure:
     for n, row in enumerate(picture.steps[0].rows):
         by_area.setdefault(row[1].text, []).append(n)
     spots, y = {}, 0
-    figure = Figure("the VMCS by its areas, a box for each field that is not 0 by right", 0)
+    figure = Figure("the VMCS by its areas, a box for each field of the table", 0)
     for name, rows in by_area.items():
         figure.still.append(["text", {"x": 4, "y": y + 12, "class": "head"},
                              f"{name}: {len(rows)} fields"])

@@ -16,8 +16,8 @@ BITS = re.compile(r"[01]+(?: +[01]+)*")
 BYTES = re.compile(r"[0-9a-f]{2}(?: [0-9a-f]{2}){2,}")
 WITHHELD = "Work it out first; the page that is made with <code>-c</code> has the answer."
 HANDED_IN = "Hand it in, in the sheet of this number."
-# The widest that a column may ask for, and what is between two, in characters.
-WIDEST, GAP = 34, 2
+# The widest and the least that a column may ask for, and what is between two, in characters.
+WIDEST, LEAST, GAP = 34, 5, 2
 BUTTONS = (("first", "«", "the first step"), ("back", "‹", "one step back"),
            ("next", "›", "one step on"), ("last", "»", "the last step"))
 
@@ -107,7 +107,7 @@ def columns(record, check: bool) -> str:
     """The columns of the state, each as wide as its longest text needs in any step of the run, so
     that none moves while the slider does."""
     pictures = [record.picture, *([record.solved] if check and record.solved else [])]
-    widths = [len(name) for name in record.picture.columns]
+    widths = [max(len(name), LEAST) for name in record.picture.columns]
     for picture in pictures:
         for step in picture.steps:
             for row in step.rows:

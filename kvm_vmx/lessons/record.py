@@ -39,7 +39,7 @@ class Picture:
     table is the terminal's view where the last step alone does not tell: (titles, rows).
     slots, where a lesson has them, are (slot, clean group) of the eVMCS table's strip, places
     (address, name) of the eVMCSs that pages name; kind is the name of a picture in
-    lessons/kinds.py, such as "floors".
+    lessons/kinds.py, such as "floors"; paper is the step that is printed, where told() is not.
     """
 
     columns: list[str]
@@ -48,6 +48,7 @@ class Picture:
     slots: list[tuple[int, str]] = field(default_factory=list)
     kind: str = ""
     places: list[tuple[str, str]] = field(default_factory=list)
+    paper: int | None = None
 
     def step(self, caption: str, rows, read: tuple[str, ...] = ()) -> None:
         """Record the state, and mark what the step before did not have."""
@@ -77,6 +78,8 @@ class Picture:
 
     def told(self) -> int:
         """The last step that hides nothing, as far as the run is told from its beginning."""
+        if self.paper is not None:
+            return self.paper
         whole = [not any(cell.text == "?" for row in step.rows for cell in row)
                  for step in self.steps]
         return (whole.index(False) - 1 if False in whole else len(whole) - 1) % len(whole)

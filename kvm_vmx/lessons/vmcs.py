@@ -7,6 +7,7 @@ from kvm_vmx.abi.constants import (
     MSR_IA32_VMX_ENTRY_CTLS, MSR_IA32_VMX_EXIT_CTLS, MSR_IA32_VMX_PINBASED_CTLS,
     MSR_IA32_VMX_PROCBASED_CTLS, X86_CR4_PAE, X86_CR4_VMXE)
 from kvm_vmx.lessons.record import Cell, NothingShown, Picture, Record, UNDO, choice, other_seed
+from kvm_vmx.lessons.student import judge
 from kvm_vmx.machine.guests import HALT
 
 TITLE = "a VMCS by hand, and the field that VMLAUNCH refuses"
@@ -16,7 +17,8 @@ KERNEL = [
     ("setup_vmcs_config", "MSR_IA32_VMX_BASIC"), ("vmx_vcpu_setup", "vm_exit_controls_init"),
     ("vmx_set_constant_host_state", "HOST_CR0"), ("vmx_vcpu_run", "VM_INSTRUCTION_ERROR"),
 ]
-PAGE, VMXON, VMCS, TABLES, CODE = 4096, 0x1000, 0x2000, 0x4000, 0x8000
+# Far from what the kernel has taken as it booted: its assist page is at 0x2000.
+PAGE, VMXON, VMCS, TABLES, CODE = 4096, 0x101000, 0x102000, 0x104000, 0x108000
 HLT_EXITING, WIDE, ALL_ONES = 1 << 7, 1 << 9, (1 << 64) - 1
 INVALID_STATE = 33 | 1 << 31
 AREAS = {"controls": "what makes L2 exit, and how", "host": "the state of L1 after an exit",
@@ -173,7 +175,10 @@ def run(seed: int, case: str | None = None) -> Record:
         values=values,
         change=[f"kvm-vmx lesson vmcs --seed {other_seed(seed)}",
                 "In Python: with Machine(cpus=1) as m: cpu = m.cpu(0), and cpu.vmxon(), "
-                "cpu.vmwrite(field, value), cpu.vmlaunch().why"],
+                "cpu.vmwrite(field, value), cpu.vmlaunch().why",
+                "kvm-vmx lesson vmcs --write mine.py    a file with",
+                "  def vmlaunch(wrong):    # names of fields, each with a value that is refused",
+                "      return told         # 7, 8, 0x80000021, or 0 where VMLAUNCH enters"],
         kernel=KERNEL,
         leaves_out="A processor says no more than the number. The name of the check and its "
                    "sentence are this L0's.",
@@ -208,3 +213,31 @@ def drawn(areas, wrong: str = "") -> Picture:
             [Cell(name), Cell(where), written(value, name == wrong) if where in done
              else Cell("0", "dim")] for where, name, value in rows])
     return picture
+
+
+def told(outcome, cpu) -> int:
+    """The error of a VMLAUNCH, or the exit reason of one that led to an exit; 0: it entered."""
+    if isinstance(outcome, VMfailValid):
+        return outcome.error
+    return 0 if outcome.why is None else cpu.vmread("VM_EXIT_REASON").value
+
+
+def grade(path: str, seed: int) -> tuple[list[str], bool]:
+    """Run a student's vmlaunch() on mistakes of several areas at once, each also launched."""
+    dice = choice("vmcs grade", seed)
+    cases = []
+    with Machine(cpus=1) as machine:
+        cpu = in_vmx_operation(machine)
+        right = controls(cpu) | host(cpu, dice) | guest(cpu, dice)
+        # one that is good as a control, and that the host's state does not go with, has no area
+        pool = [one for one in mistakes(right, dice) if one[0] != "VM_EXIT_CONTROLS" or not one[1]]
+        for count in (0, *[1] * 8, *[2] * 8, *[3] * 8):
+            wrong = dict(dice.sample(pool, count))
+            for outcome in (cpu.vmclear(VMCS), cpu.vmptrld(VMCS)):
+                if not outcome.ok:
+                    raise NothingShown(f"{outcome!r} before there is a VMCS: {UNDO}")
+            for name, value in (right | wrong).items():
+                cpu.vmwrite(name, value)
+            names = dice.sample(list(wrong), len(wrong))
+            cases.append(((names,), told(cpu.vmlaunch(), cpu), ", ".join(names) or "nothing"))
+    return judge(path, "vmlaunch", ("wrong",), cases, "the run")

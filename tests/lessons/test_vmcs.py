@@ -2,6 +2,7 @@
 """The lesson `vmcs`: what its mistakes lead to, by the area that the SDM gives each field."""
 
 import pytest
+from command import kvm_vmx, kvm_vmx_json
 
 from kvm_vmx.lessons import vmcs
 
@@ -44,3 +45,51 @@ def test_the_table_has_all_that_was_written_and_does_not_tell_the_mistake():
     assert {cell.kind for row in rows for cell in row} <= {"", "hot"}
     (told,) = [row for row in record.solved.steps[-1].rows if row[2].kind == "bad"]
     assert told[0].text == record.values["field"]
+
+
+VMLAUNCH = """
+def vmlaunch(wrong):
+    host = any(name.startswith("HOST_") for name in wrong)
+    guest = [name for name in wrong if name.startswith("GUEST_") or name == "VMCS_LINK_POINTER"]
+    if len(guest) + sum(name.startswith("HOST_") for name in wrong) < len(wrong):
+        return 7
+    return 8 if host else 0x80000021 if guest else 0
+"""
+
+
+def test_a_file_that_goes_by_the_order_is_right(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(VMLAUNCH)
+    for seed in range(1, 5):
+        found = kvm_vmx_json("lesson", "vmcs", "--write", path, "--seed", seed)
+        assert found["function"]["passes"], found["function"]
+
+
+@pytest.mark.parametrize("code, words", [
+    ("def vmlaunch(wrong): return 8 if wrong else 0", "the run says 0x0007"),
+    (VMLAUNCH.replace(' or name == "VMCS_LINK_POINTER"', ""), "VMCS_LINK_POINTER"),
+    ("def vmlaunch(fields, value): return 7", "vmlaunch"),
+    ("def vmlaunch(wrong): raise KeyError(7)", "raises KeyError"),
+    ("def vmlaunch(wrong): return True", "gives True"),
+])
+def test_a_file_that_is_wrong_is_told_of_its_first_input(tmp_path, code, words):
+    path = tmp_path / "mine.py"
+    path.write_text(code)
+    done = kvm_vmx("lesson", "vmcs", "--write", path)
+    assert done.returncode == 1 and done.stderr == "" and words in done.stdout
+
+
+def test_what_is_judged_has_all_that_may_come(monkeypatch):
+    """Nothing wrong, each area, and several at once; what is expected is what the rules say."""
+    judged = []
+    monkeypatch.setattr(vmcs, "judge", lambda *given: judged.append(given))
+    space = {}
+    exec(VMLAUNCH, space)
+    for seed in range(40):
+        vmcs.grade("mine.py", seed)
+    for _, function, parameters, cases, _ in judged:
+        assert (function, parameters) == ("vmlaunch", ("wrong",))
+        for (wrong,), says, _ in cases:
+            assert says == space["vmlaunch"](wrong), wrong
+        assert {says for _, says, _ in cases} == {0, CONTROL_ERROR, HOST_ERROR,
+                                                  INVALID_GUEST_STATE}
