@@ -99,9 +99,13 @@ def run(seed: int, case: str | None = None) -> Record:
         about=["Each CPU has told L0 through MSR 0x40000073 where its VP assist page is; bit 0 "
                "enables it. From then on a VMCS becomes current by a store of its address there, "
                "which traps nowhere: L0 looks at the next VM entry. VMPTRLD is an instruction, and "
-               "each one is a trap to L0."],
+               "each one is a trap to L0.",
+               "KVM remembers which VMCS it made current last on a CPU, and makes another one "
+               "current where it needs that. A vCPU that goes on elsewhere leaves its old CPU by a "
+               "VMCLEAR, and KVM forgets it there."],
         run=[f"{len(end)} CPUs, {len(where)} vCPUs, each run of 10 exits: " + ", ".join(
-            f"vCPU {vcpu} on cpu {cpu}" for vcpu, cpu in moves) + ".",
+            f"vCPU {vcpu} on cpu {cpu}" for vcpu, cpu in moves) + ". All were created on cpu 0, "
+             "one after another, which made each of them current there.",
              "eVMCSs at " + ", ".join(f"{gpa:#x}" for gpa in where) + "."],
         picture=picture,
         solved=solved,

@@ -111,7 +111,9 @@ def run(seed: int, case: str | None = None) -> Record:
         about=["An enlightenment is what a guest does otherwise because it knows its hypervisor. "
                "KVM uses enlightened VMCSs where Hyper-V recommends them, speaks version 1, and "
                "every online CPU has a VP assist page. Each rung of this ladder is read from the "
-               "processor of this run; one of them may be missing."],
+               "processor of this run; one of them may be missing.",
+               "The highest leaf must be from 0x40000005 to 0x4000ffff, and of the leaf that has "
+               "VP index and hypercalls both bits 1."],
         run=[f"{cpus} CPUs; insmod kvm-intel enlightened_vmcs={int(parameter)}; a guest that "
              "halts.",
              "A second L1 is not loaded: only its ladder was read. From the first rung on: "

@@ -84,7 +84,8 @@ def run(seed: int, case: str | None = None) -> Record:
                f"{len(rows)} fields fit into {last + 1} slots of four bytes, "
                f"{100 * len(rows) / (last + 1):.1f} % of them "
                "used. A slot is an offset in the eVMCS and the clean bits that a write must "
-               "clear."],
+               "clear. The table is an array of C, so a slot of no field is zeros, and a lookup "
+               "beyond its end finds nothing."],
         run=["Each field is written through the port's accessor with its bits 1, 3, 4 and 6 "
              "turned, and the page compared: the first byte that changed is the field's offset."],
         picture=drawn(found, [hidden, hole], rows),

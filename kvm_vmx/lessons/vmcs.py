@@ -23,6 +23,21 @@ HLT_EXITING, WIDE, ALL_ONES = 1 << 7, 1 << 9, (1 << 64) - 1
 INVALID_STATE = 33 | 1 << 31
 AREAS = {"controls": "what makes L2 exit, and how", "host": "the state of L1 after an exit",
          "guest": "the state of L2"}
+# What is looked at of what a mistake can be in: SDM volume 3C, 27.2 and 27.3.
+RULES = (
+    "Of the controls: at most 4 CR3 targets. Of the host: in 64-bit mode bit 9 of the exit "
+    "controls is 1; a selector's low three bits are 0, and HOST_CS_SELECTOR and HOST_TR_SELECTOR "
+    "are not 0 in all; an address is canonical, which is that its bits 63 to 47 are alike.",
+    "Of the guest: RFLAGS has bit 1 and none of 3, 5, 15 and 22 and up; the activity state is at "
+    "most 3; of the interruptibility bits 0 and 1 not both are 1; no bit of CR3 is beyond the "
+    "processor's physical addresses; a link pointer that is not used is all ones; RIP is "
+    "canonical.",
+    "A segment's access rights have the type in bits 3:0 (code 9, 11, 13 or 15; data that are "
+    "accessed 3 or 7; the task register 11), bit 4 for code and data, the ring in 6:5, bit 7 when "
+    "it is there, bit 13 for 64-bit code, whose bit 14 is 0, and bit 16 when it is not used. "
+    "GUEST_GDTR_LIMIT and GUEST_IDTR_LIMIT have 16 bits; GUEST_TR_LIMIT is below 2^20 where bit 15 "
+    "of its rights is 0.",
+)
 SEGMENTS = {"ES": 0xC093, "CS": 0xA09B, "SS": 0xC093, "DS": 0xC093, "FS": 0xC093, "GS": 0xC093,
             "LDTR": 0x10000, "TR": 0x8B}
 
@@ -107,7 +122,8 @@ def in_vmx_operation(machine):
 
 
 def film(seed: int):
-    """(fields by area with the wrong one, its name and right value, VMLAUNCH's outcomes)."""
+    """(fields by area with the wrong one, its name and right value, VMLAUNCH's outcomes, the bits
+    that CR0 and CR4 must have)."""
     dice = choice("vmcs", seed)
     with Machine(cpus=1) as machine:
         cpu = in_vmx_operation(machine)
@@ -123,7 +139,9 @@ def film(seed: int):
         cpu.vmwrite(wrong, right[wrong])
         mended = cpu.vmlaunch()
         reason = cpu.vmread("VM_EXIT_REASON").value if mended.ok else None
-    return areas, wrong, right[wrong], told, reason
+        fixed = [cpu.rdmsr(msr).value
+                 for msr in (MSR_IA32_VMX_CR0_FIXED0, MSR_IA32_VMX_CR4_FIXED0)]
+    return areas, wrong, right[wrong], told, reason, fixed
 
 
 def of_kvm() -> int:
@@ -137,7 +155,7 @@ def of_kvm() -> int:
 
 def run(seed: int, case: str | None = None) -> Record:
     """Fill, launch, be refused; then the right value, and launch again."""
-    areas, wrong, right, (refused, reason, qualification), mended = film(seed)
+    areas, wrong, right, (refused, reason, qualification), mended, fixed = film(seed)
     if refused.why is None or mended is None:
         raise NothingShown(f"L0 refuses another VMCS than the one with {wrong} wrong: {UNDO}")
     failed = isinstance(refused, VMfailValid)
@@ -163,6 +181,8 @@ def run(seed: int, case: str | None = None) -> Record:
              "Bits that must be 1 are in the low half of MSR 0x481 (pin), 0x482 (processor), 0x483 "
              "(exit) and 0x484 (entry): "
              + ", ".join(f"{value:#x}" for value in needed(areas, wrong, right)) + ".",
+             *RULES, "CR0 must have the bits of MSR 0x486, CR4 those of 0x488: "
+             + ", ".join(f"{value:#x}" for value in fixed) + ".",
              f"KVM needs {of_kvm()} VMWRITEs for a vCPU of its own, up to its first exit."],
         picture=picture, solved=solved,
         question="One field is wrong. Which? Does VMLAUNCH fail, and with which error, or does it "
