@@ -14,7 +14,9 @@ FAINTEST = """
   const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
   const over = (colours) => {
     canvas.clearRect(0, 0, 1, 1);
-    for (const colour of colours) { canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1); }
+    for (const [colour, alpha] of colours) {
+      canvas.globalAlpha = alpha; canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
+    }
     return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
   };
   const light = (rgb) => rgb.map((one) => one / 255)
@@ -23,9 +25,20 @@ FAINTEST = """
   const below = (element) => {
     const found = [];
     for (; element; element = element.parentElement) {
-      found.unshift(getComputedStyle(element).backgroundColor);
+      found.unshift([getComputedStyle(element).backgroundColor, 1]);
     }
-    return ["white", ...found];
+    return [["white", 1], ...found];
+  };
+  // what a picture has painted under the middle of a word
+  const painted = (svg, word) => {
+    const {left, right, top, bottom} = word.getBoundingClientRect();
+    const x = (left + right) / 2, y = (top + bottom) / 2;
+    return [...svg.querySelectorAll("rect, circle")].filter((one) => {
+      const at = one.getBoundingClientRect();
+      return one.compareDocumentPosition(word) & Node.DOCUMENT_POSITION_FOLLOWING
+        && getComputedStyle(one).fill !== "none"
+        && at.left < x && x < at.right && at.top < y && y < at.bottom;
+    }).map((one) => [getComputedStyle(one).fill, Number(getComputedStyle(one).opacity)]);
   };
   let faintest = [99, ""];
   for (const element of document.body.querySelectorAll("*")) {
@@ -33,9 +46,9 @@ FAINTEST = """
       .map((node) => node.data).join("").trim();
     if (!text || element.closest(":disabled, script") || !element.getClientRects().length) continue;
     const style = getComputedStyle(element), svg = element.closest("svg");
-    const behind = below(svg || element);
+    const behind = [...below(svg || element), ...(svg ? painted(svg, element) : [])];
     const a = light(over(behind)) + 0.05;
-    const b = light(over([...behind, svg ? style.fill : style.color])) + 0.05;
+    const b = light(over([...behind, [svg ? style.fill : style.color, 1]])) + 0.05;
     const ratio = Math.max(a, b) / Math.min(a, b);
     if (ratio < faintest[0]) faintest = [ratio, `${element.outerHTML.slice(0, 120)}`];
   }
