@@ -270,6 +270,7 @@ def run(seed: int, case: str | None = None) -> Record:
                 "entered_enlightened": again["entered"], "reset": result["reset"]},
         change=[*other_cases("reload", seed, plan.case, CASES),
                 f"kvm-vmx lesson reload --seed {other_seed(seed)}    other owners of the page"],
+        constant=("kvm_enlightened",),
         kernel=KERNEL,
         leaves_out="A real processor keeps a VMCS page in a format of its own. Here it is laid out "
                    "like an eVMCS, so that an entry through one may run instead of failing.",
