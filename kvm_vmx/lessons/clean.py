@@ -219,6 +219,7 @@ def drawn(moments, hidden: bool) -> Picture:
         bits = Cell(lamps(moment.clean))
         lines.append([Cell(moment.what), *([Cell("?", "dim")] * 2 if dark else [bits, effect])])
     picture.table = ["step", "15 ... clean ... 0", "falls to 0, or is read"], lines
+    picture.paper = picture.told() - 2      # as an entry finds them, where there are some to read
     return picture
 
 

@@ -10,6 +10,7 @@ from kvm_vmx.lessons.table import WIDTHS
 from kvm_vmx.lessons.table import slot as rotated
 
 LABEL, LANE, EDGE = 140, 15, 4
+TALLEST, NAMED_LANE = 360, 10   # of all lanes, and the least of one that has room for its name
 ROW = 64        # slots in one row of the strip: width, type and the high-half bit of an encoding
 SLOT, TOP = 6, 14
 NAMED = 8 + ROW // 2 * SLOT + 14    # bit 15 of an encoding is 0, and so the right half is empty
@@ -35,18 +36,18 @@ def glance(picture) -> Figure:
     count, lanes = len(picture.steps), picture.steps[0].rows
     lamps = picture.columns[0] == "bit"
     parts = ["clean: lit while L0 may go on with its copy"] if lamps else picture.columns[1:]
-    wide = (WIDTH - LABEL - EDGE) / count
+    wide, tall = (WIDTH - LABEL - EDGE) / count, min(LANE, TALLEST / len(lanes))
     figure = Figure("The whole run, a lane for each row, a column for each step. In a column: "
-                    + ", ".join(parts) + ".", len(lanes) * LANE + 2 * EDGE)
-    for lane, row in enumerate(lanes):
+                    + ", ".join(parts) + ".", len(lanes) * tall + 2 * EDGE)
+    for lane, row in enumerate(lanes if tall >= NAMED_LANE else []):
         name = f"{row[0].text} {row[1].text}" if lamps else row[0].text
-        figure.still.append(["text", {"x": LABEL - 6, "y": EDGE + lane * LANE + 11,
+        figure.still.append(["text", {"x": LABEL - 6, "y": EDGE + lane * tall + 11,
                                       "text-anchor": "end", "class": "lane"}, cut(name, 26)])
     for n, step in enumerate(picture.steps):
         left = LABEL + n * wide
         for lane, row in enumerate(step.rows):
             draw = lamp if lamps else bars
-            figure.still += draw(row, left, EDGE + lane * LANE, wide)
+            figure.still += draw(row, left, EDGE + lane * tall, wide, tall)
         figure.still.append(["rect", {"x": round(left, 2), "y": 0, "width": round(wide, 2),
                                       "height": figure.height, "class": "hit", "data-step": n}])
         figure.steps.append([["rect", {"x": round(left, 2), "y": 1, "width": round(wide, 2),
@@ -54,23 +55,23 @@ def glance(picture) -> Figure:
     return figure
 
 
-def bars(row, left: float, top: float, wide: float) -> list:
+def bars(row, left: float, top: float, wide: float, tall: float) -> list:
     """A row's cells in one column, side by side."""
     rest = row[1:] or row
     gap = min(3, wide / 4)
     part = (wide - gap) / len(rest)
     return [["rect", {
-        "x": round(left + gap / 2 + at * part, 2), "y": top + 1.5,
-        "width": round(part * .92, 2), "height": LANE - 3,
+        "x": round(left + gap / 2 + at * part, 2), "y": round(top + tall / 10, 2),
+        "width": round(part * .92, 2), "height": round(tall * .8, 2),
         "class": f"k-{cell.kind or 'plain'}" if cell.text else "k-none"}]
         for at, cell in enumerate(rest)]
 
 
-def lamp(row, left: float, top: float, wide: float) -> list:
+def lamp(row, left: float, top: float, wide: float, tall: float) -> list:
     """A clean bit: lit, out, or not told."""
     text = row[2].text
     kind = {"1": "lit", "0": "out"}.get(text, "dark")
-    return [["circle", {"cx": round(left + wide / 2, 2), "cy": top + LANE / 2,
+    return [["circle", {"cx": round(left + wide / 2, 2), "cy": top + tall / 2,
                         "r": round(min(5, wide * .42), 2), "class": f"lamp {kind}"}]]
 
 

@@ -7,7 +7,7 @@ from html import escape
 
 from kvm_vmx import frame
 from kvm_vmx.lessons import NAMES, glossary, load
-from kvm_vmx.lessons.drawing import figures, glance, legend, glance_legend
+from kvm_vmx.lessons.drawing import figures, glance_legend, legend
 
 HERE = pathlib.Path(__file__).parent
 STYLE, SCRIPT = HERE / "page.css", HERE / "page.js"
@@ -238,12 +238,17 @@ def glossary_page() -> str:
                       style=STYLE.read_text())
 
 
+def seen(record) -> str:
+    """A lesson's picture at the step that is printed."""
+    return figures(record, record.picture)[0].svg(record.picture.told())
+
+
 def index_page(records, check: bool) -> str:
-    """The course: each lesson with its question and the whole run at a glance."""
+    """The course: each lesson with its question and its picture."""
     minutes = sum(load(record.name).MINUTES for record in records)
     cards = "".join(
         f'<li><a href="{record.name}.html"><b>{record.name}</b> {escape(record.title)}</a>'
-        f"<small>{load(record.name).MINUTES} minutes</small>{glance(record.picture).svg(-1)}"
+        f"<small>{load(record.name).MINUTES} minutes</small>{seen(record)}"
         f"<p>{escape(record.question)}</p></li>\n" for record in records)
     answers = ("Each page holds its answer, folded." if check else
                "The answers are withheld: <code>kvm-vmx lesson NAME -c</code> has them.")

@@ -244,3 +244,13 @@ def test_an_area_has_its_fields_filled_by_what_is_told(drawn):
             assert len(boxes) == len(step.rows)
             assert len(of_class(boxes, "dim")) == sum(row[2].kind == "dim" for row in step.rows)
             assert len(of_class(boxes, "bad")) == sum(row[2].kind == "bad" for row in step.rows)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_step_that_is_printed_tells_something(name):
+    """And nothing that the question hides: not all of a row is "?", and some cell is said."""
+    for record in [run(name)]:
+        step = record.picture.steps[record.picture.told()]
+        cells = [cell.text for row in step.rows for cell in row[1:]]
+        assert any(text not in ("", "?") for text in cells)
+        assert cells.count("?") < len(cells) / 2 or name == "detect"
