@@ -30,8 +30,8 @@ RULES = (
     "are not 0 in all; an address is canonical, which is that its bits 63 to 47 are alike.",
     "Of the guest: RFLAGS has bit 1 and none of 3, 5, 15 and 22 and up; the activity state is at "
     "most 3; of the interruptibility bits 0 and 1 not both are 1; no bit of CR3 is beyond the "
-    "processor's physical addresses; a link pointer that is not used is all ones; RIP is "
-    "canonical.",
+    "processor's physical addresses; a link pointer that is not used is all ones; bits 63 to "
+    "48 of RIP are alike.",
     "A segment's access rights have the type in bits 3:0 (code 9, 11, 13 or 15; data that are "
     "accessed 3 or 7; the task register 11), bit 4 for code and data, the ring in 6:5, bit 7 when "
     "it is there, bit 13 for 64-bit code, whose bit 14 is 0, and bit 16 when it is not used. "
@@ -94,7 +94,7 @@ def mistakes(state, dice) -> list[tuple[str, int]]:
             "GUEST_LDTR_AR_BYTES", "GUEST_CS_AR_BYTES", "GUEST_SS_AR_BYTES",
             "GUEST_DS_AR_BYTES")),
         ("VM_EXIT_CONTROLS", state["VM_EXIT_CONTROLS"] & ~WIDE),
-        ("HOST_RIP", odd), ("HOST_TR_BASE", odd), ("GUEST_RIP", odd),
+        ("HOST_RIP", odd), ("HOST_TR_BASE", odd), ("GUEST_RIP", max(odd, 1 << 48)),
         *((f"HOST_{name}_SELECTOR", 0x10 | dice.randrange(1, 8)) for name in ("CS", "SS")),
         ("GUEST_TR_LIMIT", dice.randrange(1, 16) << 20 | 0x67),
         ("GUEST_GDTR_LIMIT", dice.randrange(1, 16) << 16 | 0x7F),

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The lesson `vmcs`: what its mistakes lead to, by the area that the SDM gives each field."""
 
+from types import SimpleNamespace
+
 import pytest
 from command import kvm_vmx, kvm_vmx_json
 
@@ -29,6 +31,18 @@ def test_a_mistake_leads_where_its_area_says(soak):
         assert (error, reason) == expected(field, record.given["fields"]), (seed, field)
         seen.add((field, error))
     assert len(seen) > (24 if soak else 15)
+
+
+def test_each_mistake_is_refused_with_any_value_that_may_come():
+    """SDM volume 3C, 27.3.1.4: of a guest's RIP bits 63 to 48 are looked at, so 1 << 47 enters."""
+    for bit in range(47, 63):
+        dice = SimpleNamespace(randrange=lambda low, high: bit if high == 63 else low,
+                               choice=lambda values: values[0])
+        state = dict.fromkeys(("VM_EXIT_CONTROLS",), 0)
+        values = {name: value for name, value in vmcs.mistakes(state, dice)}
+        assert len({values["GUEST_RIP"] >> at & 1 for at in range(48, 64)}) == 2
+        for name in ("HOST_RIP", "HOST_TR_BASE"):
+            assert len({values[name] >> at & 1 for at in range(47, 64)}) == 2
 
 
 def test_the_value_that_mends_it_is_told_and_enters():
