@@ -186,6 +186,9 @@ BESIDE = {
     "xz": Capability(_program("xz"), "no xz here: apt-get install xz-utils"),
     "pdftotext": Capability(
         _program("pdftotext"), "no pdftotext here: apt-get install poppler-utils"),
+    "trace-processor": Capability(
+        _program("trace_processor_shell", "trace_processor"),
+        "no trace_processor_shell here: put the one of perfetto.dev into $PATH"),
     "bash": Capability(_program("bash"), "no bash here: apt-get install bash"),
     "zsh": Capability(_program("zsh"), "no zsh here: apt-get install zsh"),
     "fish": Capability(_program("fish"), "no fish here: apt-get install fish"),

@@ -83,10 +83,12 @@ def left(end: list[dict], where: list[int], moves) -> str:
 def run(seed: int, case: str | None = None) -> Record:
     """vCPUs that move between CPUs, under eVMCS and then under VMCS."""
     columns = ["CPU", "MSR", "enlighten_vmentry", "current_nested_vmcs", "active in L0"]
-    solved = Picture(columns)
+    solved = Picture(columns, kind="pages")
     counts, exits, end, moves, where = drive(seed, True, solved)
     plain, plain_exits, *_ = drive(seed, False)
-    picture = Picture(columns, solved.steps[:-HIDDEN])
+    solved.places = [(f"{gpa:#x}", f"vCPU {n}") for n, gpa in enumerate(where)]
+    picture = solved.copy()
+    del picture.steps[-HIDDEN:]
     picture.hide(step.caption for step in solved.steps[-HIDDEN:])
     for each in (picture, solved):
         each.by_step()
@@ -97,9 +99,13 @@ def run(seed: int, case: str | None = None) -> Record:
         about=["Each CPU has told L0 through MSR 0x40000073 where its VP assist page is; bit 0 "
                "enables it. From then on a VMCS becomes current by a store of its address there, "
                "which traps nowhere: L0 looks at the next VM entry. VMPTRLD is an instruction, and "
-               "each one is a trap to L0."],
+               "each one is a trap to L0.",
+               "KVM remembers which VMCS it made current last on a CPU, and makes another one "
+               "current where it needs that. A vCPU that goes on elsewhere leaves its old CPU by a "
+               "VMCLEAR, and KVM forgets it there."],
         run=[f"{len(end)} CPUs, {len(where)} vCPUs, each run of 10 exits: " + ", ".join(
-            f"vCPU {vcpu} on cpu {cpu}" for vcpu, cpu in moves) + ".",
+            f"vCPU {vcpu} on cpu {cpu}" for vcpu, cpu in moves) + ". All were created on cpu 0, "
+             "one after another, which made each of them current there.",
              "eVMCSs at " + ", ".join(f"{gpa:#x}" for gpa in where) + "."],
         picture=picture,
         solved=solved,

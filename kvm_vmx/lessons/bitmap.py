@@ -151,7 +151,7 @@ def run(seed: int, case: str | None = None) -> Record:
 
 def drawn(accesses, exits, hidden: int = 0) -> Picture:
     """A row an access, told one after another; the last ones not at all where they are hidden."""
-    picture = Picture(["access", "byte", "bit", "what happens"])
+    picture = Picture(["access", "byte", "bit", "what happens"], kind="bitmap")
     told = len(accesses) - hidden
     for at in range(-1, len(accesses)):
         rows = []

@@ -38,7 +38,7 @@ ASSIST_PAGE = ("enlighten_vmentry", "current_nested_vmcs")
 
 def drawn(found: bug_cases.Found, control: str) -> Picture:
     """Both runs side by side, filled step by step."""
-    picture = Picture(["step", "what is seen", f"with {control}"])
+    picture = Picture(["step", "what is seen", f"with {control}"], kind="twins")
     runs = [(step, ours, theirs)
             for (step, ours), (_, theirs) in zip(found.seen, found.control)]
     for shown in range(len(runs) + 1):

@@ -44,6 +44,7 @@ class CleanBitsStep:
     reread: tuple[int, int] | None = None
     sides: dict | None = None
     asked: bool = False
+    groups: tuple[str, ...] = ()    # that L0 read here
 
 
 @functools.cache
@@ -103,8 +104,10 @@ def film(seed: int) -> tuple[list[CleanBitsStep], list]:
             grown = bench.counted()
             how = "VMLAUNCH" if grown["vmlaunch"] else "VMRESUME"
             moments[-1].what = f"entry {number}: {how} finds"
+            groups = named(ALL_CLEAN if grown["vmlaunch"] else ALL_CLEAN & ~found)
             note("  L0 reads" + " and sets all bits" * sets, ALL_CLEAN if sets else found,
-                 asked=asked, reread=(grown["groups_reread"], grown["bytes_reread"]))
+                 asked=asked, reread=(grown["groups_reread"], grown["bytes_reread"]),
+                 groups=tuple(groups) if len(groups) == grown["groups_reread"] else ())
             note("  vmx_vcpu_run() sets all bits", asked=asked)
 
         note("the vCPU is created")
@@ -211,10 +214,12 @@ def drawn(moments, hidden: bool) -> Picture:
         if moment.reread and not dark:
             effect = Cell("{} groups, {} bytes".format(*moment.reread), "good")
             caption += f": {effect.text}"
-        picture.step(caption.strip(), [sides(moment, bit, dark) for bit in range(16)])
+        picture.step(caption.strip(), [sides(moment, bit, dark) for bit in range(16)],
+                     () if dark else moment.groups)
         bits = Cell(lamps(moment.clean))
         lines.append([Cell(moment.what), *([Cell("?", "dim")] * 2 if dark else [bits, effect])])
     picture.table = ["step", "15 ... clean ... 0", "falls to 0, or is read"], lines
+    picture.paper = picture.told() - 2      # as an entry finds them, where there are some to read
     return picture
 
 

@@ -110,7 +110,7 @@ def run(seed: int, case: str | None = None) -> Record:
 
 def drawn(counts: dict) -> Picture:
     """What an exit has of each, mode by mode: a bar chart's table."""
-    picture = Picture(["what L0 is asked for", "VMCS", "eVMCS"])
+    picture = Picture(["what L0 is asked for", "VMCS", "eVMCS"], kind="amounts")
     rows = ("vmresume", *TRAPPED)
     columns = list(counts.items())
     for at in range(0, len(columns), 2):

@@ -111,7 +111,9 @@ def run(seed: int, case: str | None = None) -> Record:
         about=["An enlightenment is what a guest does otherwise because it knows its hypervisor. "
                "KVM uses enlightened VMCSs where Hyper-V recommends them, speaks version 1, and "
                "every online CPU has a VP assist page. Each rung of this ladder is read from the "
-               "processor of this run; one of them may be missing."],
+               "processor of this run; one of them may be missing.",
+               "The highest leaf must be from 0x40000005 to 0x4000ffff, and of the leaf that has "
+               "VP index and hypercalls both bits 1."],
         run=[f"{cpus} CPUs; insmod kvm-intel enlightened_vmcs={int(parameter)}; a guest that "
              "halts.",
              "A second L1 is not loaded: only its ladder was read. From the first rung on: "
@@ -148,7 +150,7 @@ def run(seed: int, case: str | None = None) -> Record:
 
 def walk(ladder) -> Picture:
     """The ladder as it is read, rung by rung, without where it ends."""
-    picture = Picture(["rung", "found", "go on"])
+    picture = Picture(["rung", "found", "go on"], kind="ladder")
     found = [[Cell(what), Cell(""), Cell("?", "dim")] for what, _, _ in ladder]
     picture.step("before the boot", [*found, last(None)])
     for n, (what, says, _) in enumerate(ladder):
@@ -161,7 +163,7 @@ def walk(ladder) -> Picture:
 
 def climb(ladder, on: bool) -> Picture:
     """The ladder, lit rung by rung as far as it goes; on is the key."""
-    picture = Picture(["rung", "found", "go on"])
+    picture = Picture(["rung", "found", "go on"], kind="ladder")
     standing = True
     lit = [[Cell(what, "dim"), Cell("", "dim"), Cell("", "dim")] for what, _, _ in ladder]
     picture.step("before the boot", [*lit, last(None)])

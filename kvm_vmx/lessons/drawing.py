@@ -10,6 +10,7 @@ from kvm_vmx.lessons.table import WIDTHS
 from kvm_vmx.lessons.table import slot as rotated
 
 LABEL, LANE, EDGE = 140, 15, 4
+TALLEST, NAMED_LANE = 360, 10   # of all lanes, and the least of one that has room for its name
 ROW = 64        # slots in one row of the strip: width, type and the high-half bit of an encoding
 SLOT, TOP = 6, 14
 NAMED = 8 + ROW // 2 * SLOT + 14    # bit 15 of an encoding is 0, and so the right half is empty
@@ -21,8 +22,6 @@ SIDES = ["clean", "page", "L0's copy", "the guest saw"]
 def figures(record, picture) -> list[Figure]:
     """The pictures of a run: its own where a lesson has one, and the whole run at a glance."""
     found = []
-    if record.name == "assist":
-        found.append(assist_pages(record, picture))
     if picture.kind in KINDS:
         found.append(KINDS[picture.kind](picture))
     if picture.slots:
@@ -37,18 +36,18 @@ def glance(picture) -> Figure:
     count, lanes = len(picture.steps), picture.steps[0].rows
     lamps = picture.columns[0] == "bit"
     parts = ["clean: lit while L0 may go on with its copy"] if lamps else picture.columns[1:]
-    wide = (WIDTH - LABEL - EDGE) / count
+    wide, tall = (WIDTH - LABEL - EDGE) / count, min(LANE, TALLEST / len(lanes))
     figure = Figure("The whole run, a lane for each row, a column for each step. In a column: "
-                    + ", ".join(parts) + ".", len(lanes) * LANE + 2 * EDGE)
-    for lane, row in enumerate(lanes):
+                    + ", ".join(parts) + ".", len(lanes) * tall + 2 * EDGE)
+    for lane, row in enumerate(lanes if tall >= NAMED_LANE else []):
         name = f"{row[0].text} {row[1].text}" if lamps else row[0].text
-        figure.still.append(["text", {"x": LABEL - 6, "y": EDGE + lane * LANE + 11,
+        figure.still.append(["text", {"x": LABEL - 6, "y": EDGE + lane * tall + 11,
                                       "text-anchor": "end", "class": "lane"}, cut(name, 26)])
     for n, step in enumerate(picture.steps):
         left = LABEL + n * wide
         for lane, row in enumerate(step.rows):
             draw = lamp if lamps else bars
-            figure.still += draw(row, left, EDGE + lane * LANE, wide)
+            figure.still += draw(row, left, EDGE + lane * tall, wide, tall)
         figure.still.append(["rect", {"x": round(left, 2), "y": 0, "width": round(wide, 2),
                                       "height": figure.height, "class": "hit", "data-step": n}])
         figure.steps.append([["rect", {"x": round(left, 2), "y": 1, "width": round(wide, 2),
@@ -56,24 +55,40 @@ def glance(picture) -> Figure:
     return figure
 
 
-def bars(row, left: float, top: float, wide: float) -> list:
+def bars(row, left: float, top: float, wide: float, tall: float) -> list:
     """A row's cells in one column, side by side."""
     rest = row[1:] or row
     gap = min(3, wide / 4)
     part = (wide - gap) / len(rest)
     return [["rect", {
-        "x": round(left + gap / 2 + at * part, 2), "y": top + 1.5,
-        "width": round(part * .92, 2), "height": LANE - 3,
+        "x": round(left + gap / 2 + at * part, 2), "y": round(top + tall / 10, 2),
+        "width": round(part * .92, 2), "height": round(tall * .8, 2),
         "class": f"k-{cell.kind or 'plain'}" if cell.text else "k-none"}]
         for at, cell in enumerate(rest)]
 
 
-def lamp(row, left: float, top: float, wide: float) -> list:
+def lamp(row, left: float, top: float, wide: float, tall: float) -> list:
     """A clean bit: lit, out, or not told."""
     text = row[2].text
     kind = {"1": "lit", "0": "out"}.get(text, "dark")
-    return [["circle", {"cx": round(left + wide / 2, 2), "cy": top + LANE / 2,
+    return [["circle", {"cx": round(left + wide / 2, 2), "cy": top + tall / 2,
                         "r": round(min(5, wide * .42), 2), "class": f"lamp {kind}"}]]
+
+
+# What the colours of the whole run mean.
+COLOURS = {"k-hot": "new in this step", "k-good": "right", "k-bad": "wrong, an exit, or a trap",
+           "k-plain": "as it was", "k-none": "nothing yet", "k-dim": "not told",
+           "lamp lit": "1", "lamp out": "0", "lamp dark": "not told"}
+
+
+def glance_legend(figure) -> str:
+    """The colours that the whole run has, with what they mean."""
+    used = {parts[1].get("class") for parts in figure.still}
+    return "".join(
+        '<span><svg class="swatch" viewBox="0 0 12 12" aria-hidden="true">'
+        + (f'<circle cx="6" cy="6" r="5" class="{kind}"/>' if kind.startswith("lamp") else
+           f'<rect width="12" height="12" class="{kind}"/>')
+        + f"</svg>{words}</span>" for kind, words in COLOURS.items() if kind in used)
 
 
 @functools.cache
@@ -142,61 +157,6 @@ def legend(picture) -> str:
         counts[group] = counts.get(group, 0) + 1
     return "".join(f'<span><i style="background:{hues()[group]}"></i>{group} {count}</span>'
                    for group, count in counts.items())
-
-
-def assist_pages(record, picture) -> Figure:
-    """Each CPU, its assist page, the eVMCS that the page names and the one that L0 has active."""
-    evmcs = record.given["evmcs"]
-    lanes = len(picture.steps[0].rows)
-    tall = max(lanes, len(evmcs)) * 58 + 24
-    figure = Figure("each CPU's assist page and the eVMCS that it names", tall)
-    for x, text in ((6, "L1's CPUs"), (122, "their assist pages"), (312, "eVMCSs")):
-        figure.still.append(["text", {"x": x, "y": 13, "class": "head"}, text])
-    middle = {}
-    for n, gpa in enumerate(evmcs):
-        y = 24 + n * (tall - 24) / len(evmcs)
-        middle[f"{gpa:#x}"] = y + 18
-        figure.still += [["rect", {"x": 312, "y": y, "width": 82, "height": 36, "rx": 4,
-                                   "class": "box"}],
-                         ["text", {"x": 353, "y": y + 15, "text-anchor": "middle",
-                                   "class": "label"}, f"vCPU {n}"],
-                         ["text", {"x": 353, "y": y + 28, "text-anchor": "middle",
-                                   "class": "mono"}, f"{gpa:#x}"]]
-    for step in picture.steps:
-        shown = []
-        for n, row in enumerate(step.rows):
-            shown += assist_lane(24 + n * (tall - 24) / lanes, row, middle)
-        figure.steps.append(shown)
-    return figure
-
-
-def assist_lane(y: float, row, middle: dict) -> list:
-    """One CPU of that picture: the arrow is what its page says, dashed where L0 has another one
-    active there or none, the line around an eVMCS what L0 has."""
-    cpu, msr, enlighten, current, active = (cell.text for cell in row)
-    moved = any(cell.kind == "hot" for cell in row)
-    shown = [["rect", {"x": 6, "y": y, "width": 78, "height": 44, "rx": 4,
-                       "class": "box moved" if moved else "box"}],
-             ["text", {"x": 14, "y": y + 17, "class": "label"}, cpu],
-             ["text", {"x": 14, "y": y + 33, "class": "mono"}, f"MSR {msr}"],
-             ["line", {"x1": 84, "y1": y + 22, "x2": 118, "y2": y + 22, "class": "arrow"}],
-             ["path", {"d": f"M122 {y + 22} l-7 -4 v8 z", "class": "tip"}],
-             ["rect", {"x": 122, "y": y, "width": 120, "height": 44, "rx": 4,
-                       "class": "box moved" if moved else "box"}],
-             ["text", {"x": 129, "y": y + 17, "class": "mono"}, f"enlighten {enlighten}"],
-             ["text", {"x": 129, "y": y + 33, "class": "mono"}, f"nested {current}"]]
-    if current in middle:
-        to = middle[current]
-        kind = "arrow" if active == current else "arrow shut"
-        shown += [["line", {"x1": 242, "y1": y + 22, "x2": 306, "y2": to, "class": kind}],
-                  ["path", {"d": f"M311 {to} l-7 -4 v8 z", "class": "tip"}]]
-    if active in middle:
-        to = middle[active]
-        shown += [["rect", {"x": 309, "y": to - 21, "width": 88, "height": 42, "rx": 6,
-                            "class": "active"}],
-                  ["text", {"x": 353, "y": to + 31, "text-anchor": "middle", "class": "note"},
-                   f"active in L0: {cpu}"]]
-    return shown
 
 
 def three_sides(picture) -> Figure:

@@ -172,6 +172,7 @@ def drawn(found, asked: Moment | None = None, wanted: Moment | None = None) -> P
         caption = (f"{rows[told - 1][0]}: access {told}" if told else
                    f"{rows[0][0]} has made L2 exit")
         picture.step(caption, lines)
+    picture.paper = len(rows)
     return picture
 
 

@@ -215,7 +215,7 @@ def words(step) -> str:
 def run(seed: int, case: str | None = None) -> Record:
     """vCPUs that move, a CPU that comes up, and a vCPU that moves there."""
     case, before, coming, after = script(seed, case)
-    picture = Picture(["CPU", "online", "page", "VMX", "vCPUs", "executed"])
+    picture = Picture(["CPU", "online", "page", "VMX", "vCPUs", "executed"], kind="cpus")
     found = drive(case, before, coming, after, picture)
     solved, to_come = found["picture"], [*coming, *after]
     for each in (picture, solved):
@@ -228,8 +228,10 @@ def run(seed: int, case: str | None = None) -> Record:
         "hotplug", seed, case, TITLE,
         about=["Two callbacks run on a CPU that comes up: KVM's enables VMX if there is a VM, and "
                "Hyper-V's allocates the assist page and tells L0 of it. Under enlightened VMCS, "
-               "KVM needs the page: hardware_enable() returns -EFAULT without one. A vCPU may run "
-               "on any CPU; its VMCS is active on one."],
+               "KVM needs the page: hardware_enable() returns -EFAULT without one. v4.19 calls "
+               "KVM's before Hyper-V's. The first VM enables VMX on all CPUs that are online, and "
+               "there is none where one of them refuses. A vCPU that runs where VMX is off is a "
+               "kernel BUG. It may run on any other CPU; its VMCS is active on one."],
         run=[f"insmod enlightened_vmcs={int(case != 'plain')}; {CPUS} CPUs are online of "
              f"{NEW + 1}. Each run of a vCPU is {EXITS} exits.",
              "After the picture: " + "; ".join(words(step) for step in to_come) + "."],

@@ -96,7 +96,7 @@ def drawn(shown, states, asked=None) -> Picture:
         """What a disassembler says."""
         return Cell("?", "dim") if site is asked else Cell(assembly(site))
 
-    picture = Picture(["site", "bytes", "instruction", "goes on"])
+    picture = Picture(["site", "bytes", "instruction", "goes on"], kind="code", paper=1)
     captions = ("the key is off", "static_branch_enable(&enable_evmcs)", "the key is off again")
     for caption, state in zip(captions, states):
         picture.step(caption, [

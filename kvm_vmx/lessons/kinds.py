@@ -7,6 +7,9 @@ else's has them too.
 
 from kvm_vmx import fields
 from kvm_vmx.lessons.figure import WIDTH, Figure, cut
+from kvm_vmx.lessons.kinds_code import bitmap, bits, code
+from kvm_vmx.lessons.kinds_cpus import cpus, pages
+from kvm_vmx.lessons.kinds_state import amounts, areas, ladder, twins
 
 FLOOR, STOREY = 34, 36          # the path's left end, the height of a level
 NAMES, LANE = 128, 15           # the strip's left end, the height of a lane
@@ -110,29 +113,41 @@ def moment(x: float, y: float, cell) -> list:
 
 
 def page(picture) -> Figure:
-    """The eVMCS as a map, 64 bytes a line: columns are bit, clean group, clean; a group's fields
-    are marked while its bit is 0 and L0 is to read them again."""
-    figure = Figure("the eVMCS, 64 bytes a line: what L0 reads again at the next entry",
-                    16 + ROWS * 11)
+    """The eVMCS as a map, 64 bytes a line: columns are bit, clean group, clean, and the page's
+    field that was written; a group's fields are marked while its bit is 0 and L0 is to read them
+    again, and otherwise in the step in which it does."""
+    figure = Figure("the eVMCS, 64 bytes a line: brown is what L0 is to read again, framed the "
+                    "field that is written, green what L0 reads", 16 + ROWS * 11)
     for line in range(ROWS):
         y = 14 + line * 11
         figure.still += [["text", {"x": 4, "y": y + 8, "class": "small"}, f"{line * LINE:#05x}"],
                          ["rect", {"x": 34, "y": y, "width": LINE * BYTE, "height": 9,
                                    "class": "slots"}]]
-    areas = {}
+    groups, places = {}, {}
     for row in fields():
-        areas.setdefault(row["clean_field"], []).append((row["offset"], row["size"]))
-    for group, spans in areas.items():
-        figure.still += [area(offset, size, "box") for offset, size in spans]
+        span = places[row["vmcs_field"]] = row["offset"], row["size"]
+        groups.setdefault(row["clean_field"], []).append(span)
+        figure.still.append(area(*span, "box"))
+    before = picture.steps[0].rows
     for step in picture.steps:
         dirty = [row[1].text for row in step.rows if row[2].text == "0"]
         hidden = any(row[2].text == "?" for row in step.rows)
+        named, kind = (step.read, "read") if step.read else (dirty, "dirty")
         figure.steps.append([
-            *(area(offset, size, "dirty") for group in dirty
-              for offset, size in areas.get(group, ())),
+            *(area(*span, kind) for group in named for span in groups.get(group, ())),
+            *(area(*places[field], "written") for field in news(step.rows, before)
+              if field in places),
             ["text", {"x": 34, "y": 10, "class": "tag"},
-             "?" if hidden else cut(", ".join(dirty) or "none", 66)]])
+             "?" if hidden else cut(("read: " if step.read else "to be read: ")
+                                    + (", ".join(named) or "none"), 70)]])
+        before = step.rows
     return figure
+
+
+def news(rows, before) -> list[str]:
+    """The fields that were written since the step before, as far as there is a page's column."""
+    return [row[3].text.partition(" ")[0] for row, old in zip(rows, before)
+            if len(row) > 3 and row[3].text and row[3].text != old[3].text]
 
 
 def area(offset: int, size: int, kind: str) -> list:
@@ -141,4 +156,6 @@ def area(offset: int, size: int, kind: str) -> list:
                      "width": round(size * BYTE - .5, 2), "height": 9, "class": kind}]
 
 
-KINDS = {"floors": floors, "lanes": lanes, "timeline": timeline, "page": page}
+KINDS = {"floors": floors, "lanes": lanes, "timeline": timeline, "page": page, "code": code,
+         "bits": bits, "bitmap": bitmap, "cpus": cpus, "pages": pages, "ladder": ladder,
+         "twins": twins, "amounts": amounts, "areas": areas}

@@ -63,6 +63,15 @@ def traced(names, enlightened: bool) -> list:
     return records[entries[0]:entries[-1] + 1]
 
 
+def asked_for() -> int:
+    """The processor-based controls of KVM's: which instructions make L2 exit that need not."""
+    with Machine(cpus=1) as machine:
+        vcpu = machine.insmod(enlightened_vmcs=False).create_vm(
+            code=code(["hlt"])).create_vcpu()
+        vcpu.run(exits=1)
+        return vcpu.vmcs["CPU_BASED_VM_EXEC_CONTROL"]
+
+
 def moments(names, records) -> list[Stay]:
     """The stays, one after another; each but the first begins with a crossing."""
     found, left = [Stay("L1", "KVM is about to enter L2", "")], list(names)
@@ -107,12 +116,14 @@ def run(seed: int, case: str | None = None) -> Record:
                "belongs.",
                "Some instructions of L2 may not do what they say: CPUID would tell L2 of the real "
                "processor. The processor leaves L2 then, which is a VM exit, and L1 does in its "
-               "place what L2 is to see. As L1 is no real hypervisor, the exit goes to L0 first, "
-               "and L0 hands it on. A VM entry, VMRESUME, goes the other way.",
+               "place what L2 is to see. The processor knows one hypervisor alone, so the exit "
+               "goes to L0 first, and L0 hands it on. A VM entry, VMRESUME, goes the other way.",
                "What L1 may ask about an exit stands in a VMCS, a structure that only the "
                "instructions VMREAD and VMWRITE may reach. L1 is a guest: each of these traps to "
                "L0 too, which looks into its copy and returns."],
         run=["L2 executes " + ", ".join(names) + ".",
+             "CPUID exits always. HLT, RDTSC and PAUSE do where L1 asks for it in the VMCS, by "
+             f"bits 7, 12 and 30 of a field that reads {asked_for():#x} here; the others never do.",
              f"The picture is under the plain VMCS, from the first VM entry to the second. A "
              f"crossing is a change of level; there are {each} from L2's first stay to its next."],
         picture=picture, solved=solved,

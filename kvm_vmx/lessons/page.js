@@ -5,7 +5,9 @@ const data = JSON.parse(document.getElementById("data").textContent);
 let run = data.runs[0];
 const slider = document.getElementById("slider");
 const state = document.getElementById("state").tBodies[0];
-const pictures = [...document.querySelectorAll("figure svg")];
+const words = document.getElementById("caption");
+const pictures = [...document.querySelectorAll("figure > svg")];
+let tall = [];          // the height of each row of the state
 let last = run.steps.length - 1;
 
 const shape = ([tag, attributes, text]) => {
@@ -46,19 +48,46 @@ const cell = ([text, kind, form], column, before) => {
   return made;
 };
 
+const lines = (steps, at) => {
+  const old = at ? steps[at - 1].rows : [];
+  return steps[at].rows.map((row, r) => {
+    const line = document.createElement("tr");
+    line.append(...row.map((one, column) => cell(one, column, old[r] && old[r][column])));
+    if (tall[r]) line.style.height = `${tall[r]}px`;
+    return line;
+  });
+};
+
+// Caption and rows are as high as they get in any step, so that nothing jumps below them.
+const measure = () => {
+  let most = 0;
+  const found = [];
+  tall = [];
+  words.ariaLive = "off";
+  words.style.minHeight = "";
+  for (const { steps } of data.runs) {
+    steps.forEach((step, at) => {
+      words.textContent = step.caption;
+      state.replaceChildren(...lines(steps, at));
+      most = Math.max(most, words.getBoundingClientRect().height);
+      [...state.rows].forEach((row, r) => {
+        found[r] = Math.max(found[r] || 0, row.getBoundingClientRect().height);
+      });
+    });
+  }
+  tall = found;
+  words.style.minHeight = `${most}px`;
+  words.ariaLive = "polite";
+};
+
 const show = (wanted) => {
   const at = Math.max(0, Math.min(last, wanted));
-  const { caption, rows } = run.steps[at];
-  const old = at ? run.steps[at - 1].rows : [];
+  const { caption } = run.steps[at];
   slider.value = at;
   slider.setAttribute("aria-valuetext", `step ${at + 1} of ${last + 1}: ${caption}`);
   document.getElementById("count").textContent = `${at + 1} of ${last + 1}`;
-  document.getElementById("caption").textContent = caption;
-  state.replaceChildren(...rows.map((row, r) => {
-    const line = document.createElement("tr");
-    line.append(...row.map((one, column) => cell(one, column, old[r] && old[r][column])));
-    return line;
-  }));
+  words.textContent = caption;
+  state.replaceChildren(...lines(run.steps, at));
   pictures.forEach((picture, n) => {
     picture.querySelector(".moving").replaceChildren(...run.figures[n].steps[at].map(shape));
   });
@@ -110,6 +139,14 @@ let before = 0;
 const told = () => (run === data.runs[0] ? Number(slider.dataset.told) : last);
 window.addEventListener("beforeprint", () => { before = here(); show(told()); });
 window.addEventListener("afterprint", () => show(before));
+let wide = innerWidth;
+window.addEventListener("resize", () => {
+  if (innerWidth === wide) return;
+  wide = innerWidth;
+  measure();
+  show(here());
+});
 slider.max = last;
 document.body.classList.add("live");
+measure();
 show(0);

@@ -7,7 +7,7 @@ from html import escape
 
 from kvm_vmx import frame
 from kvm_vmx.lessons import NAMES, glossary, load
-from kvm_vmx.lessons.drawing import figures, glance, legend
+from kvm_vmx.lessons.drawing import figures, glance_legend, legend
 
 HERE = pathlib.Path(__file__).parent
 STYLE, SCRIPT = HERE / "page.css", HERE / "page.js"
@@ -16,8 +16,8 @@ BITS = re.compile(r"[01]+(?: +[01]+)*")
 BYTES = re.compile(r"[0-9a-f]{2}(?: [0-9a-f]{2}){2,}")
 WITHHELD = "Work it out first; the page that is made with <code>-c</code> has the answer."
 HANDED_IN = "Hand it in, in the sheet of this number."
-# The widest that a column may ask for, and what is between two, in characters.
-WIDEST, GAP = 34, 2
+# The widest and the least that a column may ask for, and what is between two, in characters.
+WIDEST, LEAST, GAP = 34, 5, 2
 BUTTONS = (("first", "«", "the first step"), ("back", "‹", "one step back"),
            ("next", "›", "one step on"), ("last", "»", "the last step"))
 
@@ -107,7 +107,7 @@ def columns(record, check: bool) -> str:
     """The columns of the state, each as wide as its longest text needs in any step of the run, so
     that none moves while the slider does."""
     pictures = [record.picture, *([record.solved] if check and record.solved else [])]
-    widths = [len(name) for name in record.picture.columns]
+    widths = [max(len(name), LEAST) for name in record.picture.columns]
     for picture in pictures:
         for step in picture.steps:
             for row in step.rows:
@@ -152,6 +152,8 @@ def figure(one, picture, at: int, attributes: str = "") -> str:
     if any("data-tip" in parts[1] for parts in one.still):
         extra = (f'<p id="tip">Point at a dot for its field.</p><p class="legend">'
                  f"{legend(picture)}</p>")
+    elif attributes:
+        extra = f'<p class="legend">{glance_legend(one)}</p>'
     return (f"<figure {attributes}>{one.svg(at)}<figcaption>{escape(one.title)}</figcaption>"
             f"{extra}</figure>\n")
 
@@ -236,12 +238,17 @@ def glossary_page() -> str:
                       style=STYLE.read_text())
 
 
+def seen(record) -> str:
+    """A lesson's picture at the step that is printed."""
+    return figures(record, record.picture)[0].svg(record.picture.told())
+
+
 def index_page(records, check: bool) -> str:
-    """The course: each lesson with its question and the whole run at a glance."""
+    """The course: each lesson with its question and its picture."""
     minutes = sum(load(record.name).MINUTES for record in records)
     cards = "".join(
         f'<li><a href="{record.name}.html"><b>{record.name}</b> {escape(record.title)}</a>'
-        f"<small>{load(record.name).MINUTES} minutes</small>{glance(record.picture).svg(-1)}"
+        f"<small>{load(record.name).MINUTES} minutes</small>{seen(record)}"
         f"<p>{escape(record.question)}</p></li>\n" for record in records)
     answers = ("Each page holds its answer, folded." if check else
                "The answers are withheld: <code>kvm-vmx lesson NAME -c</code> has them.")

@@ -29,6 +29,7 @@ class PictureStep:
 
     caption: str
     rows: list[list[Cell]]
+    read: tuple[str, ...] = ()      # the clean groups that L0 reads in it
 
 
 @dataclass
@@ -36,8 +37,9 @@ class Picture:
     """The recorded run: a table that changes from step to step.
 
     table is the terminal's view where the last step alone does not tell: (titles, rows).
-    slots, where a lesson has them, are (slot, clean group) of the eVMCS table's strip; kind
-    is the name of a picture in lessons/kinds.py, such as "floors".
+    slots, where a lesson has them, are (slot, clean group) of the eVMCS table's strip, places
+    (address, name) of the eVMCSs that pages name; kind is the name of a picture in
+    lessons/kinds.py, such as "floors"; paper is the step that is printed, where told() is not.
     """
 
     columns: list[str]
@@ -45,19 +47,21 @@ class Picture:
     table: tuple[list[str], list[list[Cell]]] | None = None
     slots: list[tuple[int, str]] = field(default_factory=list)
     kind: str = ""
+    places: list[tuple[str, str]] = field(default_factory=list)
+    paper: int | None = None
 
-    def step(self, caption: str, rows) -> None:
+    def step(self, caption: str, rows, read: tuple[str, ...] = ()) -> None:
         """Record the state, and mark what the step before did not have."""
         rows = [[cell if isinstance(cell, Cell) else Cell(str(cell)) for cell in row]
                 for row in rows]
         if self.steps:
             rows = [[changed(cell, old) for cell, old in zip(row, before)]
                     for row, before in zip(rows, self.steps[-1].rows)]
-        self.steps.append(PictureStep(caption, rows))
+        self.steps.append(PictureStep(caption, rows, read))
 
     def copy(self) -> "Picture":
         """The same steps so far; what is recorded in one of the two is not in the other."""
-        return Picture(self.columns, list(self.steps), kind=self.kind)
+        return Picture(self.columns, list(self.steps), kind=self.kind, places=self.places)
 
     def hide(self, captions) -> None:
         """Steps that the question asks for: of their rows the first cell alone."""
@@ -74,6 +78,8 @@ class Picture:
 
     def told(self) -> int:
         """The last step that hides nothing, as far as the run is told from its beginning."""
+        if self.paper is not None:
+            return self.paper
         whole = [not any(cell.text == "?" for row in step.rows for cell in row)
                  for step in self.steps]
         return (whole.index(False) - 1 if False in whole else len(whole) - 1) % len(whole)

@@ -229,11 +229,14 @@ def run(seed: int, case: str | None = None) -> Record:
     """Unload and reload with a good reset, then with one page that was missed."""
     plan = ReloadPlan(seed, case)
     picture = Picture(["CPU", "key", "enlighten_vmentry", "current_nested_vmcs", "whose",
-                       "revision", "active in L0"])
+                       "revision", "active in L0"], kind="pages")
     result = drive(plan, False, picture)
     other = drive(plan, True, Picture(picture.columns))
     again = {**other["end"], "vmcs": other["found"]["vmcs"]}
+    named = {cell.text for step in picture.steps for row in step.rows for cell in (row[3], row[-1])}
+    named |= {f"{result['found']['vmcs']:#x}"}
     for each in (picture, result["picture"]):
+        each.places = [(gpa, "") for gpa in sorted(named - {"0x0", "none"})]
         each.by_step(["CPU", "key", "enl.", "current_nested_vmcs", "whose", "revision",
                       "active in L0"])
     picture.hide([f"run on cpu {plan.missed}"])
@@ -267,6 +270,7 @@ def run(seed: int, case: str | None = None) -> Record:
                 "entered_enlightened": again["entered"], "reset": result["reset"]},
         change=[*other_cases("reload", seed, plan.case, CASES),
                 f"kvm-vmx lesson reload --seed {other_seed(seed)}    other owners of the page"],
+        constant=("kvm_enlightened",),
         kernel=KERNEL,
         leaves_out="A real processor keeps a VMCS page in a format of its own. Here it is laid out "
                    "like an eVMCS, so that an entry through one may run instead of failing.",

@@ -84,7 +84,8 @@ def run(seed: int, case: str | None = None) -> Record:
                f"{len(rows)} fields fit into {last + 1} slots of four bytes, "
                f"{100 * len(rows) / (last + 1):.1f} % of them "
                "used. A slot is an offset in the eVMCS and the clean bits that a write must "
-               "clear."],
+               "clear. The table is an array of C, so a slot of no field is zeros, and a lookup "
+               "beyond its end finds nothing."],
         run=["Each field is written through the port's accessor with its bits 1, 3, 4 and 6 "
              "turned, and the page compared: the first byte that changed is the field's offset."],
         picture=drawn(found, [hidden, hole], rows),
@@ -147,7 +148,7 @@ def drawn(found, asked, rows) -> Picture:
     """Encoding, its bits, its bits rotated, slot, offset, clean bits: field by field, and "?" for
     those that are asked for; the strip has no dot for them either."""
     picture = Picture(["field", "encoding", "-ww-tt   index   a", "  index   a -ww-tt", "slot",
-                       "offset", "clears"])
+                       "offset", "clears"], kind="bits")
     lines = [[Cell(row["field"]), Cell(f"{row['encoding']:#06x}"),
               Cell(bits(row["encoding"], (6, 9, 1))), *[Cell("", "dim")] * 4]
              for row in found]

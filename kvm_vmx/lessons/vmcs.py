@@ -7,6 +7,7 @@ from kvm_vmx.abi.constants import (
     MSR_IA32_VMX_ENTRY_CTLS, MSR_IA32_VMX_EXIT_CTLS, MSR_IA32_VMX_PINBASED_CTLS,
     MSR_IA32_VMX_PROCBASED_CTLS, X86_CR4_PAE, X86_CR4_VMXE)
 from kvm_vmx.lessons.record import Cell, NothingShown, Picture, Record, UNDO, choice, other_seed
+from kvm_vmx.lessons.student import judge
 from kvm_vmx.machine.guests import HALT
 
 TITLE = "a VMCS by hand, and the field that VMLAUNCH refuses"
@@ -16,11 +17,27 @@ KERNEL = [
     ("setup_vmcs_config", "MSR_IA32_VMX_BASIC"), ("vmx_vcpu_setup", "vm_exit_controls_init"),
     ("vmx_set_constant_host_state", "HOST_CR0"), ("vmx_vcpu_run", "VM_INSTRUCTION_ERROR"),
 ]
-PAGE, VMXON, VMCS, TABLES, CODE = 4096, 0x1000, 0x2000, 0x4000, 0x8000
+# Far from what the kernel has taken as it booted: its assist page is at 0x2000.
+PAGE, VMXON, VMCS, TABLES, CODE = 4096, 0x101000, 0x102000, 0x104000, 0x108000
 HLT_EXITING, WIDE, ALL_ONES = 1 << 7, 1 << 9, (1 << 64) - 1
 INVALID_STATE = 33 | 1 << 31
 AREAS = {"controls": "what makes L2 exit, and how", "host": "the state of L1 after an exit",
          "guest": "the state of L2"}
+# What is looked at of what a mistake can be in: SDM volume 3C, 27.2 and 27.3.
+RULES = (
+    "Of the controls: at most 4 CR3 targets. Of the host: in 64-bit mode bit 9 of the exit "
+    "controls is 1; a selector's low three bits are 0, and HOST_CS_SELECTOR and HOST_TR_SELECTOR "
+    "are not 0 in all; an address is canonical, which is that its bits 63 to 47 are alike.",
+    "Of the guest: RFLAGS has bit 1 and none of 3, 5, 15 and 22 and up; the activity state is at "
+    "most 3; of the interruptibility bits 0 and 1 not both are 1; no bit of CR3 is beyond the "
+    "processor's physical addresses; a link pointer that is not used is all ones; bits 63 to "
+    "48 of RIP are alike.",
+    "A segment's access rights have the type in bits 3:0 (code 9, 11, 13 or 15; data that are "
+    "accessed 3 or 7; the task register 11), bit 4 for code and data, the ring in 6:5, bit 7 when "
+    "it is there, bit 13 for 64-bit code, whose bit 14 is 0, and bit 16 when it is not used. "
+    "GUEST_GDTR_LIMIT and GUEST_IDTR_LIMIT have 16 bits; GUEST_TR_LIMIT is below 2^20 where bit 15 "
+    "of its rights is 0.",
+)
 SEGMENTS = {"ES": 0xC093, "CS": 0xA09B, "SS": 0xC093, "DS": 0xC093, "FS": 0xC093, "GS": 0xC093,
             "LDTR": 0x10000, "TR": 0x8B}
 
@@ -77,7 +94,7 @@ def mistakes(state, dice) -> list[tuple[str, int]]:
             "GUEST_LDTR_AR_BYTES", "GUEST_CS_AR_BYTES", "GUEST_SS_AR_BYTES",
             "GUEST_DS_AR_BYTES")),
         ("VM_EXIT_CONTROLS", state["VM_EXIT_CONTROLS"] & ~WIDE),
-        ("HOST_RIP", odd), ("HOST_TR_BASE", odd), ("GUEST_RIP", odd),
+        ("HOST_RIP", odd), ("HOST_TR_BASE", odd), ("GUEST_RIP", max(odd, 1 << 48)),
         *((f"HOST_{name}_SELECTOR", 0x10 | dice.randrange(1, 8)) for name in ("CS", "SS")),
         ("GUEST_TR_LIMIT", dice.randrange(1, 16) << 20 | 0x67),
         ("GUEST_GDTR_LIMIT", dice.randrange(1, 16) << 16 | 0x7F),
@@ -105,7 +122,8 @@ def in_vmx_operation(machine):
 
 
 def film(seed: int):
-    """(fields by area with the wrong one, its name and right value, VMLAUNCH's outcomes)."""
+    """(fields by area with the wrong one, its name and right value, VMLAUNCH's outcomes, the bits
+    that CR0 and CR4 must have)."""
     dice = choice("vmcs", seed)
     with Machine(cpus=1) as machine:
         cpu = in_vmx_operation(machine)
@@ -121,7 +139,9 @@ def film(seed: int):
         cpu.vmwrite(wrong, right[wrong])
         mended = cpu.vmlaunch()
         reason = cpu.vmread("VM_EXIT_REASON").value if mended.ok else None
-    return areas, wrong, right[wrong], told, reason
+        fixed = [cpu.rdmsr(msr).value
+                 for msr in (MSR_IA32_VMX_CR0_FIXED0, MSR_IA32_VMX_CR4_FIXED0)]
+    return areas, wrong, right[wrong], told, reason, fixed
 
 
 def of_kvm() -> int:
@@ -135,7 +155,7 @@ def of_kvm() -> int:
 
 def run(seed: int, case: str | None = None) -> Record:
     """Fill, launch, be refused; then the right value, and launch again."""
-    areas, wrong, right, (refused, reason, qualification), mended = film(seed)
+    areas, wrong, right, (refused, reason, qualification), mended, fixed = film(seed)
     if refused.why is None or mended is None:
         raise NothingShown(f"L0 refuses another VMCS than the one with {wrong} wrong: {UNDO}")
     failed = isinstance(refused, VMfailValid)
@@ -161,6 +181,8 @@ def run(seed: int, case: str | None = None) -> Record:
              "Bits that must be 1 are in the low half of MSR 0x481 (pin), 0x482 (processor), 0x483 "
              "(exit) and 0x484 (entry): "
              + ", ".join(f"{value:#x}" for value in needed(areas, wrong, right)) + ".",
+             *RULES, "CR0 must have the bits of MSR 0x486, CR4 those of 0x488: "
+             + ", ".join(f"{value:#x}" for value in fixed) + ".",
              f"KVM needs {of_kvm()} VMWRITEs for a vCPU of its own, up to its first exit."],
         picture=picture, solved=solved,
         question="One field is wrong. Which? Does VMLAUNCH fail, and with which error, or does it "
@@ -173,7 +195,10 @@ def run(seed: int, case: str | None = None) -> Record:
         values=values,
         change=[f"kvm-vmx lesson vmcs --seed {other_seed(seed)}",
                 "In Python: with Machine(cpus=1) as m: cpu = m.cpu(0), and cpu.vmxon(), "
-                "cpu.vmwrite(field, value), cpu.vmlaunch().why"],
+                "cpu.vmwrite(field, value), cpu.vmlaunch().why",
+                "kvm-vmx lesson vmcs --write mine.py    a file with",
+                "  def vmlaunch(wrong):    # names of fields, each with a value that is refused",
+                "      return told         # 7, 8, 0x80000021, or 0 where VMLAUNCH enters"],
         kernel=KERNEL,
         leaves_out="A processor says no more than the number. The name of the check and its "
                    "sentence are this L0's.",
@@ -198,7 +223,7 @@ def drawn(areas, wrong: str = "") -> Picture:
     """The VMCS as it fills, area by area; the wrong field bad where it is told."""
     rows = [(area, name, value) for area, names in areas.items()
             for name, value in sorted(names.items())]
-    picture = Picture(["field", "area", "value"])
+    picture = Picture(["field", "area", "value"], kind="areas")
     done: list[str] = []
     for caption, area in (("VMCLEAR, VMPTRLD: an empty VMCS is current", None),
                           *((f"VMWRITE of the {area}: {words}", area)
@@ -208,3 +233,31 @@ def drawn(areas, wrong: str = "") -> Picture:
             [Cell(name), Cell(where), written(value, name == wrong) if where in done
              else Cell("0", "dim")] for where, name, value in rows])
     return picture
+
+
+def told(outcome, cpu) -> int:
+    """The error of a VMLAUNCH, or the exit reason of one that led to an exit; 0: it entered."""
+    if isinstance(outcome, VMfailValid):
+        return outcome.error
+    return 0 if outcome.why is None else cpu.vmread("VM_EXIT_REASON").value
+
+
+def grade(path: str, seed: int) -> tuple[list[str], bool]:
+    """Run a student's vmlaunch() on mistakes of several areas at once, each also launched."""
+    dice = choice("vmcs grade", seed)
+    cases = []
+    with Machine(cpus=1) as machine:
+        cpu = in_vmx_operation(machine)
+        right = controls(cpu) | host(cpu, dice) | guest(cpu, dice)
+        # one that is good as a control, and that the host's state does not go with, has no area
+        pool = [one for one in mistakes(right, dice) if one[0] != "VM_EXIT_CONTROLS" or not one[1]]
+        for count in (0, *[1] * 8, *[2] * 8, *[3] * 8):
+            wrong = dict(dice.sample(pool, count))
+            for outcome in (cpu.vmclear(VMCS), cpu.vmptrld(VMCS)):
+                if not outcome.ok:
+                    raise NothingShown(f"{outcome!r} before there is a VMCS: {UNDO}")
+            for name, value in (right | wrong).items():
+                cpu.vmwrite(name, value)
+            names = dice.sample(list(wrong), len(wrong))
+            cases.append(((names,), told(cpu.vmlaunch(), cpu), ", ".join(names) or "nothing"))
+    return judge(path, "vmlaunch", ("wrong",), cases, "the run")

@@ -94,7 +94,8 @@ class Browser:
     def media(self, scheme="light", medium=""):
         """light or dark; medium print is the page on paper."""
         self.call("Emulation.setEmulatedMedia", media=medium,
-                  features=[{"name": "prefers-color-scheme", "value": scheme}])
+                  features=[{"name": "prefers-color-scheme", "value": scheme},
+                            {"name": "prefers-reduced-motion", "value": "reduce"}])
 
     def press(self, key):
         """One key, pressed and released."""

@@ -3,7 +3,7 @@
 
 import pytest
 
-from kvm_vmx.lessons import assist, drawing
+from kvm_vmx.lessons import assist, kinds_cpus
 
 EXITS = 10                      # of each run
 
@@ -124,7 +124,7 @@ def test_an_arrow_to_what_is_not_active_is_dashed():
     dashed = 0
     for seed in range(10):
         record = assist.run(seed)
-        figure = drawing.assist_pages(record, record.solved)
+        figure = kinds_cpus.pages(record.solved)
         for step, shapes in zip(record.solved.steps, figure.steps):
             stale = sum(row[3].text != "0x0" and row[3].text != row[4].text for row in step.rows)
             found = sum(shape[1].get("class") == "arrow shut" for shape in shapes)

@@ -290,6 +290,13 @@ def test_the_port_as_it_is_has_all_of_them(tree):
         assert "has been mended" not in found[1]
 
 
+def test_each_mend_has_its_place():
+    """The soak builds them; that the text to change is there is told without."""
+    lost = [(way, edit["file"]) for way, change in mended.MENDS.items() for edit in change["edit"]
+            if (mended.ROOT / edit["file"]).read_text().count(edit["find"]) != edit.get("times", 1)]
+    assert lost == []
+
+
 def test_what_is_mended_is_an_erratum():
     """By its name; and each that a lesson shows is mended somewhere."""
     ways = {change.get("erratum", way) for way, change in mended.MENDS.items()}

@@ -167,7 +167,8 @@ def test_a_cheats_script_scores_no_more_than_chance(key):
 @pytest.mark.soak
 def test_answers_differ_from_sheet_to_sheet(soak):
     """At least 20 of 40, and no single answer is the same on all."""
-    for lesson in NAMES if soak else sorted(set(NAMES) - SLOW - {"history"}):
+    few = set(NAMES) - SLOW | {"reload", "hotplug", "bug"}
+    for lesson in NAMES if soak else sorted(few - {"history"}):
         runs = [sheets.graded(load(lesson).run(seed)) for seed in range(1, 41)]
         assert len({json.dumps(run) for run in runs}) >= 20, lesson
         alike = [name for name in runs[0] if len({json.dumps(run[name]) for run in runs}) == 1]

@@ -4,7 +4,7 @@
 import struct
 
 import pytest
-from kvm_vmx.boot import image
+from kvm_vmx.boot import loader
 from kvm_vmx.boot.board import Board
 from test_images import (
     APIC, EAX, ECX, EDI, HLT, LGDT, STI, elf32, ends, handler, mov, out, run_with, store,
@@ -131,7 +131,7 @@ EN, EXTD = 0x800, 0x400
 def test_the_modes_of_the_local_apic(values, holds):
     """SDM 3A 11.12.5: which may follow which."""
     board = Board(16 << 20)
-    image.boot(board, b"".join(base(value) for value in values) + ends(1))
+    loader.boot(board, b"".join(base(value) for value in values) + ends(1))
     # without a handler a #GP is a triple fault
     assert board.run(10).value == (1 if holds else None)
 
@@ -140,7 +140,7 @@ def test_cpuid_tells_whether_there_is_an_apic():
     bit = mov(EAX, 1) + b"\x0f\xa2" + b"\xc1\xea\x09\x80\xe2\x01\x88\xd0" + TO_SERIAL
     sent = []
     board = Board(16 << 20, sink=sent.append)
-    image.boot(board, bit + base(0) + bit + ends(0))
+    loader.boot(board, bit + base(0) + bit + ends(0))
     assert board.run(10).value == 0 and sent == [b"\1", b"\0"]
 
 
@@ -150,7 +150,7 @@ def test_a_timer_goes_on_in_another_mode(first, then, low, high):
     """SDM 3A 11.5.4: the count is not begun anew; the deadline's mode ends it."""
     left = mov(EDI, APIC + 0x390) + LOAD_EAX + b"\xa3" + struct.pack("<Q", 0x5000)
     board = Board(16 << 20)
-    image.boot(board, ON + store(APIC + 0x3E0, 0xB) + store(APIC + 0x320, 1 << 16 | first | 0x40)
+    loader.boot(board, ON + store(APIC + 0x3E0, 0xB) + store(APIC + 0x320, 1 << 16 | first | 0x40)
                + store(APIC + 0x380, 100_000) + mov(ECX, 1000) + b"\xff\xc9\x75\xfc"
                + store(APIC + 0x320, 1 << 16 | then | 0x40) + left + ends(0))
     assert board.run(10).value == 0
@@ -184,7 +184,7 @@ def test_multiboot_information_lies_where_the_image_does_not():
     own = b"\x8b\x73\x10" + mov(2, 0x3F8) + b"\x8a\x06\xee" + ends(0)
     sent = []
     board = Board(16 << 20, sink=sent.append)
-    assert image.boot(board, elf32(own.ljust(0x2000, b"\x90"), 0x8000), "name") == "multiboot"
+    assert loader.boot(board, elf32(own.ljust(0x2000, b"\x90"), 0x8000), "name") == "multiboot"
     assert (board.run(10).value, sent) == (0, [b"n"])
 
 
