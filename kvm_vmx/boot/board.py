@@ -48,7 +48,7 @@ class Board:
         self.ports.add(devices.EXIT, 4, devices.ExitPort())
         self.ports.add(devices.FW_CFG, 2, devices.FirmwareConfig(memory, cpus))
         self.ports.add(devices.PM_TIMER, 4, devices.PmTimer(self.now))
-        self.ports.add(devices.LINES, devices.NR_LINES, devices.Lines(
+        self.ports.add(devices.LINES, devices.NR_LINES, devices.IrqLines(
             lambda line, level: self.processors[0].set_line(line, level)))
         self.ports.add(devices.HYPERV_TEST, 4, devices.HypervTest(lambda: self.processors))
         self.processors: list[WholeProcessor] = []

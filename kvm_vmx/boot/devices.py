@@ -90,7 +90,7 @@ class PmTimer:
         """It cannot be set."""
 
 
-class Lines:
+class IrqLines:
     """The test device of kvm-unit-tests that raises and lowers lines of the I/O APIC."""
 
     def __init__(self, set_line: Callable[[int, int], None]):

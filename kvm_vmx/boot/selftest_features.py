@@ -22,7 +22,7 @@ GOOD, BAD = False, True     # does the access fault?
 
 
 @dataclasses.dataclass(frozen=True)
-class Step:
+class FeatureStep:
     """One machine: the bits that CPUID offers from here on, as (leaf, register, bit); the function
     of the guest; and what it is given, as its struct."""
 
@@ -32,10 +32,10 @@ class Step:
     given: bytes
 
 
-def msr(number: int, value: int | None, faults: bool, *offers: tuple[int, int, int]) -> Step:
+def msr(number: int, value: int | None, faults: bool, *offers: tuple[int, int, int]) -> FeatureStep:
     """An MSR to read, or to write and read."""
     writes = value is not None
-    return Step(offers, "guest_msr", f"{'WR' if writes else 'RD'}MSR {number:#x}",
+    return FeatureStep(offers, "guest_msr", f"{'WR' if writes else 'RD'}MSR {number:#x}",
                 struct.pack("<I??xxQ", number, faults, writes, value or 0))
 
 
@@ -44,7 +44,8 @@ def feature(register: int, bit: int) -> tuple[int, int, int]:
     return FEATURES, register, bit
 
 
-def offered(number: int, offer: tuple[int, int, int], *writes: tuple[int, bool]) -> list[Step]:
+def offered(number: int, offer: tuple[int, int, int],
+            *writes: tuple[int, bool]) -> list[FeatureStep]:
     """An MSR that a bit brings: it is not there before, then it is; and values to write."""
     return [msr(number, None, BAD), msr(number, None, GOOD, offer),
             *(msr(number, value, faults) for value, faults in writes)]
@@ -75,9 +76,9 @@ POST, SIGNAL, RESET_DEBUGGER, FLUSH, FLUSH_EX, SEND, SEND_EX, SPIN, CAPABILITIES
     0x5C, 0x5D, 0x6B, 0x2, 0x13, 0xB, 0x15, 0x8, 0x8001)
 
 
-def call(control: int, status: int | None, *offers: tuple[int, int, int]) -> Step:
+def call(control: int, status: int | None, *offers: tuple[int, int, int]) -> FeatureStep:
     """A hypercall and its status; None: #UD."""
-    return Step(offers, "guest_hcall", f"hypercall {control:#x}",
+    return FeatureStep(offers, "guest_hcall", f"hypercall {control:#x}",
                 struct.pack("<QQ?", control, status or 0, status is None))
 
 
@@ -99,7 +100,7 @@ CALLS = (
 )
 
 
-def leaves(steps: tuple[Step, ...]) -> dict[int, tuple[int, ...]]:
+def leaves(steps: tuple[FeatureStep, ...]) -> dict[int, tuple[int, ...]]:
     """The leaves with all that these steps offer."""
     found = {FEATURES: [0] * 4, HINTS: [0] * 4}
     for step in steps:
@@ -110,7 +111,7 @@ def leaves(steps: tuple[Step, ...]) -> dict[int, tuple[int, ...]]:
         leaf: tuple(registers) for leaf, registers in found.items()}
 
 
-def machine(test: Selftest, steps: tuple[Step, ...], place: int, moves: bool) -> None:
+def machine(test: Selftest, steps: tuple[FeatureStep, ...], place: int, moves: bool) -> None:
     """A new machine for the last of the steps; place has three pages."""
     board, step = test.board, steps[-1]
     board.options |= {"enforce_cpuid": True, "cpuid": {

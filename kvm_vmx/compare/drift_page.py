@@ -41,7 +41,7 @@ $sections
 <footer id="place" hidden></footer>""")
 
 
-class Drawn:
+class DrawnChange:
     """A changed function with its rows, and how many of them are of each kind."""
 
     def __init__(self, change, pair, note: str):
@@ -58,7 +58,7 @@ def page(drift, report, facts, touched, notes, only=()) -> str:
     became of each change's function; `only` names the functions to show, all that changed if none.
     """
     pairs = {pair.kernel.name: pair for pair in report.pairs if pair.kernel is not None}
-    shown = [Drawn(change, pairs.get(change.name), notes(change)) for change in drift.changes
+    shown = [DrawnChange(change, pairs.get(change.name), notes(change)) for change in drift.changes
              if change.name in only or not only and changed(change)]
     groups = in_parts(shown, lambda one: one.change.name, lambda one: one.change.old.path)
     versions = [version_of(tree.files.get("Makefile", "")) for tree in (drift.old, drift.new)]
@@ -103,7 +103,7 @@ def changed(change) -> bool:
     return bool(change.gone or change.came or change.moved or change.new is None)
 
 
-def entry(one: Drawn) -> str:
+def entry(one: DrawnChange) -> str:
     """A function's row in the table at the top; the script adds places and strip."""
     change = one.change
     return (f'<tr><td><a href="#{change.name}">{change.name}</a></td>{PLACE * 3}<td></td>'
@@ -117,7 +117,7 @@ def bar(totals) -> str:
     return f'<span class="bar">{"".join(parts)}</span>'
 
 
-def section(one: Drawn, drift, version: str, touched) -> str:
+def section(one: DrawnChange, drift, version: str, touched) -> str:
     """One function: its header, and a grid of its rows."""
     change, pair = one.change, one.pair
     said = tuple(

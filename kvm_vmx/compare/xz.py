@@ -26,7 +26,7 @@ class Odd(Exception):
     """The archive is of another kind: it has to be read from its beginning to its end."""
 
 
-class Block(NamedTuple):
+class XzBlock(NamedTuple):
     """One block: where it lies, and how long it is packed and unpacked."""
 
     place: int
@@ -46,7 +46,7 @@ def number(data: bytes, at: int) -> tuple[int, int]:
             return value, at
 
 
-def blocks(file) -> list[Block]:
+def blocks(file) -> list[XzBlock]:
     """The blocks of a file with one stream, by the index at its end."""
     end = file.seek(0, os.SEEK_END)
     file.seek(max(end - FOOTER, 0))
@@ -63,14 +63,14 @@ def blocks(file) -> list[Block]:
     for _ in range(count):
         packed, at = number(index, at)
         unpacked, at = number(index, at)
-        found.append(Block(place, packed, unpacked))
+        found.append(XzBlock(place, packed, unpacked))
         place += packed + -packed % 4
     if index[:1] != b"\0" or place != end - FOOTER - size:
         raise Odd("more than one stream")
     return found
 
 
-def unpacked(file, block: Block, most: int = -1) -> bytes:
+def unpacked(file, block: XzBlock, most: int = -1) -> bytes:
     """What a block holds, or the beginning of it; a whole one is held to its checksum."""
     decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ)
     packed = block.packed + -block.packed % 4 if most < 0 else min(block.packed, most)
