@@ -120,11 +120,17 @@ struct l2_insn {
 
 #define L2_NO_REGISTER 16
 
+struct l0_vp;
+
 /* An instruction that has been decoded, for as long as the bytes at its place stay the same. */
-#define L0_DECODED 1024
+#define L0_DECODED 4096
 struct l0_decoded {
 	u64 code[2];
+	u64 rip;
 	u64 bits;		/* of the mode it was decoded in; 0: nothing is here */
+	/* what executes it in a row of such instructions, or NULL: it may change the mode, TF or RF,
+	 * or what events wait for */
+	int (*quick)(struct l0_vp *vp, const struct l2_insn *insn);
 	struct l2_insn insn;
 };
 

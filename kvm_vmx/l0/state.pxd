@@ -729,9 +729,13 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u8 scale
         u8 rip_relative
 
+    ctypedef struct l0_vp "struct l0_vp"
+
     ctypedef struct l0_decoded "struct l0_decoded":
         u64 code[2]
+        u64 rip
         u64 bits
+        int (*quick)(l0_vp *vp, const l2_insn *insn) noexcept nogil
         l2_insn insn
 
     ctypedef struct l0_alarm "struct l0_alarm":

@@ -188,6 +188,11 @@ cdef void guest_continue(l0_vp *vp) noexcept nogil:
                 return
             if unlikely(boundary_has_work(vp)):
                 continue
+            if vp.decoded != NULL:
+                if run_decoded(vp):
+                    return
+                if boundary_has_work(vp) or vp.code_bits != 64:
+                    continue
         vp.counters.l2_instructions += 1
         if not step(vp):
             return
