@@ -53,11 +53,13 @@ cdef inline void address_of_decoded(l0_vp *vp, l2_insn *insn) noexcept nogil:
 
 cdef inline bint find_decoded(l0_vp *vp, l2_insn *insn) noexcept nogil:
     cdef u64 rip = vp.vmcs.f.guest_rip
+    cdef u64 linear = linear_rip(vp, rip)
     cdef const l0_decoded *slot
 
-    if not is_unlimited(vp):
+    # the fetch comes first: its page may have left the TLB
+    if not is_unlimited(vp) or translate(vp, linear, fetch_right(vp)) == NULL:
         return False
-    slot = decoded_here(vp, rip, linear_rip(vp, rip))
+    slot = decoded_here(vp, rip, linear)
     if slot == NULL:
         return False
     insn[0] = slot.insn
