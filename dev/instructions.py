@@ -13,8 +13,10 @@ HEAD = """\
 <!-- SPDX-License-Identifier: GPL-2.0-only -->
 # What the processor of L2 decodes
 
-All that gcc makes of C without SSE, what a kernel at CPL 0 needs, and every instruction that VMX
-can intercept. Any other opcode is #UD: there is no x87, no MMX, no SSE and no VEX or EVEX prefix.
+All that gcc makes of C without floating point, what a kernel at CPL 0 needs, and every instruction
+that VMX can intercept. Any other opcode is #UD: there is no arithmetic of the x87, no MMX, no
+floating point of SSE, nothing from SSE3 on, and no VEX or EVEX prefix. The rows of XMM registers
+that name integers (P...) need 66, as in SSE2.
 This page is printed from [opcodes.h](../kvm_vmx/l0/guest/opcodes.h), the decoder's own table, by
 `python dev/regenerate.py`.
 
@@ -74,6 +76,7 @@ def rows(text):
     for part in body[:body.index("\n};")].split("\n\t},\n\t{"):
         table = []
         for first, last, flags, arithmetic, names in ROW.findall(part):
+            names = " ".join(names.split())
             if arithmetic:
                 start = int(arithmetic, 16)
                 table += [Row(start + n, start + n, frozenset(flags.split("|")), names)

@@ -168,6 +168,8 @@ cdef work quick_high(const l2_insn *insn) noexcept nogil:
 cdef work quick_0f(const l2_insn *insn) noexcept nogil:
     cdef u32 opcode = insn.opcode
 
+    if is_sse(opcode):
+        return &sse_insn
     if 0x18 <= opcode <= 0x1f:
         return &no_work
     if opcode & 0xf0 == 0x40:
