@@ -56,8 +56,8 @@ def test_each_round_of_a_fill_is_as_by_itself(value, at, end, start, length):
     board = OnBoard()
     states = one_by_one(board, code, before, 4 * length)
     assert len(states) > min(4 * length, 700)
-    for steps in sorted({*range(1, 10), *rng.sample(range(1, len(states)), min(12, len(states) - 1)),
-                         len(states) - 1}):
+    some = rng.sample(range(1, len(states)), min(12, len(states) - 1))
+    for steps in sorted({*range(1, 10), *some, len(states) - 1}):
         if steps >= len(states):
             continue
         begun(board, code, before)
