@@ -3,7 +3,7 @@
 
 from guest import CODE, DATA
 from random_insn import BASE_FS, BASE_GS, PAGES, SIZE, State
-from random_program import COUNTER
+from random_program import COUNTER, counter
 
 from kvm_vmx import Field
 from kvm_vmx.boot import image
@@ -11,6 +11,7 @@ from kvm_vmx.boot.board import Board
 
 ROOT, TABLE, PAGE = 0x1000, 0xB000, 4096
 OSFXSR, PAE = 1 << 9, 1 << 5
+CR0_WP = 0x80010031         # code is not to be written
 STANDS = "shutdown"         # a fault without a handler for it
 
 
@@ -32,7 +33,8 @@ class OnBoard:
     def begin(self, before):
         """Registers and flags as they are to be, at CODE."""
         image.start(self.processor, CODE, list(before.registers), long=True, cr3=ROOT)
-        for field, value in ((Field.GUEST_CR4, PAE | OSFXSR), (Field.GUEST_RFLAGS, before.flags),
+        for field, value in ((Field.GUEST_CR0, CR0_WP), (Field.GUEST_CR4, PAE | OSFXSR),
+                             (Field.GUEST_RFLAGS, before.flags),
                              (Field.GUEST_FS_BASE, BASE_FS), (Field.GUEST_GS_BASE, BASE_GS)):
             self.processor.set(field, value)
 
@@ -46,7 +48,7 @@ class OnBoard:
         """Run a program until it faults; what it leaves."""
         self.memory.write(CODE, code + b"\x90" * 16)
         self.memory.write(PAGES, before.memory)
-        self.memory.write(COUNTER, passes.to_bytes(8, "little"))
+        self.memory.write(COUNTER, counter(passes))
         self.begin(before)
         assert self.processor.run(1_000_000) == STANDS
         return self.state()

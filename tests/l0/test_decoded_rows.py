@@ -7,7 +7,7 @@ import pytest
 from guest import CODE
 from on_board import OnBoard
 from random_insn import PAGES, SIZE, State
-from random_program import COUNTER, PASSES, program
+from random_program import COUNTER, PASSES, counter, program
 
 SEED = 1611
 NAMES = {"rax": 0, "rcx": 1, "rdx": 2, "rbx": 3, "rsp": 4, "rsi": 6, "rdi": 7}
@@ -97,7 +97,7 @@ def test_a_row_is_as_by_itself(soak):
         row = whole.run(made.code, made.before, PASSES)
         # where nothing that was decoded is kept
         assert same(maker.run(made.code, made.before, PASSES).state, row), made.code.hex()
-        single.memory.write(COUNTER, PASSES.to_bytes(8, "little"))
+        single.memory.write(COUNTER, counter(PASSES))
         steps = one_by_one(single, made.code, made.before, 10_000)
         assert len(steps) < 10_000
         assert same(row, single.state()), made.code.hex()

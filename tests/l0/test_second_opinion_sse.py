@@ -14,7 +14,7 @@ from random_sse import row  # noqa: E402
 from second_opinion import Ours, Unicorn  # noqa: E402
 
 SEED, LENGTH = 1612, 24
-ROWS, SOAK = 60, 20_000
+ROWS, SOAK = 60, 30_000
 OSFXSR, PAE_VMXE = 1 << 9, 0x2020
 
 
