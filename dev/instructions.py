@@ -13,16 +13,19 @@ HEAD = """\
 <!-- SPDX-License-Identifier: GPL-2.0-only -->
 # What the processor of L2 decodes
 
-All that gcc makes of C without SSE, what a kernel at CPL 0 needs, and every instruction that VMX
-can intercept. Any other opcode is #UD: there is no x87, no MMX, no SSE and no VEX or EVEX prefix.
+All that gcc makes of C without floating point, what a kernel at CPL 0 needs, and every instruction
+that VMX can intercept. Any other opcode is #UD: there is no arithmetic of the x87, no MMX, no
+floating point of SSE, nothing from SSE3 on, and no VEX or EVEX prefix. The rows of XMM registers
+that name integers (P...) need 66, as in SSE2.
 This page is printed from [opcodes.h](../kvm_vmx/l0/guest/opcodes.h), the decoder's own table, by
 `python dev/regenerate.py`.
 
 TZCNT, LZCNT, POPCNT, CMPXCHG16B, CLFLUSH, RDFSBASE and its three neighbours, and LAHF and SAHF in
 64-bit code are there where the profile's CPUID offers them. Without, TZCNT is BSF and LZCNT is
-BSR, as on processors before them; the others are #UD. An instruction with REP is left between two
-elements for an event, RIP at the instruction; where an access of it faults, the elements before
-are done.
+BSR, as on processors before them; the others are #UD. XSAVE, XRSTOR, XGETBV and XSETBV want
+CR4.OSXSAVE, which profile bare alone offers, and know x87 and SSE state. An instruction with REP
+is left between two elements for an event, RIP at the instruction; where an access of it faults,
+the elements before are done.
 
 ## Flags that the SDM leaves undefined
 
@@ -46,8 +49,8 @@ They are what processors commonly make of them, and comparisons leave them out.
 
 TITLES = ("One byte", "Behind 0f", "Behind 0f 38")
 # The processor asks for these by a range, not by rows.
-BEHIND_0F38 = [("80", "INVEPT", "ModRM, 66"), ("81", "INVVPID", "ModRM, 66"),
-               ("82", "INVPCID", "ModRM, 66")]
+BEHIND_0F38 = re.compile(r"/\* 0f 38: ([^*]+) \*/\n#define OP_0F38_FIRST 0x(\w\w)\n"
+                         r"#define OP_0F38_LAST 0x(\w\w)\n")
 OPERANDS = {"OP_MODRM": "ModRM", "OP_MOFFS": "address", "OP_FAR": "offset and selector",
             "OP_IMM16": "2 bytes", "OP_IMM8": "1 byte", "OP_IMMZ": "2 or 4 bytes",
             "OP_IMMV": "2, 4 or 8 bytes"}
@@ -74,6 +77,7 @@ def rows(text):
     for part in body[:body.index("\n};")].split("\n\t},\n\t{"):
         table = []
         for first, last, flags, arithmetic, names in ROW.findall(part):
+            names = " ".join(names.split())
             if arithmetic:
                 start = int(arithmetic, 16)
                 table += [Row(start + n, start + n, frozenset(flags.split("|")), names)
@@ -111,12 +115,22 @@ def lines(table):
         yield f"| `{opcode}` | {row.names} | {follows(row.flags)} | {where(row.flags)} |"
 
 
+def behind_0f38(text):
+    """The lines of the range, an instruction for each opcode of it."""
+    [(names, first, last)] = BEHIND_0F38.findall(text)
+    found = names.split(", ")
+    assert len(found) == int(last, 16) - int(first, 16) + 1, f"{TABLE}: names of the range"
+    return [f"| `{int(first, 16) + n:02x}` | {name} | ModRM, 66 |\n"
+            for n, name in enumerate(found)]
+
+
 def files():
     """path: text of what is printed."""
-    tables = rows((ROOT / TABLE).read_text())
+    text = (ROOT / TABLE).read_text()
+    tables = rows(text)
     parts = [HEAD]
     for title, table in zip(TITLES, tables):
         parts.append("\n".join([f"\n## {title}\n", *lines(table)]) + "\n")
     parts.append(f"\n## {TITLES[2]}\n\n| opcode | instructions | what follows |\n|---|---|---|\n" +
-                 "".join(f"| `{a}` | {b} | {c} |\n" for a, b, c in BEHIND_0F38))
+                 "".join(behind_0f38(text)))
     return {PAGE: "".join(parts)}

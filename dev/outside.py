@@ -39,8 +39,8 @@ def selftests_table() -> list[str]:
             "saved at each and restored into a new one: `tests/outside/test_selftests.py`.", "",
             "| test | profile | |", "|---|---|---|"]
     for case in CASES:
-        rows.append(f"| {case.name} | {case.profile} | "
-                    f"{told(case)} |")
+        profile = case.profile + (", without XSAVE" if case.lacks else "")
+        rows.append(f"| {case.name} | {profile} | {told(case)} |")
     return rows
 
 

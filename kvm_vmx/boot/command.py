@@ -121,7 +121,7 @@ def run_selftest(args) -> int:
     with working(f"building {case.name}") as say:
         program = selftest_build.build(
             args.selftest, case.name, selftest_build.cache_directory())
-        test = Selftest(elf.parse(program.read_bytes()), args.profile or case.profile)
+        test = Selftest(elf.parse(program.read_bytes()), args.profile or case.profile, case.lacks)
         case.host(test, args.moves)
         say(f"running {case.name}")
         end = test.board.run(args.seconds)

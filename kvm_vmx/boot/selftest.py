@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from kvm_vmx.abi.numbers import Field
 from kvm_vmx.boot import elf, loader
-from kvm_vmx.boot.board import Board
+from kvm_vmx.boot.board import Board, with_apic
 from kvm_vmx.boot.devices import Ended
 
 MEMORY = 64 << 20
@@ -43,9 +43,13 @@ class Failed(RuntimeError):
 
 
 class Selftest:
-    """The guest code of a test on a board of one processor."""
+    """The guest code of a test on a board of one processor, whose CPUID.1:ECX lacks some bits."""
 
-    def __init__(self, program: elf.Executable, profile: str = "kvm-6.12", **options: object):
+    def __init__(self, program: elf.Executable, profile: str = "kvm-6.12", lacks: int = 0,
+                 **options: object):
+        if lacks:
+            eax, ebx, ecx, edx = with_apic(profile)[1]
+            options["cpuid"] = {1: (eax, ebx, ecx & ~lacks, edx)}
         self.board = Board(MEMORY, 1, profile, **options)
         self.symbols = program.symbols
         self.next_page = PAGES

@@ -4,7 +4,7 @@ from kvm_vmx.abi.hyperv_tlfs cimport *
 from kvm_vmx.abi.processor cimport *
 from kvm_vmx.abi.types cimport likely, s64, s8, u16, u32, u64, u8, unlikely
 from kvm_vmx.abi.virt_cpu cimport (
-    GPR_R8, GPR_RAX, GPR_RBP, GPR_RBX, GPR_RCX, GPR_RDI, GPR_RDX, GPR_RSI, GPR_RSP,
+    GPR_R11, GPR_R8, GPR_RAX, GPR_RBP, GPR_RBX, GPR_RCX, GPR_RDI, GPR_RDX, GPR_RSI, GPR_RSP,
     INSN_FAULT, INSN_MAKE_FAULT, INSN_OK, INSN_STATUS_FLAGS, INSN_VMFAIL_INVALID,
     INSN_VMFAIL_VALID, WRITER_PYTHON, WRITTEN_CURRENT, insn_t, irq_first, irq_is_pending,
     irq_raise, irq_settle, irq_take, phys_mem, virt_cpu, virt_cpu_ops,
@@ -27,6 +27,7 @@ include "guest/wait_insn.pxi"
 include "guest/fetch.pxi"
 include "guest/chain.pxi"
 include "guest/operands.pxi"
+include "guest/at_once.pxi"
 include "guest/translate.pxi"
 include "guest/ept.pxi"
 include "guest/descriptors.pxi"
@@ -37,7 +38,6 @@ include "guest/virtual_apic.pxi"
 include "guest/virtual_interrupt.pxi"
 include "guest/boundary.pxi"
 include "guest/decode.pxi"
-include "guest/decoded.pxi"
 include "guest/lock.pxi"
 include "guest/arithmetic.pxi"
 include "guest/shift_insn.pxi"
@@ -52,13 +52,18 @@ include "guest/far_transfer.pxi"
 include "guest/control_insn.pxi"
 include "guest/table_insn.pxi"
 include "guest/shadow_insn.pxi"
+include "guest/extended_state.pxi"
 include "guest/system_insn.pxi"
 include "guest/msr_bitmap.pxi"
 include "guest/msr_insn.pxi"
 include "guest/io_insn.pxi"
 include "guest/x87_insn.pxi"
+include "guest/sse_insn.pxi"
+include "guest/fast_call.pxi"
 include "guest/compiled.pxi"
 include "guest/execute.pxi"
+include "guest/quick.pxi"
+include "guest/decoded.pxi"
 include "guest/run.pxi"
 include "guest/row.pxi"
 include "entry/control_checks.pxi"

@@ -121,11 +121,17 @@ struct l2_insn {
 
 #define L2_NO_REGISTER 16
 
+struct l0_vp;
+
 /* An instruction that has been decoded, for as long as the bytes at its place stay the same. */
-#define L0_DECODED 1024
+#define L0_DECODED 4096
 struct l0_decoded {
 	u64 code[2];
+	u64 rip;
 	u64 bits;		/* of the mode it was decoded in; 0: nothing is here */
+	/* what executes it in a row of such instructions, or NULL: it may change the mode, TF or RF,
+	 * or what events wait for */
+	int (*quick)(struct l0_vp *vp, const struct l2_insn *insn);
 	struct l2_insn insn;
 };
 
@@ -295,6 +301,17 @@ struct l0_chain {
 	struct l0_chained event[L0_MAX_CHAIN];
 };
 
+/* x87 and SSE state: the image of FXSAVE as far as the processor writes it, and XCR0. A fast
+ * hypercall has its parameters in XMM0 to XMM5. */
+struct l0_extended {
+	u16 control, status, tags, opcode;
+	u64 instruction, operand;
+	u32 mxcsr, mxcsr_mask;
+	u64 x87[16];
+	u64 xmm[32];
+	u64 xcr0;
+};
+
 struct l0_partition;
 
 #define L0_NR_MSRS 32
@@ -368,7 +385,7 @@ struct l0_vp {
 	u64 assist_msr;
 	u64 random_state;
 	u64 gpr[NR_GPRS];	/* of L1, where its code is not the port's */
-	u64 xmm[12];		/* XMM0 to XMM5, where a fast hypercall has its parameters */
+	struct l0_extended extended;
 	struct l0_synic synic;
 	struct l0_stimer stimer[L0_NR_STIMERS];
 	/* a loop of PAUSE: counters.l2_instructions at its first and last, and in which entry */
@@ -514,6 +531,8 @@ l0_note_writer(struct l0_vp *vp, u32 what, u32 offset, u32 place, u64 value)
 	}
 }
 
+_Static_assert(offsetof(struct l0_extended, x87) == 32 &&
+	       offsetof(struct l0_extended, xmm) == 160, "the image of FXSAVE");
 _Static_assert(L0_NR_LINTS <= 64, "a lint is a bit");
 _Static_assert(sizeof(struct l0_vmcs) <= 4096, "a VMCS is one page");
 _Static_assert(sizeof(struct l0_vmcs) <= 2 * L0_WRITTEN_SLOTS, "each field has a place");

@@ -610,7 +610,6 @@ cdef extern from "kvm_vmx/l0/whole/parts.h" nogil:
     ctypedef struct l0_root "struct l0_root":
         u8 on
         u8 shadow_ended
-        u64 xcr0
         u64 since
         u64 instructions
         u32 queued
@@ -762,9 +761,13 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u8 scale
         u8 rip_relative
 
+    ctypedef struct l0_vp "struct l0_vp"
+
     ctypedef struct l0_decoded "struct l0_decoded":
         u64 code[2]
+        u64 rip
         u64 bits
+        int (*quick)(l0_vp *vp, const l2_insn *insn) noexcept nogil
         l2_insn insn
 
     ctypedef struct l0_alarm "struct l0_alarm":
@@ -918,6 +921,19 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u32 length
         l0_chained event[8]
 
+    ctypedef struct l0_extended "struct l0_extended":
+        u16 control
+        u16 status
+        u16 tags
+        u16 opcode
+        u64 instruction
+        u64 operand
+        u32 mxcsr
+        u32 mxcsr_mask
+        u64 x87[16]
+        u64 xmm[32]
+        u64 xcr0
+
     ctypedef struct l0_partition "struct l0_partition"
 
     ctypedef struct l0_vp "struct l0_vp":
@@ -969,7 +985,7 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u64 assist_msr
         u64 random_state
         u64 gpr[NR_GPRS]
-        u64 xmm[12]
+        l0_extended extended
         l0_synic synic
         l0_stimer stimer[4]
         u64 pause_first
@@ -1158,7 +1174,7 @@ cdef extern from "kvm_vmx/l0/watch/saved.h" nogil:
         u64 emulation_control
         u64 emulation_status
         u64 regs[16]
-        u64 xmm[12]
+        l0_extended extended
         l0_synic synic
         l0_msr_value msr[NR_SLOTS]
         l0_vmcs current_vmcs

@@ -257,7 +257,7 @@ cdef class Processor:
         if len(xmm) > 12:
             raise ValueError(f"{len(xmm)} halves of XMM registers: give at most 12")
         for i in range(12):
-            self.vp.xmm[i] = word(xmm[i]) if i < len(xmm) else 0
+            self.vp.extended.xmm[i] = word(xmm[i]) if i < len(xmm) else 0
 
         self.vp.gpr[GPR_RCX] = word(control)
         self.vp.gpr[GPR_RDX] = word(rdx)

@@ -22,6 +22,11 @@ CMP = bytes.fromhex("4839d8")               # cmp %rbx, %rax: all six flags, not
 UD2 = bytes.fromhex("0f0b")
 
 
+def counter(passes: int) -> bytes:
+    """Its page, which a stack may have wandered to before."""
+    return passes.to_bytes(4096, "little")
+
+
 class Program(NamedTuple):
     """Its bytes, where the last instruction of the loop ends, and the state that it begins in."""
 

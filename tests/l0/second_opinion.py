@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import needed
 from guest import CODE, DATA, MTF, PML4, PROC, Guest
-from random_program import COUNTER, MOST
+from random_program import COUNTER, MOST, counter
 from random_insn import BASE_FS, BASE_GS, PAGES, SIZE, State, repeats
 
 unicorn = needed.module("unicorn")
@@ -64,7 +64,7 @@ class Unicorn:
     def run(self, code, before, passes):
         """Run a program that ends with a fault."""
         self._set(code, before)
-        self.uc.mem_write(COUNTER, passes.to_bytes(4, "little"))
+        self.uc.mem_write(COUNTER, counter(passes))
         found = self._run(CODE + 4095, MOST)
         return found if found.fault else found._replace(fault=UNSAID)
 
@@ -134,7 +134,7 @@ class Ours:
         g = self.guest
         g.memory.write(CODE, code + b"\x90" * 16)
         g.memory.write(PAGES, before.memory)
-        g.write(COUNTER, passes)
+        g.memory.write(COUNTER, counter(passes))
         g.cpu.registers = list(before.registers)
         self.enter(GUEST_RSP=before.registers[4], GUEST_RFLAGS=before.flags, GUEST_RIP=CODE,
                    CPU_BASED_VM_EXEC_CONTROL=PROC)

@@ -33,7 +33,7 @@ def test_hints_do_nothing(guest, code):
     "f00f40c3", "f00fc7f0", "f0f723",
     # forms that no processor has
     "0fbac001", "0fbad801", "0fb8c0", "0fc7c8", "0faec0", "660faee8", "f30faee8", "f20faef0",
-    "0fae03", "660fae03", "8dc0", "c4e27af7c0",
+    "0fae33", "660fae03", "8dc0", "c4e27af7c0",
 ])
 def test_undefined_forms(guest, code):
     g = guest(code, EXCEPTION_BITMAP=ALL)

@@ -80,7 +80,7 @@ def test_both_processors_agree(mode, soak):
     assert len(kinds) > 150 and faults[None] > sum(faults.values()) / 3 and faults["memory"], faults
 
 
-PROGRAMS, SOAKED = 1000, 100_000
+PROGRAMS, SOAKED = 1000, 120_000
 
 
 @pytest.mark.soak

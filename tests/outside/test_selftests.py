@@ -32,7 +32,8 @@ def runs():
 def test_the_guest_code_says_that_it_is_done(built, soak, version, case, moves):
     if case.name in LONG and not soak:
         pytest.skip("100 million instructions: give --soak")
-    test = Selftest(elf.parse(built(version, case.name).read_bytes()), case.profile)
+    test = Selftest(elf.parse(built(version, case.name).read_bytes()), case.profile,
+                    case.lacks)
     case.host(test, moves)
     assert test.run(600) == ""
     stages = [note for note in test.notes if note.startswith("stage")]

@@ -40,6 +40,8 @@ cdef int compiled_bits(l0_vp *vp, const l2_insn *insn) noexcept nogil:
 cdef int compiled_0f(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     cdef u32 opcode = insn.opcode
 
+    if is_sse(opcode):
+        return sse_insn(vp, insn)
     if opcode < 0x20:
         return L2_DONE
     if opcode < 0x50:
@@ -56,6 +58,8 @@ cdef int compiled_0f(l0_vp *vp, const l2_insn *insn) noexcept nogil:
         return multiply_register(vp, insn)
     if opcode == 0xb0 or opcode == 0xb1:
         return compare_exchange(vp, insn)
+    if opcode == 0xc3:
+        return store_past_caches(vp, insn)
     if opcode == 0xc0 or opcode == 0xc1:
         return exchange_add(vp, insn)
     return compiled_bits(vp, insn)

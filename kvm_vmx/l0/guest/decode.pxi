@@ -291,7 +291,7 @@ cdef int decode(l0_vp *vp, const u8 *code, u32 have, l2_insn *insn) noexcept nog
     insn.length = s.at
     if insn.lock and not lock_allowed(insn, flags):
         return UNKNOWN
+    effective_address(vp, insn)
     if vp.decoded != NULL and have == LONGEST_INSTRUCTION:
         keep_decoded(vp, code, insn)
-    effective_address(vp, insn)
     return DECODED

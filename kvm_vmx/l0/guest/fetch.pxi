@@ -24,6 +24,13 @@ cdef inline u32 fetch_code(l0_vp *vp, u64 rip, u8 *code) noexcept nogil:
     cdef const u8 *page
     cdef u32 have = 0
 
+    linear = linear_rip(vp, rip)
+    if likely(most >= <u64>L0_LONGEST_CODE and linear & 4095 <= 4096 - L0_LONGEST_CODE):
+        page = translate(vp, linear, fetch_right(vp))
+        if page == NULL:
+            return 0
+        memcpy(code, page + (linear & 4095), L0_LONGEST_CODE)
+        return L0_LONGEST_CODE
     while have < L0_LONGEST_CODE and have < most:
         linear = linear_rip(vp, rip + have)
         page = translate(vp, linear, fetch_right(vp))

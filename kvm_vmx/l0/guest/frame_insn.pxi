@@ -105,12 +105,12 @@ cdef int flush_line(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     return read_memory(vp, insn.segment, insn.offset, 1, &value)
 
 
-# 0f ae: with SSE left out, fences, cache lines and segment bases remain.
+# 0f ae: extended state, cache lines, segment bases and fences.
 cdef int group_ae(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     cdef u32 operation = insn.reg & 7
 
     if insn.is_memory:
-        return flush_line(vp, insn) if operation == 7 else undefined(vp)
+        return flush_line(vp, insn) if operation == 7 else extended_memory(vp, insn)
     if operation < 4 and insn.repeat == 0xf3 and not insn.operand_prefix:
         return base_register(vp, insn)
     # LFENCE, MFENCE and SFENCE: here everything happens in order

@@ -232,8 +232,13 @@ cdef bint misaligned(l0_vp *vp, u64 linear, u32 size) noexcept nogil:
 # An explicit access of the instruction in progress; those to system tables are a supervisor's.
 cdef int read_memory(l0_vp *vp, u32 segment, u64 offset, u32 size, u64 *value) noexcept nogil:
     cdef u64 linear = 0
-    cdef int status = linear_address(vp, segment, offset, size, False, &linear)
+    cdef const u8 *place = at_once(vp, segment, offset, size, L2_READ)
+    cdef int status
 
+    if likely(place != NULL):
+        value[0] = load_bytes(place, size)
+        return L2_DONE
+    status = linear_address(vp, segment, offset, size, False, &linear)
     if status:
         return status
     if unlikely(misaligned(vp, linear, size)):
@@ -243,8 +248,13 @@ cdef int read_memory(l0_vp *vp, u32 segment, u64 offset, u32 size, u64 *value) n
 
 cdef int write_memory(l0_vp *vp, u32 segment, u64 offset, u32 size, u64 value) noexcept nogil:
     cdef u64 linear = 0
-    cdef int status = linear_address(vp, segment, offset, size, True, &linear)
+    cdef u8 *place = at_once(vp, segment, offset, size, L2_WRITE)
+    cdef int status
 
+    if likely(place != NULL):
+        store_bytes(place, size, value)
+        return L2_DONE
+    status = linear_address(vp, segment, offset, size, True, &linear)
     if status:
         return status
     if unlikely(misaligned(vp, linear, size)):
@@ -255,8 +265,11 @@ cdef int write_memory(l0_vp *vp, u32 segment, u64 offset, u32 size, u64 value) n
 # Would a write be possible? What a read-modify-write asks before it reads.
 cdef int check_write(l0_vp *vp, u32 segment, u64 offset, u32 size) noexcept nogil:
     cdef u64 linear = 0
-    cdef int status = linear_address(vp, segment, offset, size, True, &linear)
+    cdef int status
 
+    if likely(at_once(vp, segment, offset, size, L2_WRITE) != NULL):
+        return L2_DONE
+    status = linear_address(vp, segment, offset, size, True, &linear)
     if status:
         return status
     if translate(vp, linear, L2_WRITE << user(vp)) == NULL or \

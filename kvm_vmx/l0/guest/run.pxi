@@ -23,6 +23,8 @@ cdef extern from *:
 
 cdef enum:
     OPCODE_IRET = 0xcf
+    OPCODE_SYSCALL = 5
+    OPCODE_SYSRET = 7
     SINGLE_STEP = 1 << 14
 
 
@@ -122,6 +124,9 @@ cdef void complete(l0_vp *vp, const l2_insn *insn, u32 shadow, u64 flags) noexce
     if insn.opcode != OPCODE_IRET or insn.map:
         vp.vmcs.f.guest_rflags &= ~<u64>X86_EFLAGS_RF
     vp.vmcs.f.guest_interruptibility_info &= ~shadow
+    if insn.map == 1 and (insn.opcode == OPCODE_SYSCALL or insn.opcode == OPCODE_SYSRET):
+        # alone among all, they trap by what they leave in TF
+        flags = vp.vmcs.f.guest_rflags
     if flags & X86_EFLAGS_TF and not is_software_interrupt(insn):
         vp.vmcs.f.guest_pending_dbg_exceptions |= SINGLE_STEP
         vp.boundary_work = 1
@@ -188,6 +193,11 @@ cdef void guest_continue(l0_vp *vp) noexcept nogil:
                 return
             if unlikely(boundary_has_work(vp)):
                 continue
+            if vp.decoded != NULL:
+                if run_decoded(vp):
+                    return
+                if boundary_has_work(vp) or vp.code_bits != 64:
+                    continue
         vp.counters.l2_instructions += 1
         if not step(vp):
             return

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # System instructions of L2: those that L1 may intercept, by control or always.
 
+cdef enum:
+    INVPCID_LAST = 3
 
 
 # An instruction of level 0 that leaves where a control says so, and does nothing where not.
@@ -40,16 +42,11 @@ cdef int leave_nested_operand(l0_vp *vp, const l2_insn *insn, u32 reason, u32 ex
 
 
 cdef int extended_control(l0_vp *vp, const l2_insn *insn, bint is_write) noexcept nogil:
-    # XSETBV and XGETBV: of XCR0, x87 alone is there
     if not vp.vmcs.f.guest_cr4 & X86_CR4_OSXSAVE:
         return undefined(vp)
     if is_write:
         return privileged(vp, insn, EXIT_REASON_XSETBV, True)
-    if <u32>vp.regs[GPR_RCX]:
-        return fault(vp, X86_TRAP_GP, 0)
-    vp.regs[GPR_RAX] = 1
-    vp.regs[GPR_RDX] = 0
-    return L2_DONE
+    return xgetbv(vp)
 
 
 cdef int swap_gs(l0_vp *vp) noexcept nogil:
@@ -109,6 +106,8 @@ cdef int group_01_registers(l0_vp *vp, const l2_insn *insn) noexcept nogil:
         return monitor(vp, insn)
     if form == 0xc9:
         return mwait(vp, insn)
+    if form == 0xca or form == 0xcb:
+        return access_check_flag(vp, form == 0xcb)
     if form == 0xcf:
         return enclave(vp, insn)
     if form == 0xd0 or form == 0xd1:
@@ -149,6 +148,23 @@ cdef int group_01(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     return undefined(vp) if operation == 5 else table_group_1(vp, insn)
 
 
+# SDM 2A INVPCID: what its descriptor and its type may be. Every type forgets everything.
+cdef int invalidate_process(l0_vp *vp, const l2_insn *insn) noexcept nogil:
+    cdef u64 process = 0, linear = 0
+    cdef u64 kind = gpr(vp, insn.reg)[0] & size_mask(natural_size(vp))
+    cdef int status = read_memory(vp, insn.segment, insn.offset, 8, &process)
+
+    if status == L2_DONE:
+        status = read_memory(vp, insn.segment, insn.offset + 8, 8, &linear)
+    if status:
+        return status
+    if kind > INVPCID_LAST or process >> 12 or (kind == 0 and not is_canonical(linear)) or (
+            kind < 2 and process and not vp.vmcs.f.guest_cr4 & X86_CR4_PCIDE):
+        return fault(vp, X86_TRAP_GP, 0)
+    flush_translations(vp)
+    return L2_DONE
+
+
 cdef int invalidate_contexts(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     # INVEPT, INVVPID and INVPCID
     cdef u32 extra = <u32>insn.reg << 28
@@ -165,8 +181,7 @@ cdef int invalidate_contexts(l0_vp *vp, const l2_insn *insn) noexcept nogil:
         return fault(vp, X86_TRAP_GP, 0)
     if vp.vmcs.f.cpu_based_vm_exec_control & CPU_BASED_INVLPG_EXITING:
         return leave_with_operand(vp, EXIT_REASON_INVPCID, insn, extra)
-    flush_translations(vp)
-    return L2_DONE
+    return invalidate_process(vp, insn)
 
 
 cdef int random_number(l0_vp *vp, const l2_insn *insn, u32 reason, u32 control) noexcept nogil:
@@ -239,6 +254,10 @@ cdef int execute_0f(l0_vp *vp, const l2_insn *insn) noexcept nogil:
         return table_group_0(vp, insn)
     if opcode == 0x01:
         return group_01(vp, insn)
+    if opcode == 0x05:
+        return fast_call(vp, insn)
+    if opcode == 0x07:
+        return fast_return(vp, insn)
     if opcode == 0x06:
         return clear_task_switched(vp, insn)
     if opcode == 0x08:

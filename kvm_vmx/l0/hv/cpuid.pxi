@@ -53,8 +53,9 @@ cdef insn_t l0_cpuid(virt_cpu *cpu, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx) noex
     if function == 1:
         # the initial APIC ID; OSXSAVE mirrors CR4
         ebx[0] = leaf.ebx & 0x00ffffff | (cpu.index & 0xff) << 24
-        if not cpu.cr4 & X86_CR4_OSXSAVE:
-            ecx[0] = leaf.ecx & ~<u32>ECX_OSXSAVE
+        ecx[0] = leaf.ecx & ~<u32>ECX_OSXSAVE
+        if cpu.cr4 & X86_CR4_OSXSAVE:
+            ecx[0] |= ECX_OSXSAVE
         if vp.root.on and not vp.msr[SLOT_APIC_BASE].value & BASE_ENABLED:
             edx[0] = leaf.edx & ~<u32>EDX_APIC
     elif function == TOPOLOGY or function == TOPOLOGY_V2:

@@ -13,6 +13,8 @@ cdef struct call_t:
     u64 word[512]           # header, variable header and list as the caller has them
 
 cdef enum:
+    # bytes of input in XMM0 to XMM5
+    XMM_PARAMETERS = 96
     CALL_SPIN_WAIT = 0x8
     CALL_SEND_IPI = 0xb
     CALL_SEND_IPI_EX = 0x15
@@ -159,7 +161,7 @@ cdef u64 fetch_input(l0_vp *vp, call_t *call, const u64 *regs, u32 length) noexc
     if call.fast:
         call.word[0] = gpa
         call.word[1] = regs[GPR_R8]
-        memcpy(call.word + 2, vp.xmm, sizeof(vp.xmm))
+        memcpy(call.word + 2, vp.extended.xmm, XMM_PARAMETERS)
         return HV_STATUS_SUCCESS if length <= FAST_XMM_BYTES \
             else refuse_call(vp, call, CHECK_call_fast_length, length)
     if gpa & 7:

@@ -121,6 +121,7 @@ cdef void vp_reset(l0_vp *vp) noexcept nogil:
     vp.guest_random = ~vp.random_state
     synic_reset(vp)
     msr_init(vp)
+    extended_init(&vp.extended)
 
 
 # The profile's lists are the partition's own.

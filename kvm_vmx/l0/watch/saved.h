@@ -11,7 +11,7 @@
 #include <kvm_vmx/l0/state.h>
 #include <stddef.h>
 
-#define L0_SAVED_MAGIC 0x33305056306c6d76ull
+#define L0_SAVED_MAGIC 0x34305056306c6d76ull
 #define L0_SAVED_NONE (~0ull)
 
 struct l0_saved {
@@ -27,7 +27,8 @@ struct l0_saved {
 	u64 efer, assist_msr, random_state;
 	u64 guest_os_id, hypercall_msr, reference_msr;
 	u64 reenlightenment, emulation_control, emulation_status;
-	u64 regs[16], xmm[12];
+	u64 regs[16];
+	struct l0_extended extended;
 	struct l0_synic synic;
 	struct l0_msr_value msr[NR_SLOTS];
 	struct l0_vmcs current_vmcs;

@@ -132,7 +132,7 @@ cdef void vp_save(l0_vp *vp, l0_saved *saved) noexcept nogil:
     memcpy(saved.crash, partition.crash, sizeof(saved.crash))
     saved.invariant_tsc = partition.invariant_tsc
     memcpy(saved.regs, vp.gpr, sizeof(saved.regs))
-    memcpy(saved.xmm, vp.xmm, sizeof(saved.xmm))
+    saved.extended = vp.extended
     saved.synic = vp.synic
     memcpy(saved.msr, vp.msr, NR_SLOTS * sizeof(l0_msr_value))
     saved.current_vmcs = vp.current_vmcs
@@ -259,7 +259,7 @@ cdef const char *vp_restore(l0_vp *vp, const l0_saved *saved) noexcept nogil:
     # any state but 0 will do for the generator
     vp.random_state = saved.random_state if saved.random_state else <u64>1
     memcpy(vp.gpr, saved.regs, sizeof(saved.regs))
-    memcpy(vp.xmm, saved.xmm, sizeof(vp.xmm))
+    vp.extended = saved.extended
     vp.synic = saved.synic
     memcpy(vp.msr, saved.msr, NR_SLOTS * sizeof(l0_msr_value))
     memcpy(vp.overlaid, saved.overlaid, sizeof(vp.overlaid))

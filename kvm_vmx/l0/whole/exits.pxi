@@ -4,7 +4,6 @@
 
 cdef enum:
     DESCRIPTOR_BYTES = 16
-    XCR0_X87 = 1
 
 # How such an instruction ended, besides an l2_status: L2 runs, or has run.
 cdef enum:
@@ -151,13 +150,6 @@ cdef int root_msr(l0_vp *vp, bint is_write) noexcept nogil:
     return root_outcome(vp, status)
 
 
-cdef int root_xsetbv(l0_vp *vp) noexcept nogil:
-    # of XCR0, x87 alone is there, and cannot go
-    if <u32>vp.gpr[GPR_RCX] or <u32>vp.gpr[GPR_RDX] or <u32>vp.gpr[GPR_RAX] != XCR0_X87:
-        return fault(vp, X86_TRAP_GP, 0)
-    return L2_DONE
-
-
 cdef int root_vmx_insn(l0_vp *vp, u32 reason) noexcept nogil:
     if reason == EXIT_REASON_VMREAD:
         return root_vmread(vp)
@@ -182,7 +174,7 @@ cdef int root_insn(l0_vp *vp, u32 reason) noexcept nogil:
     if reason == EXIT_REASON_VMCALL:
         return root_outcome(vp, vp.cpu.ops.vmcall(&vp.cpu, vp.gpr))
     if reason == EXIT_REASON_XSETBV:
-        return root_xsetbv(vp)
+        return xsetbv(vp)
     if reason == EXIT_REASON_INVD:
         return L2_DONE
     return root_vmx_insn(vp, reason)

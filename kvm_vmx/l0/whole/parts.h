@@ -95,7 +95,6 @@ struct l0_board {
 struct l0_root {
 	u8 on;
 	u8 shadow_ended;
-	u64 xcr0;
 	u64 since;		/* counters.l2_instructions where L1's code began */
 	u64 instructions;	/* of L1 */
 	u32 queued;		/* an exception for whoever runs next, as interruption information */

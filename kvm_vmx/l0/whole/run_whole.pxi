@@ -15,7 +15,6 @@ cdef void root_start(l0_vp *vp) noexcept nogil:
     # without memory for them every instruction is decoded anew
     if vp.decoded == NULL:
         vp.decoded = <l0_decoded *>calloc(L0_DECODED, sizeof(l0_decoded))
-    vp.root.xcr0 = XCR0_X87
     apic_reset(vp)
     vp.vmcs = r
     vp.regs = vp.gpr
