@@ -5,7 +5,7 @@ every exception leaves, and so tells itself."""
 import functools
 
 from guest import *
-from test_guest_modes import flat_32, real
+from test_guest_modes import flat_32
 
 UD, NP, SS, GP, PF, TS = 6, 11, 12, 13, 14, 10
 DONE = None

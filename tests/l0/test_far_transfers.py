@@ -6,9 +6,9 @@ import pytest
 from modes import *
 
 # JMP and CALL through DATA, by 4 and by 8 bytes of offset
-JMP, CALL, JMP_8, CALL_8 = "ff2c2500006000", "ff1c2500006000", "48ff2c2500006000", "48ff1c2500006000"
+JMP, CALL = "ff2c2500006000", "ff1c2500006000"
+JMP_8, CALL_8 = "48" + JMP, "48" + CALL
 RETF, RETF_8, IRET, IRET_8 = "cb", "48cb", "cf", "48cf"
-CONFORMING, READABLE, DB = 4, 2, 0x4000
 
 
 def through(code, rights, selector, offset=HANDLER, size=4, limit=0xFFFFF, **fields):

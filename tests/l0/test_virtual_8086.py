@@ -37,8 +37,8 @@ def test_segments_are_paragraphs():
     assert (g.get("GUEST_CS_BASE"), g.get("GUEST_CS_AR_BYTES")) == (0x1000, 0xF3)
 
 
-@pytest.mark.parametrize("code", ["0f00d8", "0f00c0", "0f0100", "0fc700", "0f01c2", "0f78c0", "63c0",
-                                  "f30fc7b70000"])
+@pytest.mark.parametrize("code", ["0f00d8", "0f00c0", "0f0100", "0fc700", "0f01c2", "0f78c0",
+                                  "63c0", "f30fc7b70000"])
 def test_what_does_not_exist_there(code):
     """LTR SLDT ARPL and the instructions of VMX; SGDT exists, and CMPXCHG8B needs its form."""
     g = virtual(code + VMCALL)
@@ -46,8 +46,8 @@ def test_what_does_not_exist_there(code):
     assert found == (DONE if code == "0f0100" else (UD, 0))
 
 
-@pytest.mark.parametrize("code", ["f4", "0f32", "0f30", "0f20c0", "0f22c0", "0f21c0", "0f06", "0f08",
-                                  "0f09", "0f01f0", "0f0138", "0f0110"])
+@pytest.mark.parametrize("code", ["f4", "0f32", "0f30", "0f20c0", "0f22c0", "0f21c0", "0f06",
+                                  "0f08", "0f09", "0f01f0", "0f0138", "0f0110"])
 def test_privileged_instructions_are_of_level_0(code):
     """HLT RDMSR WRMSR MOV to and from CR and DR, CLTS INVD WBINVD LMSW INVLPG LGDT."""
     g = virtual(code, IOPL, CPU_BASED_VM_EXEC_CONTROL=PROC & ~HLT)
@@ -144,9 +144,10 @@ def test_a_task_of_16_bits():
 
 
 @pytest.mark.parametrize("rights, limit, sp, ends", [
-    (0xC093, 0xFFFFF, 0x9000, DONE), (0x4093, 0x8FFF, 0x9000, DONE), (0x4093, 0x8FFE, 0x9000, (SS, 0)),
-    (0x4097, 0x8000, 0x9000, DONE), (0x4097, 0x8FF0, 0x9000, (SS, 0)),
-    (0x0097, 0x8000, 0x9000, DONE), (0x0097, 0x8000, 0x8004, (SS, 0)), (0x0093, 0xFFFF, 0x9000, DONE)])
+    (0xC093, 0xFFFFF, 0x9000, DONE), (0x4093, 0x8FFF, 0x9000, DONE),
+    (0x4093, 0x8FFE, 0x9000, (SS, 0)), (0x4097, 0x8000, 0x9000, DONE),
+    (0x4097, 0x8FF0, 0x9000, (SS, 0)), (0x0097, 0x8000, 0x9000, DONE),
+    (0x0097, 0x8000, 0x8004, (SS, 0)), (0x0093, 0xFFFF, 0x9000, DONE)])
 def test_the_handler_s_stack_has_a_limit(rights, limit, sp, ends):
     """Also where it grows down to it."""
     g = leaving(lambda code: narrow(code, **FLAT_3), stack=0x30)
