@@ -7,7 +7,8 @@ from kvm_vmx.boot.board import Board
 
 CODE, HANDLERS, GDT, IDT, FREE, STACK = 0x7C00, 0x9000, 0x5E00, 0x6000, 0x10000, 0x4F00
 RAX, RCX, RDX, RBX = range(4)
-UD, NM, GP, PF = 6, 7, 13, 14
+NAMED = {"rax": 0, "rcx": 1, "rdx": 2, "rbx": 3, "rsi": 6, "rdi": 7, "r14": 14}
+UD, GP, PF = 6, 13, 14
 NOWHERE = 1 << 47
 
 
@@ -41,7 +42,7 @@ class Root:
         cpu = self.cpu
         found = cpu.registers
         for name, value in registers.items():
-            found[{"rax": 0, "rcx": 1, "rdx": 2, "rbx": 3, "rsi": 6, "rdi": 7}[name]] = value
+            found[NAMED[name]] = value
         cpu.registers = found
         self.memory.write(CODE, bytes.fromhex(code))
         cpu.set(Field.GUEST_RIP, CODE)
