@@ -6,6 +6,7 @@ import functools
 
 from guest import *
 from test_guest_modes import flat_32
+from test_guest_modes import real as real
 
 UD, NP, SS, GP, PF, TS = 6, 11, 12, 13, 14, 10
 DONE = None
