@@ -24,6 +24,6 @@ if command -v clang >/dev/null && "$python" tests/fuzz/l0.py build build/fuzz; t
 else
   echo "no clang, or no libFuzzer: L0's surfaces are left out"
 fi
-for surface in profile dump source api; do
+for surface in profile dump source patch api; do
   "$python" tests/fuzz/guided.py "$surface" "$seconds"
 done

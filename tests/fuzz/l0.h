@@ -137,6 +137,9 @@ static void stay_ends(struct scene *s)
 }
 
 #include "l0_steps.h"
+#ifdef FETCHED
+#include "fetched.h"
+#endif
 
 /* What an input of a surface may do; the last one for everything that has no place before it. */
 typedef void (*step_fn)(struct scene *);
@@ -153,7 +156,7 @@ static const struct { const char *name; step_fn step[8]; } surfaces[] = {
 /* The input's first bytes choose the machine. */
 static void begin(struct scene *s, u32 surface)
 {
-	u8 what = take(s, 1), how = take(s, 1);
+	u8 what = take(s, 1), how = take(s, 1) & WATCHES;
 
 	memcpy(memory, scene_memory, MEMORY);
 	memset(unbacked, 0, sizeof(unbacked));
@@ -165,6 +168,7 @@ static void begin(struct scene *s, u32 surface)
 	s->partition->tick = how & 8 ? 0x1ec : 0;
 	s->partition->clock.tsc_hz = 2000000000;	/* measured otherwise, which takes time */
 	for (s->cpu = 2; s->cpu--; ) {
+		next_moment();
 		s->vp = &s->partition->vp[s->cpu];
 		ops(s)->wrmsr(cpu_of(s), 0x3a, 5);
 		ops(s)->mov_to_cr(cpu_of(s), 4, s->vp->cpu.cr4 | 0x2000);
@@ -214,8 +218,10 @@ u64 fuzz_one(int surface, const u8 *data, size_t size)
 	u64 counted = 0;
 
 	begin(&scene, surface);
-	for (int i = 0; i < MOST_STEPS && scene.at < scene.end; i++)
+	for (int i = 0; i < MOST_STEPS && scene.at < scene.end; i++) {
+		next_moment();
 		surfaces[surface].step[take(&scene, 1) % 8](&scene);
+	}
 	for (u32 n = 0; n < 2; n++) {
 		counted += scene.partition->vp[n].counters.wrmsr;
 		counted += scene.partition->vp[n].counters.vmlaunch;

@@ -8,6 +8,7 @@
 
 import contextlib
 import ctypes
+import importlib.util
 import pathlib
 import subprocess
 import sys
@@ -149,25 +150,33 @@ def compile_here(to):
     return target
 
 
-def contract():
+def loaded(path):
+    """Another L0, from a file of its own."""
+    spec = importlib.util.spec_from_file_location(hyperv.__name__, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def contract(module):
     """The addresses of the functions that l0.h calls, in its order."""
     name = ctypes.pythonapi.PyCapsule_GetName
     name.restype, name.argtypes = ctypes.c_char_p, [ctypes.py_object]
     pointer = ctypes.pythonapi.PyCapsule_GetPointer
     pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    capsules = [hyperv.__pyx_capi__[function] for function in CONTRACT]
+    capsules = [module.__pyx_capi__[function] for function in CONTRACT]
     return (ctypes.c_void_p * len(CONTRACT))(
         *(pointer(capsule, name(capsule)) for capsule in capsules))
 
 
 class Replayed:
-    """The installed L0 under inputs of a fuzzer."""
+    """An L0 under inputs of a fuzzer: the installed one unless told."""
 
-    def __init__(self, to):
-        self.library = ctypes.CDLL(str(compile_here(to)))
+    def __init__(self, library, module=hyperv):
+        self.library = ctypes.CDLL(str(library))
         self.library.fuzz_one.restype = ctypes.c_uint64
         self.library.fuzz_one.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t]
-        assert self.library.fuzz_setup(contract()) == 0
+        assert self.library.fuzz_setup(contract(module)) == 0
 
     def one(self, surface, data):
         return self.library.fuzz_one(self.library.fuzz_surface(surface.encode()), data, len(data))

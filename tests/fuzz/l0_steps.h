@@ -3,6 +3,11 @@
 #ifndef KVM_VMX_TESTS_FUZZ_L0_STEPS_H
 #define KVM_VMX_TESTS_FUZZ_L0_STEPS_H
 
+#ifndef FETCHED
+#define WATCHES 0xff
+#define next_moment() do { } while (0)
+#endif
+
 static void enter(struct scene *s)
 {
 	u8 how = take(s, 1);

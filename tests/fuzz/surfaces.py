@@ -3,12 +3,18 @@
 is refused by a ValueError of one line, and nothing else goes wrong."""
 
 import contextlib
+import functools
 import pathlib
 import struct
 
 from kvm_vmx import KernelBug, Machine, MachineError
+from kvm_vmx.compare import mail
 from kvm_vmx.compare.csource import CFile
 from kvm_vmx.compare.layout import field_table, layout
+from kvm_vmx.compare.patch import Comparison
+from kvm_vmx.compare.patch_lines import sides
+from kvm_vmx.compare.port import Port
+from kvm_vmx.console import Trouble
 from kvm_vmx.l0.cpuid_dump import parse_cpuid
 from kvm_vmx.l0.profile import build
 
@@ -65,6 +71,24 @@ def source(data, folder):
     layout(tree)
 
 
+@functools.cache
+def port():
+    """The port, which patches are held against."""
+    return Port()
+
+
+def patch(data, folder):
+    """A mail, a mailbox or the output of git format-patch, held against the port."""
+    path = pathlib.Path(folder, "mine.mbox")
+    path.write_bytes(data)
+    with refused(Trouble):
+        patches = mail.read(str(path))
+        for one in patches:
+            for hunk in one.hunks:
+                sides(hunk)
+        Comparison(patches, port(), None)
+
+
 _open = []
 
 
@@ -112,7 +136,7 @@ def api(data, folder):
             vm.destroy()
 
 
-SURFACES = {"profile": profile, "dump": dump, "source": source, "api": api}
+SURFACES = {"profile": profile, "dump": dump, "source": source, "patch": patch, "api": api}
 # What an input of theirs begins as, and is made of.
 SEEDS = {
     "profile": [b'base = "kvm-6.12"\nmaxphyaddr = 39\n[cpuid.0x4000000a]\neax = 0x0101\n'
@@ -125,9 +149,14 @@ SEEDS = {
                b"static const u16 t[] = { [1] = FIELD(GUEST_RIP), 2 };\n#endif\n",
                b"struct hv_enlightened_vmcs {\n\tu32 revision_id;\n\tu64 a[4];\n\tstruct { u32 b:1;"
                b" u32 c:31; } __packed d;\n} __packed;\nEVMCS1_FIELD(GUEST_RIP, guest_rip, X)"],
+    "patch": [b"From: A <a@b.c>\nSubject: [PATCH] x86\n\n>> --- a/arch/x86/kvm/vmx.c\n"
+              b">> +++ b/arch/x86/kvm/vmx.c\n>> @@ -1,3 +1,4 @@ static void evmcs_load(u64 a)\n"
+              b">>  {\n"
+              b">> -\tg(a);\n>> +\tif (a)\n>> +\t\tg(a);\n>>  }\n> Why?\nNo reason.\n"],
     "api": [struct.pack("<BBBq", n % 7, 37 * n % 251, 0x31 + n % 3, n) * 3 for n in range(40)],
 }
 WORDS = [b"[", b"]", b"{", b"}", b"(", b")", b"=", b'"', b"\n", b"#if ", b"#endif\n", b"/*", b"*/",
          b"\\", b"0x", b"ffffffff", b"eax", b"value", b"msr", b"cpuid", b"policy", b"base", b"\0",
          b"\xff", b"case ", b"if (", b"else ", b"do ", b"while (", b"return ", b";", b",", b"::",
-         b"<<", b"? :", b"struct ", b"1e9", b"true", b"\x1b[2J", b"=3D", b"CPU 1:\n", b"'''"]
+         b"<<", b"? :", b"> ", b"+", b"-", b"@@ -1,2 +3,4 @@ ", b"--- a/", b"+++ b/", b"From ",
+         b"wrote:\n", b"struct ", b"1e9", b"true", b"\x1b[2J", b"=3D", b"CPU 1:\n", b"'''"]

@@ -29,7 +29,7 @@ def in_child(call):
 
 @pytest.fixture(scope="module")
 def replayed(tmp_path_factory):
-    return l0.Replayed(tmp_path_factory.mktemp("fuzz"))
+    return l0.Replayed(l0.compile_here(tmp_path_factory.mktemp("fuzz")))
 
 
 @pytest.mark.host("compiler")

@@ -40,7 +40,7 @@ cdef insn_t l0_vmxon(virt_cpu *cpu, u64 pa) noexcept nogil:
     cdef l0_vp *vp = <l0_vp *>cpu
     cdef u64 value = 0
     cdef u8 *region
-    cdef u32 why
+    cdef u32 revision, why
 
     vp.counters.vmxon += 1
     why = vmxon_refusal(vp, &value)
@@ -51,9 +51,9 @@ cdef insn_t l0_vmxon(virt_cpu *cpu, u64 pa) noexcept nogil:
     region = phys_page(cpu.mem, pa)
     if region == NULL:
         return deny(vp, CHECK_vmxon_missing, pa, 0, 0)
-    if (<u32 *>region)[0] != vp.partition.profile.vmcs_revision:
-        return deny(vp, CHECK_vmxon_revision, pa, (<u32 *>region)[0],
-                    vp.partition.profile.vmcs_revision)
+    revision = (<volatile u32 *>region)[0]
+    if revision != vp.partition.profile.vmcs_revision:
+        return deny(vp, CHECK_vmxon_revision, pa, revision, vp.partition.profile.vmcs_revision)
     vp.in_vmx = 1
     vp.vmxon_ptr = pa
     vp.current_vmptr = L0_NO_VMCS
@@ -136,6 +136,7 @@ cdef bint revision_valid(const l0_vp *vp, u32 revision) noexcept nogil:
 cdef insn_t l0_vmptrld(virt_cpu *cpu, u64 pa) noexcept nogil:
     cdef l0_vp *vp = <l0_vp *>cpu
     cdef insn_t status = check_permission(vp)
+    cdef l0_vmcs copy
     cdef u8 *page
 
     vp.counters.vmptrld += 1
@@ -152,11 +153,13 @@ cdef insn_t l0_vmptrld(virt_cpu *cpu, u64 pa) noexcept nogil:
     page = phys_page(cpu.mem, pa)
     if page == NULL:
         return deny(vp, CHECK_vmptrld_missing, pa, 0, 0)
-    if not revision_valid(vp, (<u32 *>page)[0]):
-        return deny(vp, CHECK_vmptrld_revision, pa, (<u32 *>page)[0],
+    # another processor may store there: what is checked is the copy that becomes current
+    memcpy(&copy, page, sizeof(l0_vmcs))
+    if not revision_valid(vp, copy.f.revision_id):
+        return deny(vp, CHECK_vmptrld_revision, pa, copy.f.revision_id,
                     vp.partition.profile.vmcs_revision)
     release_current_vmcs(vp)
-    memcpy(&vp.current_vmcs, page, sizeof(l0_vmcs))
+    vp.current_vmcs = copy
     vp.current_vmptr = pa
     vp.groups_to_check = ALL_GROUPS
     return succeed(vp)

@@ -65,10 +65,9 @@ cdef bint take_signals(l0_vp *vp) noexcept nogil:
     cdef bint waits = vp.vmcs.f.guest_activity_state == GUEST_ACTIVITY_WAIT_SIPI
     cdef u8 startup, vector
 
-    if vp.root.apic.init_waits:
+    # an L2 that waits for a SIPI takes no INIT, which hides no SIPI either
+    if vp.root.apic.init_waits and (is_root(vp) or not waits):
         if not is_root(vp):
-            if waits:
-                return True
             vp.root.apic.init_waits = 0
             vm_exit_with(vp, EXIT_INIT, 0, 0)
             return False

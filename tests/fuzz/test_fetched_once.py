@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What L1 hands over in memory (eVMCS, assist page, VMCS, lists, parameters) is read once by each
+instruction of L1, whatever another processor stores there: what was checked is what is used.
+
+L0 is compiled once more as for a thread sanitizer, whose calls before each access tell what it
+reads (fetched.h); nothing depends on when another thread runs.
+"""
+
+import ctypes
+import functools
+import random
+import re
+import subprocess
+import sysconfig
+
+import corpus
+import l0
+import pytest
+
+from world import FIELDS, TABLE
+
+# Functions that read again, and why nothing hangs on it.
+AGAIN = {
+    "fetch_code": "L2 runs there", "eight_bytes": "L2 runs there", "read_linear": "L2's own load",
+    "run_checks": "the clean bits, to set them: by an or, and no decision looks at them again",
+    "note_details": "the entry is refused: to say why", "note_no_vmcs": "the same",
+    "note_item": "the same",
+}
+# Some that are seen to read, so that what is looked at is what L1 hands over.
+READERS = {
+    "entry": {"enlightened_pointer", "become_active", "enlightened_refresh"},
+    "hypercall": {"fetch_input"}, "msr": {"write_assist_page"}, "saved": {"restore_vmcs"},
+    "tables": {"enlightened_refresh"},
+}
+COMMON = ["gcc", "-c", "-fPIC", "-O0", "-w", "-std=gnu11", "-fwrapv", "-fno-strict-aliasing",
+          f"-I{l0.ROOT}", f"-I{l0.ROOT}/include", f"-I{sysconfig.get_path('include')}"]
+
+
+class Twice(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_uint64) for name in ("gpa", "first", "second")]
+
+
+class Fetched(l0.Replayed):
+    """An L0 that tells what it reads."""
+
+    def __init__(self, to):
+        (to / "scene.h").write_text(l0.scene())
+        made = to / "fetched.so"
+        for source, flags in (
+                (l0.ROOT / "build/cython/kvm_vmx/l0/hyperv.c",
+                 # a copy is a call, which is told, too
+                 ["-fsanitize=thread", "-Wno-tsan", "-fno-builtin", "-include", "string.h",
+                  "-D__builtin_memcpy=memcpy", "-DCYTHON_INLINE=inline", '-DBUILD_CONFIG=""',
+                  *(f"-DCONFIG_{name}=1" for name in ("HYPERV", "JUMP_LABEL", "INSN_TRAP"))]),
+                (l0.HERE / "l0.h", ["-DFETCHED", f"-I{to}", "-x", "c"])):
+            subprocess.run([*COMMON, *flags, str(source), "-o", f"{to / source.stem}.o"],
+                           check=True)
+        subprocess.run(["gcc", "-shared", "-pthread", "-Wl,--wrap=memcpy,--wrap=memcmp",
+                        f"{to}/hyperv.o", f"{to}/l0.o", "-o", str(made)], check=True)
+        super().__init__(made, l0.loaded(made))
+
+    @functools.cached_property
+    def functions(self):
+        """(address, name) of the functions, by address."""
+        told = subprocess.run(["nm", self.library._name], check=True, capture_output=True,
+                              text=True).stdout
+        return sorted((int(line[0], 16), line[2]) for line in map(str.split, told.splitlines())
+                      if len(line) == 3 and line[1] in "tT")
+
+    def name(self, address):
+        """The function that an address lies in."""
+        at, _ = min(self.functions, key=lambda one: one[1] != "fuzz_one")
+        address += at - ctypes.cast(self.library.fuzz_one, ctypes.c_void_p).value
+        found = max(one for one in self.functions if one[0] <= address)[1]
+        return re.sub(r"^__pyx_f_.*?_hyperv_|^__pyx_f_.*?6hyperv_", "", found)
+
+    def readers(self):
+        """The functions that have read."""
+        found = (ctypes.c_uint64 * 4096)()
+        self.library.fuzz_readers(found)
+        return {self.name(address) for address in found if address}
+
+    def twice(self):
+        """{(first, second reader): an address} since it was asked last."""
+        told = (Twice * 4096)()
+        self.library.fuzz_told.restype = ctypes.c_uint64
+        return {(self.name(one.first), self.name(one.second)): hex(one.gpa)
+                for one in told[:self.library.fuzz_told(told)]}
+
+
+@pytest.fixture(scope="module")
+def fetched(tmp_path_factory):
+    return Fetched(tmp_path_factory.mktemp("fetched"))
+
+
+def nothing_twice(fetched, readers):
+    found = fetched.readers()
+    again = fetched.twice()
+    assert readers - found == set()
+    assert {pair: gpa for pair, gpa in again.items() if not set(pair) & set(AGAIN)} == {}
+
+
+@pytest.mark.host("compiler")
+@pytest.mark.soak
+@pytest.mark.parametrize("surface", ["entry", "hypercall", "msr", "saved", "tables"])
+def test_a_word_is_read_once(fetched, surface, soak):
+    inputs = list(corpus.kept(surface))
+    for data in inputs if soak else random.Random(surface).sample(inputs, 60):
+        fetched.one(surface, data)
+    # of some of them, who reads is left to chance
+    nothing_twice(fetched, READERS[surface] if soak else {"enlightened_pointer"})
+
+
+def word(value):
+    return b"\xff" + value.to_bytes(8, "little")
+
+
+def field(name, value):
+    """L1 sets a field, as the steps of surface "entry" have it."""
+    writable = [encoding for encoding, _, _ in TABLE if FIELDS[encoding] >> 10 & 3 != 1]
+    return bytes([1, writable.index(name)]) + word(value)
+
+
+def store(gpa, value):
+    return b"\3" + word(gpa) + bytes(2) + word(value) + b"\7"
+
+
+@pytest.mark.host("compiler")
+@pytest.mark.parametrize("begin", [1, 0x81], ids=["evmcs", "plain"])
+@pytest.mark.parametrize("msr", [0xC0000081, 0xC0000100, 0x79, 0x12345])
+def test_an_item_of_a_list_is_read_once(fetched, begin, msr):
+    """As an entry loads it and an exit stores and loads it, whatever is wrong in it."""
+    lists, assist = l0.PAGES["LISTS"], l0.PAGES["ASSIST"]
+    data = bytes([begin, 8])
+    if begin == 1:
+        # the page of this profile begins empty
+        data += store(assist + 40, 1) + store(assist + 48, l0.PAGES["EVMCS"])
+    for n, name in enumerate(("VM_ENTRY_MSR_LOAD", "VM_EXIT_MSR_STORE", "VM_EXIT_MSR_LOAD")):
+        data += field(f"{name}_ADDR", lists + (n << 12)) + field(f"{name}_COUNT", 2)
+        data += store(lists + (n << 12), 0xC0000082) + store(lists + (n << 12) + 16, msr)
+    fetched.one("entry", data + b"\0\1")
+    nothing_twice(fetched, {"listed"})
+
+
+@pytest.mark.host("compiler")
+@pytest.mark.parametrize("call", [0, 1, 3, 4, 6])
+def test_the_parameters_of_a_call_are_read_once(fetched, call):
+    """Of two flushes, their extended forms, and one of a guest-physical space."""
+    words = l0.PAGES["PARAMETER"].to_bytes(8, "little")
+    data = bytes([0, 8, 0, call, 0, 2 * (call in (1, 4)), 0, 0, 0]) + b"\xff" + words + word(0)
+    fetched.one("hypercall", data)
+    nothing_twice(fetched, {"fetch_input"})
