@@ -65,7 +65,6 @@ static bool trap_is_ours(greg_t *gregs)
 {
 	struct trap trap = { gregs, text_of(gregs[REG_RIP]) };
 	unsigned int vector = gregs[REG_TRAPNO];
-	void (*step)(greg_t *);
 	int i;
 
 	/* where somebody wants single steps, they are no trap */
@@ -86,15 +85,20 @@ static bool trap_is_ours(greg_t *gregs)
 	trap.kernel = this_cpu_read(vmlinux);
 	if ((vector != X86_TRAP_UD && vector != X86_TRAP_GP) ||
 	    !trap_decode((const u8 *)gregs[REG_RIP], (const u8 *)trap.text->end, gregs[REG_RIP],
-			 trap.regs, &trap.insn))
-		return kernel_exception(&trap, vector);
-	step = READ_ONCE(trap_step);
-	if (unlikely(step)) {
-		if (!(gregs[REG_EFL] & X86_EFLAGS_TF))
-			step(gregs);
-		gregs[REG_EFL] |= X86_EFLAGS_TF;
+			 trap.regs, &trap.insn)) {
+		if (!kernel_exception(&trap, vector))
+			return false;
+	} else {
+		if (unlikely(READ_ONCE(trap_step))) {
+			if (!(gregs[REG_EFL] & X86_EFLAGS_TF))
+				READ_ONCE(trap_step)(gregs);
+			gregs[REG_EFL] |= X86_EFLAGS_TF;
+		}
+		emulate(&trap);
 	}
-	emulate(&trap);
+	/* what comes next runs before the first step interrupts */
+	if (unlikely(READ_ONCE(trap_step)) && gregs[REG_EFL] & X86_EFLAGS_TF)
+		READ_ONCE(trap_step)(gregs);
 	return true;
 }
 
