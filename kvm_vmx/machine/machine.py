@@ -410,6 +410,8 @@ class Machine(Pictured, Unique):
         self.check_open()
         if config not in CONFIGS:
             raise ValueError(unknown("config", config, CONFIGS))
+        if config == "by-trap" and not self._kernel.by_trap:
+            raise ValueError("config 'by-trap' has opcodes alone: give Machine(insn=\"trap\")")
         port = self._watched_port(config) or building.port(config)
         known = self._kernel.parameters(port)
         if "enlightened_vmcs" in known:
