@@ -138,7 +138,10 @@ class Kernel:
         if self.module is not None:
             raise MachineError("kvm_intel is loaded: rmmod() it first")
         self.image.reload_module()
-        for name, value in {"enlightened_vmcs": enlightened_vmcs, **params}.items():
+        if enlightened_vmcs or self._has_parameter("enlightened_vmcs"):
+            # a kernel from before has nothing to switch off
+            params["enlightened_vmcs"] = enlightened_vmcs
+        for name, value in params.items():
             self._set_parameter(name, int(value))
         ret = self.image.call("standin_insmod")
         if ret:
@@ -150,6 +153,9 @@ class Kernel:
         told, text = name.encode() + b"\0", str(value).encode() + b"\0"
         if self._call_with("standin_set_param", told, text) < 0:
             raise ValueError(f"no parameter {name!r} of kvm-intel")
+
+    def _has_parameter(self, name: str) -> bool:
+        return self._call_with("standin_get_param", name.encode() + b"\0") >= 0
 
     def _parameter(self, name: str) -> int:
         value = self._call_with("standin_get_param", name.encode() + b"\0")

@@ -125,6 +125,7 @@ complete -c kvm-vmx -n '__fish_seen_subcommand_from measure' -l color -r -a 'aut
 complete -c kvm-vmx -n '__fish_seen_subcommand_from measure' -l quiet -d 'say nothing of what goes on meanwhile'
 complete -c kvm-vmx -n '__fish_seen_subcommand_from measure' -l tier -r -a '0 1 2' -d '0 structure, 1 counts, 2 time; each with those below (default, 0)'
 complete -c kvm-vmx -n '__fish_seen_subcommand_from measure' -l insn -r -a 'call trap' -d 'instructions by call, or as opcodes that trap, tiers 0 and 2 (default...'
+complete -c kvm-vmx -n '__fish_seen_subcommand_from measure' -l kernel -r -F -d 'loop, beside the own code of a kernel tree, a directory, a tarball or...'
 complete -c kvm-vmx -n '__fish_seen_subcommand_from measure' -s o -r -F -d 'also write FILE in pyperfs format'
 complete -c kvm-vmx -n '__fish_seen_subcommand_from measure' -l html -r -F -d 'also write one self-contained page'
 complete -c kvm-vmx -n '__fish_seen_subcommand_from measure' -a 'key accessors loop entry scale all'
