@@ -2,6 +2,8 @@
 """The machine: an L1 kernel booted on the emulated Hyper-V, and what runs in it."""
 
 import contextlib
+import importlib
+import inspect
 import os
 import threading
 import weakref
@@ -52,10 +54,20 @@ class Machine(Pictured, Unique):
     stops at the first. insn is the form of privileged instructions: "call", or "trap" for the
     opcodes themselves; the environment's KVM_VMX_INSN by default, else "call".
     faults names what a Hyper-V has done wrong and this one is to do: kvm_vmx.FAULTS has each.
+    kernel is a Linux tree (a directory, a tarball, GITDIR@REV), whose own KVM is L1 then, built
+    where it is not yet: this gives a kvm_vmx.kernel.kernel.Kernel, with the face of a Machine.
     CPUs in no_assist_page find no memory for their assist page, and fail {point: nth} lets the
     nth step of a kind fail during the boot, as fail() does after it. ValueError for bad values,
     MachineError where a machine is already open.
     """
+
+    def __new__(cls, *args: Any, **options: Any) -> Any:
+        """A machine of the port, or where kernel is given of a tree's own KVM."""
+        if (tree := options.pop("kernel", None)) is None:
+            return super().__new__(cls)
+        # not imported above: it is made of what is here
+        room = importlib.import_module("kvm_vmx.kernel.kernel")
+        return room.Kernel.of_tree(tree, *args, **options)
 
     # Whoever keeps it open: a name, or a traceback that nobody looks at.
     _last: "weakref.ref[Machine] | None" = None
@@ -69,7 +81,8 @@ class Machine(Pictured, Unique):
                  enforce_cpuid: bool | None = None, cache_policy: str = "always", seed: int = 0,
                  strict: bool = False, lints: bool = False, insn: str | None = None,
                  no_assist_page: Iterable[int] = (), fail: Mapping[str, int] | None = None,
-                 unfinished: bool = False, faults: Iterable[str] = ()) -> None:
+                 unfinished: bool = False, faults: Iterable[str] = (),
+                 kernel: str | os.PathLike[str] | None = None) -> None:
         possible = cpus if possible_cpus is None else possible_cpus
         for number in (cpus, possible):
             if not isinstance(number, int) or not 1 <= number <= MAX_CPUS:
@@ -452,3 +465,9 @@ class Machine(Pictured, Unique):
     def _processor(self, n: int) -> "Processor":
         """L0's side of CPU n."""
         return self._partition.processor(n)
+
+
+# __new__ has no options of its own: what they are is asked of __init__
+_own = inspect.signature(Machine.__init__)
+Machine.__signature__ = _own.replace(           # type: ignore[attr-defined]
+    parameters=list(_own.parameters.values())[1:])

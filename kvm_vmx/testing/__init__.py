@@ -17,9 +17,10 @@ from kvm_vmx import guests, host
 from kvm_vmx.compare.opening import TreeError, open_tree, version_of
 from kvm_vmx.compare.trees import Tree
 from kvm_vmx.machine.machine import Machine
+from kvm_vmx.testing.kernels import L1, kernel
 from kvm_vmx.testing.page import SIZE, EvmcsPage
 
-__all__ = ["EvmcsPage"]
+__all__ = ["EvmcsPage", "L1", "kernel"]
 
 MARK = ("l1(**options): what the fixtures of kvm_vmx.testing boot and load: options of "
         "kvm_vmx.Machine, of insmod() and of kvm-intel")
