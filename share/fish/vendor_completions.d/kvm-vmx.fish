@@ -99,6 +99,7 @@ complete -c kvm-vmx -n '__fish_seen_subcommand_from try' -l tree -r -F -d 'a dir
 complete -c kvm-vmx -n '__fish_seen_subcommand_from try' -l config -r -F -d 'a .config to begin with, not the trees own default'
 complete -c kvm-vmx -n '__fish_seen_subcommand_from try' -l reverse -d 'take the patch back from a tree that has it'
 complete -c kvm-vmx -n '__fish_seen_subcommand_from try' -l hunk -r -d 'this hunk alone, counted from 1; more than once, these'
+complete -c kvm-vmx -n '__fish_seen_subcommand_from try' -l before -d 'try it on v4.19 as it was before enlightened VMCSs, their statements...'
 complete -c kvm-vmx -n '__fish_seen_subcommand_from try' -l partly -d 'leave out what is not whole or has no place, instead of giving up'
 complete -c kvm-vmx -n '__fish_seen_subcommand_from try' -l profile -r -F -a 'bare ice-lake kvm-6.12 tlfs-strict' -d 'which Hyper-V is L0, kvm-6.12 (default), tlfs-strict, ice-lake, a file'
 complete -c kvm-vmx -n '__fish_seen_subcommand_from try' -l all -d 'show what both have and every scenarios difference'
