@@ -219,6 +219,9 @@ def place(tree: str, config: str | None = None) -> tuple[Path, Path]:
 
 def is_compiled(tree: str) -> bool:
     """Whether the cache has the objects of TREE, so that an image takes seconds."""
+    if not any(cache().glob("*/compiled")):
+        # a whole tree need not be read to know
+        return False
     return (place(tree)[0] / "compiled").exists()
 
 
