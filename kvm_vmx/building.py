@@ -32,6 +32,8 @@ CONFIGS: dict[str, dict[str, int]] = {
     "before": {"CONFIG_HYPERV": 0, "BEFORE_EVMCS": 1},
     # instructions by call alone: what the opcodes beside them cost is the difference to this
     "by-call": {"CONFIG_INSN_TRAP": 0},
+    # the opcodes alone, as a kernel has them: what stands beside a kernel's own objects
+    "by-trap": {"CONFIG_INSN_TRAP": 2},
 }
 # "hyperv" where somebody watches: each store into a VMCS says where it stands in the source.
 WATCHED = "watched"

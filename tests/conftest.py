@@ -128,3 +128,15 @@ def pytest_runtest_setup(item):
 def soak(request):
     """Is this the long run?"""
     return request.config.getoption("--soak")
+
+
+@pytest.fixture(scope="session", params=["port", "v4.19", "6.1", "6.12"])
+def kernel(request):
+    """Boots each kind of L1 in turn, with kernel(cpus=2) as machine: the port, and the own KVM of
+    the trees that are here and compiled, or in a soak are compiled for it."""
+    from images import image_of
+
+    from kvm_vmx.testing.kernels import TREES, L1Kind
+
+    name = request.param
+    return L1Kind(name, image_of(TREES[name], request) if name in TREES else None)

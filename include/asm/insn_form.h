@@ -9,9 +9,15 @@
 #include <asm/percpu.h>
 #include <linux/jump_label.h>
 
+/* CONFIG_INSN_TRAP of a build that has the opcodes and no calls beside them. */
+#define INSN_TRAP_ALONE 2
+
 /* One key a module, off: by call. Whoever loads the module finds it by its section. */
 static struct static_key_false insn_trap __attribute__((section("insn_form"), unused));
-#if CONFIG_INSN_TRAP
+#if CONFIG_INSN_TRAP == INSN_TRAP_ALONE
+static struct static_key_false insn_trap __attribute__((used));
+#define insn_by_trap() 1
+#elif CONFIG_INSN_TRAP
 #define insn_by_trap() static_branch_unlikely(&insn_trap)
 #else
 #define insn_by_trap() 0

@@ -79,6 +79,34 @@ static __always_inline bool asm_vmptrld(const u64 *phys_addr)
 	return VMX_INSN(vmptrld, (phys_addr), *phys_addr);
 }
 
+#if CONFIG_INSN_TRAP == INSN_TRAP_ALONE
+/* Without a call beside it a read needs no memory; what faults goes on elsewhere, its status in
+ * RAX. */
+static __always_inline unsigned long asm_vmread(unsigned long field)
+{
+	unsigned long value = 0;
+
+	__asm__ goto("1: " INSN_VMREAD_RDX_RAX "\n\t" _ASM_EXTABLE(1b, %l[fault])
+		     : "+a"(value) : "d"(field) : "cc", "memory" : fault);
+	return value;
+fault:
+	insn_spurious_fault(value);
+	return 0;
+}
+
+static __always_inline bool asm_vmwrite(unsigned long field, unsigned long value)
+{
+	__asm__ goto("1: " INSN_VMWRITE_RAX_RDX "\n\t"
+		     "jbe %l[failed]\n\t" _ASM_EXTABLE(1b, %l[fault])
+		     : "+a"(value) : "d"(field) : "cc", "memory" : fault, failed);
+	return false;
+failed:
+	return true;
+fault:
+	insn_spurious_fault(value);
+	return false;
+}
+#else
 /* A VMREAD that fails leaves its destination alone and v4.19 does not look: zero here. */
 static __always_inline unsigned long asm_vmread(unsigned long field)
 {
@@ -94,6 +122,7 @@ static __always_inline bool asm_vmwrite(unsigned long field, unsigned long value
 {
 	return VMX_INSN(vmwrite, (field, value), field, value);
 }
+#endif
 
 static __always_inline bool asm_invept(unsigned long ext, u64 eptp, u64 gpa)
 {

@@ -27,6 +27,7 @@ EXAMPLE = """\
 example:
   kvm-vmx compare vmx_exit --tree ~/linux@v4.19     one function in two columns
   kvm-vmx compare --html compare.html               all of it as a page
+  kvm-vmx compare --run --tree linux-4.19 --html run.html     what both execute, side by side
   kvm-vmx compare --patch v3-7-of-7.mbox            a mailed patch, hunk by hunk
 """
 
@@ -59,9 +60,10 @@ def execute(args) -> int:
     if args.run:
         from kvm_vmx.kernel.command import compared
 
+        check_writable(args.html)
         if not args.tree:
             raise Trouble("--run needs the kernel whose code is to run: give --tree TREE")
-        return compared(args.tree, args.function or [""], False, args.json)
+        return compared(args.tree, args.function or [""], False, args.json, html=args.html)
     from kvm_vmx.compare import units_view, views
     from kvm_vmx.compare.assembly import has_assembly
     from kvm_vmx.compare.pairing import Units

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Make an image of a tree's kvm.ko and kvm-intel.ko: configure, compile, link with stand-ins."""
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 
@@ -217,6 +219,9 @@ def place(tree: str, config: str | None = None) -> tuple[Path, Path]:
 
 def is_compiled(tree: str) -> bool:
     """Whether the cache has the objects of TREE, so that an image takes seconds."""
+    if not any(cache().glob("*/compiled")):
+        # a whole tree need not be read to know
+        return False
     return (place(tree)[0] / "compiled").exists()
 
 
@@ -229,8 +234,20 @@ def build(tree: str, config: str | None = None, report: Report = lambda what: No
     if image.exists():
         return image
     toolchain.check()
-    _compiled(tree, config, to, report)
-    return _linked(to, image, report)
+    with _alone(to):
+        if not image.exists():
+            _compiled(tree, config, to, report)
+            _linked(to, image, report)
+    return image
+
+
+@contextlib.contextmanager
+def _alone(to: Path) -> Iterator[None]:
+    """One process at a time makes what is in a folder of the cache."""
+    to.parent.mkdir(parents=True, exist_ok=True)
+    with open(f"{to}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _compiled(tree: str, config: str | None, to: Path, report: Report) -> None:
@@ -260,7 +277,14 @@ def patched(tree: str, config: str | None, texts: Mapping[str, str],
     if image.exists():
         return image
     toolchain.check()
-    _compiled(tree, config, base, report)
+    with _alone(base):
+        _compiled(tree, config, base, report)
+    with _alone(to):
+        return image if image.exists() else _patched(base, image, texts, report)
+
+
+def _patched(base: Path, image: Path, texts: Mapping[str, str], report: Report) -> Path:
+    to = image.parent
     shutil.rmtree(to, ignore_errors=True)
     to.mkdir(parents=True)
     log, copy = to / "log", to / "tree"
@@ -285,7 +309,8 @@ def text_of(tree: str, config: str | None, path: str, report: Report = lambda wh
     """A file of TREE, from the copy that it was built in; None where it has none or none is
     needed."""
     base, _ = place(tree, config)
-    _compiled(tree, config, base, report)
+    with _alone(base):
+        _compiled(tree, config, base, report)
     top = (base / "tree").resolve()
     file = top / path
     if top not in file.resolve().parents or not file.is_file():

@@ -14,15 +14,16 @@ import argparse
 import contextlib
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from kvm_vmx.console import (
-    DIFFERS, HOLDS, Trouble, add_command, offer, print_columns, print_json)
+    DIFFERS, HOLDS, Trouble, add_command, offer, print_columns, print_json, write_text)
 from kvm_vmx.errors import BuildError, KernelBug, MachineError
 from kvm_vmx.kernel import executed, scenarios
 from kvm_vmx.kernel.build import build
 from kvm_vmx.progress import working
+from kvm_vmx.streams import plain
 from kvm_vmx.words import choices
 
 SCHEMA = "kvm_vmx.kernel/1"
@@ -134,15 +135,39 @@ def port_steps(name: str, mode: str) -> list:
 
 
 def compared(tree: str, words: Iterable[str], everything: bool, as_json: bool,
-             config: str | None = None) -> int:
+             config: str | None = None, html: str | None = None) -> int:
     """The port beside a tree's own code in the scenarios that have one of the words; everything
-    shows the explained differences, too."""
+    shows the explained differences, too; html is a file for the page."""
     names = _chosen(words)
     with _told(), working("building", log=True) as say:
         image = build(tree, config, say)
+        if html:
+            found = _paged(tree, image, names, html, say)
+            return _show(found, everything, as_json)
         found = [(key, kernel, port_steps(*key.rsplit(", ", 1)))
                  for key, kernel in kernel_steps(image, names).items()]
     return _show(found, everything, as_json)
+
+
+def _paged(tree: str, image: Path, names: list[str], html: str,
+           say: Callable[[str], None]) -> list[tuple[str, list, list]]:
+    """Run both by trap, so that each instruction has its place, and write the page."""
+    from kvm_vmx.kernel import page, places
+    from kvm_vmx.kernel.kernel import Kernel
+    from kvm_vmx.machine.machine import Machine
+
+    found = []
+    for name in names:
+        say(f"running {name}")
+        for mode in scenarios.MODES:
+            found.append(page.Beside(
+                f"{name}, {mode}",
+                places.placed(Kernel(image, scenarios.CPUS), name, mode, image),
+                places.placed(Machine(scenarios.CPUS, insn="trap"), name, mode)))
+    title = f"{plain(Path(tree).name or tree)} and the port, as they ran"
+    write_text(html, page.page(title, found))
+    return [(one.name, [each.step for each in one.kernel], [each.step for each in one.port])
+            for one in found]
 
 
 def _show(found: list[tuple[str, list, list]], everything: bool, as_json: bool) -> int:

@@ -17,6 +17,7 @@ from kvm_vmx.abi.numbers import ExitReason, Field
 # they are there is compared, or that they are none.
 PLACES = frozenset(int(Field.of(name)) for name in (
     "HOST_CR3", "HOST_RSP", "HOST_RIP", "HOST_GS_BASE", "HOST_TR_BASE", "HOST_GDTR_BASE",
+    "HOST_IDTR_BASE",
     "MSR_BITMAP", "VM_EXIT_MSR_STORE_ADDR", "VM_EXIT_MSR_LOAD_ADDR", "VM_ENTRY_MSR_LOAD_ADDR",
     "EPT_POINTER", "TSC_OFFSET", "IO_BITMAP_A", "IO_BITMAP_B"))
 TIMES = frozenset((0x10,))
@@ -58,21 +59,24 @@ def step_of(record: Any) -> Step:
 def steps_of(trace: Iterable[Any]) -> list[Step]:
     """The steps of a trace, without those of the emulation that the port leaves out: CPUID, which
     the kernel has asked before, and exits for pages that the port's EPT has from the beginning."""
-    found: list[Step] = []
+    return [step for _, step in numbered(trace)]
+
+
+def numbered(trace: Iterable[Any]) -> Iterator[tuple[int, Step]]:
+    """The steps of a trace, each with the number of its record."""
     entry: Step | None = None
-    for record in trace:
+    for n, record in enumerate(trace):
         if record.instruction in LEFT_OUT:
             continue
         step = step_of(record)
         if step[1] in ENTRIES and step[3] and step[3][0] == ExitReason.EPT_VIOLATION:
             entry = entry or step
         elif entry is None:
-            found.append(step)
+            yield n, step
         elif step[1] in ENTRIES:
             # the entry as it was, with the exit that it would have come to
-            found.append(entry[:3] + step[3:5] + entry[5:])
+            yield n, entry[:3] + step[3:5] + entry[5:]
             entry = None
-    return found
 
 
 class Reason(NamedTuple):

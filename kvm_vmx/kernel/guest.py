@@ -6,12 +6,14 @@ import errno
 import os
 import struct
 from collections.abc import ItemsView, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from kvm_vmx.abi.numbers import ExitReason
-from kvm_vmx.errors import MachineError
+from kvm_vmx.errors import MachineError, Unique, counted
 from kvm_vmx.kernel import ioctls
+from kvm_vmx.kernel.face import VcpuFace, lacks
 from kvm_vmx.machine import ending, long_mode
+from kvm_vmx.machine.span import span
 from kvm_vmx.machine.vcpu import KVM_EXITS, EvmcsView, ExitSummary
 from kvm_vmx.words import unknown
 
@@ -48,8 +50,17 @@ class GuestMemory:
         """Store bytes at gpa; IndexError outside the memory."""
         self._vm.kernel.memory.write(self._place(gpa, len(data)), data)
 
+    def __getitem__(self, where: slice) -> bytes:
+        """memory[gpa:gpa + 8]: the bytes from one address up to another."""
+        start, stop = span(where, self.size)
+        return self.read(start, stop - start)
 
-class KernelVm:
+    def __setitem__(self, where: slice, data: bytes | bytearray | memoryview) -> None:
+        start, _ = span(where, self.size, data)
+        self.write(start, bytes(data))
+
+
+class KernelVm(Unique):
     """A virtual machine of the kernel's own KVM."""
 
     def __init__(self, module: "KernelModule", code: bytes, memory: int) -> None:
@@ -72,6 +83,13 @@ class KernelVm:
             self.destroy()
             raise
         long_mode.fill(self.memory, code, memory)
+
+    def _what(self) -> str:
+        return f"Vm of {self.memory.size:#x} bytes"
+
+    def _state(self) -> str:
+        self.module.check_loaded()
+        return counted(len(self.vcpus), "vCPU") if self.alive else "destroyed"
 
     def check_alive(self) -> None:
         """MachineError once the VM or its module is gone."""
@@ -100,6 +118,15 @@ class KernelVm:
         vcpu = KernelVcpu(self, cpu)
         self.vcpus.append(vcpu)
         return vcpu
+
+    def move_page(self, gpa: int, flush: bool = True) -> NoReturn:
+        """MachineError: nothing reclaims its pages."""
+        raise lacks("move_page()", "with Machine() the port's memory moves")
+
+    @property
+    def remote_tlb_flushes(self) -> NoReturn:
+        """MachineError: its statistics are not read."""
+        raise lacks("statistics here", "the hypercalls of its trace are its flushes")
 
     def destroy(self) -> None:
         """Close its files, as the end of their process would, and give its memory back."""
@@ -149,24 +176,26 @@ class Registers(Mapping[str, int]):
         self._vcpu._do(ioctls.SET_REGS, ioctls.Regs(**regs), "set_regs")
 
 
-class KernelVcpu:
+class KernelVcpu(VcpuFace):
     """A virtual CPU of the kernel's own KVM; cpu is the CPU it runs on, and may be set."""
 
     def __init__(self, vm: KernelVm, cpu: int) -> None:
-        self.vm, self.kernel, self.cpu = vm, vm.kernel, cpu
+        self.vm, self.kernel, self._cpu = vm, vm.kernel, vm.kernel._numbered(cpu)
         self.fd = vm.ioctl(vm.fd, ioctls.CREATE_VCPU, len(vm.vcpus), "create_vcpu", cpu)
         self._run = self.kernel.image.call("standin_run_page", self.fd)
         self._waits: tuple[int, int] | None = None
-        # an ioctl that only loads the vCPU: its VMCS is current then
-        self._do(ioctls.GET_MP_STATE, ctypes.c_uint32(), "mp_state")
-        self.vmcs_gpa = self.kernel.image.per_cpu("current_vmcs", cpu) - self.kernel.image.memory
-        self._vmcs_gpa = self.vmcs_gpa
+        self.load()
+        self._vmcs_gpa = self.kernel.image.per_cpu("current_vmcs", cpu) - self.kernel.image.memory
         self.evmcs = EvmcsView(self)
         entries = long_mode.cpuid_entries(self.kernel.processor(cpu))
         self._do(ioctls.SET_CPUID2, ioctls.cpuid_of(entries), "set_cpuid")
         self.sregs = long_mode.sregs(vm.memory.size)
         self.regs = Registers(self)
         self.regs.update(rip=long_mode.START, rsp=long_mode.stack(vm.memory.size), rflags=2)
+
+    def load(self) -> None:
+        """An ioctl that only loads the vCPU: its VMCS is current on its CPU then."""
+        self._do(ioctls.GET_MP_STATE, ctypes.c_uint32(), "mp_state")
 
     def _do(self, command: int, argument: Any, what: str) -> int:
         self.vm.check_alive()
@@ -209,7 +238,7 @@ class KernelVcpu:
     def request_interrupt_window(self, value: bool) -> None:
         ctypes.memset(self._run + ioctls.REQUEST_INTERRUPT_WINDOW, bool(value), 1)
 
-    def _state(self) -> dict[str, Any]:
+    def _kvm_run(self) -> dict[str, Any]:
         """struct kvm_run, as far as its exit reason fills it."""
         at = ioctls.UNION
         way, size, port, _, offset = self._shared(at, "<BBHIQ")
@@ -272,9 +301,10 @@ class KernelVcpu:
             raise failed(ret, "run", self.kernel)
         reasons = {ExitReason(number): now - then for number, (then, now) in enumerate(
             zip(before, processor.exit_reasons)) if now > then}
-        state = self._state()
+        state = self._kvm_run()
         self._waits = None
         if state["exit_reason"] in (2, 6):
             self._ask(state)
         reason = KVM_EXITS.get(state["exit_reason"], str(state["exit_reason"]))
-        return ExitSummary(self.kernel.image.exits, reason, ending.data_of(reason, state), reasons)
+        return ExitSummary(self.kernel.image.exits, reason, ending.data_of(reason, state), reasons,
+                           None, self.why_not if reason == "FAIL_ENTRY" else None)

@@ -296,6 +296,36 @@ static unsigned long image_fixup(unsigned long ip)
 	return 0;
 }
 
+/* L1's interrupt handlers: KVM calls the one of an interrupt that ended a guest's turn, by its gate.
+ * There is nobody to serve. What IRETQ would do from a kernel's code segment is done by hand: back
+ * to where it was called, on the stack that was in use. */
+void image_interrupt(void);
+__asm__(".pushsection .text\n"
+	".local image_interrupt\n"
+	"image_interrupt:\n\t"
+	"push %rax; push %rdx\n\t"
+	"mov 16(%rsp), %rdx; mov 40(%rsp), %rax\n\t"
+	"mov %rdx, -8(%rax)\n\t"
+	"pop %rdx; pop %rax\n\t"
+	"mov 24(%rsp), %rsp; lea -8(%rsp), %rsp; ret\n\t"
+	".popsection");
+
+#define IDT_GATES 256
+#define GATE_KIND 0x8e0000100000UL	/* an interrupt gate that is there, by the kernel's selector */
+
+static u64 image_idt[IDT_GATES][2];
+
+static void image_fill_idt(void)
+{
+	u64 handler = (u64)image_interrupt;
+	int i;
+
+	for (i = 0; i < IDT_GATES; i++) {
+		image_idt[i][0] = (handler & 0xffff) | GATE_KIND | (handler >> 16 & 0xffff) << 48;
+		image_idt[i][1] = handler >> 32;
+	}
+}
+
 struct image_call {
 	unsigned long function;
 	long arg[4], ret;
@@ -331,6 +361,7 @@ static int image_enter(int cpu, unsigned long stack, struct image_call *call)
 
 static void image_fill(struct image *image)
 {
+	image_fill_idt();
 	image->host.log = host_log;
 	image->host.warn = host_warn;
 	image->host.format = host_format;

@@ -58,6 +58,7 @@ cdef extern from "kvm_vmx/kernel/host_side.h" nogil:
         long arg[4]
         long ret
     image_t *the_image
+    u64 image_idt[256][2]
     void image_fill(image_t *image)
     int image_enter(int cpu, ulong stack, image_call_t *call)
 

@@ -167,6 +167,7 @@ cdef class Image:
             self.image.cpus[cpu] = <virt_cpu *>processor.vp
             self.image.faults[cpu] = processor.reasons() + EPT_VIOLATION
             area = <percpu_area_t *>host_table.per_cpu[cpu]
+            self.image.cpus[cpu].idtr_base = <ulong>image_idt
             area.virt_cpu, area.cpu_number = self.image.cpus[cpu], cpu
             area.vmlinux = &self.image.vmlinux
         for section in self.elf.sections:
@@ -250,11 +251,15 @@ cdef class Image:
         check_process(self.owner)
         self.forget()
 
-    def check(self) -> None:
-        """MachineError after unload() and in a child of fork(), KernelBug after it died."""
+    def check_open(self) -> None:
+        """MachineError after unload() and in a child of fork()."""
         check_process(self.owner)
         if the_image != self.image or self.image == NULL:
             raise MachineError("the kernel is closed: boot another")
+
+    def check(self) -> None:
+        """MachineError as of check_open(), KernelBug after it died."""
+        self.check_open()
         if self.died is not None:
             raise KernelBug(f"{self.died}: close the kernel and boot another")
 

@@ -1,30 +1,84 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The machine with the kernel's own KVM in it: what Machine is for the port."""
 
+import ctypes
+import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from kvm_vmx.errors import MachineError, counted
+from kvm_vmx.conditions import Finding
+from kvm_vmx.errors import MachineError, Unique
+from kvm_vmx.kernel.build import build
+from kvm_vmx.kernel.face import Face, lacks, told
 from kvm_vmx.kernel.guest import KernelVm, failed
 from kvm_vmx.kernel.image import PATIENCE, Image
+from kvm_vmx.machine import detection
 from kvm_vmx.machine.lints import Lint
 from kvm_vmx.machine.partition import MAX_CPUS, Partition, PhysicalMemory
+from kvm_vmx.trap import engine as trap
 
 if TYPE_CHECKING:
     from kvm_vmx.machine.processor import Processor
-    from kvm_vmx.machine.trace import TraceRecord
 
+# struct kernel_param: its name, its module, its operations; those of numbers are the stand-ins'.
+PARAM, PARAM_OPS = "__param_", 16
+NUMBERS = ("param_ops_bool", "param_ops_int", "param_ops_uint", "param_ops_bint")
 MEMORY_BASE, MEMORY_PER_CPU = 256 << 20, 64 << 10
 
+# What Machine() has and an image takes, too.
+OPTIONS = frozenset((
+    "profile", "possible_cpus", "memory", "msrs", "cpuid", "maxphyaddr", "enforce_cpuid",
+    "cache_policy", "seed", "strict", "lints", "faults", "patience"))
 
-class KernelModule:
+
+def is_image(path: Path) -> bool:
+    """Is it what build() has made, and no tree?"""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(4) == b"\x7fELF"
+
+
+class KernelModule(Unique):
     """kvm.ko and kvm-intel.ko, loaded."""
 
     def __init__(self, kernel: "Kernel") -> None:
         self.kernel = kernel
         self.vms: list[KernelVm] = []
+        self._asked: bool | None = None
+        self.why_not_evmcs: tuple[Finding, ...] = ()
+
+    def _loaded(self, asked: bool | None) -> None:
+        """The init function has run; asked is what its parameter was, None where it has none."""
+        self._asked = asked
+        if not self.enable_evmcs:
+            self.why_not_evmcs = self.kernel._why_not(asked)
+
+    def _what(self) -> str:
+        return "Module kvm_intel"
+
+    def _state(self) -> str:
+        self.kernel.check_open()
+        return told(self) if self.kernel.module is self else "unloaded"
+
+    @property
+    def port(self) -> NoReturn:
+        """MachineError: no function of it is called from outside."""
+        raise lacks("functions that are called one by one", "with Machine() the port's are")
+
+    @property
+    def parameters(self) -> dict[str, int]:
+        """The parameters of both modules that are numbers, as sysfs would show them now."""
+        self.check_loaded()
+        symbols = self.kernel.image.elf.symbols
+        numbers = {symbols[name] for name in NUMBERS if name in symbols}
+        return {name.removeprefix(PARAM): self.kernel._parameter(name.removeprefix(PARAM))
+                for name, at in sorted(symbols.items())
+                if name.startswith(PARAM) and not name.startswith(PARAM + "str_")
+                and ctypes.c_uint64.from_address(at + PARAM_OPS).value in numbers}
 
     @property
     def machine(self) -> "Kernel":
@@ -33,7 +87,7 @@ class KernelModule:
 
     def check_loaded(self) -> None:
         """MachineError after rmmod(), or after the kernel was closed."""
-        self.kernel.image.check()
+        self.kernel.image.check_open()
         if self.kernel.module is not self:
             raise MachineError("kvm_intel is unloaded: insmod() it again")
 
@@ -67,7 +121,7 @@ class KernelModule:
         self.kernel.module = None
 
 
-class Kernel:
+class Kernel(Face):
     """A tree's own KVM as L1 on the emulated Hyper-V: image is what kvm_vmx.kernel.build.build()
     made of the tree. One per process at a time; it may stand beside a Machine.
 
@@ -83,18 +137,21 @@ class Kernel:
                  memory: int | None = None, msrs: Mapping[int, int] | None = None,
                  cpuid: Any = None, maxphyaddr: int | None = None,
                  enforce_cpuid: bool | None = None, cache_policy: str = "always", seed: int = 0,
-                 strict: bool = False, lints: bool = False, patience: float = PATIENCE) -> None:
+                 strict: bool = False, lints: bool = False, faults: Iterable[str] = (),
+                 patience: float = PATIENCE) -> None:
         possible = cpus if possible_cpus is None else possible_cpus
         if not 1 <= cpus <= possible <= min(MAX_CPUS, 64):
             raise ValueError(f"{cpus} CPUs of {possible}: give numbers from 1 to 64")
-        self.possible_cpus = possible
+        self.possible_cpus, self._watched = possible, lints or strict
         self.module: KernelModule | None = None
         self.memory = PhysicalMemory(memory or MEMORY_BASE + possible * MEMORY_PER_CPU)
         self.partition = Partition(
             self.memory, possible, profile=profile, cache_policy=cache_policy, seed=seed,
             strict=strict, cpuid=cpuid, msrs=msrs, maxphyaddr=maxphyaddr,
-            enforce_cpuid=enforce_cpuid, lints=lints, insn="call")
+            enforce_cpuid=enforce_cpuid, lints=lints, insn="call",
+            faults=faults)
         self.image = Image(self.partition, Path(image))
+        self._trapped = trap.counts(possible)
         self.image.patience = patience
         self.image.boot(cpus)
 
@@ -104,8 +161,9 @@ class Kernel:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __repr__(self) -> str:
-        return f"<Kernel of {counted(self.possible_cpus, 'CPU')}>"
+    def __del__(self) -> None:
+        if hasattr(self, "image"):
+            self.close()
 
     def close(self) -> None:
         """Unload what is loaded, where the kernel lives, and give everything back."""
@@ -127,6 +185,17 @@ class Kernel:
         gpa = self.assist_page_gpa(cpu)
         return None if gpa is None else self.memory.read(gpa, 56)
 
+    @classmethod
+    def of_tree(cls, tree: str | os.PathLike[str], cpus: int = 2, **options: Any) -> "Kernel":
+        """The kernel of a tree, or of an image, booted: what Machine(kernel=) is. ValueError for
+        an option that only the port has, BuildError where the tree cannot be built."""
+        if unknown := sorted(set(options) - OPTIONS):
+            raise ValueError(f"a kernel's own KVM has no option {unknown[0]!r}: "
+                             f"give {', '.join(sorted(OPTIONS))}")
+        named = Path(tree)
+        image = named if is_image(named) else build(str(tree))
+        return cls(image, cpus, **options)
+
     def processor(self, cpu: int) -> "Processor":
         """A CPU as hardware."""
         return self.partition.processor(cpu)
@@ -138,28 +207,40 @@ class Kernel:
         if self.module is not None:
             raise MachineError("kvm_intel is loaded: rmmod() it first")
         self.image.reload_module()
-        for name, value in {"enlightened_vmcs": enlightened_vmcs, **params}.items():
+        if enlightened_vmcs or self._has_parameter("enlightened_vmcs"):
+            # a kernel from before has nothing to switch off
+            params["enlightened_vmcs"] = enlightened_vmcs
+        for name, value in params.items():
             self._set_parameter(name, int(value))
         ret = self.image.call("standin_insmod")
         if ret:
             raise failed(ret, "insmod", self)
         self.module = KernelModule(self)
+        self.module._loaded(bool(enlightened_vmcs) if "enlightened_vmcs" in params else None)
         return self.module
+
+    def _why_not(self, asked: bool | None) -> tuple[Finding, ...]:
+        """The conditions for enlightened VMCSs that do not hold, in v4.19's order."""
+        asks = SimpleNamespace(online=self.is_online, assist_page=self.assist_page)
+        seen: Any = SimpleNamespace(_partition=self.partition, _kernel=asks,
+                                    possible_cpus=self.possible_cpus)
+        return detection.why_not(seen, asked)
 
     def _set_parameter(self, name: str, value: int) -> None:
         told, text = name.encode() + b"\0", str(value).encode() + b"\0"
         if self._call_with("standin_set_param", told, text) < 0:
             raise ValueError(f"no parameter {name!r} of kvm-intel")
 
+    def _has_parameter(self, name: str) -> bool:
+        return self._call_with("standin_get_param", name.encode() + b"\0") >= 0
+
     def _parameter(self, name: str) -> int:
         value = self._call_with("standin_get_param", name.encode() + b"\0")
-        if value < 0:
+        if value == -errno.ENOENT:
             raise KeyError(f"no parameter {name!r} of kvm-intel")
         return value
 
     def _call_with(self, function: str, *texts: bytes) -> int:
-        import ctypes
-
         kept = [ctypes.create_string_buffer(text) for text in texts]
         return self.image.call(function, *map(ctypes.addressof, kept))
 
@@ -210,24 +291,9 @@ class Kernel:
                 "objects": self.image.word("standin_objects")}
 
     @property
-    def counters(self) -> dict[str, int]:
-        """What L0 has done for all processors together, by name."""
-        return self.partition.counters()
-
-    @property
     def lints(self) -> list[Lint]:
-        """What L0 noticed and let pass."""
-        return self.partition.lints()
-
-    def start_trace(self, size: int = 65536, cpu: int | None = None) -> None:
-        """Trace the instructions of L1, the last `size` of each CPU, or of one."""
-        self.partition.start_trace(size, cpu)
-
-    def stop_trace(self) -> None:
-        """Trace no more; what was traced can still be read."""
-        self.partition.stop_trace()
-
-    @property
-    def trace(self) -> "list[TraceRecord]":
-        """The instructions traced, on all CPUs in their order, each with its outcome."""
-        return self.partition.trace
+        """What L0 noticed and let pass, and why enlightened VMCSs that were asked for are not
+        used."""
+        found = self.partition.lints()
+        module: Any = self.module
+        return found + detection.lints(module) if self._watched else found

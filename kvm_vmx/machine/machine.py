@@ -2,6 +2,8 @@
 """The machine: an L1 kernel booted on the emulated Hyper-V, and what runs in it."""
 
 import contextlib
+import importlib
+import inspect
 import os
 import threading
 import weakref
@@ -18,7 +20,8 @@ from kvm_vmx.machine.gate import Gate
 from kvm_vmx.machine.kernel import TIMER_VECTOR, Kernel, MachineError
 from kvm_vmx.machine.lints import Lint
 from kvm_vmx.machine.module import Module
-from kvm_vmx.machine.options import L1, HyperV, Options, check_names, members, of_group
+from kvm_vmx.machine.options import (
+    L1, HyperV, Options, check_names, flat, members, of_group)
 from kvm_vmx.machine.partition import Partition, PhysicalMemory
 from kvm_vmx.machine.pictures import Pictured, Sheet, Table, pairs
 from kvm_vmx.machine.sites import name_of
@@ -46,12 +49,24 @@ class Machine(Pictured, Unique):
     be named by itself, too, and goes before that of the group: Machine(lints=True) is
     Machine(hypervisor=HyperV(lints=True)). ValueError for bad values, TypeError for a name that no
     option has, MachineError where a machine is already open.
+
+    kernel is a Linux tree (a directory, a tarball, GITDIR@REV), whose own KVM is L1 then, built
+    where it is not yet: this gives a kvm_vmx.kernel.kernel.Kernel, with the face of a Machine.
     """
+
+    def __new__(cls, *args: Any, **options: Any) -> Any:
+        """A machine of the port, or where kernel is given of a tree's own KVM."""
+        if (tree := options.pop("kernel", None)) is None:
+            return super().__new__(cls)
+        # not imported above: it is made of what is here
+        room = importlib.import_module("kvm_vmx.kernel.kernel")
+        return room.Kernel.of_tree(tree, *args, **flat(options))
 
     # Whoever keeps it open: a name, or a traceback that nobody looks at.
     _last: "weakref.ref[Machine] | None" = None
 
     def __init__(self, cpus: int = 2, *, hypervisor: HyperV | None = None, l1: L1 | None = None,
+                 kernel: str | os.PathLike[str] | None = None,
                  **options: Unpack[Options]) -> None:
         check_names(options)
         below = of_group(HyperV, hypervisor, options)
@@ -384,6 +399,8 @@ class Machine(Pictured, Unique):
         self.check_open()
         if config not in CONFIGS:
             raise ValueError(unknown("config", config, CONFIGS))
+        if config == "by-trap" and not self._kernel.by_trap:
+            raise ValueError("config 'by-trap' has opcodes alone: give Machine(insn=\"trap\")")
         port = self._watched_port(config) or building.port(config)
         known = self._kernel.parameters(port)
         if "enlightened_vmcs" in known:
@@ -424,3 +441,9 @@ class Machine(Pictured, Unique):
     def _processor(self, n: int) -> "Processor":
         """L0's side of CPU n."""
         return self._partition.processor(n)
+
+
+# __new__ has no options of its own: what they are is asked of __init__
+_own = inspect.signature(Machine.__init__)
+Machine.__signature__ = _own.replace(           # type: ignore[attr-defined]
+    parameters=list(_own.parameters.values())[1:])

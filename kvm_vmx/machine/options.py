@@ -139,7 +139,18 @@ def of_group(kind: type[Kind], given: Kind | None, options: Mapping[str, Any]) -
 
 def check_names(options: Mapping[str, Any]) -> None:
     """TypeError for an option that is of neither group."""
-    known = ("cpus", "hypervisor", "l1", *members(HyperV), *members(L1))
+    known = ("cpus", "hypervisor", "l1", "kernel", *members(HyperV), *members(L1))
     for name in options:
         if name not in known:
             raise TypeError(unknown("option of Machine", name, known))
+
+
+def flat(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options with each chosen member of a group by its own name, for whoever knows no groups."""
+    found = {name: value for name, value in options.items() if name not in ("hypervisor", "l1")}
+    for kind, given in ((HyperV, options.get("hypervisor")), (L1, options.get("l1"))):
+        if given is not None:
+            usual, chosen = kind(), of_group(kind, given, options)
+            found |= {name: getattr(chosen, name) for name in members(kind)
+                      if getattr(chosen, name) != getattr(usual, name)}
+    return found

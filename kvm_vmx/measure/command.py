@@ -5,9 +5,11 @@ Tier 0 reads the text of the builds, without a clock. Tier 1 counts instructions
 and needs valgrind. Tier 2 takes time: paired, interleaved batches with an A/A control. A tier
 includes those below it. With --insn trap the port executes the opcodes, which trap: then tier
 0 counts the traps of an exit, and tier 2 times exits of both modes in pairs; what does not depend
-on the form is left to --insn call. Each number carries its kind: counted, measured here, modelled,
-published. -o writes pyperf's format (and, beside tier 2, FILE.rounds with the ticks of every
-round); --html writes one page with the pictures.
+on the form is left to --insn call. --kernel TREE counts an exit in L1 beside a kernel tree's own
+objects (those of kvm-vmx kernel build), function by function: instructions, loads and stores. Each
+number carries its kind: counted, measured here, modelled, published. -o writes pyperf's format
+(and, beside tier 2, FILE.rounds with the ticks of every round); --html writes one page with the
+pictures.
 With --json: {"schema": "kvm_vmx.measure/1", "rows": [...], "claims": [...], ...}.
 What is claimed stands last, what is missed at the very end; a claim that this port cannot meet,
 for a reason that is given, is a remark and no miss, and one that nothing decides is open, and says
@@ -29,6 +31,7 @@ examples:
   kvm-vmx measure all --tier 1         every count; needs valgrind
   kvm-vmx measure all --tier 2 --html measure.html
   kvm-vmx measure scale --tier 2 --html scale.html   from one vCPU, CPU, VM to very many: curves
+  kvm-vmx measure loop --kernel linux-4.19   an exit beside the kernel's own code, by function
   kvm-vmx measure loop --tier 2 --insn trap   what VMREAD and VMWRITE cost where they trap
 """
 
@@ -45,6 +48,8 @@ def configure(commands) -> None:
         help="0 structure, 1 counts, 2 time; each with those below (default: 0)")
     add("--insn", choices=("call", "trap"), default="call",
         help="instructions by call, or as opcodes that trap: tiers 0 and 2 (default: call)")
+    add("--kernel", metavar="TREE",
+        help="loop: beside the own code of a kernel tree: a directory, a tarball or GITDIR@REV")
     add("-o", dest="out", metavar="FILE", help="also write FILE in pyperf's format")
     add("--html", metavar="FILE", help="also write one self-contained page")
 
@@ -56,8 +61,15 @@ def execute(args) -> int:
     if args.out:
         need("pyperf", "perf")
     parts = PARTS if args.part == "all" else (args.part,)
+    if args.kernel and "loop" not in parts:
+        raise Trouble("--kernel is about an exit: give loop, or all")
     with working("measuring") as say:
         report = (measured_by_trap if args.insn == "trap" else measured)(parts, args.tier, say)
+        if args.kernel:
+            from kvm_vmx.measure import objects
+
+            with troubled():
+                objects.run(report, args.kernel, say)
     if args.out:
         from kvm_vmx.measure.store import save
 

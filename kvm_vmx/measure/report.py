@@ -2,6 +2,10 @@
 """What a measurement found: rows, each with its kind, and the claims that they hold or miss."""
 
 import dataclasses
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kvm_vmx.measure.objects import Beside
 
 COUNTED, MEASURED, MODELLED, PUBLISHED = "counted", "measured here", "modelled", "published"
 
@@ -65,6 +69,8 @@ class Report:
     rounds: dict[str, list[list[int]]] = dataclasses.field(default_factory=dict)
     machine: dict = dataclasses.field(default_factory=dict)
     measurable: bool = True
+    # functions of the port beside a kernel's own
+    beside: "list[Beside]" = dataclasses.field(default_factory=list)
 
     def add(self, table, name, value, unit, kind, **rest) -> Measurement:
         """One more row; the row."""

@@ -21,7 +21,12 @@ def as_json(report: Report) -> dict:
         "claims": [{**dataclasses.asdict(claim), "verdict": claim.verdict}
                    for claim in report.claims],
         "notes": report.notes,
-    }
+    } | ({"beside": [_function(row) for row in report.beside]} if report.beside else {})
+
+
+def _function(row) -> dict:
+    return {"mode": row.mode, "function": row.function, "port": row.port._asdict(),
+            "kernel": row.kernel._asdict(), "ratio": row.ratio, "why": row.why}
 
 
 def save(report: Report, path: str) -> None:

@@ -4,7 +4,7 @@
 import collections
 
 from kvm_vmx.console import print_columns
-from kvm_vmx.measure.report import VERDICTS, Report, Measurement
+from kvm_vmx.measure.report import COUNTED, VERDICTS, Measurement, Report
 
 LONGEST_TABLE = 24
 
@@ -36,9 +36,27 @@ def print_report(report: Report) -> None:
             print(
                 f"  and {len(rows) - LONGEST_TABLE} more, {number(rest)} in all (--json has them)")
         print()
+    print_beside(report)
     for note in report.notes:
         print(note)
     print_claims(report)
+
+
+def print_beside(report: Report) -> None:
+    """Each function of an exit, in the port and in the kernel's own objects: instructions, loads
+    and stores; and the statements for which the port executes more."""
+    for mode in dict.fromkeys(row.mode for row in report.beside):
+        rows = [row for row in report.beside if row.mode == mode]
+        print(f"one exit in L1 by function, {mode}: instructions, loads, stores "
+              f"({COUNTED})")
+        print_columns([("  function", "port", "", "", "kernel", "", "", "ratio"), *(
+            (f"  {row.function}", *map(number, row.port), *map(number, row.kernel),
+             "" if row.ratio is None else f"{row.ratio:.2f}") for row in rows)],
+            right=range(1, 8))
+        for row in rows:
+            if row.why:
+                print(f"  {row.function}: {row.why}")
+        print()
 
 
 def print_claims(report: Report) -> None:

@@ -19,8 +19,9 @@ from kvm_vmx.compare.trees import Tree
 from kvm_vmx.machine.machine import Machine
 from kvm_vmx.machine.options import L1, HyperV, members
 from kvm_vmx.testing.evmcs_page import SIZE, EvmcsPage
+from kvm_vmx.testing.kernels import L1Kind, kernel
 
-__all__ = ["EvmcsPage"]
+__all__ = ["EvmcsPage", "L1Kind", "kernel"]
 
 MARK = ("l1(**options): what the fixtures of kvm_vmx.testing boot and load: options of "
         "kvm_vmx.Machine, of insmod() and of kvm-intel")

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 
+from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from kvm_vmx.abi.types cimport PAGE_SIZE, u32, u64, ulong
@@ -35,6 +36,12 @@ cdef extern from "kvm_vmx/trap/bare_cpu.h" nogil:
     ulong bare_text_start
     ulong bare_text_end
     void trap_step_by(ulong function)
+    ctypedef struct trap_place "struct trap_place":
+        u64 rip
+        u32 op
+    trap_place *trap_places
+    size_t trap_places_room
+    size_t trap_places_taken
     int trap_blocked()
     enum:
         NR_TRAP_SIGNALS
@@ -175,6 +182,27 @@ def counts(cpus: int) -> dict[str, int]:
         for cpu in range(cpus):
             total[name] += trap_counts[cpu][op]
     return total
+
+
+def note_places(size_t room) -> None:
+    """Note where each opcode stands that traps from now on, up to so many; 0 forgets them."""
+    global trap_places, trap_places_room, trap_places_taken
+    cdef trap_place *places = NULL
+
+    if room:
+        places = <trap_place *>calloc(room, sizeof(trap_place))
+        if places == NULL:
+            raise MemoryError(f"no memory for {room} places")
+    free(trap_places)
+    trap_places, trap_places_room, trap_places_taken = places, room, 0
+
+
+def places() -> list[tuple[int, str]]:
+    """(address, name) of each instruction that has trapped since note_places()."""
+    cdef size_t n
+
+    return [(trap_places[n].rip, trap_op_names[trap_places[n].op].decode())
+            for n in range(trap_places_taken)]
 
 
 def reset_counts() -> None:

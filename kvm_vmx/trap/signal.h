@@ -33,6 +33,21 @@ static void trap_step_by(unsigned long function)
 	WRITE_ONCE(trap_step, (void (*)(greg_t *))function);
 }
 
+/* Where the opcodes stand that trap, and which each is, for who asks: the first of them. */
+struct trap_place {
+	u64 rip;
+	u32 op;
+};
+
+static struct trap_place *trap_places;
+static size_t trap_places_room, trap_places_taken;
+
+static void trap_note_place(u64 rip, u32 op)
+{
+	if (trap_places_taken < trap_places_room)
+		trap_places[trap_places_taken++] = (struct trap_place){ rip, op };
+}
+
 /* How often this thread has asked for traps: 0 is a thread whose faults are none of ours. Not
  * allocated when it is first touched, which may be in a signal handler. */
 static __thread int trap_depth __attribute__((tls_model("initial-exec")));
@@ -65,7 +80,6 @@ static bool trap_is_ours(greg_t *gregs)
 {
 	struct trap trap = { gregs, text_of(gregs[REG_RIP]) };
 	unsigned int vector = gregs[REG_TRAPNO];
-	void (*step)(greg_t *);
 	int i;
 
 	/* where somebody wants single steps, they are no trap */
@@ -86,15 +100,22 @@ static bool trap_is_ours(greg_t *gregs)
 	trap.kernel = this_cpu_read(vmlinux);
 	if ((vector != X86_TRAP_UD && vector != X86_TRAP_GP) ||
 	    !trap_decode((const u8 *)gregs[REG_RIP], (const u8 *)trap.text->end, gregs[REG_RIP],
-			 trap.regs, &trap.insn))
-		return kernel_exception(&trap, vector);
-	step = READ_ONCE(trap_step);
-	if (unlikely(step)) {
-		if (!(gregs[REG_EFL] & X86_EFLAGS_TF))
-			step(gregs);
-		gregs[REG_EFL] |= X86_EFLAGS_TF;
+			 trap.regs, &trap.insn)) {
+		if (!kernel_exception(&trap, vector))
+			return false;
+	} else {
+		if (unlikely(READ_ONCE(trap_step))) {
+			if (!(gregs[REG_EFL] & X86_EFLAGS_TF))
+				READ_ONCE(trap_step)(gregs);
+			gregs[REG_EFL] |= X86_EFLAGS_TF;
+		}
+		if (unlikely(trap_places))
+			trap_note_place(gregs[REG_RIP], trap.insn.op);
+		emulate(&trap);
 	}
-	emulate(&trap);
+	/* what comes next runs before the first step interrupts */
+	if (unlikely(READ_ONCE(trap_step)) && gregs[REG_EFL] & X86_EFLAGS_TF)
+		READ_ONCE(trap_step)(gregs);
 	return true;
 }
 

@@ -27,6 +27,7 @@ SCHEMA = "kvm_vmx.try/1"
 EXAMPLE = """\
 examples:
   kvm-vmx try 0001-evmcs.patch --tree /usr/src/linux-source-6.12.tar.xz
+  kvm-vmx try my-evmcs.patch --tree linux-4.19 --before      on a kernel that has none yet
   kvm-vmx try v3-7-of-7.txt --tree linux-4.19 --reverse --hunk 11 --partly
                                                     the kernel as it was before that hunk
 """
@@ -41,6 +42,8 @@ def configure(commands) -> None:
     add("--reverse", action="store_true", help="take the patch back from a tree that has it")
     add("--hunk", metavar="N", type=int, action="append", default=[],
         help="this hunk alone, counted from 1; more than once: these")
+    add("--before", action="store_true",
+        help="try it on v4.19 as it was before enlightened VMCSs: their statements taken out")
     add("--partly", action="store_true",
         help="leave out what is not whole or has no place, instead of giving up")
     offer(add("--profile", metavar="NAME|FILE", default="kvm-6.12",
@@ -73,7 +76,7 @@ def execute(args: argparse.Namespace) -> int:
 def _built(args: argparse.Namespace, say):
     """What the patch comes to, and the two images."""
     from kvm_vmx.compare import mail
-    from kvm_vmx.kernel import build
+    from kvm_vmx.kernel import before, build
     from kvm_vmx.trial import patching
 
     patches = mail.read(args.patch)
@@ -81,12 +84,17 @@ def _built(args: argparse.Namespace, say):
     for number in args.hunk:
         if not 1 <= number <= most:
             raise Trouble(f"no hunk {number}: give a number from 1 to {most}")
+    first: dict[str, str] = {}
+    if args.before:
+        text = build.text_of(args.tree, args.config, before.FILE, say)
+        first = {before.FILE: before.before(text or "")}
     applied = patching.checked(patching.apply(
-        patches, lambda path: build.text_of(args.tree, args.config, path, say),
+        patches, lambda path: first.get(path) or build.text_of(args.tree, args.config, path, say),
         reverse=args.reverse, only=args.hunk), args.partly)
-    base = build.build(args.tree, args.config, say)
+    base = build.patched(args.tree, args.config, first, say) if first else \
+        build.build(args.tree, args.config, say)
     try:
-        return applied, (base, build.patched(args.tree, args.config, applied.texts, say))
+        return applied, (base, build.patched(args.tree, args.config, first | applied.texts, say))
     except BuildError as error:
         raise BuildError(f"with the patch, {error}") from None
 

@@ -2,12 +2,16 @@
 """The commands that need a tree's own KVM, and what they say where there is none."""
 
 import json
+import pathlib
+import re
 
 import pytest
 import schemed
 
 from kvm_vmx import cli, host
-from kvm_vmx.kernel import build, toolchain
+from kvm_vmx.kernel import build, page, places, toolchain
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -97,3 +101,39 @@ def test_a_tree_is_known_by_what_it_holds(tmp_path, monkeypatch):
         (room / "Makefile").write_text(text)
         keys.append(build.place(str(tmp_path / name))[0])
     assert keys[0] == keys[1] != keys[2]
+
+
+def test_compare_writes_a_page_with_both_sides_lines(tree, tmp_path, capsys):
+    """Function and line of each side, as the kernel's own debug information and the port's have
+    them; what both executed; a reason for the rest."""
+    file = tmp_path / "run.html"
+    status, out, _ = said(capsys, "compare", "--run", "rdtsc", "--tree", tree, "--html", file)
+    assert status == 0 and "0 unexplained" in out
+    text = file.read_text()
+    assert "<b>0 are not</b>" in text and "exit: rdtsc, evmcs" in text
+    # VMWRITE of the first steps of a vCPU: where v4.19's source has it
+    hit = re.search(r"VMWRITE CR3_TARGET_COUNT, 0x0</code><small>vmx_vcpu_setup\(\) "
+                    r"<i>vmx\.c:(\d+), vmx\.pyx:(\d+)</i>", text)
+    assert hit
+    for path, line in ((f"{tree}/arch/x86/kvm/vmx.c", hit[1]), ("kvm_vmx/l1/vmx.pyx", hit[2])):
+        lines = (ROOT / path).read_text(errors="replace").split("\n")
+        assert "CR3_TARGET_COUNT" in lines[int(line) - 1]
+    assert re.search(r'class="kernel ".*?INVEPT.*?<i>arch/x86/', text)
+    assert re.search(r'class="port ".*?<i>kvm_vmx/l1/', text)
+
+
+def test_an_instruction_without_a_reason_stands_out():
+    step = (0, "vmwrite", (0x681E, 1), (), "VMsucceed", 0)
+    one = places.Placed(step, places.Place("vmx_vcpu_run", "arch/x86/kvm/vmx.c:1"))
+    text = page.page("a <tree>", [page.Beside("<x>, vmcs", [one], [])])
+    assert "&lt;tree&gt;" in text and "<tree>" not in text and "<b>1 are not</b>" in text
+    assert 'class="kernel loose"' in text and "<details open>" in text
+    assert "vmx_vcpu_run() <i>arch/x86/kvm/vmx.c:1</i>" in text
+
+
+@pytest.mark.parametrize("line, told", [
+    ("/cache/ab/tree/./include/kvm/iodev.h:72 (discriminator 2)", "include/kvm/iodev.h:72"),
+    ("/cache/ab/tree/arch/x86/kvm/../../../virt/kvm/kvm_main.c:743", "virt/kvm/kvm_main.c:743"),
+    ("./kvm_vmx/l1/vmx.pyx:7", "kvm_vmx/l1/vmx.pyx:7")])
+def test_a_line_is_named_as_in_its_tree(line, told):
+    assert places.short(line) == told

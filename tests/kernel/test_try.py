@@ -209,6 +209,27 @@ def test_a_clean_bit_that_is_not_cleared_is_a_lint_that_is_new(image, tmp_path, 
     assert "new:\n  what L0 noticed and let pass\n    stale_field" in capsys.readouterr().out
 
 
+@pytest.mark.host("mail", "tree-4.19")
+def test_the_mail_on_a_tree_from_before_the_patch():
+    """Its statements taken out, three hunks apply again and two are there; a hunk of which lines
+    are not quoted is left, and so is what the tree of its day had otherwise."""
+    from kvm_vmx.kernel import before
+
+    tree = host.find("tree-4.19")
+    with open(f"{tree}/{before.FILE}", errors="surrogateescape") as file:
+        text = before.before(file.read())
+    found = patching.apply(mail.read(str(host.find("mail"))), lambda path: text)
+    fates = {kind: [fate.number for fate in found.fates if fate.what == kind]
+             for kind in (patching.APPLIED, patching.THERE, patching.NOWHERE, patching.CUT)}
+    assert list(fates.values()) == [[5, 9, 11], [7, 8], [1, 4, 13], [2, 3, 6, 10, 12]]
+    # what hunks 9 and 11 give back is what v4.19 has
+    with open(f"{tree}/{before.FILE}", errors="surrogateescape") as file:
+        lines = set(file.read().split("\n"))
+    only = patching.apply(mail.read(str(host.find("mail"))), lambda path: text, only=[9, 11])
+    came = set(only.texts[before.FILE].split("\n")) - set(text.split("\n"))
+    assert came and came <= lines
+
+
 def test_a_patch_that_does_not_compile_is_one_line(image, tmp_path, capsys, soak):
     if not soak:
         pytest.skip("compiles a part of a kernel: --soak")

@@ -66,9 +66,9 @@ GUESTS = {
 }
 
 
-def outcome(code, enlightened, policy, calls=(1, 2, 7, 40), profile="kvm-6.12"):
+def outcome(code, enlightened, policy, calls=(1, 2, 7, 40), profile="kvm-6.12", boot=Machine):
     """All that a guest and its user space can see of some exits."""
-    with Machine(cpus=2, cache_policy=policy, profile=profile) as machine:
+    with boot(cpus=2, cache_policy=policy, profile=profile) as machine:
         kvm = machine.insmod(enlightened_vmcs=enlightened)
         assert kvm.enable_evmcs == (enlightened and "enlightened_vmcs" in kvm.parameters)
         vm = kvm.create_vm(code=code, memory=MEMORY)
@@ -100,8 +100,8 @@ def same(code, **options):
 
 @pytest.mark.parametrize("profile", ["kvm-6.12", "tlfs-strict"])
 @pytest.mark.parametrize("name", GUESTS)
-def test_a_guest_cannot_tell(name, profile):
-    seen = same(GUESTS[name], profile=profile)
+def test_a_guest_cannot_tell(kernel, name, profile):
+    seen = same(GUESTS[name], profile=profile, boot=kernel)
     assert len(seen[-1]) > 0
 
 

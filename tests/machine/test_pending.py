@@ -7,13 +7,19 @@ import time
 
 import pytest
 
-from kvm_vmx import Machine, MachineError
+from kvm_vmx import ExitReason, Machine, MachineError
 
 # again: mov $100000, %ecx; 1: loop 1b; mov $0, %eax; cpuid; jmp again
 SELDOM = b"\xb9" + (100_000).to_bytes(4, "little") + bytes.fromhex(
     "e2fe" "b800000000" "0fa2" "ebf0")
 # sti; 1: hlt; jmp 1b
 HALTS = bytes.fromhex("fb" "f4" "ebfd")
+
+
+def interrupts(summary):
+    """The exits by reason, but for pages that a kernel's own KVM has yet to map."""
+    return {reason: count for reason, count in summary.reasons.items()
+            if reason != ExitReason.EPT_VIOLATION}
 
 
 def test_each_vector_waits_beside_the_others():
@@ -38,13 +44,13 @@ def test_a_saved_processor_has_them_all():
         assert cpu.save() != blob and vcpu is not None
 
 
-def test_the_highest_vector_exits_first_and_none_is_lost():
-    with Machine(cpus=1) as machine:
+def test_the_highest_vector_exits_first_and_none_is_lost(kernel):
+    with kernel(cpus=1) as machine:
         vcpu = machine.insmod().create_vm(code=b"\xeb\xfe").create_vcpu()
         cpu = machine.cpu(0)
         for vector in (0x31, 0xe5, 0x80):
             cpu.pending_interrupt = vector
-        assert vcpu.run(exits=3).reasons == {1: 3}
+        assert interrupts(vcpu.run(exits=3)) == {1: 3}
         assert cpu.pending_interrupt is None
 
 
@@ -95,10 +101,10 @@ def test_a_flush_waits_for_no_more_than_a_moment(storm, insn):
         assert statistics.median(waits) < 1, sorted(waits)
 
 
-def test_no_interrupt_is_lost_between_threads():
+def test_no_interrupt_is_lost_between_threads(kernel):
     """Each of many vectors raised by threads at once exits once: the guest is let in until none
     waits."""
-    with Machine(cpus=1) as machine:
+    with kernel(cpus=1) as machine:
         vcpu = machine.insmod().create_vm(code=b"\xeb\xfe").create_vcpu()
         cpu = machine.cpu(0)
         mine = [range(0x30 + i, 0xe0, 8) for i in range(4)]
@@ -113,7 +119,7 @@ def test_no_interrupt_is_lost_between_threads():
         for thread in threads:
             thread.join()
         count = sum(map(len, mine))
-        assert vcpu.run(exits=count).reasons == {1: count}
+        assert interrupts(vcpu.run(exits=count)) == {1: count}
         assert cpu.pending_interrupt is None
 
 

@@ -15,6 +15,8 @@ ALL_CLEAN = 0xFFFF
 # what v4.19 executes at one CPUID exit and its entry; everything else is zero
 VMCS = {"vmread": 7, "vmwrite": 1, "vmresume": 1}
 EVMCS = {"vmread": 0, "vmwrite": 0, "vmresume": 1}
+# 6.1 and 6.12 read a field less, and IA32_SPEC_CTRL behind each exit
+LATER = {"vmread": -1, "rdmsr": 1}
 LIVE_BYTES = 8 + 4      # guest_rip and tpr_threshold: the two members that no clean bit covers
 DATA = pathlib.Path(__file__).resolve().parents[1] / "data"
 # the first field of each clean group
@@ -22,6 +24,14 @@ GROUPS = {row["clean_field"]: row
           for row in reversed(json.loads((DATA / "evmcs_fields_4.19.json").read_text()))
           if row["clean_field"] != "NONE"}
 POLICIES = ["always", "never", "random(3)", "commit_on_success"]
+
+
+def of_version(kernel, expected):
+    """What that kind of L1 executes at an exit, of what v4.19 does."""
+    if kernel.version < (6,):
+        return expected
+    return expected | {"vmread": max(0, expected["vmread"] + LATER["vmread"]),
+                       "rdmsr": LATER["rdmsr"]}
 
 
 def per_exit(machine, vcpu, n=N):
@@ -44,28 +54,30 @@ def start(machine, enlightened, cpu=0, code=CPUID_LOOP):
 @pytest.mark.parametrize("profile", ["kvm-6.12", "tlfs-strict"])
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("enlightened, expected", [(False, VMCS), (True, EVMCS)])
-def test_instructions_of_one_exit(profile, policy, enlightened, expected):
-    with Machine(cpus=2, profile=profile, cache_policy=policy) as machine:
+def test_instructions_of_one_exit(kernel, profile, policy, enlightened, expected):
+    with kernel(cpus=2, profile=profile, cache_policy=policy) as machine:
         steady = per_exit(machine, start(machine, enlightened))
+        expected = of_version(kernel, expected)
         assert {name: steady[name] for name in expected} == expected
         assert steady["exits"] == 1 and steady["l2_instructions"] == 3
         others = ("vmptrld", "vmptrst", "vmclear", "vmlaunch", "vmxon", "vmxoff", "invept",
                   "invvpid", "vmcall", "rdmsr", "wrmsr", "mov_to_cr", "cpuid", "failed_entries",
                   "lints")
+        others = [name for name in others if name not in expected]
         assert {name: steady[name] for name in others} == dict.fromkeys(others, 0)
 
 
 @pytest.mark.needs("hyperv")
 @pytest.mark.parametrize("policy", ["always", "commit_on_success"])
-def test_only_guest_rip_and_tpr_threshold_are_read_again(policy):
-    with Machine(cpus=2, cache_policy=policy) as machine:
+def test_only_guest_rip_and_tpr_threshold_are_read_again(kernel, policy):
+    with kernel(cpus=2, cache_policy=policy) as machine:
         steady = per_exit(machine, start(machine, True))
         assert (steady["groups_reread"], steady["bytes_reread"]) == (0, LIVE_BYTES)
 
 
 @pytest.mark.needs("hyperv")
-def test_under_never_every_group_is_read_at_every_entry():
-    with Machine(cpus=2, cache_policy="never") as machine:
+def test_under_never_every_group_is_read_at_every_entry(kernel):
+    with kernel(cpus=2, cache_policy="never") as machine:
         steady = per_exit(machine, start(machine, True))
         assert steady["groups_reread"] == 16
         assert steady["bytes_reread"] > LIVE_BYTES
@@ -77,16 +89,16 @@ def test_under_random_some_are():
         assert 4 < per_exit(machine, start(machine, True))["groups_reread"] < 12
 
 
-def test_plain_vmcs_has_no_clean_fields():
-    with Machine(cpus=2) as machine:
+def test_plain_vmcs_has_no_clean_fields(kernel):
+    with kernel(cpus=2) as machine:
         steady = per_exit(machine, start(machine, False))
         assert steady["groups_reread"] == steady["bytes_reread"] == 0
         assert steady["bytes_written_back"] == 0
 
 
 @pytest.mark.needs("hyperv")
-def test_every_steady_entry_finds_every_group_clean():
-    with Machine(cpus=1) as machine:
+def test_every_steady_entry_finds_every_group_clean(kernel):
+    with kernel(cpus=1) as machine:
         vcpu = start(machine, True)
         vcpu.trace_exits(size=N)
         vcpu.run(exits=N)
@@ -123,8 +135,8 @@ def test_one_write_costs_its_group_at_one_entry(group):
 
 
 @pytest.mark.needs("hyperv")
-def test_the_entry_after_a_migration_reads_everything_once():
-    with Machine(cpus=2) as machine:
+def test_the_entry_after_a_migration_reads_everything_once(kernel):
+    with kernel(cpus=2) as machine:
         vcpu = start(machine, True)
         vcpu.cpu = 1
         vcpu.trace_exits(size=10)
@@ -137,8 +149,8 @@ def test_the_entry_after_a_migration_reads_everything_once():
 
 
 @pytest.mark.parametrize("enlightened, expected", [(False, VMCS), (True, EVMCS)])
-def test_two_vcpus_on_two_cpus_cost_the_same(enlightened, expected):
-    with Machine(cpus=2) as machine:
+def test_two_vcpus_on_two_cpus_cost_the_same(kernel, enlightened, expected):
+    with kernel(cpus=2) as machine:
         kvm = machine.insmod(enlightened_vmcs=enlightened)
         vm = kvm.create_vm(code=CPUID_LOOP)
         vcpus = [vm.create_vcpu(cpu=n) for n in range(2)]
@@ -146,4 +158,5 @@ def test_two_vcpus_on_two_cpus_cost_the_same(enlightened, expected):
             vcpu.run(exits=WARM_UP)
         for vcpu in vcpus:
             steady = per_exit(machine, vcpu)
-            assert {name: steady[name] for name in expected} == expected
+            wanted = of_version(kernel, expected)
+            assert {name: steady[name] for name in wanted} == wanted

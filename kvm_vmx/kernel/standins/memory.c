@@ -26,10 +26,11 @@ long standin_pages, standin_objects;
 #define PAGE_BLOCK 1		/* plus its order */
 #define PAGE_TAIL 0x40
 #define PAGE_SLAB 0x80		/* plus the logarithm of the size */
-#define SLAB_MIN 3
+#define SLAB_MIN 4
 #define SLAB_MAX 11
 void clear_page_orig(void *page);
 #define POISON 0x6b6b6b6b6b6b6b6bUL
+#define RED_ZONE 0x5a5a5a5a5a5a5a5aUL	/* the last word of an object's room, behind the object */
 
 static unsigned long next_page = FIRST_PAGE;
 static void *free_objects[SLAB_MAX + 1];
@@ -143,6 +144,7 @@ static bool fill_slab(unsigned int slab)
 		return false;
 	standin_pages--;
 	host->page_kind[__pa(page) >> PAGE_SHIFT] = PAGE_SLAB + slab;
+	memset((void *)page, 0x6b, PAGE_SIZE);
 	for (at = page + PAGE_SIZE; at > page; ) {
 		at -= 1UL << slab;
 		*(void **)at = free_objects[slab];
@@ -151,9 +153,24 @@ static bool fill_slab(unsigned int slab)
 	return true;
 }
 
+static unsigned long *red_zone(void *object, unsigned int slab)
+{
+	return (unsigned long *)(object + (1UL << slab)) - 1;
+}
+
+/* What nobody has is poisoned but for its first word, which links it. */
+static void look_for_late_writes(const unsigned long *words, unsigned int slab)
+{
+	unsigned long i;
+
+	for (i = 1; i < 1UL << (slab - 3); i++)
+		if (words[i] != POISON)
+			die("an object was written to after it was freed");
+}
+
 void *standin_alloc(unsigned long size, gfp_t flags)
 {
-	unsigned int slab = slab_of(size);
+	unsigned int slab = slab_of(size + sizeof(RED_ZONE));
 	void *object;
 
 	if (host->fail(FAIL_KMALLOC))
@@ -164,8 +181,10 @@ void *standin_alloc(unsigned long size, gfp_t flags)
 		return NULL;
 	object = free_objects[slab];
 	free_objects[slab] = *(void **)object;
+	look_for_late_writes(object, slab);
 	if (flags & __GFP_ZERO)
 		memset(object, 0, 1UL << slab);
+	*red_zone(object, slab) = RED_ZONE;
 	standin_objects++;
 	return object;
 }
@@ -201,6 +220,8 @@ void standin_free(const void *object)
 	kind -= PAGE_SLAB;
 	if (kind > SLAB_MIN && words[1] == POISON && is_on_list(object, kind))
 		die("an object is freed twice");
+	if (*red_zone((void *)object, kind) != RED_ZONE)
+		die("an object was written to behind its end");
 	memset((void *)object, 0x6b, 1UL << kind);
 	words[0] = (unsigned long)free_objects[kind];
 	free_objects[kind] = (void *)object;
@@ -370,7 +391,8 @@ void standin_memory(void)
 	vmemmap_base = host->pages;
 	zero_pfn = -1UL;
 	for (i = 0; i <= KMALLOC_SHIFT_HIGH; i++) {
-		kmalloc_sizes[i].size = 1UL << i;
+		/* the first two are no powers of 2, and stand where none is as small */
+		kmalloc_sizes[i].size = i == 1 ? 96 : i == 2 ? 192 : 1UL << i;
 #ifdef HAVE_KMALLOC_CACHES
 		kmalloc_caches[i] = (struct kmem_cache *)&kmalloc_sizes[i];
 #endif
