@@ -160,7 +160,7 @@ def _paged(tree: str, image: Path, names: list[str], html: str,
     for name in names:
         say(f"running {name}")
         for mode in scenarios.MODES:
-            found.append(page.Beside(
+            found.append(page.ExecutedRun(
                 f"{name}, {mode}",
                 places.placed(Kernel(image, scenarios.CPUS), name, mode, image),
                 places.placed(Machine(scenarios.CPUS, insn="trap"), name, mode)))

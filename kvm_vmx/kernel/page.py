@@ -17,7 +17,7 @@ STYLE = pathlib.Path(__file__).with_name("page.css")
 UNEXPLAINED = "unexplained"
 
 
-class Beside(NamedTuple):
+class ExecutedRun(NamedTuple):
     """A scenario in one mode, as the kernel and as the port executed it."""
 
     name: str
@@ -65,7 +65,7 @@ def alike(kernel: list[Placed], port: list[Placed]) -> str:
             "</details>")
 
 
-def section(beside: Beside) -> tuple[str, Counter[str]]:
+def section(beside: ExecutedRun) -> tuple[str, Counter[str]]:
     """A scenario as markup, and how many differences it has by reason."""
     steps = [[one.step for one in side] for side in (beside.kernel, beside.port)]
     matcher = difflib.SequenceMatcher(None, *steps, autojunk=False)
@@ -88,7 +88,7 @@ def section(beside: Beside) -> tuple[str, Counter[str]]:
             "</details></section>"), count
 
 
-def page(title: str, found: list[Beside]) -> str:
+def page(title: str, found: list[ExecutedRun]) -> str:
     """The whole page as text."""
     count: Counter[str] = Counter()
     sections = []

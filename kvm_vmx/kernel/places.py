@@ -19,7 +19,7 @@ ACCESSORS = ("rdmsr", "wrmsr", "vmcs_", "__vmcs_", "asm_", "trap_", "__invept",
              "__vmx", "vmwrite", "ept_sync")
 
 
-class Place(NamedTuple):
+class SourceLine(NamedTuple):
     """One instruction's: the function that it is in, and the line that reads or writes."""
 
     function: str
@@ -31,18 +31,18 @@ class Placed(NamedTuple):
     of paravirtual operations."""
 
     step: Step
-    place: Place | None
+    place: SourceLine | None
 
 
-def of_chain(chain: list[tuple[str, str]]) -> Place | None:
+def of_chain(chain: list[tuple[str, str]]) -> SourceLine | None:
     """The innermost function of an address that is no accessor, with its line."""
     for name, line in chain:
         if not name.startswith(ACCESSORS):
-            return Place(name, line)
-    return Place(*chain[-1]) if chain else None
+            return SourceLine(name, line)
+    return SourceLine(*chain[-1]) if chain else None
 
 
-def chains(file: str, moved: int, addresses: Iterable[int]) -> dict[int, Place | None]:
+def chains(file: str, moved: int, addresses: Iterable[int]) -> dict[int, SourceLine | None]:
     """{address: its place} by a file's debug information."""
     asked = sorted(set(addresses))
     try:
@@ -80,11 +80,11 @@ def short(line: str) -> str:
     return "/".join(parts)
 
 
-def where(addresses: Iterable[int], image: Path | None) -> dict[int, Place | None]:
+def where(addresses: Iterable[int], image: Path | None) -> dict[int, SourceLine | None]:
     """{address: its place}, of an image, or of the port's modules."""
     if image is not None:
         return chains(str(image), 0, addresses)
-    found: dict[int, Place | None] = {}
+    found: dict[int, SourceLine | None] = {}
     files: dict[str, list[int]] = {}
     for address in set(addresses):
         if path := sections.module_of(address):
@@ -106,7 +106,7 @@ def placed(machine: Any, name: str, mode: str, image: Path | None = None) -> lis
             trap.note_places(0)
     waiting = iter(taken)
     traps = {kind for _, kind in taken}
-    places: list[Place | None] = []
+    places: list[SourceLine | None] = []
     ahead = next(waiting, None)
     for record in trace:
         places.append(None)

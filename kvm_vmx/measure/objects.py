@@ -22,7 +22,7 @@ from kvm_vmx.machine import sections, steps
 from kvm_vmx.machine.machine import Machine
 from kvm_vmx.measure import stepped
 from kvm_vmx.measure.report import COUNTED, Report
-from kvm_vmx.measure.stepped import Step, Sum
+from kvm_vmx.measure.stepped import SteppedInsn, Sum
 
 MODES = {"VMCS": False, "eVMCS": True}
 WARM_UP = 50
@@ -31,7 +31,7 @@ TABLE = "instructions of L1 an exit"
 Say = Callable[[str], None]
 
 
-class Beside(NamedTuple):
+class FunctionCost(NamedTuple):
     """A function in one mode: what it executes in the port, in the kernel's own objects, and,
     where it is more, the statement that makes it so."""
 
@@ -78,7 +78,7 @@ def check() -> None:
         raise Trouble(host.absent("capstone"))
 
 
-def of_kernel(image: pathlib.Path, enlightened: bool) -> list[Step]:
+def of_kernel(image: pathlib.Path, enlightened: bool) -> list[SteppedInsn]:
     """One exit of the kernel's own code."""
     with Kernel(image, 1) as kernel:
         vcpu = kernel.insmod(enlightened).create_vm(guests.CPUID_LOOP).create_vcpu()
@@ -90,7 +90,7 @@ def of_kernel(image: pathlib.Path, enlightened: bool) -> list[Step]:
             lambda addresses: stepped.chains_of(str(image), 0, addresses))
 
 
-def of_port(enlightened: bool, config: str = BUILD) -> list[Step]:
+def of_port(enlightened: bool, config: str = BUILD) -> list[SteppedInsn]:
     """One exit of a build of the port, by trap."""
     with Machine(cpus=1, insn="trap") as machine:
         module = machine.insmod(enlightened_vmcs=enlightened, config=config)
@@ -112,14 +112,14 @@ def of_port(enlightened: bool, config: str = BUILD) -> list[Step]:
                                [(start, end) for start, end, _ in spans.values()], chains)
 
 
-def compared(mode: str, port: list[Step], kernel: list[Step]) -> list[Beside]:
+def compared(mode: str, port: list[SteppedInsn], kernel: list[SteppedInsn]) -> list[FunctionCost]:
     """Function by function, the kernel's longest first. Of what is not ported by its name, the
     functions that one side calls and the other has inlined are compared as well."""
     inside = [{name for step in side for name in step.chain} for side in (port, kernel)]
     called = {step.chain[-1] for step in (*port, *kernel)}
     names = ported() | called & inside[0] & inside[1]
     sums = [stepped.by_function(side, names) for side in (port, kernel)]
-    rows = [Beside(mode, name, *(side.get(name, Sum()) for side in sums), "")
+    rows = [FunctionCost(mode, name, *(side.get(name, Sum()) for side in sums), "")
             for name in {**sums[1], **sums[0]}]
     rows = [row._replace(why=reasons().get(row.function, "")) if row.more else row for row in rows]
     return sorted(rows, key=lambda row: (-row.kernel.instructions, -row.port.instructions))
@@ -143,7 +143,7 @@ def run(report: Report, tree: str, progress: Say = lambda text: None) -> None:
         raise Trouble(str(error)) from None
 
 
-def _mode(report: Report, mode: str, port: list[Step], kernel: list[Step]) -> None:
+def _mode(report: Report, mode: str, port: list[SteppedInsn], kernel: list[SteppedInsn]) -> None:
     rows = compared(mode, port, kernel)
     report.beside += rows
     both = [row for row in rows if row.ratio is not None]

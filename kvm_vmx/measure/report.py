@@ -5,7 +5,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from kvm_vmx.measure.objects import Beside
+    from kvm_vmx.measure.objects import FunctionCost
 
 COUNTED, MEASURED, MODELLED, PUBLISHED = "counted", "measured here", "modelled", "published"
 
@@ -70,7 +70,7 @@ class Report:
     machine: dict = dataclasses.field(default_factory=dict)
     measurable: bool = True
     # functions of the port beside a kernel's own
-    beside: "list[Beside]" = dataclasses.field(default_factory=list)
+    beside: "list[FunctionCost]" = dataclasses.field(default_factory=list)
 
     def add(self, table, name, value, unit, kind, **rest) -> Measurement:
         """One more row; the row."""

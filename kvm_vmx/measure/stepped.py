@@ -28,7 +28,7 @@ LEAVES = ("vmread", "vmwrite", "vmlaunch", "vmresume", "vmptrld", "vmclear", "rd
 FEATURE = "_static_cpu_has"
 
 
-class Step(NamedTuple):
+class SteppedInsn(NamedTuple):
     """One instruction of an exit: how often it executes, how often it loads and stores each time,
     its mnemonic, and the functions that it is in, the innermost first."""
 
@@ -46,7 +46,7 @@ class Sum(NamedTuple):
     loads: float = 0
     stores: float = 0
 
-    def plus(self, step: Step) -> "Sum":
+    def plus(self, step: SteppedInsn) -> "Sum":
         """With one more instruction."""
         return Sum(self.instructions + step.count, self.loads + step.count * step.loads,
                    self.stores + step.count * step.stores)
@@ -104,7 +104,7 @@ def steps_of(run: Callable[[int], Any], texts: list[tuple[int, int]]) -> list[li
 
 
 def counted(run: Callable[[int], Any], texts: list[tuple[int, int]],
-            chains: Callable[[Iterable[int]], dict[int, tuple[str, ...]]]) -> list[Step]:
+            chains: Callable[[Iterable[int]], dict[int, tuple[str, ...]]]) -> list[SteppedInsn]:
     """The instructions of one exit of run(exits); chains names the functions of addresses.
     Trouble where a step is missing."""
     short, long = steps_of(run, texts)
@@ -116,7 +116,7 @@ def counted(run: Callable[[int], Any], texts: list[tuple[int, int]],
     more.subtract(collections.Counter(short))
     rows = {address: count for address, count in more.items() if count}
     names = _brought_home(chains(rows), list(zip(long, long[1:])), raw)
-    return [Step(count / (LONG - SHORT), raw[address].loads, raw[address].stores,
+    return [SteppedInsn(count / (LONG - SHORT), raw[address].loads, raw[address].stores,
                  raw[address].mnemonic, names[address]) for address, count in rows.items()]
 
 
@@ -160,7 +160,7 @@ def chains_of(file: str, moved: int, addresses: Iterable[int]) -> dict[int, tupl
     return found
 
 
-def by_function(steps: list[Step], names: Collection[str]) -> dict[str, Sum]:
+def by_function(steps: list[SteppedInsn], names: Collection[str]) -> dict[str, Sum]:
     """What each function executes: an instruction is that of the innermost one with a name of
     names, else of the outermost."""
     found: dict[str, Sum] = {}
@@ -170,7 +170,7 @@ def by_function(steps: list[Step], names: Collection[str]) -> dict[str, Sum]:
     return found
 
 
-def total(steps: Iterable[Step]) -> Sum:
+def total(steps: Iterable[SteppedInsn]) -> Sum:
     """What they come to."""
     found = Sum()
     for step in steps:

@@ -124,8 +124,8 @@ def test_compare_writes_a_page_with_both_sides_lines(tree, tmp_path, capsys):
 
 def test_an_instruction_without_a_reason_stands_out():
     step = (0, "vmwrite", (0x681E, 1), (), "VMsucceed", 0)
-    one = places.Placed(step, places.Place("vmx_vcpu_run", "arch/x86/kvm/vmx.c:1"))
-    text = page.page("a <tree>", [page.Beside("<x>, vmcs", [one], [])])
+    one = places.Placed(step, places.SourceLine("vmx_vcpu_run", "arch/x86/kvm/vmx.c:1"))
+    text = page.page("a <tree>", [page.ExecutedRun("<x>, vmcs", [one], [])])
     assert "&lt;tree&gt;" in text and "<tree>" not in text and "<b>1 are not</b>" in text
     assert 'class="kernel loose"' in text and "<details open>" in text
     assert "vmx_vcpu_run() <i>arch/x86/kvm/vmx.c:1</i>" in text

@@ -16,7 +16,7 @@ from kvm_vmx.errors import BuildError
 from kvm_vmx.kernel import before, build
 from kvm_vmx.measure import objects, stepped
 from kvm_vmx.measure.report import Report
-from kvm_vmx.measure.stepped import Step, Sum
+from kvm_vmx.measure.stepped import SteppedInsn, Sum
 
 KEY = re.compile(r"enable_evmcs|evmcs_|current_evmcs|CONFIG_HYPERV")
 
@@ -83,8 +83,8 @@ def test_every_reason_is_about_a_function_of_the_port():
 
 
 def test_the_innermost_known_function_has_an_instruction():
-    steps = [Step(2, 1, 0, "mov", ("test_bit", "inner", "outer")),
-             Step(1, 0, 1, "push", ("outer",)), Step(1, 0, 0, "nop", ("stub", "asm"))]
+    steps = [SteppedInsn(2, 1, 0, "mov", ("test_bit", "inner", "outer")),
+             SteppedInsn(1, 0, 1, "push", ("outer",)), SteppedInsn(1, 0, 0, "nop", ("stub", "asm"))]
     assert stepped.by_function(steps, {"inner", "outer"}) == {
         "inner": Sum(2, 2, 0), "outer": Sum(1, 0, 1), "asm": Sum(1, 0, 0)}
     assert stepped.total(steps) == Sum(4, 2, 1)
@@ -134,8 +134,9 @@ def test_it_is_for_an_exit(capsys):
 
 @pytest.mark.parametrize("mode", objects.MODES)
 def test_it_is_told_as_json(mode):
-    report = Report(beside=[objects.Beside(mode, "vmx_vcpu_run", Sum(2, 1, 1), Sum(3, 1, 0), ""),
-                            objects.Beside(mode, "alone", Sum(), Sum(3, 1, 0), "")])
+    report = Report(beside=[
+        objects.FunctionCost(mode, "vmx_vcpu_run", Sum(2, 1, 1), Sum(3, 1, 0), ""),
+        objects.FunctionCost(mode, "alone", Sum(), Sum(3, 1, 0), "")])
     from kvm_vmx.measure.store import as_json
 
     found = json.loads(json.dumps(as_json(report)))
