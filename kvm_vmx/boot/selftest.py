@@ -48,8 +48,9 @@ class Selftest:
     def __init__(self, program: elf.Executable, profile: str = "kvm-6.12", lacks: int = 0,
                  **options: object):
         if lacks:
-            eax, ebx, ecx, edx = with_apic(profile)[1]
-            options["cpuid"] = {1: (eax, ebx, ecx & ~lacks, edx)}
+            leaves = with_apic(profile, 1)
+            eax, ebx, ecx, edx = leaves[1]
+            options["cpuid"] = {**leaves, 1: (eax, ebx, ecx & ~lacks, edx)}
         self.board = Board(MEMORY, 1, profile, **options)
         self.symbols = program.symbols
         self.next_page = PAGES

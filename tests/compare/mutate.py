@@ -94,13 +94,15 @@ def drop(units, random):
 
 
 def swap(units, random):
-    """The units with two neighbours exchanged, or None."""
+    """The units with two neighbours exchanged, between what stands around them, or None."""
     fit = [n for n, (one, two) in enumerate(zip(units, units[1:]))
            if whole(one) and whole(two) and one.parent is two.parent and one.key != two.key]
     if not fit:
         return None
     place = random.choice(fit)
-    return [*units[:place], units[place + 1], units[place], *units[place + 2:]]
+    one, two = units[place:place + 2]
+    return [*units[:place], dataclasses.replace(two, line=one.line, end=one.end),
+            dataclasses.replace(one, line=two.line, end=two.end), *units[place + 2:]]
 
 
 def block(units, random):

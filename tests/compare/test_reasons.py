@@ -8,13 +8,13 @@ import pytest
 
 from kvm_vmx import Machine
 from kvm_vmx.compare.port import Port
-from kvm_vmx.compare.reasons import FILE, Processor, Reasons, parts
+from kvm_vmx.compare.reasons import FILE, MarkedProcessor, Reasons, parts
 from kvm_vmx.compare.report import Report
 from kvm_vmx.l0.profile import PROFILES
 
 
 def profile_processor(profile):
-    return Processor(profile.name, lambda leaf: profile.cpuid.get(leaf, (0, 0, 0, 0)),
+    return MarkedProcessor(profile.name, lambda leaf: profile.cpuid.get(leaf, (0, 0, 0, 0)),
                      lambda msr: profile.msrs.get(msr, 0))
 
 
@@ -45,7 +45,7 @@ def test_the_processor_itself_lacks_what_marks_say(port, profile):
             outcome = cpu.rdmsr(index)
             return getattr(outcome, "value", None) or 0
 
-        there = Processor(profile, cpu.cpuid, rdmsr)
+        there = MarkedProcessor(profile, cpu.cpuid, rdmsr)
         assert Reasons(port).faults(processors=[there]) == []
 
 

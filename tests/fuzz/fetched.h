@@ -91,13 +91,14 @@ void __tsan_func_exit(void) { }
 						   __ATOMIC_SEQ_CST); \
 	}
 ATOMIC(32) ATOMIC(64)
-#define FETCH(name) \
-	u64 __tsan_atomic64_fetch_##name(u64 *place, u64 value, int order) \
+#define FETCH(bits, name) \
+	u##bits __tsan_atomic##bits##_fetch_##name(u##bits *place, u##bits value, int order) \
 	{ \
-		stored(place, 8); \
+		stored(place, bits / 8); \
 		return __atomic_fetch_##name(place, value, __ATOMIC_SEQ_CST); \
 	}
-FETCH(add) FETCH(and) FETCH(or)
+FETCH(64, add) FETCH(64, and) FETCH(64, or)
+FETCH(32, add) FETCH(32, and) FETCH(32, or)
 
 void *__real_memcpy(void *to, const void *from, size_t size);
 int __real_memcmp(const void *one, const void *other, size_t size);

@@ -112,7 +112,7 @@ static void hypercall(struct scene *s)
 	s->vp->gpr[GPR_RDX] = word(s);
 	s->vp->gpr[GPR_R8] = word(s);
 	for (int i = 0; i < 12 && which & 0x80; i++)
-		s->vp->xmm[i] = word(s);
+		s->vp->extended.xmm[i] = word(s);
 	if (s->vp->guest_state != L2_STOPPED)
 		check(s, ops(s)->vmcall(cpu_of(s), s->vp->gpr));
 }

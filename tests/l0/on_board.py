@@ -6,7 +6,7 @@ from random_insn import BASE_FS, BASE_GS, PAGES, SIZE, State
 from random_program import COUNTER, counter
 
 from kvm_vmx import Field
-from kvm_vmx.boot import image
+from kvm_vmx.boot import loader
 from kvm_vmx.boot.board import Board
 
 ROOT, TABLE, PAGE = 0x1000, 0xB000, 4096
@@ -32,7 +32,7 @@ class OnBoard:
 
     def begin(self, before):
         """Registers and flags as they are to be, at CODE."""
-        image.start(self.processor, CODE, list(before.registers), long=True, cr3=ROOT)
+        loader.start(self.processor, CODE, list(before.registers), long=True, cr3=ROOT)
         for field, value in ((Field.GUEST_CR0, CR0_WP), (Field.GUEST_CR4, PAE | OSFXSR),
                              (Field.GUEST_RFLAGS, before.flags),
                              (Field.GUEST_FS_BASE, BASE_FS), (Field.GUEST_GS_BASE, BASE_GS)):

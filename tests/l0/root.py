@@ -2,7 +2,7 @@
 """L1 as code in memory, an instruction at a time: where it stands behind one tells how it ended."""
 
 from kvm_vmx import Field
-from kvm_vmx.boot import image
+from kvm_vmx.boot import loader
 from kvm_vmx.boot.board import Board
 
 CODE, HANDLERS, GDT, IDT, FREE, STACK = 0x7C00, 0x9000, 0x5E00, 0x6000, 0x10000, 0x4F00
@@ -31,7 +31,7 @@ class Root:
         self.start(self.cpu)
 
     def start(self, cpu, long=True):
-        image.start(cpu, CODE, [0] * 16, long=long, cr3=image.identity_tables(self.board))
+        loader.start(cpu, CODE, [0] * 16, long=long, cr3=loader.identity_tables(self.board))
         for name, base, limit in (("GDTR", GDT, 0x2F), ("IDTR", IDT, 0xFFF)):
             cpu.set(Field[f"GUEST_{name}_BASE"], base)
             cpu.set(Field[f"GUEST_{name}_LIMIT"], limit)

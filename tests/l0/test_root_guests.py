@@ -26,8 +26,8 @@ class Nested(Root):
             self.memory.write_u64(FREE, page)
             assert self.step(POINTERS[name], rbx=FREE) is None and self.flags() == 0
         for field, value in {**BASE, **{FIELDS[name]: value for name, value in dict(
-                GUEST_RIP=L2, GUEST_RSP=0x21000, GUEST_CR3=image.identity_tables(self.board),
-                HOST_RIP=HOST, HOST_RSP=STACK, HOST_CR3=image.identity_tables(self.board),
+                GUEST_RIP=L2, GUEST_RSP=0x21000, GUEST_CR3=loader.identity_tables(self.board),
+                HOST_RIP=HOST, HOST_RSP=STACK, HOST_CR3=loader.identity_tables(self.board),
                 HOST_CS_SELECTOR=8, HOST_TR_SELECTOR=0x10, HOST_GDTR_BASE=GDT, HOST_IDTR_BASE=IDT,
                 **dict(fields)).items()}}.items():
             assert self.step(PLAIN["vmwrite"], rcx=field, rax=value) is None, field
