@@ -99,6 +99,12 @@ ATOMIC(32) ATOMIC(64)
 	}
 FETCH(64, add) FETCH(64, and) FETCH(64, or)
 FETCH(32, add) FETCH(32, and) FETCH(32, or)
+u32 __tsan_atomic32_exchange(u32 *place, u32 value, int order)
+{
+	fetched(place, 4, CALLER);
+	stored(place, 4);
+	return __atomic_exchange_n(place, value, __ATOMIC_SEQ_CST);
+}
 
 void *__real_memcpy(void *to, const void *from, size_t size);
 int __real_memcmp(const void *one, const void *other, size_t size);
