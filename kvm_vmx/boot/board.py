@@ -5,6 +5,7 @@ import dataclasses
 import time
 from collections.abc import Callable
 
+from kvm_vmx.abi.constants import MSR_IA32_VMX_CR4_FIXED1, X86_CR4_OSXSAVE
 from kvm_vmx.abi.numbers import ExitReason, Field
 from kvm_vmx.boot import devices
 from kvm_vmx.l0.profile import build
@@ -17,6 +18,9 @@ TSC_SHIFT, TSC_HZ = 5, 2_000_000_000
 LARGEST = 0xC0000000    # devices lie behind it
 TOPOLOGY, THREADS, CORES = 0xB, 1, 2
 X2APIC, TSC_DEADLINE, APIC = 1 << 21, 1 << 24, 1 << 9      # of CPUID leaf 1: ECX, ECX, EDX
+HYPERVISOR, XSAVE = 1 << 31, 1 << 26                        # the same leaf's ECX
+# XSAVE in the standard form, of x87 and SSE state (SDM 1 13.2)
+EXTENDED, STATES, STATE_SIZE = 0xD, 3, 576
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,8 +44,8 @@ class Board:
         if memory % 4096 or not 1 << 20 <= memory <= LARGEST:
             raise ValueError(f"memory of {memory} bytes: give whole pages, 1 MiB to 3 GiB")
         self.memory = PhysicalMemory(memory)
-        self.options = {"cpus": cpus, "profile": profile, "cpuid": with_apic(profile, cpus),
-                        **options}
+        self.options = {"cpus": cpus, "profile": profile, "cpuid": board_leaves(profile, cpus),
+                        "msrs": board_msrs(profile), **options}
         self.cpus, self.profile = cpus, profile
         self.ports = devices.Ports()
         self.ports.add(devices.SERIAL, 8, devices.Uart16550(sink))
@@ -132,16 +136,29 @@ class Board:
         return End(value, why, time.monotonic() - began, total)
 
 
-def with_apic(profile: str, cpus: int) -> dict[object, tuple[int, int, int, int]]:
-    """Leaves of a profile with the local APIC that a board has and an L1 of Python's has not: what
-    it can, and in leaf 0xb the IDs, of one core a processor."""
+def board_leaves(profile: str, cpus: int) -> dict[object, tuple[int, int, int, int]]:
+    """Leaves of a profile with what a board has and an L1 of Python's has not: the local APIC, in
+    leaf 0xb the IDs, of one core a processor, and without a hypervisor the extended state."""
     leaves = build(profile).cpuid
     eax, ebx, ecx, edx = leaves[1]
     highest, *vendor = leaves[0]
-    return {0: (max(highest, TOPOLOGY), *vendor),
-            1: (eax, ebx, ecx | X2APIC | TSC_DEADLINE, edx | APIC),
-            TOPOLOGY: (0, 1, THREADS << 8, 0),
-            (TOPOLOGY, 1): ((cpus - 1).bit_length(), cpus, CORES << 8 | 1, 0)}
+    found: dict[object, tuple[int, int, int, int]] = {}
+    if not ecx & HYPERVISOR:
+        highest, ecx = max(highest, EXTENDED), ecx | XSAVE
+        found = {EXTENDED: (STATES, STATE_SIZE, STATE_SIZE, 0), (EXTENDED, 1): (0, 0, 0, 0)}
+    return found | {
+        0: (max(highest, TOPOLOGY), *vendor),
+        1: (eax, ebx, ecx | X2APIC | TSC_DEADLINE, edx | APIC),
+        TOPOLOGY: (0, 1, THREADS << 8, 0),
+        (TOPOLOGY, 1): ((cpus - 1).bit_length(), cpus, CORES << 8 | 1, 0)}
+
+
+def board_msrs(profile: str) -> dict[int, int]:
+    """The MSRs that go with these leaves: L2's CR4 may have OSXSAVE where there is XSAVE."""
+    found = build(profile)
+    if found.cpuid[1][2] & HYPERVISOR:
+        return {}
+    return {MSR_IA32_VMX_CR4_FIXED1: found.msrs[MSR_IA32_VMX_CR4_FIXED1] | X86_CR4_OSXSAVE}
 
 
 def where(processor: WholeProcessor) -> str:

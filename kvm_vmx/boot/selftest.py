@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from kvm_vmx.abi.numbers import Field
 from kvm_vmx.boot import elf, loader
-from kvm_vmx.boot.board import Board, with_apic
+from kvm_vmx.boot.board import Board, board_leaves
 from kvm_vmx.boot.devices import Ended
 
 MEMORY = 64 << 20
@@ -48,7 +48,7 @@ class Selftest:
     def __init__(self, program: elf.Executable, profile: str = "kvm-6.12", lacks: int = 0,
                  **options: object):
         if lacks:
-            leaves = with_apic(profile, 1)
+            leaves = board_leaves(profile, 1)
             eax, ebx, ecx, edx = leaves[1]
             options["cpuid"] = {**leaves, 1: (eax, ebx, ecx & ~lacks, edx)}
         self.board = Board(MEMORY, 1, profile, **options)

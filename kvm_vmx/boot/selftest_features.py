@@ -5,7 +5,7 @@ more and more of Hyper-V."""
 import dataclasses
 import struct
 
-from kvm_vmx.boot.board import with_apic
+from kvm_vmx.boot.board import board_leaves
 from kvm_vmx.boot.selftest import Selftest
 
 FEATURES, HINTS, POWER = 0x40000003, 0x40000004, 0x80000007
@@ -115,7 +115,7 @@ def machine(test: Selftest, steps: tuple[FeatureStep, ...], place: int, moves: b
     """A new machine for the last of the steps; place has three pages."""
     board, step = test.board, steps[-1]
     board.options |= {"enforce_cpuid": True, "cpuid": {
-        **with_apic(board.profile, board.cpus), **leaves(steps)}}
+        **board_leaves(board.profile, board.cpus), **leaves(steps)}}
     board.power_on()
     test.write(place, step.given.ljust(0x3000, b"\0"))
     test.start(step.entry, *((place,) if step.entry == "guest_msr" else (place + 0x1000, place)))

@@ -24,7 +24,6 @@ AGAIN = {
     "fetch_code": "L2 runs there", "eight_bytes": "L2 runs there", "read_linear": "L2's own load",
     "run_checks": "the clean bits, to set them: by an or, and no decision looks at them again",
     "note_details": "the entry is refused: to say why", "note_no_vmcs": "the same",
-    "note_item": "the same",
 }
 # Some that are seen to read, so that what is looked at is what L1 hands over.
 READERS = {

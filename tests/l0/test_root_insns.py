@@ -4,7 +4,7 @@
 import pytest
 from root import *
 
-from kvm_vmx.boot.board import with_apic
+from kvm_vmx.boot.board import board_leaves
 
 VMXON, REGION, OTHER = 0x11000, 0x12000, 0x13000
 # by a memory operand at [RBX]; VMREAD and VMWRITE name their field in RCX
@@ -48,7 +48,7 @@ def test_cpuid_and_what_does_nothing(root):
 @pytest.mark.parametrize("rax, rcx, rdx, ends", [
     (1, 0, 0, None), (1, 1, 0, GP), (1, 0, 1, GP), (0, 0, 0, GP)])
 def test_in_xcr0_x87_stays(rax, rcx, rdx, ends):
-    leaf = with_apic("bare", 1)[1]
+    leaf = board_leaves("bare", 1)[1]
     root = Root(cpuid={1: (*leaf[:2], leaf[2] | 1 << 26, leaf[3])}, msrs={0x489: 0x3767FF})
     assert root.step("0f01d1", rax=1) == UD
     assert root.step("0f22e0", rax=0x40020) is None

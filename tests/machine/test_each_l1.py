@@ -13,6 +13,7 @@ from kvm_vmx.kernel.guest import GuestMemory, KernelVcpu, KernelVm
 from kvm_vmx.kernel.kernel import Kernel, KernelModule
 from kvm_vmx.machine.guests import CPUID_LOOP
 from kvm_vmx.machine.module import Module
+from kvm_vmx.machine.options import L1, HyperV, members
 from kvm_vmx.machine.vcpu import Vcpu
 from kvm_vmx.machine.vm import GuestMemory as PortMemory
 from kvm_vmx.machine.vm import Vm
@@ -42,7 +43,8 @@ def test_every_name_of_the_port_s_face_is_there(port, kernel):
 def test_the_options_of_a_machine_are_told():
     named = inspect.signature(Machine).parameters
     assert next(iter(named)) == "cpus" and "kernel" in named
-    assert set(named) >= {"profile", "lints", "strict", "faults"}
+    assert set(named) >= {"hypervisor", "l1"}
+    assert {*members(HyperV), *members(L1)} >= {"profile", "lints", "strict", "faults", "insn"}
 
 
 def test_a_tree_is_booted_and_is_no_machine_of_the_port(image):

@@ -117,18 +117,19 @@ cdef inline void load_guest_msrs(l0_vp *vp, const l0_vmcs *v) noexcept nogil:
 
 cdef bint entry_list_loaded(l0_vp *vp, const l0_vmcs *v) noexcept nogil:
     cdef u32 bad, why = 0
+    cdef vmx_msr_entry entry
     # a value that is refused is the entry's refusal, and no instruction's
     cdef l0_refusal denied = vp.denied
     cdef u64 denials = vp.denials
 
     vp.guest_state = L2_RUNNING
-    bad = load_msr_list(vp, v.f.vm_entry_msr_load_addr, v.f.vm_entry_msr_load_count, &why)
+    bad = load_msr_list(vp, v.f.vm_entry_msr_load_addr, v.f.vm_entry_msr_load_count, &why, &entry)
     vp.guest_state = L2_NOT_RUNNING
     vp.denied = denied
     vp.denials = denials
     if bad:
         lint(vp, LINT_entry_list_failed)
-        note_item(vp, v, why, bad)
+        note_item(vp, v, why, bad, &entry)
     return bad == 0
 
 

@@ -166,10 +166,11 @@ cdef void rare_exit_work(l0_vp *vp, l0_vmcs *v) noexcept nogil:
 
 # PERF_GLOBAL_CTRL and the list of MSRs to load: behind all other host state.
 cdef void load_host_lists(l0_vp *vp, l0_vmcs *v) noexcept nogil:
+    cdef vmx_msr_entry entry
     cdef u32 why
 
     if v.f.vm_exit_controls & VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL:
         vp.msr[SLOT_PERF_GLOBAL_CTRL].value = v.host_ia32_perf_global_ctrl
     if v.f.vm_exit_msr_load_count and load_msr_list(
-            vp, v.f.vm_exit_msr_load_addr, v.f.vm_exit_msr_load_count, &why):
+            vp, v.f.vm_exit_msr_load_addr, v.f.vm_exit_msr_load_count, &why, &entry):
         abort_list(vp, v, ABORT_LOAD)

@@ -33,16 +33,15 @@ cdef bint is_segment_base(u32 index) noexcept nogil:
     return index == MSR_FS_BASE or index == MSR_GS_BASE
 
 
-# Load one MSR of a list: 0, or the check that refuses it.
-cdef u32 load_listed_msr(l0_vp *vp, u64 gpa, u32 i) noexcept nogil:
+# Load one MSR of a list: 0, or the check that refuses it; entry is what was read.
+cdef u32 load_listed_msr(l0_vp *vp, u64 gpa, u32 i, vmx_msr_entry *entry) noexcept nogil:
     cdef const u8 *place = phys_ptr(vp.cpu.mem, gpa + <u64>i * 16, 16)
-    cdef vmx_msr_entry entry
 
     if i >= longest_list(vp):
         return CHECK_item_too_many
     if place == NULL:
         return CHECK_item_missing
-    entry = listed(place)
+    entry[0] = listed(place)
     if entry.reserved:
         return CHECK_item_reserved
     if is_segment_base(entry.index):
@@ -52,28 +51,26 @@ cdef u32 load_listed_msr(l0_vp *vp, u64 gpa, u32 i) noexcept nogil:
     return CHECK_item_value if msr_write(vp, entry.index, entry.value) != INSN_OK else 0
 
 
-# Load the MSRs of a list: 0, or the 1-based number of the entry that cannot be loaded, and why.
-cdef u32 load_msr_list(l0_vp *vp, u64 gpa, u32 count, u32 *why) noexcept nogil:
+# Load the MSRs of a list: 0, or the 1-based number of the entry that cannot be loaded, why, and
+# what it is.
+cdef u32 load_msr_list(l0_vp *vp, u64 gpa, u32 count, u32 *why,
+                       vmx_msr_entry *entry) noexcept nogil:
     cdef u32 i
 
+    memset(entry, 0, sizeof(vmx_msr_entry))
     for i in range(count):
-        why[0] = load_listed_msr(vp, gpa, i)
+        why[0] = load_listed_msr(vp, gpa, i, entry)
         if why[0]:
             return i + 1
     return 0
 
 
 # Which item of an entry's list failed, and what is wrong in it.
-cdef void note_item(l0_vp *vp, const l0_vmcs *v, u32 check, u32 number) noexcept nogil:
-    cdef const u8 *place = phys_ptr(
-        vp.cpu.mem, v.f.vm_entry_msr_load_addr + <u64>(number - 1) * 16, 16)
-    cdef vmx_msr_entry entry
-
+cdef void note_item(l0_vp *vp, const l0_vmcs *v, u32 check, u32 number,
+                    const vmx_msr_entry *entry) noexcept nogil:
     note_fields(vp, v, check)
     vp.refusal.a = number
-    if place != NULL:
-        entry = listed(place)
-        vp.refusal.b = entry.reserved if check == CHECK_item_reserved else entry.index
+    vp.refusal.b = entry.reserved if check == CHECK_item_reserved else entry.index
 
 
 # Store the MSRs that a list names; False where one cannot be stored.
