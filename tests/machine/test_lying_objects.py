@@ -14,7 +14,7 @@ import kvm_vmx
 root = pathlib.Path(kvm_vmx.__file__).parent
 found = 0
 for path in sorted(root.rglob("*.so")):
-    name = ".".join(path.relative_to(root.parent).parts).partition(".abi3")[0].partition(".cpython")[0]
+    name = ".".join([*path.relative_to(root.parent).parts[:-1], path.name.partition(".")[0]])
     if name.startswith("kvm_vmx.l1."):
         continue            # functions of C alone
     module = importlib.import_module(name)
