@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """From a file to a processor at its first instruction: multiboot, ELF 64, flat."""
 
+import os
+import pathlib
 import struct
+from collections.abc import Callable, Mapping
 
 from kvm_vmx.abi.numbers import Field
 from kvm_vmx.boot import elf
-from kvm_vmx.boot.board import Board
+from kvm_vmx.boot.board import Board, End
 from kvm_vmx.machine import long_mode
 from kvm_vmx.machine.whole import WholeProcessor
 
@@ -148,3 +151,18 @@ def boot(board: Board, data: bytes, name: str = "image", append: str = "", *,
     load(board, program)
     boot_long(board, program.entry)
     return "elf64"
+
+
+def run_file(file: str | os.PathLike[str], append: str = "", *, memory: int = 512 << 20,
+             cpus: int = 1, profile: str = "bare", seconds: float = 60.0,
+             sink: Callable[[bytes], None] = lambda sent: None,
+             ports: Mapping[int, object] = {}) -> End:
+    """Boot a file on a board of its own: what Machine.boot() is, where each option is told."""
+    path = pathlib.Path(file)
+    if not path.is_file():
+        raise ValueError(f"no image {file}: give the name of a file")
+    board = Board(memory, cpus, profile, sink)
+    for port, device in ports.items():
+        board.ports.add(port, 1, device)
+    boot(board, path.read_bytes(), path.name, append)
+    return board.run(seconds)

@@ -438,6 +438,20 @@ class Machine(Pictured, Unique):
         bound = self._bound_cpu()
         return -1 if bound is None else bound
 
+    @staticmethod
+    def boot(file: str | os.PathLike[str], append: str = "", **options: Any) -> Any:
+        """Run a whole L1 image on L0's own processor, as `kvm-vmx boot` does: how it ended.
+
+        file is a multiboot image, an ELF 64 or a flat file; append its command line. Options:
+        memory in bytes (512 MiB), cpus (1 to 16), profile ("bare"), seconds that it may run (60),
+        sink, which is called with each byte that it prints, and ports {number: device}, whose
+        read(offset, size) answers an IN and whose write(offset, size, value) takes an OUT. The
+        end has value, what the image wrote to its exit port or None, why, and the instructions
+        of L1 and L2. ValueError for a file that is no image. No Machine need be open.
+        """
+        # not imported above: it is made of what is here
+        return importlib.import_module("kvm_vmx.boot.loader").run_file(file, append, **options)
+
     def _processor(self, n: int) -> "Processor":
         """L0's side of CPU n."""
         return self._partition.processor(n)

@@ -20,8 +20,9 @@ from kvm_vmx.machine.vm import Vm
 
 PAIRS = [(Machine, Kernel), (Module, KernelModule), (Vm, KernelVm), (Vcpu, KernelVcpu),
          (PortMemory, GuestMemory)]
-# What only the port has: which machine is open, by whoever, and the struct behind a name.
-ONLY_THE_PORT = {"current", "used", "path"}
+# What only the port has: which machine is open, by whoever, an image that needs none, and the
+# struct behind a name.
+ONLY_THE_PORT = {"current", "used", "boot", "path"}
 OF_THE_OBJECT = {"module", "why_not_evmcs"}
 
 

@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from kvm_vmx import Field
+from kvm_vmx import Field, Machine
 from kvm_vmx.boot import elf, loader
 from kvm_vmx.boot.board import Board
 from kvm_vmx.boot.devices import Ended
@@ -140,6 +140,30 @@ def handler(vector, code, table=0x6000, at=0x8000):
 
 LGDT = b"\x0f\x01\x14\x25" + struct.pack("<i", 0x5F10)
 APIC = 0xFEE00000
+
+
+class Port:
+    """A device at one port: what is read of it, and what was written to it."""
+
+    def __init__(self, holds):
+        self.holds, self.told = holds, []
+
+    def read(self, offset, size):
+        return self.holds
+
+    def write(self, offset, size, value):
+        self.told.append((offset, size, value))
+
+
+def test_a_file_is_booted_from_python(tmp_path):
+    """IN from one port, OUT of what it gave to another; the exit port's value."""
+    image, sent, asked, told = tmp_path / "image.bin", [], Port(0x5A), Port(0)
+    image.write_bytes(out(0x3F8, ord("!")) + bytes.fromhex("66ba0003 ec 66ba0103 ee") + ends(3))
+    end = Machine.boot(image, memory=16 << 20, sink=sent.append,
+                       ports={0x300: asked, 0x301: told})
+    assert (end.value, sent, told.told) == (3, [b"!"], [(0, 1, 0x5A)])
+    with pytest.raises(ValueError, match="no image .*: give the name of a file"):
+        Machine.boot(tmp_path / "none.bin")
 
 
 def run_with(board, code, places, seconds=20):
