@@ -70,6 +70,13 @@ def headers(name):
                   for path in (HERE / room).rglob("*.h"))
 
 
+def bare(text):
+    """C without its comments, one of which names this folder, on the lines where it was."""
+    literal = r'"(?:\\.|[^"\\\n])*"' + r"|'(?:\\.|[^'\\\n])+'"
+    return re.sub(rf"({literal})|/\*.*?\*/",
+                  lambda found: found[1] or "\n" * found[0].count("\n") or " ", text, flags=re.S)
+
+
 def module_name(path):
     """The dotted name of a .pyx, by its place in the package."""
     return ".".join(path.relative_to(HERE).with_suffix("").parts)
@@ -146,11 +153,8 @@ class BuildExt(build_ext):
         super().run()
         self.write_record()
         if not self.inplace and not self.editable_mode:
-            # without the note on how it was made, which names this folder
             text = (HERE / "build/cython/kvm_vmx/l1/vmx.c").read_text()
-            (pathlib.Path(self.build_lib) / "kvm_vmx/l1/vmx.c").write_text(
-                re.sub(r"/\* BEGIN: Cython Metadata.*?END: Cython Metadata \*/\n", "", text,
-                       flags=re.S))
+            (pathlib.Path(self.build_lib) / "kvm_vmx/l1/vmx.c").write_text(bare(text))
 
     def write_record(self):
         """Leave behind what `compare` shows of the build: see kvm_vmx/compare/build_record.py."""
