@@ -82,9 +82,9 @@ def flags(module: str, environ: Mapping[str, str] = os.environ) -> list[str]:
 
 
 def stripped(module: str) -> list[str]:
-    """What a module loses in a wheel: KVM nothing, the kernel under it and L0 all but the names of
-    their functions."""
-    if module.startswith("kvm_vmx.l1.") and not module.startswith("kvm_vmx.l1.linux."):
+    """What a module loses in a wheel: L1 nothing, as single steps are told by its lines, L0 all but
+    the names of its functions, the others those too."""
+    if module.startswith("kvm_vmx.l1."):
         return []
     return ["-Wl,--strip-debug" if is_kernel(module) else "-Wl,--strip-all"]
 

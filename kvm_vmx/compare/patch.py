@@ -99,6 +99,8 @@ class Comparison:
         """The tree's function that one of the patch stands for, and how it is known."""
         if not self.tree:
             return None, ""
+        if not name:
+            return self.by_statements(hunk, part), ""
         if (name, hunk.file) not in self.homes:
             found = self.tree.function(name, hunk.file)
             why = ""
@@ -106,6 +108,15 @@ class Comparison:
                 found, why = self.by_body(name, hunk, part)
             self.homes[name, hunk.file] = found, why
         return self.homes[name, hunk.file]
+
+    def by_statements(self, hunk, part):
+        """The one function of a file that has all that a hunk leaves or removes, where its header
+        names none: diff cuts long ones, and says none without -p."""
+        before = [item.unit.key for item in part if item.sign != "+"]
+        file = self.tree.file(hunk.file)
+        fit = [name for name in file.names() if before
+               and set(before) <= {unit.key for unit in file.function(name).units}] if file else []
+        return file.function(fit[0]) if len(fit) == 1 else None
 
     def by_body(self, name: str, hunk, part):
         """The function of the tree whose body is most like that of one it does not have."""

@@ -18,7 +18,8 @@ def beside_port(comparison, name: str, part, sign: str):
     wanted = [item for item in part if item.sign == sign]
     if subject is None:
         where = "neither the tree nor the port has" if comparison.tree else "the port has no"
-        kind = "same" if sign == "-" else "not taken up"
+        # what stands nowhere is gone, but not where nobody says in which function it stood
+        kind = "same" if sign == "-" and name else "not taken up"
         yield from (Fate(item, kind, why=f"{where} {name or 'such a place'}{'()' * bool(name)}")
                     for item in wanted)
         return

@@ -174,3 +174,14 @@ def test_a_page_of_a_patch_holds_everything_and_runs_nothing(tmp_path, tree_v419
     assert "&lt;script&gt;alert(1)" in page and "&lt;img src=x&gt; &amp; more" in page
     assert not re.search(r"<script|<img|https?:|url\(", page)
     assert "default-src 'none'" in page and "vmx.pyx:" in page and "<blockquote" in page
+
+
+@pytest.mark.parametrize("heading", ["", " static inline void evmcs_write64(unsigne"])
+def test_a_hunk_that_names_no_function_is_found_by_its_statements(tmp_path, tree_v419, heading):
+    """diff -u names none, and diff -p cuts a long one: what is removed is no less to do."""
+    old = tree_v419.files[VMX]
+    text = patch_of(old, without(old, "\tcurrent_evmcs->hv_clean_fields &= ~clean_field;\n"))
+    text = re.sub(r"^(@@ [-+0-9, ]+ @@).*$", rf"\1{heading}", text, flags=re.M)
+    found = compared(tmp_path, text, tree_v419)
+    kinds = {(fate.kind, fate.why) for hunk in found.hunks for fate in hunk.fates}
+    assert kinds == {("not taken up", "it still stands")}, kinds
