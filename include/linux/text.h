@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* The text of this process: whether it may be changed, and back to its file when it is as before. */
+/* Whether this process may change its text: tried on a page that nobody executes. */
 #ifndef KVM_VMX_LINUX_TEXT_H
 #define KVM_VMX_LINUX_TEXT_H
 
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -40,22 +39,6 @@ static inline int rehearse(const void *text)
 	munmap(page, TEXT_PAGE);
 	errno = error;
 	return ret;
-}
-
-/*
- * A page of text that was written is a copy of its own and lies anywhere in memory; where it lies
- * can double the time of a loop through it, for as long as the process lives. So each writable page
- * that says again what its file says is the file's again; one that does not, is written back.
- */
-static inline void give_back(char *page, const char *end)
-{
-	char kept[TEXT_PAGE];
-
-	for (; page < end; page += TEXT_PAGE) {
-		memcpy(kept, page, TEXT_PAGE);
-		if (!madvise(page, TEXT_PAGE, MADV_DONTNEED) && memcmp(kept, page, TEXT_PAGE))
-			memcpy(page, kept, TEXT_PAGE);
-	}
 }
 
 #endif

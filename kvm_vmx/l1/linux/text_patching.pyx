@@ -19,7 +19,6 @@ cdef extern from "sched.h" nogil:
 
 cdef extern from "linux/text.h" nogil:
     int rehearse(const void *text)
-    void give_back(char *page, const char *end)
 
 cdef extern from *:
     """
@@ -153,8 +152,6 @@ cdef int write_sites(int count, module_t *mod) noexcept nogil:
     for i in range(count):
         compose(sites[i].entry, sites[i].jump, text)
         memcpy(<void *>sites[i].entry.code, text, JUMP_LABEL_NOP_SIZE)
-    if not sites[0].jump:
-        give_back(<char *>(first & PAGE_MASK), <char *>last)
     make_executable(first, last)
     return 0
 
