@@ -9,6 +9,7 @@ With --json: {"schema": "kvm_vmx.cache/1", "root": ..., "stores": [...], "remove
 """
 
 import argparse
+import fcntl
 import json
 import os
 import pathlib
@@ -84,7 +85,8 @@ def execute(args: argparse.Namespace) -> int:
                     "removed": removed})
     elif removed is not None:
         for one in removed:
-            print(f"{one['name']}: {one['entries']} removed, {size_of(one['bytes'])}")
+            left = f"; {one['being_made']} being built, left alone" if one["being_made"] else ""
+            print(f"{one['name']}: {one['entries']} removed, {size_of(one['bytes'])}{left}")
     else:
         show(shown)
     return HOLDS
@@ -99,6 +101,18 @@ def entries(store: Store) -> Iterator[pathlib.Path]:
     for entry in found:
         if re.fullmatch(store.own, entry.name) and not entry.is_symlink():
             yield pathlib.Path(entry.path)
+
+
+def is_being_made(path: pathlib.Path) -> bool:
+    """Whether a process builds it now: it holds the lock beside it."""
+    try:
+        with open(f"{path}.lock") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 def bytes_of(path: pathlib.Path) -> int:
@@ -133,22 +147,25 @@ def as_data(name: str, store: Store) -> dict[str, Any]:
         except OSError:
             continue
         found.append({"name": path.name, "kernel": kernel_of(path, store),
-                      "bytes": bytes_of(path), "age": age})
+                      "bytes": bytes_of(path), "age": age, "being_made": is_being_made(path)})
     return {"name": name, "what": store.what, "path": str(store.path),
             "bytes": sum(one["bytes"] for one in found), "entries": found}
 
 
 def clear(name: str, store: Store) -> dict[str, Any]:
-    """Remove what is ours; Trouble where it cannot be."""
-    count = room = 0
+    """Remove what is ours and nobody builds; Trouble where it cannot be."""
+    count = room = left = 0
     for path in entries(store):
+        if is_being_made(path):
+            left += 1
+            continue
         size = bytes_of(path)
         try:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         except OSError as error:
             raise Trouble(f"cannot remove {path}: {error.strerror}: remove it by hand") from error
         count, room = count + 1, room + size
-    return {"name": name, "entries": count, "bytes": room}
+    return {"name": name, "entries": count, "bytes": room, "being_made": left}
 
 
 def show(shown: list[dict[str, Any]]) -> None:
@@ -158,7 +175,8 @@ def show(shown: list[dict[str, Any]]) -> None:
               f"{size_of(store['bytes'])}, in {store['path']}")
         if store["entries"]:
             print_columns([(f"  {one['name'][:12]}", f"Linux {one['kernel']}" if one["kernel"]
-                            else "", size_of(one["bytes"]), f"{age_of(one['age'])} old")
+                            else "", size_of(one["bytes"]), "being built" if one["being_made"] else
+                            f"{age_of(one['age'])} old")
                            for one in store["entries"]], right=(2,), heads=False)
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """kvm-vmx cache shows what is its own, clears that, and touches nothing else."""
 
+import fcntl
 import io
 import json
 import os
@@ -132,3 +133,17 @@ def test_other_builds_of_the_port_are_shown_and_cleared(home, capsys):
     assert [(one["bytes"], one["kernel"]) for one in store["entries"]] == [(1000, None)]
     (removed,) = cache(capsys, "clear", "port")["removed"]
     assert removed["entries"] == 1 and [path.name for path in folder.iterdir()] == ["mine.so"]
+
+
+def test_what_is_being_built_is_told_and_left_alone(home, capsys):
+    place = build(home / "cache/kvm-vmx/kernel", "a" * 24)
+    with open(f"{place}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        (store,) = cache(capsys, "show", "kernel")["stores"]
+        assert [one["being_made"] for one in store["entries"]] == [True]
+        assert cli.main(["cache", "show", "kernel"]) == 0
+        assert "being built" in capsys.readouterr().out
+        (removed,) = cache(capsys, "clear", "kernel")["removed"]
+        assert (removed["entries"], removed["being_made"]) == (0, 1) and place.exists()
+    (removed,) = cache(capsys, "clear", "kernel")["removed"]
+    assert (removed["entries"], removed["being_made"]) == (1, 0) and not place.exists()
