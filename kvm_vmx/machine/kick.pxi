@@ -1,22 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Signals that end a run: a thread waits for Python's, and kicks the vCPU as KVM would be kicked.
-
-Python's own handler writes into a pipe; the thread that reads there marks the task and sends its
-CPU an interrupt, which ends the guest's run at its next instruction. An exit costs nothing for it.
-"""
-
-from cpython.exc cimport PyErr_CheckSignals
-from libc.errno cimport EINTR, errno
-from posix.fcntl cimport O_CLOEXEC, O_NONBLOCK, F_SETFL, fcntl
-from posix.unistd cimport close, getpid, read, write
-
-import contextlib
-import os
-import signal
-import threading
-
-from kvm_vmx.abi.linux cimport spin_lock, spin_lock_init, spin_unlock, spinlock_t, task_struct
-from kvm_vmx.l1.linux.cpu cimport smp_send_reschedule
+# Signals that end a run: a thread waits for Python's, and kicks the vCPU as KVM would be kicked.
+#
+# Python's own handler writes into a pipe; the thread that reads there marks the task and sends its
+# CPU an interrupt, which ends the guest's run at its next instruction. An exit costs nothing for
+# it.
 
 cdef extern from *:
     """
@@ -61,7 +48,7 @@ cdef int target_cpu
 cdef bint pending = False       # a signal came while there was no target
 cdef bint watched = False
 cdef bint waits = False         # the thread has come to where it waits
-cdef int ends[2]
+cdef int kick_pipe[2]
 cdef int depth = 0              # runs within runs: a handler may run a vCPU, too
 cdef int outer = -1             # where signals were told of before, and still are
 
@@ -72,7 +59,7 @@ cdef void *watch(void *unused) noexcept nogil:
     global pending, waits
 
     while True:
-        count = read(ends[0], numbers, sizeof(numbers))
+        count = read(kick_pipe[0], numbers, sizeof(numbers))
         if count < 0 and errno == EINTR:
             continue
         if count <= 0:
@@ -93,18 +80,18 @@ cdef void *watch(void *unused) noexcept nogil:
 cdef bint start_watching() noexcept:
     global watched
 
-    if pipe2(ends, O_CLOEXEC):
+    if pipe2(kick_pipe, O_CLOEXEC):
         return False
     # a handler never waits
-    fcntl(ends[1], F_SETFL, O_NONBLOCK)
-    watched = write(ends[1], "", 1) == 1 and start_thread(watch) == 0
+    fcntl(kick_pipe[1], F_SETFL, O_NONBLOCK)
+    watched = write(kick_pipe[1], "", 1) == 1 and start_thread(watch) == 0
     # what it does first is no part of the run that comes
     while watched and not waits:
         with nogil:
             sched_yield()
     if not watched:
-        close(ends[0])
-        close(ends[1])
+        close(kick_pipe[0])
+        close(kick_pipe[1])
     return watched
 
 
@@ -115,7 +102,7 @@ cdef bint kick_begin() except -1:
         return False
     if depth == 0:
         try:
-            outer = signal.set_wakeup_fd(ends[1], warn_on_full_buffer=False)
+            outer = signal.set_wakeup_fd(kick_pipe[1], warn_on_full_buffer=False)
         except ValueError:
             # no thread of Python's that handles signals
             return False
@@ -179,7 +166,7 @@ cdef void kick_till(const task_struct *task) noexcept nogil:
         spin_unlock(&lock)
 
 
-def _in_child():
+def _kick_in_child():
     # The watching thread is not there, and the pipe is the parent's.
     global watched, depth, target, pending
 
@@ -191,8 +178,8 @@ def _in_child():
             give_back()
     if watched:
         watched = False
-        close(ends[0])
-        close(ends[1])
+        close(kick_pipe[0])
+        close(kick_pipe[1])
 
 
-os.register_at_fork(after_in_child=_in_child)
+os.register_at_fork(after_in_child=_kick_in_child)
