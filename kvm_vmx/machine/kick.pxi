@@ -42,21 +42,21 @@ cdef extern from "sched.h" nogil:
 cdef extern from "unistd.h" nogil:
     int pipe2(int fds[2], int flags)
 
-cdef spinlock_t lock
-cdef task_struct *target = NULL
-cdef int target_cpu
-cdef bint pending = False       # a signal came while there was no target
-cdef bint watched = False
-cdef bint waits = False         # the thread has come to where it waits
+cdef spinlock_t kick_lock
+cdef task_struct *kick_target = NULL
+cdef int kick_target_cpu
+cdef bint kick_pending = False      # a signal came while there was no target
+cdef bint kick_watched = False
+cdef bint kick_waits = False        # the thread has come to where it waits
 cdef int kick_pipe[2]
-cdef int depth = 0              # runs within runs: a handler may run a vCPU, too
-cdef int outer = -1             # where signals were told of before, and still are
+cdef int kick_depth = 0             # runs within runs: a handler may run a vCPU, too
+cdef int kick_outer = -1            # where signals were told of before, and still are
 
 
 cdef void *watch(void *unused) noexcept nogil:
     cdef char numbers[64]
     cdef ssize_t count
-    global pending, waits
+    global kick_pending, kick_waits
 
     while True:
         count = read(kick_pipe[0], numbers, sizeof(numbers))
@@ -64,49 +64,51 @@ cdef void *watch(void *unused) noexcept nogil:
             continue
         if count <= 0:
             return NULL
-        if not waits:
-            waits = True
+        if not kick_waits:
+            kick_waits = True
             continue
-        if outer >= 0:
-            write(outer, numbers, count)
-        spin_lock(&lock)
-        pending = target == NULL
-        if target != NULL:
-            target.sigpending = 1
-            smp_send_reschedule(target_cpu)
-        spin_unlock(&lock)
+        if kick_outer >= 0:
+            write(kick_outer, numbers, count)
+        spin_lock(&kick_lock)
+        kick_pending = kick_target == NULL
+        if kick_target != NULL:
+            kick_target.sigpending = 1
+            smp_send_reschedule(kick_target_cpu)
+        spin_unlock(&kick_lock)
 
 
 cdef bint start_watching() noexcept:
-    global watched
+    global kick_watched
 
     if pipe2(kick_pipe, O_CLOEXEC):
         return False
     # a handler never waits
     fcntl(kick_pipe[1], F_SETFL, O_NONBLOCK)
-    watched = write(kick_pipe[1], "", 1) == 1 and start_thread(watch) == 0
+    kick_watched = write(kick_pipe[1], "", 1) == 1 and start_thread(watch) == 0
     # what it does first is no part of the run that comes
-    while watched and not waits:
+    while kick_watched and not kick_waits:
         with nogil:
             sched_yield()
-    if not watched:
+    if not kick_watched:
         close(kick_pipe[0])
         close(kick_pipe[1])
-    return watched
+    return kick_watched
 
 
+# From begin to end a signal that Python handles kicks the vCPU that this thread runs. False: this
+# thread is not the one that handles them, or nobody can watch. Raises what a handler raises.
 cdef bint kick_begin() except -1:
-    global depth, outer
+    global kick_depth, kick_outer
 
-    if thread_id() != getpid() or not (watched or start_watching()):
+    if thread_id() != getpid() or not (kick_watched or start_watching()):
         return False
-    if depth == 0:
+    if kick_depth == 0:
         try:
-            outer = signal.set_wakeup_fd(kick_pipe[1], warn_on_full_buffer=False)
+            kick_outer = signal.set_wakeup_fd(kick_pipe[1], warn_on_full_buffer=False)
         except ValueError:
             # no thread of Python's that handles signals
             return False
-    depth += 1
+    kick_depth += 1
     try:
         # those that came before the pipe was in place
         PyErr_CheckSignals()
@@ -117,67 +119,70 @@ cdef bint kick_begin() except -1:
 
 
 cdef int kick_end() except -1:
-    global depth, outer
+    global kick_depth, kick_outer
 
-    depth -= 1
-    if depth == 0:
+    kick_depth -= 1
+    if kick_depth == 0:
         give_back()
     return 0
 
 
 cdef int give_back() except -1:
     # What was closed meanwhile is told nothing more.
-    global outer
+    global kick_outer
 
     try:
-        signal.set_wakeup_fd(outer)
+        signal.set_wakeup_fd(kick_outer)
     except (OSError, ValueError):
         signal.set_wakeup_fd(-1)
-    outer = -1
+    kick_outer = -1
     return 0
 
 
+# Let the handlers run whose signals have come.
 cdef int kick_check() except -1:
     PyErr_CheckSignals()
     return 0
 
 
+# Whether this thread is the one that handles them.
 cdef bint kick_handles() except -1:
     return threading.get_ident() == threading.main_thread().ident
 
 
+# Whom to kick.
 cdef void kick_from(task_struct *task, int cpu) noexcept nogil:
-    global target, target_cpu, pending
+    global kick_target, kick_target_cpu, kick_pending
 
-    spin_lock(&lock)
-    if pending:
+    spin_lock(&kick_lock)
+    if kick_pending:
         task.sigpending = 1
-    pending = False
-    target, target_cpu = task, cpu
-    spin_unlock(&lock)
+    kick_pending = False
+    kick_target, kick_target_cpu = task, cpu
+    spin_unlock(&kick_lock)
 
 
 cdef void kick_till(const task_struct *task) noexcept nogil:
-    global target
+    global kick_target
 
-    if target == task:
-        spin_lock(&lock)
-        target = NULL
-        spin_unlock(&lock)
+    if kick_target == task:
+        spin_lock(&kick_lock)
+        kick_target = NULL
+        spin_unlock(&kick_lock)
 
 
 def _kick_in_child():
     # The watching thread is not there, and the pipe is the parent's.
-    global watched, depth, target, pending
+    global kick_watched, kick_depth, kick_target, kick_pending
 
-    spin_lock_init(&lock)
-    target, pending = NULL, False
-    if depth:
-        depth = 0
+    spin_lock_init(&kick_lock)
+    kick_target, kick_pending = NULL, False
+    if kick_depth:
+        kick_depth = 0
         with contextlib.suppress(ValueError):
             give_back()
-    if watched:
-        watched = False
+    if kick_watched:
+        kick_watched = False
         close(kick_pipe[0])
         close(kick_pipe[1])
 
