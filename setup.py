@@ -151,10 +151,19 @@ class BuildExt(build_ext):
                 if one.name == building.PORT:
                     one.extra_compile_args = [*one.extra_compile_args, "-g1"]
         super().run()
+        self.forget_old()
         self.write_record()
         if not self.inplace and not self.editable_mode:
             text = (HERE / "build/cython/kvm_vmx/l1/vmx.c").read_text()
             (pathlib.Path(self.build_lib) / "kvm_vmx/l1/vmx.c").write_text(bare(text))
+
+    def forget_old(self):
+        """A module that an older tree had, and this one has not, would be found before a .py."""
+        for room in (HERE / "kvm_vmx", pathlib.Path(self.build_lib) / "kvm_vmx"):
+            made = {room.parent.joinpath(*one.name.split(".")) for one in self.extensions}
+            for old in room.rglob("*.so"):
+                if old.with_name(old.name.partition(".")[0]) not in made:
+                    old.unlink()
 
     def write_record(self):
         """Leave behind what `compare` shows of the build: see kvm_vmx/compare/build_record.py."""

@@ -28,8 +28,7 @@ FLOORS = [
     ["cli"],
 ]
 # Asked while it runs, not to be there: a command boots a machine, the host executes an opcode.
-LATE = {("kvm_vmx/host", "kvm_vmx/trap/engine"), ("kvm_vmx/host", "kvm_vmx/machine/stepping"),
-        ("kvm_vmx/console", "kvm_vmx/machine/machine")}
+LATE = {("kvm_vmx/host", "kvm_vmx/trap/engine"), ("kvm_vmx/console", "kvm_vmx/machine/machine")}
 # A file or a class that plays the same part wherever it stands is called after that part: it
 # means one thing. Any other name may stand once.
 FILE_ROLES = {
@@ -77,8 +76,9 @@ def files():
 
 
 def unit(path):
-    """What counts as one place: a .pyx and its .pxd, what it includes; a header by itself."""
-    return path.rsplit(".", 1)[0] if not path.endswith(".h") else path
+    """What counts as one place: a .pyx and its .pxd; a header by itself, and an included text,
+    beside which a .py may show it to Python under the name of its job."""
+    return path if path.endswith((".h", ".pxi")) else path.rsplit(".", 1)[0]
 
 
 def room(path):
@@ -166,12 +166,13 @@ def counts(texts):
     for path, text in texts.items():
         lines[path.rsplit(".", 1)[1]] += text.count("\n")
     classes = collections.Counter(name for path, text in texts.items()
-                                  if path.endswith((".py", ".pyx"))
+                                  if path.endswith((".py", ".pyx", ".pxi"))
                                   for name in set(
                                       re.findall(r"^(?:cdef )?class (\w+)", text, re.M)))
-    stems = collections.Counter(pathlib.PurePath(path).stem for path in texts
-                                if path.endswith((".py", ".pyx", ".pxi")) and "__" not in path
-                                and not NAMED_BY_THE_KERNEL.match(path))
+    stems = collections.Counter(pathlib.PurePath(place).stem for place in {
+        path.rsplit(".", 1)[0] for path in texts
+        if path.endswith((".py", ".pyx", ".pxi")) and "__" not in path
+        and not NAMED_BY_THE_KERNEL.match(path)})
     return {
         "files": len(texts), "modules": sum(path.endswith(".pyx") for path in texts),
         **{f"lines of .{suffix}": count for suffix, count in sorted(lines.items())},

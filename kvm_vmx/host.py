@@ -89,9 +89,9 @@ def _traps(name: str) -> Callable[[], bool]:
 
 
 def _single_step() -> bool:
-    from kvm_vmx.machine import stepping
+    from kvm_vmx.trap import engine as trap
 
-    return stepping.possible()
+    return trap.step_possible()
 
 
 def _all_programs(*names: str) -> Callable[[], bool]:

@@ -33,7 +33,7 @@ found() { grep -E "^(include|kvm_vmx)/.*-Wanalyzer" | grep -v "l1/vmx.pyx:.*NULL
 echo '#include <stdlib.h>
 int f(void) { int *p = malloc(4); free(p); return *p; }' |
   gcc "${flags[@]}" -x c - 2>&1 | grep -q Wanalyzer-use-after-free
-for source in build/cython/kvm_vmx/{trap/engine,machine/kick,machine/memory,l0/hyperv}.c \
+for source in build/cython/kvm_vmx/{trap/engine,machine/kernel,machine/partition,l0/hyperv}.c \
   build/cython/kvm_vmx/l1/{linux/cpu,linux/jump_label,linux/mm,linux/fault,mmu,vmx,x86}.c; do
   gcc "${flags[@]}" "$source" 2>&1 | found || true
 done

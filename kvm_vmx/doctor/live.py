@@ -8,9 +8,9 @@ import os
 from kvm_vmx.console import Trouble
 from kvm_vmx.doctor import files
 from kvm_vmx.doctor.chart import Chart, quoted
-from kvm_vmx.doctor.hostcpuid import cpuid
 from kvm_vmx.doctor.lines import AZURE_TAG
 from kvm_vmx.streams import plain
+from kvm_vmx.trap.engine import host_cpuid
 
 LEAVES = (0, 1, 0x40000000, 0x40000003, 0x40000004, 0x4000000A, 0x4000000C, 0x40000100)
 FEATURE_CONTROL, ASSIST_PAGE = 0x3A, 0x40000073
@@ -22,7 +22,7 @@ DMI = ("sys_vendor", "product_name", "chassis_asset_tag")
 MAX_RECORD, MAX_RECORDS = 8192, 100_000
 
 
-def read(root: str = "", leaf_of=cpuid) -> Chart:
+def read(root: str = "", leaf_of=host_cpuid) -> Chart:
     """Everything of this host that may be read; of another one where root is a copy of it."""
     chart = Chart()
     leaves = {leaf: found for leaf in LEAVES if (found := leaf_of(leaf)) is not None}

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 from kvm_vmx.abi.types cimport u8, u32, u64, ulong
 from kvm_vmx.abi.virt_cpu cimport virt_cpu
-from kvm_vmx.machine.partition cimport Partition
-from kvm_vmx.machine.process cimport process_t
+from kvm_vmx.machine.partition cimport Partition, process_t
 
 cdef extern from "kvm_vmx/kernel/host_side.h" nogil:
     enum:

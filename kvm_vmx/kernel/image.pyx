@@ -10,9 +10,8 @@ from libc.string cimport memcpy, memset
 
 from kvm_vmx.abi.types cimport u64, ulong
 from kvm_vmx.abi.virt_cpu cimport virt_cpu
-from kvm_vmx.machine.partition cimport Partition
-from kvm_vmx.machine.process cimport check_process, is_foreign, this_process
-from kvm_vmx.machine.processor cimport Processor
+from kvm_vmx.machine.partition cimport (
+    Partition, Processor, check_process, is_foreign, this_process)
 from kvm_vmx.trap.engine cimport Stacks, thread_stacks, trap_bind, trap_binding, trap_unbind
 
 from kvm_vmx import host

@@ -4,8 +4,7 @@ from kvm_vmx.abi.types cimport u8, u64, ulong
 from kvm_vmx.l0.state cimport l0_chain, l0_refusal
 from kvm_vmx.l1.kvm_host cimport kvm_t, kvm_vcpu_t
 from kvm_vmx.l1.linux.cpu cimport cpu_binding
-from kvm_vmx.machine.partition cimport Partition
-from kvm_vmx.machine.process cimport process_t
+from kvm_vmx.machine.partition cimport Partition, process_t
 from kvm_vmx.trap.engine cimport trap_binding
 
 # How a thread becomes a CPU: one that is online; as well, and signals kick it; whichever.

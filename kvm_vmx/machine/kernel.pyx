@@ -2,30 +2,40 @@
 """From Python into the L1 kernel: each call borrows a CPU, and a BUG comes back as an exception."""
 
 import atexit
+import contextlib
 import os
+import signal
 import threading
 
-from libc.errno cimport EBUSY, ESHUTDOWN, EFAULT, EINTR, ENXIO
+cimport cython
+from cpython.exc cimport PyErr_CheckSignals
+from libc.errno cimport EBUSY, ESHUTDOWN, EFAULT, EINTR, ENXIO, errno
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
+from posix.fcntl cimport O_CLOEXEC, O_NONBLOCK, F_SETFL, fcntl
+from posix.unistd cimport close, getpid, read, write
 
 from kvm_vmx.abi.asm cimport LOCAL_TIMER_VECTOR
 from kvm_vmx.abi.hyperv_tlfs cimport hv_vp_assist_page as hv_vp_assist_page_t
 from kvm_vmx.abi.linux cimport (
-    GFP_KERNEL, __GFP_ZERO, jump_entry_t, module_t, spin_lock, spin_lock_init, spin_unlock,
-    spinlock_t, static_key_t, task_struct)
+    GFP_KERNEL, __GFP_ZERO, jump_entry_t, module_t, spin_lock, spin_lock_init, spin_trylock,
+    spin_unlock, spinlock_t, static_key_t, task_struct)
+from kvm_vmx.abi.processor cimport X86_TRAP_GP
 from kvm_vmx.abi.types cimport PAGE_SIZE, u8, u32, u64, ulong
-from kvm_vmx.abi.virt_cpu cimport virt_cpu
-from kvm_vmx.l0.state cimport L0_NR_EXIT_REASONS, l0_chain, l0_chained, l0_refusal, l0_vp
+from kvm_vmx.abi.virt_cpu cimport (
+    GPR_RAX, GPR_RCX, INSN_MAKE_FAULT, INSN_OK, insn_t, virt_cpu, virt_cpu_ops)
+from kvm_vmx.l0.state cimport (
+    L0_NR_EXIT_REASONS, l0_chain, l0_chained, l0_partition, l0_refusal, l0_vp)
 from kvm_vmx.l1.cpuid cimport kvm_vcpu_ioctl_set_cpuid2
 from kvm_vmx.l1.hv_init cimport hv_get_vp_assist_page
 from kvm_vmx.l1.kvm_host cimport kvm_cpuid_entry2, kvm_regs, kvm_run_t, kvm_sregs, kvm_t, kvm_vcpu_t
 from kvm_vmx.l1.kvm_main cimport (
-    kvm_create_vm, kvm_destroy_vm, kvm_vm_ioctl_create_vcpu, vcpu_load, vcpu_put)
+    kvm_create_vm, kvm_destroy_vm, kvm_vm_ioctl_create_vcpu, preempt_schedule, vcpu_load,
+    vcpu_put)
 from kvm_vmx.l1.linux.cpu cimport (
     cpu_active, cpu_area, cpu_bind, cpu_down, cpu_hold, cpu_online, cpu_unbind, cpu_unbind_oops,
-    cpu_up, nr_cpu_ids, perf_guest_events, set_debug_preempt, set_fsgsbase, set_traps,
-    smp_send_reschedule)
+    cpu_up, nr_cpu_ids, percpu_area, perf_guest_events, set_debug_preempt, set_fsgsbase,
+    set_traps, smp_send_reschedule)
 from kvm_vmx.l1.linux.fault cimport (
     FAIL_KMALLOC, FAIL_MPROTECT, FAIL_PAGE, FAIL_VMALLOC, fail_left, fail_none, fail_nth,
     fail_vmalloc_on)
@@ -48,14 +58,8 @@ from kvm_vmx.l1.x86 cimport (
     kvm_arch_vcpu_ioctl_get_regs, kvm_arch_vcpu_ioctl_get_sregs, kvm_arch_vcpu_ioctl_run,
     kvm_arch_vcpu_ioctl_set_regs, kvm_arch_vcpu_ioctl_set_sregs, kvm_vcpu_ioctl_interrupt,
     kvm_vcpu_ioctl_nmi)
-from kvm_vmx.machine.checks cimport refusal_of
-from kvm_vmx.machine.failing cimport (
-    FAIL_HYPERCALL, FAIL_MSR, FAIL_ONE_MSR, PREEMPTED, failing_left, failing_msr, failing_none,
-    failing_nth, failing_struck)
-from kvm_vmx.machine.kick cimport (
-    kick_begin, kick_check, kick_end, kick_from, kick_handles, kick_till)
-from kvm_vmx.machine.partition cimport Partition
-from kvm_vmx.machine.process cimport _MADE, check_process, is_foreign, this_process
+from kvm_vmx.machine.partition cimport (
+    _MADE, Partition, check_process, is_foreign, process_t, refusal_of, this_process)
 from kvm_vmx.trap.engine cimport Stacks, thread_stacks, trap_bind, trap_unbind
 
 from kvm_vmx.machine.failures import msr_number
@@ -120,9 +124,11 @@ cdef int thread_number():
     return _threads.setdefault(threading.get_ident(), len(_threads))
 
 
+include "kick.pxi"
 include "role.pxi"
 include "calls.pxi"
 include "loading.pxi"
+include "failing.pxi"
 include "fail_points.pxi"
 
 
@@ -423,3 +429,5 @@ def call_function(Kernel kernel, int cpu, size_t address, tuple arguments) -> in
 
 
 include "virtual.pxi"
+include "hold.pxi"
+include "gate.pxi"

@@ -1,29 +1,51 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The emulated Hyper-V from Python: a partition on guest-physical memory."""
 
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.exc cimport PyErr_CheckSignals
+from libc.errno cimport errno
 from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy, strerror
+from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap
+from posix.unistd cimport close, ftruncate
 
-from kvm_vmx.abi.types cimport u32, u64
-from kvm_vmx.abi.virt_cpu cimport WRITER_LINE, WRITER_PYTHON, WRITER_UNKNOWN, l1_line
+from kvm_vmx.abi.asm cimport CALL_FUNCTION_VECTOR, RESCHEDULE_VECTOR
+from kvm_vmx.abi.hyperv_tlfs cimport hv_enlightened_vmcs
+from kvm_vmx.abi.types cimport u8, u32, u64
+from kvm_vmx.abi.virt_cpu cimport *
+from kvm_vmx.abi.vmx cimport PIN_BASED_VMX_PREEMPTION_TIMER
 from kvm_vmx.l0.hyperv cimport (
-    clock_migrate, enlightened_forget, note_writer, partition_create, partition_destroy,
-    partition_reset, trace_start, trace_stop,
+    clock_migrate, enlightened_forget, io_apic_line, is_root, l0_go_on, msr_exits, note_stores,
+    note_writer, partition_create, partition_destroy, partition_reset, port_connect,
+    port_disconnect, refusals, root_clock, root_reset, root_run, root_start, root_to_processor,
+    stimers_arm, stimers_run, synic_signal, trace_start, trace_stop, vp_restore, vp_save,
 )
 from kvm_vmx.l0.state cimport *
-from kvm_vmx.machine.checks cimport check_of
-from kvm_vmx.machine.memory cimport PhysicalMemory
-from kvm_vmx.machine.process cimport _MADE, check_process, is_foreign, this_process
-from kvm_vmx.machine.processor cimport Processor
-from kvm_vmx.machine.trace cimport records_of
+from kvm_vmx.trap.engine cimport check_executed, trap_ops
 
+from kvm_vmx import host
+from kvm_vmx.abi.numbers import Field
+from kvm_vmx.errors import MachineError
 from kvm_vmx.l0.profile import build
-from kvm_vmx.trap import engine as trap
 from kvm_vmx.machine.lints import ConformanceError, Lint, from_record, of_profile
+from kvm_vmx.machine.outcome import (
+    Fault, Outcome, Stopped, VMfailInvalid, VMfailValid, VMsucceed,
+)
+from kvm_vmx.machine.refusal import Refusal
+from kvm_vmx.machine.span import order_of, span
+from kvm_vmx.machine.trace import TraceRecord
 from kvm_vmx.machine.writer import Writer, at_address, at_line
+from kvm_vmx.trap import engine as trap
 from kvm_vmx.words import unknown
 
-# a type that is only cimported is no attribute of the module
-globals().update(PhysicalMemory=PhysicalMemory, Processor=Processor)
+_MASK_64 = (1 << 64) - 1
+
+include "process.pxi"
+include "memory.pxi"
+include "checks.pxi"
+include "records.pxi"
+include "processor.pxi"
+include "whole.pxi"
 
 cdef extern from *:
     """
@@ -34,7 +56,6 @@ cdef extern from *:
 
 CACHE_POLICIES = ("always", "commit_on_success", "never", "random")
 MAX_CPUS = 4096
-_MASK_64 = (1 << 64) - 1
 
 
 cdef int cache_policy_number(str name) except -1:

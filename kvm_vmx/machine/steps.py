@@ -146,7 +146,7 @@ class Film:
 
     def __init__(self, machine: "Machine", evmcs: int | None):
         self.spans = texts()
-        self.pages = () if evmcs is None else stepping.mapped(machine.memory, evmcs)
+        self.pages = () if evmcs is None else machine.memory.mapped(evmcs)
         self.moments: list[Moment] = []
         self.texts: dict[str, str] = {}
         self.complete = True

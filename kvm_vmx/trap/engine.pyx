@@ -286,3 +286,7 @@ def _forget():
 
 
 os.register_at_fork(after_in_child=_forget)
+
+
+include "single_step.pxi"
+include "host_cpuid.pxi"

@@ -1,12 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A CPU in the hands of one thread, for instructions that Python executes on it."""
-
-cimport cython
-
-from kvm_vmx.machine.kernel cimport HELD, Kernel, cpu_role
-
-from kvm_vmx.errors import MachineError
-
+# A CPU in the hands of one thread, for instructions that Python executes on it.
 
 @cython.no_gc
 cdef class Hold:

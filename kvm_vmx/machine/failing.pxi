@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Instructions that fail when told to: between L1 and L0, in the table through which they go."""
+# Instructions that fail when told to: between L1 and L0, in the table through which they go.
 
-from kvm_vmx.abi.processor cimport X86_TRAP_GP
-from kvm_vmx.abi.types cimport u32, u64
-from kvm_vmx.abi.virt_cpu cimport (
-    GPR_RAX, GPR_RCX, INSN_MAKE_FAULT, INSN_OK, insn_t, virt_cpu, virt_cpu_ops,
-)
-from kvm_vmx.l0.state cimport l0_partition, l0_vp
-from kvm_vmx.l1.kvm_main cimport preempt_schedule
-from kvm_vmx.l1.linux.cpu cimport cpu_area, percpu_area
+cdef enum:
+    FAIL_MSR
+    FAIL_ONE_MSR
+    FAIL_HYPERCALL
+    PREEMPTED
+    NR_FAILING
 
 cdef enum:
     # What Hyper-V answers where a partition lacks the means.
@@ -95,6 +93,7 @@ cdef void exchange(l0_vp *vp, const virt_cpu_ops *old, const virt_cpu_ops *new) 
         vp.trace.ops = new
 
 
+# From now on the nth instruction of a kind fails, on whichever processor; 0 takes it back.
 cdef void failing_nth(l0_partition *partition, int kind, long nth) noexcept nogil:
     global real, failing
     cdef u32 i
@@ -112,20 +111,24 @@ cdef void failing_nth(l0_partition *partition, int kind, long nth) noexcept nogi
         exchange(&partition.vp[i], real, &failing)
 
 
+# Which MSR FAIL_ONE_MSR is about.
 cdef void failing_msr(u32 msr) noexcept nogil:
     global one_msr
     one_msr = msr
 
 
+# The instructions that have failed so since failing_none(), in words.
 cdef list failing_struck():
     return [(struck[i].cpu, "hypercall" if struck[i].call else
              "WRMSR" if struck[i].write else "RDMSR", struck[i].msr) for i in range(nr_struck)]
 
 
+# How many instructions of a kind the count still waits for; 0 once it has struck.
 cdef long failing_left(int kind) noexcept nogil:
     return countdown[kind]
 
 
+# No instruction fails any more.
 cdef void failing_none(l0_partition *partition) noexcept nogil:
     global real, nr_struck
     cdef int kind

@@ -1,23 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Who is inside a machine: many threads that use it, or one that changes it, and nobody waits.
-
-Each way in is an object of its own, entered and left in C: no exception can come between the
-count and the `with`, and what is dropped without being left is left then.
-"""
-
-cimport cython
-
-from kvm_vmx.abi.linux cimport spin_lock, spin_trylock, spin_unlock, spinlock_t
-from kvm_vmx.abi.types cimport ulong
-from kvm_vmx.machine.process cimport check_process, process_t, this_process
-
-import threading
-
-from kvm_vmx.errors import MachineError
-
-cdef extern from "pthread.h" nogil:
-    ulong pthread_self()
-
+# Who is inside a machine: many threads that use it, or one that changes it, and nobody waits.
+#
+# Each way in is an object of its own, entered and left in C: no exception can come between the
+# count and the `with`, and what is dropped without being left is left then.
 
 cdef class Gate:
     """Loading and unloading and destroying need the machine to themselves: text is not

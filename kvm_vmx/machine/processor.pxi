@@ -1,28 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One L1 processor as hardware: its instructions, and what a test may set or look at."""
-
-from cpython.bytes cimport PyBytes_FromStringAndSize
-from cpython.exc cimport PyErr_CheckSignals
-
-from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy
-
-from kvm_vmx.abi.asm cimport CALL_FUNCTION_VECTOR, RESCHEDULE_VECTOR
-from kvm_vmx.abi.hyperv_tlfs cimport hv_enlightened_vmcs
-from kvm_vmx.abi.types cimport u32, u64
-from kvm_vmx.abi.virt_cpu cimport *
-from kvm_vmx.l0.hyperv cimport (
-    l0_go_on, msr_exits, stimers_arm, stimers_run, synic_signal, vp_restore, vp_save,
-)
-from kvm_vmx.l0.state cimport *
-from kvm_vmx.machine.checks cimport all_refusals, last_denial, last_refusal, refusal_of
-from kvm_vmx.machine.process cimport _MADE, check_process
-from kvm_vmx.trap.engine cimport check_executed, trap_ops
-
-from kvm_vmx.machine.outcome import (
-    Fault, Outcome, Stopped, VMfailInvalid, VMfailValid, VMsucceed,
-)
-from kvm_vmx.machine.refusal import Refusal
+# One L1 processor as hardware: its instructions, and what a test may set or look at.
 
 cdef extern from *:
     """
@@ -32,8 +9,6 @@ cdef extern from *:
     };
     """
     const char *l0_counter_names[]
-
-_MASK_64 = (1 << 64) - 1
 
 
 cdef u64 word(value) except? 0:

@@ -1,11 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The checks of L0 as data, and what it has written down of one that refused."""
-
-from kvm_vmx.abi.types cimport u32
-from kvm_vmx.l0.hyperv cimport refusals
-from kvm_vmx.l0.state cimport *
-
-from kvm_vmx.machine.refusal import Refusal
+# The checks of L0 as data, and what it has written down of one that refused.
 
 cdef extern from "kvm_vmx/l0/entry/control_bits.h":
     ctypedef struct l0_control_bit "struct l0_control_bit":

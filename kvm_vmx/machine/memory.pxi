@@ -1,21 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Guest-physical memory of one L1 machine, as Python and the kernel's two mappings see it."""
-
-from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.errno cimport errno
-from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy, strerror
-from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap
-from posix.unistd cimport close, ftruncate
-
-from kvm_vmx.abi.types cimport u8, u64
-from kvm_vmx.l0.hyperv cimport note_stores
-from kvm_vmx.l0.state cimport phys_ptr
-from kvm_vmx.machine.process cimport check_process, is_foreign, this_process
-
-from kvm_vmx import host
-from kvm_vmx.errors import MachineError
-from kvm_vmx.machine.span import order_of, span
+# Guest-physical memory of one L1 machine, as Python and the kernel's two mappings see it.
 
 cdef extern from "sys/mman.h" nogil:
     enum:
@@ -171,6 +155,11 @@ cdef class PhysicalMemory:
     def write_u64(self, gpa: int, value: int) -> None:
         """Store a 64-bit number at gpa, least significant byte first."""
         self.write(gpa, value.to_bytes(8, "little"))
+
+    def mapped(self, gpa: int) -> tuple[int, int]:
+        """Where a guest-physical address stands in this process: both mappings of its page."""
+        self.check(gpa, 1)
+        return <size_t>self.mem.base + <size_t>gpa, <size_t>self.vmalloc_base + <size_t>gpa
 
     def back(self, gpa: int) -> None:
         """Let the page around gpa be there again, with what it held."""

@@ -1,14 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""This thread instruction by instruction: where each one of some text stood, and its registers.
-
-The processor's own single step, RFLAGS.TF, interrupts behind each instruction; what is not
-of the text that is asked for goes by unwritten. Steps begin behind an instruction that traps and
-end where the thread has been elsewhere for a while, so that nothing else is slow: without traps
-there are none. A signal handler runs without steps, and so does L0, to which opcodes trap.
-"""
-
-from kvm_vmx.machine.memory cimport PhysicalMemory
-from kvm_vmx.trap.engine cimport step_from_trap
+# This thread instruction by instruction: where each one of some text stood, and its registers.
+#
+# The processor's own single step, RFLAGS.TF, interrupts behind each instruction; what is not
+# of the text that is asked for goes by unwritten. Steps begin behind an instruction that traps and
+# end where the thread has been elsewhere for a while, so that nothing else is slow: without traps
+# there are none. A signal handler runs without steps, and so does L0, to which opcodes trap.
 
 cdef extern from *:
     """
@@ -167,12 +163,12 @@ cdef extern from *:
     bint step_reserve(size_t count) nogil
 
 
-def possible() -> bool:
+def step_possible() -> bool:
     """Does a single step of this host's interrupt? A few are made."""
     return bool(CAN_STEP) and not stepping and step_probe() >= 3
 
 
-def start(texts: list, room: int = 1 << 18) -> None:
+def step_start(texts: list, room: int = 1 << 18) -> None:
     """Step from the next trap on; texts are the (start, end) of what is written down, of
     which there may be so many steps. RuntimeError where it cannot be done, or is being done."""
     global step_texts
@@ -191,7 +187,7 @@ def start(texts: list, room: int = 1 << 18) -> None:
     step_from_trap(<size_t>step_record)
 
 
-def stop() -> list:
+def step_stop() -> list:
     """Step no more: [(address, its 16 registers)], each as it was before the instruction."""
     cdef size_t n
     cdef int i
@@ -206,12 +202,6 @@ def stop() -> list:
     return found
 
 
-def full() -> bool:
+def step_full() -> bool:
     """Is there no room for another step?"""
     return steps_taken == steps_room
-
-
-def mapped(PhysicalMemory memory not None, gpa: int) -> tuple:
-    """Where a guest-physical address stands in this process: both mappings of its page."""
-    memory.check(gpa, 1)
-    return <size_t>memory.mem.base + <size_t>gpa, <size_t>memory.vmalloc_base + <size_t>gpa

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which process something belongs to: a child of fork() owns nothing that its parent made."""
-
-from kvm_vmx.errors import MachineError
+# Which process something belongs to: a child of fork() owns nothing that its parent made.
 
 cdef extern from *:
     """

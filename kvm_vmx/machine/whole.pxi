@@ -1,22 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A processor that runs L1's code itself: what L1 is, is in memory alone."""
+# A processor that runs L1's code itself: what L1 is, is in memory alone.
 
-from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.string cimport memcpy
-
-from kvm_vmx.abi.types cimport u32, u64
-from kvm_vmx.abi.virt_cpu cimport NR_GPRS
-from kvm_vmx.abi.vmx cimport PIN_BASED_VMX_PREEMPTION_TIMER
-from kvm_vmx.l0.hyperv cimport (
-    io_apic_line, is_root, port_connect, port_disconnect, root_clock, root_reset, root_run,
-    root_start, root_to_processor, synic_signal, vp_restore, vp_save,
-)
-from kvm_vmx.l0.state cimport *
-from kvm_vmx.machine.process cimport check_process
-from kvm_vmx.machine.processor cimport Processor
-
-
-_MASK_64 = (1 << 64) - 1
 _RSP = 4
 ENDS = ("paused", "port", "waits", "shutdown", "undone")
 

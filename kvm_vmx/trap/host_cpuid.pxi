@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""CPUID of this host, which needs no privilege; nothing on another architecture."""
+# CPUID of this host, which needs no privilege; nothing on another architecture.
 
 cdef extern from *:
     """
@@ -22,7 +22,7 @@ cdef extern from *:
     bint cpuid_of_host(unsigned int leaf, unsigned int *r) nogil
 
 
-def cpuid(unsigned int leaf):
+def host_cpuid(unsigned int leaf):
     """(eax, ebx, ecx, edx) of a leaf's first subleaf, as this host answers; None without CPUID."""
     cdef unsigned int r[4]
 

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# Signals that end a run: a thread waits for Python's, and kicks the vCPU as KVM would be kicked.
+#
+# Python's own handler writes into a pipe; the thread that reads there marks the task and sends its
+# CPU an interrupt, which ends the guest's run at its next instruction. An exit costs nothing for
+# it.
+
+cdef extern from *:
+    """
+    #include <pthread.h>
+    #include <signal.h>
+    #include <sys/syscall.h>
+    #include <unistd.h>
+
+    /* A thread that takes no signal: they are for whoever waits for them. */
+    static int start_thread(void *(*function)(void *))
+    {
+        pthread_attr_t attributes;
+        sigset_t all, before;
+        pthread_t thread;
+        int ret;
+
+        sigfillset(&all);
+        pthread_attr_init(&attributes);
+        pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+        pthread_attr_setstacksize(&attributes, 64 << 10);
+        pthread_sigmask(SIG_SETMASK, &all, &before);
+        ret = pthread_create(&thread, &attributes, function, NULL);
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        pthread_attr_destroy(&attributes);
+        return ret;
+    }
+
+    static int thread_id(void) { return syscall(SYS_gettid); }
+    """
+    int start_thread(void *(*function)(void *) noexcept nogil) nogil
+    int thread_id() nogil
+
+cdef extern from "sched.h" nogil:
+    int sched_yield()
+
+cdef extern from "unistd.h" nogil:
+    int pipe2(int fds[2], int flags)
+
+cdef spinlock_t kick_lock
+cdef task_struct *kick_target = NULL
+cdef int kick_target_cpu
+cdef bint kick_pending = False      # a signal came while there was no target
+cdef bint kick_watched = False
+cdef bint kick_waits = False        # the thread has come to where it waits
+cdef int kick_pipe[2]
+cdef int kick_depth = 0             # runs within runs: a handler may run a vCPU, too
+cdef int kick_outer = -1            # where signals were told of before, and still are
+
+
+cdef void *watch(void *unused) noexcept nogil:
+    cdef char numbers[64]
+    cdef ssize_t count
+    global kick_pending, kick_waits
+
+    while True:
+        count = read(kick_pipe[0], numbers, sizeof(numbers))
+        if count < 0 and errno == EINTR:
+            continue
+        if count <= 0:
+            return NULL
+        if not kick_waits:
+            kick_waits = True
+            continue
+        if kick_outer >= 0:
+            write(kick_outer, numbers, count)
+        spin_lock(&kick_lock)
+        kick_pending = kick_target == NULL
+        if kick_target != NULL:
+            kick_target.sigpending = 1
+            smp_send_reschedule(kick_target_cpu)
+        spin_unlock(&kick_lock)
+
+
+cdef bint start_watching() noexcept:
+    global kick_watched
+
+    if pipe2(kick_pipe, O_CLOEXEC):
+        return False
+    # a handler never waits
+    fcntl(kick_pipe[1], F_SETFL, O_NONBLOCK)
+    kick_watched = write(kick_pipe[1], "", 1) == 1 and start_thread(watch) == 0
+    # what it does first is no part of the run that comes
+    while kick_watched and not kick_waits:
+        with nogil:
+            sched_yield()
+    if not kick_watched:
+        close(kick_pipe[0])
+        close(kick_pipe[1])
+    return kick_watched
+
+
+# From begin to end a signal that Python handles kicks the vCPU that this thread runs. False: this
+# thread is not the one that handles them, or nobody can watch. Raises what a handler raises.
+cdef bint kick_begin() except -1:
+    global kick_depth, kick_outer
+
+    if thread_id() != getpid() or not (kick_watched or start_watching()):
+        return False
+    if kick_depth == 0:
+        try:
+            kick_outer = signal.set_wakeup_fd(kick_pipe[1], warn_on_full_buffer=False)
+        except ValueError:
+            # no thread of Python's that handles signals
+            return False
+    kick_depth += 1
+    try:
+        # those that came before the pipe was in place
+        PyErr_CheckSignals()
+    except BaseException:
+        kick_end()
+        raise
+    return True
+
+
+cdef int kick_end() except -1:
+    global kick_depth, kick_outer
+
+    kick_depth -= 1
+    if kick_depth == 0:
+        give_back()
+    return 0
+
+
+cdef int give_back() except -1:
+    # What was closed meanwhile is told nothing more.
+    global kick_outer
+
+    try:
+        signal.set_wakeup_fd(kick_outer)
+    except (OSError, ValueError):
+        signal.set_wakeup_fd(-1)
+    kick_outer = -1
+    return 0
+
+
+# Let the handlers run whose signals have come.
+cdef int kick_check() except -1:
+    PyErr_CheckSignals()
+    return 0
+
+
+# Whether this thread is the one that handles them.
+cdef bint kick_handles() except -1:
+    return threading.get_ident() == threading.main_thread().ident
+
+
+# Whom to kick.
+cdef void kick_from(task_struct *task, int cpu) noexcept nogil:
+    global kick_target, kick_target_cpu, kick_pending
+
+    spin_lock(&kick_lock)
+    if kick_pending:
+        task.sigpending = 1
+    kick_pending = False
+    kick_target, kick_target_cpu = task, cpu
+    spin_unlock(&kick_lock)
+
+
+cdef void kick_till(const task_struct *task) noexcept nogil:
+    global kick_target
+
+    if kick_target == task:
+        spin_lock(&kick_lock)
+        kick_target = NULL
+        spin_unlock(&kick_lock)
+
+
+def _kick_in_child():
+    # The watching thread is not there, and the pipe is the parent's.
+    global kick_watched, kick_depth, kick_target, kick_pending
+
+    spin_lock_init(&kick_lock)
+    kick_target, kick_pending = NULL, False
+    if kick_depth:
+        kick_depth = 0
+        with contextlib.suppress(ValueError):
+            give_back()
+    if kick_watched:
+        kick_watched = False
+        close(kick_pipe[0])
+        close(kick_pipe[1])
+
+
+os.register_at_fork(after_in_child=_kick_in_child)
