@@ -122,6 +122,7 @@ struct l2_insn {
 #define L2_NO_REGISTER 16
 
 struct l0_vp;
+struct l0_field;
 
 /* An instruction that has been decoded, for as long as the bytes at its place stay the same. */
 #define L0_DECODED 4096
@@ -341,8 +342,13 @@ struct l0_vp {
 	u64 vmxon_ptr;
 	u64 current_vmptr;	/* L0_NO_VMCS: none */
 	u64 active_evmcs;	/* L0_NO_VMCS: none */
-	struct l0_vmcs current_vmcs;	/* the current plain VMCS, written back to its page by VMCLEAR */
-	struct l0_vmcs evmcs_cache;	/* the copy of the active eVMCS */
+	/* what VMREAD and VMWRITE of CPL 0 find at once: all fields where a plain VMCS is current and
+	 * no eVMCS active, else none; whoever changes a pointer above settles it */
+	const struct l0_field *fields;
+	/* the current plain VMCS, written back to its page by VMCLEAR */
+	struct l0_vmcs current_vmcs __attribute__((aligned(64)));
+	/* the copy of the active eVMCS: no move of 16 bytes of it reaches into a second cache line */
+	struct l0_vmcs evmcs_cache __attribute__((aligned(64)));
 	u32 valid_groups;	/* which clean groups of copy hold something */
 	u32 groups_to_check;		/* clean groups changed since the entry checks last passed */
 	u8 bitmap_kept;		/* msr_bitmap holds what L1's page held when it was last dirty */

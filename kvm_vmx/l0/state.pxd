@@ -763,6 +763,8 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
 
     ctypedef struct l0_vp "struct l0_vp"
 
+    ctypedef struct l0_field "struct l0_field"
+
     ctypedef struct l0_decoded "struct l0_decoded":
         u64 code[2]
         u64 rip
@@ -948,6 +950,7 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u64 vmxon_ptr
         u64 current_vmptr
         u64 active_evmcs
+        const l0_field *fields
         l0_vmcs current_vmcs
         l0_vmcs evmcs_cache
         u32 valid_groups
@@ -1090,6 +1093,8 @@ cdef extern from "kvm_vmx/l0/entry/mend.h" nogil:
 cdef extern from "kvm_vmx/l0/vmcs/fields.h" nogil:
     enum:
         L0_NR_FIELDS
+        L0_WIDE
+        L0_DOUBLE
 
     ctypedef struct l0_field "struct l0_field":
         u16 offset
@@ -1098,11 +1103,16 @@ cdef extern from "kvm_vmx/l0/vmcs/fields.h" nogil:
         u8 read_only
         u16 number
 
+    void l0_fields_are_sound(u32 index)
     const l0_field *l0_optional_field(u64 encoding, u64 misc, u32 secondary)
+    const l0_field *l0_field_at(const l0_field *fields, u64 encoding)
     const l0_field *l0_field_of(u64 encoding, int *high)
+    u64 l0_field_whole(const void *vmcs, const l0_field *field, u64 encoding)
+    void l0_field_set_whole(void *vmcs, const l0_field *field, u64 encoding, u64 value)
     u64 l0_field_get(const void *vmcs, const l0_field *field, int high)
     void l0_field_set(void *vmcs, const l0_field *field, int high, u64 value)
-    const l0_field l0_fields[(((((0x6c7e)&0x7e)|((0x6c7e)>>3&0xd80))>>1)+1)]
+    const l0_field l0_fields[512]
+    const l0_field l0_no_fields[512]
 
 cdef extern from "kvm_vmx/l0/vmcs/blocks.h" nogil:
     enum:

@@ -101,6 +101,6 @@ cdef inline insn_t repeat_plain(l0_vp *vp, u64 *regs) noexcept nogil:
     vp.counters.vmresume += 1
     run_row(vp, v, regs)
     # VMWRITE may reach the exit's information, too
-    note_exit(vp, EXIT_REASON_CPUID, 2, 0)
+    write_exit(v, EXIT_REASON_CPUID, 2, 0)
     leave_again(vp, v)
     return INSN_OK

@@ -40,11 +40,7 @@ cdef struct paging:
     u64 reserved        # in every entry
 
 
-# The same in line. Whoever calls it need not leave: L1 sees none of it before an exit, and the
-# exit that comes writes all of it again.
-cdef inline void note_exit(l0_vp *vp, u32 reason, u32 length, u64 qualification) noexcept nogil:
-    cdef l0_vmcs *v = vp.vmcs
-
+cdef inline void write_exit(l0_vmcs *v, u32 reason, u32 length, u64 qualification) noexcept nogil:
     v.f.vm_exit_reason = reason
     v.f.vm_exit_intr_info = 0
     v.f.vm_exit_intr_error_code = 0
@@ -55,6 +51,12 @@ cdef inline void note_exit(l0_vp *vp, u32 reason, u32 length, u64 qualification)
     v.f.exit_qualification = qualification
     v.f.guest_linear_address = 0
     v.f.guest_physical_address = 0
+
+
+# The same in line. Whoever calls it need not leave: L1 sees none of it before an exit, and the
+# exit that comes writes all of it again.
+cdef inline void note_exit(l0_vp *vp, u32 reason, u32 length, u64 qualification) noexcept nogil:
+    write_exit(vp.vmcs, reason, length, qualification)
     vp.fault.vector = NO_VECTOR
 
 

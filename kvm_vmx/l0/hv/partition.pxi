@@ -115,6 +115,7 @@ cdef void vp_reset(l0_vp *vp) noexcept nogil:
     vp.vmxon_ptr = L0_NO_VMCS
     vp.current_vmptr = L0_NO_VMCS
     vp.active_evmcs = L0_NO_VMCS
+    settle_fields(vp)
     vp.vmcs = &vp.current_vmcs
     # any state but 0 will do for the generator
     vp.random_state = (vp.partition.seed + vp.cpu.index + 1) * <u64>0x9e3779b97f4a7c15 | 1

@@ -70,6 +70,7 @@ cdef void enlightened_forget(l0_vp *vp) noexcept nogil:
 cdef void enlightened_release(l0_vp *vp) noexcept nogil:
     vp.row_kept = 0
     vp.active_evmcs = L0_NO_VMCS
+    settle_fields(vp)
     enlightened_forget(vp)
 
 
@@ -105,6 +106,7 @@ cdef insn_t become_active(l0_vp *vp, u64 pointer, const u8 *page) noexcept nogil
         if vp.partition.profile.one_vp_per_evmcs:
             return refused_pointer(vp, CHECK_evmcs_active, pointer, other)
     vp.active_evmcs = pointer
+    settle_fields(vp)
     vp.evmcs_cache.f.revision_id = revision
     # what L0 writes back and does not read: nothing of another eVMCS must get there
     vp.evmcs_cache.f.vm_instruction_error = (<const hv_enlightened_vmcs *>page).vm_instruction_error

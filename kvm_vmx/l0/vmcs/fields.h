@@ -4,6 +4,7 @@
 #define KVM_VMX_L0_FIELDS_H
 
 #include <kvm_vmx/l0/state.h>
+#include <linux/compiler.h>
 
 struct l0_field {
 	u16 offset;
@@ -13,10 +14,10 @@ struct l0_field {
 	u16 number;		/* its encoding: so that one comparison tells a field from what is none */
 };
 
-/* Width, type and index of an encoding, moved together as far as one shift can: the fields in
- * use differ in nothing else. */
-#define L0_FIELD_INDEX(encoding) ((((encoding) & 0x7e) | ((encoding) >> 3 & 0xd80)) >> 1)
-#define L0_NR_FIELDS (L0_FIELD_INDEX(0x6c7e) + 1)
+/* A place for each encoding in use, by one multiplication: this factor, found by trying, puts no two
+ * of them into one. */
+#define L0_NR_FIELDS 512
+#define L0_FIELD_INDEX(encoding) ((u32)(encoding) * 0x4d601d4bu >> 23)
 
 #define L0_FIELD(encoding, member, mask) [L0_FIELD_INDEX(encoding)] = {	\
 	.offset = offsetof(struct l0_vmcs, member),			\
@@ -26,30 +27,33 @@ struct l0_field {
 	.number = (encoding) },
 #define L0_GROUP(name) HV_VMX_ENLIGHTENED_CLEAN_FIELD_##name
 
+/* Fields without a slot, with the group whose checks look at them. */
+#define L0_OWN_FIELDS(FIELD)						\
+	FIELD(POSTED_INTR_NV, posted_intr_nv, L0_GROUP(CONTROL_GRP1))	\
+	FIELD(GUEST_INTR_STATUS, guest_intr_status, 0)			\
+	FIELD(GUEST_PML_INDEX, guest_pml_index, 0)			\
+	FIELD(PML_ADDRESS, pml_address, L0_GROUP(CONTROL_GRP1))		\
+	FIELD(APIC_ACCESS_ADDR, apic_access_addr, L0_GROUP(CONTROL_GRP1)) \
+	FIELD(POSTED_INTR_DESC_ADDR, posted_intr_desc_addr, L0_GROUP(CONTROL_GRP1)) \
+	FIELD(VM_FUNCTION_CONTROL, vm_function_control, L0_GROUP(CONTROL_GRP1)) \
+	FIELD(EOI_EXIT_BITMAP0, eoi_exit_bitmap[0], 0)			\
+	FIELD(EOI_EXIT_BITMAP1, eoi_exit_bitmap[1], 0)			\
+	FIELD(EOI_EXIT_BITMAP2, eoi_exit_bitmap[2], 0)			\
+	FIELD(EOI_EXIT_BITMAP3, eoi_exit_bitmap[3], 0)			\
+	FIELD(EPTP_LIST_ADDRESS, eptp_list_address, L0_GROUP(CONTROL_GRP1)) \
+	FIELD(VMREAD_BITMAP, vmread_bitmap, L0_GROUP(CONTROL_GRP1))	\
+	FIELD(VMWRITE_BITMAP, vmwrite_bitmap, L0_GROUP(CONTROL_GRP1))	\
+	FIELD(ENCLS_EXITING_BITMAP, encls_exiting_bitmap, 0)		\
+	FIELD(TSC_MULTIPLIER, tsc_multiplier, L0_GROUP(CONTROL_GRP1))	\
+	FIELD(GUEST_IA32_PERF_GLOBAL_CTRL, guest_ia32_perf_global_ctrl, L0_GROUP(GUEST_GRP1)) \
+	FIELD(HOST_IA32_PERF_GLOBAL_CTRL, host_ia32_perf_global_ctrl, L0_GROUP(HOST_GRP1)) \
+	FIELD(VMX_PREEMPTION_TIMER_VALUE, vmx_preemption_timer_value, 0)
+
 static const struct l0_field l0_fields[L0_NR_FIELDS] = {
 #define EVMCS_FIELD(encoding, member, group) L0_FIELD(encoding, f.member, L0_GROUP(group))
 #include <asm/evmcs_fields.h>
 #undef EVMCS_FIELD
-	/* Fields without a slot, with the group whose checks look at them. */
-	L0_FIELD(POSTED_INTR_NV, posted_intr_nv, L0_GROUP(CONTROL_GRP1))
-	L0_FIELD(GUEST_INTR_STATUS, guest_intr_status, 0)
-	L0_FIELD(GUEST_PML_INDEX, guest_pml_index, 0)
-	L0_FIELD(PML_ADDRESS, pml_address, L0_GROUP(CONTROL_GRP1))
-	L0_FIELD(APIC_ACCESS_ADDR, apic_access_addr, L0_GROUP(CONTROL_GRP1))
-	L0_FIELD(POSTED_INTR_DESC_ADDR, posted_intr_desc_addr, L0_GROUP(CONTROL_GRP1))
-	L0_FIELD(VM_FUNCTION_CONTROL, vm_function_control, L0_GROUP(CONTROL_GRP1))
-	L0_FIELD(EOI_EXIT_BITMAP0, eoi_exit_bitmap[0], 0)
-	L0_FIELD(EOI_EXIT_BITMAP1, eoi_exit_bitmap[1], 0)
-	L0_FIELD(EOI_EXIT_BITMAP2, eoi_exit_bitmap[2], 0)
-	L0_FIELD(EOI_EXIT_BITMAP3, eoi_exit_bitmap[3], 0)
-	L0_FIELD(EPTP_LIST_ADDRESS, eptp_list_address, L0_GROUP(CONTROL_GRP1))
-	L0_FIELD(VMREAD_BITMAP, vmread_bitmap, L0_GROUP(CONTROL_GRP1))
-	L0_FIELD(VMWRITE_BITMAP, vmwrite_bitmap, L0_GROUP(CONTROL_GRP1))
-	L0_FIELD(ENCLS_EXITING_BITMAP, encls_exiting_bitmap, 0)
-	L0_FIELD(TSC_MULTIPLIER, tsc_multiplier, L0_GROUP(CONTROL_GRP1))
-	L0_FIELD(GUEST_IA32_PERF_GLOBAL_CTRL, guest_ia32_perf_global_ctrl, L0_GROUP(GUEST_GRP1))
-	L0_FIELD(HOST_IA32_PERF_GLOBAL_CTRL, host_ia32_perf_global_ctrl, L0_GROUP(HOST_GRP1))
-	L0_FIELD(VMX_PREEMPTION_TIMER_VALUE, vmx_preemption_timer_value, 0)
+	L0_OWN_FIELDS(L0_FIELD)
 	/* these are there as far as VMX_MISC says: l0_optional_field() */
 #define L0_NO_FIELD_YET(encoding) [L0_FIELD_INDEX(encoding)] = { .size = 0 },
 	L0_NO_FIELD_YET(CR3_TARGET_VALUE0)
@@ -58,6 +62,30 @@ static const struct l0_field l0_fields[L0_NR_FIELDS] = {
 	L0_NO_FIELD_YET(CR3_TARGET_VALUE3)
 #undef L0_NO_FIELD_YET
 };
+
+/* Where VMREAD and VMWRITE find no field at once. What is empty has number 0, a field's. */
+static const struct l0_field l0_no_fields[L0_NR_FIELDS] = { { .number = 0xffff } };
+
+/* Bits 13 and 14 of an encoding: 8 bytes are 64 bits or as wide as a register, else 4 or 2. */
+#define L0_WIDE		0x2000u
+#define L0_DOUBLE	0x4000u
+#define L0_WIDTH(encoding) ((encoding) & L0_WIDE ? 8 : (encoding) & L0_DOUBLE ? 4 : 2)
+
+/* Fields that share a place do not compile: two cases of one value. */
+static inline void l0_fields_are_sound(u32 index)
+{
+	switch (index) {
+#define L0_SOUND(encoding, member, ...)					\
+	case L0_FIELD_INDEX(encoding):					\
+	_Static_assert(sizeof(((struct l0_vmcs *)0)->member) == L0_WIDTH(encoding), #member);
+#define EVMCS_FIELD(encoding, member, group) L0_SOUND(encoding, f.member)
+#include <asm/evmcs_fields.h>
+#undef EVMCS_FIELD
+	L0_OWN_FIELDS(L0_SOUND)
+#undef L0_SOUND
+		break;
+	}
+}
 
 /* The fields that only some processors have: so many CR3-target values as VMX_MISC offers, and
  * those of PAUSE loops where the control is on offer. */
@@ -82,18 +110,47 @@ static const struct l0_field *l0_optional_field(u64 encoding, u64 misc, u32 seco
 	return encoding % 2 || n >= 4 || n >= (misc >> 16 & 0x1ff) ? NULL : &targets[n];
 }
 
+/* The only field that an encoding may stand for. */
+static __always_inline const struct l0_field *l0_field_at(const struct l0_field *fields,
+							  u64 encoding)
+{
+	return &fields[L0_FIELD_INDEX(encoding)];
+}
+
 /* The field of an encoding, or NULL. high tells that the upper half of a u64 is meant. */
 static __always_inline const struct l0_field *l0_field_of(u64 encoding, int *high)
 {
-	const struct l0_field *field = &l0_fields[L0_FIELD_INDEX(encoding)];
+	const struct l0_field *field = l0_field_at(l0_fields, encoding & ~1ull);
 
-	*high = 0;
-	/* what is no field has number 0, which is that of the first one, VPID */
-	if (likely(field->number == encoding))
-		return field;
 	*high = encoding & 1;
-	return *high && field->number == (encoding ^ 1) && field->size == 8 &&
-		(encoding >> 13 & 3) == 1 ? field : NULL;
+	/* what is no field has number 0, which is that of VPID, and its place is the first */
+	if (field->number != (encoding & ~1ull))
+		return NULL;
+	return !*high || (field->size == 8 && (encoding >> 13 & 3) == 1) ? field : NULL;
+}
+
+/* The whole of a field whose number the encoding is; most are of 32 bits. */
+static __always_inline u64 l0_field_whole(const void *vmcs, const struct l0_field *field,
+					  u64 encoding)
+{
+	const u8 *at = (const u8 *)vmcs + field->offset;
+
+	if (encoding & L0_WIDE)
+		return *(const u64 *)at;
+	return likely(encoding & L0_DOUBLE) ? *(const u32 *)at : *(const u16 *)at;
+}
+
+static __always_inline void l0_field_set_whole(void *vmcs, const struct l0_field *field,
+					       u64 encoding, u64 value)
+{
+	u8 *at = (u8 *)vmcs + field->offset;
+
+	if (encoding & L0_WIDE)
+		*(u64 *)at = value;
+	else if (likely(encoding & L0_DOUBLE))
+		*(u32 *)at = value;
+	else
+		*(u16 *)at = value;
 }
 
 static inline u64 l0_field_get(const void *vmcs, const struct l0_field *field, int high)

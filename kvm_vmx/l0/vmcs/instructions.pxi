@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# The VMX instructions of L1 but VMLAUNCH and VMRESUME: the checks in order, then the effect.
+# The VMX instructions of L1 but the entries, VMREAD and VMWRITE: checks in order, then the effect.
 
 cdef enum:
-    MISC_VMWRITE_ANY_FIELD = 1 << 29
     ALL_GROUPS = 0xffff
 
 
@@ -58,6 +57,7 @@ cdef insn_t l0_vmxon(virt_cpu *cpu, u64 pa) noexcept nogil:
     vp.vmxon_ptr = pa
     vp.current_vmptr = L0_NO_VMCS
     vp.active_evmcs = L0_NO_VMCS
+    settle_fields(vp)
     return succeed(vp)
 
 
@@ -90,6 +90,7 @@ cdef void release_current_vmcs(l0_vp *vp) noexcept nogil:
         lint(vp, LINT_vmcs_vanished)
     vp.row_kept = 0
     vp.current_vmptr = L0_NO_VMCS
+    settle_fields(vp)
 
 
 cdef insn_t l0_vmclear(virt_cpu *cpu, u64 pa) noexcept nogil:
@@ -161,6 +162,7 @@ cdef insn_t l0_vmptrld(virt_cpu *cpu, u64 pa) noexcept nogil:
     release_current_vmcs(vp)
     vp.current_vmcs = copy
     vp.current_vmptr = pa
+    settle_fields(vp)
     vp.groups_to_check = ALL_GROUPS
     return succeed(vp)
 
@@ -176,94 +178,6 @@ cdef insn_t l0_vmptrst(virt_cpu *cpu, u64 *pa) noexcept nogil:
         lint(vp, LINT_vmcs_pointer_while_evmcs)
     pa[0] = vp.current_vmptr
     return succeed(vp)
-
-
-# SDM A.6: so many CR3-target values as VMX_MISC says; 25.6.13: the fields of PAUSE loops.
-cdef const l0_field *optional_field(const l0_vp *vp, u64 encoding) noexcept nogil:
-    return l0_optional_field(
-        encoding, vp.partition.caps.misc, vp.partition.caps.secondary_may)
-
-
-# VMREAD of a field that the profile alone has, and any while an eVMCS is active: the profile
-# answers from its page, or not at all.
-cdef insn_t read_elsewhere(l0_vp *vp, u64 encoding, u64 *value) noexcept nogil:
-    cdef const u8 *page
-    cdef const l0_field *field
-    cdef int high
-
-    if vp.active_evmcs == L0_NO_VMCS:
-        field = optional_field(vp, encoding)
-        if field == NULL:
-            return deny(vp, CHECK_vmread_component, encoding, 0, 0)
-        value[0] = l0_field_get(&vp.current_vmcs, field, 0)
-        return succeed(vp)
-    lint(vp, LINT_vmcs_access_while_evmcs)
-    page = phys_page(vp.cpu.mem, vp.active_evmcs)
-    if not vp.partition.profile.vmread_serves_evmcs:
-        return deny(vp, CHECK_vmread_enlightened, encoding, vp.active_evmcs, 0)
-    if page == NULL:
-        return deny(vp, CHECK_vmread_page_missing, encoding, vp.active_evmcs, 0)
-    field = l0_field_of(encoding, &high)
-    # upper halves have no place of their own there
-    if field == NULL or high or not l0_place_in_page(field):
-        return deny(vp, CHECK_vmread_no_place, encoding, vp.active_evmcs, 0)
-    value[0] = l0_page_get(page, field)
-    return succeed(vp)
-
-
-cdef insn_t write_optional(l0_vp *vp, u64 encoding, u64 value) noexcept nogil:
-    cdef const l0_field *place = optional_field(vp, encoding)
-
-    if place == NULL:
-        return deny(vp, CHECK_vmwrite_component, encoding, 0, 0)
-    return write_field(vp, place, encoding, 0, value)
-
-
-cdef inline insn_t write_field(
-        l0_vp *vp, const l0_field *place, u64 encoding, int high, u64 value) noexcept nogil:
-    if unlikely(place.read_only and not vp.partition.caps.misc & MISC_VMWRITE_ANY_FIELD):
-        return deny(vp, CHECK_vmwrite_read_only, encoding, 0, 0)
-    l0_field_set(&vp.current_vmcs, place, high, value)
-    vp.groups_to_check |= place.groups
-    return succeed(vp)
-
-
-cdef insn_t l0_vmread(virt_cpu *cpu, u64 field, u64 *value) noexcept nogil:
-    cdef l0_vp *vp = <l0_vp *>cpu
-    cdef const l0_field *place
-    cdef int high
-
-    vp.counters.vmread += 1
-    if unlikely(not permitted(vp)):
-        return deny_permission(vp)
-    if unlikely(vp.active_evmcs != L0_NO_VMCS):
-        return read_elsewhere(vp, field, value)
-    if unlikely(vp.current_vmptr == L0_NO_VMCS):
-        return deny(vp, CHECK_vmread_no_vmcs, field, 0, 0)
-    place = l0_field_of(field, &high)
-    if unlikely(place == NULL):
-        return read_elsewhere(vp, field, value)
-    value[0] = l0_field_get(&vp.current_vmcs, place, high)
-    return succeed(vp)
-
-
-cdef insn_t l0_vmwrite(virt_cpu *cpu, u64 field, u64 value) noexcept nogil:
-    cdef l0_vp *vp = <l0_vp *>cpu
-    cdef const l0_field *place
-    cdef int high
-
-    vp.counters.vmwrite += 1
-    if unlikely(not permitted(vp)):
-        return deny_permission(vp)
-    if unlikely(vp.active_evmcs != L0_NO_VMCS):
-        lint(vp, LINT_vmcs_access_while_evmcs)
-        return deny(vp, CHECK_vmwrite_enlightened, field, vp.active_evmcs, 0)
-    if unlikely(vp.current_vmptr == L0_NO_VMCS):
-        return deny(vp, CHECK_vmwrite_no_vmcs, field, 0, 0)
-    place = l0_field_of(field, &high)
-    if unlikely(place == NULL):
-        return write_optional(vp, field, value)
-    return write_field(vp, place, field, high, value)
 
 
 cdef insn_t l0_invept(virt_cpu *cpu, u64 type, u64 eptp, u64 gpa) noexcept nogil:

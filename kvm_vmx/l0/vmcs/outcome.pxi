@@ -86,6 +86,14 @@ cdef inline insn_t check_permission(l0_vp *vp) noexcept nogil:
     return INSN_OK if permitted(vp) else deny_permission(vp)
 
 
+# There is none current outside VMX operation.
+cdef inline void settle_fields(l0_vp *vp) noexcept nogil:
+    if vp.active_evmcs == L0_NO_VMCS and vp.current_vmptr != L0_NO_VMCS:
+        vp.fields = l0_fields
+    else:
+        vp.fields = l0_no_fields
+
+
 cdef inline void lint(l0_vp *vp, u32 what) noexcept nogil:
     l0_note(vp, what, L0_NO_FIELD, 0, 0)
 

@@ -213,6 +213,7 @@ cdef void restore_vmcs(l0_vp *vp, const l0_saved *saved) noexcept nogil:
     vp.vmxon_ptr = saved.vmxon_ptr
     vp.current_vmptr = saved.current_vmptr
     vp.active_evmcs = saved.active_evmcs
+    settle_fields(vp)
     vp.vmcs = &vp.current_vmcs
     if vp.active_evmcs == L0_SAVED_NONE:
         return
