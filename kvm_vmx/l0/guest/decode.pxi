@@ -159,7 +159,7 @@ cdef bint modrm_16(stream *s, l2_insn *insn) noexcept nogil:
         insn.base = GPR_RBP
     if insn.mod == 1:
         size = 1
-    elif insn.mod == 2 or (insn.mod == 0 and form == 6):
+    elif insn.mod == 2 or form == 6:
         size = 2
     return size == 0 or take(s, size, &insn.displacement)
 

@@ -40,9 +40,10 @@ cdef void start(l0_stimer *timer, u64 now) noexcept nogil:
         timer.due = timer.count
     elif timer.due == 0:
         timer.due = now + timer.count if timer.count < NEVER - now else NEVER
-    elif now >= timer.due:
+    else:
+        # the next beat, which is no later than now and the count
         late = (now - timer.due) % timer.count
-        timer.due = now + (timer.count - late) if timer.count - late < NEVER - now else NEVER
+        timer.due = now + (timer.count - late)
 
 
 # A message of type 0x80000010: which timer, when it was due, when it is told.

@@ -121,8 +121,8 @@ cdef insn_t synic_write(l0_vp *vp, u32 msr, u64 value) noexcept nogil:
         return write_page(vp, msr, &vp.synic.event_page, value)
     elif msr == MSR_MESSAGE_PAGE:
         return write_page(vp, msr, &vp.synic.message_page, value)
-    elif msr >= MSR_SOURCE_0:
-        # unmasked it needs a vector that an APIC can deliver
+    else:
+        # a source: unmasked it needs a vector that an APIC can deliver
         if not value & MASKED and value & 0xff < FIRST_VECTOR:
             return deny(vp, CHECK_synic_vector, value, msr, 0)
         vp.synic.source[msr - MSR_SOURCE_0] = value

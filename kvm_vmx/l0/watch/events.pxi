@@ -10,10 +10,10 @@ cdef bint is_redelivered(u32 info) noexcept nogil:
                            kind == INTR_TYPE_HARD_EXCEPTION)
 
 
-# May L1 have dealt with the event by other means: merged it, done the task switch, given up?
+# May L1 have dealt with the event by other means: merged it, done the task switch? A triple fault
+# leaves none (SDM 3C 27.2.4).
 cdef bint takes_the_event(u32 reason) noexcept nogil:
-    return reason == EXIT_REASON_EXCEPTION_NMI or reason == EXIT_REASON_TASK_SWITCH or \
-        reason == EXIT_REASON_TRIPLE_FAULT
+    return reason == EXIT_REASON_EXCEPTION_NMI or reason == EXIT_REASON_TASK_SWITCH
 
 
 # Exits that no instruction of L2 has made: none of them is a reason to inject an exception.

@@ -92,23 +92,22 @@ cdef u32 root_run(l0_vp *vp, u64 instructions) noexcept nogil:
     return end
 
 
-# Nothing has woken it: time goes on to what comes next.
+# Nothing has woken it: time goes on to what comes next, at the latest the end of its run. What is
+# due and waits for another event to be taken holds no time up.
 cdef bint root_wait(l0_vp *vp) noexcept nogil:
     cdef u64 now = vp.counters.l2_instructions, at = ~<u64>0
     cdef u32 i
 
     for i in range(vp.nr_alarms):
-        at = min(at, vp.alarm[i].at)
+        if vp.alarm[i].at > now:
+            at = min(at, vp.alarm[i].at)
     if vp.root.apic.timer_at:
         at = min(at, vp.root.apic.timer_at)
     if timer_runs(vp):
         at = min(at, now + timer_left(vp))
-    if at == ~<u64>0:
-        return give_back(vp, False)
-    if at > now:
-        vp.root.idle += at - now
-        vp.counters.l2_instructions = at
-        if is_root(vp):
-            vp.root.since += at - now
-    vp.deadline = min(vp.deadline, vp.counters.l2_instructions)
+    vp.root.idle += at - now
+    vp.counters.l2_instructions = at
+    if is_root(vp):
+        vp.root.since += at - now
+    vp.deadline = min(vp.deadline, at)
     return handle_boundary(vp)
