@@ -13,4 +13,6 @@ cdef class Partition:
     cdef readonly str cache_policy
     # instructions of its processors execute as opcodes
     cdef readonly bint by_trap
+    # the devices that see to what no memory answers, or None
+    cdef public object bus
     cdef object __weakref__

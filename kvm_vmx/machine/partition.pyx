@@ -272,6 +272,22 @@ cdef class Partition:
         check_process(self.owner)
         partition_reset(self.partition)
 
+    def announce(self, bint ports, pages: list[tuple[int, int]]) -> None:
+        """Where devices are from here on: at the ports or not, and in the bytes from the first to
+        the last address of each pair."""
+        cdef l0_devices *devices = &self.partition.devices
+
+        check_process(self.owner)
+        if len(pages) > L0_DEVICE_RANGES:
+            raise ValueError(f"devices in {len(pages)} ranges of pages: there is place for "
+                             f"{L0_DEVICE_RANGES}")
+        devices.ports = ports
+        devices.nr_ranges = 0
+        for first, last in pages:
+            devices.first[devices.nr_ranges] = first
+            devices.last[devices.nr_ranges] = last
+            devices.nr_ranges += 1
+
     def migrate(self, ratio: float = 1.0) -> None:
         """Move to another host, whose TSC ticks ratio times as fast as this one's: L0 forgets
         what it holds of each eVMCS, and L1 is told as it asked to be."""

@@ -19,5 +19,6 @@ cdef class Processor:
     cdef outcome(self, unsigned int status, value=*, why=*)
     cdef enter(self, bint launch, stop_after)
     cdef insn_t to_the_end(self, insn_t status) except? 0x80000000
+    cdef bint serve(self) except -1
     cdef forget_stop(self)
     cdef schedule(self, unsigned int what, after)
