@@ -9,11 +9,15 @@ from kvm_vmx.abi.constants import MSR_IA32_VMX_CR4_FIXED1, X86_CR4_OSXSAVE
 from kvm_vmx.abi.numbers import ExitReason, Field
 from kvm_vmx.boot import devices
 from kvm_vmx.l0.profile import build
+from kvm_vmx.machine.device_bus import Bus
 from kvm_vmx.machine.partition import Partition, PhysicalMemory
 from kvm_vmx.machine.whole import WholeProcessor
+from kvm_vmx.words import unknown
 
 SLICE = 2_000_000       # instructions of one processor before the clock is looked at
 TURN = 2_000            # and where several take turns
+CLOCKS = ("virtual", "host")
+NAP = 0.01              # no longer without a look at signals and limits, in seconds
 TSC_SHIFT, TSC_HZ = 5, 2_000_000_000
 LARGEST = 0xC0000000    # devices lie behind it
 TOPOLOGY, THREADS, CORES = 0xB, 1, 2
@@ -36,18 +40,24 @@ class End:
 class Board:
     """Memory, processors and devices for one image; run() is its life.
 
-    sink takes what the serial port sends. Partition says what the other arguments are.
+    sink takes what the serial port sends; the time is counted in instructions, clock "virtual", or
+    the host's, "host". More devices go to ports and mmio: add(first, count, device). Partition
+    says what the other arguments are.
     """
 
     def __init__(self, memory: int = 512 << 20, cpus: int = 1, profile: str = "bare",
-                 sink: Callable[[bytes], None] = lambda sent: None, **options: object):
+                 sink: Callable[[bytes], None] = lambda sent: None, clock: str = "virtual",
+                 **options: object):
+        if clock not in CLOCKS:
+            raise ValueError(unknown("clock", clock, CLOCKS))
         if memory % 4096 or not 1 << 20 <= memory <= LARGEST:
             raise ValueError(f"memory of {memory} bytes: give whole pages, 1 MiB to 3 GiB")
         self.memory = PhysicalMemory(memory)
         self.options = {"cpus": cpus, "profile": profile, "cpuid": board_leaves(profile, cpus),
                         "msrs": board_msrs(profile), **options}
-        self.cpus, self.profile = cpus, profile
-        self.ports = devices.Ports()
+        self.cpus, self.profile, self.clock = cpus, profile, clock
+        self.bus = Bus(memory)
+        self.ports, self.mmio = self.bus.ports, self.bus.memory
         self.ports.add(devices.SERIAL, 8, devices.Uart16550(sink))
         self.ports.add(devices.EXIT, 4, devices.ExitPort())
         self.ports.add(devices.FW_CFG, 2, devices.FirmwareConfig(memory, cpus))
@@ -61,14 +71,18 @@ class Board:
     def power_on(self) -> None:
         """New processors: the first is the image's to set up, the others wait for SIPI."""
         self.partition = Partition(self.memory, **self.options)     # type: ignore[arg-type]
+        self.bus.attach(self.partition)
         self.processors = [
-            WholeProcessor(self.partition.processor(n), TSC_SHIFT, TSC_HZ)
+            WholeProcessor(self.partition.processor(n), TSC_SHIFT, TSC_HZ,
+                           host_clock=self.clock == "host")
             for n in range(self.cpus)]
         for processor in self.processors:
             processor.wait_for_startup()
 
     def now(self) -> int:
-        """The board's time in ns, counted in instructions."""
+        """The board's time in ns, counted in instructions or the host's."""
+        if self.clock == "host":
+            return self.processors[0].reference_time * 100
         done = sum(self.processors[0].instructions.values())
         return (done << TSC_SHIFT) * 10**9 // TSC_HZ
 
@@ -79,30 +93,32 @@ class Board:
         for processor, blob in zip(self.processors, saved):
             processor.restore(blob)
 
-    def access(self, processor: WholeProcessor) -> None:
-        """Let a device answer the processor's access to a port."""
-        port, size, value = processor.port
-        found = self.ports.access(port, size, value)
-        if value is None:
-            processor.answer(found)
+    def access(self, processor: WholeProcessor, in_memory: bool) -> None:
+        """Let a device see to the processor's access to a port, or to memory."""
+        number = self.processors.index(processor)
+        found = self.bus.see_to(in_memory, *processor.access)
+        if found is not None:
+            # the device may have put another processor in its place
+            self.processors[number].answer(found)
 
-    def one_turn(self, processor: WholeProcessor, count: int) -> None:
-        """Run a processor for a turn; Ended, or RuntimeError where it can do no more."""
+    def one_turn(self, processor: WholeProcessor, count: int) -> bool:
+        """Run a processor for a turn, shorter where it waits for the host's time: True then.
+        Ended, or CannotGoOn where it can do no more."""
         target = sum(processor.instructions.values()) + count
         while (left := target - sum(processor.instructions.values())) > 0:
             end = processor.run(left)
-            if end == "port":
-                self.access(processor)
-                # a device may have put another processor in its place
+            if end in ("port", "memory"):
+                self.access(processor, end == "memory")
                 if processor not in self.processors:
-                    return
+                    return False
             elif end == "shutdown":
-                raise RuntimeError(f"triple fault of L1 at {where(processor)}")
+                raise devices.CannotGoOn(f"triple fault of L1 at {where(processor)}")
             elif end == "undone":
-                raise RuntimeError(f"{reason(processor)} of L1 at {where(processor)}: "
-                                   "this processor cannot do that")
+                raise devices.CannotGoOn(f"{reason(processor)} of L1 at {where(processor)}: "
+                                         "this processor cannot do that")
             elif end == "waits":
-                return
+                return True
+        return False
 
     def turns(self, seconds: float, instructions: int | None) -> str:
         """All processors in turn until one of the limits; why it ended."""
@@ -112,12 +128,20 @@ class Board:
         while time.monotonic() - began < seconds:
             if instructions is not None and done >= instructions:
                 return f"{instructions} instructions are over"
-            for processor in list(self.processors):
-                self.one_turn(processor, count)
-            done += count
+            waiting = [self.one_turn(processor, count) for processor in list(self.processors)]
             if all(processor.idle for processor in self.processors):
                 return f"halted at {where(self.processors[0])}, with nothing on its way"
+            if all(waiting):
+                self.sleep()
+            else:
+                done += count
         return f"{seconds:g} seconds are over"
+
+    def sleep(self) -> None:
+        """Wait for the next event in the host's time, or a nap of it."""
+        left = [found for processor in self.processors
+                if (found := processor.wakes_in) is not None]
+        time.sleep(min([NAP, *left]))
 
     def run(self, seconds: float = 60.0, instructions: int | None = None) -> End:
         """Run until the image ends, or a limit of time does it."""
@@ -127,7 +151,7 @@ class Board:
             why = self.turns(seconds, instructions)
         except devices.Ended as end:
             value, why = end.value, str(end)
-        except RuntimeError as error:
+        except devices.CannotGoOn as error:
             why = str(error)
         total = dict.fromkeys(("l1", "l2", "idle"), 0)
         for processor in self.processors:

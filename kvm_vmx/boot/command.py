@@ -4,7 +4,8 @@
 The image's code runs on L0's own processor, in VMX root operation where it wants to; its VMX
 instructions go to L0, and a VM exit loads its host state. It finds a serial port at 0x3f8, whose
 output is printed, the exit port 0xf4, fw_cfg, local APICs (xAPIC and x2APIC, with timers, IPIs,
-INIT and SIPI), and a PM timer. Time is counted in instructions, so that every run is the same.
+INIT and SIPI), and a PM timer. Time is counted in instructions, so that every run is the same; with
+--clock host it is the host's, and a processor that is halted sleeps.
 FILE is a multiboot image (kvm-unit-tests' *.flat and *.elf), an ELF 64 file that is entered in
 64-bit mode with memory mapped as it is, or a flat file, entered so at 0x7c00.
 With --selftest TREE, FILE names a KVM selftest instead: its guest code is built from that tree,
@@ -20,7 +21,7 @@ import pathlib
 import sys
 
 from kvm_vmx.boot import elf, loader, selftest_build, selftests
-from kvm_vmx.boot.board import Board, End
+from kvm_vmx.boot.board import CLOCKS, Board, End
 from kvm_vmx.boot.selftest import Selftest
 from kvm_vmx.console import DIFFERS, HOLDS, TROUBLE, Trouble, add_command, offer, print_json, told
 from kvm_vmx.l0.profile import PROFILES
@@ -52,6 +53,8 @@ def configure(commands) -> None:
     offer(add("--profile", metavar="NAME|FILE",
               help="the processor: bare (default), kvm-6.12, ice-lake, tlfs-strict, or a file"),
           PROFILES)
+    offer(add("--clock", metavar="NAME", choices=CLOCKS, default="virtual",
+              help="what time goes by: virtual, which is instructions (default), or host"), CLOCKS)
     add("--seconds", type=whole(1, 10**6), default=60, metavar="N",
         help="how long it may run (default: 60)")
     add("--selftest", metavar="TREE",
@@ -87,7 +90,7 @@ def run_image(args) -> int:
         if sent == b"\n":
             out.flush()
 
-    board = Board(args.memory << 20, args.cpus, args.profile or "bare", sink)
+    board = Board(args.memory << 20, args.cpus, args.profile or "bare", sink, args.clock)
     kind = loader.boot(board, data, pathlib.Path(args.file).name, args.append)
     # what it prints on a terminal tells how far it is
     with contextlib.nullcontext() if is_terminal(out) else working(f"running {args.file}"):
@@ -121,7 +124,8 @@ def run_selftest(args) -> int:
     with working(f"building {case.name}") as say:
         program = selftest_build.build(
             args.selftest, case.name, selftest_build.cache_directory())
-        test = Selftest(elf.parse(program.read_bytes()), args.profile or case.profile, case.lacks)
+        test = Selftest(elf.parse(program.read_bytes()), args.profile or case.profile, case.lacks,
+                        clock=args.clock)
         case.host(test, args.moves)
         say(f"running {case.name}")
         end = test.board.run(args.seconds)

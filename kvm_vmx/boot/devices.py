@@ -22,6 +22,10 @@ class Ended(Exception):
         self.value = value
 
 
+class CannotGoOn(RuntimeError):
+    """The board, or a device of it, can do no more; it says why."""
+
+
 class Uart16550:
     """A 16550 that is always ready to send, and never receives."""
 
@@ -33,7 +37,7 @@ class Uart16550:
         """IN of a register."""
         if offset == LINE_STATUS:
             return TRANSMITTER_EMPTY
-        return 0 if offset == 0 else self.registers[offset]
+        return 0 if offset == 0 else self.registers[offset]     # of one byte, whatever the size
 
     def write(self, offset: int, size: int, value: int) -> None:
         """OUT to a register: of the first, where the divisor latch is off, a byte to send."""
@@ -84,7 +88,7 @@ class PmTimer:
 
     def read(self, offset: int, size: int) -> int:
         """Its count, 32 bits."""
-        return self.now() * PM_TIMER_HZ // 10**9 & 0xFFFFFFFF
+        return (self.now() * PM_TIMER_HZ // 10**9 & 0xFFFFFFFF) >> 8 * offset & (1 << 8 * size) - 1
 
     def write(self, offset: int, size: int, value: int) -> None:
         """It cannot be set."""
@@ -130,24 +134,3 @@ class HypervTest:
             processor.connect(connection, source, events=command == self.EVENTS)
         elif command in (self.NO_MESSAGES, self.NO_EVENTS):
             processor.disconnect(connection)
-
-
-class Ports:
-    """Which device answers at which port; nobody: all ones, and what is written is lost."""
-
-    def __init__(self) -> None:
-        self.places: list[tuple[int, int, object]] = []
-
-    def add(self, first: int, count: int, device: object) -> None:
-        """Put a device at `count` ports, before those that are there."""
-        self.places.insert(0, (first, count, device))
-
-    def access(self, port: int, size: int, value: int | None) -> int:
-        """IN where value is None, else OUT; what is read."""
-        for first, count, device in self.places:
-            if first <= port < first + count:
-                if value is None:
-                    return device.read(port - first, size)  # type: ignore[attr-defined]
-                device.write(port - first, size, value)  # type: ignore[attr-defined]
-                return 0
-        return (1 << 8 * size) - 1

@@ -10,6 +10,7 @@ from kvm_vmx.abi.numbers import Field
 from kvm_vmx.boot import elf
 from kvm_vmx.boot.board import Board, End
 from kvm_vmx.machine import long_mode
+from kvm_vmx.machine.device_bus import BusDevice
 from kvm_vmx.machine.whole import WholeProcessor
 
 MULTIBOOT_HEADER, MULTIBOOT_LOADED = 0x1BADB002, 0x2BADB002
@@ -155,14 +156,17 @@ def boot(board: Board, data: bytes, name: str = "image", append: str = "", *,
 
 def run_file(file: str | os.PathLike[str], append: str = "", *, memory: int = 512 << 20,
              cpus: int = 1, profile: str = "bare", seconds: float = 60.0,
-             sink: Callable[[bytes], None] = lambda sent: None,
-             ports: Mapping[int, object] = {}) -> End:
+             sink: Callable[[bytes], None] = lambda sent: None, clock: str = "virtual",
+             ports: Mapping[int, BusDevice] = {},
+             mmio: Mapping[tuple[int, int], BusDevice] = {}) -> End:
     """Boot a file on a board of its own: what Machine.boot() is, where each option is told."""
     path = pathlib.Path(file)
     if not path.is_file():
         raise ValueError(f"no image {file}: give the name of a file")
-    board = Board(memory, cpus, profile, sink)
+    board = Board(memory, cpus, profile, sink, clock)
     for port, device in ports.items():
         board.ports.add(port, 1, device)
+    for (first, count), device in mmio.items():
+        board.mmio.add(first, count, device)
     boot(board, path.read_bytes(), path.name, append)
     return board.run(seconds)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from kvm_vmx.abi.numbers import Field
 from kvm_vmx.boot import elf, loader
 from kvm_vmx.boot.board import Board, board_leaves
-from kvm_vmx.boot.devices import Ended
+from kvm_vmx.boot.devices import CannotGoOn, Ended
 
 MEMORY = 64 << 20
 UCALL_PORT = 0x1000
@@ -38,7 +38,7 @@ class Ucall:
     in_guest: bool
 
 
-class Failed(RuntimeError):
+class Failed(CannotGoOn):
     """The test does not hold: an assertion of the guest, or what the host expects of it."""
 
 

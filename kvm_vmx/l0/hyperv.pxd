@@ -64,8 +64,26 @@ cdef void root_start(l0_vp *vp) noexcept nogil
 # As after INIT: it waits for SIPI.
 cdef void root_reset(l0_vp *vp) noexcept nogil
 
-# Time is counted in instructions: the TSC ticks 2^shift times in each.
-cdef void root_clock(l0_partition *partition, u32 shift, u64 hz) noexcept nogil
+# Time is counted in instructions: the TSC ticks 2^shift times in each. Or it is the host's.
+cdef void root_clock(l0_partition *partition, u32 shift, u64 hz, bint host) noexcept nogil
+
+# In how many ns, at most, a processor that waits for the host's time has to look again; all ones:
+# nothing is on its way.
+cdef u64 root_wakes(l0_vp *vp) noexcept nogil
+
+# The TSC and the reference time, and to go on with those that were saved.
+cdef u64 root_tsc(const l0_partition *partition) noexcept nogil
+
+cdef u64 clock_reference_time(l0_partition *partition) noexcept nogil
+
+cdef void root_time_restore(l0_partition *partition, u64 tsc, u64 reference) noexcept nogil
+
+cdef void root_let_pass(l0_vp *vp, u64 instructions) noexcept nogil
+
+# Does a processor stand still for a device? Its access is root.bus.now then.
+cdef bint bus_next(l0_vp *vp) noexcept nogil
+
+cdef void bus_answer(l0_vp *vp, u64 value) noexcept nogil
 
 # A connection leads to a source of a processor, for messages (kind 1) or events (2); False without
 # a place for it.

@@ -270,6 +270,7 @@ struct l0_clock {
 	 * host's time */
 	const u64 *counter;
 	u64 counter_shift;
+	u64 follows_host;	/* timers, too, go by the host's time: a unit is 2^counter_shift ticks */
 };
 
 #define L0_NR_EXIT_REASONS 128
@@ -443,6 +444,7 @@ struct l0_partition {
 	u64 invariant_tsc;	/* MSR 0x40000118 */
 	u64 traced;		/* instructions traced so far, on all processors */
 	struct l0_board board;
+	struct l0_devices devices;
 	u32 tick;		/* the interrupt of L1's timer, 0x100 | vector; 0: L1 has set none */
 	struct l0_vp *vp;	/* nr_vps of them, cache-line aligned */
 };

@@ -551,11 +551,14 @@ cdef extern from "kvm_vmx/l0/guest/row.h" nogil:
 
 cdef extern from "kvm_vmx/l0/whole/parts.h" nogil:
     enum:
+        L0_ACCESSES
+        L0_DEVICE_RANGES
         L0_APIC_REGISTERS
         L0_IO_LINES
         L0_NR_PORTS
         ROOT_PAUSED
         ROOT_PORT
+        ROOT_MEMORY
         ROOT_WAITS
         ROOT_SHUTDOWN
         ROOT_UNDONE
@@ -563,14 +566,31 @@ cdef extern from "kvm_vmx/l0/whole/parts.h" nogil:
         VIRTUAL_WRITTEN
         VIRTUAL_INTERRUPT
 
-    ctypedef struct l0_bus "struct l0_bus":
-        u8 waits
-        u8 is_in
+    ctypedef struct l0_access "struct l0_access":
+        u64 address
+        u64 value
+        u8 in_memory
+        u8 is_read
         u8 size
-        u16 port
-        u32 value
+
+    ctypedef struct l0_bus "struct l0_bus":
+        u8 asks
+        u8 answered
+        u8 nr_answers
+        u8 used
+        u8 first
+        u8 nr_writes
         u8 is_virtual
+        l0_access now
+        l0_access queue[80]
+        u64 answer[80]
         u64 page
+
+    ctypedef struct l0_devices "struct l0_devices":
+        u8 ports
+        u8 nr_ranges
+        u64 first[32]
+        u64 last[32]
 
     ctypedef struct l0_apic "struct l0_apic":
         u32 reg[64]
@@ -610,6 +630,8 @@ cdef extern from "kvm_vmx/l0/whole/parts.h" nogil:
     ctypedef struct l0_root "struct l0_root":
         u8 on
         u8 shadow_ended
+        u8 waits
+        u64 entered
         u64 since
         u64 instructions
         u32 queued
@@ -902,6 +924,7 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u64 skipped
         const u64 *counter
         u64 counter_shift
+        u64 follows_host
 
     ctypedef struct l0_exit_record "struct l0_exit_record":
         u64 rip
@@ -1037,6 +1060,7 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u64 invariant_tsc
         u64 traced
         l0_board board
+        l0_devices devices
         u32 tick
         l0_vp *vp
 

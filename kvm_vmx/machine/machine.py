@@ -444,9 +444,11 @@ class Machine(Pictured, Unique):
 
         file is a multiboot image, an ELF 64 or a flat file; append its command line. Options:
         memory in bytes (512 MiB), cpus (1 to 16), profile ("bare"), seconds that it may run (60),
-        sink, which is called with each byte that it prints, and ports {number: device}, whose
-        read(offset, size) answers an IN and whose write(offset, size, value) takes an OUT. The
-        end has value, what the image wrote to its exit port or None, why, and the instructions
+        sink, which is called with each byte that it prints, clock ("virtual": time is counted in
+        instructions, and every run is the same; "host": it is the host's), and devices, whose
+        read(offset, size) answers and whose write(offset, size, value) takes what L1, or L2 where
+        L1 lets it, does at ports {number: device} or in mmio {(address, bytes): device}. The end
+        has value, what the image wrote to its exit port or None, why, and the instructions
         of L1 and L2. ValueError for a file that is no image. No Machine need be open.
         """
         # not imported above: it is made of what is here

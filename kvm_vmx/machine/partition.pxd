@@ -49,6 +49,7 @@ cdef class Processor:
     cdef outcome(self, unsigned int status, value=*, why=*)
     cdef enter(self, bint launch, stop_after)
     cdef insn_t to_the_end(self, insn_t status) except? 0x80000000
+    cdef bint serve(self) except -1
     cdef forget_stop(self)
     cdef schedule(self, unsigned int what, after)
 
@@ -61,4 +62,6 @@ cdef class Partition:
     cdef readonly str cache_policy
     # instructions of its processors execute as opcodes
     cdef readonly bint by_trap
+    # the devices that see to what no memory answers, or None
+    cdef public object bus
     cdef object __weakref__

@@ -15,9 +15,10 @@ from kvm_vmx.abi.types cimport u8, u32, u64
 from kvm_vmx.abi.virt_cpu cimport *
 from kvm_vmx.abi.vmx cimport PIN_BASED_VMX_PREEMPTION_TIMER
 from kvm_vmx.l0.hyperv cimport (
-    clock_migrate, enlightened_forget, io_apic_line, is_root, l0_go_on, msr_exits, note_stores,
-    note_writer, partition_create, partition_destroy, partition_reset, port_connect,
-    port_disconnect, refusals, root_clock, root_reset, root_run, root_start, root_to_processor,
+    bus_answer, bus_next, clock_migrate, clock_reference_time, enlightened_forget, io_apic_line,
+    is_root, l0_go_on, msr_exits, note_stores, note_writer, partition_create, partition_destroy,
+    partition_reset, port_connect, port_disconnect, refusals, root_clock, root_let_pass,
+    root_reset, root_run, root_start, root_time_restore, root_to_processor, root_tsc, root_wakes,
     stimers_arm, stimers_run, synic_signal, trace_start, trace_stop, vp_restore, vp_save,
 )
 from kvm_vmx.l0.state cimport *
@@ -292,6 +293,22 @@ cdef class Partition:
         words of a crash and all that L0 has counted and noticed stay."""
         check_process(self.owner)
         partition_reset(self.partition)
+
+    def announce(self, bint ports, pages: list[tuple[int, int]]) -> None:
+        """Where devices are from here on: at the ports or not, and in the bytes from the first to
+        the last address of each pair."""
+        cdef l0_devices *devices = &self.partition.devices
+
+        check_process(self.owner)
+        if len(pages) > L0_DEVICE_RANGES:
+            raise ValueError(f"devices in {len(pages)} ranges of pages: there is place for "
+                             f"{L0_DEVICE_RANGES}")
+        devices.ports = ports
+        devices.nr_ranges = 0
+        for first, last in pages:
+            devices.first[devices.nr_ranges] = first
+            devices.last[devices.nr_ranges] = last
+            devices.nr_ranges += 1
 
     def migrate(self, ratio: float = 1.0) -> None:
         """Move to another host, whose TSC ticks ratio times as fast as this one's: L0 forgets

@@ -156,14 +156,28 @@ cdef class Processor:
         """L2 runs on where no more than a slice of time is over; a signal's exception leaves it
         stopped."""
         try:
-            while self.vp.guest_state == L2_STOPPED and self.vp.paused:
+            while self.serve() or (self.vp.guest_state == L2_STOPPED and self.vp.paused):
                 PyErr_CheckSignals()
-                with nogil:
-                    status = l0_go_on(self.vp)
+                if self.vp.guest_state == L2_STOPPED:
+                    with nogil:
+                        status = l0_go_on(self.vp)
         finally:
             self.vp.may_stop = 0
             self.forget_stop()
         return status
+
+    cdef bint serve(self) except -1:
+        """Let a device see to the access that waits; was there one?"""
+        cdef const l0_access *now = &self.vp.root.bus.now
+
+        if self.vp.partition.devices.ports | self.vp.partition.devices.nr_ranges == 0 or \
+                not bus_next(self.vp):
+            return False
+        found = self.partition.bus.see_to(now.in_memory, now.address, now.size,
+                                          None if now.is_read else now.value)
+        if found is not None:
+            bus_answer(self.vp, found)
+        return True
 
     cdef forget_stop(self):
         """L2 has stopped, or has left before."""

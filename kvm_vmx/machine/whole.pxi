@@ -2,7 +2,7 @@
 # A processor that runs L1's code itself: what L1 is, is in memory alone.
 
 _RSP = 4
-ENDS = ("paused", "port", "waits", "shutdown", "undone")
+ENDS = ("paused", "port", "memory", "waits", "shutdown", "undone")
 
 cdef enum:
     ACTIVITY_HLT = 1
@@ -26,13 +26,14 @@ cdef class WholeProcessor:
     cdef readonly object processor
     cdef l0_vp *vp
 
-    def __cinit__(self, Processor processor not None, int tsc_shift=5, u64 tsc_hz=2_000_000_000):
+    def __cinit__(self, Processor processor not None, int tsc_shift=5, u64 tsc_hz=2_000_000_000,
+                  *, bint host_clock=False):
         self.processor = processor
         check_process(processor.owner)
         self.vp = processor.vp
         root_start(self.vp)
-        if self.vp.partition.clock.counter == NULL:
-            root_clock(self.vp.partition, tsc_shift, tsc_hz)
+        if self.vp.partition.clock.counter_shift == 0:
+            root_clock(self.vp.partition, tsc_shift, tsc_hz, host_clock)
 
     def get(self, field, *, bint guest=False) -> int:
         """A register of L1, or of the guest that it runs now."""
@@ -74,7 +75,8 @@ cdef class WholeProcessor:
 
     def run(self, instructions: int) -> str:
         """Run so many instructions of L1 and L2 together, or fewer; why it stands still: "paused",
-        "port" (answer() it), "waits" for nothing that is on its way, "shutdown", or "undone"."""
+        "port" or "memory" (access, which a device sees to), "waits" for the host's time,
+        "shutdown", or "undone"."""
         cdef u64 count = instructions
         cdef u32 end
 
@@ -84,20 +86,30 @@ cdef class WholeProcessor:
         return ENDS[end]
 
     @property
-    def port(self) -> tuple[int, int, int | None]:
-        """The access to a port that run() ended with: (port, bytes, what is written or None)."""
-        cdef const l0_bus *bus = &self.vp.root.bus
+    def access(self) -> tuple[int, int, int | None]:
+        """The access to a port, or to memory where a device is, that run() ended with: (address,
+        bytes, what is written or None)."""
+        cdef const l0_access *now = &self.vp.root.bus.now
 
-        return bus.port, bus.size, None if bus.is_in else bus.value
+        return now.address, now.size, None if now.is_read else now.value
 
     def answer(self, value: int) -> None:
-        """What the device has for a read of that port."""
-        cdef u64 mask = (<u64>1 << 8 * self.vp.root.bus.size) - 1
+        """What the device has for the read that run() ended with; without one that waits, it is
+        lost. Where it is not given, the instruction will ask again."""
+        bus_answer(self.vp, <u64>(value & _MASK_64))
 
-        if self.vp.root.bus.size == 4:
-            self.vp.gpr[0] = <u64>value & mask
-        else:
-            self.vp.gpr[0] = self.vp.gpr[0] & ~mask | <u64>value & mask
+    @property
+    def wakes_in(self) -> float | None:
+        """The seconds of the host's time, at most, after which to run() a processor again that
+        waits; None where nothing is on its way."""
+        cdef u64 left = root_wakes(self.vp)
+
+        return None if left == <u64>_MASK_64 else left / 1e9
+
+    @property
+    def reference_time(self) -> int:
+        """The partition's time, in units of 100 ns."""
+        return clock_reference_time(self.vp.partition)
 
     def set_line(self, line: int, level: int) -> None:
         """A device raises (1) or lowers (0) a line of the board's I/O APIC."""
@@ -131,9 +143,7 @@ cdef class WholeProcessor:
 
     def let_pass(self, instructions: int) -> None:
         """Let time pass at once, counted in instructions."""
-        self.vp.counters.l2_instructions += <u64>instructions
-        self.vp.root.idle += <u64>instructions
-        self.vp.root.since += <u64>instructions
+        root_let_pass(self.vp, instructions)
 
     @property
     def in_guest(self) -> bool:
@@ -177,7 +187,9 @@ cdef class WholeProcessor:
                 PyBytes_FromStringAndSize(<char *>&self.vp.root_vmcs, sizeof(l0_vmcs)) +
                 PyBytes_FromStringAndSize(<char *>&self.vp.root, sizeof(l0_root)) +
                 PyBytes_FromStringAndSize(<char *>&self.vp.partition.board, sizeof(l0_board)) +
-                int(self.vp.counters.l2_instructions).to_bytes(8, "little"))
+                b"".join(int(word).to_bytes(8, "little") for word in (
+                    root_tsc(self.vp.partition), clock_reference_time(self.vp.partition),
+                    self.vp.counters.l2_instructions)))
 
     def restore(self, blob: bytes) -> None:
         """Continue as save() found it, here or in another partition of the same profile.
@@ -186,7 +198,9 @@ cdef class WholeProcessor:
         cdef l0_saved saved
         cdef const char *wrong
         cdef size_t whole = sizeof(saved) + sizeof(l0_vmcs)
-        cdef size_t size = whole + sizeof(l0_root) + sizeof(l0_board) + 8
+        cdef size_t times = whole + sizeof(l0_root) + sizeof(l0_board)
+        cdef size_t size = times + 24
+        cdef l0_clock clock = self.vp.partition.clock
 
         check_process((<Processor>self.processor).owner)
         if len(view) != size:
@@ -195,10 +209,13 @@ cdef class WholeProcessor:
         memcpy(&saved, &view[0], sizeof(saved))
         # times are saved as so many instructions from the beginning
         before = self.vp.counters.l2_instructions
-        memcpy(&self.vp.counters.l2_instructions, &view[size - 8], 8)
+        memcpy(&self.vp.counters.l2_instructions, &view[times + 16], 8)
+        root_time_restore(self.vp.partition, (<const u64 *>&view[times])[0],
+                          (<const u64 *>&view[times])[1])
         wrong = vp_restore(self.vp, &saved)
         if wrong != NULL:
             self.vp.counters.l2_instructions = before
+            self.vp.partition.clock = clock
             raise ValueError(f"not restored, {wrong.decode()}: give what save() returned")
         memcpy(&self.vp.root_vmcs, &view[sizeof(saved)], sizeof(l0_vmcs))
         memcpy(&self.vp.root, &view[whole], sizeof(l0_root))

@@ -139,7 +139,7 @@ cdef void abort_list(l0_vp *vp, l0_vmcs *v, u32 indicator) noexcept nogil:
 
 # The preemption timer counts an instruction of L2 as one.
 cdef void save_timer(const l0_vp *vp, l0_vmcs *v) noexcept nogil:
-    cdef u64 spent = vp.counters.l2_instructions - vp.entered_at
+    cdef u64 spent = timer_spent(vp)
 
     if spent < v.vmx_preemption_timer_value:
         v.vmx_preemption_timer_value -= <u32>spent

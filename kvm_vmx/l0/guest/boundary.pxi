@@ -48,6 +48,7 @@ cdef inline void set_deadline(l0_vp *vp) noexcept nogil:
     vp.deadline = vp.entered_at + SLICE
     if unlikely(vp.nr_alarms or
                 vp.vmcs.f.pin_based_vm_exec_control & PIN_BASED_VMX_PREEMPTION_TIMER):
+        vp.root.entered = time_of(vp)
         set_deadline_with_alarms(vp)
 
 
@@ -60,7 +61,7 @@ cdef inline bint timer_runs(const l0_vp *vp) noexcept nogil:
 # What the preemption timer has left: one count for each instruction. Waiting may have moved
 # entered_at to before the first one, so that only differences mean anything.
 cdef u64 timer_left(const l0_vp *vp) noexcept nogil:
-    cdef u64 spent = vp.counters.l2_instructions - vp.entered_at
+    cdef u64 spent = timer_spent(vp)
 
     return 0 if spent >= vp.vmcs.vmx_preemption_timer_value else \
         vp.vmcs.vmx_preemption_timer_value - spent
@@ -70,13 +71,13 @@ cdef void set_deadline_with_alarms(l0_vp *vp) noexcept nogil:
     cdef u64 now = vp.counters.l2_instructions
     cdef u32 i
 
-    if timer_runs(vp) and now + timer_left(vp) < vp.deadline:
-        vp.deadline = now + timer_left(vp)
+    if timer_runs(vp):
+        look_by(vp, now + timer_left(vp))
+    if vp.root.apic.timer_at:
+        look_by(vp, vp.root.apic.timer_at)
     for i in range(vp.nr_alarms):
         if vp.alarm[i].at < vp.deadline:
             vp.deadline = vp.alarm[i].at
-    if vp.root.apic.timer_at and vp.root.apic.timer_at < vp.deadline:
-        vp.deadline = vp.root.apic.timer_at
 
 
 # Let an alarm go off; False where the interrupt before it still waits.
@@ -247,9 +248,11 @@ cdef bint take_interrupt(l0_vp *vp) noexcept nogil:
 cdef bint handle_boundary(l0_vp *vp) noexcept nogil:
     cdef u32 activity = vp.vmcs.f.guest_activity_state
 
+    if bus_goes_on(vp):
+        return True
     if vp.root.apic.virtual_work & VIRTUAL_WRITTEN and not finish_apic_write(vp):
         return False
-    if vp.root.bus.waits:
+    if bus_waits(vp):
         return give_back(vp, False)
     if vp.counters.l2_instructions >= vp.deadline and not time_passes(vp):
         return False

@@ -58,6 +58,7 @@ cdef int in_out(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     cdef bint is_in = not insn.opcode & 2
     cdef u32 size = port_size(insn)
     cdef u32 port = (insn.immediate & 0xff) if immediate else (vp.regs[GPR_RDX] & 0xffff)
+    cdef u64 value = size_mask(size)
     cdef int status = check_permission_map(vp, port, size)
 
     if status:
@@ -66,11 +67,13 @@ cdef int in_out(l0_vp *vp, const l2_insn *insn) noexcept nogil:
         return leave_insn(
             vp, EXIT_REASON_IO_INSTRUCTION, insn, <u64>port << 16 | size - 1 |
             (QUALIFY_IN if is_in else 0) | (QUALIFY_IMMEDIATE if immediate else 0))
-    if vp.root.on:
-        bus_port(vp, port, size, is_in, vp.regs[GPR_RAX])
-    if is_in:
-        store(&vp.regs[GPR_RAX], size_mask(size), size, 0)
-    return L2_DONE
+    if has_ports(vp) and not is_in:
+        bus_tell(vp, False, port, size, vp.regs[GPR_RAX])
+    elif has_ports(vp):
+        status = bus_ask(vp, False, port, size, &value)
+    if is_in and status == L2_DONE:
+        store(&vp.regs[GPR_RAX], value, size, 0)
+    return status
 
 
 cdef int leave_string(l0_vp *vp, const l2_insn *insn, u32 port, u64 offset, bint is_in) \
@@ -93,14 +96,19 @@ cdef int leave_string(l0_vp *vp, const l2_insn *insn, u32 port, u64 offset, bint
 # One element; the loop comes back for the next.
 cdef int move_element(l0_vp *vp, const l2_insn *insn, bint is_in, u64 offset) noexcept nogil:
     cdef u32 size = port_size(insn)
+    cdef u32 port = vp.regs[GPR_RDX] & 0xffff
     cdef u64 value = size_mask(size)
     cdef int status
 
     if is_in:
-        return write_memory(vp, SEG_ES, offset, size, value)
+        # a fault comes before the device is asked
+        status = check_write(vp, SEG_ES, offset, size)
+        if status == L2_DONE and has_ports(vp):
+            status = bus_ask(vp, False, port, size, &value)
+        return status if status else write_memory(vp, SEG_ES, offset, size, value)
     status = read_memory(vp, insn.segment, offset, size, &value)
-    if status == L2_DONE and vp.root.on:
-        bus_port(vp, vp.regs[GPR_RDX] & 0xffff, size, False, value)
+    if status == L2_DONE and has_ports(vp):
+        bus_tell(vp, False, port, size, value)
     return status
 
 

@@ -174,52 +174,6 @@ cdef int linear_address(l0_vp *vp, u32 segment, u64 offset, u32 size, bint write
     return L2_DONE
 
 
-cdef int read_linear(l0_vp *vp, u64 linear, u32 size, u32 right, u64 *value) noexcept nogil:
-    cdef u32 first = 4096 - (<u32>linear & 4095)
-    cdef const u8 *page = translate(vp, linear, right)
-    cdef const u8 *second
-    cdef int status = L2_DONE
-
-    value[0] = 0
-    if page == NULL:
-        return L2_FAULTS if vp.fault.vector <= 31 else L2_LEAVES
-    if unlikely(is_open_bus(page)) and (vp.root.on or vp.root.bus.is_virtual):
-        return read_device(vp, linear, size, value)
-    if first >= size:
-        memcpy(value, page + (linear & 4095), size)
-        return status
-    second = translate(vp, linear + first, right)
-    if second == NULL:
-        return L2_FAULTS if vp.fault.vector <= 31 else L2_LEAVES
-    if is_open_bus(second) and vp.root.bus.is_virtual:
-        return apic_access_exit(vp, linear + first, ACCESS_READ)
-    memcpy(value, page + (linear & 4095), first)
-    memcpy(<u8 *>value + first, second, size - first)
-    return status
-
-
-cdef int write_linear(l0_vp *vp, u64 linear, u32 size, u32 right, u64 value) noexcept nogil:
-    cdef u32 first = 4096 - (<u32>linear & 4095)
-    cdef u8 *page = translate(vp, linear, right)
-    cdef u8 *second = page
-
-    if page != NULL and first < size:
-        # both pages before the first byte
-        second = translate(vp, linear + first, right)
-    if page == NULL or second == NULL:
-        return L2_FAULTS if vp.fault.vector <= 31 else L2_LEAVES
-    if unlikely(is_open_bus(page)) and (vp.root.on or vp.root.bus.is_virtual):
-        return write_device(vp, linear, size, right, value)
-    if first >= size:
-        memcpy(page + (linear & 4095), &value, size)
-    elif is_open_bus(second) and vp.root.bus.is_virtual:
-        return apic_access_exit(vp, linear + first, ACCESS_WRITE)
-    else:
-        memcpy(page + (linear & 4095), &value, first)
-        memcpy(second, <u8 *>&value + first, size - first)
-    return L2_DONE
-
-
 cdef inline u32 user(l0_vp *vp) noexcept nogil:
     return L2_USER if vp.guest_cpl == 3 else 0
 

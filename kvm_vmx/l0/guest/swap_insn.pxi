@@ -15,7 +15,8 @@ cdef int exchange_add(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     return write_rm(vp, insn, size, alu(vp, ALU_ADD, value, other, size))
 
 
-# Of the accumulator and a register destination, the one that loses is not touched at all.
+# SDM 2A CMPXCHG: memory gets a write either way. Of the accumulator and a register destination, the
+# one that loses is not touched at all.
 cdef int compare_exchange(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     cdef u32 size = operand_size(insn)
     cdef u64 value = 0, expected = read_register(vp, insn, GPR_RAX, size)
@@ -27,7 +28,7 @@ cdef int compare_exchange(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     if expected == value:
         return write_rm(vp, insn, size, read_register(vp, insn, insn.reg, size))
     write_register(vp, insn, GPR_RAX, size, value)
-    return L2_DONE
+    return write_rm(vp, insn, size, value) if insn.is_memory else L2_DONE
 
 
 # CMPXCHG8B and CMPXCHG16B: RDX:RAX is expected, RCX:RBX replaces it; ZF alone changes.
@@ -56,9 +57,10 @@ cdef int compare_exchange_pair(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     if not equal:
         store(&vp.regs[GPR_RAX], low, size, 0)
         store(&vp.regs[GPR_RDX], high, size, 0)
-        return L2_DONE
-    status = write_memory(vp, insn.segment, insn.offset, size, vp.regs[GPR_RBX] & size_mask(size))
+    else:
+        low = vp.regs[GPR_RBX] & size_mask(size)
+        high = vp.regs[GPR_RCX] & size_mask(size)
+    status = write_memory(vp, insn.segment, insn.offset, size, low)
     if status == L2_DONE:
-        status = write_memory(
-            vp, insn.segment, insn.offset + size, size, vp.regs[GPR_RCX] & size_mask(size))
+        status = write_memory(vp, insn.segment, insn.offset + size, size, high)
     return status

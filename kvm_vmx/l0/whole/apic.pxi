@@ -158,10 +158,10 @@ cdef void apic_timer_start(l0_vp *vp) noexcept nogil:
     apic.timer_at = apic.timer_every = 0
     if lvt & LVT_DEADLINE or not apic.reg[APIC_TIMER_COUNT]:
         return
-    apic.timer_at = vp.counters.l2_instructions + period
+    apic.timer_at = time_of(vp) + period
     if lvt & LVT_PERIODIC:
         apic.timer_every = period
-    vp.deadline = min(vp.deadline, apic.timer_at)
+    look_by(vp, apic.timer_at)
 
 
 # SDM 3A 11.5.4: a count that runs goes on in another mode, but not into or out of the deadline's.
@@ -183,15 +183,15 @@ cdef void apic_deadline(l0_vp *vp, u64 value) noexcept nogil:
     if not apic.reg[APIC_LVT_TIMER] & LVT_DEADLINE or not value:
         return
     apic.deadline = value
-    apic.timer_at = vp.counters.l2_instructions + (
+    apic.timer_at = time_of(vp) + (
         (value - now >> clock.counter_shift) + 1 if value > now else 1)
-    vp.deadline = min(vp.deadline, apic.timer_at)
+    look_by(vp, apic.timer_at)
 
 
 # Time has passed: has the timer come?
 cdef void apic_time(l0_vp *vp) noexcept nogil:
     cdef l0_apic *apic = &vp.root.apic
-    cdef u64 now = vp.counters.l2_instructions
+    cdef u64 now = time_of(vp)
 
     if not apic.timer_at or now < apic.timer_at:
         return
@@ -203,11 +203,11 @@ cdef void apic_time(l0_vp *vp) noexcept nogil:
 
 cdef u32 timer_count_left(const l0_vp *vp) noexcept nogil:
     cdef const l0_apic *apic = &vp.root.apic
+    cdef u64 now = time_of(vp)
 
-    if not apic.timer_at or apic.reg[APIC_LVT_TIMER] & LVT_DEADLINE or \
-            apic.timer_at <= vp.counters.l2_instructions:
+    if not apic.timer_at or apic.reg[APIC_LVT_TIMER] & LVT_DEADLINE or apic.timer_at <= now:
         return 0
-    return <u32>((apic.timer_at - vp.counters.l2_instructions) // timer_divider(apic))
+    return <u32>((apic.timer_at - now) // timer_divider(apic))
 
 
 cdef void apic_send(l0_vp *to, u32 command, bint level=False) noexcept nogil:

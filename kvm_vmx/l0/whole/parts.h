@@ -10,20 +10,49 @@
 /* Why a processor that runs L1 stands still: between two instructions, of L1 or of L2. */
 enum l0_root_end {
 	ROOT_PAUSED,		/* so many instructions are done */
-	ROOT_PORT,		/* bus has an access to a port that a device is to answer */
-	ROOT_WAITS,		/* nothing is on its way that could wake it */
+	ROOT_PORT,		/* bus has an access to a port that a device is to see to */
+	ROOT_MEMORY,		/* or one to an address where a device is */
+	ROOT_WAITS,		/* time alone will wake it, or nothing */
 	ROOT_SHUTDOWN,		/* a triple fault of L1 */
 	ROOT_UNDONE		/* L1 does what no one here can do: why is in the VMCS */
 };
 
-/* An access to a port, done but for its answer, which goes to RAX. */
+/* An access that a device is to see to; a read has no value yet. */
+struct l0_access {
+	u64 address;
+	u64 value;
+	u8 in_memory;		/* else a port */
+	u8 is_read;
+	u8 size;
+};
+
+/* as many as one instruction makes: FXRSTOR reads 64 quadwords */
+#define L0_ACCESSES 80
+
+/*
+ * What a processor has to do with devices. A read stops the instruction before it has done
+ * anything; with the answer it begins anew, and finds all that was answered so far. Writes wait
+ * for the end of their instruction.
+ */
 struct l0_bus {
-	u8 waits;
-	u8 is_in, size;
-	u16 port;
-	u32 value;
+	u8 asks;		/* now is a read without an answer */
+	u8 answered;		/* the instruction that has asked is the next, whatever else waits */
+	u8 nr_answers, used;
+	u8 first, nr_writes;	/* of the queue: the next to be seen to, and the end */
 	u8 is_virtual;		/* the access is not to it, but to the APIC-access page */
+	struct l0_access now;
+	struct l0_access queue[L0_ACCESSES];
+	u64 answer[L0_ACCESSES];
 	u64 page;		/* of the access to memory that is not there, its address */
+};
+
+#define L0_DEVICE_RANGES 32
+
+/* Where Python's devices are, in whole pages: [first, last]. */
+struct l0_devices {
+	u8 ports;		/* an access to any port is theirs */
+	u8 nr_ranges;
+	u64 first[L0_DEVICE_RANGES], last[L0_DEVICE_RANGES];
 };
 
 #define L0_APIC_REGISTERS 64
@@ -95,6 +124,8 @@ struct l0_board {
 struct l0_root {
 	u8 on;
 	u8 shadow_ended;
+	u8 waits;		/* it stands still until the host's time has gone on */
+	u64 entered;		/* the host's time at the last entry to L2 */
 	u64 since;		/* counters.l2_instructions where L1's code began */
 	u64 instructions;	/* of L1 */
 	u32 queued;		/* an exception for whoever runs next, as interruption information */

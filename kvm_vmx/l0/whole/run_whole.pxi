@@ -21,13 +21,19 @@ cdef void root_start(l0_vp *vp) noexcept nogil:
     vp.guest_state = L2_STOPPED
 
 
-# Time is counted in instructions from here on: a TSC that ticks 2^shift times in each.
-cdef void root_clock(l0_partition *partition, u32 shift, u64 hz) noexcept nogil:
+# From here on time is counted in instructions, a TSC that ticks 2^shift times in each; or it is the
+# host's, and 2^shift ticks are a unit of it.
+cdef void root_clock(l0_partition *partition, u32 shift, u64 hz, bint host) noexcept nogil:
     cdef l0_clock *clock = &partition.clock
 
     io_apic_reset(partition)
-    clock.counter = &partition.vp[0].counters.l2_instructions
     clock.counter_shift = shift
+    clock.follows_host = host
+    if host:
+        clock_start(partition)
+        clock.tsc_base = 0
+        return
+    clock.counter = &partition.vp[0].counters.l2_instructions
     clock.tsc_hz = hz
     clock.created_tsc = clock.tsc_base = clock.tsc_since = ticks(clock)
 
@@ -79,16 +85,18 @@ cdef u32 root_run(l0_vp *vp, u64 instructions) noexcept nogil:
     if vp.partition.clock.counter != NULL:
         vp.partition.clock.counter = &vp.counters.l2_instructions
     vp.may_stop = 1
+    vp.root.waits = 0
     if not root_schedule(vp, instructions):
         return ROOT_UNDONE
     end = root_go(vp)
     root_forget_stop(vp)
+    if end == ROOT_PAUSED and vp.root.waits:
+        end = ROOT_WAITS
     if is_root(vp):
         root_leaves(vp)
     vp.guest_state = L2_STOPPED
-    if end == ROOT_PAUSED and vp.root.bus.waits:
-        vp.root.bus.waits = 0
-        end = ROOT_PORT
+    if end == ROOT_PAUSED and bus_next(vp):
+        return ROOT_MEMORY if vp.root.bus.now.in_memory else ROOT_PORT
     return end
 
 
@@ -98,6 +106,8 @@ cdef bint root_wait(l0_vp *vp) noexcept nogil:
     cdef u64 now = vp.counters.l2_instructions, at = ~<u64>0
     cdef u32 i
 
+    if vp.partition.clock.follows_host:
+        return host_wait(vp)
     for i in range(vp.nr_alarms):
         if vp.alarm[i].at > now:
             at = min(at, vp.alarm[i].at)

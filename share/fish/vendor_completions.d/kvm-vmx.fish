@@ -117,6 +117,7 @@ complete -c kvm-vmx -n '__fish_seen_subcommand_from boot' -l append -r -d 'the i
 complete -c kvm-vmx -n '__fish_seen_subcommand_from boot' -l memory -r -d 'memory in MiB, 1 to 3072 (default, 512)'
 complete -c kvm-vmx -n '__fish_seen_subcommand_from boot' -l cpus -r -d 'processors, 1 to 16'
 complete -c kvm-vmx -n '__fish_seen_subcommand_from boot' -l profile -r -F -a 'bare ice-lake kvm-6.12 tlfs-strict' -d 'the processor, bare (default), kvm-6.12, ice-lake, tlfs-strict, or a...'
+complete -c kvm-vmx -n '__fish_seen_subcommand_from boot' -l clock -r -a 'virtual host' -d 'what time goes by, virtual, which is instructions (default), or host'
 complete -c kvm-vmx -n '__fish_seen_subcommand_from boot' -l seconds -r -d 'how long it may run (default, 60)'
 complete -c kvm-vmx -n '__fish_seen_subcommand_from boot' -l selftest -r -F -d 'FILE is a KVM selftest of this kernel tree, a directory or a tarball'
 complete -c kvm-vmx -n '__fish_seen_subcommand_from boot' -l moves -d 'save and restore the machine at each stage'
