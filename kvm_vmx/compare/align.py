@@ -11,7 +11,7 @@ import itertools
 
 from kvm_vmx.compare import cstatements, idioms
 from kvm_vmx.compare.integers import Casts
-from kvm_vmx.compare.marks import Mark, digest, spelled
+from kvm_vmx.compare.marks import Mark, digest, place, spelled
 from kvm_vmx.compare.pysource import port_units
 from kvm_vmx.compare.unify import bind, rooted, unify
 
@@ -85,7 +85,7 @@ class Alignment:
     """The best way through both sequences; `steps` holds it."""
 
     def __init__(self, kernel, port, marks, void: bool):
-        self.kernel, self.void = kernel, void
+        self.kernel, self.void, self.whole = kernel, void, port
         self.port = weave(port, marks)
         self.returns = port[0].key[1] if port and port[0].kind == "def" else None
         self.bints = {("name", unit.key[2]) for unit in port
@@ -182,8 +182,9 @@ class Alignment:
             if not whole or any(isinstance(item, Mark) for item in ours):
                 continue
             if (j, pin.port) not in self.words:
-                self.words[j, pin.port] = [spelled(unit) for unit in ours]
-            if digest(self.spelled[i:i + pin.kernel], self.words[j, pin.port]) == pin.digest:
+                self.words[j, pin.port] = [spelled(unit) for unit in ours], \
+                    place(self.whole, ours) if ours and not pin.kernel else ""
+            if digest(self.spelled[i:i + pin.kernel], *self.words[j, pin.port]) == pin.digest:
                 score = PAIR * 2 * (pin.port + pin.kernel) + 5
                 yield score, pin.kernel, 1 + pin.port, Step(theirs, ours, mark.kind, mark=mark)
         if mark.pin:

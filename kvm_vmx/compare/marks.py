@@ -8,9 +8,11 @@
     # C+ why                         the next statements of the port are ours
 
 How many statements of each side, and a digest of them, is a mark's pin: marks_4.19.json has those
-of each function, in the order of its marks. The digest takes every statement with the header of
-its block, and a header with how many statements its own holds: a mark fits what its author read,
-and nothing else. Comments and layout do not count, and neither does the text of the mark.
+of each function, in the order of its marks. The digest takes every statement with the headers of
+the blocks around it, and a header with how many statements its own holds: a mark fits what its
+author read, and nothing else. Where the kernel has nothing, which says where, the digest takes the
+place too: behind which statement of the port it is. Comments and layout do not count, and neither
+does the text of the mark.
 """
 
 import dataclasses
@@ -91,21 +93,39 @@ def pins() -> dict[str, list[str]]:
     return json.loads(FILE.read_text())
 
 
-def pin(kind: str, kernel_units, port_units) -> Pin:
-    """The pin of a mark of these statements."""
+def pin(kind: str, kernel_units, port_units, whole=()) -> Pin:
+    """The pin of a mark of these statements; `whole` are the units of the port's function."""
+    where = "" if kernel_units else place(whole, port_units)
     return Pin(kind, len(kernel_units), len(port_units), digest(
-        [spelled(unit) for unit in kernel_units], [spelled(unit) for unit in port_units]))
+        [spelled(unit) for unit in kernel_units], [spelled(unit) for unit in port_units], where))
 
 
 def spelled(unit) -> str:
-    """A statement as the digest takes it: with its block's header, and the extent of its own."""
+    """A statement as the digest takes it: with its blocks' headers, and the extent of its own."""
     if unit.kind == "decl":
         return repr(unit.key)
-    above = unit.parent.key if unit.parent else ""
-    return f"{unit.key!r}{unit.inside or ''}{above or ''}"
+    above, around = unit.parent, []
+    while above is not None:
+        around.append(repr(above.key))
+        above = above.parent
+    return f"{unit.key!r}{unit.inside or ''}{''.join(around)}"
 
 
-def digest(kernel, port) -> str:
-    """Six digits over the spelled statements of both sides."""
-    text = f"[{', '.join(kernel)}]|[{', '.join(port)}]"
+def place(whole, units) -> str:
+    """Where some units of a function stand: behind which statement, and the how-manieth of those
+    words. Declarations stand nowhere: they may be hoisted."""
+    if all(unit.kind == "decl" for unit in units):
+        return ""
+    before = []
+    for unit in whole:
+        if unit is units[0]:
+            break
+        if unit.kind not in ("decl", "def") and not unit.silent:
+            before.append(unit.key)
+    return f"{before.count(before[-1])} {before[-1]!r}" if before else "first"
+
+
+def digest(kernel, port, where: str = "") -> str:
+    """Six digits over the spelled statements of both sides, and where they stand."""
+    text = f"[{', '.join(kernel)}]|[{', '.join(port)}]{where}"
     return hashlib.blake2s(text.encode(), digest_size=3).hexdigest()

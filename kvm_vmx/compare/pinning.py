@@ -35,7 +35,7 @@ def repin(port: Port, tree, pair) -> list[str]:
             sizes = tuple({(pin.kernel, pin.port) for pin in mark.choice})
             mark.sizes = {"digest": None, "size": sizes or None, "any": ()}[how]
         again = report.pair(pair.name, port.subjects[pair.name])
-        found = {row.mark: marks.pin(row.mark.kind, row.kernel, row.port)
+        found = {row.mark: marks.pin(row.mark.kind, row.kernel, row.port, again.port.units)
                  for row in again.rows if row.mark in held and row.kind != "unexplained"
                  and not named(row.mark, row)}
         loose = again.totals["unexplained"]

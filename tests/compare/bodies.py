@@ -4,6 +4,7 @@
 import re
 from typing import NamedTuple
 
+import carrying
 from mutants import KEYWORDS, SURER, TYPES, idle_tokens, other_number
 from mutate import OPERATORS, spans
 
@@ -192,6 +193,7 @@ class PortBody(Body):
     def __init__(self, file, name: str):
         _, head, after = file.functions[name]
         self.lines = file.logical[head + 1:after]
+        self.marked = carrying.marked(file, name)
         last = self.lines[-1].tokens[-1] if self.lines else file.logical[head].tokens[-1]
         found = tokens(file.source, CYTHON, file.logical[head].tokens[0].offset,
                        last.offset + len(last.text))
@@ -200,8 +202,13 @@ class PortBody(Body):
 
     def all(self) -> list[Edit]:
         """All edits."""
-        return [*self.words(), *self.arguments(), *self.statements(), *self.plain(),
-                *self.neutral()]
+        return [*self.words(), *self.arguments(), *self.statements(), *self.carried(),
+                *self.plain(), *self.neutral()]
+
+    def carried(self):
+        """A mark and its statements behind the line that follows them."""
+        for begin, end, text in carrying.edits(self.source, self.lines, self.marked):
+            yield Edit("carried", self.name, True, begin, end, text)
 
     @staticmethod
     def ends(line) -> tuple[int, int]:

@@ -6,8 +6,10 @@ import dataclasses
 from snippets import pins_of
 
 from kvm_vmx.compare import rows
+from kvm_vmx.compare.align import weave
 from kvm_vmx.compare.csource import CFile
 from kvm_vmx.compare.lexer import C, CYTHON, tokens
+from kvm_vmx.compare.marks import Mark
 from kvm_vmx.compare.pysource import PortFile
 
 OPERATORS = {
@@ -94,7 +96,8 @@ def drop(units, random):
 
 
 def swap(units, random):
-    """The units with two neighbours exchanged, between what stands around them, or None."""
+    """The units with two neighbours exchanged, between the marks around them, or None; `carried`
+    takes a mark along."""
     fit = [n for n, (one, two) in enumerate(zip(units, units[1:]))
            if whole(one) and whole(two) and one.parent is two.parent and one.key != two.key]
     if not fit:
@@ -116,6 +119,46 @@ def block(units, random):
     place = random.choice(fit)
     moved = dataclasses.replace(units[place], parent=units[place].parent.parent)
     return [*units[:place], moved, *units[place + 1:]]
+
+
+def carried(function, mark, behind):
+    """A function of the port in which a mark and its statements stand behind another unit, inside
+    its block if it heads one; None where that says the same."""
+    items = weave(function.units, function.marks)
+    begin = items.index(mark)
+    run = items[begin:begin + 1 + mark.pin.port]
+    if any(behind is item for item in run):
+        return None
+    rest = [item for item in items if not any(item is one for one in run)]
+    at = next(n for n, item in enumerate(rest) if item is behind) + 1
+    inside = any(unit.parent is behind for unit in function.units) or behind.kind == "def"
+    parent = behind if inside and behind.kind != "def" else behind.parent
+    new, found, marks = {}, [], []
+    for line, item in enumerate([*rest[:at], *run, *rest[at:]], 1):
+        other = dataclasses.replace(item, line=line)
+        if isinstance(item, Mark):
+            marks.append(other)
+            continue
+        other.end = line
+        above = item.parent
+        if any(item is one for one in run) and not any(above is one for one in run):
+            above = parent
+        if above is not None and id(above) not in new:
+            return None  # a block before its header
+        other.parent = above and new[id(above)]
+        new[id(item)] = other
+        found.append(other)
+    if said(found) == said(function.units):
+        return None
+    return dataclasses.replace(function, units=found, marks=marks)
+
+
+def said(units):
+    """What some units say in order: each in its blocks, declarations anywhere."""
+    places = {id(unit): n for n, unit in enumerate(
+        unit for unit in units if unit.kind != "decl" and not unit.silent)}
+    return [(unit.key, unit.parent and places.get(id(unit.parent))) for unit in units
+            if id(unit) in places]
 
 
 def whole(unit) -> bool:

@@ -201,7 +201,7 @@ cdef int door_lock(door_t *door, bint twice) noexcept nogil:
     ret |= bolt_push_number(2, twice)
     # C- spin_unlock_irqrestore(&door->lock, flags): nobody else is here
     # C- trace_door(door, ret): no tracing
-    # C+ [1 c3f0d3] the house counts its doors
+    # C+ [1 49a0bd] the house counts its doors
     door.house.locked += 1
     return ret
 """),
@@ -220,7 +220,7 @@ static void lamp_switch(struct house *house, bool on)
 cdef void lamp_switch(house_t *house, bint on) noexcept nogil:
     if on:
         # C- [1 f3fe3d] the lock: one thread
-        # C+ [1 8c8def] the meter
+        # C+ [1 474b2f] the meter
         house.meter += 1
         house.lamps += 1
         # C- [1 cde911] the lock: one thread

@@ -4,7 +4,7 @@
 import random
 
 import pytest
-from mutate import KINDS, edited_c, edited_port, unexplained
+from mutate import KINDS, carried, edited_c, edited_port, unexplained
 from snippets import HEAD, PAIRS, c_function, pins_of, port_function
 
 from kvm_vmx.compare.csource import CFile
@@ -75,3 +75,33 @@ def test_the_ports_functions(report_v419):
             continue
         done += 1
         assert unexplained(pair.kernel, edited) > 0, (pair.name, [u.text for u in edited.units])
+
+
+def carries(pair, chance, places: int):
+    """The port's function with each mark and its statements carried elsewhere: before and behind
+    their neighbours, and to some places by chance."""
+    units = [unit for unit in pair.port.units if unit.kind != "decl" and not unit.silent]
+    for mark in pair.port.marks:
+        if not mark.pin or not mark.pin.port:
+            continue
+        at = [n for n, unit in enumerate(units) if unit.line > mark.line]
+        near = range(max(at[0] - 2, 0), min(at[0] + mark.pin.port + 2, len(units))) if at else ()
+        for n in {*near, *(chance.randrange(len(units)) for _ in range(places))}:
+            if (edited := carried(pair.port, mark, units[n])) is not None:
+                yield f"{pair.name}: line {mark.line} behind {units[n].text}", edited
+
+
+def test_no_mark_moves_with_its_statements_unseen(report_v419, soak):
+    chance, bad, done = random.Random(20), [], 0
+    pairs = [pair for pair in report_v419.pairs
+             if pair.kernel.units[0].kind == "def" and any(mark.pin for mark in pair.port.marks)]
+    for pair in pairs:
+        added = any(mark.pin and not mark.pin.kernel for mark in pair.port.marks)
+        if not (soak or added or chance.random() < .2):
+            continue
+        for what, edited in carries(pair, chance, 9 if soak else 1):
+            done += 1
+            if not unexplained(pair.kernel, edited):
+                bad.append(what)
+    assert done > (1000 if soak else 200)
+    assert bad == []

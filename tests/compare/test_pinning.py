@@ -3,11 +3,12 @@
 
 import pytest
 from compared import pins_text
-from snippets import PAIRS, port_file
+from snippets import HEAD, PAIRS, port_file
 
 from kvm_vmx.compare import marks, pinning, report, trees
 from kvm_vmx.compare.align import named_units
 from kvm_vmx.compare.port import Port
+from kvm_vmx.compare.pysource import PortFile
 
 CONFIG = {"CONFIG_HYPERV": 1}
 
@@ -30,14 +31,14 @@ def repinned(name, change_c=("", ""), change_port=("", "")):
 
 # Two of the marks name their statements and have no pin in the text: they are given one as well.
 BEFORE = ["-1/0 30bfae", "-1/0 1fd43b", "~2/1 49c01e", "-1/0 f78ad7", "-1/0 612e4c",
-          "+0/1 c3f0d3"]
+          "+0/1 49a0bd"]
 
 
 def test_pins_that_fit_stay():
     assert repinned("marks") == (0, BEFORE, [])
 
 
-@pytest.mark.parametrize("old", ["[1 30bfae] ", "[1 1fd43b] ", "[2/1 49c01e] ", "[1 c3f0d3] "])
+@pytest.mark.parametrize("old", ["[1 30bfae] ", "[1 1fd43b] ", "[2/1 49c01e] ", "[1 49a0bd] "])
 def test_a_new_mark_takes_what_nothing_else_explains(old):
     loose, pins, told = repinned("marks", ("", ""), (old, ""))
     assert (loose, pins) == (0, BEFORE) and len(told) == 1
@@ -57,7 +58,9 @@ def test_a_mark_put_before_others_leaves_them_their_statements():
 def test_an_edit_under_a_mark_is_told(change_c, change_port):
     loose, pins, told = repinned("marks", change_c, change_port)
     assert loose == 0 and pins[2].startswith("~2/1 ") and pins[2] != BEFORE[2]
-    assert len(told) == 1 and "the second bolt: by a number: ~2/1" in told[0]
+    assert "the second bolt: by a number: ~2/1" in told[0]
+    behind = [line for line in told[1:] if "the house counts its doors" in line]
+    assert told[1:] == behind  # it stands behind other words now
 
 
 @pytest.mark.parametrize("change_c, change_port", [
@@ -102,3 +105,75 @@ def test_the_pins_are_those_of_the_ports_marks():
     for name, pins in held.items():
         assert len(pins) == len(port.subjects[name].function.marks), name
     assert sum(map(bool, sum(held.values(), []))) > 100
+
+
+GATE_C = """
+static void gate_move(struct gate *gate, int way)
+{
+	if (way)
+		gate_up(gate);
+	else {
+		if (gate->heavy)
+			gate_help(gate);
+		else {
+			gate_down(gate);
+			gate_wait(gate, 5);
+		}
+	}
+	if (way)
+		gate_lock(gate);
+}
+"""
+GATE = """
+cdef void gate_move(gate_t *gate, int way) noexcept nogil:
+    if way:
+        gate_up(gate)
+    else:
+        if gate.heavy:
+            gate_help(gate)
+        else:
+            gate_down(gate)
+            # C~ the wait: by the clock
+            gate_sleep(gate, 5000)
+    # C+ it is counted
+    gates += 1
+    if way:
+        gate_lock(gate)
+"""
+WAIT = "            # C~ the wait: by the clock\n            gate_sleep(gate, 5000)\n"
+COUNT = "    # C+ it is counted\n    gates += 1\n"
+
+
+def gate(c=GATE_C, text=GATE, pins=None):
+    """The pins of the gate's marks, and how many of its rows are unexplained."""
+    port = Port.__new__(Port)
+    file = PortFile("gate.pyx", HEAD.replace("snippet", "gate") + text, pins)
+    port.files = {file.path: file}
+    port.subjects = {title: port.subject(file, title, function)
+                     for title, (function, *_) in file.functions.items()}
+    tree = trees.Tree("gate", {"gate.c": c}, CONFIG)
+    if pins is None:
+        pinning.pinned_anew(port, tree)
+    return pinning.all_pins(port), report.Report(port, tree).totals["unexplained"]
+
+
+@pytest.mark.parametrize("chunk, indent, behind", [
+    (WAIT, 8, "            gate_down(gate)\n"),  # from one else to the one around it
+    (WAIT, 4, "            gate_down(gate)\n"),
+    (COUNT, 8, WAIT),
+    (COUNT, 12, WAIT),
+    (COUNT, 8, "        gate_up(gate)\n"),  # into another branch
+    (COUNT, 12, "            gate_down(gate)\n"),
+    (COUNT, 8, "nogil:\n    if way:\n"),
+    (COUNT, 8, "+= 1\n    if way:\n"),
+    (COUNT, 4, "        gate_lock(gate)\n"),
+    (COUNT, 8, "        gate_lock(gate)\n"),
+])
+def test_a_mark_is_held_to_its_place(chunk, indent, behind):
+    pins, loose = gate()
+    assert loose == 0
+    at = GATE.index(behind) + len(behind)
+    moved = "".join(f"{' ' * indent}{row.lstrip()}\n" for row in chunk.splitlines())
+    before, after = (part.replace(chunk, "") for part in (GATE[:at], GATE[at:]))
+    text = before + moved + after
+    assert gate(text=text, pins=pins)[1] > 0, text
