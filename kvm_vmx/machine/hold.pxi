@@ -48,4 +48,4 @@ cdef class Bound:
 
     def __exit__(self, *_):
         binding = self.machine._binding
-        binding.stack = binding.stack[:-1]
+        binding.stack = binding.stack[:len(binding.stack) - 1]
