@@ -13,9 +13,13 @@
 #include <asm/virt_cpu.h>
 #include <asm/vmx.h>
 #include <kvm_vmx/l0/entry/state_checks.h>
+#include <kvm_vmx/l0/guest/parts_of_l2.h>
+#include <kvm_vmx/l0/guest/physical.h>
 #include <kvm_vmx/l0/guest/row.h>
+#include <kvm_vmx/l0/hv/profile.h>
 #include <kvm_vmx/l0/whole/parts.h>
 #include <kvm_vmx/l0/watch/observed.h>
+#include <kvm_vmx/l0/watch/watched.h>
 
 struct l0_vmcs {
 	struct hv_enlightened_vmcs f;
@@ -43,83 +47,12 @@ struct l0_vmcs {
 	u64 host_ia32_perf_global_ctrl;
 };
 
-/* An exception that an instruction of L2, or the delivery of an event, has raised. */
-struct l2_fault {
-	u32 vector;
-	u32 error;
-	u64 payload;		/* #PF: the linear address; #DB: what DR6 is to say */
-};
-
-#define L2_TLB_ENTRIES 64
-
-/* One page of L2: a linear one, translated through its page tables and the EPT, or a
- * guest-physical one. */
-struct l2_tlb_entry {
-	u64 tag;		/* linear page number << 12 | rights that a walk has granted */
-	u8 *host;
-};
-
-#define L0_WATCHED_SPACES 64u
-
-/* A walk of the EPT: where its entries are, and what they were. */
-struct l0_walked {
-	u64 gpa;
-	const u64 *slot[4];
-	u64 entry[4];
-};
-
-/* What a processor that is watched remembers from one entry to the next. */
-struct l0_watch {
-	u64 kept;		/* the places of physical_tlb that have been filled */
-	u32 nr_stale;		/* translations whose EPT entry has changed, taken out of the TLBs */
-	struct l2_tlb_entry stale[L2_TLB_ENTRIES];
-	u64 last_space, space[L0_WATCHED_SPACES];	/* frames of EPT roots that were entered with */
-	u32 nr_spaces;		/* one more than there is place for: not all are here */
-	u32 injected;		/* the event of the entry under way */
-	u32 delivered;		/* of the last entry, if that succeeded; what its exit left undelivered */
-	u32 vectoring;
-	u32 exit_reason;
-	u32 dirty, unread;	/* groups that an entry finds dirty; that one which failed has found so */
-	u64 rip, entered, executed;	/* of L2 at the exit; counters.l2_instructions, and since */
-	u64 exits;		/* counters.exits at the entry */
-	u64 plain;		/* the plain VMCS that the last exit was from, or L0_NO_VMCS */
-	struct l0_written_page *written;	/* of the VMCS that was written last */
-	struct l0_walked walked[L2_TLB_ENTRIES];	/* how physical_tlb was last found in order */
-};
-
-/* The rights of an access: one of three, shifted by L2_USER where it is a user's. */
-enum l2_right { L2_READ = 1, L2_WRITE = 2, L2_FETCH = 4, L2_USER = 3 };
-
-/* How an instruction of L2, or a part of one, ended: it did its work, the VMCS says how L2
- * leaves, or vp.fault which exception it raised. */
-enum l2_status { L2_DONE, L2_LEAVES, L2_FAULTS };
-
 /* Where L2 is. L2_STOPPED: between two instructions. L2_LOST: it runs on, and nobody could
  * stop it. */
 enum l0_guest_state { L2_NOT_RUNNING, L2_RUNNING, L2_STOPPED, L2_LOST };
 
 /* A VMCS pointer that points at none. */
 #define L0_NO_VMCS (~0ull)
-
-/* An instruction as the decoder found it. */
-struct l2_insn {
-	u64 offset;		/* of the memory operand in its segment; its own size applied */
-	u64 displacement;
-	u64 immediate;		/* sign-extended; also the target's distance */
-	u32 far_selector;
-	u8 map;			/* 0: one byte, 1: 0f, 2: 0f 38 */
-	u8 opcode;
-	u8 length;
-	u8 size, address_size;	/* of operands and addresses, in bytes */
-	u8 byte_operand;
-	u8 operand_prefix, repeat, lock, rex;
-	u8 segment;		/* of the memory operand: ES CS SS DS FS GS */
-	u8 has_modrm, is_memory, mod, reg, rm;	/* reg and rm with their REX bits */
-	u8 base, index, scale;	/* registers; NO_REGISTER: none */
-	u8 rip_relative;
-};
-
-#define L2_NO_REGISTER 16
 
 struct l0_vp;
 struct l0_field;
@@ -174,68 +107,6 @@ enum l0_cache_policy {
 	CACHE_NEVER,		/* every group is read at every entry */
 	CACHE_RANDOM,		/* a clean group is read again by a seeded coin */
 	CACHE_COMMIT_ON_SUCCESS	/* as always, but a failed entry consumes no dirty group */
-};
-
-/* What CPUID answers to EAX, and to ECX where that counts. */
-struct l0_cpuid_leaf {
-	u32 function, index, indexed;
-	u32 eax, ebx, ecx, edx;
-};
-
-struct l0_msr_value {
-	u32 index;
-	u64 value;
-};
-
-/* A profile in C form: numbers only, filled from the data of kvm_vmx/l0/profile.py. A partition
- * has its own copy of the two lists. */
-struct l0_profile {
-	u32 nr_leaves;
-	u32 nr_msrs;
-	struct l0_cpuid_leaf *leaf;
-	struct l0_msr_value *msr;
-	u32 maxphyaddr;
-	u32 vmcs_revision;
-	/* the choices of the policy table, 0 or 1 */
-	u8 bad_evmcs_pointer_is_ud;	/* else VMfailInvalid */
-	u8 vmread_serves_evmcs;		/* else VMfailInvalid while an eVMCS is active */
-	u8 honour_msr_lists;		/* else ignored with a lint when an eVMCS is active */
-	u8 assist_overlay;		/* else the assist page is in L1's own memory */
-	u8 one_vp_per_evmcs;		/* enforce R30 */
-	u8 aligned_evmcs_pointer;	/* refuse a misaligned pointer, else use its frame */
-	u8 reject_uncovered_controls;	/* controls without an eVMCS field fail with error 7 */
-	u8 announced_debugctl;		/* a debug control unannounced fails with error 7 */
-	u8 refuse_rep_start;		/* a repeated hypercall begins with its first repetition */
-	u8 user_flush_is_ud;		/* L2's direct flush outside CPL 0, else L1's to decide */
-	u8 marks_clean_at_entry;	/* an entry that succeeds sets every clean bit in the page */
-	u8 honour_page_fault_filter;	/* mask and match of an eVMCS, else they are 0, with a lint */
-	u8 honour_cr3_targets;		/* of an eVMCS, else there are none, with a lint */
-	u8 enforce_cpuid;		/* an MSR that CPUID does not announce is #GP */
-	/* faults that a Hyper-V has had: kvm_vmx/l0/faults.py */
-	u8 leaves_error_unwritten;
-	u8 launch_trusts_clean;
-	u8 rereads_clean_groups;
-	u8 loses_assist_page;
-	u8 serves_stale_bitmaps;
-};
-
-/* The capability MSRs of the profile, decoded for the checks. */
-struct l0_caps {
-	u32 pin_must, pin_may;
-	u32 proc_must, proc_may;
-	u32 secondary_must, secondary_may;
-	u32 exit_must, exit_may;
-	u32 entry_must, entry_may;
-	u64 basic, misc, ept_vpid, vmfunc;
-	u64 cr0_must, cr0_may;
-	u64 cr4_must, cr4_may;
-	u64 address_reserved;	/* bits of a physical address that must be 0 */
-	u64 perf_global_may;	/* bits of IA32_PERF_GLOBAL_CTRL that exist */
-	u8 vmx;			/* CPUID.1:ECX.VMX */
-	/* leaves 0x40000003, 0x40000004 and 0x4000000A, 0 where they mean nothing */
-	u32 features, features_ebx, features_edx;
-	u32 hints;
-	u32 nested, nested_ebx;
 };
 
 #define L0_NR_SINTS 16
@@ -449,30 +320,6 @@ struct l0_partition {
 	struct l0_vp *vp;	/* nr_vps of them, cache-line aligned */
 };
 
-/* A host pointer to len bytes of guest-physical memory, or NULL where any of it is missing. */
-static inline u8 *phys_ptr(const struct phys_mem *mem, u64 gpa, u64 len)
-{
-	if (gpa >= mem->size || len > mem->size - gpa)
-		return NULL;
-	if (__builtin_expect(!!(mem->unbacked), 0)) {
-		for (u64 page = gpa >> 12; page <= (gpa + len - 1) >> 12; page++)
-			if (mem->unbacked[page / 64] >> (page % 64) & 1)
-				return NULL;
-	}
-	return mem->base + gpa;
-}
-
-/* The page around gpa, or NULL where there is none. Memory ends at a page's end. */
-static inline u8 *phys_page(const struct phys_mem *mem, u64 gpa)
-{
-	gpa &= ~0xfffull;
-	if (gpa >= mem->size)
-		return NULL;
-	if (__builtin_expect(!!(mem->unbacked), 0) && mem->unbacked[gpa >> 18] >> (gpa >> 12 & 63) & 1)
-		return NULL;
-	return mem->base + gpa;
-}
-
 /* In VMX operation, between an exit and an entry that is to be like the last one. */
 static inline int l0_is_steady(const struct l0_vp *vp)
 {
@@ -485,58 +332,6 @@ static inline int l0_is_steady(const struct l0_vp *vp)
 	__builtin_memcpy(&first, &vp->in_vmx, sizeof(first));
 	__builtin_memcpy(&second, &vp->entry_is_repeat, sizeof(second));
 	return first == (1u | L2_NOT_RUNNING << 8 | 1u << 24) && second == 0x101;
-}
-
-/* A lint, counted and kept with its circumstances; NULL: there is no more place. */
-static inline void l0_record(struct l0_vp *vp, u32 what, u32 offset, u64 found, u64 kept)
-{
-	u64 entry = vp->counters.vmlaunch + vp->counters.vmresume;
-	struct l0_lint_record *record = vp->lint_record;
-	u32 i = 0;
-
-	vp->lints |= 1ull << what;
-	vp->counters.lints++;
-	while (i < vp->nr_lint_records && (record->what != what || record->offset != offset))
-		i++, record++;
-	if (i == L0_MAX_LINT_RECORDS)
-		return;
-	if (i == vp->nr_lint_records) {
-		vp->nr_lint_records++;
-		*record = (struct l0_lint_record) { .what = what, .offset = offset,
-			.first_entry = entry, .found = found, .kept = kept };
-	}
-	record->count++;
-	record->last_entry = entry;
-}
-
-/* Likewise, and a strict partition stops there. */
-static inline void l0_note(struct l0_vp *vp, u32 what, u32 offset, u64 found, u64 kept)
-{
-	l0_record(vp, what, offset, found, kept);
-	if (vp->partition->strict && !vp->partition->stopped) {
-		vp->partition->stopped_vp = vp->cpu.index;
-		vp->partition->stopped = 1;
-	}
-}
-
-/* To the lint that was just noted of what: who wrote value into the field at place, of the VMCS
- * that is active or current. Apart from where lints are noted, which must not grow by it. */
-static __attribute__((__cold__, __noinline__)) void
-l0_note_writer(struct l0_vp *vp, u32 what, u32 offset, u32 place, u64 value)
-{
-	u64 vmcs = vp->active_evmcs != L0_NO_VMCS ? vp->active_evmcs : vp->current_vmptr;
-	const struct l0_written_page *page = l0_written_at(vp->cpu.mem->written, vmcs, 0);
-	u32 i;
-
-	for (i = 0; i < vp->nr_lint_records; i++) {
-		struct l0_lint_record *record = &vp->lint_record[i];
-
-		if (record->what != what || record->offset != offset)
-			continue;
-		record->writer = (struct l0_writer) { .who = WRITER_UNKNOWN };
-		if (page && page->slot[place / 2].value == value)
-			record->writer = page->slot[place / 2];
-	}
 }
 
 _Static_assert(offsetof(struct l0_extended, x87) == 32 &&

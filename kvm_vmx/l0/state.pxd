@@ -549,6 +549,157 @@ cdef extern from "kvm_vmx/l0/guest/row.h" nogil:
         const u8 *assist
         u8 *page
 
+cdef extern from "kvm_vmx/l0/guest/parts_of_l2.h" nogil:
+    enum:
+        L2_TLB_ENTRIES
+        L2_NO_REGISTER
+        L2_READ
+        L2_WRITE
+        L2_FETCH
+        L2_USER
+        L2_DONE
+        L2_LEAVES
+        L2_FAULTS
+
+    ctypedef struct l2_fault "struct l2_fault":
+        u32 vector
+        u32 error
+        u64 payload
+
+    ctypedef struct l2_tlb_entry "struct l2_tlb_entry":
+        u64 tag
+        u8 *host
+
+    ctypedef struct l2_insn "struct l2_insn":
+        u64 offset
+        u64 displacement
+        u64 immediate
+        u32 far_selector
+        u8 map
+        u8 opcode
+        u8 length
+        u8 size
+        u8 address_size
+        u8 byte_operand
+        u8 operand_prefix
+        u8 repeat
+        u8 lock
+        u8 rex
+        u8 segment
+        u8 has_modrm
+        u8 is_memory
+        u8 mod
+        u8 reg
+        u8 rm
+        u8 base
+        u8 index
+        u8 scale
+        u8 rip_relative
+
+cdef extern from "kvm_vmx/l0/guest/physical.h" nogil:
+    u8 *phys_ptr(const phys_mem *mem, u64 gpa, u64 len)
+    u8 *phys_page(const phys_mem *mem, u64 gpa)
+
+cdef extern from "kvm_vmx/l0/hv/profile.h" nogil:
+    ctypedef struct l0_cpuid_leaf "struct l0_cpuid_leaf":
+        u32 function
+        u32 index
+        u32 indexed
+        u32 eax
+        u32 ebx
+        u32 ecx
+        u32 edx
+
+    ctypedef struct l0_msr_value "struct l0_msr_value":
+        u32 index
+        u64 value
+
+    ctypedef struct l0_profile "struct l0_profile":
+        u32 nr_leaves
+        u32 nr_msrs
+        l0_cpuid_leaf *leaf
+        l0_msr_value *msr
+        u32 maxphyaddr
+        u32 vmcs_revision
+        u8 bad_evmcs_pointer_is_ud
+        u8 vmread_serves_evmcs
+        u8 honour_msr_lists
+        u8 assist_overlay
+        u8 one_vp_per_evmcs
+        u8 aligned_evmcs_pointer
+        u8 reject_uncovered_controls
+        u8 announced_debugctl
+        u8 refuse_rep_start
+        u8 user_flush_is_ud
+        u8 marks_clean_at_entry
+        u8 honour_page_fault_filter
+        u8 honour_cr3_targets
+        u8 enforce_cpuid
+        u8 leaves_error_unwritten
+        u8 launch_trusts_clean
+        u8 rereads_clean_groups
+        u8 loses_assist_page
+        u8 serves_stale_bitmaps
+
+    ctypedef struct l0_caps "struct l0_caps":
+        u32 pin_must
+        u32 pin_may
+        u32 proc_must
+        u32 proc_may
+        u32 secondary_must
+        u32 secondary_may
+        u32 exit_must
+        u32 exit_may
+        u32 entry_must
+        u32 entry_may
+        u64 basic
+        u64 misc
+        u64 ept_vpid
+        u64 vmfunc
+        u64 cr0_must
+        u64 cr0_may
+        u64 cr4_must
+        u64 cr4_may
+        u64 address_reserved
+        u64 perf_global_may
+        u8 vmx
+        u32 features
+        u32 features_ebx
+        u32 features_edx
+        u32 hints
+        u32 nested
+        u32 nested_ebx
+
+cdef extern from "kvm_vmx/l0/watch/watched.h" nogil:
+    enum:
+        L0_WATCHED_SPACES
+
+    ctypedef struct l0_walked "struct l0_walked":
+        u64 gpa
+        const u64 *slot[4]
+        u64 entry[4]
+
+    ctypedef struct l0_watch "struct l0_watch":
+        u64 kept
+        u32 nr_stale
+        l2_tlb_entry stale[64]
+        u64 last_space
+        u64 space[64u]
+        u32 nr_spaces
+        u32 injected
+        u32 delivered
+        u32 vectoring
+        u32 exit_reason
+        u32 dirty
+        u32 unread
+        u64 rip
+        u64 entered
+        u64 executed
+        u64 exits
+        u64 plain
+        l0_written_page *written
+        l0_walked walked[64]
+
 cdef extern from "kvm_vmx/l0/whole/parts.h" nogil:
     enum:
         L0_ACCESSES
@@ -645,9 +796,6 @@ cdef extern from "kvm_vmx/l0/whole/parts.h" nogil:
 
 cdef extern from "kvm_vmx/l0/state.h" nogil:
     enum:
-        L2_TLB_ENTRIES
-        L0_WATCHED_SPACES
-        L2_NO_REGISTER
         L0_DECODED
         L0_MAX_ALARMS
         L0_ALARM_NMI
@@ -659,13 +807,6 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         L0_MAX_CHAIN
         L0_LONGEST_CODE
         L0_NR_MSRS
-        L2_READ
-        L2_WRITE
-        L2_FETCH
-        L2_USER
-        L2_DONE
-        L2_LEAVES
-        L2_FAULTS
         L2_NOT_RUNNING
         L2_RUNNING
         L2_STOPPED
@@ -722,67 +863,6 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u64 guest_ia32_perf_global_ctrl
         u64 host_ia32_perf_global_ctrl
 
-    ctypedef struct l2_fault "struct l2_fault":
-        u32 vector
-        u32 error
-        u64 payload
-
-    ctypedef struct l2_tlb_entry "struct l2_tlb_entry":
-        u64 tag
-        u8 *host
-
-    ctypedef struct l0_walked "struct l0_walked":
-        u64 gpa
-        const u64 *slot[4]
-        u64 entry[4]
-
-    ctypedef struct l0_watch "struct l0_watch":
-        u64 kept
-        u32 nr_stale
-        l2_tlb_entry stale[64]
-        u64 last_space
-        u64 space[64u]
-        u32 nr_spaces
-        u32 injected
-        u32 delivered
-        u32 vectoring
-        u32 exit_reason
-        u32 dirty
-        u32 unread
-        u64 rip
-        u64 entered
-        u64 executed
-        u64 exits
-        u64 plain
-        l0_written_page *written
-        l0_walked walked[64]
-
-    ctypedef struct l2_insn "struct l2_insn":
-        u64 offset
-        u64 displacement
-        u64 immediate
-        u32 far_selector
-        u8 map
-        u8 opcode
-        u8 length
-        u8 size
-        u8 address_size
-        u8 byte_operand
-        u8 operand_prefix
-        u8 repeat
-        u8 lock
-        u8 rex
-        u8 segment
-        u8 has_modrm
-        u8 is_memory
-        u8 mod
-        u8 reg
-        u8 rm
-        u8 base
-        u8 index
-        u8 scale
-        u8 rip_relative
-
     ctypedef struct l0_vp "struct l0_vp"
 
     ctypedef struct l0_field "struct l0_field"
@@ -824,75 +904,6 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u64 bytes_written_back
         u64 tlb_flushes
         u64 lints
-
-    ctypedef struct l0_cpuid_leaf "struct l0_cpuid_leaf":
-        u32 function
-        u32 index
-        u32 indexed
-        u32 eax
-        u32 ebx
-        u32 ecx
-        u32 edx
-
-    ctypedef struct l0_msr_value "struct l0_msr_value":
-        u32 index
-        u64 value
-
-    ctypedef struct l0_profile "struct l0_profile":
-        u32 nr_leaves
-        u32 nr_msrs
-        l0_cpuid_leaf *leaf
-        l0_msr_value *msr
-        u32 maxphyaddr
-        u32 vmcs_revision
-        u8 bad_evmcs_pointer_is_ud
-        u8 vmread_serves_evmcs
-        u8 honour_msr_lists
-        u8 assist_overlay
-        u8 one_vp_per_evmcs
-        u8 aligned_evmcs_pointer
-        u8 reject_uncovered_controls
-        u8 announced_debugctl
-        u8 refuse_rep_start
-        u8 user_flush_is_ud
-        u8 marks_clean_at_entry
-        u8 honour_page_fault_filter
-        u8 honour_cr3_targets
-        u8 enforce_cpuid
-        u8 leaves_error_unwritten
-        u8 launch_trusts_clean
-        u8 rereads_clean_groups
-        u8 loses_assist_page
-        u8 serves_stale_bitmaps
-
-    ctypedef struct l0_caps "struct l0_caps":
-        u32 pin_must
-        u32 pin_may
-        u32 proc_must
-        u32 proc_may
-        u32 secondary_must
-        u32 secondary_may
-        u32 exit_must
-        u32 exit_may
-        u32 entry_must
-        u32 entry_may
-        u64 basic
-        u64 misc
-        u64 ept_vpid
-        u64 vmfunc
-        u64 cr0_must
-        u64 cr0_may
-        u64 cr4_must
-        u64 cr4_may
-        u64 address_reserved
-        u64 perf_global_may
-        u8 vmx
-        u32 features
-        u32 features_ebx
-        u32 features_edx
-        u32 hints
-        u32 nested
-        u32 nested_ebx
 
     ctypedef struct l0_synic "struct l0_synic":
         u64 control
@@ -1064,9 +1075,9 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u32 tick
         l0_vp *vp
 
-    u8 *phys_ptr(const phys_mem *mem, u64 gpa, u64 len)
-    u8 *phys_page(const phys_mem *mem, u64 gpa)
     int l0_is_steady(const l0_vp *vp)
+
+cdef extern from "kvm_vmx/l0/watch/note.h" nogil:
     void l0_record(l0_vp *vp, u32 what, u32 offset, u64 found, u64 kept)
     void l0_note(l0_vp *vp, u32 what, u32 offset, u64 found, u64 kept)
     void l0_note_writer(l0_vp *vp, u32 what, u32 offset, u32 place, u64 value)

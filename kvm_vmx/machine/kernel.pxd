@@ -60,11 +60,15 @@ cdef class KernelFailPoints(KernelCalls):
     cdef str one_msr            # the point of FAIL_ONE_MSR, as it was named
 
 
-cdef class Kernel(KernelFailPoints):
-    cdef void **cpu_pointers
+cdef class KernelModules(KernelFailPoints):
     cdef set form_keys
-    # who has loaded what is loaded, and the VirtualMachines, each in the order of their coming
+    # who has loaded what is loaded, in the order of their coming
     cdef readonly list modules
+
+
+cdef class Kernel(KernelModules):
+    cdef void **cpu_pointers
+    # the VirtualMachines, in the order of their coming
     cdef readonly list vms
 
     cdef int come_up(self, int online, no_assist_page, fail) except -1

@@ -35,11 +35,16 @@ cdef class PhysicalMemory:
     cdef map_without_file(self, size_t size)
 
 
-cdef class Processor:
+cdef class ProcessorState:
     cdef l0_vp *vp
     # the Partition that the state belongs to
     cdef readonly object partition
     cdef process_t owner
+
+    cdef schedule(self, unsigned int what, after)
+
+
+cdef class Processor(ProcessorState):
     # refusals before the instruction that is under way
     cdef u64 denials
 
@@ -51,7 +56,6 @@ cdef class Processor:
     cdef insn_t to_the_end(self, insn_t status) except? 0x80000000
     cdef bint serve(self) except -1
     cdef forget_stop(self)
-    cdef schedule(self, unsigned int what, after)
 
 
 cdef class Partition:

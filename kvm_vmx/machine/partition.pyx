@@ -45,6 +45,7 @@ include "process.pxi"
 include "memory.pxi"
 include "checks.pxi"
 include "records.pxi"
+include "processor_state.pxi"
 include "processor.pxi"
 include "whole.pxi"
 

@@ -12,8 +12,8 @@ from kvm_vmx import Cpu, Machine, MachineError
 from kvm_vmx.machine.guests import CPUID_LOOP
 from kvm_vmx.machine.processor import Processor
 
-PUBLIC = sorted(name for name in vars(Processor) if not name.startswith("_"))
-METHODS = [name for name in PUBLIC if callable(vars(Processor)[name])]
+PUBLIC = sorted(name for name in dir(Processor) if not name.startswith("_"))
+METHODS = [name for name in PUBLIC if callable(getattr(Processor, name))]
 REGISTERS = [name for name in PUBLIC if name not in METHODS + ["index"]]
 SETTABLE = {
     "registers": list(range(16)), "rip": 0x1234, "rsp": 0x5678, "rflags": 0x46, "cpl": 3,
@@ -38,7 +38,7 @@ def test_an_instruction_is_a_method_with_its_types(name):
                for one in list(signature.parameters.values())[1:])
     assert len(inspect.getdoc(found)) > 10
     # as many operands as L0's, by the same names
-    theirs = inspect.signature(vars(Processor)[name])
+    theirs = inspect.signature(getattr(Processor, name))
     assert list(signature.parameters) == list(theirs.parameters)
     assert [one.default for one in signature.parameters.values()] == [
         one.default for one in theirs.parameters.values()]

@@ -5,6 +5,7 @@
 
 #include <string.h>
 #include <kvm_vmx/l0/vmcs/fields.h>
+#include <kvm_vmx/l0/watch/note.h>
 
 #define L0_UNCOVERED_SECONDARY						\
 	(SECONDARY_EXEC_VIRTUALIZE_APIC_ACCESSES | SECONDARY_EXEC_APIC_REGISTER_VIRT | \
