@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parents[1]
+COPIED = HERE / "kvm_vmx/measure/copied.py"
 ROUNDS = 10
 # the loops of kvm_vmx.measure.child that one process times, and what they are called here
 EXITS = {"key on": "eVMCS", "key off": "VMCS", "flag": "VMCS, a flag", "before": "VMCS, no test"}
@@ -23,11 +24,12 @@ def estimate(values):
 
 
 def exits(tree: pathlib.Path) -> dict[str, float]:
-    """Nanoseconds of an exit by loop, as one fresh process of a tree times them."""
+    """Nanoseconds of an exit by loop, as one fresh process of a tree times them, by copies."""
     python = tree / ".venv/bin/python"
     done = subprocess.run(
-        [python if python.exists() else sys.executable, "-m", "kvm_vmx.measure.child", "exits",
-         str(ROUNDS)], cwd=tree, capture_output=True, text=True, check=True)
+        [python if python.exists() else sys.executable, "-P", COPIED, tree,
+         "kvm_vmx.measure.child", "exits", str(ROUNDS)],
+        cwd=tree, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)
     ns = 1e9 / found["ops"] / found["calibration"]["tsc_hz"]
     return {name: statistics.median(found["exits"][name]) * ns for name in EXITS}

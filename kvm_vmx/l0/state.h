@@ -204,13 +204,14 @@ struct l0_vp {
 	struct virt_cpu cpu;
 	struct l0_partition *partition;
 
-	/* VMX operation; l0_is_steady() looks at the first six at once */
+	/* VMX operation; l0_is_steady() looks at these eight bytes at once */
 	u8 in_vmx;
-	u8 guest_state;		/* enum l0_guest_state */
-	u8 mov_ss_shadow;
 	u8 row_kept;		/* row says what the next entry does, if nothing comes between */
 	u8 entry_is_repeat;	/* nothing that an entry must look at has changed since the last exit */
 	u8 host_loaded;		/* the control registers, bases and MSRs are the host state's */
+	u8 guest_state;		/* enum l0_guest_state */
+	u8 mov_ss_shadow;
+	u16 reserved16;
 	u64 vmxon_ptr;
 	u64 current_vmptr;	/* L0_NO_VMCS: none */
 	u64 active_evmcs;	/* L0_NO_VMCS: none */
@@ -270,7 +271,8 @@ struct l0_vp {
 	u64 pause_first, pause_last, pause_entry;
 	u64 lints;
 	u32 nr_lint_records;
-	struct l0_counters counters;
+	struct l0_counters counters;	/* but for what l0_counters_now() adds */
+	u64 repeats;		/* entries with an eVMCS that repeated the last one, and their exits */
 
 	/* every exit by basic reason, and one record each where a log is given */
 	u64 exit_reasons[L0_NR_EXIT_REASONS];
@@ -323,15 +325,14 @@ struct l0_partition {
 /* In VMX operation, between an exit and an entry that is to be like the last one. */
 static inline int l0_is_steady(const struct l0_vp *vp)
 {
-	u32 first;
-	u16 second;
+	u64 first;
 
 	_Static_assert(offsetof(struct l0_vp, in_vmx) % 8 == 0 &&
-		       offsetof(struct l0_vp, host_loaded) == offsetof(struct l0_vp, in_vmx) + 5,
-		       "six bytes of one quadword");
+		       offsetof(struct l0_vp, host_loaded) == offsetof(struct l0_vp, in_vmx) + 3 &&
+		       offsetof(struct l0_vp, vmxon_ptr) == offsetof(struct l0_vp, in_vmx) + 8,
+		       "four that are 1, and what is 0, in one quadword");
 	__builtin_memcpy(&first, &vp->in_vmx, sizeof(first));
-	__builtin_memcpy(&second, &vp->entry_is_repeat, sizeof(second));
-	return first == (1u | L2_NOT_RUNNING << 8 | 1u << 24) && second == 0x101;
+	return first == 0x01010101;
 }
 
 _Static_assert(offsetof(struct l0_extended, x87) == 32 &&

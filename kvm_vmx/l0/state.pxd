@@ -976,11 +976,12 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         virt_cpu cpu
         l0_partition *partition
         u8 in_vmx
-        u8 guest_state
-        u8 mov_ss_shadow
         u8 row_kept
         u8 entry_is_repeat
         u8 host_loaded
+        u8 guest_state
+        u8 mov_ss_shadow
+        u16 reserved16
         u64 vmxon_ptr
         u64 current_vmptr
         u64 active_evmcs
@@ -1031,6 +1032,7 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u64 lints
         u32 nr_lint_records
         l0_counters counters
+        u64 repeats
         u64 exit_reasons[128]
         l0_exit_record *exit_log
         u64 exit_log_size
@@ -1153,6 +1155,7 @@ cdef extern from "kvm_vmx/l0/vmcs/blocks.h" nogil:
     enum:
         L0_FLAG_DIRECT_FLUSH
         L0_FLAG_MSR_BITMAP
+    const u64 L0_LIVE_BYTES
     const u64 L0_UNGROUPED_BYTES
     const u64 L0_WRITE_BACK_BYTES
 
@@ -1167,6 +1170,7 @@ cdef extern from "kvm_vmx/l0/vmcs/blocks.h" nogil:
     u64 l0_counts(const void *vmcs)
     void l0_write_back(u8 *page, const l0_vmcs *copy)
     void l0_write_back_repeated(u8 *page, const l0_vmcs *copy)
+    l0_counters l0_counters_now(const l0_vp *vp)
 
 cdef extern from "kvm_vmx/l0/vmcs/members.h" nogil:
     ctypedef struct l0_member "struct l0_member":

@@ -258,7 +258,8 @@ cdef class Processor(ProcessorState):
 
     def counters(self) -> dict[str, int]:
         """What L0 has done for this processor, by name."""
-        cdef const u64 *counts = <const u64 *>&self.vp.counters
+        cdef l0_counters now = l0_counters_now(self.vp)
+        cdef const u64 *counts = <const u64 *>&now
         cdef int i
         return {l0_counter_names[i].decode(): counts[i] for i in range(<int>L0_NR_COUNTERS)}
 

@@ -118,7 +118,7 @@ def test_in_every_state_of_the_pointers(seed):
 
 
 def test_no_number_but_a_fields_is_one():
-    """All of 16 bits, by the list in the header: what none shares with a field is its place alone."""
+    """All of 16 bits, by the list in the header: two numbers of one place are not one field."""
     world = World()
     world.plain()
     known = set(FIELDS.values())

@@ -29,7 +29,8 @@ cdef void prepare_repeat(l0_vp *vp, const l0_vmcs *v, u8 *page) noexcept nogil:
 
     if vp.partition.slow_entry or not controls_repeat(v) or v.f.tpr_threshold | l0_counts(v):
         return
-    if page != NULL and vp.valid_groups != CLEAN_ALL:
+    # the copy says what an entry that repeats this one will find: every bit set, and no other
+    if page != NULL and (vp.valid_groups != CLEAN_ALL or v.f.hv_clean_fields != CLEAN_ALL):
         return
     if vp.assist_msr & HV_X64_MSR_VP_ASSIST_PAGE_ENABLE:
         assist = phys_page(vp.cpu.mem, vp.assist_msr)
@@ -52,8 +53,9 @@ cdef inline bint enlightened_repeats(const l0_vp *vp) noexcept nogil:
 
     return (<const u8 *>&assist.enlighten_vmentry)[0] and \
         assist.current_nested_vmcs == vp.active_evmcs and \
-        not (~f.hv_clean_fields & CLEAN_ALL | f.tpr_threshold |
-             l0_flags(f) ^ l0_flags(&vp.evmcs_cache) | l0_counts(f) | news(vp)) and \
+        f.hv_clean_fields == CLEAN_ALL and \
+        not (f.tpr_threshold | l0_flags(f) ^ l0_flags(&vp.evmcs_cache) | l0_counts(f) |
+             news(vp)) and \
         row_stands(vp, f.guest_rip)
 
 
@@ -68,12 +70,12 @@ cdef inline bint plain_repeats(const l0_vp *vp) noexcept nogil:
 # The rest of an exit. The host's MSRs still are what the last one loaded: whoever writes one
 # clears host_loaded, or EFER's clean group, and the entry is made in full.
 cdef inline void leave_again(l0_vp *vp, const l0_vmcs *v) noexcept nogil:
+    vp.counters.exits += 1
+    vp.exit_reasons[EXIT_REASON_CPUID] += 1
     vp.cpu.rip = v.f.host_rip
     vp.cpu.rsp = v.f.host_rsp
     vp.cpu.rflags = X86_EFLAGS_FIXED
     vp.cpu.dr7 = DR7_FIXED_1
-    vp.exit_reasons[EXIT_REASON_CPUID] += 1
-    vp.counters.exits += 1
 
 
 cdef inline insn_t repeat_enlightened(l0_vp *vp, u64 *regs) noexcept nogil:
@@ -81,16 +83,13 @@ cdef inline insn_t repeat_enlightened(l0_vp *vp, u64 *regs) noexcept nogil:
     cdef u8 *page = vp.row.page
 
     vp.counters.vmresume += 1
-    vp.counters.bytes_reread += LIVE_BYTES
-    vp.counters.bytes_ungrouped += L0_UNGROUPED_BYTES
+    vp.repeats += 1
     # no decision looks at these in the copy, but whoever asks for it sees them
-    v.f.hv_clean_fields = (<const hv_enlightened_vmcs *>page).hv_clean_fields
     l0_reload_repeated(v, page)
     run_row(vp, v, regs)
     # the rest of the exit's information is still that of the last one
     (<hv_enlightened_vmcs *>page).guest_rip = vp.row.end
     l0_write_back_repeated(page, v)
-    vp.counters.bytes_written_back += L0_WRITE_BACK_BYTES
     leave_again(vp, v)
     return INSN_OK
 

@@ -60,13 +60,18 @@
 	RUN(guest_rip, guest_rip)					\
 	RUN(guest_bndcfgs, guest_bndcfgs)
 
-/* The same in long pieces, but for RIP: of an exit whose information stands since the one before. */
+/* The same but for RIP, of an exit whose information stands since the one before: in pieces as long
+ * as they can be without one that reaches into a second cache line, where a load right behind the
+ * store waits. */
 #define L0_REPEATED_RUNS(RUN)						\
 	RUN(guest_es_selector, guest_idtr_base)				\
 	RUN(guest_ia32_pat, guest_sysenter_cs)				\
 	RUN(guest_cr0, guest_dr7)					\
-	RUN(guest_physical_address, exit_qualification)			\
-	RUN(guest_linear_address, cpu_based_vm_exec_control)		\
+	RUN(guest_physical_address, guest_physical_address)		\
+	RUN(vm_instruction_error, vmx_instruction_info)			\
+	RUN(exit_qualification, exit_qualification)			\
+	RUN(guest_linear_address, guest_linear_address)			\
+	RUN(guest_rsp, cpu_based_vm_exec_control)			\
 	RUN(vm_entry_controls, vm_entry_instruction_len)		\
 	RUN(guest_bndcfgs, guest_bndcfgs)
 
@@ -128,6 +133,7 @@ static inline u64 l0_page_get(const u8 *page, const struct l0_field *field)
 }
 
 /* The two fields without a clean bit, and those that the specification gives no group. */
+#define L0_LIVE_BYTES (sizeof(u64) + sizeof(u32))
 #define L0_UNGROUPED_BYTES \
 	(L0_LENGTH(vm_exit_msr_store_addr, vm_entry_msr_load_count) + sizeof(u32))
 
@@ -185,6 +191,17 @@ static __always_inline void l0_write_back_repeated(u8 *page, const struct l0_vmc
 	l0_copy_run(page, (const u8 *)copy, L0_AT(first), L0_LENGTH(first, last));
 	L0_REPEATED_RUNS(L0_STORE)
 #undef L0_STORE
+}
+
+/* The counters, the bytes of repeated entries among them: one count stands for all of those. */
+static inline struct l0_counters l0_counters_now(const struct l0_vp *vp)
+{
+	struct l0_counters now = vp->counters;
+
+	now.bytes_reread += vp->repeats * L0_LIVE_BYTES;
+	now.bytes_ungrouped += vp->repeats * L0_UNGROUPED_BYTES;
+	now.bytes_written_back += vp->repeats * L0_WRITE_BACK_BYTES;
+	return now;
 }
 
 _Static_assert(L0_WRITE_BACK_BYTES == 392, "what an exit stores");

@@ -3,8 +3,6 @@
 
 cdef enum:
     CLEAN_ALL = 0xffff
-    # guest_rip and tpr_threshold
-    LIVE_BYTES = 12
 
 cdef extern from *:
     int __builtin_popcount(unsigned int bits) nogil
@@ -52,7 +50,7 @@ cdef inline void enlightened_refresh(l0_vp *vp, u8 *page, bint unusual) noexcept
     l0_reload_live(&vp.evmcs_cache, page)
     if unlikely(<u16>clean != CLEAN_ALL or unusual or flags != l0_flags(&vp.evmcs_cache)):
         enlightened_reload(vp, page, clean)
-    vp.counters.bytes_reread += LIVE_BYTES
+    vp.counters.bytes_reread += L0_LIVE_BYTES
     vp.counters.bytes_ungrouped += L0_UNGROUPED_BYTES
     if unlikely(l0_counts(&vp.evmcs_cache)):
         enlightened_counts(vp)

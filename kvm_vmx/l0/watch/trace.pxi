@@ -137,15 +137,16 @@ cdef insn_t traced_vmentry(virt_cpu *cpu, u64 *regs, bint launch) noexcept nogil
     cdef l0_vp *vp = <l0_vp *>cpu
     cdef l0_trace_record *record = begin_record(
         vp, TRACED_vmlaunch if launch else TRACED_vmresume, tried(vp), 0, 0)
-    cdef l0_counters before = vp.counters
+    cdef l0_counters before = l0_counters_now(vp), now
     cdef insn_t status = vp.trace.ops.vmentry(cpu, regs, launch)
     cdef const l0_vmcs *v = &vp.current_vmcs
 
     if vp.active_evmcs != L0_NO_VMCS:
         v = &vp.evmcs_cache
-    record.l2_instructions = vp.counters.l2_instructions - before.l2_instructions
-    record.groups_reread = <u32>(vp.counters.groups_reread - before.groups_reread)
-    record.bytes_reread = <u32>(vp.counters.bytes_reread - before.bytes_reread)
+    now = l0_counters_now(vp)
+    record.l2_instructions = now.l2_instructions - before.l2_instructions
+    record.groups_reread = <u32>(now.groups_reread - before.groups_reread)
+    record.bytes_reread = <u32>(now.bytes_reread - before.bytes_reread)
     if status == INSN_OK:
         record.result[0] = v.f.vm_exit_reason
         record.result[1] = v.f.exit_qualification
