@@ -37,13 +37,13 @@ fuzz() {
     return
   fi
   if ! SURFACE=$1 ASAN_OPTIONS=detect_leaks=0 build/fuzz/l0 -max_total_time="$seconds" \
-    -max_len=1024 -timeout=20 -print_final_stats=1 -artifact_prefix="build/fuzz/$1-" \
+    -max_len=1024 -timeout=200 -print_final_stats=1 -artifact_prefix="build/fuzz/$1-" \
     "build/fuzz/corpus/$1" >"$log" 2>&1; then
     tail -40 "$log"
     return 1
   fi
   echo "$1: $(sed -n 's/^stat::number_of_executed_units: *//p' "$log") executions," \
-    "$(sed -n 's/.* DONE *cov: \([0-9]*\).*/\1/p' "$log") edges"
+    "$(sed -n 's/.*DONE.*cov: \([0-9]*\).*/\1/p' "$log") edges"
 }
 
 running=0 failed=0
