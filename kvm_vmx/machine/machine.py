@@ -68,6 +68,9 @@ class Machine(Pictured, Unique):
     def __init__(self, cpus: int = 2, *, hypervisor: HyperV | None = None, l1: L1 | None = None,
                  kernel: str | os.PathLike[str] | None = None,
                  **options: Unpack[Options]) -> None:
+        if (before := vars(self).get("_kernel")) is not None and before.booted:
+            # what it has would be lost, and it could not be closed any more
+            raise MachineError("this Machine is open: close() it first, or boot another one then")
         check_names(options)
         below = of_group(HyperV, hypervisor, options)
         above = of_group(L1, l1, options).checked(cpus)

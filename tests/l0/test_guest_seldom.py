@@ -55,6 +55,17 @@ def test_pcids_of_l1():
         assert not ends or world.cpu.cr3 == value & ~(1 << 63)
 
 
+def test_control_registers_outside_vmx_operation():
+    """SDM 23.8: nothing is fixed there, but that VMXON then asks for it."""
+    cpu = World(vmx=False, msrs={0x488: 0x2200}).cpu
+    assert cpu.wrmsr(0x3A, 5).ok
+    assert cpu.mov_to_cr(0, 0x80000011).ok and cpu.mov_to_cr(0, 0x80000031).ok
+    cpu.cr4 = 0x2000
+    assert cpu.vmxon(0x40000).why.id == "vmxon_cr4"
+    cpu.cr4 = 0x2200
+    assert cpu.vmxon(0x40000).ok
+
+
 @pytest.mark.parametrize("name, index, may, bit", [
     ("cr0", 0x487, 0xFFFFFFFF, 1 << 30), ("cr4", 0x489, 0x3727FF, 1 << 9)])
 def test_what_vmx_operation_does_not_allow_to_be_on(name, index, may, bit):
@@ -243,6 +254,14 @@ def test_what_level_0_alone_may(code, level, ends):
     g = wide(code + VMCALL, **LEVEL_3 if level else {})
     g.regs(rbx=DATA)
     assert told(g.run()) == ends
+
+
+def test_a_task_whose_link_is_not_there():
+    """IRET with NT reads it before the task switch leaves (SDM 3A 7.4)."""
+    g = narrow("cf", GUEST_RFLAGS=2 | 1 << 14, GUEST_TR_BASE=DATA)
+    g.write(g.ept_entry(DATA), 0)
+    found = g.run()
+    assert (found.reason, found.physical) == (48, DATA)
 
 
 @pytest.mark.parametrize("mp, ts, ends", [(0, 0, DONE), (2, 0, DONE), (0, 8, DONE), (2, 8, (7, 0))])

@@ -45,3 +45,17 @@ def test_smap_and_what_turns_it_off(guest, code, kind, flags, ends):
     g.set(GUEST_CR4=g.get("GUEST_CR4") | 1 << 21, GUEST_RFLAGS=2 | flags)
     g.regs(rbx=DATA)
     assert told(g.run()) == (DONE if ends else (PF, kind))
+
+
+@pytest.mark.parametrize("code, level, flags", [("8ed8", 3, 0), ("8ed8", 3, 1 << 18),
+                                                ("0f0b", 0, 1 << 18)])
+def test_what_the_processor_reads_by_itself_is_no_user_s(code, level, flags):
+    """SDM 3A 4.6.1: of tables, SMAP lets nothing at a user page, in level 3 and with AC."""
+    g = plain(code, {"msrs": {0x489: 0x3FFFFF}, "unfinished": True}, EXCEPTION_BITMAP=1 << PF,
+              **LEVEL_3 if level else {})
+    if not level:
+        g.write(PD + 8 * 2, 2 << 21 | 0x83)
+    g.set(GUEST_CR4=g.get("GUEST_CR4") | 1 << 21, GUEST_RFLAGS=2 | flags)
+    g.regs(rax=0x23)
+    found = g.run()
+    assert told(found) == (PF, 1) and found.qualification & ~0xFFF in (GDT, IDT)

@@ -4,7 +4,9 @@ away, an interrupt that nobody lets in, what no processor here can do."""
 
 import pytest
 from root import *
-from test_root_apic import COUNT, DEADLINE, DIVIDE, ICR, ICR_HIGH, IRR, TIMER, Memory
+from test_root_apic import (
+    COUNT, DEADLINE, DIVIDE, ICR, ICR_HIGH, IRR, LEFT, PAGE, TIMER, Memory,
+)  # fmt: skip
 from test_root_guests import HOST, L2, SPIN, VMCALL, Nested
 from test_root_insns import MEMORY, PLAIN, POINTERS, REGION, VMXON
 from world import ASSIST, BASE, EVMCS, FIELDS, LAYOUT, TABLE
@@ -104,11 +106,19 @@ def test_timers_before_and_behind_whatever_comes_next():
         apic[COUNT] = count
         root.step("90" * 300, count=200)
         assert apic[IRR + 0x20] == rung
+    # written and waited for in one run
+    root.step("8903" + "90" * 300, count=250, rbx=PAGE + COUNT, rax=100)
+    root.step("8903" + "90" * 300, count=250, rbx=PAGE + COUNT, rax=0xFFFFFFFF)
+    assert apic[LEFT] > 0xFFFFF000
     apic[TIMER] = DEADLINE | 0x41
+    for distance in (1000, 1 << 40):
+        now = root.rdmsr(0x10) + distance
+        root.step("0f30" + "90" * 300, count=250, rcx=0x6E0, rax=now & 0xFFFFFFFF, rdx=now >> 32)
+    assert root.rdmsr(0x6E0) == now
     for distance, rung in ((1 << 40, 1), (10_000, 3)):
         assert root.wrmsr(0x6E0, root.rdmsr(0x10) + distance) is None
         root.step("90" * 500, count=450)
-        assert apic[IRR + 0x20] == rung
+        assert apic[IRR + 0x20] & rung == rung
 
 
 @pytest.mark.parametrize("fields, count, why", [
@@ -147,6 +157,11 @@ def test_events_that_wait_for_each_other_while_l1_halts():
         root.cpu.processor.interrupt(vector, after=0)
     assert root.step("f4", count=1000) is None and root.end == "paused"
     assert root.cpu.processor.pending_interrupt == 0x41
+    # one before the end of the run, and a timer behind it
+    apic = Memory(root)
+    apic[COUNT] = 0x7FFFFFFF
+    root.cpu.processor.interrupt(0x43, after=500)
+    assert root.step("f4", count=1000) is None and root.end == "paused"
 
 
 def test_an_interrupt_that_the_task_priority_holds_back():

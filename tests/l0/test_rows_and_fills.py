@@ -4,6 +4,12 @@ whatever looks like it does what its instructions do one by one."""
 
 import pytest
 from modes import *
+from test_repeated_entry import CHANGES, NAMES
+from world import ASSIST, EVMCS, config_a_msrs
+
+# by these an entry may repeat the last one, where rows are done at once
+REPEATS = {NAMES[member]: value for member, value in CHANGES.items()}
+OFFERS = {"msrs": config_a_msrs(), "maxphyaddr": 46, "unfinished": True}
 
 
 def fill(value, at, add, end, there):
@@ -80,7 +86,7 @@ def test_a_loop_that_fills_over_pages(guest, at, place):
 def test_rows_at_the_ends_of_a_page(guest, place, before, jumped):
     """A row goes on where its code does: on the next page, the page before, another part."""
     row = "b801000000" "0fa2"
-    g = guest("", GUEST_RIP=CODE + place)
+    g = guest("", OFFERS, GUEST_RIP=CODE + place, **REPEATS)
     start = CODE + place + len(before) // 2
     if before:
         start += int.from_bytes(bytes.fromhex(before[2:]), "little", signed=True)
@@ -96,7 +102,7 @@ def test_rows_at_the_ends_of_a_page(guest, place, before, jumped):
 
 def test_a_row_beyond_4_gbytes(guest):
     """Linear addresses of more than 32 bits, of the same memory."""
-    g = guest("", GUEST_RIP=CODE | 1 << 32)
+    g = guest("", OFFERS, GUEST_RIP=CODE | 1 << 32, **REPEATS)
     g.write(PDPT + 8 * 4, PD | 7)
     g.code("b801000000" "0fa2" "ebf7")
     for _ in range(4):
@@ -108,8 +114,52 @@ def test_a_row_beyond_4_gbytes(guest):
 def test_the_page_behind_a_row_has_been_read_and_not_run(guest, next_page):
     """CPUID ends its page: what comes next is in the TLB for code, for data, or not at all."""
     at = CODE + 0xFFE - 5 - len(next_page) // 2
-    g = guest("", GUEST_RIP=at)
+    g = guest("", OFFERS, GUEST_RIP=at, **REPEATS)
     g.code(next_page + "b801000000" "0fa2" + VMCALL, at)
     for _ in range(3):
         assert g.run(GUEST_RIP=at).reason == 10 and g.get("GUEST_RIP") == CODE + 0xFFE
         assert g.run(GUEST_RIP=CODE + 0x1000).reason == 18
+
+
+@pytest.mark.parametrize("entry, leave", [
+    (0, 0), (1 << 13, 0), (0, -(1 << 19)), (0, 1 << 12), (0, 1 << 22), (-(1 << 14), 0)])
+def test_rows_under_controls_that_load_or_store_more(entry, leave):
+    """Each CPUID leaves at its own place, with what the entry and the exit load."""
+    fields = dict(REPEATS)
+    fields["VM_ENTRY_CONTROLS"] += entry
+    fields["VM_EXIT_CONTROLS"] += leave
+    if leave == 1 << 22:
+        fields.update(PIN_BASED_VM_EXEC_CONTROL=PIN | 1 << 6, VMX_PREEMPTION_TIMER_VALUE=1 << 30)
+    g = plain(("b801000000" "0fa2") * 8, OFFERS, **fields)
+    assert g.run().reason == 10
+    for n in range(1, 8):
+        assert g.run(GUEST_RIP=CODE + 7 * n).reason == 10
+        assert (g.get("GUEST_RIP"), g.regs()[RAX]) == (CODE + 7 * n + 5, 1)
+
+
+def test_a_row_behind_a_jump_whose_second_word_changes():
+    g = plain("eb0e" + "90" * 14 + "b801000000" "0fa2" "ebe6", OFFERS, **REPEATS)
+    for value in (1, 1, 1, 2, 3):
+        g.code(f"b8{value:02x}000000", CODE + 16)
+        assert g.run(GUEST_RIP=CODE).reason == 10
+        assert (g.get("GUEST_RIP"), g.regs()[RAX]) == (CODE + 21, value)
+
+
+def test_an_entry_that_repeats_until_an_evmcs_is_asked_for():
+    """The assist page says which VMCS is entered, at each entry anew."""
+    g = plain("b801000000" "0fa2" "ebf7", OFFERS, **REPEATS)
+    g.world.enlighten(guest_rip=CODE)
+    g.world.memory.write(ASSIST + 40, bytes(4))
+    for _ in range(4):
+        assert g.run(GUEST_RIP=CODE).reason == 10
+    g.world.memory.write(ASSIST + 40, b"\1")
+    assert g.cpu.vmlaunch().ok and g.cpu.active_evmcs == EVMCS
+    assert g.world.get(EVMCS, "vm_exit_reason") == 10
+
+
+def test_a_loop_entered_at_its_last_jump():
+    """JNE is taken by flags of before, and compares a register with itself then."""
+    g = plain(fill(RAX, RDI, RDI, RDI, RDI), GUEST_RIP=CODE + 10, GUEST_RFLAGS=2)
+    g.regs(rax=0x5A, rdi=DATA)
+    assert g.run().reason == 18 and g.regs()[RDI] == DATA + 1
+    assert g.memory.read(DATA, 8) == b"\x5a" + bytes(7)

@@ -2,17 +2,13 @@
 """Timers and events that meet: two of one vector, one behind another's interrupt, one that is due
 at no time; saved, and in blobs that say what no processor has."""
 
-import functools
-
 import pytest
 from modes import *
-from test_direct_flush import FAST, GOOD, SPACE
-from test_guest_modes import real
 from test_save_restore import forged
 from test_stimers import (
     CONFIG, COUNT, DIRECT, ENABLE, PERIODIC, SOURCE, TIME, VECTOR, message, timed, wait,
 )  # fmt: skip
-from world import ASSIST, EVMCS, World
+from world import World
 
 FAR = (1 << 64) - 1
 PENDING, NMI_COMES, TIMERS = 0x100, 0x200, 0x800
@@ -69,11 +65,12 @@ def test_a_halted_l2_lets_time_pass_until_a_timer(guest, distance, waits):
     assert outcome.ok and g.last().reason == 1 and g.cpu.pending_interrupt == 0x61
 
 
-def test_a_timer_that_is_due_behind_an_interrupt_that_l2_does_not_take(guest):
+@pytest.mark.parametrize("distance", [1, 5_000])
+def test_a_timer_that_is_due_behind_an_interrupt_that_l2_does_not_take(guest, distance):
     """RFLAGS.IF is off and L2 halts: time does not pass for what is due already."""
     g = guest("f4", CPU_BASED_VM_EXEC_CONTROL=PROC & ~HLT)
     assert g.cpu.wrmsr(CONFIG, direct(0x61)).ok
-    assert g.cpu.wrmsr(COUNT, g.cpu.rdmsr(TIME).value + 5_000).ok
+    assert g.cpu.wrmsr(COUNT, g.cpu.rdmsr(TIME).value + distance).ok
     g.cpu.pending_interrupt = 0x71
     assert "Stopped" in repr(g.cpu.vmlaunch(stop_after=50_000))
     assert g.cpu.pending_interrupt == 0x71
@@ -92,6 +89,27 @@ def test_a_timer_comes_along_with_its_processor(timed, count):
     assert cpu.rdmsr(COUNT).value == count
     timed.memory.write_u64(0x92000 + 256 * SOURCE, 0)
     assert cpu.wrmsr(0x40000084, 0).ok and cpu.pending_interrupt == VECTOR
+
+
+def test_two_interrupts_of_which_a_halted_l2_takes_none(guest):
+    """RFLAGS.IF is off: the second is due before the halt and cannot come."""
+    g = guest("90" "90" "f4", CPU_BASED_VM_EXEC_CONTROL=PROC & ~HLT)
+    for vector in (0x41, 0x42):
+        g.cpu.interrupt(vector, after=0)
+    assert "Stopped" in repr(g.cpu.vmlaunch(stop_after=1000))
+    assert g.cpu.pending_interrupt == 0x41
+
+
+def test_an_injection_that_a_blob_says_is_still_to_come():
+    """Of a stopped L2 it has been: the exit takes the bit back (SDM 27.2)."""
+    g = Guest("plain", "ebfe", VM_ENTRY_INTR_INFO_FIELD=0x0ABCD123)
+    assert "Stopped" in repr(g.cpu.vmlaunch(stop_after=5))
+    blob = g.cpu.save()
+    at = blob.index((0x0ABCD123).to_bytes(4, "little"))
+    g.cpu.restore(forged(blob, at, 0x8ABCD123, 4))
+    g.code(VMCALL)
+    assert g.cpu.go_on().ok and g.last().reason == 18
+    assert g.get("VM_ENTRY_INTR_INFO_FIELD") == 0x0ABCD123
 
 
 def alarm_places(cpu):
@@ -160,6 +178,19 @@ def test_what_fails_is_traced_without_a_result():
     assert not world.cpu.invept(9).ok and world.partition.trace[0].outcome.error == 28
 
 
+def test_what_is_denied_within_an_entry_is_not_the_entry_s():
+    """A list's item at the exit, and a hypercall of level 3."""
+    g = Guest("plain", VMCALL, {"profile": "tlfs-strict"}, VM_EXIT_MSR_STORE_ADDR=0x940000,
+              VM_EXIT_MSR_STORE_COUNT=1)
+    g.write(0x940000, 0x12345)
+    g.world.partition.start_trace()
+    assert g.cpu.vmlaunch().ok
+    g.cpu.cpl = 3
+    assert not g.cpu.hypercall(2).ok
+    entry, call = g.world.partition.trace
+    assert entry.outcome.why is None and not call.outcome.ok
+
+
 def test_a_trace_that_has_no_room():
     """calloc() gives none: an exception, and the trace before goes on."""
     world = World()
@@ -185,96 +216,3 @@ def test_counters_and_microcode():
     assert cpu.wrmsr(0x38F, 0xF | 7 << 32).ok or cpu.wrmsr(0x38F, 3).ok
     assert not cpu.wrmsr(0x38F, 1 << 20).ok and not cpu.wrmsr(0x38F, 1 << 40).ok
     assert cpu.wrmsr(0x8B, 0).ok
-
-
-@pytest.mark.parametrize("exact", [True, False])
-def test_which_msr_tells_what_a_control_may_be(exact):
-    """SDM A.2: bit 55 of the basic MSR; the secondary controls have one only."""
-    msrs = {0x480: 0x11E57ED0 | 0x1000 << 32 | 6 << 50 | exact << 55}
-    for field, plain, other in (("PIN_BASED_VM_EXEC_CONTROL", 0x481, 0x48D),
-                                ("SECONDARY_VM_EXEC_CONTROL", 0x48B, 0x48B)):
-        g = Guest("plain", VMCALL, {"msrs": msrs}, CPU_BASED_VM_EXEC_CONTROL=PROC | VALID | 3 << 15,
-                  **{field: 1 << 30})
-        why = g.cpu.vmlaunch().why
-        assert why.field == field
-        assert f"{other if exact else plain:#x}" in why.sentence
-
-
-def test_everything_wrong_at_once():
-    """As many refusals as there is room for, and the first is the entry's own."""
-    g = Guest("plain", VMCALL)
-    for name in ("PIN_BASED_VM_EXEC_CONTROL", "CPU_BASED_VM_EXEC_CONTROL", "VM_EXIT_CONTROLS",
-                 "VM_ENTRY_CONTROLS", "HOST_CR0", "HOST_CR3", "HOST_CR4", "HOST_RIP", "GUEST_CR0",
-                 "GUEST_CR4", "GUEST_RFLAGS", "GUEST_CS_AR_BYTES", "GUEST_SS_AR_BYTES",
-                 "GUEST_TR_AR_BYTES", "GUEST_LDTR_AR_BYTES", "GUEST_ACTIVITY_STATE",
-                 "GUEST_INTERRUPTIBILITY_INFO", "VM_ENTRY_INTR_INFO_FIELD", "HOST_CS_SELECTOR",
-                 "HOST_TR_SELECTOR", "HOST_FS_BASE", "GUEST_DS_AR_BYTES", "GUEST_GDTR_LIMIT"):
-        g.set(**{name: 0xFFFF8000FFFF8FFF & ((1 << 64) - 1 if "CR" in name or "RIP" in name or
-                                            "BASE" in name else 0xFFFFFFFF)})
-    first = g.cpu.vmlaunch().why
-    found = g.cpu.refusals()
-    assert len(found) > 8 and found[0].id == first.id
-    assert len({why.id for why in found}) == len(found)
-
-
-@pytest.mark.parametrize("activity, info, ends", [
-    (1, VALID | 7 << 8, 37), (2, VALID | HARD | 1, 0x80000021), (2, VALID | 7 << 8, 0x80000021),
-    (1, VALID | HARD | 3, 0x80000021), (1, VALID | SOFT_INT | 0x20, 0x80000021)])
-def test_what_wakes_a_halted_l2(activity, info, ends):
-    """SDM 3C 26.3.1.5: of the other kinds a pending MTF, of exceptions debug and machine check."""
-    g = Guest("plain", VMCALL, {"msrs": {0x485: 0x1E5}}, GUEST_ACTIVITY_STATE=activity,
-              VM_ENTRY_INTR_INFO_FIELD=info, VM_ENTRY_INSTRUCTION_LEN=1, GUEST_RFLAGS=2 | IF)
-    assert g.cpu.vmlaunch().ok and g.get("VM_EXIT_REASON") == ends
-
-
-@pytest.mark.parametrize("kind", [EXT | 0x20, NMI | 2, HARD | 6, SOFT_INT | 0x20, SOFT | 3,
-                                  PRIVILEGED | 1])
-@pytest.mark.parametrize("shadow", [0, 2])
-def test_debug_exceptions_that_wait_while_an_event_is_injected(guest, kind, shadow):
-    """SDM 26.6.3: they are lost, but for those that MOV SS holds back from a software event."""
-    g = guest(VMCALL, VM_ENTRY_INTR_INFO_FIELD=VALID | kind, VM_ENTRY_INSTRUCTION_LEN=1,
-              GUEST_RFLAGS=2 | (IF if shadow == 0 else 0), EXCEPTION_BITMAP=0,
-              GUEST_INTERRUPTIBILITY_INFO=shadow, GUEST_PENDING_DBG_EXCEPTIONS=1 << 12 | 1)
-    for vector in (1, 2, 3, 6, 0x20):
-        g.vector(vector)
-    kept = shadow and kind in (SOFT_INT | 0x20, SOFT | 3)
-    if shadow and kind in (EXT | 0x20, NMI | 2):
-        assert g.cpu.vmlaunch().why is not None or g.get("VM_EXIT_REASON") >> 31
-        return
-    found = g.run()
-    assert found.reason == 18
-    handler = HANDLER + 0x100 * (1 if kept else kind & 0xFF)
-    assert found.rip == handler
-
-
-@pytest.mark.parametrize("flags, shadow", [(0, 0), (1 << 16, 0), (0, 1), (0, 2)])
-def test_strings_by_element_where_something_ends_with_the_first(guest, flags, shadow):
-    """RF, and the shadows of STI and MOV SS: gone behind the first element, all are stored."""
-    g = guest("f3aa" + VMCALL, GUEST_RFLAGS=2 | flags | IF * (shadow == 1),
-              GUEST_INTERRUPTIBILITY_INFO=shadow)
-    g.regs(rdi=DATA, rcx=64, rax=0x5A)
-    assert g.run().reason == 18
-    assert g.memory.read(DATA, 65) == b"\x5a" * 64 + b"\0"
-    assert g.get("GUEST_INTERRUPTIBILITY_INFO") == 0 and g.regs()[RCX] == 0
-
-
-def test_a_32_bit_l1_and_its_exit():
-    """SDM 27.5.1: without the host's long mode, EFER.LMA and LME are off behind the exit."""
-    g = narrow(VMCALL)
-    g.cpu.efer, g.cpu.cr4 = 0, 0x2010
-    g.set(VM_EXIT_CONTROLS=g.get("VM_EXIT_CONTROLS") & ~(1 << 9), HOST_CR4=0x2010)
-    assert g.run().reason == 18 and g.cpu.efer & 0x500 == 0
-
-
-@pytest.mark.parametrize("profile, ends", [("kvm-6.12", (0, UD)), ("tlfs-strict", (18, 0))])
-def test_a_flush_of_real_mode_is_no_hypercall(profile, ends):
-    """R92: not from real mode, whatever its level; the profile says what it is instead."""
-    g = real(functools.partial(Guest, "evmcs", options={"profile": profile}), VMCALL,
-             EXCEPTION_BITMAP=1 << UD)
-    for name, value in GOOD.items():
-        g.world.put(EVMCS, name, value)
-    g.world.memory.write(ASSIST + 0x20, b"\1")
-    g.regs(rcx=SPACE | FAST, r8=3)
-    assert g.cpu.vmlaunch(stop_after=5).ok
-    assert (g.last().reason, g.last().intr_info & 0xFF) == ends
-    assert g.cpu.counters()["tlb_flushes"] == 0

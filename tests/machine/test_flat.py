@@ -14,7 +14,6 @@ from kvm_vmx import Machine, host
 from kvm_vmx.machine.guests import CPUID_LOOP
 
 
-
 def held():
     """Bytes of memory, mappings and descriptors of this process."""
     gc.collect()
@@ -65,8 +64,15 @@ def test_flat(what, insn, soak):
 
 
 RUNS = """
+import signal
 import sys
 from kvm_vmx import Machine, guests
+rung = []
+if sys.argv[3] == "alarms":
+    for timer, number in ((signal.ITIMER_REAL, signal.SIGALRM), (signal.ITIMER_PROF,
+                                                                 signal.SIGPROF)):
+        signal.signal(number, lambda *_: rung.append(1))
+        signal.setitimer(timer, 0.0005, 0.0005)
 with Machine(cpus=1, insn=sys.argv[1]) as machine:
     vcpu = machine.insmod().create_vm(code=guests.CPUID_LOOP).create_vcpu()
     print("runs", flush=True)
@@ -74,16 +80,19 @@ with Machine(cpus=1, insn=sys.argv[1]) as machine:
     exits = vcpu.run(exits=int(sys.argv[2]))
     assert machine.counters["exits"] - before == exits.exits == int(sys.argv[2])
     assert sum(exits.reasons.values()) == exits.exits
+    for timer in (signal.ITIMER_REAL, signal.ITIMER_PROF):
+        signal.setitimer(timer, 0)
+    assert bool(rung) == (sys.argv[3] == "alarms")
 """
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("insn", ["call", "trap"])
-@pytest.mark.parametrize("how", ["stopped", pytest.param(
+@pytest.mark.parametrize("how", ["stopped", "alarms", pytest.param(
     "debugger", marks=pytest.mark.host("debugger"))])
 def test_counts_are_whole_where_it_is_stopped_and_looked_at(how, insn, soak):
     exits = (3_000_000 if insn == "call" else 100_000) * (20 if soak else 1)
-    child = subprocess.Popen([sys.executable, "-c", RUNS, insn, str(exits)],
+    child = subprocess.Popen([sys.executable, "-c", RUNS, insn, str(exits), how],
                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert child.stdout.readline() == "runs\n"
     for _ in range(200 if soak else 2):
@@ -92,7 +101,7 @@ def test_counts_are_whole_where_it_is_stopped_and_looked_at(how, insn, soak):
         if how == "stopped":
             child.send_signal(signal.SIGSTOP)
             child.send_signal(signal.SIGCONT)
-        else:
+        elif how == "debugger":
             subprocess.run([host.find("debugger"), "-nx", "-batch", "-p", str(child.pid), "-ex",
                             "detach"], capture_output=True, timeout=120)
     _, error = child.communicate(timeout=1200)

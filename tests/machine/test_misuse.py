@@ -495,3 +495,15 @@ def test_the_key_may_be_read_while_it_is_switched(machine):
     reader.join()
     assert odd == []
     works(machine)
+
+
+@pytest.mark.parametrize("options", [{}, {"cpus": 4}, {"cpus": 0}, {"insn": "nothing"}])
+def test_an_open_machine_that_is_made_once_more_stays_as_it_is(machine, options):
+    """Else what it had is lost, and no other machine boots in this process any more."""
+    vcpu = machine.insmod().create_vm(code=HLT).create_vcpu()
+    refused(MachineError, "this Machine is open", machine.__init__, **options)
+    assert machine.cpus == 2 and vcpu.run().reason == "HLT"
+    machine.close()
+    machine.__init__(cpus=1)
+    assert machine.cpus == 1
+    works(machine)

@@ -112,7 +112,7 @@ cdef bint wakes(u32 activity, u32 info) noexcept nogil:
     if kind == INTR_TYPE_NMI_INTR or (kind == INTR_TYPE_HARD_EXCEPTION and vector == 18):
         return True
     return activity == GUEST_ACTIVITY_HLT and (
-        kind == INTR_TYPE_EXT_INTR or (kind == INTR_TYPE_OTHER_EVENT and vector == 0) or
+        kind == INTR_TYPE_EXT_INTR or kind == INTR_TYPE_OTHER_EVENT or
         (kind == INTR_TYPE_HARD_EXCEPTION and vector == 1))
 
 

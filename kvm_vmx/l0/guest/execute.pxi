@@ -259,7 +259,7 @@ cdef int execute_rest(l0_vp *vp, const l2_insn *insn) noexcept nogil:
         return wait_for_x87(vp)
     if opcode == 0x9c or opcode == 0x9d:
         return flags_on_stack(vp, insn)
-    if 0x9a <= opcode <= 0xc1 or 0xc8 <= opcode <= 0xca or 0xd0 <= opcode <= 0xd7:
+    if opcode <= 0xc1 or 0xc8 <= opcode <= 0xca or 0xd0 <= opcode <= 0xd7:
         return compiled(vp, insn)
     if opcode == 0xc2 or opcode == 0xc3:
         return near_return(vp, insn)

@@ -194,8 +194,6 @@ cdef int pae_root(l0_vp *vp, u64 linear, u32 right, paging *p) noexcept nogil:
     else:
         table = <const u64 *>guest_memory(
             vp, vp.vmcs.f.guest_cr3 & <u64>0xffffffe0, linear, L2_READ, GUEST_TABLE)
-        if table == NULL:
-            return L2_LEAVES
         pdpte = table[number]
     if not pdpte & PAGE_PRESENT:
         return page_fault(vp, linear, right, 0)
@@ -298,7 +296,7 @@ cdef int walk_once(l0_vp *vp, u64 linear, u32 right, u64 *gpa, bint *is_user) no
 
     shape(vp, &p)
     if p.levels == 2 and p.bits == 9 and pae_root(vp, linear, right, &p):
-        return L2_FAULTS if vp.fault.vector != NO_VECTOR else L2_LEAVES
+        return L2_FAULTS
     place = p.root
     level = p.levels
     while not leaf:
