@@ -13,7 +13,7 @@ from kvm_vmx.compare import cstatements, idioms
 from kvm_vmx.compare.integers import Casts
 from kvm_vmx.compare.marks import Mark, digest, place, spelled
 from kvm_vmx.compare.pysource import port_units
-from kvm_vmx.compare.unify import bind, rooted, unify
+from kvm_vmx.compare.unify import agreement, bind, rooted, unify
 
 PAIR, CONTEXT = 10, 1
 MOST = 100  # statements of the kernel that a mark without a pin may take
@@ -151,14 +151,13 @@ class Alignment:
                     and after.key == ("return", unit.key[2]) and after.parent is item:
                 yield 2 * PAIR, 1, 2, Step([unit], [item, after], "idiom", frozenset({"#else"}))
             return
-        used = set()
-        if unify(unit.key, item.key, used, self.tested(item)) \
-                and self.plain_casts(used, [unit], [item]):
+        used = agreement(unit.key, item.key, self.tested(item))
+        if used is not None and self.plain_casts(used, [unit], [item]):
             near = (unit.parent is None) == (item.parent is None)
             near = near and (unit.parent is None or unit.parent.kind == item.parent.kind)
             worth = PAIR // 2 if unit.kind == "decl" else PAIR  # one that moved can be found
             yield worth + CONTEXT * near - bool(used), 1, 1, Step(
-                [unit], [item], "idiom" if used else "same", frozenset(used))
+                [unit], [item], "idiom" if used else "same", used)
 
     def plain_casts(self, used, kernel, port) -> bool:
         """Whether the casts that only the port has change nothing."""

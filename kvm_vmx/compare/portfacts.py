@@ -71,7 +71,7 @@ class PortFacts:
         """The facts of a port of which one file is other than in this one."""
         other = copy.copy(self)
         new = HeaderFile(path, text) if path.endswith(".h") else CythonFile(
-            PortFile(path, text), self.compared)
+            PortFile(path, text, self.sources[path].file.pins), self.compared)
         other.sources = {**self.sources, path: new}
         other.by_file = {**self.by_file, path: new.facts(other.names())}
         other.index()
@@ -233,12 +233,20 @@ class CythonFile:
         for line in lines:
             if line.tokens[0].text == "module_add_param":
                 tree = parse(line.tokens, True)
-                _, _, _, name, variable, kind = tree
-                while variable[0] in ("cast", "addr"):
-                    variable = variable[-1]
-                self.add("parameter", name[1], line.tokens,
-                         (variable[1], BOOL.get(str(kind[1]), "")))
+                name = next((token.text.strip('"') for token in line.tokens
+                             if token.kind == "str"), "")
+                self.add("parameter", name, line.tokens, parameter(tree) or tree)
                 self.found[-1].plain = short(squeezed(self.found[-1].text))
+
+
+def parameter(tree) -> tuple | None:
+    """The variable that a call of module_add_param() names, and its type; None of another tree."""
+    if len(tree) != 6 or tree[0] != "call":
+        return None
+    variable, kind = tree[4:]
+    while variable[0] in ("cast", "addr"):
+        variable = variable[-1]
+    return (variable[1], BOOL.get(str(kind[1]), "")) if len(kind) > 1 else None
 
 
 def blocks(logical):

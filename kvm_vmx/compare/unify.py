@@ -9,6 +9,7 @@ from kvm_vmx.compare.expressions import parse
 from kvm_vmx.compare.lexer import C, CYTHON, tokens
 
 CAST = "cast"
+KEPT = 1 << 17  # pairs of statements: trees of several versions ask the same
 NARROW = {"u8", "u16", "bint", "s8", "s16", "char", "uchar", "short", "ushort"}
 
 
@@ -78,6 +79,13 @@ def unify(c, p, used: set, truth: bool = False) -> bool:
             used |= mine
             return True
     return False
+
+
+@functools.lru_cache(KEPT)
+def agreement(c, p, truth: bool) -> frozenset | None:
+    """The reasons for which two statements agree, none if they are equal; None if they do not."""
+    used = set()
+    return frozenset(used) if unify(c, p, used, truth) else None
 
 
 def truths(tree, truth: bool):

@@ -147,4 +147,7 @@ def with_text(tree, path: str, text: str):
     """The tree with another text of one file."""
     other = trees.Tree(tree.title, {**tree.files, path: text}, tree.config)
     other.parsed = {key: file for key, file in tree.parsed.items() if key[0] != path}
+    other.spoken = {key: words for key, words in tree.spoken.items() if key != path}
+    other.known = {key: found for key, found in tree.known.items()
+                   if found is not None and path != found.path == key[1]}
     return other

@@ -15,7 +15,6 @@ from seeds import with_text
 
 from kvm_vmx.compare.held import rules
 from kvm_vmx.compare.pairing import Units
-from kvm_vmx.compare.pysource import PortFile
 from kvm_vmx.compare.report import Report
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -229,11 +228,11 @@ class PortBodies(Bodies):
     def pairs(self, path, text, names):
         port = copy.copy(self.report.port)
         port.subjects = dict(port.subjects)
-        file = PortFile(path, text, self.units.port.sources[path].file.pins)
+        other = self.units.port.with_file(path, text)
+        file = other.sources[path].file
         for name, (function, *_) in file.functions.items():
             if name in port.subjects:
                 port.subjects[name] = port.subject(file, name, function)
-        other = self.units.port.with_file(path, text)
         now = {fact.name: fact.digest for fact in other.by_file[path] if fact.kind == "own"}
         own = {name for name in names if name in now}
         for name in own:
