@@ -88,9 +88,30 @@ def pytest_collection(session):
         gc.enable()
 
 
+def thinned(items):
+    """The combinations that are left to a soak, of tests marked sweep(N): but every Nth, along the
+    diagonals, and what is the first to have a value of a parameter, a rule or a case."""
+    seen, out = {}, set()
+    for item in items:
+        mark, call = item.get_closest_marker("sweep"), getattr(item, "callspec", None)
+        if mark and call:
+            known = seen.setdefault(item.nodeid.partition("[")[0], {})
+            shown = [(name, id(value)) for name, value in call.params.items()]
+            shown += [("shows", name) for tag in call.marks if tag.name in ("rule", "case")
+                      for name in tag.args]
+            new = [value for value in shown if value not in known]
+            for value in new:
+                known[value] = sum(name == value[0] for name, _ in known)
+            place = sum(known[name, id(value)] for name, value in call.params.items())
+            if not new and place % mark.args[0]:
+                out.add(item)
+    return out
+
+
 def pytest_collection_modifyitems(config, items):
     lacks = set(LACKS[config.getoption("--build")])
-    out = [item for item in items if lacks & needs(item)]
+    rest = set() if config.getoption("--soak") else thinned(items)
+    out = [item for item in items if item in rest or lacks & needs(item)]
     if out:
         config.hook.pytest_deselected(items=out)
         items[:] = [item for item in items if item not in out]

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The images of kernels that a test runs, where a tree is here and its objects are in the cache."""
 
+import functools
+
 import pytest
 
 import needed
@@ -14,4 +16,10 @@ def image_of(capability, request):
     tree = host.find(capability)
     if not build.is_compiled(tree) and not request.config.getoption("--soak"):
         pytest.skip(f"{tree} is not compiled yet: kvm-vmx kernel build {tree}")
+    return image(tree)
+
+
+@functools.cache
+def image(tree):
+    """It is looked for once a process: that reads all that it was made of."""
     return build.build(tree)

@@ -98,7 +98,7 @@ CALLS = {
 # What ends a machine, or begins it, gets one of its own each time.
 ONCE = {"destroy", "rmmod", "close", "insmod", "boot", "create", "keys"}
 # How many bytecodes lie between two strikes at the longest calls.
-SELDOM = {"create": 61, "keys": 43, "boot": 29}
+SELDOM = {"create": 131, "keys": 89, "boot": 61}
 
 
 def is_whole(world):
@@ -125,10 +125,10 @@ def is_whole(world):
 
 @pytest.mark.parametrize("name", CALLS)
 def test_a_machine_survives_an_exception_at_any_bytecode(name, pytestconfig):
-    """At each with --soak; else at every seventh of them, which falls anywhere in time, and at
+    """At each with --soak; else at every 17th of them, which falls anywhere in time, and at
     fewer of those calls that take long."""
     world, nth = World(name != "insmod"), 1
-    step = 1 if pytestconfig.getoption("--soak") else SELDOM.get(name, 7)
+    step = 1 if pytestconfig.getoption("--soak") else SELDOM.get(name, 17)
     while strike(lambda: CALLS[name](world), nth):
         if name == "boot":
             # what was booted and never reached its caller is gone with the exception

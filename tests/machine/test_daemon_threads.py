@@ -31,6 +31,7 @@ print("ends")
 """
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("faulthandler", [[], ["-X", "faulthandler"]],
                          ids=["plain", "faulthandler"])
 @pytest.mark.parametrize("insn", ["call", "trap"])

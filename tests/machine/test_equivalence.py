@@ -98,6 +98,7 @@ def same(code, **options):
     return first
 
 
+@pytest.mark.sweep(4)
 @pytest.mark.parametrize("profile", ["kvm-6.12", "tlfs-strict"])
 @pytest.mark.parametrize("name", GUESTS)
 def test_a_guest_cannot_tell(kernel, name, profile):
@@ -145,7 +146,7 @@ def skips(draw):
 GUEST = st.builds(
     lambda parts, end: looped(b"".join(parts) + end),
     st.lists(PLAIN | EXITING | skips(), max_size=20), EXITING)
-QUIET = settings(max_examples=100, deadline=None, derandomize=True,
+QUIET = settings(max_examples=25, deadline=None, derandomize=True,
                  suppress_health_check=list(HealthCheck))
 
 

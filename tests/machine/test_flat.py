@@ -46,7 +46,7 @@ def loads(insn, count):
 
 
 # How many of each in the plain run, and in a soak.
-COUNTS = {machines: (60, 100_000), lifetimes: (400, 1_000_000), loads: (60, 10_000)}
+COUNTS = {machines: (40, 100_000), lifetimes: (200, 1_000_000), loads: (40, 10_000)}
 
 
 @pytest.mark.soak
@@ -95,7 +95,7 @@ def test_counts_are_whole_where_it_is_stopped_and_looked_at(how, insn, soak):
     child = subprocess.Popen([sys.executable, "-c", RUNS, insn, str(exits), how],
                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert child.stdout.readline() == "runs\n"
-    for _ in range(200 if soak else 2):
+    for _ in range(200 if soak else 1):
         if child.poll() is not None:
             break
         if how == "stopped":

@@ -201,7 +201,7 @@ def test_a_cpu_that_is_offline(machine, vcpu):
     (dict(memory=4097), ValueError, "multiple"), (dict(memory=1 << 50), ValueError, "multiple"),
     (dict(memory="2M"), ValueError, "multiple"), (dict(memory=2.0), ValueError, "multiple"),
     (dict(memory=64 << 30), OSError, "Cannot allocate memory"),
-], ids=lambda value: str(value)[:40])
+], ids=lambda value: repr(value)[:40] if not isinstance(value, dict) else " ".join(value))
 def test_a_vm_of_bad_values(machine, options, kind, words):
     kvm = machine.insmod()
     before = machine.allocations

@@ -37,7 +37,7 @@ def copy(to):
             shutil.copy2(source, target)
 
     shutil.copytree(PACKAGE, to / "kvm_vmx", copy_function=link,
-                    ignore=shutil.ignore_patterns("__pycache__", "*.pyx", "*.c"))
+                    ignore=shutil.ignore_patterns("*.pyx", "*.c"))
 
 
 def python(folder, *arguments, code=None):
@@ -102,7 +102,7 @@ def test_where_the_package_itself_is_a_link(tmp_path):
 def test_where_each_file_is_a_link(tmp_path):
     """As installers do that keep one copy of a file for all environments."""
     shutil.copytree(PACKAGE, tmp_path / "kvm_vmx", copy_function=os.symlink,
-                    ignore=shutil.ignore_patterns("__pycache__", "*.pyx", "*.c"))
+                    ignore=shutil.ignore_patterns("*.pyx", "*.c"))
     runs_from(tmp_path)
 
 

@@ -9,7 +9,7 @@ import pytest
 from kvm_vmx import Machine
 from kvm_vmx.machine.guests import CPUID_LOOP
 
-WARM_UP, N = 1_000, 2_000
+WARM_UP, N = 200, 300
 CPUID_EXIT = 10
 ALL_CLEAN = 0xFFFF
 # what v4.19 executes at one CPUID exit and its entry; everything else is zero
@@ -51,6 +51,7 @@ def start(machine, enlightened, cpu=0, code=CPUID_LOOP):
     return vcpu
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("profile", ["kvm-6.12", "tlfs-strict"])
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("enlightened, expected", [(False, VMCS), (True, EVMCS)])

@@ -1,8 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Tier 1: instructions by callgrind; ratios, differences and bounds, no absolute counts."""
 
+import hashlib
+import pathlib
+import pickle
+import sys
+
 import pytest
 
+import kvm_vmx
+from kvm_vmx import building
 from kvm_vmx.measure import counts
 from kvm_vmx.measure.loops import ACCESSORS, GROUPS, RSP_WAYS
 from kvm_vmx.measure.report import Report
@@ -10,9 +17,34 @@ from kvm_vmx.measure.report import Report
 pytestmark = [pytest.mark.host("valgrind"), pytest.mark.long]
 
 
+def counted_of():
+    """A digest of all that the counts are of: the modules, what starts them, and the port's C, of
+    which its other builds are made."""
+    root = pathlib.Path(kvm_vmx.__file__).parent
+    digest = hashlib.sha256(sys.version.encode() + repr(counts.VALGRIND).encode())
+    for path in sorted([*root.rglob("*.so"), *root.rglob("*.py"), building.sources()[0]]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
 @pytest.fixture(scope="module")
-def found():
-    return counts.profiles()
+def found(request):
+    """The counts, which are the same each time, so that they are kept while the modules are."""
+    if not hasattr(request.config, "cache"):
+        return counts.profiles()
+    kept = request.config.cache.mkdir("counts") / counted_of()
+    if not kept.exists():
+        profiles = counts.profiles()
+        for old in kept.parent.iterdir():
+            old.unlink()
+        kept.write_bytes(pickle.dumps([(name, profile.turns, dict(profile))
+                                       for name, profile in profiles.items()]))
+        return profiles
+    found = {}
+    for name, turns, profile in pickle.loads(kept.read_bytes()):
+        found[name] = counts.InstructionProfile(profile)
+        found[name].turns = turns
+    return found
 
 
 @pytest.mark.parametrize("accessor", [accessor.name for accessor in ACCESSORS])

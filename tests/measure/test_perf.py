@@ -4,6 +4,7 @@
 import importlib.util
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -58,10 +59,10 @@ def test_a_benchmark_runs(script, tmp_path):
 
 
 def test_pyperf_stores_and_compares(tmp_path):
-    for name in ("before.json", "now.json"):
-        done = run(PERF / "bench_run.py", "--processes=1", "--values=2", "--warmups=0",
-                   "--loops=1000", "--quiet", "-o", tmp_path / name, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
+    done = run(PERF / "bench_run.py", "--processes=1", "--values=2", "--warmups=0",
+               "--loops=1000", "--quiet", "-o", tmp_path / "now.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    shutil.copy(tmp_path / "now.json", tmp_path / "before.json")
     suite = pyperf.BenchmarkSuite.load(str(tmp_path / "now.json"))
     assert suite.get_benchmark_names()[:2] == ["exit_vmcs", "exit_evmcs"]
     for bench in suite.get_benchmarks():

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Where other people's suites are: trees of Linux, and a checkout or an image of kvm-unit-tests."""
 
+import fcntl
+import functools
 import os
 import pathlib
 
@@ -12,15 +14,18 @@ VMX_IMAGE = "x86/vmx.flat"
 
 
 @pytest.fixture(scope="session")
-def built(request):
-    """built(version, test): the ELF file of a selftest's guest code, kept in pytest's cache."""
+def built():
+    """built(version, test): the ELF file of a selftest's guest code, out of the user's cache."""
     from kvm_vmx.boot import selftest_build
 
-    cache = request.config.cache.mkdir("selftests")
-
+    @functools.cache
     def build(version, test):
         place = host.find(f"tree-{version}")
-        return selftest_build.build(place, test, cache)
+        cache = selftest_build.cache_directory()
+        cache.mkdir(parents=True, exist_ok=True)
+        with (cache / "lock").open("w") as lock:        # another run of the tests may build there
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return selftest_build.build(place, test, cache)
     return build
 
 
