@@ -1,16 +1,32 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Random rows of SSE2 instructions without floating point: all registers from memory, and back."""
+"""Random rows of SSE2 instructions: all registers from memory, and back, and MXCSR at the end."""
 
 import random
+import struct
 
 from random_insn import PAGES, SIZE, State, state
 from random_program import UD2
 
 RBX = 3
 IMAGE = 256             # bytes of 16 registers
-PACKED = (0x14, 0x15, *range(0x54, 0x58), *range(0x60, 0x6E), 0x74, 0x75, 0x76, 0xD1, 0xD2, 0xD3,
-          0xD4, 0xD5, 0xDA, 0xDB, 0xDE, 0xDF, 0xE1, 0xE2, 0xEB, 0xEF, 0xF1, 0xF2, 0xF3, 0xF4,
-          *range(0xF8, 0xFF))
+PACKED = (0x14, 0x15, *range(0x54, 0x58), *range(0x60, 0x6E), 0x74, 0x75, 0x76, *range(0xD1, 0xD6),
+          *range(0xD8, 0xE6), *range(0xE8, 0xF0), *range(0xF1, 0xF7), *range(0xF8, 0xFF))
+# by prefix and opcode: what is computed, compared, converted; RSQRT and RCP are estimates
+FLOATS = [(prefix, opcode, "x") for opcode in (0x51, 0x58, 0x59, 0x5C, 0x5D, 0x5E, 0x5F, 0xC2)
+          for prefix in (b"", b"\x66", b"\xf3", b"\xf2")] + [
+    *((prefix, 0x5A, "x") for prefix in (b"", b"\x66", b"\xf3", b"\xf2")),
+    *((prefix, 0x5B, "x") for prefix in (b"", b"\x66", b"\xf3")),
+    *((prefix, 0xE6, "x") for prefix in (b"\x66", b"\xf3", b"\xf2")),
+    *((prefix, opcode, "x") for prefix in (b"", b"\x66") for opcode in (0x2E, 0x2F)),
+    *((prefix, opcode, "g") for prefix in (b"\xf3", b"\xf2") for opcode in (0x2A, 0x2C, 0x2D))]
+# 1, -1, 0.5, infinities, NaNs, the largest, the least normal and a denormal one, of 4 and 8 bytes
+SINGULAR = [n.to_bytes(4, "little") for n in (
+    0, 1 << 31, 0x3F800000, 0xBF800000, 0x3F000000, 0x7F800000, 0xFF800000, 0x7FC00000, 0x7F800001,
+    0x7F7FFFFF, 0x00800000, 1, 0x4F000000, 0xCF000000, 0x40490FDB)] + [
+    n.to_bytes(8, "little") for n in (
+        1 << 63, 0x3FF0000000000000, 0xBFE0000000000000, 0x7FF0000000000000, 0x7FF8000000000000,
+        0x7FF0000000000001, 0x7FEFFFFFFFFFFFFF, 0x0010000000000000, 1, 0x41DFFFFFFFC00000,
+        0x43E0000000000000, 0x400921FB54442D18)]
 SINGLES = (0x14, 0x15, *range(0x54, 0x58))
 # prefix, opcode, which forms of ModRM: m memory, r a register, g a general one; aligned; stores
 MOVES = [(b"", 0x10, "rm"), (b"\x66", 0x10, "rm"), (b"\xf3", 0x10, "rm"), (b"\xf2", 0x10, "rm"),
@@ -29,7 +45,7 @@ def encode(rng, prefix, opcode, form, reg=None, immediate=b""):
     # RSP and RBX stay, and no general register is needed twice
     reg = rng.choice([n for n in range(16) if n not in (RBX, 4)]) if reg is None else reg
     rm = rng.choice([n for n in range(16) if n not in (RBX, 4)])
-    wide = rng.random() < .5 and opcode in (0x6E, 0x7E, 0xC3)
+    wide = rng.random() < .5 and opcode in (0x2A, 0x2C, 0x2D, 0x6E, 0x7E, 0xC3)
     rex = 0x40 | wide << 3 | (reg >> 3) << 2
     if form in "rg":
         rex |= rm >> 3
@@ -40,6 +56,38 @@ def encode(rng, prefix, opcode, form, reg=None, immediate=b""):
             distance &= ~15
         tail = bytes([0x80 | (reg & 7) << 3 | RBX]) + distance.to_bytes(4, "little")
     return prefix + bytes([rex, 0x0F, opcode]) + tail + immediate
+
+
+def one_float(rng):
+    """A random instruction on floating-point numbers."""
+    prefix, opcode, kind = rng.choice(FLOATS)
+    forms = "gm" if kind == "g" and opcode == 0x2A else "rM"
+    immediate = bytes([rng.randrange(8)]) if opcode == 0xC2 else b""
+    return encode(rng, prefix, opcode, rng.choice(forms), immediate=immediate)
+
+
+def numbers(rng):
+    """Memory of floating-point numbers, of all kinds."""
+    found = b""
+    while len(found) < SIZE:
+        found += rng.choice((rng.choice(SINGULAR), rng.randbytes(4), rng.randbytes(8),
+                             struct.pack("<f", rng.uniform(-9, 9)),
+                             struct.pack("<d", rng.uniform(-9, 9))))
+    return found[:SIZE]
+
+
+def float_row(rng: random.Random, length: int) -> tuple[bytes, State]:
+    """A program of them, and the state that it begins in: LDMXCSR, and STMXCSR at the end."""
+    before = state(rng)
+    registers = list(before.registers)
+    registers[RBX] = PAGES
+    csr = 0x1F80 | rng.randrange(4) << 13
+    memory = bytearray(numbers(rng))
+    memory[-4:] = csr.to_bytes(4, "little")
+    at = (SIZE - 4).to_bytes(4, "little")
+    body = b"".join(one_float(rng) for _ in range(length))
+    return b"\x0f\xae\x93" + at + image(0x6F) + body + image(0x7F) + b"\x0f\xae\x9b" + at + UD2, \
+        before._replace(registers=tuple(registers), memory=bytes(memory))
 
 
 def one(rng):

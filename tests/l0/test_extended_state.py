@@ -39,7 +39,7 @@ def state(guest):
     ("0f6fc1", OSFXSR, 0, UD), ("660fe7c1", OSFXSR, 0, UD), ("0f13c1", OSFXSR, 0, UD),
     ("660f12c1", OSFXSR, 0, UD), ("f30f28c1", OSFXSR, 0, UD), ("0fefc1", OSFXSR, 0, UD),
     ("0fc3c1", OSFXSR, 0, UD), ("660f710b01", OSFXSR, 0, UD), ("660f71c101", OSFXSR, 0, UD),
-    ("660fae03", OSFXSR, 0, UD), ("f0660fefc1", OSFXSR, 0, UD), ("0f58c1", OSFXSR, 0, UD),
+    ("660fae03", OSFXSR, 0, UD), ("f0660fefc1", OSFXSR, 0, UD), ("0f77", OSFXSR, 0, UD),
 ])
 def test_who_may_execute_it(state, code, cr4, cr0, info):
     """SDM 3A 13.1, 2A: #UD before #NM; FXSAVE asks CR0 alone."""

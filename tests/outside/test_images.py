@@ -70,7 +70,7 @@ def test_every_run_is_the_same():
     (HLT, "halted at 0x7c01 in L1, with nothing on its way"),
     (b"\xeb\xfe", "1 seconds are over"),
     (b"\x0f\x0b", "triple fault of L1 at 0x7c00 in L1"),
-    # XORPS: there is no SSE, and no handler for #UD
+    # XORPS: CR4 has no SSE, and no handler for #UD is there
     (b"\x0f\x57\xc0", "triple fault of L1 at 0x7c00 in L1"),
 ])
 def test_an_end_without_the_exit_port_is_told(code, why):

@@ -5,8 +5,11 @@
 cdef int compiled(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     cdef u32 opcode = insn.opcode
 
+    if opcode <= 0x62:
+        return bound(vp, insn) if opcode == 0x62 else push_eight(vp, insn) if opcode == 0x60 else \
+            pop_eight(vp, insn)
     if opcode == 0x63:
-        return move_doubleword(vp, insn)
+        return move_doubleword(vp, insn) if vp.code_bits == 64 else adjust_privilege(vp, insn)
     if opcode == 0x69 or opcode == 0x6b:
         return multiply_register(vp, insn)
     if opcode == 0x9a:

@@ -57,6 +57,74 @@ cdef int leave_frame(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     return L2_DONE
 
 
+# PUSHA and PUSHAD: RSP moves once, behind the last access.
+cdef int push_eight(l0_vp *vp, const l2_insn *insn) noexcept nogil:
+    cdef u64 rsp = vp.vmcs.f.guest_rsp
+    cdef u32 number
+    cdef int status
+
+    for number in range(8):
+        status = push(vp, insn.size, rsp if number == GPR_RSP else vp.regs[number])
+        if status:
+            vp.vmcs.f.guest_rsp = rsp
+            return status
+    return L2_DONE
+
+
+# POPA and POPAD: the value for RSP is passed over. No register changes where an access faults.
+cdef int pop_eight(l0_vp *vp, const l2_insn *insn) noexcept nogil:
+    cdef u64 value[8]
+    cdef u32 number
+    cdef int status
+
+    for number in range(8):
+        status = peek(vp, insn.size, (7 - number) * insn.size, &value[number])
+        if status:
+            return status
+    for number in range(8):
+        if number != GPR_RSP:
+            store(&vp.regs[number], value[number], insn.size, 0)
+    pop_done(vp, 8 * insn.size)
+    return L2_DONE
+
+
+# BOUND: the lower and the upper bound lie in memory; #BR outside of them.
+cdef int bound(l0_vp *vp, const l2_insn *insn) noexcept nogil:
+    cdef u64 low = 0, high = 0
+    cdef s64 index = <s64>extend(gpr(vp, insn.reg)[0], insn.size)
+    cdef int status
+
+    if not insn.is_memory:
+        return undefined(vp)
+    status = read_memory(vp, insn.segment, insn.offset, insn.size, &low)
+    if status == L2_DONE:
+        status = read_memory(vp, insn.segment, insn.offset + insn.size, insn.size, &high)
+    if status:
+        return status
+    if index < <s64>extend(low, insn.size) or index > <s64>extend(high, insn.size):
+        return fault(vp, X86_TRAP_BR, 0)
+    return L2_DONE
+
+
+# ARPL: a selector's privilege is no better than the other's.
+cdef int adjust_privilege(l0_vp *vp, const l2_insn *insn) noexcept nogil:
+    cdef u64 value = 0, least = gpr(vp, insn.reg)[0] & 3
+    cdef bint changes
+    cdef int status = L2_DONE
+
+    if plain_segments(vp):
+        return undefined(vp)
+    if insn.is_memory:
+        status = check_write(vp, insn.segment, insn.offset, 2)
+    if status == L2_DONE:
+        status = read_rm(vp, insn, 2, &value)
+    if status:
+        return status
+    changes = value & 3 < least
+    set_status(vp, flag_if(changes, X86_EFLAGS_ZF), X86_EFLAGS_ZF)
+    return write_rm(vp, insn, 2, value & ~<u64>3 | least) if changes else L2_DONE
+
+
 # SAHF and LAHF, which not every processor has in 64-bit code.
 cdef int flags_in_ah(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     if vp.code_bits == 64 and not cpuid_offers(vp, 0x80000001, REGISTER_ECX, 0):

@@ -77,8 +77,29 @@ static inline int packed_integers(u32 opcode, xmm_value *place, const xmm_value 
 	case 0xd3: RIGHT(q, 64); break;
 	case 0xd4: PAIR(q, a.q[i] + b.q[i]); break;
 	case 0xd5: PAIR(w, (u32)a.w[i] * b.w[i]); break;
+	case 0xd8: PAIR(b, a.b[i] > b.b[i] ? a.b[i] - b.b[i] : 0); break;
+	case 0xd9: PAIR(w, a.w[i] > b.w[i] ? a.w[i] - b.w[i] : 0); break;
+	case 0xdc: PAIR(b, CLAMP(a.b[i] + b.b[i], 0, 255)); break;
+	case 0xdd: PAIR(w, CLAMP(a.w[i] + b.w[i], 0, 65535)); break;
 	case 0xda: PAIR(b, a.b[i] < b.b[i] ? a.b[i] : b.b[i]); break;
 	case 0xde: PAIR(b, a.b[i] > b.b[i] ? a.b[i] : b.b[i]); break;
+	case 0xe0: PAIR(b, (a.b[i] + b.b[i] + 1) >> 1); break;
+	case 0xe3: PAIR(w, (a.w[i] + b.w[i] + 1) >> 1); break;
+	case 0xe4: PAIR(w, (u32)a.w[i] * b.w[i] >> 16); break;
+	case 0xe5: PAIR(w, a.sw[i] * b.sw[i] >> 16); break;
+	case 0xe8: PAIR(sb, CLAMP(a.sb[i] - b.sb[i], -128, 127)); break;
+	case 0xe9: PAIR(sw, CLAMP(a.sw[i] - b.sw[i], -32768, 32767)); break;
+	case 0xea: PAIR(sw, a.sw[i] < b.sw[i] ? a.sw[i] : b.sw[i]); break;
+	case 0xec: PAIR(sb, CLAMP(a.sb[i] + b.sb[i], -128, 127)); break;
+	case 0xed: PAIR(sw, CLAMP(a.sw[i] + b.sw[i], -32768, 32767)); break;
+	case 0xee: PAIR(sw, a.sw[i] > b.sw[i] ? a.sw[i] : b.sw[i]); break;
+	case 0xf5: PAIR(d, (u32)(a.sw[2 * i] * b.sw[2 * i]) +
+			   (u32)(a.sw[2 * i + 1] * b.sw[2 * i + 1])); break;
+	case 0xf6:
+		PAIR(q, 0);
+		for (u32 i = 0; i < 16; i++)
+			r.q[i / 8] += a.b[i] > b.b[i] ? a.b[i] - b.b[i] : b.b[i] - a.b[i];
+		break;
 	case 0xe1: SIGNED(sw, 16); break;
 	case 0xe2: SIGNED(sd, 32); break;
 	case 0xf1: LEFT(w, 16); break;

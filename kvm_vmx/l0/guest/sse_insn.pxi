@@ -165,6 +165,28 @@ cdef int move_mask(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     return L2_DONE
 
 
+# c4 and c5: PINSRW and PEXTRW, by an immediate.
+cdef int move_element_of(l0_vp *vp, const l2_insn *insn) noexcept nogil:
+    cdef u32 shift = 16 * (<u32>insn.immediate & 3), half = <u32>insn.immediate >> 2 & 1
+    cdef u64 *place = &xmm(vp, insn.reg if insn.opcode == 0xc4 else insn.rm).q[half]
+    cdef u64 value = 0
+    cdef int status
+
+    if insn.repeat or not insn.operand_prefix or (insn.opcode == 0xc5 and insn.is_memory):
+        return undefined(vp)
+    if insn.opcode == 0xc5:
+        gpr(vp, insn.reg)[0] = place[0] >> shift & 0xffff
+        return L2_DONE
+    if insn.is_memory:
+        status = read_memory(vp, insn.segment, insn.offset, 2, &value)
+        if status:
+            return status
+    else:
+        value = gpr(vp, insn.rm)[0] & 0xffff
+    place[0] = place[0] & ~(<u64>0xffff << shift) | value << shift
+    return L2_DONE
+
+
 cdef int packed(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     cdef u32 opcode = insn.opcode
     cdef xmm_value source, result = xmm(vp, insn.reg)[0]
@@ -206,8 +228,9 @@ cdef bint is_move(u32 opcode) noexcept nogil:
 
 # The opcodes behind 0f whose operands are XMM registers.
 cdef bint is_sse(u32 opcode) noexcept nogil:
-    return 0x10 <= opcode <= 0x17 or 0x28 <= opcode <= 0x2b or 0x50 <= opcode <= 0x76 or \
-        opcode == 0x7e or opcode == 0x7f or opcode == 0xc6 or opcode >= 0xd0
+    return 0x10 <= opcode <= 0x17 or 0x28 <= opcode <= 0x2f or 0x50 <= opcode <= 0x76 or \
+        opcode == 0x7e or opcode == 0x7f or opcode == 0xc2 or 0xc4 <= opcode <= 0xc6 or \
+        opcode >= 0xd0
 
 
 cdef int sse_insn(l0_vp *vp, const l2_insn *insn) noexcept nogil:
@@ -217,6 +240,10 @@ cdef int sse_insn(l0_vp *vp, const l2_insn *insn) noexcept nogil:
         return status
     if insn.opcode == 0x50 or insn.opcode == 0xd7:
         return move_mask(vp, insn)
+    if is_float(insn.opcode):
+        return float_insn(vp, insn)
+    if insn.opcode == 0xc4 or insn.opcode == 0xc5:
+        return move_element_of(vp, insn)
     return moves(vp, insn) if is_move(insn.opcode) else packed(vp, insn)
 
 

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Floating point of SSE: which flags of MXCSR an instruction leaves, and what it raises unmasked.
+
+SDM 1 11.5.2: the six conditions; those before the result stop it. unicorn judges the results, in
+test_second_opinion_sse.py, and knows no flags.
+"""
+
+import struct
+
+import pytest
+from guest import *
+
+INVALID, DENORMAL, ZERO, OVERFLOW, UNDERFLOW, PRECISION = (1 << n for n in range(6))
+ALL_MASKED = 0x1F80
+OSFXSR, OSXMMEXCPT, CR4 = 1 << 9, 1 << 10, 0x2020
+UD, NM, XM = 6, 7, 19
+NAN, SNAN, INF, LARGEST, TINY = 0x7FC00000, 0x7F800001, 0x7F800000, 0x7F7FFFFF, 0x00800000
+LOAD = "0faea3".replace("a3", "13")        # LDMXCSR [RBX]
+STORE = "0fae5b04"                          # STMXCSR [RBX + 4]
+FIRST, SECOND = "f30f104308", "f30f104b0c"  # MOVSS XMM0, [RBX + 8]; XMM1, [RBX + 12]
+KEEP = "f30f114310"
+
+
+def bits(value):
+    return value if isinstance(value, int) else struct.unpack("<I", struct.pack("<f", value))[0]
+
+
+def ran(mode, code, first, second, csr=ALL_MASKED, cr4=CR4 | OSFXSR | OSXMMEXCPT, **fields):
+    """The exit, MXCSR behind it, and XMM0's lowest element."""
+    g = Guest(mode, LOAD + FIRST + SECOND + code + STORE + KEEP + VMCALL, GUEST_CR4=cr4,
+              EXCEPTION_BITMAP=1 << UD | 1 << NM | 1 << XM, **fields)
+    for place, value in enumerate((csr, 0, bits(first), bits(second))):
+        g.write(DATA + 4 * place, value, 4)
+    g.regs(rbx=DATA)
+    return g, g.run()
+
+
+@pytest.mark.parametrize("mode", ["plain", "evmcs"])
+@pytest.mark.parametrize("code, first, second, result, flags", [
+    ("f30f58c1", 1.5, 2.25, 3.75, 0), ("f30f5cc1", INF, INF, 0xFFC00000, INVALID),
+    ("f30f59c1", LARGEST, 4.0, INF, OVERFLOW | PRECISION),
+    ("f30f59c1", TINY, bits(0.3), None, UNDERFLOW | PRECISION),
+    ("f30f5ec1", 1.0, 0.0, INF, ZERO), ("f30f5ec1", 0.0, 0.0, 0xFFC00000, INVALID),
+    ("f30f5ec1", 1.0, 3.0, None, PRECISION), ("f30f58c1", 1, 1.0, 1.0, DENORMAL | PRECISION),
+    ("f30f58c1", SNAN, 1.0, SNAN | 1 << 22, INVALID), ("f30f58c1", NAN, 1.0, NAN, 0),
+    ("f30f51c1", 0.0, -1.0, 0xFFC00000, INVALID), ("f30f51c1", 0.0, 4.0, 2.0, 0),
+    # UCOMIS takes a quiet NaN as it is, COMIS does not
+    ("0f2ec1", NAN, 1.0, NAN, 0), ("0f2fc1", NAN, 1.0, NAN, INVALID),
+])
+def test_flags_of_mxcsr(mode, code, first, second, result, flags):
+    g, found = ran(mode, code, first, second)
+    assert found.reason == 18
+    assert g.read(DATA + 4, 4) == ALL_MASKED | flags
+    if result is not None:
+        assert g.read(DATA + 16, 4) == bits(result)
+
+
+def test_flags_stay_until_they_are_cleared():
+    g, _ = ran("plain", "f30f58c1", 1.0, 1.0, ALL_MASKED | ZERO)
+    assert g.read(DATA + 4, 4) == ALL_MASKED | ZERO
+
+
+@pytest.mark.parametrize("rounding, result", [(0, 0x3EAAAAAB), (1, 0x3EAAAAAA), (2, 0x3EAAAAAB),
+                                              (3, 0x3EAAAAAA)])
+def test_rounding(rounding, result):
+    g, _ = ran("plain", "f30f5ec1", 1.0, 3.0, ALL_MASKED | rounding << 13)
+    assert g.read(DATA + 16, 4) == result
+
+
+@pytest.mark.parametrize("cr4, vector", [(CR4 | OSFXSR | OSXMMEXCPT, XM), (CR4 | OSFXSR, UD)])
+def test_an_unmasked_one_is_raised(cr4, vector):
+    """#XM where CR4 says that there is a handler for it, else #UD; the register stays."""
+    g, found = ran("plain", "f30f5ec1", 1.0, 0.0, ALL_MASKED & ~(ZERO << 7), cr4)
+    assert (found.reason, found.intr_info & 0xFF) == (0, vector)
+    assert found.rip == CODE + len(LOAD + FIRST + SECOND) // 2
+    g.code(STORE + KEEP + VMCALL)
+    g.run(GUEST_RIP=CODE)
+    assert g.read(DATA + 4, 4) == ALL_MASKED & ~(ZERO << 7) | ZERO
+    assert g.read(DATA + 16, 4) == bits(1.0)
+
+
+def test_one_that_stops_the_result_hides_those_of_the_result():
+    """A packed division: 1/0 unmasked, 1/3 inexact; the flag of the second is not set."""
+    g = Guest("plain", LOAD + "0f104310" "0f104b20" "0f5ec1" + VMCALL,
+              GUEST_CR4=CR4 | OSFXSR | OSXMMEXCPT, EXCEPTION_BITMAP=1 << XM)
+    g.write(DATA, ALL_MASKED & ~(ZERO << 7), 4)
+    for n, (a, b) in enumerate(((1.0, 0.0), (1.0, 3.0), (1.0, 1.0), (1.0, 1.0))):
+        g.write(DATA + 16 + 4 * n, bits(a), 4)
+        g.write(DATA + 32 + 4 * n, bits(b), 4)
+    g.regs(rbx=DATA)
+    assert g.run().intr_info & 0xFF == XM
+    g.code(STORE + VMCALL)
+    g.run(GUEST_RIP=CODE)
+    assert g.read(DATA + 4, 4) == ALL_MASKED & ~(ZERO << 7) | ZERO
+
+
+@pytest.mark.parametrize("code, flags", [
+    ("f30f58c1", 1), ("0f2ec1", 1), ("f30f2dc1", 1), ("f30f5ac1", 1)])
+def test_who_may(code, flags):
+    """#UD without CR4.OSFXSR, #NM with CR0.TS: SDM 3A 2.5."""
+    for fields, vector in ((dict(GUEST_CR4=CR4), UD), (dict(
+            GUEST_CR4=CR4 | OSFXSR, GUEST_CR0=0x80050039), NM)):
+        g = Guest("plain", code + VMCALL, EXCEPTION_BITMAP=1 << UD | 1 << NM, **fields)
+        found = g.run()
+        assert (found.reason, found.intr_info & 0xFF) == (0, vector)
+
+
+@pytest.mark.parametrize("code", [
+    # CVTPI2PS, CVTTPD2PI: MMX; F2 and F3 where there is no such form
+    "0f2ac1", "660f2cc1", "f20f5bc1", "0fe6c1", "f30f2ec1", "f20f52c1", "0fc4c100", "660fc50300"])
+def test_no_such_form(code):
+    g = Guest("plain", code + VMCALL, GUEST_CR4=CR4 | OSFXSR, EXCEPTION_BITMAP=1 << UD)
+    found = g.run()
+    assert (found.reason, found.intr_info & 0xFF) == (0, UD)
+
+
+@pytest.mark.parametrize("code, misaligned", [
+    ("0f5803", True), ("f30f5803", False), ("0f5a03", False), ("f30fe603", False),
+    ("660fe603", True), ("0f5b03", True), ("0fc20300", True)])
+def test_who_asks_for_alignment(code, misaligned):
+    g = Guest("plain", code + VMCALL, GUEST_CR4=CR4 | OSFXSR, EXCEPTION_BITMAP=1 << 13)
+    g.regs(rbx=DATA + 4)
+    assert g.run().reason == (0 if misaligned else 18)
