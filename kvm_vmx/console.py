@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the commands share: exit statuses, trouble, options, a booted machine, columns, JSON."""
+"""What the commands share: exit statuses, trouble, options, columns, JSON."""
 
 import argparse
-import contextlib
 import importlib
 import json
 import os
 import sys
+from types import ModuleType
+from typing import Any
 
 from kvm_vmx.rendering import COLOURS
 from kvm_vmx.rendering import print_columns as print_columns
@@ -26,7 +27,7 @@ def told(error: BaseException) -> str:
     return str(error).partition("\n")[0]
 
 
-def need(module: str, extra: str):
+def need(module: str, extra: str) -> ModuleType:
     """A module of a package that is an extra, imported; Trouble says how to install it."""
     from kvm_vmx import host
 
@@ -39,22 +40,10 @@ def need(module: str, extra: str):
     raise Trouble(f"this needs {package}, which is not installed: pip install 'kvm_vmx[{extra}]'")
 
 
-@contextlib.contextmanager
-def booted(**config):
-    """A Machine for the time of a command; what goes wrong in it becomes Trouble."""
-    from kvm_vmx import KernelBug, Machine, MachineError
-
-    try:
-        with Machine(**config) as machine:
-            yield machine
-    except (KernelBug, MachineError, OSError, ValueError) as error:
-        raise Trouble(told(error)) from error
-    except MemoryError as error:
-        raise Trouble("not enough memory for this machine: give fewer --cpus") from error
-
-
-def add_command(commands, module, name, example):
+def add_command(commands: Any, module: ModuleType, name: str,
+                example: str) -> argparse.ArgumentParser:
     """A sub-parser named `name`, told about in the module's docstring, with the options of all."""
+    assert module.__doc__
     summary = module.__doc__.partition("\n")[0].rstrip(".")
     command = commands.add_parser(
         name, help=summary, description=module.__doc__, epilog=example, allow_abbrev=False,
@@ -65,9 +54,9 @@ def add_command(commands, module, name, example):
     return command
 
 
-def add_common(parser, top: bool = False) -> None:
+def add_common(parser: argparse.ArgumentParser, top: bool = False) -> None:
     """The options of every command; before its name they are the top's, which has the defaults."""
-    def add(name, default, **more):
+    def add(name: str, default: object, **more: Any) -> None:
         parser.add_argument(name, default=default if top else argparse.SUPPRESS, **more)
 
     add("--json", False, action="store_true", help="print one JSON object instead")
@@ -76,19 +65,19 @@ def add_common(parser, top: bool = False) -> None:
     add("--quiet", False, action="store_true", help="say nothing of what goes on meanwhile")
 
 
-def offer(action, words):
+def offer(action: Any, words: Any) -> Any:
     """Give an argument the words that a shell completes; words() is asked only then."""
     action.offered = words
     return action
 
 
-def print_json(value) -> None:
+def print_json(value: object) -> None:
     """One JSON object on standard output."""
     json.dump(value, sys.stdout, indent=1)
     print()
 
 
-def check_writable(path) -> None:
+def check_writable(path: str | None) -> None:
     """Trouble now, rather than after the work, where a file can't be written."""
     if path is None:
         return
@@ -99,7 +88,7 @@ def check_writable(path) -> None:
         raise Trouble(f"cannot write {path}: Permission denied: give another name")
 
 
-def write_text(path, text: str) -> None:
+def write_text(path: str, text: str) -> None:
     """A file with this text; nothing that could block is opened."""
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK, 0o666)

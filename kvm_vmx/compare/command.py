@@ -127,7 +127,7 @@ def execute(args) -> int:
 def opened(spec: str | None, settings=(), nearest=False):
     """The tree of a --tree option, or the v4.19 in the usual places."""
     from kvm_vmx.compare.found import default_tree
-    from kvm_vmx.compare.opening import TreeError, open_tree
+    from kvm_vmx.compare.opening import open_tree
 
     config = {}
     for setting in settings:
@@ -139,10 +139,7 @@ def opened(spec: str | None, settings=(), nearest=False):
         else:
             raise Trouble(f"--config {setting}: give NAME=NUMBER, as CONFIG_HYPERV=0, or the "
                           ".config of a kernel")
-    try:
-        return open_tree(spec or default_tree(nearest), config)
-    except TreeError as error:
-        raise Trouble(str(error)) from error
+    return open_tree(spec or default_tree(nearest), config)
 
 
 def absent_files(port, tree) -> dict[str, str]:

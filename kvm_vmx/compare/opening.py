@@ -20,6 +20,7 @@ import zlib
 from kvm_vmx.compare import xz
 from kvm_vmx.compare.tarball import Forward, Member, members
 from kvm_vmx.compare.trees import Tree
+from kvm_vmx.console import Trouble
 from kvm_vmx.progress import working
 from kvm_vmx.streams import plain, readable
 from kvm_vmx import host
@@ -46,7 +47,7 @@ BROKEN = (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error)
 MOST_OF_A_FILE, MOST_OF_ALL, MOST_UNPACKED = 4 << 20, 64 << 20, 16 << 30
 
 
-class TreeError(Exception):
+class TreeError(Trouble):
     """What is wrong with a tree, in one line that names the cure."""
 
 

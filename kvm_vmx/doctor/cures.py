@@ -3,7 +3,8 @@
 
 from kvm_vmx import MachineError
 from kvm_vmx.conditions import Finding
-from kvm_vmx.console import Trouble, booted
+from kvm_vmx.console import Trouble
+from kvm_vmx.machine.booted import booted
 
 KINDS = {
     "bare": "bare metal", "hyper-v": "a partition of Hyper-V (Azure's look the same)",

@@ -82,7 +82,7 @@ def one_lesson(args) -> int:
 
         if why := refused(args.write):
             raise Trouble(why)
-    from kvm_vmx.lessons.sources import resolve
+    from kvm_vmx.lessons.sources import opened, resolve
 
     check_writable(args.html)
     tree = opened(args.tree)
@@ -168,9 +168,10 @@ def whole_course(args) -> int:
             raise Trouble(f"lesson all takes no --{option}: give it with one lesson's name")
     seed = seed_of(args.seed)
     check_directory(args.html)
-    tree = opened(args.tree)
     from kvm_vmx.lessons.page import glossary_page, index_page, lesson_page
-    from kvm_vmx.lessons.sources import resolve
+    from kvm_vmx.lessons.sources import opened, resolve
+
+    tree = opened(args.tree)
 
     taught = []
     with progress({"lessons": len(NAMES)}) as report:
@@ -216,15 +217,6 @@ def check_directory(path: str) -> None:
         raise Trouble(f"{path}: {reason}: give the name of a directory for the pages") from error
     for name in ("index", "glossary", *NAMES):
         check_writable(os.path.join(path, f"{name}.html"))
-
-
-def opened(spec):
-    """The tree of --tree, or None."""
-    if not spec:
-        return None
-    from kvm_vmx.compare.command import opened as open_tree
-
-    return open_tree(spec)
 
 
 def seed_of(text: str) -> int:

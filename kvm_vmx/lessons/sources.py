@@ -4,6 +4,7 @@
 import functools
 from typing import NamedTuple
 
+from kvm_vmx.compare.opening import open_tree
 from kvm_vmx.compare.port import Port
 
 
@@ -25,6 +26,13 @@ class Line(NamedTuple):
 def port() -> Port:
     """The port's sources, parsed once."""
     return Port()
+
+
+def opened(spec):
+    """The tree of --tree, or None; the port is read here, too, and both are only looked up in from
+    then on."""
+    port()
+    return open_tree(spec) if spec else None
 
 
 def find(function, needle: str):

@@ -32,7 +32,7 @@ import sys
 
 from kvm_vmx import host
 from kvm_vmx.console import (
-    DIFFERS, HOLDS, Trouble, add_command, booted, check_writable, offer, print_json, write_text,
+    DIFFERS, HOLDS, Trouble, add_command, check_writable, offer, print_json, write_text,
 )
 from kvm_vmx.l0.profile import PROFILES
 from kvm_vmx.machine.guests import CPUID_LOOP
@@ -44,6 +44,7 @@ from kvm_vmx.progress import progress, working
 from kvm_vmx.run.serial import Serial
 from kvm_vmx.run.steady_state import MODES, measure
 from kvm_vmx.machine import long_mode
+from kvm_vmx.machine.booted import booted
 from kvm_vmx.machine.lints import ConformanceError
 from kvm_vmx.machine.partition import CACHE_POLICIES
 

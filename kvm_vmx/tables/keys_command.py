@@ -9,7 +9,8 @@ With --json: {"schema": "kvm_vmx.keys/1", "before": [...], "after": [...]}.
 
 import sys
 
-from kvm_vmx.console import DIFFERS, HOLDS, add_command, booted, print_columns, print_json
+from kvm_vmx.console import DIFFERS, HOLDS, add_command, print_columns, print_json
+from kvm_vmx.machine.booted import booted
 
 EXAMPLE = """\
 example:
