@@ -11,6 +11,7 @@ import pytest
 import readme
 from command import ENVIRONMENT, kvm_vmx
 
+pytestmark = pytest.mark.long
 PYPROJECT = tomllib.loads((readme.pathlib.Path(__file__).parents[2] / "pyproject.toml").read_text())
 EXTRAS = {extra: [re.match(r"\w+", line)[0] for line in lines]
           for extra, lines in PYPROJECT["project"]["optional-dependencies"].items()}

@@ -9,6 +9,7 @@ import pytest
 
 from kvm_vmx import ExitReason, Machine, MachineError
 
+pytestmark = pytest.mark.long
 # again: mov $100000, %ecx; 1: loop 1b; mov $0, %eax; cpuid; jmp again
 SELDOM = b"\xb9" + (100_000).to_bytes(4, "little") + bytes.fromhex(
     "e2fe" "b800000000" "0fa2" "ebf0")

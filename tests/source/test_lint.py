@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.long
 ROOT = Path(__file__).parents[2]
 # Locals that the kernel's own functions have for what is not in the port, or do not use either.
 KERNELS = re.compile(r"kvm_vmx/l1/\w+\.pyx:\d+:\d+: '\w+' defined but unused")

@@ -6,9 +6,10 @@ import shutil
 import subprocess
 import sys
 
+import pytest
 import tree
 
-
+pytestmark = pytest.mark.long
 # Beside README.md: all that is read or printed, and what reads it.
 FOLDERS = ("include", "dev", "docs", "kvm_vmx", "share", "perf")
 # The compiler reads a header once, however often it is asked of: none is changed on the way.
