@@ -20,6 +20,13 @@ import sys
 import tempfile
 import threading
 
+# What a process begins with that cannot import some packages.
+BLOCKED = """
+import sys
+sys.modules.update(dict.fromkeys(sys.argv.pop(1).split(",")))
+from kvm_vmx.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
 # The children find the same package as the tests do.
 PACKAGE = pathlib.Path(importlib.util.find_spec("kvm_vmx").origin).parents[1]
 LARGEST = 1 << 17
@@ -27,17 +34,19 @@ LARGEST = 1 << 17
 AT_START = ("PYTHON", "LANG", "LC_", "LD_", "MALLOC_", "GLIBC_")
 
 
-def run(arguments, *, cwd=None, env=None, timeout=120, text=True, memory=None):
+def run(arguments, *, cwd=None, env=None, timeout=120, text=True, memory=None, without=()):
     """The finished process of a command line; standard input is empty. With `memory`, so many
-    bytes of addresses are all that it may have."""
-    command = [sys.executable, "-m", "kvm_vmx", *map(str, arguments)]
+    bytes of addresses are all that it may have; `without` are packages that it cannot import."""
+    start = ["-c", BLOCKED, ",".join(without)] if without else ["-m", "kvm_vmx"]
+    command = [sys.executable, *start, *map(str, arguments)]
     env = dict(os.environ if env is None else env)
-    message = json.dumps([command[3:], os.fspath(cwd or os.getcwd()), env, memory]).encode()
+    message = json.dumps(
+        [command[len(start) + 1:], os.fspath(cwd or os.getcwd()), env, memory]).encode()
     if differs_at_start(env) or len(message) > LARGEST or not _lock.acquire(blocking=False):
         return subprocess.run(command, capture_output=True, text=text, stdin=subprocess.DEVNULL,
                               timeout=timeout, cwd=cwd, env=env, preexec_fn=lambda: limit(memory))
     try:
-        return of_nursery(command, message, timeout, text)
+        return of_nursery(command, message, timeout, text, without)
     finally:
         _lock.release()
 
@@ -56,10 +65,10 @@ def differs_at_start(env) -> bool:
     return early(env) != early(os.environ)
 
 
-def of_nursery(command, message, timeout, text):
+def of_nursery(command, message, timeout, text, without):
     """One command line by a child of the nursery: files stand for its pipes."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        nursery = opened()
+        nursery = opened(tuple(without))
         socket.send_fds(nursery, [message], [out.fileno(), err.fileno()])
         nursery.settimeout(30)
         pid = json.loads(nursery.recv(LARGEST))
@@ -83,18 +92,18 @@ _lock = threading.Lock()
 _open = {}
 
 
-def opened():
-    """This process's end of the socket to its nursery, which is started once."""
-    if os.getpid() not in _open:
+def opened(without):
+    """This process's end of the socket to its nursery without some packages, started once."""
+    if (os.getpid(), without) not in _open:
         here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         child = subprocess.Popen(
-            [sys.executable, __file__, str(there.fileno())], pass_fds=[there.fileno()],
+            [sys.executable, __file__, str(there.fileno()), *without], pass_fds=[there.fileno()],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": str(PACKAGE)})
         there.close()
-        _open[os.getpid()] = here
+        _open[os.getpid(), without] = here
         atexit.register(closed, here, child)
-    return _open[os.getpid()]
+    return _open[os.getpid(), without]
 
 
 def closed(here, child):
@@ -137,6 +146,7 @@ def main():
     """As a script: import all that every command line imports, read the port's sources, which
     compare and lessons begin with, then wait for them."""
     del sys.path[0]  # the tests' own folder, which no command looks into
+    sys.modules.update(dict.fromkeys(sys.argv[2:]))
     from kvm_vmx import cli
     from kvm_vmx.compare import port
     from kvm_vmx.lessons import sources

@@ -10,6 +10,7 @@ import test_schemas
 
 from kvm_vmx import cli, progress
 
+pytestmark = pytest.mark.long
 folder = test_schemas.folder
 
 # What each says it does, beside conform, of which test_progress.py tells. A kernel that is no tree

@@ -4,13 +4,14 @@
 import os
 import re
 import subprocess
-import sys
 import tomllib
 
+import nursery
 import pytest
 import readme
 from command import ENVIRONMENT, kvm_vmx
 
+pytestmark = pytest.mark.long
 PYPROJECT = tomllib.loads((readme.pathlib.Path(__file__).parents[2] / "pyproject.toml").read_text())
 EXTRAS = {extra: [re.match(r"\w+", line)[0] for line in lines]
           for extra, lines in PYPROJECT["project"]["optional-dependencies"].items()}
@@ -29,20 +30,12 @@ COMMANDS = {
     "measure loop --insn trap -o out.json": "pyperf",
 }
 CURE = re.compile(r"this needs (\w+), which is not installed: pip install 'kvm_vmx\[(\w+)\]'$")
-BLOCKED = """
-import sys
-sys.modules.update(dict.fromkeys(sys.argv.pop(1).split(",")))
-from kvm_vmx.cli import main
-sys.exit(main(sys.argv[1:]))
-"""
 
 
 def without(packages, command, folder):
     """A command where these packages cannot be imported, and no others are withheld."""
     environment = {name: value for name, value in ENVIRONMENT.items() if name != "KVM_VMX_WITHOUT"}
-    return subprocess.run(
-        [sys.executable, "-c", BLOCKED, ",".join(packages), *command.split()], cwd=folder,
-        capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120, env=environment)
+    return nursery.run(command.split(), cwd=folder, env=environment, without=packages)
 
 
 def check(done, packages):

@@ -13,6 +13,7 @@ import time
 import pytest
 from command import entered
 
+pytestmark = pytest.mark.long
 SPIN = b"\xeb\xfe"
 # again: mov $900000, %ecx; 1: loop 1b; cpuid; jmp again
 COMPUTES = bytes.fromhex("b9a0bb0d00" "e2fe" "0fa2" "ebf5")

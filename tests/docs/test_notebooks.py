@@ -11,6 +11,7 @@ from command import PACKAGE
 
 from kvm_vmx import host
 
+pytestmark = pytest.mark.long
 EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / "examples"
 NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
 

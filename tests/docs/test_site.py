@@ -20,6 +20,7 @@ from command import PACKAGE
 import kvm_vmx
 from kvm_vmx.l0.profile_reader import POLICIES
 
+pytestmark = pytest.mark.long
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 GLOSSARY = (ROOT / "docs/glossary.md").read_text(encoding="utf-8")
 # What fetches at once, and not where somebody clicks.

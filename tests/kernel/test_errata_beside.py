@@ -13,6 +13,7 @@ from kvm_vmx import KernelBug
 from kvm_vmx.kernel.kernel import Kernel
 from kvm_vmx.machine.guests import CPUID_LOOP
 
+pytestmark = pytest.mark.long
 NESTED_FEATURES, ENLIGHTENED_BITMAP, MSR_BITMAP = 0x4000000A, 1 << 19, 1 << 1
 ENCLS_EXITING = 1 << 15
 # Entry and exit may load PERF_GLOBAL_CTRL.

@@ -11,6 +11,7 @@ import pytest
 
 from kvm_vmx import Machine
 
+pytestmark = pytest.mark.long
 SOURCES = pathlib.Path(__file__).parent / "compiled"
 PROGRAMS = sorted(path.stem for path in SOURCES.glob("*.c"))
 LEVELS = ("-O0", "-O2", "-Os")

@@ -19,6 +19,7 @@ from kvm_vmx.l0.offers import undone_leaves
 from kvm_vmx.l0.profile import PROFILES
 from kvm_vmx import host
 
+pytestmark = pytest.mark.long
 RECORD = ROOT / "tests/data/kvm_6.12_nested.json"
 WANTED = ("*/arch/x86/kvm/*", "*/arch/x86/include/*", "*/include/asm-generic/hyperv-tlfs.h")
 PROFILE = PROFILES["kvm-6.12"]

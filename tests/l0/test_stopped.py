@@ -71,6 +71,7 @@ def move(g):
 
 @pytest.mark.rule("R73")
 @pytest.mark.case("P08")
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_stopped_and_moved_at_every_boundary(guest, name):
     straight, stopped = ready(guest, name), ready(guest, name)

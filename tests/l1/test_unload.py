@@ -153,6 +153,7 @@ def test_the_key_is_off_after_it(machine):
 
 @pytest.mark.needs("hyperv")
 @pytest.mark.case("PRT-35")
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("order", list(itertools.product([False, True], repeat=3)), ids=str)
 def test_each_reload_is_what_its_parameter_says(each_machine, order):
     for enlightened in order:

@@ -87,20 +87,20 @@ def test_an_unknown_build_names_the_known(machine):
 
 ROOT = pathlib.Path(__file__).parents[2]
 # The tests of the port that name no build, so that each build is held to them.
-QUICK = {
-    "no-hyperv": ("l1/test_exits.py", "l1/test_setup.py", "machine/test_failures.py"),
-    "no-jump-label": ("l1/test_exits.py", "l1/test_remote_flush.py", "machine/test_faithful.py")}
-LONG = ("l1/test_cpus.py", "l1/test_accessors.py", "l1/test_errata.py", "l1/test_unload.py",
+QUICK = ("l1/test_exits.py", "l1/test_cpus.py", "l1/test_remote_flush.py", "l1/test_setup.py",
+         "machine/test_failures.py", "machine/test_faithful.py")
+LONG = ("l1/test_accessors.py", "l1/test_errata.py", "l1/test_unload.py",
         "machine/test_differences.py", "machine/test_equivalence.py",
         "machine/test_steady_state.py")
 
 
-@pytest.mark.parametrize("build", QUICK)
+@pytest.mark.parametrize("build", ["no-hyperv", "no-jump-label"])
 def test_each_build_passes_the_tests_that_apply_to_it(build, soak):
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--build", build,
-         *(f"tests/{name}" for name in (
-             {*LONG, *sum(QUICK.values(), ())} if soak else QUICK[build]))],
+         # a kernel's own KVM is of no build
+         "-k", "not v4.19 and not 6.1",
+         *(f"tests/{name}" for name in QUICK + LONG * soak)],
         cwd=ROOT, capture_output=True, text=True, timeout=3600)
     assert done.returncode == 0, done.stdout[-4000:]
     assert int(done.stdout.split(" passed")[0].split()[-1]) > 150

@@ -8,6 +8,7 @@ import pytest
 
 from kvm_vmx import Machine
 
+pytestmark = pytest.mark.long
 hypothesis, st = needed.module("hypothesis"), needed.module("hypothesis.strategies")
 given, settings, HealthCheck = hypothesis.given, hypothesis.settings, hypothesis.HealthCheck
 

@@ -17,6 +17,7 @@ from kvm_vmx.machine.guests import CPUID_LOOP
 from kvm_vmx.machine.memory import PhysicalMemory
 from kvm_vmx.machine.partition import Partition
 
+pytestmark = pytest.mark.long
 # again: incq 0x3000; xor %eax, %eax; cpuid; jmp again
 COUNTER = bytes.fromhex("48ff042500300000" "31c0" "0fa2" "ebf2")
 PATIENCE = 60

@@ -12,6 +12,7 @@ import pytest
 
 from kvm_vmx import Machine, MachineError
 
+pytestmark = pytest.mark.long
 SPOILED = {"far": (1 << 46) | 7, "behind the memory": (1 << 40) | 7, "frame 0": 7}
 # What reaches the tables, and the function of the kernel that meets the entry.
 WALKS = {
@@ -59,6 +60,7 @@ again.close()
 """)
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("value", SPOILED.values(), ids=SPOILED)
 @pytest.mark.parametrize("what", WALKS)
 def test_a_table_that_leads_nowhere_is_a_bug_of_its_reader(what, value):
@@ -67,6 +69,7 @@ def test_a_table_that_leads_nowhere_is_a_bug_of_its_reader(what, value):
     assert "BUG" in said and function in said.splitlines()[0], said
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("level", range(4))
 @pytest.mark.parametrize("what", ["vm.memory.read(0x1000, 16)", "vm.destroy()"])
 def test_at_every_level(what, level):

@@ -16,6 +16,7 @@ from command import entered
 from kvm_vmx import Machine
 from kvm_vmx.machine.guests import CPUID_LOOP
 
+pytestmark = pytest.mark.long
 # again: mov $N, %ecx; 1: loop 1b; mov $0, %eax; cpuid; jmp again
 LOOP_OF = {n: b"\xb9" + n.to_bytes(4, "little") + bytes.fromhex("e2fe" "b800000000" "0fa2" "ebf0")
            for n in (2_000, 60_000, 900_000)}

@@ -9,6 +9,7 @@ import pytest
 
 from kvm_vmx import ExitReason, Machine, MachineError
 
+pytestmark = pytest.mark.long
 # again: mov $100000, %ecx; 1: loop 1b; mov $0, %eax; cpuid; jmp again
 SELDOM = b"\xb9" + (100_000).to_bytes(4, "little") + bytes.fromhex(
     "e2fe" "b800000000" "0fa2" "ebf0")
@@ -61,6 +62,7 @@ STORMS = {
 }
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("insn", ["call", "trap"])
 @pytest.mark.parametrize("storm", STORMS)
 def test_a_flush_waits_for_no_more_than_a_moment(storm, insn):
@@ -107,7 +109,7 @@ def test_no_interrupt_is_lost_between_threads(kernel):
     with kernel(cpus=1) as machine:
         vcpu = machine.insmod().create_vm(code=b"\xeb\xfe").create_vcpu()
         cpu = machine.cpu(0)
-        mine = [range(0x30 + i, 0xe0, 8) for i in range(4)]
+        mine = [range(0x30 + i, 0xe0, 16) for i in range(4)]
 
         def raise_all(vectors):
             for vector in vectors:

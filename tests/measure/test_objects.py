@@ -18,6 +18,7 @@ from kvm_vmx.measure import objects, stepped
 from kvm_vmx.measure.report import Report
 from kvm_vmx.measure.stepped import SteppedInsn, Sum
 
+pytestmark = pytest.mark.long
 KEY = re.compile(r"enable_evmcs|evmcs_|current_evmcs|CONFIG_HYPERV")
 
 

@@ -11,6 +11,7 @@ import sys
 import needed
 import pytest
 
+pytestmark = pytest.mark.long
 pyperf = needed.module("pyperf")
 PERF = pathlib.Path(__file__).parents[2] / "perf"
 SCRIPTS = sorted(path.name for path in PERF.glob("bench_*.py"))

@@ -6,6 +6,7 @@ import pytest
 from kvm_vmx.boot import elf, selftests
 from kvm_vmx.boot.selftest import Selftest
 
+pytestmark = pytest.mark.long
 VERSIONS = {"6.12": "tree-6.12", "6.1": "tree-6.1"}
 # the enlightened one was renamed on the way
 ONLY = {"hyperv_evmcs": "6.12", "evmcs_test": "6.1", "hyperv_features": "6.12"}

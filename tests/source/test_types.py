@@ -10,6 +10,7 @@ import needed
 import pytest
 import tree
 
+pytestmark = pytest.mark.long
 STUBS = sorted(tree.under("kvm_vmx", suffixes={".pyi"}))
 WHOLE = ["--disallow-untyped-defs", "--disallow-incomplete-defs", "--disallow-any-generics"]
 

@@ -16,6 +16,7 @@ import kvm_vmx.l1.vmx  # noqa: F401
 import kvm_vmx.testing  # noqa: F401
 from kvm_vmx import host
 
+pytestmark = pytest.mark.long
 pytest_plugins = ["pytester"]
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXAMPLE, DOC = ROOT / "examples/nested_tests", ROOT / "docs/testing.md"
