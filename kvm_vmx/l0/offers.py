@@ -145,8 +145,55 @@ CAPABILITIES: dict[int, tuple[Rows, int, int]] = {
 _MSRS, _BY_CALL = _O + "test_an_msr_comes_with_its_bit", _O + "test_a_call_comes_with_its_bit"
 _NESTED = "test_direct_flush.py::test_both_switches_and_the_offer"
 
-# (leaf, register): rows. What has none is reserved, or only advice that brings nothing.
+_ANNOUNCED = "test_announced.py::test_what_is_announced_is_there"
+_AGREE = "test_second_opinion.py::test_both_processors_agree"
+_COMES = "test_guest_compiled.py::test_what_cpuid_does_not_offer"
+_SSE, _STATE = "test_second_opinion_sse.py::test_both_processors_agree_on_rows_of_", \
+    "test_extended_state.py::"
+
+# (leaf, register): rows. What has none is reserved, or only advice that brings nothing. Of the
+# processor's own leaves, L1's kernel hands on to L2 what stands there: so it is L2's processor,
+# this one, that has to have it.
 LEAVES: dict[tuple[int, str], Rows] = {
+    (0x1, "ecx"): {
+        0: ("SSE3", None), 1: ("PCLMULQDQ", None), 3: ("MONITOR", _LEAVES),
+        5: ("VMX", _ANNOUNCED), 9: ("SSSE3", None), 12: ("FMA", None),
+        13: ("CMPXCHG16B", _COMES), 17: ("PCID", _ANNOUNCED), 19: ("SSE4.1", None),
+        20: ("SSE4.2", None), 21: ("x2APIC", "test_root_apic.py::test_in_msr_mode_the_page_is_gone"),
+        22: ("MOVBE", None), 23: ("POPCNT", _COMES),
+        24: ("TSC-deadline timer", "test_root_apic.py::test_the_deadline_of_the_tsc"), 25: ("AES", None),
+        26: ("XSAVE, of x87 and SSE", _STATE + "test_xsave_and_xrstor"), 28: ("AVX", None), 29: ("F16C", None),
+        30: ("RDRAND", _LEAVES)},
+    (0x1, "edx"): {
+        0: ("x87: control, status and state, no arithmetic", _STATE + "test_words_of_the_x87"),
+        1: ("VME", _ANNOUNCED), 2: ("DE", _ANNOUNCED), 3: ("PSE", _EPT + "test_large_pages"),
+        4: ("TSC", _I + "test_what_the_timestamp_counter_shows"), 5: ("MSR", _ANNOUNCED),
+        6: ("PAE", _M + "test_from_protected_mode_to_long_mode"), 7: ("MCE", _ANNOUNCED),
+        8: ("CMPXCHG8B", _AGREE), 9: ("APIC", _ANNOUNCED), 11: ("SYSENTER", _ANNOUNCED),
+        12: ("MTRR", _ANNOUNCED), 13: ("PGE", _ANNOUNCED), 14: ("MCA", _ANNOUNCED),
+        15: ("CMOV", _AGREE), 16: ("PAT", _ANNOUNCED), 17: ("PSE-36", _ANNOUNCED),
+        19: ("CLFLUSH", _COMES), 23: ("MMX", None), 24: ("FXSR", _STATE + "test_fxsave_is_what_fxrstor_takes"),
+        25: ("SSE", _SSE + "numbers"), 26: ("SSE2", _SSE + "sse")},
+    (0x7, "ebx"): {
+        0: ("FSGSBASE", _ANNOUNCED), 3: ("BMI1", None), 4: ("HLE", None), 5: ("AVX2", None),
+        7: ("SMEP", _ANNOUNCED), 8: ("BMI2", None), 9: ("REP MOVSB and STOSB", _AGREE),
+        10: ("INVPCID", _I + "test_invpcid"), 11: ("RTM", None), 14: ("MPX", None),
+        16: ("AVX512F", None), 18: ("RDSEED", _LEAVES), 19: ("ADX", None),
+        20: ("SMAP", _ANNOUNCED), 23: ("CLFLUSHOPT", None), 24: ("CLWB", None),
+        25: ("Intel PT", None), 29: ("SHA", None)},
+    (0x7, "ecx"): {
+        2: ("UMIP", None), 3: ("PKU", None), 7: ("CET shadow stacks", None), 8: ("GFNI", None),
+        9: ("VAES", None), 10: ("VPCLMULQDQ", None), 16: ("5-level paging", None),
+        22: ("RDPID", None)},
+    (0x7, "edx"): {
+        26: ("SPEC_CTRL and the barrier", _ANNOUNCED), 27: ("STIBP", _ANNOUNCED),
+        28: ("L1D flush", "test_announced.py::test_the_l1d_flush_comes_with_its_bit"),
+        29: ("ARCH_CAPABILITIES", _ANNOUNCED), 31: ("SSBD", _ANNOUNCED)},
+    (0x80000001, "ecx"): {0: ("LAHF and SAHF", _COMES), 5: ("LZCNT", _COMES)},
+    (0x80000001, "edx"): {
+        11: ("SYSCALL", _ANNOUNCED), 20: ("NX", _ANNOUNCED),
+        26: ("pages of 1 GByte", "test_announced.py::test_pages_of_a_gigabyte"),
+        27: ("RDTSCP", _LEAVES), 29: ("long mode", _M + "test_from_protected_mode_to_long_mode")},
     (0x40000003, "eax"): {
         0: ("VP_RUNTIME", _MSRS), 1: ("TIME_REF_COUNT", _MSRS), 2: ("SynIC MSRs", _MSRS),
         3: ("synthetic timers", _MSRS), 4: ("APIC MSRs and assist page", _MSRS),
@@ -190,6 +237,7 @@ LEAVES: dict[tuple[int, str], Rows] = {
     (0x40000082, "eax"): {1: ("synthetic debugger", None)},
 }
 REGISTERS = ("eax", "ebx", "ecx", "edx")
+CLASS = 0xF0000000      # of a leaf: the first of its class says which is the last
 
 
 def uncovered_by_evmcs(msrs: Mapping[int, int]) -> int:
@@ -201,9 +249,9 @@ def uncovered_by_evmcs(msrs: Mapping[int, int]) -> int:
 
 def undone_leaves(cpuid: Mapping[Any, tuple[int, ...]]) -> list[str]:
     """What CPUID offers and L0 does not do, each named with its bit."""
-    highest = cpuid.get(0x40000000, (0,))[0]
     return [f"CPUID leaf {leaf:#x} {register.upper()}[{bit}] ({name})"
-            for (leaf, register), rows in LEAVES.items() if leaf <= highest and leaf in cpuid
+            for (leaf, register), rows in LEAVES.items()
+            if leaf in cpuid and leaf <= cpuid.get(leaf & CLASS, (0,))[0]
             for bit, (name, test) in rows.items()
             if test is None and cpuid[leaf][REGISTERS.index(register)] >> bit & 1]
 

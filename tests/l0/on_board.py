@@ -7,7 +7,8 @@ from random_program import COUNTER, counter
 
 from kvm_vmx import Field
 from kvm_vmx.boot import loader
-from kvm_vmx.boot.board import Board
+from kvm_vmx.boot.board import Board, board_leaves
+from kvm_vmx.l0.profile import build
 
 ROOT, TABLE, PAGE = 0x1000, 0xB000, 4096
 OSFXSR, PAE = 1 << 9, 1 << 5
@@ -19,7 +20,10 @@ class OnBoard:
     """One board, whose processor begins anew with each program."""
 
     def __init__(self):
-        self.board = Board(16 << 20)
+        leaves = {**build("bare").cpuid, **board_leaves("bare", 1)}
+        eax, ebx, ecx, edx = leaves[7]
+        # TZCNT, as unicorn has it
+        self.board = Board(16 << 20, cpuid={**leaves, 7: (eax, ebx | 8, ecx, edx)})
         self.memory = memory = self.board.memory
         self.processor = self.board.processors[0]
         # small pages: code for reading, data for writing; nothing else is there

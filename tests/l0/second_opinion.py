@@ -12,12 +12,20 @@ from guest import CODE, DATA, MTF, PML4, PROC, Guest
 from random_program import COUNTER, MOST, counter
 from random_insn import BASE_FS, BASE_GS, PAGES, SIZE, State, repeats
 
+from kvm_vmx.l0.profile import build
+
 unicorn = needed.module("unicorn")
 x86 = needed.module("unicorn.x86_const")
 
 NAMES = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", *(f"r{n}" for n in range(8, 16)))
 UC_REGISTERS = [getattr(x86, f"UC_X86_REG_{name.upper()}") for name in NAMES]
 RIP, EFLAGS = x86.UC_X86_REG_RIP, x86.UC_X86_REG_EFLAGS
+
+
+def with_bmi1(leaves):
+    """Leaves with CPUID.7:EBX[3]."""
+    eax, ebx, ecx, edx = leaves[7]
+    return {**leaves, 7: (eax, ebx | 8, ecx, edx)}
 
 
 class Found(NamedTuple):
@@ -103,8 +111,9 @@ class Ours:
     """The processor of L2, every exception an exit."""
 
     def __init__(self, mode="plain"):
+        # unicorn's has BMI1: a host's whole CPUID, which is taken as it is, makes TZCNT of BSF
         self.guest = g = Guest(
-            mode, CPU_BASED_VM_EXEC_CONTROL=PROC | MTF, EXCEPTION_BITMAP=0xFFFFFFFF,
+            mode, options=dict(cpuid=with_bmi1(build().cpuid)), CPU_BASED_VM_EXEC_CONTROL=PROC | MTF, EXCEPTION_BITMAP=0xFFFFFFFF,
             GUEST_FS_BASE=BASE_FS, GUEST_GS_BASE=BASE_GS)
         # small pages: code for reading, data for writing; nothing else is there
         table, pd = 0xB000, 0x3000

@@ -112,19 +112,19 @@ PCIDE, FSGSBASE, SMEP, SMAP = 1 << 17, 1 << 16, 1 << 20, 1 << 21
 ROWS = {
     (1, ECX): {
         5: vmx, 17: cr4(PCIDE), 21: x2apic, 31: l1s_own,
-        # SSE3, PCLMULQDQ, SSSE3, CX16, SSE4.1, SSE4.2, MOVBE, POPCNT, AES, RDRAND
-        **dict.fromkeys((0, 1, 9, 13, 19, 20, 22, 23, 25, 30), l1s_own)},
+        # CX16, POPCNT, RDRAND
+        **dict.fromkeys((13, 23, 30), l1s_own)},
     (1, EDX): {
         1: cr4(1), 2: cr4(8), 3: cr4(0x10), 4: both(msrs(0x10), cr4(4)), 5: msrs(0x10, 0x1A0),
         6: l1s_own, 7: both(msrs(0x0, 0x1), cr4(0x40)), 9: apic, 11: msrs(0x174, 0x175, 0x176),
         12: memory_types, 13: cr4(0x80), 14: machine_check, 16: msrs(0x277),
         24: cr4(0x200), 25: cr4(0x400),
-        # FPU, CX8, CMOV, PSE-36, CLFLUSH, MMX, SSE2
-        **dict.fromkeys((0, 8, 15, 17, 19, 23, 26), l1s_own)},
+        # FPU, CX8, CMOV, PSE-36, CLFLUSH, SSE2
+        **dict.fromkeys((0, 8, 15, 17, 19, 26), l1s_own)},
     (7, EBX): {
         0: cr4(FSGSBASE), 7: cr4(SMEP), 20: cr4(SMAP),
-        # BMI1, BMI2, ERMS, INVPCID, RDSEED
-        **dict.fromkeys((3, 8, 9, 10, 18), l1s_own)},
+        # ERMS, INVPCID, RDSEED
+        **dict.fromkeys((9, 10, 18), l1s_own)},
     (7, ECX): {},
     (7, EDX): {26: speculation, 27: of_spec_ctrl(2), 29: msrs(0x10A), 31: of_spec_ctrl(4)},
     (0x80000001, ECX): {0: l1s_own, 5: l1s_own},
@@ -167,6 +167,6 @@ def test_pages_of_a_gigabyte(guest):
 @pytest.mark.parametrize("offered", [False, True])
 def test_the_l1d_flush_comes_with_its_bit(offered):
     """SDM 4, MSR 0x10b: CPUID.7:EDX[28]."""
-    leaf = (0, 0x140789, 0, 0xAC000000 | offered << 28)
+    leaf = (0, 0x140681, 0, 0xAC000000 | offered << 28)
     world = World(cpuid={7: leaf})
     assert world.cpu.wrmsr(0x10B, 1).ok == offered and not world.cpu.wrmsr(0x10B, 2).ok

@@ -111,9 +111,9 @@ def test_ecx_chooses_where_there_are_subleaves():
     assert [cpu.cpuid(4, n)[0] for n in range(5)] == [0, 1, 0, 5, 0]
     assert cpu.cpuid(4, 1 << 32 | 1) == (1, 2, 3, 4), "ECX is 32 bits"
     for leaf, index in itertools.product(INDEXED, (1, 2, 0xFFFFFFFF)):
-        cpu = World(vmx=False, cpuid={leaf: (9, 9, 9, 9), (leaf, index): (7, 7, 7, 7)}).cpu
-        edx = 0 if leaf in (0xB, 0x1F) else 9
-        assert cpu.cpuid(leaf)[:3] == (9, 9, 9) and cpu.cpuid(leaf)[3] == edx
+        cpu = World(vmx=False, cpuid={leaf: (1, 1, 1, 1), (leaf, index): (7, 7, 7, 7)}).cpu
+        edx = 0 if leaf in (0xB, 0x1F) else 1
+        assert cpu.cpuid(leaf)[:3] == (1, 1, 1) and cpu.cpuid(leaf)[3] == edx
         assert cpu.cpuid(leaf, index)[:3] == (7, 7, 7)
         assert cpu.cpuid(leaf, 3)[:2] == (0, 0)
 
