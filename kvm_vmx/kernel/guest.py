@@ -68,6 +68,8 @@ class KernelVm(Unique):
         long_mode.check(code, memory)
         self.module, self.kernel = module, module.kernel
         self.vcpus: list[KernelVcpu] = []
+        # one that is closed keeps its number until the VM goes
+        self.ids = 0
         image = self.kernel.image
         self.fd = image.call("standin_ioctl", -1, ioctls.CREATE_VM, 0)
         if self.fd < 0:
@@ -190,7 +192,18 @@ class KernelVcpu(VcpuFace):
 
     def __init__(self, vm: KernelVm, cpu: int) -> None:
         self.vm, self.kernel, self._cpu = vm, vm.kernel, vm.kernel._numbered(cpu)
-        self.fd = vm.ioctl(vm.fd, ioctls.CREATE_VCPU, len(vm.vcpus), "create_vcpu", cpu)
+        self.fd = vm.ioctl(vm.fd, ioctls.CREATE_VCPU, vm.ids, "create_vcpu", cpu)
+        vm.ids += 1
+        try:
+            self._set_up(cpu)
+        except BaseException:
+            if self.kernel.image.died is None:
+                self.kernel.image.call("standin_close", self.fd, cpu=cpu)
+            raise
+
+    def _set_up(self, cpu: int) -> None:
+        """What user space does with a vCPU before it runs it."""
+        vm = self.vm
         self._run = self.kernel.image.call("standin_run_page", self.fd)
         self._waits: tuple[int, int] | None = None
         self.load()

@@ -248,7 +248,8 @@ cdef class Image:
         if self.trapping:
             trap.del_text(self.elf.symbols["image_text"])
             self.trapping = False
-        for address, size in self.mapped:
+        # the collector may have taken the list before
+        for address, size in self.mapped or ():
             munmap(<void *><ulong>address, size)
         self.mapped = []
         if the_image == self.image:

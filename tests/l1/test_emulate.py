@@ -174,7 +174,7 @@ def test_what_is_not_emulated_fails_as_before(kernel, kvm, code):
 
 def test_an_access_across_the_memory_s_end_is_not_halved(kernel, kvm):
     if not kernel.is_port:
-        pytest.skip("the emulator of a tree's own KVM halves it, the port's hands on whole accesses")
+        pytest.skip("a tree's own KVM halves it, the port hands on whole accesses")
     summary = started(kvm, "488903", rax=RAX, rbx=MEMORY - 4).run(exits=10)
     assert summary.reason == "INTERNAL_ERROR" and hex(MEMORY) in summary.why
 

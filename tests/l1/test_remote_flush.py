@@ -3,7 +3,6 @@
 
 import pytest
 
-from kvm_vmx import Machine
 
 CODE = 0x1000
 

@@ -191,7 +191,13 @@ void *kmalloc_trace(struct kmem_cache *cache, gfp_t flags, size_t size) { return
 void *__vmalloc(unsigned long size, gfp_t flags) { return standin_alloc(size, flags); }
 void *__vcalloc(size_t n, size_t size, gfp_t flags) { return standin_alloc(n * size, flags | __GFP_ZERO); }
 void *kmem_cache_alloc_lru(struct kmem_cache *c, struct list_lru *lru, gfp_t flags) { return standin_alloc(1024, flags | __GFP_ZERO); }
-struct page *alloc_pages(gfp_t flags, unsigned int order) { return virt_to_page(__get_free_pages(flags, order)); }
+struct page *alloc_pages(gfp_t flags, unsigned int order)
+{
+	unsigned long address = __get_free_pages(flags, order);
+
+	return address ? virt_to_page(address) : NULL;
+}
+
 struct page *__alloc_pages(gfp_t flags, unsigned int order, int node, nodemask_t *mask) { return alloc_pages(flags, order); }
 #endif
 
