@@ -66,8 +66,25 @@ PROBES = {
     "HAVE_VHOST_TASK": ("include/linux/sched/vhost_task.h", r"\bvhost_task_create\(bool"),
     "HAVE_SHRINKER_NAMES": ("include/linux/shrinker.h", r"__printf\(2, 3\) register_shrinker\("),
     "HAVE_EX_HANDLER": ("arch/x86/include/asm/extable.h", r"\bint insn, fixup, handler\b"),
+    "HAVE_SYSCORE_DATA": ("include/linux/syscore_ops.h", r"\bregister_syscore\("),
+    "HAVE_EMERGENCY_CALL": (
+        "arch/x86/include/asm/reboot.h", r"\bvoid cpu_emergency_register_virt_callback\("),
+    "HAVE_NOTIFIER_RANGE": (
+        "include/linux/mmu_notifier.h", r"\binvalidate_range_start\)\([^;]*mmu_notifier_range \*"),
+    "HAVE_FLUSH_RANGE": (
+        "arch/x86/include/asm/mshyperv.h", r"\bint hyperv_flush_guest_mapping_range\("),
+    "HAVE_KEXEC_LEAVES_ASSIST": (
+        "arch/x86/kernel/cpu/mshyperv.c", r"if \(kexec_in_progress\b[^;]*cpuhp_remove_state\("),
+    "HAVE_HYPERV_RESUME": ("arch/x86/hyperv/hv_init.c", r"\bvoid hv_resume\("),
+    "HAVE_GENERIC_STATS": ("arch/x86/include/asm/kvm_host.h", r"\bkvm_vm_stat_generic generic;"),
     "HAVE_PV_CPU_OPS": ("arch/x86/include/asm/paravirt_types.h", r"\bextern struct pv_cpu_ops\b"),
 }
+
+# KASAN as a kernel has it, by calls, which the stand-ins answer; of stacks and globals none asks.
+SANITIZE = ("-fsanitize=kernel-address --param=asan-instrumentation-with-call-threshold=0 "
+            "--param=asan-stack=0 --param=asan-globals=0 -DSTANDIN_SANITIZED")
+# What answers, and what has memory that nobody else has, does not ask.
+UNASKING = ("kasan", "memory", "lib", "trap")
 
 # What user space may execute, and what it finds there is this process's, not L1's.
 SILENT = "sidt|sgdt|sldt|str|smsw|xgetbv|cpuid|rdpid|popf|popfq|lar|lsl|verr|verw"
@@ -98,11 +115,12 @@ def _digest(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
 
 
-def _make(tree: Path, log: Path, *what: str) -> str:
+def _make(tree: Path, log: Path, *what: str, flags: str = "") -> str:
     """The tree's own make. An old tree's host programs count on common symbols, a newer compiler
     warns where it was not asked to."""
     return toolchain.run(
-        ["make", f"-j{os.cpu_count() or 1}", "HOSTCFLAGS=-fcommon", "KCFLAGS=-w -fno-pie", *what],
+        ["make", f"-j{os.cpu_count() or 1}", "HOSTCFLAGS=-fcommon",
+         f"KCFLAGS=-w -fno-pie {flags}".strip(), *what],
         tree, log, os.environ | {"KBUILD_BUILD_TIMESTAMP": "0", "LC_ALL": "C"})
 
 
@@ -158,7 +176,7 @@ def _stop(names: list[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _link(to: Path, copy: Path, report: Report) -> Path:
+def _link(to: Path, copy: Path, report: Report, flags: str = "") -> Path:
     """Compile the stand-ins by the tree's own makefiles and link all into one image."""
     log, room = to / "log", to / "standins"
     shutil.rmtree(room, ignore_errors=True)
@@ -168,9 +186,11 @@ def _link(to: Path, copy: Path, report: Report) -> Path:
         (room / name).write_text(text)
     (room / "probes.h").write_text(_probes(copy))
     names = [name.replace(".c", ".o") for name in texts if name.endswith(".c")]
-    (room / "Kbuild").write_text(f"obj-y := {' '.join(names)}\n")
+    (room / "Kbuild").write_text("\n".join(
+        [f"obj-y := {' '.join(names)}",
+         *(f"CFLAGS_{name}.o := -fno-sanitize=kernel-address" for name in UNASKING), ""]))
     report("compiling the stand-ins")
-    _make(copy, log, f"M={room}", *names)
+    _make(copy, log, f"M={room}", *names, flags=flags)
     objects = [room / name for name in names]
     for name, prefix in MODULES.items():
         objects.append(room / f"{name}.mod.o")
@@ -182,7 +202,7 @@ def _link(to: Path, copy: Path, report: Report) -> Path:
     wanted = [name for symbol, name in LIBRARY.items() if symbol in undefined]
     if wanted:
         report(f"compiling {', '.join(wanted)}")
-        _make(copy, log, *wanted)
+        _make(copy, log, *wanted, flags=flags)
         objects += [copy / name for name in wanted]
     report("linking the image")
     by_script = set(re.findall(r"\b(\w+) = \.;", texts["image.lds"])) | {"kvm_init_module",
@@ -214,7 +234,7 @@ def place(tree: str, config: str | None = None) -> tuple[Path, Path]:
         raise BuildError(f"no configuration {config!r}: give a file as .config is")
     settings = None if config is None else Path(config).read_text(errors="replace")
     to = top / _digest(source.key_of(tree, top / "stamps"), settings, WANTED)
-    return to, to / f"image-{_digest(standins(), BASE, PROBES, SILENT, LIBRARY)}"
+    return to, to / f"image-{_digest(standins(), BASE, PROBES, SILENT, LIBRARY, UNASKING)}"
 
 
 def is_compiled(tree: str) -> bool:
@@ -225,11 +245,15 @@ def is_compiled(tree: str) -> bool:
     return (place(tree)[0] / "compiled").exists()
 
 
-def build(tree: str, config: str | None = None, report: Report = lambda what: None) -> Path:
+def build(tree: str, config: str | None = None, report: Report = lambda what: None, *,
+          sanitize: bool = False) -> Path:
     """The image of TREE (a directory, a tarball or GITDIR@REV), made where it is not in the cache.
+    One that is sanitized asks before each access of memory whether somebody has it.
 
     BuildError in one line for whatever goes wrong; the log beside the image has all of it.
     """
+    if sanitize:
+        return patched(tree, config, {}, report, sanitize=True)
     to, image = place(tree, config)
     if image.exists():
         return image
@@ -257,22 +281,23 @@ def _compiled(tree: str, config: str | None, to: Path, report: Report) -> None:
         _compile(tree, config, to, report)
 
 
-def _linked(to: Path, image: Path, report: Report) -> Path:
-    linked = _link(to, to / "tree", report)
+def _linked(to: Path, image: Path, report: Report, flags: str = "") -> Path:
+    linked = _link(to, to / "tree", report, flags)
     Path(f"{image}.sites").write_text(_sites(linked, to / "log"))
     os.replace(linked, image)
     return image
 
 
 def patched(tree: str, config: str | None, texts: Mapping[str, str],
-            report: Report = lambda what: None) -> Path:
+            report: Report = lambda what: None, *, sanitize: bool = False) -> Path:
     """The image of TREE with some files changed, {path: text}: what make compiles again of the
     objects that are there. The objects go once it is linked: a patch is tried and left.
 
     BuildError as of build().
     """
     base, image = place(tree, config)
-    to = cache() / _digest(base.name, sorted(texts.items()))
+    flags = (SANITIZE,) if sanitize else ()
+    to = cache() / _digest(base.name, sorted(texts.items()), *flags)
     image = to / image.name
     if image.exists():
         return image
@@ -280,10 +305,11 @@ def patched(tree: str, config: str | None, texts: Mapping[str, str],
     with _alone(base):
         _compiled(tree, config, base, report)
     with _alone(to):
-        return image if image.exists() else _patched(base, image, texts, report)
+        return image if image.exists() else _patched(base, image, texts, report, *flags)
 
 
-def _patched(base: Path, image: Path, texts: Mapping[str, str], report: Report) -> Path:
+def _patched(base: Path, image: Path, texts: Mapping[str, str], report: Report,
+             flags: str = "") -> Path:
     to = image.parent
     shutil.rmtree(to, ignore_errors=True)
     to.mkdir(parents=True)
@@ -296,10 +322,10 @@ def _patched(base: Path, image: Path, texts: Mapping[str, str], report: Report) 
             (copy / path).write_text(text, errors="surrogateescape")
         if any(Path(path).name.startswith("Kconfig") for path in texts):
             _make(copy, log, "olddefconfig")
-        report("compiling what the patch changes")
+        report("compiling what changes")
         _make(copy, log, "prepare", "modules_prepare")
-        _make(copy, log, f"{KVM}/")
-        return _linked(to, image, report)
+        _make(copy, log, f"{KVM}/", flags=flags)
+        return _linked(to, image, report, flags)
     finally:
         shutil.rmtree(copy, ignore_errors=True)
 

@@ -47,6 +47,8 @@ def configure(commands) -> None:
               help="scenarios whose name has this word"),
           sorted({name.split()[0].rstrip(":") for name in scenarios.SCENARIOS}))
     add("--all", action="store_true", help="compare: show the explained differences, too")
+    add("--sanitize", action="store_true",
+        help="build, run: with KASAN's checks of each access of memory")
     add("--output", metavar="FILE", help="record: where to (required)")
 
 
@@ -54,11 +56,13 @@ def execute(args: argparse.Namespace) -> int:
     """Do one of the four."""
     if args.what == "record" and not args.output:
         raise Trouble("record needs a file: give --output FILE")
+    if args.sanitize and args.what not in ("build", "run"):
+        raise Trouble(f"{args.what} looks at the objects as they are: leave --sanitize out")
     if args.what == "compare":
         return compared(args.tree, [args.scenario], args.all, args.json, args.config)
     with _told():
         with working("building", log=True) as say:
-            image = build(args.tree, args.config, say)
+            image = build(args.tree, args.config, say, sanitize=args.sanitize)
         return {"build": _build, "run": _run, "record": _record}[args.what](args, image)
 
 

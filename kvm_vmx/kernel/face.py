@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
 from kvm_vmx.abi.numbers import ExitReason
 from kvm_vmx.errors import MachineError, Shown, Unique, counted
+from kvm_vmx.kernel import sites
 from kvm_vmx.kernel.image import FAIL_POINTS, Image
 from kvm_vmx.machine.cpu import Cpu
 from kvm_vmx.machine.fields import fields
@@ -114,6 +115,7 @@ class Face(Unique):
     def failures_left(self) -> dict[str, int]:
         """{fail point: steps still to come} of what fail() asked for and has not struck yet."""
         found = {point: self.image.left(point) for point in FAIL_POINTS}
+        found["preempt"] = self.image.preempt_left
         return {point: left for point, left in found.items() if left}
 
     @property
@@ -140,25 +142,19 @@ class Face(Unique):
         """The instructions traced, on all CPUs in their order, each with its outcome."""
         return self.partition.trace
 
-    def keys(self) -> NoReturn:
-        """MachineError: its jump table is the kernel's own."""
-        raise lacks("list of static-branch sites", "Machine(...).keys() has the port's")
+    def keys(self) -> list[dict[str, Any]]:
+        """Every static-branch site of the loaded modules, from the kernel's own jump table: key,
+        function, address, target, likely, bytes as they stand, and state: "nop" or "jmp"."""
+        return sites.of_image(self.image) if self.module else []
 
-    def preempt(self, nth: int = 1) -> NoReturn:
-        """MachineError: nothing takes a CPU from it."""
-        raise lacks("preemption", "Machine(...).preempt() is for the port")
-
-    def reboot(self, cpus: int | None = None) -> NoReturn:
-        """MachineError: close it, and boot another."""
-        raise lacks("reboot", "close it and boot another")
-
-    def kexec(self, cpus: int | None = None, *, crash: bool = False) -> NoReturn:
-        """MachineError: close it, and boot another."""
-        raise lacks("kexec", "close it and boot another")
-
-    def suspend(self) -> NoReturn:
-        """MachineError: take its CPUs offline instead."""
-        raise lacks("suspend", "offline() takes its CPUs away one by one")
+    def preempt(self, nth: int = 1) -> None:
+        """Let the task that runs the kernel lose its CPU at its nth VM exit from now, where KVM
+        asks whether it should: its vCPU is put, others run, it is loaded again. 0 takes it back.
+        A kernel that is not CONFIG_PREEMPT loses it nowhere else."""
+        self.check_open()
+        if not isinstance(nth, int) or not 0 <= nth < 1 << 31:
+            raise ValueError(f"the {nth}th VM exit: give 1 for the next one, or 0 for none")
+        self.image.preempt(nth)
 
 
 class VcpuFace(Unique):
@@ -229,9 +225,8 @@ class KernelVmcsView(Shown, Mapping[str, int]):
             return int.from_bytes(
                 kernel.memory.read(vcpu.vmcs_gpa + row["offset"], row["size"]), "little")
         vcpu.load()
-        found = kernel.cpu(vcpu.cpu).vmread(int(row["encoding"], 16))
-        assert found.value is not None, found
-        return found.value
+        # a field that this processor has not reads as 0
+        return kernel.cpu(vcpu.cpu).vmread(int(row["encoding"], 16)).value or 0
 
     def __iter__(self) -> Iterator[str]:
         return iter(row["vmcs_field"] for row in fields())

@@ -6,7 +6,7 @@ import errno
 import os
 import struct
 from collections.abc import ItemsView, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from kvm_vmx.abi.numbers import ExitReason
 from kvm_vmx.errors import MachineError, Unique, counted
@@ -34,21 +34,22 @@ class GuestMemory:
     """The physical memory of an L2 guest: GPA 0 up to size, in bytes."""
 
     def __init__(self, vm: "KernelVm", base: int, size: int) -> None:
-        self._vm, self._base, self.size = vm, base, size
+        self._vm, self.base, self.size = vm, base, size
 
     def _place(self, gpa: int, length: int) -> int:
+        """Where user space has it: its pages stay there whichever frame they have."""
         self._vm.check_alive()
         if gpa < 0 or length < 0 or gpa + length > self.size:
             raise IndexError(f"{length} bytes at {gpa:#x} are outside the guest's {self.size:#x}")
-        return self._base + gpa
+        return self._vm.kernel.image.user + self.base + gpa
 
     def read(self, gpa: int, length: int) -> bytes:
         """length bytes at gpa; IndexError outside the memory."""
-        return self._vm.kernel.memory.read(self._place(gpa, length), length)
+        return ctypes.string_at(self._place(gpa, length), length)
 
     def write(self, gpa: int, data: bytes) -> None:
         """Store bytes at gpa; IndexError outside the memory."""
-        self._vm.kernel.memory.write(self._place(gpa, len(data)), data)
+        ctypes.memmove(self._place(gpa, len(data)), bytes(data), len(data))
 
     def __getitem__(self, where: slice) -> bytes:
         """memory[gpa:gpa + 8]: the bytes from one address up to another."""
@@ -67,6 +68,8 @@ class KernelVm(Unique):
         long_mode.check(code, memory)
         self.module, self.kernel = module, module.kernel
         self.vcpus: list[KernelVcpu] = []
+        # one that is closed keeps its number until the VM goes
+        self.ids = 0
         image = self.kernel.image
         self.fd = image.call("standin_ioctl", -1, ioctls.CREATE_VM, 0)
         if self.fd < 0:
@@ -100,7 +103,7 @@ class KernelVm(Unique):
     def map(self, size: int) -> None:
         """KVM_SET_USER_MEMORY_REGION: so many bytes of its memory from GPA 0, or 0 for none."""
         self.check_alive()
-        where = self.kernel.image.user + self.memory._base
+        where = self.kernel.image.user + self.memory.base
         region = ioctls.MemoryRegion(0, 0, 0, size, where)
         self.ioctl(self.fd, ioctls.SET_USER_MEMORY_REGION, region, "memory region")
 
@@ -119,14 +122,22 @@ class KernelVm(Unique):
         self.vcpus.append(vcpu)
         return vcpu
 
-    def move_page(self, gpa: int, flush: bool = True) -> NoReturn:
-        """MachineError: nothing reclaims its pages."""
-        raise lacks("move_page()", "with Machine() the port's memory moves")
+    def move_page(self, gpa: int, flush: bool = True) -> None:
+        """Give the page at gpa another frame of L1's memory, as reclaim would: KVM is told by its
+        own MMU notifier. IndexError outside the guest's memory; MachineError without flush, which
+        a notifier does not leave out."""
+        self.memory.read(gpa, 1)
+        if not flush:
+            raise lacks("move_page() without a flush", "its MMU notifier unmaps and flushes in one")
+        ret = self.kernel.image.call("standin_move_page", self.memory.base + gpa)
+        if ret:
+            raise failed(ret, "move_page", self.kernel)
 
     @property
-    def remote_tlb_flushes(self) -> NoReturn:
-        """MachineError: its statistics are not read."""
-        raise lacks("statistics here", "the hypercalls of its trace are its flushes")
+    def remote_tlb_flushes(self) -> int:
+        """How often the TLBs of all its vCPUs were flushed at once: KVM's own statistics."""
+        self.check_alive()
+        return self.kernel.image.call("standin_flushes", self.fd)
 
     def destroy(self) -> None:
         """Close its files, as the end of their process would, and give its memory back."""
@@ -136,7 +147,7 @@ class KernelVm(Unique):
         for vcpu in self.vcpus:
             image.call("standin_close", vcpu.fd, cpu=vcpu.cpu)
         image.call("standin_close", self.fd)
-        image.call("standin_free_user_pages", self.memory._base, self.memory.size // PAGE)
+        image.call("standin_free_user_pages", self.memory.base, self.memory.size // PAGE)
         self.module.vms.remove(self) if self in self.module.vms else None
 
 
@@ -181,7 +192,18 @@ class KernelVcpu(VcpuFace):
 
     def __init__(self, vm: KernelVm, cpu: int) -> None:
         self.vm, self.kernel, self._cpu = vm, vm.kernel, vm.kernel._numbered(cpu)
-        self.fd = vm.ioctl(vm.fd, ioctls.CREATE_VCPU, len(vm.vcpus), "create_vcpu", cpu)
+        self.fd = vm.ioctl(vm.fd, ioctls.CREATE_VCPU, vm.ids, "create_vcpu", cpu)
+        vm.ids += 1
+        try:
+            self._set_up(cpu)
+        except BaseException:
+            if self.kernel.image.died is None:
+                self.kernel.image.call("standin_close", self.fd, cpu=cpu)
+            raise
+
+    def _set_up(self, cpu: int) -> None:
+        """What user space does with a vCPU before it runs it."""
+        vm = self.vm
         self._run = self.kernel.image.call("standin_run_page", self.fd)
         self._waits: tuple[int, int] | None = None
         self.load()
@@ -306,5 +328,7 @@ class KernelVcpu(VcpuFace):
         if state["exit_reason"] in (2, 6):
             self._ask(state)
         reason = KVM_EXITS.get(state["exit_reason"], str(state["exit_reason"]))
+        events = self.kernel.image.events(self.cpu)
         return ExitSummary(self.kernel.image.exits, reason, ending.data_of(reason, state), reasons,
-                           None, self.why_not if reason == "FAIL_ENTRY" else None)
+                           ending.died_of(reason, reasons, events),
+                           self.why_not if reason == "FAIL_ENTRY" else None)

@@ -21,6 +21,10 @@
 /* The kernel is compiled for a stack of 8-byte words; what libc is compiled for is more. */
 #define FROM_KERNEL __attribute__((force_align_arg_pointer))
 
+/* A step that the host itself lets fail, after those that the stand-ins ask for. */
+enum { FAIL_HYPERCALL = NR_FAIL_POINTS, NR_IMAGE_FAIL_POINTS };
+#define HYPERCALL_HAS_NO_MEMORY 0x0b
+
 #define LOG_RECORDS 1024
 #define LOG_TEXT 256
 #define IMAGE_SITES 256
@@ -50,10 +54,12 @@ struct image {
 	int (*exception)(long long *regs, unsigned int vector);
 	struct image_site sites[IMAGE_SITES];
 	int nr_sites;
-	unsigned long fail[NR_FAIL_POINTS];
+	unsigned long fail[NR_IMAGE_FAIL_POINTS];
 	struct log_record *records;
 	u64 log_end;
 	void (*kick)(void);
+	void (*resched)(void);
+	u64 preempt_at;			/* VM exits to come before the task loses its CPU, or 0 */
 	u64 all_exits;			/* since it was booted */
 	u64 exits, exits_until;		/* VM exits in this call, and after how many it is to end */
 	bool fsgsbase;
@@ -188,7 +194,19 @@ static FROM_KERNEL void host_write_dr(int dr, unsigned long value)
 
 static FROM_KERNEL int host_vmcall(unsigned long long *regs)
 {
+	if (host_fail(FAIL_HYPERCALL)) {
+		regs[0] = HYPERCALL_HAS_NO_MEMORY;
+		return 0;
+	}
 	return this_virt_cpu()->ops->vmcall(this_virt_cpu(), (u64 *)regs) != INSN_OK;
+}
+
+/* A page of user space's is another one of memory's from now on. */
+static FROM_KERNEL int host_move_user(unsigned long user, unsigned long gpa)
+{
+	void *from = (void *)(the_image->host.memory + gpa);
+
+	return mremap(from, 0, PAGE_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)user) == MAP_FAILED;
 }
 
 static const u8 gpr_place[NR_GPRS] = {
@@ -283,6 +301,8 @@ static void image_exited(void)
 	u64 faults = *the_image->faults[the_image->cpu];
 
 	the_image->all_exits++;
+	if (the_image->preempt_at && !--the_image->preempt_at)
+		the_image->resched();
 	if (faults != the_image->faults_seen) {
 		the_image->faults_seen = faults;
 		return;
@@ -377,6 +397,7 @@ static void image_fill(struct image *image)
 	image->host.read_dr = host_read_dr;
 	image->host.write_dr = host_write_dr;
 	image->host.vmcall = host_vmcall;
+	image->host.move_user = host_move_user;
 	image->vmlinux.service = image_exited;
 	image->vmlinux.exception = image_exception;
 	image->vmlinux.fixup_exception = image_fixup;

@@ -15,10 +15,13 @@ cdef extern from "kvm_vmx/kernel/host_side.h" nogil:
         ulong user
         ulong pages
         unsigned char *page_kind
+        unsigned int *user_frame
+        unsigned char *shadow
         ulong *per_cpu
         ulong per_cpu_size
         ulong per_cpu_room
         ulong thread_pointer
+        ulong without_assist
         int cpus
         int online
     ctypedef struct vmlinux_t "struct vmlinux":
@@ -39,10 +42,12 @@ cdef extern from "kvm_vmx/kernel/host_side.h" nogil:
         int (*exception)(long long *regs, unsigned int vector) noexcept nogil
         image_site sites[256]
         int nr_sites
-        ulong fail[4]
+        ulong fail[5]
         log_record *records
         u64 log_end
         void (*kick)() noexcept nogil
+        void (*resched)() noexcept nogil
+        u64 preempt_at
         u64 exits
         u64 exits_until
         bint fsgsbase

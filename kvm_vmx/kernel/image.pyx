@@ -10,6 +10,7 @@ from libc.string cimport memcpy, memset
 
 from kvm_vmx.abi.types cimport u64, ulong
 from kvm_vmx.abi.virt_cpu cimport virt_cpu
+from kvm_vmx.machine.chain cimport chain_events
 from kvm_vmx.machine.partition cimport (
     Partition, Processor, check_process, is_foreign, this_process)
 from kvm_vmx.trap.engine cimport Stacks, thread_stacks, trap_bind, trap_binding, trap_unbind
@@ -49,7 +50,7 @@ cdef ulong USER = 0x100000000000
 # seconds
 PATIENCE = 30.0
 
-FAIL_POINTS = ("page", "kmalloc", "vmalloc", "msr")
+FAIL_POINTS = ("page", "kmalloc", "vmalloc", "msr", "hypercall")
 
 _lock = threading.RLock()
 
@@ -82,6 +83,7 @@ cdef class Image:
             free(self.image.cpus)
             free(<void *>self.image.faults)
             free(self.image.host.page_kind)
+            free(self.image.host.user_frame)
             free(self.image.host.per_cpu)
         free(self.image)
 
@@ -104,9 +106,9 @@ cdef class Image:
             memcpy(<void *>at, &data[0], len(section.data))
         return 0
 
-    def boot(self, int online) -> None:
-        """Map it and bring its CPUs 0 to online - 1 up; MachineError where there is no place for
-        it, or another one is loaded."""
+    def boot(self, int online, without_assist=()) -> None:
+        """Map it and bring its CPUs 0 to online - 1 up, some without a VP assist page;
+        MachineError where there is no place for it, or another one is loaded."""
         global the_image
 
         check_process(self.owner)
@@ -115,6 +117,8 @@ cdef class Image:
         the_image = self.image
         try:
             self.lay_out(online)
+            for cpu in without_assist:
+                self.image.host.without_assist |= <ulong>1 << <int>cpu
             ret = self.call("standin_boot", <ulong>&self.image.host)
             if ret:
                 raise MachineError(f"the kernel does not boot: {os.strerror(-ret)}")
@@ -145,11 +149,15 @@ cdef class Image:
         self.mapped.append((<ulong>USER, size))
         host_table.user = USER
         host_table.page_kind = <unsigned char *>calloc(1, size / PAGE)
+        host_table.user_frame = <unsigned int *>calloc(sizeof(unsigned int), size / PAGE)
+        if "__asan_load8_noabort" in self.elf.symbols:
+            host_table.shadow = <unsigned char *>self.map(up(size / 8))
         host_table.per_cpu = <ulong *>calloc(cpus, sizeof(ulong))
         self.image.cpus = <virt_cpu **>calloc(cpus, sizeof(void *))
         self.image.faults = <const u64 **>calloc(cpus, sizeof(void *))
         self.image.records = <log_record *>calloc(LOG_RECORDS, sizeof(log_record))
         if host_table.page_kind == NULL or host_table.per_cpu == NULL \
+                or host_table.user_frame == NULL \
                 or self.image.cpus == NULL or self.image.faults == NULL or self.image.records == NULL:
             raise MemoryError("no memory for a kernel's tables")
         per_cpu = self.elf.section(".data..percpu")
@@ -175,6 +183,7 @@ cdef class Image:
         self.image.exception = <int (*)(long long *, unsigned int) noexcept nogil><ulong>(
             self.elf.symbols["standin_exception"])
         self.image.kick = <void (*)() noexcept nogil><ulong>self.elf.symbols["standin_kick"]
+        self.image.resched = <void (*)() noexcept nogil><ulong>self.elf.symbols["standin_resched"]
         self.find_sites()
         return self.protect()
 
@@ -238,7 +247,8 @@ cdef class Image:
         if self.trapping:
             trap.del_text(self.elf.symbols["image_text"])
             self.trapping = False
-        for address, size in self.mapped:
+        # the collector may have taken the list before
+        for address, size in self.mapped or ():
             munmap(<void *><ulong>address, size)
         self.mapped = []
         if the_image == self.image:
@@ -310,8 +320,8 @@ cdef class Image:
         return self.elf.function(address) or f"{address:#x}"
 
     def word(self, str name) -> int:
-        """The 64 bits of a variable of the image."""
-        self.check()
+        """The 64 bits of a variable of the image, also of one that has died."""
+        self.check_open()
         return (<long *><ulong>self.elf.symbols[name])[0]
 
     def per_cpu(self, str name, int cpu) -> int:
@@ -340,6 +350,28 @@ cdef class Image:
         """How many steps of a kind are to come before one fails, or 0."""
         self.check()
         return self.image.fail[FAIL_POINTS.index(point)]
+
+    def preempt(self, u64 nth) -> None:
+        """Let the task lose its CPU at its nth VM exit from now; 0 takes it back."""
+        self.check()
+        self.image.preempt_at = nth
+
+    @property
+    def preempt_left(self) -> int:
+        """How many VM exits are to come before it does, or 0."""
+        self.check()
+        return self.image.preempt_at
+
+    def events(self, int cpu) -> list[dict]:
+        """The last event of the guest on a CPU, and what its delivery met."""
+        cdef Processor processor = self.partition.processor(cpu)
+
+        return chain_events(&processor.vp.chain)
+
+    def revive(self) -> None:
+        """A kernel that has died is entered once more: by a crash, which asks nobody."""
+        self.check_open()
+        self.died = None
 
     def log(self) -> list[str]:
         """The kernel log, its last lines; a WARNING names its function."""

@@ -85,6 +85,12 @@ class Elf:
         return [(name, self.function(address) or hex(address))
                 for name, address, _ in self.listed if name not in REPLACED]
 
+    def variables(self) -> dict[int, str]:
+        """{address: name} of what is no function."""
+        functions = {value for value, _, _ in self._functions}
+        return {value: name for name, value in self.symbols.items()
+                if value and value not in functions}
+
     def section(self, name: str) -> Section:
         """A section by its name; BuildError where there is none."""
         for section in self.sections:

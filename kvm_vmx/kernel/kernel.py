@@ -4,7 +4,7 @@
 import ctypes
 import errno
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -31,7 +31,7 @@ MEMORY_BASE, MEMORY_PER_CPU = 256 << 20, 64 << 10
 # What Machine() has and an image takes, too.
 OPTIONS = frozenset((
     "profile", "possible_cpus", "memory", "msrs", "cpuid", "maxphyaddr", "enforce_cpuid",
-    "cache_policy", "seed", "strict", "lints", "faults", "patience"))
+    "cache_policy", "seed", "strict", "lints", "faults", "patience", "no_assist_page"))
 
 
 def is_image(path: Path) -> bool:
@@ -126,10 +126,11 @@ class Kernel(Face):
     made of the tree. One per process at a time; it may stand beside a Machine.
 
     cpus online CPUs of possible_cpus; profile, cpuid, msrs, maxphyaddr, enforce_cpuid,
-    cache_policy, seed, strict, lints and memory are as for Machine. Privileged instructions of
-    KVM's text trap, or go through the kernel's table of paravirtual operations. A kernel that dies
-    raises KernelBug in one line, with the function in which it did; it can only be closed then.
-    So does one that goes on for patience seconds of processor time without a VM exit; 0 waits.
+    cache_policy, seed, strict, lints, no_assist_page and memory are as for Machine. Privileged
+    instructions of KVM's text trap, or go through the kernel's table of paravirtual operations. A
+    kernel that dies raises KernelBug in one line, with the function in which it did; it can only
+    be closed or restarted then, or crash. So does one that goes on for patience seconds of
+    processor time without a VM exit; 0 waits.
     """
 
     def __init__(self, image: str | os.PathLike[str], cpus: int = 1, *,
@@ -138,7 +139,7 @@ class Kernel(Face):
                  cpuid: Any = None, maxphyaddr: int | None = None,
                  enforce_cpuid: bool | None = None, cache_policy: str = "always", seed: int = 0,
                  strict: bool = False, lints: bool = False, faults: Iterable[str] = (),
-                 patience: float = PATIENCE) -> None:
+                 patience: float = PATIENCE, no_assist_page: Iterable[int] = ()) -> None:
         possible = cpus if possible_cpus is None else possible_cpus
         if not 1 <= cpus <= possible <= min(MAX_CPUS, 64):
             raise ValueError(f"{cpus} CPUs of {possible}: give numbers from 1 to 64")
@@ -150,10 +151,15 @@ class Kernel(Face):
             strict=strict, cpuid=cpuid, msrs=msrs, maxphyaddr=maxphyaddr,
             enforce_cpuid=enforce_cpuid, lints=lints, insn="call",
             faults=faults)
-        self.image = Image(self.partition, Path(image))
         self._trapped = trap.counts(possible)
-        self.image.patience = patience
-        self.image.boot(cpus)
+        self._file, self._patience = Path(image), patience
+        self._without = [self._numbered(cpu) for cpu in no_assist_page]
+        self._boot(cpus)
+
+    def _boot(self, cpus: int) -> None:
+        self.image = Image(self.partition, self._file)
+        self.image.patience = self._patience
+        self.image.boot(cpus, self._without)
 
     def __enter__(self) -> "Kernel":
         return self
@@ -259,9 +265,53 @@ class Kernel(Face):
         if ret:
             raise failed(ret, f"CPU {cpu} {what}", self)
 
+    def reboot(self, cpus: int | None = None) -> list[str]:
+        """Restart L1 on the same Hyper-V: the kernel tells KVM by its own reboot notifiers, the
+        partition is reset, and the image boots anew with so many CPUs online (as many as now by
+        default). What stays, and what is returned, is as Machine.reboot() has it. A kernel that
+        has died is cut off."""
+        def end() -> None:
+            if not self.oopsed:
+                self.image.call("standin_restart")
+            self.partition.reset()
+        return self._next(cpus, end)
+
+    def kexec(self, cpus: int | None = None, *, crash: bool = False) -> list[str]:
+        """Start the image anew from this kernel, which nothing resets: it finds each processor as
+        KVM's reboot notifiers and Hyper-V's shutdown leave it. crash is kdump's way: nobody is
+        asked, each CPU runs KVM's hook for a crash; the only one for a kernel that has died."""
+        def end() -> None:
+            if crash:
+                self.image.revive()
+            self.image.call("standin_crash" if crash else "standin_kexec")
+        return self._next(cpus, end)
+
+    def _next(self, cpus: int | None, end: Callable[[], None]) -> list[str]:
+        """End this kernel and boot another; the old one's log."""
+        self.check_open()
+        online = self.cpus if cpus is None else cpus
+        if not isinstance(online, int) or not 1 <= online <= self.possible_cpus:
+            raise ValueError(f"{cpus} CPUs: give a number from 1 to {self.possible_cpus}")
+        end()
+        log, self.module = self.dmesg, None
+        self.image.unload()
+        self._boot(online)
+        return log
+
+    def suspend(self) -> None:
+        """Suspend L1 to memory and wake it up: all CPUs but the first go offline, KVM's syscore
+        operations are called, the processors lose their state, memory stays, and all that comes
+        back. OSError with the errno of a CPU that did not."""
+        for function in ("standin_suspend", "standin_resume"):
+            ret = self.image.call(function)
+            if ret:
+                raise failed(ret, function.removeprefix("standin_"), self)
+            if function == "standin_suspend":
+                self.partition.reset()
+
     def fail(self, point: str, nth: int = 1) -> None:
-        """Let the nth step of a kind fail from now on (page, kmalloc, vmalloc, msr); 0 takes it
-        back."""
+        """Let the nth step of a kind fail from now on (page, kmalloc, vmalloc, msr,
+        hypercall); 0 takes it back."""
         self.image.fail(point, nth)
 
     def perf_guest_events(self, host: int, guest: int) -> None:

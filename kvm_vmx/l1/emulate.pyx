@@ -53,7 +53,8 @@ cdef int emulation_failed(kvm_vcpu_t *vcpu) noexcept nogil:
 
 
 cdef int emulate_outs(kvm_vcpu_t *vcpu, const decoded *insn) noexcept nogil:
-    # One element, as KVM hands them to user space; the instruction is over with the last.
+    # One element, as KVM hands them to user space. With a count RIP stays, also behind the last:
+    # the guest finds the count at zero and goes on by itself.
     cdef ulong step = insn.memory_size, count
     cdef u64 data = 0, mask = mask_of(4 if insn.address_32 else 8)
     cdef u8 byte
@@ -76,9 +77,8 @@ cdef int emulate_outs(kvm_vcpu_t *vcpu, const decoded *insn) noexcept nogil:
     if insn.rep:
         count = (kvm_register_read(vcpu, VCPU_REGS_RCX) - 1) & mask
         kvm_register_write(vcpu, VCPU_REGS_RCX, count)
-        if count:
-            return EMULATE_USER_EXIT
-    retire(vcpu, insn)
+    else:
+        retire(vcpu, insn)
     return EMULATE_USER_EXIT
 
 

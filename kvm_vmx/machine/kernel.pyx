@@ -25,7 +25,8 @@ from kvm_vmx.abi.types cimport PAGE_SIZE, u8, u32, u64, ulong
 from kvm_vmx.abi.virt_cpu cimport (
     GPR_RAX, GPR_RCX, INSN_MAKE_FAULT, INSN_OK, insn_t, virt_cpu, virt_cpu_ops)
 from kvm_vmx.l0.state cimport (
-    L0_NR_EXIT_REASONS, l0_chain, l0_chained, l0_partition, l0_refusal, l0_vp)
+    L0_NR_EXIT_REASONS, l0_chain, l0_partition, l0_refusal, l0_vp)
+from kvm_vmx.machine.chain cimport chain_events
 from kvm_vmx.l1.cpuid cimport kvm_vcpu_ioctl_set_cpuid2
 from kvm_vmx.l1.hv_init cimport hv_get_vp_assist_page
 from kvm_vmx.l1.kvm_host cimport kvm_cpuid_entry2, kvm_regs, kvm_run_t, kvm_sregs, kvm_t, kvm_vcpu_t

@@ -233,17 +233,7 @@ cdef class VirtualCpu:
     @property
     def events(self) -> list[dict]:
         """The last event of the guest in the last run, and what its delivery met."""
-        cdef l0_chained *event
-        cdef u32 i
-
-        found = []
-        for i in range(self.chain.length):
-            event = &self.chain.event[i]
-            found.append({
-                "info": event.info, "error": event.error, "payload": event.payload,
-                "rip": event.rip, "bits": event.code_bits, "decoded": bool(event.decoded),
-                "code": event.code[:event.have]})
-        return found
+        return chain_events(&self.chain)
 
     def exit_state(self) -> dict:
         """struct kvm_run, as far as its exit reason fills it."""

@@ -6,8 +6,6 @@ import itertools
 
 import pytest
 
-from kvm_vmx import Machine
-
 MEMORY, START = 64 << 10, 0x1000
 DEVICE = 0x300010               # mapped, and outside the memory
 RAX = 0x8877665544332211
@@ -16,9 +14,16 @@ REGISTERS = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["VMCS", "eVMCS"])
-def kvm(request):
-    with Machine(cpus=1) as machine:
+def module(request, kernel):
+    with kernel(cpus=1) as machine:
         yield machine.insmod(enlightened_vmcs=request.param)
+
+
+@pytest.fixture
+def kvm(module):
+    yield module
+    for vm in list(getattr(module, "vms", ())):
+        vm.destroy()
 
 
 def started(kvm, code, **registers):
@@ -26,6 +31,12 @@ def started(kvm, code, **registers):
     vcpu = vm.create_vcpu()
     vcpu.regs.update(**registers)
     return vcpu
+
+
+def told(kernel, summary):
+    """(exits, reason) as the port has them: a kernel's exit for a page that its EPT has not, which
+    a device's first access is, counts as none."""
+    return 1 if not kernel.is_port and summary.reason == "MMIO" else summary.exits, summary.reason
 
 
 def length(code):
@@ -47,11 +58,11 @@ WRITES = {
 
 
 @pytest.mark.parametrize("name", WRITES)
-def test_a_write_is_whole_when_it_is_told(kvm, name):
+def test_a_write_is_whole_when_it_is_told(kernel, kvm, name):
     code, size, data = WRITES[name]
     vcpu = started(kvm, code, rax=RAX, rbx=DEVICE)
     summary = vcpu.run(exits=10)
-    assert (summary.exits, summary.reason) == (1, "MMIO")
+    assert told(kernel, summary) == (1, "MMIO")
     assert summary.data == {"direction": "write", "size": size, "address": DEVICE, "data": data}
     assert hex(DEVICE) in summary.why and hex(data) in summary.why
     assert vcpu.regs["rip"] == START + length(code)
@@ -80,11 +91,11 @@ READS = {
 
 @pytest.mark.parametrize("answer", (None, 0x7F, 0x8182838485868788))
 @pytest.mark.parametrize("name", READS)
-def test_a_read_finds_the_answer_or_all_ones(kvm, name, answer):
+def test_a_read_finds_the_answer_or_all_ones(kernel, kvm, name, answer):
     code, size, to, signed, high = READS[name]
     vcpu = started(kvm, code, rax=RAX, rbx=DEVICE)
     summary = vcpu.run(exits=10)
-    assert (summary.exits, summary.reason) == (1, "MMIO")
+    assert told(kernel, summary) == (1, "MMIO")
     assert summary.data == {"direction": "read", "size": size, "address": DEVICE, "data": None}
     # the instruction waits for its data
     assert (vcpu.regs["rip"], vcpu.regs["rax"]) == (START, RAX)
@@ -151,7 +162,9 @@ def test_a_segment_has_its_base(kvm):
 
 @pytest.mark.parametrize("code", ["0103", "ffe3", "538703", "a4"],
                          ids=["ADD", "JMP", "XCHG", "MOVS"])
-def test_what_is_not_emulated_fails_as_before(kvm, code):
+def test_what_is_not_emulated_fails_as_before(kernel, kvm, code):
+    if not kernel.is_port:
+        pytest.skip("the emulator of a tree's own KVM has these, the port's has MOV and OUTS alone")
     vcpu = started(kvm, code, rbx=DEVICE, rsi=DEVICE)
     summary = vcpu.run(exits=10)
     assert summary.reason != "MMIO" and summary.reason != "HLT" and summary.why
@@ -159,7 +172,9 @@ def test_what_is_not_emulated_fails_as_before(kvm, code):
         assert summary.data["suberror"] == 1 and hex(summary.data["data"][0]) in summary.why
 
 
-def test_an_access_across_the_memory_s_end_is_not_halved(kvm):
+def test_an_access_across_the_memory_s_end_is_not_halved(kernel, kvm):
+    if not kernel.is_port:
+        pytest.skip("a tree's own KVM halves it, the port hands on whole accesses")
     summary = started(kvm, "488903", rax=RAX, rbx=MEMORY - 4).run(exits=10)
     assert summary.reason == "INTERNAL_ERROR" and hex(MEMORY) in summary.why
 
@@ -173,7 +188,8 @@ def test_a_page_that_nobody_maps_is_a_page_fault(kvm):
 @pytest.mark.parametrize("size, code", [(1, "6e"), (2, "666f"), (4, "6f"), (4, "486f")])
 @pytest.mark.parametrize("count, backwards", [(None, False), (1, False), (3, False), (3, True)])
 def test_string_output_comes_element_by_element(kvm, size, code, count, backwards):
-    """RIP stays until the last one; a repeat count of zero puts out nothing."""
+    """With a count RIP stays: the guest finds it at zero after the last one, and goes on. A repeat
+    count of zero puts out nothing."""
     text = bytes(range(0x41, 0x41 + 16))
     code = ("f3" if count else "") + code
     vcpu = started(kvm, code, rsi=0x3000 + (12 if backwards else 0), rdx=0x3F8, rcx=count or 0x77,
@@ -187,8 +203,7 @@ def test_string_output_comes_element_by_element(kvm, size, code, count, backward
         assert summary.data == {"direction": "out", "size": size, "port": 0x3F8,
                                 "data": int.from_bytes(text[at:at + size], "little")}
         assert vcpu.regs["rsi"] == 0x3000 + at + step
-        last = n + 1 == (count or 1)
-        assert vcpu.regs["rip"] == START + (length(code) if last else 0)
+        assert vcpu.regs["rip"] == START + (0 if count else length(code))
     assert vcpu.regs["rcx"] == (0 if count else 0x77)
     assert vcpu.run(exits=10).reason == "HLT"
 

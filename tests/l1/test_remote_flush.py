@@ -3,7 +3,6 @@
 
 import pytest
 
-from kvm_vmx import Machine
 
 CODE = 0x1000
 
@@ -20,6 +19,7 @@ class Guest:
     """A VM whose code is replaced under it."""
 
     def __init__(self, machine, vcpus=1, **insmod):
+        """What an INVEPT of a vCPU that first runs costs is no part of it."""
         self.machine = machine
         self.module = machine.insmod(**insmod)
         self.vm = self.module.create_vm(code=loop(1))
@@ -42,8 +42,8 @@ class Guest:
 
 
 @pytest.fixture
-def machine():
-    with Machine(cpus=2, profile=WITH_HYPERCALL) as machine:
+def machine(kernel):
+    with kernel(cpus=2, profile=WITH_HYPERCALL) as machine:
         yield machine
 
 
@@ -58,12 +58,13 @@ def test_one_hypercall_for_all_vcpus(machine, enlightened):
 
 
 @pytest.mark.needs("hyperv")
-def test_vcpus_with_different_ept_pointers_are_asked_one_by_one(machine):
-    """check_ept_pointer_match(): a vCPU that has not run has no pointer yet."""
+def test_vcpus_with_different_ept_pointers_are_asked_one_by_one(kernel, machine):
+    """check_ept_pointer_match(): a vCPU that has not run has no pointer yet. Later kernels flush
+    each root that there is."""
     guest = Guest(machine)
     late = guest.vm.create_vcpu(cpu=1)
     cost = guest.move()
-    assert (cost["vmcall"], cost["invept"]) == (0, 1)
+    assert (cost["vmcall"], cost["invept"]) == ((0, 1) if kernel.version == (4, 19) else (1, 0))
     assert guest.seen() == [2]
     late.run(exits=10)
     before = machine.counters["vmcall"]
@@ -71,7 +72,9 @@ def test_vcpus_with_different_ept_pointers_are_asked_one_by_one(machine):
     assert machine.counters["vmcall"] - before == 1
 
 
-def test_a_forgotten_flush_shows(machine):
+def test_a_forgotten_flush_shows(kernel, machine):
+    if not kernel.is_port:
+        pytest.skip("the MMU notifier of a tree's own KVM forgets none")
     guest = Guest(machine)
     cost = guest.move(flush=False)
     assert (cost["vmcall"], cost["invept"]) == (0, 0)
@@ -90,9 +93,11 @@ def test_a_hypercall_that_fails_leaves_it_to_requests(machine):
 
 @pytest.mark.parametrize("profile, config", [
     ("kvm-6.12", "hyperv"), (WITH_HYPERCALL, "no-hyperv")])
-def test_without_the_hypercall_each_vcpu_is_asked(profile, config):
-    with Machine(cpus=2, profile=profile) as machine:
-        guest = Guest(machine, vcpus=2, config=config)
+def test_without_the_hypercall_each_vcpu_is_asked(kernel, profile, config):
+    if config != "hyperv" and not kernel.is_port:
+        pytest.skip("a tree's own KVM is built one way")
+    with kernel(cpus=2, profile=profile) as machine:
+        guest = Guest(machine, vcpus=2, **{"config": config} if kernel.is_port else {})
         cost = guest.move()
         assert (cost["vmcall"], cost["invept"]) == (0, 2)
         assert guest.seen() == [2, 2]

@@ -93,14 +93,61 @@ def test_what_it_has_not_is_one_line_that_names_the_cure(image):
     with Machine(cpus=1, kernel=image) as machine:
         module = machine.insmod()
         vm = module.create_vm(CPUID_LOOP)
-        for ask in (machine.keys, machine.reboot, machine.suspend, machine.kexec, machine.preempt,
-                    lambda: module.port, lambda: vm.move_page(0), lambda: vm.remote_tlb_flushes,
+        for ask in (lambda: module.port, lambda: vm.move_page(0, flush=False),
                     machine.cpu(0).__enter__):
             with pytest.raises(MachineError, match="^a kernel's own KVM has no [^:]+: .+"):
                 ask()
         for wrong in (1, -1, "0"):
             with pytest.raises(ValueError, match="no CPU"):
                 machine.cpu(wrong)
+            with pytest.raises(ValueError, match="VM exit|CPUs"):
+                machine.preempt(-1) if wrong == 1 else machine.reboot(wrong)
+        with pytest.raises(IndexError):
+            vm.move_page(vm.memory.size)
+
+
+def test_the_sites_of_the_key_are_told_in_the_kernel_s_own_table(kernel):
+    """Each is five bytes, or two, in a function of the module, as the key stands."""
+    with kernel(1) as machine:
+        assert machine.keys() == []
+        for on in (False, True):
+            kvm = machine.insmod(enlightened_vmcs=on)
+            keys = machine.keys()
+            names = {site["key"] for site in keys}
+            key, = names & {"enable_evmcs", "__kvm_is_using_evmcs"}
+            for site in keys:
+                jumps = site["bytes"][0] in (0xE9, 0xEB)
+                assert site["state"] == ("jmp" if jumps else "nop")
+                if jumps:
+                    size = len(site["bytes"])
+                    distance = int.from_bytes(site["bytes"][1:], "little", signed=True)
+                    assert site["address"] + size + distance == site["target"]
+                if site["key"] == key:
+                    assert jumps == (on != site["likely"])
+            assert {site["function"] for site in keys if site["key"] == key} >= {
+                "vmx_vcpu_run", "vmcs_load"} or not kernel.is_port
+            kvm.rmmod()
+
+
+@pytest.mark.parametrize("mode", [False, True], ids=["vmcs", "evmcs"])
+def test_a_task_that_loses_its_cpu_gets_it_back(kernel, mode):
+    """Another vCPU is current by then: the VMCS is loaded again."""
+    if kernel.is_port and mode:
+        pytest.skip("the port loses its CPU before a VMWRITE, of which an eVMCS has none")
+    with kernel(1, lints=True) as machine:
+        vcpu = machine.insmod(enlightened_vmcs=mode).create_vm(CPUID_LOOP).create_vcpu(0)
+        assert vcpu.run(exits=5).exits == 5
+        machine.preempt(3)
+        assert machine.failures_left == {"preempt": 3}
+        assert vcpu.run(exits=10).exits == 10
+        assert machine.failures_left == {} and machine.warnings == 0
+
+
+def test_the_fault_that_a_guest_dies_of_is_told(kernel):
+    with kernel(1) as machine:
+        vcpu = machine.insmod().create_vm(bytes.fromhex("0fa20f0b")).create_vcpu(0)
+        fault = vcpu.run(exits=50).fault
+        assert (fault.event.name, fault.rip, fault.triple) == ("#UD", 0x1002, True)
 
 
 def test_an_option_of_the_port_is_refused(image):

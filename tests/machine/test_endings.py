@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from kvm_vmx import Machine, MachineError, host
+from kvm_vmx import MachineError, host
 from kvm_vmx.machine import ending
 
 START = 0x1000
@@ -13,9 +13,16 @@ CAPSTONE = host.has("capstone")
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["VMCS", "eVMCS"])
-def kvm(request):
-    with Machine(cpus=1) as machine:
+def module(request, kernel):
+    with kernel(cpus=1) as machine:
         yield machine.insmod(enlightened_vmcs=request.param)
+
+
+@pytest.fixture
+def kvm(module):
+    yield module
+    for vm in list(getattr(module, "vms", ())):
+        vm.destroy()
 
 
 def ended(kvm, code, **registers):
@@ -213,7 +220,9 @@ def test_views_are_mappings_and_wrong_names_are_told(kvm):
             view["X"]
 
 
-def test_an_internal_error_says_which(kvm):
+def test_an_internal_error_says_which(kernel, kvm):
+    if not kernel.is_port:
+        pytest.skip("the emulator of a tree's own KVM has INVD, the port's has MOV and OUTS alone")
     summary, _ = ended(kvm, "0f08")             # INVD
     assert summary.reason == "INTERNAL_ERROR" and "emulation" in summary.why
 

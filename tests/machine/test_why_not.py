@@ -55,9 +55,9 @@ def test_lints_have_a_refused_entry():
 
 
 @pytest.mark.parametrize("strict", [False, True])
-def test_an_assist_page_that_is_not_there(strict):
+def test_an_assist_page_that_is_not_there(kernel, strict):
     """What "hardware error 0x0" means where the MSR was lost."""
-    with Machine(cpus=2, lints=True, strict=strict) as machine:
+    with kernel(cpus=2, lints=True, strict=strict) as machine:
         vcpu = machine.insmod().create_vm(code=CPUID_LOOP).create_vcpu(cpu=1)
         assert machine.cpu(1).wrmsr(ASSIST_MSR, 0).ok
         if strict:
@@ -65,6 +65,8 @@ def test_an_assist_page_that_is_not_there(strict):
                 vcpu.run(exits=1)
             return
         summary = vcpu.run(exits=1)
-        assert summary.data == {"hardware_entry_failure_reason": 0}
+        # VMfailInvalid leaves no number; later kernels hand on what they had at the exit before
+        if kernel.version == (4, 19):
+            assert summary.data == {"hardware_entry_failure_reason": 0}
         assert "the VP assist page is off: MSR 0x40000073 is 0x0" in summary.why
         assert [lint.cpu for lint in machine.lints if lint == "assist_page_unset"] == [1]

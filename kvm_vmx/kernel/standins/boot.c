@@ -84,10 +84,11 @@ void standin_features(void)
 
 /* A signal for the task, until its system call has ended. */
 void standin_kick(void) { set_tsk_thread_flag(&task, TIF_SIGPENDING); }
+void standin_resched(void) { set_tsk_need_resched(&task); }
 void standin_no_signal(void) { clear_tsk_thread_flag(&task, TIF_SIGPENDING); }
 
 /* What the boot of a processor says of VMX, where KVM leaves that to it. */
-static void start_cpu(void *arg)
+void standin_start_cpu(void *unused)
 {
 #ifdef X86_FEATURE_MSR_IA32_FEAT_CTL
 	unsigned long long control;
@@ -119,7 +120,7 @@ long standin_boot(struct host *table)
 	task.thread.addr_limit = MAKE_MM_SEG(-1UL);
 #endif
 	for_each_possible_cpu(cpu)
-		standin_on(cpu, start_cpu, NULL);
+		standin_on(cpu, standin_start_cpu, NULL);
 	mm.pgd = standin_pgd();
 	if (boot_cpu_has(X86_FEATURE_SPEC_CTRL))
 		host->read_msr(MSR_IA32_SPEC_CTRL, &host_spec_ctrl);

@@ -13,11 +13,6 @@
 #include <linux/user-return-notifier.h>
 #include <linux/mmu_notifier.h>
 
-#ifdef HAVE_FAST_ONLY
-#define USER_PAGES_FLAGS unsigned int
-#else
-#define USER_PAGES_FLAGS int
-#endif
 #ifdef HAVE_PERF_MSRS_DATA
 #define PERF_GUEST_ARGUMENTS int *count, void *data
 #else
@@ -112,95 +107,18 @@ long standin_close(long fd)
 /* struct kvm_run of a vCPU's file, which user space would map. */
 long standin_run_page(long fd) { return (long)((struct kvm_vcpu *)files[fd]->private_data)->run; }
 
-/* User space has L1's memory a second time, where no kernel address lies. */
-static struct page *user_page(unsigned long address)
+/* How often the TLBs of all vCPUs of a VM's file were flushed at once. */
+long standin_flushes(long fd)
 {
-	struct page *page = virt_to_page(address - host->user + page_offset_base);
+	const struct kvm *kvm = files[fd]->private_data;
 
-	get_page(page);
-	return page;
-}
-
-static int user_pages(unsigned long start, unsigned long count, struct page **pages)
-{
-	unsigned long i;
-
-	if (start < host->user || start + count * PAGE_SIZE > host->user + host->memory_size)
-		return -EFAULT;
-	for (i = 0; i < count; i++)
-		pages[i] = user_page(start + i * PAGE_SIZE);
-	return count;
-}
-
-int get_user_pages_fast(unsigned long start, int count, USER_PAGES_FLAGS flags, struct page **pages)
-{
-	return user_pages(start, count, pages);
-}
-
-#ifndef HAVE_FAST_ONLY
-#define get_user_pages_fast_only __get_user_pages_fast
+#ifdef HAVE_GENERIC_STATS
+	return kvm->stat.generic.remote_tlb_flush;
+#else
+	return kvm->stat.remote_tlb_flush;
 #endif
-int get_user_pages_fast_only(unsigned long start, int count, USER_PAGES_FLAGS flags,
-			     struct page **pages)
-{
-	return max(user_pages(start, count, pages), 0);
 }
 
-long get_user_pages_unlocked(unsigned long start, unsigned long count, struct page **pages,
-			     unsigned int flags)
-{
-	return user_pages(start, count, pages);
-}
-
-unsigned long _copy_from_user(void *to, const void __user *from, unsigned long n)
-{
-	memcpy(to, (const void *)from, n);
-	return 0;
-}
-
-unsigned long _copy_to_user(void __user *to, const void *from, unsigned long n)
-{
-	memcpy((void *)to, from, n);
-	return 0;
-}
-
-#ifndef HAVE_CLEAR_USER_INLINE
-unsigned long __clear_user(void __user *to, unsigned long n)
-{
-	memset((void *)to, 0, n);
-	return 0;
-}
-#endif
-
-void *memdup_user(const void __user *from, size_t n)
-{
-	void *copy = standin_alloc(n, 0);
-
-	return copy ? memcpy(copy, (const void *)from, n) : ERR_PTR(-ENOMEM);
-}
-
-#define COPY_USER(name) \
-	unsigned long name(void *to, const void *from, unsigned len) { memcpy(to, from, len); return 0; }
-COPY_USER(copy_user_generic_string)
-COPY_USER(copy_user_generic_unrolled)
-COPY_USER(copy_user_enhanced_fast_string)
-
-struct vm_area_struct *find_vma(struct mm_struct *mm, unsigned long address) { return NULL; }
-unsigned long vma_kernel_pagesize(struct vm_area_struct *vma) { return PAGE_SIZE; }
-int mmu_notifier_register(struct mmu_notifier *notifier, struct mm_struct *mm) { return 0; }
-
-/* Who listens no longer lets go of all that it has of user space. */
-void mmu_notifier_unregister(struct mmu_notifier *notifier, struct mm_struct *mm)
-{
-	if (notifier->ops->release)
-		notifier->ops->release(notifier, mm);
-}
-
-
-int register_reboot_notifier(struct notifier_block *block) { return 0; }
-int unregister_reboot_notifier(struct notifier_block *block) { return 0; }
-void register_syscore_ops(struct syscore_ops *operations) { }
-void unregister_syscore_ops(struct syscore_ops *operations) { }
 #ifdef HAVE_SHRINKER_NAMES
 int register_shrinker(struct shrinker *shrinker, const char *name, ...) { return 0; }
 #else

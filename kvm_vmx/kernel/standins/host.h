@@ -20,13 +20,17 @@ struct host {
 	unsigned long (*read_dr)(int dr);
 	void (*write_dr)(int dr, unsigned long value);
 	int (*vmcall)(unsigned long long *regs);		/* the sixteen, by encoding */
+	int (*move_user)(unsigned long user, unsigned long gpa);	/* a page of user space's */
 	unsigned long memory, memory_size;	/* L1's, in the linear mapping */
 	unsigned long user;			/* the same pages as user space has them */
 	unsigned long pages;			/* room for a struct page a page */
 	unsigned char *page_kind;		/* a byte a page, all zero */
+	unsigned int *user_frame;		/* of user space's pages: the one it has now, or 0 */
+	unsigned char *shadow;			/* a byte of each eight of memory, where code asks */
 	unsigned long *per_cpu;			/* the area of each CPU */
 	unsigned long per_cpu_size, per_cpu_room;	/* what is laid out, and all there is */
 	unsigned long thread_pointer;		/* of the task in user space */
+	unsigned long without_assist;		/* a bit a CPU whose VP assist page cannot be had */
 	int cpus, online;
 };
 

@@ -17,6 +17,12 @@ enum x86_hypervisor_type x86_hyper_type;
 #endif
 
 #define FLUSH_GUEST_PHYSICAL_ADDRESS_SPACE 0xaf
+#define FLUSH_GUEST_PHYSICAL_ADDRESS_LIST 0xb0
+
+/* The MSRs of the hypercall page and of the index of a processor: without them nothing is set up. */
+#define NEEDED 0x60
+
+static enum cpuhp_state hyperv_state;
 
 #define LEAF(n) 0x40000000u + (n)
 
@@ -43,7 +49,7 @@ static bool is_hyperv(void)
 	if (!(regs[2] >> 31))
 		return false;
 	leaf(LEAF(0), regs);
-	return regs[0] >= LEAF(5) && !memcmp(&regs[1], "Microsoft Hv", 12);
+	return regs[0] >= LEAF(5) && regs[0] <= LEAF(0xffff) && !memcmp(&regs[1], "Microsoft Hv", 12);
 }
 
 static int cpu_comes(unsigned int cpu)
@@ -51,7 +57,7 @@ static int cpu_comes(unsigned int cpu)
 	unsigned long long index;
 
 	host->read_msr(HV_X64_MSR_VP_INDEX, &index);
-	if (!hv_vp_assist_page[cpu])
+	if (!hv_vp_assist_page[cpu] && !(host->without_assist >> cpu & 1))
 		hv_vp_assist_page[cpu] = (void *)get_zeroed_page(GFP_KERNEL);
 	if (hv_vp_assist_page[cpu])
 		host->write_msr(HV_X64_MSR_VP_ASSIST_PAGE, __pa(hv_vp_assist_page[cpu]) | 1);
@@ -68,10 +74,12 @@ static int cpu_goes(unsigned int cpu)
 int standin_hyperv(void)
 {
 	unsigned int regs[4];
+	int state;
 
 	if (!is_hyperv())
 		return 0;
 	x86_hyper_type = X86_HYPER_MS_HYPERV;
+	host->log(6, "Hypervisor detected: Microsoft Hyper-V");
 	mark_tsc_unstable("running on Hyper-V");
 	leaf(LEAF(3), regs);
 	ms_hyperv.features = regs[0];
@@ -85,11 +93,16 @@ int standin_hyperv(void)
 		leaf(LEAF(10), regs);
 		ms_hyperv.nested_features = regs[0];
 	}
+	if ((ms_hyperv.features & NEEDED) != NEEDED)
+		return 0;
 	host->write_msr(HV_X64_MSR_GUEST_OS_ID, 0x8100041300000000ull);
 	hv_vp_assist_page = standin_alloc(nr_cpu_ids * sizeof(void *), __GFP_ZERO);
 	if (!hv_vp_assist_page)
 		return -ENOMEM;
-	__cpuhp_setup_state(HYPERV_STATE, "hyperv", true, cpu_comes, cpu_goes, false);
+	hyperv_state = HYPERV_STATE;
+	state = __cpuhp_setup_state(HYPERV_STATE, "hyperv", true, cpu_comes, cpu_goes, false);
+	if (state > 0)
+		hyperv_state = state;
 	return 0;
 }
 
@@ -107,6 +120,76 @@ int hyperv_flush_guest_mapping(u64 address_space)
 	failed = host->vmcall(regs) || (regs[0] & 0xffff);
 	free_page((unsigned long)input);
 	return failed ? -EFAULT : 0;
+}
+
+#ifdef HAVE_FLUSH_RANGE
+/* Whoever asks fills the list, or says that it is too long. */
+int hyperv_fill_flush_guest_mapping_list(struct hv_guest_mapping_flush_list *list, u64 gfn,
+					 u64 pages)
+{
+	int n;
+
+	for (n = 0; pages; n++) {
+		u64 count = min_t(u64, pages, HV_MAX_FLUSH_PAGES);
+
+		if (n == HV_MAX_FLUSH_REP_COUNT)
+			return -ENOSPC;
+		list->gpa_list[n].address_space = 0;
+		list->gpa_list[n].page.additional_pages = count - 1;
+		list->gpa_list[n].page.basepfn = gfn;
+		gfn += count;
+		pages -= count;
+	}
+	return n;
+}
+
+int hyperv_flush_guest_mapping_range(u64 address_space, hyperv_fill_flush_list_func fill, void *data)
+{
+	struct hv_guest_mapping_flush_list *list = (void *)get_zeroed_page(GFP_KERNEL);
+	unsigned long long regs[16] = { 0 };
+	int n, failed;
+
+	if (!list)
+		return -ENOMEM;
+	list->address_space = address_space;
+	n = fill(list, data);
+	regs[1] = FLUSH_GUEST_PHYSICAL_ADDRESS_LIST | (u64)n << 32;
+	regs[2] = __pa(list);
+	failed = n < 0 || host->vmcall(regs) || (regs[0] & 0xffff);
+	free_page((unsigned long)list);
+	return failed ? -EFAULT : 0;
+}
+#endif
+
+/* What a kernel takes back of Hyper-V before another begins without a reset. */
+void standin_hyperv_cleanup(bool by_kexec)
+{
+	if (x86_hyper_type != X86_HYPER_MS_HYPERV)
+		return;
+#ifdef HAVE_KEXEC_LEAVES_ASSIST
+	if (by_kexec)
+		__cpuhp_remove_state(hyperv_state, true);
+#endif
+	host->write_msr(HV_X64_MSR_GUEST_OS_ID, 0);
+	host->write_msr(HV_X64_MSR_HYPERCALL, 0);
+	host->write_msr(HV_X64_MSR_REFERENCE_TSC, 0);
+}
+
+/* The boot processor, which goes through no hotplug, around a suspend. */
+void standin_hyperv_sleeps(void)
+{
+#ifdef HAVE_HYPERV_RESUME
+	if (hv_vp_assist_page)
+		cpu_goes(0);
+#endif
+}
+
+void standin_hyperv_wakes(void)
+{
+#ifdef HAVE_HYPERV_RESUME
+	if (hv_vp_assist_page)
+		cpu_comes(0);
+#endif
 }
 
 void set_hv_tscchange_cb(void (*callback)(void)) { }

@@ -4,6 +4,9 @@
 #include <linux/jump_label.h>
 #include <linux/jump_label_ratelimit.h>
 
+/* What is told of a site: unsigned words, as the caller reads them. */
+struct standin_site { unsigned long code, target, key, likely, size; };
+
 extern struct jump_entry __start___jump_table[], __stop___jump_table[];
 
 #ifndef HAVE_JUMP_ENTRY_CODE
@@ -96,3 +99,18 @@ void __static_key_deferred_flush(void *key, struct delayed_work *work) { }
 void static_key_slow_dec_deferred(struct static_key_deferred *key) { static_key_slow_dec(&key->key); }
 void static_key_deferred_flush(struct static_key_deferred *key) { }
 #endif
+
+/* Every site as it stands, up to room of them: how many there are. */
+long standin_sites(struct standin_site *to, long room)
+{
+	struct jump_entry *entry;
+	long n = 0;
+
+	for (entry = __start___jump_table; entry < __stop___jump_table; entry++, n++)
+		if (n < room)
+			to[n] = (struct standin_site){
+				jump_entry_code(entry), jump_entry_target(entry),
+				(unsigned long)jump_entry_key(entry), jump_entry_is_branch(entry),
+				is_short((const unsigned char *)jump_entry_code(entry)) ? 2 : 5 };
+	return n;
+}

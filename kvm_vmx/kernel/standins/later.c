@@ -191,7 +191,13 @@ void *kmalloc_trace(struct kmem_cache *cache, gfp_t flags, size_t size) { return
 void *__vmalloc(unsigned long size, gfp_t flags) { return standin_alloc(size, flags); }
 void *__vcalloc(size_t n, size_t size, gfp_t flags) { return standin_alloc(n * size, flags | __GFP_ZERO); }
 void *kmem_cache_alloc_lru(struct kmem_cache *c, struct list_lru *lru, gfp_t flags) { return standin_alloc(1024, flags | __GFP_ZERO); }
-struct page *alloc_pages(gfp_t flags, unsigned int order) { return virt_to_page(__get_free_pages(flags, order)); }
+struct page *alloc_pages(gfp_t flags, unsigned int order)
+{
+	unsigned long address = __get_free_pages(flags, order);
+
+	return address ? virt_to_page(address) : NULL;
+}
+
 struct page *__alloc_pages(gfp_t flags, unsigned int order, int node, nodemask_t *mask) { return alloc_pages(flags, order); }
 #endif
 
@@ -205,10 +211,6 @@ void shrinker_register(struct shrinker *shrinker) { }
 void shrinker_free(struct shrinker *shrinker) { standin_free(shrinker); }
 #endif
 
-int register_pm_notifier(struct notifier_block *block) { return 0; }
-int unregister_pm_notifier(struct notifier_block *block) { return 0; }
-void cpu_emergency_register_virt_callback(cpu_emergency_virt_cb *callback) { }
-void cpu_emergency_unregister_virt_callback(cpu_emergency_virt_cb *callback) { }
 u64 perf_get_hw_event_config(int event) { return 0; }
 void x86_perf_get_lbr(struct x86_pmu_lbr *lbr) { memset(lbr, 0, sizeof(*lbr)); }
 const struct x86_cpu_id *x86_match_cpu(const struct x86_cpu_id *match) { return NULL; }
@@ -234,6 +236,7 @@ void percpu_counter_destroy_many(struct percpu_counter *counter, u32 count) { }
 /* What a signal is for: the run of the vCPU comes back. */
 int xfer_to_guest_mode_handle_work(struct kvm_vcpu *vcpu)
 {
+	standin_maybe_preempt();
 	if (!signal_pending(current))
 		return 0;
 	vcpu->run->exit_reason = KVM_EXIT_INTR;
@@ -312,10 +315,6 @@ asm(".pushsection .text\n"
     ".globl BUG_func\nBUG_func: ud2\n"
     ".popsection");
 
-#ifdef HAVE_NOPROF
-void register_syscore(struct syscore *operations) { }
-void unregister_syscore(struct syscore *operations) { }
-#endif
 bool e820__mapped_raw_any(u64 start, u64 end, enum e820_type type) { return true; }
 void dput(struct dentry *entry) { }
 struct cpufreq_policy *cpufreq_cpu_get(unsigned int cpu) { return NULL; }

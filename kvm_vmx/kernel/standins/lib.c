@@ -9,7 +9,7 @@
 #undef memmove
 #undef memcmp
 
-void *memcpy(void *to, const void *from, size_t n)
+void *__memcpy(void *to, const void *from, size_t n)
 {
 	void *at = to;
 
@@ -17,7 +17,7 @@ void *memcpy(void *to, const void *from, size_t n)
 	return to;
 }
 
-void *memset(void *to, int c, size_t n)
+void *__memset(void *to, int c, size_t n)
 {
 	void *at = to;
 
@@ -25,13 +25,13 @@ void *memset(void *to, int c, size_t n)
 	return to;
 }
 
-void *memmove(void *to, const void *from, size_t n)
+void *__memmove(void *to, const void *from, size_t n)
 {
 	char *last = to + n;
 	const char *source = from + n;
 
 	if (to <= from)
-		return memcpy(to, from, n);
+		return __memcpy(to, from, n);
 	while (last != to)
 		*--last = *--source;
 	return to;
@@ -47,9 +47,28 @@ int memcmp(const void *one, const void *other, size_t n)
 	return 0;
 }
 
-void *__memcpy(void *to, const void *from, size_t n) { return memcpy(to, from, n); }
-void *__memset(void *to, int c, size_t n) { return memset(to, c, n); }
-void *__memmove(void *to, const void *from, size_t n) { return memmove(to, from, n); }
+/* Of what the compiler does not see whoever calls is asked. */
+#define CALLED_BY ((unsigned long)__builtin_return_address(0))
+
+void *memcpy(void *to, const void *from, size_t n)
+{
+	standin_check(from, n, false, CALLED_BY);
+	standin_check(to, n, true, CALLED_BY);
+	return __memcpy(to, from, n);
+}
+
+void *memset(void *to, int c, size_t n)
+{
+	standin_check(to, n, true, CALLED_BY);
+	return __memset(to, c, n);
+}
+
+void *memmove(void *to, const void *from, size_t n)
+{
+	standin_check(from, n, false, CALLED_BY);
+	standin_check(to, n, true, CALLED_BY);
+	return __memmove(to, from, n);
+}
 
 size_t strlen(const char *text)
 {

@@ -141,11 +141,25 @@ void standin_preempt(void)
 		notifier->ops->sched_in(notifier, smp_processor_id());
 }
 
+/* Where the kernel offers to be preempted. */
+void standin_maybe_preempt(void)
+{
+	if (!test_tsk_need_resched(current))
+		return;
+	clear_tsk_need_resched(current);
+	standin_preempt();
+}
+
 #ifdef HAVE_COND_RESCHED
-int _cond_resched(void) { return 0; }
+int _cond_resched(void)
 #else
-int __cond_resched(void) { return 0; }
+int __cond_resched(void)
 #endif
+{
+	standin_maybe_preempt();
+	return 0;
+}
+
 int __cond_resched_lock(spinlock_t *lock) { return 0; }
 bool single_task_running(void) { return true; }
 void rcu_note_context_switch(bool preempt) { }

@@ -5,6 +5,11 @@
 #include <linux/vmalloc.h>
 #include <linux/mm.h>
 #include <linux/percpu.h>
+#ifdef STANDIN_SANITIZED
+/* what is nobody's is filled here, and asked for by nobody */
+#undef memset
+#define memset __memset
+#endif
 
 unsigned long page_offset_base, vmemmap_base, phys_base, vmalloc_base, zero_pfn;
 unsigned long empty_zero_page[PAGE_SIZE / sizeof(unsigned long)] __aligned(PAGE_SIZE);
@@ -20,17 +25,16 @@ long standin_pages, standin_objects;
 #define SECTION_EARLY 0
 #endif
 
-/* The first megabyte is nobody's; a page is free, a block's first or a later one, or of a slab. */
-#define FIRST_PAGE 256
-#define PAGE_FREE 0
-#define PAGE_BLOCK 1		/* plus its order */
-#define PAGE_TAIL 0x40
-#define PAGE_SLAB 0x80		/* plus the logarithm of the size */
 #define SLAB_MIN 4
 #define SLAB_MAX 11
 void clear_page_orig(void *page);
 #define POISON 0x6b6b6b6b6b6b6b6bUL
 #define RED_ZONE 0x5a5a5a5a5a5a5a5aUL	/* the last word of an object's room, behind the object */
+#ifdef STANDIN_SANITIZED
+#define RED_ROOM 32
+#else
+#define RED_ROOM sizeof(RED_ZONE)
+#endif
 
 static unsigned long next_page = FIRST_PAGE;
 static void *free_objects[SLAB_MAX + 1];
@@ -48,36 +52,6 @@ static bool is_free(unsigned long first, unsigned int order)
 		if (host->page_kind[first + i] != PAGE_FREE)
 			return false;
 	return true;
-}
-
-/* Any number of pages for user space, which has them one by one: the first, or 0. */
-long standin_user_pages(long count)
-{
-	unsigned long at, run = 0;
-
-	for (at = FIRST_PAGE; at < nr_pages(); at++) {
-		run = host->page_kind[at] == PAGE_FREE ? run + 1 : 0;
-		if (run < count)
-			continue;
-		for (run = at + 1 - count; run <= at; run++) {
-			host->page_kind[run] = PAGE_BLOCK;
-			memset(pfn_to_page(run), 0, sizeof(struct page));
-			set_page_count(pfn_to_page(run), 1);
-			clear_page_orig(__va(run << PAGE_SHIFT));
-		}
-		standin_pages += count;
-		return (at + 1 - count) << PAGE_SHIFT;
-	}
-	return 0;
-}
-
-long standin_free_user_pages(long gpa, long count)
-{
-	long i;
-
-	for (i = 0; i < count; i++)
-		put_page(pfn_to_page((gpa >> PAGE_SHIFT) + i));
-	return 0;
 }
 
 static unsigned long find_block(unsigned int order)
@@ -108,6 +82,7 @@ static unsigned long take_pages(unsigned int order, gfp_t flags)
 	next_page = pfn + (1UL << order);
 	standin_pages += 1L << order;
 	address = (unsigned long)__va(pfn << PAGE_SHIFT);
+	standin_shadow((void *)address, PAGE_SIZE << order, 0);
 	if (flags & __GFP_ZERO)
 		memset((void *)address, 0, PAGE_SIZE << order);
 	return address;
@@ -128,8 +103,12 @@ static void give_pages(unsigned long address, unsigned int order)
 		die("pages are freed that nobody has");
 	for (i = 0; i < 1UL << order; i++)
 		host->page_kind[pfn + i] = PAGE_FREE;
+	standin_shadow((void *)address, PAGE_SIZE << order, SHADOW_FREED);
 	standin_pages -= 1L << order;
 }
+
+/* A page for user space, which may run out of them. */
+unsigned long standin_page(void) { return ask_pages(0, 0); }
 
 static unsigned int slab_of(unsigned long size)
 {
@@ -145,6 +124,7 @@ static bool fill_slab(unsigned int slab)
 	standin_pages--;
 	host->page_kind[__pa(page) >> PAGE_SHIFT] = PAGE_SLAB + slab;
 	memset((void *)page, 0x6b, PAGE_SIZE);
+	standin_shadow((void *)page, PAGE_SIZE, SHADOW_RED);
 	for (at = page + PAGE_SIZE; at > page; ) {
 		at -= 1UL << slab;
 		*(void **)at = free_objects[slab];
@@ -168,15 +148,25 @@ static void look_for_late_writes(const unsigned long *words, unsigned int slab)
 			die("an object was written to after it was freed");
 }
 
+static void *alloc_large(unsigned long size, gfp_t flags)
+{
+	unsigned int order = get_order(size + (RED_ROOM > sizeof(RED_ZONE) ? RED_ROOM : 0));
+	void *object = (void *)take_pages(order, flags);
+
+	if (object)
+		standin_shadow_object(object, size, PAGE_SIZE << order);
+	return object;
+}
+
 void *standin_alloc(unsigned long size, gfp_t flags)
 {
-	unsigned int slab = slab_of(size + sizeof(RED_ZONE));
+	unsigned int slab = slab_of(size + RED_ROOM);
 	void *object;
 
 	if (host->fail(FAIL_KMALLOC))
 		return NULL;
 	if (slab > SLAB_MAX)
-		return (void *)take_pages(get_order(size), flags);
+		return alloc_large(size, flags);
 	if (!free_objects[slab] && !fill_slab(slab))
 		return NULL;
 	object = free_objects[slab];
@@ -185,9 +175,35 @@ void *standin_alloc(unsigned long size, gfp_t flags)
 	if (flags & __GFP_ZERO)
 		memset(object, 0, 1UL << slab);
 	*red_zone(object, slab) = RED_ZONE;
+	standin_shadow_object(object, size, 1UL << slab);
 	standin_objects++;
 	return object;
 }
+
+static void put_on_list(void *object, unsigned int slab)
+{
+	*(void **)object = free_objects[slab];
+	free_objects[slab] = object;
+}
+
+#ifdef STANDIN_SANITIZED
+/* What is freed stays nobody's for a while, so that a late access finds it so. */
+#define QUARANTINE 1024
+static struct { void *object; unsigned int slab; } quarantine[QUARANTINE];
+static unsigned long quarantined;
+
+static void give_object(void *object, unsigned int slab)
+{
+	unsigned long place = quarantined++ % QUARANTINE;
+
+	if (quarantine[place].object)
+		put_on_list(quarantine[place].object, quarantine[place].slab);
+	quarantine[place].object = object;
+	quarantine[place].slab = slab;
+}
+#else
+static void give_object(void *object, unsigned int slab) { put_on_list(object, slab); }
+#endif
 
 static bool is_on_list(const void *object, unsigned int slab)
 {
@@ -218,13 +234,13 @@ void standin_free(const void *object)
 	if (kind < PAGE_SLAB || (unsigned long)object & ((1UL << (kind - PAGE_SLAB)) - 1))
 		die("an object is freed that was never allocated");
 	kind -= PAGE_SLAB;
-	if (kind > SLAB_MIN && words[1] == POISON && is_on_list(object, kind))
+	if (standin_is_freed(object) || kind > SLAB_MIN && words[1] == POISON && is_on_list(object, kind))
 		die("an object is freed twice");
 	if (*red_zone((void *)object, kind) != RED_ZONE)
 		die("an object was written to behind its end");
 	memset((void *)object, 0x6b, 1UL << kind);
-	words[0] = (unsigned long)free_objects[kind];
-	free_objects[kind] = (void *)object;
+	standin_shadow(object, 1UL << kind, SHADOW_FREED);
+	give_object((void *)object, kind);
 	standin_objects--;
 }
 
@@ -390,6 +406,7 @@ void standin_memory(void)
 	page_offset_base = host->memory;
 	vmemmap_base = host->pages;
 	zero_pfn = -1UL;
+	standin_shadow((void *)host->memory, host->memory_size, SHADOW_NOBODY);
 	for (i = 0; i <= KMALLOC_SHIFT_HIGH; i++) {
 		/* the first two are no powers of 2, and stand where none is as small */
 		kmalloc_sizes[i].size = i == 1 ? 96 : i == 2 ? 192 : 1UL << i;

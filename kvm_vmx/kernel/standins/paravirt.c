@@ -15,8 +15,9 @@ asm(".pushsection .text\n"
     "pv_restore: mov %rdi, %gs:standin_flags\n ret\n"
     "pv_disable: andq $~0x200, %gs:standin_flags\n ret\n"
     "pv_enable: orq $0x200, %gs:standin_flags\n ret\n"
+    "pv_same: mov %rdi, %rax\n ret\n"
     ".popsection");
-extern void pv_save(void), pv_restore(void), pv_disable(void), pv_enable(void);
+extern void pv_save(void), pv_restore(void), pv_disable(void), pv_enable(void), pv_same(void);
 
 static unsigned long pv_read_cr0(void) { return host->read_cr(0); }
 static unsigned long pv_read_cr2(void) { return host->read_cr(2); }
@@ -118,6 +119,10 @@ static void pv_halt(void) { die("the kernel halts its processor"); }
 	.safe_halt = pv_halt, .halt = pv_halt
 #define MMU_OPS								\
 	PV_CR2 .write_cr2 = pv_write_cr2,				\
+	.pte_val = { pv_same }, .make_pte = { pv_same },		\
+	.pmd_val = { pv_same }, .make_pmd = { pv_same },		\
+	.pud_val = { pv_same }, .make_pud = { pv_same },		\
+	.pgd_val = { pv_same }, .make_pgd = { pv_same },		\
 	.read_cr3 = pv_read_cr3, .write_cr3 = pv_write_cr3,		\
 	.flush_tlb_user = pv_nothing, .flush_tlb_kernel = pv_nothing, .flush_tlb_one_user = pv_one
 

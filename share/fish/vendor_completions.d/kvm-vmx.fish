@@ -89,6 +89,7 @@ complete -c kvm-vmx -n '__fish_seen_subcommand_from kernel' -l quiet -d 'say not
 complete -c kvm-vmx -n '__fish_seen_subcommand_from kernel' -l config -r -F -d 'a .config to begin with, not the trees own default'
 complete -c kvm-vmx -n '__fish_seen_subcommand_from kernel' -l scenario -r -a 'cpuid exit hotplug interrupt load migration nmi registers reload two' -d 'scenarios whose name has this word'
 complete -c kvm-vmx -n '__fish_seen_subcommand_from kernel' -l all -d 'compare, show the explained differences, too'
+complete -c kvm-vmx -n '__fish_seen_subcommand_from kernel' -l sanitize -d 'build, run, with KASANs checks of each access of memory'
 complete -c kvm-vmx -n '__fish_seen_subcommand_from kernel' -l output -r -F -d 'record, where to (required)'
 complete -c kvm-vmx -n '__fish_seen_subcommand_from kernel' -a 'build run compare record'
 complete -c kvm-vmx -n '__fish_seen_subcommand_from kernel' -F
