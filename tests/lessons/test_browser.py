@@ -240,7 +240,7 @@ def test_nothing_sticks_out_in_another_run(browser, soak, tmp_path):
         browser.open(tmp_path / "page.html")
         browser.evaluate("document.querySelector('summary').click()")
         browser.evaluate("new Promise((done) => setTimeout(done, 50))")
-        wrong |= {(name, seed, case, *outside) for _, outside in browser.evaluate(PLACES) if outside}
+        wrong |= {(name, seed, case, *out) for _, out in browser.evaluate(PLACES) if out}
     assert wrong == set()
 
 

@@ -43,7 +43,8 @@ def runs(soak):
 def pytest_generate_tests(metafunc):
     """Each run, or each whose case is the answer."""
     every = runs(metafunc.config.getoption("--soak"))
-    for name, chosen in (("run", every), ("secret_run", [run for run in every if run[0] in SECRET])):
+    secret = [run for run in every if run[0] in SECRET]
+    for name, chosen in (("run", every), ("secret_run", secret)):
         if name in metafunc.fixturenames:
             metafunc.parametrize(name, chosen, ids=str)
 
