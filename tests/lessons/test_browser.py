@@ -182,11 +182,17 @@ run.steps.map((_, at) => {
         const words = [...svg.querySelectorAll("text")].filter((text) => text.textContent)
           .map((text) => [text.textContent, text.getBBox()]).filter(([, box]) => box.width);
         const [, , wide, high] = svg.getAttribute("viewBox").split(" ").map(Number);
-        const across = (box) => [...svg.querySelectorAll("rect.box")].map((one) => one.getBBox())
-          .some((one) => Math.min(box.y + box.height, one.y + one.height)
-                         - Math.max(box.y, one.y) > 3
-            && [one.x, one.x + one.width].some(
-              (edge) => box.x < edge - 1 && edge + 1 < box.x + box.width));
+        // one side of a box goes through the word, and not only through the room above it
+        const through = (from, to, edges, slack) => edges.some(
+          (edge) => from < edge - slack && edge + slack < to);
+        const common = (a, b, at, size) => Math.min(a[at] + a[size], b[at] + b[size])
+          - Math.max(a[at], b[at]);
+        const across = (box) => [...svg.querySelectorAll("rect.box, rect.active")]
+          .map((one) => one.getBBox()).some((one) =>
+            common(box, one, "y", "height") > 3
+              && through(box.x, box.x + box.width, [one.x, one.x + one.width], 1)
+            || common(box, one, "x", "width") > 3
+              && through(box.y, box.y + box.height, [one.y, one.y + one.height], 2));
         return words.filter(([, box], n) => box.x < -1 || box.x + box.width > wide + 1
                             || box.y < -1 || box.y + box.height > high - .5 || across(box)
           || words.slice(n + 1).some(([, other]) =>
