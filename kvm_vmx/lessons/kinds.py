@@ -50,7 +50,7 @@ def lanes(picture) -> Figure:
     names = list(dict.fromkeys(row[1].text for row in rows))
     wide = (WIDTH - NAMES - 8) / len(rows)
     ground = 16 + len(names) * LANE + 10
-    figure = Figure("who asks: a lane for each function of KVM's, and L0 below", ground + 22)
+    figure = Figure("who asks: a lane for each function of KVM's, and L0 below", ground + 25)
     for n, name in enumerate([*names, "L0, by a trap under VMCS"]):
         y = ground if n == len(names) else 16 + n * LANE
         figure.still += [["text", {"x": NAMES - 6, "y": y + 10, "text-anchor": "end",

@@ -131,7 +131,7 @@ def bit(n: int, y: float, digit: str, part: str, more=None) -> list:
 def bitmap(picture) -> Figure:
     """The MSR bitmap, a line a quarter: columns are access, byte, bit, what happens; the access
     that was told last points at its byte, and the bit stands below."""
-    figure = Figure("the MSR bitmap, a line for each quarter, and the bit that decides", 142)
+    figure = Figure("the MSR bitmap, a line for each quarter, and the bit that decides", 145)
     for n, text in enumerate(QUARTERS):
         y = 22 + n * LINE
         figure.still += [["text", {"x": MAP - 6, "y": y + 9, "text-anchor": "end",

@@ -87,9 +87,9 @@ def pages(picture) -> Figure:
     has as (address, name): columns are CPU, enlighten_vmentry, current_nested_vmcs, active in L0,
     and, where there are, MSR, key, whose and revision."""
     titles, lanes = picture.columns, len(picture.steps[0].rows)
-    tall = max(lanes * 56, len(picture.places) * 50) + 24
+    tall = max(lanes * 56, len(picture.places) * 55) + 24
     figure = Figure("each CPU's assist page and the eVMCS that it names: dashed where L0 has none "
-                    "or another one active there, red where it is nobody's", tall)
+                    "or another one active there, red where it is nobody's", tall + 4)
     for x, text in ((6, "L1's CPUs"), (122, "their assist pages"), (ENDS, "eVMCSs")):
         figure.still.append(["text", {"x": x, "y": 13, "class": "head"}, text])
     middle = {}

@@ -49,11 +49,12 @@ def twins(picture) -> Figure:
     they differ the sign between them says so."""
     rows = picture.steps[0].rows
     figure = Figure("the same steps twice, and where the two differ", 18 + len(rows) * TWIN)
-    for x, text in ((130, picture.columns[1]), (282, picture.columns[2])):
-        figure.still.append(["text", {"x": x, "y": 11, "class": "head"}, cut(text, 24)])
+    for x, anchor, text in ((130, "start", picture.columns[1]), (394, "end", picture.columns[2])):
+        figure.still.append(["text", {"x": x, "y": 11, "text-anchor": anchor, "class": "head"},
+                             cut(text, 32)])
     for n, row in enumerate(rows):
         figure.still.append(["text", {"x": 4, "y": 18 + n * TWIN + 14, "class": "lane"},
-                             cut(row[0].text, 28)])
+                             cut(row[0].text, 25)])
     for step in picture.steps:
         shown = []
         for n, row in enumerate(step.rows):

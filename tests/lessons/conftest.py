@@ -3,10 +3,31 @@
 
 import needed
 import pytest
+import schemed
 from browser import Browser
-from command import kvm_vmx
 
+from kvm_vmx import cli
 from kvm_vmx.lessons import NAMES, load
+
+
+@pytest.fixture
+def said(capsys):
+    """said(argument, ...): what a command prints, in this process, where a lesson's own run is all
+    that it takes; that a process of its own prints the same is for the golden pages to show."""
+    def say(*arguments):
+        capsys.readouterr()
+        status = cli.main(list(map(str, arguments)))
+        out, err = capsys.readouterr()
+        assert (status, err) == (0, "")
+        return out
+
+    return say
+
+
+@pytest.fixture
+def said_json(said):
+    """The same with --json, by its schema."""
+    return lambda *arguments: schemed.kept_text(said(*arguments, "--json"))
 
 
 @pytest.fixture(scope="session")
@@ -14,8 +35,7 @@ def course(tmp_path_factory):
     """The pages, with the answers."""
     needed.capability("browser")
     path = tmp_path_factory.mktemp("course")
-    done = kvm_vmx("lesson", "all", "--html", path, "-c")
-    assert done.returncode == 0, done.stderr
+    assert cli.main(["lesson", "all", "--html", str(path), "-c"]) == 0
     return path
 
 
@@ -23,8 +43,7 @@ def course(tmp_path_factory):
 def handout(course, tmp_path_factory):
     """The same pages for students, and each lesson's record."""
     path = tmp_path_factory.mktemp("handout")
-    done = kvm_vmx("lesson", "all", "--html", path)
-    assert done.returncode == 0, done.stderr
+    assert cli.main(["lesson", "all", "--html", str(path)]) == 0
     return path, {name: load(name).run(1) for name in NAMES}
 
 

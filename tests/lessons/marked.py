@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The port built once more, with a mark at some of its lines that tells when one is reached."""
 
+import json
 import os
 import pathlib
 import re
@@ -23,7 +24,7 @@ static void __attribute__((noinline)) reached(int n)
 	char text[16];
 	int file, length;
 
-	if (__atomic_exchange_n(&seen[n], 1, __ATOMIC_RELAXED) || !getenv("REACHED"))
+	if (seen[n] || __atomic_exchange_n(&seen[n], 1, __ATOMIC_RELAXED) || !getenv("REACHED"))
 		return;
 	file = open(getenv("REACHED"), O_WRONLY | O_CREAT | O_APPEND, 0600);
 	length = snprintf(text, sizeof text, "%d\\n", n);
@@ -48,6 +49,26 @@ command = Distribution({"name": "marked", "ext_modules": wanted}).get_command_ob
 command.build_lib, command.build_temp, command.force, command.parallel = ".", "built", True, 2
 command.ensure_finalized()
 command.run()
+"""
+
+RUN = """
+import json, os, sys
+
+from kvm_vmx import cli
+from kvm_vmx.lessons import NAMES, load, sources
+
+sources.port()
+for name in NAMES:
+    load(name)
+for n, line in enumerate(json.loads(sys.argv[1])):
+    child = os.fork()
+    if not child:
+        os.environ["REACHED"] = f"{sys.argv[2]}/{n}.reached"
+        os.dup2(os.open(f"{sys.argv[2]}/{n}.out", os.O_CREAT | os.O_WRONLY, 0o600), 1)
+        status = cli.main(line)
+        sys.stdout.flush()
+        os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0, line
 """
 
 
@@ -82,8 +103,7 @@ class Marked:
     def __init__(self, folder, lines):
         self.folder, self.lines = folder, {place: n for n, place in enumerate(sorted(lines))}
         for part in ("kvm_vmx", "include"):
-            shutil.copytree(ROOT / part, folder / part,
-                            ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(ROOT / part, folder / part)
         if (ROOT / "build/cython").exists():
             shutil.copytree(ROOT / "build/cython", folder / "build/cython")
         shutil.copy2(ROOT / "setup.py", folder)
@@ -96,15 +116,18 @@ class Marked:
                               text=True)
         assert done.returncode == 0, done.stderr[-3000:]
 
-    def run(self, *arguments) -> tuple[str, set]:
-        """What a command prints, and the (file, line) that it reaches."""
-        told = self.folder / "reached"
-        told.unlink(missing_ok=True)
+    def runs(self, lines) -> list[tuple[str, set]]:
+        """What each command line prints, and the (file, line) that it reaches: by a child of one
+        process each, as a mark tells of itself once."""
         done = subprocess.run(
-            [sys.executable, "-P", "-m", "kvm_vmx", *map(str, arguments)], capture_output=True,
-            text=True, cwd=self.folder / "include",
-            env={**os.environ, "PYTHONPATH": str(self.folder), "REACHED": str(told),
-                 "KVM_VMX_INSN": "call"})
+            [sys.executable, "-P", "-c", RUN, json.dumps(lines), str(self.folder)],
+            capture_output=True, text=True, cwd=self.folder / "include",
+            env={**os.environ, "PYTHONPATH": str(self.folder), "KVM_VMX_INSN": "call"})
         assert done.returncode == 0, done.stderr
+        return [(self.folder.joinpath(f"{n}.out").read_text(),
+                 self.reached(self.folder / f"{n}.reached")) for n in range(len(lines))]
+
+    def reached(self, told) -> set:
+        """The lines whose marks have told of themselves in a file."""
         numbers = set(map(int, told.read_text().split())) if told.exists() else set()
-        return done.stdout, {place for place, n in self.lines.items() if n in numbers}
+        return {place for place, n in self.lines.items() if n in numbers}

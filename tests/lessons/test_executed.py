@@ -5,7 +5,6 @@ import json
 import os
 
 import pytest
-from command import kvm_vmx_json
 from marked import Marked
 
 from kvm_vmx.lessons import NAMES, load
@@ -41,13 +40,12 @@ def runs(request):
                     reason="the marked build runs by call, whatever the suite does")
 @pytest.mark.host("Cython", "setuptools")
 @pytest.mark.soak
-def test_a_lesson_says_which_of_its_lines_its_run_executes(runs, tmp_path):
-    told = [listed(kvm_vmx_json(*run)) for run in runs]
+def test_a_lesson_says_which_of_its_lines_its_run_executes(runs, said_json, tmp_path):
+    told = [listed(said_json(*run)) for run in runs]
     assert all(any(executed for _, executed in lines.values()) for lines in told)
     marked = Marked(tmp_path, set().union(*told))
     wrong = {}
-    for run in runs:
-        text, reached = marked.run(*run, "--json")
+    for run, (text, reached) in zip(runs, marked.runs([[*run, "--json"] for run in runs])):
         lines = listed(json.loads(text))
         here = [(*place, *lines[place]) for place in lines
                 if (place in reached) != lines[place][1]]

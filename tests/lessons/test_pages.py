@@ -21,7 +21,7 @@ PLACES = [
 
 
 def page(name, *options):
-    """What a lesson prints."""
+    """What a lesson prints, as a command of its own."""
     done = kvm_vmx("lesson", name, *options)
     assert done.returncode == 0 and done.stderr == "", done.stderr
     return done.stdout
@@ -46,9 +46,9 @@ def test_the_golden_page(name, request):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_answer_is_withheld_and_the_page_fits(name):
-    shut, shut_again, answered = (page(name, "--seed", 5), page(name, "--seed", 5),
-                                  page(name, "--seed", 5, "-c"))
+def test_the_answer_is_withheld_and_the_page_fits(said, name):
+    line = "lesson", name, "--seed", 5
+    shut, answered, shut_again = said(*line), said(*line, "-c"), said(*line)
     assert shut == shut_again != answered
     assert max(map(len, answered.splitlines())) <= 100
     answer = re.search(r"\nThe answer\n(.*?)\n\n", shut, re.S)[1]
@@ -58,9 +58,9 @@ def test_the_answer_is_withheld_and_the_page_fits(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_json(name):
-    shut = kvm_vmx_json("lesson", name, "--seed", 3)
-    answered = kvm_vmx_json("lesson", name, "--seed", 3, "-c")
+def test_json(said_json, name):
+    line = "lesson", name, "--seed", 3
+    shut, answered = said_json(*line), said_json(*line, "-c")
     assert shut["schema"] == "kvm_vmx.lesson/1" and shut["lesson"] == name
     assert shut["answer"] is None and shut["explanation"] is None
     assert answered["answer"] and answered["given"] == shut["given"]

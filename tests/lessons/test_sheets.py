@@ -135,13 +135,13 @@ def test_bad_input_is_one_line(key, tmp_path, capsys, options, words):
     assert not (tmp_path / "new").exists()
 
 
-def cheat(lesson, sheet, seed):
+def cheat(lesson, sheet, seed, said_json):
     """A script of five lines: the answers of the package, for a seed that it guesses."""
-    answers = kvm_vmx_json("lesson", lesson, "-c", "--seed", seed)["answer"]
+    answers = said_json("lesson", lesson, "-c", "--seed", seed)["answer"]
     return {name: answers[name] for name in sheet["answers"]}
 
 
-def test_a_cheats_script_scores_no_more_than_chance(key):
+def test_a_cheats_script_scores_no_more_than_chance(key, said_json):
     """Whatever seed it takes from a sheet, it gets what a neighbour's answers would get, and no
     sheet is right as a whole."""
     right = total = neighbours = 0
@@ -150,7 +150,7 @@ def test_a_cheats_script_scores_no_more_than_chance(key):
         for who in ("1", "2", "3"):
             path, sheet = made(key, lesson, who)
             guess = int(who) if who != "3" else int(sheet["sheet"][:15], 16)
-            fill(path, cheat(lesson, sheet, guess))
+            fill(path, cheat(lesson, sheet, guess, said_json))
             paths.append(path)
         marks = graded(key, *paths)
         assert all(mark["right"] < mark["total"] for mark in marks)
@@ -169,7 +169,13 @@ def test_answers_differ_from_sheet_to_sheet(soak):
     """At least 20 of 40, and no single answer is the same on all."""
     few = set(NAMES) - SLOW | {"reload", "hotplug", "bug"}
     for lesson in NAMES if soak else sorted(few - {"history"}):
-        runs = [sheets.graded(load(lesson).run(seed)) for seed in range(1, 41)]
-        assert len({json.dumps(run) for run in runs}) >= 20, lesson
-        alike = [name for name in runs[0] if len({json.dumps(run[name]) for run in runs}) == 1]
-        assert alike == [], lesson
+        different, seen = set(), {}
+        for seed in range(1, 41):
+            run = sheets.graded(load(lesson).run(seed))
+            different.add(json.dumps(run))
+            for name, value in run.items():
+                seen.setdefault(name, set()).add(json.dumps(value))
+            alike = [name for name, values in seen.items() if len(values) == 1]
+            if len(different) >= 20 and not alike and not soak:
+                break           # the other seeds take nothing away
+        assert (len(different) >= 20, alike) == (True, []), lesson
