@@ -3,12 +3,13 @@
 once, events beside debug exceptions that wait, a host of 32 bits."""
 
 import functools
+import re
 
 import pytest
 from modes import *
 from test_direct_flush import FAST, GOOD, SPACE
 from test_guest_modes import real
-from world import ASSIST, EVMCS
+from world import ASSIST, EVMCS, GROUP_BITS, ROOT
 
 
 @pytest.mark.parametrize("exact", [True, False])
@@ -102,3 +103,22 @@ def test_a_flush_of_real_mode_is_no_hypercall(profile, ends):
     assert g.cpu.vmlaunch(stop_after=5).ok
     assert (g.last().reason, g.last().intr_info & 0xFF) == ends
     assert g.cpu.counters()["tlb_flushes"] == 0
+
+
+def test_a_profile_without_what_no_profile_needs(tmp_path):
+    """MSR 0x491 is there where VM functions are; without it none is offered (SDM A.11)."""
+    text = (ROOT / "kvm_vmx/profiles/kvm-6.12.toml").read_text()
+    path = tmp_path / "few.toml"
+    path.write_text(re.sub(r"\[msr\.0x491\]\n([^\[]*\n)?(?=\[|$)", "", text))
+    g = plain(VMCALL, {"profile": str(path)})
+    assert g.run().reason == 18 and not g.cpu.rdmsr(0x491).ok
+
+
+@pytest.mark.parametrize("bit", range(16))
+def test_an_entry_of_which_one_group_alone_is_dirty(bit):
+    """Under the rule of Hyper-V that a control without a field is refused: none is here."""
+    g = Guest("evmcs", VMCALL)
+    assert g.run().reason == 18
+    g.world.put(EVMCS, "guest_rip", CODE)
+    g.world.set_clean(0xFFFF & ~(1 << bit | 1 << GROUP_BITS["GUEST_BASIC"]))
+    assert g.cpu.vmresume().ok and g.get("VM_EXIT_REASON") == 18

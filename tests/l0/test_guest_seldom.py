@@ -248,9 +248,9 @@ def test_vmxon_asks_for_vmxe(code, ends, vmxe):
 @pytest.mark.parametrize("code, level, ends", [
     ("0f01f8", 3, (GP, 0)), ("0f01f8", 0, DONE), ("0f013b", 3, (GP, 0)), ("0f013b", 0, DONE),
     ("0f06", 3, (GP, 0)), ("0f06", 0, DONE), ("0f08", 3, (GP, 0)), ("0f09", 3, (GP, 0)),
-    ("f4", 3, (GP, 0))])
+    ("f4", 3, (GP, 0)), ("0f01cf", 3, (UD, 0))])
 def test_what_level_0_alone_may(code, level, ends):
-    """SWAPGS, INVLPG, CLTS, INVD, WBINVD, HLT (SDM 2A, 2B)."""
+    """SWAPGS, INVLPG, CLTS, INVD, WBINVD, HLT; ENCLS is none without SGX (SDM 2A, 2B, 3D)."""
     g = wide(code + VMCALL, **LEVEL_3 if level else {})
     g.regs(rbx=DATA)
     assert told(g.run()) == ends

@@ -158,6 +158,7 @@ def test_events_that_wait_for_each_other_while_l1_halts():
     assert root.step("f4", count=1000) is None and root.end == "paused"
     assert root.cpu.processor.pending_interrupt == 0x41
     # one before the end of the run, and a timer behind it
+    root.cpu.set(Field.GUEST_ACTIVITY_STATE, 0)
     apic = Memory(root)
     apic[COUNT] = 0x7FFFFFFF
     root.cpu.processor.interrupt(0x43, after=500)

@@ -145,6 +145,17 @@ def test_a_row_behind_a_jump_whose_second_word_changes():
         assert (g.get("GUEST_RIP"), g.regs()[RAX]) == (CODE + 21, value)
 
 
+@pytest.mark.parametrize("at", [0xFF8, 0xFFE, 0x800])
+def test_a_loop_whose_cpuid_stands_near_the_end_of_its_page(at):
+    """Also where what follows, which is no part of what is done, changes."""
+    g = plain("", OFFERS, GUEST_RIP=CODE + at - 5, **REPEATS)
+    g.code("b801000000" "0fa2" "ebf7" "9090", CODE + at - 5)
+    for n in range(8):
+        g.code(f"{n:02x}", CODE + at + 5)
+        assert g.run(**{"GUEST_RIP": CODE + at + 2} if n else {}).reason == 10
+        assert (g.get("GUEST_RIP"), g.regs()[RAX]) == (CODE + at, 1)
+
+
 def test_an_entry_that_repeats_until_an_evmcs_is_asked_for():
     """The assist page says which VMCS is entered, at each entry anew."""
     g = plain("b801000000" "0fa2" "ebf7", OFFERS, **REPEATS)
@@ -153,7 +164,7 @@ def test_an_entry_that_repeats_until_an_evmcs_is_asked_for():
     for _ in range(4):
         assert g.run(GUEST_RIP=CODE).reason == 10
     g.world.memory.write(ASSIST + 40, b"\1")
-    assert g.cpu.vmlaunch().ok and g.cpu.active_evmcs == EVMCS
+    assert g.cpu.vmresume().ok and g.cpu.active_evmcs == EVMCS
     assert g.world.get(EVMCS, "vm_exit_reason") == 10
 
 

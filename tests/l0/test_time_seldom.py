@@ -69,9 +69,9 @@ def test_a_halted_l2_lets_time_pass_until_a_timer(guest, distance, waits):
 def test_a_timer_that_is_due_behind_an_interrupt_that_l2_does_not_take(guest, distance):
     """RFLAGS.IF is off and L2 halts: time does not pass for what is due already."""
     g = guest("f4", CPU_BASED_VM_EXEC_CONTROL=PROC & ~HLT)
+    g.cpu.pending_interrupt = 0x71
     assert g.cpu.wrmsr(CONFIG, direct(0x61)).ok
     assert g.cpu.wrmsr(COUNT, g.cpu.rdmsr(TIME).value + distance).ok
-    g.cpu.pending_interrupt = 0x71
     assert "Stopped" in repr(g.cpu.vmlaunch(stop_after=50_000))
     assert g.cpu.pending_interrupt == 0x71
 

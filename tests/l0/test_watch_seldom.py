@@ -213,3 +213,47 @@ def test_a_sparse_set_of_one_bank_is_short_too(mask, lints):
         world.memory.write_u64(INPUT + 8 * n, word)
     assert call(world, SPACE_EX | len(banks) << 17, INPUT)[1] == 0
     assert [lint for lint in world.partition.lints() if lint == "flush_set_short"] == lints
+
+
+def test_a_strict_partition_stops_a_plain_vmcs_too():
+    """At the entry that breaks the rule, which has not entered, and at those behind it."""
+    g = Guest("plain", VMCALL, {"strict": True}, VM_ENTRY_INTR_INFO_FIELD=VALID | 0x20,
+              GUEST_RFLAGS=IF | 2, SECONDARY_VM_EXEC_CONTROL=S_EPT, EPT_POINTER=EPT | 0x1E)
+    g.map_ept()
+    g.write(g.ept_entry(IDT), 0)
+    assert g.run().reason == VIOLATION
+    g.write(g.ept_entry(IDT), IDT | 0x37)
+    for _ in range(2):
+        with pytest.raises(ConformanceError, match="event"):
+            g.cpu.vmresume()
+    assert g.cpu.counters()["exits"] == 1
+
+
+@by_both
+def test_what_is_watched_over_a_stop_of_l2(mode):
+    """L2 stands still between an entry and its exit, to L1 nothing has happened."""
+    g = interrupted_entry(mode)
+    assert "Stopped" in repr(g.cpu.vmresume(stop_after=2))
+    g.cpu.go_on()
+    assert g.last().reason == VMCALL_EXIT and told(g) == ["event_lost"]
+    assert g.run(GUEST_RIP=CODE).reason == VMCALL_EXIT and told(g) == ["event_lost"]
+
+
+def interrupted_entry(mode):
+    g = watched("90" * 4 + VMCALL, mode, VM_ENTRY_INTR_INFO_FIELD=VALID | 0x20,
+                GUEST_RFLAGS=IF | 2)
+    g.write(g.ept_entry(IDT), 0)
+    assert g.run().reason == VIOLATION
+    g.set(GUEST_RFLAGS=2)
+    return g
+
+
+@pytest.mark.parametrize("profile", ["kvm-6.12", "tlfs-strict"])
+def test_a_partition_that_begins_anew(profile):
+    """TLFS 7.8.2: what lies under an overlay is seen again; processors are out of VMX operation."""
+    world = World(cpus=2, profile=profile)
+    world.enlighten()
+    assert world.cpu.vmlaunch().ok
+    world.partition.reset()
+    assert world.cpu.rdmsr(0x40000073).value == 0 and not world.cpu.vmptrst().ok
+    world.turn_on(world.cpu)

@@ -114,8 +114,6 @@ cdef void load_host_registers(l0_vp *vp, const l0_vmcs *v) noexcept nogil:
 cdef void acknowledge_interrupt(l0_vp *vp, l0_vmcs *v) noexcept nogil:
     cdef u32 taken
 
-    if v.f.vm_exit_intr_info >> 31:
-        return
     if v.f.vm_exit_controls & VM_EXIT_ACK_INTR_ON_EXIT and vp.cpu.intr:
         taken = take_vector(vp)
         if taken:
