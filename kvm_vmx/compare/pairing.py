@@ -13,7 +13,7 @@ import re
 
 from kvm_vmx.compare import assembly, scope
 from kvm_vmx.compare.folding import same_number
-from kvm_vmx.compare.facts import Fact, Names
+from kvm_vmx.compare.facts import Fact
 from kvm_vmx.compare.held import CURE, RULES, grouped, held, reason, rules, sorted_
 from kvm_vmx.compare.integers import TYPES
 from kvm_vmx.compare.kernelfacts import ALONE, WORD, KernelFacts, extremes
@@ -200,8 +200,9 @@ class Units:
             new = f"{row.fact.kind} {row.fact.name}" not in known.get(changed[0].path, {})
             read = changed[0].path in self.kernel.whole  # of others not all is recorded
             name = "" if new and read else self.lacking.name(row.kernel, self.kernel.names)
+            word = "new" if new else "not what was compared"
             row.kind, row.why = ("omitted", f"not compared: {name}: {ABSENT}") if name else (
-                "unexplained", f"{'new' if new else 'not what was compared'}: {changed[0].text[:90]}: {CURE}")
+                "unexplained", f"{word}: {changed[0].text[:90]}: {CURE}")
         elif not row.why:
             row.why = f"{row.kind}, and no reason for it: {row.fact.text[:90]}: {RULES.name}"
             row.kind = "unexplained"
