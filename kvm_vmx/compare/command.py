@@ -66,6 +66,7 @@ def execute(args) -> int:
         return compared(args.tree, args.function or [""], False, args.json, html=args.html)
     from kvm_vmx.compare import units_view, views
     from kvm_vmx.compare.assembly import has_assembly
+    from kvm_vmx.compare.lacking import absent_files, absent_functions
     from kvm_vmx.compare.pairing import Units
     from kvm_vmx.compare.port import Port
     from kvm_vmx.compare.report import Report
@@ -77,7 +78,7 @@ def execute(args) -> int:
         tree = opened(args.tree, args.config, args.nearest)
         say("comparing")
         port = Port()
-        absent = absent_files(port, tree)
+        absent = absent_functions(port, tree)
         asked, things = names.chosen(args.function, port, tree)
         for name in asked:
             check_function(port, tree, absent, name)
@@ -88,6 +89,7 @@ def execute(args) -> int:
         report = Report(port, tree,
                         None if args.scope or len(only) == len(port.subjects) else only)
         units = None if args.function or args.scope else Units(report)
+        absent = {} if args.scope else absent_files(absent, units)
         assembly = Units(report).blocks if args.function and has_assembly(report) else ()
         if args.html:
             from kvm_vmx.compare.page import page
@@ -142,17 +144,6 @@ def opened(spec: str | None, settings=(), nearest=False):
     return open_tree(spec or default_tree(nearest), config)
 
 
-def absent_files(port, tree) -> dict[str, str]:
-    """The functions of which the tree lacks the whole file, each with that file."""
-    by_file = {}
-    for name, subject in port.subjects.items():
-        if not subject.ours and subject.kernel_file not in tree.files:
-            by_file.setdefault(subject.kernel_file, []).append(name)
-    return {
-        name: path for path, names in by_file.items() for name in names
-        if not any(tree.function(port.subjects[other].kernel_name, path) for other in names)}
-
-
 def check_function(port, tree, absent, name) -> None:
     """Trouble where the tree lacks a function with its whole file."""
     if name in absent:
@@ -166,7 +157,7 @@ def about(tree, absent) -> dict:
     from kvm_vmx.compare.opening import version_of
 
     return {"version": version_of(tree.files.get("Makefile", "")) or None,
-            "baseline": f"v{BASELINE}", "absent": sorted(set(absent.values()))}
+            "baseline": f"v{BASELINE}", "absent": [*absent]}
 
 
 def show_end(tree, absent, loose: int, scope: bool) -> None:
@@ -174,9 +165,8 @@ def show_end(tree, absent, loose: int, scope: bool) -> None:
     from kvm_vmx.compare.found import BASELINE, is_baseline
 
     print()
-    for path in sorted(set(absent.values())) if not scope else ():
-        count = sum(other == path for other in absent.values())
-        print(f"absent  {path}: {count} function{'s' * (count > 1)} left out")
+    for path, lost in absent.items():
+        print(f"absent  {path}: {lost} left out")
     version = about(tree, absent)["version"]
     verdict = "" if scope else f": {loose:,} unexplained"
     print(f"tree {tree.title}, baseline v{BASELINE}{verdict}")

@@ -19,10 +19,12 @@ ALONE = {"condition", "inactive"}  # a configuration's, and so of one side
 
 
 class KernelFacts:
-    """The facts of a tree: those of the files in scope, and of others what `wanted` has."""
+    """The facts of a tree: those of the files in scope, and of others what `wanted` has.
 
-    def __init__(self, tree, wanted):
-        self.tree, self.wanted = tree, wanted
+    `more` is what names stand for that no file of the tree defines."""
+
+    def __init__(self, tree, wanted, more=()):
+        self.tree, self.wanted, self.more = tree, wanted, more
         self.whole = [path for path in rules()["whole"] if path in tree.files]
         self.tops = {path: TopLevel(tree.file(path)) for path in self.whole}
         self.words = {name for _, name in wanted} | {name.partition(".")[0] for _, name in wanted}
@@ -30,9 +32,16 @@ class KernelFacts:
             if path not in self.tops and any(hit.fullmatch(path) for hit in rules()["named"]) \
                     and not self.words.isdisjoint(WORD.findall(tree.files[path])):
                 self.tops[path] = TopLevel(tree.file(path))
-        names, self.others = Names(self.tops.values()), {}
+        names, self.others = self.names(), {}
         self.by_file = {path: self.facts_of(path, names) for path in self.tops}
         self.index()
+
+    def names(self) -> Names:
+        """The names of all files, then those that stand in none."""
+        names = Names(self.tops.values())
+        for name in self.more:
+            names.defined.setdefault(name, self.more[name])
+        return names
 
     def facts_of(self, path: str, names: Names) -> list[Fact]:
         """The facts of one file that a row can be of."""
@@ -61,7 +70,7 @@ class KernelFacts:
         other.tree, other.tops = tree, {**self.tops, path: TopLevel(tree.file(path))}
         other.others = {}
         other.by_file = {**self.by_file}
-        other.by_file[path] = other.facts_of(path, Names(other.tops.values()))
+        other.by_file[path] = other.facts_of(path, other.names())
         other.index()
         return other
 

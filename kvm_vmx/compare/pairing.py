@@ -13,10 +13,11 @@ import re
 
 from kvm_vmx.compare import assembly, scope
 from kvm_vmx.compare.folding import same_number
-from kvm_vmx.compare.facts import Fact, Names
+from kvm_vmx.compare.facts import Fact
 from kvm_vmx.compare.held import CURE, RULES, grouped, held, reason, rules, sorted_
 from kvm_vmx.compare.integers import TYPES
 from kvm_vmx.compare.kernelfacts import ALONE, WORD, KernelFacts, extremes
+from kvm_vmx.compare.lacking import ABSENT, Lacking, named
 from kvm_vmx.compare.portfacts import PortFacts
 from kvm_vmx.compare.preprocessor import CONFIG
 from kvm_vmx.compare.renaming import known_names
@@ -55,8 +56,10 @@ class Units:
         self.record = held() if record is None else record
         self.ported = {(pair.kernel.path, pair.kernel.name) for pair in report.pairs
                        if pair.kernel is not None}
+        self.lacking = Lacking(report.tree, self.record)
         self.kernel = kernel or KernelFacts(report.tree, {
-            *self.port.by_name, *(("function", name) for _, name in self.ported)})
+            *self.port.by_name, *(("function", name) for _, name in self.ported)},
+            self.lacking.known(self.port))
 
     @functools.cached_property
     def now(self) -> dict:
@@ -91,10 +94,11 @@ class Units:
     @functools.cached_property
     def blocks(self) -> list[assembly.Block]:
         """The assembly of the functions that the report compares."""
-        theirs = Names(self.kernel.tops.values()).defined
-        return assembly.blocks(self.report, assembly.Expander(theirs),
-                               assembly.Expander(self.port.names().defined),
-                               rules()["assembly"], self.record.get("assembly", {}))
+        theirs = self.kernel.names().defined
+        found = assembly.blocks(self.report, assembly.Expander(theirs),
+                                assembly.Expander(self.port.names().defined),
+                                rules()["assembly"], self.record.get("assembly", {}))
+        return [self.lacking.block(block) for block in found]
 
     def theirs(self, paths):
         """A row for each fact of some files of the kernel."""
@@ -194,8 +198,11 @@ class Units:
         if changed:
             known = self.record["kernel" if changed[0] is row.kernel else "port"]
             new = f"{row.fact.kind} {row.fact.name}" not in known.get(changed[0].path, {})
-            row.kind, row.why = "unexplained", \
-                f"{'new' if new else 'not what was compared'}: {changed[0].text[:90]}: {CURE}"
+            read = changed[0].path in self.kernel.whole  # of others not all is recorded
+            name = "" if new and read else self.lacking.name(row.kernel, self.kernel.names)
+            word = "new" if new else "not what was compared"
+            row.kind, row.why = ("omitted", f"not compared: {name}: {ABSENT}") if name else (
+                "unexplained", f"{word}: {changed[0].text[:90]}: {CURE}")
         elif not row.why:
             row.why = f"{row.kind}, and no reason for it: {row.fact.text[:90]}: {RULES.name}"
             row.kind = "unexplained"
@@ -258,6 +265,10 @@ def recorded(report, facts: PortFacts) -> dict:
         "locals": {
             "kernel": {pair.name: known_names(pair.kernel) for pair in report.pairs},
             "port": {pair.name: known_names(pair.port) for pair in report.pairs}},
+        "foreign": sorted({name for fact in units.kernel.facts for name in named(fact.value)}
+                          & {*facts.names().defined} - {*units.kernel.names().defined}),
+        "homes": {pair.name: pair.kernel.path for pair in report.pairs if pair.kernel.path
+                  != report.port.subjects[pair.name].kernel_file},
         "alike": {path: {item.name: units.kernel.alike(path, item.name) for item in top.items
                          if item.kind == "function" and (path, item.name) not in units.ported
                          and top.file.function(item.name)}

@@ -1,14 +1,43 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What the tests of the comparison share: snippets read, and kernel trees where there are any."""
 
+import functools
+
 import needed
 import pytest
 from repositories import repository  # noqa: F401
 
+from kvm_vmx.compare import pairing, port
 from kvm_vmx.compare.opening import TreeError, open_tree
+from kvm_vmx.compare.page import page
+from kvm_vmx.compare.pairing import Units
 from kvm_vmx.compare.port import Port
 from kvm_vmx.compare.report import Report
 from kvm_vmx import host
+
+
+@pytest.fixture(scope="session", autouse=True)
+def read_once():
+    """Each text of the port is read once: nobody here changes what was read of it."""
+    known, plain_file, plain_facts = {}, port.PortFile, pairing.PortFacts
+
+    def read(path, source, pins=None):
+        key = path, source, repr(pins)
+        if key not in known:
+            known[key] = plain_file(path, source, pins)
+        return known[key]
+
+    @functools.cache
+    def facts_of(root, *_):
+        return plain_facts(Port(root))
+
+    def facts(of):
+        return facts_of(of.root, *of.files.values())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(port, "PortFile", read)
+        patch.setattr(pairing, "PortFacts", facts)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +51,18 @@ def tree_v419():
 def report_v419(tree_v419):
     """The whole port against v4.19."""
     return Report(Port(), tree_v419)
+
+
+@pytest.fixture(scope="session")
+def units_v419(report_v419):
+    """All other units against v4.19."""
+    return Units(report_v419)
+
+
+@pytest.fixture(scope="session")
+def page_v419(report_v419, units_v419):
+    """The page of it all."""
+    return page(report_v419, units_v419)
 
 
 def debian(version):

@@ -27,8 +27,8 @@ SHORT = 3  # slices of each side in a plain run
 
 
 @pytest.fixture(scope="module")
-def units(report_v419):
-    return Units(report_v419)
+def units(units_v419):
+    return units_v419
 
 
 @pytest.fixture(scope="module")

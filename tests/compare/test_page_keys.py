@@ -10,7 +10,6 @@ import pytest
 from kvm_vmx import host
 from kvm_vmx.compare import page_text, page_units
 from kvm_vmx.compare.page import grouped, page
-from kvm_vmx.compare.pairing import Units
 from kvm_vmx.compare.path import PARTS
 from kvm_vmx.compare.port import Port
 from kvm_vmx.compare.report import Report
@@ -158,11 +157,11 @@ setTimeout(() => {
 
 
 @pytest.mark.host("browser")
-def test_units_are_drawn_when_they_are_asked_for(report_v419, tmp_path):
+def test_units_are_drawn_when_they_are_asked_for(units_v419, page_v419, tmp_path):
     """Of the field table a link shows its row, and a search the rows that hold what is asked."""
-    units = Units(report_v419)
+    units = units_v419
     path = tmp_path / "page.html"
-    path.write_text(page(report_v419, units).replace(
+    path.write_text(page_v419.replace(
         "style-src", "script-src 'unsafe-inline'; style-src", 1).replace(
         "</body>", UNITS + "</body>"))
     run = subprocess.run(
@@ -190,8 +189,8 @@ def test_the_path_comes_first_in_the_order_of_its_parts(report_v419):
     assert len(pairs) == len(set(map(id, pairs))) == len(report_v419.pairs)
 
 
-def test_the_page_is_small_enough_to_open_at_once(report_v419):
+def test_the_page_is_small_enough_to_open_at_once(page_v419):
     """With every unit on it."""
-    text = page(report_v419, Units(report_v419))
+    text = page_v419
     assert len(text.encode()) < 3_000_000
     assert "arch/x86/kvm/vmx_evmcs.h/field" in text and "vmx_vcpu_run/assembly" in text

@@ -49,14 +49,13 @@ def test_the_processor_itself_lacks_what_marks_say(port, profile):
         assert Reasons(port).faults(processors=[there]) == []
 
 
-def false(port, where, old, new, **options):
+def false(monkeypatch, port, where, old, new, **options):
     """The faults of the port with a mark changed."""
-    port = Port()
     function = port.subjects[where].function
     marks = [mark for mark in function.marks if old in mark.reason]
     assert marks, f"{where} has no mark with {old!r}"
     for mark in marks:
-        mark.reason = mark.reason.replace(old, new)
+        monkeypatch.setattr(mark, "reason", mark.reason.replace(old, new))
     return Reasons(port).faults(processors=PROCESSORS, **options)
 
 
@@ -77,8 +76,8 @@ SEEDS = [
 
 
 @pytest.mark.parametrize("where, old, new, fault", SEEDS)
-def test_a_false_reason_is_found(port, where, old, new, fault):
-    found = false(port, where, old, new)
+def test_a_false_reason_is_found(monkeypatch, port, where, old, new, fault):
+    found = false(monkeypatch, port, where, old, new)
     assert any(where in line and fault in line for line in found), found
 
 
@@ -102,10 +101,10 @@ MISPLACED = [
 
 
 @pytest.mark.parametrize("where, old, new", MISPLACED)
-def test_a_reason_of_another_statement_is_found(tree_v419, where, old, new):
-    port = Port()
+def test_a_reason_of_another_statement_is_found(
+        monkeypatch, port, tree_v419, where, old, new):
     for mark in port.subjects[where].function.marks:
-        mark.reason = mark.reason.replace(old, new)
+        monkeypatch.setattr(mark, "reason", mark.reason.replace(old, new))
     report = Report(port, tree_v419, {where})
     found = [line for line in Reasons(port).faults(report, PROCESSORS) if where in line]
     assert found, (where, new)

@@ -25,11 +25,6 @@ def facts():
     return PortFacts(Port())
 
 
-@pytest.fixture(scope="module")
-def units_v419(report_v419, facts):
-    return Units(report_v419, facts)
-
-
 def told(rows):
     """The kinds and names of the rows that nothing explains."""
     return {(row.fact.kind, row.fact.name) for row in rows if row.kind == "unexplained"}

@@ -8,7 +8,6 @@ import re
 from kvm_vmx.compare import views
 from kvm_vmx.compare.marks import SHAPE
 from kvm_vmx.compare.opening import open_tree
-from kvm_vmx.compare.page import page
 from kvm_vmx.compare.path import PARTS
 from kvm_vmx.compare.port import Port
 from kvm_vmx.compare.report import Report
@@ -47,7 +46,7 @@ def test_every_function_is_found_where_it_is_said_to_be(report_v419):
     assert all(any(name.startswith(f"{other}_") for other in covered) for name in labels)
 
 
-def test_every_total_is_of_statements_and_there_is_one(report_v419):
+def test_every_total_is_of_statements_and_there_is_one(report_v419, page_v419):
     """Terminal, page, JSON and --scope: the same functions, the same statements, and the classes
     add up to all statements of the kernel."""
     every = sum(unit.kind != "#" for pair in report_v419.pairs for unit in pair.kernel.units)
@@ -61,7 +60,7 @@ def test_every_total_is_of_statements_and_there_is_one(report_v419):
     assert sum(bool(place.port) for place in scope(report_v419)) == count
     told = views.summary(report_v419)
     assert told.startswith(f"{count} functions with {every} statements of the kernel: ")
-    assert told in page(report_v419)
+    assert told in page_v419
     last = views.table(report_v419)[-1]
     assert sum(int(cell) for cell in last[3:-2]) == every
 
@@ -145,7 +144,7 @@ def test_every_exit_handler_is_on_the_path(tree_v419):
                         for name in group.split()}
 
 
-def test_line_ends_of_another_system_change_nothing(tree_v419, tmp_path):
+def test_line_ends_of_another_system_change_nothing(tree_v419, report_v419, tmp_path):
     for name, text in tree_v419.files.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -153,4 +152,4 @@ def test_line_ends_of_another_system_change_nothing(tree_v419, tmp_path):
     report = Report(Port(), open_tree(str(tmp_path)))
     assert report.totals["unexplained"] == 0
     assert [pair.totals for pair in report.pairs] == \
-        [pair.totals for pair in Report(Port(), tree_v419).pairs]
+        [pair.totals for pair in report_v419.pairs]

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a partial tree cannot say: the files of v4.19 that it lacks, and what speaks of them."""
+
+from kvm_vmx.compare.found import BASELINE, is_baseline
+from kvm_vmx.compare.held import held
+from kvm_vmx.compare.lexer import C, tokens
+from kvm_vmx.compare.opening import version_of
+
+ABSENT = "a file that this tree lacks would say what it is"
+
+
+class Lacking:
+    """The recorded files that a tree of v4.19 has not; another version may keep them elsewhere."""
+
+    def __init__(self, tree, record: dict):
+        self.files = [path for path in record["kernel"] if path not in tree.files] \
+            if is_baseline(version_of(tree.files.get("Makefile", "")) or BASELINE) else []
+        self.foreign = set(record.get("foreign", ()))  # no file of v4.19's that is read has these
+        self.macros = {key.rpartition(" ")[2] for path in self.files
+                       for key in record["kernel"][path]}
+
+    def known(self, port) -> dict:
+        """What names stand for that only the files define, as the port has them."""
+        names = port.names().defined if self.files else {}
+        return {name: names[name] for name in names if name not in self.foreign}
+
+    def name(self, fact, names) -> str:
+        """A name in what a fact of the kernel says that nothing at hand defines, "" if none;
+        `names` gives the definitions."""
+        if not self.files or fact is None:
+            return ""
+        defined = names().defined
+        return next((name for name in named(fact.value) if name not in defined), "")
+
+    def block(self, block):
+        """A block of assembly; without a verdict where it speaks of what the files define."""
+        if any(token.text in self.macros for row in block.rows
+               for token in tokens(row.kernel, C)):
+            for row in block.loose:
+                row.kind, row.why = "omitted", f"not compared: {ABSENT}"
+        return block
+
+
+def named(tree):
+    """The names in a tree."""
+    if not isinstance(tree, tuple):
+        return
+    if len(tree) == 2 and tree[0] == "name":
+        yield tree[1]
+    for part in tree:
+        yield from named(part)
+
+
+def home(name: str, subject) -> str:
+    """The file in which v4.19 has what a function of the port stands for."""
+    return held().get("homes", {}).get(name, subject.kernel_file)
+
+
+def absent_functions(port, tree) -> dict[str, str]:
+    """The functions of which the tree lacks the whole file, each with that file. Another version,
+    or none that is known, may have it by another name: it lacks what it has none of elsewhere."""
+    by_file = {}
+    for name, subject in port.subjects.items():
+        if not subject.ours and (path := home(name, subject)) not in tree.files:
+            by_file.setdefault(path, []).append(name)
+    ours = is_baseline(version_of(tree.files.get("Makefile", "")))
+    return {
+        name: path for path, names in by_file.items() for name in names
+        if ours or not any(tree.function(port.subjects[other].kernel_name, path)
+                           for other in names)}
+
+
+def absent_files(functions: dict[str, str], units) -> dict[str, str]:
+    """{file that the tree lacks: how much of it is left out}, in order."""
+    lost = {path: [] for path in sorted({*functions.values(),
+                                         *(units.lacking.files if units else ())})}
+    for path, of in lost.items():
+        count = sum(other == path for other in functions.values())
+        more = len(units.record["kernel"].get(path, ())) if units else 0
+        of += [f"{number:,} {word}{'s' * (number > 1)}" for number, word in (
+            (count, "function"), (more, "unit")) if number]
+    return {path: " and ".join(of) or "what the port has of it" for path, of in lost.items()}
