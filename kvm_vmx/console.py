@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import sys
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -69,6 +70,18 @@ def offer(action: Any, words: Any) -> Any:
     """Give an argument the words that a shell completes; words() is asked only then."""
     action.offered = words
     return action
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """An argument type: a whole number from low to high."""
+    def parse(text: str) -> int:
+        try:
+            if low <= (number := int(text)) <= high:
+                return number
+        except ValueError:
+            pass
+        raise argparse.ArgumentTypeError(f"{text!r}: give a whole number from {low} to {high}")
+    return parse
 
 
 def print_json(value: object) -> None:

@@ -23,11 +23,11 @@ import sys
 from kvm_vmx.boot import elf, loader, selftest_build, selftests
 from kvm_vmx.boot.board import CLOCKS, Board, End
 from kvm_vmx.boot.selftest import Selftest
-from kvm_vmx.console import DIFFERS, HOLDS, TROUBLE, Trouble, add_command, offer, print_json, told
+from kvm_vmx.console import (
+    DIFFERS, HOLDS, TROUBLE, Trouble, add_command, offer, print_json, told, whole)
 from kvm_vmx.l0.profile import PROFILES
 from kvm_vmx.progress import working
 from kvm_vmx.rendering import is_terminal
-from kvm_vmx.run.command import whole
 
 SCHEMA = "kvm_vmx.boot/1"
 SKIPS, SKIPPED = 38, 77

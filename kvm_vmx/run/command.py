@@ -32,7 +32,7 @@ import sys
 
 from kvm_vmx import host
 from kvm_vmx.console import (
-    DIFFERS, HOLDS, Trouble, add_command, check_writable, offer, print_json, write_text,
+    DIFFERS, HOLDS, Trouble, add_command, check_writable, offer, print_json, whole, write_text,
 )
 from kvm_vmx.l0.profile import PROFILES
 from kvm_vmx.machine.guests import CPUID_LOOP
@@ -90,19 +90,6 @@ def configure(commands) -> None:
     add("--kernel", metavar="TREE",
         help="also by this tree's own KVM: a directory, a tarball or GITDIR@REV of 4.19")
     add("--trace", metavar="FILE", help="also write the first exits as a Chrome trace")
-
-
-def whole(low, high):
-    """An argument type: a whole number from low to high."""
-    def parse(text):
-        try:
-            number = int(text)
-        except ValueError:
-            number = None
-        if number is None or not low <= number <= high:
-            raise argparse.ArgumentTypeError(f"{text!r}: give a whole number from {low} to {high}")
-        return number
-    return parse
 
 
 def execute(args) -> int:
