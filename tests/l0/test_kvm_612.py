@@ -28,14 +28,15 @@ LEAVES = [*kvm_612.recorded(RECORD)["leaf"]]
 
 
 @pytest.fixture(scope="module")
-def tree(request):
-    """A tree of Linux 6.12; what is wanted of a tarball stays unpacked in pytest's cache."""
+def tree():
+    """A tree of Linux 6.12; what is wanted of a tarball stays unpacked in the user's cache."""
     needed.capability("tree-6.12", "gcc")
     place = pathlib.Path(host.find("tree-6.12"))
     if place.is_dir():
         return place
     stamp = place.stat()
-    cache = pathlib.Path(request.config.cache.mkdir("linux-6.12"))
+    cache = host.cache() / "tests/linux-6.12"
+    cache.mkdir(parents=True, exist_ok=True)
     folder = cache / f"{stamp.st_size:x}-{stamp.st_mtime_ns:x}"
     if not folder.exists():
         new = tempfile.mkdtemp(dir=cache)
