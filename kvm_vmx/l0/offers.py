@@ -173,7 +173,7 @@ LEAVES: dict[tuple[int, str], Rows] = {
         12: ("MTRR", _ANNOUNCED), 13: ("PGE", _ANNOUNCED), 14: ("MCA", _ANNOUNCED),
         15: ("CMOV", _AGREE), 16: ("PAT", _ANNOUNCED), 17: ("PSE-36", _ANNOUNCED),
         19: ("CLFLUSH", _COMES), 23: ("MMX", None), 24: ("FXSR", _STATE + "test_fxsave_is_what_fxrstor_takes"),
-        25: ("SSE", _SSE + "numbers"), 26: ("SSE2", _SSE + "sse")},
+        25: ("SSE", _SSE + "numbers"), 26: ("SSE2 but MASKMOVDQU and moves to MMX registers", _SSE + "sse")},
     (0x7, "ebx"): {
         0: ("FSGSBASE", _ANNOUNCED), 3: ("BMI1", None), 4: ("HLE", None), 5: ("AVX2", None),
         7: ("SMEP", _ANNOUNCED), 8: ("BMI2", None), 9: ("REP MOVSB and STOSB", _AGREE),
