@@ -65,7 +65,8 @@ def page() -> str:
     for heading, is_hyperv in (("The processor's CPUID leaves", False),
                                ("Hyper-V's CPUID leaves", True)):
         done = [(f"{leaf:#x} {register.upper()}", bit, name, test)
-                for (leaf, register), rows in LEAVES.items() if (leaf & CLASS == HYPERV) == is_hyperv
+                for (leaf, register), rows in LEAVES.items()
+                if (leaf & CLASS == HYPERV) == is_hyperv
                 for bit, (name, test) in sorted(rows.items()) if test]
         lines += ["", f"## {heading}", *([] if is_hyperv else ["", ON_LEAVES])]
         lines += table("leaf", done, lambda place, bit: having(

@@ -25,6 +25,21 @@ What KVM's own developers test an L0 with, unmodified, as L1: its code runs on L
 (`kvm-vmx boot`), its VMX instructions go to L0, and an exit loads its host state. Nothing of the
 suites is in this tree. This page is printed by `python dev/outside.py` from
 tests/outside/unit_tests.json and the table of kvm_vmx/boot/selftests.py.
+
+## The board
+
+Time is counted in instructions, so that every run is the same: the TSC, the timers and the
+reference time go by them, and HLT jumps to the next event. With `--clock host`, or
+`Machine.boot(file, clock="host")`, all of them go by the host's time, and HLT sleeps.
+
+What L1, or L2 where L1 lets it, does at ports and at addresses that are no memory goes to devices
+of Python: `Machine.boot(file, ports={0x300: device}, mmio={(0xC0000000, 4096): device})`, where
+`device.read(offset, size)` answers and `device.write(offset, size, value)` takes. An instruction
+that reads stands still until it is answered, and begins anew: each device sees each access once,
+of 1, 2, 4 or 8 bytes, and the board can be saved meanwhile. Code is not fetched from a device, and
+while an event is delivered none is asked. An L2 whose L1 is Python, by `Processor.vmlaunch()`, has
+them by `kvm_vmx.machine.device_bus.Bus`; KVM as L1 intercepts every port, and what it does not map
+is its own to answer.
 """
 
 

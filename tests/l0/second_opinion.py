@@ -113,7 +113,8 @@ class Ours:
     def __init__(self, mode="plain"):
         # unicorn's has BMI1: a host's whole CPUID, which is taken as it is, makes TZCNT of BSF
         self.guest = g = Guest(
-            mode, options=dict(cpuid=with_bmi1(build().cpuid)), CPU_BASED_VM_EXEC_CONTROL=PROC | MTF, EXCEPTION_BITMAP=0xFFFFFFFF,
+            mode, options=dict(cpuid=with_bmi1(build().cpuid)),
+            CPU_BASED_VM_EXEC_CONTROL=PROC | MTF, EXCEPTION_BITMAP=0xFFFFFFFF,
             GUEST_FS_BASE=BASE_FS, GUEST_GS_BASE=BASE_GS)
         # small pages: code for reading, data for writing; nothing else is there
         table, pd = 0xB000, 0x3000

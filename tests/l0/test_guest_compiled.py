@@ -50,8 +50,8 @@ def test_undefined_forms(guest, code):
 ])
 def test_what_cpuid_does_not_offer(guest, code, leaf, register, bit):
     """TZCNT and LZCNT are then BSF and BSR, the others #UD."""
-    # a host's whole CPUID is taken as it is: no profile offers BMI1, whose other instructions no one
-    # here has
+    # a host's whole CPUID is taken as it is: no profile offers BMI1, whose other instructions are
+    # not here
     whole = dict(build().cpuid)
     registers = list(whole[leaf])
     results = []
