@@ -19,7 +19,7 @@ python=${1:-python3}
 root=$PWD/build/$what
 
 flags="-fsanitize=address,undefined -fno-sanitize-recover=all" mark=__asan_
-test $what = addresses || flags="-fsanitize=thread -Wno-tsan" mark=__tsan_
+test $what = addresses || flags="-fsanitize=thread -fno-inline -Wno-tsan" mark=__tsan_
 CFLAGS="$flags -fno-omit-frame-pointer -O1" LDFLAGS="${flags% -*}" \
   "$python" setup.py -q build --force --build-base "$root" --build-lib "$root/lib"
 # what was taken from elsewhere is not looked at
@@ -29,7 +29,8 @@ done
 
 export PYTHONPATH=$root/lib HOSTILE_SECONDS=$seconds
 if test $what = threads; then
-  export TSAN_OPTIONS="suppressions=$PWD/perf/races.txt log_path=$root/report exitcode=66"
+  export TSAN_OPTIONS="suppressions=$PWD/perf/races.txt log_path=$root/report"
+  TSAN_OPTIONS+=" exitcode=66 history_size=4"
   rm -f "$root"/report*
   LD_PRELOAD=$(gcc -print-file-name=libtsan.so) "$python" -P -m pytest -q -p no:cacheprovider \
     tests/machine/test_{hotplug_under_load,misuse,pending,trace_beside}.py \

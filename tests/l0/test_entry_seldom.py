@@ -9,7 +9,7 @@ import pytest
 from modes import *
 from test_direct_flush import FAST, GOOD, SPACE
 from test_guest_modes import real
-from world import ASSIST, EVMCS, GROUP_BITS, ROOT
+from world import ASSIST, EVMCS, GROUP_BITS, ROOT, World
 
 
 @pytest.mark.parametrize("exact", [True, False])
@@ -122,3 +122,11 @@ def test_an_entry_of_which_one_group_alone_is_dirty(bit):
     g.world.put(EVMCS, "guest_rip", CODE)
     g.world.set_clean(0xFFFF & ~(1 << bit | 1 << GROUP_BITS["GUEST_BASIC"]))
     assert g.cpu.vmresume().ok and g.get("VM_EXIT_REASON") == 18
+
+
+def test_upper_halves_of_an_active_evmcs():
+    """K8: VMREAD serves what has a place there; the upper half of a field has none of its own."""
+    world = World()
+    world.enlighten()
+    assert world.cpu.vmlaunch().ok
+    assert world.cpu.vmread(0x2000).ok and not world.cpu.vmread(0x2001).ok

@@ -256,6 +256,14 @@ def test_what_level_0_alone_may(code, level, ends):
     assert told(g.run()) == ends
 
 
+@pytest.mark.parametrize("at", [END, END - 8])
+def test_invpcid_whose_descriptor_ends(at):
+    """SDM 2A: 16 bytes are read before anything is done."""
+    g = wide("660f388203", SECONDARY_VM_EXEC_CONTROL=S_INVPCID)
+    g.regs(rax=2, rbx=at)
+    assert told(g.run()) == (PF, 0)
+
+
 def test_a_task_whose_link_is_not_there():
     """IRET with NT reads it before the task switch leaves (SDM 3A 7.4)."""
     g = narrow("cf", GUEST_RFLAGS=2 | 1 << 14, GUEST_TR_BASE=DATA)

@@ -231,3 +231,14 @@ def test_control_registers_before_and_in_vmx_operation():
     root = Nested(VMCALL)
     assert root.step("0f22c0", rax=0x80000011) == GP
     assert root.step("0f22c0", rax=0x80000031) is None
+
+
+@pytest.mark.parametrize("code", ["488b03", "8b03", "48630b", "0fb603", "488903", "480103"])
+def test_a_loop_that_leaves_what_is_mapped(code):
+    """Decoded in an earlier round, it faults in a later one, and at that instruction."""
+    root = Root()
+    root.memory.write(HANDLERS + 16 * PF, b"\xf4")
+    body = code + "4881c300100000"
+    assert root.step(body + f"eb{-len(body) // 2 - 2 & 0xFF:02x}", count=60,
+                     rbx=(1 << 32) - 0x5000) == PF
+    assert root.cpu.processor.cr2 == 1 << 32

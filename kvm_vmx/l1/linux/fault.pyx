@@ -7,27 +7,39 @@ from libc.string cimport memset
 cdef extern from "asm/percpu.h" nogil:
     int smp_processor_id()
 
+cdef extern from *:
+    enum:
+        __ATOMIC_RELAXED
+    long __atomic_load_n(const long *at, int order) nogil
+    void __atomic_store_n(long *at, long value, int order) nogil
+    bint __atomic_compare_exchange_n(long *at, long *expected, long value, bint weak, int then,
+                                     int otherwise) nogil
+
+# set beside the calls that count them down
 cdef long countdown[NR_FAIL_POINTS]
 cdef u8 vmalloc_fails[MAX_CPUS]
 
 
 cdef bint should_fail(int point) noexcept nogil:
+    cdef long left
+
     if point == FAIL_VMALLOC and vmalloc_fails[smp_processor_id()]:
         vmalloc_fails[smp_processor_id()] = 0
         return True
-    if countdown[point] == 0:
-        return False
-    countdown[point] -= 1
-    return countdown[point] == 0
+    left = __atomic_load_n(&countdown[point], __ATOMIC_RELAXED)
+    while left and not __atomic_compare_exchange_n(
+            &countdown[point], &left, left - 1, True, __ATOMIC_RELAXED, __ATOMIC_RELAXED):
+        pass
+    return left == 1
 
 
 cdef void fail_nth(int point, long nth) noexcept nogil:
-    countdown[point] = nth
+    __atomic_store_n(&countdown[point], nth, __ATOMIC_RELAXED)
 
 
 cdef long fail_left(int point) noexcept nogil:
     # 0 once it has struck
-    return countdown[point]
+    return __atomic_load_n(&countdown[point], __ATOMIC_RELAXED)
 
 
 cdef void fail_vmalloc_on(int cpu) noexcept nogil:

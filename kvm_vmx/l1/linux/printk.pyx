@@ -7,6 +7,13 @@ from libc.string cimport memcpy, strlen
 cdef extern from "pthread.h" nogil:
     ulong pthread_self()
 
+cdef extern from *:
+    enum:
+        __ATOMIC_ACQUIRE
+        __ATOMIC_RELEASE
+    u64 __atomic_load_n(const u64 *at, int order) nogil
+    void __atomic_store_n(u64 *at, u64 value, int order) nogil
+
 cdef char ring[LOG_LINES][LOG_LINE_MAX]
 cdef ulong writer[LOG_LINES]
 cdef u64 sequence_end = 0
@@ -27,8 +34,8 @@ cdef void log_emit(int level, const char *text) noexcept nogil:
     memcpy(line, text, length)
     line[length] = 0
     writer[sequence_end % LOG_LINES] = pthread_self()
-    global sequence_end
-    sequence_end += 1
+    # a line is there for whoever reads without the lock once it is counted
+    __atomic_store_n(&sequence_end, sequence_end + 1, __ATOMIC_RELEASE)
     spin_unlock(&log_lock)
 
 
@@ -45,7 +52,7 @@ cdef void log_clear() noexcept nogil:
 
 
 cdef u64 log_end() noexcept nogil:
-    return sequence_end
+    return __atomic_load_n(&sequence_end, __ATOMIC_ACQUIRE)
 
 
 cdef const char *log_line(u64 sequence) noexcept nogil:
