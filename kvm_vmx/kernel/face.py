@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
 from kvm_vmx.abi.numbers import ExitReason
 from kvm_vmx.errors import MachineError, Shown, Unique, counted
-from kvm_vmx.kernel import jump_table
+from kvm_vmx.kernel import key_sites
 from kvm_vmx.kernel.image import FAIL_POINTS, Image
 from kvm_vmx.machine.cpu import Cpu
 from kvm_vmx.machine.fields import fields
@@ -145,7 +145,7 @@ class Face(Unique):
     def keys(self) -> list[dict[str, Any]]:
         """Every static-branch site of the loaded modules, from the kernel's own jump table: key,
         function, address, target, likely, bytes as they stand, and state: "nop" or "jmp"."""
-        return jump_table.of_image(self.image) if self.module else []
+        return key_sites.of_image(self.image) if self.module else []
 
     def preempt(self, nth: int = 1) -> None:
         """Let the task that runs the kernel lose its CPU at its nth VM exit from now, where KVM

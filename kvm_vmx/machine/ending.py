@@ -3,6 +3,7 @@
 
 import functools
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -170,7 +171,7 @@ def data_of(reason: str, state: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def died_of(reason: str, reasons: dict[int, int],
+def died_of(reason: str, reasons: Mapping[Any, int],
             records: list[dict[str, Any]]) -> GuestFault | None:
     """The fault behind an exit reason, where there is one and L0 saw it."""
     triple = TRIPLE_FAULT in reasons
