@@ -8,6 +8,7 @@ import pytest
 from repositories import repository  # noqa: F401
 
 from kvm_vmx.compare import pairing, port
+from kvm_vmx.compare.drift import Drift, ported_statements
 from kvm_vmx.compare.opening import TreeError, open_tree
 from kvm_vmx.compare.page import page
 from kvm_vmx.compare.pairing import Units
@@ -72,6 +73,12 @@ def debian(version):
         return open_tree(host.find(f"tree-{version}"))
     except TreeError as error:
         pytest.fail(str(error))
+
+
+@pytest.fixture(scope="session")
+def to_v612(report_v419, tree_v612):
+    """From v4.19 to Debian's 6.12, by what is ported."""
+    return Drift(report_v419.port, report_v419.tree, tree_v612, ported_statements(report_v419))
 
 
 @pytest.fixture(scope="session")

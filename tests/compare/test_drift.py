@@ -195,8 +195,8 @@ def test_v61_splits_and_pastes(to_v61):
     assert "vmx_inject_exception()" in found["vmx_queue_exception"].how
 
 
-def test_v612(tree_v419, tree_v612):
-    drift = Drift(Port(), tree_v419, tree_v612)
+def test_v612(to_v612):
+    drift = to_v612
     assert drift.table["changed"] == [] and drift.fields["moved"] == []
     names = {alias.old: alias.new for alias in drift.names}
     assert names["enable_evmcs"] == "kvm_is_using_evmcs"

@@ -11,7 +11,7 @@ from command import ENVIRONMENT
 from repositories import VMX, git
 
 from kvm_vmx import host
-from kvm_vmx.compare.drift import Drift, against_ours, ported_statements
+from kvm_vmx.compare.drift import against_ours
 from kvm_vmx.compare.drift_command import facts, note
 from kvm_vmx.compare.drift_git import Blame
 from kvm_vmx.compare.drift_page import page
@@ -111,9 +111,9 @@ def test_a_reader_finds_and_follows(repository, tmp_path):
     assert (told["columns"], told["two"], told["hidden"]) == (3, 2, True)
 
 
-def test_a_whole_drift_is_a_small_page(report_v419, tree_v612):
+def test_a_whole_drift_is_a_small_page(to_v612, report_v419, tree_v612):
     """Every function that changed is a section of it, and none that did not."""
-    drift = Drift(report_v419.port, report_v419.tree, tree_v612, ported_statements(report_v419))
+    drift = to_v612
     text = page(drift, report_v419, facts(drift, against_ours(tree_v612)), Blame(""), note)
     assert len(text.encode()) < MOST
     sections = re.findall(r'<section id="(\w+)"', text)
