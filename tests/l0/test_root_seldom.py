@@ -219,7 +219,7 @@ def test_outs_of_l1_reach_the_bus(code, ends):
     root = Root()
     root.memory.write(FREE, b"AB")
     root.step(code, rsi=FREE, rdx=0xE9, rcx=2)
-    assert root.end == "port" and root.cpu.port == (0xE9, 1, 0x41)
+    assert root.end == "port" and root.cpu.access == (0xE9, 1, 0x41)
     # and none where the operand faults
     assert root.step("6e", rsi=NOWHERE, rdx=0xE9) == GP
 

@@ -38,7 +38,7 @@ FAULTS = {
     "divide by 0": ("31c9" "f7f1" "f4", 0, 2, None, None, "f7 f1", "div ecx"),
     "INT3": ("cc", 3, 0, None, None, "cc", "int3"),
     "UD2": ("90" "0f0b", 6, 1, None, None, "0f 0b", "ud2"),
-    "not decoded": ("90" "0f58c0", 6, 1, None, None, "0f 58 c0", "addps xmm0,xmm0"),
+    "not decoded": ("90" "f20f7cc0", 6, 1, None, None, "f2 0f 7c c0", "haddps xmm0,xmm0"),
     "none in 64-bit code": ("06", 6, 0, None, None, None, None),
     "an MSR there is not": ("b9ffffff7f" "0f32", 13, 5, 0, None, "0f 32", "rdmsr"),
     "a jump to nowhere": ("48b80000000000000080" "ffe0", 13, 10, 0, None, "ff e0", "jmp rax"),
@@ -194,11 +194,11 @@ def test_an_answer_where_nobody_asked(kvm):
 
 
 @pytest.mark.parametrize("bits, text", [
-    (64, "addps xmm0,xmmword ptr [rbx]"), (32, "addps xmm0,xmmword ptr [ebx]"),
-    (16, "addps xmm0,xmmword ptr [bp + di]")])
+    (64, "haddps xmm0,xmmword ptr [rbx]"), (32, "haddps xmm0,xmmword ptr [ebx]"),
+    (16, "haddps xmm0,xmmword ptr [bp + di]")])
 def test_code_of_other_modes_is_read_as_theirs(kvm, bits, text):
     """Compatibility mode: CS without L, with D for 32 bits."""
-    code = "0f5803"
+    code = "f20f7c03"
     vcpu = kvm.create_vm(code=bytes.fromhex(code + "f4"), memory=64 << 10).create_vcpu()
     sregs = vcpu.sregs
     sregs["cs"] = {**sregs["cs"], "l": int(bits == 64), "db": int(bits == 32)}
@@ -206,7 +206,7 @@ def test_code_of_other_modes_is_read_as_theirs(kvm, bits, text):
     fault = vcpu.run(exits=10).fault
     assert (fault.event.name, fault.decoded) == ("#UD", False)
     if CAPSTONE:
-        assert (fault.instruction, fault.code.hex(" ")) == (text, "0f 58 03")
+        assert (fault.instruction, fault.code.hex(" ")) == (text, "f2 0f 7c 03")
 
 
 def test_views_are_mappings_and_wrong_names_are_told(kvm):
@@ -240,9 +240,9 @@ def test_words_for_what_only_a_broken_vmcs_shows():
 
 def test_without_capstone_the_bytes_remain(kvm, monkeypatch):
     monkeypatch.setattr(ending, "disassembler", lambda bits: None)
-    fault = ended(kvm, "0f58c0")[0].fault
-    assert fault.instruction is None and fault.code.hex().startswith("0f58c0")
-    assert str(fault).startswith("#UD at 0x1000: 0f 58 c0") and str(fault).endswith("not decoded")
+    fault = ended(kvm, "f20f7cc0")[0].fault
+    assert fault.instruction is None and fault.code.hex().startswith("f20f7cc0")
+    assert str(fault).startswith("#UD at 0x1000: f2 0f 7c c0") and str(fault).endswith("not decoded")
     assert str(ended(kvm, "0f0b")[0].fault) == "#UD at 0x1000: 0f 0b"
 
 

@@ -17,7 +17,6 @@ cdef enum:
     FORM_PD = 1
     FORM_SS = 2
     FORM_SD = 3
-    CR4_OSXMMEXCPT = 1 << 10
     # before the result is known: invalid, denormal, division by zero
     BEFORE_RESULT = 7
 
@@ -57,7 +56,7 @@ cdef int float_end(l0_vp *vp, u32 csr) noexcept nogil:
     vp.extended.mxcsr |= raised
     if not unmasked:
         return L2_DONE
-    if not vp.vmcs.f.guest_cr4 & CR4_OSXMMEXCPT:
+    if not vp.vmcs.f.guest_cr4 & X86_CR4_OSXMMEXCPT:
         return undefined(vp)
     return fault(vp, X86_TRAP_XF, 0)
 
