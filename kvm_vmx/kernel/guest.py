@@ -129,7 +129,7 @@ class KernelVm(Unique):
         self.memory.read(gpa, 1)
         if not flush:
             raise lacks("move_page() without a flush", "its MMU notifier unmaps and flushes in one")
-        ret = self.kernel.image.call("standin_move_page", self.memory.base + gpa)
+        ret = self.kernel.image.call("standin_move_page", self.memory.base + (gpa & -PAGE))
         if ret:
             raise failed(ret, "move_page", self.kernel)
 

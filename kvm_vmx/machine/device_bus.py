@@ -42,7 +42,7 @@ class Places:
         self.places.insert(0, (first, count, device))
         try:
             self.changed()
-        except ValueError:
+        except BaseException:
             self.places.pop(0)
             raise
 
@@ -57,7 +57,7 @@ class Places:
         """A read where value is None, else a write; what is read. What reaches over the edge of a
         device is seen to byte by byte."""
         place = self.find(address)
-        if size > 1 and any(self.find(address + n) != place for n in (1, size - 1)):
+        if size > 1 and any(self.find(address + n) != place for n in range(1, size)):
             found = 0
             for n in range(size):
                 part = None if value is None else value >> 8 * n & 0xFF
@@ -88,9 +88,9 @@ class Bus:
 
     def attach(self, partition: Any) -> None:
         """From here on they see to what a partition's processors access."""
+        self._announce(partition)
         self.partition = partition
         partition.bus = self
-        self._changed()
 
     def _pages(self) -> list[tuple[int, int]]:
         """First and last address of the pages that have a device, in one range where they touch."""
@@ -109,9 +109,13 @@ class Bus:
         return found
 
     def _changed(self) -> None:
-        pages = self._pages()
-        if self.partition is not None:
-            self.partition.announce(bool(self.ports.places), pages)
+        if self.partition is None:
+            self._pages()
+        else:
+            self._announce(self.partition)
+
+    def _announce(self, partition: Any) -> None:
+        partition.announce(bool(self.ports.places), self._pages())
 
     def see_to(self, in_memory: int, address: int, size: int, value: int | None) -> int | None:
         """The access that a processor stands still for: what is read, or None for a write."""

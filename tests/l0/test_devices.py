@@ -100,6 +100,26 @@ def test_an_access_at_the_edge_is_seen_to_by_bytes():
     assert first.seen == [(n, 1) for n in range(6)] and second.seen == [(0, 1)]
 
 
+def test_a_device_inside_another_sees_its_bytes():
+    root, outer = with_device()
+    inner = Told(0xAB)
+    root.board.mmio.add(OURS + 2, 1, inner)
+    assert served(root, "8b03", rbx=OURS) is None
+    assert root.cpu.registers[RAX] == 0x11AB1111
+    assert outer.seen == [(0, 1), (1, 1), (3, 1)] and inner.seen == [(0, 1)]
+
+
+def test_a_bus_that_has_too_many_ranges_is_attached_to_nothing():
+    board = Board(memory=1 << 20)
+    bus = Bus(board.memory.size)
+    for n in range(40):
+        bus.memory.add(PLACE + 0x2000 * n, 1, Told())
+    before = board.partition.bus
+    with pytest.raises(ValueError, match="there is place for"):
+        bus.attach(board.partition)
+    assert bus.partition is None and board.partition.bus is before
+
+
 @pytest.mark.parametrize("below", [1, 2, 3, 5, 7])
 def test_a_page_is_crossed(below):
     """A device's last bytes and the first of another page, which is a device or nothing."""

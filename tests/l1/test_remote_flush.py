@@ -103,6 +103,14 @@ def test_without_the_hypercall_each_vcpu_is_asked(kernel, profile, config):
         assert guest.seen() == [2, 2]
 
 
+def test_any_address_of_a_page_moves_it(machine):
+    guest = Guest(machine)
+    guest.vm.move_page(CODE + 0x10)
+    guest.vm.memory.write(CODE, loop(2))
+    guest.vcpus[0].run(exits=10)
+    assert guest.seen() == [2]
+
+
 def test_outside_the_memory_nothing_moves(machine):
     guest = Guest(machine)
     with pytest.raises(IndexError, match="outside the guest's"):

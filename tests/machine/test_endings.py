@@ -242,7 +242,8 @@ def test_without_capstone_the_bytes_remain(kvm, monkeypatch):
     monkeypatch.setattr(ending, "disassembler", lambda bits: None)
     fault = ended(kvm, "f20f7cc0")[0].fault
     assert fault.instruction is None and fault.code.hex().startswith("f20f7cc0")
-    assert str(fault).startswith("#UD at 0x1000: f2 0f 7c c0") and str(fault).endswith("not decoded")
+    assert str(fault).startswith("#UD at 0x1000: f2 0f 7c c0")
+    assert str(fault).endswith("not decoded")
     assert str(ended(kvm, "0f0b")[0].fault) == "#UD at 0x1000: 0f 0b"
 
 

@@ -36,23 +36,29 @@ static const char *what_is_there(unsigned char kind)
 	}
 }
 
-static void check(unsigned long at, unsigned long size, bool write, unsigned long ip)
+static void tell(unsigned long size, bool write, unsigned char kind, unsigned long ip)
 {
-	unsigned long i, offset;
-	unsigned char kind;
 	char line[120];
 
-	if (!begun || at < host->memory)
+	snprintf(line, sizeof(line), "KASAN: a %s of %lu bytes %s", write ? "write" : "read", size,
+		 what_is_there(kind));
+	(host->die)(line, ip);
+}
+
+static void check(unsigned long at, unsigned long size, bool write, unsigned long ip)
+{
+	unsigned long i, offset = at - host->memory;
+	unsigned char kind;
+
+	if (!begun || at < host->memory || offset >= host->memory_size)
 		return;
-	offset = at - host->memory;
-	for (i = offset; i < offset + size && i < host->memory_size; i = (i | 7) + 1) {
+	if (size > host->memory_size - offset)
+		tell(size, write, SHADOW_NOBODY, ip);
+	for (i = offset; i < offset + size; i = (i | 7) + 1) {
 		kind = host->shadow[i >> 3];
 		/* the last of these eight that is asked for lies below what is there of them */
-		if (!kind || (min((i | 7) + 1, offset + size) - (i & ~7UL) <= kind && kind < 8))
-			continue;
-		snprintf(line, sizeof(line), "KASAN: a %s of %lu bytes %s",
-			 write ? "write" : "read", size, what_is_there(kind));
-		(host->die)(line, ip);
+		if (kind && (min((i | 7) + 1, offset + size) - (i & ~7UL) > kind || kind >= 8))
+			tell(size, write, kind, ip);
 	}
 }
 

@@ -180,16 +180,17 @@ long standin_move_page(long gpa)
 {
 	unsigned long place = gpa >> PAGE_SHIFT, address = host->user + gpa;
 	unsigned long old = host->user_frame[place], page = standin_page();
+	long ret;
 
 	if (!page)
 		return -ENOMEM;
 	tell(address, true);
 	memcpy((void *)page, __va(old << PAGE_SHIFT), PAGE_SIZE);
-	host->user_frame[place] = __pa(page) >> PAGE_SHIFT;
-	if (host->move_user(address, __pa(page)))
-		die("a page of user space cannot be moved");
-	put_page(pfn_to_page(old));
+	ret = host->move_user(address, __pa(page)) ? -ENOMEM : 0;
+	if (!ret)
+		host->user_frame[place] = __pa(page) >> PAGE_SHIFT;
+	put_page(ret ? virt_to_page(page) : pfn_to_page(old));
 	tell(address, false);
 	standin_quiesce();
-	return 0;
+	return ret;
 }
