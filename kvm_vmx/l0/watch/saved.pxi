@@ -232,8 +232,7 @@ cdef void restore_vmcs(l0_vp *vp, const l0_saved *saved) noexcept nogil:
         vp.evmcs_cache.f.vm_instruction_error = page.vm_instruction_error
 
 
-# NULL, or what is wrong with it; then nothing has changed.
-cdef const char *vp_restore(l0_vp *vp, const l0_saved *saved) noexcept nogil:
+cdef const char *check_saved(l0_vp *vp, const l0_saved *saved) noexcept nogil:
     cdef const char *wrong = check_header(vp, saved)
 
     if wrong == NULL:
@@ -242,6 +241,13 @@ cdef const char *vp_restore(l0_vp *vp, const l0_saved *saved) noexcept nogil:
         wrong = check_registers(vp, saved)
     if wrong == NULL:
         wrong = check_stopped(vp, saved)
+    return wrong
+
+
+# NULL, or what is wrong with it; then nothing has changed.
+cdef const char *vp_restore(l0_vp *vp, const l0_saved *saved) noexcept nogil:
+    cdef const char *wrong = check_saved(vp, saved)
+
     if wrong != NULL:
         return wrong
     restore_vmcs(vp, saved)
