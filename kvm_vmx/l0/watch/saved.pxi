@@ -250,6 +250,8 @@ cdef const char *vp_restore(l0_vp *vp, const l0_saved *saved) noexcept nogil:
 
     if wrong != NULL:
         return wrong
+    # an instruction that stands at a device begins anew
+    bus_forget(vp)
     restore_vmcs(vp, saved)
     restore_partition(vp.partition, saved)
     vp.in_vmx = saved.in_vmx
