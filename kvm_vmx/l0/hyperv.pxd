@@ -71,12 +71,12 @@ cdef void root_clock(l0_partition *partition, u32 shift, u64 hz, bint host) noex
 # nothing is on its way.
 cdef u64 root_wakes(l0_vp *vp) noexcept nogil
 
-# The TSC and the reference time, and to go on with those that were saved.
-cdef u64 root_tsc(const l0_partition *partition) noexcept nogil
-
 cdef u64 clock_reference_time(l0_partition *partition) noexcept nogil
 
-cdef void root_time_restore(l0_partition *partition, u64 tsc, u64 reference) noexcept nogil
+cdef void root_save(l0_vp *vp, l0_whole *whole) noexcept nogil
+
+# NULL, or what is wrong with it; then nothing has changed.
+cdef const char *root_restore(l0_vp *vp, const l0_whole *whole) noexcept nogil
 
 cdef void root_let_pass(l0_vp *vp, u64 instructions) noexcept nogil
 
@@ -96,9 +96,6 @@ cdef void io_apic_line(l0_partition *partition, u32 line, bint level) noexcept n
 
 # L1, and L2 where L1 lets it, for so many instructions or less: enum l0_root_end.
 cdef u32 root_run(l0_vp *vp, u64 instructions) noexcept nogil
-
-# What VMX instructions look at, from the registers of L1.
-cdef void root_to_processor(l0_vp *vp) noexcept nogil
 
 # Does the processor run L1 now, and not L2?
 cdef bint is_root(const l0_vp *vp) noexcept nogil

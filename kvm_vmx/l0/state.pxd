@@ -1248,6 +1248,17 @@ cdef extern from "kvm_vmx/l0/watch/saved.h" nogil:
         l0_vmcs evmcs_cache
         u64 checksum
 
+    ctypedef struct l0_whole "struct l0_whole":
+        l0_saved saved
+        l0_vmcs root_vmcs
+        l0_root root
+        l0_board board
+        u64 tsc
+        u64 reference
+        u64 instructions
+        u64 checksum
+
     u64 l0_hash(u64 hash, const void *data, u64 length)
     u64 l0_saved_checksum(const l0_saved *saved)
+    u64 l0_whole_checksum(const l0_whole *whole)
     u64 l0_profile_digest(const l0_profile *profile)

@@ -18,8 +18,8 @@ from kvm_vmx.l0.hyperv cimport (
     bus_answer, bus_next, clock_migrate, clock_reference_time, enlightened_forget, io_apic_line,
     is_root, l0_go_on, msr_exits, note_stores, note_writer, partition_create, partition_destroy,
     partition_reset, port_connect, port_disconnect, refusals, root_clock, root_let_pass,
-    root_reset, root_run, root_start, root_time_restore, root_to_processor, root_tsc, root_wakes,
-    stimers_arm, stimers_run, synic_signal, trace_start, trace_stop, vp_restore, vp_save,
+    root_reset, root_restore, root_run, root_save, root_start, root_wakes, stimers_arm,
+    stimers_run, synic_signal, trace_start, trace_stop, vp_restore, vp_save,
 )
 from kvm_vmx.l0.state cimport *
 from kvm_vmx.trap.engine cimport check_executed, trap_ops

@@ -174,54 +174,24 @@ cdef class WholeProcessor:
 
     def save(self) -> bytes:
         """The processor where it stands, L1 and L2; for restore(). Memory is not in it."""
-        cdef l0_saved saved
-        cdef bint in_root = is_root(self.vp)
+        cdef l0_whole whole
 
         check_process((<Processor>self.processor).owner)
-        if in_root:
-            root_to_processor(self.vp)
-            self.vp.guest_state = L2_NOT_RUNNING
-        vp_save(self.vp, &saved)
-        self.vp.guest_state = L2_STOPPED
-        return (PyBytes_FromStringAndSize(<char *>&saved, sizeof(saved)) +
-                PyBytes_FromStringAndSize(<char *>&self.vp.root_vmcs, sizeof(l0_vmcs)) +
-                PyBytes_FromStringAndSize(<char *>&self.vp.root, sizeof(l0_root)) +
-                PyBytes_FromStringAndSize(<char *>&self.vp.partition.board, sizeof(l0_board)) +
-                b"".join(int(word).to_bytes(8, "little") for word in (
-                    root_tsc(self.vp.partition), clock_reference_time(self.vp.partition),
-                    self.vp.counters.l2_instructions)))
+        root_save(self.vp, &whole)
+        return PyBytes_FromStringAndSize(<char *>&whole, sizeof(whole))
 
     def restore(self, blob: bytes) -> None:
         """Continue as save() found it, here or in another partition of the same profile.
         ValueError, and no change, for any other blob."""
         cdef const unsigned char[::1] view = blob
-        cdef l0_saved saved
+        cdef l0_whole whole
         cdef const char *wrong
-        cdef size_t whole = sizeof(saved) + sizeof(l0_vmcs)
-        cdef size_t times = whole + sizeof(l0_root) + sizeof(l0_board)
-        cdef size_t size = times + 24
-        cdef l0_clock clock = self.vp.partition.clock
 
         check_process((<Processor>self.processor).owner)
-        if len(view) != size:
-            raise ValueError(
-                f"a saved processor of {len(view)} bytes: give the {size} of save()")
-        memcpy(&saved, &view[0], sizeof(saved))
-        # times are saved as so many instructions from the beginning
-        before = self.vp.counters.l2_instructions
-        memcpy(&self.vp.counters.l2_instructions, &view[times + 16], 8)
-        root_time_restore(self.vp.partition, (<const u64 *>&view[times])[0],
-                          (<const u64 *>&view[times])[1])
-        wrong = vp_restore(self.vp, &saved)
+        if len(view) != sizeof(whole):
+            raise ValueError(f"a saved processor of {len(view)} bytes: give the {sizeof(whole)} "
+                             "of save()")
+        memcpy(&whole, &view[0], sizeof(whole))
+        wrong = root_restore(self.vp, &whole)
         if wrong != NULL:
-            self.vp.counters.l2_instructions = before
-            self.vp.partition.clock = clock
             raise ValueError(f"not restored, {wrong.decode()}: give what save() returned")
-        memcpy(&self.vp.root_vmcs, &view[sizeof(saved)], sizeof(l0_vmcs))
-        memcpy(&self.vp.root, &view[whole], sizeof(l0_root))
-        # the board's own, which each of its processors has with it
-        memcpy(&self.vp.partition.board, &view[whole + sizeof(l0_root)], sizeof(l0_board))
-        self.vp.regs = self.vp.gpr
-        if not saved.stopped:
-            self.vp.vmcs = &self.vp.root_vmcs
-        self.vp.guest_state = L2_STOPPED

@@ -5,6 +5,7 @@ import random
 import struct
 
 import pytest
+from guest import Guest
 from world import ALL_CLEAN, ASSIST, EVMCS, FIELDS, GROUP_BITS, VMCS_A, VMXON, World
 
 from kvm_vmx import Machine
@@ -216,6 +217,7 @@ def forged(blob, at, value, size=8):
 # where the numbers of a saved processor stand
 REVISION_AT, INDEX_AT, CPL_AT, INTR_AT, NMI_AT, IN_VMX_AT, SHADOW_AT = 12, 16, 20, 24, 28, 32, 36
 VMXON_AT, CURRENT_AT, ACTIVE_AT = 168, 176, 184
+MXCSR_AT, MASK_AT, XCR0_AT = 416, 420, 808
 NONE = (1 << 64) - 1
 
 
@@ -230,6 +232,9 @@ NONE = (1 << 64) - 1
     (CURRENT_AT, VMXON, 8, "VMCS pointer"), (CURRENT_AT, VMCS_A | 1, 8, "VMCS pointer"),
     (CURRENT_AT, 1 << 50, 8, "VMCS pointer"),
     (IN_VMX_AT, 0, 4, "outside VMX operation"),
+    *((MXCSR_AT, 0x1F80 | 1 << bit, 4, "x87 and SSE") for bit in (16, 17, 31)),
+    (MASK_AT, 0, 4, "x87 and SSE"), (MASK_AT, 0x2FFFF, 4, "x87 and SSE"),
+    *((XCR0_AT, value, 8, "x87 and SSE") for value in (0, 2, 4 | 1, 7, 1 << 63 | 1)),
 ])
 @pytest.mark.case("NST-02", "NST-03", "NST-07", "NST-08", "NST-09", "NST-14")
 def test_a_blob_that_contradicts_itself_changes_nothing(at, value, size, words):
@@ -240,6 +245,21 @@ def test_a_blob_that_contradicts_itself_changes_nothing(at, value, size, words):
     with pytest.raises(ValueError, match=words):
         world.cpu.restore(forged(blob, at, value, size))
     assert shown(world.cpu) == before and world.cpu.vmptrst().value == VMCS_A
+
+
+def test_l2_adds_whatever_a_blob_says_of_mxcsr():
+    """SDM 2A LDMXCSR: a reserved bit is #GP, which is not to be the host's."""
+    for bit in range(32):
+        g = Guest("plain", "0f58c1" + "0f01c1", GUEST_CR4=0x26A0)
+        value = 0x1F80 ^ 1 << bit
+        bad = forged(g.cpu.save(), MXCSR_AT, value, 4)
+        if bit > 15:
+            with pytest.raises(ValueError, match="x87 and SSE"):
+                g.cpu.restore(bad)
+        else:
+            g.cpu.restore(bad)
+            assert int.from_bytes(g.cpu.save()[MXCSR_AT:MXCSR_AT + 4], "little") == value
+        assert g.run().reason == 18
 
 
 @pytest.mark.case("NST-01")

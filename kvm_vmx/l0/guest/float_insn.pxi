@@ -43,7 +43,7 @@ cdef u32 float_operand(u32 opcode, u32 form) noexcept nogil:
 
 # MXCSR for the host: L2's rounding, no flag set, everything masked.
 cdef inline u32 float_begin(const l0_vp *vp) noexcept nogil:
-    return vp.extended.mxcsr & ~<u32>FLOAT_FLAGS | FLOAT_MASKS
+    return vp.extended.mxcsr & MXCSR_MAY & ~<u32>FLOAT_FLAGS | FLOAT_MASKS
 
 
 # SDM 1 11.5: what L2 does not mask raises #XM, and of those before the result alone the flags.

@@ -21,6 +21,7 @@ cdef void vp_restart(l0_vp *vp) noexcept nogil:
     fresh.ops, fresh.mem, fresh.index = vp.cpu.ops, vp.cpu.mem, vp.cpu.index
     vp.cpu = fresh
     forget_state(vp)
+    bus_forget(vp)
     vp_reset(vp)
 
 

@@ -61,6 +61,23 @@ static inline u64 l0_saved_checksum(const struct l0_saved *saved)
 	return l0_hash(L0_HASH_START, saved, offsetof(struct l0_saved, checksum));
 }
 
+/* And where the processor runs L1's code, too: what it has besides, and the board's own, which each
+ * of its processors has with it. */
+struct l0_whole {
+	struct l0_saved saved;
+	struct l0_vmcs root_vmcs;
+	struct l0_root root;
+	struct l0_board board;
+	u64 tsc, reference;	/* where time is the host's */
+	u64 instructions;	/* other times are saved as so many of them from the beginning */
+	u64 checksum;		/* of all before it */
+};
+
+static inline u64 l0_whole_checksum(const struct l0_whole *whole)
+{
+	return l0_hash(L0_HASH_START, whole, offsetof(struct l0_whole, checksum));
+}
+
 /* Of the profile's CPUID and MSRs: what L1 has seen of the processor it was saved on. */
 static inline u64 l0_profile_digest(const struct l0_profile *profile)
 {

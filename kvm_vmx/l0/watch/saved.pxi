@@ -177,6 +177,12 @@ cdef const char *check_pointers(l0_vp *vp, const l0_saved *saved) noexcept nogil
     return NULL
 
 
+# SDM 1 10.2.3, 13.3: no reserved bit, which L2 could not have loaded and the host cannot.
+cdef bint extended_sound(const l0_extended *e) noexcept nogil:
+    return not e.mxcsr & ~<u32>MXCSR_MAY and e.mxcsr_mask == <u32>MXCSR_MAY and \
+        e.xcr0 & ~<u64>XCR0_SSE == XCR0_X87
+
+
 cdef const char *check_registers(const l0_vp *vp, const l0_saved *saved) noexcept nogil:
     cdef u32 slot
 
@@ -186,6 +192,8 @@ cdef const char *check_registers(const l0_vp *vp, const l0_saved *saved) noexcep
         return "its pending interrupt is none"
     if not alarms_valid(saved):
         return "the events on their way are none"
+    if not extended_sound(&saved.extended):
+        return "its x87 and SSE state is none"
     for slot in range(<u32>NR_SLOTS):
         if saved.msr[slot].index != vp.msr[slot].index:
             return "its MSRs are others"
@@ -224,8 +232,7 @@ cdef void restore_vmcs(l0_vp *vp, const l0_saved *saved) noexcept nogil:
         vp.evmcs_cache.f.vm_instruction_error = page.vm_instruction_error
 
 
-# NULL, or what is wrong with it; then nothing has changed.
-cdef const char *vp_restore(l0_vp *vp, const l0_saved *saved) noexcept nogil:
+cdef const char *check_saved(l0_vp *vp, const l0_saved *saved) noexcept nogil:
     cdef const char *wrong = check_header(vp, saved)
 
     if wrong == NULL:
@@ -234,8 +241,17 @@ cdef const char *vp_restore(l0_vp *vp, const l0_saved *saved) noexcept nogil:
         wrong = check_registers(vp, saved)
     if wrong == NULL:
         wrong = check_stopped(vp, saved)
+    return wrong
+
+
+# NULL, or what is wrong with it; then nothing has changed.
+cdef const char *vp_restore(l0_vp *vp, const l0_saved *saved) noexcept nogil:
+    cdef const char *wrong = check_saved(vp, saved)
+
     if wrong != NULL:
         return wrong
+    # an instruction that stands at a device begins anew
+    bus_forget(vp)
     restore_vmcs(vp, saved)
     restore_partition(vp.partition, saved)
     vp.in_vmx = saved.in_vmx

@@ -88,6 +88,14 @@ cdef bint bus_next(l0_vp *vp) noexcept nogil:
     return True
 
 
+# Nothing of what was under way is asked, answered or written any more.
+cdef void bus_forget(l0_vp *vp) noexcept nogil:
+    cdef l0_bus *bus = &vp.root.bus
+
+    bus.asks = bus.answered = bus.nr_answers = bus.used = 0
+    bus.first = bus.nr_writes = 0
+
+
 # What a device has for the read that waits.
 cdef void bus_answer(l0_vp *vp, u64 value) noexcept nogil:
     cdef l0_bus *bus = &vp.root.bus

@@ -70,10 +70,6 @@ cdef void root_time_restore(l0_partition *partition, u64 tsc, u64 reference) noe
     clock.tsc_since = clock.created_tsc = ticks(clock)
 
 
-cdef u64 root_tsc(const l0_partition *partition) noexcept nogil:
-    return clock_tsc(partition)
-
-
 # Let time pass at once, in instructions.
 cdef void root_let_pass(l0_vp *vp, u64 instructions) noexcept nogil:
     cdef l0_clock *clock = &vp.partition.clock
