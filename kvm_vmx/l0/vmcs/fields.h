@@ -76,7 +76,7 @@ static inline void l0_fields_are_sound(u32 index)
 {
 	switch (index) {
 #define L0_SOUND(encoding, member, ...)					\
-	case L0_FIELD_INDEX(encoding):					\
+	case L0_FIELD_INDEX(encoding): ;				\
 	_Static_assert(sizeof(((struct l0_vmcs *)0)->member) == L0_WIDTH(encoding), #member);
 #define EVMCS_FIELD(encoding, member, group) L0_SOUND(encoding, f.member)
 #include <asm/evmcs_fields.h>
