@@ -166,6 +166,36 @@ def test_instructions_that_read_and_write(code, seen, registers):
         assert root.cpu.registers[register] == value
 
 
+@pytest.mark.parametrize("code, expected, seen", [
+    # CMPXCHG that loses and that wins, CMPXCHG8B likewise, CMPXCHG over a page's end
+    ("0fb10b", (3, 0), [(0, 4), (0, 4, 5)]), ("0fb10b", (5, 0), [(0, 4), (0, 4, 9)]),
+    ("0fc70b", (3, 6), [(0, 4), (4, 4), (0, 4, 5), (4, 4, 6)]),
+    ("0fc70b", (5, 6), [(0, 4), (4, 4), (0, 4, OURS & 0xFFFFFFFF), (4, 4, 9)]),
+    ("0fb14b7e", (3, 0), [(0x7E, 4), (0x7E, 4, 5)])])
+def test_a_comparison_begins_anew_as_it_began(code, expected, seen):
+    """While the device answers, no register and no flag has changed."""
+    root, looked = Root(), []
+
+    class Looks(Told):
+        def read(self, offset, size):
+            cpu = root.board.processors[0]
+            looked.append((*[cpu.registers[n] for n in (RAX, RDX, RCX, RBX)],
+                           cpu.get(Field.GUEST_RFLAGS) & 0x8D5))
+            return super().read(offset, size)
+
+    device = Looks(5, 6)
+    root.board.mmio.add(OURS, 0x100, device)
+    root.cpu.set(Field.GUEST_RFLAGS, 2 | 0x891)
+    rax, rdx = expected
+    assert served(root, code + "90", 2, rbx=OURS, rax=rax, rdx=rdx, rcx=9) is None
+    assert device.seen == seen
+    assert set(looked) == {(rax, rdx, 9, OURS, 0x891)}
+    wins = rax == 5
+    cpu = root.board.processors[0]
+    assert cpu.get(Field.GUEST_RFLAGS) >> 6 & 1 == wins
+    assert cpu.registers[RAX] == 5 and cpu.registers[RDX] == rdx
+
+
 @pytest.mark.parametrize("code, seen", [
     ("0f1003", [(0, 8), (8, 8)]), ("0f1103", [(0, 8, 0), (8, 8, 0)])])
 def test_sixteen_bytes(code, seen):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Accessed and dirty flags are set atomically (SDM 3A 4.8, 3C 28.3.5): another processor that
-changes an entry meanwhile loses nothing, and an entry that it has cleared stays clear."""
+changes an entry meanwhile loses nothing, and an entry that it has cleared stays clear. An access
+of two pages looks at each once."""
 
 import threading
 
@@ -11,12 +12,13 @@ from kvm_vmx.machine.outcome import Stopped
 
 FAR, NEAR = 0xE00000, 0xE00000 - 64 * 4096
 STEPS = 3_000_000
+SMAP = 1 << 21
 
 
-def while_l2_runs(g, change):
-    """Run L2 for STEPS instructions, and call change() again and again meanwhile."""
+def while_l2_runs(g, change, steps=STEPS):
+    """Run L2 for so many instructions, and call change() again and again meanwhile."""
     outcomes = []
-    runner = threading.Thread(target=lambda: outcomes.append(g.cpu.vmlaunch(stop_after=STEPS)))
+    runner = threading.Thread(target=lambda: outcomes.append(g.cpu.vmlaunch(stop_after=steps)))
     runner.start()
     rounds = 0
     while runner.is_alive():
@@ -58,3 +60,25 @@ def test_an_ept_entry_that_l1_changes(guest):
 
     while_l2_runs(g, change)
     assert g.read(g.ept_entry(NEAR)) & 0x300 == 0x100
+
+
+@pytest.mark.parametrize("kind", ["hole", "user"])
+@pytest.mark.parametrize("operation", ["488b03", "488903"], ids=["read", "write"])
+def test_two_pages_of_which_l2_unmaps_one(guest, operation, kind):
+    """Where nothing is, and a user's page under SMAP: neither is kept, so every access walks."""
+    g = guest(operation + "ebfb", {"msrs": {0x489: 0x3FFFFF}, "unfinished": True})
+    g.vector(14, code="4883c408" "48cf")
+    for n in range(7):
+        g.write(PD + 8 * n, n << 21 | 0x83)
+    if kind == "user":
+        g.set(GUEST_CR4=g.get("GUEST_CR4") | SMAP, GUEST_RFLAGS=2 | 1 << 18)
+    g.regs(rbx=FAR - 4)
+    place, entry = PD + 8 * (FAR >> 21), FAR | 0x87 if kind == "user" else 0x1800000 | 0x87
+
+    def change():
+        for _ in range(8):
+            g.write(place, 0)
+            g.write(place, entry)
+
+    # where nothing is, the walk takes so long that few are enough
+    while_l2_runs(g, change, STEPS // 6 if kind == "hole" else STEPS)

@@ -11,10 +11,12 @@ import pytest
 from guest import *
 
 INVALID, DENORMAL, ZERO, OVERFLOW, UNDERFLOW, PRECISION = (1 << n for n in range(6))
-ALL_MASKED = 0x1F80
+ALL_MASKED, FLUSH, ZEROS = 0x1F80, 1 << 15, 1 << 6     # FZ and DAZ
 OSFXSR, OSXMMEXCPT, CR4 = 1 << 9, 1 << 10, 0x2020
 UD, NM, XM = 6, 7, 19
 NAN, SNAN, INF, LARGEST, TINY = 0x7FC00000, 0x7F800001, 0x7F800000, 0x7F7FFFFF, 0x00800000
+HALF, TWO, ONE = 0x3F000000, 0x40000000, 0x3F800000
+TINY_WIDE, HALF_WIDE = 1 << 52, 0x3FE << 52
 LOAD = "0faea3".replace("a3", "13")        # LDMXCSR [RBX]
 STORE = "0fae5b04"                          # STMXCSR [RBX + 4]
 FIRST, SECOND = "f30f104308", "f30f104b0c"  # MOVSS XMM0, [RBX + 8]; XMM1, [RBX + 12]
@@ -92,6 +94,64 @@ def test_one_that_stops_the_result_hides_those_of_the_result():
     g.code(STORE + VMCALL)
     g.run(GUEST_RIP=CODE)
     assert g.read(DATA + 4, 4) == ALL_MASKED & ~(ZERO << 7) | ZERO
+
+
+def of_registers(code, first, second, csr):
+    """Code of XMM0 and XMM1, all 16 bytes: the vector or None, MXCSR behind it, XMM0."""
+    g = Guest("plain", LOAD + "0f104310" "0f104b20" + code + STORE + "0f114330" + VMCALL,
+              GUEST_CR4=CR4 | OSFXSR | OSXMMEXCPT, EXCEPTION_BITMAP=1 << XM)
+    g.write(DATA, csr, 4)
+    g.write(DATA + 16, first, 16)
+    g.write(DATA + 32, second, 16)
+    g.regs(rbx=DATA)
+    found = g.run()
+    if found.reason == 0:
+        g.code(STORE + "0f114330" + VMCALL)
+        g.run(GUEST_RIP=CODE)
+    return found.intr_info & 0xFF if found.reason == 0 else None, g.read(DATA + 4, 4), \
+        g.read(DATA + 48, 16)
+
+
+# Results that are tiny and exact: MULSS, MULPS in its second element, MULSD, MULPD in its second,
+# DIVSS, SUBSS, ADDSS of a denormal, CVTSD2SS and CVTPD2PS of 2^-127.
+TINY_AND_EXACT = [
+    ("f30f59c1", TINY, HALF, 0), ("0f59c1", TINY << 32 | ONE, HALF << 32 | ONE, 0),
+    ("f20f59c1", TINY_WIDE, HALF_WIDE, 0), ("660f59c1", TINY_WIDE << 64, HALF_WIDE << 64, 0),
+    ("f30f5ec1", TINY, TWO, 0), ("f30f5cc1", TINY + 1, TINY, 0), ("f30f58c1", 1, 0, DENORMAL),
+    ("f20f5ac1", 0, 0x380 << 52, 0), ("660f5ac1", 0, 0x380 << 116, 0)]
+
+
+@pytest.mark.parametrize("flush", [0, FLUSH])
+@pytest.mark.parametrize("code, first, second, flags", TINY_AND_EXACT)
+def test_underflow_of_an_exact_result(code, first, second, flags, flush):
+    """SDM 1 4.9.1.5: masked, it is one where the result is inexact too; unmasked, wherever it is
+    tiny. 10.2.3.3: FZ counts only where it is masked, and makes it inexact."""
+    unmasked = ALL_MASKED & ~(UNDERFLOW << 7) | flush
+    assert of_registers(code, first, second, unmasked) == (XM, unmasked | UNDERFLOW | flags, first)
+    vector, csr, _ = of_registers(code, first, second, ALL_MASKED | flush)
+    assert (vector, csr) == (
+        None, ALL_MASKED | flush | flags | (UNDERFLOW | PRECISION if flush else 0))
+
+
+@pytest.mark.parametrize("code, first, second, flags", [
+    # MINSS and MAXPS give an operand, CVTSS2SD widens it, RCPSS raises nothing
+    ("f30f5dc1", 1, ONE, DENORMAL), ("0f5fc1", 1, 0, DENORMAL), ("f30f5ac1", 0, 1, DENORMAL),
+    ("f30f53c1", 0, 0x7F000000, 0),
+    # a zero; an element that a scalar leaves alone; what rounds up to a normal number
+    ("f30f59c1", 0, HALF, 0), ("f30f59c1", 1 << 32 | ONE, ONE, 0),
+    ("f30f59c1", 0x007FFFFF, ONE + 1, DENORMAL | PRECISION)])
+def test_no_underflow(code, first, second, flags):
+    unmasked = ALL_MASKED & ~(UNDERFLOW << 7)
+    vector, csr, _ = of_registers(code, first, second, unmasked)
+    assert (vector, csr) == (None, unmasked | flags)
+
+
+def test_a_denormal_that_counts_as_zero_and_one_that_stops():
+    """With DAZ the sum is 0; with DE unmasked too, there is no result that could be tiny."""
+    unmasked = ALL_MASKED & ~(UNDERFLOW << 7)
+    assert of_registers("f30f58c1", 1, 0, unmasked | ZEROS) == (None, unmasked | ZEROS, 0)
+    unmasked &= ~(DENORMAL << 7)
+    assert of_registers("f30f58c1", 1, 0, unmasked) == (XM, unmasked | DENORMAL, 1)
 
 
 @pytest.mark.parametrize("code, flags", [

@@ -85,6 +85,16 @@ def test_of_memory_mode_alone():
     assert apic[VERSION] == 0xFFFFFFFF
 
 
+@pytest.mark.parametrize("offset", range(16))
+def test_what_lies_within_a_register(offset):
+    """32 bits of a register, and nothing above them up to the next, in whatever size."""
+    root = Memory(Root()).root
+    version = root.load(PAGE + VERSION)
+    for size, code in ((1, "8a03"), (2, "668b03"), (4, "8b03"), (8, "488b03")):
+        assert root.step(code, rbx=PAGE + VERSION + offset, rax=0) is None
+        assert root.cpu.registers[RAX] == version >> 8 * offset & (1 << 8 * size) - 1
+
+
 def test_in_msr_mode_the_page_is_gone():
     apic = Msrs(Root())
     assert apic.root.load(PAGE + VERSION) == 0xFFFFFFFF

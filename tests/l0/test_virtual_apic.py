@@ -142,6 +142,42 @@ def test_a_read_and_write_reads_and_writes():
     assert g.read(VIRTUAL + VTPR, 4) == 0x40
 
 
+@pytest.mark.parametrize("code", [
+    # CMPXCHG that loses and that wins, XADD, XCHG, ADC, INC, NEG, RCL, SHLD, BTS
+    "0fb10b", "0fb113", "0fc10b", "870b", "1103", "ff03", "f71b", "d113", "0fa40b04", "0fba2b00"])
+def test_a_read_and_write_of_what_is_only_read(code):
+    """The version: SDM 30.4.3.1. It leaves for the write, and will begin with all as it was."""
+    g = virtual(secondary=ACCESS | REGISTERS, GUEST_RFLAGS=2 | 0x8D5)
+    g.write(VIRTUAL + 0x30, 0x50014, 4)
+    for flags in (0x8D5, 0x54, 1, 0):
+        g.set(GUEST_RFLAGS=2 | flags)
+        before = dict(rax=0x50014 if code == "0fb113" else 0x1111, rcx=0x2222, rdx=0x3333)
+        found = access(g, 0x30, code, **before)
+        assert found[:4] == (APIC_ACCESS, WRITE | 0x30, len(code) // 2, CODE)
+        registers = g.regs()
+        assert [registers[n] for n in (RAX, RCX, RDX)] == [*before.values()]
+        assert g.get("GUEST_RFLAGS") & ~(1 << 16) == 2 | flags
+        assert g.read(VIRTUAL + 0x30, 4) == 0x50014
+
+
+@pytest.mark.parametrize("code", ["0fb10b", "0fc10b", "870b", "ff03"])
+def test_a_read_and_write_of_what_is_neither(code):
+    """It leaves for the read."""
+    g = virtual(secondary=ACCESS | REGISTERS)
+    g.write(VIRTUAL + 0x40, 0x11, 4)
+    found = access(g, 0x40, code, rax=1, rcx=2, rdx=3)
+    assert found[:4] == (APIC_ACCESS, READ | 0x40, len(code) // 2, CODE)
+    assert g.regs()[:3] == [1, 2, 3] and g.get("GUEST_RFLAGS") & 0x8D5 == 0
+
+
+def test_a_comparison_that_loses_writes_the_register():
+    """SDM 2A CMPXCHG: what was there is written again, and what L1 sees is done."""
+    g = virtual(secondary=ACCESS | REGISTERS)
+    g.write(VIRTUAL + 0xF0, 0x1FF, 4)
+    assert access(g, 0xF0, "0fb10b", rax=1, rcx=2)[:4] == (APIC_WRITE, 0xF0, 0, CODE + 3)
+    assert g.regs()[RAX] == g.read(VIRTUAL + 0xF0, 4) == 0x1FF
+
+
 def test_another_control_has_other_translations():
     """Without an INVEPT between: what was memory is the APIC's, and again memory."""
     g = virtual(secondary=S_VPID, shadow=False)

@@ -5,8 +5,12 @@ cdef extern from "kvm_vmx/l0/guest/float.h" nogil:
     enum:
         FLOAT_FLAGS
         FLOAT_MASKS
+        FLOAT_UNDERFLOW
+        FLOAT_UNDERFLOW_MASK
+        FLOAT_FLUSH
     bint float_packed(u32 opcode, u32 form, xmm_value *place, const xmm_value *source, u32 choice,
                       u32 *csr)
+    bint float_tiny(u32 opcode, u32 form, const xmm_value *result)
     void float_from_integer(u32 form, u32 wide, xmm_value *place, u64 value, u32 *csr)
     u64 float_to_integer(u32 truncates, u32 form, u32 wide, const xmm_value *source, u32 *csr)
     u64 float_compare(u32 opcode, u32 wide, const xmm_value *first, const xmm_value *second,
@@ -41,9 +45,17 @@ cdef u32 float_operand(u32 opcode, u32 form) noexcept nogil:
     return 4 if form == FORM_SS else 8 if form == FORM_SD else XMM_BYTES
 
 
+# Masked, an underflow is a result that is tiny and inexact, and FZ counts; unmasked, one that is
+# tiny. SDM 1 4.9.1.5, 10.2.3.3.
+cdef inline bint underflow_masked(const l0_vp *vp) noexcept nogil:
+    return vp.extended.mxcsr & <u32>FLOAT_UNDERFLOW_MASK != 0
+
+
 # MXCSR for the host: L2's rounding, no flag set, everything masked.
 cdef inline u32 float_begin(const l0_vp *vp) noexcept nogil:
-    return vp.extended.mxcsr & MXCSR_MAY & ~<u32>FLOAT_FLAGS | FLOAT_MASKS
+    cdef u32 csr = vp.extended.mxcsr & MXCSR_MAY & ~<u32>FLOAT_FLAGS | FLOAT_MASKS
+
+    return csr if underflow_masked(vp) else csr & ~<u32>FLOAT_FLUSH
 
 
 # SDM 1 11.5: what L2 does not mask raises #XM, and of those before the result alone the flags.
@@ -126,6 +138,8 @@ cdef int float_insn(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     result = xmm(vp, insn.reg)[0]
     csr = float_begin(vp)
     float_packed(opcode, form, &result, &source, <u32>insn.immediate, &csr)
+    if not underflow_masked(vp) and float_tiny(opcode, form, &result):
+        csr |= FLOAT_UNDERFLOW
     status = float_end(vp, csr)
     if status == L2_DONE:
         xmm(vp, insn.reg)[0] = result

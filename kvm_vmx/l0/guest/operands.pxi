@@ -216,9 +216,11 @@ cdef int write_memory(l0_vp *vp, u32 segment, u64 offset, u32 size, u64 value) n
     return write_linear(vp, linear, size, L2_WRITE << user(vp), value)
 
 
-# Would a write be possible? What a read-modify-write asks before it reads.
+# Would a write be possible? What a read-modify-write asks before it reads. Of a register of the
+# APIC-access page that may be read alone, the write leaves here, before anything has changed.
 cdef int check_write(l0_vp *vp, u32 segment, u64 offset, u32 size) noexcept nogil:
     cdef u64 linear = 0
+    cdef u8 *page
     cdef int status
 
     if likely(at_once(vp, segment, offset, size, L2_WRITE) != NULL):
@@ -226,9 +228,14 @@ cdef int check_write(l0_vp *vp, u32 segment, u64 offset, u32 size) noexcept nogi
     status = linear_address(vp, segment, offset, size, True, &linear)
     if status:
         return status
-    if translate(vp, linear, L2_WRITE << user(vp)) == NULL or \
-            translate(vp, linear + size - 1, L2_WRITE << user(vp)) == NULL:
-        return L2_FAULTS if vp.fault.vector <= 31 else L2_LEAVES
+    page = translate(vp, linear, L2_WRITE << user(vp))
+    if page == NULL:
+        return not_translated(vp)
+    if is_virtual_page(vp, page) and read_is_virtual(vp, linear & 0xfff, size) and \
+            not write_is_virtual(vp, linear & 0xfff, size):
+        return apic_access_exit(vp, linear, ACCESS_WRITE)
+    if translate(vp, linear + size - 1, L2_WRITE << user(vp)) == NULL:
+        return not_translated(vp)
     return L2_DONE
 
 

@@ -16,7 +16,7 @@ cdef int exchange_add(l0_vp *vp, const l2_insn *insn) noexcept nogil:
 
 
 # SDM 2A CMPXCHG: memory gets a write either way. Of the accumulator and a register destination, the
-# one that loses is not touched at all.
+# one that loses is not touched at all. Memory is first: where its write fails, nothing has changed.
 cdef int compare_exchange(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     cdef u32 size = operand_size(insn)
     cdef u64 value = 0, expected = read_register(vp, insn, GPR_RAX, size)
@@ -24,11 +24,24 @@ cdef int compare_exchange(l0_vp *vp, const l2_insn *insn) noexcept nogil:
 
     if status:
         return status
-    alu(vp, ALU_CMP, expected, value, size)
     if expected == value:
-        return write_rm(vp, insn, size, read_register(vp, insn, insn.reg, size))
-    write_register(vp, insn, GPR_RAX, size, value)
-    return write_rm(vp, insn, size, value) if insn.is_memory else L2_DONE
+        status = write_rm(vp, insn, size, read_register(vp, insn, insn.reg, size))
+    elif insn.is_memory:
+        status = write_rm(vp, insn, size, value)
+    if status:
+        return status
+    alu(vp, ALU_CMP, expected, value, size)
+    if expected != value:
+        write_register(vp, insn, GPR_RAX, size, value)
+    return L2_DONE
+
+
+cdef int write_halves(l0_vp *vp, const l2_insn *insn, u32 size, u64 low, u64 high) noexcept nogil:
+    cdef int status = write_memory(vp, insn.segment, insn.offset, size, low)
+
+    if status == L2_DONE:
+        status = write_memory(vp, insn.segment, insn.offset + size, size, high)
+    return status
 
 
 # CMPXCHG8B and CMPXCHG16B: RDX:RAX is expected, RCX:RBX replaces it; ZF alone changes.
@@ -53,14 +66,12 @@ cdef int compare_exchange_pair(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     if status:
         return status
     equal = low == vp.regs[GPR_RAX] & size_mask(size) and high == vp.regs[GPR_RDX] & size_mask(size)
+    status = write_halves(vp, insn, size, vp.regs[GPR_RBX] if equal else low,
+                          vp.regs[GPR_RCX] if equal else high)
+    if status:
+        return status
     set_status(vp, flag_if(equal, X86_EFLAGS_ZF), X86_EFLAGS_ZF)
     if not equal:
         store(&vp.regs[GPR_RAX], low, size, 0)
         store(&vp.regs[GPR_RDX], high, size, 0)
-    else:
-        low = vp.regs[GPR_RBX] & size_mask(size)
-        high = vp.regs[GPR_RCX] & size_mask(size)
-    status = write_memory(vp, insn.segment, insn.offset, size, low)
-    if status == L2_DONE:
-        status = write_memory(vp, insn.segment, insn.offset + size, size, high)
-    return status
+    return L2_DONE

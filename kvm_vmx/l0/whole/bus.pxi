@@ -151,7 +151,9 @@ cdef void tell_pieces(l0_vp *vp, u64 address, u32 size, u64 value) noexcept nogi
 cdef int bus_read(l0_vp *vp, u64 address, u32 size, u64 *value) noexcept nogil:
     value[0] = size_mask(size)
     if vp.root.on and is_apic_page(vp, address):
-        value[0] = <u64>apic_read(vp, (address & 0xfff) >> 4) >> 8 * (address & 15)
+        # 32 bits of a register, then nothing up to the next
+        value[0] = 0 if address & 8 else \
+            <u64>apic_read(vp, (address & 0xfff) >> 4) >> 8 * (address & 7)
     elif vp.root.on and is_io_apic(address):
         value[0] = io_apic_read(vp.partition, <u32>address & 0xfff)
     elif is_device(vp, address):
