@@ -34,13 +34,23 @@ static int is_handed_over(u64 gpa)
 	return 0;
 }
 
+/* Each has a place of its own, however the linker lays the code out. */
+static void note_reader(u64 by)
+{
+	for (u64 n = 0, at = by; n < 4096; n++, at++)
+		if (!reader[at % 4096] || reader[at % 4096] == by) {
+			reader[at % 4096] = by;
+			return;
+		}
+}
+
 static void fetched(const void *place, u64 size, const void *by)
 {
 	u64 gpa = (const u8 *)place - memory;
 
 	if (!memory || gpa >= MEMORY || size > MEMORY - gpa || !is_handed_over(gpa))
 		return;
-	reader[(u64)by % 4096] = (u64)by;
+	note_reader((u64)by);
 	for (u64 i = gpa; i < gpa + size; i++) {
 		if (last_read[i].moment == moment && nr_told < MOST_TOLD)
 			told[nr_told++] = (struct twice){ i, last_read[i].by, (u64)by };
@@ -123,7 +133,7 @@ int __wrap_memcmp(const void *one, const void *other, size_t size)
 	return __real_memcmp(one, other, size);
 }
 
-/* Where there was a read; of some that share a place, the last. */
+/* Where there was a read. */
 void fuzz_readers(u64 *to)
 {
 	memcpy(to, reader, sizeof(reader));

@@ -23,6 +23,11 @@ struct l0_contract {
 	void (*migrate)(struct l0_partition *, u64);
 	int (*signal_sint)(struct l0_vp *, u32);
 	int (*trace_start)(struct l0_vp *, u64);
+	void (*root_start)(struct l0_vp *);
+	void (*root_save)(struct l0_vp *, struct l0_whole *);
+	const char *(*root_restore)(struct l0_vp *, const struct l0_whole *);
+	u32 (*root_run)(struct l0_vp *, u64);
+	void (*bus_answer)(struct l0_vp *, u64);
 };
 
 #define MEMORY (1u << 20)
@@ -149,7 +154,7 @@ static const struct { const char *name; step_fn step[8]; } surfaces[] = {
 	{ "msr", { msr, msr, msr, enter, store, msr, pointers, other } },
 	{ "guest", { enter, code, registers, field, page, enter, store, other } },
 	{ "tables", { enter, table, table, code, registers, table, field, other } },
-	{ "saved", { blob, blob, enter, code, field, other, msr, blob } },
+	{ "saved", { blob, blob, enter, code, field, other, msr, whole } },
 };
 #define NR_SURFACES (sizeof(surfaces) / sizeof(*surfaces))
 

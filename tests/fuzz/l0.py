@@ -26,7 +26,8 @@ SURFACES = ("entry", "hypercall", "msr", "guest", "tables", "saved")
 PROFILES = ("kvm-6.12", "tlfs-strict", "ice-lake")
 # struct l0_contract
 CONTRACT = ("partition_create", "partition_destroy", "l0_go_on", "vp_save", "vp_restore",
-            "clock_migrate", "synic_signal", "trace_start")
+            "clock_migrate", "synic_signal", "trace_start", "root_start", "root_save",
+            "root_restore", "root_run", "bus_answer")
 
 MEMORY = 1 << 20
 PAGES = dict(PML4=0x1000, PDPT=0x2000, PD=0x3000, BITMAP=0x5000, TSS=0x6000, GDT=0x7000, IDT=0x8000,

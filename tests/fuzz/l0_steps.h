@@ -6,6 +6,8 @@
 #ifndef FETCHED
 #define WATCHES 0xff
 #define next_moment() do { } while (0)
+#else
+static void next_moment(void);
 #endif
 
 static void enter(struct scene *s)
@@ -157,6 +159,62 @@ static void blob(struct scene *s)
 	if (take(s, 1))
 		saved.checksum = l0_saved_checksum(&saved);
 	l0.restore(s->vp, &saved);
+}
+
+static void check_bus(const struct l0_bus *bus)
+{
+	if (bus->used > bus->nr_answers || bus->nr_answers > L0_ACCESSES)
+		wrong("an answer of so many", bus->nr_answers);
+	if (bus->first > bus->nr_writes || bus->nr_writes > L0_ACCESSES)
+		wrong("a write of so many", bus->nr_writes);
+}
+
+/* Where the processor runs L1, at CODE in real mode, for a while; then it is as before. */
+static void whole(struct scene *s)
+{
+	static struct l0_saved before;
+	static struct l0_whole saved;
+	struct l0_vp *vp = s->vp;
+	struct l0_vmcs *r = &vp->root_vmcs;
+	const size_t own = offsetof(struct l0_whole, root);
+	const size_t counts = offsetof(struct l0_root, bus.now);
+	u64 instructions = vp->counters.l2_instructions, at, value;
+	int changes = take(s, 1) % 5;
+
+	l0.save(vp, &before);
+	l0.root_start(vp);
+	r->f.guest_cs_base = CODE_PAGE;
+	r->f.guest_cs_ar_bytes = 0x9b;
+	for (u32 *rights = &r->f.guest_ds_ar_bytes; rights <= &r->f.guest_gs_ar_bytes; rights++)
+		*rights = 0x93;
+	r->f.guest_es_ar_bytes = r->f.guest_ss_ar_bytes = 0x93;
+	for (u32 *limit = &r->f.guest_es_limit; limit <= &r->f.guest_gs_limit; limit++)
+		*limit = 0xffff;
+	l0.root_save(vp, &saved);
+	while (changes--) {
+		/* of all, of devices, APIC and board, or of the flags and counts before these */
+		at = take(s, 2), value = word(s);
+		at = at & 0x8000 ? at % (sizeof(saved) - 8) :
+		     own + at % (at & 0x4000 ? sizeof(saved) - 16 - own : counts);
+		memcpy((u8 *)&saved + at, &value, 1 << (value & 3));
+	}
+	saved.saved.checksum = l0_saved_checksum(&saved.saved);
+	saved.checksum = l0_whole_checksum(&saved);
+	if (!l0.root_restore(vp, &saved))
+		for (int i = 0; i < 4; i++) {
+			next_moment();
+			if (l0.root_run(vp, 32) == ROOT_PORT)
+				l0.bus_answer(vp, ~0ull);
+			check_bus(&vp->root.bus);
+		}
+	next_moment();
+	vp->may_stop = 0;
+	memset(&vp->root, 0, sizeof(vp->root));
+	memset(&s->partition->board, 0, sizeof(s->partition->board));
+	vp->counters.l2_instructions = instructions;
+	if (l0.restore(vp, &before))
+		wrong("what was saved is not restored", 0);
+	check(s, INSN_OK);
 }
 
 /* Events, time, what is there of memory, and whose turn it is. */

@@ -217,6 +217,7 @@ def forged(blob, at, value, size=8):
 # where the numbers of a saved processor stand
 REVISION_AT, INDEX_AT, CPL_AT, INTR_AT, NMI_AT, IN_VMX_AT, SHADOW_AT = 12, 16, 20, 24, 28, 32, 36
 VMXON_AT, CURRENT_AT, ACTIVE_AT = 168, 176, 184
+REENLIGHTENMENT_AT = 240
 MXCSR_AT, MASK_AT, XCR0_AT = 416, 420, 808
 NONE = (1 << 64) - 1
 
@@ -232,6 +233,9 @@ NONE = (1 << 64) - 1
     (CURRENT_AT, VMXON, 8, "VMCS pointer"), (CURRENT_AT, VMCS_A | 1, 8, "VMCS pointer"),
     (CURRENT_AT, 1 << 50, 8, "VMCS pointer"),
     (IN_VMX_AT, 0, 4, "outside VMX operation"),
+    (REENLIGHTENMENT_AT, 0x01FFFFFF000100F2, 8, "re-enlightenment"),
+    (REENLIGHTENMENT_AT, 1 << 32 | 0x100F2, 8, "re-enlightenment"),
+    (REENLIGHTENMENT_AT, 0x10005, 8, "re-enlightenment"),
     *((MXCSR_AT, 0x1F80 | 1 << bit, 4, "x87 and SSE") for bit in (16, 17, 31)),
     (MASK_AT, 0, 4, "x87 and SSE"), (MASK_AT, 0x2FFFF, 4, "x87 and SSE"),
     *((XCR0_AT, value, 8, "x87 and SSE") for value in (0, 2, 4 | 1, 7, 1 << 63 | 1)),

@@ -95,6 +95,7 @@ WRONG = [
     ({"root.waits": 2}, FLAG), ({"root.queued_past": 2}, FLAG),
     ({"root.queued": 0x80000B20}, "queued"), ({"root.queued": 0x8000070D}, "queued"),
     ({"root.queued": 13}, "queued"), ({"root.queued_error": 0x10000}, "queued"),
+    ({"times.2": 1 << 63}, "its time"), ({"times.2": (1 << 64) - 1}, "its time"),
     # past the answers, and past the queue
     ({"root.bus.nr_answers": 255, "root.bus.used": 200}, BUS_WORDS),
     ({"root.bus.nr_answers": 81}, BUS_WORDS), ({"root.bus.used": 1}, BUS_WORDS),

@@ -111,15 +111,19 @@ cdef insn_t clock_write_reference_page(l0_vp *vp, u64 value) noexcept nogil:
 
 # The three MSRs of re-enlightenment.
 # R70: vector, Enabled and target in their places, and a vector that can be delivered.
-cdef insn_t clock_write_reenlightenment(l0_vp *vp, u64 value) noexcept nogil:
-    cdef u32 why = 0
-
+cdef u32 reenlightenment_refusal(const l0_partition *partition, u64 value) noexcept nogil:
     if breaks(CHECK_reenlightenment_bits, value):
-        why = CHECK_reenlightenment_bits
-    elif value & REENLIGHTENMENT_ENABLED and value & 0xff < FIRST_VECTOR:
-        why = CHECK_reenlightenment_vector
-    elif value & REENLIGHTENMENT_ENABLED and value >> 32 >= vp.partition.nr_vps:
-        why = CHECK_reenlightenment_target
+        return CHECK_reenlightenment_bits
+    if value & REENLIGHTENMENT_ENABLED and value & 0xff < FIRST_VECTOR:
+        return CHECK_reenlightenment_vector
+    if value & REENLIGHTENMENT_ENABLED and value >> 32 >= partition.nr_vps:
+        return CHECK_reenlightenment_target
+    return 0
+
+
+cdef insn_t clock_write_reenlightenment(l0_vp *vp, u64 value) noexcept nogil:
+    cdef u32 why = reenlightenment_refusal(vp.partition, value)
+
     if why:
         return deny(vp, why, value, HV_X64_MSR_REENLIGHTENMENT_CONTROL, vp.partition.nr_vps)
     vp.partition.clock.reenlightenment = value

@@ -194,6 +194,8 @@ cdef const char *check_registers(const l0_vp *vp, const l0_saved *saved) noexcep
         return "the events on their way are none"
     if not extended_sound(&saved.extended):
         return "its x87 and SSE state is none"
+    if reenlightenment_refusal(vp.partition, saved.reenlightenment):
+        return "its re-enlightenment interrupt has no target"
     for slot in range(<u32>NR_SLOTS):
         if saved.msr[slot].index != vp.msr[slot].index:
             return "its MSRs are others"

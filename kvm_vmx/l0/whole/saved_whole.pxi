@@ -73,6 +73,9 @@ cdef const char *root_sound(const l0_partition *partition, const l0_whole *whole
 
     if root.on != 1 or root.shadow_ended > 1 or root.waits > 1 or root.queued_past > 1:
         return "a flag has no such value"
+    # so that no count of more wraps
+    if whole.instructions >> 63:
+        return "its time is none"
     if not queued_sound(root):
         return "its queued exception is none"
     if not bus_sound(&root.bus):
