@@ -13,10 +13,10 @@ HEAD = """\
 <!-- SPDX-License-Identifier: GPL-2.0-only -->
 # What the processor of L2 decodes
 
-All that gcc makes of C without floating point, what a kernel at CPL 0 needs, and every instruction
-that VMX can intercept. Any other opcode is #UD: there is no arithmetic of the x87, no MMX, no
-floating point of SSE, nothing from SSE3 on, and no VEX or EVEX prefix. The rows of XMM registers
-that name integers (P...) need 66, as in SSE2.
+All that gcc makes of C for a processor with SSE2, but for `long double`; what a kernel at CPL 0
+needs; and every instruction that VMX can intercept. Any other opcode is #UD: there is no arithmetic
+of the x87, no MMX, nothing from SSE3 on, and no VEX or EVEX prefix. The rows of XMM registers that
+name integers (P...) need 66, as in SSE2.
 This page is printed from [opcodes.h](../kvm_vmx/l0/guest/opcodes.h), the decoder's own table, by
 `python dev/regenerate.py`.
 
@@ -26,6 +26,10 @@ BSR, as on processors before them; the others are #UD. XSAVE, XRSTOR, XGETBV and
 CR4.OSXSAVE, which profile bare alone offers, and know x87 and SSE state. An instruction with REP
 is left between two elements for an event, RIP at the instruction; where an access of it faults,
 the elements before are done.
+
+Floating point is the host's own, with every exception masked, and MXCSR then decides. Not done: an
+overflow or underflow that is unmasked sets PE as if it were masked, where a processor leaves PE
+clear if the result would be exact with a wider exponent.
 
 ## Flags that the SDM leaves undefined
 

@@ -11,10 +11,9 @@ HEAD = """\
 # What is offered, and what shows it
 
 Each bit of the capability MSRs, of the CPUID leaves 1, 7 and 0x80000001 and of Hyper-V's that L0
-can do, the test that shows
-it, and the profiles that offer it. A bit without a test is not done: no profile may offer it, and
-`Machine(msrs=..., cpuid=...)` refuses it by name. This page is printed from
-[offers.py](../kvm_vmx/l0/offers.py) and the profiles by `python dev/offers.py`.
+can do, the test that shows it, and the profiles that offer it. A bit without a test is not done: no
+profile may offer it, and `Machine(msrs=..., cpuid=...)` refuses it by name. This page is printed
+from [offers.py](../kvm_vmx/l0/offers.py) and the profiles by `python dev/offers.py`.
 """
 HYPERV = 0x40000000
 ON_LEAVES = """\

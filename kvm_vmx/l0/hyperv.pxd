@@ -37,7 +37,6 @@ cdef void partition_destroy(l0_partition *partition) noexcept nogil
 # there are, at most room.
 cdef u32 refusals(l0_vp *vp, l0_refusal *found, u32 room) noexcept nogil
 
-# While a timer runs there is an alarm for it.
 # While a timer runs, L2 is interrupted by an alarm that looks at the clock.
 cdef void stimers_arm(l0_vp *vp) noexcept nogil
 

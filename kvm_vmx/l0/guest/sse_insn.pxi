@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# SSE and SSE2 of L2 without floating point: moves, logic, and integers side by side.
+# SSE and SSE2 of L2: which instruction it is; moves, logic, and integers side by side.
 
 cdef extern from "kvm_vmx/l0/guest/packed.h" nogil:
     ctypedef union xmm_value:

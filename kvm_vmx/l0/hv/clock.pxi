@@ -75,7 +75,6 @@ cdef u64 clock_reference_time(l0_partition *partition) noexcept nogil:
         multiply_shift(partition.clock.created_tsc, scale, 64) + partition.clock.skipped
 
 
-# Let so many of these units pass at once.
 # A processor that only waits lets time pass: both clocks go on by so many units of 100 ns.
 cdef void clock_skip(l0_partition *partition, u64 units) noexcept nogil:
     cdef l0_clock *clock = &partition.clock

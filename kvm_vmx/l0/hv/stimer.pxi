@@ -115,7 +115,6 @@ cdef u64 first_due(const l0_vp *vp) noexcept nogil:
     return first
 
 
-# While a timer runs there is an alarm for it.
 # While a timer runs, L2 is interrupted by an alarm that looks at the clock.
 cdef void stimers_arm(l0_vp *vp) noexcept nogil:
     cdef u32 i
