@@ -164,7 +164,7 @@ int hyperv_flush_guest_mapping_range(u64 address_space, hyperv_fill_flush_list_f
 /* What a kernel takes back of Hyper-V before another begins without a reset. */
 void standin_hyperv_cleanup(bool by_kexec)
 {
-	if (x86_hyper_type != X86_HYPER_MS_HYPERV)
+	if (!hypervisor_is_type(X86_HYPER_MS_HYPERV))
 		return;
 #ifdef HAVE_KEXEC_LEAVES_ASSIST
 	if (by_kexec)

@@ -100,15 +100,15 @@ long get_user_pages_unlocked(unsigned long start, unsigned long count, struct pa
 	return user_pages(start, count, pages);
 }
 
-unsigned long _copy_from_user(void *to, const void __user *from, unsigned long n)
+unsigned long _copy_from_user(void *to, const void __user *from, unsigned long size)
 {
-	memcpy(to, (const void *)from, n);
+	memcpy(to, (const void *)from, size);
 	return 0;
 }
 
-unsigned long _copy_to_user(void __user *to, const void *from, unsigned long n)
+unsigned long _copy_to_user(void __user *to, const void *from, unsigned long size)
 {
-	memcpy((void *)to, from, n);
+	memcpy((void *)to, from, size);
 	return 0;
 }
 
