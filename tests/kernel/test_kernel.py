@@ -143,7 +143,7 @@ def test_rounds_of_load_and_unload_leave_nothing(image, soak):
             left.append(kernel.allocations)
             mapped.append(len(Path("/proc/self/maps").read_text().splitlines()))
         assert left[1:] == left[1:2] * (len(left) - 1)
-        # a map that a round leaves is there ninety times; Python's own memory takes one now and then
+        # a map that a round leaves is there ninety times; Python's own memory takes one at times
         assert max(mapped[10:]) <= max(mapped[:10]) + 8
         assert kernel.warnings == 0
 

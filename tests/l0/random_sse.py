@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Random rows of SSE2 instructions: all registers from memory, and back, and MXCSR at the end."""
 
+import itertools
 import random
 import struct
 
@@ -76,8 +77,9 @@ def numbers(rng):
     return found[:SIZE]
 
 
-def float_row(rng: random.Random, length: int) -> tuple[bytes, State]:
-    """A program of them, and the state that it begins in: LDMXCSR, and STMXCSR at the end."""
+def float_row(rng: random.Random, length: int) -> tuple[list[bytes], State]:
+    """The programs of the first of them, of the first two, and so on to all, and the state that
+    they begin in: LDMXCSR, and STMXCSR at the end."""
     before = state(rng)
     registers = list(before.registers)
     registers[RBX] = PAGES
@@ -85,8 +87,10 @@ def float_row(rng: random.Random, length: int) -> tuple[bytes, State]:
     memory = bytearray(numbers(rng))
     memory[-4:] = csr.to_bytes(4, "little")
     at = (SIZE - 4).to_bytes(4, "little")
-    body = b"".join(one_float(rng) for _ in range(length))
-    return b"\x0f\xae\x93" + at + image(0x6F) + body + image(0x7F) + b"\x0f\xae\x9b" + at + UD2, \
+    begin = b"\x0f\xae\x93" + at + image(0x6F)
+    end = image(0x7F) + b"\x0f\xae\x9b" + at + UD2
+    bodies = itertools.accumulate(one_float(rng) for _ in range(length))
+    return [begin + body + end for body in bodies], \
         before._replace(registers=tuple(registers), memory=bytes(memory))
 
 
