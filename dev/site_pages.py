@@ -114,6 +114,8 @@ def typed(annotation):
     if annotation is inspect.Signature.empty:
         return annotation
     written = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    # Python's own way to print Unpack[] of a class is no Python
+    written = re.sub(r"^\*<class '(?:\w+\.)*(\w+)'>$", r"Unpack[\1]", written)
     return Said(written.strip("\"'"))
 
 

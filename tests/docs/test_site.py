@@ -154,6 +154,8 @@ def test_the_pages_that_are_printed_have_all_of_it(site):
     _, pages = site
     reference = pages["reference.html"]
     assert {name.lower() for name in kvm_vmx.__all__} <= reference.ids
+    # of Machine's options, as Python is written
+    assert "Unpack" in reference.text and "class 'Options'" not in reference.text
     for name in ("insmod", "start_trace", "vmresume", "exit_log", "clean_fields", "CPUID_LOOP"):
         assert name in reference.text
     assert all(name in pages["policies.html"].text for name in POLICIES)
