@@ -7,6 +7,7 @@ from test_root_insns import PLAIN, POINTERS, REGION, VMXON
 from world import BASE, FIELDS
 
 L2, HOST, ICR = 0x20000, HANDLERS + 16 * 200, 0xFEE00300
+TSC = 0x10
 VMCALL, HLT_L2, SPIN = "0f01c1", "f4", "ebfe"
 REASON, QUALIFICATION, RIP = 0x4402, 0x6400, 0x681E
 
@@ -126,6 +127,22 @@ def test_a_halted_l2_sleeps_until_its_timer():
     root.enter(count=20_000)
     assert root.cpu.instructions["idle"] > 4000
     assert root.exited()[0] == 52
+
+
+@pytest.mark.parametrize("code", [HLT_L2, SPIN], ids=["halted", "computing"])
+def test_the_preemption_timer_goes_by_the_hosts_time(code):
+    """SDM 3C 25.5.1: it counts down at the TSC's rate, divided as VMX_MISC says."""
+    root = Nested(code, dict(PIN_BASED_VM_EXEC_CONTROL=0x56, VMX_PREEMPTION_TIMER_VALUE=100_000,
+                             CPU_BASED_VM_EXEC_CONTROL=0x84006172 & ~0x80),
+                  profile="bare", clock="host")
+    rate = root.rdmsr(0x485) & 31
+    began = root.rdmsr(TSC)
+    root.enter(count=100)
+    for _ in range(10**6):
+        if root.cpu.in_guest:
+            root.cpu.run(10_000)
+    assert root.exited()[0] == 52 and root.cpu.instructions["idle"] == 0
+    assert root.rdmsr(TSC) - began >= 100_000 << rate
 
 
 @pytest.mark.parametrize("injected", [False, True])
