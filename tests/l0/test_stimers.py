@@ -40,7 +40,8 @@ def test_a_one_shot_by_message(timed, timer):
     assert cpu.wrmsr(CONFIG + 2 * timer, SOURCE << 16 | ENABLE).ok
     due = cpu.rdmsr(TIME).value + 20000
     assert cpu.wrmsr(COUNT + 2 * timer, due).ok and cpu.rdmsr(COUNT + 2 * timer).value == due
-    assert cpu.pending_interrupt is None
+    # A host that is busy may have let the time pass already.
+    assert cpu.pending_interrupt is None or cpu.rdmsr(TIME).value >= due
     now = wait(cpu, VECTOR)
     assert now >= due
     header, sender, index, expiration, delivery = message(timed)
