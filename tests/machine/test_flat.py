@@ -54,13 +54,16 @@ COUNTS = {machines: (40, 100_000), lifetimes: (200, 1_000_000), loads: (40, 10_0
 @pytest.mark.parametrize("what", COUNTS, ids=lambda what: what.__name__)
 def test_flat(what, insn, soak):
     count = COUNTS[what][soak]
-    what(insn, count // 4 if not soak else 2000)
-    memory, maps, files = held()
-    what(insn, count)
-    after = held()
+    what(insn, 2000 if soak else count // 4)
+    found = [held()]
+    for _ in range(4):
+        what(insn, count // 4)
+        found.append(held())
+        print(*found[-1])
+    memory, maps, files = (set(each) for each in zip(*found))
     # an arena of the allocator may be new; a leak of a page each would be far more
-    assert after[0] - memory < max(4 << 20, count * 64 if soak else 0)
-    assert abs(after[1] - maps) <= 4 and after[2] == files
+    assert max(memory) - found[0][0] < 4 << 20
+    assert max(maps) - min(maps) <= 4 and len(files) == 1
 
 
 RUNS = """
