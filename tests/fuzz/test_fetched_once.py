@@ -176,7 +176,8 @@ from guest import *
 
 clear = ctypes.CDLL(FETCHED).fuzz_clear
 FAR, FLAGS = 0xE00000, 1 << 18 | 0x8D7
-g = Guest("plain", options={"msrs": {0x489: 0x3FFFFF}, "unfinished": True}, EXCEPTION_BITMAP=1 << 14)
+g = Guest("plain", options={"msrs": {0x489: 0x3FFFFF}, "unfinished": True},
+          EXCEPTION_BITMAP=1 << 14)
 for n in range(7):
     g.write(PD + 8 * n, n << 21 | 0x83)
 g.set(GUEST_CR4=g.get("GUEST_CR4") | 1 << 21 | 1 << 9)
@@ -207,7 +208,8 @@ for code in sys.argv[2:]:
 """
 WRITES = ["0103", "1103", "f71b", "f713", "ff03", "ff0b", "83037f", "d123", "d113", "d33b",
           "0fa30b", "0fab0b", "0fba3b01", "0fa41303", "0fad0b", "0fc10b", "870b", "0fb10b",
-          "0fb113", "0fc70b", "0f9303", "8903", "c60305", "50", "ff33", "8f03", "58", "c9", "6a05", "9c", "9d", "aa", "a4", "66890b", "0f2903", "0fae03", "0fae0b", "d93b", "0f010b"]
+          "0fb113", "0fc70b", "0f9303", "8903", "c60305", "50", "ff33", "8f03", "58", "c9", "6a05",
+          "9c", "9d", "aa", "a4", "66890b", "0f2903", "0fae03", "0fae0b", "d93b", "0f010b"]
 
 
 @pytest.mark.host("compiler")
