@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from command import started
 
 from kvm_vmx import Machine, host
 from kvm_vmx.machine.guests import CPUID_LOOP
@@ -95,17 +96,17 @@ with Machine(cpus=1, insn=sys.argv[1]) as machine:
     "debugger", marks=pytest.mark.host("debugger"))])
 def test_counts_are_whole_where_it_is_stopped_and_looked_at(how, insn, soak):
     exits = (3_000_000 if insn == "call" else 100_000) * (20 if soak else 1)
-    child = subprocess.Popen([sys.executable, "-c", RUNS, insn, str(exits), how],
-                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert child.stdout.readline() == "runs\n"
-    for _ in range(200 if soak else 1):
-        if child.poll() is not None:
-            break
-        if how == "stopped":
-            child.send_signal(signal.SIGSTOP)
-            child.send_signal(signal.SIGCONT)
-        elif how == "debugger":
-            subprocess.run([host.find("debugger"), "-nx", "-batch", "-p", str(child.pid), "-ex",
-                            "detach"], capture_output=True, timeout=120)
-    _, error = child.communicate(timeout=1200)
-    assert (child.returncode, error) == (0, "")
+    with started([sys.executable, "-c", RUNS, insn, str(exits), how],
+                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stdout.readline() == "runs\n"
+        for _ in range(200 if soak else 1):
+            if child.poll() is not None:
+                break
+            if how == "stopped":
+                child.send_signal(signal.SIGSTOP)
+                child.send_signal(signal.SIGCONT)
+            elif how == "debugger":
+                subprocess.run([host.find("debugger"), "-nx", "-batch", "-p", str(child.pid),
+                                "-ex", "detach"], capture_output=True, timeout=120)
+        _, error = child.communicate(timeout=1200)
+        assert (child.returncode, error) == (0, "")
