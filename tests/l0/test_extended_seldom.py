@@ -30,6 +30,7 @@ def sse(code, rbx=DATA, cr4=0, guest=plain, **fields):
     "0f6ec1", "f30f6ec1", "f20f7ec1", "0f7ec1",     # MOVD of XMM has 66, MOVQ F3
     "0f5003", "f30f50c1", "0fd7c1", "660fd703",     # signs of a register
     "f30f71d101", "0f71d101", "660f73e101", "f30f54c1", "f20fefc1", "f30fc6c100", "0f70c100",
+    "f3660fc4c100", "f20fc5c100", "0fc4c100", "660fc50300",     # PINSRW, PEXTRW
     "660fc303", "f30fc303", "f30fae03", "f20fae13", "dfe1", "dbe5", "d9d1"])
 def test_forms_of_sse_and_x87_that_are_none(code):
     assert told(sse(code).run()) == (UD, 0)
