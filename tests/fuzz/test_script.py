@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """perf/fuzz.sh where there is no clang, or none that fuzzes, and where something is found."""
 
+import os
 import shutil
 import stat
 import subprocess
@@ -60,3 +61,19 @@ def test_what_is_found_is_told_and_the_status(tree):
     done = fuzz(tree, "entry", "msr", clang=FINDS)
     assert done.returncode == 1
     assert "SUMMARY: found in entry" in done.stdout and "SUMMARY: found in msr" in done.stdout
+
+
+@pytest.mark.parametrize("body, name", [
+    ("while True: pass", "SIGPROF"), ("time.sleep(600)", "SIGALRM"),
+    # what it refuses by itself is no end of it
+    ("while True:\n  try: time.sleep(.01), sum(range(10**6))\n  except Exception: pass",
+     "SIGPROF")])
+def test_an_input_that_takes_too_long_is_told(body, name):
+    done = subprocess.run(
+        [sys.executable, "-c", "import time, guided, surfaces\n"
+         f"def slow(data, folder):\n {body}\n"
+         "surfaces.SURFACES['slow'], surfaces.SEEDS['slow'] = slow, [b'an input']\n"
+         f"guided.PATIENCE = {.2 if name == 'SIGPROF' else .01}\nguided.main('slow', '1')"],
+        text=True, capture_output=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    assert done.returncode == 1 and done.stderr.startswith("slow: b'an input'\n")
+    assert f"Impatient: signal {name}" in done.stderr.splitlines()[-1]
