@@ -34,6 +34,13 @@ CYTHONS = re.compile(r"__Pyx|__pyx_pymod|__pyx_capi|PyInit")
 # the module's own statements: imports alone
 NO_CODE = "kvm_vmx/l0/hyperv.pyx"
 
+ONCE = """\
+#include <Python.h>
+#include <string.h>
+#include <x86intrin.h>
+#undef __always_inline
+#define __always_inline inline
+"""
 INSTEAD = """\
 import importlib.util
 import sys
@@ -54,11 +61,12 @@ def build():
     """The instrumented module, and what puts it in the place of the installed one."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     made, module = FOLDER / "hyperv.o", FOLDER / "hyperv.so"
-    # functions are not inlined, so that each has its branches once
+    # functions are not inlined, so that each has its branches once; the C library's own are
+    (FOLDER / "once.h").write_text(ONCE)
     subprocess.run(
         ["gcc", "-c", "-fPIC", "-O0", "-w", "--coverage", "-std=gnu11", "-fno-strict-aliasing",
          "-fwrapv", "-fno-delete-null-pointer-checks", "-DCYTHON_INLINE=inline",
-         "-D__always_inline=inline",
+         "-include", str(FOLDER / "once.h"),
          *(f"-DCONFIG_{name}=1" for name in ("HYPERV", "JUMP_LABEL", "INSN_TRAP")),
          '-DBUILD_CONFIG=""', "-Iinclude", "-I.", f"-I{sysconfig.get_path('include')}",
          str(SOURCE), "-o", str(made)], check=True, cwd=ROOT)
