@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Run kvm-vmx as a user does: a process of its own, its output, its exit status."""
 
+import contextlib
 import os
 import pathlib
+import subprocess
 import time
 
 import nursery
@@ -11,6 +13,16 @@ import schemed
 # A process started in another folder finds the same package as the tests do.
 PACKAGE = nursery.PACKAGE
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(PACKAGE)}
+
+
+@contextlib.contextmanager
+def started(arguments, **options):
+    """A process that runs beside the test, and is ended with it, however that ends."""
+    with subprocess.Popen(arguments, **options) as child:
+        try:
+            yield child
+        finally:
+            child.kill()
 
 
 def entered(child):

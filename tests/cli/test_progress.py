@@ -11,7 +11,7 @@ import sys
 import time
 
 import pytest
-from command import entered
+from command import entered, started
 
 pytestmark = pytest.mark.long
 SPIN = b"\xeb\xfe"
@@ -29,6 +29,13 @@ class OnATerminal:
             [sys.executable, "-m", "kvm_vmx", *map(str, arguments)], stderr=end,
             stdout=subprocess.PIPE, text=True, env=os.environ | {"TERM": "xterm", "COLUMNS": "100"})
         os.close(end)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.child.kill()
+        self.child.wait()
 
     def listen(self, seconds):
         """What it says on the terminal from now on, for at most so long; "" at the end."""
@@ -70,34 +77,34 @@ def test_a_long_run_shows_that_it_runs(tmp_path, arguments, code):
     if code:
         (tmp_path / "guest.bin").write_bytes(code)
         arguments = [*arguments, "--guest", tmp_path / "guest.bin"]
-    run = OnATerminal("run", *arguments)
-    assert run.until("VMCS") > 2
-    # it moves, even where no exit comes
-    before = len(run.said)
-    run.listen(5)
-    run.listen(5)
-    assert len(run.said) > before
-    status, out = run.end(signal.SIGINT)
-    assert (status, out) == (130, "") and run.said.rstrip().endswith("kvm-vmx: interrupted")
+    with OnATerminal("run", *arguments) as run:
+        assert run.until("VMCS") > 2
+        # it moves, even where no exit comes
+        before = len(run.said)
+        run.listen(5)
+        run.listen(5)
+        assert len(run.said) > before
+        status, out = run.end(signal.SIGINT)
+        assert (status, out) == (130, "") and run.said.rstrip().endswith("kvm-vmx: interrupted")
 
 
 def test_the_bar_moves_with_the_exits_within_a_stretch():
     """By trap a stretch of so many exits takes minutes."""
-    run = OnATerminal("run", "--exits", 100_000_000, "--insn", "trap")
-    run.until("VMCS")
-    counts = set()
-    deadline = time.monotonic() + 60
-    while len(counts) < 4 and time.monotonic() < deadline:
-        run.listen(1)
-        counts = set(re.findall(r"(\d+)/100000000", run.said)) - {"0"}
-    assert len(counts) >= 4
-    run.end(signal.SIGINT)
+    with OnATerminal("run", "--exits", 100_000_000, "--insn", "trap") as run:
+        run.until("VMCS")
+        counts = set()
+        deadline = time.monotonic() + 60
+        while len(counts) < 4 and time.monotonic() < deadline:
+            run.listen(1)
+            counts = set(re.findall(r"(\d+)/100000000", run.said)) - {"0"}
+        assert len(counts) >= 4
+        run.end(signal.SIGINT)
 
 
 def test_a_short_run_shows_nothing():
     for _ in range(10):
-        run = OnATerminal("run", "--exits", 100)
-        status, out = run.end()
+        with OnATerminal("run", "--exits", 100) as run:
+            status, out = run.end()
         assert status == 0 and "enable_evmcs" in out
         # on a busy machine none is short
         if run.said == "" or time.monotonic() - run.start < 2:
@@ -106,18 +113,17 @@ def test_a_short_run_shows_nothing():
 
 
 def test_conform_shows_how_far_it_is():
-    run = OnATerminal("conform")
-    assert run.until("per cent of the tests", 120) > 2
-    status, out = run.end(signal.SIGINT)
+    with OnATerminal("conform") as run:
+        assert run.until("per cent of the tests", 120) > 2
+        status, out = run.end(signal.SIGINT)
     assert (status, out) == (130, "")
 
 
 def test_no_terminal_no_progress(tmp_path):
     (tmp_path / "guest.bin").write_bytes(SPIN)
-    child = subprocess.Popen(
-        [sys.executable, "-m", "kvm_vmx", "run", "--guest", tmp_path / "guest.bin"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    entered(child)
-    time.sleep(4)
-    child.send_signal(signal.SIGINT)
-    assert child.communicate(timeout=60) == ("", "kvm-vmx: interrupted\n")
+    with started([sys.executable, "-m", "kvm_vmx", "run", "--guest", tmp_path / "guest.bin"],
+                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        entered(child)
+        time.sleep(4)
+        child.send_signal(signal.SIGINT)
+        assert child.communicate(timeout=60) == ("", "kvm-vmx: interrupted\n")

@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 import pytest
-from command import ENVIRONMENT
+from command import ENVIRONMENT, started
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -65,12 +65,12 @@ def test_an_option_of_all_may_stand_before_the_command(capsys):
 def test_a_terminal_has_colour(term, coloured):
     main, other = pty.openpty()
     with open(main, "rb", 0) as reader:
-        child = subprocess.Popen([sys.executable, "-m", "kvm_vmx", "lesson"], stdout=other,
-                                 stdin=subprocess.DEVNULL, env={**ENVIRONMENT, "TERM": term})
-        said = b""
-        while b"Begin with" not in said:
-            said += reader.read(65536)
-        assert child.wait(60) == 0
+        with started([sys.executable, "-m", "kvm_vmx", "lesson"], stdout=other,
+                     stdin=subprocess.DEVNULL, env={**ENVIRONMENT, "TERM": term}) as child:
+            said = b""
+            while b"Begin with" not in said:
+                said += reader.read(65536)
+            assert child.wait(60) == 0
     os.close(other)
     assert bool(ESCAPE.search(said.decode())) == coloured
 

@@ -44,10 +44,20 @@ static void note_reader(u64 by)
 		}
 }
 
+/* Another processor clears a word just before so many reads of it are done. */
+static u64 *cleared, reads_left;
+
+void fuzz_clear(u64 *place, u64 reads)
+{
+	cleared = place, reads_left = reads;
+}
+
 static void fetched(const void *place, u64 size, const void *by)
 {
 	u64 gpa = (const u8 *)place - memory;
 
+	if (cleared && place == cleared && !--reads_left)
+		*cleared = 0;
 	if (!memory || gpa >= MEMORY || size > MEMORY - gpa || !is_handed_over(gpa))
 		return;
 	note_reader((u64)by);

@@ -20,8 +20,23 @@ import surfaces
 import kvm_vmx
 
 ROOM = str(pathlib.Path(kvm_vmx.__file__).parent)
-# seconds of the processor's time; of everybody's, ten times that on a loaded machine
+# seconds of the processor's time; of everybody's, a hundred times that: what waits for ever ends,
+# what only has little of a loaded machine does not
 LONGEST, PATIENCE = 2048, 20
+
+
+class Impatient(BaseException):
+    """An input takes too long; none of its own refusals is this."""
+
+
+def impatient(number, _):
+    raise Impatient(f"signal {signal.Signals(number).name} at {PATIENCE} s of the processor's time")
+
+
+def patience(seconds):
+    """From now on an input may take so long; 0: it has ended."""
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.setitimer(signal.ITIMER_REAL, 100 * seconds)
 
 
 def reached(call, *arguments):
@@ -72,19 +87,20 @@ def main(surface, seconds, seed="1", keep=""):
     inputs = [*surfaces.SEEDS[surface]]
     if (corpus.KEPT / f"{surface}.bin").exists():
         inputs += corpus.kept(surface)
+    for number in (signal.SIGPROF, signal.SIGALRM):
+        signal.signal(number, impatient)
     kept, lines, count, end = [], set(), 0, time.monotonic() + float(seconds)
     with tempfile.TemporaryDirectory() as folder:
         while inputs or time.monotonic() < end:
             data = inputs.pop() if inputs else mutated(dice.choice(kept), kept, dice)
-            signal.setitimer(signal.ITIMER_PROF, PATIENCE)
-            signal.alarm(10 * PATIENCE)
+            patience(PATIENCE)
             try:
                 new = reached(target, data, folder) - lines
             except BaseException:
+                patience(0)
                 print(f"{surface}: {data!r}", file=sys.stderr)
                 raise
-            signal.setitimer(signal.ITIMER_PROF, 0)
-            signal.alarm(0)
+            patience(0)
             count += 1
             if new or not kept:
                 lines |= new

@@ -268,6 +268,13 @@ int fuzz_storm(int on)
 
 #ifdef FUZZER
 #include <Python.h>
+#include <signal.h>
+#include <sys/time.h>
+
+/* Of the processor's own time: on a loaded machine an input may take as long as it likes. */
+#ifndef PATIENCE
+#define PATIENCE 20000	/* milliseconds */
+#endif
 
 PyMODINIT_FUNC PyInit_hyperv(void);
 static int the_surface;
@@ -277,6 +284,19 @@ static void *exported(PyObject *table, const char *name)
 	PyObject *capsule = PyDict_GetItemString(table, name);
 
 	return PyCapsule_GetPointer(capsule, PyCapsule_GetName(capsule));
+}
+
+static void impatient(int number)
+{
+	wrong("an input takes so many milliseconds", PATIENCE);
+}
+
+static void patience(u32 milliseconds)
+{
+	const struct itimerval timer = { .it_value = {
+		.tv_sec = milliseconds / 1000, .tv_usec = milliseconds % 1000 * 1000 } };
+
+	setitimer(ITIMER_PROF, &timer, NULL);
 }
 
 /* The module's own constants are set when Python loads it; after that nothing needs Python. */
@@ -291,6 +311,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	table = PyObject_GetAttrString(PyImport_ImportModule("hyperv"), "__pyx_capi__");
 	for (u32 i = 0; i < sizeof(names) / sizeof(*names); i++)
 		contract[i] = exported(table, names[i]);
+	signal(SIGPROF, impatient);
 	the_surface = fuzz_surface(getenv("SURFACE"));
 	if (the_surface < 0 || fuzz_setup(contract))
 		return 1;
@@ -299,7 +320,9 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 {
+	patience(PATIENCE);
 	fuzz_one(the_surface, data, size);
+	patience(0);
 	return 0;
 }
 #endif

@@ -459,3 +459,21 @@ def test_l2_behind_an_ept_violation_is_l1s():
     g.write(EPT + 0x2000 + 8 * 12, 0x1800000 | 0xB7)
     g.cpu.invept(2, 0)
     assert g.run(GUEST_RIP=GUEST_CODE).reason == 18 and device.seen == [(0, 4)]
+
+
+def test_between_and_below_the_devices_nobody_is():
+    root, device = with_device()
+    root.board.mmio.add(PLACE + 0x10000, 0x100, other := Told())
+    for address in (PLACE - 0x1000, PLACE + 0x5000, PLACE + 0x20000):
+        assert served(root, "8b03", rbx=address) is None
+        assert root.board.processors[0].registers[RAX] == 0xFFFFFFFF
+        assert served(root, "8903", rbx=address) is None
+    assert device.seen == other.seen == []
+
+
+def test_a_gate_where_a_device_is():
+    """Nobody is asked while an event is delivered: all ones are no gate, and so to the end."""
+    root, device = with_device()
+    root.cpu.set(Field.GUEST_IDTR_BASE, OURS)
+    root.step("0f0b")
+    assert root.end == "shutdown" and device.seen == []

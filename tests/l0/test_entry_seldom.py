@@ -11,6 +11,8 @@ from test_direct_flush import FAST, GOOD, SPACE
 from test_guest_modes import real
 from world import ASSIST, EVMCS, GROUP_BITS, ROOT, World
 
+from kvm_vmx.machine.outcome import Stopped
+
 
 @pytest.mark.parametrize("exact", [True, False])
 def test_which_msr_tells_what_a_control_may_be(exact):
@@ -130,3 +132,22 @@ def test_upper_halves_of_an_active_evmcs():
     world.enlighten()
     assert world.cpu.vmlaunch().ok
     assert world.cpu.vmread(0x2000).ok and not world.cpu.vmread(0x2001).ok
+
+
+def test_all_refusals_of_an_evmcs_with_a_debug_control():
+    """R62: the one that no leaf announces is among them, behind the others."""
+    g = Guest("evmcs", VMCALL, {"profile": "tlfs-strict"})
+    assert g.run().reason == 18 and g.cpu.refusals() == []
+    g.set(GUEST_IA32_DEBUGCTL=1, HOST_RIP=1 << 63)
+    assert not g.cpu.vmresume().ok
+    assert {why.id for why in g.cpu.refusals()} == {"debugctl_unannounced", "host_rip"}
+
+
+def test_an_l2_that_goes_on_without_its_page():
+    """Stopped, its eVMCS lost, under lints: it ends, and L1 sees nothing of the exit."""
+    g = Guest("evmcs", "90" + VMCALL, {"lints": True})
+    assert isinstance(g.cpu.vmlaunch(stop_after=1), Stopped)
+    g.memory.unback(EVMCS)
+    assert g.cpu.go_on().ok and g.cpu.counters()["exits"] == 1
+    g.memory.back(EVMCS)
+    assert g.get("VM_EXIT_REASON") == 0

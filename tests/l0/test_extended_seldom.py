@@ -10,6 +10,7 @@ from root import FREE as ROOM
 from root import RAX as RESULT
 from root import Root
 from test_extended_state import OSFXSR, OSXSAVE, XSAVE
+from test_save_restore import XCR0_AT, forged
 
 BEYOND = 1 << 47
 FIELDS_OF_SSE = dict(EXCEPTION_BITMAP=0xFFFFFFFF, GUEST_CR4=0x2020 | OSFXSR)
@@ -29,6 +30,7 @@ def sse(code, rbx=DATA, cr4=0, guest=plain, **fields):
     "0f6ec1", "f30f6ec1", "f20f7ec1", "0f7ec1",     # MOVD of XMM has 66, MOVQ F3
     "0f5003", "f30f50c1", "0fd7c1", "660fd703",     # signs of a register
     "f30f71d101", "0f71d101", "660f73e101", "f30f54c1", "f20fefc1", "f30fc6c100", "0f70c100",
+    "f3660fc4c100", "f20fc5c100", "0fc4c100", "660fc50300",     # PINSRW, PEXTRW
     "660fc303", "f30fc303", "f30fae03", "f20fae13", "dfe1", "dbe5", "d9d1"])
 def test_forms_of_sse_and_x87_that_are_none(code):
     assert told(sse(code).run()) == (UD, 0)
@@ -73,6 +75,38 @@ def test_xsave_areas_with_a_hole(code, write, rfbm, hole):
     g.regs(rax=rfbm)
     found = told(g.run())
     assert found == (PF, write) or (code == "0fae2b" and hole == 6 and found == (GP, 0))
+
+
+@pytest.mark.parametrize("rfbm, there, at, ends", [
+    # the first bytes of the image, MXCSR behind them, the XMM registers, all of it
+    (1, 1, 0x10, (PF, 0)), (2, 2, 0x10, (PF, 0)), (2, 0, 0x10, (PF, 0)), (1, 0, 0x10, DONE),
+    (3, 3, 0, DONE), (3, 3, 8, (GP, 0)), (3, 3, BEYOND, (GP, 0)), (3, 4, 0, (GP, 0))])
+def test_xrstor_of_an_area_whose_begin_is_not_there(rfbm, there, at, ends):
+    """SDM 1 13.8: what is asked for and stands there is read, and MXCSR with SSE whatever does."""
+    g = sse("0fae2b", cr4=OSXSAVE, guest=functools.partial(
+        Guest, "plain", options=XSAVE["options"]))
+    g.cpu.restore(forged(g.cpu.save(), XCR0_AT, 3))
+    hole = at == 0x10
+    place = (7 << 21) - 0x40 if hole else DATA + at
+    if place < 1 << 24:
+        g.memory.write(place, bytes(0x240))
+        g.write(place + 24, 0x1F80, 4)
+        g.write(place + 0x200, there)
+    g.write(PD + 8 * 6, 0 if hole else 6 << 21 | 0x87)
+    g.regs(rbx=place, rax=rfbm)
+    assert told(g.run()) == ends
+
+
+@pytest.mark.parametrize("prefix, at", [("f3", 8), ("66f3", 8), ("f366", 8), ("f2", 0),
+                                        ("66f2", 0)])
+def test_a_shuffle_of_words_under_two_prefixes(prefix, at):
+    """SDM 2A 2.1.2: of 66 and F3 or F2 the latter is part of the opcode."""
+    g = sse("f30f6f0b" + prefix + "0f70c11b" + "f30f7f4310")
+    words = b"".join(n.to_bytes(2, "little") for n in range(0x1000, 0x1008))
+    g.memory.write(DATA, words)
+    assert told(g.run()) is DONE
+    turned = b"".join(words[at + 2 * n:at + 2 * n + 2] for n in (3, 2, 1, 0))
+    assert g.memory.read(DATA + 16, 16) == words[:at] + turned + words[at + 8:]
 
 
 @pytest.mark.parametrize("code", ["0f05", "0f07"])

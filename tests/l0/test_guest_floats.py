@@ -181,3 +181,72 @@ def test_who_asks_for_alignment(code, misaligned):
     g = Guest("plain", code + VMCALL, GUEST_CR4=CR4 | OSFXSR, EXCEPTION_BITMAP=1 << 13)
     g.regs(rbx=DATA + 4)
     assert g.run().reason == (0 if misaligned else 18)
+
+
+RAISES = dict(GUEST_CR4=CR4 | OSFXSR | OSXMMEXCPT,
+              EXCEPTION_BITMAP=1 << UD | 1 << NM | 1 << XM | 1 << 14)
+
+
+@pytest.mark.parametrize("code", ["f30f2a03", "f2480f2a03", "f30f2d03", "f20f2c03", "0f2e03",
+                                  "660f2f03", "f20f5a03", "0f5803", "660fc403" "05"])
+def test_an_operand_that_is_not_there(code):
+    g = Guest("plain", code, **RAISES)
+    g.regs(rbx=0x1000000)
+    found = g.run()
+    assert (found.reason, found.intr_info & 0xFF, found.rip) == (0, 14, CODE)
+
+
+@pytest.mark.parametrize("code, first, second, masked", [
+    # CVTSI2SS of what no single has, CVTSS2SI of none, COMISS and UCOMISS of one that signals
+    ("f30f2ac1", 1.0, 1.0, PRECISION), ("f30f2dc1", 1.0, NAN, INVALID),
+    ("0f2fc1", 1.0, NAN, INVALID), ("0f2ec1", 1.0, SNAN, INVALID)])
+def test_a_conversion_or_comparison_that_raises_changes_nothing(code, first, second, masked):
+    for csr in (ALL_MASKED, ALL_MASKED & ~(masked << 7)):
+        g = Guest("plain", LOAD + FIRST + SECOND + code + KEEP + VMCALL, GUEST_RFLAGS=2 | 0x8D5,
+                  **RAISES)
+        for place, value in enumerate((csr, 0, bits(first), bits(second))):
+            g.write(DATA + 4 * place, value, 4)
+        g.regs(rbx=DATA, rax=0x1234, rcx=0x7FFFFFFF)
+        found = g.run()
+        same = g.regs()[RAX] == 0x1234 and g.get("GUEST_RFLAGS") & 0x8D5 == 0x8D5
+        if csr == ALL_MASKED:
+            assert found.reason == 18
+            assert not same or g.read(DATA + 16, 4) != bits(first)
+            continue
+        assert (found.reason, found.intr_info & 0xFF, same) == (0, XM, True)
+        g.code(KEEP + VMCALL)
+        assert g.run(GUEST_RIP=CODE).reason == 18
+        assert g.read(DATA + 16, 4) == bits(first)
+
+
+@pytest.mark.parametrize("code, exponent, elements", [
+    ("0f52c1", -0.5, 4), ("f30f52c1", -0.5, 1), ("0f53c1", -1, 4), ("f30f53c1", -1, 1)])
+def test_reciprocals_are_near(code, exponent, elements):
+    """SDM 2B RCPPS, RSQRTPS: within 1.5 * 2^-12; of a scalar the others stay."""
+    g = Guest("plain", "0f1003" "0f104b10" + code + "0f1103" + VMCALL, GUEST_CR4=CR4 | OSFXSR)
+    values = (3.0, 0.7, 1e10, 2.0)
+    g.memory.write(DATA, struct.pack("<8f", *[9.0] * 4, *values))
+    g.regs(rbx=DATA)
+    assert g.run().reason == 18
+    found = struct.unpack("<4f", g.memory.read(DATA, 16))
+    for n, value in enumerate(values):
+        if n < elements:
+            assert abs(found[n] / value ** exponent - 1) <= 1.5 / 4096
+        else:
+            assert found[n] == 9.0
+
+
+@pytest.mark.parametrize("place", range(8))
+def test_a_word_of_a_register(place):
+    """PINSRW of a register and of memory, PEXTRW; the immediate's upper bits do not count."""
+    words = [0x1000 + n for n in range(8)]
+    index = f"{place | 0xA8:02x}"
+    code = ("0f1003" "660fc4c1" + index + "660fc5d0" + index + "0f1103"
+            "660fc44320" + index + "0f114310" + VMCALL)
+    g = Guest("plain", code, GUEST_CR4=CR4 | OSFXSR)
+    g.memory.write(DATA, struct.pack("<8H", *words) + bytes(16) + b"\xcd\xab")
+    g.regs(rbx=DATA, rcx=0xFFFF1234, rdx=(1 << 64) - 1)
+    assert g.run().reason == 18 and g.regs()[RDX] == 0x1234
+    for at, value in ((0, 0x1234), (16, 0xABCD)):
+        words[place] = value
+        assert g.memory.read(DATA + at, 16) == struct.pack("<8H", *words)

@@ -292,3 +292,13 @@ def test_tables_that_leave_tell_their_operand_size(make, code, operation):
     assert (found.reason, found.insn_info >> 28 & 3) == (46, operation)
     if make is narrow:
         assert bool(found.insn_info >> 11 & 1) == (not code.startswith("66"))
+
+
+def test_eight_registers_that_do_not_fit_the_stack():
+    """PUSHAD over its segment's limit: RSP is as it was."""
+    g = narrow("60", GUEST_SS_AR_BYTES=0x4093, GUEST_SS_LIMIT=0xFFF, GUEST_RSP=0x1010)
+    assert told(g.run()) == (SS, 0) and g.get("GUEST_RSP") == 0x1010
+
+
+def test_bounds_lie_in_memory():
+    assert told(narrow("62c3").run()) == (UD, 0)

@@ -219,3 +219,14 @@ def test_ends_as_in_full(between, enlightened, soak):
                 pair.go_on()
             between(pair)
             pair.enter(launch=rng.randrange(8) == 0)
+
+
+@pytest.mark.parametrize("enlightened", [False, True])
+def test_rows_up_to_the_end_of_a_page(enlightened):
+    """What stands behind the last CPUID that is in one page with its eight bytes."""
+    pair = Pair(enlightened, random.Random(5))
+    pair.put("guest_rip", CODE + 0xFEA)
+    for _ in range(12):
+        pair.enter()
+        assert pair.get("vm_exit_reason") == 10
+        pair.go_on()

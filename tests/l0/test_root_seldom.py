@@ -4,6 +4,7 @@ away, an interrupt that nobody lets in, what no processor here can do."""
 
 import pytest
 from root import *
+from test_devices import OURS, served, with_device
 from test_root_apic import (
     COUNT, DEADLINE, DIVIDE, ICR, ICR_HIGH, IRR, LEFT, PAGE, TIMER, Memory,
 )  # fmt: skip
@@ -242,3 +243,35 @@ def test_a_loop_that_leaves_what_is_mapped(code):
     assert root.step(body + f"eb{-len(body) // 2 - 2 & 0xFF:02x}", count=60,
                      rbx=(1 << 32) - 0x5000) == PF
     assert root.cpu.processor.cr2 == 1 << 32
+
+
+@pytest.mark.parametrize("code", [
+    "8bc3", "89d8", "488bc3", "4889d8", "3d11000000", "83fb05", "81fb00000100", "83c305", "0fafc3",
+    "e200", "e100", "e000", "e300", "f390", "90", "0fa0" "0fa1", "0fa8" "0fa9", "0fa2", "0faee8",
+    "0fc70b", "480fc7f0", "ff1b", "ff2b", "ff33" "58", "ff33" "c3", "e800000000" "58"])
+def test_an_instruction_that_was_decoded_before(code):
+    """It does what it has done then; a run's first instruction would be decoded in any case."""
+    root, found = Root(), []
+    count = 2 if code in ("0fa00fa1", "0fa80fa9", "ff3358", "ff33c3", "e80000000058") else 1
+    behind = CODE + 1 + len(code) // 2
+    for _ in range(3):
+        # an offset for RET, and a selector behind one for CALL and JMP
+        root.memory.write_u64(FREE, behind | (8 << 32 if code in ("ff1b", "ff2b") else 0))
+        root.cpu.set(Field.GUEST_RSP, STACK)
+        root.cpu.set(Field.GUEST_RFLAGS, 2)
+        assert root.step("90" + code + "90" * 4, 1 + count, rax=5, rbx=FREE, rcx=2, rdx=9) is None
+        found.append((root.cpu.registers, root.cpu.get(Field.GUEST_RIP),
+                      root.cpu.get(Field.GUEST_RSP), root.cpu.get(Field.GUEST_RFLAGS),
+                      root.memory.read(STACK - 32, 32), root.memory.read(FREE, 16)))
+    if code == "480fc7f0":
+        # RDRAND: another number each time
+        assert len({one[0][RAX] for one in found}) == 3
+        found = [one[1:] for one in found]
+    assert found[0] == found[1] == found[2] and found[0][-5] == behind
+
+
+def test_a_load_from_a_device_that_was_decoded_before():
+    root, device = with_device()
+    for _ in range(3):
+        assert served(root, "8b03" "ebfc", 4, rbx=OURS) is None
+    assert len(device.seen) >= 6

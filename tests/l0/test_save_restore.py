@@ -217,7 +217,7 @@ def forged(blob, at, value, size=8):
 # where the numbers of a saved processor stand
 REVISION_AT, INDEX_AT, CPL_AT, INTR_AT, NMI_AT, IN_VMX_AT, SHADOW_AT = 12, 16, 20, 24, 28, 32, 36
 VMXON_AT, CURRENT_AT, ACTIVE_AT = 168, 176, 184
-REENLIGHTENMENT_AT = 240
+RANDOM_AT, REENLIGHTENMENT_AT = 208, 240
 MXCSR_AT, MASK_AT, XCR0_AT = 416, 420, 808
 NONE = (1 << 64) - 1
 
@@ -299,3 +299,9 @@ def test_any_blob_is_survived():
             step()
         world.cpu.wrmsr(0x40000073, 0)
     assert taken > 20
+
+
+def test_a_generator_that_would_stand_still():
+    world = World()
+    world.cpu.restore(forged(world.cpu.save(), RANDOM_AT, 0))
+    assert world.cpu.save()[RANDOM_AT:RANDOM_AT + 8] == (1).to_bytes(8, "little")

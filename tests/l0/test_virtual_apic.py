@@ -129,7 +129,7 @@ def test_which_registers_are_read_and_written(secondary, shadow, readable, writa
     (0x80, "8a03", True), (0x83, "8a03", True), (0x84, "8a03", False), (0x82, "668b03", True),
     (0x83, "668b03", False), (0x80, "488b03", False), (0x81, LOAD, False), (0x8C, LOAD, False),
     (0x7E, LOAD, False), (0x83, "8803", True), (0x80, "488903", False), (0x81, STORE, False),
-    (0xFFE, LOAD, False), (-2, LOAD, False), (-2, STORE, False)])
+    (0xFFE, LOAD, False), (0xFFE, STORE, False), (-2, LOAD, False), (-2, STORE, False)])
 def test_an_access_must_fit_its_register(offset, code, fits):
     g = virtual(secondary=ACCESS | REGISTERS)
     assert (access(g, offset, code).reason == CALLED) == fits

@@ -233,6 +233,20 @@ def test_a_processor_that_is_moved_takes_it():
     assert other.last().rip == handler(0x31) + 3 and bit(other, ISR, 0x31)
 
 
+def test_a_processor_that_is_moved_to_where_another_was_recognized():
+    """What waited for the L2 that was here is not for the one that comes."""
+    g = delivering(NOP * 8 + STI + NOP + NOP + VMCALL, GUEST_RFLAGS=2)
+    request(g, 0x31)
+    other = virtual(NOP * 8 + VMCALL, GUEST_RFLAGS=0x202)
+    for one in (g, other):
+        assert isinstance(one.cpu.vmlaunch(stop_after=3), Stopped)
+    g.memory.write(0, other.memory.read(0, 16 << 20))
+    g.cpu.restore(other.cpu.save())
+    for one in (g, other):
+        one.vector(0)
+        assert one.cpu.go_on().ok and one.last()[:4] == (CALLED, 0, 3, CODE + 8)
+
+
 # --- posted interrupts
 
 

@@ -11,7 +11,7 @@ import time
 
 import pytest
 import rules
-from command import kvm_vmx, kvm_vmx_json
+from command import kvm_vmx, kvm_vmx_json, started
 
 from kvm_vmx.lessons import clean, student, table
 
@@ -90,16 +90,16 @@ def test_the_runner_goes_with_whoever_asked(tmp_path, how):
     path.write_text("import os, time\n" + TELL.format(path=str(told))
                     + "if not os.fork(): os.setsid(); tell(); time.sleep(600)\ntell()\n"
                     "time.sleep(600)\n")
-    asking = subprocess.Popen([sys.executable, "-c", (
-        "from kvm_vmx.lessons import student; "
-        f"student.call({str(path)!r}, 'f', [[]], seconds=500, in_all=500)")],
-        stderr=subprocess.DEVNULL)
-    until = time.monotonic() + 60
-    while not told.exists() or len(told.read_text().split()) < 2:
-        assert time.monotonic() < until
-        time.sleep(.05)
-    asking.send_signal(how)
-    asking.wait()
+    with started([sys.executable, "-c", (
+            "from kvm_vmx.lessons import student; "
+            f"student.call({str(path)!r}, 'f', [[]], seconds=500, in_all=500)")],
+            stderr=subprocess.DEVNULL) as asking:
+        until = time.monotonic() + 60
+        while not told.exists() or len(told.read_text().split()) < 2:
+            assert time.monotonic() < until
+            time.sleep(.05)
+        asking.send_signal(how)
+        asking.wait()
     while any(alive(int(pid)) for pid in told.read_text().split()):
         assert time.monotonic() < until
         time.sleep(.05)

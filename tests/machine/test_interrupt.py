@@ -11,7 +11,7 @@ import threading
 import time
 
 import pytest
-from command import entered
+from command import entered, started
 
 from kvm_vmx import Machine
 from kvm_vmx.machine.guests import CPUID_LOOP
@@ -192,15 +192,15 @@ def test_the_command_ends_at_once(tmp_path, arguments, guest):
     path.write_bytes(guest)
 
     def end():
-        child = subprocess.Popen(
-            [sys.executable, "-m", "kvm_vmx", "run", "--guest", str(path), *arguments],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        entered(child)
-        start = time.monotonic()
-        child.send_signal(signal.SIGINT)
-        _, error = child.communicate(timeout=60)
-        assert (child.returncode, error) == (130, "kvm-vmx: interrupted\n")
-        return time.monotonic() - start
+        with started(
+                [sys.executable, "-m", "kvm_vmx", "run", "--guest", str(path), *arguments],
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+            entered(child)
+            start = time.monotonic()
+            child.send_signal(signal.SIGINT)
+            _, error = child.communicate(timeout=60)
+            assert (child.returncode, error) == (130, "kvm-vmx: interrupted\n")
+            return time.monotonic() - start
 
     # with the time that an interpreter takes to end
     assert once_within(AT_ONCE + 0.2, end)

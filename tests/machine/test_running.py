@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from kvm_vmx import Machine
+from kvm_vmx import Field, Machine
 from kvm_vmx.errors import KernelBug
 from kvm_vmx.machine.kernel import TIMER_VECTOR
 
@@ -36,6 +36,30 @@ def test_an_l1_that_lends_its_processor_for_good(insn):
         assert cpu.vmwrite(PIN, cpu.vmread(PIN).value & ~EXTERNAL_INTERRUPTS).ok
         with pytest.raises(KernelBug, match="vector 18"):
             vcpu.run(exits=5)
+
+
+@pytest.mark.parametrize("insn", ["call", "trap"])
+def test_an_l1_of_native_code_has_no_devices(insn):
+    """It cannot stand still for one: ports that it does not intercept, and pages that are no
+    memory, read as ones and take every write."""
+    # MOV ESI, [PLACE]; MOV [PLACE], ECX; OUT DX, AL; IN EAX, DX; MOV EDI, EAX; CPUID; JMP back
+    code = bytes.fromhex("8b342500500000" "890c2500500000" "ee" "ed" "89c7" "0fa2" "ebea")
+    with Machine(cpus=1, insn=insn) as m:
+        vcpu = m.insmod(enlightened_vmcs=False).create_vm(code, memory=1 << 16).create_vcpu(cpu=0)
+        vcpu.run(exits=6)
+        cpu = m.cpu(0)
+        controls = cpu.vmread(Field.CPU_BASED_VM_EXEC_CONTROL).value
+        assert cpu.vmwrite(Field.CPU_BASED_VM_EXEC_CONTROL, controls & ~(3 << 24)).ok
+        table = cpu.vmread(Field.EPT_POINTER).value
+        for level in (3, 2, 1, 0):
+            slot = (table & ~0xFFF) + 8 * (0x5000 >> 12 + 9 * level & 511)
+            table = m.memory.read_u64(slot)
+        m.memory.write_u64(slot, 1 << 40 | table & 0xFFF)
+        assert cpu.invept(2).ok
+        found = vcpu.run(exits=2)
+        assert set(found.reasons) == {10}
+        assert vcpu.regs["rsi"] == vcpu.regs["rdi"] == 0xFFFFFFFF
+        m.memory.write_u64(slot, table)
 
 
 def test_the_vector_is_said_once():

@@ -12,6 +12,7 @@ import sys
 import time
 
 import pytest
+from command import started
 from test_images import (
     APIC, CPUID, EAX, ECX, EDI, EDX, HLT, LGDT, RDMSR, RDTSC, STI, Board, ends, flat, handler, mov,
     out, run_with, store, wrmsr)
@@ -172,13 +173,13 @@ def test_ctrl_c_reaches_a_processor_that_sleeps(tmp_path):
     code = store(APIC + 0xF0, 0x1FF) + store(APIC + 0x320, 0x40) + store(APIC + 0x3E0, 0xB) + \
         store(APIC + 0x380, 0xFFFFFFFF) + out(0x3F8, ord("z")) + out(0x3F8, 10) + STI + HLT
     image.write_bytes(code)
-    child = subprocess.Popen(
-        [sys.executable, "-m", "kvm_vmx", "boot", str(image), "--clock", "host", "--seconds",
-         "600"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert child.stdout.readline() == b"z\n"
-    os.kill(child.pid, signal.SIGINT)
-    _, said = child.communicate(timeout=60)
-    assert child.returncode in (130, -signal.SIGINT), said
+    with started(
+            [sys.executable, "-m", "kvm_vmx", "boot", str(image), "--clock", "host", "--seconds",
+             "600"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        assert child.stdout.readline() == b"z\n"
+        os.kill(child.pid, signal.SIGINT)
+        _, said = child.communicate(timeout=60)
+        assert child.returncode in (130, -signal.SIGINT), said
 
 
 assert EAX == 0 and CPUID

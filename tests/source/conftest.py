@@ -2,6 +2,7 @@
 """What held of a content holds of the same content: it is looked at once."""
 
 import hashlib
+import subprocess
 
 import pytest
 import tree
@@ -33,6 +34,12 @@ class Held:
         """All that was asked about holds."""
         if self.cache and self.now - self.found:
             self.cache.set(self.name, sorted(self.now))
+
+
+@pytest.fixture(scope="session")
+def compiler():
+    """Which one reads the headers, in its own words."""
+    return subprocess.run(["gcc", "-v"], capture_output=True, text=True, check=True).stderr
 
 
 @pytest.fixture

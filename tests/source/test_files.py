@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What every file of the tree keeps to: licence line, origin, no built file, no loose end."""
 
+import ast
 import re
 import subprocess
 
 import pytest
 import tree
+from command import started
 
 SPDX = "SPDX-License-Identifier: GPL-2.0-only"
 ORIGIN = (r"^# (?:C: |Stands in for )"
@@ -116,3 +118,19 @@ def test_no_two_test_files_have_one_name():
     names = [path.name for path in tree.under("tests", suffixes={".py"})
              if path.name != "conftest.py"]
     assert sorted(names) == sorted(set(names))
+
+
+# Who keeps what it has started longer than a test does, and ends it.
+STARTERS = {"tests/cli/command.py", "tests/cli/nursery.py", "tests/cli/test_progress.py",
+            "tests/lessons/browser.py"}
+
+
+def test_a_process_that_a_test_has_started_ends_with_it():
+    found = {str(path) for path in tree.under("tests", suffixes={".py"})
+             if "Popen(" in tree.text(path) for call in ast.walk(ast.parse(tree.text(path)))
+             if isinstance(call, ast.Call) and ast.unparse(call.func).endswith("Popen")}
+    assert found == STARTERS
+    with pytest.raises(ZeroDivisionError), started(["sleep", "600"]) as child:
+        assert child.poll() is None
+        raise ZeroDivisionError
+    assert child.returncode is not None

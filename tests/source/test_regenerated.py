@@ -36,8 +36,8 @@ def regenerated(root, *lines):
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_nothing_is_stale(held):
-    whole = held(sys.version)
+def test_nothing_is_stale(held, compiler):
+    whole = held(sys.version, compiler)
     content = whole.digest("README.md", *sorted(
         path.relative_to(tree.ROOT) for folder in FOLDERS
         for path in (tree.ROOT / folder).rglob("*")

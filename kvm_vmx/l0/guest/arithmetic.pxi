@@ -97,7 +97,7 @@ cdef u64 alu(l0_vp *vp, u32 operation, u64 a, u64 b, u32 size) noexcept nogil:
 # Read, change and write back what rm names; a write that would fault comes before the read.
 cdef int change_rm(l0_vp *vp, const l2_insn *insn, u32 operation, u64 other) noexcept nogil:
     cdef u32 size = operand_size(insn)
-    cdef u64 value = 0
+    cdef u64 value = 0, flags = vp.vmcs.f.guest_rflags
     cdef int status = L2_DONE
 
     if insn.is_memory and operation != ALU_CMP:
@@ -107,7 +107,7 @@ cdef int change_rm(l0_vp *vp, const l2_insn *insn, u32 operation, u64 other) noe
     if status:
         return status
     value = alu(vp, operation, value, other, size)
-    return L2_DONE if operation == ALU_CMP else write_rm(vp, insn, size, value)
+    return L2_DONE if operation == ALU_CMP else write_changed(vp, insn, size, value, flags)
 
 
 cdef int arithmetic(l0_vp *vp, const l2_insn *insn) noexcept nogil:
@@ -145,7 +145,7 @@ cdef u64 one_more(l0_vp *vp, u64 value, u32 size, bint dec) noexcept nogil:
 
 cdef int inc_dec_rm(l0_vp *vp, const l2_insn *insn, bint dec) noexcept nogil:
     cdef u32 size = operand_size(insn)
-    cdef u64 value = 0
+    cdef u64 value = 0, flags = vp.vmcs.f.guest_rflags
     cdef int status = L2_DONE
 
     if insn.is_memory:
@@ -154,7 +154,7 @@ cdef int inc_dec_rm(l0_vp *vp, const l2_insn *insn, bint dec) noexcept nogil:
         status = read_rm(vp, insn, size, &value)
     if status:
         return status
-    return write_rm(vp, insn, size, one_more(vp, value, size, dec))
+    return write_changed(vp, insn, size, one_more(vp, value, size, dec), flags)
 
 
 cdef void inc_dec_register(l0_vp *vp, const l2_insn *insn, u32 number, bint dec) noexcept nogil:
@@ -190,7 +190,7 @@ cdef int divide(l0_vp *vp, const l2_insn *insn, u64 by) noexcept nogil:
 cdef int unary_group(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     # TEST, NOT, NEG, MUL, IMUL, DIV and IDIV
     cdef u32 size = operand_size(insn), operation = insn.reg & 7
-    cdef u64 value = 0
+    cdef u64 value = 0, flags = vp.vmcs.f.guest_rflags
     cdef int status = L2_DONE
 
     if insn.is_memory and (operation == 2 or operation == 3):
@@ -205,7 +205,8 @@ cdef int unary_group(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     if operation == 2:
         return write_rm(vp, insn, size, ~value)
     if operation == 3:
-        return write_rm(vp, insn, size, subtract(vp, 0, value, 0, size, INSN_STATUS_FLAGS))
+        value = subtract(vp, 0, value, 0, size, INSN_STATUS_FLAGS)
+        return write_changed(vp, insn, size, value, flags)
     return multiply_or_divide(vp, insn, value)
 
 

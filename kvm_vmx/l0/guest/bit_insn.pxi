@@ -40,6 +40,7 @@ cdef void to_element(l2_insn *insn, u64 number) noexcept nogil:
 # BT, BTS, BTR and BTC.
 cdef int bit_test(l0_vp *vp, const l2_insn *insn, u32 operation, u64 number) noexcept nogil:
     cdef u64 value = 0, bit = <u64>1 << (number & (8 * insn.size - 1))
+    cdef u64 flags = vp.vmcs.f.guest_rflags
     cdef int status
 
     if operation == BIT_BT:
@@ -57,7 +58,7 @@ cdef int bit_test(l0_vp *vp, const l2_insn *insn, u32 operation, u64 number) noe
         value &= ~bit
     else:
         value ^= bit
-    return write_rm(vp, insn, insn.size, value)
+    return write_changed(vp, insn, insn.size, value, flags)
 
 
 cdef int bit_test_register(l0_vp *vp, const l2_insn *insn) noexcept nogil:

@@ -66,7 +66,7 @@ cdef int stack_segment_register(l0_vp *vp, const l2_insn *insn) noexcept nogil:
 
 cdef int exchange(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     cdef u32 size = operand_size(insn)
-    cdef u64 value = 0, other
+    cdef u64 value = 0
     cdef int status = L2_DONE
 
     if insn.is_memory:
@@ -75,9 +75,10 @@ cdef int exchange(l0_vp *vp, const l2_insn *insn) noexcept nogil:
         status = read_rm(vp, insn, size, &value)
     if status:
         return status
-    other = read_register(vp, insn, insn.reg, size)
-    write_register(vp, insn, insn.reg, size, value)
-    return write_rm(vp, insn, size, other)
+    status = write_rm(vp, insn, size, read_register(vp, insn, insn.reg, size))
+    if status == L2_DONE:
+        write_register(vp, insn, insn.reg, size, value)
+    return status
 
 
 cdef int mov(l0_vp *vp, const l2_insn *insn) noexcept nogil:

@@ -137,11 +137,8 @@ cdef int convert(l0_vp *vp, const l2_insn *insn) noexcept nogil:
 cdef int move_doubleword(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     cdef u32 size = 4 if insn.size == 8 else insn.size
     cdef u64 value = 0
-    cdef int status
+    cdef int status = read_rm(vp, insn, size, &value)
 
-    if vp.code_bits != 64:
-        return undefined(vp)
-    status = read_rm(vp, insn, size, &value)
     if status == L2_DONE:
         write_register(vp, insn, insn.reg, insn.size, extend(value, size))
     return status

@@ -123,6 +123,16 @@ cdef inline int write_rm(l0_vp *vp, const l2_insn *insn, u32 size, u64 value) no
     return L2_DONE
 
 
+# What has been calculated, with its flags: those are as they were where it cannot be written.
+cdef inline int write_changed(l0_vp *vp, const l2_insn *insn, u32 size, u64 value, u64 flags) \
+        noexcept nogil:
+    cdef int status = write_rm(vp, insn, size, value)
+
+    if unlikely(status):
+        vp.vmcs.f.guest_rflags = flags
+    return status
+
+
 # What the mode is, from the registers that make it: 16-, 32- or 64-bit code, privilege.
 cdef inline void mode_changed(l0_vp *vp) noexcept nogil:
     vp.guest_cpl = 3 if virtual_8086(vp) else VMX_AR_DPL(vp.vmcs.f.guest_ss_ar_bytes)

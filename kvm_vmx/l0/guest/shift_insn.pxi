@@ -95,7 +95,7 @@ cdef int read_to_change(l0_vp *vp, const l2_insn *insn, u32 size, u64 *value) no
 # c0, c1: by an immediate; d0, d1: by 1; d2, d3: by CL.
 cdef int shift_group(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     cdef u32 size = operand_size(insn), operation = insn.reg & 7, count
-    cdef u64 value = 0
+    cdef u64 value = 0, flags = vp.vmcs.f.guest_rflags
     cdef int status = read_to_change(vp, insn, size, &value)
 
     if status:
@@ -113,13 +113,13 @@ cdef int shift_group(l0_vp *vp, const l2_insn *insn) noexcept nogil:
         value = rotate_with_carry(vp, value, count, operation == SHIFT_RCR, size)
     else:
         value = shift(vp, value, count, operation, size)
-    return write_rm(vp, insn, size, value)
+    return write_changed(vp, insn, size, value, flags)
 
 
 # SHLD and SHRD. A count above the size of 2 bytes brings the destination's own bits in again.
 cdef int double_shift(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     cdef u32 size = insn.size, bits = 8 * size, count
-    cdef u64 value = 0, other, before
+    cdef u64 value = 0, other, before, flags = vp.vmcs.f.guest_rflags
     cdef bint carry
     cdef int status = read_to_change(vp, insn, size, &value)
 
@@ -144,4 +144,4 @@ cdef int double_shift(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     value &= size_mask(size)
     set_status(vp, flags_of(value, size) | flag_if(carry, X86_EFLAGS_CF) |
                flag_if((value ^ before) >> (bits - 1) & 1, X86_EFLAGS_OF), INSN_STATUS_FLAGS)
-    return write_rm(vp, insn, size, value)
+    return write_changed(vp, insn, size, value, flags)

@@ -2,7 +2,8 @@
 # XADD and CMPXCHG of L2: what compiled atomics are made of.
 
 
-# The register gets what the destination had; where both are one, the sum stays.
+# The register gets what the destination had; where both are one, the sum stays. Memory is first:
+# where its write fails, nothing has changed.
 cdef int exchange_add(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     cdef u32 size = operand_size(insn)
     cdef u64 value = 0, other
@@ -11,12 +12,19 @@ cdef int exchange_add(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     if status:
         return status
     other = read_register(vp, insn, insn.reg, size)
+    if insn.is_memory:
+        status = write_memory(vp, insn.segment, insn.offset, size, value + other)
+        if status:
+            return status
+    alu(vp, ALU_ADD, value, other, size)
     write_register(vp, insn, insn.reg, size, value)
-    return write_rm(vp, insn, size, alu(vp, ALU_ADD, value, other, size))
+    if not insn.is_memory:
+        write_register(vp, insn, insn.rm, size, value + other)
+    return L2_DONE
 
 
 # SDM 2A CMPXCHG: memory gets a write either way. Of the accumulator and a register destination, the
-# one that loses is not touched at all. Memory is first: where its write fails, nothing has changed.
+# one that loses is not touched at all. Memory is first, too.
 cdef int compare_exchange(l0_vp *vp, const l2_insn *insn) noexcept nogil:
     cdef u32 size = operand_size(insn)
     cdef u64 value = 0, expected = read_register(vp, insn, GPR_RAX, size)

@@ -22,6 +22,7 @@ cdef void vp_restart(l0_vp *vp) noexcept nogil:
     vp.cpu = fresh
     forget_state(vp)
     bus_forget(vp)
+    vp.root.apic.virtual_work = 0
     vp_reset(vp)
 
 

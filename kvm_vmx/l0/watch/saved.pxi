@@ -252,8 +252,9 @@ cdef const char *vp_restore(l0_vp *vp, const l0_saved *saved) noexcept nogil:
 
     if wrong != NULL:
         return wrong
-    # an instruction that stands at a device begins anew
+    # an instruction that stands at a device begins anew, and what L2 had before is not for this one
     bus_forget(vp)
+    vp.root.apic.virtual_work = 0
     restore_vmcs(vp, saved)
     restore_partition(vp.partition, saved)
     vp.in_vmx = saved.in_vmx
