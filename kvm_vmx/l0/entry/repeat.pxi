@@ -27,7 +27,7 @@ cdef bint controls_repeat(const l0_vmcs *v) noexcept nogil:
 cdef void prepare_repeat(l0_vp *vp, const l0_vmcs *v, u8 *page) noexcept nogil:
     cdef const u8 *assist = <const u8 *>&no_assist
 
-    if vp.partition.slow_entry or not controls_repeat(v) or v.f.tpr_threshold | l0_counts(v):
+    if vp.partition.rereads or not controls_repeat(v) or v.f.tpr_threshold | l0_counts(v):
         return
     # the copy says what an entry that repeats this one will find: every bit set, and no other
     if page != NULL and (vp.valid_groups != CLEAN_ALL or v.f.hv_clean_fields != CLEAN_ALL):

@@ -179,6 +179,7 @@ cdef u8 *remember(l0_vp *vp, u64 gpa, u64 need, u8 *host) noexcept nogil:
     entry.tag |= need
     if vp.watch != NULL:
         vp.watch.kept |= <u64>1 << ((gpa >> 12) & (L2_TLB_ENTRIES - 1))
+        vp.watch.steps_known = 0
     return host
 
 

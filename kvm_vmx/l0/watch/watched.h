@@ -17,6 +17,15 @@ struct l0_walked {
 	u64 entry[4];
 };
 
+/* An entry of a table that some of those walks have led by: each once. */
+struct l0_step {
+	const u64 *slot;
+	u64 entry;
+};
+
+/* What the last look at the assist page has found where that is looked at. */
+#define L0_ASSIST_HEAD 0x38u
+
 /* What a processor that is watched remembers from one entry to the next. */
 struct l0_watch {
 	u64 kept;		/* the places of physical_tlb that have been filled */
@@ -34,6 +43,10 @@ struct l0_watch {
 	u64 plain;		/* the plain VMCS that the last exit was from, or L0_NO_VMCS */
 	struct l0_written_page *written;	/* of the VMCS that was written last */
 	struct l0_walked walked[L2_TLB_ENTRIES];	/* how physical_tlb was last found in order */
+	u32 nr_steps, steps_known;	/* step holds the walks of all that physical_tlb holds */
+	struct l0_step step[4 * L2_TLB_ENTRIES];
+	u64 told;		/* counters.lints at the beginning of the entry */
+	u8 assist[L0_ASSIST_HEAD] __attribute__((aligned(8)));
 };
 
 #endif
