@@ -17,6 +17,7 @@ BESIDE = CODE + 0x40
 # not where code, tables or each other stand in a TLB of 64 entries
 PLACE, OTHER = 0x605000, 0x626000
 LOAD = "488b03" + VMCALL
+FLUSH_SPACE = 0xAF | 1 << 16
 CPUID_EXIT, VMCALL_EXIT = 10, 18
 COPIES = 0xC00000
 # the loads and stores of MSRs by which an entry may repeat the last one
@@ -203,3 +204,20 @@ def test_an_l0_that_reads_what_is_clean_goes_on_to(options, groups, lints):
     g.steps(20)
     reread = g.cpu.counters()["groups_reread"] - before
     assert reread == groups if groups is not None else 80 < reread < 240
+
+
+@by_both
+@pytest.mark.rule("R87", "R88")
+@pytest.mark.parametrize("lints", [False, True])
+@pytest.mark.parametrize("other", [0, 1])
+def test_a_flush_reaches_a_loop_on_whatever_processor(other, lints, mode):
+    """L2's loop is another one now: the entry behind the flush is the first to execute it."""
+    g = Steady(mode, cpus=2, lints=lints)
+    g.memory.write(OTHER, CPUID_LOOP[:1] + b"\x07" + CPUID_LOOP[2:])
+    g.regs(rax=0)
+    g.write(g.ept_entry(CODE), OTHER | 0x37)
+    cpu = g.world.partition.processor(other)
+    assert cpu.wrmsr(0x40000000, 1).ok
+    assert cpu.hypercall(FLUSH_SPACE, EPT | 0x1E, 0).value == 0
+    g.steps(1)
+    assert g.regs()[RAX] == 7 and g.told() == []

@@ -9,6 +9,9 @@ cdef enum:
     REPEAT_EXIT = VM_EXIT_LOAD_IA32_PAT | VM_EXIT_LOAD_IA32_EFER
     REPEAT_NO_EXIT = VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL | VM_EXIT_SAVE_VMX_PREEMPTION_TIMER
 
+cdef extern from *:
+    void full_fence "__sync_synchronize"() nogil
+
 # the assist page of a processor that has none
 cdef hv_vp_assist_page no_assist
 
@@ -39,6 +42,10 @@ cdef void prepare_repeat(l0_vp *vp, const l0_vmcs *v, u8 *page) noexcept nogil:
     vp.row.assist = assist
     vp.row.page = page
     vp.row_kept = 1
+    # another processor's flush clears it, or is seen here
+    full_fence()
+    if vp.tlb_context[0] != v.f.ept_pointer:
+        vp.row_kept = 0
 
 
 # What has come up since the exit, 0 where nothing has: by far the most often.
