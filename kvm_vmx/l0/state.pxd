@@ -686,7 +686,7 @@ cdef extern from "kvm_vmx/l0/watch/watched.h" nogil:
 
     ctypedef struct l0_watch "struct l0_watch":
         u64 kept
-        u32 nr_stale
+        u64 aside
         l2_tlb_entry stale[64]
         u64 last_space
         u64 space[64u]

@@ -59,14 +59,13 @@ cdef u8 *ept_now(l0_vp *vp, u64 eptp, u64 gpa, u64 *rights, l0_walked *walk) noe
 
 
 # The translation is stale: it is taken out of the TLBs, and lasts where L2 looks next.
-cdef void set_aside(l0_vp *vp, l2_tlb_entry *entry) noexcept nogil:
+cdef void set_aside(l0_vp *vp, u32 place) noexcept nogil:
     cdef l0_watch *watch = vp.watch
+    cdef l2_tlb_entry *entry = &vp.physical_tlb[place]
     cdef u32 i
 
-    if watch.nr_stale == L2_TLB_ENTRIES:
-        return
-    watch.stale[watch.nr_stale] = entry[0]
-    watch.nr_stale += 1
+    watch.stale[place] = entry[0]
+    watch.aside |= <u64>1 << place
     for i in range(<u32>L2_TLB_ENTRIES):
         if vp.tlb[i].host == entry.host:
             vp.tlb[i].tag = 0
@@ -74,39 +73,35 @@ cdef void set_aside(l0_vp *vp, l2_tlb_entry *entry) noexcept nogil:
 
 
 # Pages beside each other are reached by the same tables: the steps of a walk that the one before
-# it has not. False where the walk is not known.
-cdef bint add_steps(l0_watch *watch, u64 gpa, const l0_walked *walk,
+# it has not.
+cdef void add_steps(l0_watch *watch, const l0_walked *walk,
                     const l0_walked *before) noexcept nogil:
     cdef l0_step *step
     cdef int level
 
-    if walk.gpa != gpa | 1:
-        return False
     for level in range(4):
         if before == NULL or walk.slot[level] != before.slot[level] or \
                 walk.entry[level] != before.entry[level]:
             step = &watch.step[watch.nr_steps]
             step.slot, step.entry = walk.slot[level], walk.entry[level]
             watch.nr_steps += 1
-    return True
 
 
-# What the next look at all translations has to find again.
+# What the next look at all translations has to find again; each walk is known.
 cdef void keep_steps(l0_vp *vp) noexcept nogil:
     cdef l0_watch *watch = vp.watch
-    cdef u64 left = watch.kept, tag
+    cdef u64 left = watch.kept
     cdef const l0_walked *before = NULL
     cdef u32 i
 
     watch.nr_steps = 0
-    watch.steps_known = 1
-    while left and watch.steps_known:
+    while left:
         i = trailing_zeros(left)
         left &= left - 1
-        tag = vp.physical_tlb[i].tag
-        if tag & 7:
-            watch.steps_known = add_steps(watch, tag & ~<u64>0xfff, &watch.walked[i], before)
+        if vp.physical_tlb[i].tag & 7:
+            add_steps(watch, &watch.walked[i], before)
             before = &watch.walked[i]
+    watch.steps_known = 1
 
 
 # Do the translations that L0 holds agree with the EPT, each for itself?
@@ -130,7 +125,7 @@ cdef void look_at_translations(l0_vp *vp) noexcept nogil:
         if page != entry.host or entry.tag & 7 & ~rights:
             vp.entry_is_repeat = 0
             walk.gpa = 0
-            set_aside(vp, entry)
+            set_aside(vp, i)
     keep_steps(vp)
 
 
@@ -143,20 +138,16 @@ cdef inline void watch_translations(l0_vp *vp) noexcept nogil:
 
 # L2 looks for a page that the TLB has no more: the stale translation, or NULL where there is none.
 cdef u8 *stale_page(l0_vp *vp, u64 gpa, u64 need) noexcept nogil:
-    cdef l2_tlb_entry *found
-    cdef u32 i
+    cdef u32 place = (gpa >> 12) & (L2_TLB_ENTRIES - 1)
+    cdef const l2_tlb_entry *found = &vp.watch.stale[place]
 
-    for i in range(vp.watch.nr_stale):
-        found = &vp.watch.stale[i]
-        if not (found.tag ^ gpa) >> 12 and found.tag & need == need:
-            l0_note(vp, LINT_stale_translation, L0_NO_FIELD, found.tag & ~<u64>0xfff,
-                    <u64>(found.host - vp.cpu.mem.base))
-            vp.physical_tlb[(gpa >> 12) & (L2_TLB_ENTRIES - 1)] = found[0]
-            vp.watch.nr_stale -= 1
-            vp.watch.steps_known = 0
-            vp.watch.stale[i] = vp.watch.stale[vp.watch.nr_stale]
-            return vp.physical_tlb[(gpa >> 12) & (L2_TLB_ENTRIES - 1)].host
-    return NULL
+    if not vp.watch.aside >> place & 1 or (found.tag ^ gpa) >> 12 or found.tag & need != need:
+        return NULL
+    l0_note(vp, LINT_stale_translation, L0_NO_FIELD, found.tag & ~<u64>0xfff,
+            <u64>(found.host - vp.cpu.mem.base))
+    vp.physical_tlb[place] = found[0]
+    place_filled(vp.watch, place)
+    return found.host
 
 
 # The address spaces that this processor has entered with, as long as there is place for them.

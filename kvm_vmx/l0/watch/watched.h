@@ -29,7 +29,9 @@ struct l0_step {
 /* What a processor that is watched remembers from one entry to the next. */
 struct l0_watch {
 	u64 kept;		/* the places of physical_tlb that have been filled */
-	u32 nr_stale;		/* translations whose EPT entry has changed, taken out of the TLBs */
+	/* the places whose translation is stale: it is taken out of the TLBs, and waits in stale for
+	 * L2 to use it, until a walk fills the place */
+	u64 aside;
 	struct l2_tlb_entry stale[L2_TLB_ENTRIES];
 	u64 last_space, space[L0_WATCHED_SPACES];	/* frames of EPT roots that were entered with */
 	u32 nr_spaces;		/* one more than there is place for: not all are here */
