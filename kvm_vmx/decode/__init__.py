@@ -38,12 +38,12 @@ def decode_all(source: Source, *, profile: str | None = None, cpuid: Any = None,
                memory: str | os.PathLike[str] | None = None) -> list[Decoded]:
     """Each VMCS of a source, judged by L0.
 
-    source is the bytes of a page or an image, a text of several lines (what dump_vmcs() prints,
-    or a hex dump), the name of a file that holds one of these, or a mapping of VMCS fields to
-    values, such as vcpu.evmcs. profile, cpuid and msrs say which L0 to ask, as those of Machine
-    do; without a profile it is a processor that offers every control there is, so that only what
-    no processor takes is refused. form says what the source is ("evmcs", "vmcs12", "vmcs",
-    "assist", "dump", "image") where that is not seen; enlightened has the fields of a dump
+    source is the bytes of a page or an image, a text of several lines (what dump_vmcs() prints, a
+    list of fields, or a hex dump), the name of a file that holds one of these, or a mapping of
+    VMCS fields to values, such as vcpu.evmcs. profile, cpuid and msrs say which L0 to ask, as
+    those of Machine do; without a profile it is a processor that offers every control there is, so
+    that only what no processor takes is refused. form says what the source is ("evmcs", "vmcs12",
+    "vmcs", "assist", "dump", "image") where that is not seen; enlightened has the fields of a dump
     judged as those of an eVMCS. memory names a file of L1's memory from address 0 on: the checks
     of what stands there are asked too. ValueError, in one line, for what cannot be read.
     """

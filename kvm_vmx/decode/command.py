@@ -3,8 +3,9 @@
 
 A FILE is a page of an enlightened VMCS, of KVM's vmcs12 or of a VP assist page (as it is, as
 hexadecimal, or as xxd, hexdump, od, gdb, crash, QEMU or windbg print it), the text of
-dump_vmcs() in a log or a mail (Linux v4.19 to 6.12, and Xen's), or a memory image, in which
-every VMCS page is found; - is standard input. Printed are the fields by area, controls by name,
+dump_vmcs() in a log or a mail (Linux v4.19 to 6.12, and Xen's), a list of fields by encoding
+(as HAXM logs it) or by the kernel's names, or a memory image, in which every VMCS page is found;
+- is standard input. Printed are the fields by area, controls by name,
 the clean bits, and the checks of VM entry that refuse it, the first one first: L0 is asked, on
 a scratch processor. What a file does not tell is not guessed: a check that needs it is left out.
 Without --profile, --cpuid and --msr the processor offers every control there is, so that only
@@ -109,6 +110,7 @@ def execute(args) -> int:
 def chosen(args, path):
     """The states of a file that are asked for."""
     from kvm_vmx.decode import decode_all
+    from kvm_vmx.decode.result import OF_LINES
 
     with bar() as told:
         try:
@@ -120,7 +122,7 @@ def chosen(args, path):
     if args.at is not None:
         there = [one for one in found if one.at == args.at]
         if not there:
-            places = ", ".join(str(one.at) if one.form == "dump" else f"{one.at:#x}"
+            places = ", ".join(str(one.at) if one.form in OF_LINES else f"{one.at:#x}"
                                for one in found[:8] if one.at is not None)
             raise Trouble(f"{path}: no VMCS at {args.at:#x}" + (f": there are {places}" if places
                           else ": leave --at out"))

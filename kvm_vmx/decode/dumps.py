@@ -125,9 +125,7 @@ def read_dumps(text: str) -> list[Dump]:
     """Every dump in a text, in order; none where it has no line of one."""
     text = cleaned(text)
     marks = list(STATE.finditer(text))
-    ended = tuple(dict.fromkeys(
-        f"the log says {' '.join(hit[0].replace('(', '').split())}"
-        for hit in ENDED.finditer(text)))[:3]
+    ended = endings(text)
     starts = _starts(marks)
     dumps = []
     line = 1
@@ -139,6 +137,13 @@ def read_dumps(text: str) -> list[Dump]:
         if len(dumps) == MOST:
             break
     return dumps
+
+
+def endings(text: str) -> tuple[str, ...]:
+    """What a log says of how the entry ended."""
+    return tuple(dict.fromkeys(
+        f"the log says {' '.join(hit[0].replace('(', '').split())}"
+        for hit in ENDED.finditer(text)))[:3]
 
 
 def _starts(marks: list[re.Match[str]]) -> list[int]:

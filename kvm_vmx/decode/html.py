@@ -33,7 +33,7 @@ def _verdict(state: State) -> str:
         wrong = wrong_bits(refusal)
         more = f"<br>the wrong bits: {escape(', '.join(wrong))}" if len(wrong) > 1 else ""
         said.append(f'<div class="refused"><b>{escape(refusal.id)}</b> '
-                    f"<small>{escape(ends(refusal))}</small><br>{escape(str(refusal))}{more}</div>")
+                    f"<small>{escape(ends(refusal.id))}</small><br>{escape(str(refusal))}{more}</div>")
     if not state.refusals:
         said.append('<div class="taken">no check refuses it</div>')
     said += [f'<div class="noticed">{escape(lint.explain())}</div>' for lint in state.lints]

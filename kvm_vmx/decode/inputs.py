@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from kvm_vmx.decode.dumps import ENDED, read_dumps
 from kvm_vmx.decode.hexdump import read_hex
+from kvm_vmx.decode.listed import read_listed
 from kvm_vmx.decode.layouts import EVMCS_VERSION, PAGE, VMCS12_REVISION
 from kvm_vmx.decode.pages import FORMS, form_of, is_vmcs, likeness, values_of
 
@@ -25,7 +26,8 @@ FIRST_WORDS = tuple(word.to_bytes(4, "little")
 # What other files of a host have.
 HOST_CPUID = re.compile(r"\beax=0x[0-9a-f]+ ebx=0x", re.I)
 OF_A_HOST = re.compile(r"Hyper-V: |enlightened_vmcs[:=]|kvm: (?:no|Nested)")
-CURE = ("give a page of 4096 bytes, its hex dump, what dump_vmcs() prints, or a memory image")
+CURE = ("give a page of 4096 bytes, its hex dump, what dump_vmcs() prints, a list of fields by "
+        "encoding or name, or a memory image")
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def as_text(data: bytes) -> str | None:
 
 
 def from_text(text: str, form: str | None = None) -> list[FoundPage]:
-    """The dumps of a log, or the page that a hex dump shows."""
+    """The dumps of a log, the fields that it lists, or the page that a hex dump shows."""
     if form in (None, "dump"):
         dumps = read_dumps(text)
         if dumps:
@@ -78,6 +80,10 @@ def from_text(text: str, form: str | None = None) -> list[FoundPage]:
                               notes=one.notes) for one in dumps]
         if form == "dump":
             raise ValueError("no line of dump_vmcs() in this text: give what it prints")
+    listed = read_listed(text) if form is None else []
+    if listed:
+        return [FoundPage("fields", one.values, at=one.line if len(listed) > 1 else None,
+                          notes=one.notes) for one in listed]
     readings = [] if HOST_CPUID.search(text) else read_hex(text)
     if not readings:
         raise ValueError(_nothing_in(text))

@@ -18,6 +18,8 @@ from kvm_vmx.machine.refusal import Refusal
 TITLES = {"evmcs": "an enlightened VMCS", "vmcs12": "KVM's vmcs12",
           "vmcs": "a plain VMCS of this L0", "assist": "a VP assist page",
           "dump": "dump_vmcs()", "fields": "fields"}
+# What stands in a text, its place being a line.
+OF_LINES = ("dump", "fields")
 # The areas of a VMCS by bits 11:10 of a field's encoding (SDM 3D B), in the order of a page.
 AREAS = ("controls", "exit information", "guest state", "host state")
 ORDER = ("guest state", "host state", "controls", "exit information")
@@ -67,9 +69,9 @@ def wrong_bits(refusal: Refusal) -> list[str]:
             for bit in range(64) if wrong >> bit & 1]
 
 
-def ends(refusal: Refusal) -> str:
-    """How an entry ends that this refuses: by the manual, and as KVM tells it."""
-    how = ENDS.get(refusal.id, "")
+def ends(check: str) -> str:
+    """How an entry ends that this check refuses: by the manual, and as KVM tells it."""
+    how = ENDS.get(check, "")
     return f"{how}: {REPORTED[how]}" if how in REPORTED else how
 
 

@@ -7,7 +7,8 @@ from kvm_vmx import streams
 from kvm_vmx.abi.numbers import ExitReason
 from kvm_vmx.decode.difference import Difference
 from kvm_vmx.decode.layouts import width
-from kvm_vmx.decode.result import TITLES, State, bits_of, ends, wrong_bits
+from kvm_vmx.decode.judge import ROWS
+from kvm_vmx.decode.result import OF_LINES, TITLES, State, bits_of, ends, wrong_bits
 from kvm_vmx.errors import counted
 
 WIDE = 34
@@ -18,7 +19,7 @@ def heading(state: State) -> str:
     """Where it comes from and what it is."""
     where = streams.plain(state.source)
     if state.at is not None:
-        where += f", line {state.at}" if state.form == "dump" else f", offset {state.at:#x}"
+        where += f", line {state.at}" if state.form in OF_LINES else f", offset {state.at:#x}"
     what = TITLES[state.form]
     if "revision_id" in state.others:
         what += f", revision {state.others['revision_id']:#x}"
@@ -93,7 +94,7 @@ def verdict(state: State) -> Iterator[str]:
     if not state.refusals:
         yield f"  no check refuses {'what is known of it' if state.missing else 'it'}"
     for n, refusal in enumerate(state.refusals):
-        yield f"  {'refused' if n == 0 else 'and then'} by {refusal.id} ({ends(refusal)})"
+        yield f"  {'refused' if n == 0 else 'and then'} by {refusal.id} ({ends(refusal.id)})"
         yield f"    {refusal}"
         wrong = wrong_bits(refusal)
         if len(wrong) > 1:
@@ -108,7 +109,17 @@ def verdict(state: State) -> Iterator[str]:
         yield (f"  {counted(len(state.missing), 'field')} that checks look at {verb} not known "
                f"({named}{more}): what only they decide is not asked")
     if state.unasked:
-        yield f"  not asked, for the memory is not here: {', '.join(state.unasked)}"
+        yield "  not asked, for the memory is not here (--memory gives it):"
+        yield from (f"    {_would_look(state, check)}" for check in state.unasked)
+
+
+def _would_look(state: State, check: str) -> str:
+    """What a check that could not be asked would decide by, and how the entry would end."""
+    row = ROWS[check]
+    known = ", ".join(f"{name} is {number(name, state.fields[name])}"
+                      for name in (row["field"], row["other"]) if name in state.fields)
+    return f"{check} ({ends(check)}): {known}: what stands there decides (SDM 3C " \
+        f"{row['section']})"
 
 
 def _assist(state: State) -> Iterator[str]:

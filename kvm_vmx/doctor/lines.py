@@ -68,7 +68,8 @@ def _hypervisor_name(hit: re.Match[str]) -> list[tuple[str, Any]]:
     return [("hypervisor", True), ("detected", names.get(hit[1].strip(), hit[1].strip()))]
 
 
-_X = r"0x([0-9a-fA-F]{1,8})\b"
+# as %#x prints it, a 0 has no 0x
+_X = r"(?:0x)?([0-9a-fA-F]{1,8})\b"
 KINDS = (
     Kind(re.compile(r"\bLinux version (\d+\.\d+[\w.+~-]{0,80})"), _release),
     Kind(re.compile(r"^(\d+\.\d+\.\d+[\w.+~-]{0,80})\s*$"), _release),
@@ -76,8 +77,8 @@ KINDS = (
     Kind(re.compile(r"\bHypervisor detected: ([\w .-]{1,40})"), _hypervisor_name),
     Kind(re.compile(r"^Hypervisor vendor:\s*([\w .-]{1,40})"), _hypervisor_name),
     kind(rf"\bHyper-V: features {_X}, hints {_X}", features=1, hints=2),
-    kind(rf"\bHyper-V: privilege flags low {_X}, high {_X}, hints {_X}",
-         features=1, priv_high=2, hints=3),
+    kind(rf"\bHyper-V: privilege flags low {_X}, high {_X}, (?:ext {_X}, )?hints {_X}",
+         features=1, priv_high=2, hints=4),
     kind(rf"\bHyper-V: privilege flags low {_X}, hints {_X}", features=1, hints=2),
     kind(rf"\bHyper-V: Nested features: {_X}", nested=1),
     kind(rf"\bHyper-V: Isolation Config: Group A {_X}, Group B {_X}", isolation=2),

@@ -307,7 +307,8 @@ struct l0_partition {
 	u64 hypercall_msr;
 	u8 strict;		/* the first lint stops the partition */
 	u8 lints_enabled;		/* look for what costs something to see */
-	u8 slow_entry;		/* watch, or another cache policy than CACHE_ALWAYS */
+	u8 slow_entry;		/* that, or another way of reading than by clean bits */
+	u8 rereads;		/* another cache policy than CACHE_ALWAYS, or a defect like it */
 	u8 stopped;		/* refuses every entry: stopped_vp has the lint that did it */
 	u32 stopped_vp;
 	struct l0_caps caps;

@@ -673,15 +673,20 @@ cdef extern from "kvm_vmx/l0/hv/profile.h" nogil:
 cdef extern from "kvm_vmx/l0/watch/watched.h" nogil:
     enum:
         L0_WATCHED_SPACES
+        L0_ASSIST_HEAD
 
     ctypedef struct l0_walked "struct l0_walked":
         u64 gpa
         const u64 *slot[4]
         u64 entry[4]
 
+    ctypedef struct l0_step "struct l0_step":
+        const u64 *slot
+        u64 entry
+
     ctypedef struct l0_watch "struct l0_watch":
         u64 kept
-        u32 nr_stale
+        u64 aside
         l2_tlb_entry stale[64]
         u64 last_space
         u64 space[64u]
@@ -699,6 +704,11 @@ cdef extern from "kvm_vmx/l0/watch/watched.h" nogil:
         u64 plain
         l0_written_page *written
         l0_walked walked[64]
+        u32 nr_steps
+        u32 steps_known
+        l0_step step[4*64]
+        u64 told
+        u8 assist[0x38u]
 
 cdef extern from "kvm_vmx/l0/whole/parts.h" nogil:
     enum:
@@ -1063,6 +1073,7 @@ cdef extern from "kvm_vmx/l0/state.h" nogil:
         u8 strict
         u8 lints_enabled
         u8 slow_entry
+        u8 rereads
         u8 stopped
         u32 stopped_vp
         l0_caps caps

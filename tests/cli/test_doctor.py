@@ -11,7 +11,7 @@ from command import kvm_vmx
 
 from kvm_vmx import Machine, cli
 from kvm_vmx.console import Trouble
-from kvm_vmx.doctor import files, live, verdict
+from kvm_vmx.doctor import files, lines, live, verdict
 from kvm_vmx.doctor.chart import Chart
 
 AZURE = pathlib.Path(__file__).parents[1] / "data" / "azure_f72s_v2_cpuid_r.txt"
@@ -270,6 +270,31 @@ def test_control_characters_are_shown_and_not_obeyed(tmp_path):
                     "\x1b[31mHyper-V: privilege flags low 0xae7f, high 0x3b8030, hints 0x902c2c\n")
     done = kvm_vmx("doctor", str(path))
     assert done.returncode == 1 and "\x1b" not in done.stdout + done.stderr
+
+
+# How kernels print the hypervisor's features and hints: v4.19, 5.0, 5.10 to 6.12, later ones.
+FEATURES = ("Hyper-V: features 0x{0:x}, hints 0x{3:x}",
+            "Hyper-V: privilege flags low 0x{0:x}, hints 0x{3:x}, misc 0x{4:x}",
+            "Hyper-V: privilege flags low 0x{0:x}, high 0x{1:x}, hints 0x{3:x}, misc 0x{4:x}",
+            "Hyper-V: privilege flags low {0:s}, high {1:s}, ext {2:s}, hints {3:s}, misc {4:s}")
+
+
+class Alternate(int):
+    """A number that prints as %#x does where it is asked for as text: 0 has no 0x."""
+
+    def __format__(self, how):
+        return format(int(self), how) if how != "s" else hex(self) if self else "0"
+
+
+@pytest.mark.parametrize("form", FEATURES)
+@pytest.mark.parametrize("values", [(0xAE7F, 0x3B8030, 0x62, 0x64E24, 0xE0BED7B2),
+                                    (0xAE7F, 0, 0, 0, 0), (0, 0x3B8030, 0, 0x902C2C, 0)])
+def test_the_features_as_each_kernel_prints_them(form, values):
+    told = dict((name, value) for name, value, _ in lines.facts_of_line(
+        "[    0.000000] " + form.format(*map(Alternate, values))))
+    assert (told["features"], told["hints"]) == (values[0], values[3])
+    assert told.get("priv_high", values[1]) == values[1]
+    assert ("priv_high" in told) == ("high" in form)
 
 
 def test_mutated_files_end_in_a_verdict_or_in_one_line(soak, tmp_path):

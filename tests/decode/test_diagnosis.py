@@ -31,7 +31,7 @@ def test_a_command_prints_what_the_page_says(text, tmp_path, monkeypatch, capsys
 
 
 @pytest.mark.needs("hyperv")
-@pytest.mark.parametrize("text", PROGRAMS, ids=["no VMCS", "to the line"])
+@pytest.mark.parametrize("text", PROGRAMS, ids=["no VMCS", "unwritten error", "to the line"])
 def test_a_program_runs(text):
     out = io.StringIO()
     with contextlib.redirect_stdout(out):

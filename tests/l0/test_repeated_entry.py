@@ -36,9 +36,9 @@ def loop(rng):
 class Pair:
     """Two machines alike, the second of which logs its exits and so makes each entry in full."""
 
-    def __init__(self, enlightened, rng):
+    def __init__(self, enlightened, rng, lints=False):
         self.enlightened, self.rng = enlightened, rng
-        self.worlds = [World(msrs=config_a_msrs(), maxphyaddr=46, unfinished=True)
+        self.worlds = [World(msrs=config_a_msrs(), maxphyaddr=46, unfinished=True, lints=lints)
                        for _ in range(2)]
         for world in self.worlds:
             world.cpu.log_exits(1)
@@ -88,6 +88,7 @@ class Pair:
         self.each(lambda world: world.cpu.registers)
         self.each(lambda world: world.cpu.exit_reasons)
         self.each(lambda world: world.cpu.evmcs_copy)
+        self.each(lambda world: [lint.explain() for lint in world.partition.lints()])
         self.each(lambda world: bytes(world.memory.read(ASSIST, 0x4000)))
         self.each(lambda world: bytes(world.memory.read(CODE, 64)))
 
@@ -193,6 +194,14 @@ def processor(pair):
     pair.each(lambda world: act(world.cpu))
 
 
+def watched_pages(pair):
+    """What a lint looks at besides the fields."""
+    place = pair.rng.choice([ASSIST + 4, ASSIST + 0x20, ASSIST + 0x24, ASSIST + 0x29, EVMCS,
+                             EVMCS + 0x130, EVMCS + LAYOUT["hv_clean_fields"][0] + 2])
+    value = bytes([2 if place == EVMCS else pair.rng.randrange(3)])
+    pair.each(lambda world: world.memory.write(place, value))
+
+
 def memory(pair):
     page = pair.rng.choice([ASSIST, EVMCS, CODE])
     pair.each(lambda world: world.memory.unback(page))
@@ -201,15 +210,17 @@ def memory(pair):
 
 
 BETWEEN = [behind_a_clean_bit, dirty, one_group, events, registers_of_l1, translations, code,
-           code_byte, elsewhere, assist, vmcs_pointers, processor, memory]
+           code_byte, elsewhere, assist, vmcs_pointers, processor, watched_pages, memory]
 
 
+@pytest.mark.parametrize("lints", [False, True], ids=["alone", "watched"])
 @pytest.mark.parametrize("enlightened", [False, True])
 @pytest.mark.parametrize("between", BETWEEN, ids=lambda act: act.__name__)
-def test_ends_as_in_full(between, enlightened, soak):
+def test_ends_as_in_full(between, enlightened, lints, soak):
+    """And where somebody watches is told the same."""
     rng = random.Random(f"{between.__name__} {enlightened}")
-    for _ in range(20 * (50 if soak else 1)):
-        pair = Pair(enlightened, rng)
+    for _ in range((10 if lints else 20) * (50 if soak else 1)):
+        pair = Pair(enlightened, rng, lints)
         for _ in range(4):
             # so many that the short way is open
             for _ in range(rng.choice([1, 3, 4])):

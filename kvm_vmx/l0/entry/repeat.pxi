@@ -9,6 +9,9 @@ cdef enum:
     REPEAT_EXIT = VM_EXIT_LOAD_IA32_PAT | VM_EXIT_LOAD_IA32_EFER
     REPEAT_NO_EXIT = VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL | VM_EXIT_SAVE_VMX_PREEMPTION_TIMER
 
+cdef extern from *:
+    void full_fence "__sync_synchronize"() nogil
+
 # the assist page of a processor that has none
 cdef hv_vp_assist_page no_assist
 
@@ -27,7 +30,7 @@ cdef bint controls_repeat(const l0_vmcs *v) noexcept nogil:
 cdef void prepare_repeat(l0_vp *vp, const l0_vmcs *v, u8 *page) noexcept nogil:
     cdef const u8 *assist = <const u8 *>&no_assist
 
-    if vp.partition.slow_entry or not controls_repeat(v) or v.f.tpr_threshold | l0_counts(v):
+    if vp.partition.rereads or not controls_repeat(v) or v.f.tpr_threshold | l0_counts(v):
         return
     # the copy says what an entry that repeats this one will find: every bit set, and no other
     if page != NULL and (vp.valid_groups != CLEAN_ALL or v.f.hv_clean_fields != CLEAN_ALL):
@@ -39,6 +42,10 @@ cdef void prepare_repeat(l0_vp *vp, const l0_vmcs *v, u8 *page) noexcept nogil:
     vp.row.assist = assist
     vp.row.page = page
     vp.row_kept = 1
+    # another processor's flush clears it, or is seen here
+    full_fence()
+    if vp.tlb_context[0] != v.f.ept_pointer:
+        vp.row_kept = 0
 
 
 # What has come up since the exit, 0 where nothing has: by far the most often.

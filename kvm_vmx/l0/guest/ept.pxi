@@ -46,6 +46,26 @@ cdef u8 *memory_of_l2(l0_vp *vp, u64 address) noexcept nogil:
     return memory_of(vp, address)
 
 
+# A place of the TLB has a translation: what was stale there is no more.
+cdef inline void place_filled(l0_watch *watch, u32 place) noexcept nogil:
+    watch.kept |= <u64>1 << place
+    watch.aside &= ~(<u64>1 << place)
+    watch.steps_known = 0
+
+
+# SDM 3C 28.3.3.1: a violation ends what is cached of the address that caused it.
+cdef void violation_ends(l0_vp *vp, u64 gpa, u64 linear, u64 qualification) noexcept nogil:
+    cdef u32 place = (gpa >> 12) & (L2_TLB_ENTRIES - 1)
+
+    if not (vp.physical_tlb[place].tag ^ gpa) >> 12:
+        vp.physical_tlb[place].tag = 0
+    if vp.watch != NULL and not (vp.watch.stale[place].tag ^ gpa) >> 12:
+        vp.watch.aside &= ~(<u64>1 << place)
+    if qualification & EPT_VIOLATION_GVA_TRANSLATED and \
+            not (vp.tlb[(linear >> 12) & (L2_TLB_ENTRIES - 1)].tag ^ linear) >> 12:
+        flush_address(vp, linear)
+
+
 cdef u8 *ept_exit(l0_vp *vp, u32 reason, u64 gpa, u64 linear, u64 qualification) noexcept nogil:
     vm_exit_with(vp, reason, 0, qualification)
     vp.vmcs.f.guest_physical_address = gpa
@@ -53,8 +73,10 @@ cdef u8 *ept_exit(l0_vp *vp, u32 reason, u64 gpa, u64 linear, u64 qualification)
     if not vp.vectoring:
         # the instruction will be tried again
         vp.vmcs.f.guest_rflags |= X86_EFLAGS_RF
-    if reason == EXIT_REASON_EPT_VIOLATION and vp.unblocked_nmi:
-        vp.vmcs.f.exit_qualification |= NMI_UNBLOCKED
+    if reason == EXIT_REASON_EPT_VIOLATION:
+        violation_ends(vp, gpa, linear, qualification)
+        if vp.unblocked_nmi:
+            vp.vmcs.f.exit_qualification |= NMI_UNBLOCKED
     return NULL
 
 
@@ -178,7 +200,7 @@ cdef u8 *remember(l0_vp *vp, u64 gpa, u64 need, u8 *host) noexcept nogil:
         entry.host = page
     entry.tag |= need
     if vp.watch != NULL:
-        vp.watch.kept |= <u64>1 << ((gpa >> 12) & (L2_TLB_ENTRIES - 1))
+        place_filled(vp.watch, (gpa >> 12) & (L2_TLB_ENTRIES - 1))
     return host
 
 
@@ -200,7 +222,7 @@ cdef u8 *guest_memory(l0_vp *vp, u64 gpa, u64 linear, u32 kind, u32 purpose) noe
     entry = &vp.physical_tlb[(gpa >> 12) & (L2_TLB_ENTRIES - 1)]
     if entry.tag & (~<u64>0xfff | need) == gpa & ~<u64>0xfff | need:
         return entry.host + (gpa & 4095)
-    if vp.watch != NULL and vp.watch.nr_stale:
+    if vp.watch != NULL and vp.watch.aside:
         stale = stale_page(vp, gpa, need)
         if stale != NULL:
             return stale + (gpa & 4095)

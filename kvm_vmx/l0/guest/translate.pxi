@@ -105,7 +105,7 @@ cdef void flush_guest_physical(l0_vp *vp) noexcept nogil:
     vp.row_kept = 0
     memset(vp.physical_tlb, 0, sizeof(vp.physical_tlb))
     if vp.watch != NULL:
-        vp.watch.kept = vp.watch.nr_stale = 0
+        vp.watch.kept = vp.watch.aside = 0
 
 
 cdef void flush_address(l0_vp *vp, u64 linear) noexcept nogil:

@@ -24,6 +24,10 @@ ops.invept = l0_invept
 ops.invvpid = l0_invvpid
 ops.vmcall = l0_vmcall
 
+# of a partition that is watched
+cdef virt_cpu_ops watched_ops = ops
+watched_ops.vmentry = watched_vmentry
+
 
 cdef u64 profile_msr(const l0_profile *profile, u32 index) noexcept nogil:
     cdef u32 i
@@ -161,14 +165,14 @@ cdef l0_partition *partition_create(
     partition.seed = seed
     partition.strict = strict
     partition.lints_enabled = watch or strict
-    partition.slow_entry = partition.lints_enabled or cache_policy != CACHE_ALWAYS or \
-        profile.rereads_clean_groups
+    partition.rereads = cache_policy != CACHE_ALWAYS or profile.rereads_clean_groups
+    partition.slow_entry = partition.lints_enabled or partition.rereads
     clock_start(partition)
     decode_capabilities(&partition.caps, profile)
     decode_announcements(&partition.caps, profile)
     partition.vp = <l0_vp *>memory
     for i in range(nr_vps):
-        partition.vp[i].cpu.ops = &ops
+        partition.vp[i].cpu.ops = &watched_ops if partition.lints_enabled else &ops
         partition.vp[i].cpu.mem = mem
         partition.vp[i].cpu.index = i
         partition.vp[i].partition = partition

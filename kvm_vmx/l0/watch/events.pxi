@@ -37,6 +37,7 @@ cdef void watch_event(l0_vp *vp, const hv_enlightened_vmcs *f) noexcept nogil:
 
 
 cdef inline void watch_counters(l0_vp *vp) noexcept nogil:
+    vp.watch.told = vp.counters.lints
     vp.watch.entered = vp.counters.l2_instructions
     vp.watch.exits = vp.counters.exits
 

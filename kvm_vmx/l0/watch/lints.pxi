@@ -38,13 +38,18 @@ cdef void look_at(l0_vp *vp, const u8 *page, u32 offset, u32 clean) noexcept nog
                 l0_member_get(vp.evmcs_last_exit, offset))
 
 
-# R39: what has changed behind a clean bit. Most entries change nothing but RIP and the clean
-# fields, which stand side by side.
+# Has L1 changed more than what most entries change, RIP and the clean fields, which stand side by
+# side?
+cdef inline bint page_differs(const l0_vp *vp, const u8 *page) noexcept nogil:
+    return memcmp(page, vp.evmcs_last_exit, OFFSET_GUEST_RIP) != 0 or \
+        memcmp(page + FLAGS, vp.evmcs_last_exit + FLAGS, LAYOUT_BYTES - FLAGS) != 0
+
+
+# R39: what has changed behind a clean bit.
 cdef void compare(l0_vp *vp, const u8 *page, u32 clean) noexcept nogil:
     cdef u32 start, offset
 
-    if memcmp(page, vp.evmcs_last_exit, OFFSET_GUEST_RIP) == 0 and \
-            memcmp(page + FLAGS, vp.evmcs_last_exit + FLAGS, LAYOUT_BYTES - FLAGS) == 0:
+    if not page_differs(vp, page):
         return
     for start in range(0, <u32>LAYOUT_BYTES, 64):
         if memcmp(page + start, vp.evmcs_last_exit + start, 64) == 0:
@@ -99,6 +104,7 @@ cdef void check_assist_page(l0_vp *vp) noexcept nogil:
 
     if assist == NULL:
         return
+    memcpy(vp.watch.assist, assist, L0_ASSIST_HEAD)
     features = (<const u32 *>(assist + ASSIST_FEATURES))[0]
     calls = (<const u32 *>(assist + ASSIST_CALLS))[0]
     if assist[ASSIST_SWITCH] > 1:

@@ -12,8 +12,18 @@ cdef extern from *:
             L0_ENTRY_DIFFERS(2) | L0_ENTRY_DIFFERS(3);
     #undef L0_ENTRY_DIFFERS
     }
+    /* Of all walks together: 0 where every one of them leads where it led. */
+    static inline u64 l0_walks_differ(const struct l0_watch *watch)
+    {
+        u64 differs = !watch->steps_known;
+
+        for (u32 i = 0; i < watch->nr_steps; i++)
+            differs |= *(const volatile u64 *)watch->step[i].slot ^ watch->step[i].entry;
+        return differs;
+    }
     """
     u64 l0_walk_differs(const l0_walked *walk) nogil
+    u64 l0_walks_differ(const l0_watch *watch) nogil
 
 
 # Where the EPT leads now, without any trace of having looked: the frame with its rights, or NULL.
@@ -49,31 +59,59 @@ cdef u8 *ept_now(l0_vp *vp, u64 eptp, u64 gpa, u64 *rights, l0_walked *walk) noe
 
 
 # The translation is stale: it is taken out of the TLBs, and lasts where L2 looks next.
-cdef void set_aside(l0_vp *vp, l2_tlb_entry *entry) noexcept nogil:
+cdef void set_aside(l0_vp *vp, u32 place) noexcept nogil:
     cdef l0_watch *watch = vp.watch
+    cdef l2_tlb_entry *entry = &vp.physical_tlb[place]
     cdef u32 i
 
-    if watch.nr_stale == L2_TLB_ENTRIES:
-        return
-    watch.stale[watch.nr_stale] = entry[0]
-    watch.nr_stale += 1
+    watch.stale[place] = entry[0]
+    watch.aside |= <u64>1 << place
     for i in range(<u32>L2_TLB_ENTRIES):
         if vp.tlb[i].host == entry.host:
             vp.tlb[i].tag = 0
     entry.tag = 0
 
 
-# Before an entry: do the translations that L0 holds agree with the EPT?
-cdef void watch_translations(l0_vp *vp) noexcept nogil:
+# Pages beside each other are reached by the same tables: the steps of a walk that the one before
+# it has not.
+cdef void add_steps(l0_watch *watch, const l0_walked *walk,
+                    const l0_walked *before) noexcept nogil:
+    cdef l0_step *step
+    cdef int level
+
+    for level in range(4):
+        if before == NULL or walk.slot[level] != before.slot[level] or \
+                walk.entry[level] != before.entry[level]:
+            step = &watch.step[watch.nr_steps]
+            step.slot, step.entry = walk.slot[level], walk.entry[level]
+            watch.nr_steps += 1
+
+
+# What the next look at all translations has to find again; each walk is known.
+cdef void keep_steps(l0_vp *vp) noexcept nogil:
+    cdef l0_watch *watch = vp.watch
+    cdef u64 left = watch.kept
+    cdef const l0_walked *before = NULL
+    cdef u32 i
+
+    watch.nr_steps = 0
+    while left:
+        i = trailing_zeros(left)
+        left &= left - 1
+        if vp.physical_tlb[i].tag & 7:
+            add_steps(watch, &watch.walked[i], before)
+            before = &watch.walked[i]
+    watch.steps_known = 1
+
+
+# Do the translations that L0 holds agree with the EPT, each for itself?
+cdef void look_at_translations(l0_vp *vp) noexcept nogil:
     cdef l2_tlb_entry *entry
     cdef l0_walked *walk
     cdef u64 left = vp.watch.kept, rights = 0
     cdef u8 *page
     cdef u32 i
 
-    # all of them are forgotten before L2 looks
-    if vp.tlb_context[0] == ~<u64>0:
-        return
     while left:
         i = trailing_zeros(left)
         left &= left - 1
@@ -87,24 +125,29 @@ cdef void watch_translations(l0_vp *vp) noexcept nogil:
         if page != entry.host or entry.tag & 7 & ~rights:
             vp.entry_is_repeat = 0
             walk.gpa = 0
-            set_aside(vp, entry)
+            set_aside(vp, i)
+    keep_steps(vp)
+
+
+# Before an entry.
+cdef inline void watch_translations(l0_vp *vp) noexcept nogil:
+    # all of them are forgotten before L2 looks
+    if vp.tlb_context[0] != ~<u64>0 and unlikely(l0_walks_differ(vp.watch)):
+        look_at_translations(vp)
 
 
 # L2 looks for a page that the TLB has no more: the stale translation, or NULL where there is none.
 cdef u8 *stale_page(l0_vp *vp, u64 gpa, u64 need) noexcept nogil:
-    cdef l2_tlb_entry *found
-    cdef u32 i
+    cdef u32 place = (gpa >> 12) & (L2_TLB_ENTRIES - 1)
+    cdef const l2_tlb_entry *found = &vp.watch.stale[place]
 
-    for i in range(vp.watch.nr_stale):
-        found = &vp.watch.stale[i]
-        if not (found.tag ^ gpa) >> 12 and found.tag & need == need:
-            l0_note(vp, LINT_stale_translation, L0_NO_FIELD, found.tag & ~<u64>0xfff,
-                    <u64>(found.host - vp.cpu.mem.base))
-            vp.physical_tlb[(gpa >> 12) & (L2_TLB_ENTRIES - 1)] = found[0]
-            vp.watch.nr_stale -= 1
-            vp.watch.stale[i] = vp.watch.stale[vp.watch.nr_stale]
-            return vp.physical_tlb[(gpa >> 12) & (L2_TLB_ENTRIES - 1)].host
-    return NULL
+    if not vp.watch.aside >> place & 1 or (found.tag ^ gpa) >> 12 or found.tag & need != need:
+        return NULL
+    l0_note(vp, LINT_stale_translation, L0_NO_FIELD, found.tag & ~<u64>0xfff,
+            <u64>(found.host - vp.cpu.mem.base))
+    vp.physical_tlb[place] = found[0]
+    place_filled(vp.watch, place)
+    return found.host
 
 
 # The address spaces that this processor has entered with, as long as there is place for them.

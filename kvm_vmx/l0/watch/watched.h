@@ -17,10 +17,21 @@ struct l0_walked {
 	u64 entry[4];
 };
 
+/* An entry of a table that some of those walks have led by: each once. */
+struct l0_step {
+	const u64 *slot;
+	u64 entry;
+};
+
+/* What the last look at the assist page has found where that is looked at. */
+#define L0_ASSIST_HEAD 0x38u
+
 /* What a processor that is watched remembers from one entry to the next. */
 struct l0_watch {
 	u64 kept;		/* the places of physical_tlb that have been filled */
-	u32 nr_stale;		/* translations whose EPT entry has changed, taken out of the TLBs */
+	/* the places whose translation is stale: it is taken out of the TLBs, and waits in stale for
+	 * L2 to use it, until a walk fills the place */
+	u64 aside;
 	struct l2_tlb_entry stale[L2_TLB_ENTRIES];
 	u64 last_space, space[L0_WATCHED_SPACES];	/* frames of EPT roots that were entered with */
 	u32 nr_spaces;		/* one more than there is place for: not all are here */
@@ -34,6 +45,10 @@ struct l0_watch {
 	u64 plain;		/* the plain VMCS that the last exit was from, or L0_NO_VMCS */
 	struct l0_written_page *written;	/* of the VMCS that was written last */
 	struct l0_walked walked[L2_TLB_ENTRIES];	/* how physical_tlb was last found in order */
+	u32 nr_steps, steps_known;	/* step holds the walks of all that physical_tlb holds */
+	struct l0_step step[4 * L2_TLB_ENTRIES];
+	u64 told;		/* counters.lints at the beginning of the entry */
+	u8 assist[L0_ASSIST_HEAD] __attribute__((aligned(8)));
 };
 
 #endif
