@@ -6,7 +6,7 @@
 #ifndef KVM_VMX_KERNEL_HOST_SIDE_H
 #define KVM_VMX_KERNEL_HOST_SIDE_H
 
-#include <kvm_vmx/kernel/standins/host.h>
+#include <kvm_vmx/kernel/threads.h>
 #include <kvm_vmx/trap/decode.h>
 #include <asm/virt_cpu.h>
 #include <linux/cpu.h>
@@ -47,10 +47,6 @@ struct image_site {
 struct image {
 	struct host host;
 	struct vmlinux vmlinux;
-	struct task_struct task;
-	struct virt_cpu **cpus;
-	const u64 **faults;		/* of each CPU: how many exits for a page */
-	u64 faults_seen;
 	int (*exception)(long long *regs, unsigned int vector);
 	struct image_site sites[IMAGE_SITES];
 	int nr_sites;
@@ -61,9 +57,9 @@ struct image {
 	void (*resched)(void);
 	u64 preempt_at;			/* VM exits to come before the task loses its CPU, or 0 */
 	u64 all_exits;			/* since it was booted */
-	u64 exits, exits_until;		/* VM exits in this call, and after how many it is to end */
-	bool fsgsbase;
-	int cpu;
+	/* around each call: a thread comes to a CPU, and goes */
+	void (*begin)(struct host *host, long where);
+	void (*end)(void);
 	/* why the kernel died, and where */
 	char why[LOG_TEXT];
 	unsigned long where;
@@ -73,7 +69,7 @@ static struct image *the_image;
 
 static struct virt_cpu *this_virt_cpu(void)
 {
-	return the_image->cpus[the_image->cpu];
+	return crowd.cpus[running->cpu].processor;
 }
 
 static void log_line(int level, unsigned long ip, const char *text)
@@ -106,19 +102,39 @@ static FROM_KERNEL int host_format(char *to, unsigned long size, const char *for
 
 static FROM_KERNEL void host_die(const char *why, unsigned long ip)
 {
-	snprintf(the_image->why, sizeof(the_image->why), "%s", why);
-	the_image->where = ip;
-	task_oops();
+	if (!crowd.dead) {
+		snprintf(the_image->why, sizeof(the_image->why), "%s", why);
+		the_image->where = ip;
+	}
+	crowd_dies();
+	crowd_leave();
 }
 
-/* %gs and the processor change together; the task, the stack and the thread stay. */
-static FROM_KERNEL void host_become(int cpu)
-{
-	struct percpu_area *area = (struct percpu_area *)the_image->host.per_cpu[cpu];
+static FROM_KERNEL int host_thread(void) { return running->number; }
+static FROM_KERNEL int host_sleep(int how, unsigned int us) { return crowd_sleep(how, us); }
+static FROM_KERNEL void host_wake(void) { crowd_wake(); }
+static FROM_KERNEL int host_take(int cpu) { return crowd_take(cpu); }
+static FROM_KERNEL void host_give_back(int here) { crowd_give_back(here); }
+static FROM_KERNEL int host_others(void) { return crowd_others(); }
+static FROM_KERNEL void host_borrow(int n, int enabled, int how) { crowd_borrow(n, enabled, how); }
 
-	the_image->cpu = cpu;
-	area->current_task = &the_image->task;
-	write_gs_base(the_image->fsgsbase, (unsigned long)area);
+static FROM_KERNEL int host_owner(int cpu)
+{
+	const struct image_thread *owner = crowd.cpus[cpu].owner;
+
+	return owner ? owner->number : NOWHERE;
+}
+
+static FROM_KERNEL void host_drop(void)
+{
+	crowd.cpus[running->cpu].owner = NULL;
+	crowd_wake();
+}
+
+static FROM_KERNEL void host_kick(int cpu)
+{
+	if (crowd.cpus[cpu].owner)
+		kick_guest(crowd.cpus[cpu].owner, RESCHEDULE_VECTOR);
 }
 
 static FROM_KERNEL int host_patch(void *at, const void *bytes, unsigned long size)
@@ -298,16 +314,10 @@ static void image_stale(unsigned long rip, unsigned long rsp)
  * to put into the guest's tables first counts as none. */
 static void image_exited(void)
 {
-	u64 faults = *the_image->faults[the_image->cpu];
-
 	the_image->all_exits++;
 	if (the_image->preempt_at && !--the_image->preempt_at)
 		the_image->resched();
-	if (faults != the_image->faults_seen) {
-		the_image->faults_seen = faults;
-		return;
-	}
-	if (++the_image->exits == the_image->exits_until)
+	if (running->last != EPT_VIOLATION_EXIT && ++running->exits == running->exits_until)
 		the_image->kick();
 }
 
@@ -316,15 +326,22 @@ static unsigned long image_fixup(unsigned long ip)
 	return 0;
 }
 
+static FROM_KERNEL __attribute__((used)) void image_interrupted(void)
+{
+	crowd_interrupted();
+}
+
 /* L1's interrupt handlers: KVM calls the one of an interrupt that ended a guest's turn, by its gate.
- * There is nobody to serve. What IRETQ would do from a kernel's code segment is done by hand: back
- * to where it was called, on the stack that was in use. */
+ * All there is to serve is another thread. What IRETQ would do from a kernel's code segment is done
+ * by hand: back to where it was called, on the stack that was in use. */
 void image_interrupt(void);
 __asm__(".pushsection .text\n"
 	".local image_interrupt\n"
 	"image_interrupt:\n\t"
-	"push %rax; push %rdx\n\t"
-	"mov 16(%rsp), %rdx; mov 40(%rsp), %rax\n\t"
+	"push %rax; push %rcx; push %rdx; push %rsi; push %rdi; push %r8; push %r9; push %r10\n\t"
+	"push %r11; push %rbp; mov %rsp, %rbp; cld; call image_interrupted; mov %rbp, %rsp; pop %rbp\n\t"
+	"pop %r11; pop %r10; pop %r9; pop %r8; pop %rdi; pop %rsi; pop %rdx; pop %rcx\n\t"
+	"push %rdx; mov 16(%rsp), %rdx; mov 40(%rsp), %rax\n\t"
 	"mov %rdx, -8(%rax)\n\t"
 	"pop %rdx; pop %rax\n\t"
 	"mov 24(%rsp), %rsp; lea -8(%rsp), %rsp; ret\n\t"
@@ -349,34 +366,62 @@ static void image_fill_idt(void)
 struct image_call {
 	unsigned long function;
 	long arg[4], ret;
+	long where;			/* a CPU, -1 for any, -2 - n for any but n */
+	int cpu;			/* where it ended */
+	u64 exits, exits_until;
+	u64 reasons[IMAGE_REASONS];
 };
 
 static void do_call(void *arg)
 {
 	struct image_call *call = arg;
 
+	the_image->begin(&the_image->host, call->where);
 	call->ret = ((long (*)(long, long, long, long))call->function)(
 		call->arg[0], call->arg[1], call->arg[2], call->arg[3]);
+	the_image->end();
 }
 
-/* Call into the image as a CPU, on the stack that ends at stack: 0, or -EFAULT where it died. */
-static int image_enter(int cpu, unsigned long stack, struct image_call *call)
+/* Call into the image as a CPU, on the stack that ends at stack: 0, -EFAULT where it died, or why
+ * this thread cannot. */
+static int image_enter(unsigned long stack, struct image_call *call)
 {
 	unsigned long saved;
 	u32 mxcsr = 0x1f80;
 	int ret;
 
-	if (!read_gs_base(the_image->fsgsbase, &saved))
+	if (!read_gs_base(crowd.fsgsbase, &saved))
 		return -EFAULT;
-	memset(&the_image->task, 0, sizeof(the_image->task));
-	the_image->task.stack = stack;
-	host_become(cpu);
-	the_image->faults_seen = *the_image->faults[cpu];
-	ret = call_until_oops(&the_image->task, do_call, call);
+	ret = crowd_enter(stack, call->exits_until);
+	if (ret)
+		return ret;
+	crowd_become(call->where < 0 ? 0 : call->where);
+	ret = call_until_oops(&running->task, do_call, call);
 	if (ret)
 		__asm__ __volatile__("fninit\n\tldmxcsr %0\n\tcld" : : "m"(mxcsr));
-	write_gs_base(the_image->fsgsbase, saved);
+	call->cpu = running->cpu;
+	call->exits = running->exits;
+	memcpy(call->reasons, running->reasons, sizeof(call->reasons));
+	crowd_exit();
+	write_gs_base(crowd.fsgsbase, saved);
 	return ret;
+}
+
+static struct virt_cpu_ops image_ops;
+
+/* A processor of L0's, whose guests run beside the text. */
+static void image_has_cpu(int n, struct virt_cpu *cpu, const u64 *reasons,
+			  struct percpu_area *area)
+{
+	if (!crowd.under) {
+		crowd.under = cpu->ops;
+		image_ops = *cpu->ops;
+		image_ops.vmentry = crowd_vmentry;
+	}
+	if (cpu->ops == crowd.under)
+		cpu->ops = &image_ops;
+	crowd.cpus[n] = (struct image_cpu){ .processor = cpu, .reasons = reasons, .area = area };
+	crowd.dead = false;
 }
 
 static void image_fill(struct image *image)
@@ -386,7 +431,16 @@ static void image_fill(struct image *image)
 	image->host.warn = host_warn;
 	image->host.format = host_format;
 	image->host.die = host_die;
-	image->host.become = host_become;
+	image->host.thread = host_thread;
+	image->host.sleep = host_sleep;
+	image->host.wake = host_wake;
+	image->host.owner = host_owner;
+	image->host.take = host_take;
+	image->host.drop = host_drop;
+	image->host.kick = host_kick;
+	image->host.borrow = host_borrow;
+	image->host.give_back = host_give_back;
+	image->host.others = host_others;
 	image->host.patch = host_patch;
 	image->host.fail = host_fail;
 	image->host.read_msr = host_read_msr;
