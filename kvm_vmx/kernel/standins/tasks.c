@@ -15,11 +15,14 @@ static struct task_struct tasks[IMAGE_THREADS] = { [0 ... IMAGE_THREADS - 1] = {
 #ifdef HAVE_PCPU_HOT
 DEFINE_PER_CPU_ALIGNED(struct pcpu_hot, pcpu_hot) = { .current_task = &tasks[0] };
 asm(".globl const_pcpu_hot\n.set const_pcpu_hot, pcpu_hot");
-#define SET_CURRENT(task) this_cpu_write(pcpu_hot.current_task, task)
+#define CURRENT pcpu_hot.current_task
 #else
 DEFINE_PER_CPU(struct task_struct *, current_task) = &tasks[0];
-#define SET_CURRENT(task) this_cpu_write(current_task, task)
+#define CURRENT current_task
 #endif
+/* Unlike current, these are read and written where they stand: this is where it changes. */
+#define get_current_now() this_cpu_read(CURRENT)
+#define set_current_now(task) this_cpu_write(CURRENT, task)
 
 /* CPUs that no task may come to. */
 static struct cpumask closed;
@@ -49,7 +52,7 @@ static struct task_struct *this_task(void) { return &tasks[host->thread()]; }
 /* A signal for the task, until its system call has ended. */
 void standin_kick(void) { set_tsk_thread_flag(this_task(), TIF_SIGPENDING); }
 void standin_resched(void) { set_tsk_need_resched(this_task()); }
-void standin_no_signal(void) { clear_tsk_thread_flag(current, TIF_SIGPENDING); }
+void standin_no_signal(void) { clear_tsk_thread_flag(this_task(), TIF_SIGPENDING); }
 
 static bool enabled(void) { return !irqs_disabled(); }
 
@@ -102,7 +105,7 @@ static void come_to(int cpu)
 	while (cpu = usable(cpu), !host->take(cpu))
 		if (host->sleep(SLEEP_QUIET, SLICE))
 			press(cpu);
-	SET_CURRENT(this_task());
+	set_current_now(this_task());
 }
 
 /* A thread comes into the kernel, and leaves it. */
@@ -164,7 +167,7 @@ bool standin_spin(unsigned long *turns)
 {
 	int ret = ++*turns < POLLS ? host->sleep(enabled() ? SLEEP_OPEN : 0, POLL) : -1;
 
-	SET_CURRENT(this_task());
+	set_current_now(this_task());
 	return ret >= 0;
 }
 
@@ -189,16 +192,16 @@ void standin_on(int cpu, void (*fn)(void *), void *arg)
 		calls++;
 		host->borrow(cpu, !!(per_cpu(standin_flags, cpu) & X86_EFLAGS_IF),
 			     enabled() ? SLEEP_OPEN : 0);
-		was = current;
-		SET_CURRENT(this_task());
+		was = get_current_now();
+		set_current_now(this_task());
 	}
 	local_irq_save(flags);
 	fn(arg);
 	local_irq_restore(flags);
 	if (cpu != here) {
-		SET_CURRENT(was);
+		set_current_now(was);
 		host->give_back(here);
-		SET_CURRENT(this_task());
+		set_current_now(this_task());
 		calls--;
 	}
 }
