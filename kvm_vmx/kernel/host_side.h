@@ -110,19 +110,33 @@ static FROM_KERNEL void host_die(const char *why, unsigned long ip)
 	crowd_leave();
 }
 
+/* A number that the kernel took from memory may be any. */
+static void there_is(int cpu, void *caller)
+{
+	if (cpu < 0 || cpu >= the_image->host.cpus)
+		host_die("a CPU that is not there", (unsigned long)caller);
+}
+
+#define THERE_IS(cpu) there_is(cpu, __builtin_return_address(0))
+
 static FROM_KERNEL int host_thread(void) { return running->number; }
 static FROM_KERNEL int host_sleep(int how, unsigned int us) { return crowd_sleep(how, us); }
 static FROM_KERNEL void host_wake(void) { crowd_wake(); }
-static FROM_KERNEL int host_take(int cpu) { return crowd_take(cpu); }
-static FROM_KERNEL void host_give_back(int here) { crowd_give_back(here); }
 static FROM_KERNEL int host_others(void) { return crowd_others(); }
-static FROM_KERNEL void host_borrow(int n, int enabled, int how) { crowd_borrow(n, enabled, how); }
 
 static FROM_KERNEL int host_owner(int cpu)
 {
-	const struct image_thread *owner = crowd.cpus[cpu].owner;
+	const struct image_thread *owner;
 
+	THERE_IS(cpu);
+	owner = crowd.cpus[cpu].owner;
 	return owner ? owner->number : NOWHERE;
+}
+
+static FROM_KERNEL int host_take(int cpu)
+{
+	THERE_IS(cpu);
+	return crowd_take(cpu);
 }
 
 static FROM_KERNEL void host_drop(void)
@@ -133,8 +147,21 @@ static FROM_KERNEL void host_drop(void)
 
 static FROM_KERNEL void host_kick(int cpu)
 {
+	THERE_IS(cpu);
 	if (crowd.cpus[cpu].owner)
 		kick_guest(crowd.cpus[cpu].owner, RESCHEDULE_VECTOR);
+}
+
+static FROM_KERNEL void host_borrow(int cpu, int enabled, int how)
+{
+	THERE_IS(cpu);
+	crowd_borrow(cpu, enabled, how);
+}
+
+static FROM_KERNEL void host_give_back(int here)
+{
+	THERE_IS(here);
+	crowd_give_back(here);
 }
 
 static FROM_KERNEL int host_patch(void *at, const void *bytes, unsigned long size)
@@ -310,6 +337,11 @@ static void image_stale(unsigned long rip, unsigned long rsp)
 	host_die("a VM exit into what is no text of the kernel's", rip);
 }
 
+static void image_lost(unsigned long rip)
+{
+	host_die("a VM exit onto the stack of another task", rip);
+}
+
 /* After each VM exit: a signal for the task where its exits are up. One for a page that KVM has
  * to put into the guest's tables first counts as none. */
 static void image_exited(void)
@@ -422,6 +454,7 @@ static void image_has_cpu(int n, struct virt_cpu *cpu, const u64 *reasons,
 		cpu->ops = &image_ops;
 	crowd.cpus[n] = (struct image_cpu){ .processor = cpu, .reasons = reasons, .area = area };
 	crowd.dead = false;
+	crowd.lost = image_lost;
 }
 
 static void image_fill(struct image *image)

@@ -16,6 +16,7 @@
 #define IMAGE_REASONS 80		/* there are fewer */
 #define EPT_VIOLATION_EXIT 48
 #define POLL_US 1000
+#define TASK_STACK (64 << 10)		/* what a thread has of one, as the trap engine gives it */
 #define NOWHERE (-1)
 
 /* A thread that has called the image. All of it but its guest's is read and written in turn. */
@@ -54,6 +55,7 @@ static struct crowd {
 	struct image_thread threads[IMAGE_THREADS];
 	struct image_cpu cpus[IMAGE_THREADS];
 	const struct virt_cpu_ops *under;	/* L0's own table */
+	void (*lost)(unsigned long rip);	/* an exit onto the stack of another task */
 	bool fsgsbase;
 } crowd = {
 	.lock = PTHREAD_MUTEX_INITIALIZER,
@@ -286,6 +288,9 @@ static insn_t crowd_vmentry(struct virt_cpu *cpu, u64 *regs, int launch)
 	for (i = 0; i < IMAGE_REASONS; i++)
 		if (now[i] != before[i])
 			me->reasons[me->last = i]++;
+	/* v4.19 may exit to where another thread ran the vCPU before (erratum: host_rsp) */
+	if (status == INSN_OK && me->task.stack - cpu->rsp > TASK_STACK)
+		crowd.lost(cpu->rip);
 	return status;
 }
 

@@ -2,12 +2,13 @@
 """vCPUs that migrate, CPUs that come and go, all at once: no exit is lost, no vCPU sees another."""
 
 import random
+import re
 import threading
 import time
 
 import pytest
 
-from kvm_vmx import MachineError
+from kvm_vmx import KernelBug, MachineError
 
 CPUID = 10      # the exit reason
 
@@ -57,7 +58,7 @@ class Driver(threading.Thread):
 
 def storm(l1, seconds, cpus, vcpus):
     """Two threads of vCPUs while CPUs go and come; what each vCPU has counted and should have."""
-    with l1(cpus=cpus, lints=True) as machine:
+    with l1(cpus=cpus, lints=not l1.is_port) as machine:
         rounds = 0
         memory = []
         end = time.monotonic() + seconds
@@ -149,3 +150,31 @@ def test_a_cpu_that_goes_offline_ends_the_run_there(kernel):
         more = vcpu.run(exits=100)
         assert vcpu.regs["rdi"] == done + turns(more)
         assert machine.lints == [] and machine.warnings == 0
+
+
+@pytest.mark.parametrize("enlightened", [False, True], ids=["vmcs", "evmcs"])
+def test_a_vcpu_that_another_thread_runs_next(kernel, enlightened):
+    """Another thread has another kernel stack. v4.19 clears no clean bit when it stores HOST_RSP
+    into an eVMCS, so the exit would go on on the first one's (erratum: host_rsp); later kernels do."""
+    if kernel.is_port:
+        pytest.skip("the port's erratum is shown by test_errata, and its exits go on behind the call")
+    with kernel(cpus=1) as machine:
+        kvm = machine.insmod(enlightened_vmcs=enlightened)
+        vcpu = kvm.create_vm(code=counting_guest(1)).create_vcpu()
+        vcpu.run(exits=5)
+        found = []
+
+        def run():
+            try:
+                found.append(vcpu.run(exits=5).exits)
+            except KernelBug as bug:
+                found.append(str(bug))
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+        if kernel.version == (4, 19) and enlightened:
+            assert re.match(r"a VM exit onto the stack of another task in vmx_vcpu_run", found[0])
+            assert machine.oopsed
+        else:
+            assert found == [5] and vcpu.regs["rdi"] == 10 and machine.lints == []

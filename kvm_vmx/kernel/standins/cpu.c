@@ -53,8 +53,8 @@ void smp_call_function_many(const struct cpumask *mask, smp_call_func_t fn, void
 	int cpu;
 
 	standin_calls_begin();
-	for_each_cpu_and(cpu, mask, cpu_online_mask)
-		if (cpu != smp_processor_id())
+	for_each_cpu(cpu, mask)
+		if (cpu_online(cpu) && cpu != smp_processor_id())
 			standin_on(cpu, fn, arg);
 	standin_calls_end();
 }
