@@ -56,14 +56,14 @@ PATIENCE = 30.0
 
 # as which CPU: any
 ANY = -1
-BUSY = ("the machine is in use (a vCPU runs, or another thread is inside): wait until that call has "
-        "returned")
+BUSY = ("the machine is in use (a vCPU runs, or another thread is inside): wait until that call "
+        "has returned")
 
 FAIL_POINTS = ("page", "kmalloc", "vmalloc", "msr", "hypercall")
 
 
 class Run(NamedTuple):
-    """What came of an ioctl: how many VM exits, on which CPU it ended, how often each reason came."""
+    """What came of an ioctl: how many VM exits, the CPU it ended on, how often each reason came."""
 
     ret: int
     exits: int

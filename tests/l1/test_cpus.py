@@ -187,7 +187,8 @@ def test_hotplug_that_cannot_be(kernel, change, cpu, number):
 # A vCPU on another CPU.
 
 @ENLIGHTENED
-def test_a_migration_is_one_vmclear_where_it_was_and_one_load_where_it_is(each_machine, enlightened):
+def test_a_migration_is_one_vmclear_where_it_was_and_one_load_where_it_is(each_machine,
+                                                                          enlightened):
     kvm = each_machine.insmod(enlightened_vmcs=enlightened)
     vm = kvm.create_vm(code=CPUID_LOOP)
     vcpu, stays = vm.create_vcpu(cpu=0), vm.create_vcpu(cpu=1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Junk in L1's memory under a kernel's own KVM: before a call of it, and beside one; the kernel dies
+"""Junk in L1's memory under a kernel's own KVM, before a call of it and beside one: the kernel dies
 by its own function's name, or goes on, and the process loads the next one."""
 
 import re
