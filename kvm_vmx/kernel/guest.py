@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """VMs and vCPUs of a kernel's own KVM, through its ioctls."""
 
+import contextlib
 import ctypes
 import errno
 import os
 import struct
+import threading
 from collections.abc import ItemsView, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ from kvm_vmx.abi.numbers import ExitReason
 from kvm_vmx.errors import MachineError, Unique, counted
 from kvm_vmx.kernel import ioctls
 from kvm_vmx.kernel.face import VcpuFace, lacks
+from kvm_vmx.kernel.image import ANY, BUSY
 from kvm_vmx.machine import ending, long_mode
 from kvm_vmx.machine.span import span
 from kvm_vmx.machine.vcpu import KVM_EXITS, EvmcsView, ExitSummary
@@ -45,11 +48,11 @@ class GuestMemory:
 
     def read(self, gpa: int, length: int) -> bytes:
         """length bytes at gpa; IndexError outside the memory."""
-        return ctypes.string_at(self._place(gpa, length), length)
+        return self._vm.kernel.image.read_user(self._place(gpa, length), length)
 
     def write(self, gpa: int, data: bytes) -> None:
         """Store bytes at gpa; IndexError outside the memory."""
-        ctypes.memmove(self._place(gpa, len(data)), bytes(data), len(data))
+        self._vm.kernel.image.write_user(self._place(gpa, len(data)), bytes(data))
 
     def __getitem__(self, where: slice) -> bytes:
         """memory[gpa:gpa + 8]: the bytes from one address up to another."""
@@ -107,7 +110,7 @@ class KernelVm(Unique):
         region = ioctls.MemoryRegion(0, 0, 0, size, where)
         self.ioctl(self.fd, ioctls.SET_USER_MEMORY_REGION, region, "memory region")
 
-    def ioctl(self, fd: int, command: int, argument: Any, what: str, cpu: int = 0) -> int:
+    def ioctl(self, fd: int, command: int, argument: Any, what: str, cpu: int = ANY) -> int:
         """One ioctl; OSError with the kernel's errno."""
         where = argument if isinstance(argument, int) else ctypes.addressof(argument)
         ret = self.kernel.image.call("standin_ioctl", fd, command, where, cpu)
@@ -140,8 +143,11 @@ class KernelVm(Unique):
         return self.kernel.image.call("standin_flushes", self.fd)
 
     def destroy(self) -> None:
-        """Close its files, as the end of their process would, and give its memory back."""
+        """Close its files, as the end of their process would, and give its memory back.
+        MachineError where another thread is in a call of one of its vCPUs."""
         self.check_alive()
+        if any(vcpu._busy.locked() for vcpu in self.vcpus):
+            raise MachineError(BUSY)
         self.alive = False
         image = self.kernel.image
         for vcpu in self.vcpus:
@@ -192,6 +198,7 @@ class KernelVcpu(VcpuFace):
 
     def __init__(self, vm: KernelVm, cpu: int) -> None:
         self.vm, self.kernel, self._cpu = vm, vm.kernel, vm.kernel._numbered(cpu)
+        self._busy = threading.Lock()
         self.fd = vm.ioctl(vm.fd, ioctls.CREATE_VCPU, vm.ids, "create_vcpu", cpu)
         vm.ids += 1
         try:
@@ -206,8 +213,9 @@ class KernelVcpu(VcpuFace):
         vm = self.vm
         self._run = self.kernel.image.call("standin_run_page", self.fd)
         self._waits: tuple[int, int] | None = None
-        self.load()
-        self._vmcs_gpa = self.kernel.image.per_cpu("current_vmcs", cpu) - self.kernel.image.memory
+        image = self.kernel.image
+        self._vmcs_gpa = image.call("standin_vmcs", self.fd, ctypes.addressof(ctypes.c_uint32()),
+                                    image.elf.symbols["current_vmcs"], cpu) - image.memory
         self.evmcs = EvmcsView(self)
         entries = long_mode.cpuid_entries(self.kernel.processor(cpu))
         self._do(ioctls.SET_CPUID2, ioctls.cpuid_of(entries), "set_cpuid")
@@ -221,7 +229,25 @@ class KernelVcpu(VcpuFace):
 
     def _do(self, command: int, argument: Any, what: str) -> int:
         self.vm.check_alive()
-        return self.vm.ioctl(self.fd, command, argument, what, self.cpu)
+        with self._alone():
+            return self.vm.ioctl(self.fd, command, argument, what, self.cpu)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One call of a vCPU at a time; MachineError where another thread is in one."""
+        if not self._busy.acquire(blocking=False):
+            raise MachineError("the vCPU is in use by another call: wait until it returns")
+        try:
+            yield
+        finally:
+            self._busy.release()
+
+    def _online(self) -> int:
+        """Its CPU; MachineError where that has gone."""
+        if not self.kernel.is_online(self._cpu):
+            raise MachineError(f"CPU {self._cpu} is not online: use one that is, or bring it "
+                               "online")
+        return self._cpu
 
     @property
     def sregs(self) -> dict[str, Any]:
@@ -314,21 +340,20 @@ class KernelVcpu(VcpuFace):
         if not isinstance(stack_depth, int) or not 0 <= stack_depth <= 8192:
             raise ValueError(f"a stack depth of {stack_depth}: give 0 to 8192 bytes")
         self.vm.check_alive()
-        processor = self.kernel.processor(self.cpu)
-        before = processor.exit_reasons
-        ret = self.kernel.image.call("standin_ioctl", self.fd, ioctls.RUN, 0, self.cpu, exits,
-                                     stack_depth)
+        with self._alone():
+            done = self.kernel.image.run(self.fd, ioctls.RUN, self._online(), exits, stack_depth)
+            # where the CPU has gone, the kernel has given the task another one
+            self._cpu = done.cpu
         self.kernel.partition.check()
-        if ret < 0 and ret != -errno.EINTR:
-            raise failed(ret, "run", self.kernel)
-        reasons = {ExitReason(number): now - then for number, (then, now) in enumerate(
-            zip(before, processor.exit_reasons)) if now > then}
+        if done.ret < 0 and done.ret != -errno.EINTR:
+            raise failed(done.ret, "run", self.kernel)
+        reasons = {ExitReason(number): times for number, times in done.reasons.items()}
         state = self._kvm_run()
         self._waits = None
         if state["exit_reason"] in (2, 6):
             self._ask(state)
         reason = KVM_EXITS.get(state["exit_reason"], str(state["exit_reason"]))
         events = self.kernel.image.events(self.cpu)
-        return ExitSummary(self.kernel.image.exits, reason, ending.data_of(reason, state), reasons,
+        return ExitSummary(done.exits, reason, ending.data_of(reason, state), reasons,
                            ending.died_of(reason, reasons, events),
                            self.why_not if reason == "FAIL_ENTRY" else None)

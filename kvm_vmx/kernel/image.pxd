@@ -6,8 +6,8 @@ from kvm_vmx.machine.partition cimport Partition, process_t
 cdef extern from "kvm_vmx/kernel/host_side.h" nogil:
     enum:
         LOG_RECORDS
+        IMAGE_REASONS
         IMAGE_SITES
-        NR_FAIL_POINTS
         INSN_LENGTH_MAX
     ctypedef struct host_t "struct host":
         ulong memory
@@ -37,8 +37,6 @@ cdef extern from "kvm_vmx/kernel/host_side.h" nogil:
     ctypedef struct image_t "struct image":
         host_t host
         vmlinux_t vmlinux
-        virt_cpu **cpus
-        const u64 **faults
         int (*exception)(long long *regs, unsigned int vector) noexcept nogil
         image_site sites[256]
         int nr_sites
@@ -48,9 +46,8 @@ cdef extern from "kvm_vmx/kernel/host_side.h" nogil:
         void (*kick)() noexcept nogil
         void (*resched)() noexcept nogil
         u64 preempt_at
-        u64 exits
-        u64 exits_until
-        bint fsgsbase
+        void (*begin)(host_t *host, long where) noexcept nogil
+        void (*end)() noexcept nogil
         char why[256]
         ulong where
     ctypedef struct percpu_area_t "struct percpu_area":
@@ -61,10 +58,27 @@ cdef extern from "kvm_vmx/kernel/host_side.h" nogil:
         ulong function
         long arg[4]
         long ret
+        long where
+        int cpu
+        u64 exits
+        u64 exits_until
+        u64 reasons[80]
+    ctypedef struct crowd_t "struct crowd":
+        bint dead
+        bint ends
+        bint fsgsbase
+        int inside
+    crowd_t crowd
     image_t *the_image
     u64 image_idt[256][2]
     void image_fill(image_t *image)
-    int image_enter(int cpu, ulong stack, image_call_t *call)
+    int image_enter(ulong stack, image_call_t *call)
+    void image_has_cpu(int n, virt_cpu *cpu, const u64 *reasons, percpu_area_t *area)
+    bint crowd_alone()
+    void crowd_together()
+    bint crowd_is_gone()
+    void turn_begin()
+    void turn_end()
 
 
 cdef extern from "kvm_vmx/kernel/watch.h" nogil:
@@ -93,3 +107,4 @@ cdef class Image:
     cdef int patch_sites(self) except -1
     cdef int protect(self) except -1
     cdef int forget(self) except -1
+    cdef int enter(self, image_call_t *call, str name, ulong depth) except -1

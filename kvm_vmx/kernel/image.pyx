@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """An image in this process: mapped where it was linked for, its CPUs those of a partition."""
 
+import atexit
 import os
-import threading
+from typing import NamedTuple
 
-from libc.errno cimport errno
+from libc.errno cimport EBUSY, EFAULT, ESHUTDOWN, errno
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
@@ -20,6 +21,10 @@ from kvm_vmx.errors import KernelBug, MachineError
 from kvm_vmx.kernel.image_file import Elf
 from kvm_vmx.trap import engine as trap
 from kvm_vmx.words import unknown
+
+cdef extern from "unistd.h" nogil:
+    int pause()
+    int usleep(unsigned int microseconds)
 
 cdef extern from "sys/mman.h" nogil:
     void *mmap(void *addr, size_t length, int prot, int flags, int fd, long offset)
@@ -40,7 +45,6 @@ cdef extern from "sys/mman.h" nogil:
 
 cdef enum:
     PAGE = 4096
-    EPT_VIOLATION = 48
     PER_CPU_CHUNKS = 256 << 10
     STRUCT_PAGE = 64
 
@@ -50,13 +54,49 @@ cdef ulong USER = 0x100000000000
 # seconds
 PATIENCE = 30.0
 
+# as which CPU: any
+ANY = -1
+BUSY = ("the machine is in use (a vCPU runs, or another thread is inside): wait until that call "
+        "has returned")
+
 FAIL_POINTS = ("page", "kmalloc", "vmalloc", "msr", "hypercall")
 
-_lock = threading.RLock()
+
+class Run(NamedTuple):
+    """What came of an ioctl: how many VM exits, the CPU it ended on, how often each reason came."""
+
+    ret: int
+    exits: int
+    cpu: int
+    reasons: dict[int, int]
+
+
+def but(cpu: int) -> int:
+    """As which CPU: any but one."""
+    return -2 - cpu
 
 
 cdef ulong up(ulong size) noexcept nogil:
     return (size + PAGE - 1) & ~<ulong>(PAGE - 1)
+
+
+# Threads that are inside what goes next come out, and those that a process ends with stay away.
+cdef void await_threads() noexcept:
+    cdef int turns = 0
+
+    with nogil:
+        while crowd.inside and turns < 5000 and not crowd_is_gone():
+            turns += 1
+            usleep(1000)
+
+
+def _at_exit():
+    if the_image != NULL and crowd.inside:
+        crowd.ends = True
+        await_threads()
+
+
+atexit.register(_at_exit)
 
 
 cdef class Image:
@@ -80,8 +120,6 @@ cdef class Image:
             self.forget()
         if self.image != NULL:
             free(self.image.records)
-            free(self.image.cpus)
-            free(<void *>self.image.faults)
             free(self.image.host.page_kind)
             free(self.image.host.user_frame)
             free(self.image.host.per_cpu)
@@ -119,7 +157,7 @@ cdef class Image:
             self.lay_out(online)
             for cpu in without_assist:
                 self.image.host.without_assist |= <ulong>1 << <int>cpu
-            ret = self.call("standin_boot", <ulong>&self.image.host)
+            ret = self.call("standin_boot")
             if ret:
                 raise MachineError(f"the kernel does not boot: {os.strerror(-ret)}")
         except BaseException:
@@ -132,11 +170,12 @@ cdef class Image:
         cdef int cpu, cpus = len(self.partition)
         cdef percpu_area_t *area
         cdef Processor processor
+        cdef virt_cpu *virt
         cdef void *user
 
         trap.probe()
         image_fill(self.image)
-        self.image.fsgsbase = host.has("fsgsbase")
+        crowd.fsgsbase = host.has("fsgsbase")
         base, end = self.elf.symbols["image_text"], self.elf.symbols["image_end"]
         self.map(end - base, base)
         host_table.memory = <ulong>self.partition.memory.mem.base
@@ -153,12 +192,9 @@ cdef class Image:
         if "__asan_load8_noabort" in self.elf.symbols:
             host_table.shadow = <unsigned char *>self.map(up(size / 8))
         host_table.per_cpu = <ulong *>calloc(cpus, sizeof(ulong))
-        self.image.cpus = <virt_cpu **>calloc(cpus, sizeof(void *))
-        self.image.faults = <const u64 **>calloc(cpus, sizeof(void *))
         self.image.records = <log_record *>calloc(LOG_RECORDS, sizeof(log_record))
         if host_table.page_kind == NULL or host_table.per_cpu == NULL \
-                or host_table.user_frame == NULL \
-                or self.image.cpus == NULL or self.image.faults == NULL or self.image.records == NULL:
+                or host_table.user_frame == NULL or self.image.records == NULL:
             raise MemoryError("no memory for a kernel's tables")
         per_cpu = self.elf.section(".data..percpu")
         host_table.per_cpu_size = per_cpu.size
@@ -171,12 +207,12 @@ cdef class Image:
             self.put(per_cpu, host_table.per_cpu[cpu])
             # what can be asked of a processor is the first thing in it
             processor = self.partition.processor(cpu)
-            self.image.cpus[cpu] = <virt_cpu *>processor.vp
-            self.image.faults[cpu] = processor.reasons() + EPT_VIOLATION
+            virt = <virt_cpu *>processor.vp
             area = <percpu_area_t *>host_table.per_cpu[cpu]
-            self.image.cpus[cpu].idtr_base = <ulong>image_idt
-            area.virt_cpu, area.cpu_number = self.image.cpus[cpu], cpu
+            virt.idtr_base = <ulong>image_idt
+            area.virt_cpu, area.cpu_number = virt, cpu
             area.vmlinux = &self.image.vmlinux
+            image_has_cpu(cpu, virt, processor.reasons(), area)
         for section in self.elf.sections:
             if section.loaded and section.address >= base:
                 self.put(section, section.address)
@@ -184,6 +220,9 @@ cdef class Image:
             self.elf.symbols["standin_exception"])
         self.image.kick = <void (*)() noexcept nogil><ulong>self.elf.symbols["standin_kick"]
         self.image.resched = <void (*)() noexcept nogil><ulong>self.elf.symbols["standin_resched"]
+        self.image.begin = <void (*)(host_t *, long) noexcept nogil><ulong>(
+            self.elf.symbols["standin_begin"])
+        self.image.end = <void (*)() noexcept nogil><ulong>self.elf.symbols["standin_end"]
         self.find_sites()
         return self.protect()
 
@@ -244,6 +283,8 @@ cdef class Image:
     cdef int forget(self) except -1:
         global the_image
 
+        if the_image == self.image:
+            await_threads()
         if self.trapping:
             trap.del_text(self.elf.symbols["image_text"])
             self.trapping = False
@@ -260,6 +301,11 @@ cdef class Image:
         check_process(self.owner)
         self.forget()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it is loaded, in this process."""
+        return the_image != NULL and the_image == self.image and not is_foreign(self.owner)
+
     def check_open(self) -> None:
         """MachineError after unload() and in a child of fork()."""
         check_process(self.owner)
@@ -272,11 +318,31 @@ cdef class Image:
         if self.died is not None:
             raise KernelBug(f"{self.died}: close the kernel and boot another")
 
-    def call(self, str name, long first=0, long second=0, long third=0, int cpu=0,
-             exits=None, ulong depth=0) -> int:
-        """One function of the image, as a CPU, with depth bytes of its stack in use; KernelBug where
-        the kernel dies in it. Its task has a signal after so many VM exits."""
+    def call(self, str name, long first=0, long second=0, long third=0, long cpu=ANY) -> int:
+        """One function of the image, as a CPU, as any that is free, or by but(n) as any but one;
+        KernelBug where the kernel dies in it, MachineError where this thread cannot come in."""
         cdef image_call_t call
+
+        memset(&call, 0, sizeof(call))
+        call.arg[0], call.arg[1], call.arg[2] = first, second, third
+        call.where = cpu
+        self.enter(&call, name, 0)
+        return call.ret
+
+    def run(self, long fd, long command, int cpu, exits=None, ulong depth=0) -> Run:
+        """One ioctl as a CPU, with depth bytes of its stack in use, whose task has a signal after
+        so many VM exits."""
+        cdef image_call_t call
+
+        memset(&call, 0, sizeof(call))
+        call.arg[0], call.arg[1], call.where = fd, command, cpu
+        call.exits_until = 0 if exits is None else exits
+        self.enter(&call, "standin_ioctl", depth)
+        return Run(call.ret, call.exits, call.cpu, {
+            number: call.reasons[number] for number in range(IMAGE_REASONS)
+            if call.reasons[number]})
+
+    cdef int enter(self, image_call_t *call, str name, ulong depth) except -1:
         cdef trap_binding traps
         cdef Stacks stacks
         cdef watch_t watch
@@ -284,30 +350,66 @@ cdef class Image:
         cdef int ret = 0
 
         self.check()
-        if not 0 <= cpu < self.image.host.cpus:
-            raise ValueError(f"no CPU {cpu}: there are {self.image.host.cpus}, from 0")
+        if call.where >= self.image.host.cpus:
+            raise ValueError(
+                f"no CPU {call.where}: there are {self.image.host.cpus}, from 0")
         stacks = thread_stacks()
-        memset(&call, 0, sizeof(call))
         call.function = self.elf.symbols[name]
-        call.arg[0], call.arg[1], call.arg[2] = first, second, third
-        with _lock:
-            self.image.exits, self.image.exits_until = 0, 0 if exits is None else exits
-            with nogil:
-                ret = trap_bind(&traps, stacks.signal_stack, stacks.signal_size)
-                if ret == 0:
-                    watch_begin(&watch, start, end, self.patience)
-                    ret = image_enter(cpu, stacks.kernel_end - (depth & ~<ulong>15), &call)
-                    watch_end(&watch)
-                    trap_unbind(&traps)
-        if ret:
-            self.died = self.last_words()
+        with nogil:
+            ret = trap_bind(&traps, stacks.signal_stack, stacks.signal_size)
+            if ret == 0:
+                watch_begin(&watch, start, end, self.patience)
+                ret = image_enter(stacks.kernel_end - (depth & ~<ulong>15), call)
+                watch_end(&watch)
+                trap_unbind(&traps)
+            while crowd.ends:
+                pause()
+        if ret in (-EFAULT, -ESHUTDOWN):
+            if self.died is None:
+                self.died = self.last_words()
             raise KernelBug(self.died)
-        return call.ret
+        if ret:
+            raise MachineError(BUSY if ret == -EBUSY else f"no way in: {os.strerror(-ret)}")
+        return 0
 
-    @property
-    def exits(self) -> int:
-        """VM exits in the last call."""
-        return self.image.exits
+    def begin_alone(self) -> None:
+        """No other thread comes in until end_alone(); MachineError where one is inside."""
+        cdef bint free = False, gone = False
+
+        self.check_open()
+        with nogil:
+            # who is inside a kernel that has died is on the way out
+            while crowd.dead and not gone:
+                gone = crowd_is_gone()
+                usleep(100)
+            free = crowd_alone()
+        if not free:
+            raise MachineError(BUSY)
+
+    def end_alone(self) -> None:
+        """After begin_alone()."""
+        with nogil:
+            crowd_together()
+
+    def read_user(self, ulong at, size_t size) -> bytes:
+        """Bytes of user space, whose pages stay where they are meanwhile."""
+        found = bytearray(size)
+        cdef unsigned char[::1] to = found
+
+        if size:
+            with nogil:
+                turn_begin()
+                memcpy(&to[0], <void *>at, size)
+                turn_end()
+        return bytes(found)
+
+    def write_user(self, ulong at, const unsigned char[::1] data) -> None:
+        """Store bytes in user space."""
+        if len(data):
+            with nogil:
+                turn_begin()
+                memcpy(<void *>at, &data[0], len(data))
+                turn_end()
 
     def last_words(self) -> str:
         """Why the kernel died, and in which of its functions."""
@@ -372,6 +474,7 @@ cdef class Image:
         """A kernel that has died is entered once more: by a crash, which asks nobody."""
         self.check_open()
         self.died = None
+        crowd.dead = False
 
     def log(self) -> list[str]:
         """The kernel log, its last lines; a WARNING names its function."""

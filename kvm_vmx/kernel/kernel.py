@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The machine with the kernel's own KVM in it: what Machine is for the port."""
 
+import contextlib
 import ctypes
 import errno
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -14,9 +15,10 @@ from kvm_vmx.errors import MachineError, Unique
 from kvm_vmx.kernel.build import build
 from kvm_vmx.kernel.face import Face, lacks, told
 from kvm_vmx.kernel.guest import KernelVm, failed
-from kvm_vmx.kernel.image import PATIENCE, Image
+from kvm_vmx.kernel.image import PATIENCE, Image, but
 from kvm_vmx.machine import detection
 from kvm_vmx.machine.lints import Lint
+from kvm_vmx.machine.kernel import TIMER_VECTOR
 from kvm_vmx.machine.partition import MAX_CPUS, Partition, PhysicalMemory
 from kvm_vmx.trap import engine as trap
 
@@ -115,10 +117,11 @@ class KernelModule(Unique):
     def rmmod(self) -> None:
         """Destroy the VMs that are left and unload: the module's exit function."""
         self.check_loaded()
-        for vm in list(self.vms):
-            vm.destroy()
-        self.kernel.image.call("standin_rmmod")
-        self.kernel.module = None
+        with self.kernel._alone():
+            for vm in list(self.vms):
+                vm.destroy()
+            self.kernel.image.call("standin_rmmod")
+            self.kernel.module = None
 
 
 class Kernel(Face):
@@ -149,7 +152,7 @@ class Kernel(Face):
         self.partition = Partition(
             self.memory, possible, profile=profile, cache_policy=cache_policy, seed=seed,
             strict=strict, cpuid=cpuid, msrs=msrs, maxphyaddr=maxphyaddr,
-            enforce_cpuid=enforce_cpuid, lints=lints, insn="call",
+            enforce_cpuid=enforce_cpuid, lints=lints, insn="call", tick=TIMER_VECTOR,
             faults=faults)
         self._trapped = trap.counts(possible)
         self._file, self._patience = Path(image), patience
@@ -173,12 +176,26 @@ class Kernel(Face):
 
     def close(self) -> None:
         """Unload what is loaded, where the kernel lives, and give everything back."""
+        if self.image.is_open:
+            with self._alone():
+                self._close()
+
+    def _close(self) -> None:
         try:
             if self.module is not None and self.image.died is None:
                 self.module.rmmod()
         finally:
             self.module = None
             self.image.unload()
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """With no other thread in the kernel; MachineError where one is."""
+        self.image.begin_alone()
+        try:
+            yield
+        finally:
+            self.image.end_alone()
 
     def assist_page_gpa(self, cpu: int) -> int | None:
         """Where a CPU's VP assist page is, or None."""
@@ -212,6 +229,10 @@ class Kernel(Face):
         self.image.check()
         if self.module is not None:
             raise MachineError("kvm_intel is loaded: rmmod() it first")
+        with self._alone():
+            return self._load(enlightened_vmcs, params)
+
+    def _load(self, enlightened_vmcs: bool, params: dict[str, int]) -> KernelModule:
         self.image.reload_module()
         if enlightened_vmcs or self._has_parameter("enlightened_vmcs"):
             # a kernel from before has nothing to switch off
@@ -261,7 +282,7 @@ class Kernel(Face):
     def _hotplug(self, cpu: int, function: str, what: str) -> None:
         if not 0 <= cpu < self.possible_cpus:
             raise ValueError(f"no CPU {cpu}: there are {self.possible_cpus}, from 0")
-        ret = self.image.call(function, cpu, cpu=1 if cpu == 0 and self.possible_cpus > 1 else 0)
+        ret = self.image.call(function, cpu, cpu=but(cpu))
         if ret:
             raise failed(ret, f"CPU {cpu} {what}", self)
 
@@ -292,22 +313,24 @@ class Kernel(Face):
         online = self.cpus if cpus is None else cpus
         if not isinstance(online, int) or not 1 <= online <= self.possible_cpus:
             raise ValueError(f"{cpus} CPUs: give a number from 1 to {self.possible_cpus}")
-        end()
-        log, self.module = self.dmesg, None
-        self.image.unload()
-        self._boot(online)
+        with self._alone():
+            end()
+            log, self.module = self.dmesg, None
+            self.image.unload()
+            self._boot(online)
         return log
 
     def suspend(self) -> None:
         """Suspend L1 to memory and wake it up: all CPUs but the first go offline, KVM's syscore
         operations are called, the processors lose their state, memory stays, and all that comes
         back. OSError with the errno of a CPU that did not."""
-        for function in ("standin_suspend", "standin_resume"):
-            ret = self.image.call(function)
-            if ret:
-                raise failed(ret, function.removeprefix("standin_"), self)
-            if function == "standin_suspend":
-                self.partition.reset()
+        with self._alone():
+            for function in ("standin_suspend", "standin_resume"):
+                ret = self.image.call(function, cpu=0)
+                if ret:
+                    raise failed(ret, function.removeprefix("standin_"), self)
+                if function == "standin_suspend":
+                    self.partition.reset()
 
     def fail(self, point: str, nth: int = 1) -> None:
         """Let the nth step of a kind fail from now on (page, kmalloc, vmalloc, msr,

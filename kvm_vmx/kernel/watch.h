@@ -25,12 +25,12 @@ struct watch {
 	bool runs;
 };
 
-static struct {
+static __thread struct {
 	unsigned long start, end;	/* the kernel's text */
 	struct timespec patience;
 	timer_t timer;
 	u64 seen;
-} watched;
+} watched __attribute__((tls_model("initial-exec")));
 
 static void watch_next(bool soon)
 {

@@ -15,14 +15,6 @@
 struct host *host;
 struct module __this_module;
 struct cpuinfo_x86 boot_cpu_data;
-static struct task_struct task;
-static struct mm_struct mm;
-#ifdef HAVE_PCPU_HOT
-DEFINE_PER_CPU_ALIGNED(struct pcpu_hot, pcpu_hot) = { .current_task = &task };
-asm(".globl const_pcpu_hot\n.set const_pcpu_hot, pcpu_hot");
-#else
-DEFINE_PER_CPU(struct task_struct *, current_task) = &task;
-#endif
 
 enum l1tf_mitigations l1tf_mitigation;
 enum vmx_l1d_flush_state l1tf_vmx_mitigation;
@@ -82,11 +74,6 @@ void standin_features(void)
 #endif
 }
 
-/* A signal for the task, until its system call has ended. */
-void standin_kick(void) { set_tsk_thread_flag(&task, TIF_SIGPENDING); }
-void standin_resched(void) { set_tsk_need_resched(&task); }
-void standin_no_signal(void) { clear_tsk_thread_flag(&task, TIF_SIGPENDING); }
-
 /* What the boot of a processor says of VMX, where KVM leaves that to it. */
 void standin_start_cpu(void *unused)
 {
@@ -102,26 +89,18 @@ void standin_start_cpu(void *unused)
 	standin_control_registers();
 }
 
-long standin_boot(struct host *table)
+long standin_boot(void)
 {
 	int cpu;
 
-	host = table;
 	standin_cpus();
 	standin_memory();
 	standin_per_cpu();
 	standin_features();
-	atomic_set(&mm.mm_count, 1);
-	atomic_set(&mm.mm_users, 1);
-	task.mm = task.active_mm = &mm;
-	task.pid = task.tgid = 1;
-	task.thread.fsbase = host->thread_pointer;
-#ifdef HAVE_ADDR_LIMIT
-	task.thread.addr_limit = MAKE_MM_SEG(-1UL);
-#endif
+	standin_tasks();
 	for_each_possible_cpu(cpu)
 		standin_on(cpu, standin_start_cpu, NULL);
-	mm.pgd = standin_pgd();
+	standin_mm(standin_pgd());
 	if (boot_cpu_has(X86_FEATURE_SPEC_CTRL))
 		host->read_msr(MSR_IA32_SPEC_CTRL, &host_spec_ctrl);
 	return standin_hyperv();

@@ -36,23 +36,9 @@ DEFINE_PER_CPU(bool, __tss_limit_invalid);
 DEFINE_PER_CPU(unsigned long, cpu_dr7);
 DEFINE_PER_CPU(struct tlb_state, cpu_tlbstate);
 
-/* Somebody has to have been told: a reschedule of the CPU that runs is of no use. */
-static void kick(int cpu) { }
+/* A reschedule of the CPU that runs is of no use. */
+static void kick(int cpu) { host->kick(cpu); }
 static int apic_id(void) { return smp_processor_id(); }
-
-void standin_on(int cpu, void (*fn)(void *), void *arg)
-{
-	int here = smp_processor_id();
-	unsigned long flags;
-
-	if (cpu != here)
-		host->become(cpu);
-	local_irq_save(flags);
-	fn(arg);
-	local_irq_restore(flags);
-	if (cpu != here)
-		host->become(here);
-}
 
 int smp_call_function_single(int cpu, smp_call_func_t fn, void *arg, int wait)
 {
@@ -66,9 +52,11 @@ void smp_call_function_many(const struct cpumask *mask, smp_call_func_t fn, void
 {
 	int cpu;
 
-	for_each_cpu_and(cpu, mask, cpu_online_mask)
-		if (cpu != smp_processor_id())
+	standin_calls_begin();
+	for_each_cpu(cpu, mask)
+		if (cpu_online(cpu) && cpu != smp_processor_id())
 			standin_on(cpu, fn, arg);
+	standin_calls_end();
 }
 
 #ifdef HAVE_ON_EACH_CPU
@@ -76,8 +64,10 @@ int on_each_cpu(smp_call_func_t fn, void *arg, int wait)
 {
 	int cpu;
 
+	standin_calls_begin();
 	for_each_online_cpu(cpu)
 		standin_on(cpu, fn, arg);
+	standin_calls_end();
 	return 0;
 }
 #else
@@ -86,9 +76,11 @@ void on_each_cpu_cond_mask(smp_cond_func_t wanted, smp_call_func_t fn, void *arg
 {
 	int cpu;
 
+	standin_calls_begin();
 	for_each_cpu(cpu, mask)
 		if (cpu_online(cpu) && (!wanted || wanted(cpu, arg)))
 			standin_on(cpu, fn, arg);
+	standin_calls_end();
 }
 #endif
 
@@ -144,7 +136,7 @@ void __cpuhp_remove_state(enum cpuhp_state state, bool invoke)
 }
 
 /* A state that fails on the way up is taken back. */
-long standin_cpu_up(long cpu)
+static long bring_up(int cpu)
 {
 	int state, ret;
 
@@ -162,7 +154,7 @@ long standin_cpu_up(long cpu)
 	return 0;
 }
 
-long standin_cpu_down(long cpu)
+static long take_down(int cpu)
 {
 	int state;
 
@@ -172,6 +164,47 @@ long standin_cpu_down(long cpu)
 		on_cpu(cpu, states[state].down);
 	}
 	return 0;
+}
+
+static bool is_last(int cpu)
+{
+	int other;
+
+	for_each_online_cpu(other)
+		if (other != cpu)
+			return false;
+	return true;
+}
+
+/* One CPU comes or goes at a time. */
+static DEFINE_MUTEX(hotplug);
+
+long standin_cpu_up(long cpu)
+{
+	long ret = -EINVAL;
+
+	mutex_lock(&hotplug);
+	if (!cpu_online(cpu)) {
+		standin_close_cpu(cpu);
+		ret = bring_up(cpu);
+		standin_open_cpu(cpu);
+	}
+	mutex_unlock(&hotplug);
+	return ret;
+}
+
+long standin_cpu_down(long cpu)
+{
+	long ret = cpu_online(cpu) ? -EBUSY : -EINVAL;
+
+	mutex_lock(&hotplug);
+	if (cpu_online(cpu) && !is_last(cpu)) {
+		standin_close_cpu(cpu);
+		ret = take_down(cpu);
+		standin_open_cpu(cpu);
+	}
+	mutex_unlock(&hotplug);
+	return ret;
 }
 
 struct cpu_entry_area *get_cpu_entry_area(int cpu)

@@ -104,6 +104,13 @@ long standin_close(long fd)
 	return 0;
 }
 
+/* The VMCS that a vCPU has loaded, by an ioctl that does no more; current_vmcs is the variable. */
+long standin_vmcs(long fd, long state, long current_vmcs)
+{
+	standin_ioctl(fd, KVM_GET_MP_STATE, state);
+	return *(long *)(per_cpu_offset(smp_processor_id()) + current_vmcs);
+}
+
 /* struct kvm_run of a vCPU's file, which user space would map. */
 long standin_run_page(long fd) { return (long)((struct kvm_vcpu *)files[fd]->private_data)->run; }
 

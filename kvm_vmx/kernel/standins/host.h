@@ -9,7 +9,18 @@ struct host {
 	int (*format)(char *to, unsigned long size, const char *format, __builtin_va_list list);
 	void (*warn)(unsigned long ip, const char *text);
 	void (*die)(const char *why, unsigned long ip);		/* does not return */
-	void (*become)(int cpu);				/* this thread is another CPU */
+	/* Threads: which this is; until something changes, or for so long, and what came of it; who has
+	 * a CPU, or -1; to have one, and none; to be another one for a moment, and back. */
+	int (*thread)(void);
+	int (*sleep)(int how, unsigned int microseconds);
+	void (*wake)(void);
+	int (*owner)(int cpu);
+	int (*take)(int cpu);
+	void (*drop)(void);
+	void (*kick)(int cpu);					/* out of its guest */
+	void (*borrow)(int cpu, int enabled, int how);
+	void (*give_back)(int here);
+	int (*others)(void);					/* in the middle of the text */
 	int (*patch)(void *at, const void *bytes, unsigned long size);
 	int (*fail)(int point);					/* is this the step that fails? */
 	int (*read_msr)(unsigned int msr, unsigned long long *value);
@@ -33,6 +44,11 @@ struct host {
 	unsigned long without_assist;		/* a bit a CPU whose VP assist page cannot be had */
 	int cpus, online;
 };
+
+#define IMAGE_THREADS 64
+
+/* How a thread sleeps: its CPU takes interrupts, it has let go of all that RCU protects. */
+enum { SLEEP_OPEN = 1, SLEEP_QUIET = 2 };
 
 /* The steps that can be made to fail. */
 enum { FAIL_PAGE, FAIL_KMALLOC, FAIL_VMALLOC, FAIL_MSR, NR_FAIL_POINTS };

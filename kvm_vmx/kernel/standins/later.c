@@ -75,17 +75,17 @@ long __static_call_return0(void) { return 0; }
 #define WRITER 0xff
 #define READER 0x200
 
-static void take_write(rwlock_t *lock)
+static __always_inline void take_write(rwlock_t *lock)
 {
-	if (lock->raw_lock.cnts.counter)
-		die("a lock is taken for writing that is taken");
+	SPIN_WHILE(READ_ONCE(lock->raw_lock.cnts.counter),
+		   "a lock is taken for writing that is taken");
 	lock->raw_lock.cnts.counter = WRITER;
 }
 
-static void take_read(rwlock_t *lock)
+static __always_inline void take_read(rwlock_t *lock)
 {
-	if ((lock->raw_lock.cnts.counter & WRITER) == WRITER)
-		die("a lock is taken for reading that is taken for writing");
+	SPIN_WHILE((READ_ONCE(lock->raw_lock.cnts.counter) & WRITER) == WRITER,
+		   "a lock is taken for reading that is taken for writing");
 	lock->raw_lock.cnts.counter += READER;
 }
 
@@ -119,14 +119,46 @@ void _raw_read_unlock_irqrestore(rwlock_t *lock, unsigned long flags)
 	local_irq_restore(flags);
 }
 
-int __cond_resched_rwlock_read(rwlock_t *lock) { return 0; }
-int __cond_resched_rwlock_write(rwlock_t *lock) { return 0; }
-void __init_rwsem(struct rw_semaphore *lock, const char *name, struct lock_class_key *key) { }
-void down_write(struct rw_semaphore *lock) { }
-void up_write(struct rw_semaphore *lock) { }
+int __cond_resched_rwlock_read(rwlock_t *lock)
+{
+	if (!need_resched())
+		return 0;
+	read_unlock(lock);
+	standin_maybe_preempt();
+	read_lock(lock);
+	return 1;
+}
+
+int __cond_resched_rwlock_write(rwlock_t *lock)
+{
+	if (!need_resched())
+		return 0;
+	write_unlock(lock);
+	standin_maybe_preempt();
+	write_lock(lock);
+	return 1;
+}
+
+void __init_rwsem(struct rw_semaphore *lock, const char *name, struct lock_class_key *key)
+{
+	atomic_long_set(&lock->count, 0);
+}
+
+void down_write(struct rw_semaphore *lock)
+{
+	SLEEP_WHILE(atomic_long_read(&lock->count), "a semaphore is taken twice");
+	atomic_long_set(&lock->count, -1);
+}
+
+void up_write(struct rw_semaphore *lock)
+{
+	atomic_long_set(&lock->count, 0);
+	host->wake();
+}
+
 bool mutex_is_locked(struct mutex *lock) { return atomic_long_read(&lock->owner) != 0; }
 void cleanup_srcu_struct(struct srcu_struct *srcu) { }
-void synchronize_rcu(void) { }
+void synchronize_rcu(void) { standin_others_leave(); }
 void rcu_barrier(void) { }
 void call_rcu_sched(struct rcu_head *head, rcu_callback_t function);
 void call_rcu(struct rcu_head *head, rcu_callback_t function) { call_rcu_sched(head, function); }

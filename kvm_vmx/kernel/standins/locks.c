@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Locks of a kernel of which one CPU runs at a time: one that is taken already is taken for good,
- * and that is said. */
+/* Locks: whoever finds one taken lets others run. Where none is left who could release it, it is
+ * taken for good, and that is said. */
 #include "standin.h"
 #include <linux/mutex.h>
 #include <linux/srcu.h>
@@ -9,10 +9,9 @@
 #include <linux/preempt.h>
 #include <linux/user-return-notifier.h>
 
-static void take(raw_spinlock_t *lock)
+static __always_inline void take(raw_spinlock_t *lock)
 {
-	if (READ_ONCE(lock->raw_lock.val.counter))
-		die("a spinlock is taken twice");
+	SPIN_WHILE(READ_ONCE(lock->raw_lock.val.counter), "a spinlock is taken twice");
 	lock->raw_lock.val.counter = 1;
 }
 
@@ -47,8 +46,7 @@ void __mutex_init(struct mutex *lock, const char *name, struct lock_class_key *k
 
 void mutex_lock(struct mutex *lock)
 {
-	if (atomic_long_read(&lock->owner))
-		die("a mutex is taken twice");
+	SLEEP_WHILE(atomic_long_read(&lock->owner), "a mutex is taken twice");
 	atomic_long_set(&lock->owner, (long)current);
 }
 
@@ -63,21 +61,69 @@ void mutex_unlock(struct mutex *lock)
 	if (!atomic_long_read(&lock->owner))
 		die("a mutex is released that nobody holds");
 	atomic_long_set(&lock->owner, 0);
+	host->wake();
 }
 
-void down_read(struct rw_semaphore *lock) { }
-void up_read(struct rw_semaphore *lock) { }
+/* Readers are counted, a writer is -1. */
+void down_read(struct rw_semaphore *lock)
+{
+	SLEEP_WHILE(atomic_long_read(&lock->count) < 0, "a semaphore is taken twice");
+	atomic_long_inc(&lock->count);
+}
 
-/* Readers have left whenever a writer runs. */
-int init_srcu_struct(struct srcu_struct *srcu) { return 0; }
+void up_read(struct rw_semaphore *lock)
+{
+	atomic_long_dec(&lock->count);
+	host->wake();
+}
+
+/* Readers of now and of before: a writer waits for those who were there when it came. */
+struct readers { int now, count[2]; };
+
+static struct readers *readers_of(struct srcu_struct *srcu)
+{
+	BUILD_BUG_ON(sizeof(struct readers) > sizeof(*srcu));
+	return (struct readers *)srcu;
+}
+
+int init_srcu_struct(struct srcu_struct *srcu)
+{
+	memset(readers_of(srcu), 0, sizeof(struct readers));
+	return 0;
+}
+
 void _cleanup_srcu_struct(struct srcu_struct *srcu, bool quiesced) { }
-int __srcu_read_lock(struct srcu_struct *srcu) { return 0; }
-void __srcu_read_unlock(struct srcu_struct *srcu, int index) { }
-void synchronize_srcu(struct srcu_struct *srcu) { }
-void synchronize_srcu_expedited(struct srcu_struct *srcu) { }
-void synchronize_sched(void) { }
 
-/* What waits for all CPUs to have left the kernel: they have when a call of it returns. */
+int __srcu_read_lock(struct srcu_struct *srcu)
+{
+	struct readers *readers = readers_of(srcu);
+
+	readers->count[readers->now]++;
+	return readers->now;
+}
+
+void __srcu_read_unlock(struct srcu_struct *srcu, int index)
+{
+	readers_of(srcu)->count[index]--;
+	host->wake();
+}
+
+void synchronize_srcu(struct srcu_struct *srcu)
+{
+	struct readers *readers = readers_of(srcu);
+	int before;
+
+	/* another writer's readers first */
+	SLEEP_WHILE(readers->count[!readers->now], "a reader of SRCU never leaves");
+	before = readers->now;
+	readers->now = !before;
+	SLEEP_WHILE(readers->count[before], "a reader of SRCU never leaves");
+}
+
+void synchronize_srcu_expedited(struct srcu_struct *srcu) { synchronize_srcu(srcu); }
+void synchronize_sched(void) { standin_others_leave(); }
+
+/* What waits for all CPUs to have left the kernel: when a call returns, and nobody is in another. */
 static struct rcu_head *after_grace;
 
 void call_rcu_sched(struct rcu_head *head, rcu_callback_t function)
@@ -107,7 +153,7 @@ void standin_quiesce(void)
 
 	if (notifier)
 		notifier->on_user_return(notifier);
-	while ((head = after_grace)) {
+	while (standin_alone() && (head = after_grace)) {
 		after_grace = (void *)head->next;
 		head->func(head);
 	}
@@ -130,26 +176,6 @@ void preempt_notifier_unregister(struct preempt_notifier *notifier)
 	hlist_del(&notifier->link);
 }
 
-/* The task loses its CPU and gets it back, as where a time slice ends. */
-void standin_preempt(void)
-{
-	struct preempt_notifier *notifier;
-
-	hlist_for_each_entry(notifier, &current->preempt_notifiers, link)
-		notifier->ops->sched_out(notifier, current);
-	hlist_for_each_entry(notifier, &current->preempt_notifiers, link)
-		notifier->ops->sched_in(notifier, smp_processor_id());
-}
-
-/* Where the kernel offers to be preempted. */
-void standin_maybe_preempt(void)
-{
-	if (!test_tsk_need_resched(current))
-		return;
-	clear_tsk_need_resched(current);
-	standin_preempt();
-}
-
 #ifdef HAVE_COND_RESCHED
 int _cond_resched(void)
 #else
@@ -160,10 +186,24 @@ int __cond_resched(void)
 	return 0;
 }
 
-int __cond_resched_lock(spinlock_t *lock) { return 0; }
+int __cond_resched_lock(spinlock_t *lock)
+{
+	if (!need_resched())
+		return 0;
+	spin_unlock(lock);
+	standin_maybe_preempt();
+	spin_lock(lock);
+	return 1;
+}
+
 bool single_task_running(void) { return true; }
 void rcu_note_context_switch(bool preempt) { }
-void schedule(void) { die("the only task there is goes to sleep"); }
+
+void schedule(void)
+{
+	if (!standin_sleep())
+		die("the only task there is goes to sleep");
+}
 
 void __init_swait_queue_head(struct swait_queue_head *queue, const char *name,
 			     struct lock_class_key *key)

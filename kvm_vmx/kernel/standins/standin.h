@@ -19,6 +19,20 @@ extern struct host *host;
 #define PAGE_SLAB 0x80		/* plus the logarithm of the size */
 
 extern long standin_pages, standin_objects;
+DECLARE_PER_CPU(unsigned long, standin_flags);
+
+/* Wait while something is so. Where nobody is left who could change it, it is so for good. */
+#define SPIN_WHILE(condition, why) do {					\
+	unsigned long turns = 0;					\
+	while (condition)						\
+		if (!standin_spin(&turns))				\
+			die(why);					\
+} while (0)
+#define SLEEP_WHILE(condition, why) do {				\
+	while (condition)						\
+		if (!standin_sleep())					\
+			die(why);					\
+} while (0)
 
 /* What nobody may touch, as the shadow of memory has it. */
 enum { SHADOW_RED = 0xfc, SHADOW_FREED = 0xfb, SHADOW_NOBODY = 0xff };
@@ -40,6 +54,16 @@ void standin_free(const void *object);
 void standin_quiesce(void);
 void standin_no_signal(void);
 void standin_maybe_preempt(void);
+bool standin_sleep(void);
+bool standin_spin(unsigned long *turns);
+void standin_others_leave(void);
+bool standin_alone(void);
+void standin_calls_begin(void);
+void standin_calls_end(void);
+void standin_close_cpu(int cpu);
+void standin_open_cpu(int cpu);
+void standin_tasks(void);
+void standin_mm(pgd_t *pgd);
 void standin_start_cpu(void *unused);
 long standin_cpu_up(long cpu);
 long standin_cpu_down(long cpu);
