@@ -3,6 +3,9 @@
 #ifndef KVM_VMX_KERNEL_HOST_H
 #define KVM_VMX_KERNEL_HOST_H
 
+/* What is to stand at a place in the text. */
+struct host_patch { void *at; unsigned char size, bytes[7]; };
+
 /* One table a boot, filled by the loader. An instruction returns 0, or 1 where it faults. */
 struct host {
 	void (*log)(int level, const char *text);
@@ -10,7 +13,7 @@ struct host {
 	void (*warn)(unsigned long ip, const char *text);
 	void (*die)(const char *why, unsigned long ip);		/* does not return */
 	void (*become)(int cpu);				/* this thread is another CPU */
-	int (*patch)(void *at, const void *bytes, unsigned long size);
+	int (*patch)(const struct host_patch *patches, int count);
 	int (*fail)(int point);					/* is this the step that fails? */
 	int (*read_msr)(unsigned int msr, unsigned long long *value);
 	int (*write_msr)(unsigned int msr, unsigned long long value);
