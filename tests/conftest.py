@@ -64,7 +64,8 @@ def pytest_xdist_make_scheduler(config, log):
     from xdist.scheduler import LoadFileScheduling
 
     class Files(LoadFileScheduling):
-        """As it is, but a test is found by its name without a look at all those before it, and
+        """A worker stays in a folder, as the files of one share what takes long to make, and goes
+        on to one where nobody is. A test is found by its name without a look at all others, and
         what has ended is not counted again at the end of each test."""
 
         def add_node_collection(self, node, collection):
@@ -79,6 +80,19 @@ def pytest_xdist_make_scheduler(config, log):
                 if all(work[scope].values()):
                     del work[scope]
 
+        def _assign_work_unit(self, node):
+            mine = places.get(node)
+            taken = {place for other, place in places.items() if other is not node}
+            best = min(self.workqueue, key=lambda file: (
+                folder(file) != mine, folder(file) in taken))
+            self.workqueue.move_to_end(best, last=False)
+            places[node] = folder(best)
+            super()._assign_work_unit(node)
+
+    def folder(file):
+        return file.rpartition("/")[0]
+
+    places = {}
     config.option.loadscopereorder = False
     return Files(config, log)
 
