@@ -63,8 +63,49 @@ def pytest_xdist_make_scheduler(config, log):
         return None
     from xdist.scheduler import LoadFileScheduling
 
+    class Files(LoadFileScheduling):
+        """A worker stays in a folder, as the files of one share what takes long to make, and goes
+        on to one where nobody is. A test is found by its name without a look at all others, and
+        what has ended is not counted again at the end of each test."""
+
+        def add_node_collection(self, node, collection):
+            super().add_node_collection(node, collection)
+            if node in self.registered_collections:
+                self.registered_collections[node] = Numbered(collection)
+
+        def mark_test_complete(self, node, item_index, duration=0):
+            super().mark_test_complete(node, item_index, duration)
+            work = self.assigned_work[node]
+            for scope in list(work)[:-2]:
+                if all(work[scope].values()):
+                    del work[scope]
+
+        def _assign_work_unit(self, node):
+            mine = places.get(node)
+            taken = {place for other, place in places.items() if other is not node}
+            best = min(self.workqueue, key=lambda file: (
+                folder(file) != mine, folder(file) in taken))
+            self.workqueue.move_to_end(best, last=False)
+            places[node] = folder(best)
+            super()._assign_work_unit(node)
+
+    def folder(file):
+        return file.rpartition("/")[0]
+
+    places = {}
     config.option.loadscopereorder = False
-    return LoadFileScheduling(config, log)
+    return Files(config, log)
+
+
+class Numbered(list):
+    """A list of names, each of them once, that knows where each stands."""
+
+    def __init__(self, names):
+        super().__init__(names)
+        self.places = {name: place for place, name in enumerate(self)}
+
+    def index(self, name):
+        return self.places[name]
 
 
 def needs(item):
@@ -78,12 +119,11 @@ def needs(item):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection(session):
-    """What collecting makes stays to the end: Python need not look through it again and again."""
+    """What collecting makes stays to the end: Python need not look through it, ever."""
     gc.disable()
     try:
         return (yield)
     finally:
-        gc.collect()
         gc.freeze()
         gc.enable()
 
@@ -110,10 +150,11 @@ def thinned(items):
 
 def pytest_collection_modifyitems(config, items):
     lacks = set(LACKS[config.getoption("--build")])
-    rest = set() if config.getoption("--soak") else thinned(items)
-    out = [item for item in items if item in rest or lacks & needs(item)]
+    out = set() if config.getoption("--soak") else thinned(items)
+    if lacks:
+        out.update(item for item in items if lacks & needs(item))
     if out:
-        config.hook.pytest_deselected(items=out)
+        config.hook.pytest_deselected(items=list(out))
         items[:] = [item for item in items if item not in out]
     # what takes long begins first, so that no worker is alone with it at the end
     items.sort(key=lambda item: not item.get_closest_marker("long"))

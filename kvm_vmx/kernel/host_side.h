@@ -103,15 +103,23 @@ static FROM_KERNEL void host_give_back(int here)
 	crowd_give_back(here);
 }
 
-static FROM_KERNEL int host_patch(void *at, const void *bytes, unsigned long size)
+/* One change for the span of all: the kernel's text is not executed meanwhile. */
+static FROM_KERNEL int host_patch(const struct host_patch *patches, int count)
 {
-	unsigned long first = (unsigned long)at & PAGE_MASK;
-	unsigned long length = (unsigned long)at + size - first;
+	unsigned long first = -1UL, end = 0, at;
+	int i;
 
-	if (mprotect((void *)first, length, PROT_READ | PROT_WRITE))
+	for (i = 0; i < count; i++) {
+		at = (unsigned long)patches[i].at;
+		first = at < first ? at : first;
+		end = at + patches[i].size > end ? at + patches[i].size : end;
+	}
+	first &= PAGE_MASK;
+	if (mprotect((void *)first, end - first, PROT_READ | PROT_WRITE))
 		return -errno;
-	memcpy(at, bytes, size);
-	return mprotect((void *)first, length, PROT_READ | PROT_EXEC) ? -errno : 0;
+	for (i = 0; i < count; i++)
+		memcpy(patches[i].at, patches[i].bytes, patches[i].size);
+	return mprotect((void *)first, end - first, PROT_READ | PROT_EXEC) ? -errno : 0;
 }
 
 static void image_die(unsigned long ip, u32 status)

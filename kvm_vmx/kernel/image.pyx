@@ -18,7 +18,7 @@ from kvm_vmx.trap.engine cimport Stacks, thread_stacks, trap_bind, trap_binding,
 
 from kvm_vmx import host
 from kvm_vmx.errors import KernelBug, MachineError
-from kvm_vmx.kernel.image_file import Elf
+from kvm_vmx.kernel.image_file import elf_of
 from kvm_vmx.trap import engine as trap
 from kvm_vmx.words import unknown
 
@@ -110,7 +110,7 @@ cdef class Image:
         self.partition = partition
         self.owner = this_process()
         self.mapped, self.patience = [], PATIENCE
-        self.elf = Elf(path)
+        self.elf = elf_of(path)
         self.image = <image_t *>calloc(1, sizeof(image_t))
         if self.image == NULL:
             raise MemoryError("no memory for an image")

@@ -2,6 +2,8 @@
 """The sections and symbols of an image, read from its ELF file."""
 
 import bisect
+import functools
+import os
 import struct
 from pathlib import Path
 from typing import NamedTuple
@@ -85,6 +87,7 @@ class Elf:
         return [(name, self.function(address) or hex(address))
                 for name, address, _ in self.listed if name not in REPLACED]
 
+    @functools.cached_property
     def variables(self) -> dict[int, str]:
         """{address: name} of what is no function."""
         functions = {value for value, _, _ in self._functions}
@@ -107,3 +110,18 @@ class Elf:
         if address > start + max(length, 1):
             return None
         return f"{name}+{address - start:#x}" if address > start else name
+
+
+@functools.lru_cache(maxsize=4)
+def _kept(path: str, *_stamps: tuple[int, int, int]) -> Elf:
+    return Elf(path)
+
+
+def elf_of(path: str | Path) -> Elf:
+    """An image as it lies in its file, which is read again when it has changed: most of what a
+    boot takes is that. It is not to be changed."""
+    try:
+        found = [os.stat(name) for name in (path, f"{path}.sites")]
+    except OSError:
+        return Elf(path)        # who says what is missing
+    return _kept(str(path), *((one.st_ino, one.st_size, one.st_mtime_ns) for one in found))

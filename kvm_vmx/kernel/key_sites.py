@@ -21,7 +21,7 @@ def of_image(image: "Image") -> list[dict[str, Any]]:
     count = image.call("standin_sites", 0, 0)
     table = (ImageSite * count)()
     image.call("standin_sites", ctypes.addressof(table), count)
-    names = image.elf.variables()
+    names = image.elf.variables
     found = []
     for site in table:
         code = ctypes.string_at(site.code, site.size)

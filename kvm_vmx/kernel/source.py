@@ -114,9 +114,10 @@ def _stamp(tree: str) -> str | None:
     digest = hashlib.sha256(f"directory {os.path.realpath(tree)}".encode())
     for room, rooms, names in os.walk(tree):
         rooms[:] = sorted(name for name in rooms if name != ".git")
+        inside = "" if room == tree else f"{os.path.relpath(room, tree)}/"
         for name in sorted(names):
-            full = os.path.join(room, name)
-            if is_needed(os.path.relpath(full, tree)):
+            if is_needed(inside + name):
+                full = os.path.join(room, name)
                 found = os.lstat(full)
                 digest.update(f"{full} {found.st_size} {found.st_mtime_ns}\n".encode())
     return digest.hexdigest()

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Starts kvm-vmx as a child of a process that has imported it: what every start would do again.
 
-run() is subprocess.run() of `python -m kvm_vmx`, and is just that where the environment would
-change how an interpreter starts. As a script, this is the process whose children the commands are.
+run() is subprocess.run() of `python -m kvm_vmx`, python() of `python -c`; they are just that where
+the environment would change how an interpreter starts. As a script, this is the process whose
+children they are.
 """
 
 import atexit
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import types
 
 # What a process begins with that cannot import some packages.
 BLOCKED = """
@@ -38,6 +40,16 @@ def run(arguments, *, cwd=None, env=None, timeout=120, text=True, memory=None, w
     """The finished process of a command line; standard input is empty. With `memory`, so many
     bytes of addresses are all that it may have; `without` are packages that it cannot import."""
     start = ["-c", BLOCKED, ",".join(without)] if without else ["-m", "kvm_vmx"]
+    return started(start, arguments, cwd, env, timeout, text, memory, without)
+
+
+def python(code, *arguments, cwd=None, env=None, timeout=120):
+    """The finished process of a program, whose module is __main__; likewise."""
+    return started([], ("-c", code, *arguments), cwd, env, timeout, True, None, ())
+
+
+def started(start, arguments, cwd, env, timeout, text, memory, without):
+    """The finished process of an interpreter's command line."""
     command = [sys.executable, *start, *map(str, arguments)]
     env = dict(os.environ if env is None else env)
     message = json.dumps(
@@ -129,7 +141,8 @@ def serve(end):
 
 
 def become(arguments, cwd, env, memory, files):
-    """What `python -m kvm_vmx ARGUMENTS` is when it starts, with these files to write to."""
+    """What `python -m kvm_vmx ARGUMENTS` is when it starts, with these files to write to, or
+    `python ARGUMENTS` where they begin with -c."""
     for number, file in enumerate(files, 1):
         os.dup2(file, number)
         os.close(file)
@@ -138,6 +151,11 @@ def become(arguments, cwd, env, memory, files):
     os.environ.clear()
     os.environ.update(env)
     gc.enable()
+    if arguments[:1] == ["-c"]:
+        sys.argv = ["-c", *arguments[2:]]
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        exec(compile(arguments[1], "<string>", "exec"), vars(sys.modules["__main__"]))
+        return
     sys.argv = ["kvm_vmx", *arguments]
     runpy.run_module("kvm_vmx", run_name="__main__", alter_sys=True)
 
@@ -147,6 +165,7 @@ def main():
     compare and lessons begin with, then wait for them."""
     del sys.path[0]  # the tests' own folder, which no command looks into
     sys.modules.update(dict.fromkeys(sys.argv[2:]))
+    from kvm_vmx import Machine as Machine
     from kvm_vmx import cli
     from kvm_vmx.compare import port
     from kvm_vmx.lessons import sources

@@ -10,16 +10,17 @@ from snippets import HEAD, PAIRS, c_function, pins_of, port_function
 from kvm_vmx.compare.csource import CFile
 from kvm_vmx.compare.pysource import PortFile
 
-EDITS = 500
+EDITS, SOAK = 200, 5000
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("name", PAIRS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_snippets(name, kind):
+def test_snippets(name, kind, soak):
     c, text = PAIRS[name]
     kernel, port = c_function(c), port_function(text)
     chance = random.Random(f"{name} {kind}")
-    for _ in range(40):
+    for _ in range(400 if soak else 16):
         edited = edited_c(kernel, c, kind, chance, {"CONFIG_HYPERV": 1})
         assert edited is None or unexplained(edited, port) > 0, edited.units
         edited = edited_port(port, HEAD + text, kind, chance)
@@ -31,7 +32,8 @@ def own_text(file, function):
     return "\n".join(file.rows[function.line - 1:function.end]) + "\n"
 
 
-def test_the_kernels_functions(report_v419):
+@pytest.mark.soak
+def test_the_kernels_functions(report_v419, soak):
     tree, chance = report_v419.tree, random.Random(419)
     pairs = []
     for pair in report_v419.pairs:
@@ -46,7 +48,7 @@ def test_the_kernels_functions(report_v419):
         pairs.append((pair, alone, source))
     assert len(pairs) > 400
     done = 0
-    while done < EDITS:
+    while done < (SOAK if soak else EDITS):
         pair, kernel, source = chance.choice(pairs)
         edited = edited_c(kernel, source, chance.choice(KINDS), chance, tree.config)
         if edited is None:
@@ -55,11 +57,12 @@ def test_the_kernels_functions(report_v419):
         assert unexplained(edited, pair.port) > 0, (pair.name, [u.text for u in edited.units])
 
 
-def test_the_ports_functions(report_v419):
+@pytest.mark.soak
+def test_the_ports_functions(report_v419, soak):
     port, chance = report_v419.port, random.Random(914)
     pairs = [pair for pair in report_v419.pairs if pair.kernel.units[0].kind == "def"]
     done = 0
-    while done < EDITS:
+    while done < (SOAK if soak else EDITS):
         pair = chance.choice(pairs)
         file = port.files[pair.port.path]
         function = file.functions[pair.port.name][0]
@@ -91,17 +94,18 @@ def carries(pair, chance, places: int):
                 yield f"{pair.name}: line {mark.line} behind {units[n].text}", edited
 
 
+@pytest.mark.soak
 def test_no_mark_moves_with_its_statements_unseen(report_v419, soak):
     chance, bad, done = random.Random(20), [], 0
     pairs = [pair for pair in report_v419.pairs
              if pair.kernel.units[0].kind == "def" and any(mark.pin for mark in pair.port.marks)]
     for pair in pairs:
         added = any(mark.pin and not mark.pin.kernel for mark in pair.port.marks)
-        if not (soak or added or chance.random() < .2):
+        if not (soak or added or chance.random() < .1):
             continue
         for what, edited in carries(pair, chance, 9 if soak else 1):
             done += 1
             if not unexplained(pair.kernel, edited):
                 bad.append(what)
-    assert done > (1000 if soak else 200)
+    assert done > (1000 if soak else 100)
     assert bad == []

@@ -65,7 +65,7 @@ def test_the_record_is_what_the_tree_computes(tree, expected, tmp_path):
 def test_perf_global_ctrl_follows_its_announcement(tree, announced, tmp_path):
     """nested_evmcs_filter_control_msr() asks leaf 0x4000000A EBX[0]; and so does the profile."""
     cpuid = {0x4000000A: (0xA0101, announced, 0, 0)}
-    found = kvm_612.evaluate(tree, {**PROFILE.cpuid, **cpuid}, tmp_path)["msr"]
+    found = kvm_612.evaluate(tree, {**PROFILE.cpuid, **cpuid}, tmp_path, access=False)["msr"]
     cpu = World(vmx=False, cpuid=cpuid).cpu
     assert {index: cpu.rdmsr(index).value for index in found} == found
 
@@ -109,11 +109,22 @@ def offering(word, mask, **others):
     return None if undone_leaves({0x40000000: (0x4000000A,), **leaves}) else leaves
 
 
+EVERY = 16          # in the plain run, of what nobody names
+
+
+def some(numbers, named, turn, soak):
+    """What is named of these numbers, and of all others each one in a soak, else those whose turn
+    it is: by one row after the other they all are."""
+    return numbers if soak else sorted({*named, *numbers[turn % EVERY::EVERY]})
+
+
+@pytest.mark.soak
 @pytest.mark.parametrize("word", ["features_eax", "features_edx"])
-def test_which_msrs_a_bit_brings(word, expected):
+def test_which_msrs_a_bit_brings(word, expected, soak):
     """hv_check_msr_access(), asked about every bit of the word; 6.12 has no GUEST_IDLE."""
     idle = {1 << 10: [0x400000F0]} if word == "features_eax" else {}
     rows = expected["access"][f"{word} msr"] | idle
+    named = {msr for row in rows.values() for msr in row}
     for bit in range(32):
         cpuid = offering(word, 1 << bit)
         if cpuid is None:
@@ -121,24 +132,25 @@ def test_which_msrs_a_bit_brings(word, expected):
             assert rows.get(1 << bit, [0x400000F1])[0] == 0x400000F1
             continue
         cpu = World(vmx=False, cpuid=cpuid, enforce_cpuid=True).cpu
-        found = {msr for msr in range(0x40000000, 0x40001000)
+        found = {msr for msr in some(range(0x40000000, 0x40001000), named, bit, soak)
                  if cpu.rdmsr(msr).ok or cpu.wrmsr(msr, 0).ok}
         assert found == set(rows.get(1 << bit, ())), (word, bit)
 
 
-def test_which_calls_are_denied(expected):
+@pytest.mark.soak
+def test_which_calls_are_denied(expected, soak):
     """hv_check_hypercall_access(): what no bit announces, one, or both of two."""
     rows = [(word.split()[0], mask, codes) for word, masks in expected["access"].items()
             if word.endswith("call") for mask, codes in masks.items()]
     every = {code for _, _, codes in rows for code in codes}
-    for word, mask, _ in [("hints_eax", 0, ()), *rows]:
+    for turn, (word, mask, _) in enumerate([("hints_eax", 0, ()), *rows]):
         if word == "hints_ebx" and mask not in (1, 1 << 31):
             continue
         allowed = {code for other, part, codes in rows for code in codes
                    if other == word and part & mask == part}
         world = World(vmx=False, cpuid=offering(word, mask, eax=0x60), enforce_cpuid=True)
         assert world.cpu.wrmsr(0x40000000, 1).ok
-        denied = {code for code in range(0x10000)
+        denied = {code for code in some(range(0x10000), every, turn, soak)
                   if world.cpu.hypercall(code, 0x90000, 0x91000).value & 0xFFFF == DENIED}
         assert denied == every - allowed, (word, hex(mask))
 

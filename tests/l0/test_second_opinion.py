@@ -15,7 +15,7 @@ from random_program import PASSES, program  # noqa: E402
 from second_opinion import UNSAID, Ours, Unicorn  # noqa: E402
 
 SEED = 1604
-DEFAULT, SOAK = 6000, 1_000_000
+DEFAULT, SOAK = 3000, 1_000_000
 
 
 def undefined_result(case, before):
@@ -83,7 +83,7 @@ def test_both_processors_agree(mode, soak):
     assert len(kinds) > 150 and faults[None] > sum(faults.values()) / 3 and faults["memory"], faults
 
 
-PROGRAMS, SOAKED = 1000, 120_000
+PROGRAMS, SOAKED = 500, 120_000
 
 
 @pytest.mark.soak

@@ -81,10 +81,13 @@ def config_a_msrs():
 
 
 class World:
-    """One machine of 16 MiB; cpu is its processor 0, in VMX operation unless vmx is False."""
+    """One machine of 16 MiB, of its own unless memory is given; cpu is its processor 0, in VMX
+    operation unless vmx is False."""
 
-    def __init__(self, vmx=True, **options):
-        self.memory = PhysicalMemory(16 << 20)
+    SIZE = 16 << 20
+
+    def __init__(self, vmx=True, memory=None, **options):
+        self.memory = memory or PhysicalMemory(self.SIZE)
         self.partition = Partition(self.memory, **options)
         self.cpu = self.partition.processor(0)
         for page in (VMXON, VMCS_A, VMCS_B):

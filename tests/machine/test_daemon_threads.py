@@ -4,6 +4,7 @@
 import subprocess
 import sys
 
+import nursery
 import pytest
 
 from kvm_vmx.machine.guests import CPUID_LOOP
@@ -39,7 +40,8 @@ print("ends")
     (CPUID_LOOP.hex(), 1, "run"), (CPUID_LOOP.hex(), 3, "runs"), ("ebfe", 2, "run"),
     ("f4", 2, "cpu")], ids=["exits", "again", "spins", "instructions"])
 def test_the_interpreter_ends(faulthandler, insn, guest, cpus, where):
+    arguments = LEFT, insn, guest, str(cpus), where
     done = subprocess.run(
-        [sys.executable, *faulthandler, "-c", LEFT, insn, guest, str(cpus), where],
-        capture_output=True, text=True, timeout=60)
+        [sys.executable, *faulthandler, "-c", *arguments], capture_output=True, text=True,
+        timeout=60) if faulthandler else nursery.python(*arguments)
     assert (done.returncode, done.stdout, done.stderr) == (0, "ends\n", "")

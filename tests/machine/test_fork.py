@@ -4,12 +4,12 @@
 import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import textwrap
 import threading
 import time
 
+import nursery
 import pytest
 
 from kvm_vmx import Machine, MachineError
@@ -43,9 +43,8 @@ def in_child(body):
 
 def script(text):
     """Run a program of its own to its end; what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-X", "faulthandler", "-c", textwrap.dedent(text)],
-        capture_output=True, text=True, timeout=2 * PATIENCE)
+    done = nursery.python("import faulthandler; faulthandler.enable()\n" + textwrap.dedent(text),
+                          timeout=2 * PATIENCE)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.splitlines()
 

@@ -2,9 +2,7 @@
 """Objects that lie: types made past their makers, lists that change as they are read; the process
 lives, and what is refused is refused in one line."""
 
-import subprocess
-import sys
-
+import nursery
 import pytest
 
 # Every extension type of the package without its maker's arguments, and all that it can do.
@@ -80,7 +78,7 @@ Close = lambda: Evil(m.close)
 
 
 def run(code):
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    return nursery.python(code)
 
 
 def test_types_made_past_their_makers():

@@ -17,14 +17,15 @@ SEEN = """
 import json, os, sys
 from kvm_vmx import Machine
 import kvm_vmx
-with Machine(insn=sys.argv[1]) as m:
-    kvm = m.insmod()
-    vm = kvm.create_vm(code=b"\\xb8\\0\\0\\0\\0\\x0f\\xa2\\xeb\\xf7")
-    exits = vm.create_vcpu().run(exits=9).exits
-    keys = m.keys()
-    traps = m.traps["vmresume"]
-print(json.dumps([os.fsencode(kvm_vmx.__file__).hex(), exits, traps > 0, len(keys),
-                  sorted({key["key"] for key in keys})]))
+for insn in sys.argv[1:]:
+    with Machine(insn=insn) as m:
+        kvm = m.insmod()
+        vm = kvm.create_vm(code=b"\\xb8\\0\\0\\0\\0\\x0f\\xa2\\xeb\\xf7")
+        exits = vm.create_vcpu().run(exits=9).exits
+        keys = m.keys()
+        traps = m.traps["vmresume"]
+    print(json.dumps([os.fsencode(kvm_vmx.__file__).hex(), exits, traps > 0, len(keys),
+                      sorted({key["key"] for key in keys})]))
 """
 
 
@@ -48,16 +49,19 @@ def python(folder, *arguments, code=None):
         capture_output=True, text=True, env=environment | {"PYTHONPATH": str(folder)})
 
 
-def runs_from(folder):
+def runs_from(folder, command=True):
     """By call and by trap, as a library and as a command."""
-    for insn in ("call", "trap"):
-        done = python(folder, insn, code=SEEN)
-        assert done.returncode == 0, done.stderr
-        place, exits, trapped, sites, names = json.loads(done.stdout)
+    insns = "call", "trap"
+    done = python(folder, *insns, code=SEEN)
+    assert done.returncode == 0, done.stderr
+    for insn, line in zip(insns, done.stdout.splitlines(), strict=True):
+        place, exits, trapped, sites, names = json.loads(line)
         assert bytes.fromhex(place).startswith(os.fsencode(os.path.abspath(folder)))
         assert (exits, trapped) == (9, insn == "trap")
         # the names come from the symbols at the places where the loader put them
         assert sites > 10 and "enable_evmcs" in names and "?" not in names
+    if not command:
+        return
     done = python(folder, "-m", "kvm_vmx", "run", "--exits", "50", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["modes"]["evmcs"]["enable_evmcs"] is True
@@ -70,12 +74,14 @@ NAMES = {
 }
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("name", NAMES)
-def test_from_a_folder_of_any_name(tmp_path, name):
+def test_from_a_folder_of_any_name(tmp_path, name, soak):
+    """The command, which does nothing more with its own place, of three of them and in a soak."""
     folder = tmp_path / NAMES[name]
     folder.mkdir()
     copy(folder)
-    runs_from(folder)
+    runs_from(folder, soak or name in ("letters", "newline", "bytes that are no text"))
 
 
 def test_through_a_symbolic_link_to_the_folder(tmp_path):

@@ -62,7 +62,7 @@ STORMS = {
 }
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(6)
 @pytest.mark.parametrize("insn", ["call", "trap"])
 @pytest.mark.parametrize("storm", STORMS)
 def test_a_flush_waits_for_no_more_than_a_moment(storm, insn):

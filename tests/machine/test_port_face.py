@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """kvm.port: the kernel's functions by their names, with their signatures, and none that harms."""
 
+import collections
+import functools
 import os
 import pathlib
 import re
@@ -21,6 +23,20 @@ def vcpu():
         vcpu = machine.insmod().create_vm(code=CPUID_LOOP, memory=64 << 10).create_vcpu()
         vcpu.run(exits=3)
         yield vcpu
+
+
+@functools.cache
+def parameters(tree):
+    """{function: how many parameters it has, wherever v4.19 has one of that name}."""
+    found = collections.defaultdict(set)
+    for folder in FOLDERS:
+        for kind in ("*.c", "*.h"):
+            for path in (pathlib.Path(tree) / folder).glob(kind):
+                for name, inside in re.findall(
+                        r"^(?!return)[a-z_][^;=()]*?\b(\w+)\(([^)]*)\)\s*\{",
+                        path.read_text(errors="replace"), re.M):
+                    found[name].add(0 if inside.strip() == "void" else inside.count(",") + 1)
+    return found
 
 
 def arguments_of(function, vcpu, number):
@@ -70,12 +86,7 @@ def test_each_has_its_name_and_the_kernel_s_signature(vcpu, name):
     if not tree:
         pytest.skip("no Linux v4.19: give it in KVM_VMX_TREE_4_19")
     count = 0 if found[2] == "void" else found[2].count(",") + 1
-    theirs = {0 if inside.strip() == "void" else inside.count(",") + 1
-              for folder in FOLDERS for kind in ("*.c", "*.h")
-              for path in (pathlib.Path(tree) / folder).glob(kind)
-              for inside in re.findall(rf"^(?!return)[a-z_][^;=()]*?\b{name}\(([^)]*)\)\s*\{{",
-                                       path.read_text(errors="replace"), re.M)}
-    assert theirs == {ADAPTED.get(name, count)}
+    assert parameters(tree)[name] == {ADAPTED.get(name, count)}
 
 
 def test_a_vcpu_s_vmcs_is_current_while_a_function_runs():

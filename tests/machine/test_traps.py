@@ -8,11 +8,10 @@ import random
 import re
 import signal
 import statistics
-import subprocess
-import sys
 import threading
 import time
 
+import nursery
 import pytest
 from trapping import COUNTING_LOOP, CPUID_LOOP, HOST_RIP, HOST_RSP, caught
 
@@ -215,8 +214,7 @@ with Machine(cpus=1, insn="trap") as machine:
 
 @pytest.mark.parametrize("handler", ["on", "off"])
 def test_a_fault_elsewhere_ends_as_it_would_have(handler):
-    done = subprocess.run([sys.executable, "-c", FOREIGN, handler, "_sigsegv"],
-                          capture_output=True, text=True, timeout=60)
+    done = nursery.python(FOREIGN, handler, "_sigsegv")
     assert done.returncode == -signal.SIGSEGV
     assert ("Fatal Python error: Segmentation fault" in done.stderr) == (handler == "on")
 

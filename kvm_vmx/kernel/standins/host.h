@@ -3,6 +3,9 @@
 #ifndef KVM_VMX_KERNEL_HOST_H
 #define KVM_VMX_KERNEL_HOST_H
 
+/* What is to stand at a place in the text. */
+struct host_patch { void *at; unsigned char size, bytes[7]; };
+
 /* One table a boot, filled by the loader. An instruction returns 0, or 1 where it faults. */
 struct host {
 	void (*log)(int level, const char *text);
@@ -21,7 +24,7 @@ struct host {
 	void (*borrow)(int cpu, int enabled, int how);
 	void (*give_back)(int here);
 	int (*others)(void);					/* in the middle of the text */
-	int (*patch)(void *at, const void *bytes, unsigned long size);
+	int (*patch)(const struct host_patch *patches, int count);
 	int (*fail)(int point);					/* is this the step that fails? */
 	int (*read_msr)(unsigned int msr, unsigned long long *value);
 	int (*write_msr)(unsigned int msr, unsigned long long value);

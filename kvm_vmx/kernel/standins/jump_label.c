@@ -22,32 +22,49 @@ static bool is_short(const unsigned char *code)
 	return code[0] == 0xeb || (code[0] == 0x66 && code[1] == 0x90);
 }
 
-static void write_site(unsigned long code, unsigned long target, bool jump)
+static struct host_patch site_as(unsigned long code, unsigned long target, bool jump)
 {
-	unsigned char bytes[5] = { 0x0f, 0x1f, 0x44, 0x00, 0x00 };
-	int size = is_short((const unsigned char *)code) ? 2 : 5;
-	int distance = (int)(target - code - size);
+	struct host_patch site = { (void *)code, 5, { 0x0f, 0x1f, 0x44, 0x00, 0x00 } };
+	int distance;
 
+	if (is_short((const unsigned char *)code))
+		site.size = 2;
+	distance = (int)(target - code - site.size);
 	if (jump) {
-		bytes[0] = size == 2 ? 0xeb : 0xe9;
-		memcpy(bytes + 1, &distance, size - 1);
-	} else if (size == 2) {
-		bytes[0] = 0x66;
-		bytes[1] = 0x90;
+		site.bytes[0] = site.size == 2 ? 0xeb : 0xe9;
+		memcpy(site.bytes + 1, &distance, site.size - 1);
+	} else if (site.size == 2) {
+		site.bytes[0] = 0x66;
+		site.bytes[1] = 0x90;
 	}
-	if (host->patch((void *)code, bytes, size))
+	return site;
+}
+
+static void write_sites(const struct host_patch *sites, int count)
+{
+	if (count && host->patch(sites, count))
 		die("the text of a static key cannot be written");
 }
 
 static void update(struct static_key *key)
 {
+	/* many at once: to make text writable, and back, takes longer than to write */
+	static struct host_patch sites[256];
 	bool on = atomic_read(&key->enabled) > 0;
 	struct jump_entry *entry;
+	int count = 0;
 
-	for (entry = __start___jump_table; entry < __stop___jump_table; entry++)
-		if (jump_entry_key(entry) == key)
-			write_site(jump_entry_code(entry), jump_entry_target(entry),
-				   on != jump_entry_is_branch(entry));
+	for (entry = __start___jump_table; entry < __stop___jump_table; entry++) {
+		if (jump_entry_key(entry) != key)
+			continue;
+		sites[count++] = site_as(jump_entry_code(entry), jump_entry_target(entry),
+					 on != jump_entry_is_branch(entry));
+		if (count == ARRAY_SIZE(sites)) {
+			write_sites(sites, count);
+			count = 0;
+		}
+	}
+	write_sites(sites, count);
 }
 
 void static_key_enable(struct static_key *key)

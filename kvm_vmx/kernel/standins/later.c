@@ -58,15 +58,15 @@ bool itlb_multihit_kvm_mitigation;
 /* A static call is a jump in a trampoline, as long as no site is rewritten. */
 void __static_call_update(struct static_call_key *key, void *trampoline, void *function)
 {
-	unsigned char bytes[5] = { 0xe9 };
+	struct host_patch jump = { trampoline, 5, { 0xe9 } };
 	int distance;
 
 	key->func = function;
 	if (!trampoline)
 		return;
 	distance = (long)(function ?: (void *)__static_call_return0) - (long)trampoline - 5;
-	memcpy(bytes + 1, &distance, 4);
-	if (host->patch(trampoline, bytes, 5))
+	memcpy(jump.bytes + 1, &distance, 4);
+	if (host->patch(&jump, 1))
 		die("the text of a static call cannot be written");
 }
 
