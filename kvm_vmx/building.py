@@ -18,7 +18,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import ModuleType
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -170,8 +170,10 @@ def compiled(config: str) -> pathlib.Path:
         store = cache()
         target = store / f"{last}.{key.hexdigest()}{sysconfig.get_config_var('EXT_SUFFIX')}"
         if not target.exists():
-            compile_into(target, source, command, config)
-            forget(store)
+            with alone(target):
+                if not target.exists():         # nor by another process meanwhile
+                    compile_into(target, source, command, config)
+                    forget(store)
         return target
     # no cache may be written: the next process compiles again
     target = pathlib.Path(tempfile.mkdtemp(prefix="kvm-vmx-")) / f"{last}.so"
@@ -203,6 +205,20 @@ def cache() -> pathlib.Path:
     store = kept()
     store.mkdir(parents=True, exist_ok=True, mode=0o700)
     return store
+
+
+@contextlib.contextmanager
+def alone(target: pathlib.Path) -> Iterator[None]:
+    """Hold the lock beside a file while it is made: whoever wants it too waits for it."""
+    import fcntl            # of Linux alone, which setup.py tells elsewhere
+
+    lock = pathlib.Path(f"{target}.lock")
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 def forget(store: pathlib.Path) -> None:
