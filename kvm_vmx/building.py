@@ -54,7 +54,8 @@ KERNEL = ["-O2", "-fomit-frame-pointer", "-fcf-protection=none", "-fno-stack-pro
 KERNEL_GCC = ["-fno-stack-clash-protection"]
 # Where nobody says otherwise: a call from Python waits for Python, and this compiles in a third.
 REST = ["-Og", "-g0"]
-# For `compare` the lines of the port, statement by statement; of vmx.c what was inlined where too.
+# For `compare` the lines of the port, statement by statement; of vmx.c, and of the build that
+# stands beside a kernel's objects, what was inlined where too, which takes a second to write.
 INLINED, LINES, NO_LINES = ["-g"], ["-g1", "-gstatement-frontiers"], ["-g0"]
 MOST_KEPT = 24
 
@@ -76,7 +77,7 @@ def flags(module: str, environ: Mapping[str, str] = os.environ) -> list[str]:
     gcc = "clang" not in environ.get("CC", "")
     if not asked:
         lines = LINES if gcc else LINES[:1]
-        found += (INLINED if module.startswith(PORT) else
+        found += (INLINED if module in (PORT, name_of("by-trap")) else
                   lines if module.startswith("kvm_vmx.l1.") else NO_LINES)
     return found + KERNEL + (KERNEL_GCC if gcc else [])
 

@@ -55,16 +55,35 @@ def browser(course, tmp_path_factory):
     browser.close()
 
 
+# A page as it was when it was loaded; what a fold that closes tells of itself comes later.
+ANEW = """
+(async () => {
+  const folds = [...document.querySelectorAll("details[open]")];
+  folds.forEach((fold) => { fold.open = false; });
+  if (folds.length) await new Promise((done) => setTimeout(done, 50));
+  document.activeElement.blur();
+  if (window.slider) show(0);
+  scrollTo(0, 0);
+})()
+"""
+
+
 @pytest.fixture
 def shown(browser, course):
-    """shown(page): it is loaded; nothing but the page itself was fetched, nothing complained."""
+    """shown(page): it is loaded in that width, or made as new where it stands there already;
+    nothing but the page itself was fetched, nothing complained."""
     opened = []
 
     def show(name, width=1600, scheme="light"):
-        browser.size(width)
+        page = course / f"{name}.html"
+        opened.append(page.as_uri())
         browser.media(scheme)
-        browser.open(course / f"{name}.html")
-        opened.append((course / f"{name}.html").as_uri())
+        if browser.stands != (page, width):
+            browser.size(width)
+            browser.open(page)
+            browser.stands = page, width
+        else:
+            browser.evaluate(ANEW)
         return browser
 
     yield show
