@@ -18,7 +18,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import ModuleType
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -54,7 +54,8 @@ KERNEL = ["-O2", "-fomit-frame-pointer", "-fcf-protection=none", "-fno-stack-pro
 KERNEL_GCC = ["-fno-stack-clash-protection"]
 # Where nobody says otherwise: a call from Python waits for Python, and this compiles in a third.
 REST = ["-Og", "-g0"]
-# For `compare` the lines of the port, statement by statement; of vmx.c what was inlined where too.
+# For `compare` the lines of the port, statement by statement; of vmx.c, and of the build that
+# stands beside a kernel's objects, what was inlined where too, which takes a second to write.
 INLINED, LINES, NO_LINES = ["-g"], ["-g1", "-gstatement-frontiers"], ["-g0"]
 MOST_KEPT = 24
 
@@ -76,7 +77,7 @@ def flags(module: str, environ: Mapping[str, str] = os.environ) -> list[str]:
     gcc = "clang" not in environ.get("CC", "")
     if not asked:
         lines = LINES if gcc else LINES[:1]
-        found += (INLINED if module.startswith(PORT) else
+        found += (INLINED if module in (PORT, name_of("by-trap")) else
                   lines if module.startswith("kvm_vmx.l1.") else NO_LINES)
     return found + KERNEL + (KERNEL_GCC if gcc else [])
 
@@ -170,8 +171,10 @@ def compiled(config: str) -> pathlib.Path:
         store = cache()
         target = store / f"{last}.{key.hexdigest()}{sysconfig.get_config_var('EXT_SUFFIX')}"
         if not target.exists():
-            compile_into(target, source, command, config)
-            forget(store)
+            with alone(target):
+                if not target.exists():         # nor by another process meanwhile
+                    compile_into(target, source, command, config)
+                    forget(store)
         return target
     # no cache may be written: the next process compiles again
     target = pathlib.Path(tempfile.mkdtemp(prefix="kvm-vmx-")) / f"{last}.so"
@@ -203,6 +206,20 @@ def cache() -> pathlib.Path:
     store = kept()
     store.mkdir(parents=True, exist_ok=True, mode=0o700)
     return store
+
+
+@contextlib.contextmanager
+def alone(target: pathlib.Path) -> Iterator[None]:
+    """Hold the lock beside a file while it is made: whoever wants it too waits for it."""
+    import fcntl            # of Linux alone, which setup.py tells elsewhere
+
+    lock = pathlib.Path(f"{target}.lock")
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 def forget(store: pathlib.Path) -> None:

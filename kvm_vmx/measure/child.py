@@ -13,7 +13,7 @@ from kvm_vmx import Machine
 from kvm_vmx.measure.loops import ACCESSORS, GROUPS, RSP_WAYS, STORES, address, loaded
 from kvm_vmx.measure.rounds import Loops, order, read_tsc
 
-COUNTED_OPS = 1_000
+COUNTED_OPS = 100
 COUNTED_FLIPS = 10
 ACCESS_OPS, EXIT_OPS, ENTRY_OPS, TRAP_OPS = 1_600, 1_000, 100, 10
 WARM_UP_SECONDS = 0.1

@@ -10,6 +10,8 @@ import time
 import nursery
 import schemed
 
+from kvm_vmx import building
+
 # A process started in another folder finds the same package as the tests do.
 PACKAGE = nursery.PACKAGE
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(PACKAGE)}
@@ -38,6 +40,16 @@ def kvm_vmx(*args, **options):
     """The finished process of one command line; it must end within two minutes."""
     return nursery.run(args, **{
         "env": ENVIRONMENT | {**os.environ, "PYTHONPATH": str(PACKAGE)}, **options})
+
+
+def cache_of_its_own(folder):
+    """A cache below a folder, for $XDG_CACHE_HOME, that shares the user's other builds of the port:
+    no test of what a command says or keeps compiles one."""
+    store = pathlib.Path(folder) / "cache/kvm-vmx/port"
+    if not store.exists():
+        store.parent.mkdir(parents=True, exist_ok=True)
+        store.symlink_to(building.cache())
+    return store.parents[1]
 
 
 def kvm_vmx_json(*args):

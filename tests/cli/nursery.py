@@ -22,43 +22,46 @@ import tempfile
 import threading
 import types
 
-# What a process begins with that cannot import some packages.
-BLOCKED = """
-import sys
-sys.modules.update(dict.fromkeys(sys.argv.pop(1).split(",")))
-from kvm_vmx.cli import main
-sys.exit(main(sys.argv[1:]))
-"""
+# What a process begins with that cannot import some packages, and how one goes on after what it
+# begins with.
+BLOCKED = "import sys\nsys.modules.update(dict.fromkeys({}))\n"
+THEN = "\nimport sys\nfrom kvm_vmx.cli import main\nsys.exit(main(sys.argv[1:]))\n"
 # The children find the same package as the tests do.
 PACKAGE = pathlib.Path(importlib.util.find_spec("kvm_vmx").origin).parents[1]
 LARGEST = 1 << 17
 # What an interpreter reads when it starts, and not again; beside these nothing is read so early.
+ENCODING = "PYTHONIOENCODING"
 AT_START = ("PYTHON", "LANG", "LC_", "LD_", "MALLOC_", "GLIBC_")
 
 
-def run(arguments, *, cwd=None, env=None, timeout=120, text=True, memory=None, without=()):
+def run(arguments, *, cwd=None, env=None, timeout=120, text=True, memory=None, without=(),
+        first="", out=None):
     """The finished process of a command line; standard input is empty. With `memory`, so many
-    bytes of addresses are all that it may have; `without` are packages that it cannot import."""
-    start = ["-c", BLOCKED, ",".join(without)] if without else ["-m", "kvm_vmx"]
-    return started(start, arguments, cwd, env, timeout, text, memory, without)
+    bytes of addresses are all that it may have; `without` are packages that it cannot import,
+    `first` is Python that it begins with, and the file `out` stands for its standard output."""
+    first = (BLOCKED.format(list(without)) if without else "") + first
+    start = ["-c", first + THEN] if first else ["-m", "kvm_vmx"]
+    return started(start, arguments, cwd, env, timeout, text, memory, without, first, out)
 
 
 def python(code, *arguments, cwd=None, env=None, timeout=120):
     """The finished process of a program, whose module is __main__; likewise."""
-    return started([], ("-c", code, *arguments), cwd, env, timeout, True, None, ())
+    return started([], ("-c", code, *arguments), cwd, env, timeout)
 
 
-def started(start, arguments, cwd, env, timeout, text, memory, without):
+def started(start, arguments, cwd, env, timeout, text=True, memory=None, without=(), first="",
+            out=None):
     """The finished process of an interpreter's command line."""
     command = [sys.executable, *start, *map(str, arguments)]
     env = dict(os.environ if env is None else env)
-    message = json.dumps(
-        [command[len(start) + 1:], os.fspath(cwd or os.getcwd()), env, memory]).encode()
+    message = json.dumps([command[len(start) + 1:], os.fspath(cwd or os.getcwd()), env, memory,
+                          list(without), first]).encode()
     if differs_at_start(env) or len(message) > LARGEST or not _lock.acquire(blocking=False):
-        return subprocess.run(command, capture_output=True, text=text, stdin=subprocess.DEVNULL,
-                              timeout=timeout, cwd=cwd, env=env, preexec_fn=lambda: limit(memory))
+        return subprocess.run(command, stdout=out or subprocess.PIPE, stderr=subprocess.PIPE,
+                              text=text, stdin=subprocess.DEVNULL, timeout=timeout, cwd=cwd,
+                              env=env, preexec_fn=lambda: limit(memory))
     try:
-        return of_nursery(command, message, timeout, text, without)
+        return of_nursery(command, message, timeout, text, env.get(ENCODING), out)
     finally:
         _lock.release()
 
@@ -70,18 +73,19 @@ def limit(memory) -> None:
 
 
 def differs_at_start(env) -> bool:
-    """Would an interpreter start otherwise with it? That the package is found is seen to."""
+    """Would an interpreter start otherwise with it? That the package is found is seen to, and
+    each encoding has its nursery."""
     def early(one):
         return {name: value for name, value in one.items()
-                if name.startswith(AT_START) and name != "PYTHONPATH"}
+                if name.startswith(AT_START) and name not in ("PYTHONPATH", ENCODING)}
     return early(env) != early(os.environ)
 
 
-def of_nursery(command, message, timeout, text, without):
+def of_nursery(command, message, timeout, text, encoding, given):
     """One command line by a child of the nursery: files stand for its pipes."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        nursery = opened(tuple(without))
-        socket.send_fds(nursery, [message], [out.fileno(), err.fileno()])
+        nursery = opened(encoding)
+        socket.send_fds(nursery, [message], [(given or out).fileno(), err.fileno()])
         nursery.settimeout(30)
         pid = json.loads(nursery.recv(LARGEST))
         nursery.settimeout(timeout)
@@ -104,18 +108,20 @@ _lock = threading.Lock()
 _open = {}
 
 
-def opened(without):
-    """This process's end of the socket to its nursery without some packages, started once."""
-    if (os.getpid(), without) not in _open:
+def opened(encoding):
+    """This process's end of the socket to its nursery of an encoding, started once."""
+    if (os.getpid(), encoding) not in _open:
         here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        said = {} if encoding is None else {ENCODING: encoding}
+        rest = {name: value for name, value in os.environ.items() if name != ENCODING}
         child = subprocess.Popen(
-            [sys.executable, __file__, str(there.fileno()), *without], pass_fds=[there.fileno()],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": str(PACKAGE)})
+            [sys.executable, __file__, str(there.fileno())], pass_fds=[there.fileno()],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,       # nor can its children seek
+            env={**rest, **said, "PYTHONPATH": str(PACKAGE)})
         there.close()
-        _open[os.getpid(), without] = here
+        _open[os.getpid(), encoding] = here
         atexit.register(closed, here, child)
-    return _open[os.getpid(), without]
+    return _open[os.getpid(), encoding]
 
 
 def closed(here, child):
@@ -140,7 +146,19 @@ def serve(end):
         end.send(json.dumps(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])).encode())
 
 
-def become(arguments, cwd, env, memory, files):
+# What the nursery itself has imported, or tried to, and read of the system before its first child.
+_early = {"open": True, "imports": set(), "proc": set()}
+
+
+def note(event, given):
+    """Keep account of that: a child can go without nothing that has been used already."""
+    if _early["open"] and event == "import":
+        _early["imports"].add(given[0].partition(".")[0])
+    elif _early["open"] and event == "open" and str(given[0]).startswith("/proc/"):
+        _early["proc"].add(given[0])
+
+
+def become(arguments, cwd, env, memory, without, first, files):
     """What `python -m kvm_vmx ARGUMENTS` is when it starts, with these files to write to, or
     `python ARGUMENTS` where they begin with -c."""
     for number, file in enumerate(files, 1):
@@ -157,6 +175,9 @@ def become(arguments, cwd, env, memory, files):
         exec(compile(arguments[1], "<string>", "exec"), vars(sys.modules["__main__"]))
         return
     sys.argv = ["kvm_vmx", *arguments]
+    used = _early["imports"] | {name.partition(".")[0] for name in sys.modules}
+    assert not used & set(without) and not (first and _early["proc"]), (used, _early["proc"])
+    exec(first, {})
     runpy.run_module("kvm_vmx", run_name="__main__", alter_sys=True)
 
 
@@ -164,7 +185,7 @@ def main():
     """As a script: import all that every command line imports, read the port's sources, which
     compare and lessons begin with, then wait for them."""
     del sys.path[0]  # the tests' own folder, which no command looks into
-    sys.modules.update(dict.fromkeys(sys.argv[2:]))
+    sys.addaudithook(note)
     from kvm_vmx import Machine as Machine
     from kvm_vmx import cli
     from kvm_vmx.compare import port
@@ -175,6 +196,7 @@ def main():
     Port, read = port.Port, [sources.port()]
     port.Port = lambda *given: Port(*given) if given or not read else read.pop()
     gc.freeze()
+    _early["open"] = False
     (message, files) = serve(socket.socket(fileno=int(sys.argv[1])))
     become(*message, files)
 

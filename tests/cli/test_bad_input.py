@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 
+import nursery
 import pytest
 from command import ENVIRONMENT, kvm_vmx
 
@@ -93,30 +94,25 @@ def test_a_reader_that_leaves_early_is_no_error():
 
 
 LOCKED = """
-import sys
 from kvm_vmx import Machine
-from kvm_vmx.cli import main
 boot = Machine.__init__
 def locked(self, *args, **options):
     boot(self, *args, **options)
     self.fail("mprotect")
 Machine.__init__ = locked
-sys.exit(main(sys.argv[1:]))
 """
 
 
 @pytest.mark.parametrize("command", [["run"], ["run", "--json"], ["keys"], ["keys", "--json"]],
                          ids=" ".join)
 def test_text_that_cannot_be_written(command):
-    done = subprocess.run([sys.executable, "-c", LOCKED, *command], capture_output=True, text=True,
-                          stdin=subprocess.DEVNULL, timeout=120, env=ENVIRONMENT)
+    done = nursery.run(command, first=LOCKED, env=ENVIRONMENT)
     check_trouble(done, "no-jump-label")
 
 
 def test_a_build_without_jump_labels_runs_where_text_cannot_be_written():
-    done = subprocess.run(
-        [sys.executable, "-c", LOCKED, "run", "--exits", "2000", "--config", "no-jump-label"],
-        capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120, env=ENVIRONMENT)
+    done = nursery.run(["run", "--exits", "2000", "--config", "no-jump-label"], first=LOCKED,
+                       env=ENVIRONMENT)
     assert (done.returncode, done.stderr) == (0, "")
     assert "The guest saw no difference" in done.stdout
 

@@ -7,6 +7,7 @@ import sys
 import needed
 import pytest
 import test_schemas
+from command import cache_of_its_own
 
 from kvm_vmx import cli, progress
 
@@ -71,7 +72,7 @@ def test_a_long_command_tells_what_it_does_unless_it_is_to_be_quiet(
     if line in AS_ANOTHER and not soak:
         pytest.skip("long, and much as another: --soak")
     monkeypatch.chdir(folder)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache_of_its_own(folder)))
     if "memory" in line:
         (folder / "memory.img").write_bytes(bytes(3 << 20))
     cli.main(line.split())

@@ -9,6 +9,7 @@ import subprocess
 import needed
 import pytest
 import schemed
+from command import cache_of_its_own
 
 from kvm_vmx import cli, host, schemas
 
@@ -114,7 +115,7 @@ def git(root, *args):
 def printed(folder, capfd, monkeypatch, line):
     """The object that a command line prints."""
     monkeypatch.chdir(folder)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache_of_its_own(folder)))
     assert cli.main([*line.split(), "--json"]) in (0, 1), capfd.readouterr().err
     return json.loads(capfd.readouterr().out)
 

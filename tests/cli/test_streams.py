@@ -86,16 +86,15 @@ def folder(tmp_path_factory):
     return path
 
 
-def run(folder, args, stdout=subprocess.PIPE, shell=None, **environment):
+def run(folder, args, shell=None, out=None, first="", **environment):
     """The finished process of a command line, or of a shell's line around it ("$@")."""
-    if stdout is subprocess.PIPE and not shell and not environment:
-        return nursery.run(map(os.fsdecode, args), cwd=folder, env=ENVIRONMENT, text=False)
-    command = [sys.executable, "-m", "kvm_vmx", *args]
-    if shell:
-        command = ["bash", "-c", shell, "bash", *command]
+    if not shell:
+        return nursery.run(map(os.fsdecode, args), cwd=folder, env={**ENVIRONMENT, **environment},
+                           text=False, out=out, first=first)
     return subprocess.run(
-        command, cwd=folder, stdout=stdout, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
-        timeout=120, env={**ENVIRONMENT, **environment})
+        ["bash", "-c", shell, "bash", sys.executable, "-m", "kvm_vmx", *args], cwd=folder,
+        capture_output=True, stdin=subprocess.DEVNULL, timeout=120,
+        env={**ENVIRONMENT, **environment})
 
 
 def errors(done):
@@ -117,7 +116,7 @@ def test_closed_standard_output(folder, args, stream):
 @pytest.mark.stream("full")
 def test_a_full_device(folder, args, stream):
     with open("/dev/full", "w") as full:
-        done = run(folder, args, stdout=full)
+        done = run(folder, args, out=full)
     assert done.returncode == 2
     assert errors(done)[-1:] == ["kvm-vmx: cannot write the output: No space left on device"]
 
@@ -128,7 +127,7 @@ def test_a_reader_that_is_gone(folder, args, stream):
     reader, writer = os.pipe()
     os.close(reader)
     with open(writer, "wb") as gone:
-        done = run(folder, args, stdout=gone)
+        done = run(folder, args, out=gone)
     assert done.returncode == 141 and errors(done) == []
 
 
@@ -200,16 +199,12 @@ def no_proc(event, args):
     if isinstance(name, (str, bytes)) and os.fsdecode(name).startswith("/proc"):
         raise FileNotFoundError(2, "No such file or directory", name)
 sys.addaudithook(no_proc)
-from kvm_vmx.cli import main
-sys.exit(main(sys.argv[1:]))
 """
 
 
 def without_proc(folder, args):
     """The finished process of a command line, in which Python opens and lists nothing in /proc."""
-    return subprocess.run(
-        [sys.executable, "-c", WITHOUT_PROC, *args], cwd=folder, capture_output=True,
-        stdin=subprocess.DEVNULL, timeout=120, env=ENVIRONMENT)
+    return run(folder, args, first=WITHOUT_PROC)
 
 
 def placeless(text):

@@ -30,6 +30,7 @@ class Browser:
         os.close(to_write)
         self.number, self.session, self.buffer = 0, None, b""
         self.requests, self.errors, self.loaded = [], [], False
+        self.stands = None      # which page, and how wide, for who keeps account of it
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self.session = self.call(
             "Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
@@ -80,6 +81,7 @@ class Browser:
 
     def open(self, path):
         """Load a file, and wait until it is there."""
+        self.stands = None
         self.requests, self.errors, self.loaded = [], [], False
         self.call("Page.navigate", url=path.as_uri())
         until = time.monotonic() + PATIENCE
@@ -88,6 +90,7 @@ class Browser:
 
     def size(self, width, height=900):
         """The window's size in pixels."""
+        self.stands = None
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height,
                   deviceScaleFactor=1, mobile=False)
 

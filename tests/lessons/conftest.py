@@ -8,6 +8,8 @@ from browser import Browser
 
 from kvm_vmx import cli
 from kvm_vmx.lessons import NAMES, load
+from kvm_vmx.lessons.page import lesson_page
+from kvm_vmx.lessons.sources import resolve
 
 
 @pytest.fixture
@@ -33,38 +35,60 @@ def said_json(said):
 @pytest.fixture(scope="session")
 def course(tmp_path_factory):
     """The pages, with the answers."""
-    needed.capability("browser")
     path = tmp_path_factory.mktemp("course")
     assert cli.main(["lesson", "all", "--html", str(path), "-c"]) == 0
     return path
 
 
 @pytest.fixture(scope="session")
-def handout(course, tmp_path_factory):
-    """The same pages for students, and each lesson's record."""
+def handout(tmp_path_factory):
+    """The same pages for students, as the command writes them, and each lesson's record."""
     path = tmp_path_factory.mktemp("handout")
-    assert cli.main(["lesson", "all", "--html", str(path)]) == 0
-    return path, {name: load(name).run(1) for name in NAMES}
+    records = {name: load(name).run(1) for name in NAMES}
+    for name, record in records.items():
+        (path / f"{name}.html").write_text(lesson_page(record, resolve(record.kernel), False),
+                                           encoding="utf-8")
+    return path, records
 
 
 @pytest.fixture(scope="session")
-def browser(course, tmp_path_factory):
+def browser(tmp_path_factory):
     """One browser for all tests."""
+    needed.capability("browser")
     browser = Browser(tmp_path_factory.mktemp("profile"))
     yield browser
     browser.close()
 
 
+# A page as it was when it was loaded; what a fold that closes tells of itself comes later.
+ANEW = """
+(async () => {
+  const folds = [...document.querySelectorAll("details[open]")];
+  folds.forEach((fold) => { fold.open = false; });
+  if (folds.length) await new Promise((done) => setTimeout(done, 50));
+  document.activeElement.blur();
+  if (window.slider) show(0);
+  scrollTo(0, 0);
+})()
+"""
+
+
 @pytest.fixture
 def shown(browser, course):
-    """shown(page): it is loaded; nothing but the page itself was fetched, nothing complained."""
+    """shown(page): it is loaded in that width, or made as new where it stands there already;
+    nothing but the page itself was fetched, nothing complained."""
     opened = []
 
     def show(name, width=1600, scheme="light"):
-        browser.size(width)
+        page = course / f"{name}.html"
+        opened.append(page.as_uri())
         browser.media(scheme)
-        browser.open(course / f"{name}.html")
-        opened.append((course / f"{name}.html").as_uri())
+        if browser.stands != (page, width):
+            browser.size(width)
+            browser.open(page)
+            browser.stands = page, width
+        else:
+            browser.evaluate(ANEW)
         return browser
 
     yield show

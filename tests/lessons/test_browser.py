@@ -1,24 +1,30 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The course in a real browser where there is one: keys, slider, sizes, colours."""
 
+import functools
+
 import pytest
 
 from kvm_vmx.lessons import NAMES, load
 from kvm_vmx.lessons.page import lesson_page
 
 pytestmark = pytest.mark.host("browser")
-PAGES = ("index", *NAMES)
+PAGES = (*NAMES, "index")
 # The least contrast of text that may be read (WCAG 2.1, level AA).
 CONTRAST = 4.5
 FAINTEST = """
 (() => {
   const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+  const mixed = new Map();
   const over = (colours) => {
+    const name = colours.join(";");
+    if (mixed.has(name)) return mixed.get(name);
     canvas.clearRect(0, 0, 1, 1);
     for (const [colour, alpha] of colours) {
       canvas.globalAlpha = alpha; canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
     }
-    return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
+    mixed.set(name, [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3));
+    return mixed.get(name);
   };
   const light = (rgb) => rgb.map((one) => one / 255)
     .map((one) => one <= 0.03928 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4)
@@ -30,16 +36,19 @@ FAINTEST = """
     }
     return [["white", 1], ...found];
   };
+  const shapes = new Map([...document.querySelectorAll("svg")].map((svg) => [svg,
+    [...svg.querySelectorAll("rect, circle")].map((one) => {
+      const {fill, opacity} = getComputedStyle(one);
+      return {one, fill, opacity: Number(opacity), at: one.getBoundingClientRect()};
+    }).filter(({fill}) => fill !== "none")]));
   // what a picture has painted under the middle of a word
   const painted = (svg, word) => {
     const {left, right, top, bottom} = word.getBoundingClientRect();
     const x = (left + right) / 2, y = (top + bottom) / 2;
-    return [...svg.querySelectorAll("rect, circle")].filter((one) => {
-      const at = one.getBoundingClientRect();
-      return one.compareDocumentPosition(word) & Node.DOCUMENT_POSITION_FOLLOWING
-        && getComputedStyle(one).fill !== "none"
-        && at.left < x && x < at.right && at.top < y && y < at.bottom;
-    }).map((one) => [getComputedStyle(one).fill, Number(getComputedStyle(one).opacity)]);
+    return shapes.get(svg).filter(({one, at}) =>
+      at.left < x && x < at.right && at.top < y && y < at.bottom
+        && one.compareDocumentPosition(word) & Node.DOCUMENT_POSITION_FOLLOWING)
+      .map(({fill, opacity}) => [fill, opacity]);
   };
   let faintest = [99, ""];
   for (const element of document.body.querySelectorAll("*")) {
@@ -72,21 +81,34 @@ STATE = """
 """
 
 
+# All tests of a page follow one another, and one load serves those of one width.
+of_each = functools.partial(pytest.mark.parametrize, "name", scope="module")
+
+
 def expected(browser):
     """The steps as the page's data has them: caption, and the rows' texts."""
     return browser.evaluate(
         "run.steps.map((step) => [step.caption, step.rows.map((row) => row.map(([t]) => t))])")
 
 
-@pytest.mark.parametrize("name", NAMES)
+# What is seen of each step on the way there and back, by keys that the page's own listener gets.
+WALK = """
+["ArrowRight", "ArrowLeft"].map((key) => run.steps.map(() => {
+  document.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
+  return %s;
+}))
+""" % STATE.strip()
+
+
+@of_each(NAMES)
 def test_keys_slider_and_buttons_move_the_picture(shown, name):
     browser = shown(name)
     steps = expected(browser)
     last = len(steps) - 1
     seen = {}
 
-    def check(step):
-        state = browser.evaluate(STATE)
+    def check(step, state=None):
+        state = state or browser.evaluate(STATE)
         assert state["step"] == step and state["count"] == f"{step + 1} of {last + 1}"
         assert [state["caption"], state["rows"]] == steps[step]
         assert seen.setdefault(step, state["moving"]) == state["moving"]
@@ -94,9 +116,15 @@ def test_keys_slider_and_buttons_move_the_picture(shown, name):
     check(0)
     browser.press("ArrowLeft")
     check(0)
-    for step in range(1, last + 1):
+    there, back = browser.evaluate(WALK)
+    for step, state in enumerate(there, 1):
+        check(min(step, last), state)
+    for step, state in enumerate(back, 1):
+        check(max(last - step, 0), state)
+    for step in (1, 2):                      # those of the keyboard are no others
         browser.press("ArrowRight")
-        check(step)
+        check(min(step, last))
+    browser.press("End")
     browser.press("ArrowRight")
     check(last)
     browser.press("Home")
@@ -122,18 +150,7 @@ def test_keys_slider_and_buttons_move_the_picture(shown, name):
     check(1)
 
 
-@pytest.mark.parametrize("name", PAGES)
-@pytest.mark.parametrize("width", [400, 1600])
-def test_nothing_overflows(shown, name, width):
-    browser = shown(name, width)
-    browser.evaluate("document.querySelectorAll('details').forEach((fold) => fold.open = true)")
-    for key in ("Home", "End"):
-        browser.press(key)
-        assert browser.evaluate("innerWidth") == width
-        assert browser.evaluate(OUTSIDE) == [0]
-
-
-@pytest.mark.parametrize("name", PAGES)
+@of_each(PAGES)
 def test_all_text_can_be_read(shown, name):
     browser = shown(name, 1600)
     browser.evaluate("document.querySelectorAll('details').forEach((fold) => fold.open = true)")
@@ -147,7 +164,7 @@ def test_all_text_can_be_read(shown, name):
             assert ratio >= CONTRAST, (scheme, where)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@of_each(NAMES)
 def test_the_answer_is_folded_until_it_is_asked_for(shown, name):
     browser = shown(name)
     visible = "document.querySelector('#answer details p').checkVisibility()"
@@ -163,6 +180,17 @@ def test_the_answer_is_folded_until_it_is_asked_for(shown, name):
     browser.evaluate("document.querySelector('summary').click()")
     browser.evaluate(wait)
     assert browser.evaluate(STATE)["rows"] == runs[0]
+
+
+@of_each(PAGES)
+@pytest.mark.parametrize("width", [1600, 400])
+def test_nothing_overflows(shown, name, width):
+    browser = shown(name, width)
+    browser.evaluate("document.querySelectorAll('details').forEach((fold) => fold.open = true)")
+    for key in ("Home", "End"):
+        browser.press(key)
+        assert browser.evaluate("innerWidth") == width
+        assert browser.evaluate(OUTSIDE) == [0]
 
 
 # Of each step: where all stands that a reader looks at, and what sticks out of its cell, of its
@@ -181,15 +209,18 @@ run.steps.map((_, at) => {
       .filter((cell) => cell.scrollWidth > cell.clientWidth + 1).map((cell) => cell.outerHTML)
       .concat(...[...document.querySelectorAll("figure > svg")].map((svg) => {
         const words = [...svg.querySelectorAll("text")].filter((text) => text.textContent)
-          .map((text) => [text.textContent, text.getBBox()]).filter(([, box]) => box.width);
+          .map((text) => [text.textContent, text.getBBox()])
+          .map(([text, {x, y, width, height}]) => [text, {x, y, width, height}])
+          .filter(([, box]) => box.width);
         const [, , wide, high] = svg.getAttribute("viewBox").split(" ").map(Number);
         // one side of a box goes through the word, and not only through the room above it
         const through = (from, to, edges, slack) => edges.some(
           (edge) => from < edge - slack && edge + slack < to);
         const common = (a, b, at, size) => Math.min(a[at] + a[size], b[at] + b[size])
           - Math.max(a[at], b[at]);
-        const across = (box) => [...svg.querySelectorAll("rect.box, rect.active")]
-          .map((one) => one.getBBox()).some((one) =>
+        const frames = [...svg.querySelectorAll("rect.box, rect.active")]
+          .map((one) => one.getBBox()).map(({x, y, width, height}) => ({x, y, width, height}));
+        const across = (box) => frames.some((one) =>
             common(box, one, "y", "height") > 3
               && through(box.x, box.x + box.width, [one.x, one.x + one.width], 1)
             || common(box, one, "x", "width") > 3
@@ -210,7 +241,7 @@ WIDTHS = (400, 1280), (400, 1000, 1280, 1600)
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("name", NAMES)
+@of_each(NAMES)
 def test_nothing_moves_under_the_slider(shown, soak, name):
     """Nor when the answer is opened: captions, pictures, columns and rows are where they were; and
     with the slider at the top of a window of 800 pixels, the lesson's own picture is in it."""

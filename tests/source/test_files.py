@@ -92,15 +92,23 @@ def test_ci_calls_the_second_command():
     assert out.stdout.endswith("-m pytest -q -n auto") and out.stdout in tree.text("README.md")
 
 
+# What tests of the command are about other things than a guest, whatever it runs meanwhile.
+NO_GUEST = {"cache", "completion", "conform", "displays", "doctor", "extras", "rendering",
+            "trace_processor", "words"}
+
+
 def test_ci_runs_the_tests_in_both_forms_and_without_what_a_host_may_lack():
     script = tree.text(".ci/run").replace("\\\n ", "")
     assert re.search(r"^KVM_VMX_WITHOUT=\$\(without BESIDE\) +"
                      r"\.venv/bin/python -m pytest -q -n auto "
-                     r"tests/\{compare,measure\} .* tests/source/test_\*\.py\)$", script, re.M)
-    assert re.search(r"^KVM_VMX_INSN=trap KVM_VMX_WITHOUT=\$\(without PLATFORM\) +"
+                     r".* tests/\{compare,measure,source\}/test_\*\.py\)$", script, re.M | re.S)
+    trap = re.search(r"^KVM_VMX_INSN=trap KVM_VMX_WITHOUT=\$\(without PLATFORM\) +"
                      r"\.venv/bin/python -m pytest -q -n auto -rs "
-                     r"\$\(grep -l Machine tests/l0/test_\*\.py\) tests/\{l1,machine,cli\}$",
-                     script, re.M)
+                     r"\$\(grep -l Machine tests/l0/test_\*\.py\) +tests/\{l1,machine\} +"
+                     r"tests/cli/test_\{(.*)\}\.py$", script, re.M)
+    files = {path.stem.removeprefix("test_") for path in tree.under("tests/cli", suffixes={".py"})
+             if path.stem.startswith("test_")}
+    assert set(trap[1].split(",")) == files - NO_GUEST and NO_GUEST <= files
 
 
 def test_ci_runs_readmes_commands_from_a_bare_wheel_elsewhere():
