@@ -2,11 +2,12 @@
 """What a machine with a kernel's own KVM shows as every Machine does, and what it has not."""
 
 import abc
+import threading
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from kvm_vmx.abi.numbers import ExitReason
-from kvm_vmx.errors import MachineError, Shown, Unique, counted
+from kvm_vmx.errors import Shown, Unique, counted
 from kvm_vmx.kernel import key_sites
 from kvm_vmx.kernel.image import FAIL_POINTS, Image
 from kvm_vmx.machine.cpu import Cpu
@@ -26,11 +27,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def lacks(what: str, instead: str) -> MachineError:
-    """The exception for what the port has and a kernel's own KVM has not."""
-    return MachineError(f"a kernel's own KVM has no {what}: {instead}")
-
-
 class KernelCpu(Cpu):
     """One L1 processor under a kernel's own KVM: its instructions and registers, as any Cpu's."""
 
@@ -39,9 +35,6 @@ class KernelCpu(Cpu):
     def _alone(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         self.machine.check_open()
         return function(*args, **kwargs)
-
-    def __enter__(self) -> NoReturn:
-        raise lacks("functions that are called one by one", "with Machine() the port's are")
 
 
 class Face(Unique):
@@ -52,6 +45,7 @@ class Face(Unique):
     partition: Partition
     image: Image
     _trapped: dict[str, int]
+    _binding: threading.local
 
     def _what(self) -> str:
         return f"Kernel of {counted(self.possible_cpus, 'CPU')}"
@@ -92,6 +86,11 @@ class Face(Unique):
         self.check_open()
         return KernelCpu(self, self._numbered(n))       # type: ignore[arg-type]
 
+    def _bound_cpu(self) -> int | None:
+        """The CPU of the innermost `with m.cpu(n)` of this thread, or None."""
+        stack = getattr(self._binding, "stack", None)
+        return stack[-1] if stack else None
+
     def _processor(self, n: int) -> "Processor":
         return self.partition.processor(n)
 
@@ -130,12 +129,15 @@ class Face(Unique):
                 for name, count in trap.counts(self.possible_cpus).items()}
 
     def start_trace(self, size: int = 65536, cpu: int | None = None) -> None:
-        """Trace the instructions of L1, the last `size` of each CPU, or of one."""
-        self.partition.start_trace(size, cpu)
+        """Trace the instructions of L1, the last `size` of each CPU, or of one. MachineError where
+        another thread is inside: it may be filling the records there are."""
+        with self.image.alone():
+            self.partition.start_trace(size, cpu)
 
     def stop_trace(self) -> None:
-        """Trace no more; what was traced can still be read."""
-        self.partition.stop_trace()
+        """Trace no more; what was traced can still be read. MachineError as of start_trace()."""
+        with self.image.alone():
+            self.partition.stop_trace()
 
     @property
     def trace(self) -> "list[TraceRecord]":
@@ -163,6 +165,7 @@ class VcpuFace(Unique):
     vm: "KernelVm"
     _cpu: int
     _vmcs_gpa: int
+    _refusal: Refusal | None = None
 
     @abc.abstractmethod
     def load(self) -> None:
@@ -208,8 +211,10 @@ class VcpuFace(Unique):
 
     @property
     def why_not(self) -> Refusal | None:
-        """The check that refused the last instruction on its CPU, None where none was."""
-        return self.vm.kernel.cpu(self.cpu).why_not
+        """The check that refused the last entry of the last run, None where it was not refused;
+        what else was refused on its CPU is in cpu(n).why_not."""
+        self.vm.check_alive()
+        return self._refusal
 
 
 class KernelVmcsView(Shown, Mapping[str, int]):

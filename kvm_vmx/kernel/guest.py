@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kvm_vmx.abi.numbers import ExitReason
 from kvm_vmx.errors import MachineError, Unique, counted
 from kvm_vmx.kernel import ioctls
-from kvm_vmx.kernel.face import VcpuFace, lacks
+from kvm_vmx.kernel.face import VcpuFace
 from kvm_vmx.machine import ending, long_mode
 from kvm_vmx.machine.span import span
 from kvm_vmx.machine.vcpu import KVM_EXITS, EvmcsView, ExitSummary
@@ -24,8 +24,8 @@ PAGE = 4096
 
 
 def failed(ret: int, what: str, kernel: "Kernel") -> OSError:
-    """The exception for a negative errno, with what the kernel last said."""
-    said = kernel.dmesg
+    """The exception for a negative errno, with the kernel's last words in that call."""
+    said = kernel.image.said
     words = f" (kernel: {said[-1]})" if said else ""
     return OSError(-ret, f"{what}: {os.strerror(-ret)}{words}")
 
@@ -107,7 +107,13 @@ class KernelVm(Unique):
         region = ioctls.MemoryRegion(0, 0, 0, size, where)
         self.ioctl(self.fd, ioctls.SET_USER_MEMORY_REGION, region, "memory region")
 
-    def ioctl(self, fd: int, command: int, argument: Any, what: str, cpu: int = 0) -> int:
+    @property
+    def address(self) -> int:
+        """Where the kernel has its struct kvm."""
+        self.check_alive()
+        return self.kernel.image.call("standin_private", self.fd)
+
+    def ioctl(self, fd: int, command: int, argument: Any, what: str, cpu: int = -1) -> int:
         """One ioctl; OSError with the kernel's errno."""
         where = argument if isinstance(argument, int) else ctypes.addressof(argument)
         ret = self.kernel.image.call("standin_ioctl", fd, command, where, cpu)
@@ -124,12 +130,12 @@ class KernelVm(Unique):
 
     def move_page(self, gpa: int, flush: bool = True) -> None:
         """Give the page at gpa another frame of L1's memory, as reclaim would: KVM is told by its
-        own MMU notifier. IndexError outside the guest's memory; MachineError without flush, which
-        a notifier does not leave out."""
+        own MMU notifier. Without flush its kvm_flush_remote_tlbs() returns at once meanwhile, and
+        the guest goes on with what its TLB has: the bug to look at. IndexError outside the
+        guest's memory."""
         self.memory.read(gpa, 1)
-        if not flush:
-            raise lacks("move_page() without a flush", "its MMU notifier unmaps and flushes in one")
-        ret = self.kernel.image.call("standin_move_page", self.memory.base + (gpa & -PAGE))
+        ret = self.kernel.image.call(
+            "standin_move_page", self.memory.base + (gpa & -PAGE), bool(flush))
         if ret:
             raise failed(ret, "move_page", self.kernel)
 
@@ -214,6 +220,12 @@ class KernelVcpu(VcpuFace):
         self.sregs = long_mode.sregs(vm.memory.size)
         self.regs = Registers(self)
         self.regs.update(rip=long_mode.START, rsp=long_mode.stack(vm.memory.size), rflags=2)
+
+    @property
+    def address(self) -> int:
+        """Where the kernel has its struct kvm_vcpu."""
+        self.vm.check_alive()
+        return self.kernel.image.call("standin_private", self.fd)
 
     def load(self) -> None:
         """An ioctl that only loads the vCPU: its VMCS is current on its CPU then."""
@@ -329,6 +341,6 @@ class KernelVcpu(VcpuFace):
             self._ask(state)
         reason = KVM_EXITS.get(state["exit_reason"], str(state["exit_reason"]))
         events = self.kernel.image.events(self.cpu)
+        self._refusal = self.kernel.cpu(self.cpu).why_not if reason == "FAIL_ENTRY" else None
         return ExitSummary(self.kernel.image.exits, reason, ending.data_of(reason, state), reasons,
-                           ending.died_of(reason, reasons, events),
-                           self.why_not if reason == "FAIL_ENTRY" else None)
+                           ending.died_of(reason, reasons, events), self._refusal)

@@ -93,3 +93,4 @@ cdef class Image:
     cdef int patch_sites(self) except -1
     cdef int protect(self) except -1
     cdef int forget(self) except -1
+    cdef int first_online(self) except -1

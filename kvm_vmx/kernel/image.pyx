@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """An image in this process: mapped where it was linked for, its CPUs those of a partition."""
 
+import contextlib
 import os
 import threading
 
@@ -53,6 +54,8 @@ PATIENCE = 30.0
 FAIL_POINTS = ("page", "kmalloc", "vmalloc", "msr", "hypercall")
 
 _lock = threading.RLock()
+# of each thread: what the kernel logged in its last call
+_heard = threading.local()
 
 
 cdef ulong up(ulong size) noexcept nogil:
@@ -272,18 +275,21 @@ cdef class Image:
         if self.died is not None:
             raise KernelBug(f"{self.died}: close the kernel and boot another")
 
-    def call(self, str name, long first=0, long second=0, long third=0, int cpu=0,
+    def call(self, str name, long first=0, long second=0, long third=0, int cpu=-1,
              exits=None, ulong depth=0) -> int:
-        """One function of the image, as a CPU, with depth bytes of its stack in use; KernelBug where
-        the kernel dies in it. Its task has a signal after so many VM exits."""
+        """One function of the image, as a CPU, the first that is online where none is named, with
+        depth bytes of its stack in use; KernelBug where the kernel dies in it. Its task has a signal after so many VM exits."""
         cdef image_call_t call
         cdef trap_binding traps
         cdef Stacks stacks
         cdef watch_t watch
         cdef ulong start = self.elf.symbols["image_text"], end = self.elf.symbols["image_text_end"]
+        cdef u64 said
         cdef int ret = 0
 
         self.check()
+        if cpu == -1:
+            cpu = self.first_online()
         if not 0 <= cpu < self.image.host.cpus:
             raise ValueError(f"no CPU {cpu}: there are {self.image.host.cpus}, from 0")
         stacks = thread_stacks()
@@ -292,6 +298,7 @@ cdef class Image:
         call.arg[0], call.arg[1], call.arg[2] = first, second, third
         with _lock:
             self.image.exits, self.image.exits_until = 0, 0 if exits is None else exits
+            said = self.image.log_end
             with nogil:
                 ret = trap_bind(&traps, stacks.signal_stack, stacks.signal_size)
                 if ret == 0:
@@ -299,10 +306,26 @@ cdef class Image:
                     ret = image_enter(cpu, stacks.kernel_end - (depth & ~<ulong>15), &call)
                     watch_end(&watch)
                     trap_unbind(&traps)
+            _heard.lines = self.log(said) if self.image.log_end != said else []
         if ret:
             self.died = self.last_words()
             raise KernelBug(self.died)
         return call.ret
+
+    cdef int first_online(self) except -1:
+        # before it has booted no CPU is
+        cdef ulong mask = (<ulong *><ulong>self.elf.symbols["__cpu_online_mask"])[0]
+        cdef int cpu = 0
+
+        while mask and not mask & 1:
+            mask >>= 1
+            cpu += 1
+        return cpu
+
+    @property
+    def said(self) -> list[str]:
+        """What the kernel logged in this thread's last call."""
+        return _heard.lines
 
     @property
     def exits(self) -> int:
@@ -339,6 +362,26 @@ cdef class Image:
         """Where user space has GPA 0."""
         return USER
 
+    @contextlib.contextmanager
+    def alone(self):
+        """`with` it no other thread's call runs; MachineError where one does."""
+        self.check_open()
+        if not _lock.acquire(blocking=False):
+            raise MachineError(
+                "the kernel is in use by another thread: wait until its call is back")
+        try:
+            yield
+        finally:
+            _lock.release()
+
+    def owns(self, ulong address) -> bool:
+        """Is an address the kernel's: of its text and data, its CPUs', its memory?"""
+        cdef ulong memory = self.image.host.memory
+
+        self.check_open()
+        return memory <= address < memory + self.image.host.memory_size or any(
+            start <= address < start + size for start, size in self.mapped)
+
     def fail(self, str point, ulong nth) -> None:
         """Let the nth step of a kind from now on fail; 0 takes it back."""
         self.check()
@@ -373,15 +416,15 @@ cdef class Image:
         self.check_open()
         self.died = None
 
-    def log(self) -> list[str]:
-        """The kernel log, its last lines; a WARNING names its function."""
+    def log(self, u64 first=0) -> list[str]:
+        """The kernel log from a line on, its last lines; a WARNING names its function."""
         cdef u64 end = self.image.log_end, i
         cdef log_record *record
 
         if self.image.records == NULL:
             return []
         lines = []
-        for i in range(end - LOG_RECORDS if end > LOG_RECORDS else 0, end):
+        for i in range(max(first, end - LOG_RECORDS if end > LOG_RECORDS else 0), end):
             record = &self.image.records[i % <u64>LOG_RECORDS]
             text = record.text.decode(errors="replace")
             lines.append(f"{text} in {self.function(record.ip)}" if record.ip else text)

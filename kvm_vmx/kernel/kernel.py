@@ -4,15 +4,17 @@
 import ctypes
 import errno
 import os
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from kvm_vmx.conditions import Finding
 from kvm_vmx.errors import MachineError, Unique
 from kvm_vmx.kernel.build import build
-from kvm_vmx.kernel.face import Face, lacks, told
+from kvm_vmx.kernel.face import Face, told
+from kvm_vmx.kernel.functions import KernelFunctions
 from kvm_vmx.kernel.guest import KernelVm, failed
 from kvm_vmx.kernel.image import PATIENCE, Image
 from kvm_vmx.machine import detection
@@ -65,9 +67,10 @@ class KernelModule(Unique):
         return told(self) if self.kernel.module is self else "unloaded"
 
     @property
-    def port(self) -> NoReturn:
-        """MachineError: no function of it is called from outside."""
-        raise lacks("functions that are called one by one", "with Machine() the port's are")
+    def port(self) -> KernelFunctions:
+        """The functions of kvm and kvm_intel by their names."""
+        self.check_loaded()
+        return KernelFunctions(self.kernel, self)
 
     @property
     def parameters(self) -> dict[str, int]:
@@ -152,6 +155,7 @@ class Kernel(Face):
             enforce_cpuid=enforce_cpuid, lints=lints, insn="call",
             faults=faults)
         self._trapped = trap.counts(possible)
+        self._binding = threading.local()
         self._file, self._patience = Path(image), patience
         self._without = [self._numbered(cpu) for cpu in no_assist_page]
         self._boot(cpus)
@@ -261,7 +265,8 @@ class Kernel(Face):
     def _hotplug(self, cpu: int, function: str, what: str) -> None:
         if not 0 <= cpu < self.possible_cpus:
             raise ValueError(f"no CPU {cpu}: there are {self.possible_cpus}, from 0")
-        ret = self.image.call(function, cpu, cpu=1 if cpu == 0 and self.possible_cpus > 1 else 0)
+        others = (n for n in range(self.possible_cpus) if n != cpu and self.is_online(n))
+        ret = self.image.call(function, cpu, cpu=next(others, cpu))
         if ret:
             raise failed(ret, f"CPU {cpu} {what}", self)
 

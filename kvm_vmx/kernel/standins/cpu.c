@@ -148,6 +148,8 @@ long standin_cpu_up(long cpu)
 {
 	int state, ret;
 
+	if (cpu_online(cpu))
+		return -EINVAL;
 	for (state = 0; state <= CPUHP_ONLINE; state++) {
 		if (state == CPUHP_AP_ONLINE)
 			cpumask_set_cpu(cpu, &__cpu_online_mask);
@@ -162,10 +164,24 @@ long standin_cpu_up(long cpu)
 	return 0;
 }
 
+static bool is_last_online(int cpu)
+{
+	int other;
+
+	for_each_online_cpu(other)
+		if (other != cpu)
+			return false;
+	return true;
+}
+
 long standin_cpu_down(long cpu)
 {
 	int state;
 
+	if (!cpu_online(cpu))
+		return -EINVAL;
+	if (is_last_online(cpu))
+		return -EBUSY;
 	for (state = CPUHP_ONLINE; state >= 0; state--) {
 		if (state == CPUHP_AP_ONLINE)
 			cpumask_clear_cpu(cpu, &__cpu_online_mask);

@@ -107,6 +107,9 @@ long standin_close(long fd)
 /* struct kvm_run of a vCPU's file, which user space would map. */
 long standin_run_page(long fd) { return (long)((struct kvm_vcpu *)files[fd]->private_data)->run; }
 
+/* The struct kvm or kvm_vcpu behind a file. */
+long standin_private(long fd) { return (long)files[fd]->private_data; }
+
 /* How often the TLBs of all vCPUs of a VM's file were flushed at once. */
 long standin_flushes(long fd)
 {
