@@ -4,6 +4,7 @@
 import abc
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from kvm_vmx.abi.numbers import ExitReason
@@ -55,6 +56,10 @@ class Face(Unique):
         if self.oopsed:
             return "oopsed"
         return "kvm_intel loaded" if self.module else "no module"
+
+    @abc.abstractmethod
+    def _alone(self) -> AbstractContextManager[None]:
+        """With no other thread in the kernel; MachineError where one is."""
 
     @property
     @abc.abstractmethod
@@ -131,12 +136,12 @@ class Face(Unique):
     def start_trace(self, size: int = 65536, cpu: int | None = None) -> None:
         """Trace the instructions of L1, the last `size` of each CPU, or of one. MachineError where
         another thread is inside: it may be filling the records there are."""
-        with self.image.alone():
+        with self._alone():
             self.partition.start_trace(size, cpu)
 
     def stop_trace(self) -> None:
         """Trace no more; what was traced can still be read. MachineError as of start_trace()."""
-        with self.image.alone():
+        with self._alone():
             self.partition.stop_trace()
 
     @property

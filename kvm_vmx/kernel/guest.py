@@ -12,6 +12,7 @@ from kvm_vmx.abi.numbers import ExitReason
 from kvm_vmx.errors import MachineError, Unique, counted
 from kvm_vmx.kernel import ioctls
 from kvm_vmx.kernel.face import VcpuFace
+from kvm_vmx.kernel.image import ANY
 from kvm_vmx.machine import ending, long_mode
 from kvm_vmx.machine.span import span
 from kvm_vmx.machine.vcpu import KVM_EXITS, EvmcsView, ExitSummary
@@ -113,7 +114,7 @@ class KernelVm(Unique):
         self.check_alive()
         return self.kernel.image.call("standin_private", self.fd)
 
-    def ioctl(self, fd: int, command: int, argument: Any, what: str, cpu: int = -1) -> int:
+    def ioctl(self, fd: int, command: int, argument: Any, what: str, cpu: int = ANY) -> int:
         """One ioctl; OSError with the kernel's errno."""
         where = argument if isinstance(argument, int) else ctypes.addressof(argument)
         ret = self.kernel.image.call("standin_ioctl", fd, command, where, cpu)

@@ -11,6 +11,7 @@
 #include <asm/virt_cpu.h>
 #include <linux/cpu.h>
 #include <linux/vmlinux.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,10 +30,10 @@ enum { FAIL_HYPERCALL = NR_FAIL_POINTS, NR_IMAGE_FAIL_POINTS };
 #define LOG_TEXT 256
 #define IMAGE_SITES 256
 
-/* One line of the kernel log; ip is where a WARNING stands, or 0. */
+/* One line of the kernel log, and whose call it is of; ip is where a WARNING stands, or 0. */
 struct log_record {
 	int level;
-	unsigned long ip;
+	unsigned long ip, thread;
 	char text[LOG_TEXT];
 };
 
@@ -76,6 +77,11 @@ static struct virt_cpu *this_virt_cpu(void)
 	return the_image->cpus[the_image->cpu];
 }
 
+static unsigned long this_thread(void)
+{
+	return (unsigned long)pthread_self();
+}
+
 static void log_line(int level, unsigned long ip, const char *text)
 {
 	struct log_record *record = &the_image->records[the_image->log_end++ % LOG_RECORDS];
@@ -83,6 +89,7 @@ static void log_line(int level, unsigned long ip, const char *text)
 
 	record->level = level;
 	record->ip = ip;
+	record->thread = this_thread();
 	snprintf(record->text, LOG_TEXT, "%s", text);
 	length = strlen(record->text);
 	if (length && record->text[length - 1] == '\n')

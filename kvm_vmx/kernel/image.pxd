@@ -29,6 +29,7 @@ cdef extern from "kvm_vmx/kernel/host_side.h" nogil:
     ctypedef struct log_record "struct log_record":
         int level
         ulong ip
+        ulong thread
         char text[256]
     ctypedef struct image_site "struct image_site":
         u64 ip
@@ -62,6 +63,7 @@ cdef extern from "kvm_vmx/kernel/host_side.h" nogil:
         long arg[4]
         long ret
     image_t *the_image
+    ulong this_thread()
     u64 image_idt[256][2]
     void image_fill(image_t *image)
     int image_enter(int cpu, ulong stack, image_call_t *call)

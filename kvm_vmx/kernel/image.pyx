@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """An image in this process: mapped where it was linked for, its CPUs those of a partition."""
 
-import contextlib
 import os
 import threading
 
@@ -50,6 +49,11 @@ cdef ulong USER = 0x100000000000
 
 # seconds
 PATIENCE = 30.0
+
+# as which CPU: any
+ANY = -1
+BUSY = ("the machine is in use (a vCPU runs, or another thread is inside): wait until that call has "
+        "returned")
 
 FAIL_POINTS = ("page", "kmalloc", "vmalloc", "msr", "hypercall")
 
@@ -275,7 +279,7 @@ cdef class Image:
         if self.died is not None:
             raise KernelBug(f"{self.died}: close the kernel and boot another")
 
-    def call(self, str name, long first=0, long second=0, long third=0, int cpu=-1,
+    def call(self, str name, long first=0, long second=0, long third=0, int cpu=ANY,
              exits=None, ulong depth=0) -> int:
         """One function of the image, as a CPU, the first that is online where none is named, with
         depth bytes of its stack in use; KernelBug where the kernel dies in it. Its task has a signal after so many VM exits."""
@@ -288,7 +292,7 @@ cdef class Image:
         cdef int ret = 0
 
         self.check()
-        if cpu == -1:
+        if cpu == ANY:
             cpu = self.first_online()
         if not 0 <= cpu < self.image.host.cpus:
             raise ValueError(f"no CPU {cpu}: there are {self.image.host.cpus}, from 0")
@@ -306,7 +310,7 @@ cdef class Image:
                     ret = image_enter(cpu, stacks.kernel_end - (depth & ~<ulong>15), &call)
                     watch_end(&watch)
                     trap_unbind(&traps)
-            _heard.lines = self.log(said) if self.image.log_end != said else []
+            _heard.lines = self.log(said, True) if self.image.log_end != said else []
         if ret:
             self.died = self.last_words()
             raise KernelBug(self.died)
@@ -362,17 +366,15 @@ cdef class Image:
         """Where user space has GPA 0."""
         return USER
 
-    @contextlib.contextmanager
-    def alone(self):
-        """`with` it no other thread's call runs; MachineError where one does."""
+    def begin_alone(self) -> None:
+        """No other thread comes in until end_alone(); MachineError where one is inside."""
         self.check_open()
         if not _lock.acquire(blocking=False):
-            raise MachineError(
-                "the kernel is in use by another thread: wait until its call is back")
-        try:
-            yield
-        finally:
-            _lock.release()
+            raise MachineError(BUSY)
+
+    def end_alone(self) -> None:
+        """After begin_alone()."""
+        _lock.release()
 
     def owns(self, ulong address) -> bool:
         """Is an address the kernel's: of its text and data, its CPUs', its memory?"""
@@ -416,8 +418,9 @@ cdef class Image:
         self.check_open()
         self.died = None
 
-    def log(self, u64 first=0) -> list[str]:
-        """The kernel log from a line on, its last lines; a WARNING names its function."""
+    def log(self, u64 first=0, bint own=False) -> list[str]:
+        """The kernel log from a line on, its last lines, or of them those of this thread's calls;
+        a WARNING names its function."""
         cdef u64 end = self.image.log_end, i
         cdef log_record *record
 
@@ -426,6 +429,8 @@ cdef class Image:
         lines = []
         for i in range(max(first, end - LOG_RECORDS if end > LOG_RECORDS else 0), end):
             record = &self.image.records[i % <u64>LOG_RECORDS]
+            if own and record.thread != this_thread():
+                continue
             text = record.text.decode(errors="replace")
             lines.append(f"{text} in {self.function(record.ip)}" if record.ip else text)
         return lines

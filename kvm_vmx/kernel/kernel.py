@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The machine with the kernel's own KVM in it: what Machine is for the port."""
 
+import contextlib
 import ctypes
 import errno
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -183,6 +184,15 @@ class Kernel(Face):
         finally:
             self.module = None
             self.image.unload()
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """With no other thread in the kernel; MachineError where one is."""
+        self.image.begin_alone()
+        try:
+            yield
+        finally:
+            self.image.end_alone()
 
     def assist_page_gpa(self, cpu: int) -> int | None:
         """Where a CPU's VP assist page is, or None."""
