@@ -8,11 +8,12 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from kvm_vmx.abi.numbers import ExitReason
-from kvm_vmx.errors import Shown, Unique, counted
+from kvm_vmx.errors import MachineError, Shown, Unique, counted
 from kvm_vmx.kernel import key_sites
 from kvm_vmx.kernel.image import FAIL_POINTS, Image
 from kvm_vmx.machine.cpu import Cpu
 from kvm_vmx.machine.fields import fields
+from kvm_vmx.machine.machine import no_name
 from kvm_vmx.machine.partition import Partition
 from kvm_vmx.machine.refusal import Refusal
 from kvm_vmx.machine.vcpu import _field
@@ -66,6 +67,10 @@ class Face(Unique):
     def oopsed(self) -> bool:
         """Whether the kernel has died."""
 
+    if not TYPE_CHECKING:
+        def __getattr__(self, name: str) -> Any:
+            raise no_name(self, name)
+
     def check_open(self) -> None:
         """MachineError after close(), and in a child of fork()."""
         self.image.check_open()
@@ -82,9 +87,15 @@ class Face(Unique):
         return bool(self.image.word("__cpu_online_mask") >> n & 1)
 
     def _numbered(self, n: int) -> int:
-        if not isinstance(n, int) or not 0 <= n < self.possible_cpus:
+        if not isinstance(n, int) or not 0 <= int(n) < self.possible_cpus:
             raise ValueError(f"no CPU {n}: there are {self.possible_cpus}, from 0")
-        return n
+        return int(n)
+
+    def _online(self, n: int) -> int:
+        """The number of a CPU; MachineError where it is offline."""
+        if not self.is_online(n):
+            raise MachineError(f"CPU {n} is not online: use one that is, or bring it online")
+        return int(n)
 
     def cpu(self, n: int) -> KernelCpu:
         """CPU n as hardware."""
@@ -152,6 +163,7 @@ class Face(Unique):
     def keys(self) -> list[dict[str, Any]]:
         """Every static-branch site of the loaded modules, from the kernel's own jump table: key,
         function, address, target, likely, bytes as they stand, and state: "nop" or "jmp"."""
+        self.check_open()
         return key_sites.of_image(self.image) if self.module else []
 
     def preempt(self, nth: int = 1) -> None:
@@ -211,6 +223,7 @@ class VcpuFace(Unique):
     def exit_log(self) -> list[tuple[int, int, int]]:
         """(reason, qualification, guest RIP) of each exit recorded but for pages that KVM has yet
         to map."""
+        self.vm.check_alive()
         return [record[:3] for record in self.vm.kernel.cpu(self.cpu).exit_log
                 if record[0] != ExitReason.EPT_VIOLATION]
 

@@ -169,8 +169,7 @@ class KernelFunctions(Unique):
         if len(arguments) != len(signature.arguments):
             raise TypeError(f"{name}() takes {len(signature.arguments)} arguments: {signature}")
         self._module.check_loaded()
-        if not kernel.is_online(cpu):
-            raise MachineError(f"{name}(): CPU {cpu} is offline: online() it first")
+        kernel._online(cpu)
         call = StandinCall(address)
         with contextlib.ExitStack() as held:
             for n, (argument, (what, kind)) in enumerate(zip(arguments, signature.arguments)):

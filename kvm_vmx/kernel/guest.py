@@ -78,7 +78,8 @@ class KernelVm(Unique):
         base = image.call("standin_user_pages", memory // PAGE)
         if not base:
             image.call("standin_close", self.fd)
-            raise MemoryError(f"L1 has no {memory} bytes for a guest: give the kernel more memory")
+            raise OSError(errno.ENOMEM, f"create_vm: {os.strerror(errno.ENOMEM)}: L1 has no "
+                          f"{memory} bytes for a guest, boot it with more memory")
         self.memory = GuestMemory(self, base, memory)
         self.alive = True
         try:
@@ -125,6 +126,7 @@ class KernelVm(Unique):
     def create_vcpu(self, cpu: int = 0) -> "KernelVcpu":
         """A vCPU that starts at 0x1000 in 64-bit mode, created on and running on a CPU."""
         self.check_alive()
+        self.kernel._online(cpu)
         vcpu = KernelVcpu(self, cpu)
         self.vcpus.append(vcpu)
         return vcpu
@@ -152,7 +154,8 @@ class KernelVm(Unique):
         self.alive = False
         image = self.kernel.image
         for vcpu in self.vcpus:
-            image.call("standin_close", vcpu.fd, cpu=vcpu.cpu)
+            here = vcpu.cpu if self.kernel.is_online(vcpu.cpu) else ANY
+            image.call("standin_close", vcpu.fd, cpu=here)
         image.call("standin_close", self.fd)
         image.call("standin_free_user_pages", self.memory.base, self.memory.size // PAGE)
         self.module.vms.remove(self) if self in self.module.vms else None
@@ -234,7 +237,11 @@ class KernelVcpu(VcpuFace):
 
     def _do(self, command: int, argument: Any, what: str) -> int:
         self.vm.check_alive()
-        return self.vm.ioctl(self.fd, command, argument, what, self.cpu)
+        return self.vm.ioctl(self.fd, command, argument, what, self._online())
+
+    def _online(self) -> int:
+        """Its CPU; MachineError where that has gone."""
+        return self.kernel._online(self._cpu)
 
     @property
     def sregs(self) -> dict[str, Any]:
@@ -322,12 +329,14 @@ class KernelVcpu(VcpuFace):
         to 8192) down the kernel stack. Exits for a page that KVM has yet to map are not counted.
         ValueError for fewer than one exit, OSError with the kernel's errno, KernelBug where it
         dies."""
+        exits = int(exits) if isinstance(exits, int) else exits
         if exits is not None and (not isinstance(exits, int) or not 1 <= exits < 1 << 63):
             raise ValueError(f"{exits} exits: give a number of 1 or more, or None")
+        stack_depth = int(stack_depth) if isinstance(stack_depth, int) else stack_depth
         if not isinstance(stack_depth, int) or not 0 <= stack_depth <= 8192:
             raise ValueError(f"a stack depth of {stack_depth}: give 0 to 8192 bytes")
         self.vm.check_alive()
-        processor = self.kernel.processor(self.cpu)
+        processor = self.kernel.processor(self._online())
         before = processor.exit_reasons
         ret = self.kernel.image.call("standin_ioctl", self.fd, ioctls.RUN, 0, self.cpu, exits,
                                      stack_depth)

@@ -267,11 +267,16 @@ cdef class Image:
         check_process(self.owner)
         self.forget()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it is loaded, in this process."""
+        return the_image != NULL and the_image == self.image and not is_foreign(self.owner)
+
     def check_open(self) -> None:
         """MachineError after unload() and in a child of fork()."""
         check_process(self.owner)
         if the_image != self.image or self.image == NULL:
-            raise MachineError("the kernel is closed: boot another")
+            raise MachineError("the machine is closed: boot another")
 
     def check(self) -> None:
         """MachineError as of check_open(), KernelBug after it died."""
@@ -384,11 +389,13 @@ cdef class Image:
         return memory <= address < memory + self.image.host.memory_size or any(
             start <= address < start + size for start, size in self.mapped)
 
-    def fail(self, str point, ulong nth) -> None:
+    def fail(self, point, nth) -> None:
         """Let the nth step of a kind from now on fail; 0 takes it back."""
         self.check()
         if point not in FAIL_POINTS:
             raise ValueError(unknown("step that fails", point, FAIL_POINTS))
+        if not isinstance(nth, int) or not 0 <= int(nth) < 1 << 31:
+            raise ValueError(f"step {nth}: give a number of 1 or more, or 0 to take it back")
         self.image.fail[FAIL_POINTS.index(point)] = nth
 
     def left(self, str point) -> int:

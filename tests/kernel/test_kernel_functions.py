@@ -71,7 +71,7 @@ def test_a_call_goes_to_the_cpu_of_its_with(open_machine, vcpu):
     assert open_machine.cpu(0).counters()["vmclear"] == before + 1
     assert open_machine.image.per_cpu("current_vmcs", 1)
     open_machine.offline(1)
-    with open_machine.cpu(1), pytest.raises(MachineError, match="CPU 1 is offline"):
+    with open_machine.cpu(1), pytest.raises(MachineError, match="CPU 1 is not online"):
         port.vmx_get_rflags(vcpu)
     open_machine.online(1)
 

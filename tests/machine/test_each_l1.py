@@ -54,7 +54,7 @@ def test_a_tree_is_booted_and_is_no_machine_of_the_port(image):
         assert repr(machine) == "<Kernel of 2 CPUs, no module>"
         with Machine(cpus=1) as port:
             assert port.insmod().enable_evmcs
-    assert repr(machine) == "<Kernel of 2 CPUs, the kernel is closed>"
+    assert repr(machine) == "<Kernel of 2 CPUs, the machine is closed>"
 
 
 @pytest.mark.parametrize("mode", [False, True], ids=["vmcs", "evmcs"])

@@ -18,7 +18,7 @@
 #else
 #define PERF_GUEST_ARGUMENTS int *count
 #endif
-#define NR_FILES 256
+#define NR_FILES 2048
 static struct file *files[NR_FILES];
 static const struct file_operations *device;
 
