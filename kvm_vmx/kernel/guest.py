@@ -13,6 +13,7 @@ from kvm_vmx.errors import MachineError, Unique, counted
 from kvm_vmx.kernel import ioctls
 from kvm_vmx.kernel.face import VcpuFace
 from kvm_vmx.kernel.image import ANY
+from kvm_vmx.kernel.signals import ending_runs
 from kvm_vmx.machine import ending, long_mode
 from kvm_vmx.machine.span import span
 from kvm_vmx.machine.vcpu import KVM_EXITS, EvmcsView, ExitSummary
@@ -338,8 +339,16 @@ class KernelVcpu(VcpuFace):
         self.vm.check_alive()
         processor = self.kernel.processor(self._online())
         before = processor.exit_reasons
-        ret = self.kernel.image.call("standin_ioctl", self.fd, ioctls.RUN, 0, self.cpu, exits,
-                                     stack_depth)
+        image, done = self.kernel.image, 0
+        with ending_runs(image) as signalled:
+            while True:
+                left = None if exits is None else exits - done
+                ret = image.call("standin_ioctl", self.fd, ioctls.RUN, 0, self.cpu, left,
+                                 stack_depth)
+                done += image.exits
+                # a handler that returns lets it go on
+                if not signalled() or ret != -errno.EINTR or done == exits:
+                    break
         self.kernel.partition.check()
         if ret < 0 and ret != -errno.EINTR:
             raise failed(ret, "run", self.kernel)
@@ -352,5 +361,5 @@ class KernelVcpu(VcpuFace):
         reason = KVM_EXITS.get(state["exit_reason"], str(state["exit_reason"]))
         events = self.kernel.image.events(self.cpu)
         self._refusal = self.kernel.cpu(self.cpu).why_not if reason == "FAIL_ENTRY" else None
-        return ExitSummary(self.kernel.image.exits, reason, ending.data_of(reason, state), reasons,
+        return ExitSummary(done, reason, ending.data_of(reason, state), reasons,
                            ending.died_of(reason, reasons, events), self._refusal)

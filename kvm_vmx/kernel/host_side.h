@@ -6,6 +6,7 @@
 #ifndef KVM_VMX_KERNEL_HOST_SIDE_H
 #define KVM_VMX_KERNEL_HOST_SIDE_H
 
+#include <kvm_vmx/kernel/signals.h>
 #include <kvm_vmx/kernel/standins/host.h>
 #include <kvm_vmx/trap/decode.h>
 #include <asm/virt_cpu.h>
@@ -314,7 +315,7 @@ static void image_exited(void)
 		the_image->faults_seen = faults;
 		return;
 	}
-	if (++the_image->exits == the_image->exits_until)
+	if (++the_image->exits == the_image->exits_until || signal_waits())
 		the_image->kick();
 }
 

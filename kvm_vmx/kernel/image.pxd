@@ -64,6 +64,8 @@ cdef extern from "kvm_vmx/kernel/host_side.h" nogil:
         long ret
     image_t *the_image
     ulong this_thread()
+    void wake_by(int fd)
+    bint has_signal_come()
     u64 image_idt[256][2]
     void image_fill(image_t *image)
     int image_enter(int cpu, ulong stack, image_call_t *call)
@@ -87,6 +89,7 @@ cdef class Image:
     # what is mapped: (address, size) each
     cdef list mapped
     cdef bint trapping
+    cdef int wakes
 
     cdef ulong map(self, ulong size, ulong at=*) except 0
     cdef int put(self, section, ulong at) except -1

@@ -76,7 +76,7 @@ cdef class Image:
     def __cinit__(self, Partition partition not None, path):
         self.partition = partition
         self.owner = this_process()
-        self.mapped, self.patience = [], PATIENCE
+        self.mapped, self.patience, self.wakes = [], PATIENCE, -1
         self.elf = Elf(path)
         self.image = <image_t *>calloc(1, sizeof(image_t))
         if self.image == NULL:
@@ -335,6 +335,21 @@ cdef class Image:
     def said(self) -> list[str]:
         """What the kernel logged in this thread's last call."""
         return _heard.lines
+
+    @property
+    def wakes_by(self) -> int:
+        """The descriptor that ends this thread's calls once it can be read, or -1."""
+        return self.wakes
+
+    @wakes_by.setter
+    def wakes_by(self, int fd):
+        self.wakes = fd
+        wake_by(fd)
+
+    @property
+    def signalled(self) -> bool:
+        """Whether it has ended the last one."""
+        return has_signal_come()
 
     @property
     def exits(self) -> int:

@@ -19,6 +19,7 @@ from kvm_vmx.kernel.functions import KernelFunctions
 from kvm_vmx.kernel.guest import KernelVm, failed
 from kvm_vmx.kernel.image import PATIENCE, Image
 from kvm_vmx.machine import detection
+from kvm_vmx.machine.kernel import TIMER_VECTOR
 from kvm_vmx.machine.lints import Lint
 from kvm_vmx.machine.options import L1, HyperV
 from kvm_vmx.machine.partition import Partition, PhysicalMemory
@@ -160,7 +161,7 @@ class Kernel(Face):
         self.partition = Partition(
             self.memory, possible, profile=profile, cache_policy=cache_policy, seed=seed,
             strict=strict, cpuid=cpuid, msrs=msrs, maxphyaddr=maxphyaddr,
-            enforce_cpuid=enforce_cpuid, lints=lints, insn="call",
+            enforce_cpuid=enforce_cpuid, lints=lints, insn="call", tick=TIMER_VECTOR,
             faults=faults)
         self._trapped = trap.counts(possible)
         self._binding = threading.local()
