@@ -148,7 +148,9 @@ class Face(Unique):
         """Trace the instructions of L1, the last `size` of each CPU, or of one. MachineError where
         another thread is inside: it may be filling the records there are."""
         with self._alone():
-            self.partition.start_trace(size, cpu)
+            self.partition.start_trace(
+                int(size) if isinstance(size, int) else size,
+                None if cpu is None else self._numbered(cpu))
 
     def stop_trace(self) -> None:
         """Trace no more; what was traced can still be read. MachineError as of start_trace()."""

@@ -9,7 +9,7 @@ from collections.abc import ItemsView, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from kvm_vmx.abi.numbers import ExitReason
-from kvm_vmx.errors import MachineError, Unique, counted
+from kvm_vmx.errors import MachineError, Shown, Unique, counted
 from kvm_vmx.kernel import ioctls
 from kvm_vmx.kernel.face import VcpuFace
 from kvm_vmx.kernel.image import ANY
@@ -32,11 +32,15 @@ def failed(ret: int, what: str, kernel: "Kernel") -> OSError:
     return OSError(-ret, f"{what}: {os.strerror(-ret)}{words}")
 
 
-class GuestMemory:
+class GuestMemory(Shown):
     """The physical memory of an L2 guest: GPA 0 up to size, in bytes."""
 
     def __init__(self, vm: "KernelVm", base: int, size: int) -> None:
         self._vm, self.base, self.size = vm, base, size
+
+    def _state(self) -> str:
+        self._vm.check_alive()
+        return f"{self.size:#x} bytes"
 
     def _place(self, gpa: int, length: int) -> int:
         """Where user space has it: its pages stay there whichever frame they have."""
@@ -162,11 +166,14 @@ class KernelVm(Unique):
         self.module.vms.remove(self) if self in self.module.vms else None
 
 
-class Registers(Mapping[str, int]):
+class Registers(Shown, Mapping[str, int]):
     """The general registers of a vCPU, RIP and RFLAGS: KVM_GET_REGS and KVM_SET_REGS."""
 
     def __init__(self, vcpu: "KernelVcpu") -> None:
         self._vcpu = vcpu
+
+    def _state(self) -> str:
+        return ", ".join(f"{name}={value:#x}" for name, value in self._all().items())
 
     def _all(self) -> dict[str, int]:
         found = ioctls.Regs()
