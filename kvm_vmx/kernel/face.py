@@ -141,6 +141,7 @@ class Face(Unique):
     @property
     def traps(self) -> dict[str, int]:
         """How often each instruction has trapped on its CPUs since it was booted, by name."""
+        self.image.check_owner()
         return {name: count - self._trapped[name]
                 for name, count in trap.counts(self.possible_cpus).items()}
 

@@ -271,6 +271,7 @@ class KernelVcpu(VcpuFace):
         self._do(ioctls.NMI, 0, "nmi")
 
     def _shared(self, offset: int, form: str) -> Any:
+        self.vm.check_alive()
         size = struct.calcsize(form)
         return struct.unpack(form, ctypes.string_at(self._run + offset, size))
 
@@ -286,6 +287,7 @@ class KernelVcpu(VcpuFace):
 
     @request_interrupt_window.setter
     def request_interrupt_window(self, value: bool) -> None:
+        self.vm.check_alive()
         ctypes.memset(self._run + ioctls.REQUEST_INTERRUPT_WINDOW, bool(value), 1)
 
     def _kvm_run(self) -> dict[str, Any]:
@@ -326,6 +328,7 @@ class KernelVcpu(VcpuFace):
             raise MachineError("no IN and no read waits for an answer: the last run came back "
                                "with something else")
         where, size = self._waits
+        self.vm.check_alive()
         ctypes.memmove(where, (value & (1 << 8 * size) - 1).to_bytes(size, "little"), size)
 
     @property

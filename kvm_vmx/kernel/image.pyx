@@ -62,6 +62,19 @@ _lock = threading.RLock()
 _heard = threading.local()
 
 
+# The one that is loaded.
+cdef Image _loaded = None
+
+
+def _in_child():
+    # The parent's: none of it is of use here, and it lies where another one would.
+    if _loaded is not None:
+        _loaded.forget()
+
+
+os.register_at_fork(after_in_child=_in_child)
+
+
 cdef ulong up(ulong size) noexcept nogil:
     return (size + PAGE - 1) & ~<ulong>(PAGE - 1)
 
@@ -116,12 +129,12 @@ cdef class Image:
     def boot(self, int online, without_assist=()) -> None:
         """Map it and bring its CPUs 0 to online - 1 up, some without a VP assist page;
         MachineError where there is no place for it, or another one is loaded."""
-        global the_image
+        global the_image, _loaded
 
         check_process(self.owner)
         if the_image != NULL:
             raise MachineError("another kernel is loaded in this process: close it first")
-        the_image = self.image
+        the_image, _loaded = self.image, self
         try:
             self.lay_out(online)
             for cpu in without_assist:
@@ -249,7 +262,7 @@ cdef class Image:
             memcpy(<void *>(self.image.host.per_cpu[cpu] + first), &data[first], last - first)
 
     cdef int forget(self) except -1:
-        global the_image
+        global the_image, _loaded
 
         if self.trapping:
             trap.del_text(self.elf.symbols["image_text"])
@@ -260,6 +273,7 @@ cdef class Image:
         self.mapped = []
         if the_image == self.image:
             the_image = NULL
+            _loaded = None
         return 0
 
     def unload(self) -> None:
@@ -271,6 +285,10 @@ cdef class Image:
     def is_open(self) -> bool:
         """Whether it is loaded, in this process."""
         return the_image != NULL and the_image == self.image and not is_foreign(self.owner)
+
+    def check_owner(self) -> None:
+        """MachineError in a child of fork()."""
+        check_process(self.owner)
 
     def check_open(self) -> None:
         """MachineError after unload() and in a child of fork()."""
@@ -395,6 +413,14 @@ cdef class Image:
     def end_alone(self) -> None:
         """After begin_alone()."""
         _lock.release()
+
+    def take_pages(self, int order) -> int | None:
+        """The GPA of a block of pages that the kernel hands out, zeroed, or None."""
+        return self.call("standin_take_pages", order) or None
+
+    def give_pages(self, u64 gpa, int order) -> None:
+        """Give a block back."""
+        self.call("standin_give_pages", gpa, order)
 
     def owns(self, ulong address) -> bool:
         """Is an address the kernel's: of its text and data, its CPUs', its memory?"""

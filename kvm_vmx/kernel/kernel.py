@@ -173,6 +173,7 @@ class Kernel(Face):
         self.image = Image(self.partition, self._file)
         self.image.patience = self._patience
         self.image.boot(cpus, self._without)
+        self.memory.hand_out_by(self.image)
 
     def __enter__(self) -> "Kernel":
         return self
@@ -185,12 +186,16 @@ class Kernel(Face):
             self.close()
 
     def close(self) -> None:
-        """Unload what is loaded, where the kernel lives, and give everything back."""
+        """Unload what is loaded, where the kernel lives, and give everything back. Closing twice
+        is no error, nor in a child of fork(), where it does nothing."""
+        if not self.image.is_open:
+            return
         try:
             if self.module is not None and self.image.died is None:
                 self.module.rmmod()
         finally:
             self.module = None
+            self.memory.hand_out_by(None)
             self.image.unload()
 
     @contextlib.contextmanager
@@ -372,6 +377,7 @@ class Kernel(Face):
     @property
     def oopsed(self) -> bool:
         """Whether the kernel has died: it can only be closed."""
+        self.image.check_owner()
         return self.image.died is not None
 
     @property

@@ -58,7 +58,11 @@ def gone(machine, vcpu):
         "vmcs": lambda: vcpu.vmcs["GUEST_RIP"], "gpa": lambda: vcpu.vmcs_gpa,
         "trace": vcpu.trace_exits, "log": lambda: vcpu.exit_log,
         "read": lambda: vm.memory.read(0, 1), "write": lambda: vm.memory.write(0, b"x"),
-        "vcpu": vm.create_vcpu, "destroy": vm.destroy,
+        "vcpu": vm.create_vcpu, "destroy": vm.destroy, "nmi": vcpu.nmi,
+        "ready": lambda: vcpu.ready_for_interrupt, "interrupt": lambda: vcpu.interrupt(0x30),
+        "window": lambda: vcpu.request_interrupt_window, "refusal": lambda: vcpu.why_not,
+        "ask for it": lambda: setattr(vcpu, "request_interrupt_window", True),
+        "move": lambda: vm.move_page(0), "flushes": lambda: vm.remote_tlb_flushes,
     }, {
         "vm": kvm.create_vm, "rmmod": kvm.rmmod, "key": lambda: kvm.enable_evmcs,
         "parameters": lambda: kvm.parameters, "port": lambda: kvm.port,

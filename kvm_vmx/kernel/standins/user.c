@@ -83,6 +83,20 @@ long standin_free_user_pages(long gpa, long count)
 	return 0;
 }
 
+/* Pages for whoever looks at L1 from outside, counted as anybody's: where they are, or 0. */
+long standin_take_pages(long order)
+{
+	unsigned long address = __get_free_pages(GFP_KERNEL | __GFP_ZERO, order);
+
+	return address ? __pa(address) : 0;
+}
+
+long standin_give_pages(long gpa, long order)
+{
+	free_pages((unsigned long)__va(gpa), order);
+	return 0;
+}
+
 static struct page *user_page(unsigned long address)
 {
 	struct page *page = pfn_to_page(host->user_frame[place_of(address)]);
