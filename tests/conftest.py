@@ -202,3 +202,20 @@ def kernel(request):
 
     name = request.param
     return L1Kind(name, image_of(TREES[name], request) if name in TREES else None)
+
+
+@pytest.fixture(scope="session", params=["port", "tree"])
+def face(request):
+    """As kernel, of the port and of one tree: for what Python says before any kernel is asked,
+    which is the same on each."""
+    from images import image_of
+
+    from kvm_vmx.kernel import build
+    from kvm_vmx.testing.kernels import TREES, L1Kind
+
+    if request.param == "port":
+        return L1Kind("port")
+    there = [name for name, tree in TREES.items()
+             if host.has(tree) and host.has("kernel-build") and build.is_compiled(host.find(tree))]
+    name = (there or ["v4.19"])[0]
+    return L1Kind(name, image_of(TREES[name], request))

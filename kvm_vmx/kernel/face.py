@@ -2,8 +2,10 @@
 """What a machine with a kernel's own KVM shows as every Machine does, and what it has not."""
 
 import abc
+import threading
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from kvm_vmx.abi.numbers import ExitReason
 from kvm_vmx.errors import MachineError, Shown, Unique, counted
@@ -11,6 +13,7 @@ from kvm_vmx.kernel import key_sites
 from kvm_vmx.kernel.image import FAIL_POINTS, Image
 from kvm_vmx.machine.cpu import Cpu
 from kvm_vmx.machine.fields import fields
+from kvm_vmx.machine.machine import no_name
 from kvm_vmx.machine.partition import Partition
 from kvm_vmx.machine.refusal import Refusal
 from kvm_vmx.machine.vcpu import _field
@@ -26,11 +29,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def lacks(what: str, instead: str) -> MachineError:
-    """The exception for what the port has and a kernel's own KVM has not."""
-    return MachineError(f"a kernel's own KVM has no {what}: {instead}")
-
-
 class KernelCpu(Cpu):
     """One L1 processor under a kernel's own KVM: its instructions and registers, as any Cpu's."""
 
@@ -39,9 +37,6 @@ class KernelCpu(Cpu):
     def _alone(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         self.machine.check_open()
         return function(*args, **kwargs)
-
-    def __enter__(self) -> NoReturn:
-        raise lacks("functions that are called one by one", "with Machine() the port's are")
 
 
 class Face(Unique):
@@ -52,6 +47,7 @@ class Face(Unique):
     partition: Partition
     image: Image
     _trapped: dict[str, int]
+    _binding: threading.local
 
     def _what(self) -> str:
         return f"Kernel of {counted(self.possible_cpus, 'CPU')}"
@@ -62,10 +58,18 @@ class Face(Unique):
             return "oopsed"
         return "kvm_intel loaded" if self.module else "no module"
 
+    @abc.abstractmethod
+    def _alone(self) -> AbstractContextManager[None]:
+        """With no other thread in the kernel; MachineError where one is."""
+
     @property
     @abc.abstractmethod
     def oopsed(self) -> bool:
         """Whether the kernel has died."""
+
+    if not TYPE_CHECKING:
+        def __getattr__(self, name: str) -> Any:
+            raise no_name(self, name)
 
     def check_open(self) -> None:
         """MachineError after close(), and in a child of fork()."""
@@ -83,14 +87,25 @@ class Face(Unique):
         return bool(self.image.word("__cpu_online_mask") >> n & 1)
 
     def _numbered(self, n: int) -> int:
-        if not isinstance(n, int) or not 0 <= n < self.possible_cpus:
+        if not isinstance(n, int) or not 0 <= int(n) < self.possible_cpus:
             raise ValueError(f"no CPU {n}: there are {self.possible_cpus}, from 0")
-        return n
+        return int(n)
+
+    def _online(self, n: int) -> int:
+        """The number of a CPU; MachineError where it is offline."""
+        if not self.is_online(n):
+            raise MachineError(f"CPU {n} is not online: use one that is, or bring it online")
+        return int(n)
 
     def cpu(self, n: int) -> KernelCpu:
         """CPU n as hardware."""
         self.check_open()
         return KernelCpu(self, self._numbered(n))       # type: ignore[arg-type]
+
+    def _bound_cpu(self) -> int | None:
+        """The CPU of the innermost `with m.cpu(n)` of this thread, or None."""
+        stack = getattr(self._binding, "stack", None)
+        return stack[-1] if stack else None
 
     def _processor(self, n: int) -> "Processor":
         return self.partition.processor(n)
@@ -126,16 +141,22 @@ class Face(Unique):
     @property
     def traps(self) -> dict[str, int]:
         """How often each instruction has trapped on its CPUs since it was booted, by name."""
+        self.image.check_owner()
         return {name: count - self._trapped[name]
                 for name, count in trap.counts(self.possible_cpus).items()}
 
     def start_trace(self, size: int = 65536, cpu: int | None = None) -> None:
-        """Trace the instructions of L1, the last `size` of each CPU, or of one."""
-        self.partition.start_trace(size, cpu)
+        """Trace the instructions of L1, the last `size` of each CPU, or of one. MachineError where
+        another thread is inside: it may be filling the records there are."""
+        with self._alone():
+            self.partition.start_trace(
+                int(size) if isinstance(size, int) else size,
+                None if cpu is None else self._numbered(cpu))
 
     def stop_trace(self) -> None:
-        """Trace no more; what was traced can still be read."""
-        self.partition.stop_trace()
+        """Trace no more; what was traced can still be read. MachineError as of start_trace()."""
+        with self._alone():
+            self.partition.stop_trace()
 
     @property
     def trace(self) -> "list[TraceRecord]":
@@ -145,6 +166,7 @@ class Face(Unique):
     def keys(self) -> list[dict[str, Any]]:
         """Every static-branch site of the loaded modules, from the kernel's own jump table: key,
         function, address, target, likely, bytes as they stand, and state: "nop" or "jmp"."""
+        self.check_open()
         return key_sites.of_image(self.image) if self.module else []
 
     def preempt(self, nth: int = 1) -> None:
@@ -163,6 +185,7 @@ class VcpuFace(Unique):
     vm: "KernelVm"
     _cpu: int
     _vmcs_gpa: int
+    _refusal: Refusal | None = None
 
     @abc.abstractmethod
     def load(self) -> None:
@@ -203,13 +226,16 @@ class VcpuFace(Unique):
     def exit_log(self) -> list[tuple[int, int, int]]:
         """(reason, qualification, guest RIP) of each exit recorded but for pages that KVM has yet
         to map."""
+        self.vm.check_alive()
         return [record[:3] for record in self.vm.kernel.cpu(self.cpu).exit_log
                 if record[0] != ExitReason.EPT_VIOLATION]
 
     @property
     def why_not(self) -> Refusal | None:
-        """The check that refused the last instruction on its CPU, None where none was."""
-        return self.vm.kernel.cpu(self.cpu).why_not
+        """The check that refused the last entry of the last run, None where it was not refused;
+        what else was refused on its CPU is in cpu(n).why_not."""
+        self.vm.check_alive()
+        return self._refusal
 
 
 class KernelVmcsView(Shown, Mapping[str, int]):

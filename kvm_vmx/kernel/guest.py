@@ -7,14 +7,16 @@ import errno
 import os
 import struct
 import threading
+from collections import Counter
 from collections.abc import ItemsView, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from kvm_vmx.abi.numbers import ExitReason
-from kvm_vmx.errors import MachineError, Unique, counted
+from kvm_vmx.errors import MachineError, Shown, Unique, counted
 from kvm_vmx.kernel import ioctls
-from kvm_vmx.kernel.face import VcpuFace, lacks
-from kvm_vmx.kernel.image import ANY, BUSY
+from kvm_vmx.kernel.face import VcpuFace
+from kvm_vmx.kernel.image import ANY, BUSY, Run
+from kvm_vmx.kernel.signals import ending_runs
 from kvm_vmx.machine import ending, long_mode
 from kvm_vmx.machine.span import span
 from kvm_vmx.machine.vcpu import KVM_EXITS, EvmcsView, ExitSummary
@@ -27,17 +29,21 @@ PAGE = 4096
 
 
 def failed(ret: int, what: str, kernel: "Kernel") -> OSError:
-    """The exception for a negative errno, with what the kernel last said."""
-    said = kernel.dmesg
+    """The exception for a negative errno, with the kernel's last words in that call."""
+    said = kernel.image.said
     words = f" (kernel: {said[-1]})" if said else ""
     return OSError(-ret, f"{what}: {os.strerror(-ret)}{words}")
 
 
-class GuestMemory:
+class GuestMemory(Shown):
     """The physical memory of an L2 guest: GPA 0 up to size, in bytes."""
 
     def __init__(self, vm: "KernelVm", base: int, size: int) -> None:
         self._vm, self.base, self.size = vm, base, size
+
+    def _state(self) -> str:
+        self._vm.check_alive()
+        return f"{self.size:#x} bytes"
 
     def _place(self, gpa: int, length: int) -> int:
         """Where user space has it: its pages stay there whichever frame they have."""
@@ -80,7 +86,8 @@ class KernelVm(Unique):
         base = image.call("standin_user_pages", memory // PAGE)
         if not base:
             image.call("standin_close", self.fd)
-            raise MemoryError(f"L1 has no {memory} bytes for a guest: give the kernel more memory")
+            raise OSError(errno.ENOMEM, f"create_vm: {os.strerror(errno.ENOMEM)}: L1 has no "
+                          f"{memory} bytes for a guest, boot it with more memory")
         self.memory = GuestMemory(self, base, memory)
         self.alive = True
         try:
@@ -110,6 +117,12 @@ class KernelVm(Unique):
         region = ioctls.MemoryRegion(0, 0, 0, size, where)
         self.ioctl(self.fd, ioctls.SET_USER_MEMORY_REGION, region, "memory region")
 
+    @property
+    def address(self) -> int:
+        """Where the kernel has its struct kvm."""
+        self.check_alive()
+        return self.kernel.image.call("standin_private", self.fd)
+
     def ioctl(self, fd: int, command: int, argument: Any, what: str, cpu: int = ANY) -> int:
         """One ioctl; OSError with the kernel's errno."""
         where = argument if isinstance(argument, int) else ctypes.addressof(argument)
@@ -121,18 +134,19 @@ class KernelVm(Unique):
     def create_vcpu(self, cpu: int = 0) -> "KernelVcpu":
         """A vCPU that starts at 0x1000 in 64-bit mode, created on and running on a CPU."""
         self.check_alive()
+        self.kernel._online(cpu)
         vcpu = KernelVcpu(self, cpu)
         self.vcpus.append(vcpu)
         return vcpu
 
     def move_page(self, gpa: int, flush: bool = True) -> None:
         """Give the page at gpa another frame of L1's memory, as reclaim would: KVM is told by its
-        own MMU notifier. IndexError outside the guest's memory; MachineError without flush, which
-        a notifier does not leave out."""
+        own MMU notifier. Without flush its kvm_flush_remote_tlbs() returns at once meanwhile, and
+        the guest goes on with what its TLB has: the bug to look at. IndexError outside the
+        guest's memory."""
         self.memory.read(gpa, 1)
-        if not flush:
-            raise lacks("move_page() without a flush", "its MMU notifier unmaps and flushes in one")
-        ret = self.kernel.image.call("standin_move_page", self.memory.base + (gpa & -PAGE))
+        ret = self.kernel.image.call(
+            "standin_move_page", self.memory.base + (gpa & -PAGE), bool(flush))
         if ret:
             raise failed(ret, "move_page", self.kernel)
 
@@ -151,17 +165,21 @@ class KernelVm(Unique):
         self.alive = False
         image = self.kernel.image
         for vcpu in self.vcpus:
-            image.call("standin_close", vcpu.fd, cpu=vcpu.cpu)
+            here = vcpu.cpu if self.kernel.is_online(vcpu.cpu) else ANY
+            image.call("standin_close", vcpu.fd, cpu=here)
         image.call("standin_close", self.fd)
         image.call("standin_free_user_pages", self.memory.base, self.memory.size // PAGE)
         self.module.vms.remove(self) if self in self.module.vms else None
 
 
-class Registers(Mapping[str, int]):
+class Registers(Shown, Mapping[str, int]):
     """The general registers of a vCPU, RIP and RFLAGS: KVM_GET_REGS and KVM_SET_REGS."""
 
     def __init__(self, vcpu: "KernelVcpu") -> None:
         self._vcpu = vcpu
+
+    def _state(self) -> str:
+        return ", ".join(f"{name}={value:#x}" for name, value in self._all().items())
 
     def _all(self) -> dict[str, int]:
         found = ioctls.Regs()
@@ -223,6 +241,12 @@ class KernelVcpu(VcpuFace):
         self.regs = Registers(self)
         self.regs.update(rip=long_mode.START, rsp=long_mode.stack(vm.memory.size), rflags=2)
 
+    @property
+    def address(self) -> int:
+        """Where the kernel has its struct kvm_vcpu."""
+        self.vm.check_alive()
+        return self.kernel.image.call("standin_private", self.fd)
+
     def load(self) -> None:
         """An ioctl that only loads the vCPU: its VMCS is current on its CPU then."""
         self._do(ioctls.GET_MP_STATE, ctypes.c_uint32(), "mp_state")
@@ -230,7 +254,7 @@ class KernelVcpu(VcpuFace):
     def _do(self, command: int, argument: Any, what: str) -> int:
         self.vm.check_alive()
         with self._alone():
-            return self.vm.ioctl(self.fd, command, argument, what, self.cpu)
+            return self.vm.ioctl(self.fd, command, argument, what, self._online())
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -244,10 +268,7 @@ class KernelVcpu(VcpuFace):
 
     def _online(self) -> int:
         """Its CPU; MachineError where that has gone."""
-        if not self.kernel.is_online(self._cpu):
-            raise MachineError(f"CPU {self._cpu} is not online: use one that is, or bring it "
-                               "online")
-        return self._cpu
+        return self.kernel._online(self._cpu)
 
     @property
     def sregs(self) -> dict[str, Any]:
@@ -269,6 +290,7 @@ class KernelVcpu(VcpuFace):
         self._do(ioctls.NMI, 0, "nmi")
 
     def _shared(self, offset: int, form: str) -> Any:
+        self.vm.check_alive()
         size = struct.calcsize(form)
         return struct.unpack(form, ctypes.string_at(self._run + offset, size))
 
@@ -284,6 +306,7 @@ class KernelVcpu(VcpuFace):
 
     @request_interrupt_window.setter
     def request_interrupt_window(self, value: bool) -> None:
+        self.vm.check_alive()
         ctypes.memset(self._run + ioctls.REQUEST_INTERRUPT_WINDOW, bool(value), 1)
 
     def _kvm_run(self) -> dict[str, Any]:
@@ -324,26 +347,40 @@ class KernelVcpu(VcpuFace):
             raise MachineError("no IN and no read waits for an answer: the last run came back "
                                "with something else")
         where, size = self._waits
+        self.vm.check_alive()
         ctypes.memmove(where, (value & (1 << 8 * size) - 1).to_bytes(size, "little"), size)
 
     @property
     def _reason(self) -> int:
         return self._shared(ioctls.EXIT_REASON, "<I")[0]
 
+    def _until(self, exits: int | None, stack_depth: int) -> Run:
+        """KVM_RUN until so many exits, as often as a signal whose handler returns ends it."""
+        image, done = self.kernel.image, Run(0, 0, self._cpu, Counter())
+        with ending_runs(image) as signalled:
+            while True:
+                left = None if exits is None else exits - done.exits
+                one = image.run(self.fd, ioctls.RUN, self._online(), left, stack_depth)
+                done = Run(one.ret, done.exits + one.exits, one.cpu, done.reasons + one.reasons)
+                # where the CPU has gone, the kernel has given the task another one
+                self._cpu = one.cpu
+                if not signalled() or one.ret != -errno.EINTR or done.exits == exits:
+                    return done
+
     def run(self, exits: int | None = None, *, stack_depth: int = 0) -> ExitSummary:
         """Run until so many VM exits, or until KVM hands one to user space, stack_depth bytes (up
         to 8192) down the kernel stack. Exits for a page that KVM has yet to map are not counted.
         ValueError for fewer than one exit, OSError with the kernel's errno, KernelBug where it
         dies."""
+        exits = int(exits) if isinstance(exits, int) else exits
         if exits is not None and (not isinstance(exits, int) or not 1 <= exits < 1 << 63):
             raise ValueError(f"{exits} exits: give a number of 1 or more, or None")
+        stack_depth = int(stack_depth) if isinstance(stack_depth, int) else stack_depth
         if not isinstance(stack_depth, int) or not 0 <= stack_depth <= 8192:
             raise ValueError(f"a stack depth of {stack_depth}: give 0 to 8192 bytes")
         self.vm.check_alive()
         with self._alone():
-            done = self.kernel.image.run(self.fd, ioctls.RUN, self._online(), exits, stack_depth)
-            # where the CPU has gone, the kernel has given the task another one
-            self._cpu = done.cpu
+            done = self._until(exits, stack_depth)
         self.kernel.partition.check()
         if done.ret < 0 and done.ret != -errno.EINTR:
             raise failed(done.ret, "run", self.kernel)
@@ -354,6 +391,6 @@ class KernelVcpu(VcpuFace):
             self._ask(state)
         reason = KVM_EXITS.get(state["exit_reason"], str(state["exit_reason"]))
         events = self.kernel.image.events(self.cpu)
+        self._refusal = self.kernel.cpu(self.cpu).why_not if reason == "FAIL_ENTRY" else None
         return ExitSummary(done.exits, reason, ending.data_of(reason, state), reasons,
-                           ending.died_of(reason, reasons, events),
-                           self.why_not if reason == "FAIL_ENTRY" else None)
+                           ending.died_of(reason, reasons, events), self._refusal)

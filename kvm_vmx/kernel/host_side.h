@@ -7,9 +7,15 @@
 #define KVM_VMX_KERNEL_HOST_SIDE_H
 
 #include <kvm_vmx/kernel/instructions.h>
+#include <kvm_vmx/kernel/signals.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+static unsigned long this_thread(void)
+{
+	return (unsigned long)pthread_self();
+}
 
 static void log_line(int level, unsigned long ip, const char *text)
 {
@@ -18,6 +24,7 @@ static void log_line(int level, unsigned long ip, const char *text)
 
 	record->level = level;
 	record->ip = ip;
+	record->thread = this_thread();
 	snprintf(record->text, LOG_TEXT, "%s", text);
 	length = strlen(record->text);
 	if (length && record->text[length - 1] == '\n')
@@ -148,10 +155,14 @@ static void image_lost(unsigned long rip)
  * to put into the guest's tables first counts as none. */
 static void image_exited(void)
 {
+	bool ends = false;
+
 	the_image->all_exits++;
 	if (the_image->preempt_at && !--the_image->preempt_at)
 		the_image->resched();
-	if (running->last != EPT_VIOLATION_EXIT && ++running->exits == running->exits_until)
+	if (running->last != EPT_VIOLATION_EXIT)
+		ends = ++running->exits == running->exits_until;
+	if (ends || signal_waits())
 		the_image->kick();
 }
 

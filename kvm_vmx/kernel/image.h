@@ -21,7 +21,7 @@ enum { FAIL_HYPERCALL = NR_FAIL_POINTS, NR_IMAGE_FAIL_POINTS };
 /* One line of the kernel log; ip is where a WARNING stands, or 0. */
 struct log_record {
 	int level;
-	unsigned long ip;
+	unsigned long ip, thread;
 	char text[LOG_TEXT];
 };
 

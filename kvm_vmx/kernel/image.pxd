@@ -29,6 +29,7 @@ cdef extern from "kvm_vmx/kernel/host_side.h" nogil:
     ctypedef struct log_record "struct log_record":
         int level
         ulong ip
+        ulong thread
         char text[256]
     ctypedef struct image_site "struct image_site":
         u64 ip
@@ -70,6 +71,9 @@ cdef extern from "kvm_vmx/kernel/host_side.h" nogil:
         int inside
     crowd_t crowd
     image_t *the_image
+    ulong this_thread()
+    void wake_by(int fd)
+    bint has_signal_come()
     u64 image_idt[256][2]
     void image_fill(image_t *image)
     int image_enter(ulong stack, image_call_t *call)
@@ -77,6 +81,7 @@ cdef extern from "kvm_vmx/kernel/host_side.h" nogil:
     bint crowd_alone()
     void crowd_together()
     bint crowd_is_gone()
+    void crowd_forget()
     void turn_begin()
     void turn_end()
 
@@ -99,6 +104,7 @@ cdef class Image:
     # what is mapped: (address, size) each
     cdef list mapped
     cdef bint trapping
+    cdef int wakes
 
     cdef ulong map(self, ulong size, ulong at=*) except 0
     cdef int put(self, section, ulong at) except -1

@@ -3,6 +3,8 @@
 
 import atexit
 import os
+import threading
+from collections import Counter
 from typing import NamedTuple
 
 from libc.errno cimport EBUSY, EFAULT, ESHUTDOWN, errno
@@ -68,12 +70,30 @@ class Run(NamedTuple):
     ret: int
     exits: int
     cpu: int
-    reasons: dict[int, int]
+    reasons: Counter[int]
 
 
 def but(cpu: int) -> int:
     """As which CPU: any but one."""
     return -2 - cpu
+
+
+# of each thread: what the kernel logged in its last call
+_heard = threading.local()
+
+
+# The one that is loaded.
+cdef Image _loaded = None
+
+
+def _in_child():
+    # The parent's: none of it is of use here, and it lies where another one would.
+    if _loaded is not None:
+        crowd_forget()
+        _loaded.forget()
+
+
+os.register_at_fork(after_in_child=_in_child)
 
 
 cdef ulong up(ulong size) noexcept nogil:
@@ -109,7 +129,7 @@ cdef class Image:
     def __cinit__(self, Partition partition not None, path):
         self.partition = partition
         self.owner = this_process()
-        self.mapped, self.patience = [], PATIENCE
+        self.mapped, self.patience, self.wakes = [], PATIENCE, -1
         self.elf = elf_of(path)
         self.image = <image_t *>calloc(1, sizeof(image_t))
         if self.image == NULL:
@@ -147,12 +167,12 @@ cdef class Image:
     def boot(self, int online, without_assist=()) -> None:
         """Map it and bring its CPUs 0 to online - 1 up, some without a VP assist page;
         MachineError where there is no place for it, or another one is loaded."""
-        global the_image
+        global the_image, _loaded
 
         check_process(self.owner)
         if the_image != NULL:
             raise MachineError("another kernel is loaded in this process: close it first")
-        the_image = self.image
+        the_image, _loaded = self.image, self
         try:
             self.lay_out(online)
             for cpu in without_assist:
@@ -281,7 +301,7 @@ cdef class Image:
             memcpy(<void *>(self.image.host.per_cpu[cpu] + first), &data[first], last - first)
 
     cdef int forget(self) except -1:
-        global the_image
+        global the_image, _loaded
 
         if the_image == self.image:
             await_threads()
@@ -294,6 +314,7 @@ cdef class Image:
         self.mapped = []
         if the_image == self.image:
             the_image = NULL
+            _loaded = None
         return 0
 
     def unload(self) -> None:
@@ -306,11 +327,15 @@ cdef class Image:
         """Whether it is loaded, in this process."""
         return the_image != NULL and the_image == self.image and not is_foreign(self.owner)
 
+    def check_owner(self) -> None:
+        """MachineError in a child of fork()."""
+        check_process(self.owner)
+
     def check_open(self) -> None:
         """MachineError after unload() and in a child of fork()."""
         check_process(self.owner)
         if the_image != self.image or self.image == NULL:
-            raise MachineError("the kernel is closed: boot another")
+            raise MachineError("the machine is closed: boot another")
 
     def check(self) -> None:
         """MachineError as of check_open(), KernelBug after it died."""
@@ -338,15 +363,16 @@ cdef class Image:
         call.arg[0], call.arg[1], call.where = fd, command, cpu
         call.exits_until = 0 if exits is None else exits
         self.enter(&call, "standin_ioctl", depth)
-        return Run(call.ret, call.exits, call.cpu, {
+        return Run(call.ret, call.exits, call.cpu, Counter({
             number: call.reasons[number] for number in range(IMAGE_REASONS)
-            if call.reasons[number]})
+            if call.reasons[number]}))
 
     cdef int enter(self, image_call_t *call, str name, ulong depth) except -1:
         cdef trap_binding traps
         cdef Stacks stacks
         cdef watch_t watch
         cdef ulong start = self.elf.symbols["image_text"], end = self.elf.symbols["image_text_end"]
+        cdef u64 said
         cdef int ret = 0
 
         self.check()
@@ -355,6 +381,7 @@ cdef class Image:
                 f"no CPU {call.where}: there are {self.image.host.cpus}, from 0")
         stacks = thread_stacks()
         call.function = self.elf.symbols[name]
+        said = self.image.log_end
         with nogil:
             ret = trap_bind(&traps, stacks.signal_stack, stacks.signal_size)
             if ret == 0:
@@ -364,6 +391,7 @@ cdef class Image:
                 trap_unbind(&traps)
             while crowd.ends:
                 pause()
+        _heard.lines = self.log(said, True) if self.image.log_end != said else []
         if ret in (-EFAULT, -ESHUTDOWN):
             if self.died is None:
                 self.died = self.last_words()
@@ -371,6 +399,26 @@ cdef class Image:
         if ret:
             raise MachineError(BUSY if ret == -EBUSY else f"no way in: {os.strerror(-ret)}")
         return 0
+
+    @property
+    def said(self) -> list[str]:
+        """What the kernel logged in this thread's last call."""
+        return _heard.lines
+
+    @property
+    def wakes_by(self) -> int:
+        """The descriptor that ends this thread's calls once it can be read, or -1."""
+        return self.wakes
+
+    @wakes_by.setter
+    def wakes_by(self, int fd):
+        self.wakes = fd
+        wake_by(fd)
+
+    @property
+    def signalled(self) -> bool:
+        """Whether it has ended the last one."""
+        return has_signal_come()
 
     def begin_alone(self) -> None:
         """No other thread comes in until end_alone(); MachineError where one is inside."""
@@ -441,11 +489,29 @@ cdef class Image:
         """Where user space has GPA 0."""
         return USER
 
-    def fail(self, str point, ulong nth) -> None:
+    def take_pages(self, int order) -> int | None:
+        """The GPA of a block of pages that the kernel hands out, zeroed, or None."""
+        return self.call("standin_take_pages", order) or None
+
+    def give_pages(self, u64 gpa, int order) -> None:
+        """Give a block back."""
+        self.call("standin_give_pages", gpa, order)
+
+    def owns(self, ulong address) -> bool:
+        """Is an address the kernel's: of its text and data, its CPUs', its memory?"""
+        cdef ulong memory = self.image.host.memory
+
+        self.check_open()
+        return memory <= address < memory + self.image.host.memory_size or any(
+            start <= address < start + size for start, size in self.mapped)
+
+    def fail(self, point, nth) -> None:
         """Let the nth step of a kind from now on fail; 0 takes it back."""
         self.check()
         if point not in FAIL_POINTS:
             raise ValueError(unknown("step that fails", point, FAIL_POINTS))
+        if not isinstance(nth, int) or not 0 <= int(nth) < 1 << 31:
+            raise ValueError(f"step {nth}: give a number of 1 or more, or 0 to take it back")
         self.image.fail[FAIL_POINTS.index(point)] = nth
 
     def left(self, str point) -> int:
@@ -476,16 +542,19 @@ cdef class Image:
         self.died = None
         crowd.dead = False
 
-    def log(self) -> list[str]:
-        """The kernel log, its last lines; a WARNING names its function."""
+    def log(self, u64 first=0, bint own=False) -> list[str]:
+        """The kernel log from a line on, its last lines, or of them those of this thread's calls;
+        a WARNING names its function."""
         cdef u64 end = self.image.log_end, i
         cdef log_record *record
 
         if self.image.records == NULL:
             return []
         lines = []
-        for i in range(end - LOG_RECORDS if end > LOG_RECORDS else 0, end):
+        for i in range(max(first, end - LOG_RECORDS if end > LOG_RECORDS else 0), end):
             record = &self.image.records[i % <u64>LOG_RECORDS]
+            if own and record.thread != this_thread():
+                continue
             text = record.text.decode(errors="replace")
             lines.append(f"{text} in {self.function(record.ip)}" if record.ip else text)
         return lines

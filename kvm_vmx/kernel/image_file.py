@@ -94,6 +94,10 @@ class Elf:
         return {value: name for name, value in self.symbols.items()
                 if value and value not in functions}
 
+    def functions(self) -> list[tuple[str, int]]:
+        """(name, address) of every function, by address."""
+        return [(name, value) for value, _, name in self._functions]
+
     def section(self, name: str) -> Section:
         """A section by its name; BuildError where there is none."""
         for section in self.sections:

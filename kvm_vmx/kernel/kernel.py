@@ -5,22 +5,26 @@ import contextlib
 import ctypes
 import errno
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from kvm_vmx.conditions import Finding
 from kvm_vmx.errors import MachineError, Unique
 from kvm_vmx.kernel.build import build
-from kvm_vmx.kernel.face import Face, lacks, told
+from kvm_vmx.kernel.face import Face, told
+from kvm_vmx.kernel.functions import KernelFunctions
 from kvm_vmx.kernel.guest import KernelVm, failed
 from kvm_vmx.kernel.image import PATIENCE, Image, but
 from kvm_vmx.machine import detection
-from kvm_vmx.machine.lints import Lint
 from kvm_vmx.machine.kernel import TIMER_VECTOR
-from kvm_vmx.machine.partition import MAX_CPUS, Partition, PhysicalMemory
+from kvm_vmx.machine.lints import Lint
+from kvm_vmx.machine.options import L1, HyperV
+from kvm_vmx.machine.partition import Partition, PhysicalMemory
 from kvm_vmx.trap import engine as trap
+from kvm_vmx.words import unknown
 
 if TYPE_CHECKING:
     from kvm_vmx.machine.processor import Processor
@@ -28,6 +32,8 @@ if TYPE_CHECKING:
 # struct kernel_param: its name, its module, its operations; those of numbers are the stand-ins'.
 PARAM, PARAM_OPS = "__param_", 16
 NUMBERS = ("param_ops_bool", "param_ops_int", "param_ops_uint", "param_ops_bint")
+# A word has a bit a CPU.
+MOST_CPUS = 64
 MEMORY_BASE, MEMORY_PER_CPU = 256 << 20, 64 << 10
 
 # What Machine() has and an image takes, too.
@@ -67,20 +73,16 @@ class KernelModule(Unique):
         return told(self) if self.kernel.module is self else "unloaded"
 
     @property
-    def port(self) -> NoReturn:
-        """MachineError: no function of it is called from outside."""
-        raise lacks("functions that are called one by one", "with Machine() the port's are")
+    def port(self) -> KernelFunctions:
+        """The functions of kvm and kvm_intel by their names."""
+        self.check_loaded()
+        return KernelFunctions(self.kernel, self)
 
     @property
     def parameters(self) -> dict[str, int]:
         """The parameters of both modules that are numbers, as sysfs would show them now."""
         self.check_loaded()
-        symbols = self.kernel.image.elf.symbols
-        numbers = {symbols[name] for name in NUMBERS if name in symbols}
-        return {name.removeprefix(PARAM): self.kernel._parameter(name.removeprefix(PARAM))
-                for name, at in sorted(symbols.items())
-                if name.startswith(PARAM) and not name.startswith(PARAM + "str_")
-                and ctypes.c_uint64.from_address(at + PARAM_OPS).value in numbers}
+        return {name: self.kernel._parameter(name) for name in self.kernel._parameter_names()}
 
     @property
     def machine(self) -> "Kernel":
@@ -143,9 +145,17 @@ class Kernel(Face):
                  enforce_cpuid: bool | None = None, cache_policy: str = "always", seed: int = 0,
                  strict: bool = False, lints: bool = False, faults: Iterable[str] = (),
                  patience: float = PATIENCE, no_assist_page: Iterable[int] = ()) -> None:
-        possible = cpus if possible_cpus is None else possible_cpus
-        if not 1 <= cpus <= possible <= min(MAX_CPUS, 64):
-            raise ValueError(f"{cpus} CPUs of {possible}: give numbers from 1 to 64")
+        if (before := vars(self).get("image")) is not None and before.is_open:
+            # what it has would be lost, and it could not be closed any more
+            raise MachineError("this Machine is open: close() it first, or boot another one then")
+        # what it is to be is looked at as any Machine's
+        HyperV(seed=seed)
+        l1 = L1(possible_cpus=possible_cpus, memory=memory,
+                no_assist_page=no_assist_page).checked(cpus)
+        assert l1.possible_cpus is not None
+        possible, memory = l1.possible_cpus, l1.memory
+        if possible > MOST_CPUS:
+            raise ValueError(f"{cpus} CPUs of {possible}: give numbers from 1 to {MOST_CPUS}")
         self.possible_cpus, self._watched = possible, lints or strict
         self.module: KernelModule | None = None
         self.memory = PhysicalMemory(memory or MEMORY_BASE + possible * MEMORY_PER_CPU)
@@ -155,14 +165,16 @@ class Kernel(Face):
             enforce_cpuid=enforce_cpuid, lints=lints, insn="call", tick=TIMER_VECTOR,
             faults=faults)
         self._trapped = trap.counts(possible)
+        self._binding = threading.local()
         self._file, self._patience = Path(image), patience
-        self._without = [self._numbered(cpu) for cpu in no_assist_page]
+        self._without = list(l1.no_assist_page)
         self._boot(cpus)
 
     def _boot(self, cpus: int) -> None:
         self.image = Image(self.partition, self._file)
         self.image.patience = self._patience
         self.image.boot(cpus, self._without)
+        self.memory.hand_out_by(self.image)
 
     def __enter__(self) -> "Kernel":
         return self
@@ -175,7 +187,8 @@ class Kernel(Face):
             self.close()
 
     def close(self) -> None:
-        """Unload what is loaded, where the kernel lives, and give everything back."""
+        """Unload what is loaded, where the kernel lives, and give everything back. Closing twice
+        is no error, nor in a child of fork(), where it does nothing."""
         if self.image.is_open:
             with self._alone():
                 self._close()
@@ -186,6 +199,7 @@ class Kernel(Face):
                 self.module.rmmod()
         finally:
             self.module = None
+            self.memory.hand_out_by(None)
             self.image.unload()
 
     @contextlib.contextmanager
@@ -212,8 +226,8 @@ class Kernel(Face):
     def of_tree(cls, tree: str | os.PathLike[str], cpus: int = 2, **options: Any) -> "Kernel":
         """The kernel of a tree, or of an image, booted: what Machine(kernel=) is. ValueError for
         an option that only the port has, BuildError where the tree cannot be built."""
-        if unknown := sorted(set(options) - OPTIONS):
-            raise ValueError(f"a kernel's own KVM has no option {unknown[0]!r}: "
+        if others := sorted(set(options) - OPTIONS):
+            raise ValueError(f"a kernel's own KVM has no option {others[0]!r}: "
                              f"give {', '.join(sorted(OPTIONS))}")
         named = Path(tree)
         image = named if is_image(named) else build(str(tree))
@@ -238,6 +252,10 @@ class Kernel(Face):
             # a kernel from before has nothing to switch off
             params["enlightened_vmcs"] = enlightened_vmcs
         for name, value in params.items():
+            if PARAM + name not in self.image.elf.symbols:
+                raise self._no_parameter(name)
+            if not isinstance(value, int) or not -1 << 31 <= int(value) < 1 << 31:
+                raise ValueError(f"parameter {name}={value!r}: give a bool or a number of 32 bits")
             self._set_parameter(name, int(value))
         ret = self.image.call("standin_insmod")
         if ret:
@@ -253,10 +271,23 @@ class Kernel(Face):
                                     possible_cpus=self.possible_cpus)
         return detection.why_not(seen, asked)
 
+    def _parameter_names(self) -> list[str]:
+        """The parameters of both modules that are numbers."""
+        symbols = self.image.elf.symbols
+        numbers = {symbols[name] for name in NUMBERS if name in symbols}
+        return [name.removeprefix(PARAM) for name, at in sorted(symbols.items())
+                if name.startswith(PARAM) and not name.startswith(PARAM + "str_")
+                and ctypes.c_uint64.from_address(at + PARAM_OPS).value in numbers]
+
+    def _no_parameter(self, name: str) -> ValueError:
+        known = self._parameter_names()
+        return ValueError(unknown("parameter", name, known, f"there are {len(known)}, which "
+                                  "`parameters` of the loaded module has"))
+
     def _set_parameter(self, name: str, value: int) -> None:
         told, text = name.encode() + b"\0", str(value).encode() + b"\0"
         if self._call_with("standin_set_param", told, text) < 0:
-            raise ValueError(f"no parameter {name!r} of kvm-intel")
+            raise self._no_parameter(name)
 
     def _has_parameter(self, name: str) -> bool:
         return self._call_with("standin_get_param", name.encode() + b"\0") >= 0
@@ -280,8 +311,7 @@ class Kernel(Face):
         self._hotplug(cpu, "standin_cpu_down", "offline")
 
     def _hotplug(self, cpu: int, function: str, what: str) -> None:
-        if not 0 <= cpu < self.possible_cpus:
-            raise ValueError(f"no CPU {cpu}: there are {self.possible_cpus}, from 0")
+        cpu = self._numbered(cpu)
         ret = self.image.call(function, cpu, cpu=but(cpu))
         if ret:
             raise failed(ret, f"CPU {cpu} {what}", self)
@@ -345,6 +375,7 @@ class Kernel(Face):
     @property
     def dmesg(self) -> list[str]:
         """The kernel log."""
+        self.check_open()
         return self.image.log()
 
     @property
@@ -355,6 +386,7 @@ class Kernel(Face):
     @property
     def oopsed(self) -> bool:
         """Whether the kernel has died: it can only be closed."""
+        self.image.check_owner()
         return self.image.died is not None
 
     @property

@@ -211,4 +211,19 @@ static bool crowd_is_gone(void)
 	return gone;
 }
 
+/* In a child of fork() nobody is inside, and whoever had the turn is not there to end it. */
+static void crowd_forget(void)
+{
+	const struct virt_cpu_ops *under = crowd.under;
+	bool fsgsbase = crowd.fsgsbase;
+
+	memset(&crowd, 0, sizeof(crowd));
+	pthread_mutex_init(&crowd.lock, NULL);
+	pthread_cond_init(&crowd.turn, NULL);
+	pthread_cond_init(&crowd.event, NULL);
+	crowd.under = under;
+	crowd.fsgsbase = fsgsbase;
+	running = NULL;
+}
+
 #endif

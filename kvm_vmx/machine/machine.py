@@ -39,6 +39,16 @@ PROCESSOR = ("processor", "processors", "vp", "vps", "vcpu", "vcpus", "core", "c
 MEMORY_BASE, MEMORY_PER_CPU = 256 << 20, 64 << 10
 
 
+def no_name(machine: Any, name: str) -> AttributeError:
+    """The exception for a name that a machine has not, with the one that was meant."""
+    if name[:1] == "_":
+        return AttributeError(f"no {name}", name=name, obj=None)
+    said = ("m.cpu(n) is processor n" if name in PROCESSOR else
+            meant(name, (known for known in dir(machine) if known[0] != "_")) or "see dir()")
+    # without the object: else Python guesses, and names what is private
+    return AttributeError(f"a Machine has no {name!r}: {said}", name=name, obj=None)
+
+
 class Machine(Pictured, Unique):
     """An L1 kernel booted on the emulated Hyper-V; one per process, since a kernel's text and
     its per-CPU state are the process's own. A child of fork() has none: there each use raises
@@ -133,12 +143,7 @@ class Machine(Pictured, Unique):
 
     if not TYPE_CHECKING:
         def __getattr__(self, name: str) -> Any:
-            if name[:1] == "_":
-                raise AttributeError(f"no {name}", name=name, obj=None)
-            said = ("m.cpu(n) is processor n" if name in PROCESSOR else
-                    meant(name, (known for known in dir(self) if known[0] != "_")) or "see dir()")
-            # without the object: else Python guesses, and names what is private
-            raise AttributeError(f"a Machine has no {name!r}: {said}", name=name, obj=None)
+            raise no_name(self, name)
 
     def __del__(self) -> None:
         if getattr(self, "_kernel", None) is not None and self._kernel.booted:

@@ -11,26 +11,35 @@ pytestmark = pytest.mark.needs("hyperv")
 CR4_VMXE = 1 << 13
 
 
+def crash(machine):
+    """All that a crash executes; of the port, which can be left in it, before the next kernel."""
+    if hasattr(machine, "_kernel"):
+        machine._kernel.crash(0)
+    else:
+        machine.kexec(crash=True)
+
+
 @pytest.mark.parametrize("enlightened", [False, True])
-def test_every_loaded_vmcs_is_cleared_on_its_own_cpu(enlightened):
-    with Machine(cpus=3) as m:
+def test_every_loaded_vmcs_is_cleared_on_its_own_cpu(kernel, enlightened):
+    with kernel(cpus=3) as m:
         vm = m.insmod(enlightened_vmcs=enlightened).create_vm(code=CPUID_LOOP)
         for cpu in (0, 0, 1):
             vm.create_vcpu(cpu=cpu).run(exits=10)
         before = dict(m.counters)
-        m._kernel.crash(0)
+        crash(m)
         assert m.counters["vmclear"] - before["vmclear"] == 3
         assert m.counters["vmxoff"] - before["vmxoff"] == 3
         assert [m.cpu(n).cr4 & CR4_VMXE for n in range(3)] == [0, 0, 0]
-        with pytest.raises(KernelBug):
-            vm.create_vcpu(cpu=0)
+        if kernel.is_port:
+            with pytest.raises(KernelBug):
+                vm.create_vcpu(cpu=0)
 
 
-def test_nothing_is_cleared_without_the_module():
-    with Machine(cpus=2) as m:
+def test_nothing_is_cleared_without_the_module(kernel):
+    with kernel(cpus=2) as m:
         m.insmod().rmmod()
         before = dict(m.counters)
-        m._kernel.crash()
+        crash(m)
         assert m.counters["vmclear"] == before["vmclear"]
         assert m.counters["vmxoff"] == before["vmxoff"]
 

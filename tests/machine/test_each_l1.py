@@ -7,7 +7,7 @@ import inspect
 import pytest
 from images import image_of
 
-from kvm_vmx import ExitReason, Machine, MachineError
+from kvm_vmx import ExitReason, Machine
 from kvm_vmx.errors import BuildError
 from kvm_vmx.kernel.guest import GuestMemory, KernelVcpu, KernelVm
 from kvm_vmx.kernel.kernel import Kernel, KernelModule
@@ -54,7 +54,7 @@ def test_a_tree_is_booted_and_is_no_machine_of_the_port(image):
         assert repr(machine) == "<Kernel of 2 CPUs, no module>"
         with Machine(cpus=1) as port:
             assert port.insmod().enable_evmcs
-    assert repr(machine) == "<Kernel of 2 CPUs, the kernel is closed>"
+    assert repr(machine) == "<Kernel of 2 CPUs, the machine is closed>"
 
 
 @pytest.mark.parametrize("mode", [False, True], ids=["vmcs", "evmcs"])
@@ -89,14 +89,9 @@ def test_a_life_is_the_same_on_each(kernel, mode):
         assert machine.warnings == 0 and machine.failures_left == {}
 
 
-def test_what_it_has_not_is_one_line_that_names_the_cure(image):
+def test_what_cannot_be_is_one_line(image):
     with Machine(cpus=1, kernel=image) as machine:
-        module = machine.insmod()
-        vm = module.create_vm(CPUID_LOOP)
-        for ask in (lambda: module.port, lambda: vm.move_page(0, flush=False),
-                    machine.cpu(0).__enter__):
-            with pytest.raises(MachineError, match="^a kernel's own KVM has no [^:]+: .+"):
-                ask()
+        vm = machine.insmod().create_vm(CPUID_LOOP)
         for wrong in (1, -1, "0"):
             with pytest.raises(ValueError, match="no CPU"):
                 machine.cpu(wrong)

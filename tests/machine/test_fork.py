@@ -112,6 +112,28 @@ def test_in_a_child_each_use_names_the_process_and_closing_does_nothing(machine)
     machine.module.rmmod()
 
 
+def test_in_a_child_a_tree_s_kernel_is_the_parent_s_too(kernel):
+    if kernel.is_port:
+        pytest.skip("the port's is above, in both forms")
+    with kernel(cpus=2) as machine:
+        vcpu = machine.insmod().create_vm(code=CPUID_LOOP).create_vcpu()
+        vcpu.run(exits=10)
+        calls, owner, before = uses(machine, vcpu), os.getpid(), dict(vcpu.regs)
+        del calls[11]       # module, which is an attribute here
+
+        def child():
+            all_refused(calls, owner)
+            machine.close()
+            machine.__exit__(None, None, None)
+            machine.__del__()
+            with kernel(cpus=1) as own:
+                other = own.insmod().create_vm(code=COUNTER).create_vcpu()
+                assert other.run(exits=7).exits == 7
+
+        assert in_child(child) == 0
+        assert dict(vcpu.regs) == before and vcpu.run(exits=10).exits == 10
+
+
 def test_a_bare_partition_too():
     memory = PhysicalMemory(1 << 20)
     partition = Partition(memory)

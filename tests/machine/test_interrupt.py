@@ -12,9 +12,11 @@ import time
 
 import pytest
 from command import entered, started
+from images import image_of
 
 from kvm_vmx import Machine
 from kvm_vmx.machine.guests import CPUID_LOOP
+from kvm_vmx.testing.kernels import TREES
 
 pytestmark = pytest.mark.long
 # again: mov $N, %ecx; 1: loop 1b; mov $0, %eax; cpuid; jmp again
@@ -76,15 +78,29 @@ def answer(vcpu):
     return time.monotonic() - start - delay
 
 
-@pytest.fixture(params=["call", "trap"])
-def insn(request):
-    return request.param
+class Form:
+    """A kind of L1, in one form: the port, by call and by trap, or a tree's own KVM."""
+
+    def __init__(self, name, image=None):
+        self.image, self.slow = image, name != "call"
+        self.options = {"kernel": image} if image else {"insn": name}
+
+    def __call__(self, cpus=1):
+        return Machine(cpus, **self.options)
+
+
+@pytest.fixture(params=["call", "trap", *TREES])
+def form(request):
+    name = request.param
+    return Form(name, image_of(TREES[name], request) if name in TREES else None)
 
 
 @pytest.mark.parametrize("enlightened", [False, True], ids=["vmcs", "evmcs"])
 @pytest.mark.parametrize("guest", GUESTS)
-def test_ctrl_c_answers_at_once(guest, enlightened, insn):
-    with Machine(cpus=1, insn=insn) as machine:
+def test_ctrl_c_answers_at_once(guest, enlightened, form, soak):
+    if form.image and not soak and guest not in ("cpuid", "spin"):
+        pytest.skip("a soak of a tree's: the guest is L0's, as under the port")
+    with form() as machine:
         kvm = machine.insmod(enlightened_vmcs=enlightened)
         vcpu = kvm.create_vm(code=GUESTS[guest]).create_vcpu()
         assert once_within(AT_ONCE, lambda: answer(vcpu))
@@ -93,12 +109,12 @@ def test_ctrl_c_answers_at_once(guest, enlightened, insn):
         assert kvm.create_vm(code=b"\xf4").create_vcpu().run().reason == "HLT"
 
 
-def test_a_handler_that_returns_lets_the_run_go_on(insn):
+def test_a_handler_that_returns_lets_the_run_go_on(form):
     """As many exits as asked for, the interrupted ones among them, and the guest sees none."""
     counter = bytes.fromhex("48ff042500300000" "31c0" "0fa2" "ebf2")
-    with Machine(cpus=1, insn=insn) as machine:
+    with form() as machine:
         vcpu = machine.insmod().create_vm(code=counter).create_vcpu()
-        rings, exits = [], 4_000 if insn == "trap" else 1_000_000
+        rings, exits = [], 4_000 if form.slow else 1_000_000
         before = signal.signal(signal.SIGALRM, lambda *_: rings.append(1))
         signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)
         try:
@@ -106,28 +122,30 @@ def test_a_handler_that_returns_lets_the_run_go_on(insn):
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
-        assert rings and summary.exits == exits == sum(summary.reasons.values())
+        found = {number: times for number, times in summary.reasons.items() if number != 48}
+        assert rings and summary.exits == exits == sum(found.values())
         count = int.from_bytes(vcpu.vm.memory.read(0x3000, 8), "little")
         assert count - summary.reasons[10] in (0, 1)
-        assert set(summary.reasons) <= {1, 10}
+        assert set(found) <= {1, 10}
 
 
-def test_without_a_signal_a_run_has_no_other_exits(insn):
-    with Machine(cpus=1, insn=insn) as machine:
+def test_without_a_signal_a_run_has_no_other_exits(form):
+    with form() as machine:
         vcpu = machine.insmod().create_vm(code=CPUID_LOOP).create_vcpu()
-        exits = 5_000 if insn == "trap" else 3_000_000
+        vcpu.run(exits=1)       # its page is mapped
+        exits = 5_000 if form.slow else 3_000_000
         before = machine.counters
         assert vcpu.run(exits=exits).reasons == {10: exits}
         # nor was it interrupted in between: it was loaded once
         assert machine.counters["vmptrld"] - before["vmptrld"] <= 1
 
 
-def test_a_signal_before_the_guest_runs_is_not_lost():
-    with Machine(cpus=1) as machine:
+def test_a_signal_before_the_guest_runs_is_not_lost(kernel):
+    with kernel(cpus=1) as machine:
         vcpu = machine.insmod().create_vm(code=b"\xeb\xfe").create_vcpu()
         before = signal.signal(signal.SIGALRM, raising)
         try:
-            for n in range(300):
+            for n in range(300 if kernel.is_port else 20):
                 with pytest.raises(Rang):
                     signal.setitimer(signal.ITIMER_REAL, 1e-6 + n % 60 * 1e-6)
                     vcpu.run()
@@ -135,14 +153,14 @@ def test_a_signal_before_the_guest_runs_is_not_lost():
             signal.signal(signal.SIGALRM, before)
 
 
-def test_who_waits_for_signals_is_told_of_them_still():
+def test_who_waits_for_signals_is_told_of_them_still(kernel):
     """The wake-up descriptor of an event loop is there again, and nothing was kept from it."""
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     theirs.setblocking(False)
     before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
     try:
-        with Machine(cpus=1) as machine:
+        with kernel(cpus=1) as machine:
             vcpu = machine.insmod().create_vm(code=CPUID_LOOP).create_vcpu()
             assert answer(vcpu) < 10
             deadline = time.monotonic() + 10
@@ -159,8 +177,8 @@ def test_who_waits_for_signals_is_told_of_them_still():
         theirs.close()
 
 
-def test_a_handler_may_run_a_vcpu_of_its_own():
-    with Machine(cpus=2) as machine:
+def test_a_handler_may_run_a_vcpu_of_its_own(kernel):
+    with kernel(cpus=2) as machine:
         vm = machine.insmod().create_vm(code=CPUID_LOOP)
         vcpu, other, seen = vm.create_vcpu(cpu=0), vm.create_vcpu(cpu=1), []
         with ringing(0.02, lambda *_: seen.append(other.run(exits=10).exits)):
@@ -169,11 +187,15 @@ def test_a_handler_may_run_a_vcpu_of_its_own():
         assert seen == [10] and answer(vcpu) < 10
 
 
-def test_a_run_on_another_thread_is_left_alone():
-    with Machine(cpus=1) as machine:
-        vcpu = machine.insmod().create_vm(code=CPUID_LOOP).create_vcpu()
+def test_a_run_on_another_thread_is_left_alone(kernel):
+    """By VMCS: under eVMCS v4.19 does not say that its stack has moved (erratum: host_rsp)."""
+    with kernel(cpus=1) as machine:
+        kvm = machine.insmod(enlightened_vmcs=False)
+        vcpu = kvm.create_vm(code=CPUID_LOOP).create_vcpu()
         found, rings = [], []
-        exits = 20_000 if os.environ.get("KVM_VMX_INSN") == "trap" else 300_000
+        vcpu.run(exits=1)
+        exits = 3_000 if not kernel.is_port else \
+            20_000 if os.environ.get("KVM_VMX_INSN") == "trap" else 300_000
         with ringing(0.01, lambda *_: rings.append(1)):
             thread = threading.Thread(target=lambda: found.append(vcpu.run(exits=exits)))
             thread.start()

@@ -8,8 +8,8 @@ from kvm_vmx.machine.partition import PhysicalMemory
 
 
 @pytest.fixture
-def machine():
-    with Machine(cpus=2) as machine:
+def machine(face):
+    with face(cpus=2) as machine:
         yield machine
 
 
@@ -68,8 +68,11 @@ def test_an_unbacked_page_has_no_slice(machine):
     assert machine.memory[gpa:gpa + 8] == bytes(8)
 
 
-def test_pages_are_nobody_else_s(machine):
+def test_pages_are_nobody_else_s(face, machine):
     """Neither a second alloc() nor the kernel hands a page out twice, whatever the order."""
+    first = machine.insmod()        # what a CPU keeps of its first vCPU is none of them
+    first.create_vm(code=b"\xf4", memory=64 << 10).create_vcpu().run()
+    first.rmmod()
     memory, before, taken = machine.memory, machine.allocations, {}
     for size in (1, 4096, 4097, 3 << 12, 4 << 12, 1, 64 << 10):
         gpa = memory.alloc(size)
@@ -90,9 +93,10 @@ def test_pages_are_nobody_else_s(machine):
         assert memory[gpa:gpa + 1] == b"\xaa"
         memory.free(gpa)
     assert machine.allocations == before
-    # what was given back comes again, zeroed
+    # what was given back comes again, of the port's at once, zeroed
     gpa = memory.alloc()
-    assert gpa in {page for span in taken.values() for page in span[::4096]}
+    if face.is_port:
+        assert gpa in {page for span in taken.values() for page in span[::4096]}
     assert not any(memory[gpa:gpa + 4096])
 
 

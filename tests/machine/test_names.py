@@ -10,7 +10,7 @@ import re
 
 import pytest
 
-from kvm_vmx import ExitReason, ExitSummary, Field, Machine, fields
+from kvm_vmx import ExitReason, ExitSummary, Field, fields
 from kvm_vmx.machine.guests import CPUID_LOOP
 
 DATA = pathlib.Path(__file__).resolve().parents[1] / "data"
@@ -19,8 +19,8 @@ ENCODINGS = {row["vmcs_field"]: int(row["encoding"], 16)
 
 
 @pytest.fixture
-def vcpu():
-    with Machine(cpus=2) as machine:
+def vcpu(face):
+    with face(cpus=2) as machine:
         yield machine.insmod().create_vm(code=CPUID_LOOP, memory=64 << 10).create_vcpu()
 
 
@@ -69,6 +69,7 @@ def test_a_wrong_name_gets_the_nearest_ones(vcpu, wrong, near):
 
 
 def test_a_summary_counts_by_reason(vcpu):
+    vcpu.run(exits=1)       # its page is mapped
     summary = vcpu.run(exits=10)
     assert summary.reasons == {10: 10} == {ExitReason.CPUID: 10}
     assert [reason.name for reason in summary.reasons] == ["CPUID"]
@@ -88,9 +89,10 @@ def test_the_views_take_a_field_by_name_number_or_member(vcpu):
                 view[field]
 
 
-def test_a_vmread_takes_a_field_by_name_number_or_member():
-    with Machine(cpus=1) as machine:
+def test_a_vmread_takes_a_field_by_name_number_or_member(face):
+    with face(cpus=1) as machine:
         vcpu = machine.insmod(enlightened_vmcs=False).create_vm(code=CPUID_LOOP).create_vcpu()
+        vcpu.run(exits=1)
         vcpu.trace_exits()
         vcpu.run(exits=10)
         cpu = machine.cpu(0)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""kvm.port: the kernel's functions by their names, with their signatures, and none that harms."""
+"""kvm.port: the kernel's functions by their names, with their signatures, and none that harms.
+What the port lists and how it says it is the port's; what a call does is asked of each L1."""
 
 import collections
 import functools
@@ -89,10 +90,12 @@ def test_each_has_its_name_and_the_kernel_s_signature(vcpu, name):
     assert parameters(tree)[name] == {ADAPTED.get(name, count)}
 
 
-def test_a_vcpu_s_vmcs_is_current_while_a_function_runs():
+@pytest.mark.parametrize("enlightened", [False, True])
+def test_a_vcpu_s_vmcs_is_current_while_a_function_runs(kernel, enlightened):
     """Two vCPUs on one CPU: each call finds the VMCS of its own."""
-    with Machine(cpus=1) as machine:
-        vm = machine.insmod().create_vm(code=CPUID_LOOP, memory=64 << 10)
+    with kernel(cpus=1) as machine:
+        kvm = machine.insmod(enlightened_vmcs=enlightened)
+        vm = kvm.create_vm(code=CPUID_LOOP, memory=64 << 10)
         first, second = vm.create_vcpu(), vm.create_vcpu()
         first.run(exits=3)
         port = vm.module.port
@@ -104,20 +107,26 @@ def test_a_vcpu_s_vmcs_is_current_while_a_function_runs():
         assert (first.regs["rflags"], second.regs["rflags"]) == (2, 0x46)
 
 
-def test_an_exit_handled_by_hand(vcpu):
+def test_an_exit_handled_by_hand(kernel):
     """What the guest exited with, CPUID, is emulated once more: RIP goes on by its length."""
-    port, machine = vcpu.vm.module.port, vcpu.vm.module.machine
-    before = vcpu.regs["rip"]
-    with machine.cpu(0):
-        assert port.handle_cpuid(vcpu) == 1
-        assert port.vmx_get_cpl(vcpu) == 0 and port.get_ept_level(vcpu) == 4
-    assert vcpu.regs["rip"] == before + 2
-    with pytest.raises(MachineError, match="inside `with machine.cpu"):
-        port.handle_cpuid(vcpu)
-    with machine.cpu(0), pytest.raises(TypeError, match="give a Vcpu"):
-        port.handle_cpuid(3)
-    with machine.cpu(0), pytest.raises(TypeError, match="takes 1 arguments"):
-        port.handle_cpuid()
+    with kernel(cpus=1) as machine:
+        vcpu = machine.insmod().create_vm(code=CPUID_LOOP, memory=64 << 10).create_vcpu()
+        vcpu.run(exits=3)
+        port, before = vcpu.vm.module.port, vcpu.regs["rip"]
+        with machine.cpu(0):
+            assert port.kvm_emulate_cpuid(vcpu) == 1
+            assert port.vmx_get_cpl(vcpu) == 0
+            if kernel.version == (4, 19):
+                assert port.get_ept_level(vcpu) == 4
+        assert vcpu.regs["rip"] == before + 2
+        with pytest.raises(MachineError, match="inside `with machine.cpu"):
+            port.kvm_emulate_cpuid(vcpu)
+        with machine.cpu(0), pytest.raises((TypeError, ValueError), match="give a Vcpu"):
+            port.kvm_emulate_cpuid(0x3000)
+        with machine.cpu(0), pytest.raises(TypeError, match="takes 1 arguments"):
+            port.kvm_emulate_cpuid()
+        with pytest.raises(AttributeError, match="did you mean [^:]*vmx_get_cpl"):
+            _ = port.vmx_get_clp
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -8,8 +8,8 @@ import pytest
 
 from kvm_vmx import Machine, MachineError
 from kvm_vmx.machine.guests import CPUID_LOOP
+from kvm_vmx.machine.memory import PhysicalMemory
 from kvm_vmx.machine.static_keys import StaticKeys
-
 
 
 @pytest.fixture
@@ -21,6 +21,13 @@ def machine():
 @pytest.fixture
 def vcpu(machine):
     return machine.insmod().create_vm(code=CPUID_LOOP, memory=64 << 10).create_vcpu()
+
+
+@pytest.fixture
+def any_vcpu(face):
+    """Of the port, and of a tree's own KVM."""
+    with face(cpus=2) as machine:
+        yield machine.insmod().create_vm(code=CPUID_LOOP, memory=64 << 10).create_vcpu()
 
 
 def held(vcpu):
@@ -35,7 +42,9 @@ def shown(things):
     """The repr of each by its class, and that it is one: a line in brackets, without a bare id."""
     for thing in things:
         text = repr(thing)
-        assert text.startswith(f"<{type(thing).__name__}") and text.endswith(">"), text
+        name = type(thing).__name__
+        assert text.startswith((f"<{name}", f"<{name.removeprefix('Kernel')}")), text
+        assert text.endswith(">"), text
         assert "\n" not in text and " object at " not in text and "half made" not in text, text
         assert len(text) < (600 if text.startswith("<Registers") else 120), text
     return {type(thing).__name__: repr(thing) for thing in things}
@@ -82,6 +91,21 @@ def test_a_profile_of_a_file_is_its_name(tmp_path):
         assert repr(machine) == "<Machine 1 CPU, mine.toml, no module>"
 
 
+def test_each_is_a_line_with_its_state(any_vcpu):
+    vcpu, machine = any_vcpu, any_vcpu.vm.module.machine
+    things = held(vcpu)
+    before = shown(things)
+    assert before["Registers"].startswith("<Registers, rax=0x0, ")
+    vcpu.vm.destroy()
+    gone = shown(things)
+    assert sum("the VM is destroyed" in text for text in gone.values()) == 5
+    assert sum(text.endswith("bytes, destroyed>") for text in gone.values()) == 1
+    vcpu.vm.module.rmmod()
+    assert sum("unloaded" in text for text in shown(things).values()) >= 3
+    machine.close()
+    assert sum("closed" not in text for text in shown(things).values()) == 1
+
+
 def test_what_is_gone_says_so(machine, vcpu):
     kvm, things, keys = vcpu.vm.module, held(vcpu), StaticKeys(machine)
     assert repr(keys) == "<StaticKeys, loaded>"
@@ -102,13 +126,15 @@ def test_what_is_gone_says_so(machine, vcpu):
         "PhysicalMemory"}
 
 
-def test_memory_that_is_not_backed_is_no_exception(machine, vcpu):
+def test_memory_that_is_not_backed_is_no_exception(any_vcpu):
+    vcpu, machine = any_vcpu, any_vcpu.vm.module.machine
     machine.memory.unback(vcpu.vmcs_gpa)
     assert "are not backed" in shown([vcpu.evmcs])["EvmcsView"]
     machine.memory.back(vcpu.vmcs_gpa)
 
 
-def test_in_a_child_of_fork_each_is_its_parent_s(vcpu):
+def test_in_a_child_of_fork_each_is_its_parent_s(any_vcpu):
+    vcpu = any_vcpu
     things, owner = held(vcpu), os.getpid()
     pid = os.fork()
     if pid == 0:
@@ -150,3 +176,8 @@ def test_beside_a_run(machine, vcpu):
 def test_what_is_half_made(vcpu, name):
     kind = {type(thing).__name__: type(thing) for thing in held(vcpu)}[name]
     assert repr(kind.__new__(kind)) == f"<{name}, half made>"
+
+
+def test_what_is_half_made_of_each(any_vcpu):
+    for kind in {type(thing) for thing in held(any_vcpu)} - {Machine, PhysicalMemory}:
+        assert repr(kind.__new__(kind)) == f"<{kind.__name__}, half made>"

@@ -2,6 +2,7 @@
 """Tracing begins and ends while nobody is filling the records: L0 writes where it was told to."""
 
 import itertools
+import os
 import subprocess
 import sys
 
@@ -11,13 +12,15 @@ from kvm_vmx import Machine
 from kvm_vmx.machine.guests import CPUID_LOOP
 
 
-
 @pytest.mark.parametrize("insn", ["call", "trap"])
-def test_tracing_beside_a_running_vcpu_is_refused_and_the_process_lives(insn):
+def test_tracing_beside_a_running_vcpu_is_refused_and_the_process_lives(kernel, insn):
+    if not kernel.is_port and insn == "call":
+        pytest.skip("a tree's own KVM has its instructions trap")
+    options = {"insn": insn} if kernel.is_port else {"kernel": os.fspath(kernel.image)}
     done = subprocess.run([sys.executable, "-c", f"""
 import threading, time
 from kvm_vmx import Machine, MachineError
-machine = Machine(cpus=2, insn={insn!r})
+machine = Machine(cpus=2, **{options!r})
 vcpu = machine.insmod().create_vm(code={CPUID_LOOP!r}).create_vcpu()
 stop, refused, done = [], 0, 0
 def run():
@@ -28,8 +31,9 @@ def run():
             pass
 thread = threading.Thread(target=run)
 thread.start()
-end = time.monotonic() + 2
-while time.monotonic() < end:
+end = time.monotonic() + 60
+while done < 10 or refused < 10:
+    assert time.monotonic() < end, (done, refused)
     for call in (lambda: machine.start_trace(1000), lambda: machine.trace, machine.stop_trace,
                  lambda: machine.start_trace(100_000)):
         try:
@@ -40,22 +44,21 @@ while time.monotonic() < end:
             refused += 1
 stop.append(True)
 thread.join()
-assert refused
 machine.close()
-"""], capture_output=True, text=True, timeout=60)
+"""], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, (done.returncode, done.stderr[-500:])
 
 
-def test_tracing_works_where_nobody_runs():
-    with Machine(cpus=1) as machine:
+def test_tracing_works_where_nobody_runs(kernel):
+    with kernel(cpus=1) as machine:
         machine.start_trace(10)
         machine.cpu(0).rdmsr(0x10)
         machine.stop_trace()
         assert len(machine.trace) == 1
 
 
-def test_a_vcpu_is_no_obstacle_once_it_is_back():
-    with Machine(cpus=2) as machine:
+def test_a_vcpu_is_no_obstacle_once_it_is_back(kernel):
+    with kernel(cpus=2) as machine:
         vcpu = machine.insmod().create_vm(code=CPUID_LOOP).create_vcpu()
         vcpu.run(exits=10)
         machine.start_trace(100)
@@ -74,7 +77,8 @@ STEPS = {
 
 
 def test_traces_and_failures_in_any_order():
-    """Either may come over the other: each instruction is written down once while a trace runs."""
+    """Either may come over the other: each instruction is written down once while a trace runs.
+    Of the port: what a tree's own KVM lets fail are its stand-ins, and no instruction of L0's."""
     for steps in itertools.chain.from_iterable(itertools.product(STEPS, repeat=n) for n in (2, 3)):
         with Machine(cpus=1, memory=1 << 20, insn="call") as machine:
             for step in steps:

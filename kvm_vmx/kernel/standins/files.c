@@ -18,7 +18,7 @@
 #else
 #define PERF_GUEST_ARGUMENTS int *count
 #endif
-#define NR_FILES 256
+#define NR_FILES 2048
 static struct file *files[NR_FILES];
 static const struct file_operations *device;
 
@@ -113,6 +113,9 @@ long standin_vmcs(long fd, long state, long current_vmcs)
 
 /* struct kvm_run of a vCPU's file, which user space would map. */
 long standin_run_page(long fd) { return (long)((struct kvm_vcpu *)files[fd]->private_data)->run; }
+
+/* The struct kvm or kvm_vcpu behind a file. */
+long standin_private(long fd) { return (long)files[fd]->private_data; }
 
 /* How often the TLBs of all vCPUs of a VM's file were flushed at once. */
 long standin_flushes(long fd)

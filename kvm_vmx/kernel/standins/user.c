@@ -47,17 +47,53 @@ long standin_user_pages(long count)
 	return 0;
 }
 
+/* A frame that a TLB may still lead to, though its place has another one: nobody else's till then. */
+static struct stale {
+	struct stale *next;
+	unsigned long place, pfn;
+} *stale_frames;
+
+static void free_stale_frames(unsigned long first, unsigned long count)
+{
+	struct stale **link = &stale_frames, *one;
+
+	while ((one = *link)) {
+		if (one->place - first >= count) {
+			link = &one->next;
+			continue;
+		}
+		*link = one->next;
+		put_page(pfn_to_page(one->pfn));
+		standin_free(one);
+	}
+}
+
 /* The place's own frame is what user space sees there again. */
 long standin_free_user_pages(long gpa, long count)
 {
 	unsigned long place;
 
+	free_stale_frames(gpa >> PAGE_SHIFT, count);
 	for (place = gpa >> PAGE_SHIFT; count; place++, count--) {
 		put_page(pfn_to_page(host->user_frame[place]));
 		if (host->user_frame[place] != place)
 			host->move_user(host->user + (place << PAGE_SHIFT), place << PAGE_SHIFT);
 		host->user_frame[place] = 0;
 	}
+	return 0;
+}
+
+/* Pages for whoever looks at L1 from outside, counted as anybody's: where they are, or 0. */
+long standin_take_pages(long order)
+{
+	unsigned long address = __get_free_pages(GFP_KERNEL | __GFP_ZERO, order);
+
+	return address ? __pa(address) : 0;
+}
+
+long standin_give_pages(long gpa, long order)
+{
+	free_pages((unsigned long)__va(gpa), order);
 	return 0;
 }
 
@@ -175,22 +211,59 @@ static void tell(unsigned long address, bool before)
 #endif
 }
 
-/* Reclaim, or compaction: the page at a place gets another frame of memory. */
-long standin_move_page(long gpa)
+/* The bug to look at: KVM lets go of a page, and the flush that it asks for returns at once. */
+static int tell_without_flush(unsigned long address)
 {
-	unsigned long place = gpa >> PAGE_SHIFT, address = host->user + gpa;
-	unsigned long old = host->user_frame[place], page = standin_page();
-	long ret;
+	struct host_patch ret = { kvm_flush_remote_tlbs, 1, { 0xc3 } };
+	struct host_patch first = { kvm_flush_remote_tlbs, 1, { *(u8 *)kvm_flush_remote_tlbs } };
 
-	if (!page)
-		return -ENOMEM;
+	if (host->patch(&ret, 1))
+		return -EACCES;
 	tell(address, true);
+	return host->patch(&first, 1) ? -EACCES : 0;
+}
+
+static int let_go(unsigned long address, struct stale *stale)
+{
+	if (stale)
+		return tell_without_flush(address);
+	tell(address, true);
+	return 0;
+}
+
+/* The place's new frame, with the bytes of the old one. */
+static int change_frame(unsigned long place, unsigned long page, struct stale *stale)
+{
+	unsigned long old = host->user_frame[place];
+
 	memcpy((void *)page, __va(old << PAGE_SHIFT), PAGE_SIZE);
-	ret = host->move_user(address, __pa(page)) ? -ENOMEM : 0;
+	if (host->move_user(host->user + (place << PAGE_SHIFT), __pa(page)))
+		return -ENOMEM;
+	host->user_frame[place] = __pa(page) >> PAGE_SHIFT;
+	if (!stale) {
+		put_page(pfn_to_page(old));
+		return 0;
+	}
+	*stale = (struct stale){ stale_frames, place, old };
+	stale_frames = stale;
+	return 0;
+}
+
+/* Reclaim, or compaction: the page at a place gets another frame of memory. */
+long standin_move_page(long gpa, long flush)
+{
+	struct stale *stale = flush ? NULL : standin_alloc(sizeof(*stale), 0);
+	unsigned long address = host->user + gpa, page = flush || stale ? standin_page() : 0;
+	int ret = page ? let_go(address, stale) : -ENOMEM;
+
 	if (!ret)
-		host->user_frame[place] = __pa(page) >> PAGE_SHIFT;
-	put_page(ret ? virt_to_page(page) : pfn_to_page(old));
-	tell(address, false);
+		ret = change_frame(gpa >> PAGE_SHIFT, page, stale);
+	if (ret && page)
+		put_page(virt_to_page(page));
+	if (ret)
+		standin_free(stale);
+	if (page)
+		tell(address, false);
 	standin_quiesce();
 	return ret;
 }
