@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """VMs and vCPUs of a kernel's own KVM, through its ioctls."""
 
-import contextlib
 import ctypes
 import errno
 import os
 import struct
-import threading
 from collections import Counter
 from collections.abc import ItemsView, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -15,9 +13,10 @@ from kvm_vmx.abi.numbers import ExitReason
 from kvm_vmx.errors import MachineError, Shown, Unique, counted
 from kvm_vmx.kernel import ioctls
 from kvm_vmx.kernel.face import VcpuFace
-from kvm_vmx.kernel.image import ANY, BUSY, Run
+from kvm_vmx.kernel.image import ANY, Run
 from kvm_vmx.kernel.signals import ending_runs
 from kvm_vmx.machine import ending, long_mode
+from kvm_vmx.machine.gate import Busy, Gate, Using
 from kvm_vmx.machine.span import span
 from kvm_vmx.machine.vcpu import KVM_EXITS, EvmcsView, ExitSummary
 from kvm_vmx.words import unknown
@@ -77,6 +76,7 @@ class KernelVm(Unique):
         long_mode.check(code, memory)
         self.module, self.kernel = module, module.kernel
         self.vcpus: list[KernelVcpu] = []
+        self._gate = Gate()
         # one that is closed keeps its number until the VM goes
         self.ids = 0
         image = self.kernel.image
@@ -160,8 +160,10 @@ class KernelVm(Unique):
         """Close its files, as the end of their process would, and give its memory back.
         MachineError where another thread is in a call of one of its vCPUs."""
         self.check_alive()
-        if any(vcpu._busy.locked() for vcpu in self.vcpus):
-            raise MachineError(BUSY)
+        with self._gate.change():
+            self._close()
+
+    def _close(self) -> None:
         self.alive = False
         image = self.kernel.image
         for vcpu in self.vcpus:
@@ -216,7 +218,7 @@ class KernelVcpu(VcpuFace):
 
     def __init__(self, vm: KernelVm, cpu: int) -> None:
         self.vm, self.kernel, self._cpu = vm, vm.kernel, vm.kernel._numbered(cpu)
-        self._busy = threading.Lock()
+        self._busy = Busy("the vCPU")
         self.fd = vm.ioctl(vm.fd, ioctls.CREATE_VCPU, vm.ids, "create_vcpu", cpu)
         vm.ids += 1
         try:
@@ -256,15 +258,13 @@ class KernelVcpu(VcpuFace):
         with self._alone():
             return self.vm.ioctl(self.fd, command, argument, what, self._online())
 
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """One call of a vCPU at a time; MachineError where another thread is in one."""
-        if not self._busy.acquire(blocking=False):
-            raise MachineError("the vCPU is in use by another call: wait until it returns")
-        try:
-            yield
-        finally:
-            self._busy.release()
+    def _alone(self) -> Using:
+        """`with` it a call of the vCPU's, one at a time; MachineError where another is in one."""
+        return Using(self.vm._gate, self, self._busy)
+
+    def _there(self) -> "KernelVcpu":
+        self.vm.check_alive()
+        return self
 
     def _online(self) -> int:
         """Its CPU; MachineError where that has gone."""

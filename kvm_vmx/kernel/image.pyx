@@ -420,25 +420,6 @@ cdef class Image:
         """Whether it has ended the last one."""
         return has_signal_come()
 
-    def begin_alone(self) -> None:
-        """No other thread comes in until end_alone(); MachineError where one is inside."""
-        cdef bint free = False, gone = False
-
-        self.check_open()
-        with nogil:
-            # who is inside a kernel that has died is on the way out
-            while crowd.dead and not gone:
-                gone = crowd_is_gone()
-                usleep(100)
-            free = crowd_alone()
-        if not free:
-            raise MachineError(BUSY)
-
-    def end_alone(self) -> None:
-        """After begin_alone()."""
-        with nogil:
-            crowd_together()
-
     def read_user(self, ulong at, size_t size) -> bytes:
         """Bytes of user space, whose pages stay where they are meanwhile."""
         found = bytearray(size)
@@ -558,3 +539,40 @@ cdef class Image:
             text = record.text.decode(errors="replace")
             lines.append(f"{text} in {self.function(record.ip)}" if record.ip else text)
         return lines
+
+
+cdef class Alone:
+    """`with` it no other thread is in an image: those that come get a MachineError, and so does
+    this one where another is inside. Entered and left in C, so that no exception comes between."""
+
+    cdef Image image
+    cdef bint inside
+
+    def __cinit__(self, Image image not None):
+        self.image = image
+
+    def __enter__(self):
+        cdef bint free = False, gone = False
+
+        self.image.check_open()
+        with nogil:
+            # who is inside a kernel that has died is on the way out
+            while crowd.dead and not gone:
+                gone = crowd_is_gone()
+                usleep(100)
+            free = crowd_alone()
+        if not free:
+            raise MachineError(BUSY)
+        self.inside = True
+
+    def __exit__(self, *_):
+        self.leave()
+
+    def __dealloc__(self):
+        self.leave()
+
+    cdef void leave(self) noexcept:
+        if self.inside:
+            self.inside = False
+            with nogil:
+                crowd_together()

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The machine with the kernel's own KVM in it: what Machine is for the port."""
 
-import contextlib
 import ctypes
 import errno
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from kvm_vmx.kernel.build import build
 from kvm_vmx.kernel.face import Face, told
 from kvm_vmx.kernel.functions import KernelFunctions
 from kvm_vmx.kernel.guest import KernelVm, failed
-from kvm_vmx.kernel.image import PATIENCE, Image, but
+from kvm_vmx.kernel.image import PATIENCE, Alone, Image, but
 from kvm_vmx.machine import detection
 from kvm_vmx.machine.kernel import TIMER_VECTOR
 from kvm_vmx.machine.lints import Lint
@@ -202,14 +201,9 @@ class Kernel(Face):
             self.memory.hand_out_by(None)
             self.image.unload()
 
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """With no other thread in the kernel; MachineError where one is."""
-        self.image.begin_alone()
-        try:
-            yield
-        finally:
-            self.image.end_alone()
+    def _alone(self) -> Alone:
+        """`with` it no other thread is in the kernel; MachineError where one is."""
+        return Alone(self.image)
 
     def assist_page_gpa(self, cpu: int) -> int | None:
         """Where a CPU's VP assist page is, or None."""
