@@ -62,7 +62,7 @@ BUSY = ("the machine is in use (a vCPU runs, or another thread is inside): wait 
 FAIL_POINTS = ("page", "kmalloc", "vmalloc", "msr", "hypercall")
 
 
-class Run(NamedTuple):
+class RunOfVcpu(NamedTuple):
     """What came of an ioctl: how many VM exits, the CPU it ended on, how often each reason came."""
 
     ret: int
@@ -329,7 +329,7 @@ cdef class Image:
         self.enter(&call, name, 0)
         return call.ret
 
-    def run(self, long fd, long command, int cpu, exits=None, ulong depth=0) -> Run:
+    def run(self, long fd, long command, int cpu, exits=None, ulong depth=0) -> RunOfVcpu:
         """One ioctl as a CPU, with depth bytes of its stack in use, whose task has a signal after
         so many VM exits."""
         cdef image_call_t call
@@ -338,7 +338,7 @@ cdef class Image:
         call.arg[0], call.arg[1], call.where = fd, command, cpu
         call.exits_until = 0 if exits is None else exits
         self.enter(&call, "standin_ioctl", depth)
-        return Run(call.ret, call.exits, call.cpu, {
+        return RunOfVcpu(call.ret, call.exits, call.cpu, {
             number: call.reasons[number] for number in range(IMAGE_REASONS)
             if call.reasons[number]})
 
@@ -374,7 +374,7 @@ cdef class Image:
 
     def begin_alone(self) -> None:
         """No other thread comes in until end_alone(); MachineError where one is inside."""
-        cdef bint free = False, gone = False
+        cdef bint begun = False, gone = False
 
         self.check_open()
         with nogil:
@@ -382,8 +382,8 @@ cdef class Image:
             while crowd.dead and not gone:
                 gone = crowd_is_gone()
                 usleep(100)
-            free = crowd_alone()
-        if not free:
+            begun = crowd_alone()
+        if not begun:
             raise MachineError(BUSY)
 
     def end_alone(self) -> None:
