@@ -150,6 +150,7 @@ def test_junk_beside_a_run(image, soak):
             assert re.match(r"(KernelBug .* in \w+|\w*Error |ExitSummary)", line), line
 
 
+@pytest.mark.parametrize("image", ["6.12"], indirect=True)
 def test_a_thread_is_watched_though_another_s_call_ends(image):
     """Else the signal of the first one's timer finds no handler, and ends the process."""
     assert lives(image, WATCHED) == ["3"]

@@ -16,8 +16,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("enlightened", [False, True])
-def test_the_timer_of_l1_ends_a_slice(enlightened):
-    with Machine(cpus=1) as m:
+def test_the_timer_of_l1_ends_a_slice(kernel, enlightened):
+    with kernel(cpus=1) as m:
         vcpu = m.insmod(enlightened_vmcs=enlightened).create_vm(CPUID_THEN_LOOP).create_vcpu(cpu=0)
         summary = vcpu.run(exits=4)
         assert summary.exits == 4
