@@ -13,7 +13,7 @@ from kvm_vmx.abi.numbers import ExitReason
 from kvm_vmx.errors import MachineError, Shown, Unique, counted
 from kvm_vmx.kernel import ioctls
 from kvm_vmx.kernel.face import VcpuFace
-from kvm_vmx.kernel.image import ANY, Run
+from kvm_vmx.kernel.image import ANY, RunOfVcpu
 from kvm_vmx.kernel.signals import ending_runs
 from kvm_vmx.machine import ending, long_mode
 from kvm_vmx.machine.gate import Busy, Gate, Using
@@ -354,14 +354,14 @@ class KernelVcpu(VcpuFace):
     def _reason(self) -> int:
         return self._shared(ioctls.EXIT_REASON, "<I")[0]
 
-    def _until(self, exits: int | None, stack_depth: int) -> Run:
+    def _until(self, exits: int | None, stack_depth: int) -> RunOfVcpu:
         """KVM_RUN until so many exits, as often as a signal whose handler returns ends it."""
-        image, done = self.kernel.image, Run(0, 0, self._cpu, Counter())
+        image, done = self.kernel.image, RunOfVcpu(0, 0, self._cpu, Counter())
         with ending_runs(image) as signalled:
             while True:
                 left = None if exits is None else exits - done.exits
                 one = image.run(self.fd, ioctls.RUN, self._online(), left, stack_depth)
-                done = Run(one.ret, done.exits + one.exits, one.cpu, done.reasons + one.reasons)
+                done = RunOfVcpu(one.ret, done.exits + one.exits, one.cpu, done.reasons + one.reasons)
                 # where the CPU has gone, the kernel has given the task another one
                 self._cpu = one.cpu
                 if not signalled() or one.ret != -errno.EINTR or done.exits == exits:

@@ -64,7 +64,7 @@ BUSY = ("the machine is in use (a vCPU runs, or another thread is inside): wait 
 FAIL_POINTS = ("page", "kmalloc", "vmalloc", "msr", "hypercall")
 
 
-class Run(NamedTuple):
+class RunOfVcpu(NamedTuple):
     """What came of an ioctl: how many VM exits, the CPU it ended on, how often each reason came."""
 
     ret: int
@@ -354,7 +354,7 @@ cdef class Image:
         self.enter(&call, name, 0)
         return call.ret
 
-    def run(self, long fd, long command, int cpu, exits=None, ulong depth=0) -> Run:
+    def run(self, long fd, long command, int cpu, exits=None, ulong depth=0) -> RunOfVcpu:
         """One ioctl as a CPU, with depth bytes of its stack in use, whose task has a signal after
         so many VM exits."""
         cdef image_call_t call
@@ -363,7 +363,7 @@ cdef class Image:
         call.arg[0], call.arg[1], call.where = fd, command, cpu
         call.exits_until = 0 if exits is None else exits
         self.enter(&call, "standin_ioctl", depth)
-        return Run(call.ret, call.exits, call.cpu, Counter({
+        return RunOfVcpu(call.ret, call.exits, call.cpu, Counter({
             number: call.reasons[number] for number in range(IMAGE_REASONS)
             if call.reasons[number]}))
 
@@ -552,7 +552,7 @@ cdef class Alone:
         self.image = image
 
     def __enter__(self):
-        cdef bint free = False, gone = False
+        cdef bint begun = False, gone = False
 
         self.image.check_open()
         with nogil:
@@ -560,8 +560,8 @@ cdef class Alone:
             while crowd.dead and not gone:
                 gone = crowd_is_gone()
                 usleep(100)
-            free = crowd_alone()
-        if not free:
+            begun = crowd_alone()
+        if not begun:
             raise MachineError(BUSY)
         self.inside = True
 

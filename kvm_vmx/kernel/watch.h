@@ -21,9 +21,15 @@
 
 struct watch {
 	timer_t timer;
-	struct sigaction before;
 	bool runs;
 };
+
+/* The handler is the process's: there as long as any thread is watched. */
+static struct {
+	pthread_mutex_t lock;
+	int threads;
+	struct sigaction before;
+} watching = { PTHREAD_MUTEX_INITIALIZER };
 
 static __thread struct {
 	unsigned long start, end;	/* the kernel's text */
@@ -54,19 +60,38 @@ static void watch_tick(int number, siginfo_t *info, void *context)
 	watch_next(stuck);
 }
 
+static bool watch_install(void)
+{
+	struct sigaction action = {
+		.sa_sigaction = watch_tick, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER };
+	bool there;
+
+	pthread_mutex_lock(&watching.lock);
+	there = watching.threads || !sigaction(WATCH_SIGNAL, &action, &watching.before);
+	watching.threads += there;
+	pthread_mutex_unlock(&watching.lock);
+	return there;
+}
+
+static void watch_uninstall(void)
+{
+	pthread_mutex_lock(&watching.lock);
+	if (!--watching.threads)
+		sigaction(WATCH_SIGNAL, &watching.before, NULL);
+	pthread_mutex_unlock(&watching.lock);
+}
+
 /* patience: seconds of processor time without a VM exit; 0 looks at nothing. */
 static void watch_begin(struct watch *watch, unsigned long start, unsigned long end,
 			double patience)
 {
 	struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = WATCH_SIGNAL };
-	struct sigaction action = {
-		.sa_sigaction = watch_tick, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER };
 
 	watch->runs = false;
 	event.sigev_notify_thread_id = syscall(SYS_gettid);
 	if (patience <= 0 || timer_create(CLOCK_THREAD_CPUTIME_ID, &event, &watch->timer))
 		return;
-	if (sigaction(WATCH_SIGNAL, &action, &watch->before)) {
+	if (!watch_install()) {
 		timer_delete(watch->timer);
 		return;
 	}
@@ -85,7 +110,7 @@ static void watch_end(struct watch *watch)
 	if (!watch->runs)
 		return;
 	timer_delete(watch->timer);
-	sigaction(WATCH_SIGNAL, &watch->before, NULL);
+	watch_uninstall();
 }
 
 #endif

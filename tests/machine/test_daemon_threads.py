@@ -12,8 +12,8 @@ from kvm_vmx.machine.guests import CPUID_LOOP
 LEFT = """
 import sys, threading, time
 from kvm_vmx import Machine, MachineError
-insn, guest, cpus, where = sys.argv[1:]
-machine = Machine(cpus=int(cpus), insn=insn)
+l1, guest, cpus, where = sys.argv[1:]
+machine = Machine(cpus=int(cpus), **({"insn": l1} if l1 in ("call", "trap") else {"kernel": l1}))
 vm = machine.insmod().create_vm(code=bytes.fromhex(guest))
 vcpus = [vm.create_vcpu(cpu=n) for n in range(int(cpus))]
 
@@ -44,4 +44,14 @@ def test_the_interpreter_ends(faulthandler, insn, guest, cpus, where):
     done = subprocess.run(
         [sys.executable, *faulthandler, "-c", *arguments], capture_output=True, text=True,
         timeout=60) if faulthandler else nursery.python(*arguments)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ends\n", "")
+
+
+@pytest.mark.parametrize("guest, where", [(CPUID_LOOP.hex(), "runs"), ("ebfe", "run")],
+                         ids=["again", "spins"])
+def test_the_interpreter_ends_beside_a_tree_s_kernel(kernel, guest, where):
+    if kernel.is_port:
+        pytest.skip("the port's are above")
+    done = subprocess.run([sys.executable, "-c", LEFT, kernel.image, guest, "2", where],
+                          capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "ends\n", "")

@@ -83,6 +83,18 @@ for turn in range({turns}):
     print(ended[-1], called("machine.close()"), sep="; ")
 """
 
+# The timer that looks whether a kernel loops is each thread's, its handler all threads'.
+WATCHED = """
+machine = Machine(cpus=2, kernel=image, patience=0.002)
+vm = machine.insmod().create_vm(code=b"\\xeb\\xfe")
+vcpu = vm.create_vcpu()
+thread = threading.Thread(target=lambda: print(vcpu.run(exits=3).exits))
+thread.start()
+while thread.is_alive():
+    vm.remote_tlb_flushes
+machine.close()
+"""
+
 
 @pytest.fixture(scope="module", params=TREES)
 def image(request):
@@ -136,3 +148,9 @@ def test_junk_beside_a_run(image, soak):
     for seed in range(6 if soak else 1):
         for line in lives(image, BESIDE, seed, turns=4 if soak else 1):
             assert re.match(r"(KernelBug .* in \w+|\w*Error |ExitSummary)", line), line
+
+
+@pytest.mark.parametrize("image", ["6.12"], indirect=True)
+def test_a_thread_is_watched_though_another_s_call_ends(image):
+    """Else the signal of the first one's timer finds no handler, and ends the process."""
+    assert lives(image, WATCHED) == ["3"]
