@@ -120,7 +120,7 @@ class KernelModule(Unique):
         """Destroy the VMs that are left and unload: the module's exit function."""
         self.check_loaded()
         for vm in list(self.vms):
-            vm.destroy()
+            vm._end()
         self.kernel.image.call("standin_rmmod")
         self.kernel.module = None
 
