@@ -88,7 +88,7 @@ class KernelVm(Unique):
             image.call("standin_close", self.fd)
             raise OSError(errno.ENOMEM, f"create_vm: {os.strerror(errno.ENOMEM)}: L1 has no "
                           f"{memory} bytes for a guest, boot it with more memory")
-        self.memory = GuestMemory(self, base, memory)
+        self.memory, self._held = GuestMemory(self, base, memory), base
         self.alive = True
         try:
             self.map(memory)
@@ -161,17 +161,23 @@ class KernelVm(Unique):
         MachineError where another thread is in a call of one of its vCPUs."""
         self.check_alive()
         with self._gate.change():
-            self._close()
+            self._end()
 
-    def _close(self) -> None:
+    def _end(self) -> None:
+        """What destroy() does, or the rest of it where an exception has cut it short."""
         self.alive = False
         image = self.kernel.image
-        for vcpu in self.vcpus:
-            here = vcpu.cpu if self.kernel.is_online(vcpu.cpu) else ANY
-            image.call("standin_close", vcpu.fd, cpu=here)
+        while self.vcpus:
+            cpu = self.vcpus[0].cpu
+            image.call("standin_close", self.vcpus[0].fd,
+                       cpu=cpu if self.kernel.is_online(cpu) else ANY)
+            del self.vcpus[0]
         image.call("standin_close", self.fd)
-        image.call("standin_free_user_pages", self.memory.base, self.memory.size // PAGE)
-        self.module.vms.remove(self) if self in self.module.vms else None
+        if (base := self._held) is not None:
+            self._held = None
+            image.call("standin_free_user_pages", base, self.memory.size // PAGE)
+        if self in self.module.vms:
+            self.module.vms.remove(self)
 
 
 class Registers(Shown, Mapping[str, int]):

@@ -120,7 +120,7 @@ class KernelModule(Unique):
         self.check_loaded()
         with self.kernel._alone():
             for vm in list(self.vms):
-                vm.destroy()
+                vm._end()
             self.kernel.image.call("standin_rmmod")
             self.kernel.module = None
 
