@@ -16,6 +16,7 @@ MANGLED = re.compile(r"__pyx_(?:fuse_\d+)?[fvp]w?_")
 CLONE = re.compile(r"\.(?:cold|part|isra|constprop|lto_priv)(?:\.\d+)*")
 
 
+@functools.cache
 def demangle(name: str) -> str:
     """The name as the source has it; a name that Cython did not make is left alone."""
     name = CLONE.sub("", name)

@@ -3,6 +3,7 @@
 
 import base64
 import copy
+import functools
 import hashlib
 import html.parser
 import json
@@ -27,6 +28,13 @@ def taught():
     """Each lesson's run and lines."""
     records = {name: load(name).run(SEED) for name in NAMES}
     return {name: (record, resolve(record.kernel)) for name, record in records.items()}
+
+
+@pytest.fixture(scope="module")
+def made(taught):
+    """made(name, check): a lesson's page, made once; a reader has read it once, too."""
+    return functools.cache(lambda name, check, **options: lesson_page(
+        *taught[name], check, **options))
 
 
 class Reader(html.parser.HTMLParser):
@@ -62,10 +70,13 @@ class Reader(html.parser.HTMLParser):
         if not folded:
             self.seen.append(text)
 
-    @property
+    @functools.cached_property
     def text(self):
         """What is seen, in one line."""
         return " ".join(" ".join(self.seen).split())
+
+
+read = functools.lru_cache(100)(Reader)
 
 
 def embedded(text):
@@ -76,7 +87,7 @@ def embedded(text):
 
 def check_closed(text, links=()):
     """A page that holds all it needs: no other address, one script, known by its hash."""
-    page = Reader(text)
+    page = read(text)
     words = {link for link in page.links if link.startswith("glossary.html#")}
     assert set(page.links) - words == set(links) and (links or not words)
     without = re.sub(r"'sha256-[^']*'", "", text.replace(NAMESPACE, ""))    # base64 has slashes
@@ -93,22 +104,22 @@ def check_closed(text, links=()):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("check", [False, True])
-def test_a_page_holds_all_it_needs(taught, name, check):
-    text = lesson_page(*taught[name], check)
+def test_a_page_holds_all_it_needs(made, name, check):
+    text = made(name, check)
     page = check_closed(text)
     assert page.scripts == ["application/json", None]
     at = NAMES.index(name)
     near = {f"{other}.html" for other in (*NAMES[max(at - 1, 0):at], *NAMES[at + 1:at + 2])}
-    page = check_closed(lesson_page(*taught[name], check, course=True), {"index.html", *near})
-    places = Reader(glossary_page())
+    page = check_closed(made(name, check, course=True), {"index.html", *near})
+    places = read(glossary_page())
     assert {link.partition("#")[2] for link in page.links if "#" in link} <= places.places
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_run_is_embedded_as_it_was_recorded(taught, name):
-    record, lines = taught[name]
+def test_the_run_is_embedded_as_it_was_recorded(taught, made, name):
+    record, _ = taught[name]
     for check in (False, True):
-        found = embedded(lesson_page(record, lines, check))
+        found = embedded(made(name, check))
         pictures = [record.picture, *([record.solved] if check and record.solved else [])]
         assert found["columns"] == record.picture.columns
         assert len(found["runs"]) == len(pictures)
@@ -122,25 +133,25 @@ def test_the_run_is_embedded_as_it_was_recorded(taught, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_answer_is_withheld_or_folded(taught, name):
+def test_the_answer_is_withheld_or_folded(taught, made, name):
     record, lines = taught[name]
-    shut, answered = lesson_page(record, lines, False), lesson_page(record, lines, True)
+    shut, answered = made(name, False), made(name, True)
     told = [" ".join(html.escape(text).split()) for text in record.answer]
     assert all(" ".join(text.split()) in " ".join(html.unescape(answered).split())
                for text in record.answer)
     assert not any(text in " ".join(page.split()) for text in told
-                   for page in (shut, Reader(answered).text, json.dumps(embedded(answered))))
+                   for page in (shut, read(answered).text, json.dumps(embedded(answered))))
     assert "<details>" in answered and "<details" not in shut
     assert "Work it out first" in shut and "Work it out first" not in answered
     secret = [line.port_text for line in lines] if record.secret else []
     assert not any(html.escape(text) in shut for text in secret)
-    assert not record.secret or f"case {record.case}" not in Reader(answered).text
+    assert not record.secret or f"case {record.case}" not in read(answered).text
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_the_page_says(taught, name):
+def test_what_the_page_says(taught, made, name):
     record, lines = taught[name]
-    text = Reader(lesson_page(record, lines, False)).text
+    text = read(made(name, False)).text
     for part in (*record.about, *record.run, record.question, record.leaves_out):
         assert " ".join(part.split()) in text
     assert f"kvm-vmx lesson {name} --seed {SEED}" in text
@@ -149,7 +160,7 @@ def test_what_the_page_says(taught, name):
             place = f"{line.port_file}:{line.port_line}"
             assert place in text and line.kernel_file in text
             assert f"{place}, not executed here" not in text
-            answered = Reader(lesson_page(record, lines, True)).text
+            answered = read(made(name, True)).text
             assert (f"{place}, not executed here" in answered) == (not line.executed)
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Flags: the port and L0 are compiled as a kernel is, all else as whoever builds it says."""
 
+import concurrent.futures
 import importlib.util
 import os
 import pathlib
@@ -130,6 +131,19 @@ def test_without_a_compiler_another_build_says_what_it_takes(tmp_path):
     assert done.stdout == ("config 'no-hyperv' is another build of the port, which takes a C "
                            "compiler: no no-such-compiler here: apt-get install gcc\n"), done.stderr
     assert not list(tmp_path.rglob("*.so"))
+
+
+def test_one_process_compiles_another_build_and_the_others_wait_for_it(tmp_path, monkeypatch):
+    compiler, log = tmp_path / "cc", tmp_path / "log"
+    compiler.write_text(f'#!/bin/sh\necho x >>{log}\nsleep 0.3\n'
+                        'while [ "$1" != -o ]; do shift; done\necho >"$2"\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CC", str(compiler))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with concurrent.futures.ThreadPoolExecutor(3) as threads:
+        (target,) = set(threads.map(building.compiled, ["before"] * 3))
+    assert log.read_text() == "x\n"
+    assert list(target.parent.iterdir()) == [target]
 
 
 def test_every_module_is_of_the_stable_abi_and_stands_there_once():
