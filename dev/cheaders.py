@@ -4,7 +4,6 @@
 import pathlib
 import re
 import subprocess
-import tempfile
 from dataclasses import dataclass, field
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -63,20 +62,20 @@ def constants(header, lines):
 
 
 def numbers(header, names):
-    """Those of the names that are integers: name to (value, size in bytes)."""
+    """Those of the names that are integers: name to (value, size in bytes). The compiler writes
+    them into the data of its assembly."""
     while True:
-        rows = "\n".join(f'printf("%s %llu %zu\\n", "{name}", (unsigned long long)({name}), '
-                         f'sizeof(({name}) + 0));'
-                         for name in names)
-        source = f"#include <{header}>\n#include <stdio.h>\nint main(void) {{\n{rows}\n}}\n"
-        with tempfile.TemporaryDirectory() as folder:
-            program = f"{folder}/constants"
-            done = compiled(["-x", "c", "-o", program], source)
-            if not done.returncode:
-                out = subprocess.run([program], capture_output=True, text=True, check=True).stdout
-                return {name: (int(value), int(size))
-                        for name, value, size in map(str.split, out.splitlines())}
-        lines_wrong = re.findall(r"<stdin>:(\d+):\d+: error", done.stderr)
+        rows = "\n".join(f"(unsigned long long)({name}), sizeof(({name}) + 0)," for name in names)
+        source = f"#include <{header}>\n\nunsigned long long numbers_[] = {{\n{rows}\n}};\n"
+        done = compiled(["-x", "c", "-S", "-o", "-"], source)
+        if not done.returncode:
+            data = done.stdout.partition("\nnumbers_:\n")[2]
+            words = re.match(r"(?:\t\.quad\t\S+\n)*", data)[0].split()[1::2]
+            # an address, as that of a text, has no number yet
+            found = [int(word) % (1 << 64) if word.lstrip("-").isdigit() else 0 for word in words]
+            assert len(found) == 2 * len(names)
+            return dict(zip(names, zip(found[::2], found[1::2])))
+        lines_wrong = re.findall(r"<stdin>:(\d+):\d+: (?:error|note: in expansion)", done.stderr)
         wrong = {names[int(number) - FIRST_ROW] for number in lines_wrong}
         if not wrong:
             raise SystemExit(done.stderr)

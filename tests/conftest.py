@@ -108,6 +108,25 @@ class Numbered(list):
         return self.places[name]
 
 
+def pytest_collection_finish(session):
+    """A worker of xdist keeps to itself that a setup or a teardown has passed, which nobody is told
+    of but a report of times: that is two of five messages a test."""
+    config = session.config
+    if not hasattr(config, "workerinput") or config.getoption("xmlpath", None) \
+            or config.getoption("durations", None):
+        return
+    for plugin in config.pluginmanager.get_plugins():
+        if type(plugin).__name__ == "WorkerInteractor":
+            plugin.sendevent = functools.partial(sent, plugin.sendevent)
+
+
+def sent(send, name, **words):
+    """Send an event to who runs the workers, if it is one to be told."""
+    report = words.get("data", {}) if name == "testreport" else {}
+    if report.get("outcome") != "passed" or report.get("when") == "call":
+        send(name, **words)
+
+
 def needs(item):
     """What a test needs of the build: what it says, and eVMCS where it runs under that."""
     found = {need for mark in item.iter_markers("needs") for need in mark.args}

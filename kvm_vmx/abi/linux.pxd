@@ -73,7 +73,6 @@ cdef extern from "linux/jump_label.h" nogil:
 cdef extern from "asm/jump_label.h" nogil:
     enum:
         JUMP_LABEL_NOP_SIZE
-        STATIC_KEY_INIT_NOP
         STATIC_KEY_INIT_JMP
     const u64 JUMP_TABLE_ENTRY
 

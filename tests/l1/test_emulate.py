@@ -124,6 +124,7 @@ def modrm(register, base, index=None, scale=0, displacement=None):
     return rex, text + (displacement or 0).to_bytes(width, "little", signed=True)
 
 
+@pytest.mark.sweep(4)
 @pytest.mark.parametrize("base", range(16))
 def test_every_register_as_base_as_index_and_as_data(kvm, base):
     for index, displacement in itertools.product((None, 1, 7, 9, 13), (None, 16, -32, 0x1000)):
