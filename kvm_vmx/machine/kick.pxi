@@ -32,7 +32,13 @@ cdef extern from *:
     }
 
     static int thread_id(void) { return syscall(SYS_gettid); }
+
+    /* A flag that two threads see without a lock. */
+    #define flag_is_set(flag) __atomic_load_n(&(flag), __ATOMIC_ACQUIRE)
+    #define set_flag(flag) __atomic_store_n(&(flag), 1, __ATOMIC_RELEASE)
     """
+    bint flag_is_set(bint flag) nogil
+    void set_flag(bint flag) nogil
     int start_thread(void *(*function)(void *) noexcept nogil) nogil
     int thread_id() nogil
 
@@ -56,7 +62,7 @@ cdef int kick_outer = -1            # where signals were told of before, and sti
 cdef void *watch(void *unused) noexcept nogil:
     cdef char numbers[64]
     cdef ssize_t count
-    global kick_pending, kick_waits
+    global kick_pending
 
     while True:
         count = read(kick_pipe[0], numbers, sizeof(numbers))
@@ -64,8 +70,8 @@ cdef void *watch(void *unused) noexcept nogil:
             continue
         if count <= 0:
             return NULL
-        if not kick_waits:
-            kick_waits = True
+        if not flag_is_set(kick_waits):
+            set_flag(kick_waits)
             continue
         if kick_outer >= 0:
             write(kick_outer, numbers, count)
@@ -86,7 +92,7 @@ cdef bint start_watching() noexcept:
     fcntl(kick_pipe[1], F_SETFL, O_NONBLOCK)
     kick_watched = write(kick_pipe[1], "", 1) == 1 and start_thread(watch) == 0
     # what it does first is no part of the run that comes
-    while kick_watched and not kick_waits:
+    while kick_watched and not flag_is_set(kick_waits):
         with nogil:
             sched_yield()
     if not kick_watched:
@@ -173,10 +179,10 @@ cdef void kick_till(const task_struct *task) noexcept nogil:
 
 def _kick_in_child():
     # The watching thread is not there, and the pipe is the parent's.
-    global kick_watched, kick_depth, kick_target, kick_pending
+    global kick_watched, kick_depth, kick_target, kick_pending, kick_waits
 
     spin_lock_init(&kick_lock)
-    kick_target, kick_pending = NULL, False
+    kick_target, kick_pending, kick_waits = NULL, False, False
     if kick_depth:
         kick_depth = 0
         with contextlib.suppress(ValueError):

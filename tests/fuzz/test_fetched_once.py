@@ -24,7 +24,7 @@ from world import FIELDS, TABLE
 
 # Functions that read again, and why nothing hangs on it.
 AGAIN = {
-    "fetch_code": "L2 runs there", "eight_bytes": "L2 runs there", "read_linear": "L2's own load",
+    "fetch_code": "L2 runs there", "eight_bytes": "L2 runs there", "read_part": "L2's own load",
     "run_checks": "the clean bits, to set them: by an or, and no decision looks at them again",
     "note_details": "the entry is refused: to say why", "note_no_vmcs": "the same",
 }

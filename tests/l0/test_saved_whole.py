@@ -114,7 +114,8 @@ WRONG = [
         {"in_memory": 255})),
     ({"root.bus.now.size": 7}, BUS_WORDS),
     ({"root.apic.init_waits": 2}, APIC_WORDS), ({"root.apic.sipi_waits": 2}, APIC_WORDS),
-    ({"root.apic.virtual_work": 8}, APIC_WORDS), ({"root.apic.reserved": 1}, APIC_WORDS),
+    *(({"root.apic.virtual_work": work}, APIC_WORDS) for work in (2, 3, 4, 7, 8)),
+    ({"root.apic.reserved": 1}, APIC_WORDS),
     ({"root.apic.written": 0x400}, APIC_WORDS), ({"root.apic.written_size": 5}, APIC_WORDS),
     ({"root.apic.written": 0x83, "root.apic.written_size": 2}, APIC_WORDS),
     ({"root.apic.isr.0": 1 << 15}, APIC_WORDS), ({"root.apic.timer_every": 15}, APIC_WORDS),
@@ -132,6 +133,7 @@ WRONG = [
 RIGHT = [
     {"root.bus.nr_answers": 80, "root.bus.used": 80}, {**asking(), "root.bus.nr_answers": 79},
     queued(size=8, value=(1 << 64) - 1), queued(size=1, in_memory=1), {"root.queued": 0x80000B1F},
+    {"root.apic.virtual_work": 1},
     {"root.apic.written": 0x3F0, "root.apic.written_size": 4}, {"root.apic.timer_every": 16},
     {"root.apic.timer_every": 0xFFFFFFFF << 7}, {"vmcs.guest_activity_state": 3},
     port(vp=1, source=15, length=240, waits=1), port(kind=2),

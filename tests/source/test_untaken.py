@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What perf/untaken.toml lists still stands in L0, each with a reason."""
+"""What perf/untaken.toml lists still stands in L0, each with a reason; so do the functions of
+perf/races.txt in what is compiled."""
 
+import re
 import tomllib
 
 import tree
@@ -22,3 +24,19 @@ def test_each_has_its_reason_once():
         lines = [entry["line"] for entry in entries]
         assert len(lines) == len(set(lines)), name
         assert all(entry["reason"] and entry.get("branches", 1) > 0 for entry in entries)
+
+
+# Of the C library.
+ELSEWHERE = {"dl_deallocate_tls"}
+
+
+def test_every_race_is_of_a_function_that_there_is():
+    """By the names that the sanitizer sees, which are Cython's."""
+    races = {line.removeprefix("race:") for line in tree.text("perf/races.txt").splitlines()
+             if line.startswith("race:")}
+    compiled = "".join(path.read_text() for folder, end in (
+        ("build/cython", "c"), ("include", "h"), ("kvm_vmx", "h"))
+        for path in sorted((tree.ROOT / folder).rglob(f"*.{end}")))
+    missing = {race for race in races
+               if not re.search(re.escape(race).replace(r"\*", r"\w*"), compiled)}
+    assert len(races) > 20 and missing == ELSEWHERE

@@ -27,9 +27,11 @@ cdef bint bus_sound(const l0_bus *bus) noexcept nogil:
     return True
 
 
-cdef bint apic_sound(const l0_apic *apic) noexcept nogil:
+# Where L2 does not stand, none of its interrupts is recognized and no write of its own waits.
+cdef bint apic_sound(const l0_apic *apic, bint in_guest) noexcept nogil:
     return apic.init_waits <= 1 and apic.sipi_waits <= 1 and apic.reserved == 0 and \
         apic.virtual_work <= VIRTUAL_ENTRY + VIRTUAL_WRITTEN + VIRTUAL_INTERRUPT and \
+        (in_guest or apic.virtual_work <= <u32>VIRTUAL_ENTRY) and \
         apic.written < 0x400 and (apic.written & 15) + apic.written_size <= 4 and \
         not apic.isr[0] & 0xffff and (
             apic.timer_every == 0 or SHORTEST_PERIOD <= apic.timer_every <= LONGEST_PERIOD)
@@ -80,7 +82,7 @@ cdef const char *root_sound(const l0_partition *partition, const l0_whole *whole
         return "its queued exception is none"
     if not bus_sound(&root.bus):
         return "its accesses to devices are none"
-    if not apic_sound(&root.apic):
+    if not apic_sound(&root.apic, whole.saved.stopped != 0):
         return "its APIC is in no state"
     if not root_vmcs_sound(&whole.root_vmcs):
         return "L1 is in no state of a processor"
