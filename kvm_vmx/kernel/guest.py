@@ -367,7 +367,8 @@ class KernelVcpu(VcpuFace):
             while True:
                 left = None if exits is None else exits - done.exits
                 one = image.run(self.fd, ioctls.RUN, self._online(), left, stack_depth)
-                done = RunOfVcpu(one.ret, done.exits + one.exits, one.cpu, done.reasons + one.reasons)
+                done = RunOfVcpu(one.ret, done.exits + one.exits, one.cpu,
+                                 done.reasons + one.reasons)
                 # where the CPU has gone, the kernel has given the task another one
                 self._cpu = one.cpu
                 if not signalled() or one.ret != -errno.EINTR or done.exits == exits:
