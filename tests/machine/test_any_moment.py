@@ -61,6 +61,8 @@ class World:
         if loaded:
             self.vcpu = self.machine.insmod().create_vm(code=CPUID_LOOP, memory=1 << 16) \
                 .create_vcpu()
+            # read once a process, and long to read: no strike is wanted there
+            assert self.machine.module.port.vmx_get_rflags
 
     def hotplug(self):
         self.machine.offline(1)
