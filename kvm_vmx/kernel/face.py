@@ -43,7 +43,6 @@ class Face(Unique):
     """The part of Machine that is asked of L0 and of the image."""
 
     possible_cpus: int
-    module: "KernelModule | None"
     partition: Partition
     image: Image
     _trapped: dict[str, int]
@@ -61,6 +60,11 @@ class Face(Unique):
     @abc.abstractmethod
     def _alone(self) -> AbstractContextManager[None]:
         """With no other thread in the kernel; MachineError where one is."""
+
+    @property
+    @abc.abstractmethod
+    def module(self) -> "KernelModule | None":
+        """What is loaded."""
 
     @property
     @abc.abstractmethod

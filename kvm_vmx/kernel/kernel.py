@@ -122,7 +122,6 @@ class KernelModule(Unique):
             for vm in list(self.vms):
                 vm._end()
             self.kernel.image.call("standin_rmmod")
-            self.kernel.module = None
 
 
 class Kernel(Face):
@@ -156,7 +155,7 @@ class Kernel(Face):
         if possible > MOST_CPUS:
             raise ValueError(f"{cpus} CPUs of {possible}: give numbers from 1 to {MOST_CPUS}")
         self.possible_cpus, self._watched = possible, lints or strict
-        self.module: KernelModule | None = None
+        self._module: KernelModule | None = None
         self.memory = PhysicalMemory(memory or MEMORY_BASE + possible * MEMORY_PER_CPU)
         self.partition = Partition(
             self.memory, possible, profile=profile, cache_policy=cache_policy, seed=seed,
@@ -197,7 +196,7 @@ class Kernel(Face):
             if self.module is not None and self.image.died is None:
                 self.module.rmmod()
         finally:
-            self.module = None
+            self._module = None
             self.memory.hand_out_by(None)
             self.image.unload()
 
@@ -251,12 +250,18 @@ class Kernel(Face):
             if not isinstance(value, int) or not -1 << 31 <= int(value) < 1 << 31:
                 raise ValueError(f"parameter {name}={value!r}: give a bool or a number of 32 bits")
             self._set_parameter(name, int(value))
+        module = self._module = KernelModule(self)
         ret = self.image.call("standin_insmod")
         if ret:
             raise failed(ret, "insmod", self)
-        self.module = KernelModule(self)
-        self.module._loaded(bool(enlightened_vmcs) if "enlightened_vmcs" in params else None)
-        return self.module
+        module._loaded(bool(enlightened_vmcs) if "enlightened_vmcs" in params else None)
+        return module
+
+    @property
+    def module(self) -> KernelModule | None:
+        """What is loaded, as the image says: no exception comes between that and its knowing."""
+        loaded = self.image.is_open and self.image.word("standin_loaded")
+        return self._module if loaded else None
 
     def _why_not(self, asked: bool | None) -> tuple[Finding, ...]:
         """The conditions for enlightened VMCSs that do not hold, in v4.19's order."""
@@ -339,7 +344,7 @@ class Kernel(Face):
             raise ValueError(f"{cpus} CPUs: give a number from 1 to {self.possible_cpus}")
         with self._alone():
             end()
-            log, self.module = self.dmesg, None
+            log, self._module = self.dmesg, None
             self.image.unload()
             self._boot(online)
         return log

@@ -173,6 +173,8 @@ void kvm_cleanup_module(void) __attribute__((weak));
 int intel_init_module(void);
 void intel_cleanup_module(void);
 
+long standin_loaded;
+
 long standin_insmod(void)
 {
 	int ret = kvm_init_module ? kvm_init_module() : 0;
@@ -182,12 +184,16 @@ long standin_insmod(void)
 	ret = intel_init_module();
 	if (ret && kvm_cleanup_module)
 		kvm_cleanup_module();
+	standin_loaded = !ret;
 	standin_quiesce();
 	return ret;
 }
 
 long standin_rmmod(void)
 {
+	if (!standin_loaded)
+		return 0;
+	standin_loaded = 0;
 	intel_cleanup_module();
 	if (kvm_cleanup_module)
 		kvm_cleanup_module();
