@@ -4,7 +4,7 @@
 import re
 
 from kvm_vmx.abi.numbers import Field
-from kvm_vmx.decode.dumps import Dump, cleaned, endings
+from kvm_vmx.decode.dumps import MOST, Dump, cleaned, endings
 from kvm_vmx.decode.layouts import width
 
 # "4016 VMX_ENTRY_INTERRUPT_INFO: 80000b0e": whoever lists it names it as he likes, the encoding
@@ -22,15 +22,18 @@ def read_listed(text: str) -> list[Dump]:
     values: dict[str, int] = {}
     notes: list[str] = []
     first = ""
-    for number, line in enumerate(cleaned(text).splitlines(), 1):
-        for name, value in _rows(line):
-            if name == first or not values:
-                first, values, notes = name, {}, []
-                found.append(Dump(number, values))
-            _put(name, value, values, notes)
-            found[-1] = found[-1]._replace(notes=tuple(notes))
-    told = endings(text)
-    return [one._replace(notes=one.notes + told) for one in found]
+    rows = ((number, row) for number, line in enumerate(cleaned(text).splitlines(), 1)
+            for row in _rows(line))
+    for number, (name, value) in rows:
+        if name == first or not found:
+            if len(found) == MOST:
+                break
+            first, values, notes = name, {}, []
+            found.append(Dump(number, values))
+        _put(name, value, values, notes)
+        found[-1] = found[-1]._replace(notes=tuple(notes))
+    told = endings(text) if found else ()
+    return [one._replace(notes=one.notes + told) for one in found if one.values]
 
 
 def _rows(line: str) -> list[tuple[str, int]]:

@@ -14,7 +14,7 @@ import types
 import pytest
 from kernel_dumps import Printer
 
-from kvm_vmx import Machine, decode, decode_all, guests, host
+from kvm_vmx import Field, Machine, decode, decode_all, guests, host
 from kvm_vmx.cli import main
 from kvm_vmx.compare.opening import open_tree
 from kvm_vmx.decode import command, inputs
@@ -248,7 +248,9 @@ def test_mutated_files_are_read_or_told_in_a_line(page, soak):
         plain[place.offset:place.offset + place.size] = value.to_bytes(place.size, "little")
     seeds = [page, page[:1024], bytes(plain), page.hex().encode(), INTR_IF0.encode(),
              INTR_IF0.replace("\n", "\r\n> ").encode(), page + plain + bytes(4096) + page,
-             "\n".join(f"{n:08x}: {page[n:n + 16].hex(' ')}" for n in range(0, 4096, 16)).encode()]
+             "\n".join(f"{n:08x}: {page[n:n + 16].hex(' ')}" for n in range(0, 4096, 16)).encode(),
+             "".join(f"haxm_warning: {Field[name]:04x} {name}: {value:x}\n"
+                     for name, value in decode(page).fields.items()).encode()]
     chosen = random.Random(17)
     read = 0
     rounds = 100_000 if soak else 240

@@ -6,6 +6,7 @@ import random
 import pytest
 
 from kvm_vmx import Field, decode, decode_all
+from kvm_vmx.decode.dumps import MOST
 from kvm_vmx.decode.layouts import width
 from kvm_vmx.decode.listed import read_listed
 
@@ -50,6 +51,10 @@ def test_two_of_them_are_two():
     assert [one.at for one in decode_all("\n".join([*lines, *second]))] == [1, len(lines) + 1]
 
 
+def test_no_more_are_read_than_of_dumps():
+    assert len(read_listed("GUEST_RIP = 1\n" * (MOST + 5))) == MOST
+
+
 def test_halves_are_put_together():
     rows = "201a EPT_POINTER: aaaa0000bbbbb01e\n201b EPT_POINTER_HIGH: 12\n"
     assert read_listed(rows)[0].values == {"EPT_POINTER": 0x12BBBBB01E}
@@ -72,6 +77,6 @@ def test_it_is_judged():
 
 @pytest.mark.parametrize("text", [
     "", "0000 0000: 0", "zzzz GUEST_RIP 5", "2fff NO_FIELD: 1", "GUEST_NOTHING: 0x5",
-    "681e GUEST_RIP", "681e GUEST_RIP: none", "GUEST_RIP " * 9])
+    "681e GUEST_RIP", "0802 GUEST_CS: 123456", "681e GUEST_RIP: none", "GUEST_RIP " * 9])
 def test_what_lists_nothing(text):
     assert read_listed(text + "\n") == []

@@ -7,9 +7,9 @@ import pytest
 from guest import *
 from test_lints_between import EVERYTHING, OTHER, PLACE, VIOLATION, VMCALL_EXIT, by_both, told
 
-# mov rax,[rbx]; mov [rsi],rcx; mov rdx,[rbx]; vmcall
+# mov rax,[rbx]; mov [rsi],rcx; mov rdx,[rsi]; vmcall
 CODE_OF_L2 = "488b03" "48890e" "488b16" + VMCALL
-# two places of a TLB of 64 entries, each of three pages; one more of code's or the tables' own
+# three pages for each of two places of a TLB of 64 entries
 PAGES = [PLACE, PLACE + 0x40000, PLACE + 0x80000, OTHER, OTHER + 0x40000, OTHER + 0x80000]
 
 
