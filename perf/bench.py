@@ -18,6 +18,8 @@ from kvm_vmx import Machine, build_info  # noqa: E402
 from kvm_vmx.measure.loops import loaded  # noqa: E402
 from kvm_vmx.measure.rounds import Loops  # noqa: E402
 
+# What says where the package is, and which builds of the port are meant.
+PLACES = ("PYTHONPATH", "XDG_CACHE_HOME", "CC", "CFLAGS", "LDFLAGS")
 # Kept open as long as the process lives.
 _open = contextlib.ExitStack()
 
@@ -44,13 +46,13 @@ def timed(loops, config, enlightened, loop):
 
 
 class Runner(pyperf.Runner):
-    """pyperf's runner; its workers find the package where this process finds it."""
+    """pyperf's runner; its workers find the package, and the port's other builds, where this
+    process finds them."""
 
     def __init__(self, description, **options):
         super().__init__(**options)
         self.metadata["description"] = description
         self.metadata["kind"] = "measured here"
         self.metadata["compiler"] = build_info.compiler
-        if "PYTHONPATH" in os.environ:
-            inherited = self.parse_args().inherit_environ or []
-            self.args.inherit_environ = [*inherited, "PYTHONPATH"]
+        inherited = self.parse_args().inherit_environ or []
+        self.args.inherit_environ = [*inherited, *(name for name in PLACES if name in os.environ)]
