@@ -6,7 +6,7 @@
 #ifndef KVM_VMX_KERNEL_HOST_SIDE_H
 #define KVM_VMX_KERNEL_HOST_SIDE_H
 
-#include <kvm_vmx/kernel/signals.h>
+#include <kvm_vmx/kernel/ending_runs.h>
 #include <kvm_vmx/kernel/standins/host.h>
 #include <kvm_vmx/trap/decode.h>
 #include <asm/virt_cpu.h>
