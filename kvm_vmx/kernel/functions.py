@@ -176,6 +176,7 @@ class KernelFunctions(Unique):
                 call.argument[n] = self._converted(f"{name}(): {what}", argument, kind, held) \
                     & (1 << 64) - 1
                 if isinstance(argument, KernelVcpu) and not call.vcpu:
+                    held.enter_context(argument._alone())
                     call.vcpu = argument.address
             if name.startswith(ON_CURRENT_VMCS) and not call.vcpu and not kernel.image.per_cpu(
                     "current_vmcs", cpu):

@@ -13,8 +13,8 @@ from kvm_vmx.abi.numbers import ExitReason
 from kvm_vmx.errors import MachineError, Shown, Unique, counted
 from kvm_vmx.kernel import ioctls
 from kvm_vmx.kernel.face import VcpuFace
+from kvm_vmx.kernel.ending_runs import ending_runs
 from kvm_vmx.kernel.image import ANY, RunOfVcpu
-from kvm_vmx.kernel.signals import ending_runs
 from kvm_vmx.machine import ending, long_mode
 from kvm_vmx.machine.gate import Busy, Gate, Using
 from kvm_vmx.machine.span import span

@@ -6,8 +6,8 @@
 #ifndef KVM_VMX_KERNEL_HOST_SIDE_H
 #define KVM_VMX_KERNEL_HOST_SIDE_H
 
+#include <kvm_vmx/kernel/ending_runs.h>
 #include <kvm_vmx/kernel/instructions.h>
-#include <kvm_vmx/kernel/signals.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>

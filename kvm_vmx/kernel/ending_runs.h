@@ -3,8 +3,8 @@
  * A signal of Python's ends a run: Python's handler writes into a pipe, and the thread that runs a
  * vCPU looks there behind a VM exit, now and then.
  */
-#ifndef KVM_VMX_KERNEL_SIGNALS_H
-#define KVM_VMX_KERNEL_SIGNALS_H
+#ifndef KVM_VMX_KERNEL_ENDING_RUNS_H
+#define KVM_VMX_KERNEL_ENDING_RUNS_H
 
 #include <errno.h>
 #include <poll.h>
