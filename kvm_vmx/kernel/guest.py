@@ -5,6 +5,7 @@ import ctypes
 import errno
 import os
 import struct
+import threading
 from collections import Counter
 from collections.abc import ItemsView, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -78,7 +79,7 @@ class KernelVm(Unique):
         self.vcpus: list[KernelVcpu] = []
         self._gate = Gate()
         # one that is closed keeps its number until the VM goes
-        self.ids = 0
+        self.ids, self.creates = 0, threading.Lock()
         image = self.kernel.image
         self.fd = image.call("standin_ioctl", -1, ioctls.CREATE_VM, 0)
         if self.fd < 0:
@@ -225,8 +226,9 @@ class KernelVcpu(VcpuFace):
     def __init__(self, vm: KernelVm, cpu: int) -> None:
         self.vm, self.kernel, self._cpu = vm, vm.kernel, vm.kernel._numbered(cpu)
         self._busy = Busy("the vCPU")
-        self.fd = vm.ioctl(vm.fd, ioctls.CREATE_VCPU, vm.ids, "create_vcpu", cpu)
-        vm.ids += 1
+        with vm.creates:
+            self.fd = vm.ioctl(vm.fd, ioctls.CREATE_VCPU, vm.ids, "create_vcpu", cpu)
+            vm.ids += 1
         try:
             self._set_up(cpu)
         except BaseException:
@@ -239,8 +241,8 @@ class KernelVcpu(VcpuFace):
         vm = self.vm
         self._run = self.kernel.image.call("standin_run_page", self.fd)
         self._waits: tuple[int, int] | None = None
-        image = self.kernel.image
-        self._vmcs_gpa = image.call("standin_vmcs", self.fd, ctypes.addressof(ctypes.c_uint32()),
+        image, state = self.kernel.image, ctypes.c_uint32()
+        self._vmcs_gpa = image.call("standin_vmcs", self.fd, ctypes.addressof(state),
                                     image.elf.symbols["current_vmcs"], cpu) - image.memory
         self.evmcs = EvmcsView(self)
         entries = long_mode.cpuid_entries(self.kernel.processor(cpu))

@@ -217,17 +217,17 @@ static int image_enter(unsigned long stack, struct image_call *call)
 
 static struct virt_cpu_ops image_ops;
 
-/* A processor of L0's, whose guests run beside the text. */
-static void image_has_cpu(int n, struct virt_cpu *cpu, const u64 *reasons,
-			  struct percpu_area *area)
+/* A processor of L0's, whose guests run beside the text. ops is what it executes by, below a trace:
+ * one partition's table is not another's. */
+static void image_has_cpu(int n, struct virt_cpu *cpu, const struct virt_cpu_ops **ops,
+			  const u64 *reasons, struct percpu_area *area)
 {
-	if (!crowd.under) {
-		crowd.under = cpu->ops;
-		image_ops = *cpu->ops;
+	if (*ops != &image_ops) {
+		crowd.under = *ops;
+		image_ops = **ops;
 		image_ops.vmentry = crowd_vmentry;
+		*ops = &image_ops;
 	}
-	if (cpu->ops == crowd.under)
-		cpu->ops = &image_ops;
 	crowd.cpus[n] = (struct image_cpu){ .processor = cpu, .reasons = reasons, .area = area };
 	crowd.dead = false;
 	crowd.lost = image_lost;

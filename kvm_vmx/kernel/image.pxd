@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 from kvm_vmx.abi.types cimport u8, u32, u64, ulong
-from kvm_vmx.abi.virt_cpu cimport virt_cpu
+from kvm_vmx.abi.virt_cpu cimport virt_cpu, virt_cpu_ops
 from kvm_vmx.machine.partition cimport Partition, process_t
 
 cdef extern from "kvm_vmx/kernel/host_side.h" nogil:
@@ -77,7 +77,8 @@ cdef extern from "kvm_vmx/kernel/host_side.h" nogil:
     u64 image_idt[256][2]
     void image_fill(image_t *image)
     int image_enter(ulong stack, image_call_t *call)
-    void image_has_cpu(int n, virt_cpu *cpu, const u64 *reasons, percpu_area_t *area)
+    void image_has_cpu(int n, virt_cpu *cpu, const virt_cpu_ops **ops, const u64 *reasons,
+                       percpu_area_t *area)
     bint crowd_alone()
     void crowd_together()
     bint crowd_is_gone()

@@ -12,7 +12,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from kvm_vmx.abi.types cimport u64, ulong
-from kvm_vmx.abi.virt_cpu cimport virt_cpu
+from kvm_vmx.abi.virt_cpu cimport virt_cpu, virt_cpu_ops
 from kvm_vmx.machine.chain cimport chain_events
 from kvm_vmx.machine.partition cimport (
     Partition, Processor, check_process, is_foreign, this_process)
@@ -191,6 +191,7 @@ cdef class Image:
         cdef percpu_area_t *area
         cdef Processor processor
         cdef virt_cpu *virt
+        cdef const virt_cpu_ops **ops
         cdef void *user
 
         trap.probe()
@@ -232,7 +233,10 @@ cdef class Image:
             virt.idtr_base = <ulong>image_idt
             area.virt_cpu, area.cpu_number = virt, cpu
             area.vmlinux = &self.image.vmlinux
-            image_has_cpu(cpu, virt, processor.reasons(), area)
+            ops = &virt.ops
+            if processor.vp.trace.ops != NULL and processor.vp.trace.ops != virt.ops:
+                ops = &processor.vp.trace.ops
+            image_has_cpu(cpu, virt, ops, processor.reasons(), area)
         for section in self.elf.sections:
             if section.loaded and section.address >= base:
                 self.put(section, section.address)
