@@ -56,6 +56,16 @@ def test_an_access_to_the_apic_page(code, kind, offset, page):
     assert g.get("GUEST_RFLAGS") >> 16 & 1
 
 
+@pytest.mark.parametrize("code", ["830301", "d123", "ff03", "f71b", "0fbb13", "0fa41303", "0fc113"])
+def test_a_register_that_is_read_and_not_written(code):
+    """SDM 3C 27.3.3: it leaves at the write, with RF and otherwise the flags of before."""
+    g = virtual(secondary=ACCESS | REGISTERS, GUEST_RFLAGS=0x8D7)
+    g.write(VIRTUAL + 0x30, 0x7FFFFFFF)
+    found = access(g, 0x30, code, rdx=5, rcx=3)
+    assert found[:2] == (APIC_ACCESS, WRITE | 0x30)
+    assert g.get("GUEST_RFLAGS") == 1 << 16 | 0x8D7 and g.read(VIRTUAL + 0x30) == 0x7FFFFFFF
+
+
 def test_a_fetch_from_the_apic_page():
     g = virtual(secondary=ACCESS)
     assert g.run(GUEST_RIP=APIC_PAGE + 0x80)[:4] == (

@@ -123,13 +123,14 @@ cdef inline int write_rm(l0_vp *vp, const l2_insn *insn, u32 size, u64 value) no
     return L2_DONE
 
 
-# What has been calculated, with its flags: those are as they were where it cannot be written.
+# What has been calculated, with its flags: those are as they were where it cannot be written. RF is
+# of the exit that says so.
 cdef inline int write_changed(l0_vp *vp, const l2_insn *insn, u32 size, u64 value, u64 flags) \
         noexcept nogil:
     cdef int status = write_rm(vp, insn, size, value)
 
     if unlikely(status):
-        vp.vmcs.f.guest_rflags = flags
+        vp.vmcs.f.guest_rflags ^= (vp.vmcs.f.guest_rflags ^ flags) & INSN_STATUS_FLAGS
     return status
 
 
