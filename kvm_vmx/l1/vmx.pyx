@@ -4720,98 +4720,8 @@ cdef int vmx_init() noexcept nogil:
     return 0
 
 
-# C+ one word of vmcs_config, from size (0) to vmentry_ctrl (8), for whoever looks from outside
-cdef u32 config_word(unsigned int n) noexcept nogil:
-    return (<u32 *>&vmcs_config)[n] if n < sizeof(vmcs_config) // sizeof(u32) else 0
-
-
-# C+ Accessors out of line: for callers that know a field only when they run.
-cdef u16 call_vmcs_read16(ulong field) noexcept nogil:
-    return vmcs_read16(field)
-
-
-# C+ out of line, for callers that know a field only when they run
-cdef u32 call_vmcs_read32(ulong field) noexcept nogil:
-    return vmcs_read32(field)
-
-
-# C+ out of line, for callers that know a field only when they run
-cdef u64 call_vmcs_read64(ulong field) noexcept nogil:
-    return vmcs_read64(field)
-
-
-# C+ out of line, for callers that know a field only when they run
-cdef ulong call_vmcs_readl(ulong field) noexcept nogil:
-    return vmcs_readl(field)
-
-
-# C+ out of line, for callers that know a field only when they run
-cdef void call_vmcs_write16(ulong field, u16 value) noexcept nogil:
-    vmcs_write16(field, value)
-
-
-# C+ out of line, for callers that know a field only when they run
-cdef void call_vmcs_write32(ulong field, u32 value) noexcept nogil:
-    vmcs_write32(field, value)
-
-
-# C+ out of line, for callers that know a field only when they run
-cdef void call_vmcs_write64(ulong field, u64 value) noexcept nogil:
-    vmcs_write64(field, value)
-
-
-# C+ out of line, for callers that know a field only when they run
-cdef void call_vmcs_writel(ulong field, ulong value) noexcept nogil:
-    vmcs_writel(field, value)
-
-
-# C+ out of line, for callers that know a field only when they run
-cdef void call_vmcs_clear_bits(ulong field, u32 mask) noexcept nogil:
-    vmcs_clear_bits(field, mask)
-
-
-# C+ out of line, for callers that know a field only when they run
-cdef void call_vmcs_set_bits(ulong field, u32 mask) noexcept nogil:
-    vmcs_set_bits(field, mask)
-
-
-# C+ out of line, for callers that ask for bits of CR4 by themselves
-cdef ulong call_kvm_read_cr4_bits(kvm_vcpu_t *vcpu, ulong mask) noexcept nogil:
-    return kvm_read_cr4_bits(vcpu, mask)
-
-
-# C+ One access of each shape with a constant field: what an accessor compiles to.
-cdef void probe_write_guest_rsp(ulong value) noexcept nogil:
-    vmcs_writel(GUEST_RSP, value)
-
-
-# C+ what an accessor with a constant field compiles to
-cdef void probe_write_guest_rip(ulong value) noexcept nogil:
-    vmcs_writel(GUEST_RIP, value)
-
-
-# C+ what an accessor with a constant field compiles to
-cdef ulong probe_read_guest_rip() noexcept nogil:
-    return vmcs_readl(GUEST_RIP)
-
-
-# C+ what an accessor with a constant field compiles to
-cdef u32 probe_read_exit_reason() noexcept nogil:
-    return vmcs_read32(VM_EXIT_REASON)
-
-
-# C+ the switch of VMCSs alone
-cdef void probe_vmcs_load(void *vmcs) noexcept nogil:
-    vmcs_load(<vmcs_t *>vmcs)
-
-
-# C+ One access of each shape many times over: what it costs.
-include "bench/accessors.pxi"
-include "bench/host_rsp.pxi"
-
-
+# C+ what the module loader does by mapping .data and .bss: every variable's initial value
 cdef void vmx_module_data() noexcept nogil:
-    # C+ what the module loader does by mapping .data and .bss: every variable's initial value
     global host_xss, cpu_preemption_timer_multi, ple_gap, host_efer
     global cpu_has_load_ia32_efer, cpu_has_load_perf_global_ctrl
     module_initial_params(&vmx_module)
@@ -4833,15 +4743,6 @@ cdef void vmx_module_data() noexcept nogil:
     setup_vmx_x86_ops()
 
 
-cdef bint enable_evmcs_is_on() noexcept nogil:
-    # C+ for whoever looks from outside
-    return static_key_count(&enable_evmcs.key) > 0
-
-
-# C+ stands for module_init(), module_exit() and the linker's section bounds
-cdef void declare_module() noexcept nogil:
-    vmx_module.name = "kvm_intel"
-    vmx_module.init = vmx_init
-    vmx_module.exit = vmx_exit
-    vmx_module.data = vmx_module_data
-    module_sections(&vmx_module)
+include "vmx_exports.pxi"
+include "bench/accessors.pxi"
+include "bench/host_rsp.pxi"
