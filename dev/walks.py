@@ -95,7 +95,9 @@ def room_of(path: str) -> str:
         return "include"
     if second is None:
         return first.partition(".")[0] if first.startswith("cli.") else ""
-    return f"l0/{second}" if first == "l0" and "." not in second else first
+    if first == "l0":       # its state and its memory are the ground of its rooms
+        return f"l0/{second}" if "." not in second else "" if second.endswith(".h") else "l0"
+    return first
 
 
 def python_walk(call, begin: tuple[str, str]) -> Walk:

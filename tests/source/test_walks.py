@@ -36,7 +36,8 @@ def test_the_ground_is_told_once_and_is_no_hop_back():
 
 @pytest.mark.parametrize("path, room", [
     ("/x/kvm_vmx/l0/vmcs/fields.h", "l0/vmcs"), ("kvm_vmx/l1/linux/mm.pyx", "l1"),
-    ("kvm_vmx/machine/vcpu.py", "machine"), ("include/asm/vmx_insn.h", "include"),
+    ("kvm_vmx/l0/physical.h", ""), ("kvm_vmx/machine/vcpu.py", "machine"),
+    ("include/asm/vmx_insn.h", "include"),
     ("kvm_vmx/cli.py", "cli"), ("kvm_vmx/console.py", ""), ("/usr/lib/python3/json.py", "")])
 def test_the_room_of_a_file(path, room):
     assert walks.room_of(path) == room
