@@ -31,6 +31,7 @@ class Header:
     """What a header declares, in its order."""
     enumerators: list[str] = field(default_factory=list)
     structs: list[tuple[str, list[Member] | None]] = field(default_factory=list)   # None: not yet
+    unions: set[str] = field(default_factory=set)   # which of them are unions
     typedefs: list[Member] = field(default_factory=list)
     functions: list[Member] = field(default_factory=list)
     variables: list[Member] = field(default_factory=list)
@@ -200,8 +201,10 @@ def read(header):
             found.enumerators += [part[0] for part in split(words[words.index("{") + 1:-1])]
         elif words[0] == "struct" and len(words) == 2:
             found.structs.append((words[1], None))
-        elif words[0] == "struct" and words[2] == "{" and group(words, 2, "{", "}") == len(words):
+        elif words[0] in ("struct", "union") and words[2] == "{" \
+                and group(words, 2, "{", "}") == len(words):
             found.structs.append((words[1], struct_members(words[3:-1])))
+            found.unions |= {words[1]} if words[0] == "union" else set()
         elif words[0] == "typedef":
             found.typedefs += declared(words[1:])
         else:

@@ -44,14 +44,14 @@ class Printer:
             else f"{member.name}({inner})"
         return self.type_of(member, owner) + name
 
-    def struct(self, tag, members):
-        """The lines of a struct; those of its unnamed inner structs first."""
+    def struct(self, tag, members, kind="struct"):
+        """The lines of a struct or a union; those of its unnamed inner structs first."""
         name = self.alias.get(tag, tag)
         if members is None:
             return [f'ctypedef struct {name} "struct {tag}"']
         lines, before = [], []
         for member in members:
-            if member.members is not None and not member.name:  # an unnamed union: its members
+            if member.members is not None and not member.name:  # an unnamed one: its members
                 lines.extend(f"{self.type_of(one)}{one.name}" for one in member.members)
             elif member.members is not None:
                 inner = f"{member.name}_t"
@@ -64,7 +64,7 @@ class Printer:
                 lines.append(self.function(member, tag))
             elif member.suffix != "[]" and f"{tag}.{member.name}" not in self.spec.get("skip", []):
                 lines.append(f"{self.type_of(member, tag)}{member.name}{member.suffix}")
-        return [*before, f'ctypedef struct {name} "struct {tag}":',
+        return [*before, f'ctypedef {kind} {name} "{kind} {tag}":',
                 *(INDENT + line for line in lines or ["pass"])]
 
     def header(self, name):
@@ -88,7 +88,8 @@ class Printer:
               for one, (_, size) in found.constants.items() if one not in small + [*skip])
         for tag, members in found.structs:
             if tag not in skip:
-                block(self.struct(tag, members), apart=True)
+                block(self.struct(tag, members, "union" if tag in found.unions else "struct"),
+                      apart=True)
         functions = [self.function(one) for one in found.functions if one.name not in skip]
         functions += [f"{self.type_of(one)}{one.name}{one.suffix}" for one in found.variables
                       if one.name not in skip]

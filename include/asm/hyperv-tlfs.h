@@ -70,6 +70,40 @@
 #define HV_X64_MSR_HYPERCALL_PAGE_ADDRESS_SHIFT 0xc
 #define HV_LINUX_VENDOR_ID 0x8100
 
+/* The MSRs of several fields */
+union hv_x64_msr_hypercall_contents {
+	u64 as_uint64;
+	struct {
+		u64 enable : 1;
+		u64 reserved : 11;
+		u64 guest_physical_address : 52;
+	};
+};
+
+struct hv_reenlightenment_control {
+	u64 vector : 8;
+	u64 reserved1 : 8;
+	u64 enabled : 1;
+	u64 reserved2 : 15;
+	u64 target_vp : 32;
+};
+
+struct hv_tsc_emulation_control {
+	u64 enabled : 1;
+	u64 reserved : 63;
+};
+
+struct hv_tsc_emulation_status {
+	u64 inprogress : 1;
+	u64 reserved : 63;
+};
+
+/* The input of HVCALL_FLUSH_GUEST_PHYSICAL_ADDRESS_SPACE */
+struct hv_guest_mapping_flush {
+	u64 address_space;
+	u64 flags;
+};
+
 /* Hypercalls */
 #define HVCALL_FLUSH_VIRTUAL_ADDRESS_SPACE 2
 #define HVCALL_FLUSH_VIRTUAL_ADDRESS_LIST 3

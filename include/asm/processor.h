@@ -95,8 +95,12 @@ static inline u32 boot_cpu_data_x86_model(void)
 #define __read_cr3() (this_cpu_read(virt_cpu)->cr3)
 #define __get_current_cr3_fast() (this_cpu_read(virt_cpu)->cr3)
 #define cr4_read_shadow() (this_cpu_read(virt_cpu)->cr4)
-#define store_idt() (this_cpu_read(virt_cpu)->idtr_base)
-#define get_current_gdt_ro() (this_cpu_read(virt_cpu)->gdtr_base)
+/* SIDT: of the IDT the base alone is known, its limit the largest that a table can have. */
+#define store_idt(dt) do {						\
+	(dt)->size = 0xfff;						\
+	(dt)->address = this_cpu_read(virt_cpu)->idtr_base;		\
+} while (0)
+#define get_current_gdt_ro() ((void *)this_cpu_read(virt_cpu)->gdtr_base)
 #define get_cpu_entry_area_tss(cpu) (per_cpu(virt_cpu, cpu)->tr_base)
 #define cpu_kernelmode_gs_base(cpu) (0xffff888000000000UL + (unsigned long)(cpu) * 0x20000)
 

@@ -27,9 +27,10 @@
 	this_cpu_read(vmlinux)->oops();					\
 	__builtin_unreachable();					\
 } while (0)
+#define BUG() BUG_MSG("at %s:%d", __FILE__, __LINE__)
 #define BUG_ON(condition) do {						\
 	if (unlikely(condition))					\
-		BUG_MSG("at %s:%d", __FILE__, __LINE__);		\
+		BUG();							\
 } while (0)
 
 /* A processor refuses an address that is not canonical, whoever uses it. */

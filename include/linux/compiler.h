@@ -37,7 +37,12 @@
 #define READ_ONCE(x) (*(const volatile __typeof__(x) *)&(x))
 #define WRITE_ONCE(x, value) (*(volatile __typeof__(x) *)&(x) = (value))
 #define barrier() __asm__ __volatile__("" : : : "memory")
+/* Devices are memory of this process: what orders stores for another CPU orders them for all. */
+#define wmb() __atomic_thread_fence(__ATOMIC_SEQ_CST)
 #define smp_mb() __atomic_thread_fence(__ATOMIC_SEQ_CST)
+/* Around an atomic operation that is a full barrier itself. */
+#define smp_mb__before_atomic() barrier()
+#define smp_mb__after_atomic() barrier()
 #define smp_rmb() __atomic_thread_fence(__ATOMIC_ACQUIRE)
 #define smp_wmb() __atomic_thread_fence(__ATOMIC_RELEASE)
 

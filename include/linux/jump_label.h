@@ -53,6 +53,9 @@ static inline int static_key_count(const struct static_key *key)
 	return n >= 0 ? n : 1;
 }
 
+/* Nobody limits the rate of a key: no work is ever delayed. */
+struct delayed_work;
+
 #define static_key_enabled(x) (static_key_count((const struct static_key *)(x)) > 0)
 
 #define static_key_is_true_type(x) \

@@ -40,6 +40,28 @@ static inline bool list_empty(const struct list_head *head)
 	return head->next == head;
 }
 
+/* One step along a list of elements whose link stands so far into them: from NULL to the first;
+ * false behind the last. */
+static inline bool list_step(void **at, struct list_head *head, size_t link)
+{
+	struct list_head *next = *at ? ((struct list_head *)((char *)*at + link))->next : head->next;
+
+	*at = (char *)next - link;
+	return next != head;
+}
+
+/* The same where the element may be gone when the next one is asked for: *behind is that one. */
+static inline bool list_step_safe(void **at, void **behind, struct list_head *head, size_t link)
+{
+	if (!*at)
+		*behind = (char *)head->next - link;
+	*at = *behind;
+	if ((char *)*at + link == (char *)head)
+		return false;
+	*behind = (char *)((struct list_head *)((char *)*at + link))->next - link;
+	return true;
+}
+
 #define list_entry(ptr, type, member) container_of(ptr, type, member)
 
 #endif

@@ -21,11 +21,15 @@ struct page;
  * number is 0x5800000000, and the linear mapping of v4.19 with four levels leads from it here.
  */
 #define NO_PAGE_ADDRESS ((void *)0x0005080000000000UL)
-#define page_address(page) ((page) ? (void *)(page) : NO_PAGE_ADDRESS)
 #define page_to_phys(page) __pa(page)
 #define virt_to_page(addr) ((struct page *)(addr))
 #define vmalloc_to_pfn(addr) (((unsigned long)(addr) - this_cpu_read(vmalloc_base)) >> PAGE_SHIFT)
 #define cpu_to_node(cpu) 0
+
+static inline void *page_address(struct page *page)
+{
+	return page ? page : NO_PAGE_ADDRESS;
+}
 
 static inline int get_order(unsigned long size)
 {

@@ -30,6 +30,9 @@ void printk_prefixed(int level, const char *prefix, const char *fmt, ...)
 #define pr_emerg(...) printk_level(0, __VA_ARGS__)
 #define pr_warn(...) printk_level(4, __VA_ARGS__)
 #define pr_info(...) printk_level(6, __VA_ARGS__)
+/* Debug messages are off: the compiler checks them, and nothing is evaluated. */
+#define pr_debug(...) do { if (0) pr_info(__VA_ARGS__); } while (0)
+#define pr_debug_ratelimited(...) pr_debug(__VA_ARGS__)
 
 /*
  * True the first time in a boot. Each remembers the boot that it last was true in, in a section

@@ -90,6 +90,31 @@ cdef extern from "asm/hyperv-tlfs.h" nogil:
         HV_VMX_ENLIGHTENED_CLEAN_FIELD_ENLIGHTENMENTSCONTROL
         HV_VMX_ENLIGHTENED_CLEAN_FIELD_ALL
 
+    ctypedef union hv_x64_msr_hypercall_contents "union hv_x64_msr_hypercall_contents":
+        u64 as_uint64
+        u64 enable
+        u64 reserved
+        u64 guest_physical_address
+
+    ctypedef struct hv_reenlightenment_control "struct hv_reenlightenment_control":
+        u64 vector
+        u64 reserved1
+        u64 enabled
+        u64 reserved2
+        u64 target_vp
+
+    ctypedef struct hv_tsc_emulation_control "struct hv_tsc_emulation_control":
+        u64 enabled
+        u64 reserved
+
+    ctypedef struct hv_tsc_emulation_status "struct hv_tsc_emulation_status":
+        u64 inprogress
+        u64 reserved
+
+    ctypedef struct hv_guest_mapping_flush "struct hv_guest_mapping_flush":
+        u64 address_space
+        u64 flags
+
     ctypedef struct hv_vp_assist_page "struct hv_vp_assist_page":
         u32 apic_assist
         u32 reserved

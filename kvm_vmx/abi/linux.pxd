@@ -11,6 +11,8 @@ cdef extern from "linux/printk.h" nogil:
     void pr_emerg(const char *fmt, ...)
     void pr_warn(const char *fmt, ...)
     void pr_info(const char *fmt, ...)
+    void pr_debug(const char *fmt, ...)
+    void pr_debug_ratelimited(const char *fmt, ...)
     void pr_warn_once(const char *fmt, ...)
     void pr_info_once(const char *fmt, ...)
     void vcpu_unimpl(void *vcpu, const char *fmt, ...)
@@ -63,6 +65,8 @@ cdef extern from "linux/jump_label.h" nogil:
     ctypedef struct static_key_false "struct static_key_false":
         static_key_t key
 
+    ctypedef struct delayed_work "struct delayed_work"
+
     int static_key_count(const static_key_t *key)
     bint static_key_enabled(const static_key_t *key)
     bint static_branch_unlikely(static_key_false *key)
@@ -84,11 +88,11 @@ cdef extern from "linux/mm.h" nogil:
 
     ctypedef struct page_t "struct page"
 
+    void *page_address(page_t *page)
     int get_order(ulong size)
     bint VALID_PAGE(u64 page)
     u64 __pa(const void *address)
     void *__va(u64 pa)
-    void *page_address(page_t *page)
     void check_canonical(ulong address)
     void *NO_PAGE_ADDRESS
     u64 page_to_phys(page_t *page)

@@ -32,6 +32,9 @@ cdef extern from "linux/compiler.h" nogil:
     void smp_mb()
     void smp_rmb()
     void smp_wmb()
+    void wmb()
+    void smp_mb__before_atomic()
+    void smp_mb__after_atomic()
     const bint CONFIG_HYPERV
     const bint CONFIG_JUMP_LABEL
 
@@ -53,6 +56,8 @@ cdef extern from "linux/list.h" nogil:
     void list_add(list_head *link, list_head *head)
     void list_del(list_head *link)
     bint list_empty(const list_head *head)
+    bint list_step(void **at, list_head *head, size_t link)
+    bint list_step_safe(void **at, void **behind, list_head *head, size_t link)
 
 cdef extern from "errno.h" nogil:
     enum:

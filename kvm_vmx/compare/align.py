@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import itertools
 
-from kvm_vmx.compare import cstatements, idioms
+from kvm_vmx.compare import cstatements, idioms, opcodes
 from kvm_vmx.compare.integers import Casts
 from kvm_vmx.compare.marks import Mark, digest, place, spelled
 from kvm_vmx.compare.pysource import port_units
@@ -77,7 +77,7 @@ def sequences(c_kind: str, p_kind: str) -> list[Sequence]:
 @functools.cache
 def possible(c_kind: str, p_kind: str) -> bool:
     """Whether any step can begin with statements of these kinds."""
-    return c_kind in (p_kind, "#", "stub") or rooted(c_kind, p_kind) \
+    return c_kind in (p_kind, "#", "stub", "asm") or rooted(c_kind, p_kind) \
         or bool(sequences(c_kind, p_kind))
 
 
@@ -126,7 +126,7 @@ class Alignment:
         if i == len(self.kernel):
             return
         unit = self.kernel[i]
-        if unit.kind == item.kind or unit.kind in ("#", "stub") \
+        if unit.kind == item.kind or unit.kind in ("#", "stub", "asm") \
                 or rooted(unit.kind, item.kind):
             yield from self.pair(i, j, unit, item)
         for sequence in sequences(unit.kind, item.kind):
@@ -151,7 +151,10 @@ class Alignment:
                     and after.key == ("return", unit.key[2]) and after.parent is item:
                 yield 2 * PAIR, 1, 2, Step([unit], [item, after], "idiom", frozenset({"#else"}))
             return
-        used = agreement(unit.key, item.key, self.tested(item))
+        instruction = opcodes.meaning(unit.key) if unit.kind == "asm" else None
+        used = agreement(instruction or unit.key, item.key, self.tested(item))
+        if instruction and used is not None:
+            used = used | {opcodes.WHY}
         if used is not None and self.plain_casts(used, [unit], [item]):
             near = (unit.parent is None) == (item.parent is None)
             near = near and (unit.parent is None or unit.parent.kind == item.parent.kind)

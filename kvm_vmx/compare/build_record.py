@@ -18,6 +18,7 @@ RECORD = "kvm_vmx/compare/built.json"
 LINE = re.compile(r'#line (\d+) "([^"]+)"')
 PLACE = re.compile(r"^(?:inlined by )?\./(\S+):(\d+)(?: \(.*\))?$")
 OWNER = re.compile(r"^[0-9a-f]+ <(\S+)>:$")
+BEHIND = "static PyMethodDef __pyx_methods"  # what Cython writes behind the last function
 CODE = re.compile(r"^ +([0-9a-f]+):\t(.*)$")
 SYMBOL = re.compile(r"\b__pyx_[a-z]+_(\d+[a-z]\w*)")
 
@@ -75,6 +76,8 @@ def marked(text: str):
     for line in map(str.strip, text.split("\n")):
         if hit := LINE.match(line):
             place = (hit[2], int(hit[1]))
+        elif line.startswith(BEHIND):
+            place = None
         elif place and not note and line and not line.startswith("/*"):
             if line not in ("{", "}", ";"):
                 yield place, plain(line)

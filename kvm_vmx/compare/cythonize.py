@@ -7,7 +7,7 @@ comparison; a statement for which that fails has no text here, and Cannot says w
 
 import re
 
-from kvm_vmx.compare import idioms
+from kvm_vmx.compare import idioms, opcodes
 from kvm_vmx.compare.align import SEQUENCES
 from kvm_vmx.compare.pysource import port_units
 from kvm_vmx.compare.terms import CHAINED, CYTHON_BINARY
@@ -75,6 +75,8 @@ class Printer:
             raise Cannot(f"`if {hit[1]}:` around what follows")
         if kind in ("=", "call"):
             return [self.tree(key)]
+        if kind == "asm" and (call := opcodes.meaning(key)):
+            return [self.tree(call)]
         raise Cannot({"label": "a label, and the port has a function for it",
                       "goto": "a jump, and the port calls a function for the label",
                       "asm": "assembly, which asm/vmx_insn.h has here", "switch": "a switch",
@@ -170,7 +172,7 @@ class Printer:
 
     def assign_(self, tree):
         operator = "//=" if tree[1] == "/=" else tree[1]
-        if tree[3][0] == "=":
+        if tree[3][0] == "=" and not tree[1] == tree[3][1] == "=":
             raise Cannot("an assignment inside another")
         return f"{self.tree(tree[2])} {operator} {self.tree(tree[3])}", 0
 
@@ -191,7 +193,8 @@ class Printer:
         if rows[-1].endswith(":"):
             text += "\n    pass"
         found = [each for each in port_units(text) if each.kind != "pass"]
-        agrees = len(found) == 1 and unify(unit.key, found[0].key, set())
+        key = unit.kind == "asm" and opcodes.meaning(unit.key) or unit.key
+        agrees = len(found) == 1 and unify(key, found[0].key, set())
         if not agrees and not any(rule.fits([unit], found) for rule in SEQUENCES
                                   if len(rule.c) == 1 and len(rule.port) == len(found)):
             raise Cannot("what it would be here does not agree with it")

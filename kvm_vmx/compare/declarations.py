@@ -3,7 +3,7 @@
 
 from kvm_vmx.compare.expressions import parse
 from kvm_vmx.compare.terms import name
-from kvm_vmx.compare.types import parse_type
+from kvm_vmx.compare.types import DROPPED, WORDS, parse_type
 
 OPEN, CLOSE = {"(", "[", "{"}, {")", "]", "}"}
 
@@ -26,12 +26,36 @@ def signature_key(signature):
             continue
         last = names[-1]
         if any(token.text == "(" for token in part):
-            parameters.append(("raw", *(token.text for token in part)))
+            parameters.append(callback(part) or ("raw", *(token.text for token in part)))
         else:
             stars = sum(token.text == "[" for token in part)
             kind = parse_type(part[:last])
             parameters.append(("decl", (*kind[:2], kind[2] + stars), name(part[last].text)))
     return ("def", parse_type(signature[:max(begin - 1, 0)]), *parameters)
+
+
+def callback(part):
+    """("callback", type, name, types of its parameters) of a pointer to a function that has no
+    other in it; None of anything else."""
+    texts = [token.text for token in part]
+    if texts.count("(") != 2 or texts[-1] == "nogil" and texts[-2:] != ["noexcept", "nogil"]:
+        return None
+    part = part[:-2] if texts[-1] == "nogil" else part
+    open_ = texts.index("(")
+    if texts[open_ + 1] != "*" or texts[open_ + 3:open_ + 5] != [")", "("] \
+            or part[-1].text != ")":
+        return None
+    inside = [piece for piece in split(part[open_ + 5:-1], ",")
+              if piece and [token.text for token in piece] != ["void"]]
+    return ("callback", parse_type(part[:open_]), name(texts[open_ + 2]),
+            *(parse_type(unnamed(piece)) for piece in inside))
+
+
+def unnamed(part):
+    """A parameter's tokens without its name, if it has one behind a type."""
+    known = any(token.text == "*" for token in part) or \
+        sum(token.kind == "id" and token.text not in DROPPED for token in part) > 1
+    return part[:-1] if known and part[-1].kind == "id" and part[-1].text not in WORDS else part
 
 
 def split(part, separator: str):

@@ -21,8 +21,10 @@ BINT = "bint keeps a number as it is: it is made 0 or 1 by hand"
 PASTE = "Cython pastes no literals"
 MACRO = "a macro of the kernel writes to its argument: here it gets the address"
 BIT = "the bit of a u32 itself: what the kernel's word-wide helper touches"
+WORDS = "the words are unsigned long already"
 ONES = "all ones, without a sign"
 POINTER = "an address that is an error number is no address here: the number goes beside it"
+LIST = "Cython has no macros that loop: a step along the list, from NULL to the first"
 LOCK = "a raw spinlock differs on PREEMPT_RT only"
 MASK = "a byte for each CPU instead of a bit"
 ATOMIC = "a counter that the lock around it protects"
@@ -48,7 +50,12 @@ EXPRESSIONS = (
     Idiom("message", "BUILD_BUG_ON_MSG($a && $b, $m)", "BUILD_BUG_ON($a & $b)",
           "a constant expression for the compiler, its message dropped"),
     Idiom("out argument", "rdmsrl($m, $v)", "rdmsrl($m, &$v)", MACRO),
+    Idiom("out argument", "rdmsrl($m, *(u64 *)&$v)", "rdmsrl($m, <u64 *>&$v)", MACRO),
+    Idiom("out argument", "rdmsrl($m, $v)", "rdmsrl($m, <u64 *>&$v)", MACRO),
     Idiom("out argument", "rdmsr($m, $a, $b)", "rdmsr($m, &$a, &$b)", MACRO),
+    Idiom("bit", "set_bit($n, (void *)&$x)", "set_bit($n, &$x)", WORDS),
+    Idiom("bit", "clear_bit($n, (void *)&$x)", "clear_bit($n, &$x)", WORDS),
+    Idiom("bit", "test_bit($n, (void *)&$x)", "test_bit($n, &$x)", WORDS),
     Idiom("bit", "__set_bit($n, (unsigned long *)&$x)", "$x |= <u32>1 << $n", BIT),
     Idiom("bit", "test_bit($n, (unsigned long *)&$x)", "$x & (<u32>1 << $n)", BIT),
     Idiom("bit", "__set_bit($n, (ulong *)&$x)", "$x |= <u32>1 << $n", BIT),
@@ -70,6 +77,7 @@ EXPRESSIONS = (
     Idiom("CPU mask", "cpumask_test_cpu($c, $m)", "$m[$c]", MASK),
     Idiom("CPU mask", "cpumask_set_cpu($c, $m)", "$m[$c] = 1", MASK),
     Idiom("CPU mask", "cpumask_clear_cpu($c, $m)", "$m[$c] = 0", MASK),
+    Idiom("CPU mask", "cpumask_any_but(cpu_online_mask, $c)", "cpu_online_any_but($c)", MASK),
     Idiom("atomic", "atomic_set(&$x, $v)", "$x = $v", ATOMIC),
     Idiom("atomic", "atomic_read(&$x)", "$x", ATOMIC),
     Idiom("atomic", "atomic_inc(&$x)", "$x += 1", ATOMIC),
@@ -129,6 +137,11 @@ STATEMENTS = (
     Idiom("vCPUs", "kvm_for_each_vcpu($i, $v, $k) {}",
           "for $i in range($k.online_vcpus):\n    $v = $k.vcpus[$i]",
           "Cython has no macros that loop"),
+    Idiom("list", "list_for_each_entry($v, &per_cpu($l, $c), loaded_vmcss_on_cpu_link) {}",
+          "$v = NULL\nwhile loaded_vmcs_on_cpu_next(&$v, per_cpu_list($l, $c)):", LIST),
+    Idiom("list", "list_for_each_entry_safe($v, $n, &per_cpu($l, $c), loaded_vmcss_on_cpu_link) {}",
+          "$v = $n = NULL\nwhile loaded_vmcs_on_cpu_next_safe(&$v, &$n, per_cpu_list($l, $c)):",
+          LIST),
     Idiom("walk", "for ($i = $a; $i < $b; $i++) {}",
           "for $n in range($b - $a):\n    $i = $a + $n", "Cython's loops count in numbers"),
     Idiom("error pointer", "return ERR_PTR($e);", "error[0] = $e\nreturn NULL", POINTER),

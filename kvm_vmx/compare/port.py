@@ -65,6 +65,8 @@ def with_labels(subject: Subject, kernel: Function, subjects) -> tuple[Function,
              for label in labels if f"{name}_{label}" in subjects}
     whole = copy.copy(subject.function)
     whole.units = jumps(subject.function.units, name, parts)
+    if parts:
+        whole.units = falling(whole.units, [*parts][0])
     whole.marks = list(subject.function.marks)
     known = declared(subject.function)
     for n, label in enumerate(parts):
@@ -76,16 +78,24 @@ def with_labels(subject: Subject, kernel: Function, subjects) -> tuple[Function,
                                 head.line, head.end, head.text))
         body = jumps(part.units[1:], name, parts)
         if n + 1 < len(parts):
-            if body[-1].key == ("goto", [*parts][n + 1]):
-                body[-1].silent = "label"
-            elif body[-1].kind not in ("goto", "return") or body[-1].parent:
-                body.append(Unit(("return", None), part.end, part.end, "return"))
+            body = falling(body, [*parts][n + 1])
         for unit in body:
             if unit.kind == "decl":
                 unit.silent = "label"
         whole.units.extend(body)
         whole.marks.extend(part.marks)
     return whole, [f"{name}_{label}" for label in parts]
+
+
+def falling(units, label: str) -> list:
+    """The units before a label: a jump to it at their end is what falls into it, and where they
+    just end there is the return that C has not."""
+    last = units[-1]
+    if last.key == ("goto", label) and last.parent is None:
+        return [*units[:-1], dataclasses.replace(last, silent="label")]
+    if last.kind not in ("goto", "return") or last.parent:
+        return [*units, Unit(("return", None), last.end, last.end, "return")]
+    return units
 
 
 def declared(function: Function) -> dict:

@@ -107,21 +107,18 @@ class Reasons:
             yield f"{texts[0]!r} is no label"
         if entry.get("values"):
             yield from self.numbers(given)
-        if entry.get("names") in ("once", "out"):
-            yield from self.names(given, entry["names"])
+        if entry.get("names") == "out":
+            yield from self.names(given)
 
-    def names(self, given: Given, how: str):
-        """Whether the variables that a mark names are used as it says."""
+    def names(self, given: Given):
+        """Whether the variables that a mark names serve what is left out alone."""
         declared = {unit.key[2] for unit in given.row.kernel if unit.kind == "decl"}
         for name in WORD.findall(given.mark.what):
             if name not in declared:
                 continue
-            used = [(row, unit) for row in given.whole.rows for unit in row.kernel
-                    if name in WORD.findall(unit.text) and unit not in given.row.kernel]
-            if how == "once" and len(used) > 1:
-                yield f"{name} is used {len(used)} times"
-            if how == "out" and (bad := [unit for row, unit in used
-                                         if row.kind in ("same", "idiom", "moved")]):
+            if bad := [unit for row in given.whole.rows for unit in row.kernel
+                       if name in WORD.findall(unit.text) and unit not in given.row.kernel
+                       and row.kind in ("same", "idiom", "moved")]:
                 yield f"{name} serves {bad[0].text!r}, which is not left out"
 
     def numbers(self, given: Given):

@@ -10,6 +10,7 @@ from kvm_vmx.compare.marks import CURE, Mark
 
 CLASSES = ("same", "idiom", "adapted", "omitted", "added", "moved", "inactive", "unexplained")
 ALIKE = ("same", "idiom", "moved")
+HEADERS = {"if", "elif", "else", "while", "for", "each"}
 WORD = re.compile(r"\w+|[^\w\s]")
 MARKED = {"-": "omitted", "~": "adapted", "+": "added"}
 
@@ -112,7 +113,8 @@ def agree(theirs, ours, owner, block) -> bool:
         mine = owner[id(ours)] if ours is not None else None
         its = owner[id(theirs)] if theirs is not None else None
         if mine is its:  # of an idiom's several headers the first holds the block
-            return mine.kind != "idiom" or ours is mine.port[0]
+            return mine.kind != "idiom" or ours is next(
+                (unit for unit in mine.port if unit.kind in HEADERS), mine.port[0])
         if its is not None and its.kind == "adapted":
             theirs = block(theirs)
         elif mine is not None and mine.kind == "adapted":

@@ -40,7 +40,7 @@ def is_type(tokens: list[Token]) -> bool:
         return False
     names_over = False
     for token in tokens:
-        if token.text == "*":
+        if token.text in ("*", "**"):
             names_over = True
         elif token.kind != "id" or (names_over and token.text not in DROPPED):
             return False
@@ -49,7 +49,7 @@ def is_type(tokens: list[Token]) -> bool:
 
 def parse_type(tokens: list[Token]):
     """The tree of a type: ("type", base, stars), alike for `struct x *` and `x_t *`."""
-    stars = sum(token.text == "*" for token in tokens)
+    stars = sum({"*": 1, "**": 2}.get(token.text, 0) for token in tokens)
     words = [token.text for token in tokens if token.kind == "id" and token.text not in DROPPED]
     if any(token.text == "enum" for token in tokens):
         words = ["int"]  # Cython's ints hold the numbers of C's enumerations

@@ -14,7 +14,7 @@
 #include <asm/vmx.h>
 #include <kvm_vmx/l0/entry/state_checks.h>
 #include <kvm_vmx/l0/guest/parts_of_l2.h>
-#include <kvm_vmx/l0/guest/physical.h>
+#include <kvm_vmx/l0/physical.h>
 #include <kvm_vmx/l0/guest/row.h>
 #include <kvm_vmx/l0/hv/profile.h>
 #include <kvm_vmx/l0/whole/parts.h>

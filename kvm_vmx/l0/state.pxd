@@ -596,7 +596,7 @@ cdef extern from "kvm_vmx/l0/guest/parts_of_l2.h" nogil:
         u8 scale
         u8 rip_relative
 
-cdef extern from "kvm_vmx/l0/guest/physical.h" nogil:
+cdef extern from "kvm_vmx/l0/physical.h" nogil:
     u8 *phys_ptr(const phys_mem *mem, u64 gpa, u64 len)
     u8 *phys_page(const phys_mem *mem, u64 gpa)
 

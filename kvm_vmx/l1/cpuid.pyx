@@ -10,6 +10,7 @@ from kvm_vmx.l1.kvm_host cimport (
 from kvm_vmx.l1.linux.mm cimport kfree, kmalloc
 from kvm_vmx.l1.x86 cimport kvm_require_cpl, kvm_skip_emulated_instruction, kvm_x86_ops
 from libc.string cimport memcpy
+from kvm_vmx.l1.trace cimport trace_kvm_cpuid
 
 # Bits of CPUID that the kernel writes F(NAME).
 cdef enum:
@@ -114,8 +115,7 @@ cdef int move_to_next_stateful_cpuid_entry(kvm_vcpu_t *vcpu, int i) noexcept nog
     return j
 
 
-# C~ int: the answer is yes or no
-cdef inline bint is_matching_cpuid_entry(kvm_cpuid_entry2 *e, u32 function, u32 index) noexcept nogil:
+cdef inline int is_matching_cpuid_entry(kvm_cpuid_entry2 *e, u32 function, u32 index) noexcept nogil:
     if e.function != function:
         return 0
     if (e.flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) and e.index != index:
@@ -175,11 +175,8 @@ cdef bint kvm_cpuid(kvm_vcpu_t *vcpu, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx,
         ecx[0] = best.ecx
         edx[0] = best.edx
     else:
-        # C~ four assignments in one, the tracepoint: one statement each, no tracing
-        eax[0] = 0
-        ebx[0] = 0
-        ecx[0] = 0
-        edx[0] = 0
+        eax[0] = ebx[0] = ecx[0] = edx[0] = 0
+    trace_kvm_cpuid(function, eax[0], ebx[0], ecx[0], edx[0], entry_found)
     return entry_found
 
 

@@ -13,14 +13,13 @@ cdef extern from "asm/vmx_insn.h" nogil:
 
 
 cdef inline void cpu_crash_vmclear_loaded_vmcss() noexcept nogil:
-    # C~ crash_vmclear_fn: here the pointer itself
-    cdef crash_vmclear_fn do_vmclear_operation = NULL
+    cdef crash_vmclear_fn *do_vmclear_operation = NULL
 
-    # C- rcu_read_lock(): nothing is freed under a crash
+    rcu_read_lock()
     do_vmclear_operation = rcu_dereference(crash_vmclear_loaded_vmcss)
     if do_vmclear_operation:
         do_vmclear_operation()
-        # C- rcu_read_unlock(): nothing is freed under a crash
+    rcu_read_unlock()
 
 
 # Each other CPU: what memory has of its VMCSs is whole before another kernel looks at it.
@@ -42,8 +41,7 @@ cdef void kdump_nmi_shootdown_cpus() noexcept nogil:
             smp_call_function_single(cpu, kdump_nmi_callback, NULL, 1)
 
 
-# C~ the registers: out of scope, the dump itself
-cdef void native_machine_crash_shutdown() noexcept nogil:
+cdef void native_machine_crash_shutdown(pt_regs *regs) noexcept nogil:
     local_irq_disable()
 
     # C~ crash_smp_send_stop(): the function that it leads to

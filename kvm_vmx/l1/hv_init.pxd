@@ -2,7 +2,6 @@
 # C: arch/x86/hyperv/hv_init.c
 from kvm_vmx.abi.hyperv_tlfs cimport hv_vp_assist_page as hv_vp_assist_page_t
 from kvm_vmx.abi.types cimport u32, u64
-from kvm_vmx.l1.mshyperv cimport hv_handler
 
 cdef hv_vp_assist_page_t **hv_vp_assist_page
 cdef u32 *hv_vp_index
@@ -20,7 +19,7 @@ cdef int hyperv_flush_guest_mapping(u64 as_) noexcept nogil
 cdef void hyperv_init() noexcept nogil
 cdef void hyperv_stop_tsc_emulation() noexcept nogil
 cdef void hyperv_reenlightenment_intr() noexcept nogil
-cdef void set_hv_tscchange_cb(hv_handler cb) noexcept nogil
+cdef void set_hv_tscchange_cb(void (*cb)() noexcept nogil) noexcept nogil
 cdef void clear_hv_tscchange_cb() noexcept nogil
 cdef void hyperv_cleanup() noexcept nogil
 cdef void hyperv_shutdown() noexcept nogil

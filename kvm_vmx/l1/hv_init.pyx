@@ -5,24 +5,34 @@ from kvm_vmx.abi.hyperv_tlfs cimport (
     HV_FEATURE_FREQUENCY_MSRS_AVAILABLE, HV_HYPERCALL_RESULT_MASK, HV_LINUX_VENDOR_ID, HV_X64_ENLIGHTENED_VMCS_RECOMMENDED,
     HV_X64_ACCESS_FREQUENCY_MSRS, HV_X64_ACCESS_REENLIGHTENMENT,
     HV_X64_MSR_GUEST_OS_ID, HV_X64_MSR_HYPERCALL, HV_X64_MSR_HYPERCALL_AVAILABLE,
-    HV_X64_MSR_HYPERCALL_ENABLE, HV_X64_MSR_HYPERCALL_PAGE_ADDRESS_SHIFT,
     HV_X64_MSR_REENLIGHTENMENT_CONTROL, HV_X64_MSR_REFERENCE_TSC,
     HV_X64_MSR_TSC_EMULATION_CONTROL, HV_X64_MSR_TSC_EMULATION_STATUS,
     HV_X64_MSR_VP_ASSIST_PAGE, HV_X64_MSR_VP_ASSIST_PAGE_ADDRESS_SHIFT,
     HV_X64_MSR_VP_ASSIST_PAGE_ENABLE, HV_X64_MSR_VP_INDEX, HV_X64_MSR_VP_INDEX_AVAILABLE,
-    HVCALL_FLUSH_GUEST_PHYSICAL_ADDRESS_SPACE)
+    HVCALL_FLUSH_GUEST_PHYSICAL_ADDRESS_SPACE, hv_guest_mapping_flush,
+    hv_reenlightenment_control, hv_tsc_emulation_control, hv_tsc_emulation_status,
+    hv_x64_msr_hypercall_contents)
 from kvm_vmx.abi.hyperv_tlfs cimport hv_vp_assist_page as hv_vp_assist_page_t
 from kvm_vmx.abi.linux cimport (
     BUG_ON, GFP_KERNEL, NO_PAGE_ADDRESS, __pa, check_canonical, local_irq_restore, local_irq_save,
-    page_address, page_t, pr_warn, vmalloc_to_pfn)
-from kvm_vmx.abi.types cimport ENOTSUPP, smp_wmb, u32, u64, ulong, unlikely
+    page_address, pr_warn, vmalloc_to_pfn)
+from kvm_vmx.abi.types cimport ENOTSUPP, u32, u64, ulong, unlikely, wmb
 from kvm_vmx.abi.virt_cpu cimport INSN_OK
 from kvm_vmx.l1.linux.cpu cimport (
-    CPUHP_AP_ONLINE_DYN, cpu_online, cpuhp_remove_state, cpuhp_setup_state, num_possible_cpus)
+    CPUHP_AP_ONLINE_DYN, cpu_online_any_but, cpuhp_remove_state, cpuhp_setup_state, nr_cpu_ids,
+    num_possible_cpus)
 from kvm_vmx.l1.linux.cpu cimport debug_smp_processor_id as smp_processor_id
 from kvm_vmx.l1.linux.mm cimport (
-    __vmalloc, alloc_page, free_page, kcalloc, kfree, kmalloc, vfree_pages)
-from kvm_vmx.l1.mshyperv cimport hv_handler, ms_hyperv, x86_hyper_type_ms_hyperv
+    __vmalloc, alloc_page, free_page, kcalloc, kfree, kmalloc_array, vfree_pages)
+from kvm_vmx.l1.mshyperv cimport ms_hyperv, x86_hyper_type_ms_hyperv
+
+from libc.string cimport memset
+
+cdef extern from *:
+    """
+    #define trace_hyperv_nested_flush_guest_mapping(as, ret) ((void)0)
+    """
+    void trace_hyperv_nested_flush_guest_mapping(u64 as_, int ret) noexcept nogil
 
 cdef extern from "asm/percpu.h" nogil:
     void *hyperv_pcpu_input_arg
@@ -31,8 +41,6 @@ cdef extern from "asm/percpu.h" nogil:
 
 cdef enum:
     VP_INVAL = 0xffffffff
-    RE_CTRL_ENABLED = 1 << 16
-    TSC_EMULATION_INPROGRESS = 1
     LINUX_VERSION_CODE = 4 << 16 | 19 << 8
 
 
@@ -53,14 +61,10 @@ cdef int hv_cpu_init(unsigned int cpu) noexcept nogil:
     cdef void **input_arg
     cdef u64 val
 
-    # C~ the cast, page_address(alloc_page()): void ** already; a statement each
-    cdef page_t *pg
-
     global hv_max_vp_index
-    input_arg = this_cpu_ptr(hyperv_pcpu_input_arg)
+    input_arg = <void **>this_cpu_ptr(hyperv_pcpu_input_arg)
     # The address of no page is not NULL: it leads nowhere (erratum: input_page).
-    pg = alloc_page(GFP_KERNEL)
-    input_arg[0] = page_address(pg)
+    input_arg[0] = page_address(alloc_page(GFP_KERNEL))
 
     rdmsrl(HV_X64_MSR_VP_INDEX, &msr_vp_index)
 
@@ -87,27 +91,28 @@ cdef int hv_cpu_init(unsigned int cpu) noexcept nogil:
     return 0
 
 
-cdef hv_handler hv_reenlightenment_cb
+cdef void (*hv_reenlightenment_cb)() noexcept nogil
 
 
-# C~ the work, emu_status: the work runs at once; the MSR as a number
+# C~ the work: the work runs at once
 cdef void hv_reenlightenment_notify() noexcept nogil:
-    cdef u64 emu_status
+    cdef hv_tsc_emulation_status emu_status
 
-    rdmsrl(HV_X64_MSR_TSC_EMULATION_STATUS, &emu_status)
+    rdmsrl(HV_X64_MSR_TSC_EMULATION_STATUS, <u64 *>&emu_status)
 
     # whoever's TSC is not emulated has nothing to catch up with
-    if hv_reenlightenment_cb and emu_status & TSC_EMULATION_INPROGRESS:
+    if hv_reenlightenment_cb and emu_status.inprogress:
         hv_reenlightenment_cb()
 
 
 cdef void hyperv_stop_tsc_emulation() noexcept nogil:
-    # C~ emu_status, freq: the MSR as a number; nothing here needs the frequency
-    cdef u64 emu_status
+    # C- freq: nothing here needs the frequency
+    cdef hv_tsc_emulation_status emu_status
 
-    rdmsrl(HV_X64_MSR_TSC_EMULATION_STATUS, &emu_status)
-    emu_status &= ~<u64>TSC_EMULATION_INPROGRESS
-    wrmsrl(HV_X64_MSR_TSC_EMULATION_STATUS, emu_status)
+    rdmsrl(HV_X64_MSR_TSC_EMULATION_STATUS, <u64 *>&emu_status)
+    emu_status.inprogress = 0
+    wrmsrl(HV_X64_MSR_TSC_EMULATION_STATUS, (<u64 *>&emu_status)[0])
+    # C- the TSC's frequency: nothing here needs the frequency
 
 
 cdef inline bint hv_reenlightenment_available() noexcept nogil:
@@ -121,13 +126,14 @@ cdef void hyperv_reenlightenment_intr() noexcept nogil:
     hv_reenlightenment_notify()
 
 
-# C~ cb: its type
-cdef void set_hv_tscchange_cb(hv_handler cb) noexcept nogil:
+cdef void set_hv_tscchange_cb(void (*cb)() noexcept nogil) noexcept nogil:
     global hv_reenlightenment_cb
-    # C~ re_ctrl, emu_ctrl: the MSR as a number
-    cdef u64 re_ctrl, emu_ctrl = 1
+    cdef hv_reenlightenment_control re_ctrl
     # The thread may go on on another CPU before this is used (erratum: preemptible_target).
+    # C~ re_ctrl: spelled out, as its members further down
     cdef int cpu = smp_processor_id()
+    cdef hv_tsc_emulation_control emu_ctrl
+    # C- emu_ctrl: its members are set further down
 
     if not hv_reenlightenment_available():
         pr_warn("Hyper-V: reenlightenment support is unavailable\n")
@@ -135,44 +141,44 @@ cdef void set_hv_tscchange_cb(hv_handler cb) noexcept nogil:
 
     hv_reenlightenment_cb = cb
 
-    # C~ wmb(), re_ctrl, emu_ctrl: its other name; the MSR as a number
-    smp_wmb()
+    wmb()
 
     # Where hyperv_init() has given up there is no table to look into (erratum: no_vp_index).
+    # C+ a table that is not there is a null pointer that the kernel follows; the members
     BUG_ON(hv_vp_index == NULL)
-    re_ctrl = <u64>HYPERV_REENLIGHTENMENT_VECTOR | RE_CTRL_ENABLED | \
-        <u64>hv_vp_index[cpu] << 32
-    wrmsrl(HV_X64_MSR_REENLIGHTENMENT_CONTROL, re_ctrl)
-    wrmsrl(HV_X64_MSR_TSC_EMULATION_CONTROL, emu_ctrl)
+    memset(&re_ctrl, 0, sizeof(re_ctrl))
+    re_ctrl.vector = HYPERV_REENLIGHTENMENT_VECTOR
+    re_ctrl.enabled = 1
+    re_ctrl.target_vp = hv_vp_index[cpu]
+    memset(&emu_ctrl, 0, sizeof(emu_ctrl))
+    emu_ctrl.enabled = 1
+    wrmsrl(HV_X64_MSR_REENLIGHTENMENT_CONTROL, (<u64 *>&re_ctrl)[0])
+    wrmsrl(HV_X64_MSR_TSC_EMULATION_CONTROL, (<u64 *>&emu_ctrl)[0])
 
 
 cdef void clear_hv_tscchange_cb() noexcept nogil:
     global hv_reenlightenment_cb
-    # C~ re_ctrl: the MSR as a number
-    cdef u64 re_ctrl
+    cdef hv_reenlightenment_control re_ctrl
 
     if not hv_reenlightenment_available():
         return
 
-    # C~ re_ctrl: the MSR as a number
-    rdmsrl(HV_X64_MSR_REENLIGHTENMENT_CONTROL, &re_ctrl)
-    re_ctrl &= ~<u64>RE_CTRL_ENABLED
-    wrmsrl(HV_X64_MSR_REENLIGHTENMENT_CONTROL, re_ctrl)
+    rdmsrl(HV_X64_MSR_REENLIGHTENMENT_CONTROL, <u64 *>&re_ctrl)
+    re_ctrl.enabled = 0
+    wrmsrl(HV_X64_MSR_REENLIGHTENMENT_CONTROL, (<u64 *>&re_ctrl)[0])
 
     hv_reenlightenment_cb = NULL
 
 
 cdef int hv_cpu_die(unsigned int cpu) noexcept nogil:
-    # C~ re_ctrl, new_cpu: the MSR as a number; its type
-    cdef u64 re_ctrl
-    cdef int new_cpu
+    cdef hv_reenlightenment_control re_ctrl
+    cdef unsigned int new_cpu
     cdef ulong flags
     cdef void **input_arg
     cdef void *input_pg = NULL
 
     local_irq_save(flags)
-    # C~ the cast: void ** already
-    input_arg = this_cpu_ptr(hyperv_pcpu_input_arg)
+    input_arg = <void **>this_cpu_ptr(hyperv_pcpu_input_arg)
     input_pg = input_arg[0]
     input_arg[0] = NULL
     local_irq_restore(flags)
@@ -186,23 +192,22 @@ cdef int hv_cpu_die(unsigned int cpu) noexcept nogil:
     if hv_reenlightenment_cb == NULL:
         return 0
 
-    # C~ re_ctrl, the mask: the MSR as a number; spelled out
-    rdmsrl(HV_X64_MSR_REENLIGHTENMENT_CONTROL, &re_ctrl)
-    if re_ctrl >> 32 == hv_vp_index[cpu]:
+    rdmsrl(HV_X64_MSR_REENLIGHTENMENT_CONTROL, <u64 *>&re_ctrl)
+    if re_ctrl.target_vp == hv_vp_index[cpu]:
         # another one that stays, if there is any
-        for new_cpu in range(num_possible_cpus()):
-            if cpu_online(new_cpu) and new_cpu != <int>cpu:
-                re_ctrl = re_ctrl & <u64>0xffffffff | <u64>hv_vp_index[new_cpu] << 32
-                wrmsrl(HV_X64_MSR_REENLIGHTENMENT_CONTROL, re_ctrl)
-                break
+        new_cpu = cpu_online_any_but(cpu)
+
+        # C+ where none stays the kernel reads behind its table
+        if <int>new_cpu < nr_cpu_ids():
+            re_ctrl.target_vp = hv_vp_index[new_cpu]
+            wrmsrl(HV_X64_MSR_REENLIGHTENMENT_CONTROL, (<u64 *>&re_ctrl)[0])
 
     return 0
 
 
 cdef void hyperv_init() noexcept nogil:
     cdef u64 guest_id, required_msrs
-    # C~ the union: the MSR as a number
-    cdef u64 hypercall_msr
+    cdef hv_x64_msr_hypercall_contents hypercall_msr
     cdef int cpuhp, i
 
     # C~ x86_hyper_type: there is this hypervisor or none; the data is fresh at each boot
@@ -223,18 +228,17 @@ cdef void hyperv_init() noexcept nogil:
     if (ms_hyperv.features & required_msrs) != required_msrs:
         return
 
-    # C- alloc_percpu(), kmalloc_array(): hyperv_pcpu_input_arg has its place in asm/percpu.h
-    # C+ what kmalloc_array() computes
-    hv_vp_index = <u32 *>kmalloc(num_possible_cpus() * sizeof(u32), GFP_KERNEL)
+    # C- 2 statements: alloc_percpu(): hyperv_pcpu_input_arg has its place in asm/percpu.h
+    hv_vp_index = <u32 *>kmalloc_array(num_possible_cpus(), sizeof(hv_vp_index[0]),
+                                       GFP_KERNEL)
     if not hv_vp_index:
         return
 
     for i in range(num_possible_cpus()):
         hv_vp_index[i] = <u32>VP_INVAL
 
-    # C~ sizeof(*hv_vp_assist_page): the type by name
     hv_vp_assist_page = <hv_vp_assist_page_t **>kcalloc(
-        num_possible_cpus(), sizeof(hv_vp_assist_page_t *), GFP_KERNEL)
+        num_possible_cpus(), sizeof(hv_vp_assist_page[0]), GFP_KERNEL)
     if not hv_vp_assist_page:
         ms_hyperv.hints &= ~<u32>HV_X64_ENLIGHTENED_VMCS_RECOMMENDED
         hyperv_init_free_vp_index()
@@ -252,32 +256,34 @@ cdef void hyperv_init() noexcept nogil:
     hv_hypercall_pg = __vmalloc(4096, GFP_KERNEL)
     if hv_hypercall_pg == NULL:
         wrmsrl(HV_X64_MSR_GUEST_OS_ID, 0)
-        # C~ goto remove_cpuhp_state, the union, the APIC, the clock sources: what the label does
-        # stands here; no APIC, no clock
-        cpuhp_remove_state(CPUHP_AP_ONLINE_DYN)
-        hyperv_init_free_vp_assist_page()
+        hyperv_init_remove_cpuhp_state(cpuhp)
         return
 
-    rdmsrl(HV_X64_MSR_HYPERCALL, &hypercall_msr)
-    hypercall_msr = (hypercall_msr & 0xfff) | HV_X64_MSR_HYPERCALL_ENABLE | \
-        (vmalloc_to_pfn(hv_hypercall_pg) << HV_X64_MSR_HYPERCALL_PAGE_ADDRESS_SHIFT)
+    rdmsrl(HV_X64_MSR_HYPERCALL, &hypercall_msr.as_uint64)
+    hypercall_msr.enable = 1
+    hypercall_msr.guest_physical_address = vmalloc_to_pfn(hv_hypercall_pg)
     # Nothing writes these again after a suspend (erratum: resume_msrs).
-    wrmsrl(HV_X64_MSR_HYPERCALL, hypercall_msr)
+    wrmsrl(HV_X64_MSR_HYPERCALL, hypercall_msr.as_uint64)
+    # C- the APIC, the clock sources: no APIC in the kernel; out of scope, clocks and timers
+    return
 
 
 cdef void hyperv_cleanup() noexcept nogil:
-    # C~ the union: the MSR as a number
-    cdef u64 hypercall_msr
+    cdef hv_x64_msr_hypercall_contents hypercall_msr
 
     # Hyper-V disables the hypercall page with the identity.
     wrmsrl(HV_X64_MSR_GUEST_OS_ID, 0)
 
-    # C~ the union: the MSR as a number
-    hypercall_msr = 0
-    wrmsrl(HV_X64_MSR_HYPERCALL, hypercall_msr)
+    hypercall_msr.as_uint64 = 0
+    wrmsrl(HV_X64_MSR_HYPERCALL, hypercall_msr.as_uint64)
 
-    hypercall_msr = 0
-    wrmsrl(HV_X64_MSR_REFERENCE_TSC, hypercall_msr)
+    hypercall_msr.as_uint64 = 0
+    wrmsrl(HV_X64_MSR_REFERENCE_TSC, hypercall_msr.as_uint64)
+
+
+cdef void hyperv_init_remove_cpuhp_state(int cpuhp) noexcept nogil:
+    cpuhp_remove_state(cpuhp)
+    hyperv_init_free_vp_assist_page()
 
 
 cdef void hyperv_init_free_vp_assist_page() noexcept nogil:
@@ -324,31 +330,29 @@ cdef u64 hv_do_hypercall(u64 control, void *input, void *output) noexcept nogil:
 
 # C: arch/x86/hyperv/nested.c
 cdef int hyperv_flush_guest_mapping(u64 as_) noexcept nogil:
-    # C~ the structure of the input: two u64, by index
-    cdef u64 *flush
+    cdef hv_guest_mapping_flush **flush_pcpu
+    cdef hv_guest_mapping_flush *flush
     cdef u64 status
     cdef ulong flags
     cdef int ret = -ENOTSUPP
 
     if not hv_hypercall_pg:
-        # C- goto fault: the label returns
-        # C+ what the label does
-        return ret
+        return hyperv_flush_guest_mapping_fault(as_, ret)
 
     local_irq_save(flags)
 
-    # C~ flush_pcpu: used once
-    flush = <u64 *>this_cpu_ptr(hyperv_pcpu_input_arg)[0]
+    flush_pcpu = <hv_guest_mapping_flush **>this_cpu_ptr(hyperv_pcpu_input_arg)
+
+    flush = flush_pcpu[0]
 
     if unlikely(not flush):
         local_irq_restore(flags)
-        # C~ goto fault, the input: the label returns; by index below
-        return ret
+        return hyperv_flush_guest_mapping_fault(as_, ret)
 
-    # C+ what a store does where there is no page (erratum: input_page), and the input by index
+    # C+ what a store does where there is no page (erratum: input_page)
     check_canonical(<ulong>flush)
-    flush[0] = as_
-    flush[1] = 0
+    flush.address_space = as_
+    flush.flags = 0
 
     status = hv_do_hypercall(HVCALL_FLUSH_GUEST_PHYSICAL_ADDRESS_SPACE, flush, NULL)
     local_irq_restore(flags)
@@ -356,5 +360,9 @@ cdef int hyperv_flush_guest_mapping(u64 as_) noexcept nogil:
     if not (status & HV_HYPERCALL_RESULT_MASK):
         ret = 0
 
-    # C- fault, the tracepoint: nothing jumps to it; no tracing
+    return hyperv_flush_guest_mapping_fault(as_, ret)
+
+
+cdef int hyperv_flush_guest_mapping_fault(u64 as_, int ret) noexcept nogil:
+    trace_hyperv_nested_flush_guest_mapping(as_, ret)
     return ret

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # C: arch/x86/kvm/kvm_cache_regs.h
 from kvm_vmx.abi.types cimport (
-    __clear_bit, __set_bit, clear_bit, set_bit, smp_wmb, test_bit, u8, u32, u64, ulong)
+    __clear_bit, __set_bit, clear_bit, likely, set_bit, smp_mb__after_atomic, smp_wmb, test_bit, u8,
+    u32, u64, ulong)
 from kvm_vmx.l1.kvm_host cimport *
 from kvm_vmx.l1.x86 cimport kvm_x86_ops
 
@@ -60,9 +61,8 @@ cdef inline ulong kvm_read_cr4(kvm_vcpu_t *vcpu) noexcept nogil:
     return kvm_read_cr4_bits(vcpu, ~<ulong>0)
 
 
-# C~ int: the answer is yes or no
-cdef inline bint is_long_mode(kvm_vcpu_t *vcpu) noexcept nogil:
-    return (vcpu.arch.efer & EFER_LMA) != 0
+cdef inline int is_long_mode(kvm_vcpu_t *vcpu) noexcept nogil:
+    return vcpu.arch.efer & EFER_LMA
 
 
 cdef inline bint is_64_bit_mode(kvm_vcpu_t *vcpu) noexcept nogil:
@@ -74,23 +74,20 @@ cdef inline bint is_64_bit_mode(kvm_vcpu_t *vcpu) noexcept nogil:
     return cs_l
 
 
-# C~ int, likely(): the answer is yes or no
-cdef inline bint is_paging(kvm_vcpu_t *vcpu) noexcept nogil:
-    return kvm_read_cr0_bits(vcpu, <ulong>X86_CR0_PG) != 0
+cdef inline int is_paging(kvm_vcpu_t *vcpu) noexcept nogil:
+    return likely(kvm_read_cr0_bits(vcpu, <ulong>X86_CR0_PG))
 
 
 cdef inline bint is_protmode(kvm_vcpu_t *vcpu) noexcept nogil:
     return kvm_read_cr0_bits(vcpu, X86_CR0_PE) != 0
 
 
-# C~ int: the answer is yes or no
-cdef inline bint is_pae(kvm_vcpu_t *vcpu) noexcept nogil:
-    return kvm_read_cr4_bits(vcpu, X86_CR4_PAE) != 0
+cdef inline int is_pae(kvm_vcpu_t *vcpu) noexcept nogil:
+    return kvm_read_cr4_bits(vcpu, X86_CR4_PAE)
 
 
 cdef inline void kvm_make_request(int req, kvm_vcpu_t *vcpu) noexcept nogil:
     smp_wmb()
-    # C~ void *: the words have a type
     set_bit(req & KVM_REQUEST_MASK, &vcpu.requests)
 
 
@@ -98,11 +95,20 @@ cdef inline bint kvm_request_pending(kvm_vcpu_t *vcpu) noexcept nogil:
     return vcpu.requests != 0
 
 
+cdef inline bint kvm_test_request(int req, kvm_vcpu_t *vcpu) noexcept nogil:
+    return test_bit(req & KVM_REQUEST_MASK, &vcpu.requests)
+
+
+cdef inline void kvm_clear_request(int req, kvm_vcpu_t *vcpu) noexcept nogil:
+    clear_bit(req & KVM_REQUEST_MASK, &vcpu.requests)
+
+
 cdef inline bint kvm_check_request(int req, kvm_vcpu_t *vcpu) noexcept nogil:
-    # C~ kvm_test_request(), kvm_clear_request(), smp_mb__after_atomic(): spelled out; clear_bit()
-    # is a full barrier
-    if test_bit(req & KVM_REQUEST_MASK, &vcpu.requests):
-        clear_bit(req & KVM_REQUEST_MASK, &vcpu.requests)
+    if kvm_test_request(req, vcpu):
+        kvm_clear_request(req, vcpu)
+
+        # clear_bit() is a full barrier itself
+        smp_mb__after_atomic()
         return True
     else:
         return False

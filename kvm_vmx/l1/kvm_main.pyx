@@ -3,7 +3,8 @@
 from kvm_vmx.abi.linux cimport (
     BUG_ON, GFP_KERNEL, WARN_ON, __GFP_ZERO, get_cpu, pr_info, preempt_disable,
     preempt_enable, put_cpu, raw_spin_is_locked, spin_lock, spin_unlock, spinlock_t)
-from kvm_vmx.abi.types cimport EBUSY, EEXIST, EINVAL, ENOMEM, smp_mb, smp_wmb, u8, u64, ulong
+from kvm_vmx.abi.types cimport (
+    EBUSY, EEXIST, EINVAL, ENOMEM, smp_mb, smp_mb__before_atomic, smp_wmb, u8, u64, ulong)
 from kvm_vmx.l1.kvm_cache_regs cimport kvm_make_request
 from kvm_vmx.l1.kvm_host cimport (
     EXITING_GUEST_MODE, IN_GUEST_MODE, KVM_MAX_VCPUS, KVM_REQ_TLB_FLUSH, KVM_REQUEST_WAIT,
@@ -90,7 +91,8 @@ cdef void vcpu_put(kvm_vcpu_t *vcpu) noexcept nogil:
 
 
 cdef int kvm_vcpu_exiting_guest_mode(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C- smp_mb__before_atomic(): cmpxchg() is a full barrier
+    # cmpxchg() is a full barrier itself
+    smp_mb__before_atomic()
     return cmpxchg(&vcpu.mode, IN_GUEST_MODE, EXITING_GUEST_MODE)
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # C: arch/x86/include/asm/mshyperv.h
 from kvm_vmx.abi.types cimport u32
+from kvm_vmx.l1.crash cimport pt_regs
 
 ctypedef struct ms_hyperv_info:
     u32 features
@@ -11,13 +12,11 @@ ctypedef struct ms_hyperv_info:
     u32 max_vp_index
     u32 max_lp_index
 
-ctypedef void (*hv_handler)() noexcept nogil
-
 cdef ms_hyperv_info ms_hyperv
 cdef bint x86_hyper_type_ms_hyperv
 
-cdef void hv_setup_kexec_handler(hv_handler handler) noexcept nogil
-cdef void hv_setup_crash_handler(hv_handler handler) noexcept nogil
+cdef void hv_setup_kexec_handler(void (*handler)() noexcept nogil) noexcept nogil
+cdef void hv_setup_crash_handler(void (*handler)(pt_regs *regs) noexcept nogil) noexcept nogil
 cdef enum:
     X86_HYPER_MS_HYPERV = 2
 

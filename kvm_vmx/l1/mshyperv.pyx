@@ -4,9 +4,9 @@ from kvm_vmx.abi.asm cimport (
     X86_FEATURE_HYPERVISOR, boot_cpu_has, cpuid, cpuid_eax, cpuid_ebx, cpuid_ecx, cpuid_edx,
     rdmsrl)
 from kvm_vmx.abi.hyperv_tlfs cimport *
-from kvm_vmx.abi.linux cimport pr_info
+from kvm_vmx.abi.linux cimport pr_debug, pr_info
 from kvm_vmx.abi.types cimport u32, u64
-from kvm_vmx.l1.crash cimport native_machine_crash_shutdown
+from kvm_vmx.l1.crash cimport native_machine_crash_shutdown, pt_regs
 from kvm_vmx.l1.linux.reboot cimport kexec_in_progress, machine_ops, native_machine_shutdown
 from libc.string cimport memcmp, memset
 
@@ -14,21 +14,19 @@ cdef enum:
     HZ = 250
 
 # Who cleans up behind this kernel before another begins: set by hv_vmbus.
-cdef hv_handler hv_kexec_handler
-cdef hv_handler hv_crash_handler
+cdef void (*hv_kexec_handler)() noexcept nogil
+cdef void (*hv_crash_handler)(pt_regs *regs) noexcept nogil
 
 # How often the APIC's timer counts in a tick: Hyper-V says it, so nobody measures.
 cdef unsigned int lapic_timer_frequency
 
 
-# C~ the handler: its type
-cdef void hv_setup_kexec_handler(hv_handler handler) noexcept nogil:
+cdef void hv_setup_kexec_handler(void (*handler)() noexcept nogil) noexcept nogil:
     global hv_kexec_handler
     hv_kexec_handler = handler
 
 
-# C~ the handler, the registers: its type; out of scope, the dump itself
-cdef void hv_setup_crash_handler(hv_handler handler) noexcept nogil:
+cdef void hv_setup_crash_handler(void (*handler)(pt_regs *regs) noexcept nogil) noexcept nogil:
     global hv_crash_handler
     hv_crash_handler = handler
 
@@ -40,12 +38,10 @@ cdef void hv_machine_shutdown() noexcept nogil:
     native_machine_shutdown()
 
 
-# C~ the registers: out of scope, the dump itself
-cdef void hv_machine_crash_shutdown() noexcept nogil:
+cdef void hv_machine_crash_shutdown(pt_regs *regs) noexcept nogil:
     if hv_crash_handler:
-        # C~ the registers: out of scope, the dump itself
-        hv_crash_handler()
-    native_machine_crash_shutdown()
+        hv_crash_handler(regs)
+    native_machine_crash_shutdown(regs)
 
 
 cdef u32 ms_hyperv_platform() noexcept nogil:
@@ -86,8 +82,10 @@ cdef void ms_hyperv_init_platform() noexcept nogil:
     ms_hyperv.max_vp_index = cpuid_eax(HYPERV_CPUID_IMPLEMENT_LIMITS)
     ms_hyperv.max_lp_index = cpuid_ebx(HYPERV_CPUID_IMPLEMENT_LIMITS)
 
+    pr_debug("Hyper-V: max %u virtual processors, %u logical processors\n",
+             ms_hyperv.max_vp_index, ms_hyperv.max_lp_index)
+
     # which build it is
-    # C- pr_debug(): debug messages are off
     if cpuid_eax(HYPERV_CPUID_VENDOR_AND_MAX_FUNCTIONS) >= HYPERV_CPUID_VERSION:
         hv_host_info_eax = cpuid_eax(HYPERV_CPUID_VERSION)
         hv_host_info_ebx = cpuid_ebx(HYPERV_CPUID_VERSION)

@@ -8,10 +8,8 @@ from kvm_vmx.l1.x86 cimport kvm_inject_gp
 
 
 cdef bint msr_mtrr_valid(unsigned int msr) noexcept nogil:
-    # C~ a range of cases: a range is a comparison
-    if msr >= 0x200 and msr <= 0x200 + 2 * KVM_NR_VAR_MTRR - 1:
-        return True
-    elif msr == MSR_MTRRfix64K_00000 or msr == MSR_MTRRfix16K_80000 or \
+    if (msr >= 0x200 and msr <= 0x200 + 2 * KVM_NR_VAR_MTRR - 1) or \
+            msr == MSR_MTRRfix64K_00000 or msr == MSR_MTRRfix16K_80000 or \
             msr == MSR_MTRRfix16K_A0000 or msr == MSR_MTRRfix4K_C0000 or \
             msr == MSR_MTRRfix4K_C8000 or msr == MSR_MTRRfix4K_D0000 or \
             msr == MSR_MTRRfix4K_D8000 or msr == MSR_MTRRfix4K_E0000 or \

@@ -6,6 +6,7 @@ from kvm_vmx.abi.types cimport u32, u64, ulong
 # kernel does while the tracepoint is off.
 cdef extern from *:
     """
+    #define trace_kvm_cpuid(function, rax, rbx, rcx, rdx, found) ((void)0)
     #define trace_kvm_cr_read(cr, val) ((void)0)
     #define trace_kvm_cr_write(cr, val) ((void)0)
     #define trace_kvm_exit(reason, vcpu, isa) ((void)0)
@@ -19,6 +20,8 @@ cdef extern from *:
     """
     enum:
         KVM_ISA_VMX "1"
+    void trace_kvm_cpuid(u32 function, ulong rax, ulong rbx, ulong rcx, ulong rdx,
+                         bint found) noexcept nogil
     void trace_kvm_cr_read(unsigned int cr, ulong val) noexcept nogil
     void trace_kvm_cr_write(unsigned int cr, ulong val) noexcept nogil
     void trace_kvm_exit(u32 reason, void *vcpu, u32 isa) noexcept nogil

@@ -18,6 +18,7 @@ from kvm_vmx.l1.kvm_main cimport (
     kvm_exit, kvm_init, kvm_vcpu_cache_free, kvm_vcpu_cache_zalloc, kvm_vcpu_init, kvm_vcpu_uninit,
     vcpu_load, vcpu_put)
 from kvm_vmx.l1.hv_init cimport hv_get_vp_assist_page, hyperv_flush_guest_mapping
+from kvm_vmx.l1.lapic cimport lapic_in_kernel
 from kvm_vmx.l1.linux.cpu cimport (
     cpu_online, cpu_possible, cpumask_clear_cpu, cpumask_set_cpu, cpumask_t, cpumask_test_cpu,
     do_IRQ, nr_cpu_ids, smp_call_function_single)
@@ -55,10 +56,31 @@ cdef extern from *:
 
 cdef extern from *:
     """
-    /* No APIC in this kernel: what asks for one finds none. */
-    #define lapic_in_kernel(vcpu) 0
+    /* No vCPU of this kernel runs a guest of its own (nested VMX): what asks for that finds 0, and
+     * what would look into that guest's VMCS is never reached. */
+    #define is_guest_mode(vcpu) 0
+    #define get_vmcs12(vcpu) ({ BUG(); (void *)NULL; })
+    #define nested_cpu_has2(vmcs12, bit) ({ (void)(vmcs12); BUG(); 0; })
+    #define nested_ept_ad_enabled(vcpu) ({ BUG(); 0; })
+
+    /* The processor traces nothing: the kernel's own stub for one that cannot. */
+    #define intel_pt_handle_vmx(on) ((void)0)
+
+    /* One step along this CPU's list of loaded VMCSs. */
+    #define loaded_vmcs_on_cpu_next(v, head) list_step((void **)(v), head, \
+        offsetof(__typeof__(**(v)), loaded_vmcss_on_cpu_link))
+    #define loaded_vmcs_on_cpu_next_safe(v, n, head) list_step_safe((void **)(v), \
+        (void **)(n), head, offsetof(__typeof__(**(v)), loaded_vmcss_on_cpu_link))
     """
-    bint lapic_in_kernel(kvm_vcpu_t *vcpu) noexcept nogil
+    void store_idt(desc_ptr *dt) noexcept nogil
+    bint is_guest_mode(kvm_vcpu_t *vcpu) noexcept nogil
+    void *get_vmcs12(kvm_vcpu_t *vcpu) noexcept nogil
+    bint nested_cpu_has2(void *vmcs12, u32 bit) noexcept nogil
+    bint nested_ept_ad_enabled(kvm_vcpu_t *vcpu) noexcept nogil
+    void intel_pt_handle_vmx(int on) noexcept nogil
+    bint loaded_vmcs_on_cpu_next(loaded_vmcs_t **v, list_head *head) noexcept nogil
+    bint loaded_vmcs_on_cpu_next_safe(loaded_vmcs_t **v, loaded_vmcs_t **n,
+                                      list_head *head) noexcept nogil
 
 cdef enum:
     APIC_TASKPRI = 0x80
@@ -797,7 +819,6 @@ cdef void vmcs_clear(vmcs_t *vmcs) noexcept nogil:
     cdef u64 phys_addr = __pa(vmcs)
     cdef bint error
 
-    # C~ the instruction: a function of asm/vmx_insn.h
     error = asm_vmclear(&phys_addr)
     if unlikely(error):
         pr_err("kvm: vmclear fail: %p/%llx\n", vmcs, phys_addr)
@@ -819,15 +840,9 @@ cdef void vmcs_load(vmcs_t *vmcs) noexcept nogil:
         evmcs_load(phys_addr)
         return
 
-    # C~ the instruction: a function of asm/vmx_insn.h
     error = asm_vmptrld(&phys_addr)
     if unlikely(error):
         pr_err("kvm: vmptrld %p/%llx failed\n", vmcs, phys_addr)
-
-# C+ container_of() of the link: Cython has no such macro
-cdef inline loaded_vmcs_t *loaded_vmcs_entry(list_head *link) noexcept nogil:
-    return <loaded_vmcs_t *>(<char *>link
-                             - <size_t>&(<loaded_vmcs_t *>NULL).loaded_vmcss_on_cpu_link)
 
 
 # On which CPUs a crash kernel may walk the loaded VMCSs: not where the list is changing.
@@ -842,25 +857,20 @@ cdef inline void crash_disable_local_vmclear(int cpu) noexcept nogil:
     cpumask_clear_cpu(cpu, &crash_vmclear_enabled_bitmap)
 
 
-# C~ int: the answer is yes or no
-cdef inline bint crash_local_vmclear_enabled(int cpu) noexcept nogil:
+cdef inline int crash_local_vmclear_enabled(int cpu) noexcept nogil:
     return cpumask_test_cpu(cpu, &crash_vmclear_enabled_bitmap)
 
 
 cdef void crash_vmclear_local_loaded_vmcss() noexcept nogil:
     cdef int cpu = raw_smp_processor_id()
-    # C~ list_for_each_entry(): Cython has no macros that loop
-    cdef list_head *head = per_cpu_list(loaded_vmcss_on_cpu, cpu)
-    cdef list_head *v
+    cdef loaded_vmcs_t *v
 
     if not crash_local_vmclear_enabled(cpu):
         return
 
-    # C~ list_for_each_entry(): Cython has no macros that loop
-    v = head.next
-    while v != head:
-        vmcs_clear(loaded_vmcs_entry(v).vmcs)
-        v = v.next
+    v = NULL
+    while loaded_vmcs_on_cpu_next(&v, per_cpu_list(loaded_vmcss_on_cpu, cpu)):
+        vmcs_clear(v.vmcs)
 
 
 cdef void __loaded_vmcs_clear(void *arg) noexcept nogil:
@@ -958,8 +968,10 @@ cdef inline void vmcs_checkl(ulong field) noexcept nogil:
 
 
 cdef inline ulong __vmcs_readl(ulong field) noexcept nogil:
-    # C~ the instruction and its result: a function of asm/vmx_insn.h
-    return asm_vmread(field)
+    cdef ulong value
+
+    value = asm_vmread(field)
+    return value
 
 
 cdef inline u16 vmcs_read16(ulong field) noexcept nogil:
@@ -998,7 +1010,6 @@ cdef noinline_void vmwrite_error(ulong field, ulong value) noexcept nogil:
 cdef inline void __vmcs_writel(ulong field, ulong value) noexcept nogil:
     cdef bint error
 
-    # C~ the instruction: a function of asm/vmx_insn.h
     error = asm_vmwrite(field, value)
     if unlikely(error):
         vmwrite_error(field, value)
@@ -1447,9 +1458,8 @@ cdef void decache_tsc_multiplier(vcpu_vmx *vmx) noexcept nogil:
 cdef void vmx_vcpu_load(kvm_vcpu_t *vcpu, int cpu) noexcept nogil:
     cdef vcpu_vmx *vmx = to_vmx(vcpu)
     cdef bint already_loaded = vmx.loaded_vmcs.cpu == cpu
-    # C+ gdt is a number here, and sysenter_esp the u64 that rdmsrl() fills
-    cdef ulong gdt
-    cdef u64 sysenter_esp
+    cdef void *gdt
+    cdef ulong sysenter_esp
 
     if not already_loaded:
         loaded_vmcs_clear(vmx.loaded_vmcs)
@@ -1472,18 +1482,17 @@ cdef void vmx_vcpu_load(kvm_vcpu_t *vcpu, int cpu) noexcept nogil:
         # C- indirect_branch_prediction_barrier(): mitigations are off, as with nospectre_v2
 
     if not already_loaded:
-        # C- gdt: a number here, declared above
         gdt = get_current_gdt_ro()
 
-        # C- sysenter_esp: the u64 that rdmsrl() fills, declared above
         kvm_make_request(KVM_REQ_TLB_FLUSH, vcpu)
 
         # TSS and GDT are per CPU, so the host fields follow the vCPU around.
-        # C~ the TSS and the GDT: their addresses from a helper, and no I/O bitmap to check
+        # C~ the TSS: its address from a helper
         vmcs_writel(HOST_TR_BASE, get_cpu_entry_area_tss(cpu))
-        vmcs_writel(HOST_GDTR_BASE, gdt)
+        vmcs_writel(HOST_GDTR_BASE, <ulong>gdt)
+        # C- BUILD_BUG_ON(): no TSS holds an I/O bitmap
 
-        rdmsrl(MSR_IA32_SYSENTER_ESP, &sysenter_esp)
+        rdmsrl(MSR_IA32_SYSENTER_ESP, <u64 *>&sysenter_esp)
         vmcs_writel(HOST_IA32_SYSENTER_ESP, sysenter_esp)
 
         vmx.loaded_vmcs.cpu = cpu
@@ -1859,9 +1868,9 @@ cdef int vmx_disabled_by_bios() noexcept nogil:
 
 cdef void kvm_cpu_vmxon(u64 addr) noexcept nogil:
     cr4_set_bits(X86_CR4_VMXE)
+    intel_pt_handle_vmx(1)
 
     # No look at the flags: a VMXON that fails goes unnoticed.
-    # C~ the instruction: a function of asm/vmx_insn.h, and no processor trace to stop
     asm_vmxon(&addr)
 
 
@@ -1903,21 +1912,18 @@ cdef int hardware_enable() noexcept nogil:
 
 cdef void vmclear_local_loaded_vmcss() noexcept nogil:
     cdef int cpu = raw_smp_processor_id()
-    # C~ list_for_each_entry_safe(): Cython has no macros that loop
-    cdef list_head *head = per_cpu_list(loaded_vmcss_on_cpu, cpu)
-    cdef list_head *v = head.next
-    cdef list_head *n
+    cdef loaded_vmcs_t *v
+    cdef loaded_vmcs_t *n
 
-    while v != head:
-        n = v.next
-        __loaded_vmcs_clear(loaded_vmcs_entry(v))
-        v = n
+    v = n = NULL
+    while loaded_vmcs_on_cpu_next_safe(&v, &n, per_cpu_list(loaded_vmcss_on_cpu, cpu)):
+        __loaded_vmcs_clear(v)
 
 
 cdef void kvm_cpu_vmxoff() noexcept nogil:
-    # C~ the instruction: a function of asm/vmx_insn.h, and no processor trace to start
     asm_vmxoff()
 
+    intel_pt_handle_vmx(0)
     cr4_clear_bits(X86_CR4_VMXE)
 
 
@@ -2248,7 +2254,7 @@ cdef void enter_lmode(kvm_vcpu_t *vcpu) noexcept nogil:
 
     guest_tr_ar = vmcs_read32(GUEST_TR_AR_BYTES)
     if (guest_tr_ar & VMX_AR_TYPE_MASK) != VMX_AR_TYPE_BUSY_64_TSS:
-        # C- pr_debug_ratelimited(): debug messages are off
+        pr_debug_ratelimited("%s: tss fixup for long mode. \n", "enter_lmode")
         vmcs_write32(GUEST_TR_AR_BYTES,
                      (guest_tr_ar & ~<u32>VMX_AR_TYPE_MASK)
                      | VMX_AR_TYPE_BUSY_64_TSS)
@@ -2389,8 +2395,8 @@ cdef u64 construct_eptp(kvm_vcpu_t *vcpu, ulong root_hpa) noexcept nogil:
 
     eptp |= VMX_EPTP_PWL_5 if get_ept_level(vcpu) == 5 else VMX_EPTP_PWL_4
 
-    # C~ nested_ept_ad_enabled(): no nested VMX
-    if enable_ept_ad_bits:
+    if enable_ept_ad_bits and \
+            (not is_guest_mode(vcpu) or nested_ept_ad_enabled(vcpu)):
         eptp |= VMX_EPTP_AD_ENABLE_BIT
     eptp |= (root_hpa & PAGE_MASK)
 
@@ -2413,8 +2419,8 @@ cdef void vmx_set_cr3(kvm_vcpu_t *vcpu, ulong cr3) noexcept nogil:
             to_kvm_vmx(kvm).ept_pointers_match = EPT_POINTERS_CHECK
             spin_unlock(&to_kvm_vmx(kvm).ept_pointer_lock)
 
-        # C~ is_guest_mode(): no nested VMX
-        if enable_unrestricted_guest or is_paging(vcpu):
+        if enable_unrestricted_guest or is_paging(vcpu) or \
+                is_guest_mode(vcpu):
             guest_cr3 = kvm_read_cr3(vcpu)
         else:
             guest_cr3 = to_kvm_vmx(kvm).ept_identity_map_addr
@@ -2439,8 +2445,8 @@ cdef int vmx_set_cr4(kvm_vcpu_t *vcpu, ulong cr4) noexcept nogil:
             vmcs_set_bits(SECONDARY_VM_EXEC_CONTROL,
                           SECONDARY_EXEC_DESC)
             hw_cr4 &= ~<ulong>X86_CR4_UMIP
-        # C~ is_guest_mode(), nested_cpu_has2(): no nested VMX
-        else:
+        elif not is_guest_mode(vcpu) or \
+                not nested_cpu_has2(get_vmcs12(vcpu), SECONDARY_EXEC_DESC):
             vmcs_clear_bits(SECONDARY_VM_EXEC_CONTROL,
                             SECONDARY_EXEC_DESC)
 
@@ -2763,9 +2769,9 @@ cdef void vmx_update_msr_bitmap(kvm_vcpu_t *vcpu) noexcept nogil:
 
 cdef void vmx_set_constant_host_state(vcpu_vmx *vmx) noexcept nogil:
     cdef u32 low32, high32
-    # C~ tmpl, dt: the u64 that rdmsrl() fills; store_idt() returns the address
-    cdef u64 tmpl
+    cdef ulong tmpl
     cdef ulong cr0, cr3, cr4
+    cdef desc_ptr dt
 
     cr0 = read_cr0()
     WARN_ON(cr0 & X86_CR0_TS)
@@ -2788,15 +2794,15 @@ cdef void vmx_set_constant_host_state(vcpu_vmx *vmx) noexcept nogil:
     vmcs_write16(HOST_SS_SELECTOR, __KERNEL_DS)
     vmcs_write16(HOST_TR_SELECTOR, GDT_ENTRY_TSS * 8)
 
-    # C~ store_idt(): it returns the address alone
-    vmx.host_idt_base = store_idt()
-    vmcs_writel(HOST_IDTR_BASE, vmx.host_idt_base)
+    store_idt(&dt)
+    vmcs_writel(HOST_IDTR_BASE, dt.address)
+    vmx.host_idt_base = dt.address
 
     vmcs_writel(HOST_RIP, vmx_return)
 
     rdmsr(MSR_IA32_SYSENTER_CS, &low32, &high32)
     vmcs_write32(HOST_IA32_SYSENTER_CS, low32)
-    rdmsrl(MSR_IA32_SYSENTER_EIP, &tmpl)
+    rdmsrl(MSR_IA32_SYSENTER_EIP, <u64 *>&tmpl)
     vmcs_writel(HOST_IA32_SYSENTER_EIP, tmpl)
 
     if vmcs_config.vmexit_ctrl & VM_EXIT_LOAD_IA32_PAT:
@@ -4442,7 +4448,8 @@ cdef kvm_vcpu_t *vmx_create_vcpu(kvm_t *kvm, unsigned int id, int *error) noexce
 
     vmx.guest_msrs = <shared_msr_entry *>kmalloc(PAGE_SIZE, GFP_KERNEL)
 
-    # C- BUILD_BUG_ON(): the table is not in C's sight
+    BUILD_BUG_ON(NR_VMX_MSRS * sizeof(vmx.guest_msrs[0])
+                 > PAGE_SIZE)
     if not vmx.guest_msrs:
         return vmx_create_vcpu_free_pml(vmx, err, error)
 
@@ -4720,98 +4727,8 @@ cdef int vmx_init() noexcept nogil:
     return 0
 
 
-# C+ one word of vmcs_config, from size (0) to vmentry_ctrl (8), for whoever looks from outside
-cdef u32 config_word(unsigned int n) noexcept nogil:
-    return (<u32 *>&vmcs_config)[n] if n < sizeof(vmcs_config) // sizeof(u32) else 0
-
-
-# C+ Accessors out of line: for callers that know a field only when they run.
-cdef u16 call_vmcs_read16(ulong field) noexcept nogil:
-    return vmcs_read16(field)
-
-
-# C+ out of line, for callers that know a field only when they run
-cdef u32 call_vmcs_read32(ulong field) noexcept nogil:
-    return vmcs_read32(field)
-
-
-# C+ out of line, for callers that know a field only when they run
-cdef u64 call_vmcs_read64(ulong field) noexcept nogil:
-    return vmcs_read64(field)
-
-
-# C+ out of line, for callers that know a field only when they run
-cdef ulong call_vmcs_readl(ulong field) noexcept nogil:
-    return vmcs_readl(field)
-
-
-# C+ out of line, for callers that know a field only when they run
-cdef void call_vmcs_write16(ulong field, u16 value) noexcept nogil:
-    vmcs_write16(field, value)
-
-
-# C+ out of line, for callers that know a field only when they run
-cdef void call_vmcs_write32(ulong field, u32 value) noexcept nogil:
-    vmcs_write32(field, value)
-
-
-# C+ out of line, for callers that know a field only when they run
-cdef void call_vmcs_write64(ulong field, u64 value) noexcept nogil:
-    vmcs_write64(field, value)
-
-
-# C+ out of line, for callers that know a field only when they run
-cdef void call_vmcs_writel(ulong field, ulong value) noexcept nogil:
-    vmcs_writel(field, value)
-
-
-# C+ out of line, for callers that know a field only when they run
-cdef void call_vmcs_clear_bits(ulong field, u32 mask) noexcept nogil:
-    vmcs_clear_bits(field, mask)
-
-
-# C+ out of line, for callers that know a field only when they run
-cdef void call_vmcs_set_bits(ulong field, u32 mask) noexcept nogil:
-    vmcs_set_bits(field, mask)
-
-
-# C+ out of line, for callers that ask for bits of CR4 by themselves
-cdef ulong call_kvm_read_cr4_bits(kvm_vcpu_t *vcpu, ulong mask) noexcept nogil:
-    return kvm_read_cr4_bits(vcpu, mask)
-
-
-# C+ One access of each shape with a constant field: what an accessor compiles to.
-cdef void probe_write_guest_rsp(ulong value) noexcept nogil:
-    vmcs_writel(GUEST_RSP, value)
-
-
-# C+ what an accessor with a constant field compiles to
-cdef void probe_write_guest_rip(ulong value) noexcept nogil:
-    vmcs_writel(GUEST_RIP, value)
-
-
-# C+ what an accessor with a constant field compiles to
-cdef ulong probe_read_guest_rip() noexcept nogil:
-    return vmcs_readl(GUEST_RIP)
-
-
-# C+ what an accessor with a constant field compiles to
-cdef u32 probe_read_exit_reason() noexcept nogil:
-    return vmcs_read32(VM_EXIT_REASON)
-
-
-# C+ the switch of VMCSs alone
-cdef void probe_vmcs_load(void *vmcs) noexcept nogil:
-    vmcs_load(<vmcs_t *>vmcs)
-
-
-# C+ One access of each shape many times over: what it costs.
-include "bench/accessors.pxi"
-include "bench/host_rsp.pxi"
-
-
+# C+ what the module loader does by mapping .data and .bss: every variable's initial value
 cdef void vmx_module_data() noexcept nogil:
-    # C+ what the module loader does by mapping .data and .bss: every variable's initial value
     global host_xss, cpu_preemption_timer_multi, ple_gap, host_efer
     global cpu_has_load_ia32_efer, cpu_has_load_perf_global_ctrl
     module_initial_params(&vmx_module)
@@ -4833,15 +4750,6 @@ cdef void vmx_module_data() noexcept nogil:
     setup_vmx_x86_ops()
 
 
-cdef bint enable_evmcs_is_on() noexcept nogil:
-    # C+ for whoever looks from outside
-    return static_key_count(&enable_evmcs.key) > 0
-
-
-# C+ stands for module_init(), module_exit() and the linker's section bounds
-cdef void declare_module() noexcept nogil:
-    vmx_module.name = "kvm_intel"
-    vmx_module.init = vmx_init
-    vmx_module.exit = vmx_exit
-    vmx_module.data = vmx_module_data
-    module_sections(&vmx_module)
+include "vmx_exports.pxi"
+include "bench/accessors.pxi"
+include "bench/host_rsp.pxi"

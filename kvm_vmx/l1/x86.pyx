@@ -17,6 +17,8 @@ from kvm_vmx.l1.cpuid cimport (
 from kvm_vmx.l1.kvm_cache_regs cimport *
 from kvm_vmx.l1.kvm_host cimport *
 from kvm_vmx.l1.kvm_main cimport vcpu_load, vcpu_put
+from kvm_vmx.l1.lapic cimport (
+    kvm_apic_accept_pic_intr, kvm_lapic_get_cr8, kvm_lapic_set_tpr, lapic_in_kernel)
 from kvm_vmx.l1.linux.cpu cimport num_possible_cpus
 from kvm_vmx.l1.linux.mm cimport kcalloc, kfree
 from kvm_vmx.l1.mmu cimport kvm_mmu_reload
@@ -59,17 +61,14 @@ cdef extern from *:
     #define X86_FEATURE_RTM X86_FEATURE(7, 1, 11)
     #define CR8_RESERVED_BITS (~(unsigned long)0xf)
     #define INVALID_ROOT (~0ULL)
+    #define MSR_IA32_MCx_CTL(x) (MSR_IA32_MC0_CTL + 4 * (x))
     """
+    u32 MSR_IA32_MCx_CTL(u32 x) noexcept nogil
     const u64 CR0_RESERVED_BITS
     const u64 CR4_RESERVED_BITS
     const ulong CR8_RESERVED_BITS
     const u64 X86_FEATURE_RTM
     const u64 INVALID_ROOT
-
-# A bank of machine checks has four MSRs.
-cdef inline u32 MSR_IA32_MCx_CTL(u32 x) noexcept nogil:
-    # C+ a macro of asm/msr-index.h
-    return MSR_IA32_MC0_CTL + 4 * x
 
 
 ctypedef struct kvm_shared_msr_values:
@@ -397,14 +396,18 @@ cdef int kvm_set_cr3(kvm_vcpu_t *vcpu, ulong cr3) noexcept nogil:
 cdef int kvm_set_cr8(kvm_vcpu_t *vcpu, ulong cr8) noexcept nogil:
     if cr8 & CR8_RESERVED_BITS:
         return 1
-    # C- lapic_in_kernel(): no APIC
-    vcpu.arch.cr8 = cr8
+    if lapic_in_kernel(vcpu):
+        kvm_lapic_set_tpr(vcpu, cr8)
+    else:
+        vcpu.arch.cr8 = cr8
     return 0
 
 
 cdef ulong kvm_get_cr8(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C- lapic_in_kernel(): no APIC
-    return vcpu.arch.cr8
+    if lapic_in_kernel(vcpu):
+        return kvm_lapic_get_cr8(vcpu)
+    else:
+        return vcpu.arch.cr8
 
 
 cdef void kvm_update_dr0123(kvm_vcpu_t *vcpu) noexcept nogil:
@@ -433,8 +436,7 @@ cdef void kvm_update_dr7(kvm_vcpu_t *vcpu) noexcept nogil:
 
 
 cdef u64 kvm_dr6_fixed(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C~ DR6_FIXED_1: its type
-    cdef u64 fixed = <u32>DR6_FIXED_1
+    cdef u64 fixed = DR6_FIXED_1
 
     if not guest_cpuid_has(vcpu, X86_FEATURE_RTM):
         fixed |= DR6_RTM
@@ -442,23 +444,19 @@ cdef u64 kvm_dr6_fixed(kvm_vcpu_t *vcpu) noexcept nogil:
 
 
 cdef int __kvm_set_dr(kvm_vcpu_t *vcpu, int dr, ulong val) noexcept nogil:
-    # C~ a range of cases: a range is a comparison
-    if dr < 4:
+    if dr >= 0 and dr <= 3:
         vcpu.arch.db[dr] = val
         if not (vcpu.guest_debug & KVM_GUESTDBG_USE_HW_BP):
             vcpu.arch.eff_db[dr] = val
     elif dr == 4 or dr == 6:
-        # C~ 0xffffffff00000000ULL: its type
-        if val & <ulong>0xffffffff00000000:
+        if val & 0xffffffff00000000ULL:
             return -1
         vcpu.arch.dr6 = (val & DR6_VOLATILE) | kvm_dr6_fixed(vcpu)
         kvm_update_dr6(vcpu)
     else:
-        # C~ 0xffffffff00000000ULL: its type
-        if val & <ulong>0xffffffff00000000:
+        if val & 0xffffffff00000000ULL:
             return -1
-        # C~ DR7_VOLATILE: its type
-        vcpu.arch.dr7 = (val & <u32>DR7_VOLATILE) | DR7_FIXED_1
+        vcpu.arch.dr7 = (val & DR7_VOLATILE) | DR7_FIXED_1
         kvm_update_dr7(vcpu)
 
     return 0
@@ -472,8 +470,7 @@ cdef int kvm_set_dr(kvm_vcpu_t *vcpu, int dr, ulong val) noexcept nogil:
 
 
 cdef int kvm_get_dr(kvm_vcpu_t *vcpu, int dr, ulong *val) noexcept nogil:
-    # C~ case 0 ... 3: a range is a comparison
-    if dr < 4:
+    if dr >= 0 and dr <= 3:
         val[0] = vcpu.arch.db[dr]
     elif dr == 4 or dr == 6:
         if vcpu.guest_debug & KVM_GUESTDBG_USE_HW_BP:
@@ -868,8 +865,8 @@ cdef void kvm_arch_vcpu_put(kvm_vcpu_t *vcpu) noexcept nogil:
 
 
 cdef int kvm_cpu_accept_dm_intr(kvm_vcpu_t *vcpu) noexcept nogil:
-    # C~ lapic_in_kernel(): no APIC
-    return 1
+    return (not lapic_in_kernel(vcpu) or
+            kvm_apic_accept_pic_intr(vcpu))
 
 
 cdef int kvm_vcpu_ready_for_interrupt_injection(kvm_vcpu_t *vcpu) noexcept nogil:
@@ -1012,9 +1009,12 @@ cdef void kvm_arch_exit() noexcept nogil:
 
 cdef int kvm_vcpu_halt(kvm_vcpu_t *vcpu) noexcept nogil:
     vcpu.stat.halt_exits += 1
-    # C- 4 statements: lapic_in_kernel(): no APIC, so user space waits for the interrupt
-    vcpu.run.exit_reason = KVM_EXIT_HLT
-    return 0
+    if lapic_in_kernel(vcpu):
+        vcpu.arch.mp_state = KVM_MP_STATE_HALTED
+        return 1
+    else:
+        vcpu.run.exit_reason = KVM_EXIT_HLT
+        return 0
 
 
 cdef int kvm_emulate_halt(kvm_vcpu_t *vcpu) noexcept nogil:
@@ -1570,8 +1570,7 @@ cdef void kvm_vcpu_reset(kvm_vcpu_t *vcpu, bint init_event) noexcept nogil:
 
     memset(vcpu.arch.db, 0, sizeof(vcpu.arch.db))
     kvm_update_dr0123(vcpu)
-    # C~ DR6_INIT: its type
-    vcpu.arch.dr6 = <u32>DR6_INIT
+    vcpu.arch.dr6 = DR6_INIT
     kvm_update_dr6(vcpu)
     vcpu.arch.dr7 = DR7_FIXED_1
     kvm_update_dr7(vcpu)

@@ -120,8 +120,8 @@ PORTS = [
     Seed(PORT, "    EPT_POINTERS_MISMATCH = 2\n", "    EPT_POINTERS_MISMATCH = 3\n", "constant",
          "EPT_POINTERS_MISMATCH"),
     Seed(PORT, "    u64 entry_time\n", "    u32 entry_time\n", "member", "loaded_vmcs.entry_time"),
-    Seed(PORT, "#define lapic_in_kernel(vcpu) 0", "#define lapic_in_kernel(vcpu) 1", "macro",
-         "lapic_in_kernel"),
+    Seed("kvm_vmx/l1/lapic.pxd", "#define lapic_in_kernel(vcpu) 0",
+         "#define lapic_in_kernel(vcpu) 1", "macro", "lapic_in_kernel"),
     Seed("include/linux/list.h", "	head->next = link;\n", "", "function", "list_add"),
 ]
 

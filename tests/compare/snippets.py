@@ -79,6 +79,84 @@ cdef int tank_fill(tank_t *tank, unsigned int litres) noexcept nogil:
         tank.ok = True
     return ret
 """),
+    "lists": ("""
+static void shed_clear(int cpu)
+{
+	struct loaded_vmcs *v, *n;
+
+	list_for_each_entry(v, &per_cpu(shed, cpu), loaded_vmcss_on_cpu_link)
+		shed_note(v->age);
+	list_for_each_entry_safe(v, n, &per_cpu(shed, cpu), loaded_vmcss_on_cpu_link) {
+		if (v->old)
+			shed_drop(v);
+		shed_count(cpu);
+	}
+}
+""", """
+cdef void shed_clear(int cpu) noexcept nogil:
+    cdef loaded_vmcs_t *v
+    cdef loaded_vmcs_t *n
+
+    v = NULL
+    while loaded_vmcs_on_cpu_next(&v, per_cpu_list(shed, cpu)):
+        shed_note(v.age)
+    v = n = NULL
+    while loaded_vmcs_on_cpu_next_safe(&v, &n, per_cpu_list(shed, cpu)):
+        if v.old:
+            shed_drop(v)
+        shed_count(cpu)
+"""),
+    "instructions": ("""
+static unsigned long crane_lift(struct crane *crane, unsigned long hook)
+{
+	u64 rope = crane->rope;
+	unsigned long load;
+	bool slack;
+
+	asm volatile (__ex(ASM_VMX_VMPTRLD_RAX) CC_SET(na)
+		      : CC_OUT(na) (slack)
+		      : "a"(&rope), "m"(rope)
+		      : "memory");
+	if (slack)
+		return 0;
+	asm volatile (__ex_clear(ASM_VMX_VMREAD_RDX_RAX, "%0")
+		      : "=a"(load) : "d"(hook) : "cc");
+	return load;
+}
+""", """
+cdef ulong crane_lift(crane_t *crane, ulong hook) noexcept nogil:
+    cdef u64 rope = crane.rope
+    cdef ulong load
+    cdef bint slack
+
+    slack = asm_vmptrld(&rope)
+    if slack:
+        return 0
+    load = asm_vmread(hook)
+    return load
+"""),
+    "callbacks": ("""
+static void bell_hang(struct bell *bell, void (*ring)(struct bell *bell), int (*rest)(void))
+{
+	struct bell_status status;
+
+	rdmsrl(BELL_STATUS, *(u64 *)&status);
+	bell->ring = ring;
+	bell->rest = rest;
+	if (status.cracked)
+		set_bit(BELL_MEND, (void *)&bell->flags);
+}
+""", """
+cdef void bell_hang(bell_t *bell, void (*ring)(bell_t *bell) noexcept nogil,
+                    int (*rest)() noexcept nogil) noexcept nogil:
+    cdef bell_status status
+
+    rdmsrl(BELL_STATUS, <u64 *>&status)
+    bell.ring = ring
+    bell.rest = rest
+    if status.cracked:
+        set_bit(BELL_MEND, &bell.flags)
+"""),
     "void return": ("""
 void valve_set(struct valve *valve, u8 turn)
 {

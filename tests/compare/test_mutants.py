@@ -112,7 +112,8 @@ def test_names_of_the_ports_own_say_nothing(units, soak):
         for function, *_ in sorted(file.functions.values(), key=lambda one: -one[0].line):
             first, last = function.line - 1, function.end
             names = {name for name in own_names(function)
-                     if not any(f"_{label}" in function.name for label in (name,))}
+                     if not any(f"_{name}" in other for other in file.functions
+                                if other.startswith(function.name))}
             rows[first:last] = called_otherwise("\n".join(rows[first:last]), names,
                                                 True).split("\n")
         new = PortFile(path, "\n".join(rows), file.pins)

@@ -101,7 +101,7 @@ def test_no_mark_moves_with_its_statements_unseen(report_v419, soak):
              if pair.kernel.units[0].kind == "def" and any(mark.pin for mark in pair.port.marks)]
     for pair in pairs:
         added = any(mark.pin and not mark.pin.kernel for mark in pair.port.marks)
-        if not (soak or added or chance.random() < .1):
+        if not (soak or added or chance.random() < .3):
             continue
         for what, edited in carries(pair, chance, 9 if soak else 1):
             done += 1

@@ -113,7 +113,7 @@ def test_a_reason_of_another_statement_is_found(
 def test_a_fact_that_the_port_no_longer_has_is_found(port):
     """`lapic_in_kernel()`, which is 0, is what every reason of the APIC rests on."""
     reasons = Reasons(port)
-    reasons.sources["vmx.pyx"] = reasons.sources["vmx.pyx"].replace(
+    reasons.sources["lapic.pxd"] = reasons.sources["lapic.pxd"].replace(
         "#define lapic_in_kernel(vcpu) 0", "#define lapic_in_kernel(vcpu) 1")
     found = reasons.faults(processors=PROCESSORS)
     assert len(found) > 20 and all("lapic_in_kernel" in line for line in found)
@@ -127,7 +127,7 @@ def test_a_call_that_a_mark_denies_is_found(port):
 
 def test_a_class_that_no_mark_gives_is_found(port):
     text = FILE.read_text() + ""
-    text = text.replace("[class.debug]", '[class.idle]\nmatch = "because"\n\n[class.debug]')
+    text = text.replace("[class.apic]", '[class.idle]\nmatch = "because"\n\n[class.apic]')
     assert Reasons(port, text).faults(processors=PROCESSORS) == ["[class.idle] is of no mark"]
 
 
@@ -152,5 +152,5 @@ def test_the_recorded_numbers_are_the_kernels(tree_v419):
 def test_parts_are_read_from_every_mark(port):
     given = parts(port)
     marks = sum(len(subject.function.marks) for subject in port.subjects.values())
-    assert len({id(one.mark) for one in given}) == marks > 450
+    assert len({id(one.mark) for one in given}) == marks > 350
     assert pathlib.Path(FILE).is_file()

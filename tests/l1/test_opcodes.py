@@ -49,8 +49,9 @@ def opcodes():
 
 @pytest.fixture(scope="module")
 def bodies():
-    """{function: its text} of vmx.pyx, without comments."""
-    source = re.sub(r"#.*", "", (ROOT / "kvm_vmx/l1/vmx.pyx").read_text())
+    """{function: its text} of vmx.pyx and what its module has besides, without comments."""
+    source = "".join(re.sub(r"#.*", "", (ROOT / "kvm_vmx/l1" / name).read_text())
+                     for name in ("vmx.pyx", "vmx_exports.pxi"))
     parts = re.split(r"^cdef [^\n(=]*?(\w+)\(", source, flags=re.M)
     return dict(zip(parts[1::2], parts[2::2]))
 

@@ -17,7 +17,9 @@ NAMED = re.compile(r'^    (ctypedef )?((?:struct|union) (\w+))(?: "([^"]+)")?', 
 # A part of a module's text, which no compiler reads alone.
 PARTS = {"kvm_vmx/l1/bench/host_rsp.h"}
 # In C its members are bits of one word, and Cython does not name its type.
-BIT_FIELDS = {"vmcs_hdr", "hv_enlightenments_control_t"}
+BIT_FIELDS = {"vmcs_hdr", "hv_enlightenments_control_t", "hv_reenlightenment_control",
+              "hv_tsc_emulation_control", "hv_tsc_emulation_status",
+              "hv_x64_msr_hypercall_contents"}
 ENUM = re.compile(r"^cdef enum[^\n]*:\n((?:[ \t]+[^\n]*\n|\n)+)", re.M)
 VALUE = re.compile(r"^    (\w+) *= *((?:[^\n(#]|\((?:[^()]|\([^()]*\))*\))*)", re.M)
 

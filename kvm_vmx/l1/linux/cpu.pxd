@@ -48,6 +48,16 @@ cdef inline void cpumask_clear_cpu(int cpu, cpumask_t *dstp) noexcept nogil:
 cdef inline bint cpumask_test_cpu(int cpu, cpumask_t *cpumask) noexcept nogil:
     return test_bit(cpu, cpumask.bits)
 
+
+# Another CPU that is online, nr_cpu_ids() where there is none.
+cdef inline unsigned int cpu_online_any_but(int cpu) noexcept nogil:
+    cdef int i
+
+    for i in range(nr_cpu_ids()):
+        if cpu_online(i) and i != cpu:
+            return i
+    return nr_cpu_ids()
+
 ctypedef void (*smp_call_func_t)(void *info) noexcept nogil
 ctypedef int (*cpuhp_callback_t)(unsigned int cpu) noexcept nogil
 

@@ -4,7 +4,7 @@
 from kvm_vmx.abi.linux cimport (
     JUMP_TYPE_LINKED, JUMP_TYPE_MASK, WARN, WARN_ON_ONCE, WARN_ONCE, __start___jump_table,
     __stop___jump_table, atomic_cmpxchg, atomic_inc, atomic_read, atomic_set, atomic_set_release,
-    jump_entry_t, module_t, preempt_disable, preempt_enable, sort, static_key_enabled,
+    delayed_work, jump_entry_t, module_t, preempt_disable, preempt_enable, sort, static_key_enabled,
     static_key_t, within_module)
 from kvm_vmx.abi.types cimport likely, ulong
 from kvm_vmx.l1.linux.cpu cimport (
@@ -150,9 +150,8 @@ cdef void static_key_disable(static_key_t *key) noexcept nogil:
     cpus_read_unlock()
 
 
-# C~ struct delayed_work: nobody limits the rate of a key
 cdef void __static_key_slow_dec_cpuslocked(static_key_t *key, ulong rate_limit,
-                                           void *work) noexcept nogil:
+                                           delayed_work *work) noexcept nogil:
     # A count that falls below zero stays there, and so does the text.
     if not atomic_dec_and_mutex_lock(&key.enabled, &jump_label_mutex):
         WARN(atomic_read(&key.enabled) < 0, "jump label: negative count!\n")
@@ -169,8 +168,7 @@ cdef void __static_key_slow_dec_cpuslocked(static_key_t *key, ulong rate_limit,
     jump_label_unlock()
 
 
-# C~ struct delayed_work: nobody limits the rate of a key
-cdef void __static_key_slow_dec(static_key_t *key, ulong rate_limit, void *work) noexcept nogil:
+cdef void __static_key_slow_dec(static_key_t *key, ulong rate_limit, delayed_work *work) noexcept nogil:
     cpus_read_lock()
     __static_key_slow_dec_cpuslocked(key, rate_limit, work)
     cpus_read_unlock()

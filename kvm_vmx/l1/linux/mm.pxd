@@ -18,6 +18,7 @@ cdef void *__vmalloc(ulong size, int gfp) noexcept nogil
 cdef void vfree_pages(void *address) noexcept nogil
 cdef void *kmalloc(size_t size, int gfp) noexcept nogil
 cdef void *kzalloc(size_t size, int gfp) noexcept nogil
+cdef void *kmalloc_array(size_t n, size_t size, int gfp) noexcept nogil
 cdef void *kcalloc(size_t n, size_t size, int gfp) noexcept nogil
 cdef void kfree(const void *object) noexcept nogil
 cdef void *vzalloc(ulong size) noexcept nogil

@@ -170,6 +170,10 @@ cdef void *kzalloc(size_t size, int gfp) noexcept nogil:
     return kmalloc(size, gfp | __GFP_ZERO)
 
 
+cdef void *kmalloc_array(size_t n, size_t size, int gfp) noexcept nogil:
+    return kmalloc(n * size, gfp)
+
+
 cdef void *kcalloc(size_t n, size_t size, int gfp) noexcept nogil:
     return kmalloc(n * size, gfp | __GFP_ZERO)
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 from kvm_vmx.abi.types cimport ulong
+from kvm_vmx.l1.crash cimport pt_regs
 
 cdef enum:
     NOTIFY_OK = 1
@@ -19,7 +20,7 @@ ctypedef struct syscore_ops:
 
 ctypedef struct machine_ops_t:
     void (*shutdown)() noexcept nogil
-    void (*crash_shutdown)() noexcept nogil
+    void (*crash_shutdown)(pt_regs *regs) noexcept nogil
 
 cdef machine_ops_t machine_ops
 cdef bint kexec_in_progress

@@ -81,7 +81,7 @@ cdef void kernel_kexec() noexcept nogil:
 
 
 cdef void crash_kexec() noexcept nogil:
-    machine_ops.crash_shutdown()
+    machine_ops.crash_shutdown(NULL)
 
 
 cdef int suspend_enter() noexcept nogil:

@@ -2,8 +2,8 @@
 /*
  * Guest-physical memory as L0 finds it: a host pointer, or nothing.
  */
-#ifndef KVM_VMX_L0_GUEST_PHYSICAL_H
-#define KVM_VMX_L0_GUEST_PHYSICAL_H
+#ifndef KVM_VMX_L0_PHYSICAL_H
+#define KVM_VMX_L0_PHYSICAL_H
 
 #include <asm/virt_cpu.h>
 
