@@ -114,4 +114,5 @@ cdef class Image:
     cdef int patch_sites(self) except -1
     cdef int protect(self) except -1
     cdef int forget(self) except -1
+    cdef int copy(self, void *to, const void *source, size_t size) except -1
     cdef int enter(self, image_call_t *call, str name, ulong depth) except -1

@@ -309,6 +309,11 @@ cdef class Image:
 
         if the_image == self.image:
             await_threads()
+            # whoever reads user space has the turn, and looks first
+            with nogil:
+                turn_begin()
+                the_image = NULL
+                turn_end()
         if self.trapping:
             trap.del_text(self.elf.symbols["image_text"])
             self.trapping = False
@@ -316,8 +321,7 @@ cdef class Image:
         for address, size in self.mapped or ():
             munmap(<void *><ulong>address, size)
         self.mapped = []
-        if the_image == self.image:
-            the_image = NULL
+        if _loaded is self:
             _loaded = None
         return 0
 
@@ -425,24 +429,32 @@ cdef class Image:
         return has_signal_come()
 
     def read_user(self, ulong at, size_t size) -> bytes:
-        """Bytes of user space, whose pages stay where they are meanwhile."""
+        """Bytes of user space, whose pages stay where they are meanwhile; MachineError as of
+        check_open()."""
         found = bytearray(size)
         cdef unsigned char[::1] to = found
 
         if size:
-            with nogil:
-                turn_begin()
-                memcpy(&to[0], <void *>at, size)
-                turn_end()
+            self.copy(&to[0], <void *>at, size)
         return bytes(found)
 
     def write_user(self, ulong at, const unsigned char[::1] data) -> None:
-        """Store bytes in user space."""
+        """Store bytes in user space; MachineError as of check_open()."""
         if len(data):
-            with nogil:
-                turn_begin()
-                memcpy(<void *>at, &data[0], len(data))
-                turn_end()
+            self.copy(<void *>at, &data[0], len(data))
+
+    cdef int copy(self, void *to, const void *source, size_t size) except -1:
+        cdef bint there = False
+
+        with nogil:
+            turn_begin()
+            there = the_image == self.image
+            if there:
+                memcpy(to, source, size)
+            turn_end()
+        if not there:
+            self.check_open()
+        return 0
 
     def last_words(self) -> str:
         """Why the kernel died, and in which of its functions."""

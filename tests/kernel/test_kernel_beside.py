@@ -32,6 +32,37 @@ for _ in range(3):
 os._exit(0)
 """
 
+CLOSES = """
+import sys, threading
+from kvm_vmx import MachineError
+from kvm_vmx.kernel.kernel import Kernel
+from kvm_vmx.machine.guests import CPUID_LOOP
+
+sys.setswitchinterval(1e-6)
+
+
+def read(memory, begun):
+    try:
+        while True:
+            memory.read(0, memory.size)
+            begun.set()
+    except MachineError:
+        pass
+
+
+for _ in range(6):
+    kernel = Kernel(sys.argv[1], 1)
+    memory = kernel.insmod().create_vm(code=CPUID_LOOP, memory=1 << 20).memory
+    begun = [threading.Event() for _ in range(4)]
+    threads = [threading.Thread(target=read, args=(memory, one)) for one in begun]
+    for thread, one in zip(threads, begun):
+        thread.start()
+        one.wait()
+    kernel.close()
+    for thread in threads:
+        thread.join()
+"""
+
 
 def exits(kernel, cpu):
     return kernel.cpu(cpu).counters()["exits"]
@@ -74,6 +105,11 @@ def test_a_child_of_fork_ends_whatever_a_thread_was_doing(image):
     found = subprocess.run([sys.executable, "-c", FORKS, image], capture_output=True, text=True,
                            timeout=60)
     assert found.stdout.split() == ["7"] * 3, found.stderr
+
+
+def test_memory_that_is_read_while_its_kernel_closes(image):
+    found = subprocess.run([sys.executable, "-c", CLOSES, image], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
 
 
 def test_the_next_kernel_is_another_partition_s(image):
