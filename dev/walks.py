@@ -6,8 +6,8 @@ usage: python dev/walks.py [read trap enter run lesson]
 What is Python is recorded as it calls (sys.setprofile). What is compiled is stepped through by
 another process (ptrace), each instruction put to its file by the modules' own line tables, so that
 what was inlined is there, too. A hop is a call into another room; the way back along the stack is
-none. Told with each hop: "again" where its room was left before, "back" where it calls a room that
-waits for it to return. Rooms of L0 are told one by one: vmcs/ entry/ guest/ hv/ watch/.
+none, and calls of one room one after the other are one stay there. Told with each hop: "again"
+where its room was left before, "back" where it calls a room that waits for it to return. Rooms of L0 are told one by one: vmcs/ entry/ guest/ hv/ watch/.
 """
 
 import ctypes
@@ -33,6 +33,13 @@ RIP, RSP = 16, 19       # in struct user_regs_struct
 MOST = 3_000_000        # steps
 
 
+class Stay:
+    """One stay in a room: how deep on the stack, and the stay that it called last."""
+
+    def __init__(self, room: str, depth: int):
+        self.room, self.depth, self.called = room, depth, None
+
+
 class Walk:
     """The rooms that calls lead through; `depth` is where on the stack a place stands."""
 
@@ -47,35 +54,44 @@ class Walk:
                 self.hops.append((room, where, ""))
             return
         popped = []
-        while self.stack and self.stack[-1][1] > depth - fresh:
-            popped.append(self.stack.pop()[0])
-        if not fresh and room in popped and not (self.stack and self.stack[-1][0] == room):
-            self.stack.append((room, depth))    # its own end, with less on the stack
-            popped.remove(room)
-        self.left.update(popped)
-        if fresh and self.stack and self.stack[-1][0] == room:
+        while self.stack and self.stack[-1].depth > depth - fresh:
+            popped.append(self.stack.pop())
+        here = self.stack[-1] if self.stack else None
+        own = next((stay for stay in popped if stay.room == room), None)
+        if not fresh and own and not (here and here.room == room):
+            own.depth = depth       # its own end, with less on the stack
+            popped.remove(own)
+            self.stack.append(own)
+        self.left.update(stay.room for stay in popped)
+        here = self.stack[-1] if self.stack else None
+        if fresh and here and here.room == room:
             return
-        known = [] if fresh else [n for n, (name, there) in enumerate(self.stack)
-                                  if name == room and there >= depth]
+        known = [] if fresh else [n for n, stay in enumerate(self.stack)
+                                  if stay.room == room and stay.depth >= depth]
         if known:       # a way back, by the stack or out of what was inlined
-            for name, _ in self.stack[known[-1] + 1:]:
-                self.left.add(name)
+            self.left.update(stay.room for stay in self.stack[known[-1] + 1:])
             del self.stack[known[-1] + 1:]
+        elif here and here.room == room:
+            here.depth = max(depth, here.depth)
+        else:
+            self.enter(here, room, depth, where)
+
+    def enter(self, here: Stay | None, room: str, depth: int, where: str) -> None:
+        """A call into another room; where the caller called nothing else since, the same stay."""
+        if here and here.called and here.called.room == room:
+            here.called.depth = depth
+            self.stack.append(here.called)
             return
-        if self.stack and self.stack[-1][0] == room:
-            self.stack[-1] = room, max(depth, self.stack[-1][1])
-            return
-        note = "back" if room in (name for name, _ in self.stack) else \
+        note = "back" if any(stay.room == room for stay in self.stack) else \
             "again" if room in self.left else ""
         self.hops.append((room, where, note))
-        self.stack.append((room, depth))
+        self.stack.append(Stay(room, depth))
+        if here:
+            here.called = self.stack[-1]
 
     def told(self, title: str) -> str:
-        """The walk as lines; one call after another into the same room is one stay there."""
-        shown = []
-        for n, hop in enumerate(self.hops):
-            if (not n or self.hops[n - 1][0] != hop[0]) and hop not in shown:
-                shown.append(hop)
+        """The walk as lines."""
+        shown = list(dict.fromkeys(self.hops))
         lines = [f"  {room:<16} {where}{f'   [{note}]' if note else ''}"
                  for room, where, note in shown]
         twice = sorted({room for room, _, note in shown if note == "again"})

@@ -113,10 +113,11 @@ class KernelVm(Unique):
 
     def map(self, size: int) -> None:
         """KVM_SET_USER_MEMORY_REGION: so many bytes of its memory from GPA 0, or 0 for none."""
-        self.check_alive()
-        where = self.kernel.image.user + self.memory.base
-        region = ioctls.MemoryRegion(0, 0, 0, size, where)
-        self.ioctl(self.fd, ioctls.SET_USER_MEMORY_REGION, region, "memory region")
+        with self._gate.use():
+            self.check_alive()
+            where = self.kernel.image.user + self.memory.base
+            region = ioctls.MemoryRegion(0, 0, 0, size, where)
+            self.ioctl(self.fd, ioctls.SET_USER_MEMORY_REGION, region, "memory region")
 
     @property
     def address(self) -> int:
@@ -134,10 +135,11 @@ class KernelVm(Unique):
 
     def create_vcpu(self, cpu: int = 0) -> "KernelVcpu":
         """A vCPU that starts at 0x1000 in 64-bit mode, created on and running on a CPU."""
-        self.check_alive()
-        self.kernel._online(cpu)
-        vcpu = KernelVcpu(self, cpu)
-        self.vcpus.append(vcpu)
+        with self._gate.use():
+            self.check_alive()
+            self.kernel._online(cpu)
+            vcpu = KernelVcpu(self, cpu)
+            self.vcpus.append(vcpu)
         return vcpu
 
     def move_page(self, gpa: int, flush: bool = True) -> None:
@@ -145,9 +147,10 @@ class KernelVm(Unique):
         own MMU notifier. Without flush its kvm_flush_remote_tlbs() returns at once meanwhile, and
         the guest goes on with what its TLB has: the bug to look at. IndexError outside the
         guest's memory."""
-        self.memory.read(gpa, 1)
-        ret = self.kernel.image.call(
-            "standin_move_page", self.memory.base + (gpa & -PAGE), bool(flush))
+        with self._gate.use():
+            self.memory.read(gpa, 1)
+            ret = self.kernel.image.call(
+                "standin_move_page", self.memory.base + (gpa & -PAGE), bool(flush))
         if ret:
             raise failed(ret, "move_page", self.kernel)
 

@@ -82,6 +82,7 @@ cdef extern from "kvm_vmx/kernel/host_side.h" nogil:
     bint crowd_alone()
     void crowd_together()
     bint crowd_is_gone()
+    void crowd_revive()
     void crowd_forget()
     void turn_begin()
     void turn_end()

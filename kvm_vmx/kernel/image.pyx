@@ -537,7 +537,7 @@ cdef class Image:
         """A kernel that has died is entered once more: by a crash, which asks nobody."""
         self.check_open()
         self.died = None
-        crowd.dead = False
+        crowd_revive()
 
     def log(self, u64 first=0, bint own=False) -> list[str]:
         """The kernel log from a line on, its last lines, or of them those of this thread's calls;

@@ -211,6 +211,16 @@ static bool crowd_is_gone(void)
 	return gone;
 }
 
+/* It is entered once more; those who waited for a CPU when it died have left. */
+static void crowd_revive(void)
+{
+	int cpu;
+
+	for (cpu = 0; cpu < IMAGE_THREADS; cpu++)
+		crowd.cpus[cpu].borrowers = 0;
+	crowd.dead = false;
+}
+
 /* In a child of fork() nobody is inside, and whoever had the turn is not there to end it. */
 static void crowd_forget(void)
 {

@@ -22,7 +22,18 @@ def test_what_is_inlined_is_left_where_the_stack_is_the_same():
 
 
 def test_a_room_that_was_left_is_told():
-    assert walked(("l1", 1), ("l0", 3), ("l1", 1), ("l0", 3))[2:] == [("l0", "again")]
+    assert walked(("l1", 1), ("l0", 3), ("l1", 1), ("trap", 3), ("l1", 1), ("l0", 3))[3:] == [
+        ("l0", "again")]
+
+
+def test_a_room_that_another_one_has_called_is_told():
+    assert walked(("l1", 1), ("l0", 3), ("l1", 1), ("trap", 3), ("l0", 5))[3:] == [
+        ("l0", "again")]
+
+
+def test_calls_of_one_room_with_no_other_between_are_one_stay():
+    assert walked(("l1", 1), ("machine", 3), ("l0", 5), ("l1", 1), ("machine", 3), ("l0", 5)) == [
+        ("l1", ""), ("machine", ""), ("l0", "")]
 
 
 def test_a_call_back_into_a_room_that_waits_is_told():

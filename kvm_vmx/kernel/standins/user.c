@@ -250,7 +250,7 @@ static int change_frame(unsigned long place, unsigned long page, struct stale *s
 }
 
 /* Reclaim, or compaction: the page at a place gets another frame of memory. */
-long standin_move_page(long gpa, long flush)
+static long move_page(long gpa, long flush)
 {
 	struct stale *stale = flush ? NULL : standin_alloc(sizeof(*stale), 0);
 	unsigned long address = host->user + gpa, page = flush || stale ? standin_page() : 0;
@@ -264,6 +264,19 @@ long standin_move_page(long gpa, long flush)
 		standin_free(stale);
 	if (page)
 		tell(address, false);
+	return ret;
+}
+
+/* One at a time: whoever comes between would find the flush of another one's left out. */
+static DEFINE_MUTEX(moves);
+
+long standin_move_page(long gpa, long flush)
+{
+	long ret;
+
+	mutex_lock(&moves);
+	ret = move_page(gpa, flush);
+	mutex_unlock(&moves);
 	standin_quiesce();
 	return ret;
 }

@@ -20,6 +20,8 @@ cdef enum:
 cdef void forget(l0_vp *caller, l0_vp *vp) noexcept nogil:
     # another processor may be in L2: it forgets when it finds the context changed
     vp.tlb_context[0] = ~<u64>0
+    # whoever keeps a row there looks at the context last
+    full_fence()
     vp.row_kept = 0
     if vp == caller:
         guest_flush_tlb(vp)
