@@ -7,7 +7,8 @@ What is Python is recorded as it calls (sys.setprofile). What is compiled is ste
 another process (ptrace), each instruction put to its file by the modules' own line tables, so that
 what was inlined is there, too. A hop is a call into another room; the way back along the stack is
 none, and calls of one room one after the other are one stay there. Told with each hop: "again"
-where its room was left before, "back" where it calls a room that waits for it to return. Rooms of L0 are told one by one: vmcs/ entry/ guest/ hv/ watch/.
+where its room was left before, "back" where it calls a room that waits for it to return. Rooms of
+L0 are told one by one: vmcs/ entry/ guest/ hv/ watch/.
 """
 
 import ctypes

@@ -1162,7 +1162,7 @@ cdef extern from "kvm_vmx/l0/vmcs/fields.h" nogil:
     const l0_field l0_fields[512]
     const l0_field l0_no_fields[512]
 
-cdef extern from "kvm_vmx/l0/vmcs/blocks.h" nogil:
+cdef extern from "kvm_vmx/l0/blocks.h" nogil:
     enum:
         L0_FLAG_DIRECT_FLUSH
         L0_FLAG_MSR_BITMAP

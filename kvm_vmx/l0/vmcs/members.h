@@ -3,7 +3,7 @@
 #ifndef KVM_VMX_L0_MEMBERS_H
 #define KVM_VMX_L0_MEMBERS_H
 
-#include <kvm_vmx/l0/vmcs/blocks.h>
+#include <kvm_vmx/l0/blocks.h>
 #include <kvm_vmx/l0/vmcs/fields.h>
 
 struct l0_member {
