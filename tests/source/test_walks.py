@@ -63,3 +63,13 @@ def test_a_read_goes_straight_down_and_back(soak, how, rooms):
     walk = walks.WALKS[how][1]()
     assert [room for room, _, _ in walk.hops] == rooms
     assert not any(note for *_, note in walk.hops)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", walks.WALKS)
+def test_no_room_is_entered_twice(soak, name):
+    if not soak and name != "run":
+        pytest.skip("--soak compiles L0 once more")
+    walk = walks.WALKS[name][1]()
+    assert len({room for room, *_ in walk.hops}) == len(walk.hops) > 2
+    assert not any(note for *_, note in walk.hops)
