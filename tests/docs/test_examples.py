@@ -9,6 +9,7 @@ import io
 import pathlib
 import re
 import shlex
+import textwrap
 
 import needed
 import pytest
@@ -106,13 +107,16 @@ def test_every_command_of_a_page_is_one(path):
 
 
 def test_the_kernel_in_python():
-    """docs/kernel.md's program, where the tree's objects are in the cache already."""
+    """docs/kernel.md's program, and the calls on its machine, where the tree's objects are in the
+    cache already."""
     needed.capability("tree-4.19", "kernel-build")
     from kvm_vmx.kernel import build
 
     tree = str(find("tree-4.19"))
     if not build.is_compiled(tree):
         pytest.skip(f"{tree} is not compiled yet: kvm-vmx kernel build {tree}")
-    (text,) = re.findall(r"^```python\n(.*?)^```$", (DOCS / "kernel.md").read_text(), re.M | re.S)
+    text, calls = re.findall(r"^```python\n(.*?)^```$", (DOCS / "kernel.md").read_text(),
+                             re.M | re.S)
+    text += textwrap.indent(calls, "    ")
     assert '"linux-4.19"' in text
     exec(compile(text.replace('"linux-4.19"', repr(tree)), "kernel.md", "exec"), {})

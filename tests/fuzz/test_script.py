@@ -30,7 +30,8 @@ def tree(tmp_path):
     tools = tmp_path / "tools"
     tools.mkdir()
     for name in ("bash", "dirname", "mkdir", "nproc", "sed", "tail", "chmod", "sh"):
-        (tools / name).symlink_to(shutil.which(name))
+        place = subprocess.check_output(["sh", "-c", f"command -v {name}"], text=True).strip()
+        (tools / name).symlink_to(place)
     return tmp_path
 
 
