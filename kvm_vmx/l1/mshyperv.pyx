@@ -82,7 +82,8 @@ cdef void ms_hyperv_init_platform() noexcept nogil:
     ms_hyperv.max_vp_index = cpuid_eax(HYPERV_CPUID_IMPLEMENT_LIMITS)
     ms_hyperv.max_lp_index = cpuid_ebx(HYPERV_CPUID_IMPLEMENT_LIMITS)
 
-    pr_debug("Hyper-V: max %u virtual processors, %u logical processors\n",
+    pr_debug(
+             "Hyper-V: max %u virtual processors, %u logical processors\n",
              ms_hyperv.max_vp_index, ms_hyperv.max_lp_index)
 
     # which build it is

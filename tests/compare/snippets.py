@@ -113,14 +113,15 @@ static unsigned long crane_lift(struct crane *crane, unsigned long hook)
 	unsigned long load;
 	bool slack;
 
-	asm volatile (__ex(ASM_VMX_VMPTRLD_RAX) CC_SET(na)
+	asm volatile (__ex(ASM_VMX_VMPTRLD_RAX)
+		      CC_SET(na)
 		      : CC_OUT(na) (slack)
 		      : "a"(&rope), "m"(rope)
 		      : "memory");
 	if (slack)
 		return 0;
-	asm volatile (__ex_clear(ASM_VMX_VMREAD_RDX_RAX, "%0")
-		      : "=a"(load) : "d"(hook) : "cc");
+	asm volatile (__ex_clear(ASM_VMX_VMREAD_RDX_RAX, "%0") : "=a"(load)
+		      : "d"(hook) : "cc");
 	return load;
 }
 """, """

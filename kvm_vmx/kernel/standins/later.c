@@ -119,23 +119,23 @@ void _raw_read_unlock_irqrestore(rwlock_t *lock, unsigned long flags)
 	local_irq_restore(flags);
 }
 
-int __cond_resched_rwlock_read(rwlock_t *lock)
+int __cond_resched_rwlock_read(rwlock_t *held)
 {
 	if (!need_resched())
 		return 0;
-	read_unlock(lock);
+	read_unlock(held);
 	standin_maybe_preempt();
-	read_lock(lock);
+	read_lock(held);
 	return 1;
 }
 
-int __cond_resched_rwlock_write(rwlock_t *lock)
+int __cond_resched_rwlock_write(rwlock_t *held)
 {
 	if (!need_resched())
 		return 0;
-	write_unlock(lock);
+	write_unlock(held);
 	standin_maybe_preempt();
-	write_lock(lock);
+	write_lock(held);
 	return 1;
 }
 

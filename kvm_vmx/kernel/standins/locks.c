@@ -186,13 +186,13 @@ int __cond_resched(void)
 	return 0;
 }
 
-int __cond_resched_lock(spinlock_t *lock)
+int __cond_resched_lock(spinlock_t *held)
 {
 	if (!need_resched())
 		return 0;
-	spin_unlock(lock);
+	spin_unlock(held);
 	standin_maybe_preempt();
-	spin_lock(lock);
+	spin_lock(held);
 	return 1;
 }
 
