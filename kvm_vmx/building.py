@@ -60,6 +60,10 @@ INLINED, LINES, NO_LINES = ["-g"], ["-g1", "-gstatement-frontiers"], ["-g0"]
 MOST_KEPT = 24
 
 
+# What callgrind is told by whose function that a loop has ended.
+COUNTING = "kvm_vmx.measure.rounds"
+
+
 def is_kernel(module: str) -> bool:
     """Is this one compiled as the kernel is: the port, or L0?"""
     return module.startswith(("kvm_vmx.l1.", "kvm_vmx.l0."))
@@ -84,10 +88,11 @@ def flags(module: str, environ: Mapping[str, str] = os.environ) -> list[str]:
 
 def stripped(module: str) -> list[str]:
     """What a module loses in a wheel: L1 nothing, as single steps are told by its lines, L0 all but
-    the names of its functions, the others those too."""
+    the names of its functions, the others those too, unless counting looks for one."""
     if module.startswith("kvm_vmx.l1."):
         return []
-    return ["-Wl,--strip-debug" if is_kernel(module) else "-Wl,--strip-all"]
+    named = is_kernel(module) or module == COUNTING
+    return ["-Wl,--strip-debug" if named else "-Wl,--strip-all"]
 
 
 def macros(config: str = "hyperv") -> list[tuple[str, str]]:
