@@ -49,7 +49,7 @@ static __always_inline bool insn_failed(insn_t status)
 }
 
 /* The instruction in the form that the module has now: what it did. */
-#define VMX_INSN(name, trap_operands, ...) ({				\
+#define VMX_STATUS_OF(name, trap_operands, ...) ({			\
 	struct virt_cpu *cpu__ = this_cpu_read(virt_cpu);		\
 	insn_t insn__;							\
 									\
@@ -57,7 +57,8 @@ static __always_inline bool insn_failed(insn_t status)
 		insn__ = trap_##name trap_operands;			\
 	else								\
 		insn__ = cpu__->ops->name(cpu__, ##__VA_ARGS__);	\
-	insn_failed(insn__); })
+	insn__; })
+#define VMX_INSN(...) insn_failed(VMX_STATUS_OF(__VA_ARGS__))
 
 static __always_inline bool asm_vmxon(const u64 *phys_addr)
 {
@@ -107,14 +108,20 @@ fault:
 	return false;
 }
 #else
-/* A VMREAD that fails leaves its destination alone and v4.19 does not look: zero here. */
+/* A VMREAD that fails leaves its destination alone and v4.19 does not look: zero here. Nothing else
+ * is stored there before: of two stores a processor may take the wrong one to forward. */
 static __always_inline unsigned long asm_vmread(unsigned long field)
 {
-	u64 value = 0, *at;
+	u64 value, *at;
+	insn_t status;
 
 	/* taken here and not in front of a loop: what is around a read stays the same code */
-	__asm__ __volatile__("lea %1, %0" : "=r"(at) : "m"(value));
-	VMX_INSN(vmread, (field, at), field, at);
+	__asm__ __volatile__("lea %1, %0" : "=r"(at), "=m"(value));
+	status = VMX_STATUS_OF(vmread, (field, at), field, at);
+	if (unlikely(status != INSN_OK)) {
+		insn_failed(status);
+		WRITE_ONCE(value, 0);
+	}
 	return value;
 }
 

@@ -55,6 +55,16 @@ def test_a_site_is_one_instruction_of_its_function(world):
         assert one.target == (site["target"] if mnemonic == "jmp" else None)
 
 
+@pytest.mark.parametrize("name", [accessor.name for accessor in ACCESSORS if accessor.reads])
+def test_where_a_vmread_goes_nothing_else_is_stored(machine, name):
+    with loaded(machine, "hyperv", False):
+        turn = machine_code.loop(module("hyperv").__file__, f"bench_{name}")
+    at_stack = [one for one in turn if one.memory and "[rsp" in one.operands]
+    assert [one.mnemonic for one in at_stack][0] == "lea"
+    assert any(one.mnemonic.startswith("mov") for one in at_stack)
+    assert not any(one.memory[2] for one in at_stack)
+
+
 @pytest.mark.parametrize("name", OUT_OF_LINE + PROBES)
 def test_an_accessor_has_one_site(world, name):
     assert [site["function"] for site in structure.sites(world.machine)].count(name) == 1
