@@ -108,8 +108,8 @@ fault:
 	return false;
 }
 #else
-/* A VMREAD that fails leaves its destination alone and v4.19 does not look: zero here. Nothing else
- * is stored there before: of two stores a processor may take the wrong one to forward. */
+/* A VMREAD that fails leaves its destination alone and v4.19 does not look: zero here, and
+ * stored behind it: where two stores to one place are under way, a load behind them may wait. */
 static __always_inline unsigned long asm_vmread(unsigned long field)
 {
 	u64 value, *at;

@@ -38,6 +38,24 @@ bench.Runner = Once
 importlib.import_module(sys.argv[2]).main()
 """
 
+# How many pages of text are a file's before they move and behind it, and exits from there.
+MOVED = """\
+import ctypes, mmap, sys
+sys.path.insert(0, sys.argv[1])
+import pages
+from kvm_vmx import Machine
+from kvm_vmx.machine.guests import CPUID_LOOP
+with Machine(cpus=1, insn="call") as machine:
+    guest = machine.insmod(enlightened_vmcs=False).create_vm(code=CPUID_LOOP)
+    vcpu, text = guest.create_vcpu(), pages.text()
+    before = [ctypes.string_at(page, mmap.PAGESIZE) for page in text]
+    pages.move(text, pages.memory(None, pages.POOL))
+    assert before == [ctypes.string_at(page, mmap.PAGESIZE) for page in text]
+    made = vcpu.run(exits=5).exits
+    pages.text.cache_clear()
+    print(len(before), len(pages.text()), made)
+"""
+
 
 def run(*arguments, **options):
     return subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True,
@@ -79,3 +97,21 @@ def test_baselines_can_be_loaded():
         if path.name == "figures.json":     # every row, as measure --json prints them
             continue
         assert pyperf.BenchmarkSuite.load(str(path)).get_benchmarks()
+
+
+def test_an_exit_is_timed_wherever_its_text_lies(tmp_path):
+    done = run(PERF / "pages.py", PACKAGE, "--processes", "1", "--draws", "2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    title, tree, shares, *modes = done.stdout.splitlines()
+    assert title == "ns an exit, 2 draws in each of 1 processes, measured here"
+    assert (tree, shares.split()[0]) == (str(PACKAGE), "least")
+    for line, mode in zip(modes, ("eVMCS", "VMCS"), strict=True):
+        name, *ns = line.split()
+        assert name == mode and 0 < float(ns[0]) <= float(ns[-1])
+
+
+def test_text_that_has_moved_is_the_same_and_no_file_s(tmp_path):
+    done = run("-c", MOVED, PERF, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    before, after, exits = map(int, done.stdout.split())
+    assert before > 50 and (after, exits) == (0, 5)
