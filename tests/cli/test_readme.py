@@ -11,6 +11,8 @@ import readme
 from command import ENVIRONMENT
 
 from kvm_vmx.cli import parser
+from kvm_vmx.errors import BuildError
+from kvm_vmx.kernel import toolchain
 
 README = (pathlib.Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 # By call, whatever form the other tests have: so does README.
@@ -64,3 +66,15 @@ def test_every_command_parses(command, capsys):
         parser().parse_args(readme.words(command))
     except SystemExit:
         pytest.fail(capsys.readouterr().err)
+
+
+def test_what_a_kernel_build_lacks_is_named(monkeypatch):
+    """In README before, and by the command where it is missing."""
+    needs = {*toolchain.PROGRAMS.values(), *toolchain.HEADERS.values()} - {"gcc"}
+    row = re.search(r"^\| `kvm-vmx kernel build .*Debian's ([^;]*);", README, re.M)
+    assert set(row[1].split(", ")) == needs
+    monkeypatch.setattr(toolchain.shutil, "which", lambda name: name if name == "gcc" else None)
+    monkeypatch.setattr(toolchain, "_has_header", lambda name: False)
+    with pytest.raises(BuildError) as said:
+        toolchain.check()
+    assert set(str(said.value).partition("apt-get install ")[2].split()) == needs
