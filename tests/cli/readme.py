@@ -18,7 +18,7 @@ CURES = re.compile(
     r"pip install 'kvm_vmx\[\w+\]'|in a source checkout|give a (?:kernel|v4\.19) tree"
     r"|name one with --tree|or install linux-source|give a page of 4096 bytes")
 # What takes what a reader has to bring, an image, a patch, minutes for a kernel: it parses.
-BROUGHT = re.compile(r"kvm-vmx (?:kernel|try|boot|run --kernel|measure loop --kernel)\b")
+BROUGHT = re.compile(r"kvm-vmx (?:kernel|try|boot|lesson \./|run --kernel|measure loop --kernel)\b")
 
 
 def commands() -> list[str]:
