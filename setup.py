@@ -96,20 +96,37 @@ def shared_source():
 
 def translate(extensions):
     """Have Cython write the C of the modules that it has changed for, and put that in place."""
-    from Cython.Build import cythonize
+    from Cython.Build import Dependencies, cythonize
     from Cython.Compiler import Options
 
+    # pip brings the same Cython anew for each build of its own: the version tells another one
+    cythons = pathlib.Path(Dependencies.__file__).parents[1]
+    Dependencies.DependencyTree.timestamp = lambda _, name: (
+        0 if cythons in pathlib.Path(name).parents else os.path.getmtime(name))
     # What Cython makes lives to its end: looking for what does not takes as long as its work.
     gc.disable()
     Options.emit_code_comments = False
     made = cythonize([one for one in extensions if one.name != SHARED],
                      compiler_directives=DIRECTIVES, emit_linenums=True, build_dir="build/cython",
-                     nthreads=os.cpu_count(), shared_utility_qualified_name=SHARED)
+                     nthreads=os.cpu_count(), shared_utility_qualified_name=SHARED,
+                     force=is_of_another_cython())
     gc.enable()
     texts = {one.name: one.sources for one in made}
     for one in extensions:
         one.sources = texts.get(one.name, one.sources)
     write_shared()
+
+
+def stamp():
+    """Where the Cython that has written the C is noted."""
+    return HERE / shared_source().with_suffix(".version")
+
+
+def is_of_another_cython():
+    """Has another Cython, or none, written the C that there is?"""
+    from Cython import __version__
+
+    return not stamp().exists() or stamp().read_text() != __version__
 
 
 def write_shared():
@@ -119,12 +136,11 @@ def write_shared():
     from Cython.Compiler.Main import CompilationOptions
 
     target = HERE / shared_source()
-    stamp = target.with_suffix(".version")
-    if not target.exists() or not stamp.exists() or stamp.read_text() != __version__:
+    if not target.exists() or is_of_another_cython():
         target.parent.mkdir(parents=True, exist_ok=True)
         generate_shared_module(CompilationOptions(
             shared_c_file_path=str(target), module_name=SHARED))
-        stamp.write_text(__version__)
+        stamp().write_text(__version__)
 
 
 class BuildPy(build_py):

@@ -83,10 +83,11 @@ def machine(of: dict) -> str:
 
 
 def figure(row: dict) -> str:
-    """A number with its unit, interval and kind."""
+    """A number with its unit, interval and kind; an interval on both sides of zero is no result."""
     unit = f" {row['unit']}" if row["unit"] else ""
     interval = "" if row["low"] is None else f" [{digits(row['low'])}, {digits(row['high'])}]"
-    return f"{digits(row['value'])}{unit}{interval}, {row['kind']}"
+    shows = ", no difference shown" if interval and row["low"] < 0 < row["high"] else ""
+    return f"{digits(row['value'])}{unit}{interval}{shows}, {row['kind']}"
 
 
 def digits(value: float) -> str:

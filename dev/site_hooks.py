@@ -22,6 +22,14 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGES = {"readme.md": "README.md", "contributing.md": "CONTRIBUTING.md", "changes.md": "CHANGES.md",
          "measuring.md": "perf/README.md"}
 COURSE = "course-pages"
+# What a link of the repository leads to on the site: the page that is printed from that file.
+PRINTED = {"README.md#beside-the-kernel": "comparison.md",
+           "kvm_vmx/conform/rules.toml": "rules.md", "kvm_vmx/profiles": "policies.md",
+           "docs/reference_examples.toml": "reference.md",
+           **{f"examples/{path.name}": f"notebook-{path.stem}.md"
+              for path in (ROOT / "examples").glob("*.ipynb")}}
+# A paragraph's line that is nothing but the way to a tutorial.
+WAY = re.compile(r"^(\[[^\]]*\]\(tutorial-\w+\.md\))$", re.M)
 LINK = re.compile(r"\[([^\]\[]*)\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```(\w+) (\S+)$", re.M)
 TITLED = re.compile(r'^<!--.*?-->\n', re.S)
@@ -47,7 +55,7 @@ def on_page_markdown(markdown, page, config, files):
     """Links that lead out of docs/ lead to the page of that file, or to none; a block's file
     name is its title."""
     origin = PAGES.get(page.file.src_uri, f"docs/{page.file.src_uri}")
-    of_site = {path: name for name, path in PAGES.items()}
+    of_site = {path: name for name, path in PAGES.items()} | PRINTED
 
     def link(hit):
         text, target = hit.groups()
@@ -55,6 +63,10 @@ def on_page_markdown(markdown, page, config, files):
             return hit[0]
         path, hash_, anchor = target.partition("#")
         where = posixpath.normpath(posixpath.join(posixpath.dirname(origin), path))
+        if where == "kvm_vmx/lessons":
+            return f'<a href="{COURSE}/index.html">{text}</a>'
+        if whole := of_site.get(f"{where}{hash_}{anchor}"):
+            return f"[{text}]({whole})"
         name = of_site.get(where, where.removeprefix("docs/") if where.startswith("docs/") else "")
         if name and files.get_file_from_path(name):
             return f"[{text}]({name}{hash_}{anchor})"
@@ -63,7 +75,7 @@ def on_page_markdown(markdown, page, config, files):
         return text if text.startswith("`") else f"{text} (`{where}`)"
 
     parts = re.split(r"(^```.*?^```$)", markdown, flags=re.M | re.S)
-    parts[::2] = [LINK.sub(link, part) for part in parts[::2]]
+    parts[::2] = [WAY.sub(r"\1{ .md-button }", LINK.sub(link, part)) for part in parts[::2]]
     return TITLED.sub("", FENCE.sub(r'```\1 title="\2"', "".join(parts)))
 
 

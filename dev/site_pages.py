@@ -13,6 +13,7 @@ from kvm_vmx.l0.faults import FAULTS
 from kvm_vmx.l0.profile import PROFILES
 from kvm_vmx.l0.profile_reader import POLICIES
 from kvm_vmx.machine.register import Event, Reading, Register
+from site_prose import prose
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 # The names of kvm_vmx in the order in which a reader meets them.
@@ -73,12 +74,6 @@ def described(name, thing):
     else:
         yield "\n".join(["| name | what L0 does then |", "|---|---|", *(
             f"| `{fault.name}` | {cell(fault.does)} |" for fault in thing.values())])
-
-
-def prose(thing):
-    """A docstring as paragraphs."""
-    for part in (inspect.getdoc(thing) or "").split("\n\n"):
-        yield part.replace("<", "&lt;").replace("*", "\\*")
 
 
 class Said(str):

@@ -7,7 +7,7 @@ import importlib
 NAMES = ("levels", "vmcs", "exit", "bitmap", "detect", "key", "assist", "table", "clean", "stale",
          "cost", "reload", "hotplug", "history", "bug")
 # Those that take a student's function.
-WRITTEN = ("levels", "exit", "bitmap", "table", "clean", "cost", "history")
+WRITTEN = ("levels", "vmcs", "exit", "bitmap", "table", "clean", "cost", "history")
 
 
 def load(name: str):

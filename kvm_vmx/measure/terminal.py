@@ -17,8 +17,11 @@ def number(value) -> str:
 
 
 def interval(row: Measurement) -> str:
-    """The 95 % interval, where there is one."""
-    return "" if row.low is None else f"[{number(row.low)}, {number(row.high)}]"
+    """The 95 % interval, where there is one; one on both sides of zero shows no difference."""
+    if row.low is None:
+        return ""
+    shows = ", no difference shown" if row.low < 0 < row.high else ""
+    return f"[{number(row.low)}, {number(row.high)}]{shows}"
 
 
 def print_report(report: Report) -> None:

@@ -6,7 +6,13 @@ import re
 import subprocess
 import sys
 
+import pytest
+import readme
 from command import ENVIRONMENT
+
+from kvm_vmx.cli import parser
+from kvm_vmx.errors import BuildError
+from kvm_vmx.kernel import toolchain
 
 README = (pathlib.Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 # By call, whatever form the other tests have: so does README.
@@ -44,3 +50,31 @@ def test_every_command_is_there():
     assert {"run", "fields", "keys", "conform", "measure", "compare"} <= commands
     known = run("-m", "kvm_vmx", "--help")
     assert [name for name in commands if not re.search(rf"\b{name}\b", known)] == []
+
+
+def test_each_row_of_the_commands_can_be_copied():
+    """A row begins with a whole line for a shell, in which nothing stands for a tree."""
+    table = README.partition("## Commands\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `([^`]*)` \|", table, re.M)
+    assert len(rows) > 15 and [row for row in rows if not row.startswith("kvm-vmx ")] == []
+    assert [row for row in readme.commands() if "TREE" in row] == []
+
+
+@pytest.mark.parametrize("command", readme.commands())
+def test_every_command_parses(command, capsys):
+    try:
+        parser().parse_args(readme.words(command))
+    except SystemExit:
+        pytest.fail(capsys.readouterr().err)
+
+
+def test_what_a_kernel_build_lacks_is_named(monkeypatch):
+    """In README before, and by the command where it is missing."""
+    needs = {*toolchain.PROGRAMS.values(), *toolchain.HEADERS.values()} - {"gcc"}
+    row = re.search(r"^\| `kvm-vmx kernel build .*Debian's ([^;]*);", README, re.M)
+    assert set(row[1].split(", ")) == needs
+    monkeypatch.setattr(toolchain.shutil, "which", lambda name: name if name == "gcc" else None)
+    monkeypatch.setattr(toolchain, "_has_header", lambda name: False)
+    with pytest.raises(BuildError) as said:
+        toolchain.check()
+    assert set(str(said.value).partition("apt-get install ")[2].split()) == needs

@@ -5,6 +5,7 @@ A line "..." stands for any lines; numbers of lines, widths and times are no par
 """
 
 import contextlib
+import fnmatch
 import io
 import pathlib
 import re
@@ -16,6 +17,7 @@ import pytest
 
 from kvm_vmx.cli import main, parser
 from kvm_vmx.host import find
+from kvm_vmx.lessons import NAMES, WRITTEN, load
 
 DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
 PAGES = ("index", "tutorial-read", "tutorial-teach", "tutorial-measure", "tutorial-test", "doctor")
@@ -28,6 +30,7 @@ PROGRAMS = [(page, text, out) for page, kind, text, out in BLOCKS if kind == "py
 # Pages whose commands are shown without what they print, and the programs on them.
 ALL = sorted([*DOCS.glob("*.md"), DOCS.parent / "perf/README.md"])
 COMMAND = re.compile(r"^(?:\$ )?(?:sudo .*\| )?kvm-vmx (.*?)(?:  +.*)?$", re.M)
+WRITES = re.compile(r"(?: (?:--(?:html|key|output|sheet|trace|write)|-o)| >) ([a-z][\w.-]*)(?!\S)")
 # A line that a change elsewhere in the port moves, or that says a time.
 MOVES = re.compile(r"\.(?:c|pyx|pxd):\d+|^ *\d+(?=  )|(?<== ) +\d+(?=  )")
 
@@ -104,6 +107,29 @@ def test_every_command_of_a_page_is_one(path):
                 parser().parse_args(words)
             except SystemExit as end:
                 assert end.code == 0, line
+
+
+def test_what_the_commands_write_is_no_part_of_the_tree():
+    """Copied in a clone, they leave it clean."""
+    ignored = [line.strip("/") for line in (DOCS.parent / ".gitignore").read_text().splitlines()]
+    written = {name for path in [*ALL, DOCS.parent / "README.md"]
+               for name in WRITES.findall(path.read_text())}
+    assert {"course", "course.key", "run.json", "ann-table.json", "mine.py"} <= written
+    assert [name for name in written
+            if not any(fnmatch.fnmatch(name, pattern) for pattern in ignored)] == []
+
+
+def test_the_pages_count_the_lessons_right():
+    counted = re.compile(r"\b(\w+teen) (?:lessons|experiments)", re.I)
+    said = {path.name: set(map(str.lower, counted.findall(path.read_text())))
+            for path in [*ALL, DOCS.parent / "README.md"]}
+    assert len(NAMES) == 15 and said["README.md"] == said["tutorial-teach.md"] == {"fifteen"}
+    assert {number for numbers in said.values() for number in numbers} == {"fifteen"}
+    # and those that take a function of the reader's
+    assert WRITTEN == tuple(name for name in NAMES if hasattr(load(name), "grade"))
+    course = (DOCS / "course.md").read_text()
+    assert re.findall(r"^kvm-vmx lesson (\w+) --write", course, re.M) == list(WRITTEN)
+    assert len(WRITTEN) == 8 and "## Eight lessons take code" in course
 
 
 def test_the_kernel_in_python():

@@ -10,6 +10,9 @@ import sys
 import figures
 import pytest
 
+from kvm_vmx.measure.report import MEASURED, Measurement
+from kvm_vmx.measure.terminal import interval
+
 PERF = pathlib.Path(__file__).parents[2] / "perf"
 
 
@@ -50,6 +53,16 @@ def test_a_figure_has_its_machine_its_interval_and_its_kind(record):
         assert "| 0.80 cycles [0.20, 130], measured here |" in page and "old" not in page
     assert "797 instructions, counted" in printed["perf/README.md"]
     assert "797" not in printed["README.md"]
+
+
+@pytest.mark.parametrize("low, high, shows", [
+    (-163.0, 101.0, False), (-0.1, 0.1, False), (0.0, 0.0, True), (0.0, 3.0, True),
+    (-3.0, 0.0, True), (-3.0, -1.0, True), (0.2, 130.4, True), (None, None, True)])
+def test_an_interval_on_both_sides_of_zero_is_no_result(low, high, shows):
+    found = row("one exit", "key off", -1.0, "cycles", low, high)
+    said = interval(Measurement("one exit", "key off", -1.0, "cycles", MEASURED, low, high))
+    for text in (figures.figure(found), said):
+        assert ("no difference shown" in text) is not shows
 
 
 def test_what_was_not_measurable_says_so(record):

@@ -2,6 +2,7 @@
 """What an edit builds again: the documented loop, by what is asked of the compiler, not by time."""
 
 import os
+import pathlib
 import re
 import shutil
 import subprocess
@@ -56,12 +57,12 @@ class Checkout:
         self.compiler.write_text(COMPILER.format(log=self.log))
         self.compiler.chmod(0o755)
 
-    def build(self, *arguments):
+    def build(self, *arguments, **environment):
         """The modules whose C a build compiles, and the modules that stand in place after it."""
         self.log.write_text("")
         done = subprocess.run(
             [sys.executable, *arguments], cwd=self.root, capture_output=True, text=True,
-            timeout=600, env={**os.environ, "CC": str(self.compiler)})
+            timeout=600, env={**os.environ, "CC": str(self.compiler), **environment})
         assert done.returncode == 0, done.stderr[-3000:]
         return {found[1] for line in self.log.read_text().splitlines()
                 if (found := re.search(r"build/cython/(\S+)\.o$", line))}
@@ -98,6 +99,15 @@ def test_nothing_changed_nothing_is_built_by_an_editable_install_either(checkout
     # the first build of a checkout that lacked nothing was the second already
     assert not checkout.lacked or checkout.build("setup.py", "build_ext", "--inplace") == set()
     assert checkout.build("-c", EDITABLE) == set()
+
+
+def test_a_cython_that_was_installed_anew_builds_nothing(checkout, tmp_path):
+    """As pip does for each build of its own: the files are younger, and the same."""
+    import Cython
+
+    shutil.copytree(pathlib.Path(Cython.__file__).parent, tmp_path / "Cython",
+                    copy_function=shutil.copyfile, ignore=shutil.ignore_patterns("Tests"))
+    assert checkout.build("-c", EDITABLE, PYTHONPATH=str(tmp_path)) == set()
 
 
 def test_a_header_builds_what_includes_it(checkout):

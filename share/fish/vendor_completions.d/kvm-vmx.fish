@@ -47,7 +47,7 @@ complete -c kvm-vmx -n '__fish_seen_subcommand_from lesson' -l quiet -d 'say not
 complete -c kvm-vmx -n '__fish_seen_subcommand_from lesson' -l seed -r -d 'which variant (default, 1)'
 complete -c kvm-vmx -n '__fish_seen_subcommand_from lesson' -l case -r -d 'the variant by its name, where a lesson has names'
 complete -c kvm-vmx -n '__fish_seen_subcommand_from lesson' -s c -l check -d 'answer the question, from the run'
-complete -c kvm-vmx -n '__fish_seen_subcommand_from lesson' -l write -r -F -d 'a Python file with your function (levels, exit, bitmap, table, clean,...'
+complete -c kvm-vmx -n '__fish_seen_subcommand_from lesson' -l write -r -F -d 'a Python file with your function (levels, vmcs, exit, bitmap, table,...'
 complete -c kvm-vmx -n '__fish_seen_subcommand_from lesson' -l tree -r -F -d 'the kernel tree to find the lines in (as of compare)'
 complete -c kvm-vmx -n '__fish_seen_subcommand_from lesson' -l html -r -F -d 'write a page instead; of all, the name of a directory'
 complete -c kvm-vmx -n '__fish_seen_subcommand_from lesson' -l sheet -r -F -d 'write a sheet for a student to fill in'
