@@ -30,6 +30,7 @@ from kvm_vmx.trap import engine as trap
 from kvm_vmx.words import meant, unknown
 
 if TYPE_CHECKING:
+    from kvm_vmx.l0.profile import Profile
     from kvm_vmx.machine.processor import Processor
 
 MOST_SHOWN = 8          # rows of a kind in a notebook
@@ -215,7 +216,8 @@ class Machine(Pictured, Unique):
     @property
     def undone(self) -> tuple[str, ...]:
         """What a real host's CPUID offers and L0 does not do, each named with its bit."""
-        return self._partition.profile.undone
+        profile: Profile = self._partition.profile
+        return profile.undone
 
     @property
     def crash(self) -> tuple[int, ...] | None:
