@@ -13,15 +13,15 @@ lessons {"schema": "kvm_vmx.course/1", "lessons": [...]}.
 Exit status 1: the function of --write fails, or the run shows nothing of what a lesson is about.
 """
 
+import argparse
 import json
 import os
 import sys
 
 from kvm_vmx import streams
 from kvm_vmx.console import (
-    DIFFERS, HOLDS, Trouble, add_command, check_writable, offer, print_columns, print_json,
-    write_text,
-)
+    DIFFERS, HOLDS, Commands, Trouble, add_command, check_writable, offer, print_columns,
+    print_json, write_text)
 from kvm_vmx.lessons import NAMES, WRITTEN, load, own
 from kvm_vmx.progress import progress, working
 from kvm_vmx.words import unknown
@@ -36,7 +36,7 @@ examples:
 """
 
 
-def configure(commands) -> None:
+def configure(commands: Commands) -> None:
     """Add `lesson` to the command line."""
     command = add_command(commands, sys.modules[__name__], "lesson", EXAMPLE)
     add = command.add_argument
@@ -53,7 +53,7 @@ def configure(commands) -> None:
     add("--key", metavar="FILE", help="the key of the course, by kvm-vmx grade --new")
 
 
-def execute(args) -> int:
+def execute(args: argparse.Namespace) -> int:
     """List the lessons, or give one or all."""
     if args.name is None:
         return show_list(args.json)

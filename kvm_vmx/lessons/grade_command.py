@@ -9,12 +9,14 @@ With --json: {"schema": "kvm_vmx.grade/1", "sheets": [...], "right": ..., "total
 Exit status 1: some file is no sheet of this key's.
 """
 
+import argparse
 import csv
 import dataclasses
 import sys
 
 from kvm_vmx import streams
-from kvm_vmx.console import DIFFERS, HOLDS, Trouble, add_command, print_columns, print_json
+from kvm_vmx.console import (
+    DIFFERS, HOLDS, Commands, Trouble, add_command, print_columns, print_json)
 
 EXAMPLE = """\
 examples:
@@ -25,7 +27,7 @@ examples:
 """
 
 
-def configure(commands) -> None:
+def configure(commands: Commands) -> None:
     """Add `grade` to the command line."""
     command = add_command(commands, sys.modules[__name__], "grade", EXAMPLE)
     command.add_argument("sheets", nargs="*", default=[], metavar="SHEET",
@@ -35,7 +37,7 @@ def configure(commands) -> None:
     command.add_argument("--csv", action="store_true", help="print comma-separated values instead")
 
 
-def execute(args) -> int:
+def execute(args: argparse.Namespace) -> int:
     """Make a key, or judge."""
     from kvm_vmx.lessons.sheets import Key, judged
 

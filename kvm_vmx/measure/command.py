@@ -16,13 +16,13 @@ for a reason that is given, is a remark and no miss, and one that nothing decide
 why. Exit status 1: a claim is missed. Exit status 2: trouble, or time is not measurable here now.
 """
 
+import argparse
 import contextlib
 import sys
 
 from kvm_vmx.console import (
-    DIFFERS, HOLDS, TROUBLE, Trouble, add_command, check_writable, need, print_json, told,
-    write_text,
-)
+    DIFFERS, HOLDS, TROUBLE, Commands, Trouble, add_command, check_writable, need, print_json,
+    told, write_text)
 from kvm_vmx.progress import working
 
 EXAMPLE = """\
@@ -38,7 +38,7 @@ examples:
 PARTS = ("key", "accessors", "loop", "entry", "scale")
 
 
-def configure(commands) -> None:
+def configure(commands: Commands) -> None:
     """Add `measure` to the command line."""
     command = add_command(commands, sys.modules[__name__], "measure", EXAMPLE)
     add = command.add_argument
@@ -54,7 +54,7 @@ def configure(commands) -> None:
     add("--html", metavar="FILE", help="also write one self-contained page")
 
 
-def execute(args) -> int:
+def execute(args: argparse.Namespace) -> int:
     """Measure, then print, store and judge."""
     for path in (args.out, args.html):
         check_writable(path)

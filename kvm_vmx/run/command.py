@@ -32,8 +32,8 @@ import sys
 
 from kvm_vmx import host
 from kvm_vmx.console import (
-    DIFFERS, HOLDS, Trouble, add_command, check_writable, offer, print_json, whole, write_text,
-)
+    DIFFERS, HOLDS, Commands, Trouble, add_command, check_writable, offer, print_json, whole,
+    write_text)
 from kvm_vmx.l0.profile import PROFILES
 from kvm_vmx.machine.guests import CPUID_LOOP
 from kvm_vmx.run import pairs
@@ -64,7 +64,7 @@ GUEST_MEMORY = 2 << 20
 ROOM = long_mode.room(GUEST_MEMORY)
 
 
-def configure(commands) -> None:
+def configure(commands: Commands) -> None:
     """Add `run` to the command line."""
     command = add_command(commands, sys.modules[__name__], "run", EXAMPLE)
     add = command.add_argument
@@ -92,7 +92,7 @@ def configure(commands) -> None:
     add("--trace", metavar="FILE", help="also write the first exits as a Chrome trace")
 
 
-def execute(args) -> int:
+def execute(args: argparse.Namespace) -> int:
     """Run the guest in both modes and print what it cost."""
     check_writable(args.trace)
     code = CPUID_LOOP if args.guest is None else read_guest(args.guest)
