@@ -84,7 +84,8 @@ def function(text: str, setter: bool) -> str:
     name, inside, returns = re.fullmatch(
         r"def (\w+)\((.*)\)(?: *-> *([^:]*(?:\[.*\])?))? *:.*", text).groups()
     # a stub may name what comes later
-    returns = returns and bare(returns.strip(' "')) or ("None" if setter else RETURNS.get(name, "Any"))
+    returns = returns and bare(returns.strip(' "')) or (
+        "None" if setter else RETURNS.get(name, "Any"))
     inside = ", ".join(map(parameter, split(inside)))
     if name in ("__getitem__", "__setitem__"):      # slots of the C type: by place alone
         inside += ", /"

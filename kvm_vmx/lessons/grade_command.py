@@ -13,10 +13,14 @@ import argparse
 import csv
 import dataclasses
 import sys
+from typing import TYPE_CHECKING
 
 from kvm_vmx import streams
 from kvm_vmx.console import (
     DIFFERS, HOLDS, Commands, Trouble, add_command, print_columns, print_json)
+
+if TYPE_CHECKING:
+    from kvm_vmx.lessons.sheets import SheetResult
 
 EXAMPLE = """\
 examples:
@@ -66,7 +70,7 @@ def execute(args: argparse.Namespace) -> int:
     return DIFFERS if any(mark.trouble for mark in marks) else HOLDS
 
 
-def told_new(args) -> int:
+def told_new(args: argparse.Namespace) -> int:
     """Where the key is."""
     if args.json:
         print_json({"schema": "kvm_vmx.grade/1", "key": args.key})
@@ -75,7 +79,7 @@ def told_new(args) -> int:
     return HOLDS
 
 
-def said(mark) -> str:
+def said(mark: "SheetResult") -> str:
     """What there is to say of a sheet, in a line."""
     parts = [mark.trouble] if mark.trouble else []
     for name, words in (("wrong", "wrong"), ("missing", "not answered"),
@@ -86,7 +90,7 @@ def said(mark) -> str:
     return "; ".join(parts)
 
 
-def table(marks) -> None:
+def table(marks: "list[SheetResult]") -> None:
     """A line a sheet."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["sheet", "number", "lesson", "for", "right", "total", "wrong", "missing",
