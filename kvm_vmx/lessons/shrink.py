@@ -45,7 +45,9 @@ def by_hypothesis(letters: Sequence[str], fails: Callable[[list[str]], bool],
             database=None, deadline=None, max_examples=1000,
             suppress_health_check=list(hypothesis.HealthCheck))
         try:
-            return hypothesis.find(programs, fails, settings=settings, random=random.Random(seed))
+            found: list[str] = hypothesis.find(
+                programs, fails, settings=settings, random=random.Random(seed))
+            return found
         except hypothesis.errors.NoSuchExample as error:
             raise NothingShown(f"no program that was tried fails: {UNDO}") from error
         finally:

@@ -5,7 +5,7 @@ import errno
 from collections.abc import ItemsView, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from kvm_vmx.abi.numbers import ExitReason, Field
 from kvm_vmx.errors import Shown, Unique, kernel_error
@@ -114,10 +114,24 @@ def _field(field: str | int) -> dict[str, Any]:
                        "kvm_vmx.fields() has what has one") from None
 
 
+class HasVmcs(Protocol):
+    """A vCPU, of the port or of a kernel's own KVM, as far as it takes to look at its page."""
+
+    _vmcs_gpa: int
+
+    @property
+    def vm(self) -> Any:
+        """The VM that it is of."""
+
+    @property
+    def vmcs_gpa(self) -> int:
+        """Where the page is in L1's physical memory."""
+
+
 class EvmcsView(Pictured, Shown, Mapping[str, int]):
     """The enlightened VMCS of a vCPU as the page has it: a field's name, or Field, to its value."""
 
-    def __init__(self, vcpu: "Vcpu") -> None:
+    def __init__(self, vcpu: HasVmcs) -> None:
         self._vcpu = vcpu
 
     def _read(self, offset: int, size: int) -> int:
