@@ -18,7 +18,7 @@ class Rule:
     not_applicable: str = ""
 
 
-class TestEnding(TypedDict):
+class EndedTest(TypedDict):
     """How a tagged test ended, and the rules that it shows."""
 
     rules: list[str]

@@ -19,7 +19,7 @@ import sys
 import tempfile
 from typing import TypeAlias, TypedDict
 
-from kvm_vmx.conform import Rule, TestEnding, rules
+from kvm_vmx.conform import EndedTest, Rule, rules
 from kvm_vmx.console import (
     DIFFERS, HOLDS, Commands, Trouble, add_command, need, offer, print_columns, print_json)
 from kvm_vmx.progress import progress
@@ -40,7 +40,7 @@ RECORD = pathlib.Path(__file__).with_name("recorded.json")
 STATES = ("holds", "falls short", "not applicable")
 
 # by the test's name
-Endings: TypeAlias = dict[str, TestEnding]
+Endings: TypeAlias = dict[str, EndedTest]
 
 
 class Recorded(TypedDict):
@@ -77,7 +77,7 @@ def execute(args: argparse.Namespace) -> int:
                               "there are R1 to R104 and K1 to K15"))
     chosen = [known[wanted]] if wanted else list(known.values())
     root = checkout()
-    results, said = (run_tests(root, wanted), dict[str, str]()) if root else recorded()
+    results, said = recorded() if root is None else (run_tests(root, wanted), {})
     report = [judge(rule, results) for rule in chosen]
     if args.json:
         print_json({"schema": "kvm_vmx.conform/1", **said, "rules": report})
@@ -172,7 +172,7 @@ def judge(rule: Rule, results: Endings) -> Judged:
     return {"id": rule.id, "text": rule.text, "tests": sorted(tests), "status": status, "why": why}
 
 
-def is_skipped(result: TestEnding) -> bool:
+def is_skipped(result: EndedTest) -> bool:
     """Did a test not run for want of what it needs? It tells nothing of its rules, then."""
     return not result["passed"] and result.get("why") == "skipped"
 

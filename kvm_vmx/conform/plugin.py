@@ -10,7 +10,7 @@ import pathlib
 import re
 from typing import TYPE_CHECKING
 
-from kvm_vmx.conform import TestEnding
+from kvm_vmx.conform import EndedTest
 
 if TYPE_CHECKING:
     import pytest
@@ -60,7 +60,7 @@ class TaggedTests:
 
     def __init__(self, report: str | None, rule: str | None) -> None:
         self.report, self.rule = report, rule
-        self.results: dict[str, TestEnding] = {}
+        self.results: dict[str, EndedTest] = {}
 
     def pytest_collection_modifyitems(self, config: "pytest.Config",
                                       items: "list[pytest.Item]") -> None:

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The static key: every site's bytes before and after one static_branch_enable()."""
 
-from typing import Any, TypeAlias
-
 from kvm_vmx import Machine
 from kvm_vmx.lessons.record import Cell, Picture, Record, choice
 from kvm_vmx.machine.guests import HALT
+from kvm_vmx.machine.sites import Site
 
 TITLE = "what a static key does to the code"
 MINUTES = 15
@@ -16,7 +15,6 @@ KERNEL = [
 ]
 SHOWN = 8
 # Doors and benchmarks, which are not the kernel's.
-Site: TypeAlias = dict[str, Any]
 OURS = ("bench_", "call_", "probe_")
 
 

@@ -82,9 +82,9 @@ def access(x: float, y: float, ground: float, row: Sequence[Cell]) -> tuple[list
     x = round(x, 2)
     trap = [["line", {"x1": x, "y1": y, "x2": x, "y2": ground, "class": "trap"}],
             ["circle", {"cx": x, "cy": ground, "r": 2.5, "class": "trap"}]]
-    return [*(trap if row[-2].kind == "bad" else []),
-            ["circle", {"cx": x, "cy": y, "r": 3.5, "class": "tip"}]], \
-        f"{row[2].text}: {row[-2].text}"
+    shown = [*(trap if row[-2].kind == "bad" else []),
+             ["circle", {"cx": x, "cy": y, "r": 3.5, "class": "tip"}]]
+    return shown, f"{row[2].text}: {row[-2].text}"
 
 
 def timeline(picture: Picture) -> Figure:

@@ -24,7 +24,7 @@ from kvm_vmx.machine.options import (
     L1, HyperV, Options, check_names, flat, members, of_group)
 from kvm_vmx.machine.partition import Partition, PhysicalMemory
 from kvm_vmx.machine.pictures import Pictured, Sheet, Table, pairs
-from kvm_vmx.machine.sites import name_of
+from kvm_vmx.machine.sites import Site, name_of
 from kvm_vmx.machine.traced import Trace
 from kvm_vmx.trap import engine as trap
 from kvm_vmx.words import meant, unknown
@@ -391,7 +391,7 @@ class Machine(Pictured, Unique):
         if ret:
             raise kernel_error(ret, f"CPU {cpu} {what}", self._kernel)
 
-    def keys(self) -> list[dict[str, Any]]:
+    def keys(self) -> list[Site]:
         """Every static-branch site of the loaded module: key, function, address, target, bytes
         as they stand, and state: "nop" or "jmp"."""
         self.check_open()

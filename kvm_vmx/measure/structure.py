@@ -4,10 +4,10 @@
 import collections
 import re
 from collections.abc import Sequence
-from typing import Any, TypeAlias
 
 from kvm_vmx import Machine
 from kvm_vmx.machine.fields import CLEAN_FIELDS
+from kvm_vmx.machine.sites import Site
 from kvm_vmx.measure import host_rsp, machine_code, scaling
 from kvm_vmx.measure.loops import (
     ACCESSORS, ENCODING, FIELDS, GROUPS, STORES, Accessor, World, file_of, loaded)
@@ -16,7 +16,6 @@ from kvm_vmx.measure.rounds import Loops
 
 NOP = bytes.fromhex("0f1f440000")
 JMP = 0xE9
-Site: TypeAlias = dict[str, Any]
 
 # Each part of a register that survives calls: the register, and how wide the part is.
 SAVED = {

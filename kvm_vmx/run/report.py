@@ -70,12 +70,13 @@ def ended_of(summary: ExitSummary | None) -> dict[str, object] | None:
             "refusal": summary.refusal and summary.refusal.as_json()}
 
 
-def modes_of(runs: Mapping[str, Counted], times: Times) -> dict[str, Figures]:
+def modes_of(runs: Mapping[str, Counted], times: Times) -> dict[str, dict[str, object]]:
     """The modes of schema kvm_vmx.run/2."""
-    found = {}
+    found: dict[str, dict[str, object]] = {}
     for mode, run in runs.items():
         result, ns = run.result, times.ns.get(mode) if times.measurable else None
-        found[mode] = run.figures | {
+        found[mode] = {
+            **run.figures,
             "ns_per_exit": ns and round(ns.value, 1),
             "ns_interval": ns and [round(ns.low, 1), round(ns.high, 1)],
             "reasons": {EXIT_REASONS.get(number, str(number)): count

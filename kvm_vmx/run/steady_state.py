@@ -4,7 +4,7 @@
 import hashlib
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypedDict
 
 from kvm_vmx.machine.machine import Machine
 from kvm_vmx.machine.vcpu import ExitSummary, Vcpu
@@ -12,9 +12,6 @@ from kvm_vmx.machine.vm import GuestMemory
 from kvm_vmx.run.serial import Serial
 
 MODES = {"vmcs": "VMCS", "evmcs": "eVMCS"}
-
-# the M of schema kvm_vmx.run/2
-Figures: TypeAlias = dict[str, Any]
 
 WARM_UP = 1_000
 STRETCHES = 10
@@ -101,9 +98,21 @@ class Run:
             self.exits - exits_before, self.calls - calls)
 
 
+class Figures(TypedDict):
+    """What a mode's run has cost: the M of schema kvm_vmx.run/2, but for the times."""
+
+    exits: int
+    instructions: dict[str, int]
+    per_exit: dict[str, float]
+    traps: dict[str, int]
+    traps_per_exit: dict[str, float]
+    groups_reread_per_entry: float
+    bytes_reread_per_entry: float
+    enable_evmcs: bool
+
+
 class Counted(NamedTuple):
-    """A mode's run: its figures (the M of schema kvm_vmx.run/2), what the guest left behind, and
-    roughly what an exit took."""
+    """A mode's run: its figures, what the guest left behind, and roughly what an exit took."""
 
     figures: Figures
     result: Result

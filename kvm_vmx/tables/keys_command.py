@@ -9,10 +9,11 @@ With --json: {"schema": "kvm_vmx.keys/1", "before": [...], "after": [...]}.
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
 from kvm_vmx.console import DIFFERS, HOLDS, Commands, add_command, print_columns, print_json
 from kvm_vmx.machine.booted import booted
+from kvm_vmx.machine.sites import Site
 
 EXAMPLE = """\
 example:
@@ -22,7 +23,6 @@ example:
 if TYPE_CHECKING:
     from kvm_vmx.machine.machine import Machine
 
-Site: TypeAlias = dict[str, Any]
 TITLES = ("address", "key", "function", "before", "bytes", "after", "bytes")
 
 
