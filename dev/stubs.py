@@ -15,13 +15,16 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 # A module that Python imports whole, though it shows nothing.
 IMPORTED = {ROOT / "kvm_vmx/l1/linux/test_static_keys.pyx"}
 INTEGERS = {"int", "long", "size_t", "u8", "u16", "u32", "u64", "ulong", "unsigned int"}
-TYPES = {**dict.fromkeys(INTEGERS, "int"), "bint": "bool", "object": "Any", "double": "float"}
+TYPES = {**dict.fromkeys(INTEGERS, "int"), "bint": "bool", "object": "Any", "double": "float",
+         "buffer": "bytes | bytearray | memoryview"}
 SILENT = {"def __init__(self):"}  # which only refuses: nobody makes one
 WHOLE = {"dict": "dict[str, Any]", "list": "list[Any]", "tuple": "tuple[Any, ...]",
          "set": "set[Any]"}
 RETURNS = {"__init__": "None", "__len__": "int", "__exit__": "None",
            "__enter__": "Any", "__repr__": "str"}
-FROM = re.compile(r"^from (kvm_vmx\.[\w.]+) c?import (\((?:[^)]*)\)|.*)$", re.M)
+FROM = re.compile(r"^from (kvm_vmx\.[\w.]+|collections(?:\.abc)?|typing) c?import "
+                  r"(\((?:[^)]*)\)|.*)$", re.M)
+BYTES = "const unsigned char[::1]"
 NAME = re.compile(r"\b[A-Z]\w+\b")
 
 
@@ -62,7 +65,8 @@ def split(text: str) -> list[str]:
 
 def parameter(text: str) -> str:
     """A parameter of Cython's or Python's as a stub has it."""
-    left, equal, default = text.replace(" not None", "").partition("=")
+    text = text.replace(" not None", "").replace(BYTES, "buffer")
+    left, equal, default = text.partition("=")
     default = " = ..." if equal else ""
     name, colon, kind = (part.strip() for part in left.partition(":"))
     if colon:
@@ -79,7 +83,9 @@ def function(text: str, setter: bool) -> str:
     """A def as a stub has it."""
     name, inside, returns = re.fullmatch(
         r"def (\w+)\((.*)\)(?: *-> *([^:]*(?:\[.*\])?))? *:.*", text).groups()
-    returns = returns and bare(returns.strip()) or ("None" if setter else RETURNS.get(name, "Any"))
+    # a stub may name what comes later
+    returns = returns and bare(returns.strip(' "')) or (
+        "None" if setter else RETURNS.get(name, "Any"))
     inside = ", ".join(map(parameter, split(inside)))
     if name in ("__getitem__", "__setitem__"):      # slots of the C type: by place alone
         inside += ", /"
@@ -223,7 +229,7 @@ def stub(path: pathlib.Path) -> str:
 
 def stubs() -> dict[pathlib.Path, str]:
     """Each .pyi of the package with its text."""
-    sources = [path for room in ("machine", "measure", "trap", "")
+    sources = [path for room in ("machine", "measure", "trap", "kernel", "")
                for path in sorted((ROOT / "kvm_vmx" / room).glob("*.pyx"))]
     found = {path.with_suffix(".pyi"): stub(path) for path in [*sources, *sorted(IMPORTED)]}
     return {path: text for path, text in found.items() if text}

@@ -9,6 +9,8 @@ import argparse
 import errno
 import os
 import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
 
 from kvm_vmx import progress, rendering, streams
 from kvm_vmx.console import TROUBLE, Trouble, add_common, told
@@ -35,17 +37,17 @@ Begin with: kvm-vmx run. Every command has --help with an example, and --json fo
 class CommandParser(argparse.ArgumentParser):
     """An argument parser whose errors are one line, with the word that may have been meant."""
 
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         line = streams.plain(" ".join(message.split()))
         self.exit(TROUBLE, f"{self.prog}: {line} (see {self.prog} --help)\n")
 
-    def _print_message(self, message, file=None):
+    def _print_message(self, message: str, file: Any = None) -> None:
         if file is sys.stdout:  # argparse would take a full disk for success
             file.write(message)
         else:
             super()._print_message(message, file)
 
-    def parse_args(self, args=None, namespace=None):
+    def parse_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
         """What no parser knows is said by the one of its command."""
         found, rest = self.parse_known_args(args, namespace)
         if rest:
@@ -56,7 +58,7 @@ class CommandParser(argparse.ArgumentParser):
                                                  *near))))
         return found
 
-    def _check_value(self, action, value):
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is None or value in action.choices:
             return
         if isinstance(action, argparse._SubParsersAction):
@@ -112,12 +114,12 @@ def main(argv: list[str] | None = None) -> int:
         return ended(error)
 
 
-def command_line(argv) -> int:
+def command_line(argv: Sequence[str] | None) -> int:
     """Read the command line and do what it says."""
     try:
         args = parser().parse_args(argv)
     except SystemExit as end:  # argparse has said why: help, version, or an error
-        return end.code or 0
+        return int(end.code or 0)
     rendering.choose(args.color)
     progress.hush(args.quiet)
     if args.version:
@@ -127,7 +129,8 @@ def command_line(argv) -> int:
     if "execute" not in args:
         print(TOUR, end="")
         return 0
-    return args.execute(args)
+    status: int = args.execute(args)
+    return status
 
 
 def ended(error: BaseException) -> int:

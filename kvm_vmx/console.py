@@ -8,12 +8,15 @@ import os
 import sys
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 from kvm_vmx.rendering import COLOURS
 from kvm_vmx.rendering import print_columns as print_columns
 
 HOLDS, DIFFERS, TROUBLE = 0, 1, 2
+
+# What a command adds its sub-parser to.
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 class Trouble(Exception):
@@ -41,7 +44,7 @@ def need(module: str, extra: str) -> ModuleType:
     raise Trouble(f"this needs {package}, which is not installed: pip install 'kvm_vmx[{extra}]'")
 
 
-def add_command(commands: Any, module: ModuleType, name: str,
+def add_command(commands: Commands, module: ModuleType, name: str,
                 example: str) -> argparse.ArgumentParser:
     """A sub-parser named `name`, told about in the module's docstring, with the options of all."""
     assert module.__doc__

@@ -6,6 +6,7 @@ import hashlib
 import html
 import json
 import pathlib
+from collections.abc import Mapping
 
 STYLE = pathlib.Path(__file__).with_name("frame.css")
 
@@ -35,13 +36,13 @@ def page(title: str, body: str, *, style: str = "", script: str = "") -> str:
 """
 
 
-def data(name: str, value) -> str:
+def data(name: str, value: object) -> str:
     """A value for the script, as JSON that no text in it can end early."""
     text = json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
     return f'<script type="application/json" id="{name}">{text}</script>'
 
 
-def element(tag: str, attributes: dict, inside: str = "") -> str:
+def element(tag: str, attributes: Mapping[str, object], inside: str = "") -> str:
     """One element as text; inside is markup already."""
     named = "".join(f' {name}="{html.escape(str(value))}"' for name, value in attributes.items())
     return f"<{tag}{named}>{inside}</{tag}>"

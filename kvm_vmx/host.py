@@ -53,7 +53,7 @@ def _fsgsbase() -> object:
 
 
 def _sync_core() -> bool:
-    commands = _libc.syscall(SYS_MEMBARRIER, MEMBARRIER_CMD_QUERY, 0, 0)
+    commands: int = _libc.syscall(SYS_MEMBARRIER, MEMBARRIER_CMD_QUERY, 0, 0)
     return commands > 0 and commands & MEMBARRIER_SYNC_CORE == MEMBARRIER_SYNC_CORE
 
 

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from kvm_vmx import building, host
-from kvm_vmx.console import HOLDS, Trouble, add_command, offer, print_columns, print_json
+from kvm_vmx.console import HOLDS, Commands, Trouble, add_command, offer, print_columns, print_json
 from kvm_vmx.words import unknown
 
 SCHEMA = "kvm_vmx.cache/1"
@@ -60,7 +60,7 @@ def stores() -> dict[str, Store]:
     }
 
 
-def configure(commands: Any) -> None:
+def configure(commands: Commands) -> None:
     """Add `cache` to the command line."""
     command = add_command(commands, sys.modules[__name__], "cache", EXAMPLE)
     command.add_argument("action", nargs="?", choices=ACTIONS, default="show",

@@ -8,11 +8,10 @@ pressed. A wheel brings the scripts of bash, zsh and fish to where these shells 
 
 import argparse
 import sys
-from typing import Any
 
 from kvm_vmx.about import shells
 from kvm_vmx.about.commands import all_of
-from kvm_vmx.console import HOLDS, Trouble, add_command
+from kvm_vmx.console import HOLDS, Commands, Trouble, add_command
 
 EXAMPLE = """\
 examples:
@@ -23,7 +22,7 @@ examples:
 """
 
 
-def configure(commands: Any) -> None:
+def configure(commands: Commands) -> None:
     """Add `completion` to the command line."""
     command = add_command(commands, sys.modules[__name__], "completion", EXAMPLE)
     command.add_argument("shell", choices=tuple(shells.SHELLS), help="whose script to print")

@@ -8,12 +8,11 @@ man's source. A wheel brings all pages to share/man of its environment, where ma
 import argparse
 import subprocess
 import sys
-from typing import Any
 
 from kvm_vmx import host
 from kvm_vmx.about import roff
 from kvm_vmx.about.commands import all_of
-from kvm_vmx.console import HOLDS, Trouble, add_command, offer
+from kvm_vmx.console import HOLDS, Commands, Trouble, add_command, offer
 from kvm_vmx.rendering import is_terminal
 from kvm_vmx.words import unknown
 
@@ -25,7 +24,7 @@ examples:
 """
 
 
-def configure(commands: Any) -> None:
+def configure(commands: Commands) -> None:
     """Add `man` to the command line."""
     command = add_command(commands, sys.modules[__name__], "man", EXAMPLE)
     offer(command.add_argument("name", nargs="?", default="", metavar="COMMAND",

@@ -8,10 +8,9 @@ With --json, and a name: the same; without: {"schema": "kvm_vmx.schemas/1", ...}
 
 import argparse
 import sys
-from typing import Any
 
 from kvm_vmx import schemas
-from kvm_vmx.console import HOLDS, Trouble, add_command, offer, print_columns, print_json
+from kvm_vmx.console import HOLDS, Commands, Trouble, add_command, offer, print_columns, print_json
 from kvm_vmx.words import unknown
 
 EXAMPLE = """\
@@ -21,7 +20,7 @@ examples:
 """
 
 
-def configure(commands: Any) -> None:
+def configure(commands: Commands) -> None:
     """Add `schema` to the command line."""
     command = add_command(commands, sys.modules[__name__], "schema", EXAMPLE)
     offer(command.add_argument("name", nargs="?", metavar="NAME", help="which to print"),

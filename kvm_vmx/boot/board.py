@@ -4,10 +4,12 @@
 import dataclasses
 import time
 from collections.abc import Callable
+from typing import Any
 
 from kvm_vmx.abi.constants import MSR_IA32_VMX_CR4_FIXED1, X86_CR4_OSXSAVE
 from kvm_vmx.abi.numbers import ExitReason, Field
 from kvm_vmx.boot import devices
+from kvm_vmx.l0.cpuid_dump import Leaves
 from kvm_vmx.l0.profile import build
 from kvm_vmx.machine.device_bus import Bus
 from kvm_vmx.machine.partition import Partition, PhysicalMemory
@@ -47,14 +49,15 @@ class Board:
 
     def __init__(self, memory: int = 512 << 20, cpus: int = 1, profile: str = "bare",
                  sink: Callable[[bytes], None] = lambda sent: None, clock: str = "virtual",
-                 **options: object):
+                 **options: Any):
         if clock not in CLOCKS:
             raise ValueError(unknown("clock", clock, CLOCKS))
         if memory % 4096 or not 1 << 20 <= memory <= LARGEST:
             raise ValueError(f"memory of {memory} bytes: give whole pages, 1 MiB to 3 GiB")
         self.memory = PhysicalMemory(memory)
-        self.options = {"cpus": cpus, "profile": profile, "cpuid": board_leaves(profile, cpus),
-                        "msrs": board_msrs(profile), **options}
+        self.options: dict[str, Any] = {
+            "cpus": cpus, "profile": profile, "cpuid": board_leaves(profile, cpus),
+            "msrs": board_msrs(profile), **options}
         self.cpus, self.profile, self.clock = cpus, profile, clock
         self.bus = Bus(memory)
         self.ports, self.mmio = self.bus.ports, self.bus.memory
@@ -70,7 +73,7 @@ class Board:
 
     def power_on(self) -> None:
         """New processors: the first is the image's to set up, the others wait for SIPI."""
-        self.partition = Partition(self.memory, **self.options)     # type: ignore[arg-type]
+        self.partition = Partition(self.memory, **self.options)
         self.bus.attach(self.partition)
         self.processors = [
             WholeProcessor(self.partition.processor(n), TSC_SHIFT, TSC_HZ,
@@ -160,13 +163,13 @@ class Board:
         return End(value, why, time.monotonic() - began, total)
 
 
-def board_leaves(profile: str, cpus: int) -> dict[object, tuple[int, int, int, int]]:
+def board_leaves(profile: str, cpus: int) -> Leaves:
     """Leaves of a profile with what a board has and an L1 of Python's has not: the local APIC, in
     leaf 0xb the IDs, of one core a processor, and without a hypervisor the extended state."""
     leaves = build(profile).cpuid
     eax, ebx, ecx, edx = leaves[1]
-    highest, *vendor = leaves[0]
-    found: dict[object, tuple[int, int, int, int]] = {}
+    highest, vendor = leaves[0][0], leaves[0][1:]
+    found: Leaves = {}
     if not ecx & HYPERVISOR:
         highest, ecx = max(highest, EXTENDED), ecx | XSAVE
         found = {EXTENDED: (STATES, STATE_SIZE, STATE_SIZE, 0), (EXTENDED, 1): (0, 0, 0, 0)}

@@ -16,6 +16,7 @@ Exit status: 0 the image wrote 0 to the exit port, or the selftest is done; 1 an
 failed; 77 the value 38, by which kvm-unit-tests says that it skips; 2 neither came.
 """
 
+import argparse
 import contextlib
 import pathlib
 import sys
@@ -24,7 +25,7 @@ from kvm_vmx.boot import elf, loader, selftest_build, selftests
 from kvm_vmx.boot.board import CLOCKS, Board, End
 from kvm_vmx.boot.selftest import Selftest
 from kvm_vmx.console import (
-    DIFFERS, HOLDS, TROUBLE, Trouble, add_command, offer, print_json, told, whole)
+    DIFFERS, HOLDS, TROUBLE, Commands, Trouble, add_command, offer, print_json, told, whole)
 from kvm_vmx.l0.profile import PROFILES
 from kvm_vmx.progress import working
 from kvm_vmx.rendering import is_terminal
@@ -40,7 +41,7 @@ examples:
 """
 
 
-def configure(commands) -> None:
+def configure(commands: Commands) -> None:
     """Add `boot` to the command line."""
     command = add_command(commands, sys.modules[__name__], "boot", EXAMPLE)
     add = command.add_argument
@@ -62,7 +63,7 @@ def configure(commands) -> None:
     add("--moves", action="store_true", help="save and restore the machine at each stage")
 
 
-def execute(args) -> int:
+def execute(args: argparse.Namespace) -> int:
     """Run the image and tell how it ended."""
     try:
         return run_selftest(args) if args.selftest else run_image(args)
@@ -80,7 +81,7 @@ def read_image(path: str) -> bytes:
     return file.read_bytes()
 
 
-def run_image(args) -> int:
+def run_image(args: argparse.Namespace) -> int:
     """Boot a file on a board."""
     data = read_image(args.file)
     out = sys.stderr if args.json else sys.stdout
@@ -102,7 +103,7 @@ def run_image(args) -> int:
     return HOLDS if end.value == 0 else SKIPPED if end.value == SKIPS else DIFFERS
 
 
-def report(args, end: End, more: dict) -> None:
+def report(args: argparse.Namespace, end: End, more: dict[str, object]) -> None:
     """How it ended, for a program or in a line."""
     if args.json:
         print_json({"schema": SCHEMA, "file": args.file, "value": end.value, "why": end.why,
@@ -113,7 +114,7 @@ def report(args, end: End, more: dict) -> None:
           f"{end.seconds:.1f} s (measured here)", file=sys.stderr)
 
 
-def run_selftest(args) -> int:
+def run_selftest(args: argparse.Namespace) -> int:
     """Build and run a selftest."""
     try:
         case = selftests.find(args.file)

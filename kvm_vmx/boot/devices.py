@@ -3,6 +3,8 @@
 
 from collections.abc import Callable
 
+from kvm_vmx.machine.whole import WholeProcessor
+
 SERIAL, EXIT, SHUTDOWN_PORT, FW_CFG, FW_CFG_DATA = 0x3F8, 0xF4, 0x8900, 0x510, 0x511
 PM_TIMER = 0x608
 HYPERV_TEST = 0x3000
@@ -115,7 +117,7 @@ class HypervTest:
 
     FIRE, MESSAGES, NO_MESSAGES, EVENTS, NO_EVENTS = 3, 4, 5, 6, 7
 
-    def __init__(self, processors: Callable[[], list]):
+    def __init__(self, processors: Callable[[], list[WholeProcessor]]):
         self.processors = processors
 
     def read(self, offset: int, size: int) -> int:

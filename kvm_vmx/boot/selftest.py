@@ -5,6 +5,7 @@ it tells its host by ucalls."""
 import dataclasses
 import struct
 from collections.abc import Callable
+from typing import Any
 
 from kvm_vmx.abi.numbers import Field
 from kvm_vmx.boot import elf, loader
@@ -42,11 +43,27 @@ class Failed(CannotGoOn):
     """The test does not hold: an assertion of the guest, or what the host expects of it."""
 
 
+class UcallPort:
+    """The port by which guest code calls its host."""
+
+    def __init__(self, test: "Selftest") -> None:
+        self.test = test
+
+    def read(self, offset: int, size: int) -> int:
+        """IN: RDI is the ucall."""
+        processor = self.test.board.processors[0]
+        self.test.ucall(processor.registers[RDI], processor.in_guest)
+        return 0
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        """OUT says nothing."""
+
+
 class Selftest:
     """The guest code of a test on a board of one processor, whose CPUID.1:ECX lacks some bits."""
 
     def __init__(self, program: elf.Executable, profile: str = "kvm-6.12", lacks: int = 0,
-                 **options: object):
+                 **options: Any):
         if lacks:
             leaves = board_leaves(profile, 1)
             eax, ebx, ecx, edx = leaves[1]
@@ -63,7 +80,7 @@ class Selftest:
             self.write(segment.linear, segment.data)
         self.has_printf = "guest_vsnprintf" in self.symbols
         self.make_world()
-        self.board.ports.add(UCALL_PORT, 1, self)
+        self.board.ports.add(UCALL_PORT, 1, UcallPort(self))
 
     # --- memory: linear addresses are physical ones
 
@@ -154,15 +171,6 @@ class Selftest:
         processor.set(Field.GUEST_TR_BASE, TSS)
 
     # --- ucalls
-
-    def read(self, offset: int, size: int) -> int:
-        """IN from the ucall's port: RDI is the ucall."""
-        processor = self.board.processors[0]
-        self.ucall(processor.registers[RDI], processor.in_guest)
-        return 0
-
-    def write_port(self, *_: int) -> None:
-        """OUT to it says nothing."""
 
     def ucall(self, address: int, in_guest: bool) -> None:
         """What the guest says; the host's part of the test answers."""

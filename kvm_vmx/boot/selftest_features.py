@@ -7,6 +7,7 @@ import struct
 
 from kvm_vmx.boot.board import board_leaves
 from kvm_vmx.boot.selftest import Selftest
+from kvm_vmx.l0.cpuid_dump import Leaves
 
 FEATURES, HINTS, POWER = 0x40000003, 0x40000004, 0x80000007
 # registers of a leaf
@@ -100,15 +101,15 @@ CALLS = (
 )
 
 
-def leaves(steps: tuple[FeatureStep, ...]) -> dict[int, tuple[int, ...]]:
+def leaves(steps: tuple[FeatureStep, ...]) -> Leaves:
     """The leaves with all that these steps offer."""
     found = {FEATURES: [0] * 4, HINTS: [0] * 4}
     for step in steps:
         for leaf, register, bit in step.offers:
             found[leaf][register] |= 1 << bit
     # the invariant TSC that its MSR shows or hides is the processor's
-    return {POWER: (0, 0, 0, 1 << 8)} | {
-        leaf: tuple(registers) for leaf, registers in found.items()}
+    return {POWER: (0, 0, 0, 1 << 8),
+            **{leaf: (eax, ebx, ecx, edx) for leaf, (eax, ebx, ecx, edx) in found.items()}}
 
 
 def machine(test: Selftest, steps: tuple[FeatureStep, ...], place: int, moves: bool) -> None:

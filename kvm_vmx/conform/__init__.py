@@ -4,6 +4,7 @@
 import dataclasses
 import importlib.resources
 import tomllib
+from typing import NotRequired, TypedDict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,6 +16,14 @@ class Rule:
     text: str
     profile: str = ""
     not_applicable: str = ""
+
+
+class EndedTest(TypedDict):
+    """How a tagged test ended, and the rules that it shows."""
+
+    rules: list[str]
+    passed: bool
+    why: NotRequired[str]
 
 
 def rules() -> dict[str, Rule]:

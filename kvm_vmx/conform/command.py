@@ -9,6 +9,7 @@ With --json: {"schema": "kvm_vmx.conform/1", "rules": [{"id", "text", "tests", "
 "why"}]}, and "recorded", a commit, where they did not run now. Exit status 1: a rule falls short.
 """
 
+import argparse
 import contextlib
 import json
 import pathlib
@@ -16,10 +17,11 @@ import re
 import subprocess
 import sys
 import tempfile
+from typing import TypeAlias, TypedDict
 
-from kvm_vmx.conform import rules
+from kvm_vmx.conform import EndedTest, Rule, rules
 from kvm_vmx.console import (
-    DIFFERS, HOLDS, Trouble, add_command, need, offer, print_columns, print_json)
+    DIFFERS, HOLDS, Commands, Trouble, add_command, need, offer, print_columns, print_json)
 from kvm_vmx.progress import progress
 from kvm_vmx.words import unknown
 
@@ -37,15 +39,35 @@ DONE = re.compile(r"\[ *(\d+)%\]$")
 RECORD = pathlib.Path(__file__).with_name("recorded.json")
 STATES = ("holds", "falls short", "not applicable")
 
+# by the test's name
+Endings: TypeAlias = dict[str, EndedTest]
 
-def configure(commands) -> None:
+
+class Recorded(TypedDict):
+    """What the package carries."""
+
+    results: Endings
+    recorded: str
+
+
+class Judged(TypedDict):
+    """What the report says of a rule."""
+
+    id: str
+    text: str
+    tests: list[str]
+    status: str
+    why: str
+
+
+def configure(commands: Commands) -> None:
     """Add `conform` to the command line."""
     command = add_command(commands, sys.modules[__name__], "conform", EXAMPLE)
     offer(command.add_argument("rule", nargs="?", metavar="RULE",
                                help="explain one rule, as in R39"), rules)
 
 
-def execute(args) -> int:
+def execute(args: argparse.Namespace) -> int:
     """Run the tests and report."""
     known = rules()
     wanted = args.rule and args.rule.upper()
@@ -55,7 +77,7 @@ def execute(args) -> int:
                               "there are R1 to R104 and K1 to K15"))
     chosen = [known[wanted]] if wanted else list(known.values())
     root = checkout()
-    results, said = (run_tests(root, wanted), {}) if root else recorded()
+    results, said = recorded() if root is None else (run_tests(root, wanted), {})
     report = [judge(rule, results) for rule in chosen]
     if args.json:
         print_json({"schema": "kvm_vmx.conform/1", **said, "rules": report})
@@ -69,15 +91,15 @@ def execute(args) -> int:
     return verdict(report)
 
 
-def verdict(report) -> int:
+def verdict(report: list[Judged]) -> int:
     """The exit status that a report comes to."""
     return DIFFERS if any(rule["status"] == "falls short" for rule in report) else HOLDS
 
 
-def recorded() -> tuple[dict[str, dict], dict]:
+def recorded() -> tuple[Endings, dict[str, str]]:
     """The results that the package carries, in the form of run_tests(), and what to say of them:
     with --json as {"recorded": the commit}."""
-    found = json.loads(RECORD.read_text(encoding="utf-8"))
+    found: Recorded = json.loads(RECORD.read_text(encoding="utf-8"))
     return found["results"], {"recorded": found["recorded"]}
 
 
@@ -89,7 +111,7 @@ def checkout() -> pathlib.Path | None:
     return None
 
 
-def run_tests(root, rule) -> dict[str, dict]:
+def run_tests(root: pathlib.Path, rule: str | None) -> Endings:
     """The tagged tests by name, each with its rules and whether it passed."""
     need("pytest", "test")
     with tempfile.TemporaryDirectory() as folder:
@@ -105,16 +127,18 @@ def run_tests(root, rule) -> dict[str, dict]:
             last = said.strip().rpartition("\n")[2]
             raise Trouble(f"the tests did not run: {last}: see python -m pytest {root / 'tests'}")
         with contextlib.suppress(FileNotFoundError):
-            return json.loads(path.read_text(encoding="utf-8"))
+            found: Endings = json.loads(path.read_text(encoding="utf-8"))
+            return found
     return {}
 
 
-def followed(command, root) -> tuple[int, str]:
+def followed(command: list[str], root: pathlib.Path) -> tuple[int, str]:
     """Run pytest, and show how far it is; its exit status and all that it said."""
     said = []
     with progress({"per cent of the tests": 100}) as report, subprocess.Popen(
             command, cwd=root, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT) as child:
+        assert child.stdout is not None
         try:
             for line in child.stdout:
                 said.append(line)
@@ -126,7 +150,7 @@ def followed(command, root) -> tuple[int, str]:
     return child.returncode, "".join(said)
 
 
-def judge(rule, results) -> dict:
+def judge(rule: Rule, results: Endings) -> Judged:
     """One rule as the report has it."""
     tests = {name: result for name, result in results.items() if rule.id in result["rules"]}
     skipped = [name for name, result in tests.items() if is_skipped(result)]
@@ -148,18 +172,18 @@ def judge(rule, results) -> dict:
     return {"id": rule.id, "text": rule.text, "tests": sorted(tests), "status": status, "why": why}
 
 
-def is_skipped(result) -> bool:
+def is_skipped(result: EndedTest) -> bool:
     """Did a test not run for want of what it needs? It tells nothing of its rules, then."""
     return not result["passed"] and result.get("why") == "skipped"
 
 
-def explain(rule, entry, results) -> None:
+def explain(rule: Rule, entry: Judged, results: Endings) -> None:
     """One rule for a reader."""
     print(f"{rule.id}: {rule.text}")
     if rule.profile:
         print(f"Profile: {rule.profile}")
     print(f"{entry['status'].capitalize()}: {entry['why']}")
-    tests = {}
+    tests: dict[str, list[str]] = {}
     for name in entry["tests"]:
         tests.setdefault(name.partition("[")[0], []).append(name)
     for test, cases in tests.items():
@@ -176,7 +200,7 @@ def explain(rule, entry, results) -> None:
             print(f"  skipped {name}")
 
 
-def print_rules(report) -> None:
+def print_rules(report: list[Judged]) -> None:
     """Every rule in a line, and how many there are of each kind."""
     print_columns([("rule", "status", "why", "what it says"), *(
         (rule["id"], rule["status"], shorten(rule["why"], 40), shorten(rule["text"], 72))
@@ -185,6 +209,6 @@ def print_rules(report) -> None:
     print("\n" + ", ".join(f"{count} {state}" for state, count in counts.items()))
 
 
-def shorten(text, width) -> str:
+def shorten(text: str, width: int) -> str:
     """At most width characters of a line."""
     return text if len(text) <= width else text[: width - 1].rstrip() + "…"

@@ -20,11 +20,18 @@ Exit status 1: an entry would be refused, or the two files differ.
 import argparse
 import contextlib
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from kvm_vmx.console import (
-    DIFFERS, HOLDS, Trouble, add_command, check_writable, offer, print_json, write_text)
+    DIFFERS, HOLDS, Commands, Trouble, add_command, check_writable, offer, print_json,
+    write_text)
 from kvm_vmx.l0.profile import PROFILES
 from kvm_vmx.progress import progress
+
+if TYPE_CHECKING:
+    from kvm_vmx.decode.printed import Decoded
+    from kvm_vmx.decode.result import State
 
 EXAMPLE = """\
 examples:
@@ -40,7 +47,7 @@ FORMS = ("evmcs", "vmcs12", "vmcs", "assist", "dump", "image")
 WHOLE = 1
 
 
-def configure(commands) -> None:
+def configure(commands: Commands) -> None:
     """Add `decode` to the command line."""
     command = add_command(commands, sys.modules[__name__], "decode", EXAMPLE)
     add = command.add_argument
@@ -61,7 +68,7 @@ def configure(commands) -> None:
     add("--html", metavar="FILE", help="also write one page")
 
 
-def integer(text):
+def integer(text: str) -> int:
     """An argument type: a number, also in hexadecimal."""
     try:
         value = int(text, 0)
@@ -72,7 +79,7 @@ def integer(text):
     return value
 
 
-def msr(text):
+def msr(text: str) -> tuple[int, int]:
     """An argument type: an MSR and its value."""
     index, _, value = text.partition("=")
     try:
@@ -84,7 +91,7 @@ def msr(text):
     return pair
 
 
-def execute(args) -> int:
+def execute(args: argparse.Namespace) -> int:
     """Decode the files, or compare two."""
     check_writable(args.html)
     if args.diff and len(args.file) != 2:
@@ -107,7 +114,7 @@ def execute(args) -> int:
     return DIFFERS if any(state.refusals for state in states) else HOLDS
 
 
-def chosen(args, path):
+def chosen(args: argparse.Namespace, path: str) -> "list[Decoded]":
     """The states of a file that are asked for."""
     from kvm_vmx.decode import decode_all
     from kvm_vmx.decode.result import OF_LINES
@@ -133,17 +140,17 @@ def chosen(args, path):
 
 
 @contextlib.contextmanager
-def bar():
+def bar() -> Iterator[Callable[[int], Callable[[int], None]]]:
     """What is told the size of an image, and then how far the search is."""
     with contextlib.ExitStack() as stack:
-        def told(size):
+        def told(size: int) -> Callable[[int], None]:
             report = stack.enter_context(progress({"searching": size}))
             return lambda done: report("searching", done)
 
         yield told
 
 
-def show(states) -> None:
+def show(states: "Sequence[State]") -> None:
     """Print one whole, or a line for each of several."""
     from kvm_vmx.decode import text
 
@@ -160,7 +167,7 @@ def show(states) -> None:
         print(f"{len(states)} found; --at shows one whole")
 
 
-def compare(args, states) -> int:
+def compare(args: argparse.Namespace, states: "Sequence[State]") -> int:
     """Print what differs."""
     from kvm_vmx.decode import text
     from kvm_vmx.decode.difference import difference

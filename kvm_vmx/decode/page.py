@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Decoded VMCSs as one self-contained page."""
 
+from collections.abc import Sequence
 from html import escape
 
 from kvm_vmx import frame
@@ -19,7 +20,7 @@ small { color: var(--faint); }
 """
 
 
-def page(states: list[State]) -> str:
+def page(states: Sequence[State]) -> str:
     """One page for all of them."""
     title = "kvm_vmx: a VMCS, decoded"
     body = "\n".join(f"<h1>{escape(text.heading(state))}</h1>\n{html.of_state(state)}"

@@ -12,11 +12,18 @@ With --json: {"schema": "kvm_vmx.doctor/1", "used", "answer", "cause", "kind", "
 VMCSs are used; 1: they are not, or what there is does not tell.
 """
 
+import argparse
 import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from kvm_vmx.conditions import ORDER
-from kvm_vmx.console import DIFFERS, HOLDS, add_command, print_columns, print_json
+from kvm_vmx.console import DIFFERS, HOLDS, Commands, add_command, print_columns, print_json
 from kvm_vmx.streams import plain
+
+if TYPE_CHECKING:
+    from kvm_vmx.doctor.chart import Chart
+    from kvm_vmx.doctor.verdict import Verdict
 
 EXAMPLE = """\
 examples:
@@ -28,7 +35,7 @@ examples:
 MARKS = {True: "yes", False: "NO", None: "?"}
 
 
-def configure(commands) -> None:
+def configure(commands: Commands) -> None:
     """Add `doctor` to the command line."""
     command = add_command(commands, sys.modules[__name__], "doctor", EXAMPLE)
     command.add_argument("file", nargs="*", default=[], metavar="FILE",
@@ -37,7 +44,7 @@ def configure(commands) -> None:
                          help="walk the conditions as this kernel asks (default: the nearest)")
 
 
-def execute(args) -> int:
+def execute(args: argparse.Namespace) -> int:
     """Read, judge, report."""
     from kvm_vmx.doctor import cures, verdict
 
@@ -51,7 +58,7 @@ def execute(args) -> int:
     return HOLDS if found.used else DIFFERS
 
 
-def read(names):
+def read(names: Sequence[str]) -> "Chart":
     """The chart of the files that are named, or of this host."""
     from kvm_vmx.doctor import files, live
     from kvm_vmx.doctor.chart import Chart
@@ -66,7 +73,7 @@ def read(names):
     return chart
 
 
-def as_data(chart, found, price: str) -> dict:
+def as_data(chart: "Chart", found: "Verdict", price: str) -> dict[str, object]:
     """The verdict for a program."""
     return {
         "schema": "kvm_vmx.doctor/1", "used": found.used, "answer": found.answer,
@@ -78,7 +85,7 @@ def as_data(chart, found, price: str) -> dict:
     }
 
 
-def show(chart, found, price: str) -> None:
+def show(chart: "Chart", found: "Verdict", price: str) -> None:
     """The verdict for a reader."""
     from kvm_vmx.doctor.verdict import kind_text
 
@@ -105,7 +112,7 @@ def show(chart, found, price: str) -> None:
     print(f"Cost: {price}.")
 
 
-def section(title: str, lines) -> None:
+def section(title: str, lines: Sequence[str]) -> None:
     """A few lines under a title, where there are any."""
     if lines:
         print(f"{title}:")

@@ -8,13 +8,15 @@ import re
 import stat
 import sys
 import zlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import BinaryIO, TypeAlias
 
 from kvm_vmx.console import Trouble
 from kvm_vmx.doctor.chart import Chart, quoted
 from kvm_vmx.doctor.lines import (
     KERNEL_LOG, MAX_LINE, NEW_BOOT, PARAMETER, facts_of_line)
 from kvm_vmx.evidence import MICROSOFT, facts_of_cpuid
-from kvm_vmx.l0.cpuid_dump import parse_cpuid
+from kvm_vmx.l0.cpuid_dump import Leaves, parse_cpuid
 from kvm_vmx.streams import plain
 
 MAX_BYTES = 16 << 20
@@ -27,6 +29,8 @@ WORTH = re.compile(r"Hyper|kvm|KVM|Linux version|CPU0: |endor|lags|enlightened|V
 SOFT_BREAK, QUOTED = re.compile(r"=[ \t]*$"), re.compile(r"=([0-9A-F]{2})")
 CPUID_LINE = re.compile(r"0x([0-9a-fA-F]{1,8})\s+0x0*:\s*eax=")
 KVM_LEAF = 0x40000100
+# with their numbers, where they have some
+Lines: TypeAlias = Sequence[tuple[int | None, str]]
 
 
 def read(path: str) -> Chart:
@@ -69,7 +73,7 @@ def contents(path: str) -> bytes:
         raise Trouble(f"{plain(path)}: gzip that cannot be unpacked: {WANTED}") from None
 
 
-def bounded(file, path: str) -> bytes:
+def bounded(file: BinaryIO | gzip.GzipFile, path: str) -> bytes:
     """What there is to read, or Trouble where it does not end."""
     data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
@@ -100,8 +104,9 @@ def read_text(chart: Chart, where: str, data: bytes) -> None:
         text = data.decode("utf-16", errors="replace")
     else:
         text = data.decode("utf-8-sig", errors="replace")
-    lines = unquoted(text) if "=3D" in text else enumerate(text.splitlines(), 1)
-    lines = [(number, line[:MAX_LINE]) for number, line in lines]
+    found: Iterable[tuple[int, str]] = (
+        unquoted(text) if "=3D" in text else enumerate(text.splitlines(), 1))
+    lines = [(number, line[:MAX_LINE]) for number, line in found]
     read_lines(chart, where, lines)
     read_cpuid(chart, where, lines)
 
@@ -119,7 +124,7 @@ def unquoted(text: str) -> list[tuple[int, str]]:
     return found + ([(number, begun)] if begun else [])
 
 
-def read_lines(chart: Chart, where: str, lines) -> None:
+def read_lines(chart: Chart, where: str, lines: Lines) -> None:
     """What the lines tell one by one, and what follows from a line that is not there."""
     parameter = log = ""
     for number, line in lines:
@@ -145,7 +150,7 @@ def read_lines(chart: Chart, where: str, lines) -> None:
         chart.note("log", True, log, weak=True)
 
 
-def told(name: str, value, line: str) -> str:
+def told(name: str, value: object, line: str) -> str:
     """The line of a fact, or of flags what counts of them."""
     if name in ("hypervisor", "cpuinfo_vmx") and line.lower().startswith("flags"):
         flag = "vmx" if name == "cpuinfo_vmx" else name
@@ -153,9 +158,9 @@ def told(name: str, value, line: str) -> str:
     return line
 
 
-def read_cpuid(chart: Chart, where: str, lines) -> None:
+def read_cpuid(chart: Chart, where: str, lines: Lines) -> None:
     """The leaves of a `cpuid -r`, where there are any."""
-    at: dict[int, tuple[int, str]] = {}
+    at: dict[int, tuple[int | None, str]] = {}
     for number, line in lines:
         if (hit := CPUID_LINE.search(line)) is not None:
             at.setdefault(int(hit[1], 16), (number, line))
@@ -166,7 +171,7 @@ def read_cpuid(chart: Chart, where: str, lines) -> None:
     note_cpuid(chart, leaves, lambda leaf: quoted(where, *at.get(leaf, (None, f"leaf {leaf:#x}"))))
 
 
-def note_cpuid(chart: Chart, leaves, source) -> None:
+def note_cpuid(chart: Chart, leaves: Leaves, source: Callable[[int], str]) -> None:
     """What CPUID tells, and who stands behind a Hyper-V."""
     for name, fact in facts_of_cpuid(leaves, source).items():
         chart.note(name, fact.value, fact.source)

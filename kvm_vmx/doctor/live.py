@@ -4,11 +4,13 @@
 import errno
 import glob
 import os
+from collections.abc import Callable
 
 from kvm_vmx.console import Trouble
 from kvm_vmx.doctor import files
 from kvm_vmx.doctor.chart import Chart, quoted
 from kvm_vmx.doctor.lines import AZURE_TAG
+from kvm_vmx.l0.cpuid_dump import Four, Leaves
 from kvm_vmx.streams import plain
 from kvm_vmx.trap.engine import host_cpuid
 
@@ -22,10 +24,10 @@ DMI = ("sys_vendor", "product_name", "chassis_asset_tag")
 MAX_RECORD, MAX_RECORDS = 8192, 100_000
 
 
-def read(root: str = "", leaf_of=host_cpuid) -> Chart:
+def read(root: str = "", leaf_of: Callable[[int], Four | None] = host_cpuid) -> Chart:
     """Everything of this host that may be read; of another one where root is a copy of it."""
     chart = Chart()
-    leaves = {leaf: found for leaf in LEAVES if (found := leaf_of(leaf)) is not None}
+    leaves: Leaves = {leaf: found for leaf in LEAVES if (found := leaf_of(leaf)) is not None}
     if leaves:
         files.note_cpuid(chart, leaves, lambda leaf: "CPUID {:#x} here: {:#x} {:#x} {:#x} {:#x}"
                          .format(leaf, *leaves[leaf]))
@@ -77,7 +79,8 @@ def read_dmi(chart: Chart, root: str) -> None:
 
 def read_log(chart: Chart, root: str) -> None:
     """The kernel log, record by record, without waiting for another."""
-    path, records = f"{root}/dev/kmsg", []
+    path = f"{root}/dev/kmsg"
+    records: list[bytes] = []
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The verdict on a host: does its KVM use enlightened VMCSs, why, what to change, what it costs."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kvm_vmx.conditions import ORDER, SVM_VENDORS, Finding, walk
 from kvm_vmx.doctor.chart import Chart
@@ -105,11 +105,11 @@ def briefly(facts: dict[str, Evidence], kernel: str) -> str:
 
 def kind_of(facts: dict[str, Evidence]) -> str:
     """What kind of host this is."""
-    def value(name: str):
+    def value(name: str) -> Any:
         return facts[name].value if name in facts else None
 
-    place = value("place")
-    name = value("signature") or value("detected") or ""
+    place: str | None = value("place")
+    name: str = value("signature") or value("detected") or ""
     svm = "-amd" if value("vendor") in SVM_VENDORS else ""
     hyperv = name in ("Microsoft Hv", "Microsoft Hyper-V") or value("hints") is not None
     if name == "Linux KVM Hv" or hyperv and (value("nested_kvm") or place == "qemu"):

@@ -93,7 +93,7 @@ SILENT = "sidt|sgdt|sldt|str|smsw|xgetbv|cpuid|rdpid|popf|popfq|lar|lsl|verr|ver
 LIBRARY = {"rb_insert_color": "lib/rbtree.o", "interval_tree_insert": "lib/interval_tree.o",
            "xa_store": "lib/xarray.o", "sort": "lib/sort.o"}
 
-Report = Callable[[str], None]
+Report = Callable[[str], object]
 
 
 def cache() -> Path:

@@ -14,17 +14,23 @@ import argparse
 import contextlib
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kvm_vmx.console import (
-    DIFFERS, HOLDS, Trouble, add_command, offer, print_columns, print_json, write_text)
+    DIFFERS, HOLDS, Commands, Trouble, add_command, offer, print_columns, print_json, write_text)
 from kvm_vmx.errors import BuildError, KernelBug, MachineError
 from kvm_vmx.kernel import executed, scenarios
 from kvm_vmx.kernel.build import build
+from kvm_vmx.kernel.executed import Step
 from kvm_vmx.progress import working
 from kvm_vmx.streams import plain
 from kvm_vmx.words import choices
+
+if TYPE_CHECKING:
+    from kvm_vmx.kernel.kernel import Kernel
+    from kvm_vmx.machine.machine import Machine
 
 SCHEMA = "kvm_vmx.kernel/1"
 EXAMPLE = """\
@@ -36,7 +42,7 @@ examples:
 """
 
 
-def configure(commands) -> None:
+def configure(commands: Commands) -> None:
     """Add `kernel` to the command line."""
     command = add_command(commands, sys.modules[__name__], "kernel", EXAMPLE)
     add = command.add_argument
@@ -67,7 +73,7 @@ def execute(args: argparse.Namespace) -> int:
 
 
 @contextlib.contextmanager
-def _told():
+def _told() -> Iterator[None]:
     try:
         yield
     except (BuildError, KernelBug, MachineError) as error:
@@ -104,7 +110,7 @@ def _run(args: argparse.Namespace, image: Path) -> int:
     return HOLDS
 
 
-def steps(machine, name: str, mode: str) -> list:
+def steps(machine: "Machine | Kernel", name: str, mode: str) -> list[Step]:
     """What one scenario executes on a machine of either kind, which is closed then."""
     with machine:
         return executed.steps_of(scenarios.run(machine, name, mode))
@@ -118,7 +124,7 @@ def _chosen(words: Iterable[str]) -> list[str]:
     return [name for name in scenarios.SCENARIOS if any(word in name for word in words)]
 
 
-def kernel_steps(image: Path, names) -> dict[str, list]:
+def kernel_steps(image: Path, names: Iterable[str]) -> dict[str, list[Step]]:
     """What the kernel executes in scenarios, by "name, mode"."""
     from kvm_vmx.kernel.kernel import Kernel
 
@@ -131,7 +137,7 @@ def kernel_steps(image: Path, names) -> dict[str, list]:
         return found
 
 
-def port_steps(name: str, mode: str) -> list:
+def port_steps(name: str, mode: str) -> list[Step]:
     """What the port executes in one."""
     from kvm_vmx.machine.machine import Machine
 
@@ -154,7 +160,7 @@ def compared(tree: str, words: Iterable[str], everything: bool, as_json: bool,
 
 
 def _paged(tree: str, image: Path, names: list[str], html: str,
-           say: Callable[[str], None]) -> list[tuple[str, list, list]]:
+           say: Callable[[str], object]) -> list[tuple[str, list[Step], list[Step]]]:
     """Run both by trap, so that each instruction has its place, and write the page."""
     from kvm_vmx.kernel import page, places
     from kvm_vmx.kernel.kernel import Kernel
@@ -174,8 +180,10 @@ def _paged(tree: str, image: Path, names: list[str], html: str,
             for one in found]
 
 
-def _show(found: list[tuple[str, list, list]], everything: bool, as_json: bool) -> int:
-    rows, told, unexplained = [["scenario", "kernel", "port", "explained", "unexplained"]], [], 0
+def _show(found: list[tuple[str, list[Step], list[Step]]], everything: bool, as_json: bool) -> int:
+    rows: list[list[str | int]] = [["scenario", "kernel", "port", "explained", "unexplained"]]
+    told: list[tuple[str, executed.ExecutedDifference]] = []
+    unexplained = 0
     reasons: Counter[str] = Counter()
     for key, kernel, port in found:
         differences = executed.differences(kernel, port)

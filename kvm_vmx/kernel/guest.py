@@ -89,7 +89,8 @@ class KernelVm(Unique):
             image.call("standin_close", self.fd)
             raise OSError(errno.ENOMEM, f"create_vm: {os.strerror(errno.ENOMEM)}: L1 has no "
                           f"{memory} bytes for a guest, boot it with more memory")
-        self.memory, self._held = GuestMemory(self, base, memory), base
+        self.memory = GuestMemory(self, base, memory)
+        self._held: int | None = base
         self.alive = True
         try:
             self.map(memory)
@@ -196,16 +197,16 @@ class Registers(Shown, Mapping[str, int]):
     def _all(self) -> dict[str, int]:
         found = ioctls.Regs()
         self._vcpu._do(ioctls.GET_REGS, found, "get_regs")
-        return {name: getattr(found, name) for name, _ in ioctls.Regs._fields_}
+        return {name: getattr(found, name) for name in ioctls.REGISTERS}
 
     def __getitem__(self, name: str) -> int:
         return self._all()[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(name for name, _ in ioctls.Regs._fields_)
+        return iter(ioctls.REGISTERS)
 
     def __len__(self) -> int:
-        return len(ioctls.Regs._fields_)
+        return len(ioctls.REGISTERS)
 
     def items(self) -> ItemsView[str, int]:
         return self._all().items()
@@ -363,7 +364,7 @@ class KernelVcpu(VcpuFace):
 
     @property
     def _reason(self) -> int:
-        return self._shared(ioctls.EXIT_REASON, "<I")[0]
+        return int(self._shared(ioctls.EXIT_REASON, "<I")[0])
 
     def _until(self, exits: int | None, stack_depth: int) -> RunOfVcpu:
         """KVM_RUN until so many exits, as often as a signal whose handler returns ends it."""

@@ -567,7 +567,7 @@ cdef class Alone:
     def __cinit__(self, Image image not None):
         self.image = image
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         cdef bint begun = False, gone = False
 
         self.image.check_open()

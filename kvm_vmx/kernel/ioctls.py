@@ -13,12 +13,14 @@ def number(direction: int, nr: int, size: int = 0) -> int:
     return direction << 30 | size << 16 | KVMIO << 8 | nr
 
 
+REGISTERS = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rsp", "rbp", "r8", "r9", "r10", "r11",
+             "r12", "r13", "r14", "r15", "rip", "rflags")
+
+
 class Regs(ctypes.Structure):
     """struct kvm_regs."""
 
-    _fields_ = [(name, ctypes.c_uint64) for name in (
-        "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rsp", "rbp", "r8", "r9", "r10", "r11", "r12",
-        "r13", "r14", "r15", "rip", "rflags")]
+    _fields_ = [(name, ctypes.c_uint64) for name in REGISTERS]
 
 
 class KvmSegment(ctypes.Structure):

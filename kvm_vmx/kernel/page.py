@@ -67,8 +67,8 @@ def alike(kernel: list[Placed], port: list[Placed]) -> str:
 
 def section(beside: ExecutedRun) -> tuple[str, Counter[str]]:
     """A scenario as markup, and how many differences it has by reason."""
-    steps = [[one.step for one in side] for side in (beside.kernel, beside.port)]
-    matcher = difflib.SequenceMatcher(None, *steps, autojunk=False)
+    ours, theirs = ([one.step for one in side] for side in (beside.kernel, beside.port))
+    matcher = difflib.SequenceMatcher(None, ours, theirs, autojunk=False)
     parts: list[str] = []
     count: Counter[str] = Counter()
     for kind, start, end, other, other_end in matcher.get_opcodes():

@@ -208,7 +208,8 @@ MORE: dict[str, tuple[dict[str, Any], Scenario]] = {
     "stack depths": ({}, _depths), "enlightened MSR bitmap": (BITMAP, _bitmaps),
     "a CPU goes from under two vCPUs": ({}, _moved_under_another),
     "ENCLS exiting on offer": (ENCLS, _loop)}
-ALL = {name: ({}, scenario) for name, scenario in SCENARIOS.items()} | MORE
+ALL: dict[str, tuple[dict[str, Any], Scenario]] = {
+    **{name: ({}, scenario) for name, scenario in SCENARIOS.items()}, **MORE}
 
 CPUS = 2
 MODES = {"vmcs": False, "evmcs": True}
@@ -221,4 +222,4 @@ def run(machine: Any, name: str, mode: str) -> list[Any]:
         SCENARIOS[name](machine, MODES[mode])
     finally:
         machine.stop_trace()
-    return machine.trace
+    return list(machine.trace)

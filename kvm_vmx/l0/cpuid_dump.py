@@ -5,12 +5,14 @@ import os
 import pathlib
 import quopri
 import re
-from typing import Any
+from typing import TypeAlias
 
 MAX_BYTES = 1 << 20
 MASK_32 = 0xFFFFFFFF
-# {leaf, or (leaf, subleaf) above 0: (eax, ebx, ecx, edx)}
-Leaves = dict[Any, tuple[int, int, int, int]]
+# EAX, EBX, ECX and EDX
+Four: TypeAlias = tuple[int, int, int, int]
+# by leaf, or (leaf, subleaf) above 0
+Leaves: TypeAlias = dict[int | tuple[int, int], Four]
 
 # The leaves of which ECX chooses a part; of all others it does not count (SDM 2A, CPUID).
 INDEXED = frozenset((
@@ -88,7 +90,7 @@ def _check(what: str, value: object) -> int:
     return value
 
 
-def rows(cpuid: Leaves) -> list[tuple[int, int, bool, tuple[int, int, int, int]]]:
+def rows(cpuid: Leaves) -> list[tuple[int, int, bool, Four]]:
     """(leaf, subleaf, does ECX choose, registers) in order; a leaf has subleaves where the
     processor maker says so, or where one is given."""
     split = sorted((*(key if isinstance(key, tuple) else (key, 0)), registers)

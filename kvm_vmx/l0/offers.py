@@ -6,9 +6,9 @@ A profile may not offer that, and no bit of a capability MSR that has no row.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from kvm_vmx.abi import constants
+from kvm_vmx.l0.cpuid_dump import Four, Leaves
 
 _I, _E, _R = "test_guest_intercepts.py::", "test_guest_events.py::", "test_guest_registers.py::"
 _INT, _IO = "test_guest_interrupts.py::", "test_guest_io_and_msr.py::"
@@ -252,7 +252,7 @@ def uncovered_by_evmcs(msrs: Mapping[int, int]) -> int:
             | msrs[constants.MSR_IA32_VMX_EXIT_CTLS] >> 32 & 1 << 22)
 
 
-def undone_leaves(cpuid: Mapping[Any, tuple[int, ...]]) -> list[str]:
+def undone_leaves(cpuid: Leaves) -> list[str]:
     """What CPUID offers and L0 does not do, each named with its bit."""
     return [f"CPUID leaf {leaf:#x} {register.upper()}[{bit}] ({name})"
             for (leaf, register), rows in LEAVES.items()
@@ -261,12 +261,15 @@ def undone_leaves(cpuid: Mapping[Any, tuple[int, ...]]) -> list[str]:
             if test is None and cpuid[leaf][REGISTERS.index(register)] >> bit & 1]
 
 
-def done_of(leaf: Any, registers: tuple[int, ...]) -> tuple[int, ...]:
+def done_of(leaf: int | tuple[int, int], registers: Four) -> Four:
     """The registers of a leaf without the bits that offer what L0 does not do."""
-    return tuple(
+    if isinstance(leaf, tuple):     # what a subleaf offers is not looked at
+        return registers
+    eax, ebx, ecx, edx = (
         value & ~sum(1 << bit for bit, (_, test) in LEAVES.get((leaf, name), {}).items()
                      if test is None)
         for name, value in zip(REGISTERS, registers))
+    return eax, ebx, ecx, edx
 
 
 def undone_msrs(msrs: Mapping[int, int]) -> list[str]:

@@ -31,7 +31,7 @@ import tomllib
 from collections.abc import Iterable
 
 from kvm_vmx.abi import constants
-from kvm_vmx.l0.cpuid_dump import check_leaves, is_whole, read_cpuid, rows
+from kvm_vmx.l0.cpuid_dump import Four, Leaves, check_leaves, is_whole, read_cpuid, rows
 from kvm_vmx.l0.faults import check_faults
 from kvm_vmx.l0.offers import done_of, uncovered_by_evmcs, undone_leaves, undone_msrs
 from kvm_vmx.l0.profile_reader import MASK_32, MASK_64, POLICIES, Reader, check
@@ -55,7 +55,7 @@ class Profile:
     """
 
     name: str
-    cpuid: dict[int, tuple[int, int, int, int]]
+    cpuid: Leaves
     msrs: dict[int, int]
     policies: dict[str, bool]
     maxphyaddr: int = 46
@@ -70,12 +70,12 @@ class Profile:
         """Bits 30:0 of IA32_VMX_BASIC: the first word of a plain VMCS and of the VMXON region."""
         return self.msrs[constants.MSR_IA32_VMX_BASIC] & 0x7FFFFFFF
 
-    def leaves(self) -> list[tuple[int, int, bool, tuple[int, int, int, int]]]:
+    def leaves(self) -> list[tuple[int, int, bool, Four]]:
         """(leaf, subleaf, does ECX choose, registers) in order."""
         return rows(self.cpuid)
 
 
-def _parse(where: str, text: str, base=None) -> Profile:
+def _parse(where: str, text: str, base: Profile | None = None) -> Profile:
     """The profile that a file's text describes; ValueError with one line that names the key."""
     try:
         data = tomllib.loads(text)
@@ -113,7 +113,9 @@ def _refuse(where: str, undone: list[str]) -> None:
     named, last = [], ""
     for name in undone:
         # a leaf or an MSR is named once
-        place = re.match(r"(CPUID leaf|MSR) \S+ ", name)[0]
+        match = re.match(r"(CPUID leaf|MSR) \S+ ", name)
+        assert match is not None
+        place = match[0]
         named.append(name.removeprefix(place) if place == last else name)
         last = place
     verb, what, bits = ("is", "it", "bit") if len(named) == 1 else ("are", "them", "bits")
@@ -136,9 +138,9 @@ def _shipped() -> dict[str, Profile]:
     folder = importlib.resources.files("kvm_vmx") / "profiles"
     texts = {file.name.removesuffix(".toml"): file.read_text(encoding="utf-8")
              for file in folder.iterdir() if file.name.endswith(".toml")}
-    found = {}
+    found: dict[str, Profile] = {}
 
-    def load(name):
+    def load(name: str) -> Profile:
         if name not in found:
             base = tomllib.loads(texts[name]).get("base")
             found[name] = _parse(name, texts[name], load(base) if base else None)
@@ -176,7 +178,7 @@ def load(path: str) -> Profile:
     return _parse(str(path), text)
 
 
-def _changed(base: Profile, cpuid: object, maxphyaddr: int) -> tuple[dict, bool, list[str]]:
+def _changed(base: Profile, cpuid: object, maxphyaddr: int) -> tuple[Leaves, bool, list[str]]:
     """The leaves of a profile with a caller's changes, whether they are a whole host's, and what
     was asked for and is not done."""
     given = check_leaves({} if cpuid is None else cpuid)
@@ -191,7 +193,7 @@ def _changed(base: Profile, cpuid: object, maxphyaddr: int) -> tuple[dict, bool,
 
 def build(
     name: str = "kvm-6.12",
-    cpuid: dict[int | tuple[int, int], tuple[int, int, int, int]] | str | None = None,
+    cpuid: Leaves | str | os.PathLike[str] | None = None,
     msrs: dict[int, int] | None = None,
     maxphyaddr: int | None = None,
     enforce_cpuid: bool | None = None,

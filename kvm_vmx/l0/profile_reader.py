@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Reads the tables of a profile's file; whatever is wrong is one line that names the key."""
 
+from collections.abc import Collection, Mapping
+from typing import Any, TypeAlias
+
 from kvm_vmx.abi import constants
+from kvm_vmx.l0.cpuid_dump import Four, Leaves
 from kvm_vmx.l0.faults import FAULTS
 from kvm_vmx.words import choices
 
@@ -9,6 +13,8 @@ MASK_32 = 0xFFFFFFFF
 MASK_64 = 0xFFFFFFFFFFFFFFFF
 # what may be said of a value: its source, what it is, and why it is not the open Hyper-V's
 WORDS = ("source", "note", "leaves")
+# a table of TOML
+Table: TypeAlias = Mapping[str, Any]
 REGISTERS = ("eax", "ebx", "ecx", "edx")
 
 # The answers of the policy table; struct l0_profile has a member of each name.
@@ -53,10 +59,15 @@ def flag(what: str, value: object) -> bool:
 class Reader:
     """Reads the tables of one file; every complaint names the file and the key."""
 
-    def __init__(self, where: str, data: dict):
-        self.where, self.data, self.sources, self.leaves = where, data, {}, {}
-        self.cpuid, self.msrs, self.policies = {}, {}, {}
-        self.maxphyaddr = self.enforce_cpuid = None
+    def __init__(self, where: str, data: Table) -> None:
+        self.where, self.data = where, data
+        self.sources: dict[str, str] = {}
+        self.leaves: dict[str, str] = {}
+        self.cpuid: Leaves = {}
+        self.msrs: dict[int, int] = {}
+        self.policies: dict[str, bool] = {}
+        self.maxphyaddr: int | None = None
+        self.enforce_cpuid: bool | None = None
 
     def read(self) -> None:
         """Check every key."""
@@ -78,20 +89,20 @@ class Reader:
         for name in policies:
             self.policies[name] = flag(f"policy.{name}", self.value(name, policies, "policy."))
 
-    def table(self, key: str) -> dict:
+    def table(self, key: str) -> Table:
         """A table of the file, empty where it is not there."""
         found = self.data.get(key, {})
         if not isinstance(found, dict):
             raise ValueError(f"{key} is {found!r}: give a table")
         return found
 
-    def only(self, prefix: str, table: dict, known) -> None:
+    def only(self, prefix: str, table: Table, known: Collection[str]) -> None:
         """Refuse a key that means nothing."""
         for key in table:
             if key not in known:
                 raise ValueError(f"no key {prefix}{key}: {choices(key, known)}")
 
-    def value(self, key: str, table: dict, prefix: str = ""):
+    def value(self, key: str, table: Table, prefix: str = "") -> object:
         """The value of a key, given bare or in a table with its source."""
         found = table[key]
         if not isinstance(found, dict):
@@ -102,7 +113,7 @@ class Reader:
         self.keep_source(f"{prefix}{key}", found)
         return found["value"]
 
-    def keep_source(self, key: str, table: dict) -> None:
+    def keep_source(self, key: str, table: Table) -> None:
         """Remember where a value comes from, and why it is not the open Hyper-V's."""
         for word in WORDS:
             if not isinstance(table.get(word, ""), str):
@@ -137,13 +148,14 @@ class Reader:
             raise ValueError(f"{key}.{name} is {table!r}: give a table of eax, ebx, ecx, edx")
         self.cpuid[(leaf, index) if index else leaf] = self.registers(f"{key}.{name}", table)
 
-    def registers(self, key: str, table: dict) -> tuple[int, int, int, int]:
+    def registers(self, key: str, table: Table) -> Four:
         """The four registers of a leaf or a subleaf."""
         own = {part: value for part, value in table.items() if not part[:1].isdigit()}
         self.only(f"{key}.", own, (*REGISTERS, *WORDS))
         self.keep_source(key, own)
-        return tuple(check(f"{key}.{register}", own.get(register, 0), MASK_32)
-                     for register in REGISTERS)
+        eax, ebx, ecx, edx = (check(f"{key}.{register}", own.get(register, 0), MASK_32)
+                              for register in REGISTERS)
+        return eax, ebx, ecx, edx
 
     def msr(self, name: str, table: object) -> None:
         """One MSR."""

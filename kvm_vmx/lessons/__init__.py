@@ -2,6 +2,7 @@
 """Lessons: seeded experiments on the port and the emulated Hyper-V, and what they show."""
 
 import importlib
+from types import ModuleType
 
 # In the order of the course.
 NAMES = ("levels", "vmcs", "exit", "bitmap", "detect", "key", "assist", "table", "clean", "stale",
@@ -10,6 +11,6 @@ NAMES = ("levels", "vmcs", "exit", "bitmap", "detect", "key", "assist", "table",
 WRITTEN = ("levels", "vmcs", "exit", "bitmap", "table", "clean", "cost", "history")
 
 
-def load(name: str):
+def load(name: str) -> ModuleType:
     """The module of one lesson."""
     return importlib.import_module(f"{__name__}.{name}")

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The VP assist page: how a VMCS becomes current by two stores and no instruction."""
 
+from typing import TypeAlias, TypedDict
+
 from kvm_vmx import Machine
 from kvm_vmx.abi.constants import HV_X64_MSR_VP_ASSIST_PAGE
+from kvm_vmx.lessons.evmcs import assist_page
 from kvm_vmx.lessons.record import Cell, Picture, Record, choice, other_seed
 from kvm_vmx.machine.guests import CPUID_LOOP
 
@@ -15,13 +18,24 @@ KERNEL = [
     ("vmcs_load", "evmcs_load"), ("vmx_vcpu_load", "vmcs_load"),
 ]
 HIDDEN = 2      # of the moves, the last
+Move: TypeAlias = tuple[int, int]       # which vCPU goes to which CPU
 
 
-def state(machine) -> list[dict]:
+class CpuState(TypedDict):
+    """What a CPU's assist page says, and what L0 goes by."""
+
+    cpu: int
+    msr: int | None
+    enlighten_vmentry: int
+    current_nested_vmcs: int
+    active: int | None
+
+
+def state(machine: Machine) -> list[CpuState]:
     """Each CPU: the MSR, the two words of its page that KVM writes, what L0 takes as active."""
-    found = []
+    found: list[CpuState] = []
     for n in range(machine.cpus):
-        page, active = machine.assist_page(n), machine.cpu(n).active_evmcs
+        page, active = assist_page(machine, n), machine.cpu(n).active_evmcs
         found.append({
             "cpu": n, "msr": machine.cpu(n).rdmsr(HV_X64_MSR_VP_ASSIST_PAGE).value,
             "enlighten_vmentry": page[40],
@@ -30,13 +44,14 @@ def state(machine) -> list[dict]:
     return found
 
 
-def drive(seed: int, enlightened: bool, picture: Picture | None = None):
+def drive(seed: int, enlightened: bool, picture: Picture | None = None
+          ) -> tuple[dict[str, int], int, list[CpuState], list[Move], list[int]]:
     """The seeded program in one mode: (vmptrld executed, exits, final state, moves)."""
     dice = choice("assist", seed)
     cpus, vcpus = dice.randint(2, 3), dice.randint(2, 3)
     moves = [(dice.randrange(vcpus), dice.randrange(cpus)) for _ in range(dice.randint(4, 6))]
 
-    def draw(caption):
+    def draw(caption: str) -> None:
         """Record the state of all CPUs."""
         if picture is not None:
             picture.step(caption, [[
@@ -63,7 +78,7 @@ def drive(seed: int, enlightened: bool, picture: Picture | None = None):
     return counts, exits, end, moves, where
 
 
-def left(end: list[dict], where: list[int], moves) -> str:
+def left(end: list[CpuState], where: list[int], moves: list[Move]) -> str:
     """Which pages name a VMCS that has gone elsewhere, in words."""
     at = {gpa: 0 for gpa in where} | {where[vcpu]: cpu for vcpu, cpu in moves}
     stale = [row for row in end if at.get(row["current_nested_vmcs"], row["cpu"]) != row["cpu"]]

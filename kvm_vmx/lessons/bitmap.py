@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The MSR bitmap: which RDMSR and WRMSR of L2 make it exit, and where that is written."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from random import Random
 
 from kvm_vmx import Machine
 from kvm_vmx.abi.constants import (
@@ -54,7 +56,7 @@ class Access:
                 + CPUID)
 
 
-def program(dice, count: int = 8) -> list[Access]:
+def program(dice: Random, count: int = 8) -> list[Access]:
     """Some accesses, of which none before is the last one, which is asked for."""
     writes = [dice.random() < 0.5 for _ in range(count)]
     *found, last = [Access(dice.choice(WRITABLE if write else list(NAMED)), write)
@@ -73,7 +75,7 @@ def place(msr: int, write: bool) -> tuple[int, int] | None:
     return half + (WRITES if write else 0) + number // 8, number % 8
 
 
-def film(accesses) -> tuple[list[list[int]], bytes]:
+def film(accesses: Sequence[Access]) -> tuple[list[list[int]], bytes]:
     """The exits of each access, and the bitmap as KVM has filled it."""
     code = b"".join(access.code for access in accesses) + b"\xf4"
     with Machine(cpus=1) as machine:
@@ -107,7 +109,9 @@ def run(seed: int, case: str | None = None) -> Record:
     accesses = program(choice("bitmap", seed))
     exits, bitmap = film(accesses)
     asked = accesses[-1]
-    byte, bit = place(asked.msr, asked.write)
+    spot = place(asked.msr, asked.write)
+    assert spot is not None         # each that is named has one
+    byte, bit = spot
     picture, solved = drawn(accesses, exits, HIDDEN), drawn(accesses, exits)
     odd = {at: value for at, value in enumerate(bitmap) if value != 0xFF}
     executed = {reason for found in exits for reason in found}
@@ -149,7 +153,7 @@ def run(seed: int, case: str | None = None) -> Record:
     )
 
 
-def drawn(accesses, exits, hidden: int = 0) -> Picture:
+def drawn(accesses: Sequence[Access], exits: Sequence[list[int]], hidden: int = 0) -> Picture:
     """A row an access, told one after another; the last ones not at all where they are hidden."""
     picture = Picture(["access", "byte", "bit", "what happens"], kind="bitmap")
     told = len(accesses) - hidden

@@ -2,9 +2,9 @@
 """Bugs of v4.19: the symptom is given, the line is to be found."""
 
 from kvm_vmx.lessons import bug_cases
-from kvm_vmx.lessons.errata import load
+from kvm_vmx.lessons.errata import Erratum, load
 from kvm_vmx.lessons.record import Cell, Picture, Record, choice, other_seed
-from kvm_vmx.lessons.sources import resolve
+from kvm_vmx.lessons.sources import Line, resolve
 from kvm_vmx.lessons.terminal import WIDEST
 
 TITLE = "a symptom of v4.19: which line does it?"
@@ -58,7 +58,7 @@ def place(found: bug_cases.Found) -> str:
     return f"{found.field} of the eVMCS, in no clean group of version 1"
 
 
-def told(erratum, line, found: bug_cases.Found) -> list[str]:
+def told(erratum: Erratum, line: Line, found: bug_cases.Found) -> list[str]:
     """The answer in words."""
     if not found.diverges:
         return [
@@ -66,7 +66,7 @@ def told(erratum, line, found: bug_cases.Found) -> list[str]:
             f"Of v4.19: {plain(erratum.text)}",
             f"What became of it: {plain(erratum.upstream)}",
         ]
-    if found.field == "HOST_RSP":
+    if found.field == "HOST_RSP" and found.kvm is not None:
         values = f"KVM's is {-found.kvm} bytes below the one that L0 loads at the exit"
     else:
         values = f"KVM's value is {found.kvm:#x}, L0 goes by {found.l0:#x}"

@@ -1,11 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The runs of the lesson bug: each shows one erratum of v4.19, beside a run that goes well."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field as of
+from random import Random
+from typing import TypeAlias
 
 from kvm_vmx import KernelBug, Machine, fields
+from kvm_vmx.lessons.evmcs import assist_page
+from kvm_vmx.lessons.record import Named
 from kvm_vmx.machine.fields import other_members
 from kvm_vmx.machine.guests import CPUID_LOOP, HALT
+from kvm_vmx.machine.lints import Lint
+from kvm_vmx.machine.module import Module
+from kvm_vmx.machine.vcpu import Vcpu
 
 SMALL, SMALLEST_GUEST = 16 << 20, 64 << 10
 PERF_GLOBAL_CTRL = 0x2808       # a field that version 1 of the enlightened VMCS has no slot for
@@ -19,6 +27,8 @@ COUNTERS = {0xA: (8 << 8 | 2, 0, 0, 0)}
 OFFER_ENCLS = {0x48B: (0x000118FE | ENCLS_EXITING) << 32}
 BASIC = 1 << 55 | 1 << 54 | 6 << 50 | 0x11E57ED0
 ROWS = {row["vmcs_field"]: row for row in fields()}
+# (step, what is seen)
+Seen: TypeAlias = list[tuple[str, str]]
 
 
 @dataclass
@@ -27,14 +37,14 @@ class Found:
     goes by something else than KVM: field, cpu, entry (counted on that CPU), both values, which
     are None where the field counts for nothing."""
 
-    seen: list[tuple[str, str]]
-    control: list[tuple[str, str]]
+    seen: Seen
+    control: Seen
     field: str
     cpu: int
     entry: int
     kvm: int | None
     l0: int | None
-    given: dict = field(default_factory=dict)
+    given: Named = of(default_factory=dict)
 
     @property
     def diverges(self) -> bool:
@@ -48,7 +58,7 @@ class Found:
         return "" if group in ("NONE", "ALL") else group
 
 
-def ran(vcpu, exits: int, **options) -> str:
+def ran(vcpu: Vcpu, exits: int, **options: int) -> str:
     """How a run of a vCPU ends."""
     try:
         ended = vcpu.run(exits=exits, **options)
@@ -61,46 +71,46 @@ def ran(vcpu, exits: int, **options) -> str:
     return f"{ended.exits} exits" if ended.exits > 1 else "1 exit"
 
 
-def noticed(machine, name: str, of: str = ""):
+def noticed(machine: Machine, name: str, of: str = "") -> Lint | None:
     """The first lint of a name, about a field where one is given; None where L0 has no such."""
     return next((lint for lint in machine.lints
                  if lint.name == name and of in ("", lint.field)), None)
 
 
-def entries(machine, cpu: int) -> int:
+def entries(machine: Machine, cpu: int) -> int:
     """How often L1 has entered on a CPU."""
     counters = machine.cpu(cpu).counters()
     return counters["vmlaunch"] + counters["vmresume"]
 
 
-def guest(machine, enlightened: bool = True, cpu: int = 0, code: bytes = CPUID_LOOP,
-          memory: int = 2 << 20):
+def guest(machine: Machine, enlightened: bool = True, cpu: int = 0, code: bytes = CPUID_LOOP,
+          memory: int = 2 << 20) -> tuple[Module, Vcpu]:
     """The module, and a vCPU."""
     kvm = machine.insmod(enlightened_vmcs=enlightened)
     return kvm, kvm.create_vm(code=code, memory=memory).create_vcpu(cpu=cpu)
 
 
-def use_memory(machine, byte: int) -> None:
+def use_memory(machine: Machine, byte: int) -> None:
     """Leave a byte in all memory behind what the kernel holds, as whoever had it before."""
     start = (machine.allocations["pages"] + 1) * 4096
     machine.memory.write(start, bytes([byte]) * (machine.memory.size - start))
 
 
-def by_lint(play, given: dict) -> Found:
+def by_lint(play: Callable[[bool], tuple[Seen, Lint | None]], given: Named) -> Found:
     """A case of two runs that differ in enlightened VMCS: play(True) is the one that fails, and
     L0's lint of it says where."""
     seen, lint = play(True)
     control, _ = play(False)
-    if lint is None:
+    if lint is None or lint.cpu is None:
         return Found(seen, control, "", 0, 0, 0, 0, given)
     return Found(seen, control, lint.field, lint.cpu, lint.entry, lint.found, lint.kept, given)
 
 
-def holes(dice) -> Found:
+def holes(dice: Random) -> Found:
     """A write to a field without a slot."""
     value, first, then = dice.randrange(2, 1 << 28), dice.randint(3, 9), dice.randint(2, 9)
 
-    def play(enlightened):
+    def play(enlightened: bool) -> tuple[Seen, Lint | None]:
         with Machine(cpus=2, lints=True, msrs=OFFER_PERF) as machine:
             kvm, vcpu = guest(machine, enlightened)
             seen = [(f"vCPU 0 runs {first} exits on cpu 0", ran(vcpu, first))]
@@ -115,12 +125,12 @@ def holes(dice) -> Found:
     return by_lint(play, {"value": value, "first": first, "then": then})
 
 
-def perf_global_ctrl(dice) -> Found:
+def perf_global_ctrl(dice: Random) -> Found:
     """perf counts in L1 and in guests differently."""
     host, first, then = dice.randrange(2, 256), dice.randint(3, 9), dice.randint(2, 9)
     inside = dice.choice([mask for mask in range(256) if mask != host])
 
-    def play(enlightened):
+    def play(enlightened: bool) -> tuple[Seen, Lint | None]:
         with Machine(cpus=2, lints=True, msrs=OFFER_PERF, cpuid=COUNTERS) as machine:
             _, vcpu = guest(machine, enlightened)
             seen = [(f"vCPU 0 runs {first} exits on cpu 0", ran(vcpu, first))]
@@ -134,11 +144,11 @@ def perf_global_ctrl(dice) -> Found:
     return by_lint(play, {"host": host, "guest": inside, "first": first, "then": then})
 
 
-def host_rsp(dice) -> Found:
+def host_rsp(dice: Random) -> Found:
     """The same thread enters from deeper in its stack."""
     depth, first = 64 * dice.randint(1, 64), dice.randint(3, 9)
 
-    def play(enlightened):
+    def play(enlightened: bool) -> tuple[Seen, Lint | None]:
         with Machine(cpus=1, lints=True) as machine:
             _, vcpu = guest(machine, enlightened)
             seen = [(f"vCPU 0 runs {first} exits", ran(vcpu, first))]
@@ -148,15 +158,16 @@ def host_rsp(dice) -> Found:
 
     found = by_lint(play, {"depth": depth, "first": first})
     # an address of this process: only the distance is the same tomorrow
+    assert found.kvm is not None and found.l0 is not None
     found.kvm, found.l0 = found.kvm - found.l0, 0
     return found
 
 
-def clean_after_failure(dice) -> Found:
+def clean_after_failure(dice: Random) -> Found:
     """An entry that fails, with an L0 that keeps nothing of it."""
     rsp, first, then = 16 * dice.randrange(0x200, 0x800), dice.randint(3, 9), dice.randint(2, 9)
 
-    def play(enlightened):
+    def play(enlightened: bool) -> tuple[Seen, tuple[int, int]]:
         with Machine(cpus=1, cache_policy="commit_on_success") as machine:
             _, vcpu = guest(machine, enlightened)
             seen = [(f"vCPU 0 runs {first} exits; its RSP",
@@ -177,13 +188,13 @@ def clean_after_failure(dice) -> Found:
                  {"rsp": rsp, "first": first, "then": then})
 
 
-def memset_size(dice) -> Found:
+def memset_size(dice: Random) -> Found:
     """A VMCS of fewer bytes than the enlightened one has."""
     size, byte = dice.randrange(512, 896, 8), dice.choice((0x5A, 0xA5, 0xAA, 0xCC))
     name = dice.choice(("GUEST_BNDCFGS", "XSS_EXIT_BITMAP"))
     row = ROWS[name]
 
-    def play(used):
+    def play(used: bool) -> tuple[Seen, int]:
         with Machine(cpus=1, memory=SMALL, msrs={0x480: BASIC | size << 32}) as machine:
             if used:
                 use_memory(machine, byte)
@@ -192,8 +203,10 @@ def memset_size(dice) -> Found:
                 seen = [(f"a vCPU is created; vmcs_read64({int(row['encoding'], 16):#x})",
                          f"{kvm.port.vmcs_read64(int(row['encoding'], 16)):#x}")]
             seen.append(("it runs 1 exit", ran(vcpu, 1)))
-            copy = machine.cpu(0).evmcs_copy[row["offset"]:row["offset"] + row["size"]]
-            return seen, int.from_bytes(copy, "little")
+            copy = machine.cpu(0).evmcs_copy
+            assert copy is not None
+            kept = copy[row["offset"]:row["offset"] + row["size"]]
+            return seen, int.from_bytes(kept, "little")
 
     seen, kept = play(True)
     control, meant = play(False)
@@ -201,18 +214,18 @@ def memset_size(dice) -> Found:
                                                           "encoding": int(row["encoding"], 16)})
 
 
-def assist_not_zeroed(dice) -> Found:
+def assist_not_zeroed(dice: Random) -> Found:
     """A CPU that comes up when the memory has been used."""
     byte, cpu = dice.randrange(1, 255), dice.randint(1, 2)
 
-    def play(used):
+    def play(used: bool) -> tuple[Seen, int]:
         with Machine(cpus=1, possible_cpus=3, memory=SMALL) as machine:
             if used:
                 use_memory(machine, byte)
             machine.online(cpu)
             _, vcpu = guest(machine, enlightened=False, cpu=cpu)
             return [(f"cpu {cpu} comes up; enlightened_vmcs=0; a vCPU there", ran(vcpu, 1))], \
-                machine.assist_page(cpu)[40]
+                assist_page(machine, cpu)[40]
 
     seen, kept = play(True)
     control, meant = play(False)
@@ -220,11 +233,11 @@ def assist_not_zeroed(dice) -> Found:
                  {"byte": byte, "cpu": cpu})
 
 
-def encls(dice) -> Found:
+def encls(dice: Random) -> Found:
     """A processor with ENCLS exiting."""
     cpu, first = dice.randrange(2), dice.randint(1, 9)
 
-    def play(enlightened):
+    def play(enlightened: bool) -> tuple[Seen, int | None]:
         with Machine(cpus=2, msrs=OFFER_ENCLS) as machine:
             kvm, vcpu = guest(machine, enlightened, cpu)
             seen = [(f"a vCPU runs {first} exits on cpu {cpu}", ran(vcpu, first))]
@@ -249,11 +262,11 @@ def encls(dice) -> Found:
                  {"cpu": cpu, "first": first})
 
 
-def stale_assist(dice) -> Found:
+def stale_assist(dice: Random) -> Found:
     """A CPU that is offline while the module goes."""
     first, cpu = dice.randint(3, 9), dice.randint(1, 2)
 
-    def play(offline):
+    def play(offline: bool) -> tuple[Seen, tuple[int, int, int]]:
         with Machine(cpus=3) as machine:
             kvm, vcpu = guest(machine, cpu=cpu)
             seen = [(f"a vCPU runs {first} exits on cpu {cpu}; it goes down; rmmod; it is up",

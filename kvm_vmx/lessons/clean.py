@@ -3,6 +3,8 @@
 
 import functools
 from dataclasses import dataclass
+from random import Random
+from typing import Any, TypeAlias
 
 from kvm_vmx import Machine
 from kvm_vmx.lessons.evmcs import (
@@ -25,13 +27,17 @@ FREE = {"GUEST_RSP": 3, "GUEST_SYSENTER_CS": 0, "GUEST_SYSENTER_ESP": 3, "GUEST_
         "XSS_EXIT_BITMAP": 0, "EXCEPTION_BITMAP": 0, "VM_ENTRY_EXCEPTION_ERROR_CODE": 0,
         "VM_ENTRY_INSTRUCTION_LEN": 0, "IO_BITMAP_A": 12, "IO_BITMAP_B": 12}
 # What a write may clear: a group, none, or all of them.
-BY_GROUP = {}
+BY_GROUP: dict[str, list[str]] = {}
 for _field, _row in ROWS.items():
     if int(_row["encoding"], 16) >> 10 & 3 != 1:        # exit information is L0's to write
         BY_GROUP.setdefault(_row["clean_field"], []).append(_field)
 # Encodings that the table does not have: behind its end, and in a hole.
 UNMAPPED = {"TSC_MULTIPLIER": 0x2032, "GUEST_IA32_PERF_GLOBAL_CTRL": 0x2808}
 ENTER = "enter"
+# a field, and its value or None: the same
+Written: TypeAlias = tuple[str, int | None]
+# does the vCPU move, and what is written then
+Round: TypeAlias = tuple[bool, list[Written]]
 
 
 @dataclass
@@ -42,7 +48,7 @@ class CleanBitsStep:
     clean: int
     fell: int = 0
     reread: tuple[int, int] | None = None
-    sides: dict | None = None
+    sides: dict[str, tuple[str, int, int | None]] | None = None
     asked: bool = False
     groups: tuple[str, ...] = ()    # that L0 read here
 
@@ -54,7 +60,8 @@ def weights() -> tuple[list[int], int, int, bool]:
     with Machine(cpus=1) as machine:
         bench = Bench(machine, machine.insmod(), CPUID_LOOP)
         bench.vcpu.run(exits=1)
-        read, left = [], set()
+        read: list[int] = []
+        left: set[int] = set()
         for dirty in (0, *(1 << bit for bit in range(16))):
             bench.clean = ALL_CLEAN & ~dirty
             bench.counted()
@@ -66,7 +73,7 @@ def weights() -> tuple[list[int], int, int, bool]:
             left == {ALL_CLEAN})
 
 
-def program(dice):
+def program(dice: Random) -> list[Round]:
     """What is done before each entry: (does the vCPU move, [(field, value or None: the same)])."""
     rounds = []
     for _ in range(dice.randint(2, 3)):
@@ -82,20 +89,22 @@ def program(dice):
     return rounds
 
 
-def film(seed: int) -> tuple[list[CleanBitsStep], list]:
+def film(seed: int) -> tuple[list[CleanBitsStep], Round]:
     """The program on the machine, step by step; the last round's writes."""
     rounds = program(choice("clean", seed))
-    moments, latest, sets = [], {}, weights()[-1]
+    moments: list[CleanBitsStep] = []
+    latest: dict[str, str] = {}
+    sets = weights()[-1]
     with Machine(cpus=2) as machine:
         bench = Bench(machine, machine.insmod(), CPUID_LOOP)
 
-        def note(what, clean=None, **more):
+        def note(what: str, clean: int | None = None, **more: Any) -> None:
             """Read the machine; clean: what the bits were, where they are no more."""
             moments.append(CleanBitsStep(what, bench.clean if clean is None else clean, sides={
                 group: (field, bench.in_page(field), bench.in_copy(field))
                 for group, field in latest.items()}, **more))
 
-        def enter(number, asked):
+        def enter(number: int, asked: bool) -> None:
             """KVM_RUN for one exit, in three beats."""
             found = bench.clean
             note("", asked=asked)
@@ -139,6 +148,7 @@ def run(seed: int, case: str | None = None) -> Record:
     """A few rounds of writes and an entry; the last round's bits are asked for."""
     moments, (moves, writes) = film(seed)
     before, entry = moments[-3:-1]
+    assert entry.reread is not None
     groups, read = entry.reread
     launched = "VMLAUNCH" in before.what
     dirty = ALL_CLEAN & ~before.clean
@@ -184,7 +194,8 @@ def run(seed: int, case: str | None = None) -> Record:
     )
 
 
-def explained(clean, dirty, groups, read, launched, writes) -> list[str]:
+def explained(clean: int, dirty: int, groups: int, read: int, launched: bool,
+              writes: list[Written]) -> list[str]:
     """The answer in words, from the run."""
     bits = ", ".join(f"{bit} {GROUPS[bit]}" for bit in range(16) if dirty >> bit & 1)
     if dirty == ALL_CLEAN:
@@ -203,7 +214,7 @@ def explained(clean, dirty, groups, read, launched, writes) -> list[str]:
     return says
 
 
-def drawn(moments, hidden: bool) -> Picture:
+def drawn(moments: list[CleanBitsStep], hidden: bool) -> Picture:
     """Bits, page and copy group by group, step by step; hidden hides what is asked for."""
     picture = Picture(["bit", "group", "clean", "page", "L0's copy"], kind="page")
     lines = []
@@ -244,7 +255,7 @@ def grade(path: str, seed: int) -> tuple[list[str], bool]:
     return judge(path, "clean_mask", ("writes", "table"), cases, "the run")
 
 
-def sequences(dice) -> list[list[str]]:
+def sequences(dice: Random) -> list[list[str]]:
     """What to judge by: the odd ones, and random ones."""
     some = {kind: dice.choice(fields) for kind, fields in BY_GROUP.items()}
     basic, host = dice.sample(BY_GROUP["GUEST_BASIC"], 2), some["HOST_GRP1"]
@@ -257,7 +268,7 @@ def sequences(dice) -> list[list[str]]:
     return odd + drawn
 
 
-def made(sequences):
+def made(sequences: list[list[str]]) -> list[tuple[list[str], int]]:
     """Each sequence with hv_clean_fields as it leaves it."""
     results = []
     with Machine(cpus=1) as machine:

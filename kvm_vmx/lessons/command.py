@@ -13,18 +13,25 @@ lessons {"schema": "kvm_vmx.course/1", "lessons": [...]}.
 Exit status 1: the function of --write fails, or the run shows nothing of what a lesson is about.
 """
 
+import argparse
 import json
 import os
 import sys
+from collections.abc import Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from kvm_vmx import streams
 from kvm_vmx.console import (
-    DIFFERS, HOLDS, Trouble, add_command, check_writable, offer, print_columns, print_json,
-    write_text,
-)
+    DIFFERS, HOLDS, Commands, Trouble, add_command, check_writable, offer, print_columns,
+    print_json, write_text)
 from kvm_vmx.lessons import NAMES, WRITTEN, load, own
 from kvm_vmx.progress import progress, working
 from kvm_vmx.words import unknown
+
+if TYPE_CHECKING:
+    from kvm_vmx.lessons.record import Record
+    from kvm_vmx.lessons.sources import Line
 
 EXAMPLE = """\
 examples:
@@ -36,7 +43,7 @@ examples:
 """
 
 
-def configure(commands) -> None:
+def configure(commands: Commands) -> None:
     """Add `lesson` to the command line."""
     command = add_command(commands, sys.modules[__name__], "lesson", EXAMPLE)
     add = command.add_argument
@@ -53,7 +60,7 @@ def configure(commands) -> None:
     add("--key", metavar="FILE", help="the key of the course, by kvm-vmx grade --new")
 
 
-def execute(args) -> int:
+def execute(args: argparse.Namespace) -> int:
     """List the lessons, or give one or all."""
     if args.name is None:
         return show_list(args.json)
@@ -66,7 +73,7 @@ def execute(args) -> int:
         return DIFFERS
 
 
-def one_lesson(args) -> int:
+def one_lesson(args: argparse.Namespace) -> int:
     """A lesson on the terminal, as a page or for a program."""
     lesson = found(args.name)
     if args.sheet is not None or args.assign is not None or args.key is not None:
@@ -86,7 +93,8 @@ def one_lesson(args) -> int:
 
     check_writable(args.html)
     tree = opened(args.tree)
-    verdicts, passes = [], True
+    verdicts: list[str] = []
+    passes = True
     with working(f"running {args.name}") as say:
         record = recorded(args.name, lesson, seed, args.case)
         if args.write is not None:
@@ -112,7 +120,7 @@ def one_lesson(args) -> int:
     return status
 
 
-def found(name: str):
+def found(name: str) -> ModuleType:
     """A lesson of the course, or one in a file of somebody's own."""
     if own.is_file(name):
         return own.load(name)
@@ -121,14 +129,15 @@ def found(name: str):
     return load(name)
 
 
-def recorded(name: str, lesson, seed: int, case: str | None):
+def recorded(name: str, lesson: ModuleType, seed: int, case: str | None) -> "Record":
     """The run of either."""
     if own.is_file(name):
         return own.recorded(name, lesson, seed, case)
-    return lesson.run(seed, case)
+    record: Record = lesson.run(seed, case)
+    return record
 
 
-def one_sheet(args, lesson) -> int:
+def one_sheet(args: argparse.Namespace, lesson: ModuleType) -> int:
     """A lesson for one student, its seed and its answers sealed by the key."""
     from kvm_vmx.lessons.page import lesson_page
     from kvm_vmx.lessons.sheets import Key, graded, sealed, sheet
@@ -158,7 +167,7 @@ def one_sheet(args, lesson) -> int:
     return HOLDS
 
 
-def whole_course(args) -> int:
+def whole_course(args: argparse.Namespace) -> int:
     """Every lesson and an index as pages in one directory."""
     if not args.html:
         raise Trouble("lesson all is a course of pages: give the directory for them with "
@@ -173,7 +182,7 @@ def whole_course(args) -> int:
 
     tree = opened(args.tree)
 
-    taught = []
+    taught: list[Record] = []
     with progress({"lessons": len(NAMES)}) as report:
         for done, name in enumerate(NAMES, 1):
             taught += filter(None, [shown_by(name, seed)])
@@ -197,12 +206,13 @@ def whole_course(args) -> int:
     return HOLDS if whole else DIFFERS
 
 
-def shown_by(name: str, seed: int):
+def shown_by(name: str, seed: int) -> "Record | None":
     """A lesson's record, or None where it has nothing to show here, which is told."""
     from kvm_vmx.lessons.record import NothingShown
 
     try:
-        return load(name).run(seed)
+        record: Record = load(name).run(seed)
+        return record
     except NothingShown as change:
         streams.complain(f"lesson {name}: {change}", "kvm-vmx lesson")
         return None
@@ -248,7 +258,8 @@ def show_list(as_object: bool) -> int:
     return HOLDS
 
 
-def as_json(record, lines, check: bool, verdicts=(), passes: bool = True) -> dict:
+def as_json(record: "Record", lines: "Sequence[Line]", check: bool,
+            verdicts: Sequence[str] = (), passes: bool = True) -> dict[str, object]:
     """What a grader's program reads."""
     hidden = record.secret and not check
     return {

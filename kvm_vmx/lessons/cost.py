@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What a crossing costs: the mail's two numbers against counts, and what carries over."""
 
+from random import Random
+
 from kvm_vmx import Machine
 from kvm_vmx.lessons.levels import QUIET, code
 from kvm_vmx.lessons.record import Cell, NothingShown, Picture, Record, UNDO, choice, other_seed
@@ -19,14 +21,14 @@ TRAPPED = ("vmread", "vmwrite")
 MOST = 4        # CPUIDs in a round of the loop
 
 
-def loop(dice) -> list[str]:
+def loop(dice: Random) -> list[str]:
     """A round of L2's loop."""
     body = ["cpuid"] * dice.randint(1, MOST) + [dice.choice(QUIET)] * dice.randint(1, 3)
     dice.shuffle(body)
     return body
 
 
-def counted(names, enlightened: bool, rounds: int) -> dict[str, int]:
+def counted(names: list[str], enlightened: bool, rounds: int) -> dict[str, int]:
     """What L1 has L0 do in so many rounds of the loop, steady: entries, VMREADs, VMWRITEs."""
     body = code(names)
     back = bytes([0xEB, 256 - len(body) - 2])
@@ -108,7 +110,7 @@ def run(seed: int, case: str | None = None) -> Record:
     )
 
 
-def drawn(counts: dict) -> Picture:
+def drawn(counts: dict[str, dict[str, int]]) -> Picture:
     """What an exit has of each, mode by mode: a bar chart's table."""
     picture = Picture(["what L0 is asked for", "VMCS", "eVMCS"], kind="amounts")
     rows = ("vmresume", *TRAPPED)

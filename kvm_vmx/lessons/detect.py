@@ -2,6 +2,9 @@
 """Detection: the ladder from the hypervisor's signature to the static key."""
 
 import contextlib
+from collections.abc import Iterator
+from random import Random
+from typing import TypeAlias
 
 from kvm_vmx import Machine
 from kvm_vmx.lessons.record import Cell, Picture, Record, choice, other_seed
@@ -24,10 +27,12 @@ KERNEL = [
 ]
 MICROSOFT = b"Microsoft Hv"
 LEAVES = (1, 0x40000000, 0x40000003, 0x40000004, 0x4000000A)
+# (what is looked at, what it says, may KVM go on)
+Rung: TypeAlias = tuple[str, str, bool]
 
 
 @contextlib.contextmanager
-def booted(case: str, cpus: int, without: int):
+def booted(case: str, cpus: int, without: int) -> Iterator[Machine]:
     """A machine with one rung taken away, by what its CPUID says or by memory that is short."""
     processor = Partition(PhysicalMemory(1 << 20)).processor(0)     # nothing boots on this one
     leaf = {n: list(processor.cpuid(n)) for n in LEAVES}
@@ -44,13 +49,13 @@ def booted(case: str, cpus: int, without: int):
         leaf[0x40000004][0] &= ~(1 << 14)
     elif case == "version":
         leaf[0x4000000A][0] &= ~0xFF
-    cpuid = {n: tuple(words) for n, words in leaf.items()}
+    cpuid = {n: (eax, ebx, ecx, edx) for n, (eax, ebx, ecx, edx) in leaf.items()}
     with Machine(cpus=cpus, cpuid=cpuid,
                  no_assist_page=(without,) if case == "page" else ()) as machine:
         yield machine
 
 
-def rungs(machine, parameter: bool) -> list[tuple[str, str, bool]]:
+def rungs(machine: Machine, parameter: bool) -> list[Rung]:
     """(what is looked at, what it says, may KVM go on) as the processor and the kernel have it."""
     cpu = machine.cpu(0)
     read = {leaf: cpu.cpuid(leaf) for leaf in LEAVES}
@@ -72,14 +77,14 @@ def rungs(machine, parameter: bool) -> list[tuple[str, str, bool]]:
     ]
 
 
-def second(dice) -> list[tuple[str, str, bool]]:
+def second(dice: Random) -> list[Rung]:
     """Another L1's ladder."""
     case, cpus = dice.choice(CASES), dice.randint(2, 4)
     with booted(case, cpus, dice.randrange(cpus)) as machine:
         return rungs(machine, case != "parameter")
 
 
-def stop(ladder) -> int:
+def stop(ladder: list[Rung]) -> int:
     """The first rung that is missing, from 1; 0 where none is."""
     return next((n for n, (_, _, good) in enumerate(ladder, 1) if not good), 0)
 
@@ -96,7 +101,7 @@ def run(seed: int, case: str | None = None) -> Record:
         try:
             kvm, error = machine.insmod(enlightened_vmcs=parameter), 0
         except OSError as refused:
-            kvm, error = None, -refused.errno
+            kvm, error = None, -(refused.errno or 0)
         on = bool(kvm and kvm.enable_evmcs)
         left = kvm.parameters["enlightened_vmcs"] if kvm else None
         mode = "eVMCS" if on else "plain VMCS"
@@ -148,7 +153,7 @@ def run(seed: int, case: str | None = None) -> Record:
     )
 
 
-def walk(ladder) -> Picture:
+def walk(ladder: list[Rung]) -> Picture:
     """The ladder as it is read, rung by rung, without where it ends."""
     picture = Picture(["rung", "found", "go on"], kind="ladder")
     found = [[Cell(what), Cell(""), Cell("?", "dim")] for what, _, _ in ladder]
@@ -161,7 +166,7 @@ def walk(ladder) -> Picture:
     return picture
 
 
-def climb(ladder, on: bool) -> Picture:
+def climb(ladder: list[Rung], on: bool) -> Picture:
     """The ladder, lit rung by rung as far as it goes; on is the key."""
     picture = Picture(["rung", "found", "go on"], kind="ladder")
     standing = True

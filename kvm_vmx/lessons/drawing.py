@@ -2,10 +2,12 @@
 """The pictures of a lesson's run: which there are, and those of the eVMCS, of pages and of bits."""
 
 import functools
+from collections.abc import Sequence
 
 from kvm_vmx import fields
-from kvm_vmx.lessons.figure import WIDTH, Figure, cut
+from kvm_vmx.lessons.figure import WIDTH, Figure, Shape, cut
 from kvm_vmx.lessons.kinds import KINDS
+from kvm_vmx.lessons.record import Cell, Picture, PictureStep, Record
 from kvm_vmx.lessons.table import WIDTHS
 from kvm_vmx.lessons.table import slot as rotated
 
@@ -19,7 +21,7 @@ NAMED = 8 + ROW // 2 * SLOT + 14    # bit 15 of an encoding is 0, and so the rig
 SIDES = ["clean", "page", "L0's copy", "the guest saw"]
 
 
-def figures(record, picture) -> list[Figure]:
+def figures(record: Record, picture: Picture) -> list[Figure]:
     """The pictures of a run: its own where a lesson has one, and the whole run at a glance."""
     found = []
     if picture.kind in KINDS:
@@ -31,7 +33,7 @@ def figures(record, picture) -> list[Figure]:
     return [*found, glance(picture)]
 
 
-def glance(picture) -> Figure:
+def glance(picture: Picture) -> Figure:
     """The whole run: a lane a row, a column a step, and in it a lamp or a part for each cell."""
     count, lanes = len(picture.steps), picture.steps[0].rows
     lamps = picture.columns[0] == "bit"
@@ -55,7 +57,7 @@ def glance(picture) -> Figure:
     return figure
 
 
-def bars(row, left: float, top: float, wide: float, tall: float) -> list:
+def bars(row: Sequence[Cell], left: float, top: float, wide: float, tall: float) -> list[Shape]:
     """A row's cells in one column, side by side."""
     rest = row[1:] or row
     gap = min(3, wide / 4)
@@ -67,7 +69,7 @@ def bars(row, left: float, top: float, wide: float, tall: float) -> list:
         for at, cell in enumerate(rest)]
 
 
-def lamp(row, left: float, top: float, wide: float, tall: float) -> list:
+def lamp(row: Sequence[Cell], left: float, top: float, wide: float, tall: float) -> list[Shape]:
     """A clean bit: lit, out, or not told."""
     text = row[2].text
     kind = {"1": "lit", "0": "out"}.get(text, "dark")
@@ -81,7 +83,7 @@ COLOURS = {"k-hot": "new in this step", "k-good": "right", "k-bad": "wrong, an e
            "lamp lit": "1", "lamp out": "0", "lamp dark": "not told"}
 
 
-def glance_legend(figure) -> str:
+def glance_legend(figure: Figure) -> str:
     """The colours that the whole run has, with what they mean."""
     used = {parts[1].get("class") for parts in figure.still}
     return "".join(
@@ -111,7 +113,7 @@ def place(slot: int) -> tuple[float, float]:
     return 8 + (slot % ROW + .5) * SLOT, TOP + (slot // ROW + .5) * SLOT
 
 
-def strip(picture, last: int) -> Figure:
+def strip(picture: Picture, last: int) -> Figure:
     """Every slot of the field table, the used ones coloured by clean group, but for one that is
     asked for."""
     rows = last // ROW + 1
@@ -132,12 +134,13 @@ def strip(picture, last: int) -> Figure:
     return figure
 
 
-def rings(picture, step, last: int) -> list:
+def rings(picture: Picture, step: PictureStep, last: int) -> list[Shape]:
     """A ring around each slot that the step shows, and the field's name in the empty half."""
     column, known = picture.columns.index("slot"), {slot for slot, _ in picture.slots}
     found = sorted((int(row[column].text, 16), row[0].text) for row in step.rows
                    if row[column].text.startswith("0x"))
-    shown, line = [], 0
+    shown: list[Shape] = []
+    line: float = 0
     for slot, name in found:
         if slot > last:
             continue
@@ -150,16 +153,16 @@ def rings(picture, step, last: int) -> list:
     return shown
 
 
-def legend(picture) -> str:
+def legend(picture: Picture) -> str:
     """The clean groups with their colours and how many fields each has."""
-    counts = {}
+    counts: dict[str, int] = {}
     for _, group in picture.slots:
         counts[group] = counts.get(group, 0) + 1
     return "".join(f'<span><i style="background:{hues()[group]}"></i>{group} {count}</span>'
                    for group, count in counts.items())
 
 
-def three_sides(picture) -> Figure:
+def three_sides(picture: Picture) -> Figure:
     """Each field as KVM's page, L0's copy and the guest have it, and the bit between."""
     lanes = len(picture.steps[0].rows)
     figure = Figure("what KVM's page, L0's copy and the guest have", lanes * 50 + 22)
@@ -171,7 +174,7 @@ def three_sides(picture) -> Figure:
     return figure
 
 
-def side_lane(y: float, row) -> list:
+def side_lane(y: float, row: Sequence[Cell]) -> list[Shape]:
     """One field: a bit of 0 lets the page's value through to L0 at the next VMRESUME."""
     bit = row[-len(SIDES)].text
     name = row[0].text + (f", {row[1].text}" if len(row) > len(SIDES) + 1 else "")

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """An enlightened VMCS on the bench: a write as KVM makes it, and what page and L0's copy have."""
 
-from kvm_vmx import fields
+from kvm_vmx import Machine, fields
+from kvm_vmx.machine.cpu import Cpu
 from kvm_vmx.machine.fields import CLEAN_FIELDS
+from kvm_vmx.machine.module import Module
 
 ROWS = {row["vmcs_field"]: row for row in fields()}
 ALL_CLEAN = 0xFFFF
 # By bits 14:13 of an encoding.
 KINDS = ("16", "64", "32", "l")
 # Bit to group; the last one has fields of Hyper-V's own, which no VMCS has.
-GROUPS = {15: "ENLIGHTENMENTSCONTROL"} | {
+GROUPS: dict[int, str] = {15: "ENLIGHTENMENTSCONTROL"} | {
     int(row["clean_mask"], 16).bit_length() - 1: row["clean_field"]
     for row in ROWS.values() if row["clean_field"] not in ("NONE", "ALL")}
 
@@ -30,6 +32,13 @@ def lamps(clean: int) -> str:
     return " ".join(text[at:at + 4] for at in range(0, 16, 4))
 
 
+def assist_page(machine: Machine, cpu: int) -> bytes:
+    """The assist page of a CPU that has one."""
+    page = machine.assist_page(cpu)
+    assert page is not None
+    return page
+
+
 def beats(l0_sets: bool) -> str:
     """An entry in three beats, in words; l0_sets is what a run has shown of L0."""
     return ("An entry has three beats. L0 finds the bits as they are; it reads the groups again "
@@ -41,14 +50,14 @@ def beats(l0_sets: bool) -> str:
 class Bench:
     """One vCPU on an eVMCS, on the CPU where it runs."""
 
-    def __init__(self, machine, kvm, code: bytes, cpu: int = 0):
+    def __init__(self, machine: Machine, kvm: Module, code: bytes, cpu: int = 0):
         self.machine, self.port = machine, kvm.port
         self.vm = kvm.create_vm(code=code, memory=64 << 10)
         self.vcpu = self.vm.create_vcpu(cpu)
         self.before = machine.counters
 
     @property
-    def cpu(self):
+    def cpu(self) -> Cpu:
         """The processor that the vCPU runs on."""
         return self.machine.cpu(self.vcpu.cpu)
 
@@ -58,7 +67,7 @@ class Bench:
         return self.vcpu.evmcs.clean_fields
 
     @clean.setter
-    def clean(self, bits: int):
+    def clean(self, bits: int) -> None:
         self.machine.memory.write(self.vcpu.vmcs_gpa + CLEAN_FIELDS, bits.to_bytes(4, "little"))
 
     def write(self, field: str, value: int | None = None) -> None:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """One exit step by step: which function of KVM's wants which field, under VMCS and under eVMCS."""
 
+from collections.abc import Sequence
+from random import Random
 from typing import NamedTuple
 
 from kvm_vmx import Machine
@@ -34,12 +36,12 @@ class Exit(NamedTuple):
     light: list[Moment]
 
 
-def code(kinds) -> bytes:
+def code(kinds: list[str]) -> bytes:
     """A program of L2: the instructions between one that exits and the end."""
     return FIRST + b"".join(bytes.fromhex(CODE[kind]) for kind in kinds) + LAST
 
 
-def filmed(kinds, enlightened: bool) -> list[list[Moment]]:
+def filmed(kinds: list[str], enlightened: bool) -> list[list[Moment]]:
     """The accesses of each of these exits, by single steps through the port."""
     if why := steps.can_step():
         raise NothingShown(f"no exit can be followed step by step here: {why}")
@@ -60,7 +62,7 @@ def filmed(kinds, enlightened: bool) -> list[list[Moment]]:
     return parts[-len(kinds) - 1:-1]
 
 
-def exits(kinds) -> list[Exit]:
+def exits(kinds: list[str]) -> list[Exit]:
     """Each exit in both modes."""
     found = [Exit(*one) for one in zip(kinds, filmed(kinds, False), filmed(kinds, True))]
     for one in found:
@@ -71,7 +73,7 @@ def exits(kinds) -> list[Exit]:
     return found
 
 
-def counted(kinds) -> int:
+def counted(kinds: list[str]) -> int:
     """VMREADs and VMWRITEs of a program's exits, without the first and without the last."""
     with Machine(cpus=1) as machine:
         vcpu = machine.insmod(enlightened_vmcs=False).create_vm(code=code(kinds)).create_vcpu()
@@ -83,7 +85,7 @@ def counted(kinds) -> int:
     return sum(name in TRAPPED for name in names[entries[0]:entries[len(kinds)]])
 
 
-def program(dice) -> tuple[list[str], list[str]]:
+def program(dice: Random) -> tuple[list[str], list[str]]:
     """Two kinds of exit, and a program of both."""
     shown = dice.sample(list(CODE), 2)
     return shown, [*shown, *(dice.choice(shown) for _ in range(dice.randint(2, 9)))]
@@ -154,7 +156,8 @@ def run(seed: int, case: str | None = None) -> Record:
     )
 
 
-def drawn(found, asked: Moment | None = None, wanted: Moment | None = None) -> Picture:
+def drawn(found: Sequence[Exit], asked: Moment | None = None,
+          wanted: Moment | None = None) -> Picture:
     """Access by access, each exit's after the other's, without the field of the one that is asked
     for and the function of the one that is wanted."""
     rows = [(one.kind, moment, light) for one in found

@@ -6,12 +6,16 @@ script makes elements of them, so that a picture exists once. Lengths are in uni
 picture is WIDTH wide.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html import escape
+from typing import Any, TypeAlias
 
 from kvm_vmx.frame import element
 
 WIDTH = 400
+# [tag, {attribute: value}] or [tag, {attribute: value}, text]
+Shape: TypeAlias = list[Any]
 
 
 @dataclass
@@ -20,14 +24,14 @@ class Figure:
 
     title: str
     height: float
-    still: list = field(default_factory=list)
-    steps: list[list] = field(default_factory=list)
+    still: list[Shape] = field(default_factory=list)
+    steps: list[list[Shape]] = field(default_factory=list)
 
-    def as_json(self, still: bool) -> dict:
+    def as_json(self, still: bool) -> dict[str, object]:
         """What the page's script needs of it: still too where another run may take its place."""
         return {"still": self.still if still else None, "steps": self.steps}
 
-    def svg(self, step: int, **attributes) -> str:
+    def svg(self, step: int, **attributes: object) -> str:
         """The picture at one step."""
         still = "".join(shape(*parts) for parts in self.still)
         moving = "".join(shape(*parts) for parts in self.steps[step])
@@ -37,7 +41,7 @@ class Figure:
             f'<g class="still">{still}</g><g class="moving">{moving}</g>')
 
 
-def shape(tag: str, attributes: dict, text: str = "") -> str:
+def shape(tag: str, attributes: Mapping[str, object], text: str = "") -> str:
     """One shape as text."""
     return element(tag, attributes, escape(text))
 

@@ -37,7 +37,7 @@ def terms() -> tuple[Term, ...]:
 
 
 @functools.cache
-def spelled() -> tuple[re.Pattern, dict[str, Term]]:
+def spelled() -> tuple[re.Pattern[str], dict[str, Term]]:
     """What finds any word in a text, the longest first, and whose spelling each is."""
     whose = {spelling: term for term in terms() for spelling in term.spellings}
     words = "|".join(map(re.escape, sorted(whose, key=len, reverse=True)))
@@ -55,7 +55,7 @@ def linked(text: str, seen: set[str]) -> str:
     seen has those that did."""
     pattern, whose = spelled()
 
-    def link(hit):
+    def link(hit: re.Match[str]) -> str:
         term = whose[hit[0]]
         if term.name in seen:
             return escape(hit[0])

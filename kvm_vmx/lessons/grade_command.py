@@ -9,12 +9,18 @@ With --json: {"schema": "kvm_vmx.grade/1", "sheets": [...], "right": ..., "total
 Exit status 1: some file is no sheet of this key's.
 """
 
+import argparse
 import csv
 import dataclasses
 import sys
+from typing import TYPE_CHECKING
 
 from kvm_vmx import streams
-from kvm_vmx.console import DIFFERS, HOLDS, Trouble, add_command, print_columns, print_json
+from kvm_vmx.console import (
+    DIFFERS, HOLDS, Commands, Trouble, add_command, print_columns, print_json)
+
+if TYPE_CHECKING:
+    from kvm_vmx.lessons.sheets import SheetResult
 
 EXAMPLE = """\
 examples:
@@ -25,7 +31,7 @@ examples:
 """
 
 
-def configure(commands) -> None:
+def configure(commands: Commands) -> None:
     """Add `grade` to the command line."""
     command = add_command(commands, sys.modules[__name__], "grade", EXAMPLE)
     command.add_argument("sheets", nargs="*", default=[], metavar="SHEET",
@@ -35,7 +41,7 @@ def configure(commands) -> None:
     command.add_argument("--csv", action="store_true", help="print comma-separated values instead")
 
 
-def execute(args) -> int:
+def execute(args: argparse.Namespace) -> int:
     """Make a key, or judge."""
     from kvm_vmx.lessons.sheets import Key, judged
 
@@ -64,7 +70,7 @@ def execute(args) -> int:
     return DIFFERS if any(mark.trouble for mark in marks) else HOLDS
 
 
-def told_new(args) -> int:
+def told_new(args: argparse.Namespace) -> int:
     """Where the key is."""
     if args.json:
         print_json({"schema": "kvm_vmx.grade/1", "key": args.key})
@@ -73,7 +79,7 @@ def told_new(args) -> int:
     return HOLDS
 
 
-def said(mark) -> str:
+def said(mark: "SheetResult") -> str:
     """What there is to say of a sheet, in a line."""
     parts = [mark.trouble] if mark.trouble else []
     for name, words in (("wrong", "wrong"), ("missing", "not answered"),
@@ -84,7 +90,7 @@ def said(mark) -> str:
     return "; ".join(parts)
 
 
-def table(marks) -> None:
+def table(marks: "list[SheetResult]") -> None:
     """A line a sheet."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["sheet", "number", "lesson", "for", "right", "total", "wrong", "missing",

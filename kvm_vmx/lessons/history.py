@@ -4,6 +4,7 @@
 import errno
 import pathlib
 import tomllib
+from typing import Any, TypeAlias
 
 from kvm_vmx import Machine, fields
 from kvm_vmx.lessons import errata
@@ -19,9 +20,10 @@ CASES = ()
 ASKED = 5
 WHEN = ("version 3", "the review", "v4.19", "6.1", "6.12")
 TSC_MULTIPLIER = 0x2032
+Remark: TypeAlias = dict[str, Any]      # as history.toml has it
 
 
-def remarks() -> dict[str, dict]:
+def remarks() -> dict[str, Remark]:
     """The remarks by name."""
     return tomllib.loads(pathlib.Path(__file__).with_name("history.toml").read_text())
 
@@ -29,7 +31,7 @@ def remarks() -> dict[str, dict]:
 def seen() -> dict[str, bool]:
     """Whether this port does as asked, where a run or the table can tell."""
     with Machine(cpus=1) as machine:
-        hints = list(machine.cpu(0).cpuid(0x40000004))
+        hints = machine.cpu(0).cpuid(0x40000004)
         kvm = machine.insmod()
         kvm.create_vm(code=HALT).create_vcpu().vmcs["GUEST_RIP"]
         with machine.cpu(0):
@@ -103,7 +105,7 @@ def run(seed: int, case: str | None = None) -> Record:
     )
 
 
-def drawn(shown, told: int) -> Picture:
+def drawn(shown: list[Remark], told: int) -> Picture:
     """The remarks as lanes, from the mail on; told is how many of the moments are."""
     picture = Picture(["no.", *WHEN], kind="timeline")
     for at in range(len(WHEN)):

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """CPUs that come and go: one without an assist page, and a vCPU that moves by VMCLEAR."""
 
+from typing import Any, TypeAlias
+
 from kvm_vmx import KernelBug, Machine
 from kvm_vmx.abi.constants import HV_X64_MSR_VP_ASSIST_PAGE, X86_CR4_VMXE
-from kvm_vmx.lessons.record import Cell, Picture, Record, choice, other_cases
+from kvm_vmx.lessons.record import Cell, Named, Picture, Record, Wanted, choice, other_cases
 from kvm_vmx.machine.guests import CPUID_LOOP
+from kvm_vmx.machine.vcpu import Vcpu
 
 TITLE = "a CPU without an assist page, and a vCPU that moves"
 MINUTES = 20
@@ -22,11 +25,14 @@ KERNEL = [
 ORDERED = ("new", "again", "short")     # what goes wrong there is the order of the callbacks
 CPUS, NEW = 2, 2                # CPUs that are online from the start; the one that comes up
 EXITS = 10
+# what is done, and with what
+ScriptStep: TypeAlias = tuple[Any, ...]
 PAGE = f"WRMSR {HV_X64_MSR_VP_ASSIST_PAGE:#x}"
 SHOWN = ("VMXON", "VMXOFF", "VMCLEAR", "VMPTRLD", "VMLAUNCH", "VMRESUME")
 
 
-def script(seed: int, case: str | None):
+def script(seed: int, case: str | None) -> tuple[
+        str, list[ScriptStep], list[ScriptStep], list[ScriptStep]]:
     """(case, the steps before the CPU comes, those of its coming, those behind it)."""
     dice = choice("hotplug", seed)
     drawn = dice.choice(tuple(CASES))
@@ -36,7 +42,7 @@ def script(seed: int, case: str | None):
     moves += [("move", dice.randrange(CPUS), dice.randrange(CPUS))
               for _ in range(dice.randint(1, 3))]
     who, back = dice.randrange(CPUS), dice.randrange(CPUS)
-    coming = [("up", case in ("short", "bare"))]
+    coming: list[ScriptStep] = [("up", case in ("short", "bare"))]
     if case in ("again", "short"):
         coming += [("down",), ("up", False)]
     going = [("move", who, NEW), ("down",), ("move", who, back)]
@@ -48,14 +54,15 @@ def script(seed: int, case: str | None):
 class Grid:
     """The machine, its vCPUs, and what each CPU has executed since the last look."""
 
-    def __init__(self, machine, picture: Picture):
-        self.machine, self.picture, self.vcpus = machine, picture, []
+    def __init__(self, machine: Machine, picture: Picture):
+        self.machine, self.picture = machine, picture
+        self.vcpus: list[Vcpu] = []
         self.cleared = [0] * machine.possible_cpus
         self.first = ""         # of page and VMX, what a CPU that came up had first; "": not both
 
     def executed(self) -> list[str]:
         """The VMX instructions of each CPU and its writes of the assist page's MSR, in order."""
-        counts = [{} for _ in range(self.machine.possible_cpus)]
+        counts: list[dict[str, int]] = [{} for _ in range(self.machine.possible_cpus)]
         self.order = []         # the same of the CPU that comes up, one by one
         for record in self.machine.trace:
             name = record.instruction.upper()
@@ -87,13 +94,14 @@ class Grid:
                 Cell(done)])
         self.picture.step(caption, rows)
 
-    def act(self, step) -> str:
+    def act(self, step: ScriptStep) -> str:
         """Do one step of the script, and count the VMCLEARs of moves and hotplug; its caption."""
         machine = self.machine
         before = [machine.cpu(n).counters()["vmclear"] for n in range(machine.possible_cpus)]
         what, *how = step
         try:
-            return getattr(self, what)(*how)
+            caption: str = getattr(self, what)(*how)
+            return caption
         finally:
             for n in range(machine.possible_cpus):
                 if what not in ("vm", "destroy"):
@@ -101,7 +109,9 @@ class Grid:
 
     def vm(self) -> str:
         """A VM, and a vCPU on each of the CPUs that are online from the start."""
-        self.guest = self.machine.module.create_vm(code=CPUID_LOOP)
+        module = self.machine.module
+        assert module is not None
+        self.guest = module.create_vm(code=CPUID_LOOP)
         self.vcpus = [self.guest.create_vcpu(cpu=n) for n in range(CPUS)]
         for vcpu in self.vcpus:
             vcpu.run(exits=EXITS)
@@ -132,7 +142,8 @@ class Grid:
         return f"cpu {NEW} goes down"
 
 
-def drive(case: str, before, coming, after, picture: Picture) -> dict:
+def drive(case: str, before: list[ScriptStep], coming: list[ScriptStep], after: list[ScriptStep],
+          picture: Picture) -> Named:
     """The script; what the CPU that comes up says of itself, and what becomes of the vCPU. The
     picture ends before that, and a copy of it goes on."""
     with Machine(cpus=CPUS, possible_cpus=NEW + 1) as machine:
@@ -153,7 +164,7 @@ def drive(case: str, before, coming, after, picture: Picture) -> dict:
         except KernelBug:
             found["moved"] = "kernel BUG"
         except OSError as refused:
-            found["moved"], found["create_vm"] = "no VM", -refused.errno
+            found["moved"], found["create_vm"] = "no VM", -(refused.errno or 0)
         # closing the machine unloads the module, unless the kernel has stopped
         found["disabled"] = bool(machine.counters["vmxoff"]) or not machine.oopsed
         found["first"] = grid.first
@@ -161,7 +172,7 @@ def drive(case: str, before, coming, after, picture: Picture) -> dict:
         return {**found, "vmclear": grid.cleared, "picture": grid.picture}
 
 
-def told(found: dict) -> list[str]:
+def told(found: Named) -> list[str]:
     """The answer in words."""
     says = [f"cpu {NEW} has {'a' if found['page'] else 'no'} page, VMX is "
             f"{'on' if found['vmx'] else 'off'}: the picture has what each CPU executed."]
@@ -188,7 +199,7 @@ def told(found: dict) -> list[str]:
         "CPU. Its next entry is a VMLAUNCH. One that stays costs nothing."]
 
 
-def mended(found: dict) -> str:
+def mended(found: Named) -> str:
     """What is said where a CPU that came up had its page before VMX."""
     if found["first"] != PAGE:
         return ""
@@ -196,20 +207,22 @@ def mended(found: dict) -> str:
             "(v4.19 has the erratum offline_order).")
 
 
-def lines(case: str, found: dict) -> list[tuple]:
+def lines(case: str, found: Named) -> list[Wanted]:
     """KERNEL, with what this run does not come to."""
     reached = {"kvm_starting_cpu": case not in ("idle", "bare"),
                "hardware_enable_nolock": found["log"] > 0, "hardware_disable": found["disabled"]}
     return [(function, word, reached.get(function, True)) for function, word in KERNEL]
 
 
-def words(step) -> str:
+def words(step: ScriptStep) -> str:
     """A step to come."""
     what, *how = step
-    return {"vm": lambda: "a VM with vCPUs on cpus 0 and 1 is created and both run",
-            "move": lambda: f"vCPU {how[0]} runs on cpu {how[1]}",
-            "up": lambda: f"cpu {NEW} comes up" + (", and no memory for its page" * how[0]),
-            "down": lambda: f"cpu {NEW} goes down"}[what]()
+    if what == "move":
+        return f"vCPU {how[0]} runs on cpu {how[1]}"
+    if what == "up":
+        return f"cpu {NEW} comes up{', and no memory for its page' if how[0] else ''}"
+    return (f"cpu {NEW} goes down" if what == "down" else
+            "a VM with vCPUs on cpus 0 and 1 is created and both run")
 
 
 def run(seed: int, case: str | None = None) -> Record:

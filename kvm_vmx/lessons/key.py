@@ -4,6 +4,7 @@
 from kvm_vmx import Machine
 from kvm_vmx.lessons.record import Cell, Picture, Record, choice
 from kvm_vmx.machine.guests import HALT
+from kvm_vmx.machine.sites import Site
 
 TITLE = "what a static key does to the code"
 MINUTES = 15
@@ -17,11 +18,11 @@ SHOWN = 8
 OURS = ("bench_", "call_", "probe_")
 
 
-def sites(machine) -> list[dict]:
+def sites(machine: Machine) -> list[Site]:
     """The sites of enable_evmcs in the kernel's functions; nth is the place in the function."""
     found = [site for site in machine.keys()
              if site["key"] == "enable_evmcs" and not site["function"].startswith(OURS)]
-    count = {}
+    count: dict[str, int] = {}
     for site in sorted(found, key=lambda site: site["address"]):
         count[site["function"]] = site["nth"] = count.get(site["function"], 0) + 1
     return sorted(found, key=lambda site: (site["function"], site["nth"]))
@@ -82,17 +83,17 @@ def run(seed: int, case: str | None = None) -> Record:
     )
 
 
-def assembly(site: dict) -> str:
+def assembly(site: Site) -> str:
     """The site's one instruction."""
     if site["state"] == "nop":
         return "nop"
     return f"jmp +{int.from_bytes(site['bytes'][1:], 'little', signed=True) + 5:#x}"
 
 
-def drawn(shown, states, asked=None) -> Picture:
+def drawn(shown: list[int], states: list[list[Site]], asked: Site | None = None) -> Picture:
     """The chosen sites in each of the three states, without where the one that is asked for goes
     on while the key is on."""
-    def instruction(site) -> Cell:
+    def instruction(site: Site) -> Cell:
         """What a disassembler says."""
         return Cell("?", "dim") if site is asked else Cell(assembly(site))
 

@@ -3,8 +3,10 @@
 
 import math
 import re
+from collections.abc import Sequence
 
-from kvm_vmx.lessons.figure import WIDTH, Figure, cut
+from kvm_vmx.lessons.figure import WIDTH, Figure, Shape, cut
+from kvm_vmx.lessons.record import Cell, Picture
 
 SITE, BYTE, RAIL, FAR = 132, 17, 240, 362   # where bytes and the text behind them begin, its end
 HIGH = 27                                   # of a site
@@ -17,13 +19,13 @@ QUARTERS = ("reads, 0 to 0x1fff", "reads, 0xc0000000 on", "writes, 0 to 0x1fff",
 QUARTER, MAP, LINE = 1024, 112, 17          # bytes; where the map begins, the height of a quarter
 
 
-def distance(cell) -> int:
+def distance(cell: Cell) -> int:
     """How far a cell's jump leads, 0 where it tells none."""
     found = re.fullmatch(r"jmp \+?(-?0x[0-9a-f]+|-?\d+)", cell.text)
     return int(found[1], 0) if found else 0
 
 
-def code(picture) -> Figure:
+def code(picture: Picture) -> Figure:
     """Sites in the text: columns are site, bytes, instruction; a NOP leads to the next instruction,
     a JMP as far as it says, which is drawn to a logarithmic scale."""
     far = max((abs(distance(row[2])) for step in picture.steps for row in step.rows), default=0)
@@ -46,7 +48,7 @@ def code(picture) -> Figure:
     return figure
 
 
-def site(y: float, row, scale: float) -> list:
+def site(y: float, row: Sequence[Cell], scale: float) -> list[Shape]:
     """One site: its bytes, and the arrow to where it goes on."""
     parts = []
     for n, byte in enumerate(row[1].text.split()):
@@ -73,7 +75,7 @@ def site(y: float, row, scale: float) -> list:
             ["text", {"x": min(to + 7, WIDTH - 34), "y": y + 25, "class": "tag"}, f"+{far:#x}"]]
 
 
-def bits(picture) -> Figure:
+def bits(picture: Picture) -> Figure:
     """The bits of an encoding slide into a slot: columns are field, encoding, its bits, these
     rotated left by 6, slot, offset, clean bits; a step shows the row that is new in it."""
     figure = Figure("the encoding's bits, rotated left by 6: the index comes to the top, width and "
@@ -95,7 +97,7 @@ def bits(picture) -> Figure:
     return figure
 
 
-def slid(row, first: bool) -> list:
+def slid(row: Sequence[Cell], first: bool) -> list[Shape]:
     """One field of that picture; the first step has it before anything moves."""
     name, encoding, above, below, *ends = (cell.text for cell in row)
     parts = [["text", {"x": LEFT, "y": 14, "class": "tag"}, f"{name} {encoding}"]]
@@ -119,7 +121,7 @@ def slid(row, first: bool) -> list:
     return parts
 
 
-def bit(n: int, y: float, digit: str, part: str, more=None) -> list:
+def bit(n: int, y: float, digit: str, part: str, more: dict[str, str] | None = None) -> list[Shape]:
     """A box with one digit."""
     slides = {"class": "slide", **more} if more else {}
     return [["rect", {"x": LEFT + n * BIT + 1, "y": y, "width": BIT - 2, "height": 18, "rx": 2,
@@ -128,7 +130,7 @@ def bit(n: int, y: float, digit: str, part: str, more=None) -> list:
                       "class": f"mono {slides.get('class', '')}".strip()}, digit]]
 
 
-def bitmap(picture) -> Figure:
+def bitmap(picture: Picture) -> Figure:
     """The MSR bitmap, a line a quarter: columns are access, byte, bit, what happens; the access
     that was told last points at its byte, and the bit stands below."""
     figure = Figure("the MSR bitmap, a line for each quarter, and the bit that decides", 145)
@@ -151,7 +153,7 @@ def bitmap(picture) -> Figure:
     return figure
 
 
-def spot(row, kind: str) -> list:
+def spot(row: Sequence[Cell], kind: str) -> list[Shape]:
     """Where an access's byte is in the map, where it is told and in there."""
     if not row[1].text.startswith("0x"):
         return []
@@ -162,7 +164,7 @@ def spot(row, kind: str) -> list:
                       "height": LINE - 1, "class": f"{kind} {ending}".strip()}]]
 
 
-def decided(row) -> list:
+def decided(row: Sequence[Cell]) -> list[Shape]:
     """The access of a step: its bit, and what comes of it."""
     access, byte, at, ends = (cell.text for cell in row)
     end = row[3].kind if row[3].kind in ("good", "bad") else ""

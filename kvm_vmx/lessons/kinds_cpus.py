@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The pictures of CPUs: what comes and goes on them, and the eVMCSs that their pages name."""
 
-from kvm_vmx.lessons.figure import WIDTH, Figure
+from collections.abc import Sequence
+
+from kvm_vmx.lessons.figure import WIDTH, Figure, Shape
+from kvm_vmx.lessons.record import Cell, Picture
 
 NAME, TALL = 40, 46             # the left end of a lane, its height
 BOX, ENDS = 50, 312             # a CPU of the pages' picture, where the eVMCSs begin
 
 
-def value(row, titles: list[str], name: str) -> str:
+def value(row: Sequence[Cell], titles: list[str], name: str) -> str:
     """A cell's text by its column; "" where there is no such column."""
     return row[titles.index(name)].text if name in titles else ""
 
 
-def cpus(picture) -> Figure:
+def cpus(picture: Picture) -> Figure:
     """A lane for each CPU, a column a step: columns are CPU, online, page, VMX, vCPUs, executed.
     A vCPU is a ball, and where it changes the lane an arrow."""
     titles, rows, count = picture.columns, picture.steps[0].rows, len(picture.steps)
@@ -25,7 +28,9 @@ def cpus(picture) -> Figure:
                           row[0].text],
                          ["rect", {"x": NAME + 1, "y": 6 + n * TALL, "width": WIDTH - NAME - 6,
                                    "height": TALL - 8, "class": "lane-off"}]]
-    drawn, moves, at = [], [], {}
+    drawn: list[Shape] = []
+    moves: list[Shape] = []
+    at: dict[int, tuple[tuple[float, float], int]] = {}
     for n, step in enumerate(picture.steps):
         left = NAME + n * wide
         for lane, row in enumerate(step.rows):
@@ -49,12 +54,13 @@ def cpus(picture) -> Figure:
     return figure
 
 
-def here(row, titles) -> list[int]:
+def here(row: Sequence[Cell], titles: list[str]) -> list[int]:
     """The vCPUs of a CPU, as far as they are told."""
     return [int(vcpu) for vcpu in value(row, titles, "vCPUs").split() if vcpu.isdigit()]
 
 
-def stretch(left: float, y: float, wide: float, row, titles) -> list:
+def stretch(left: float, y: float, wide: float, row: Sequence[Cell],
+            titles: list[str]) -> list[Shape]:
     """A CPU during one step."""
     if "?" in (value(row, titles, "online"), value(row, titles, "VMX")):
         return [["rect", {"x": round(left + 1, 2), "y": y, "width": round(wide - 2, 2),
@@ -76,13 +82,13 @@ def stretch(left: float, y: float, wide: float, row, titles) -> list:
     return parts
 
 
-def ball(x: float, y: float, vcpu: str) -> list:
+def ball(x: float, y: float, vcpu: str) -> list[Shape]:
     """A vCPU."""
     return [["circle", {"cx": x, "cy": y, "r": 6.5, "class": "ball"}],
             ["text", {"x": x, "y": y + 3, "text-anchor": "middle", "class": "mono"}, vcpu]]
 
 
-def pages(picture) -> Figure:
+def pages(picture: Picture) -> Figure:
     """CPUs, their assist pages, and arrows to the eVMCSs that these name, which picture.places
     has as (address, name): columns are CPU, enlighten_vmentry, current_nested_vmcs, active in L0,
     and, where there are, MSR, key, whose and revision."""
@@ -111,7 +117,7 @@ def pages(picture) -> Figure:
     return figure
 
 
-def lane(y: float, row, titles, middle: dict) -> list:
+def lane(y: float, row: Sequence[Cell], titles: list[str], middle: dict[str, float]) -> list[Shape]:
     """One CPU of that picture and its arrow."""
     current = value(row, titles, "current_nested_vmcs")
     active = value(row, titles, "active in L0")
@@ -143,7 +149,7 @@ def lane(y: float, row, titles, middle: dict) -> list:
     return shown
 
 
-def arrow(begin: float, end: float, active: bool, nobody: bool) -> list:
+def arrow(begin: float, end: float, active: bool, nobody: bool) -> list[Shape]:
     """From a page to an eVMCS."""
     kind = "stale" if nobody else "" if active else "shut"
     return [["line", {"x1": 242, "y1": begin, "x2": 306, "y2": end,

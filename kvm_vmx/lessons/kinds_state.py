@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The pictures of a state: rungs of a ladder, two runs side by side, amounts, a VMCS by areas."""
 
-from kvm_vmx.lessons.figure import WIDTH, Figure, cut
+from collections.abc import Sequence
+
+from kvm_vmx.lessons.figure import WIDTH, Figure, Shape, cut
+from kvm_vmx.lessons.record import Cell, Picture
 
 RUNG = 22                       # the height of a rung
 TWIN = 26                       # of a step in two runs
@@ -9,7 +12,7 @@ BAR, BARS = 62, 320             # where an amount begins, the longest
 ACROSS, FIELD = 4, 12           # fields in a line of an area, the height of one
 
 
-def ladder(picture) -> Figure:
+def ladder(picture: Picture) -> Figure:
     """Rungs from the bottom to the top: columns are rung, found, go on; a good one holds, a bad
     one is broken, and one that is not told is dashed."""
     rows = picture.steps[0].rows
@@ -29,7 +32,7 @@ def ladder(picture) -> Figure:
     return figure
 
 
-def rung(y: float, number: int, row, top: bool) -> list:
+def rung(y: float, number: int, row: Sequence[Cell], top: bool) -> list[Shape]:
     """One rung: whole, broken, or not told."""
     kind, found = row[1].kind, row[1].text
     words = ["text", {"x": WIDTH - 4, "y": y + 4, "text-anchor": "end", "class": "tag"},
@@ -44,7 +47,7 @@ def rung(y: float, number: int, row, top: bool) -> list:
             mark]
 
 
-def twins(picture) -> Figure:
+def twins(picture: Picture) -> Figure:
     """Two runs of the same steps: columns are step, what the one shows, what the other does; where
     they differ the sign between them says so."""
     rows = picture.steps[0].rows
@@ -75,7 +78,7 @@ def twins(picture) -> Figure:
     return figure
 
 
-def amounts(picture) -> Figure:
+def amounts(picture: Picture) -> Figure:
     """Bars of blocks, one a column: the first column names a block, the others have its amount;
     what is bad is what counts."""
     names = picture.columns[1:]
@@ -92,7 +95,7 @@ def amounts(picture) -> Figure:
     return figure
 
 
-def bar(y: float, rows, column: int, scale: float) -> list:
+def bar(y: float, rows: list[list[Cell]], column: int, scale: float) -> list[Shape]:
     """One bar, block by block where there are few, and its words below."""
     x, parts, said = float(BAR), [], []
     for row in rows:
@@ -112,7 +115,7 @@ def bar(y: float, rows, column: int, scale: float) -> list:
     return [*parts, ["text", {"x": BAR, "y": y + 31, "class": "mono"}, ", ".join(said)]]
 
 
-def areas(picture) -> Figure:
+def areas(picture: Picture) -> Figure:
     """A VMCS by its areas: columns are field, area, value; a field is filled once its value is
     told, and bad where that is refused."""
     by_area: dict[str, list[int]] = {}

@@ -2,11 +2,13 @@
 """Three levels on one processor: what a guest's instruction sets going, crossing by crossing."""
 
 from dataclasses import dataclass
+from random import Random
 
 from kvm_vmx import Machine
 from kvm_vmx.lessons.record import Cell, NothingShown, Picture, Record, UNDO, choice, other_seed
 from kvm_vmx.lessons.student import judge
 from kvm_vmx.machine.fields import fields
+from kvm_vmx.machine.trace import TraceRecord
 
 TITLE = "who runs when: L0, L1 and L2, and what an exit is"
 MINUTES = 20
@@ -33,7 +35,7 @@ class Stay:
     why: str
 
 
-def program(dice) -> list[str]:
+def program(dice: Random) -> list[str]:
     """The guest's instructions, with two to five CPUIDs among them and a HLT at the end."""
     found = ["cpuid"] * dice.randint(2, 5)
     for _ in range(dice.randint(3, 12)):
@@ -41,12 +43,12 @@ def program(dice) -> list[str]:
     return [*found, "hlt"]
 
 
-def code(names) -> bytes:
+def code(names: list[str]) -> bytes:
     """The instructions' bytes."""
     return b"".join(bytes.fromhex(CODE.get(name, "f4")) for name in names)
 
 
-def traced(names, enlightened: bool) -> list:
+def traced(names: list[str], enlightened: bool) -> list[TraceRecord]:
     """What L0 has seen from the first entry of the program up to the exit of its HLT."""
     with Machine(cpus=1) as machine:
         kvm = machine.insmod(enlightened_vmcs=enlightened)
@@ -72,7 +74,7 @@ def asked_for() -> int:
         return vcpu.vmcs["CPU_BASED_VM_EXEC_CONTROL"]
 
 
-def moments(names, records) -> list[Stay]:
+def moments(names: list[str], records: list[TraceRecord]) -> list[Stay]:
     """The stays, one after another; each but the first begins with a crossing."""
     found, left = [Stay("L1", "KVM is about to enter L2", "")], list(names)
     for record in records:
@@ -153,7 +155,7 @@ def run(seed: int, case: str | None = None) -> Record:
     )
 
 
-def draw(picture, stays) -> None:
+def draw(picture: Picture, stays: list[Stay]) -> None:
     """A step for each stay: the level that has the processor says what it does."""
     for stay in stays:
         at = len(picture.steps)
@@ -163,7 +165,7 @@ def draw(picture, stays) -> None:
             for level in LEVELS])
 
 
-def lines(stays, cut: bool) -> list[list[Cell]]:
+def lines(stays: list[Stay], cut: bool) -> list[list[Cell]]:
     """The terminal's table: a crossing a line, as a path through the floors."""
     rows = []
     for n, stay in enumerate(stays):

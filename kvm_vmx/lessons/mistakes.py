@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Five ways to forget a clean bit, each done on the machine: the plan, and the steps."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field as of
+from random import Random
+from typing import TypeAlias
 
 from kvm_vmx.abi import constants
+from kvm_vmx import Machine
 from kvm_vmx.lessons import witness
 from kvm_vmx.lessons.evmcs import ALL_CLEAN, GROUPS, ROWS, Bench
 from kvm_vmx.lessons.record import choice
@@ -11,6 +15,8 @@ from kvm_vmx.lessons.record import choice
 # The accessor's AND is missing; it takes another group's bit; it comes before the store; the store
 # goes past the accessors; the MSR bitmap changes, and nobody says so.
 CASES = ("and", "group", "early", "store", "bitmap")
+# {field: its value, or whether an MSR's access exits}
+Side: TypeAlias = Mapping[str, int]
 STEPS = ENTER, MOVE, WRONG, CLEAR, STORE = "enter", "move", "wrong", "clear", "store"
 EXIT_REASON_MSR_READ = 31
 # MSRs that KVM lets a guest read, and one that it does not.
@@ -31,7 +37,7 @@ class MistakePlan:
     hides: str
     other: str
     wrong: int              # the bit that is taken away instead
-    turns: dict             # {field: what its nth write turns of its first value}
+    turns: dict[str, list[int]]     # {field: what its nth write turns of its first value}
     program: list[str] = of(default_factory=list)
 
     @property
@@ -72,7 +78,7 @@ def planned(seed: int, case: str | None) -> MistakePlan:
     probe, name = dice.choice(PROBES), dice.choice(list(witness.LOOKS))
     beside = [other for other in witness.LOOKS
               if other != name and group_of(other) == group_of(name)]
-    hides = dice.choice(beside or [ALONE.get(name)])
+    hides = dice.choice(beside or [ALONE[name]])
     if case == "bitmap":
         name, hides = f"RDMSR {probe:#x}", dice.choice(BESIDE_BITMAP)
     other = dice.choice([other for other in witness.LOOKS if group_of(other) != group_of(name)])
@@ -90,7 +96,7 @@ def spread(number: int, mask: int) -> int:
     return sum(1 << place for n, place in enumerate(places) if number >> n & 1)
 
 
-def program(dice, plan: MistakePlan) -> list[str]:
+def program(dice: Random, plan: MistakePlan) -> list[str]:
     """Rounds in which the mistake is hidden, the one where it breaks, and what comes after."""
     wrong = mistake(plan.case)
     kinds = {"quiet": [plan.other], "beside": [*wrong, plan.hides], "moved": [MOVE, *wrong]}
@@ -109,7 +115,7 @@ def program(dice, plan: MistakePlan) -> list[str]:
 
 @dataclass
 class MistakeStep:
-    """What one step did, and what each side has: guest is None but at an entry, where page and
+    """What one step did, and what each side has: guest is empty but at an entry, where page and
     clean are as L0 found them, left is clean as L0 left it (None: KVM stored behind it before
     anybody looked), and after and then are page and clean when all is done."""
 
@@ -117,25 +123,25 @@ class MistakeStep:
     do: str
     name: str
     clean: int
-    page: dict
-    copy: dict
-    guest: dict | None = None
+    page: Side
+    copy: Mapping[str, int | None]
+    guest: Side = of(default_factory=dict)
     left: int | None = None
-    after: dict | None = None
+    after: Side = of(default_factory=dict)
     then: int = 0
     entry: int = 0
     launched: bool = False
 
     def differs(self) -> list[str]:
         """The fields in which the guest saw something else than L1's page said."""
-        return [name for name in self.guest or {}
+        return [name for name in self.guest
                 if not self.page[name] == self.copy[name] == self.guest[name]]
 
 
 class Play:
     """The steps on the machine: stores, the port's accessors, VM entries."""
 
-    def __init__(self, machine, plan: MistakePlan):
+    def __init__(self, machine: Machine, plan: MistakePlan):
         self.plan = plan
         self.bench = Bench(machine, machine.insmod(), witness.code(plan.probe), cpu=1)
         self.bench.vcpu.run(exits=1)
@@ -147,7 +153,8 @@ class Play:
 
     def restart(self) -> None:
         """Everything as at first, on another CPU, where L0 has no copy yet."""
-        self.entries, self.pending, self.written = 0, False, {}
+        self.entries, self.pending = 0, False
+        self.written: dict[str, int] = {}
         if self.exits_in_page() != self.exits_at_first:
             self.flip()
         self.move()
@@ -165,19 +172,19 @@ class Play:
         address, bit = self.bit
         return bool(self.bench.machine.memory.read(address, 1)[0] >> bit & 1)
 
-    def page(self) -> dict:
+    def page(self) -> Side:
         """What L1's memory has."""
         return {name: self.bench.in_page(name) if name in ROWS else self.exits_in_page()
                 for name in self.plan.watched}
 
-    def copy(self) -> dict:
+    def copy(self) -> Mapping[str, int | None]:
         """What L0 goes on with; None where it has no copy."""
         if self.bench.cpu.evmcs_copy is None:
             return dict.fromkeys(self.plan.watched)
         return {name: self.bench.in_copy(name) if name in ROWS else
                 self.bench.cpu.msr_exits(self.plan.probe) for name in self.plan.watched}
 
-    def guest(self) -> dict:
+    def guest(self) -> Side:
         """What the guest saw in the last round."""
         seen = witness.report(self.bench.vm)
         return {name: seen[name] if name in ROWS else
@@ -201,12 +208,12 @@ class Play:
         turns = self.plan.turns[name]
         return self.first[name] ^ turns[self.written[name] % len(turns)]
 
-    def right(self, name: str):
+    def right(self, name: str) -> tuple[str, str]:
         """A write as it should be."""
         self.bench.write(name, self.next_value(name) if name in witness.LOOKS else None)
         return "write", name
 
-    def wrong(self):
+    def wrong(self) -> tuple[str, str]:
         """The mistake, but for that of two halves."""
         plan, bench, before = self.plan, self.bench, self.bench.clean
         if plan.case == "bitmap":
@@ -222,20 +229,20 @@ class Play:
         bench.clean = before & ~(1 << plan.wrong)
         return f"write, AND with ~{1 << plan.wrong:#06x}", plan.field
 
-    def clear(self):
+    def clear(self) -> tuple[str, str]:
         """The AND before the store."""
         self.bench.clean &= ~int(ROWS[self.plan.field]["clean_mask"], 16)
         self.pending = True
         return "the AND", self.plan.field
 
-    def store(self):
+    def store(self) -> tuple[str, str]:
         """The store behind it."""
         if self.pending:
             self.bench.store(self.plan.field, self.next_value(self.plan.field))
         self.pending = False
         return "the store", self.plan.field
 
-    def move(self):
+    def move(self) -> tuple[str, str]:
         """The vCPU goes to the other CPU: VMCLEAR here, vcpu_load() there."""
         self.bench.vcpu.cpu ^= 1
         self.bench.load()
@@ -277,7 +284,7 @@ class Play:
             self.enter()
         return found
 
-    def fails(self, program) -> bool:
+    def fails(self, program: list[str]) -> bool:
         """Does a program end in a state that the guest can tell from the right one?"""
         self.restart()
         return any(self.step(letter).differs() for letter in program)

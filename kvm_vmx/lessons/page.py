@@ -3,11 +3,15 @@
 
 import pathlib
 import re
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
 
 from kvm_vmx import frame
 from kvm_vmx.lessons import NAMES, glossary, load
 from kvm_vmx.lessons.drawing import figures, glance_legend, legend
+from kvm_vmx.lessons.figure import Figure
+from kvm_vmx.lessons.record import Cell, Picture, Record
+from kvm_vmx.lessons.sources import Line
 
 HERE = pathlib.Path(__file__).parent
 STYLE, SCRIPT = HERE / "page.css", HERE / "page.js"
@@ -29,13 +33,13 @@ def form(text: str) -> str:
     return "bits" if BITS.fullmatch(text) and text.count("0") + text.count("1") >= 12 else ""
 
 
-def paragraphs(texts, markup=escape) -> str:
+def paragraphs(texts: Iterable[str], markup: Callable[[str], str] = escape) -> str:
     """Each text as a paragraph; where it is set in columns it stays so."""
     return "".join(f"<pre>{escape(text)}</pre>" if "  " in text.strip() else
                    f"<p>{markup(text)}</p>" for text in texts)
 
 
-def linked():
+def linked() -> Callable[[str], str]:
     """What makes markup of a text of the course: each word leads to the page of all words, once."""
     seen: set[str] = set()
     return lambda text: glossary.linked(text, seen)
@@ -47,7 +51,7 @@ def section(title: str, inside: str, name: str = "") -> str:
     return f"<section{named}><h2>{title}</h2>{inside}</section>\n"
 
 
-def lesson_page(record, lines, check: bool, *, course: bool = False) -> str:
+def lesson_page(record: Record, lines: Sequence[Line], check: bool, *, course: bool = False) -> str:
     """One lesson; in a course, with the way to its neighbours."""
     picture = record.picture
     drawn = figures(record, picture)
@@ -72,7 +76,7 @@ def lesson_page(record, lines, check: bool, *, course: bool = False) -> str:
                       script=SCRIPT.read_text())
 
 
-def as_data(record, check: bool) -> dict:
+def as_data(record: Record, check: bool) -> dict[str, object]:
     """What the script needs: the runs, the one with the answer last where there is one."""
     runs = [record.picture, *([record.solved] if check and record.solved else [])]
     return {"columns": record.picture.columns, "runs": [{
@@ -83,7 +87,7 @@ def as_data(record, check: bool) -> dict:
     } for picture in runs]}
 
 
-def head(record) -> str:
+def head(record: Record) -> str:
     """Title, and the command that makes this run again; a case that tells is not in it."""
     case = f" --case {record.case}" if record.named(check=False) else ""
     made = (f"sheet {record.number}" if record.number else
@@ -103,7 +107,7 @@ def neighbours(name: str) -> str:
             f'<a href="index.html">lesson {at + 1} of {len(NAMES)}</a>{behind}</nav>\n')
 
 
-def columns(record, check: bool) -> str:
+def columns(record: Record, check: bool) -> str:
     """The columns of the state, each as wide as its longest text needs in any step of the run, so
     that none moves while the slider does."""
     pictures = [record.picture, *([record.solved] if check and record.solved else [])]
@@ -118,7 +122,7 @@ def columns(record, check: bool) -> str:
         f'<col style="width:{100 * (wide + GAP) / total:.1f}%">' for wide in widths) + "</colgroup>"
 
 
-def steps(picture) -> str:
+def steps(picture: Picture) -> str:
     """All steps of the run in one table, as on a terminal: for paper, and without a script."""
     titles, rows = picture.timeline()
     lines = "".join("<tr>" + "".join(
@@ -129,7 +133,7 @@ def steps(picture) -> str:
             f"<tbody>{lines}</tbody></table>\n")
 
 
-def player(picture, drawn, wide: str) -> str:
+def player(picture: Picture, drawn: list[Figure], wide: str) -> str:
     """The slider, the pictures, the state; without a script all stand at the last step that is
     told, and the table of all steps is below."""
     last, at = len(picture.steps) - 1, picture.told()
@@ -146,7 +150,7 @@ def player(picture, drawn, wide: str) -> str:
         + figure(whole, picture, at, 'class="whole"'))
 
 
-def figure(one, picture, at: int, attributes: str = "") -> str:
+def figure(one: Figure, picture: Picture, at: int, attributes: str = "") -> str:
     """One picture with its title; the strip has the groups' colours below."""
     extra = ""
     if any("data-tip" in parts[1] for parts in one.still):
@@ -158,7 +162,7 @@ def figure(one, picture, at: int, attributes: str = "") -> str:
             f"{extra}</figure>\n")
 
 
-def table(picture, at: int, wide: str) -> str:
+def table(picture: Picture, at: int, wide: str) -> str:
     """The state at one step."""
     rows = picture.steps[at].rows
     end = picture.steps[-1].rows
@@ -170,7 +174,7 @@ def table(picture, at: int, wide: str) -> str:
             f"<tbody>{lines}</tbody></table>\n")
 
 
-def state_cell(cell, column: str, n: int) -> str:
+def state_cell(cell: Cell, column: str, n: int) -> str:
     """One cell of the state; the first of a row is its name."""
     attributes = {"class": f"k-{cell.kind}" if cell.kind else "", "data-title": column}
     if n == 0:
@@ -178,7 +182,7 @@ def state_cell(cell, column: str, n: int) -> str:
     return frame.element("td", attributes, escape(cell.text))
 
 
-def title(name: str, texts) -> str:
+def title(name: str, texts: Iterable[str]) -> str:
     """A column's title; over bits each letter stands above the bit that it names."""
     bits = next((text for text in texts if form(text) == "bits" and len(text) == len(name)), None)
     if not bits:
@@ -188,7 +192,7 @@ def title(name: str, texts) -> str:
         for letter, bit in zip(name, bits)) + "</span>"
 
 
-def answer(record, lines: str, check: bool) -> str:
+def answer(record: Record, lines: str, check: bool) -> str:
     """Folded where it may be read at all; a case that is secret is told with it."""
     if not check:
         return f"<p>{HANDED_IN if record.number else WITHHELD}</p>"
@@ -199,7 +203,7 @@ def answer(record, lines: str, check: bool) -> str:
             f"{steps(record.solved) if record.solved else ''}{lines}</details>")
 
 
-def changes(texts) -> str:
+def changes(texts: Iterable[str]) -> str:
     """Commands as code with their words beside them, indented lines as they are."""
     parts = []
     for text in texts:
@@ -213,7 +217,7 @@ def changes(texts) -> str:
     return "".join(parts)
 
 
-def line_list(lines, check: bool) -> str:
+def line_list(lines: Sequence[Line], check: bool) -> str:
     """Each line of the kernel, and the port's that stands for it; whether the run has executed it
     is part of the answer."""
     return ("<p>The kernel's, and under each the line of the port that stands for it. "
@@ -227,7 +231,7 @@ def line_list(lines, check: bool) -> str:
         f"<dd><code>{escape(line.port_text)}</code></dd></dl>" for line in lines)
 
 
-def where(line) -> str:
+def where(line: Line) -> str:
     """A kernel line's place, as far as it is known."""
     return escape(line.kernel_file + (f":{line.kernel_line}" if line.kernel_line else ""))
 
@@ -238,12 +242,12 @@ def glossary_page() -> str:
                       style=STYLE.read_text())
 
 
-def seen(record) -> str:
+def seen(record: Record) -> str:
     """A lesson's picture at the step that is printed."""
     return figures(record, record.picture)[0].svg(record.picture.told())
 
 
-def index_page(records, check: bool) -> str:
+def index_page(records: Sequence[Record], check: bool) -> str:
     """The course: each lesson with its question and its picture."""
     minutes = sum(load(record.name).MINUTES for record in records)
     cards = "".join(

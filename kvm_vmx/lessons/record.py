@@ -2,11 +2,17 @@
 """What a lesson hands to a terminal, a page or a program: text, a recorded run, an answer."""
 
 import random
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 # What a cell says beside its text: it holds, it is wrong, it has changed, it is not there.
 KINDS = ("", "good", "bad", "hot", "dim")
 SEEDS = 1 << 64
+# (function, word in it), False where the run does not come there: what sources.resolve() takes
+Wanted: TypeAlias = tuple[str, str] | tuple[str, str, bool]
+# by name, what JSON can say
+Named: TypeAlias = dict[str, Any]
 # Why a run may show nothing, and the cure.
 UNDO = "the port or L0 has been changed; undo that, build, and run this again"
 
@@ -50,20 +56,21 @@ class Picture:
     places: list[tuple[str, str]] = field(default_factory=list)
     paper: int | None = None
 
-    def step(self, caption: str, rows, read: tuple[str, ...] = ()) -> None:
+    def step(self, caption: str, rows: Iterable[Iterable[object]],
+             read: tuple[str, ...] = ()) -> None:
         """Record the state, and mark what the step before did not have."""
-        rows = [[cell if isinstance(cell, Cell) else Cell(str(cell)) for cell in row]
-                for row in rows]
+        cells = [[cell if isinstance(cell, Cell) else Cell(str(cell)) for cell in row]
+                 for row in rows]
         if self.steps:
-            rows = [[changed(cell, old) for cell, old in zip(row, before)]
-                    for row, before in zip(rows, self.steps[-1].rows)]
-        self.steps.append(PictureStep(caption, rows, read))
+            cells = [[changed(cell, old) for cell, old in zip(row, before)]
+                     for row, before in zip(cells, self.steps[-1].rows)]
+        self.steps.append(PictureStep(caption, cells, read))
 
     def copy(self) -> "Picture":
         """The same steps so far; what is recorded in one of the two is not in the other."""
         return Picture(self.columns, list(self.steps), kind=self.kind, places=self.places)
 
-    def hide(self, captions) -> None:
+    def hide(self, captions: Iterable[str]) -> None:
         """Steps that the question asks for: of their rows the first cell alone."""
         for caption in captions:
             self.steps.append(PictureStep(caption, [
@@ -114,11 +121,11 @@ class Record:
     run: list[str]
     picture: Picture
     question: str
-    given: dict
+    given: Named
     answer: list[str]
-    values: dict
+    values: Named
     change: list[str]
-    kernel: list[tuple]         # what sources.resolve() takes
+    kernel: Sequence[Wanted]
     leaves_out: str = ""
     secret: bool = False        # the case and the lines are part of the answer
     telling: bool = False       # the case alone is

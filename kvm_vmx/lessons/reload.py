@@ -3,9 +3,11 @@
 
 from kvm_vmx import KernelBug, Machine, fields
 from kvm_vmx.abi.constants import MSR_IA32_VMX_BASIC
-from kvm_vmx.lessons.record import Cell, Picture, Record, choice, other_cases, other_seed
+from kvm_vmx.lessons.evmcs import assist_page
+from kvm_vmx.lessons.record import Cell, Named, Picture, Record, choice, other_cases, other_seed
 from kvm_vmx.machine.guests import CPUID_LOOP, HALT
 from kvm_vmx.machine.outcome import VMfailValid
+from kvm_vmx.machine.vcpu import Vcpu
 
 TITLE = "what vmx_exit() takes back, and what a missing reset does"
 MINUTES = 20
@@ -49,8 +51,9 @@ def number(data: bytes) -> int:
 class PageWatch:
     """The machine's pages after each step, and whose they are."""
 
-    def __init__(self, machine, picture: Picture):
-        self.machine, self.picture, self.vcpus = machine, picture, []
+    def __init__(self, machine: Machine, picture: Picture):
+        self.machine, self.picture = machine, picture
+        self.vcpus: list[Vcpu] = []
 
     def owner(self, gpa: int) -> str:
         """Whose VMCS stands at gpa now."""
@@ -64,7 +67,7 @@ class PageWatch:
         machine, rows = self.machine, []
         key = "on" if machine.module and machine.module.enable_evmcs else "off"
         for n in range(machine.possible_cpus):
-            page, active = machine.assist_page(n), machine.cpu(n).active_evmcs
+            page, active = assist_page(machine, n), machine.cpu(n).active_evmcs
             gpa = number(page[48:56])
             rows.append([
                 Cell(f"cpu {n}" if machine.is_online(n) else f"cpu {n} off"), Cell(key),
@@ -73,7 +76,7 @@ class PageWatch:
                 Cell("none" if active is None else f"{active:#x}")])
         self.picture.step(caption, rows)
 
-    def load(self, enlightened: bool, code: bytes, cpus, size: int = 2 << 20) -> None:
+    def load(self, enlightened: bool, code: bytes, cpus: list[int], size: int = 2 << 20) -> None:
         """insmod, a VM, a vCPU on each of the CPUs."""
         kvm = self.machine.insmod(enlightened_vmcs=enlightened)
         vm = kvm.create_vm(code=code, memory=size)
@@ -81,6 +84,7 @@ class PageWatch:
 
     def unload(self) -> None:
         """rmmod."""
+        assert self.machine.module is not None
         self.machine.module.rmmod()
         self.vcpus = []
 
@@ -89,6 +93,7 @@ def miss(watch: PageWatch, plan: ReloadPlan) -> int:
     """rmmod that does not reset one page; what that names then, 0: it has been reset, too."""
     machine, cpu = watch.machine, plan.missed
     gpa = machine.assist_page_gpa(cpu)
+    assert gpa is not None
     kept = machine.memory.read(gpa + 40, 16)
     if plan.case == "offline":
         machine.offline(cpu)
@@ -103,7 +108,7 @@ def miss(watch: PageWatch, plan: ReloadPlan) -> int:
     return missed
 
 
-def enter(machine, vcpu) -> dict:
+def enter(machine: Machine, vcpu: Vcpu) -> Named:
     """Run the vCPU, and see which VMCS its first entry took and how that ended."""
     machine.start_trace()
     try:
@@ -125,7 +130,7 @@ def enter(machine, vcpu) -> dict:
             "refused": refused}
 
 
-def drive(plan: ReloadPlan, enlightened: bool, picture: Picture) -> dict:
+def drive(plan: ReloadPlan, enlightened: bool, picture: Picture) -> Named:
     """Reload after a reset, and with a page that was missed, into either mode. The picture ends
     before the last run, and a copy of it goes on."""
     with Machine(cpus=plan.cpus) as machine:
@@ -134,10 +139,10 @@ def drive(plan: ReloadPlan, enlightened: bool, picture: Picture) -> dict:
         for vcpu in watch.vcpus:
             vcpu.run(exits=5)
         watch.draw("enlightened_vmcs=1, run")
-        used = [n for n in range(plan.cpus) if any(machine.assist_page(n)[40:56])]
+        used = [n for n in range(plan.cpus) if any(assist_page(machine, n)[40:56])]
         watch.unload()
         watch.draw("rmmod")
-        reset = sum(not any(machine.assist_page(n)[40:56]) for n in used)
+        reset = sum(not any(assist_page(machine, n)[40:56]) for n in used)
         watch.load(False, HALT, plan.after, plan.size)
         control = enter(machine, watch.vcpus[plan.own])
         watch.draw("enlightened_vmcs=0, run")
@@ -154,7 +159,7 @@ def drive(plan: ReloadPlan, enlightened: bool, picture: Picture) -> dict:
                  "owner": watch.owner(pointer) if pointer else NOBODY,
                  "revision": number(page[:4]),
                  "ept_pointer": number(page[EPT_POINTER:EPT_POINTER + 8]),
-                 "basic": machine.cpu(0).rdmsr(MSR_IA32_VMX_BASIC).value & 0x7FFFFFFF}
+                 "basic": (machine.cpu(0).rdmsr(MSR_IA32_VMX_BASIC).value or 0) & 0x7FFFFFFF}
         watch.picture = picture.copy()
         end = enter(machine, watch.vcpus[plan.own])
         if machine.oopsed:
@@ -165,7 +170,7 @@ def drive(plan: ReloadPlan, enlightened: bool, picture: Picture) -> dict:
             "picture": watch.picture}
 
 
-def told(found: dict, end: dict) -> str:
+def told(found: Named, end: Named) -> str:
     """The entry on the CPU whose page was to be missed, in words."""
     if not found["pointer"]:
         took = ("the VMCS that VMPTRLD has made current" if end["entered"] == found["vmcs"] else
@@ -193,7 +198,7 @@ def told(found: dict, end: dict) -> str:
             "does with that exit, it does to the wrong vCPU.")
 
 
-def asked(plan: ReloadPlan, found: dict) -> str:
+def asked(plan: ReloadPlan, found: Named) -> str:
     """The question, by what the page names."""
     names = (f"but cpu {plan.missed}'s page names {found['pointer']:#x}, where the EPT pointer "
              f"reads {found['ept_pointer']:#x}; revisions that L0 accepts are 1 and VMX_BASIC's "
@@ -206,7 +211,7 @@ def asked(plan: ReloadPlan, found: dict) -> str:
             "take the two words back?")
 
 
-def elsewhere(found: dict, again: dict) -> str:
+def elsewhere(found: Named, again: Named) -> str:
     """The same entry after a load with enlightened VMCS, in words."""
     takes = "no VMCS" if again["entered"] is None else f"{again['entered']:#x}"
     what = f"With enlightened_vmcs=1 VMLAUNCH takes {takes} and the run ends with {again['kvm']}"
@@ -217,7 +222,7 @@ def elsewhere(found: dict, again: dict) -> str:
         if again["entered"] == again["vmcs"] else ".")
 
 
-def nothing_missed(plan: ReloadPlan, found: dict) -> str:
+def nothing_missed(plan: ReloadPlan, found: Named) -> str:
     """What is said where no page was missed."""
     if found["pointer"]:
         return ""

@@ -15,10 +15,25 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Callable
+from typing import TypedDict
 
 LONGEST_ANSWER = 4096
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 POLL = 0.02                     # seconds between two looks at the clock
+Student = Callable[..., object]
+
+
+class Order(TypedDict):
+    """What comes on standard input."""
+
+    path: str
+    function: str
+    parameters: list[str]
+    inputs: list[list[object]]
+    seconds: float
+    total: float
+    memory: int
 
 
 def prctl(option: int, value: int) -> None:
@@ -30,7 +45,7 @@ class NotHere:
     """A finder in front of all others: the package has the answers, and is not to be had."""
 
     @staticmethod
-    def find_spec(name, path=None, target=None):
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
         """Refuse kvm_vmx, leave the rest to the others."""
         if name.partition(".")[0] == "kvm_vmx":
             raise ImportError("kvm_vmx is not to be had here: the function must find the answer")
@@ -46,9 +61,10 @@ def where(error: BaseException, path: str) -> str:
     return f"{type(error).__name__}{at}: {error}".partition("\n")[0][:200]
 
 
-def loaded(order: dict):
+def loaded(order: Order) -> tuple[Student | None, str]:
     """(the function, ""), or (None, why not)."""
-    space, name = {"__name__": "student"}, order["function"]
+    space: dict[str, object] = {"__name__": "student"}
+    name = order["function"]
     try:
         with open(order["path"], encoding="utf-8") as file:
             exec(compile(file.read(), order["path"], "exec"), space)
@@ -64,7 +80,7 @@ def loaded(order: dict):
     return function, unfit(function, order)
 
 
-def unfit(function, order: dict) -> str:
+def unfit(function: Student, order: Order) -> str:
     """Why a function cannot be called with the inputs, "" where it can."""
     import inspect
 
@@ -80,20 +96,20 @@ def unfit(function, order: dict) -> str:
     return ""
 
 
-def one(function, given, path: str) -> list:
+def one(function: Student, given: list[object], path: str) -> tuple[str, object]:
     """What the function says of one input."""
     try:
         text = json.dumps(function(*given))
         if len(text) > LONGEST_ANSWER:
             raise ValueError(f"an answer of more than {LONGEST_ANSWER} characters")
-        return ["value", json.loads(text)]
+        return "value", json.loads(text)
     except MemoryError:
         raise
     except BaseException as error:
-        return ["raised", where(error, path)]
+        return "raised", where(error, path)
 
 
-def work(order: dict, out: int) -> None:
+def work(order: Order, out: int) -> None:
     """The student's code, and a line for each input; what it prints goes nowhere."""
     null = os.open(os.devnull, os.O_RDWR)
     for number in range(3):
@@ -103,13 +119,13 @@ def work(order: dict, out: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     sys.meta_path.insert(0, NotHere)
 
-    def say(kind, value):
+    def say(kind: str, value: object) -> None:
         os.write(out, (json.dumps([kind, value]) + "\n").encode())
 
     full = False
     try:
         function, why = loaded(order)
-        if why:
+        if function is None or why:
             say("broken", why)
             return
         for given in order["inputs"]:
@@ -161,7 +177,7 @@ def hungry(pid: int, memory: int) -> bool:
         return False
 
 
-def watch(pid: int, lines: int, order: dict) -> str:
+def watch(pid: int, lines: int, order: Order) -> str:
     """Hand the lines on until the process has ended, "", or a limit is reached: which."""
     begun = last = time.monotonic()
     ended = False

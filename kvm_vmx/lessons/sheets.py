@@ -75,7 +75,7 @@ class Key:
         """The number of a sheet, which tells nothing of its seed."""
         return self.word("sheet", lesson, assign).hex()[:DIGITS]
 
-    def keep(self, number: str, lesson: str, assign: str, answers: dict) -> None:
+    def keep(self, number: str, lesson: str, assign: str, answers: dict[str, Any]) -> None:
         """Write a sheet's answers into the key; the file is whole at any moment."""
         self.sheets[number] = {"lesson": lesson, "assign": assign, "answers": answers}
         text = json.dumps({"schema": KEY, "secret": self.secret.hex(), "sheets": self.sheets},
@@ -155,7 +155,7 @@ def judged(path: str, key: Key) -> SheetResult:
     return mark
 
 
-def same(given, wanted) -> bool:
+def same(given: object, wanted: object) -> bool:
     """Is an answer right? A number may be written in hex, as text; true is no 1."""
     if isinstance(given, str) and isinstance(wanted, int) and not isinstance(wanted, bool):
         try:

@@ -4,6 +4,7 @@
 import itertools
 import random
 import tempfile
+from collections.abc import Callable, Sequence
 
 from kvm_vmx.lessons.record import UNDO, NothingShown
 from kvm_vmx import host
@@ -11,7 +12,8 @@ from kvm_vmx import host
 LONGEST = 6
 
 
-def shortest(letters, fails, seed: int) -> tuple[list[str], str]:
+def shortest(letters: Sequence[str], fails: Callable[[list[str]], bool],
+             seed: int) -> tuple[list[str], str]:
     """The shortest list of letters that ends with the first letter and fails(), of those the
     first in the letters' order; and how it was found. NothingShown: none was."""
     if not host.has("hypothesis"):
@@ -19,7 +21,7 @@ def shortest(letters, fails, seed: int) -> tuple[list[str], str]:
     return by_hypothesis(letters, fails, seed), "found by hypothesis"
 
 
-def by_trying(letters, fails) -> list[str]:
+def by_trying(letters: Sequence[str], fails: Callable[[list[str]], bool]) -> list[str]:
     """Every program, the shortest first."""
     for length in range(LONGEST):
         for program in itertools.product(letters, repeat=length):
@@ -28,7 +30,8 @@ def by_trying(letters, fails) -> list[str]:
     raise NothingShown(f"no program of up to {LONGEST} steps fails: {UNDO}")
 
 
-def by_hypothesis(letters, fails, seed: int) -> list[str]:
+def by_hypothesis(letters: Sequence[str], fails: Callable[[list[str]], bool],
+                  seed: int) -> list[str]:
     """Random programs until one fails, then less and less of it."""
     import hypothesis
     from hypothesis import strategies as st
@@ -42,7 +45,9 @@ def by_hypothesis(letters, fails, seed: int) -> list[str]:
             database=None, deadline=None, max_examples=1000,
             suppress_health_check=list(hypothesis.HealthCheck))
         try:
-            return hypothesis.find(programs, fails, settings=settings, random=random.Random(seed))
+            found: list[str] = hypothesis.find(
+                programs, fails, settings=settings, random=random.Random(seed))
+            return found
         except hypothesis.errors.NoSuchExample as error:
             raise NothingShown(f"no program that was tried fails: {UNDO}") from error
         finally:

@@ -2,10 +2,14 @@
 """The kernel's lines that a lesson explains, in the reader's tree, and the port's beside them."""
 
 import functools
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from kvm_vmx.compare.opening import open_tree
 from kvm_vmx.compare.port import Port
+from kvm_vmx.compare.trees import Tree
+from kvm_vmx.compare.units import Function
+from kvm_vmx.lessons.record import Wanted
 
 
 class Line(NamedTuple):
@@ -28,14 +32,14 @@ def port() -> Port:
     return Port()
 
 
-def opened(spec):
+def opened(spec: str | None) -> Tree | None:
     """The tree of --tree, or None; the port is read here, too, and both are only looked up in from
     then on."""
     port()
     return open_tree(spec) if spec else None
 
 
-def find(function, needle: str):
+def find(function: Function, needle: str) -> tuple[int, str]:
     """The first statement of a function with a word in it, or its head: (line, text)."""
     for unit in function.units:
         if needle in unit.text and not unit.text.startswith("global "):
@@ -43,7 +47,7 @@ def find(function, needle: str):
     return function.line, f"{function.name}()"
 
 
-def resolve(wanted, tree=None) -> list[Line]:
+def resolve(wanted: Iterable[Wanted], tree: Tree | None = None) -> list[Line]:
     """Each (function, word) as the line of that function where the word stands; a third part
     False says that the run does not come there."""
     lines = []

@@ -6,14 +6,16 @@ from dataclasses import replace
 from kvm_vmx import Machine
 from kvm_vmx.lessons.evmcs import ALL_CLEAN, GROUPS, beats
 from kvm_vmx.lessons.mistakes import (
-    CASES as CASES, CLEAR, ENTER, MOVE, STEPS, STORE, WRONG, Play, group_of, planned)
+    CASES as CASES, CLEAR, ENTER, MOVE, STEPS, STORE, WRONG, MistakePlan, MistakeStep, Play,
+    group_of, planned)
 from kvm_vmx.lessons.record import (
-    UNDO, Cell, NothingShown, Picture, Record, other_cases, other_seed)
+    UNDO, Cell, Named, NothingShown, Picture, PictureStep, Record, Wanted, other_cases,
+    other_seed)
 from kvm_vmx.lessons.shrink import shortest
 
 TITLE = "a forgotten clean bit, and the entry that trusts it"
 MINUTES = 25
-KERNEL = [
+KERNEL: list[Wanted] = [
     ("evmcs_write64", "clean_fields"), ("vmx_vcpu_run", "clean_fields"),
     ("vmx_vcpu_run", "host_rsp"), ("evmcs_touch_msr_bitmap", "clean_fields", False),
     ("vmx_enable_intercept_for_msr", "evmcs_touch_msr_bitmap", False),
@@ -34,7 +36,8 @@ MISTAKES = {
 NESTED = {0x4000000A: (0x101 | 1 << 19, 0, 0, 0)}
 
 
-def experiment(plan, seed: int):
+def experiment(plan: MistakePlan, seed: int) -> tuple[
+        list[MistakeStep], tuple[list[str], str], list[str]]:
     """The moments before and in the program, the shortest program that breaks, and the groups with
     which L0 reads the MSR bitmap; NothingShown where none breaks."""
     with Machine(cpus=2, cpuid=NESTED) as machine:
@@ -95,14 +98,14 @@ def bit_of(name: str) -> int:
     return next(bit for bit, group in GROUPS.items() if group == group_of(name))
 
 
-def text(value) -> str:
+def text(value: int | None) -> str:
     """A field's value, or whether an MSR's access exits."""
     if isinstance(value, bool):
         return "exits" if value else "runs on"
     return "" if value is None else f"{value:#x}"
 
 
-def given(plan, moments) -> dict:
+def given(plan: MistakePlan, moments: list[MistakeStep]) -> Named:
     """What a student's program may start from: page and clean bits, step by step."""
     return {"first": moments[0].page, "wrong_bit": plan.wrong,
             "groups": {name: group_of(name) for name in plan.told},
@@ -110,14 +113,15 @@ def given(plan, moments) -> dict:
                        "clean": moment.clean, "page": moment.page} for moment in moments[1:]]}
 
 
-def words(plan, letter: str) -> str:
+def words(plan: MistakePlan, letter: str) -> str:
     """A step of a program in words."""
     known = {ENTER: "enter", MOVE: "move to the other CPU", WRONG: f"{plan.field}, wrongly",
              CLEAR: f"the AND for {plan.field}", STORE: f"the store of {plan.field}"}
     return known.get(letter, letter)
 
 
-def explained(plan, moments, broken, found) -> list[str]:
+def explained(plan: MistakePlan, moments: list[MistakeStep], broken: MistakeStep,
+              found: tuple[list[str], str]) -> list[str]:
     """The answer, as the run had it."""
     name, (program, how) = plan.field, found
     says = [f"Entry {broken.entry}, {name}, group {plan.group}, bit {bit_of(name)}. The page: "
@@ -132,7 +136,7 @@ def explained(plan, moments, broken, found) -> list[str]:
     return says
 
 
-def hidden_before(plan, moments, broken) -> list[str]:
+def hidden_before(plan: MistakePlan, moments: list[MistakeStep], broken: MistakeStep) -> list[str]:
     """Why the same mistake did no harm at the entries before."""
     again = "bitmap" if plan.case == "bitmap" else "group"
     says, made = [], False
@@ -148,7 +152,7 @@ def hidden_before(plan, moments, broken) -> list[str]:
     return says
 
 
-def drawn(plan, moments, sets: bool, hidden: bool) -> Picture:
+def drawn(plan: MistakePlan, moments: list[MistakeStep], sets: bool, hidden: bool) -> Picture:
     """Three lanes field by field: the page, L0's copy, what the guest saw; an entry in its three
     beats. hidden hides the last two of the three sides from the second entry on."""
     picture = Picture(["field", "group", "clean", "page", "L0's copy", "the guest saw"])
@@ -165,7 +169,8 @@ def drawn(plan, moments, sets: bool, hidden: bool) -> Picture:
     return picture
 
 
-def beat_by_beat(moment, before, sets: bool):
+def beat_by_beat(moment: MistakeStep, before: MistakeStep,
+                 sets: bool) -> list[tuple[str, MistakeStep]]:
     """(caption, moment) of each state that a step goes through: one, or an entry's three; before is
     the step before, with what the guest saw last."""
     if not moment.entry:
@@ -182,9 +187,9 @@ def beat_by_beat(moment, before, sets: bool):
          replace(moment, clean=moment.then, page=moment.after, entry=0))]
 
 
-def lane(moment, name: str, dark: bool) -> list[Cell]:
+def lane(moment: MistakeStep, name: str, dark: bool) -> list[Cell]:
     """One field in one state; wrong in the beat in which the guest saw something else."""
-    seen = (moment.guest or {}).get(name)
+    seen = moment.guest.get(name)
     kind = "bad" if moment.entry and moment.copy[name] == seen != moment.page[name] else ""
     sides = [Cell("?", "dim")] * 2 if dark else [
         Cell(text(moment.copy[name]), kind), Cell(text(seen), kind)]
@@ -192,7 +197,7 @@ def lane(moment, name: str, dark: bool) -> list[Cell]:
             Cell(text(moment.page[name])), *sides]
 
 
-def table_rows(moment, steps) -> list[list[Cell]]:
+def table_rows(moment: MistakeStep, steps: list[PictureStep]) -> list[list[Cell]]:
     """A step's rows on the terminal: what was written, or an entry's beats."""
     if not moment.entry:
         bit = str(moment.clean >> bit_of(moment.name) & 1) if moment.name else ""

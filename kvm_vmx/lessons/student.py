@@ -7,6 +7,8 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
+from typing import Any
 
 # For a call and for all of them; and for Python to start besides, as a busy machine can need long.
 SECONDS, IN_ALL, STARTING = 2.0, 10.0, 30.0
@@ -28,8 +30,9 @@ def refused(path: str) -> str:
         return f"{path}: {getattr(error, 'strerror', None) or error}: give a Python file"
 
 
-def call(path: str, function: str, inputs, parameters=(), seconds: float = SECONDS,
-         in_all: float = IN_ALL):
+def call(path: str, function: str, inputs: Sequence[Sequence[object]],
+         parameters: Sequence[str] = (), seconds: float = SECONDS,
+         in_all: float = IN_ALL) -> tuple[list[tuple[str, Any]], str]:
     """([(kind, value) an input], what stopped it or ""): value and raised are the kinds."""
     if why := refused(path):
         return [], why
@@ -82,7 +85,9 @@ def run(order: str, patience: float) -> str:
         return said.read().decode(errors="replace")
 
 
-def judge(path: str, function: str, parameters, cases, source: str) -> tuple[list[str], bool]:
+def judge(path: str, function: str, parameters: Sequence[str],
+          cases: Sequence[tuple[Sequence[object], object, str]],
+          source: str) -> tuple[list[str], bool]:
     """What to say of a function, and whether it is right; cases are (inputs, expected, label),
     source is what says so."""
     results, stopped = call(path, function, [given for given, _, _ in cases], parameters)
@@ -103,7 +108,7 @@ def judge(path: str, function: str, parameters, cases, source: str) -> tuple[lis
     return says, right == len(cases)
 
 
-def show(value) -> str:
+def show(value: object) -> str:
     """A value in one short line; numbers as the tables have them."""
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:#06x}"

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The field table: from an encoding's bits to an offset in the eVMCS and a clean group."""
 
+from collections.abc import Sequence
+from typing import Any, TypedDict
+
 from kvm_vmx import Machine, fields
 from kvm_vmx.lessons.record import Cell, Picture, Record, choice
 from kvm_vmx.lessons.student import judge
@@ -24,20 +27,31 @@ UNMAPPED = {"GUEST_IA32_PERF_GLOBAL_CTRL": 0x2808, "POSTED_INTR_NV": 0x0002,
 PATTERN = 0x5A
 
 
+class Lookup(TypedDict):
+    """Where a write of a field lands, and what it does to the clean bits and the log."""
+
+    field: str
+    encoding: int
+    slot: int
+    offset: int | None
+    cleared: int
+    warned: bool
+
+
 def slot(encoding: int) -> int:
     """ROL16(encoding, 6)."""
     return (encoding << 6 | encoding >> 10) & 0xFFFF
 
 
-def warned(machine) -> int:
+def warned(machine: Machine) -> int:
     """How many warnings the kernel's log has."""
     return sum(line.startswith("WARNING") for line in machine.dmesg)
 
 
-def look_up(seed: int, asked) -> list[dict]:
+def look_up(seed: int, asked: list[tuple[str, int]]) -> list[Lookup]:
     """Where a write through the port's accessor lands: the byte of the page that changes, the
     clean bits that fall."""
-    found = []
+    found: list[Lookup] = []
     with Machine(cpus=1) as machine:
         kvm = machine.insmod()
         vcpu = kvm.create_vm(code=HALT).create_vcpu()
@@ -114,7 +128,7 @@ def run(seed: int, case: str | None = None) -> Record:
     )
 
 
-def unmapped(hole: dict, last: int) -> str:
+def unmapped(hole: Lookup, last: int) -> str:
     """What a write to a field did that the table does not have."""
     warned = "The kernel warns once, and" if hole["warned"] else "Nothing warns, and"
     if hole["slot"] > last:
@@ -129,12 +143,12 @@ def unmapped(hole: dict, last: int) -> str:
             + f"; {'the kernel warns' if hole['warned'] else 'nothing warns'} (erratum holes).")
 
 
-def max_encoding(rows) -> int:
+def max_encoding(rows: list[dict[str, Any]]) -> int:
     """The largest encoding of the table."""
     return max(int(row["encoding"], 16) for row in rows)
 
 
-def bits(number: int, groups) -> str:
+def bits(number: int, groups: Sequence[int]) -> str:
     """16 bits, parted as groups says, the highest first."""
     text, at = f"{number:016b}", 0
     parts = []
@@ -144,7 +158,7 @@ def bits(number: int, groups) -> str:
     return " ".join(parts)
 
 
-def drawn(found, asked, rows) -> Picture:
+def drawn(found: list[Lookup], asked: list[Lookup], rows: list[dict[str, Any]]) -> Picture:
     """Encoding, its bits, its bits rotated, slot, offset, clean bits: field by field, and "?" for
     those that are asked for; the strip has no dot for them either."""
     picture = Picture(["field", "encoding", "-ww-tt   index   a", "  index   a -ww-tt", "slot",

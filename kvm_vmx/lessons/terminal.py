@@ -1,28 +1,33 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A lesson as a page of a terminal: at most 100 columns, the same for the same run."""
 
+from collections.abc import Iterable, Sequence
+
 from rich import box
+from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from kvm_vmx import rendering
+from kvm_vmx.lessons.record import Cell, Record
+from kvm_vmx.lessons.sources import Line
 
 STYLES = {"": "", "good": "green", "bad": "bold red", "hot": "yellow", "dim": "dim"}
 WIDEST = 100
 
 
-def heading(out, text: str) -> None:
+def heading(out: Console, text: str) -> None:
     """The title of a part."""
     out.print(Text(f"\n{text}", style="bold"))
 
 
-def paragraph(out, text: str) -> None:
+def paragraph(out: Console, text: str) -> None:
     """Indented text, wrapped."""
     out.print(Padding(Text(text), (0, 0, 0, 2), expand=False))
 
 
-def grid(titles, rows) -> Table:
+def grid(titles: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Table:
     """Columns of cells under their titles."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True,
                   header_style="bold")
@@ -33,7 +38,7 @@ def grid(titles, rows) -> Table:
     return table
 
 
-def show(record, lines, check: bool, verdicts=()) -> None:
+def show(record: Record, lines: Sequence[Line], check: bool, verdicts: Sequence[str] = ()) -> None:
     """The whole page; without check the answer is withheld."""
     out = rendering.console(WIDEST, narrow=WIDEST)
     with out.capture() as text:
@@ -41,7 +46,8 @@ def show(record, lines, check: bool, verdicts=()) -> None:
     print("\n".join(line.rstrip() for line in text.get().splitlines()))
 
 
-def write(out, record, lines, check: bool, verdicts) -> None:
+def write(out: Console, record: Record, lines: Sequence[Line], check: bool,
+          verdicts: Sequence[str]) -> None:
     """Part by part."""
     out.print(Text(f"{record.name}: {record.title}", style="bold reverse"))
     for text in record.about:
@@ -77,7 +83,7 @@ def write(out, record, lines, check: bool, verdicts) -> None:
             show_line(out, line, check)
 
 
-def show_line(out, line, check: bool) -> None:
+def show_line(out: Console, line: Line, check: bool) -> None:
     """A line of the kernel and the one of the port that stands for it; whether the run has
     executed that is part of the answer."""
     place = f"{line.kernel_file}:{line.kernel_line}" if line.kernel_line else line.kernel_file

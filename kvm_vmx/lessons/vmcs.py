@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A VMCS filled by hand, with one field wrong: what VMLAUNCH says, and which check said it."""
 
-from kvm_vmx import Machine, VMfailValid
+from random import Random
+from typing import TypeAlias
+
+from kvm_vmx import Machine, Outcome, VMfailValid
 from kvm_vmx.abi.constants import (
     MSR_IA32_FEATURE_CONTROL, MSR_IA32_VMX_BASIC, MSR_IA32_VMX_CR0_FIXED0, MSR_IA32_VMX_CR4_FIXED0,
     MSR_IA32_VMX_ENTRY_CTLS, MSR_IA32_VMX_EXIT_CTLS, MSR_IA32_VMX_PINBASED_CTLS,
     MSR_IA32_VMX_PROCBASED_CTLS, X86_CR4_PAE, X86_CR4_VMXE)
 from kvm_vmx.lessons.record import Cell, NothingShown, Picture, Record, UNDO, choice, other_seed
 from kvm_vmx.lessons.student import judge
+from kvm_vmx.machine.cpu import Cpu
 from kvm_vmx.machine.guests import HALT
 
 TITLE = "a VMCS by hand, and the field that VMLAUNCH refuses"
@@ -20,6 +24,8 @@ KERNEL = [
 # Far from what the kernel has taken as it booted: its assist page is at 0x2000.
 PAGE, VMXON, VMCS, TABLES, CODE = 4096, 0x101000, 0x102000, 0x104000, 0x108000
 HLT_EXITING, WIDE, ALL_ONES = 1 << 7, 1 << 9, (1 << 64) - 1
+# each area's fields with their values
+Areas: TypeAlias = dict[str, dict[str, int]]
 INVALID_STATE = 33 | 1 << 31
 AREAS = {"controls": "what makes L2 exit, and how", "host": "the state of L1 after an exit",
          "guest": "the state of L2"}
@@ -42,10 +48,16 @@ SEGMENTS = {"ES": 0xC093, "CS": 0xA09B, "SS": 0xC093, "DS": 0xC093, "FS": 0xC093
             "LDTR": 0x10000, "TR": 0x8B}
 
 
-def controls(cpu) -> dict[str, int]:
+def number(outcome: Outcome) -> int:
+    """What an instruction has read, where it has read."""
+    assert outcome.value is not None
+    return outcome.value
+
+
+def controls(cpu: Cpu) -> dict[str, int]:
     """The bits that must be 1, as the capability MSRs say, HLT exits, both sides in 64-bit mode."""
-    def must(msr):
-        return cpu.rdmsr(msr).value & 0xFFFFFFFF
+    def must(msr: int) -> int:
+        return number(cpu.rdmsr(msr)) & 0xFFFFFFFF
 
     return {
         "PIN_BASED_VM_EXEC_CONTROL": must(MSR_IA32_VMX_PINBASED_CTLS),
@@ -55,7 +67,7 @@ def controls(cpu) -> dict[str, int]:
         **dict.fromkeys(("CR3_TARGET_COUNT", "EXCEPTION_BITMAP", "VM_ENTRY_INTR_INFO_FIELD"), 0)}
 
 
-def host(cpu, dice) -> dict[str, int]:
+def host(cpu: Cpu, dice: Random) -> dict[str, int]:
     """What L1 goes on with: a kernel's addresses, and selectors of ring 0."""
     kernel = 0xFFFFFFFF81000000
     return {"HOST_CR0": cpu.cr0, "HOST_CR3": dice.randrange(16, 256) << 12, "HOST_CR4": cpu.cr4,
@@ -66,9 +78,10 @@ def host(cpu, dice) -> dict[str, int]:
             **dict.fromkeys(("HOST_ES_SELECTOR", "HOST_FS_BASE", "HOST_IA32_SYSENTER_CS"), 0)}
 
 
-def guest(cpu, dice) -> dict[str, int]:
+def guest(cpu: Cpu, dice: Random) -> dict[str, int]:
     """Flat segments in 64-bit mode, at a HLT."""
-    cr0, cr4 = (cpu.rdmsr(msr).value for msr in (MSR_IA32_VMX_CR0_FIXED0, MSR_IA32_VMX_CR4_FIXED0))
+    cr0, cr4 = (number(cpu.rdmsr(msr))
+                for msr in (MSR_IA32_VMX_CR0_FIXED0, MSR_IA32_VMX_CR4_FIXED0))
     state = {"GUEST_CR0": cr0, "GUEST_CR3": TABLES, "GUEST_CR4": cr4 | X86_CR4_PAE,
              "GUEST_RIP": CODE, "GUEST_RSP": CODE + 8 * dice.randrange(64, 256),
              "GUEST_RFLAGS": 2, "GUEST_DR7": 0x400, "VMCS_LINK_POINTER": ALL_ONES,
@@ -83,7 +96,7 @@ def guest(cpu, dice) -> dict[str, int]:
     return state
 
 
-def mistakes(state, dice) -> list[tuple[str, int]]:
+def mistakes(state: dict[str, int], dice: Random) -> list[tuple[str, int]]:
     """Fields and wrong values, 0 where a field was forgotten."""
     odd = 1 << dice.randrange(47, 63)       # no canonical address: bits 63:47 are not all alike
     return [
@@ -104,10 +117,10 @@ def mistakes(state, dice) -> list[tuple[str, int]]:
         ("GUEST_CR3", ALL_ONES << 52 & ALL_ONES | TABLES)]
 
 
-def in_vmx_operation(machine):
+def in_vmx_operation(machine: Machine) -> Cpu:
     """CPU 0 behind VMXON, with an empty VMCS that is current, and a HLT for L2."""
     cpu, memory = machine.cpu(0), machine.memory
-    revision = (cpu.rdmsr(MSR_IA32_VMX_BASIC).value & 0x7FFFFFFF).to_bytes(4, "little")
+    revision = (number(cpu.rdmsr(MSR_IA32_VMX_BASIC)) & 0x7FFFFFFF).to_bytes(4, "little")
     for page in (VMXON, VMCS):
         memory.write(page, revision)
     memory.write(TABLES, (TABLES + PAGE | 3).to_bytes(8, "little"))
@@ -121,7 +134,7 @@ def in_vmx_operation(machine):
     return cpu
 
 
-def film(seed: int):
+def film(seed: int) -> tuple[Areas, str, int, tuple[Outcome, int, int], int | None, list[int]]:
     """(fields by area with the wrong one, its name and right value, VMLAUNCH's outcomes, the bits
     that CR0 and CR4 must have)."""
     dice = choice("vmcs", seed)
@@ -135,11 +148,12 @@ def film(seed: int):
         next(names for names in areas.values() if wrong in names)[wrong] = value
         cpu.vmwrite(wrong, value)
         refused = cpu.vmlaunch()
-        told = (refused, cpu.vmread("VM_EXIT_REASON").value, cpu.vmread("EXIT_QUALIFICATION").value)
+        told = (refused, number(cpu.vmread("VM_EXIT_REASON")),
+                number(cpu.vmread("EXIT_QUALIFICATION")))
         cpu.vmwrite(wrong, right[wrong])
         mended = cpu.vmlaunch()
         reason = cpu.vmread("VM_EXIT_REASON").value if mended.ok else None
-        fixed = [cpu.rdmsr(msr).value
+        fixed = [number(cpu.rdmsr(msr))
                  for msr in (MSR_IA32_VMX_CR0_FIXED0, MSR_IA32_VMX_CR4_FIXED0)]
     return areas, wrong, right[wrong], told, reason, fixed
 
@@ -159,11 +173,12 @@ def run(seed: int, case: str | None = None) -> Record:
     if refused.why is None or mended is None:
         raise NothingShown(f"L0 refuses another VMCS than the one with {wrong} wrong: {UNDO}")
     failed = isinstance(refused, VMfailValid)
-    values = {"field": wrong, "error": refused.error if failed else 0,
+    error = refused.error if isinstance(refused, VMfailValid) else 0
+    values = {"field": wrong, "error": error,
               "exit_reason": 0 if failed else reason}
     picture = drawn(areas)
     solved = drawn(areas, wrong)
-    ends = (f"VMLAUNCH fails with VM-instruction error {refused.error}, and L1 goes on behind it"
+    ends = (f"VMLAUNCH fails with VM-instruction error {error}, and L1 goes on behind it"
             if failed else f"VMLAUNCH leads to an exit at once, with reason {reason:#x} and "
             f"qualification {qualification}")
     return Record(
@@ -205,7 +220,7 @@ def run(seed: int, case: str | None = None) -> Record:
     )
 
 
-def needed(areas, wrong, right) -> list[int]:
+def needed(areas: Areas, wrong: str, right: int) -> list[int]:
     """What the four MSRs ask for."""
     names = ("PIN_BASED_VM_EXEC_CONTROL", "CPU_BASED_VM_EXEC_CONTROL", "VM_EXIT_CONTROLS",
              "VM_ENTRY_CONTROLS")
@@ -219,7 +234,7 @@ def written(value: int, bad: bool) -> Cell:
     return Cell(f"{value:#x}, refused", "bad") if bad else Cell(f"{value:#x}")
 
 
-def drawn(areas, wrong: str = "") -> Picture:
+def drawn(areas: Areas, wrong: str = "") -> Picture:
     """The VMCS as it fills, area by area; the wrong field bad where it is told."""
     rows = [(area, name, value) for area, names in areas.items()
             for name, value in sorted(names.items())]
@@ -235,11 +250,11 @@ def drawn(areas, wrong: str = "") -> Picture:
     return picture
 
 
-def told(outcome, cpu) -> int:
+def told(outcome: Outcome, cpu: Cpu) -> int:
     """The error of a VMLAUNCH, or the exit reason of one that led to an exit; 0: it entered."""
     if isinstance(outcome, VMfailValid):
         return outcome.error
-    return 0 if outcome.why is None else cpu.vmread("VM_EXIT_REASON").value
+    return 0 if outcome.why is None else number(cpu.vmread("VM_EXIT_REASON"))
 
 
 def grade(path: str, seed: int) -> tuple[list[str], bool]:

@@ -2,10 +2,11 @@
 """A guest that writes down what it sees of the fields that L1 sets for it."""
 
 from kvm_vmx.abi import constants
+from kvm_vmx.machine.vm import Vm
 
 START, REPORT = 0x1000, 0x2000
 # Fields that a guest can see without an exit: by an instruction into RAX, or as an MSR.
-LOOKS = {
+LOOKS: dict[str, str | int] = {
     "CR0_READ_SHADOW": "0f20c0",        # mov %cr0, %rax
     "CR4_READ_SHADOW": "0f20e0",        # mov %cr4, %rax
     "GUEST_RSP": "4889e0",              # mov %rsp, %rax
@@ -41,7 +42,7 @@ def code(probe: int) -> bytes:
     return text + rdmsr(probe) + bytes.fromhex("0fa2")
 
 
-def report(vm) -> dict[str, int]:
+def report(vm: Vm) -> dict[str, int]:
     """What the guest has written down."""
     words = vm.memory.read(REPORT, 8 * len(LOOKS))
     return {field: int.from_bytes(words[8 * n:8 * n + 8], "little")

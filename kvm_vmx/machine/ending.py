@@ -165,7 +165,7 @@ def data_of(reason: str, state: dict[str, Any]) -> dict[str, Any]:
     if reason == "FAIL_ENTRY":
         return {"hardware_entry_failure_reason": state["fail_entry"]}
     if reason == "INTERNAL_ERROR":
-        return state["internal"]
+        return dict(state["internal"])
     if reason in ("EXCEPTION", "DEBUG"):
         return {"exception": state["exception"], "error_code": state["error_code"]}
     return {}

@@ -95,7 +95,7 @@ cdef class Way:
     cdef void leave(self) noexcept:
         pass
 
-    def __enter__(self):
+    def __enter__(self) -> object:
         self.enter()
         self.inside = True
 

@@ -16,7 +16,7 @@ cdef class Hold:
             raise IndexError(f"no CPU {cpu}: there are {len(kernel.partition)}")
         self.kernel, self.cpu = kernel, cpu
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         if self.held:
             raise MachineError(f"CPU {self.cpu} is held already: make another Hold")
         if self.kernel.become(&self.role, self.cpu, HELD, 0):
@@ -41,7 +41,7 @@ cdef class Bound:
     cdef public object machine
     cdef public int index
 
-    def __enter__(self):
+    def __enter__(self) -> "Self":
         binding = self.machine._binding
         binding.stack = getattr(binding, "stack", ()) + (self.index,)
         return self

@@ -66,6 +66,7 @@ from kvm_vmx.trap.engine cimport Stacks, thread_stacks, trap_bind, trap_unbind
 from kvm_vmx.machine.failures import msr_number
 from kvm_vmx import host
 from kvm_vmx.machine import sections
+from kvm_vmx.machine.refusal import Refusal
 from kvm_vmx.trap import engine as trap
 from kvm_vmx.errors import KernelBug, MachineError
 from kvm_vmx.words import unknown
@@ -288,7 +289,7 @@ cdef class Kernel(KernelModules):
         """What perf asks KVM to have in PERF_GLOBAL_CTRL, in L1 and in the guest."""
         perf_guest_events(in_host, in_guest)
 
-    def assist_page(self, int cpu):
+    def assist_page(self, int cpu) -> tuple[int, bytes] | None:
         """(GPA, the 56 bytes in use) of a CPU's assist page, or None where it has none."""
         cdef hv_vp_assist_page_t *page
 
@@ -304,13 +305,14 @@ cdef class Kernel(KernelModules):
         check_process(self.owner)
         return trap.counts(self.partition.partition.nr_vps)
 
-    def current_vmcs(self, int cpu):
+    def current_vmcs(self, int cpu) -> int | None:
         """The GPA of the VMCS that is current on a CPU, or None."""
         cdef u64 gpa = self.enter(cpu, <void *>current_vmcs_pa)
 
         return gpa if gpa != <u64>-1 else None
 
-    def create_vm(self, memory: int, int cpu=ANY_CPU):
+    def create_vm(self, memory: int,
+                  int cpu=ANY_CPU) -> "tuple[VirtualMachine, int] | tuple[None, int]":
         """(VirtualMachine, 0), or (None, a negative errno)."""
         cdef VirtualMachine vm
         cdef int ret = 0

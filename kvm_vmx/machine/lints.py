@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What L0 noticed and let pass, explained: rule, field, processor, entry."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kvm_vmx.abi import constants
 from kvm_vmx.l0.offers import uncovered_by_evmcs
 from kvm_vmx.machine.fields import fields, other_members
 from kvm_vmx.machine.writer import Writer
+
+if TYPE_CHECKING:
+    from kvm_vmx.l0.profile import Profile
 
 # A lint's rule ("" where the processor maker's manual is the source), and what it means.
 MEANINGS = {
@@ -194,7 +197,7 @@ def from_record(name: str, cpu: int, offset: int | None,
     return Lint(name, rule, meaning, cpu, field=field, group=group, **numbers)
 
 
-def of_profile(profile: Any) -> list[Lint]:
+def of_profile(profile: "Profile") -> list[Lint]:
     """Where a profile offers what no Hyper-V does, or contradicts itself."""
     def leaf(number: int) -> tuple[int, int, int, int]:
         return profile.cpuid.get(number, (0, 0, 0, 0))

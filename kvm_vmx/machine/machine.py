@@ -24,12 +24,13 @@ from kvm_vmx.machine.options import (
     L1, HyperV, Options, check_names, flat, members, of_group)
 from kvm_vmx.machine.partition import Partition, PhysicalMemory
 from kvm_vmx.machine.pictures import Pictured, Sheet, Table, pairs
-from kvm_vmx.machine.sites import name_of
+from kvm_vmx.machine.sites import Site, name_of
 from kvm_vmx.machine.traced import Trace
 from kvm_vmx.trap import engine as trap
 from kvm_vmx.words import meant, unknown
 
 if TYPE_CHECKING:
+    from kvm_vmx.l0.profile import Profile
     from kvm_vmx.machine.processor import Processor
 
 MOST_SHOWN = 8          # rows of a kind in a notebook
@@ -215,7 +216,8 @@ class Machine(Pictured, Unique):
     @property
     def undone(self) -> tuple[str, ...]:
         """What a real host's CPUID offers and L0 does not do, each named with its bit."""
-        return self._partition.profile.undone
+        profile: Profile = self._partition.profile
+        return profile.undone
 
     @property
     def crash(self) -> tuple[int, ...] | None:
@@ -389,7 +391,7 @@ class Machine(Pictured, Unique):
         if ret:
             raise kernel_error(ret, f"CPU {cpu} {what}", self._kernel)
 
-    def keys(self) -> list[dict[str, Any]]:
+    def keys(self) -> list[Site]:
         """Every static-branch site of the loaded module: key, function, address, target, bytes
         as they stand, and state: "nop" or "jmp"."""
         self.check_open()

@@ -103,7 +103,8 @@ def convert_argument(name: str, argument: Any, kind: str, held: contextlib.ExitS
     if kind.endswith(VCPU):
         if not hasattr(argument, "vmcs_gpa"):
             raise TypeError(f"{name}(): give a Vcpu, not {argument!r}")
-        return held.enter_context(argument.used()).address
+        address: int = held.enter_context(argument.used()).address
+        return address
     if not isinstance(argument, int):
         raise TypeError(f"{name}(): {argument!r} is no number")
     if not -(1 << BITS[kind] - 1) <= argument < 1 << BITS[kind]:

@@ -226,7 +226,7 @@ cdef class Processor(ProcessorState):
         return self.outcome(status, self.vp.gpr[GPR_RAX] if status == INSN_OK else None)
 
     @property
-    def why_not(self):
+    def why_not(self) -> Refusal | None:
         """The Refusal of the last instruction of L1 that was refused, VM entry or other, whoever
         executed it; None where none was."""
         return last_denial(self.vp)

@@ -66,7 +66,7 @@ def load_base(path: str) -> int:
     if _dlinfo(library._handle, RTLD_DI_LINKMAP, ctypes.byref(link_map)):
         raise LookupError(f"the loader does not say where {path} is")
     # l_addr, the first member of struct link_map
-    return link_map[0]
+    return int(link_map[0])
 
 
 def module_of(address: int) -> str | None:

@@ -5,8 +5,12 @@ import bisect
 import functools
 import re
 import struct
+from typing import Any, TypeAlias
 
 from kvm_vmx.machine.sections import headers, load_base
+
+# a site of a static branch, as Machine.keys() has it
+Site: TypeAlias = dict[str, Any]
 
 SHT_SYMTAB = 2
 STT_OBJECT, STT_FUNC = 1, 2

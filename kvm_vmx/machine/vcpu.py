@@ -3,8 +3,9 @@
 
 import errno
 from collections.abc import ItemsView, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from kvm_vmx.abi.numbers import ExitReason, Field
 from kvm_vmx.errors import Shown, Unique, kernel_error
@@ -12,7 +13,7 @@ from kvm_vmx.machine import ending, pictures
 from kvm_vmx.machine.ending import GuestFault
 from kvm_vmx.machine.fields import CLEAN_FIELDS, fields
 from kvm_vmx.machine.gate import Busy, Using
-from kvm_vmx.machine.kernel import REGISTERS, MachineError
+from kvm_vmx.machine.kernel import REGISTERS, MachineError, VirtualCpu
 from kvm_vmx.machine.pictures import Pictured, Sheet, Table
 from kvm_vmx.machine.refusal import Refusal
 from kvm_vmx.words import unknown
@@ -113,10 +114,24 @@ def _field(field: str | int) -> dict[str, Any]:
                        "kvm_vmx.fields() has what has one") from None
 
 
+class HasVmcs(Protocol):
+    """A vCPU, of the port or of a kernel's own KVM, as far as it takes to look at its page."""
+
+    _vmcs_gpa: int
+
+    @property
+    def vm(self) -> Any:
+        """The VM that it is of."""
+
+    @property
+    def vmcs_gpa(self) -> int:
+        """Where the page is in L1's physical memory."""
+
+
 class EvmcsView(Pictured, Shown, Mapping[str, int]):
     """The enlightened VMCS of a vCPU as the page has it: a field's name, or Field, to its value."""
 
-    def __init__(self, vcpu: "Vcpu") -> None:
+    def __init__(self, vcpu: HasVmcs) -> None:
         self._vcpu = vcpu
 
     def _read(self, offset: int, size: int) -> int:
@@ -169,7 +184,8 @@ class VmcsView(Shown, Mapping[str, int]):
         kind = "l" if encoding >> 13 == 3 else str(row["size"] * 8)
         with vcpu.used() as raw, module.machine.cpu(vcpu.cpu):
             raw.load(vcpu.cpu)
-            return getattr(module.port, f"vmcs_read{kind}")(encoding)
+            value: int = getattr(module.port, f"vmcs_read{kind}")(encoding)
+            return value
 
     def __iter__(self) -> Iterator[str]:
         return iter(_FIELDS)
@@ -188,7 +204,7 @@ class VmcsView(Shown, Mapping[str, int]):
 class Vcpu(Pictured, Unique):
     """A virtual CPU; cpu is the CPU it runs on, and may be set to migrate it."""
 
-    def __init__(self, vm: "Vm", raw: Any, cpu: int) -> None:
+    def __init__(self, vm: "Vm", raw: VirtualCpu, cpu: int) -> None:
         self.vm, self._raw, self._cpu = vm, raw, cpu
         self._vmcs_gpa = raw.load(cpu)
         self._busy = Busy("the vCPU")
@@ -222,11 +238,11 @@ class Vcpu(Pictured, Unique):
     def cpu(self, n: int) -> None:
         self._cpu = self.vm.module.machine.cpu(n).index
 
-    def _there(self) -> Any:
+    def _there(self) -> VirtualCpu:
         self.vm.check_alive()
         return self._raw
 
-    def used(self) -> Using:
+    def used(self) -> AbstractContextManager[VirtualCpu]:
         """The struct kvm_vcpu, there and this call's alone for as long as the `with` lasts."""
         return Using(self.vm.module.machine._gate, self, self._busy)
 

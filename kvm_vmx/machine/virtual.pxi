@@ -25,7 +25,7 @@ cdef class VirtualMachine:
         self.kvm = NULL
         self.kernel.vms.remove(self)
 
-    def create_vcpu(self, int cpu):
+    def create_vcpu(self, int cpu) -> "tuple[VirtualCpu, int] | tuple[None, int]":
         """(VirtualCpu, 0), or (None, a negative errno)."""
         cdef VirtualCpu vcpu
         cdef int ret = 0
@@ -153,7 +153,7 @@ cdef class VirtualCpu:
         self.vm.there()
         return <kvm_vcpu_t *>self.vcpu
 
-    def run(self, int cpu, exits=None, u64 depth=0):
+    def run(self, int cpu, exits=None, u64 depth=0) -> tuple[int, int, dict[int, int]]:
         """Run on a CPU until so many VM exits, or until KVM returns to user space.
 
         A CPU that goes offline ends the run. depth bytes of the thread's kernel stack are in
@@ -226,7 +226,7 @@ cdef class VirtualCpu:
         return bool(self.there().run.ready_for_interrupt_injection)
 
     @property
-    def refusal(self):
+    def refusal(self) -> Refusal | None:
         """Why the last entry of the last run was refused, None where it was not."""
         return refusal_of(&self.refused)
 

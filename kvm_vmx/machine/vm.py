@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A virtual machine of KVM's: its memory and its vCPUs."""
 
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
 
 from kvm_vmx.errors import Shown, Unique, counted, kernel_error
 from kvm_vmx.machine import long_mode
 from kvm_vmx.machine.gate import Using
-from kvm_vmx.machine.kernel import MachineError
+from kvm_vmx.machine.kernel import MachineError, VirtualMachine
 from kvm_vmx.machine.span import span
 from kvm_vmx.machine.vcpu import Vcpu
 
@@ -53,7 +54,7 @@ class GuestMemory(Shown):
 class Vm(Unique):
     """A virtual machine."""
 
-    def __init__(self, module: "Module", raw: Any, size: int) -> None:
+    def __init__(self, module: "Module", raw: VirtualMachine, size: int) -> None:
         self.module, self._raw = module, raw
         self.memory = GuestMemory(self, size)
 
@@ -70,11 +71,11 @@ class Vm(Unique):
         if self._raw.destroyed:
             raise MachineError("the VM is destroyed: create another")
 
-    def _there(self) -> Any:
+    def _there(self) -> VirtualMachine:
         self.check_alive()
         return self._raw
 
-    def used(self) -> Using:
+    def used(self) -> AbstractContextManager[VirtualMachine]:
         """The struct kvm, there for as long as the `with` lasts."""
         return Using(self.module.machine._gate, self)
 

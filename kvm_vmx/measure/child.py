@@ -8,10 +8,16 @@ import os
 import statistics
 import sys
 import time
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
 
 from kvm_vmx import Machine, building
-from kvm_vmx.measure.loops import ACCESSORS, GROUPS, RSP_WAYS, STORES, address, loaded
+from kvm_vmx.measure.loops import (
+    ACCESSORS, GROUPS, RSP_WAYS, STORES, Loop, World, address, loaded)
 from kvm_vmx.measure.rounds import Loops, order, read_tsc
+
+# what a process has timed: ops of a batch, calibration, and ticks by variant under other names
+Timed: TypeAlias = dict[str, Any]
 
 COUNTED_OPS = 100
 COUNTED_FLIPS = 10
@@ -43,18 +49,18 @@ def entry_masks() -> dict[str, int]:
     return masks
 
 
-def accessor_loops(config: str, names) -> dict[str, tuple[int, int]]:
+def accessor_loops(config: str, names: Iterable[str]) -> dict[str, Loop]:
     """Name: loop, of bench_NAME of a config."""
     return {name: (address(config, name), 0) for name in names}
 
 
 def counted() -> list[tuple[str, int]]:
     """Run every loop that is counted, between marks; name and turns of each, in order."""
-    order = []
+    order: list[tuple[str, int]] = []
     plain = [accessor.name for accessor in ACCESSORS]
     beside = [f"c_{name}" for name in plain] + list(STORES)
 
-    def run(machine, where, loops, ops=COUNTED_OPS):
+    def run(machine: Machine, where: str, loops: dict[str, Loop], ops: int = COUNTED_OPS) -> None:
         Loops(machine._kernel, 0, list(loops.values())).marked(ops)
         order.extend((f"{where}: {name}", ops) for name in loops)
 
@@ -85,7 +91,7 @@ def settle() -> None:
         pass
 
 
-def calibrate(world) -> dict[str, float]:
+def calibrate(world: World) -> dict[str, float]:
     """TSC ticks a second, and core cycles a tick."""
     kernel = world.machine._kernel
     chain = Loops(kernel, 0, [(address("hyperv", "chain"), 0)])
@@ -98,10 +104,10 @@ def calibrate(world) -> dict[str, float]:
             "cycles_per_tick": cycles / statistics.median(chain.timed(200, CHAIN_OPS)[0])}
 
 
-def accesses(rounds: int) -> dict:
+def accesses(rounds: int) -> Timed:
     """Timed rounds of every access, with the key off and with it on."""
     settle()
-    found = {"ops": ACCESS_OPS}
+    found: Timed = {"ops": ACCESS_OPS}
     plain = [accessor.name for accessor in ACCESSORS]
     off = accessor_loops("hyperv", [*STORES, "writel", "readl"])
     with Machine(cpus=1, insn="call") as machine:
@@ -118,21 +124,22 @@ def accesses(rounds: int) -> dict:
     return found
 
 
-def rounds_of(machine, loops, rounds, ops) -> dict[str, list[int]]:
+def rounds_of(machine: Machine, loops: dict[str, Loop], rounds: int,
+              ops: int) -> dict[str, list[int]]:
     """Ticks of each loop's batches by its name, the first rounds thrown away."""
     runner = Loops(machine._kernel, 0, list(loops.values()))
     runner.timed(max(1, rounds // 10), ops)
     return dict(zip(loops, runner.timed(rounds, ops)))
 
 
-def exits(rounds: int) -> dict:
+def exits(rounds: int) -> Timed:
     """Timed rounds of VM exits in each build: loaded, warmed up, timed, unloaded."""
     settle()
     variants = list(TIMED_EXITS)
-    ticks = {name: [] for name in variants}
+    ticks: dict[str, list[int]] = {name: [] for name in variants}
     with Machine(cpus=1, insn="call") as machine:
         with loaded(machine) as world:
-            found = {"ops": EXIT_OPS, "calibration": calibrate(world)}
+            found: Timed = {"ops": EXIT_OPS, "calibration": calibrate(world)}
         for turn in range(rounds + 2):
             for name in (variants[i] for i in order(turn, len(variants))):
                 with loaded(machine, *TIMED_EXITS[name]) as world:
@@ -142,25 +149,25 @@ def exits(rounds: int) -> dict:
     return found | {"exits": ticks}
 
 
-def entries(rounds: int) -> dict:
+def entries(rounds: int) -> Timed:
     """Timed rounds of VM entries, by dirty groups."""
     settle()
     with Machine(cpus=1, insn="call") as machine, loaded(machine, "hyperv", True) as world:
-        found = {"ops": ENTRY_OPS, "calibration": calibrate(world)}
+        found: Timed = {"ops": ENTRY_OPS, "calibration": calibrate(world)}
         masks = entry_masks() | {"none again": 0}
         loops = {name: world.entries(mask) for name, mask in masks.items()}
         return found | {"entries": rounds_of(machine, loops, rounds, ENTRY_OPS)}
 
 
-def traps(rounds: int) -> dict:
+def traps(rounds: int) -> Timed:
     """Timed rounds by trap: exits of either mode, single accesses, entries that note RSP."""
     settle()
-    ticks = {name: [] for name in TIMED_TRAPS}
+    ticks: dict[str, list[int]] = {name: [] for name in TIMED_TRAPS}
     noting = {f"entry_{way}": (address("hyperv", f"entry_{way}"), 1)
               for way in ("test", "test_again", "key", "poke")}
     with Machine(cpus=1, insn="trap") as machine:
         with loaded(machine) as world:
-            found = {"ops": TRAP_OPS, "calibration": calibrate(world)}
+            found: Timed = {"ops": TRAP_OPS, "calibration": calibrate(world)}
             found["accesses"] = rounds_of(
                 machine, accessor_loops("hyperv", ["readl", "writel"]), rounds, TRAP_OPS)
             found["entries off"] = rounds_of(machine, noting, rounds, TRAP_OPS)
@@ -176,8 +183,9 @@ def traps(rounds: int) -> dict:
     return found | {"exits": ticks}
 
 
-TASKS = {"counted": counted, "accesses": accesses, "exits": exits, "entries": entries,
-         "traps": traps}
+TASKS: dict[str, Callable[..., object]] = {
+    "counted": counted, "accesses": accesses, "exits": exits, "entries": entries,
+    "traps": traps}
 
 
 def main() -> None:

@@ -16,14 +16,19 @@ for a reason that is given, is a remark and no miss, and one that nothing decide
 why. Exit status 1: a claim is missed. Exit status 2: trouble, or time is not measurable here now.
 """
 
+import argparse
 import contextlib
 import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from kvm_vmx.console import (
-    DIFFERS, HOLDS, TROUBLE, Trouble, add_command, check_writable, need, print_json, told,
-    write_text,
-)
+    DIFFERS, HOLDS, TROUBLE, Commands, Trouble, add_command, check_writable, need, print_json,
+    told, write_text)
 from kvm_vmx.progress import working
+
+if TYPE_CHECKING:
+    from kvm_vmx.measure.report import Report, Say
 
 EXAMPLE = """\
 examples:
@@ -38,7 +43,7 @@ examples:
 PARTS = ("key", "accessors", "loop", "entry", "scale")
 
 
-def configure(commands) -> None:
+def configure(commands: Commands) -> None:
     """Add `measure` to the command line."""
     command = add_command(commands, sys.modules[__name__], "measure", EXAMPLE)
     add = command.add_argument
@@ -54,7 +59,7 @@ def configure(commands) -> None:
     add("--html", metavar="FILE", help="also write one self-contained page")
 
 
-def execute(args) -> int:
+def execute(args: argparse.Namespace) -> int:
     """Measure, then print, store and judge."""
     for path in (args.out, args.html):
         check_writable(path)
@@ -89,7 +94,7 @@ def execute(args) -> int:
     return verdict(report)
 
 
-def measured(parts, tier, say):
+def measured(parts: Sequence[str], tier: int, say: "Say") -> "Report":
     """The report of these parts up to a tier."""
     from kvm_vmx.measure import counts, model, structure
     from kvm_vmx.measure.report import Report
@@ -110,7 +115,7 @@ def measured(parts, tier, say):
     return report
 
 
-def measured_by_trap(parts, tier, say):
+def measured_by_trap(parts: Sequence[str], tier: int, say: "Say") -> "Report":
     """The report of what depends on the form of these parts, up to a tier."""
     from kvm_vmx.measure import trapped
     from kvm_vmx.measure.report import Report
@@ -123,7 +128,7 @@ def measured_by_trap(parts, tier, say):
 
 
 @contextlib.contextmanager
-def troubled():
+def troubled() -> Iterator[None]:
     """What goes wrong below becomes Trouble, as for any command that boots a machine."""
     from kvm_vmx import KernelBug, MachineError
 
@@ -133,7 +138,7 @@ def troubled():
         raise Trouble(told(error)) from error
 
 
-def verdict(report) -> int:
+def verdict(report: "Report") -> int:
     """The exit status, and what it is for on standard error."""
     if not report.measurable:
         print("kvm-vmx measure: time is not measurable here now: the A/A control found a "

@@ -13,6 +13,7 @@ import os
 import pathlib
 import runpy
 import sys
+from types import ModuleType
 
 PACKAGE = "kvm_vmx"
 
@@ -22,9 +23,11 @@ def from_copies() -> None:
     loader = importlib.machinery.ExtensionFileLoader
     create = loader.create_module
 
-    def create_module(self, spec):
+    def create_module(self: importlib.machinery.ExtensionFileLoader,
+                      spec: importlib.machinery.ModuleSpec) -> ModuleType:
         if spec.name.partition(".")[0] != PACKAGE:
             return create(self, spec)
+        assert spec.origin is not None
         # it stays open: dlopen() takes a second file of the same name for the first
         origin, file = spec.origin, os.memfd_create(spec.name)
         with open(file, "wb", closefd=False) as copy:
@@ -35,7 +38,8 @@ def from_copies() -> None:
         finally:
             spec.origin = origin
 
-    loader.create_module = create_module
+    # the class itself, as the finders that there are have it already
+    loader.create_module = create_module    # type: ignore[method-assign]
 
 
 def main() -> None:

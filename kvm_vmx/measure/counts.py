@@ -7,6 +7,8 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 from kvm_vmx.console import Trouble
 from kvm_vmx import building, host
@@ -14,7 +16,7 @@ from kvm_vmx.machine.sites import demangle
 from kvm_vmx.measure import host_rsp
 from kvm_vmx.measure.child import entry_masks
 from kvm_vmx.measure.loops import ACCESSORS, GROUPS, STORES
-from kvm_vmx.measure.report import COUNTED, Report
+from kvm_vmx.measure.report import COUNTED, Report, Say
 from kvm_vmx.measure.machine_code import LONGEST_INSTRUCTION, decoder
 
 # Without --smc-check=all a patched static key still executes as it was translated first. Counting
@@ -25,10 +27,13 @@ VALGRIND = ("valgrind", "--tool=callgrind", "--smc-check=all", "--instr-atstart=
 DUMPS_A_LOOP = 3
 
 
-class InstructionProfile(collections.Counter):
+class InstructionProfile(dict[tuple[str, str, int], int]):
     """Instructions executed by (object, function, address in the object), in so many turns."""
 
     turns = 1
+
+    def __missing__(self, place: tuple[str, str, int]) -> int:
+        return 0
 
     @classmethod
     def read(cls, path: pathlib.Path) -> "InstructionProfile":
@@ -66,8 +71,8 @@ class InstructionProfile(collections.Counter):
         """Instructions a turn of each function, the most first."""
         return self._summed(lambda _, function: demangle(function.split("'")[0]))
 
-    def _summed(self, name):
-        found = collections.Counter()
+    def _summed(self, name: Callable[[str, str], str]) -> dict[str, float]:
+        found: collections.Counter[str] = collections.Counter()
         for (obj, function, _), count in self.items():
             found[name(obj, function)] += count
         return {key: self.a_turn(count) for key, count in found.most_common()}
@@ -87,6 +92,10 @@ class InstructionProfile(collections.Counter):
         return count // self.turns if count % self.turns == 0 else count / self.turns
 
 
+# by the loop's name
+Profiles: TypeAlias = Mapping[str, InstructionProfile]
+
+
 def require_valgrind() -> None:
     """Trouble where there is none, or OSError where it finds no map of its process."""
     if not host.has("valgrind"):
@@ -97,7 +106,7 @@ def require_valgrind() -> None:
         pass
 
 
-def profiles() -> dict[str, InstructionProfile]:
+def profiles() -> Profiles:
     """What one turn of each counted loop executes, by the loop's name."""
     require_valgrind()
     with tempfile.TemporaryDirectory() as folder:
@@ -121,20 +130,20 @@ def loop_profile(out: pathlib.Path, index: int, turns: int) -> InstructionProfil
     return third.less(second, turns)
 
 
-def key(report: Report, found) -> None:
+def key(report: Report, found: Profiles) -> None:
     """What the key adds to an access and to an exit, off."""
     table = "instructions an access, key off"
     added = set()
     for accessor in ACCESSORS:
-        before, now = (found[f"{config} off: {accessor.name}"].total
-                       for config in ("before", "hyperv"))
-        added.add(now - before)
-        report.add(table, accessor.name, now, "instructions", COUNTED,
-                   note=f"{now - before:+} over the tree before")
+        old, new = (found[f"{config} off: {accessor.name}"].total
+                    for config in ("before", "hyperv"))
+        added.add(new - old)
+        report.add(table, accessor.name, new, "instructions", COUNTED,
+                   note=f"{new - old:+} over the tree before")
     for name in ("store", "store_key", "store_flag"):
         report.add(table, name, found[f"hyperv off: {name}"].total, "instructions", COUNTED)
     report.claim("key off: an accessor executes exactly 1 instruction more than before the patch",
-                 added == {1}, f"{min(added):+} to {max(added):+}", sample=now)
+                 added == {1}, f"{min(added):+} to {max(added):+}", sample=new)
     before, now = (found[f"{config} off: exit"] for config in ("before", "hyperv"))
     change = now.total - before.total
     report.add("instructions an exit, VMCS", "the tree before", before.total, "instructions",
@@ -162,7 +171,7 @@ def key(report: Report, found) -> None:
                  sample=flips.total)
 
 
-def added_by_form(found, loop: str) -> dict[str, float]:
+def added_by_form(found: Profiles, loop: str) -> dict[str, float]:
     """What a loop executes more for the opcodes that stand beside its calls, by mnemonic."""
     now, alone = (found[loop.replace("hyperv", config)] for config in ("hyperv", "by-call"))
     more = mnemonics(now)
@@ -170,7 +179,7 @@ def added_by_form(found, loop: str) -> dict[str, float]:
     return {mnemonic: now.a_turn(count) for mnemonic, count in sorted(more.items()) if count}
 
 
-def form(report: Report, found) -> None:
+def form(report: Report, found: Profiles) -> None:
     """By call, what it costs that the instructions could trap: the NOPs of one key."""
     added = {loop: added_by_form(found, loop) for state in ("off", "on")
              for loop in (f"hyperv {state}: {name}"
@@ -185,7 +194,7 @@ def form(report: Report, found) -> None:
                  f"in {len(added)} loops", sample=sum(found[loop].total for loop in added))
 
 
-def accessors(report: Report, found) -> None:
+def accessors(report: Report, found: Profiles) -> None:
     """Port against C, in counts."""
     for state in ("off", "on"):
         ratios = set()
@@ -204,9 +213,9 @@ def accessors(report: Report, found) -> None:
                    "instructions", COUNTED, note="the loop and one MOV")
 
 
-def executed(profile: InstructionProfile):
+def executed(profile: InstructionProfile) -> Iterator[tuple[str, str, str, int]]:
     """(function, mnemonic, operands, count) of each instruction of the package's modules."""
-    images = {}
+    images: dict[str, bytes] = {}
     for (obj, function, address), count in profile.items():
         if "/kvm_vmx/" in obj or obj.startswith(f"{building.kept()}/"):
             image = images.setdefault(obj, pathlib.Path(obj).read_bytes())
@@ -214,9 +223,9 @@ def executed(profile: InstructionProfile):
                 yield demangle(function), one.mnemonic, one.op_str, count
 
 
-def mnemonics(profile: InstructionProfile) -> collections.Counter:
+def mnemonics(profile: InstructionProfile) -> collections.Counter[str]:
     """How many instructions of each kind a turn executes."""
-    found = collections.Counter()
+    found: collections.Counter[str] = collections.Counter()
     for _, mnemonic, _, count in executed(profile):
         found[mnemonic] += count
     return found
@@ -231,11 +240,11 @@ def locked(profile: InstructionProfile) -> list[str]:
         and not (mnemonic in ("lock or", "lock add") and operands.endswith(", 0"))})
 
 
-def loop(report: Report, found) -> None:
+def loop(report: Report, found: Profiles) -> None:
     """Instructions of one exit, by side and by function; no lock among them."""
     for state, mode in (("off", "VMCS"), ("on", "eVMCS")):
         profile = found[f"hyperv {state}: exit"]
-        sides = collections.Counter()
+        sides: dict[str, float] = collections.defaultdict(float)
         for module, count in profile.by_object().items():
             side = {"l0": "L0", "l1": "L1", "linux": "L1"}.get(module.split("/")[0], "rest")
             sides[side] += count
@@ -260,7 +269,7 @@ def loop(report: Report, found) -> None:
                  sample=total)
 
 
-def entry(report: Report, found) -> None:
+def entry(report: Report, found: Profiles) -> None:
     """Instructions of one VM entry and exit in L0, by dirty groups."""
     base = found["hyperv on: entry none"].total
     report.add("instructions an entry by dirty group", "none", base, "instructions", COUNTED)
@@ -279,7 +288,7 @@ def entry(report: Report, found) -> None:
 PARTS = {"key": key, "accessors": accessors, "loop": loop, "entry": entry}
 
 
-def run(report: Report, parts, progress=lambda text: None) -> None:
+def run(report: Report, parts: Sequence[str], progress: Say = lambda text: None) -> None:
     """Tier 1 of these parts: one process under valgrind counts every loop."""
     if not set(parts) & set(PARTS):
         return

@@ -2,15 +2,19 @@
 """Curves for the page: a table of rows over a number, as SVG that takes the page's colours."""
 
 import math
+from collections.abc import Callable
 from html import escape
+from typing import TypeAlias
 
 from kvm_vmx.measure.report import Measurement
 from kvm_vmx.measure.terminal import interval, number
 
+# a picture of rows
+Draw: TypeAlias = Callable[[list[Measurement]], str]
 WIDTH, HEIGHT, LEFT, RIGHT, BOTTOM, TOP = 520, 240, 60, 24, 44, 8
 
 
-def curve(axis: str, logarithmic: bool = False):
+def curve(axis: str, logarithmic: bool = False) -> Draw:
     """draw(rows): a picture of rows over their number, the axis of it named; each a step apart,
     so that a row ten times the last is as far as one that is one more. A logarithmic one shows
     what is linear as a straight line where each step is as many times the last."""
@@ -36,10 +40,11 @@ def drawn(rows: list[Measurement], axis: str, logarithmic: bool) -> str:
             + "".join(parts) + "</svg>")
 
 
-def point(at: float, row: Measurement, high_of, kind: str, axis: str) -> str:
+def point(at: float, row: Measurement, high_of: Callable[[float], float], kind: str,
+          axis: str) -> str:
     """One row: its dot, its interval, its number below the axis."""
     name = row.name.removeprefix("first ")
-    bar = "" if row.low is None else (
+    bar = "" if row.low is None or row.high is None else (
         f'<path class="{kind}" d="M{at:.1f} {high_of(row.low):.1f}V{high_of(row.high):.1f}"/>')
     said = f"{name} {axis}: {number(row.value)} {row.unit} {interval(row)}".rstrip()
     return (f'{bar}<circle cx="{at:.1f}" cy="{high_of(row.value):.1f}" r="4" class="{kind}">'
@@ -47,7 +52,8 @@ def point(at: float, row: Measurement, high_of, kind: str, axis: str) -> str:
             f'<text x="{at:.1f}" y="{HEIGHT - 22}" text-anchor="middle">{escape(name)}</text>')
 
 
-def scale(rows: list[Measurement], logarithmic: bool):
+def scale(rows: list[Measurement],
+          logarithmic: bool) -> tuple[list[float], Callable[[float], float]]:
     """The ticks beside the picture, and how high a value stands in it."""
     values = [value for row in rows for value in (row.value, row.low, row.high)
               if value is not None]

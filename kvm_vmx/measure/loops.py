@@ -3,14 +3,19 @@
 
 import contextlib
 import ctypes
-from typing import NamedTuple
+from collections.abc import Iterator
+from types import ModuleType
+from typing import NamedTuple, TypeAlias
 
 from kvm_vmx import Machine, building, fields
 from kvm_vmx.machine.guests import CPUID_LOOP
 from kvm_vmx.machine.kernel import call_function
+from kvm_vmx.machine.module import Module
+from kvm_vmx.machine.vcpu import Vcpu
 from kvm_vmx.measure.rounds import ENTRIES, EXITS
 
-# again: mov $0, %eax; cpuid; jmp again
+# where a loop is, and what it is given
+Loop: TypeAlias = tuple[int, int]
 WARM_UP = 1_000
 
 
@@ -55,9 +60,16 @@ GROUPS = {
 }
 
 
-def module(config: str):
+def module(config: str) -> ModuleType:
     """The extension module that a config is."""
     return building.port(config)
+
+
+def file_of(config: str) -> str:
+    """The file of that module."""
+    file = module(config).__file__
+    assert file is not None
+    return file
 
 
 _name = ctypes.pythonapi.PyCapsule_GetName
@@ -69,18 +81,19 @@ _pointer.restype, _pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes
 def address(config: str, name: str) -> int:
     """Where bench_NAME of a config is."""
     capsule = module(config).__pyx_capi__[f"bench_{name}"]
-    return _pointer(capsule, _name(capsule))
+    found: int = _pointer(capsule, _name(capsule))
+    return found
 
 
 class World(NamedTuple):
     """A booted machine with the module loaded and a vCPU whose VMCS is current on CPU 0."""
 
     machine: Machine
-    kvm: object
-    vcpu: object
+    kvm: Module
+    vcpu: Vcpu
 
     @property
-    def exits(self) -> tuple[int, int]:
+    def exits(self) -> Loop:
         """The loop of VM exits."""
         return EXITS, self.vcpu._raw.address
 
@@ -92,13 +105,13 @@ class World(NamedTuple):
             port.vmcs_writel(ENCODING["HOST_RSP"], port.vmcs_readl(ENCODING["HOST_RSP"]))
 
     @staticmethod
-    def entries(dirty: int) -> tuple[int, int]:
+    def entries(dirty: int) -> Loop:
         """The loop of VM entries with these clean bits cleared before each."""
         return ENTRIES, dirty
 
 
 @contextlib.contextmanager
-def loaded(machine: Machine, config: str = "hyperv", enlightened: bool = False):
+def loaded(machine: Machine, config: str = "hyperv", enlightened: bool = False) -> Iterator[World]:
     """kvm-intel loaded in a config, its guest past its first exits."""
     kvm = machine.insmod(enlightened_vmcs=enlightened, config=config)
     vcpu = kvm.create_vm(code=CPUID_LOOP).create_vcpu(cpu=0)

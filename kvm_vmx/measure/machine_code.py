@@ -3,12 +3,15 @@
 
 import ctypes
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from kvm_vmx.console import Trouble, need
-from kvm_vmx.machine.sites import demangle, load_base, name_of, symbols
+from kvm_vmx.machine.sections import load_base
+from kvm_vmx.machine.sites import demangle, name_of, symbols
 
 LONGEST_INSTRUCTION = 15
+# (displacement, size, writes) of a memory operand, or ()
+Operand: TypeAlias = tuple[int, int, bool] | tuple[()]
 
 
 class Instruction(NamedTuple):
@@ -19,7 +22,7 @@ class Instruction(NamedTuple):
     mnemonic: str
     operands: str
     target: int | None
-    memory: tuple           # (displacement, size, writes) of its memory operand, or ()
+    memory: Operand
 
     @property
     def is_nop(self) -> bool:
@@ -28,7 +31,7 @@ class Instruction(NamedTuple):
 
 
 @functools.cache
-def decoder():
+def decoder() -> Any:
     """capstone for x86-64; Trouble names what to install."""
     capstone = need("capstone", "asm")
     made = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
@@ -41,7 +44,8 @@ def decode(address: int) -> Instruction:
     capstone, x86 = need("capstone", "asm"), need("capstone.x86", "asm")
     code = ctypes.string_at(address, LONGEST_INSTRUCTION)
     (raw,) = decoder().disasm(code, address, 1)
-    target, memory = None, ()
+    target: int | None = None
+    memory: Operand = ()
     for operand in raw.operands:
         if raw.group(capstone.CS_GRP_JUMP) and operand.type == x86.X86_OP_IMM:
             target = operand.imm
@@ -97,7 +101,7 @@ def plain(path: str, instructions: list[Instruction]) -> list[str]:
     return [f"{one.mnemonic} {_operands(path, one, number)}".strip() for one in real]
 
 
-def _operands(path, one, number):
+def _operands(path: str, one: Instruction, number: dict[int, int]) -> str:
     if one.target is not None:
         if one.target in number:
             return f".L{number[one.target]}"
@@ -115,8 +119,9 @@ def straight(instructions: list[Instruction], start: int) -> list[Instruction]:
     """The instructions that follow one another where no forward branch is taken: the way that
     the compiler expects. Ends behind the return, or behind the jump that closes a loop."""
     at = {one.address: one for one in instructions}
-    seen, here = [], start
-    while here in at:
+    seen: list[Instruction] = []
+    here: int | None = start
+    while here is not None and here in at:
         one = at[here]
         if one in seen:
             break

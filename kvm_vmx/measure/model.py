@@ -2,8 +2,9 @@
 """The model: VMX instructions counted, times what one costs when it traps into Hyper-V."""
 
 from kvm_vmx import Machine
-from kvm_vmx.measure.loops import CPUID_LOOP, WARM_UP
-from kvm_vmx.measure.report import COUNTED, MODELLED, PUBLISHED, Report
+from kvm_vmx.machine.guests import CPUID_LOOP
+from kvm_vmx.measure.loops import WARM_UP
+from kvm_vmx.measure.report import COUNTED, MODELLED, PUBLISHED, Report, Say
 
 # Linux commit 773e8a0425c9: a tight CPUID loop in L2, cycles an exit.
 MAIL_BEFORE, MAIL_AFTER = 18890, 8304
@@ -17,7 +18,8 @@ TRAPPED = ("vmread", "vmwrite", "vmptrld", "vmclear")
 SWEEP = (250, 500, 750, 1000, 1250, 1323, 1500, 2000, 3000)
 
 
-def counted(machine, enlightened: bool, code: bytes = CPUID_LOOP, exits: int = 1_000):
+def counted(machine: Machine, enlightened: bool, code: bytes = CPUID_LOOP,
+            exits: int = 1_000) -> tuple[float, float]:
     """(trapped instructions, bytes re-read) of one steady exit of a guest."""
     kvm = machine.insmod(enlightened_vmcs=enlightened)
     vcpu = kvm.create_vm(code=code).create_vcpu(cpu=0)
@@ -43,7 +45,7 @@ def cycles(traps: float, cost: float) -> float:
     return MAIL_AFTER + traps * cost
 
 
-def run(report: Report, progress=lambda text: None) -> None:
+def run(report: Report, progress: Say = lambda text: None) -> None:
     """Count both modes, derive the cost, sweep it."""
     progress("model: trapped accesses of one exit")
     with Machine(cpus=1, insn="call") as machine:

@@ -8,7 +8,7 @@ before enlightened VMCSs, is counted on the kernel's own code too.
 
 import pathlib
 import tomllib
-from collections.abc import Callable
+from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 from typing import NamedTuple
@@ -21,14 +21,13 @@ from kvm_vmx.kernel.kernel import Kernel
 from kvm_vmx.machine import sections, steps
 from kvm_vmx.machine.machine import Machine
 from kvm_vmx.measure import stepped
-from kvm_vmx.measure.report import COUNTED, Report
+from kvm_vmx.measure.report import COUNTED, Report, Say
 from kvm_vmx.measure.stepped import SteppedInsn, Sum
 
 MODES = {"VMCS": False, "eVMCS": True}
 WARM_UP = 50
 BUILD = "by-trap"
 TABLE = "instructions of L1 an exit"
-Say = Callable[[str], None]
 
 
 class FunctionCost(NamedTuple):
@@ -100,8 +99,8 @@ def of_port(enlightened: bool, config: str = BUILD) -> list[SteppedInsn]:
         spans[module.path] = (*sections.loaded(module.path).text,
                               sections.load_base(module.path))
 
-        def chains(addresses):
-            found = {}
+        def chains(addresses: Iterable[int]) -> dict[int, tuple[str, ...]]:
+            found: dict[int, tuple[str, ...]] = {}
             for path, (start, end, moved) in spans.items():
                 inside = [address for address in addresses if start <= address < end]
                 if inside:
@@ -119,7 +118,7 @@ def compared(mode: str, port: list[SteppedInsn], kernel: list[SteppedInsn]) -> l
     called = {step.chain[-1] for step in (*port, *kernel)}
     names = ported() | called & inside[0] & inside[1]
     sums = [stepped.by_function(side, names) for side in (port, kernel)]
-    rows = [FunctionCost(mode, name, *(side.get(name, Sum()) for side in sums), "")
+    rows = [FunctionCost(mode, name, sums[0].get(name, Sum()), sums[1].get(name, Sum()), "")
             for name in {**sums[1], **sums[0]}]
     rows = [row._replace(why=reasons().get(row.function, "")) if row.more else row for row in rows]
     return sorted(rows, key=lambda row: (-row.kernel.instructions, -row.port.instructions))

@@ -3,10 +3,11 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Callable, Sequence
 from html import escape
 
 from kvm_vmx import frame
-from kvm_vmx.measure.curves import curve
+from kvm_vmx.measure.curves import Draw, curve
 from kvm_vmx.measure.report import COUNTED, MEASURED, MODELLED, PUBLISHED, Report, Measurement
 from kvm_vmx.measure.terminal import interval, number
 
@@ -27,7 +28,7 @@ def bar(row: Measurement, top: float, line: str) -> str:
     """One row of a picture of bars."""
     length = end = share(row.value, top)
     inside = f'<i class="{KIND[row.kind]}" style="width:{length}%"></i>'
-    if row.low is not None:
+    if row.low is not None and row.high is not None:
         low, end = share(row.low, top), max(length, share(row.high, top))
         inside += f'<u style="left:{low}%;width:{share(row.high, top) - low:.1f}%"></u>'
     value = f"{number(row.value)} {escape(row.unit)} <small>{interval(row)}</small>"
@@ -77,13 +78,13 @@ PICTURES = (
     ("The MSR-bitmap enlightenment", bars, ("MSR-bitmap enlightenment, an RDMSR in L2",)),
 )
 # Of some tables a picture has these rows only: the others are of another scale.
-SHOWN = {
-    "instructions an access, key off": "store",
-    "a tight CPUID loop on Hyper-V": ("the mail", "the model"),
+SHOWN: dict[str, Callable[[str], bool]] = {
+    "instructions an access, key off": lambda name: name.startswith("store"),
+    "a tight CPUID loop on Hyper-V": lambda name: name.endswith(("the mail", "the model")),
 }
 
 
-def picture(report: Report, title: str, draw, tables) -> str:
+def picture(report: Report, title: str, draw: Draw, tables: Sequence[str]) -> str:
     """One picture under its title, or nothing where the report does not have its numbers."""
     rows = first_of(report, *tables)
     if rows and rows[0].table == "instructions an exit, VMCS":
@@ -101,8 +102,7 @@ def picture(report: Report, title: str, draw, tables) -> str:
 
 def shown(row: Measurement) -> bool:
     """Whether a row belongs in its table's picture."""
-    part = SHOWN.get(row.table, "")
-    return row.name.startswith(part) if isinstance(part, str) else row.name.endswith(part)
+    return row.table not in SHOWN or SHOWN[row.table](row.name)
 
 
 def claims(report: Report) -> str:

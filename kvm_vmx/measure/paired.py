@@ -8,13 +8,15 @@ import platform
 import statistics as stdlib
 import subprocess
 import sys
+from collections.abc import Sequence
 
 from kvm_vmx import Machine, build_info, building
 from kvm_vmx.console import Trouble
 from kvm_vmx.machine.fields import done_again
 from kvm_vmx.measure import copied, host_rsp, scale, scaling
+from kvm_vmx.measure.child import Timed
 from kvm_vmx.measure.loops import ACCESSORS, GROUPS, loaded
-from kvm_vmx.measure.report import DISAGREE, MEASURED, Report, row
+from kvm_vmx.measure.report import DISAGREE, MEASURED, Report, Say, row
 from kvm_vmx.measure.statistics import Estimate, differences, estimate, fit, ratios, undisturbed
 from kvm_vmx.measure.structure import reread
 
@@ -31,9 +33,10 @@ AGAIN = done_again()
 class Sample:
     """What one process timed: ticks of each variant's batches, and what a tick is."""
 
-    def __init__(self, found, world):
-        self.ticks, self.ops = found[world], found["ops"]
-        self.calibration = found["calibration"]
+    def __init__(self, found: Timed, world: str):
+        self.ticks: dict[str, list[int]] = found[world]
+        self.ops: int = found["ops"]
+        self.calibration: dict[str, float] = found["calibration"]
         self.rounds = undisturbed(self.ticks)
         # the counter moves in steps: what is finer cannot be seen
         self.resolution = self.cycles(
@@ -63,9 +66,11 @@ class Sample:
 class Samples:
     """All processes of one task."""
 
-    def __init__(self, report: Report, task: str, progress):
+    def __init__(self, report: Report, task: str, progress: Say):
         processes, rounds = PROCESSES[task]
-        self.task, self.report, self.found, self.worlds = task, report, [], {}
+        self.task, self.report = task, report
+        self.found: list[Timed] = []
+        self.worlds: dict[str, list[Sample]] = {}
         # in front of minutes of timing, as it takes a file that may not be there
         report.machine["cpu_model_name"] = cpu_model()
         for n in range(processes):
@@ -84,7 +89,7 @@ class Samples:
         return self.worlds[name]
 
 
-def child(task: str, rounds: int) -> dict:
+def child(task: str, rounds: int) -> Timed:
     """What a fresh process found, with modules that lie elsewhere in memory than any other's."""
     done = subprocess.run(
         [sys.executable, "-P", copied.__file__, building.ROOT, "kvm_vmx.measure.child", task,
@@ -92,10 +97,11 @@ def child(task: str, rounds: int) -> dict:
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise Trouble(f"the loops could not be timed: {last}")
-    return json.loads(done.stdout)
+    found: Timed = json.loads(done.stdout)
+    return found
 
 
-def describe(report: Report, found) -> None:
+def describe(report: Report, found: list[Timed]) -> None:
     """The machine as it was: what pyperf and a reader need to judge the numbers."""
     calibration = [one["calibration"] for one in found]
     report.machine |= {
@@ -195,7 +201,7 @@ def beside_c(report: Report, on: list[Sample]) -> None:
                  why="two copies of C are as far apart, or the processes disagree")
 
 
-def alike(pairs) -> tuple[bool | None, str]:
+def alike(pairs: list[tuple[str, Estimate, Estimate]]) -> tuple[bool | None, str]:
     """Whether each ratio is within 5 % of 1; open where the copy of C is no nearer either."""
     off = {name: (abs(ours.value - 1), abs(copy.value - 1)) for name, ours, copy in pairs
            if abs(ours.value - 1) > 0.05}
@@ -269,9 +275,9 @@ TASK = {"key": "accesses", "accessors": "accesses", "loop": "exits", "entry": "e
 PARTS = {"key": key, "accessors": accessors, "loop": loop, "entry": entry}
 
 
-def run(report: Report, parts, progress=lambda text: None) -> None:
+def run(report: Report, parts: Sequence[str], progress: Say = lambda text: None) -> None:
     """Tier 2 of these parts."""
-    samples = {}
+    samples: dict[str, Samples] = {}
     for part in parts:
         if part == "scale":
             scale.run(report, progress)

@@ -2,11 +2,16 @@
 """What a measurement found: rows, each with its kind, and the claims that they hold or miss."""
 
 import dataclasses
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from kvm_vmx.measure.statistics import Estimate
 
 if TYPE_CHECKING:
     from kvm_vmx.measure.objects import FunctionCost
 
+# how far a measurement is, in words
+Say: TypeAlias = Callable[[str], object]
 COUNTED, MEASURED, MODELLED, PUBLISHED = "counted", "measured here", "modelled", "published"
 
 # Why a claim is open: nothing was found to judge, or what was found reaches over the bound.
@@ -67,18 +72,20 @@ class Report:
     claims: list[Claim] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
     rounds: dict[str, list[list[int]]] = dataclasses.field(default_factory=dict)
-    machine: dict = dataclasses.field(default_factory=dict)
+    machine: dict[str, Any] = dataclasses.field(default_factory=dict)
     measurable: bool = True
     # functions of the port beside a kernel's own
     beside: "list[FunctionCost]" = dataclasses.field(default_factory=list)
 
-    def add(self, table, name, value, unit, kind, **rest) -> Measurement:
+    def add(self, table: str, name: str, value: float, unit: str, kind: str, *,
+            low: float | None = None, high: float | None = None, note: str = "") -> Measurement:
         """One more row; the row."""
-        row = Measurement(table, name, value, unit, kind, **rest)
+        row = Measurement(table, name, value, unit, kind, low, high, note)
         self.rows.append(row)
         return row
 
-    def claim(self, text, holds, figure, cannot="", why="", sample=1) -> None:
+    def claim(self, text: str, holds: bool | None, figure: str, cannot: str = "", why: str = "",
+              sample: float = 1) -> None:
         """One more claim. Where `sample`, how much was looked at, is nothing, it is open: what is
         said of all of nothing always holds."""
         if not sample:
@@ -97,15 +104,15 @@ class Report:
         """The claims that are missed and could be met."""
         return [claim for claim in self.claims if claim.verdict == "missed"]
 
-    def find(self, table, name) -> Measurement | None:
+    def find(self, table: str, name: str) -> Measurement | None:
         """A row by its table and name, or None."""
         return next((row for row in self.rows if (row.table, row.name) == (table, name)), None)
 
-    def in_table(self, table) -> list[Measurement]:
+    def in_table(self, table: str) -> list[Measurement]:
         """The rows of a table."""
         return [row for row in self.rows if row.table == table]
 
 
-def row(report: Report, table: str, name: str, found, unit: str, note: str = "") -> None:
+def row(report: Report, table: str, name: str, found: Estimate, unit: str, note: str = "") -> None:
     """An estimate, measured here, as a row."""
     report.add(table, name, found.value, unit, MEASURED, low=found.low, high=found.high, note=note)

@@ -9,11 +9,14 @@ import gc
 import os
 import threading
 import time
+from collections.abc import Callable
 
 from kvm_vmx import Machine
 from kvm_vmx.machine.guests import CPUID_LOOP
-from kvm_vmx.measure.report import COUNTED, Report, row
-from kvm_vmx.measure.statistics import estimate
+from kvm_vmx.machine.module import Module
+from kvm_vmx.machine.vcpu import Vcpu
+from kvm_vmx.measure.report import COUNTED, Report, Say, row
+from kvm_vmx.measure.statistics import Estimate, estimate
 
 VCPUS = (1, 10, 100, 1_000)
 CPUS = (1, 8, 64, 512, 4_096)
@@ -33,7 +36,7 @@ OF_L1 = ("cpuid", "rdmsr", "wrmsr", "mov_to_cr", "vmxon", "vmxoff", "vmclear", "
          "vmwrite", "vmlaunch", "vmresume", "invept", "invvpid")
 
 
-def executed(machine, call) -> int:
+def executed(machine: Machine, call: Callable[[], object]) -> int:
     """How many instructions of VMX and its like L1 executes in a call."""
     before = machine.counters
     call()
@@ -41,22 +44,22 @@ def executed(machine, call) -> int:
     return sum(after[name] - before[name] for name in OF_L1)
 
 
-def many(module, count: int) -> list:
+def many(module: Module, count: int) -> list[Vcpu]:
     """So many vCPUs on CPU 0."""
-    made = []
+    made: list[Vcpu] = []
     while len(made) < count:
         vm = module.create_vm(code=CPUID_LOOP, memory=MEMORY)
         made += [vm.create_vcpu(cpu=0) for _ in range(min(OF_A_VM, count - len(made)))]
     return made
 
 
-def turns(vcpus, exits: int) -> None:
+def turns(vcpus: list[Vcpu], exits: int) -> None:
     """Each vCPU in turn has so many exits."""
     for vcpu in vcpus:
         vcpu.run(exits=exits)
 
 
-def an_exit(machine, vcpus) -> tuple[float, float]:
+def an_exit(machine: Machine, vcpus: list[Vcpu]) -> tuple[float, float]:
     """(of an exit in a turn, of a turn beside its exits): instructions of L1, all vCPUs alike."""
     turns(vcpus, TURN)
     short, long = (executed(machine, lambda: turns(vcpus, exits)) for exits in (TURN, 2 * TURN))
@@ -93,6 +96,7 @@ def count_loads(report: Report) -> None:
         with Machine(cpus=cpus, insn="call") as machine:
             before = machine.allocations
             loads[cpus] = executed(machine, lambda: machine.insmod(enlightened_vmcs=True))
+            assert machine.module is not None
             kept[cpus] = sum(machine.allocations[kind] - before[kind] for kind in before)
             exits[cpus] = an_exit(machine, many(machine.module, 1))[0]
         report.add("insmod by CPUs", f"{cpus:,}", loads[cpus], "instructions of L1", COUNTED,
@@ -107,7 +111,7 @@ def count_loads(report: Report) -> None:
                  sample=exits[1])
 
 
-def live(module) -> None:
+def live(module: Module) -> None:
     """One lifetime: a VM, its vCPU, two exits, the end."""
     vm = module.create_vm(code=CPUID_LOOP, memory=MEMORY)
     vm.create_vcpu(cpu=0).run(exits=2)
@@ -154,9 +158,9 @@ def memory() -> int:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def spent(call, exits: int):
+def spent(call: Callable[[], object], exits: int) -> Estimate:
     """ns of CPU time an exit, of some calls."""
-    def once():
+    def once() -> float:
         start = time.process_time()
         call()
         return (time.process_time() - start) * 1e9 / exits
@@ -196,7 +200,7 @@ def time_threads(report: Report) -> None:
             vcpus = [vm.create_vcpu(cpu=n) for n in range(count)]
             turns(vcpus, TURN)
 
-            def together():
+            def together() -> None:
                 threads = [threading.Thread(target=turns, args=([vcpu], THREAD_EXITS))
                            for vcpu in vcpus]
                 for thread in threads:
@@ -209,7 +213,7 @@ def time_threads(report: Report) -> None:
                 f"CPU time, {count} on {min(count, len(os.sched_getaffinity(0)))} processors")
 
 
-def run(report: Report, progress) -> None:
+def run(report: Report, progress: Say) -> None:
     """Tier 0: the counts."""
     progress("tier 0: scale")
     # first, as what larger machines have given back would hide what is kept
@@ -218,7 +222,7 @@ def run(report: Report, progress) -> None:
     count_loads(report)
 
 
-def run_timed(report: Report, progress) -> None:
+def run_timed(report: Report, progress: Say) -> None:
     """Tier 2: the times beside them."""
     progress("tier 2: scale, lifetimes")
     lifetimes(report, LIFETIMES[-1], timed=True)

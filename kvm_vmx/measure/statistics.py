@@ -3,12 +3,19 @@
 
 import math
 import statistics
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
 
-median = statistics.median
+# of each variant's batches, round by round
+Ticks: TypeAlias = Mapping[str, Sequence[int]]
 
 # A batch that is so many ticks over its median was interrupted.
 INTERRUPTED = 2_000
+
+
+def median(values: Iterable[float]) -> float:
+    """The middle one, or halfway between the two."""
+    return statistics.median(values)
 
 
 class Estimate(NamedTuple):
@@ -19,7 +26,7 @@ class Estimate(NamedTuple):
     high: float
 
 
-def estimate(values) -> Estimate:
+def estimate(values: Iterable[float]) -> Estimate:
     """The median with its order-statistic interval; the whole range where there are too few."""
     ordered = sorted(values)
     rank = lowest_rank(len(ordered))
@@ -38,7 +45,7 @@ def lowest_rank(n: int, confidence: float = 0.95) -> int:
     return min(rank, (n - 1) // 2)
 
 
-def undisturbed(ticks: dict[str, list[int]]) -> list[int]:
+def undisturbed(ticks: Ticks) -> list[int]:
     """The rounds in which no variant was interrupted: they are dropped in all alike."""
     limit = {name: median(values) + INTERRUPTED for name, values in ticks.items()}
     rounds = range(len(next(iter(ticks.values()))))
@@ -46,12 +53,12 @@ def undisturbed(ticks: dict[str, list[int]]) -> list[int]:
     return kept or list(rounds)
 
 
-def differences(ticks, rounds, name, control) -> float:
+def differences(ticks: Ticks, rounds: Sequence[int], name: str, control: str) -> float:
     """The median over the rounds of a variant less its control, in ticks."""
     return median(ticks[name][r] - ticks[control][r] for r in rounds)
 
 
-def ratios(ticks, rounds, name, control) -> float:
+def ratios(ticks: Ticks, rounds: Sequence[int], name: str, control: str) -> float:
     """The median over the rounds of a variant divided by its control."""
     return median(ticks[name][r] / ticks[control][r] for r in rounds)
 

@@ -9,6 +9,7 @@ compiler run inlines and another does not is counted alike.
 
 import collections
 import ctypes
+import dataclasses
 import subprocess
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, NamedTuple
@@ -28,7 +29,8 @@ LEAVES = ("vmread", "vmwrite", "vmlaunch", "vmresume", "vmptrld", "vmclear", "rd
 FEATURE = "_static_cpu_has"
 
 
-class SteppedInsn(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class SteppedInsn:
     """One instruction of an exit: how often it executes, how often it loads and stores each time,
     its mnemonic, and the functions that it is in, the innermost first."""
 

@@ -3,9 +3,13 @@
 
 import dataclasses
 import json
+from typing import TYPE_CHECKING
 
 from kvm_vmx.console import Trouble, need
 from kvm_vmx.measure.report import Report
+
+if TYPE_CHECKING:
+    from kvm_vmx.measure.objects import FunctionCost
 
 # pyperf knows seconds, bytes and integers; what else there is stays out of its files.
 PYPERF = {"ns": ("second", 1e-9), "ms": ("second", 1e-3), "bytes": ("byte", 1),
@@ -13,7 +17,7 @@ PYPERF = {"ns": ("second", 1e-9), "ms": ("second", 1e-3), "bytes": ("byte", 1),
           "sites": ("integer", 1)}
 
 
-def as_json(report: Report) -> dict:
+def as_json(report: Report) -> dict[str, object]:
     """The report as one JSON object."""
     return {
         "schema": "kvm_vmx.measure/1", "measurable": report.measurable, "machine": report.machine,
@@ -24,7 +28,7 @@ def as_json(report: Report) -> dict:
     } | ({"beside": [_function(row) for row in report.beside]} if report.beside else {})
 
 
-def _function(row) -> dict:
+def _function(row: "FunctionCost") -> dict[str, object]:
     return {"mode": row.mode, "function": row.function, "port": row.port._asdict(),
             "kernel": row.kernel._asdict(), "ratio": row.ratio, "why": row.why}
 

@@ -3,13 +3,15 @@
 
 import collections
 import re
+from collections.abc import Sequence
 
 from kvm_vmx import Machine
 from kvm_vmx.machine.fields import CLEAN_FIELDS
+from kvm_vmx.machine.sites import Site
 from kvm_vmx.measure import host_rsp, machine_code, scaling
 from kvm_vmx.measure.loops import (
-    ACCESSORS, ENCODING, FIELDS, GROUPS, STORES, loaded, module)
-from kvm_vmx.measure.report import COUNTED, Report
+    ACCESSORS, ENCODING, FIELDS, GROUPS, STORES, Accessor, World, file_of, loaded)
+from kvm_vmx.measure.report import COUNTED, Report, Say
 from kvm_vmx.measure.rounds import Loops
 
 NOP = bytes.fromhex("0f1f440000")
@@ -27,12 +29,12 @@ SAVED = {
 OPS_VMREAD, OPS_VMWRITE = 0x48, 0x50
 
 
-def sites(machine) -> list[dict]:
+def sites(machine: Machine) -> list[Site]:
     """The sites of enable_evmcs in the module that is loaded."""
     return [site for site in machine.keys() if site["key"] == "enable_evmcs"]
 
 
-def bad_sites(found: list[dict], on: bool) -> list[str]:
+def bad_sites(found: list[Site], on: bool) -> list[str]:
     """The sites whose bytes are not those of the state."""
     bad = []
     for site in found:
@@ -46,9 +48,9 @@ def bad_sites(found: list[dict], on: bool) -> list[str]:
 def renamed(lines: list[str]) -> list[str]:
     """The registers that survive calls under names in the order of their use: which of them holds
     a loop's counter is the compiler's whim, and no instruction more or less."""
-    names = {}
+    names: dict[str, str] = {}
 
-    def saved(match):
+    def saved(match: re.Match[str]) -> str:
         whole, bits = SAVED[match[0]]
         return names.setdefault(whole, f"saved{len(names)}") + bits
 
@@ -57,26 +59,26 @@ def renamed(lines: list[str]) -> list[str]:
 
 def loop_text(config: str, name: str) -> tuple[list[str], int]:
     """The turn of a loop without its NOPs, as text, and how many NOPs there are."""
-    file = module(config).__file__
+    file = file_of(config)
     turn = machine_code.loop(file, f"bench_{name}")
     return renamed(machine_code.plain(file, turn)), sum(one.is_nop for one in turn)
 
 
 def way_text(config: str, name: str) -> tuple[list[str], int]:
     """The expected way through a function, likewise."""
-    file = module(config).__file__
+    file = file_of(config)
     way = machine_code.expected(file, name)
     return machine_code.plain(file, way), sum(one.is_nop for one in way)
 
 
-def wrong_operations(accessor, on: bool, prefix="") -> list[str]:
+def wrong_operations(accessor: Accessor, on: bool, prefix: str = "") -> list[str]:
     """What a timed accessor loop should execute and does not."""
-    turn = machine_code.loop(module("hyperv").__file__, f"bench_{prefix}{accessor.name}")
+    turn = machine_code.loop(file_of("hyperv"), f"bench_{prefix}{accessor.name}")
     memory = [one.memory for one in turn if one.memory]
     field = FIELDS[accessor.field]
     wrong = []
 
-    def need(condition, what):
+    def need(condition: bool, what: str) -> None:
         if not condition:
             wrong.append(f"bench_{prefix}{accessor.name}: no {what}")
 
@@ -104,7 +106,7 @@ def wrong_operations(accessor, on: bool, prefix="") -> list[str]:
 def wrong_stores(on: bool) -> list[str]:
     """What a timed store loop should execute and does not."""
     wrong = []
-    file = module("hyperv").__file__
+    file = file_of("hyperv")
     place = FIELDS["GUEST_RSP"]["offset"], FIELDS["GUEST_RSP"]["size"], True
     for name in STORES:
         turn = machine_code.loop(file, f"bench_{name}")
@@ -126,16 +128,16 @@ def wrong_stores(on: bool) -> list[str]:
 def extra_instructions(name: str, new: str = "hyperv", old: str = "before") -> dict[str, int]:
     """How many instructions of each mnemonic a function has more (or fewer) of in one build
     than in another, of those that can be reached with the key off."""
-    def counts(config):
+    def counts(config: str) -> collections.Counter[str]:
         return collections.Counter(
-            one.mnemonic for one in machine_code.function(module(config).__file__, name))
+            one.mnemonic for one in machine_code.function(file_of(config), name))
 
     added = counts(new)
     added.subtract(counts(old))
     return {mnemonic: count for mnemonic, count in sorted(added.items()) if count}
 
 
-def key(report: Report, machine) -> None:
+def key(report: Report, machine: Machine) -> None:
     """The jump table in both states; with the key off, the accessors against other builds."""
     for on in (False, True):
         with loaded(machine, "hyperv", on) as world:
@@ -173,7 +175,7 @@ def key(report: Report, machine) -> None:
                    "instructions", COUNTED)
 
 
-def accessors(report: Report, machine) -> None:
+def accessors(report: Report, machine: Machine) -> None:
     """Port against C, line by line; every loop executes what it claims."""
     for on in (False, True):
         state = "on" if on else "off"
@@ -197,7 +199,7 @@ def accessors(report: Report, machine) -> None:
                      "; ".join(wrong) or f"{3 * len(ACCESSORS) + len(STORES) + 1} loops")
 
 
-def entry(report: Report, machine) -> None:
+def entry(report: Report, machine: Machine) -> None:
     """Bytes that L0 reads again at an entry, clean group by clean group."""
     with loaded(machine, "hyperv", True) as world:
         always = reread(machine, world, 0)
@@ -213,15 +215,17 @@ def entry(report: Report, machine) -> None:
                  sample=every)
 
 
-def reread(machine, world, dirty) -> tuple[int, int]:
+def reread(machine: Machine, world: World, dirty: int) -> tuple[int, int]:
     """(bytes by group, bytes without a group) that one entry reads."""
     before = dict(machine.counters)
     Loops(machine._kernel, 0, [world.entries(dirty)]).timed(1, 1)
     after = machine.counters
-    return tuple(after[name] - before[name] for name in ("bytes_reread", "bytes_ungrouped"))
+    by_group, ungrouped = (after[name] - before[name]
+                           for name in ("bytes_reread", "bytes_ungrouped"))
+    return by_group, ungrouped
 
 
-def loop(report: Report, machine) -> None:
+def loop(report: Report, machine: Machine) -> None:
     """What L1 executes at one exit in either mode, and what it allocates: nothing."""
     for on in (False, True):
         mode = "eVMCS" if on else "VMCS"
@@ -243,7 +247,7 @@ def loop(report: Report, machine) -> None:
 PARTS = {"key": key, "accessors": accessors, "loop": loop, "entry": entry}
 
 
-def run(report: Report, parts, progress=lambda text: None) -> None:
+def run(report: Report, parts: Sequence[str], progress: Say = lambda text: None) -> None:
     """Tier 0 of these parts."""
     with Machine(cpus=1, insn="call") as machine:
         for part in (part for part in parts if part in PARTS):

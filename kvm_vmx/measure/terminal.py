@@ -9,7 +9,7 @@ from kvm_vmx.measure.report import COUNTED, VERDICTS, Measurement, Report
 LONGEST_TABLE = 24
 
 
-def number(value) -> str:
+def number(value: float) -> str:
     """A number with as many digits as it deserves."""
     if float(value).is_integer():
         return f"{int(value):,}"
@@ -18,7 +18,7 @@ def number(value) -> str:
 
 def interval(row: Measurement) -> str:
     """The 95 % interval, where there is one; one on both sides of zero shows no difference."""
-    if row.low is None:
+    if row.low is None or row.high is None:
         return ""
     shows = ", no difference shown" if row.low < 0 < row.high else ""
     return f"[{number(row.low)}, {number(row.high)}]{shows}"

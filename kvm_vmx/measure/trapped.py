@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """By trap: how many traps an exit is in either mode, what one costs, and what is left without."""
 
+from collections.abc import Sequence
+
 from kvm_vmx import Machine
 from kvm_vmx.console import Trouble
 from kvm_vmx.measure import host_rsp
 from kvm_vmx.measure.loops import loaded
 from kvm_vmx.measure.model import MAIL_AFTER, MAIL_BEFORE
 from kvm_vmx.measure.paired import Samples, at_least
-from kvm_vmx.measure.report import COUNTED, DISAGREE, PUBLISHED, Report, row
+from kvm_vmx.measure.report import COUNTED, DISAGREE, PUBLISHED, Report, Say, row
 from kvm_vmx.measure.statistics import estimate
 
 MAIL_RATIO = MAIL_BEFORE / MAIL_AFTER
@@ -25,7 +27,7 @@ BY_CALL_ALONE = {
 }
 
 
-def check(parts, tier: int) -> None:
+def check(parts: Sequence[str], tier: int) -> None:
     """Trouble where no part, or not this tier, can be measured by trap."""
     if tier == 1:
         raise Trouble("valgrind cannot execute the opcodes: give --tier 0 or 2, or count by call")
@@ -35,7 +37,7 @@ def check(parts, tier: int) -> None:
                       "leave --insn trap out")
 
 
-def exit_traps(machine, enlightened: bool) -> dict[str, float]:
+def exit_traps(machine: Machine, enlightened: bool) -> dict[str, float]:
     """Traps of one steady exit, by the name of the instruction; those that came."""
     with loaded(machine, "hyperv", enlightened) as world:
         windows = []
@@ -47,7 +49,7 @@ def exit_traps(machine, enlightened: bool) -> dict[str, float]:
             for name in windows[0] if windows[1][name] != windows[0][name]}
 
 
-def count_loop(report: Report, machine) -> None:
+def count_loop(report: Report, machine: Machine) -> None:
     """Tier 0: the traps of one exit in either mode, and where the gap between them comes from."""
     found = {}
     for mode, on in MODES.items():
@@ -66,7 +68,7 @@ def count_loop(report: Report, machine) -> None:
                  sample=len(executed))
 
 
-def count_key(report: Report, machine) -> None:
+def count_key(report: Report, machine: Machine) -> None:
     """Tier 0: the three ways to note RSP, in both states of the key."""
     for on in (False, True):
         with loaded(machine, "hyperv", on):
@@ -111,7 +113,7 @@ def time_key(report: Report, samples: Samples) -> None:
 PARTS = {"loop": (count_loop, time_loop), "key": (count_key, time_key)}
 
 
-def run(report: Report, parts, tier: int, progress=lambda text: None) -> None:
+def run(report: Report, parts: Sequence[str], tier: int, progress: Say = lambda text: None) -> None:
     """These parts, as far as they depend on the form; tier 0, then 2."""
     here = [part for part in parts if part in PARTS]
     report.notes += [f"{part}: by call alone, since {BY_CALL_ALONE[part]}"

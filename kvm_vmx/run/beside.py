@@ -1,13 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """`kvm-vmx run --kernel TREE`: what an exit costs by a tree's own KVM, beside the port."""
 
+from collections.abc import Mapping
+from typing import TypeAlias
+
 from kvm_vmx.console import Trouble, print_columns
 from kvm_vmx.errors import BuildError, KernelBug, MachineError
 from kvm_vmx.progress import working
-from kvm_vmx.run.steady_state import MODES
+from kvm_vmx.run.steady_state import MODES, Figures
+
+# {mode: {instruction: how many an exit}}
+PerExit: TypeAlias = dict[str, dict[str, float]]
 
 
-def of_kernel(tree, code, memory) -> dict[str, dict[str, float]]:
+def of_kernel(tree: str, code: bytes, memory: int) -> PerExit:
     """{mode: {instruction: how many an exit}} of the kernel's own code under the same guest."""
     from kvm_vmx.kernel.build import build
     from kvm_vmx.kernel.exit_counts import exit_counts
@@ -21,7 +27,7 @@ def of_kernel(tree, code, memory) -> dict[str, dict[str, float]]:
         raise Trouble(str(error)) from None
 
 
-def print_beside(kernel, figures) -> None:
+def print_beside(kernel: PerExit, figures: Mapping[str, Figures]) -> None:
     """The table: each mode by the port and by the kernel's own code."""
     print("\nan exit, by the port and by the kernel's own code")
     rows = [("", *(f"{mode}, {who}" for mode in MODES.values() for who in ("port", "kernel")))]

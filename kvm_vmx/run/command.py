@@ -29,11 +29,12 @@ import contextlib
 import os
 import stat
 import sys
+from typing import TextIO
 
 from kvm_vmx import host
 from kvm_vmx.console import (
-    DIFFERS, HOLDS, Trouble, add_command, check_writable, offer, print_json, whole, write_text,
-)
+    DIFFERS, HOLDS, Commands, Trouble, add_command, check_writable, offer, print_json, whole,
+    write_text)
 from kvm_vmx.l0.profile import PROFILES
 from kvm_vmx.machine.guests import CPUID_LOOP
 from kvm_vmx.run import pairs
@@ -42,10 +43,11 @@ from kvm_vmx.run.report import (
     SCHEMA, GuestVerdict, judged, modes_of, print_end, print_modes, timing_of)
 from kvm_vmx.progress import progress, working
 from kvm_vmx.run.serial import Serial
-from kvm_vmx.run.steady_state import MODES, measure
+from kvm_vmx.run.steady_state import MODES, Counted, measure
 from kvm_vmx.machine import long_mode
 from kvm_vmx.machine.booted import booted
 from kvm_vmx.machine.lints import ConformanceError
+from kvm_vmx.machine.machine import Machine
 from kvm_vmx.machine.partition import CACHE_POLICIES
 
 EXAMPLE = """\
@@ -64,7 +66,7 @@ GUEST_MEMORY = 2 << 20
 ROOM = long_mode.room(GUEST_MEMORY)
 
 
-def configure(commands) -> None:
+def configure(commands: Commands) -> None:
     """Add `run` to the command line."""
     command = add_command(commands, sys.modules[__name__], "run", EXAMPLE)
     add = command.add_argument
@@ -92,7 +94,7 @@ def configure(commands) -> None:
     add("--trace", metavar="FILE", help="also write the first exits as a Chrome trace")
 
 
-def execute(args) -> int:
+def execute(args: argparse.Namespace) -> int:
     """Run the guest in both modes and print what it cost."""
     check_writable(args.trace)
     code = CPUID_LOOP if args.guest is None else read_guest(args.guest)
@@ -103,13 +105,13 @@ def execute(args) -> int:
     return status
 
 
-def machine_of(args):
+def machine_of(args: argparse.Namespace) -> contextlib.AbstractContextManager[Machine]:
     """The machine that the options describe, booted."""
     return booted(cpus=args.cpus, profile=args.profile, cache_policy=args.cache_policy,
                   lints=args.lints, strict=args.strict, insn=args.insn)
 
 
-def compare_modes(args, code, out) -> int:
+def compare_modes(args: argparse.Namespace, code: bytes, out: TextIO) -> int:
     """Run the guest in both modes, print what it cost, and judge."""
     with machine_of(args) as machine:
         try:
@@ -146,14 +148,15 @@ def compare_modes(args, code, out) -> int:
     return HOLDS if found.holds else DIFFERS
 
 
-def paired(args, machine, code, runs):
+def paired(args: argparse.Namespace, machine: Machine, code: bytes,
+           runs: dict[str, Counted]) -> pairs.Times:
     """The times of both modes, as far as the guest's exits go for both."""
     exits = min(run.figures["exits"] - (run.result.ended is not None) for run in runs.values())
     guest = pairs.Guest(machine, args.config, code, GUEST_MEMORY, Serial if args.serial else None)
     return pairs.timed(guest, exits, {mode: run.ns for mode, run in runs.items()})
 
 
-def stopped(args, log, why, out) -> None:
+def stopped(args: argparse.Namespace, log: list[str], why: str, out: TextIO) -> None:
     """A strict machine stopped the run: there is nothing to compare."""
     if args.json:
         print_json({"schema": SCHEMA, "modes": {}, "timing": timing_of(pairs.NOTHING),
@@ -161,7 +164,7 @@ def stopped(args, log, why, out) -> None:
     print(why, file=out)
 
 
-def write_trace(args, code, out) -> None:
+def write_trace(args: argparse.Namespace, code: bytes, out: TextIO) -> None:
     """Both modes once more, a short while, with every instruction written down."""
     from kvm_vmx.run import tracing, walking
 
@@ -181,7 +184,7 @@ def write_trace(args, code, out) -> None:
           "in each mode; open it with ui.perfetto.dev.", file=out)
 
 
-def read_guest(path) -> bytes:
+def read_guest(path: str) -> bytes:
     """The flat binary at `path`; nothing that could block or never end is read."""
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:

@@ -10,6 +10,8 @@ import statistics
 import time
 from typing import NamedTuple
 
+from kvm_vmx.machine.machine import Machine
+from kvm_vmx.run.serial import Serial
 from kvm_vmx.run.steady_state import WARM_UP, Run
 from kvm_vmx.measure.rounds import order
 from kvm_vmx.measure.statistics import Estimate, estimate
@@ -74,11 +76,11 @@ def plan(exits: int, ns: dict[str, float], by_trap: bool) -> Plan | None:
 class Guest(NamedTuple):
     """What a turn runs: the machine, the build of kvm-intel, the guest."""
 
-    machine: object
+    machine: Machine
     config: str
     code: bytes
     memory: int
-    serial: type | None     # the serial port that the guest has
+    serial: type[Serial] | None     # the serial port that the guest has
 
 
 def timed(guest: Guest, exits: int, rough: dict[str, float]) -> Times:
@@ -87,12 +89,13 @@ def timed(guest: Guest, exits: int, rough: dict[str, float]) -> Times:
     by_trap = guest.machine._kernel.by_trap
     pilot = plan(exits, rough, by_trap)
     # what a few exits took is mostly their first time
-    first = {mode: turn(guest, mode, pilot) for mode in rough} if pilot else {}
-    found = plan(exits, first, by_trap) if all(first.values()) and first else None
+    each = {mode: turn(guest, mode, pilot) for mode in rough} if pilot else {}
+    first = {mode: ns for mode, ns in each.items() if ns is not None}
+    found = plan(exits, first, by_trap) if first and len(first) == len(each) else None
     if found is None:
         return NOTHING
     turns = list(TURNS)
-    ns = {name: [] for name in turns}
+    ns: dict[str, list[float]] = {name: [] for name in turns}
     for n in range(found.rounds):
         for i in order(n, len(turns)):
             one = turn(guest, turns[i], found)
@@ -108,7 +111,7 @@ def turn(guest: Guest, name: str, found: Plan) -> float | None:
     guest ends before it did so far: one that reads a clock may."""
     kvm = guest.machine.insmod(enlightened_vmcs=TURNS[name], config=guest.config)
     vcpu = kvm.create_vm(code=guest.code, memory=guest.memory).create_vcpu(cpu=0)
-    run = Run(vcpu, serial=guest.serial and guest.serial())
+    run = Run(vcpu, serial=guest.serial() if guest.serial else None)
     run.stretch(found.warm_up)
     call = elapsed(run, 1)
     stretch = statistics.median(elapsed(run, found.length) for _ in range(found.stretches))

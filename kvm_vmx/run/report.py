@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What `kvm-vmx run` found: the table, how the guest ended, the verdict; as text and as JSON."""
 
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, TextIO, TypeAlias
 
 from kvm_vmx.console import print_columns
-from kvm_vmx.run.steady_state import MODES
+from kvm_vmx.run.pairs import Times
+from kvm_vmx.run.steady_state import MODES, Counted, Figures, Result
 from kvm_vmx.machine import long_mode
 from kvm_vmx.machine.trace import EXIT_REASONS
+from kvm_vmx.machine.vcpu import ExitSummary
 
 SCHEMA = "kvm_vmx.run/2"
+# what a cell of the table shows of a mode
+Shown: TypeAlias = Callable[[Figures], float | str]
 
 # What L0 counts besides the instructions that L1 executes.
 NOT_INSTRUCTIONS = {
@@ -24,12 +29,12 @@ class GuestVerdict(NamedTuple):
     differs: list[str]
     text: str
 
-    def as_json(self) -> dict:
+    def as_json(self) -> dict[str, object]:
         """The verdict of schema kvm_vmx.run/2."""
         return {"holds": self.holds, "differs": self.differs, "why": self.text}
 
 
-def judged(runs) -> GuestVerdict:
+def judged(runs: Mapping[str, Counted]) -> GuestVerdict:
     """Compare what the guest left behind in each mode."""
     vmcs, evmcs = (runs[mode].result for mode in MODES)
     if not runs["evmcs"].figures["enable_evmcs"]:
@@ -42,7 +47,7 @@ def judged(runs) -> GuestVerdict:
         True, [], "The guest saw no difference: registers, memory and exit reasons are equal.")
 
 
-def print_end(result, size: int, out) -> None:
+def print_end(result: Result, size: int, out: TextIO) -> None:
     """What the guest printed, and why it ended before its exits were up."""
     if result.serial:
         print(f"\nThe guest printed:\n{result.serial.rstrip()}", file=out)
@@ -56,7 +61,7 @@ def print_end(result, size: int, out) -> None:
         print(f"the guest's code ends at {end:#x}", file=out)
 
 
-def ended_of(summary) -> dict | None:
+def ended_of(summary: ExitSummary | None) -> dict[str, object] | None:
     """How the guest ended, for a program; None where its exits were up."""
     if summary is None:
         return None
@@ -65,12 +70,13 @@ def ended_of(summary) -> dict | None:
             "refusal": summary.refusal and summary.refusal.as_json()}
 
 
-def modes_of(runs, times) -> dict:
+def modes_of(runs: Mapping[str, Counted], times: Times) -> dict[str, dict[str, object]]:
     """The modes of schema kvm_vmx.run/2."""
-    found = {}
+    found: dict[str, dict[str, object]] = {}
     for mode, run in runs.items():
         result, ns = run.result, times.ns.get(mode) if times.measurable else None
-        found[mode] = run.figures | {
+        found[mode] = {
+            **run.figures,
             "ns_per_exit": ns and round(ns.value, 1),
             "ns_interval": ns and [round(ns.low, 1), round(ns.high, 1)],
             "reasons": {EXIT_REASONS.get(number, str(number)): count
@@ -83,21 +89,21 @@ def modes_of(runs, times) -> dict:
     return found
 
 
-def timing_of(times) -> dict:
+def timing_of(times: Times) -> dict[str, object]:
     """How the times were taken: rounds, and VMCS over VMCS with its interval."""
     return {"rounds": times.rounds, "measurable": times.measurable,
             "a_a": times.a_a and [round(value, 3) for value in times.a_a]}
 
 
-def print_modes(modes, times, by_call=()) -> None:
+def print_modes(modes: Mapping[str, Figures], times: Times, by_call: Sequence[str] = ()) -> None:
     """The table: VMCS against eVMCS; by_call did not trap though the other instructions did."""
-    rows = [("", "VMCS", "an exit", "eVMCS", "an exit")]
+    rows: list[tuple[str, ...]] = [("", "VMCS", "an exit", "eVMCS", "an exit")]
 
-    def row(title, total, per_exit):
+    def row(title: str, total: Shown, per_exit: Shown) -> None:
         rows.append((title, *(text(value(mode)) for mode in modes.values()
                               for value in (total, per_exit))))
 
-    def blank(mode):
+    def blank(mode: Figures) -> str:
         return ""
 
     row("exits", lambda mode: mode["exits"], blank)
@@ -117,15 +123,15 @@ def print_modes(modes, times, by_call=()) -> None:
     print_gap(modes, times)
 
 
-def time_row(times) -> tuple:
+def time_row(times: Times) -> tuple[str, str, str, str, str]:
     """The medians; a dash where nothing was timed, or where it tells nothing."""
     vmcs, evmcs = (f"{times.ns[mode].value:,.1f}" if times.measurable else "-" for mode in MODES)
     return "ns, measured here", "", vmcs, "", evmcs
 
 
-def print_interval(times) -> None:
+def print_interval(times: Times) -> None:
     """How sure the medians are, or why there are none."""
-    if times.measurable is False:
+    if times.measurable is False and times.a_a is not None:
         print(f"ns, not measurable here now: a mode against itself gives {times.a_a.value:.2f} "
               f"[{times.a_a.low:.2f}, {times.a_a.high:.2f}] times its time")
     elif times.measurable:
@@ -134,7 +140,7 @@ def print_interval(times) -> None:
               f"eVMCS {evmcs.low:,.1f} to {evmcs.high:,.1f}; {times.rounds} rounds in turns")
 
 
-def print_gap(modes, times) -> None:
+def print_gap(modes: Mapping[str, Figures], times: Times) -> None:
     """By trap: what lies between the modes, in traps and in time."""
     vmcs, evmcs = (modes[mode] for mode in MODES)
     gap = {name: count - evmcs["traps_per_exit"][name]
@@ -152,7 +158,7 @@ def print_gap(modes, times) -> None:
     print(f"{said}.")
 
 
-def instructions(modes) -> list[str]:
+def instructions(modes: Mapping[str, Figures]) -> list[str]:
     """The instructions that either mode executed, in L0's order."""
     return [
         name for name in modes["vmcs"]["instructions"]
@@ -161,7 +167,7 @@ def instructions(modes) -> list[str]:
     ]
 
 
-def text(value) -> str:
+def text(value: float | str) -> str:
     """A number as a reader wants it."""
     if isinstance(value, str):
         return value

@@ -3,7 +3,13 @@
 
 import hashlib
 import time
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypedDict
+
+from kvm_vmx.machine.machine import Machine
+from kvm_vmx.machine.vcpu import ExitSummary, Vcpu
+from kvm_vmx.machine.vm import GuestMemory
+from kvm_vmx.run.serial import Serial
 
 MODES = {"vmcs": "VMCS", "evmcs": "eVMCS"}
 
@@ -20,7 +26,7 @@ class Window(NamedTuple):
     exits: int
     calls: int
 
-    def less(self, once):
+    def less(self, once: "Window") -> "Window":
         """The window without what a call costs by itself, known from `once`: one exit, one call."""
         return Window(
             {name: value - self.calls * once.counters[name]
@@ -35,20 +41,21 @@ class Result(NamedTuple):
     registers: dict[str, int]
     memory: str                 # SHA-256 of all of the guest's memory
     reasons: dict[int, int]     # VM exits by reason
-    ended: object               # the ExitSummary that ended it before its exits were up, or None
+    ended: ExitSummary | None   # what ended it before its exits were up
     serial: str                 # what it sent to its serial port
 
 
 class Run:
     """A guest on its way: its exits, their reasons, and why it has ended, if it has."""
 
-    def __init__(self, vcpu, report=lambda done: None, serial=None):
+    def __init__(self, vcpu: Vcpu, report: Callable[[int], object] = lambda done: None,
+                 serial: Serial | None = None):
         self.vcpu, self.report, self.serial = vcpu, report, serial
         self.exits = self.calls = self.ns = 0
-        self.reasons = {}
-        self.ended = None
+        self.reasons: dict[int, int] = {}
+        self.ended: ExitSummary | None = None
 
-    def stretch(self, exits):
+    def stretch(self, exits: int) -> None:
         """Run at most `exits` more. The guest has ended where KVM gives another reason than that
         the exits are up, and no device here serves it: an exit may be a stretch's last and the
         guest's last at once."""
@@ -66,7 +73,7 @@ class Run:
                 self.ended = summary
         self.report(self.exits)
 
-    def steady(self, machine, exits):
+    def steady(self, machine: Machine, exits: int) -> Window:
         """Run `exits` in all; the window of the steady state, or all where it was not reached."""
         before, traps = dict(machine.counters), machine.traps
         warm_up = min(WARM_UP, max(1, exits // STRETCHES))
@@ -78,7 +85,7 @@ class Run:
         return Window(
             difference(before, machine.counters), difference(traps, machine.traps), self.exits, 0)
 
-    def window(self, machine, exits):
+    def window(self, machine: Machine, exits: int) -> Window:
         """Run `exits` more in stretches, unless the guest ends before."""
         before, traps, exits_before, calls = (
             dict(machine.counters), machine.traps, self.exits, self.calls)
@@ -91,16 +98,30 @@ class Run:
             self.exits - exits_before, self.calls - calls)
 
 
-class Counted(NamedTuple):
-    """A mode's run: its figures (the M of schema kvm_vmx.run/2), what the guest left behind, and
-    roughly what an exit took."""
+class Figures(TypedDict):
+    """What a mode's run has cost: the M of schema kvm_vmx.run/2, but for the times."""
 
-    figures: dict
+    exits: int
+    instructions: dict[str, int]
+    per_exit: dict[str, float]
+    traps: dict[str, int]
+    traps_per_exit: dict[str, float]
+    groups_reread_per_entry: float
+    bytes_reread_per_entry: float
+    enable_evmcs: bool
+
+
+class Counted(NamedTuple):
+    """A mode's run: its figures, what the guest left behind, and roughly what an exit took."""
+
+    figures: Figures
     result: Result
     ns: float
 
 
-def measure(machine, mode, code, memory, exits, report, config="hyperv", serial=None):
+def measure(machine: Machine, mode: str, code: bytes, memory: int, exits: int,
+            report: Callable[[str, int], object], config: str = "hyperv",
+            serial: Serial | None = None) -> Counted:
     """Load a build of kvm-intel for `mode`, run `code` for `exits` VM exits, unload."""
     boot, boot_traps = dict(machine.counters), machine.traps
     kvm = machine.insmod(enlightened_vmcs=mode == "evmcs", config=config)
@@ -128,18 +149,18 @@ def measure(machine, mode, code, memory, exits, report, config="hyperv", serial=
     }, result, run.ns / max(1, run.exits))
 
 
-def difference(before, after):
+def difference(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
     """How far each counter has moved."""
     return {name: value - before.get(name, 0) for name, value in after.items()}
 
 
-def ratio(value, count):
+def ratio(value: int, count: int) -> float:
     """value / count: an int where it is whole, 0 where nothing was counted."""
     if not count:
         return 0
     return value // count if value % count == 0 else value / count
 
 
-def digest(memory):
+def digest(memory: GuestMemory) -> str:
     """The SHA-256 of a guest's memory."""
     return hashlib.sha256(memory.read(0, memory.size)).hexdigest()

@@ -8,13 +8,20 @@ between them can be seen. L0's trace has no stamps, and so the time is a clock o
 import contextlib
 import itertools
 import json
+from collections.abc import Iterator
+from typing import Any, TypeAlias
 
 from kvm_vmx import fields
 from kvm_vmx.run.steady_state import MODES, Run
-from kvm_vmx.run.walking import Walk
+from kvm_vmx.run.serial import Serial
+from kvm_vmx.run.walking import Event, Walk
 from kvm_vmx.machine.lints import ConformanceError
-from kvm_vmx.machine.trace import EXIT_REASONS
+from kvm_vmx.machine.machine import Machine
+from kvm_vmx.machine.steps import Moment
+from kvm_vmx.machine.trace import EXIT_REASONS, TraceRecord
 
+# (what user space asked for, what L1 executed)
+Phases: TypeAlias = list[tuple[str, list[TraceRecord]]]
 MOST = 1_000        # exits traced in each mode
 FEW, MANY = 512, 1 << 16    # instructions kept of a CPU: of all of them, of the one with the guest
 CLOCK = ("logical: 1 us is one instruction, of L1 where L0 executes it (a VM entry is two: entry "
@@ -24,13 +31,14 @@ ENTRIES = {"vmlaunch", "vmresume"}
 NAMES = {int(row["encoding"], 16): row["vmcs_field"] for row in fields()}
 
 
-def recorded(machine, mode, code, memory, exits, config, serial=None):
+def recorded(machine: Machine, mode: str, code: bytes, memory: int, exits: int, config: str,
+             serial: Serial | None = None) -> Phases:
     """A mode's run in phases, each (what user space asked for, the instructions that L1
     executed); where a strict machine stops, up to there."""
-    phases = []
+    phases: Phases = []
 
     @contextlib.contextmanager
-    def phase(name, size=FEW, cpu=None):
+    def phase(name: str, size: int = FEW, cpu: int | None = None) -> Iterator[None]:
         seen = max((records[-1].sequence for _, records in phases if records), default=-1)
         machine.start_trace(size, cpu)
         try:
@@ -51,10 +59,13 @@ def recorded(machine, mode, code, memory, exits, config, serial=None):
     return phases
 
 
-def write_up(runs: dict, cpus: int, wanted: int, walks: dict | None = None) -> dict:
+def write_up(runs: dict[str, Phases], cpus: int, wanted: int,
+             walks: dict[str, list[Moment]] | None = None) -> dict[str, Any]:
     """The trace: {mode: phases} as the JSON object that Perfetto and chrome://tracing open; walks
     are the exits of each mode that were followed step by step, in processes of their own."""
-    about, events, lost, flow = [], [], 0, 0
+    about: list[Event] = []
+    events: list[Event] = []
+    lost = flow = 0
     for process, (mode, phases) in enumerate(runs.items(), 1):
         seen = sorted({record.cpu for _, records in phases for record in records})
         about += names(process, MODES[mode], seen, cpus)
@@ -74,7 +85,7 @@ def write_up(runs: dict, cpus: int, wanted: int, walks: dict | None = None) -> d
     }
 
 
-def names(process: int, mode: str, seen, cpus: int) -> list[dict]:
+def names(process: int, mode: str, seen: list[int], cpus: int) -> list[Event]:
     """What the lanes are called, in their order from the top."""
     lanes = {0: "user space", L0: "L0 (Hyper-V)",
              **{L1 + cpu: f"L1 CPU {cpu}" for cpu in seen}, L1 + cpus: "L2 (the guest)"}
@@ -88,12 +99,14 @@ def names(process: int, mode: str, seen, cpus: int) -> list[dict]:
     return found
 
 
-def drawn(process: int, phases, cpus: int) -> tuple[list[dict], int]:
+def drawn(process: int, phases: Phases, cpus: int) -> tuple[list[Event], int]:
     """A mode's slices and its counter, the outer before the inner; and how many instructions are
     missing because the trace's ring was full."""
-    events, now, lost, before = [], 0, 0, None
+    events: list[Event] = []
+    now = lost = 0
+    before: int | None = None
 
-    def add(lane, name, start, length, **about):
+    def add(lane: int, name: str, start: int, length: int, **about: object) -> None:
         events.append({"ph": "X", "pid": process, "tid": lane, "name": name, "ts": start,
                        "dur": length, **({"args": about} if about else {})})
 
@@ -125,7 +138,7 @@ def drawn(process: int, phases, cpus: int) -> tuple[list[dict], int]:
     return events, lost
 
 
-def title(record) -> str:
+def title(record: TraceRecord) -> str:
     """An instruction with the field or the register that it is about."""
     name, operands = record.instruction.upper(), record.operands
     if record.instruction in ("vmread", "vmwrite"):
@@ -135,9 +148,9 @@ def title(record) -> str:
     return name.replace("MOV_TO_CR", f"MOV to CR{operands[0]}") if operands else name
 
 
-def details(record) -> dict:
+def details(record: TraceRecord) -> dict[str, Any]:
     """Operands, results and outcome, as text: a number of 64 bits is more than JSON holds."""
-    about = {"sequence": record.sequence}
+    about: dict[str, Any] = {"sequence": record.sequence}
     if record.operands:
         about["operands"] = ", ".join(map(hex, record.operands))
     if record.results:
@@ -153,7 +166,7 @@ def reason(number: int) -> str:
     return f"{basic}, entry failed" if number >> 31 else basic
 
 
-def as_text(trace: dict) -> str:
+def as_text(trace: dict[str, Any]) -> str:
     """The trace as JSON, an event a line."""
     events = ",\n".join(json.dumps(event, separators=(",", ":"))
                         for event in trace["traceEvents"])
@@ -161,7 +174,7 @@ def as_text(trace: dict) -> str:
     return f'{{"traceEvents":[\n{events}\n],\n{rest[1:]}\n'
 
 
-def traced_exits(runs: dict) -> int:
+def traced_exits(runs: dict[str, Phases]) -> int:
     """The most exits that a mode's trace holds."""
     return max(sum(record.instruction in ENTRIES for record in itertools.chain.from_iterable(
         records for _, records in phases)) for phases in runs.values())

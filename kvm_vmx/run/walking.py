@@ -3,15 +3,21 @@
 loads and stores of an eVMCS, which cause none.
 """
 
+from typing import Any, TypeAlias
+
 from kvm_vmx.machine import steps
+from kvm_vmx.machine.machine import Machine
 from kvm_vmx.machine.steps import Moment
 
 EXITS = 10      # followed in each mode
 BEFORE = 3      # until nothing is new
+# as the trace has it
+Event: TypeAlias = dict[str, Any]
 TRAPPED = ("vmread", "vmwrite")
 
 
-def followed(machine, mode, code, memory, exits, config) -> list[Moment]:
+def followed(machine: Machine, mode: str, code: bytes, memory: int, exits: int,
+             config: str) -> list[Moment]:
     """What KVM does from an entry on, for so many exits or as long as the guest runs; nothing
     where no thread can be stepped. The machine's instructions trap."""
     if steps.can_step():
@@ -37,17 +43,18 @@ class Walk:
 
     def __init__(self, process: int, title: str, flow: int):
         self.process, self.now, self.flow = process, 0, flow
-        self.events: list[dict] = []
-        self.names = [{"ph": "M", "pid": process, "name": "process_name", "args": {"name": title}},
-                      {"ph": "M", "pid": process, "name": "process_sort_index",
-                       "args": {"sort_index": process}}]
+        self.events: list[Event] = []
+        self.names: list[Event] = [
+            {"ph": "M", "pid": process, "name": "process_name", "args": {"name": title}},
+            {"ph": "M", "pid": process, "name": "process_sort_index",
+             "args": {"sort_index": process}}]
         for lane, name in enumerate(LANES):
             for what, value in (("thread_name", {"name": name}),
                                 ("thread_sort_index", {"sort_index": lane})):
                 self.names.append({"ph": "M", "pid": process, "tid": lane, "name": what,
                                    "args": value})
 
-    def slice(self, lane: int, name: str, length: int, start: int | None = None) -> dict:
+    def slice(self, lane: int, name: str, length: int, start: int | None = None) -> Event:
         """Something that takes time."""
         event = {"ph": "X", "pid": self.process, "tid": lane, "name": name,
                  "ts": self.now if start is None else start, "dur": length}
@@ -63,9 +70,9 @@ class Walk:
                 "cat": "trap", "id": self.flow, "ts": self.now,
                 **({"bp": "e"} if phase == "f" else {})})
 
-    def draw(self, moments) -> list[dict]:
+    def draw(self, moments: list[Moment]) -> list[Event]:
         """All of them; a function lasts until the next one."""
-        function = None
+        function: Event | None = None
         for moment in moments:
             if function is None or moment.function != function["name"]:
                 function = self.slice(FUNCTIONS, moment.function or "vmx_vcpu_run", 0)

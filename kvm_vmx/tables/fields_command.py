@@ -5,9 +5,10 @@ With --json: {"schema": "kvm_vmx.fields/1", "fields": [...]}, one object a field
 sizes are in bytes; encodings and clean masks are hexadecimal text.
 """
 
+import argparse
 import sys
 
-from kvm_vmx.console import HOLDS, add_command, print_columns, print_json
+from kvm_vmx.console import HOLDS, Commands, add_command, print_columns, print_json
 
 EXAMPLE = """\
 example:
@@ -18,12 +19,12 @@ COLUMNS = ("encoding", "vmcs_field", "evmcs_field", "offset", "size", "clean_fie
 TITLES = ("encoding", "VMCS field", "member", "offset", "size", "clean group", "mask")
 
 
-def configure(commands) -> None:
+def configure(commands: Commands) -> None:
     """Add `fields` to the command line."""
     add_command(commands, sys.modules[__name__], "fields", EXAMPLE)
 
 
-def execute(args) -> int:
+def execute(args: argparse.Namespace) -> int:
     """Print the table."""
     from kvm_vmx import fields
 

@@ -7,25 +7,31 @@ enlightened VMCS, "after" the state once it is loaded with enable_evmcs on.
 With --json: {"schema": "kvm_vmx.keys/1", "before": [...], "after": [...]}.
 """
 
+import argparse
 import sys
+from typing import TYPE_CHECKING
 
-from kvm_vmx.console import DIFFERS, HOLDS, add_command, print_columns, print_json
+from kvm_vmx.console import DIFFERS, HOLDS, Commands, add_command, print_columns, print_json
 from kvm_vmx.machine.booted import booted
+from kvm_vmx.machine.sites import Site
 
 EXAMPLE = """\
 example:
   kvm-vmx keys | grep vmx_vcpu_run      the sites that one VM exit passes
 """
 
+if TYPE_CHECKING:
+    from kvm_vmx.machine.machine import Machine
+
 TITLES = ("address", "key", "function", "before", "bytes", "after", "bytes")
 
 
-def configure(commands) -> None:
+def configure(commands: Commands) -> None:
     """Add `keys` to the command line."""
     add_command(commands, sys.modules[__name__], "keys", EXAMPLE)
 
 
-def execute(args) -> int:
+def execute(args: argparse.Namespace) -> int:
     """Read all sites with the key off, then with it on."""
     with booted() as machine:
         kvm = machine.insmod(enlightened_vmcs=False)
@@ -43,12 +49,12 @@ def execute(args) -> int:
     return HOLDS if key_on else DIFFERS
 
 
-def sites(machine) -> list[dict]:
+def sites(machine: "Machine") -> list[Site]:
     """Every site, its bytes as a disassembler writes them."""
     return [dict(site, bytes=site["bytes"].hex(" ")) for site in machine.keys()]
 
 
-def print_sites(before, after) -> None:
+def print_sites(before: list[Site], after: list[Site]) -> None:
     """One row a site, ordered by address."""
     old = {site["address"]: site for site in before}
     rows = [TITLES]

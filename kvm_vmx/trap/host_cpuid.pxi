@@ -22,7 +22,7 @@ cdef extern from *:
     bint cpuid_of_host(unsigned int leaf, unsigned int *r) nogil
 
 
-def host_cpuid(unsigned int leaf):
+def host_cpuid(unsigned int leaf) -> tuple[int, int, int, int] | None:
     """(eax, ebx, ecx, edx) of a leaf's first subleaf, as this host answers; None without CPUID."""
     cdef unsigned int r[4]
 

@@ -168,7 +168,7 @@ def step_possible() -> bool:
     return bool(CAN_STEP) and not stepping and step_probe() >= 3
 
 
-def step_start(texts: list, room: int = 1 << 18) -> None:
+def step_start(texts: list[tuple[int, int]], room: int = 1 << 18) -> None:
     """Step from the next trap on; texts are the (start, end) of what is written down, of
     which there may be so many steps. RuntimeError where it cannot be done, or is being done."""
     global step_texts
@@ -187,7 +187,7 @@ def step_start(texts: list, room: int = 1 << 18) -> None:
     step_from_trap(<size_t>step_record)
 
 
-def step_stop() -> list:
+def step_stop() -> list[tuple[int, tuple[int, ...]]]:
     """Step no more: [(address, its 16 registers)], each as it was before the instruction."""
     cdef size_t n
     cdef int i

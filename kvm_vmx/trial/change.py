@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What a patch changes in behaviour: the same kernel as built before and with it, side by side."""
 
+import dataclasses
 import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -21,7 +22,8 @@ KINDS = {
 PLACE = re.compile(r"(?<=\w)(?:\.\w+)*\+0x[0-9a-f]+|(?<=at line )\d+")
 
 
-class Objection(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Objection:
     """One thing that an oracle objects to: where first, and in how many scenarios."""
 
     kind: str
@@ -83,7 +85,7 @@ def findings(seen: Seen) -> dict[tuple[str, str], Objection]:
     def note(kind: str, what: str, where: str, count: int = 1) -> None:
         key = kind, PLACE.sub("", what)
         before = found.get(key, Objection(*key, where, 0))
-        found[key] = before._replace(count=before.count + count)
+        found[key] = dataclasses.replace(before, count=before.count + count)
 
     for where, scenario in seen["scenarios"].items():
         for kind, what in _of_scenario(scenario):
@@ -117,9 +119,9 @@ def _traces(before: Seen, after: Seen) -> Iterator[TraceChange]:
         for kind, old, others in executed.align(list(ours), list(theirs)):
             if kind != "equal":
                 gone, new = gone + len(old), new + len(others)
-        told = [executed.told(steps[first]) if first < len(steps) else "the end"
-                for steps in (ours, theirs)]
-        yield TraceChange(name, first, *told, gone, new)
+        was, now = (executed.told(steps[first]) if first < len(steps) else "the end"
+                    for steps in (ours, theirs))
+        yield TraceChange(name, first, was, now, gone, new)
 
 
 def change(before: Seen, after: Seen) -> Change:

@@ -12,16 +12,24 @@ Exit status 1: something is objected to that was not before. With --json: {"sche
 """
 
 import argparse
+import dataclasses
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from kvm_vmx.console import (
-    DIFFERS, HOLDS, Trouble, add_command, offer, print_columns, print_json)
+    DIFFERS, HOLDS, Commands, Trouble, add_command, offer, print_columns, print_json)
 from kvm_vmx.errors import BuildError
 from kvm_vmx.l0.profile import PROFILES, load
 from kvm_vmx.progress import working
 from kvm_vmx.streams import plain
+
+if TYPE_CHECKING:
+    from kvm_vmx.trial.change import Change, Objection
+    from kvm_vmx.trial.observed import Seen
+    from kvm_vmx.trial.patching import Applied
 
 SCHEMA = "kvm_vmx.try/1"
 EXAMPLE = """\
@@ -33,7 +41,7 @@ examples:
 """
 
 
-def configure(commands) -> None:
+def configure(commands: Commands) -> None:
     """Add `try` to the command line."""
     add = add_command(commands, sys.modules[__name__], "try", EXAMPLE).add_argument
     add("patch", metavar="PATCH", help="a mail, an mbox or a patch")
@@ -73,7 +81,8 @@ def execute(args: argparse.Namespace) -> int:
     return DIFFERS if change.new else HOLDS
 
 
-def _built(args: argparse.Namespace, say):
+def _built(args: argparse.Namespace,
+           say: Callable[[str], object]) -> "tuple[Applied, tuple[Path, Path]]":
     """What the patch comes to, and the two images."""
     from kvm_vmx.compare import mail
     from kvm_vmx.kernel import before, build
@@ -99,11 +108,11 @@ def _built(args: argparse.Namespace, say):
         raise BuildError(f"with the patch, {error}") from None
 
 
-def _observed(images, like: str):
+def _observed(images: tuple[Path, Path], like: str) -> "list[Seen]":
     """Both at once: each is a process of its own."""
     from kvm_vmx.trial import observed
 
-    def named(pair):
+    def named(pair: tuple[Path, str]) -> "Seen":
         image, who = pair
         try:
             return observed.beside(Path(image), profile=like)
@@ -114,11 +123,9 @@ def _observed(images, like: str):
         return list(pool.map(named, zip(images, ("without the patch", "with the patch"))))
 
 
-def _tell_programs(args: argparse.Namespace, applied, change) -> None:
-    from kvm_vmx.trial.change import Objection
-
-    def shown(found: list[Objection]) -> list[dict]:
-        return [one._asdict() for one in found]
+def _tell_programs(args: argparse.Namespace, applied: "Applied", change: "Change") -> None:
+    def shown(found: "list[Objection]") -> list[dict[str, Any]]:
+        return [dataclasses.asdict(one) for one in found]
 
     print_json({
         "schema": SCHEMA, "tree": plain(args.tree), "reverse": args.reverse,
@@ -129,7 +136,7 @@ def _tell_programs(args: argparse.Namespace, applied, change) -> None:
         "differences": [trace._asdict() for trace in change.traces]})
 
 
-def _tell(args: argparse.Namespace, applied, change) -> None:
+def _tell(args: argparse.Namespace, applied: "Applied", change: "Change") -> None:
     for fate in applied.fates:
         print(plain(str(fate)))
     print("\nan exit of the CPUID loop, before and after")
@@ -153,7 +160,7 @@ def _tell(args: argparse.Namespace, applied, change) -> None:
         print(plain(f"    after:  {trace.after}"))
 
 
-def _tell_found(title: str, found) -> None:
+def _tell_found(title: str, found: "list[Objection]") -> None:
     from kvm_vmx.trial.change import KINDS
 
     print(f"\n{title}: {'nothing' if not found else ''}".rstrip())

@@ -4,7 +4,7 @@
 import pytest
 
 from kvm_vmx.boot import elf, selftests
-from kvm_vmx.boot.selftest import Selftest
+from kvm_vmx.boot.selftest import UCALL_PORT, Selftest
 
 pytestmark = pytest.mark.long
 VERSIONS = {"6.12": "tree-6.12", "6.1": "tree-6.1"}
@@ -41,6 +41,14 @@ def test_the_guest_code_says_that_it_is_done(built, soak, version, case, moves):
     assert len(stages) >= STAGES.get(case.name, 0)
     if case.name in ("hyperv_evmcs", "evmcs_test"):
         assert [note for note in stages if "L2" in note] == [f"stage {n}, in L2" for n in (7, 8, 9)]
+
+
+def test_what_is_written_to_the_port_of_ucalls_says_nothing():
+    """Guest code calls its host by an IN; an OUT there is none, and no fault of the host's."""
+    test = Selftest(elf.Executable(64, 0, (), {}))
+    for size in (1, 2, 4):
+        test.board.ports.access(UCALL_PORT, size, 7)
+    assert test.said == test.notes == []
 
 
 @pytest.mark.host("compiler", "tree-6.12")
