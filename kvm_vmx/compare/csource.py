@@ -60,6 +60,12 @@ class CFile:
             self.parsed[name] = None if place is None else self.parse(place)
         return self.parsed[name]
 
+    def defined(self, name: str) -> Function:
+        """One of the functions and tables that the file has."""
+        function = self.function(name)
+        assert function, name
+        return function
+
     def body(self, name: str) -> str:
         """What stands between the braces of a definition."""
         place = self.places[name]
