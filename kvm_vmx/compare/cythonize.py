@@ -9,8 +9,8 @@ import re
 from collections.abc import Callable, Collection, Mapping
 
 from kvm_vmx.compare import idioms, opcodes
-from kvm_vmx.compare.align import SEQUENCES, Sequence
 from kvm_vmx.compare.pysource import port_units
+from kvm_vmx.compare.sequences import SEQUENCES, Sequence
 from kvm_vmx.compare.terms import CHAINED, CYTHON_BINARY
 from kvm_vmx.compare.types import Syntax, SyntaxPart
 from kvm_vmx.compare.unify import EXPRESSIONS, bind, unify

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from kvm_vmx.compare.patch_alike import loosen, matched, nearest, related, renaming, spoken, worth
 from kvm_vmx.compare.patch_fate import KINDS, Fate
 from kvm_vmx.compare.patch_lines import Statement, sides
-from kvm_vmx.compare.patch_places import PatchPlaces, Spot
+from kvm_vmx.compare.patch_places import PatchPlaces, Spot, moved_to, spot_of
 from kvm_vmx.compare.patch_port import beside_port
 from kvm_vmx.compare.port import Port
 from kvm_vmx.compare.report import Pair, Report
@@ -249,13 +249,13 @@ class Comparison:
 
     def outside(self, hunk: "Hunk", item: Statement) -> Fate:
         """The fate of what stands in no function."""
-        home = self.tree.function(item.function, hunk.file) \
-            if self.tree and item.function and item.text.startswith("#") else None
-        for unit in home.units if home else ():
-            if home and unit.key == ("#", item.text):
-                fate = Fate(item, "same" if item.sign == "+" else "not taken up")
-                self.place(fate, home, unit)
-                return fate
+        if self.tree and item.function and item.text.startswith("#") \
+                and (home := self.tree.function(item.function, hunk.file)):
+            for unit in home.units:
+                if unit.key == ("#", item.text):
+                    fate = Fate(item, "same" if item.sign == "+" else "not taken up")
+                    self.place(fate, home, unit)
+                    return fate
         kernel, port, same = self.places.find(hunk, item)
         there = kernel if self.tree else port
         if item.sign == "-":
@@ -302,13 +302,3 @@ def with_blocks(fates: list[Fate], comparison: Comparison) -> None:
             away = inside.why.startswith("to ")
             fate.kind, fate.why = ("moved", inside.why.partition(",")[0]) if away else ("same", "")
             comparison.place(fate, inside.home, block)
-
-
-def spot_of(function: Function, unit: Unit) -> Spot:
-    """Where a statement of a function stands."""
-    return Spot(function.path, unit.line, unit.text)
-
-
-def moved_to(hunk: "Hunk", spot: Spot | None) -> str:
-    """A word where something stands in another file than the patch had it in."""
-    return f"to {spot.path}" if spot and hunk.file and spot.path != hunk.file else ""

@@ -71,8 +71,10 @@ def pins_of(root: pathlib.Path) -> dict[str, list[str]]:
     """The pins of a checkout's marks."""
     try:
         found = json.loads((root / PINS).read_text())
-        if not isinstance(found, dict):
-            raise ValueError("it holds no functions by name")
+        if not isinstance(found, dict) or not all(
+                isinstance(pins, list) and all(isinstance(pin, str) for pin in pins)
+                for pins in found.values()):
+            raise ValueError("it holds no lists of pins by function")
         return found
     except (OSError, ValueError) as error:
         raise Trouble(f"cannot read {PINS} there: {error}: give a whole checkout") from error

@@ -10,6 +10,7 @@ from kvm_vmx.compare.layout import field_table
 from kvm_vmx.compare.lexer import C, tokens
 from kvm_vmx.compare.patch_lines import uncommented
 from kvm_vmx.compare.rows import likeness
+from kvm_vmx.compare.units import Function, Unit
 
 if TYPE_CHECKING:
     from kvm_vmx.compare.mail import Hunk
@@ -183,3 +184,13 @@ def piece(rows: Sequence[str], n: int) -> str:
                 and row.rstrip().endswith((";", "{")):
             break
     return " ".join(uncommented(found))
+
+
+def spot_of(function: Function, unit: Unit) -> Spot:
+    """Where a statement of a function stands."""
+    return Spot(function.path, unit.line, unit.text)
+
+
+def moved_to(hunk: "Hunk", spot: Spot | None) -> str:
+    """A word where something stands in another file than the patch had it in."""
+    return f"to {spot.path}" if spot and hunk.file and spot.path != hunk.file else ""

@@ -4,13 +4,13 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from kvm_vmx.compare.align import SEQUENCES
 from kvm_vmx.compare.patch_alike import nearest, spoken
 from kvm_vmx.compare.patch_fate import Fate
 from kvm_vmx.compare.patch_lines import Statement
 from kvm_vmx.compare.patch_places import Spot
 from kvm_vmx.compare.port import Subject
 from kvm_vmx.compare.rows import likeness
+from kvm_vmx.compare.sequences import SEQUENCES
 from kvm_vmx.compare.unify import unify
 from kvm_vmx.compare.units import Function, Unit
 

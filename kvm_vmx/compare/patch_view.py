@@ -10,11 +10,12 @@ from kvm_vmx.compare.patch_fate import KINDS
 from kvm_vmx.streams import plain
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from kvm_vmx.compare.mail import Remark
     from kvm_vmx.compare.patch import Comparison, Looked
     from kvm_vmx.compare.patch_fate import Fate
     from kvm_vmx.compare.patch_places import Spot
-    from rich.console import Console
 
 SIGNS = {"same": "=", "renamed": "→", "moved": "↕", "changed": "~", "changed after review": "~",
          "not taken up": "-"}
