@@ -8,12 +8,17 @@ statements, or a mark with the statements it is pinned to; what no step takes is
 import dataclasses
 import functools
 import itertools
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
+from typing import TypeAlias
 
-from kvm_vmx.compare import cstatements, idioms, opcodes
+from kvm_vmx.compare import cstatements, opcodes
 from kvm_vmx.compare.integers import Casts
 from kvm_vmx.compare.marks import Mark, digest, place, spelled
-from kvm_vmx.compare.pysource import port_units
-from kvm_vmx.compare.unify import agreement, bind, rooted, unify
+from kvm_vmx.compare.sequences import Items, Woven, sequences, unmarked
+from kvm_vmx.compare.types import Syntax, SyntaxPart
+from kvm_vmx.compare.unify import agreement, rooted
+from kvm_vmx.compare.units import Unit
 
 PAIR, CONTEXT = 10, 1
 MOST = 100  # statements of the kernel that a mark without a pin may take
@@ -24,54 +29,15 @@ BINT = ("type", "bint", 0)
 class Step:
     """One row in the making: so many units of each side, and how they came together."""
 
-    kernel: list
-    port: list
+    kernel: list[Unit]
+    port: list[Unit]
     how: str
-    used: frozenset = frozenset()
+    used: frozenset[str] = frozenset()
     mark: Mark | None = None
 
 
-class Sequence:
-    """An idiom of several statements as patterns of both sides."""
-
-    def __init__(self, idiom):
-        self.name, self.why = idiom.name, idiom.why
-        c, port = cstatements.parse_text(idiom.c), port_units(idiom.cython)
-        self.c, self.port = ([unit.key for unit in units] for units in (c, port))
-        self.blocks = blocks(port)
-
-    def fits(self, kernel, port):
-        """The reasons for which the units beginning the two lists agree, or None."""
-        if len(kernel) < len(self.c) or len(port) < len(self.port):
-            return None
-        in_c, in_p, used = {}, {}, {self.why}
-        for pattern, unit in zip(self.c, kernel):
-            if not bind(pattern, unit.key, in_c):
-                return None
-        for pattern, unit in zip(self.port, port):
-            if isinstance(unit, Mark) or not bind(pattern, unit.key, in_p):
-                return None
-        if blocks(port[:len(self.port)]) != self.blocks:
-            return None
-        agree = all(unify(in_c[name], in_p[name], used) for name in in_c if name in in_p)
-        return used if agree else None
-
-
-def blocks(units) -> list:
-    """For each unit after the first, in whose block it stands: that of which unit of the list,
-    None for the first one's."""
-    return [None if unit.parent is units[0].parent else next(
-        (n for n, other in enumerate(units) if other is unit.parent), -1) for unit in units[1:]]
-
-
-SEQUENCES = [Sequence(idiom) for idiom in idioms.STATEMENTS]
-
-
-@functools.cache
-def sequences(c_kind: str, p_kind: str) -> list[Sequence]:
-    """The idioms of several statements that begin with statements of these kinds."""
-    return [rule for rule in SEQUENCES
-            if rule.c[0][0] == c_kind and rule.port[0][0] == p_kind]
+# How much a step is worth, how many units of the kernel and items of the port it takes, the step.
+Move: TypeAlias = tuple[int, int, int, Step]
 
 
 @functools.cache
@@ -84,10 +50,10 @@ def possible(c_kind: str, p_kind: str) -> bool:
 class Alignment:
     """The best way through both sequences; `steps` holds it."""
 
-    def __init__(self, kernel, port, marks, void: bool):
+    def __init__(self, kernel: list[Unit], port: list[Unit], marks: list[Mark], void: bool):
         self.kernel, self.void, self.whole = kernel, void, port
         self.port = weave(port, marks)
-        self.returns = port[0].key[1] if port and port[0].kind == "def" else None
+        self.returns: SyntaxPart = port[0].key[1] if port and port[0].kind == "def" else None
         self.bints = {("name", unit.key[2]) for unit in port
                       if unit.kind == "decl" and unit.key[1] == BINT}
         self.casts = Casts(port)
@@ -99,8 +65,9 @@ class Alignment:
         head = alike(kernel[:before], self.port[:before])
         tail = alike(kernel[len(kernel) - after:], self.port[len(self.port) - after:])
         self.port = cut(middle, before, after)
-        self.spelled = [spelled(unit) for unit in self.kernel] if self.marked else ()
-        self.words = {}
+        self.spelled = [spelled(unit) for unit in self.kernel] if self.marked else []
+        # by where some units of the port begin and how many they are: their words, their place
+        self.words: dict[tuple[int, int], tuple[list[str], str]] = {}
         self.steps = [*head, *self.trace(), *tail]
 
     def ends(self) -> tuple[int, int]:
@@ -117,8 +84,8 @@ class Alignment:
             after += 1
         return before, after
 
-    def moves(self, i: int, j: int):
-        """The steps possible at a place: (score, units of the kernel, items of the port, step)."""
+    def moves(self, i: int, j: int) -> Iterator[Move]:
+        """The steps possible at a place."""
         item = self.port[j]
         if isinstance(item, Mark):
             yield from self.mark_moves(i, j, item)
@@ -134,12 +101,13 @@ class Alignment:
                 continue
             end_c, end_p = i + len(sequence.c), j + len(sequence.port)
             used = sequence.fits(self.kernel[i:end_c], self.port[j:end_p])
-            if used and self.plain_casts(used, self.kernel[i:end_c], self.port[j:end_p]):
+            ours = unmarked(self.port[j:end_p]) if used else []
+            if used and self.plain_casts(used, self.kernel[i:end_c], ours):
                 score = PAIR * (len(sequence.c) + len(sequence.port)) // 2
                 yield score, end_c - i, end_p - j, Step(
-                    self.kernel[i:end_c], self.port[j:end_p], "idiom", frozenset(used))
+                    self.kernel[i:end_c], ours, "idiom", frozenset(used))
 
-    def pair(self, i: int, j: int, unit, item):
+    def pair(self, i: int, j: int, unit: Unit, item: Unit) -> Iterator[Move]:
         """One statement for one, or a condition of the preprocessor."""
         if unit.kind == "#":
             if item.key[0] == "if" and unit.key[1] == f"#if {item.text[3:-1]}":
@@ -156,32 +124,31 @@ class Alignment:
         if instruction and used is not None:
             used = used | {opcodes.WHY}
         if used is not None and self.plain_casts(used, [unit], [item]):
-            near = (unit.parent is None) == (item.parent is None)
-            near = near and (unit.parent is None or unit.parent.kind == item.parent.kind)
+            over, under = unit.parent, item.parent
+            near = over.kind == under.kind if over and under else over is under
             worth = PAIR // 2 if unit.kind == "decl" else PAIR  # one that moved can be found
             yield worth + CONTEXT * near - bool(used), 1, 1, Step(
                 [unit], [item], "idiom" if used else "same", used)
 
-    def plain_casts(self, used, kernel, port) -> bool:
+    def plain_casts(self, used: AbstractSet[str], kernel: list[Unit], port: list[Unit]) -> bool:
         """Whether the casts that only the port has change nothing."""
         theirs = tuple(unit.key for unit in kernel)
         return "cast" not in used or all(self.casts.harmless(theirs, item.key) for item in port)
 
-    def tested(self, item) -> bool:
+    def tested(self, item: Unit) -> bool:
         """Whether only the truth of a statement's value counts: it is kept in a bint."""
         if item.kind == "=":
             return item.key[2] in self.bints
         return item.kind == "return" and self.returns == BINT
 
-    def mark_moves(self, i: int, j: int, mark: Mark):
+    def mark_moves(self, i: int, j: int, mark: Mark) -> Iterator[Move]:
         """What a mark is pinned to, if it stands here."""
         if mark.fault:
             return
         for pin in (mark.pin,) if mark.pin else mark.choice:
-            ours = self.port[j + 1:j + 1 + pin.port]
+            ours = unmarked(self.port[j + 1:j + 1 + pin.port])
             theirs = self.kernel[i:i + pin.kernel]
-            whole = len(ours) == pin.port and len(theirs) == pin.kernel
-            if not whole or any(isinstance(item, Mark) for item in ours):
+            if len(ours) < pin.port or len(theirs) < pin.kernel:
                 continue
             if (j, pin.port) not in self.words:
                 self.words[j, pin.port] = [spelled(unit) for unit in ours], \
@@ -201,7 +168,7 @@ class Alignment:
                 and not any(unit.inside for unit in theirs):
             yield PAIR * 2 * len(named) + 5, len(named), 1, Step(theirs, [], "-", mark=mark)
 
-    def loose_moves(self, i: int, j: int, mark: Mark):
+    def loose_moves(self, i: int, j: int, mark: Mark) -> Iterator[Move]:
         """What a mark that is to be pinned could be of: where nothing says how much, less than a
         pair for any statement, so that it takes what nothing else explains."""
         end = next((n for n in range(j + 1, len(self.port)) if isinstance(self.port[n], Mark)),
@@ -212,16 +179,17 @@ class Alignment:
                 some if mark.kind != "+" else (0,),
                 range(1, right + 1) if mark.kind != "-" else (0,)):
             if kernel <= left and port <= right:
-                theirs, ours = self.kernel[i:i + kernel], self.port[j + 1:j + 1 + port]
+                theirs = self.kernel[i:i + kernel]
+                ours = unmarked(self.port[j + 1:j + 1 + port])
                 gain = PAIR * 2 * (kernel + port) if mark.sizes else sum(
                     unit.key not in self.declared for unit in (*theirs, *ours))
                 yield gain, kernel, 1 + port, Step(theirs, ours, mark.kind, mark=mark)
 
-    def trace(self):
+    def trace(self) -> list[Step]:
         """Fill the table from its end, then walk it from its beginning."""
         rows, columns = len(self.kernel), len(self.port)
         best = [[0] * (columns + 1) for _ in range(rows + 1)]
-        chosen = {}
+        chosen: dict[tuple[int, int], tuple[int, int, Step]] = {}
         theirs = [unit.kind for unit in self.kernel]
         kinds = ["" if isinstance(item, Mark) else item.kind for item in self.port]
         for i in range(rows, -1, -1):
@@ -243,9 +211,11 @@ class Alignment:
                     chosen[i, j] = move
         return self.walk(best, chosen)
 
-    def walk(self, best, chosen):
+    def walk(self, best: list[list[int]],
+             chosen: dict[tuple[int, int], tuple[int, int, Step]]) -> list[Step]:
         """The steps of the best way, gaps as steps of one side."""
-        steps, i, j = [], 0, 0
+        steps: list[Step] = []
+        i = j = 0
         rows, columns = len(self.kernel), len(self.port)
         while i < rows or j < columns:
             if (i, j) in chosen:
@@ -257,32 +227,32 @@ class Alignment:
                 i += 1
             else:
                 item = self.port[j]
-                marked = isinstance(item, Mark)
-                steps.append(Step([], [] if marked else [item], "stale" if marked else "",
-                                  mark=item if marked else None))
+                steps.append(Step([], [], "stale", mark=item) if isinstance(item, Mark)
+                             else Step([], [item], ""))
                 j += 1
         return steps
 
 
-def equal(unit, item) -> bool:
+def equal(unit: Unit, item: Woven) -> bool:
     """Whether two units are the same statement, in blocks of the same kind."""
     return not isinstance(item, Mark) and unit.key == item.key and not unit.silent \
         and (unit.parent is None) == (item.parent is None)
 
 
-def alike(kernel, port):
+def alike(kernel: list[Unit], port: list[Woven]) -> list[Step]:
     """The steps of equal units."""
-    return [Step([unit], [item], "same") for unit, item in zip(kernel, port)]
+    return [Step([unit], [item], "same") for unit, item in zip(kernel, unmarked(port))]
 
 
-def cut(items, before: int, after: int):
+def cut(items: list[Items], before: int, after: int) -> list[Items]:
     """What stands between the equal ends."""
     return items[before:len(items) - after]
 
 
-def weave(port, marks):
+def weave(port: list[Unit], marks: list[Mark]) -> list[Woven]:
     """The port's units with each mark before the first unit it can be about."""
-    woven, waiting = [], sorted(marks, key=lambda mark: mark.line)
+    woven: list[Woven] = []
+    waiting = sorted(marks, key=lambda mark: mark.line)
     for unit in port:
         while waiting and (waiting[0].line < unit.line or (
                 waiting[0].trailing and waiting[0].line <= unit.end)):
@@ -291,6 +261,6 @@ def weave(port, marks):
     return [*woven, *waiting]
 
 
-def named_units(mark: Mark):
+def named_units(mark: Mark) -> list[Syntax]:
     """The trees of the statements that a mark of the kind `-` names in its own text."""
     return [unit.key for unit in cstatements.parse_text(mark.what.rstrip(";") + ";")]

@@ -10,10 +10,16 @@ import codecs
 import dataclasses
 import difflib
 import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from kvm_vmx.compare.declarations import CLOSE, OPEN, split
+from kvm_vmx.compare.folding import Definition
 from kvm_vmx.compare.lexer import C, Token, tokens
 from kvm_vmx.compare.toplevel import short
+
+if TYPE_CHECKING:
+    from kvm_vmx.compare.report import Report
 
 LABEL = re.compile(r"(?:[.\w]+: ?)+")
 TARGET = re.compile(r"\b\d+([fb])\b")
@@ -44,7 +50,7 @@ class Block:
     kernel: str
     line: int
     port: str
-    rows: list
+    rows: list[AsmRow]
     digest: str
 
     @property
@@ -68,7 +74,7 @@ def template(part: list[Token]) -> list[Token]:
 class Expander:
     """Assembly as text, out of literals and macros; `defined` is what Constants asks as well."""
 
-    def __init__(self, defined):
+    def __init__(self, defined: Mapping[str, Definition]):
         self.defined = defined
 
     def text(self, part: list[Token], depth: int = 0) -> str:
@@ -89,7 +95,7 @@ class Expander:
             found.append(self.named(token.text, arguments, depth + 1))
         return "".join(found)
 
-    def named(self, name: str, arguments, depth: int) -> str:
+    def named(self, name: str, arguments: list[list[Token]] | None, depth: int) -> str:
         """What a macro prints, or a name that is none."""
         if name in SELF and arguments:
             inner = arguments[0]
@@ -113,9 +119,11 @@ class Expander:
                         for token, entry in zip(part, found))
 
 
-def put(body: list[Token], parameters, arguments) -> list[Token]:
+def put(body: list[Token], parameters: list[str],
+        arguments: list[list[Token]] | None) -> list[Token]:
     """A macro's body with its arguments in it; `#x` is the argument as a literal."""
-    given, found, at = dict(zip(parameters, arguments or [])), [], 0
+    given, at = dict(zip(parameters, arguments or [])), 0
+    found: list[Token] = []
     while at < len(body):
         token = body[at]
         at += 1
@@ -183,19 +191,22 @@ def numbered(line: str) -> str:
     return TARGET.sub(r"N\1", LABEL.sub("", line, count=1))
 
 
-def has_assembly(report) -> bool:
+def has_assembly(report: "Report") -> bool:
     """Whether any function of a report has assembly."""
     return any(unit.kind == "asm" for pair in report.pairs if pair.kernel
                for unit in pair.kernel.units)
 
 
-def blocks(report, theirs: Expander, ours: Expander, entries, record) -> list[Block]:
+def blocks(report: "Report", theirs: Expander, ours: Expander,
+           entries: Mapping[str, Mapping[str, str]], record: Mapping[str, str]) -> list[Block]:
     """The assembly of each ported function that units.toml has an entry for."""
     found = []
     for pair in report.pairs:
-        units = [unit for unit in pair.kernel.units if unit.kind == "asm"] if pair.kernel else ()
         entry = entries.get(pair.name)
-        if not units or entry is None:
+        if pair.kernel is None or entry is None:
+            continue
+        units = [unit for unit in pair.kernel.units if unit.kind == "asm"]
+        if not units:
             continue
         part = [Token("str" if text[0] == '"' else "id" if text[0].isalpha() or text[0] == "_"
                       else "op", text, 0) for text in units[0].key[1:]]

@@ -10,8 +10,11 @@ import json
 import pathlib
 import re
 import subprocess
+from collections.abc import Iterable, Iterator
+from typing import TypeAlias, TypedDict
 
 ROOT = pathlib.Path(__file__).parents[2]
+Became: TypeAlias = dict[tuple[str, int], list[str]]    # by file and line of the port
 MOST = 24  # lines of either kind kept a row
 RECORD = "kvm_vmx/compare/built.json"
 
@@ -23,10 +26,17 @@ CODE = re.compile(r"^ +([0-9a-f]+):\t(.*)$")
 SYMBOL = re.compile(r"\b__pyx_[a-z]+_(\d+[a-z]\w*)")
 
 
-def record(paths, root: pathlib.Path = ROOT) -> dict:
+class Built(TypedDict, total=False):
+    """What a build records: the hash of each source, and by file and line the C of its lines."""
+
+    sources: dict[str, str]
+    lines: dict[str, dict[str, list[str]]]
+
+
+def record(paths: Iterable[str], root: pathlib.Path = ROOT) -> Built:
     """What a build of some sources leaves behind: the hash of each, and the C of its lines."""
     found, _ = generated(paths, root, {})
-    lines = {}
+    lines: dict[str, dict[str, list[str]]] = {}
     for (path, line), texts in found.items():
         lines.setdefault(path, {})[str(line)] = texts
     return {"sources": {str(path): digest(root / path) for path in paths}, "lines": lines}
@@ -37,42 +47,45 @@ def digest(path: pathlib.Path) -> str:
     return hashlib.blake2s(path.read_bytes(), digest_size=8).hexdigest()
 
 
-def recorded(root: pathlib.Path = ROOT) -> dict:
+def recorded(root: pathlib.Path = ROOT) -> Built:
     """What the build recorded, or nothing."""
     try:
-        found = json.loads((root / RECORD).read_text())
+        found: Built = json.loads((root / RECORD).read_text())
         return found if isinstance(found.get("sources"), dict) else {}
     except (OSError, ValueError, AttributeError):
         return {}
 
 
-def generated(paths, root: pathlib.Path = ROOT, built: dict | None = None) -> tuple[dict, str]:
+def generated(paths: Iterable[str], root: pathlib.Path = ROOT,
+              built: Built | None = None) -> tuple[Became, str]:
     """The C of each line, by (path, line), out of Cython's line markers; and what is missing."""
-    found, missing = {}, "no generated C beside the sources: build in place to see it"
+    made: dict[tuple[str, int], tuple[pathlib.Path, list[str]]] = {}
+    missing = "no generated C beside the sources: build in place to see it"
     built = recorded(root) if built is None else built
     sources = {pathlib.Path(path).with_suffix(".c"): path for path in sorted(paths)}
     for name, path in sources.items():  # a .pxd and its .pyx are written into one .c
-        made = root / "build" / "cython" / name
-        if not made.exists():
+        place = root / "build" / "cython" / name
+        if not place.exists():
             continue
-        if older(made, root, path, built):
+        if older(place, root, path, built):
             missing = f"{path} is younger than its build: build again to see its C"
             continue
         missing = ""
-        for place, text in marked(made.read_text()):
-            owner, lines = found.setdefault(place, (name, []))
+        for line, text in marked(place.read_text()):
+            owner, lines = made.setdefault(line, (name, []))
             if owner == name and len(lines) < MOST:
                 lines.append(text)
-    found = {place: lines for place, (_, lines) in found.items()}
-    for path, lines in built.get("lines", {}).items() if not found else ():
+    found: Became = {line: lines for line, (_, lines) in made.items()}
+    for path, known in built.get("lines", {}).items() if not found else ():
         if (root / path).is_file() and built["sources"].get(path) == digest(root / path):
-            found.update({(path, int(line)): texts for line, texts in lines.items()})
+            found.update({(path, int(n)): texts for n, texts in known.items()})
     return found, "" if found else missing
 
 
-def marked(text: str):
+def marked(text: str) -> Iterator[tuple[tuple[str, int], str]]:
     """(line of the port, statement of C) of what follows Cython's markers."""
-    place, note = None, False
+    place: tuple[str, int] | None = None
+    note = False
     for line in map(str.strip, text.split("\n")):
         if hit := LINE.match(line):
             place = (hit[2], int(hit[1]))
@@ -84,13 +97,14 @@ def marked(text: str):
         note = (note or line.startswith("/*")) and not line.endswith("*/")
 
 
-def machine_code(root: pathlib.Path = ROOT) -> tuple[dict, str]:
+def machine_code(root: pathlib.Path = ROOT) -> tuple[Became, str]:
     """The instructions of each line, by (path, line), out of the modules' line tables."""
     from kvm_vmx import host
 
     if not host.has("objdump"):
         return {}, host.absent("objdump")
-    found, missing = {}, "no built module beside the sources: build in place to see its code"
+    made: dict[tuple[str, int], tuple[str, list[str]]] = {}
+    missing = "no built module beside the sources: build in place to see its code"
     built = recorded(root)
     for module in sorted((root / "kvm_vmx" / "l1").rglob("*.so")):
         name = module.name.partition(".")[0]
@@ -103,19 +117,20 @@ def machine_code(root: pathlib.Path = ROOT) -> tuple[dict, str]:
         command = ["objdump", "-dl", "--inlines", "--no-show-raw-insn", str(module)]
         run = subprocess.run(command, capture_output=True, text=True)
         for place, owner, text in instructions(run.stdout):
-            lines = found.setdefault(place, (owner, []))
-            if lines[0] == owner and len(lines[1]) < MOST:
-                lines[1].append(text)
-    found = {place: lines for place, (_, lines) in found.items()}
+            first, lines = made.setdefault(place, (owner, []))
+            if first == owner and len(lines) < MOST:
+                lines.append(text)
+    found: Became = {place: lines for place, (_, lines) in made.items()}
     return found, "" if found else missing
 
 
-def instructions(listing: str):
+def instructions(listing: str) -> Iterator[tuple[tuple[str, int], str, str]]:
     """(line of the port, function it was compiled into, instruction) of a disassembly.
 
     What the kernel's headers inline counts for the line of the port that asks for it.
     """
-    place, owner, fresh = None, "", True
+    place: tuple[str, int] | None = None
+    owner, fresh = "", True
     for text in listing.split("\n"):
         if hit := CODE.match(text):
             fresh = True
@@ -142,7 +157,7 @@ def unmangled(name: str) -> str:
     return name
 
 
-def older(made: pathlib.Path, root: pathlib.Path, path: str, built: dict) -> bool:
+def older(made: pathlib.Path, root: pathlib.Path, path: str, built: Built) -> bool:
     """Whether a file was made of another source than this one: by the hash that the build
     recorded, and without one by time."""
     source = root / path

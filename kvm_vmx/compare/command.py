@@ -14,6 +14,9 @@ Exit status: 0 nothing is unexplained, 1 something is, 2 trouble.
 import os
 import re
 import sys
+import argparse
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from kvm_vmx import rendering, streams
 from kvm_vmx.console import (
@@ -22,6 +25,11 @@ from kvm_vmx.console import (
 )
 from kvm_vmx.compare import kconfig, names, patch_command
 from kvm_vmx.progress import working
+
+if TYPE_CHECKING:
+    from kvm_vmx.compare.port import Port
+    from kvm_vmx.compare.report import Report
+    from kvm_vmx.compare.trees import Tree
 
 EXAMPLE = """\
 example:
@@ -35,7 +43,7 @@ example:
 NUMBER = re.compile(r"[0-9]{1,18}")
 
 
-def configure(commands) -> None:
+def configure(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add `compare` to the command line."""
     command = add_command(commands, sys.modules[__name__], "compare", EXAMPLE)
     command.add_argument("function", nargs="*", default=[], metavar="NAME",
@@ -55,7 +63,7 @@ def configure(commands) -> None:
     patch_command.configure(command)
 
 
-def execute(args) -> int:
+def execute(args: argparse.Namespace) -> int:
     """Compare, and show what was asked for."""
     if args.run:
         from kvm_vmx.kernel.command import compared
@@ -99,7 +107,7 @@ def execute(args) -> int:
     if args.scope:
         show_scope(report, args.json)
     elif args.json:
-        more = {"things": names.as_json(things)} if things else {}
+        more: dict[str, object] = {"things": names.as_json(things)} if things else {}
         more |= {"units": units_view.as_json(units)} if units else {}
         print_json({**views.as_json(report), **about(tree, absent), **more})
     elif args.html:
@@ -115,7 +123,8 @@ def execute(args) -> int:
         print()
         print_columns(views.files(report), right=(1, 2, 3, 4))
         print(f"\n{views.summary(report)}\n{views.path_summary(report)}\n")
-        print_columns(units_view.table(units), right=range(1, 8))
+        if units:
+            print_columns(units_view.table(units), right=range(1, 8))
     loose = report.totals["unexplained"] + sum(len(block.loose) for block in assembly)
     if units:
         loose += len(units.loose)
@@ -126,7 +135,7 @@ def execute(args) -> int:
     return DIFFERS if loose else HOLDS
 
 
-def opened(spec: str | None, settings=(), nearest=False):
+def opened(spec: str | None, settings: Iterable[str] = (), nearest: bool = False) -> "Tree":
     """The tree of a --tree option, or the v4.19 in the usual places."""
     from kvm_vmx.compare.found import default_tree
     from kvm_vmx.compare.opening import open_tree
@@ -144,14 +153,14 @@ def opened(spec: str | None, settings=(), nearest=False):
     return open_tree(spec or default_tree(nearest), config)
 
 
-def check_function(port, tree, absent, name) -> None:
+def check_function(port: "Port", tree: "Tree", absent: Mapping[str, str], name: str) -> None:
     """Trouble where the tree lacks a function with its whole file."""
     if name in absent:
         raise Trouble(f"{tree.title} has no {absent[name]}, and no {name}() elsewhere: give a "
                       "whole kernel tree with --tree")
 
 
-def about(tree, absent) -> dict:
+def about(tree: "Tree", absent: Iterable[str]) -> dict[str, object]:
     """What a program must know of the tree."""
     from kvm_vmx.compare.found import BASELINE
     from kvm_vmx.compare.opening import version_of
@@ -160,14 +169,15 @@ def about(tree, absent) -> dict:
             "baseline": f"v{BASELINE}", "absent": [*absent]}
 
 
-def show_end(tree, absent, loose: int, scope: bool) -> None:
+def show_end(tree: "Tree", absent: Mapping[str, str], loose: int, scope: bool) -> None:
     """The last lines: which files were not there, which tree it was, and what it was held to."""
     from kvm_vmx.compare.found import BASELINE, is_baseline
+    from kvm_vmx.compare.opening import version_of
 
     print()
     for path, lost in absent.items():
         print(f"absent  {path}: {lost} left out")
-    version = about(tree, absent)["version"]
+    version = version_of(tree.files.get("Makefile", ""))
     verdict = "" if scope else f": {loose:,} unexplained"
     print(f"tree {tree.title}, baseline v{BASELINE}{verdict}")
     if version and not is_baseline(version):
@@ -175,7 +185,7 @@ def show_end(tree, absent, loose: int, scope: bool) -> None:
               "the baseline, or see `kvm-vmx drift` for what changed since.")
 
 
-def show_pairs(report, only_diff: bool) -> None:
+def show_pairs(report: "Report", only_diff: bool) -> None:
     """Some functions in two columns."""
     from kvm_vmx.compare import views
 
@@ -184,7 +194,7 @@ def show_pairs(report, only_diff: bool) -> None:
         views.print_pair(terminal, pair, only_diff)
 
 
-def show_scope(report, json: bool) -> None:
+def show_scope(report: "Report", json: bool) -> None:
     """Every function of the kernel's files in scope."""
     from kvm_vmx.compare.scope import scope
 

@@ -3,11 +3,14 @@
 
 import bisect
 import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from kvm_vmx.compare import preprocessor
 from kvm_vmx.compare.cstatements import statements, table_units
 from kvm_vmx.compare.lexer import Lines
+from kvm_vmx.compare.preprocessor import Condition
+from kvm_vmx.compare.types import Syntax, SyntaxPart
 from kvm_vmx.compare.units import Function, Unit
 
 SCAN = re.compile(r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])+\'|[{};]')
@@ -33,19 +36,20 @@ class BracedText(NamedTuple):
 class CFile:
     """A C file, its braces found at once, its statements when asked for."""
 
-    def __init__(self, path: str, source: str, config=None):
+    def __init__(self, path: str, source: str, config: Mapping[str, int] | None = None):
         self.path, self.source = path, source
         self.active = preprocessor.preprocess(source, config)
         self.lines = Lines(source)
         self.rows = source.split("\n")
-        self.places = {}
+        self.places: dict[str, BracedText] = {}
         for place in braces(self.active.text):
             known = self.places.get(place.name)
             if known is None or known.kind == "struct" != place.kind:  # of two of one name
                 self.places[place.name] = place
-        self.parsed, self.around = {}, None
+        self.parsed: dict[str, Function | None] = {}
+        self.around: list[tuple[int, str]] | None = None
 
-    def names(self, kind: str = "function"):
+    def names(self, kind: str = "function") -> list[str]:
         """The names of the file's functions, in order."""
         return [place.name for place in self.places.values() if place.kind == kind]
 
@@ -56,6 +60,12 @@ class CFile:
             self.parsed[name] = None if place is None else self.parse(place)
         return self.parsed[name]
 
+    def defined(self, name: str) -> Function:
+        """One of the functions and tables that the file has."""
+        function = self.function(name)
+        assert function, name
+        return function
+
     def body(self, name: str) -> str:
         """What stands between the braces of a definition."""
         place = self.places[name]
@@ -65,6 +75,7 @@ class CFile:
         """The statements of one definition."""
         text = self.active.text
         found = re.compile(r"\S").search(text, place.header)
+        assert found  # its brace at least
         first, last = self.lines.at(found.start()), self.lines.at(place.close)
         function = Function(
             place.name, self.path, first, last, header=text[place.header:place.open].strip(),
@@ -93,9 +104,9 @@ class CFile:
         return self.around[place - 1][1] if place else ""
 
 
-def branches(conditions):
+def branches(conditions: Iterable[Condition]) -> Iterator[tuple[int, str]]:
     """(line, the innermost #if from there on) of each condition."""
-    stack = []
+    stack: list[str] = []
     for condition in conditions:
         if condition.text.startswith("#endif"):
             del stack[-1:]
@@ -113,16 +124,17 @@ def named(unit: Unit, name: str) -> Unit:
     return unit
 
 
-def replace(tree, old, new):
+def replace(tree: SyntaxPart, old: Syntax, new: Syntax) -> SyntaxPart:
     """A tree with each `old` in it exchanged."""
     if tree == old:
         return new
     return tuple(replace(part, old, new) for part in tree) if isinstance(tree, tuple) else tree
 
 
-def with_conditions(units, conditions):
+def with_conditions(units: list[Unit], conditions: Sequence[Condition]) -> list[Unit]:
     """Each condition of the preprocessor before the first unit that begins behind it."""
-    found, at = [], 0
+    found: list[Unit] = []
+    at = 0
     for condition in conditions:
         while at < len(units) and units[at].line <= condition.line:
             found.append(units[at])
@@ -132,7 +144,7 @@ def with_conditions(units, conditions):
     return found + units[at:]
 
 
-def braces(text: str):
+def braces(text: str) -> Iterator[BracedText]:
     """The top-level definitions of a preprocessed file."""
     depth, header, opened = 0, 0, 0
     for hit in SCAN.finditer(text):

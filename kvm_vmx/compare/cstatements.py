@@ -4,8 +4,8 @@
 from kvm_vmx.compare.declarations import CLOSE, OPEN, counted, signature_key, sizes, split
 from kvm_vmx.compare.expressions import parse, spelled
 from kvm_vmx.compare.terms import name, step
-from kvm_vmx.compare.lexer import C, Lines, tokens
-from kvm_vmx.compare.types import DROPPED, WORDS, parse_type
+from kvm_vmx.compare.lexer import C, Lines, Token, tokens
+from kvm_vmx.compare.types import DROPPED, WORDS, Syntax, parse_type
 from kvm_vmx.compare.units import Unit
 
 ENDS = {"return", "goto", "continue", "break"}
@@ -42,7 +42,7 @@ def table_units(name: str, text: str, open_: int, close: int, lines: Lines) -> l
             continue
         value = parse(entry[equal + 1:])
         if entry[0].text == ".":
-            target = (".", ("name", name), entry[1].text)
+            target: Syntax = (".", ("name", name), entry[1].text)
         else:
             target = ("[]", ("name", name), parse(entry[1:equal - 1]))
         reader.emit(("=", "=", target, value), begin, begin + len(entry), None)
@@ -60,10 +60,10 @@ def parse_text(text: str) -> list[Unit]:
 class StatementReader:
     """Reads statements off a token list."""
 
-    def __init__(self, source: str, found, lines: Lines):
+    def __init__(self, source: str, found: list[Token], lines: Lines):
         self.source, self.tokens, self.lines = source, found, lines
         self.at = 0
-        self.units = []
+        self.units: list[Unit] = []
         self.switches = 0  # how many switches stand between here and the next loop around
 
     def text(self, ahead: int = 0) -> str:
@@ -71,7 +71,7 @@ class StatementReader:
         place = self.at + ahead
         return self.tokens[place].text if place < len(self.tokens) else ""
 
-    def skip(self):
+    def skip(self) -> None:
         """One token, or all that stands in the brackets it opens."""
         depth = 0
         while self.at < len(self.tokens):
@@ -81,7 +81,7 @@ class StatementReader:
             if depth <= 0:
                 return
 
-    def until(self, *ends: str):
+    def until(self, *ends: str) -> list[Token]:
         """The tokens up to one of `ends` outside brackets, which is taken too."""
         begin = self.at
         while self.at < len(self.tokens) and self.text() not in ends:
@@ -89,16 +89,17 @@ class StatementReader:
         self.at += 1
         return self.tokens[begin:self.at - 1]
 
-    def brackets(self):
+    def brackets(self) -> list[Token]:
         """What stands in the parentheses that come next."""
         begin = self.at
         self.skip()
         return self.tokens[begin + 1:self.at - 1]
 
-    def emit(self, key, begin: int, end: int, parent, silent: str = "") -> Unit:
+    def emit(self, key: Syntax, begin: int, end: int, parent: Unit | None,
+             silent: str = "") -> Unit:
         """Append the unit that the tokens from begin to end spell."""
-        last = min(end, len(self.tokens)) - 1
-        first, last = self.tokens[min(begin, last)], self.tokens[last]
+        at = min(end, len(self.tokens)) - 1
+        first, last = self.tokens[min(begin, at)], self.tokens[at]
         text = self.source[first.offset:last.offset + len(last.text)]
         unit = Unit(
             key, self.lines.at(first.offset), self.lines.at(last.offset),
@@ -107,7 +108,7 @@ class StatementReader:
         self.units.append(unit)
         return unit
 
-    def statement(self, parent):
+    def statement(self, parent: Unit | None) -> None:
         """One statement with all that stands in it."""
         word, begin = self.text(), self.at
         if not word:  # the source ends too early
@@ -143,13 +144,13 @@ class StatementReader:
             if part:
                 self.emit(step(parse(part)), begin, self.at, parent)
 
-    def loop(self, unit):
+    def loop(self, unit: Unit) -> None:
         """The body of a loop."""
         outside, self.switches = self.switches, 0
         self.statement(unit)
         self.switches = outside
 
-    def block(self, parent):
+    def block(self, parent: Unit | None) -> None:
         """The statements between braces."""
         self.at += 1
         while self.at < len(self.tokens) and self.text() != "}":
@@ -181,11 +182,13 @@ class StatementReader:
             return False
         return ahead == 1 or self.text(ahead + 1) in ("=", ";", ",", "[")
 
-    def declare(self, parent):
+    def declare(self, parent: Unit | None) -> None:
         """One declaration unit a name, and one assignment for each initial value."""
         begin = self.at
         parts = split(self.until(";"), ",")
-        kind, lasting, place = [], [], begin
+        kind: list[Token] = []
+        lasting: list[str] = []
+        place = begin
         for n, part in enumerate(parts):
             equal = next((i for i, token in enumerate(part) if token.text == "="), len(part))
             left = part[:equal]
@@ -199,7 +202,8 @@ class StatementReader:
                 lasting = ["static" for token in kind if token.text == "static"]
             stars = [token for token in left[:word] if token.text == "*"]
             title = name(left[word].text)
-            key = ("decl", parse_type(kind + stars), title, *sizes(left[bracket:]), *lasting)
+            key: Syntax = ("decl", parse_type(kind + stars), title, *sizes(left[bracket:]),
+                           *lasting)
             key += (("raw", *spelled(kind)),) if any(t.text == "{" for t in kind) else ()
             self.emit(key, place, place + equal, parent)
             if equal < len(part):
@@ -208,7 +212,7 @@ class StatementReader:
                     ("=", "=", ("name", title), value), place + word, place + len(part), parent)
             place += len(part) + 1
 
-    def if_(self, parent, word: str = "if", begin: int | None = None):
+    def if_(self, parent: Unit | None, word: str = "if", begin: int | None = None) -> None:
         """if, its body, and the else that may follow."""
         begin = self.at if begin is None else begin
         self.at += 1
@@ -218,7 +222,7 @@ class StatementReader:
         if self.text() == "else":
             self.else_(parent)
 
-    def else_(self, parent):
+    def else_(self, parent: Unit | None) -> None:
         """else, or else if, which continues the chain."""
         begin = self.at
         self.at += 1
@@ -227,14 +231,14 @@ class StatementReader:
         else:
             self.statement(self.emit(("else",), begin, begin + 1, parent))
 
-    def while_(self, parent):
+    def while_(self, parent: Unit | None) -> None:
         """while"""
         begin = self.at
         self.at += 1
         condition = parse(self.brackets())
         self.loop(self.emit(("while", condition), begin, self.at, parent))
 
-    def do_(self, parent):
+    def do_(self, parent: Unit | None) -> None:
         """do ... while"""
         begin = self.at
         self.at += 1
@@ -243,14 +247,14 @@ class StatementReader:
         condition = parse(self.until(";")[1:])
         self.emit(("until", condition), begin, self.at, parent)
 
-    def for_(self, parent):
+    def for_(self, parent: Unit | None) -> None:
         """for: a counted loop as the range it runs over, any other by its three parts."""
         begin = self.at
         self.at += 1
         parts = [step(parse(part)) if part else None for part in split(self.brackets(), ";")]
         self.loop(self.emit(counted(parts), begin, self.at, parent))
 
-    def switch_(self, parent):
+    def switch_(self, parent: Unit | None) -> None:
         """switch, as the chain of if, elif and else that it is."""
         begin = self.at
         self.at += 1
@@ -264,9 +268,10 @@ class StatementReader:
         self.switches -= 1
         self.at += 1
 
-    def group(self, subject, word: str, parent) -> str:
+    def group(self, subject: Syntax, word: str, parent: Unit | None) -> str:
         """The labels of one case and its statements; the word the next one begins with."""
-        begin, condition, default = self.at, None, False
+        begin, default = self.at, False
+        condition: Syntax | None = None
         while self.text() in ("case", "default"):
             default = default or self.text() == "default"
             label = self.until(":")[1:]
@@ -291,7 +296,7 @@ class StatementReader:
         return "elif"
 
 
-def case(subject, label):
+def case(subject: Syntax, label: list[Token]) -> Syntax:
     """The test of one label of a switch: a value, or a range as the two comparisons that it is."""
     dots = next((n for n, token in enumerate(label) if token.text == "..."), None)
     if dots is None:

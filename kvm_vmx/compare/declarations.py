@@ -2,13 +2,14 @@
 """The trees of signatures, array sizes and loop headers, alike for both dialects."""
 
 from kvm_vmx.compare.expressions import parse
+from kvm_vmx.compare.lexer import Token
 from kvm_vmx.compare.terms import name
-from kvm_vmx.compare.types import DROPPED, WORDS, parse_type
+from kvm_vmx.compare.types import DROPPED, WORDS, Syntax, parse_type
 
 OPEN, CLOSE = {"(", "[", "{"}, {")", "]", "}"}
 
 
-def signature_key(signature):
+def signature_key(signature: list[Token]) -> Syntax:
     """("def", what it returns, its parameters); where it is static or inline does not count."""
     end = len(signature) - 1
     while end > 0 and signature[end].text != ")":
@@ -19,7 +20,7 @@ def signature_key(signature):
         if depth == 0:
             break
         begin -= 1
-    parameters = []
+    parameters: list[Syntax] = []
     for part in split(signature[begin + 1:end], ","):
         names = [n for n, token in enumerate(part) if token.kind == "id"]
         if not names or [token.text for token in part] == ["void"]:
@@ -34,7 +35,7 @@ def signature_key(signature):
     return ("def", parse_type(signature[:max(begin - 1, 0)]), *parameters)
 
 
-def callback(part):
+def callback(part: list[Token]) -> Syntax | None:
     """("callback", type, name, types of its parameters) of a pointer to a function that has no
     other in it; None of anything else."""
     texts = [token.text for token in part]
@@ -51,16 +52,17 @@ def callback(part):
             *(parse_type(unnamed(piece)) for piece in inside))
 
 
-def unnamed(part):
+def unnamed(part: list[Token]) -> list[Token]:
     """A parameter's tokens without its name, if it has one behind a type."""
     known = any(token.text == "*" for token in part) or \
         sum(token.kind == "id" and token.text not in DROPPED for token in part) > 1
     return part[:-1] if known and part[-1].kind == "id" and part[-1].text not in WORDS else part
 
 
-def split(part, separator: str):
+def split(part: list[Token], separator: str) -> list[list[Token]]:
     """A token list cut at a separator that stands in no brackets."""
-    pieces, depth = [[]], 0
+    pieces: list[list[Token]] = [[]]
+    depth = 0
     for token in part:
         depth += (token.text in OPEN) - (token.text in CLOSE)
         if token.text == separator and depth == 0:
@@ -70,9 +72,11 @@ def split(part, separator: str):
     return pieces
 
 
-def sizes(brackets):
+def sizes(brackets: list[Token]) -> list[Syntax]:
     """The dimensions of a declared array."""
-    found, inside, depth = [], [], 0
+    found: list[Syntax] = []
+    inside: list[Token] = []
+    depth = 0
     for token in brackets:
         depth += (token.text in OPEN) - (token.text in CLOSE)
         if token.text == "[" and depth == 1:
@@ -84,19 +88,20 @@ def sizes(brackets):
     return found
 
 
-def after(tree):
+def after(tree: Syntax) -> Syntax:
     """The number behind a tree's."""
     if tree[0] == "num":
         return ("num", tree[1] + 1)
     return ("bin", "+", tree, ("num", 1))
 
 
-def counted(parts):
+def counted(parts: list[Syntax | None]) -> Syntax:
     """`for (i = a; i < b; i++)` as ("for", i, a, b, step)."""
-    if len(parts) == 3 and all(parts):
-        start, test, stride = parts
+    given = [part for part in parts if part]
+    if len(given) == len(parts) == 3:
+        start, test, stride = given
         if start[:2] == ("=", "=") and test[0] == "bin" and stride[:2] == ("=", "+=") \
                 and start[2] == test[2] == stride[2] and test[1] in ("<", "<="):
             return ("for", start[2], start[3], test[3] if test[1] == "<" else after(test[3]),
                     stride[3])
-    return ("for", *parts) if any(parts) else ("while", ("name", "True"))
+    return ("for", *parts) if given else ("while", ("name", "True"))

@@ -4,12 +4,21 @@
 import dataclasses
 import difflib
 import re
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
 
-from kvm_vmx.compare.aliases import FUNCTIONS, NAMES
-from kvm_vmx.compare.drift_places import DriftPlaces
+from kvm_vmx.compare.aliases import FUNCTIONS, NAMES, Alias
+from kvm_vmx.compare.csource import CFile
+from kvm_vmx.compare.drift_places import DriftPlaces, Went
 from kvm_vmx.compare.layout import field_table, layout
 from kvm_vmx.compare.pasting import pasted
-from kvm_vmx.compare.units import Function
+from kvm_vmx.compare.types import Syntax
+from kvm_vmx.compare.units import Function, Unit
+
+if TYPE_CHECKING:
+    from kvm_vmx.compare.port import Port
+    from kvm_vmx.compare.report import Report
+    from kvm_vmx.compare.trees import Tree
 
 ALIKE = 0.6
 SOME = 3    # statements that a function lost and that another may have
@@ -25,10 +34,10 @@ class FunctionDrift:
     new: Function | None
     how: str
     same: int = 0
-    gone: list = dataclasses.field(default_factory=list)
-    came: list = dataclasses.field(default_factory=list)
+    gone: list[Unit] = dataclasses.field(default_factory=list)
+    came: list[Unit] = dataclasses.field(default_factory=list)
     follow: int = 0
-    went: list = dataclasses.field(default_factory=list)
+    went: list[Went] = dataclasses.field(default_factory=list)
 
     @property
     def moved(self) -> bool:
@@ -39,10 +48,12 @@ class FunctionDrift:
 class Drift:
     """The path from one tree to another: functions, names, the field table, the layout."""
 
-    def __init__(self, port, old, new, ported=None):
+    def __init__(self, port: "Port", old: "Tree", new: "Tree",
+                 ported: Mapping[str, Collection[Syntax]] | None = None):
         self.old, self.new = old, new
         self.ported = ported or {}
-        self.changes, self.spelled = [], {}
+        self.changes: list[FunctionDrift] = []
+        self.spelled: dict[tuple[str, str], set[str]] = {}
         self.pasted = pasted(new)
         for subject in port.subjects.values():
             function = old.function(subject.kernel_name, subject.kernel_file)
@@ -65,7 +76,7 @@ class Drift:
         if new is None:
             return change
         before, after = self.whole(self.old, function), self.whole(self.new, new)
-        match = difflib.SequenceMatcher(None, *map(placed, (before, after)), False)
+        match = difflib.SequenceMatcher(None, placed(before), placed(after), False)
         for tag, i1, i2, j1, j2 in match.get_opcodes():
             if tag == "equal":
                 change.same += i2 - i1
@@ -77,12 +88,12 @@ class Drift:
         return change
 
     @staticmethod
-    def whole(tree, function: Function) -> list:
+    def whole(tree: "Tree", function: Function) -> list[Unit]:
         """The statements of a function, its #if among them, and its stub's where it has one."""
         stub = tree.stub(function)
         return function.units if stub is None else [*function.units, stub]
 
-    def find(self, function: Function):
+    def find(self, function: Function) -> tuple[Function | None, str]:
         """The function in the new tree: by name, by a known alias, or by its body."""
         new = self.new.function(function.name, function.path)
         if new is not None:
@@ -99,7 +110,7 @@ class Drift:
         best, score = self.by_body(function)
         return (best, f"renamed, by its body: {score:.0%} alike") if best else (None, "gone")
 
-    def by_body(self, function: Function):
+    def by_body(self, function: Function) -> tuple[Function | None, float]:
         """The new function whose statements are most like those of one that is gone."""
         words = set(WORD.findall(" ".join(unit.text for unit in function.units[1:])))
         keys = [unit.key for unit in function.units[1:] if unit.kind != "#"]
@@ -108,32 +119,32 @@ class Drift:
         for path in self.new.files:
             if not path.startswith(folder) or "svm" in path:
                 continue
-            file = self.new.file(path)
+            file = self.new.present(path)
             for name in file.names():
                 others = self.words(file, name)
                 few, many = sorted((len(words), len(others)))
                 if few < ALIKE * many or len(words & others) < ALIKE * len(words | others):
                     continue
-                other = file.function(name)
+                other = file.defined(name)
                 theirs = [unit.key for unit in other.units[1:] if unit.kind != "#"]
                 ratio = difflib.SequenceMatcher(None, keys, theirs, False).ratio()
                 if ratio >= score and self.old.function(name, path) is None:
                     best, score = other, ratio
         return best, score
 
-    def words(self, file, name: str) -> set[str]:
+    def words(self, file: CFile, name: str) -> set[str]:
         """The words of a function of the new tree."""
         if (file.path, name) not in self.spelled:
             self.spelled[file.path, name] = set(WORD.findall(file.body(name)))
         return self.spelled[file.path, name]
 
-    def replaced(self, alias) -> bool:
+    def replaced(self, alias: Alias) -> bool:
         """Whether the old tree's path has the one name and the new tree's the other."""
         return self.spoken(self.old, alias.old) and not self.spoken(self.old, alias.new) \
             and self.spoken(self.new, alias.new)
 
     @staticmethod
-    def spoken(tree, name: str) -> bool:
+    def spoken(tree: "Tree", name: str) -> bool:
         """Whether a name stands anywhere in VMX's part of a tree."""
         return any(name in text for path, text in tree.files.items()
                    if "/kvm/" in path and "svm" not in path)
@@ -148,15 +159,15 @@ class Drift:
     @property
     def files(self) -> dict[tuple[str, str], int]:
         """How many functions went from one file to another."""
-        count = {}
+        count: dict[tuple[str, str], int] = {}
         for change in self.changes:
-            if change.moved:
+            if change.new is not None and change.moved:
                 key = (change.old.path, change.new.path)
                 count[key] = count.get(key, 0) + 1
         return count
 
     @property
-    def table(self) -> dict[str, list]:
+    def table(self) -> dict[str, list[str]]:
         """The rows that the field table gained and lost, and those that changed."""
         old, new = self.tables
         return {
@@ -166,7 +177,7 @@ class Drift:
         }
 
     @property
-    def fields(self) -> dict[str, list]:
+    def fields(self) -> dict[str, list[str]]:
         """The members that the structure gained and lost, and those that moved."""
         (old, _), (new, _) = self.layouts
         named = [name for name in old if "padding" not in name and "(" not in name]
@@ -178,11 +189,12 @@ class Drift:
         }
 
 
-def placed(units) -> list:
+def placed(units: list[Unit]) -> list[tuple[Syntax, tuple[str, ...]]]:
     """Each statement with the kinds of the blocks that it stands in."""
     found = []
     for unit in units:
-        blocks, above = [], unit.parent
+        blocks: list[str] = []
+        above = unit.parent
         while above is not None:
             blocks.append(above.kind)
             above = above.parent
@@ -190,7 +202,7 @@ def placed(units) -> list:
     return found
 
 
-def against_ours(tree) -> dict[str, list]:
+def against_ours(tree: "Tree") -> dict[str, list[str]]:
     """A tree's table and layout against the ones that this package was compiled with."""
     from kvm_vmx import fields
 
@@ -208,7 +220,7 @@ def against_ours(tree) -> dict[str, list]:
     }
 
 
-def ported_statements(report) -> dict[str, set]:
+def ported_statements(report: "Report") -> dict[str, set[Syntax]]:
     """What of each kernel function stands in the port as it is: the statements it would follow."""
     return {
         pair.kernel.name: {

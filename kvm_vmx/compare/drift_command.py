@@ -13,6 +13,9 @@ did, 2 trouble.
 
 import os
 import sys
+import argparse
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from kvm_vmx.console import (
     DIFFERS, HOLDS, Trouble, add_command, check_writable, print_columns, print_json, write_text)
@@ -20,6 +23,10 @@ from kvm_vmx.compare.command import opened
 from kvm_vmx.progress import working
 from kvm_vmx.streams import plain
 from kvm_vmx.words import meant
+
+if TYPE_CHECKING:
+    from kvm_vmx.compare.drift import Drift, FunctionDrift
+    from kvm_vmx.compare.units import Function
 
 EXAMPLE = """\
 example:
@@ -30,7 +37,7 @@ example:
 """
 
 
-def configure(commands) -> None:
+def configure(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add `drift` to the command line."""
     command = add_command(commands, sys.modules[__name__], "drift", EXAMPLE)
     command.add_argument("old", help="a kernel tree: a directory, a tarball, or GITDIR@REV")
@@ -40,7 +47,7 @@ def configure(commands) -> None:
                          help="write the changed functions in three columns as one page")
 
 
-def execute(args) -> int:
+def execute(args: argparse.Namespace) -> int:
     """Compare two trees along the path that is ported."""
     from kvm_vmx.compare import drift_rows
     from kvm_vmx.compare.drift import Drift, against_ours, ported_statements
@@ -87,12 +94,12 @@ def execute(args) -> int:
     return DIFFERS if drift.changed else HOLDS
 
 
-def where(function) -> str:
+def where(function: "Function | None") -> str:
     """A function's place."""
     return f"{function.path}:{function.line}" if function else "-"
 
 
-def show(drift, ours) -> None:
+def show(drift: "Drift", ours: dict[str, list[str]]) -> None:
     """The report as text."""
     print(f"{drift.old.title}\n  -> {drift.new.title}\n")
     rows = [("function", "old", "new", "statements", "same", "to follow", "")]
@@ -111,7 +118,7 @@ def show(drift, ours) -> None:
           f"{'something' if drift.changed else 'nothing'} changed on the path that is ported")
 
 
-def facts(drift, ours) -> list[str]:
+def facts(drift: "Drift", ours: dict[str, list[str]]) -> list[str]:
     """A line each of what is no statement: files, names, the field table, the structure."""
     lines = [f"moved    {before} -> {after}: {count} function{'s' * (count != 1)}"
              for (before, after), count in sorted(drift.files.items())]
@@ -122,27 +129,27 @@ def facts(drift, ours) -> list[str]:
     return [*lines, f"size     {sizes[0]}{same} bytes", *named("package", ours)]
 
 
-def named(title, found) -> list[str]:
+def named(title: str, found: Mapping[str, list[str]]) -> list[str]:
     """What is named under each word, a line a word; nothing named is one line."""
     if not any(found.values()):
         return [f"{title:<8} nothing {', '.join(found)}"]
     return [f"{title:<8} {word}: {', '.join(names)}" for word, names in found.items() if names]
 
 
-def counts(change) -> str:
+def counts(change: "FunctionDrift") -> str:
     """Statements before and after."""
     before = change.same + len(change.gone)
     return f"{before} -> {change.same + len(change.came)}" if change.new else str(before)
 
 
-def note(change) -> str:
+def note(change: "FunctionDrift") -> str:
     """What happened to a function's name."""
     if change.how == "name":
         return "moved" if change.moved else ""
     return f"{change.how} ({change.new.name})" if change.new else change.how
 
 
-def list_fixes(args, old: str, new: str) -> int:
+def list_fixes(args: argparse.Namespace, old: str, new: str) -> int:
     """The commits of a range that concern the path, each change with the port's place."""
     from kvm_vmx.compare import drift_git
     from kvm_vmx.compare.opening import TreeError
@@ -174,7 +181,7 @@ def list_fixes(args, old: str, new: str) -> int:
     return DIFFERS if found else HOLDS
 
 
-def as_json(drift, ours) -> dict:
+def as_json(drift: "Drift", ours: dict[str, list[str]]) -> dict[str, object]:
     """The report for programs."""
     return {
         "schema": "kvm_vmx.drift/1",

@@ -9,11 +9,19 @@ import functools
 import os
 import re
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from kvm_vmx.compare import mail
 from kvm_vmx.compare.opening import ROOTS, TreeError, WANTED, git_command
+from kvm_vmx.compare.units import Function, Unit
 from kvm_vmx.streams import plain, readable
+
+if TYPE_CHECKING:
+    from kvm_vmx.compare.patch_fate import Fate
+    from kvm_vmx.compare.port import Port, Subject
+    from kvm_vmx.compare.trees import Tree
 
 QUIET = ("-c", "core.fsmonitor=", "-c", "diff.external=", "-c", "core.attributesFile=/dev/null",
          "-c", "log.showSignature=false")
@@ -53,7 +61,7 @@ class Blame:
         self.before = before.rpartition("@")[2] if before.rpartition("@")[0] == self.gitdir else ""
         self.left = MOST_GONE
 
-    def gone(self, function, unit) -> str:
+    def gone(self, function: Function, unit: Unit) -> str:
         """The commit that took a unit's line out of a function since the old revision."""
         words = unit.text if unit.line == unit.end else max(
             re.findall(r"\w+", unit.text), key=len, default="")
@@ -67,7 +75,7 @@ class Blame:
             return ""
         return text.strip().partition("\n")[0]
 
-    def __call__(self, path: str, unit) -> str:
+    def __call__(self, path: str, unit: Unit) -> str:
         """The commit of a unit's last changed line, with its subject."""
         lines = self.lines(path)
         found = [lines[n] for n in range(unit.line, unit.end + 1) if n in lines]
@@ -101,9 +109,9 @@ class Fix:
 
     commit: str
     subject: str
-    functions: list = field(default_factory=list)
-    fates: list = field(default_factory=list)
-    outside: list = field(default_factory=list)
+    functions: list[str] = field(default_factory=list)
+    fates: "list[Fate]" = field(default_factory=list)
+    outside: "list[Fate]" = field(default_factory=list)
 
 
 def spelled_range(spec: str) -> tuple[str, str] | None:
@@ -112,7 +120,7 @@ def spelled_range(spec: str) -> tuple[str, str] | None:
     return (hit["old"], hit["new"]) if hit and "..." not in spec else None
 
 
-def fixes(gitdir: str, old: str, new: str, port, tree) -> list[Fix]:
+def fixes(gitdir: str, old: str, new: str, port: "Port", tree: "Tree") -> list[Fix]:
     """The commits from one revision to another that change what the port has of the kernel."""
     from kvm_vmx.compare.patch import Comparison
 
@@ -142,7 +150,7 @@ def fixes(gitdir: str, old: str, new: str, port, tree) -> list[Fix]:
     return found
 
 
-def rows(fix, comparison_ours) -> list[tuple[str, str, str, str]]:
+def rows(fix: Fix, comparison_ours: "Mapping[str, Subject]") -> list[tuple[str, str, str, str]]:
     """(sign, statement, port's place, port's text) of each change of a fix."""
     result = []
     for fate in (*fix.fates, *fix.outside):

@@ -3,12 +3,18 @@
 
 import html
 import string
+from collections.abc import Callable, Collection, Mapping
 
 from kvm_vmx import frame
 from kvm_vmx.compare import drift_rows, page_text
+from kvm_vmx.compare.drift import Drift, FunctionDrift
+from kvm_vmx.compare.drift_git import Blame
+from kvm_vmx.compare.drift_rows import Three
 from kvm_vmx.compare.opening import version_of
 from kvm_vmx.compare.page import SCRIPT, STYLE, column_rules, in_parts, tools
-from kvm_vmx.compare.rows import WORD
+from kvm_vmx.compare.page_text import Said
+from kvm_vmx.compare.report import Pair, Report
+from kvm_vmx.compare.rows import WORD, Row
 from kvm_vmx.compare.views import place
 
 COLUMNS = (("kernel", "old tree"), ("port", "port"), ("new", "new tree"))
@@ -44,14 +50,15 @@ $sections
 class DrawnChange:
     """A changed function with its rows, and how many of them are of each kind."""
 
-    def __init__(self, change, pair, note: str):
+    def __init__(self, change: FunctionDrift, pair: Pair | None, note: str):
         self.change, self.pair, self.note = change, pair, note
         self.rows = drift_rows.rows_of(change, pair)
         kinds = [row.kind for row in self.rows]
         self.totals = {kind: kinds.count(kind) for kind in MEANING}
 
 
-def page(drift, report, facts, touched, notes, only=()) -> str:
+def page(drift: Drift, report: Report, facts: list[str], touched: Blame,
+         notes: Callable[[FunctionDrift], str], only: Collection[str] = ()) -> str:
     """The whole page as text.
 
     `facts` are the lines of what is no function, `touched` tells the commit of a row, `notes` what
@@ -88,7 +95,7 @@ def page(drift, report, facts, touched, notes, only=()) -> str:
                       style=f"{STYLE.read_text()}\n{column_rules(COLUMNS)}")
 
 
-def listed(facts) -> str:
+def listed(facts: list[str]) -> str:
     """What is no function: names, table and structure; which files functions went to is folded."""
     moves = [line for line in facts if line.startswith("moved ")]
     lines = [line for line in facts if line not in moves]
@@ -98,7 +105,7 @@ def listed(facts) -> str:
         "</details>" if moves else "")
 
 
-def changed(change) -> bool:
+def changed(change: FunctionDrift) -> bool:
     """Whether a function is otherwise in the new tree, or elsewhere."""
     return bool(change.gone or change.came or change.moved or change.new is None)
 
@@ -110,23 +117,23 @@ def entry(one: DrawnChange) -> str:
             f'<td class="n">{change.same}</td><td class="n">{change.follow or ""}</td></tr>')
 
 
-def bar(totals) -> str:
+def bar(totals: Mapping[str, int]) -> str:
     """A function's rows by kind, as a strip."""
     parts = (f'<i class="{kind}" style="flex:{count}"></i>'
              for kind, count in totals.items() if count)
     return f'<span class="bar">{"".join(parts)}</span>'
 
 
-def section(one: DrawnChange, drift, version: str, touched) -> str:
+def section(one: DrawnChange, drift: Drift, version: str, touched: Blame) -> str:
     """One function: its header, and a grid of its rows."""
     change, pair = one.change, one.pair
-    said = tuple(
-        page_text.kernel_comments(function, tree.file(function.path).rows) if function else {}
+    before, after = (
+        page_text.kernel_comments(function, tree.present(function.path).rows) if function else {}
         for tree, function in ((drift.old, change.old), (drift.new, change.new)))
     lines, last = [], None
     for row in one.rows:
         port, last = (row.port if row.port is not last else None), row.port or last
-        lines.append(grid_row(row, port, said, change, touched))
+        lines.append(grid_row(row, port, (before, after), change, touched))
     note = f"<small>{html.escape(one.note)}</small>" if one.note else ""
     follow = f"<small>{change.follow} to follow</small>" if change.follow else ""
     return (f'<section id="{change.name}" class="function"><details open><summary>'
@@ -137,11 +144,10 @@ def section(one: DrawnChange, drift, version: str, touched) -> str:
             f'<div class="rows">\n{"".join(lines)}\n</div></details></section>')
 
 
-def grid_row(row, port, said, change, touched) -> str:
+def grid_row(row: Three, port: Row | None, said: tuple[Said, Said], change: FunctionDrift,
+             touched: Blame) -> str:
     """One row in three columns; `port` is what stands for it here, if that was not said before."""
-    commit = ""
-    if row.changed:
-        commit = touched(change.new.path, row.new) if row.new else touched.gone(change.old, row.old)
+    commit = drift_rows.commit_of(row, change, touched)
     left, right = loud(row)
     ours = page_text.statements(port.port, "cython", frozenset(), {}) if port else ""
     if port and port.why and port.kind not in ALIKE:
@@ -155,9 +161,9 @@ def grid_row(row, port, said, change, touched) -> str:
     return f'<div class="row {row.kind}">{inside}</div>\n'
 
 
-def loud(row) -> tuple[frozenset, frozenset]:
+def loud(row: Three) -> tuple[frozenset[str], frozenset[str]]:
     """The words of each tree that the other one has not, of a row that changed."""
-    if row.kind != "changed":
+    if row.kind != "changed" or not row.old or not row.new:
         return frozenset(), frozenset()
     one, other = ({word for word in WORD.findall(unit.text) if word.strip()}
                   for unit in (row.old, row.new))

@@ -2,20 +2,27 @@
 """A changed function in three columns: the old tree, the port, the new tree."""
 
 import difflib
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 from kvm_vmx import rendering
-from kvm_vmx.compare.drift import placed
+from kvm_vmx.compare.drift import FunctionDrift, placed
 from kvm_vmx.compare.patch_alike import nearest
+from kvm_vmx.compare.report import Pair
+from kvm_vmx.compare.rows import Row
+from kvm_vmx.compare.units import Unit
+
+if TYPE_CHECKING:
+    from kvm_vmx.compare.drift_git import Blame
 
 
 class Three(NamedTuple):
     """One row: a statement of the old tree, what stands for it here, and the new tree's."""
 
     kind: str
-    old: object
-    port: object
-    new: object
+    old: Unit | None
+    port: Row | None
+    new: Unit | None
 
     @property
     def changed(self) -> bool:
@@ -23,7 +30,7 @@ class Three(NamedTuple):
         return self.kind != "same"
 
 
-def rows_of(change, pair) -> list[Three]:
+def rows_of(change: FunctionDrift, pair: Pair | None) -> list[Three]:
     """The rows of one function; pair is the comparison of the port with the old tree, or None."""
     beside = {id(unit): row for row in pair.rows for unit in row.kernel} if pair else {}
     old = change.old.units
@@ -41,12 +48,12 @@ def rows_of(change, pair) -> list[Three]:
     return found
 
 
-def joined(old, new, beside):
+def joined(old: list[Unit], new: list[Unit], beside: dict[int, Row]) -> Iterator[Three]:
     """What one side has and the other has not, side by side where the words are alike."""
     left = list(new)
     for unit in old:
         near, other = nearest(unit, left)
-        if near > 0.4:
+        if other is not None and near > 0.4:
             for each in left[:left.index(other)]:
                 yield Three("came", None, None, each)
             del left[:left.index(other) + 1]
@@ -57,7 +64,14 @@ def joined(old, new, beside):
         yield Three("came", None, None, each)
 
 
-def show(change, rows, note: str, touched) -> None:
+def commit_of(row: Three, change: FunctionDrift, touched: "Blame") -> str:
+    """The commit that last changed a row, as far as it is known."""
+    if row.changed and row.new and change.new:
+        return touched(change.new.path, row.new)
+    return touched.gone(change.old, row.old) if row.changed and row.old else ""
+
+
+def show(change: FunctionDrift, rows: list[Three], note: str, touched: "Blame") -> None:
     """One function in three columns; touched names the commit that last changed a row."""
     from rich.table import Table
 
@@ -71,9 +85,7 @@ def show(change, rows, note: str, touched) -> None:
         grid.add_column(title, ratio=1, overflow="fold")
     styles = {"same": "", "changed": "yellow", "gone": "magenta", "came": "blue"}
     for row in rows:
-        commit = ""
-        if row.changed:
-            commit = touched(new.path, row.new) if row.new else touched.gone(change.old, row.old)
+        commit = commit_of(row, change, touched)
         style, ours, why = styles[row.kind], "", ""
         if row.port and row.port.port:
             ours = text_of(row.port.port)
@@ -88,7 +100,7 @@ def show(change, rows, note: str, touched) -> None:
           + (f"   {note}" if note else "") + "\n")
 
 
-def as_json(rows, touched, change) -> list[dict]:
+def as_json(rows: list[Three], touched: "Blame", change: FunctionDrift) -> list[dict[str, object]]:
     """The rows for programs."""
     return [{
         "kind": row.kind,
@@ -96,6 +108,5 @@ def as_json(rows, touched, change) -> list[dict]:
         "port": row.port and {"class": row.port.kind, "why": row.port.why, "statements": [
             {"line": unit.line, "text": unit.text} for unit in row.port.port]},
         "new": row.new and {"line": row.new.line, "text": row.new.text},
-        "commit": "" if not row.changed else touched(change.new.path, row.new) if row.new
-        else touched.gone(change.old, row.old),
+        "commit": commit_of(row, change, touched),
     } for row in rows]

@@ -7,10 +7,12 @@ A tree is a nested tuple, its first item the kind: ("name", n), ("num", value), 
 ("type", base, stars), ("sizeof", x), ("init", items...), ("paste", parts...).
 """
 
+from collections.abc import Iterator
+
 from kvm_vmx.compare.lexer import Token
 from kvm_vmx.compare.terms import (
     ASSIGNMENTS, C_BINARY, CHAINED, CYTHON_BINARY, NEUTRAL, NOT, Unparsed, membership, name, number)
-from kvm_vmx.compare.types import is_type, parse_type
+from kvm_vmx.compare.types import Syntax, is_type, parse_type
 
 
 class Parser:
@@ -39,7 +41,7 @@ class Parser:
             return True
         return False
 
-    def assignment(self):
+    def assignment(self) -> Syntax:
         """An assignment or what is looser than a binary operator."""
         left = self.conditional()
         operator = self.peek()
@@ -48,7 +50,7 @@ class Parser:
             return ("=", operator, left, self.assignment())
         return left
 
-    def conditional(self):
+    def conditional(self) -> Syntax:
         """`c ? a : b`, which Cython spells `a if c else b`."""
         first = self.operation(4)
         if self.cython and self.accept("if"):
@@ -63,11 +65,11 @@ class Parser:
             return ("?:", first, chosen, self.conditional())
         return first
 
-    def operation(self, floor: int):
+    def operation(self, floor: int) -> Syntax:
         """Binary operators at least as strong as `floor`."""
         if self.cython and self.peek() == "not" and floor <= NOT:
             self.take()
-            left = ("un", "not", self.operation(NOT))
+            left: Syntax = ("un", "not", self.operation(NOT))
         else:
             left = self.unary()
         last = ""
@@ -86,7 +88,7 @@ class Parser:
             else:
                 left = ("bin", NEUTRAL.get(operator, operator), left, right)
 
-    def unary(self):
+    def unary(self) -> Syntax:
         """Prefix operators, casts, sizeof."""
         text = self.peek()
         if text in ("-", "~", "+"):
@@ -133,7 +135,7 @@ class Parser:
         after = self.tokens[end + 1]
         return after.kind != "op" or after.text in ("(", "-", "~", "!", "*", "&", "{", "+")
 
-    def type_until(self, close: str):
+    def type_until(self, close: str) -> Syntax:
         """A type up to its closing bracket, which is taken too."""
         begin = self.at
         while self.peek() != close:
@@ -141,7 +143,7 @@ class Parser:
         self.take()
         return parse_type(self.tokens[begin:self.at - 1])
 
-    def sizeof(self):
+    def sizeof(self) -> Syntax:
         """The operand of sizeof: a type, or an expression."""
         if self.peek() == "(":
             end = self.at + 1
@@ -155,7 +157,7 @@ class Parser:
         operand = self.unary()
         return ("sizeof", operand)
 
-    def primary(self):
+    def primary(self) -> Syntax:
         """A name, a constant, something in brackets."""
         token = self.take()
         if token.kind == "num":
@@ -180,7 +182,7 @@ class Parser:
             return ("paste", token.text, self.primary())
         return ("name", name(token.text))
 
-    def parenthesis(self):
+    def parenthesis(self) -> Syntax:
         """What stands in parentheses: an expression, or a tuple of Cython's."""
         if self.peek() == "{":
             raise Unparsed
@@ -194,7 +196,7 @@ class Parser:
         self.take(")")
         return inner
 
-    def string(self, token: Token):
+    def string(self, token: Token) -> Syntax:
         """Adjacent literals are one; a character is its number, as in C."""
         if token.kind == "chr" and not self.cython:
             return ("chr", token.text[1:-1])
@@ -207,7 +209,7 @@ class Parser:
             else:
                 return ("str", "".join(parts))
 
-    def items(self, close: str):
+    def items(self, close: str) -> Iterator[Syntax]:
         """Arguments or initialisers up to the closing bracket."""
         while self.peek() != close:
             if self.peek() == "." and not self.cython:
@@ -227,7 +229,7 @@ class Parser:
                 raise Unparsed
         self.take(close)
 
-    def argument(self, close: str):
+    def argument(self, close: str) -> Syntax:
         """One argument: an expression, or a type as some macros take it."""
         end = self.at
         while end < len(self.tokens) and self.tokens[end].text not in (",", close, "("):
@@ -239,7 +241,7 @@ class Parser:
             return parse_type(inside)
         return self.assignment()
 
-    def postfix(self, tree):
+    def postfix(self, tree: Syntax) -> Syntax:
         """Calls, members, subscripts and the steps behind an operand."""
         while True:
             text = self.peek()
@@ -261,7 +263,7 @@ class Parser:
                 return tree
 
 
-def parse(tokens: list[Token], cython: bool = False):
+def parse(tokens: list[Token], cython: bool = False) -> Syntax:
     """The tree of an expression; tokens that form none stand for themselves."""
     parser = Parser(tokens, cython)
     try:

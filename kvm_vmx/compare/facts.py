@@ -7,8 +7,10 @@ entry. A value is a number where one comes out, else a tree, else the words of t
 
 import dataclasses
 import re
+from collections.abc import Collection, Iterable, Mapping
+from typing import TypeAlias
 
-from kvm_vmx.compare.folding import Constants, substituted
+from kvm_vmx.compare.folding import Constants, Definition, substituted
 from kvm_vmx.compare.declarations import sizes, split
 from kvm_vmx.compare.expressions import parse
 from kvm_vmx.compare.layout import MemberReader
@@ -17,12 +19,16 @@ from kvm_vmx.compare.renaming import by_use
 from kvm_vmx.compare.members import ATTRIBUTES, declared
 from kvm_vmx.compare.terms import number
 from kvm_vmx.compare.toplevel import Item, TopLevel, entries, enumerators, short, squeezed
+from kvm_vmx.compare.types import Syntax
 
 FIELD = re.compile(r"\bEVMCS1?_FIELD\(\s*([A-Z]\w*)\s*,\s*(\w+)\s*,\s*"
                    r"(?:HV_VMX_ENLIGHTENED_CLEAN_FIELD_)?(\w+)\s*\)")
 PARAMETER = re.compile(r"module_param(?:_named)?\((\w+)\)")
 KEY = re.compile(r"DEFINE_STATIC_KEY_\w+\((\w+)\)")
 TABLE = "vmcs_field_to_evmcs_1"
+
+# a number, a tree, or the words of the source; None: of an enumerator no number is known
+FactValue: TypeAlias = int | Syntax | str | None
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -35,7 +41,7 @@ class Fact:
     line: int
     end: int
     text: str
-    value: object
+    value: FactValue
     plain: str = ""
 
     @property
@@ -47,7 +53,7 @@ class Fact:
 class Names:
     """Where the names of some C files are defined, for Constants."""
 
-    def __init__(self, tops=(), more=None):
+    def __init__(self, tops: Iterable[TopLevel] = (), more: Mapping[str, Definition] | None = None):
         """The first definition of a name counts; `more` are those of no C file."""
         self.defined = dict(more or {})
         for top in tops:
@@ -56,7 +62,7 @@ class Names:
         self.constants = Constants(self.defined.get)
 
 
-def definitions(top: TopLevel) -> dict:
+def definitions(top: TopLevel) -> dict[str, Definition]:
     """What the names of one file stand for, as Constants asks for it."""
     if top.known is None:
         top.known = {}
@@ -69,13 +75,14 @@ def definitions(top: TopLevel) -> dict:
                 before = None
                 for name, value in enumerators(item.inner):
                     tree = parse(value) if value else ("num", 0)
-                    found = ("after", before) if before and not value else ("tree", tree)
+                    found: Definition = ("tree", tree) if value or not before \
+                        else ("after", before)
                     top.known.setdefault(name, found)
                     before = name
     return top.known
 
 
-def plain(tree):
+def plain(tree: Syntax) -> Syntax:
     """A tree of words alone with its numbers by their value."""
     if tree[0] != "raw":
         return tree
@@ -96,15 +103,18 @@ def head_and_body(item: Item) -> tuple[list[str], str]:
 class CFacts:
     """The facts of one C file."""
 
-    def __init__(self, top: TopLevel, names: Names, layouts: bool = False, only=None):
+    def __init__(self, top: TopLevel, names: Names, layouts: bool = False,
+                 only: Collection[str] | None = None):
         """`only` are the names that anybody asks for, all of them if it is None."""
         self.top, self.path, self.names = top, top.file.path, names
-        self.layouts, self.facts = layouts, []
+        self.layouts = layouts
+        self.facts: list[Fact] = []
         for item in top.items:
             if only is None or item.name in only or item.kind in ("enum", "struct", "union"):
                 getattr(self, item.kind.replace(" ", "_"), self.plainly)(item)
 
-    def add(self, kind: str, name: str, item: Item, value, text: str = "", line: int = 0):
+    def add(self, kind: str, name: str, item: Item, value: FactValue, text: str = "",
+            line: int = 0) -> None:
         """Append one fact; what the configuration makes of it is not in its digest."""
         plain = ""
         if kind in ("table", "order") and "#" in item.text:
@@ -114,20 +124,20 @@ class CFacts:
         self.facts.append(Fact(kind, name, self.path, line, max(line, item.end if text is item.text
                                else line), " ".join(text.split()), value, plain))
 
-    def folded(self, tree):
+    def folded(self, tree: Syntax) -> int | Syntax:
         """A tree's number, or the tree."""
         number = self.names.constants.fold(tree)
         return plain(tree) if number is None else number
 
-    def macro(self, item: Item):
+    def macro(self, item: Item) -> None:
         """#define NAME value"""
         tree = parse(tokens(item.inner, C)) if item.inner else ("none",)
-        value = self.folded(tree)
+        value: FactValue = self.folded(tree)
         if tree[0] == "cast" and tree[1][2] and isinstance(value, int):  # an address of a type
             value = (tree[1], value)
         self.add("constant", item.name, item, value)
 
-    def function_macro(self, item: Item):
+    def function_macro(self, item: Item) -> None:
         """#define NAME(parameters) body: the parameters by their place"""
         parameters, body = head_and_body(item)
         places = {name: ("name", f"$own{n}") for n, name in enumerate(self.around(item.line))}
@@ -145,21 +155,21 @@ class CFacts:
         for place in file.places.values():
             if place.kind == "function" and \
                     file.lines.at(place.open) < line < file.lines.at(place.close):
-                return by_use(file.function(place.name))
+                return by_use(file.defined(place.name))
         return []
 
-    def inactive(self, item: Item):
+    def inactive(self, item: Item) -> None:
         """#define under a condition that does not hold"""
         self.add("inactive", item.name, item, squeezed(item.text))
 
-    def condition(self, item: Item):
+    def condition(self, item: Item) -> None:
         """#if outside functions"""
         self.add("condition", item.name, item, item.text)
 
-    def prototype(self, item: Item):
+    def prototype(self, item: Item) -> None:
         """What is defined elsewhere says nothing of its own."""
 
-    def enum(self, item: Item):
+    def enum(self, item: Item) -> None:
         """An enumeration: its enumerators."""
         for name, value in enumerators(item.inner):
             number = self.names.constants.value(name)
@@ -175,7 +185,7 @@ class CFacts:
             at = item.text.find(name, at + 1)
         return item.line + item.text.count("\n", 0, max(at, 0))
 
-    def struct(self, item: Item):
+    def struct(self, item: Item) -> None:
         """A structure: its members; and the variable that is declared with it."""
         self.members(item.name, item.inner, item)
         behind = item.text[item.text.rfind("}") + 1:].rstrip("; \n")
@@ -188,9 +198,9 @@ class CFacts:
 
     union = struct
 
-    def members(self, struct: str, inner: str, item: Item):
+    def members(self, struct: str, inner: str, item: Item) -> None:
         """The members of a structure in order, those of a structure inside it by its own name."""
-        offsets = {}
+        offsets: dict[str, tuple[int, int]] = {}
         if self.layouts:
             reader = MemberReader(self.top.active.text)
             packed = "__packed" in item.text[item.text.rfind("}"):]
@@ -209,7 +219,7 @@ class CFacts:
                     continue
                 self.members(title, inner[begin:end], item)
                 many = tuple(self.folded(size) for size in sizes(part[last + 1:]))
-                kinds = [(names[0], (("type", title, 0), many))]
+                kinds: list[tuple[str, Syntax]] = [(names[0], (("type", title, 0), many))]
             else:
                 kinds = list(declared(part, self.folded)) if part else []
             for name, value in kinds:
@@ -220,7 +230,7 @@ class CFacts:
         if order:
             self.add("order", f"struct {struct}", item, tuple(order), f"struct {struct}")
 
-    def variable(self, item: Item):
+    def variable(self, item: Item) -> None:
         """A variable with its type and its initial value, a table with its entries."""
         if item.name == TABLE:
             for name, member, group in FIELD.findall(item.inner):
@@ -239,7 +249,7 @@ class CFacts:
             self.add("variable", item.name, item, (*kind, self.folded(tree))
                      if isinstance(kind, tuple) else (kind, self.folded(tree)))
 
-    def call(self, item: Item):
+    def call(self, item: Item) -> None:
         """A macro at the top level: a parameter, a static key, a per-CPU variable, a symbol."""
         if FIELD.match(item.text.lstrip()):
             for name, member, group in FIELD.findall(item.text):
@@ -259,7 +269,7 @@ class CFacts:
         else:
             self.add("call", item.name, item, item.inner)
 
-    def function(self, item: Item):
+    def function(self, item: Item) -> None:
         """A function: the words of it all, and those of its attributes."""
         head = self.file_header(item)
         self.facts.append(Fact("attributes", item.name, self.path, item.line, item.line,
@@ -275,6 +285,6 @@ class CFacts:
         return " ".join(sorted(word for word in re.findall(r"\w+", header)
                                if word in ATTRIBUTES - {"struct", "enum", "union", "const"}))
 
-    def plainly(self, item: Item):
+    def plainly(self, item: Item) -> None:
         """Anything else, by its words."""
         self.add(item.kind, item.name, item, squeezed(item.text))

@@ -4,8 +4,12 @@
 Names are looked up where they are defined and not before; what no number comes of stays a tree.
 """
 
+from collections.abc import Callable, Mapping
+from typing import Literal, TypeAlias
+
 from kvm_vmx.compare.lexer import C, tokens
 from kvm_vmx.compare.expressions import parse
+from kvm_vmx.compare.types import Syntax, SyntaxPart
 
 BITS = 64
 MASK = (1 << BITS) - 1
@@ -15,7 +19,7 @@ SIGNED = {"int": 32, "long": 64, "s32": 32, "s64": 64, "short": 16, "s16": 16, "
 KNOWN = {"PAGE_SHIFT": 12, "PAGE_SIZE": 4096, "BITS_PER_LONG": 64, "True": 1, "False": 0,
          "NULL": 0, "CONFIG_INSN_TRAP": 1, "CPU_MASK_NONE": 0,
          "U32_MAX": 0xffffffff}
-FUNCTIONS = {
+FUNCTIONS: dict[str, Callable[..., int]] = {
     "BIT": lambda n: 1 << n, "BIT_ULL": lambda n: 1 << n, "_BITUL": lambda n: 1 << n,
     "_BITULL": lambda n: 1 << n, "_AC": lambda n: n, "_AT": lambda n: n,
     "UL": lambda n: n, "ULL": lambda n: n,
@@ -23,7 +27,7 @@ FUNCTIONS = {
     "GENMASK_ULL": lambda high, low: (2 << high) - (1 << low),
     "ATOMIC_INIT": lambda n: n,
 }
-OPERATIONS = {
+OPERATIONS: dict[str, Callable[[int, int], int | None]] = {
     "+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, b: a * b,
     "|": lambda a, b: a | b, "&": lambda a, b: a & b, "^": lambda a, b: a ^ b,
     "<<": lambda a, b: a << b if 0 <= b < 128 else None,
@@ -33,16 +37,18 @@ OPERATIONS = {
     ">": lambda a, b: int(a > b), "<=": lambda a, b: int(a <= b), ">=": lambda a, b: int(a >= b),
     "and": lambda a, b: int(bool(a) and bool(b)), "or": lambda a, b: int(bool(a) or bool(b)),
 }
+# What a name stands for: a value, the enumerator that it counts on from, or a #define with its
+# parameters, None where it has none, and its body.
+Definition: TypeAlias = (tuple[Literal["tree"], Syntax] | tuple[Literal["after"], str]
+                         | tuple[Literal["macro"], list[str] | None, str])
 
 
 class Constants:
-    """Numbers by name; `find` gives a name's definition.
+    """Numbers by name; `find` gives a name's definition, or None."""
 
-    That is ("tree", tree) of a value, ("after", name) of an enumerator that counts on,
-    ("macro", parameters, body) of a #define, or None."""
-
-    def __init__(self, find):
-        self.find, self.known = find, dict(KNOWN)
+    def __init__(self, find: Callable[[str], Definition | None]):
+        self.find = find
+        self.known: dict[str, int | None] = dict(KNOWN)
 
     def value(self, name: str) -> int | None:
         """A name's number."""
@@ -66,7 +72,7 @@ class Constants:
             return self.fold(found[1])
         return self.fold(parse(tokens(found[2], C))) if found[1] is None else None
 
-    def fold(self, tree) -> int | None:
+    def fold(self, tree: Syntax) -> int | None:
         """A tree's number."""
         kind = tree[0]
         if kind == "num":
@@ -96,7 +102,7 @@ class Constants:
             return self.called(tree[1][1], tree[2:])
         return None
 
-    def called(self, name: str, arguments) -> int | None:
+    def called(self, name: str, arguments: Syntax) -> int | None:
         """The number of a macro with arguments."""
         if name in ("_AC", "_AT"):
             arguments = (arguments[0 if name == "_AC" else -1],)
@@ -119,7 +125,7 @@ class Constants:
         return self.fold(substituted(body, dict(zip(found[1], arguments))))
 
 
-def converted(value: int | None, kind) -> int | None:
+def converted(value: int | None, kind: Syntax) -> int | None:
     """A number after a cast."""
     if value is None or kind[2]:
         return value
@@ -132,7 +138,7 @@ def converted(value: int | None, kind) -> int | None:
     return int(bool(value)) if kind[1] == "bint" else value
 
 
-def substituted(tree, arguments):
+def substituted(tree: SyntaxPart, arguments: Mapping[str, Syntax]) -> SyntaxPart:
     """A tree with names exchanged for trees."""
     if not isinstance(tree, tuple):
         return tree

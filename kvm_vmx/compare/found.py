@@ -18,7 +18,7 @@ class FoundTree(NamedTuple):
     spec: str
     version: str
 
-    def __str__(self):
+    def __str__(self) -> str:
         if not os.path.lexists(self.spec.rpartition("@")[0] or self.spec):
             return f"{self.spec} (not there)"
         return f"{self.spec} ({self.version or 'of no known version'})"
@@ -40,7 +40,7 @@ def is_baseline(version: str) -> bool:
 def trees() -> list[FoundTree]:
     """The trees that the environment names, then those in the usual places."""
     specs = host.trees_named() + host.trees_in_places()
-    known = {}
+    known: dict[str, FoundTree] = {}
     for spec in specs:
         known.setdefault(os.path.realpath(spec), FoundTree(spec, version(spec)))
     return list(known.values())

@@ -2,9 +2,14 @@
 """A cell of the terminal's columns: lines that are too long go on under their own beginning."""
 
 import textwrap
+from collections.abc import Iterator
 
 from rich.measure import Measurement
 from rich.text import Text
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions
 
 LEAST = 12  # columns that are left for text, however deep it stands
 
@@ -15,11 +20,11 @@ class Hanging:
     def __init__(self, text: str, style: str = "", note: str = "", note_style: str = "italic"):
         self.text, self.style, self.note, self.note_style = text, style, note, note_style
 
-    def __rich_measure__(self, console, options):
+    def __rich_measure__(self, console: "Console", options: "ConsoleOptions") -> Measurement:
         rows = [*self.text.split("\n"), *self.note.split("\n")]
         return Measurement(LEAST, max(map(len, rows), default=LEAST))
 
-    def __rich_console__(self, console, options):
+    def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> Iterator[Text]:
         parts = [(self.text, self.style), (self.note, f"{self.style} {self.note_style}")]
         for text, style in parts:
             for row in text.split("\n") if text else ():

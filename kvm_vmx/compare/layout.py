@@ -2,9 +2,14 @@
 """The field table and the layout of the enlightened VMCS, read from a tree's own headers."""
 
 import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from kvm_vmx.compare.lexer import C, tokens
+from kvm_vmx.compare.lexer import C, Token, tokens
 from kvm_vmx.compare.types import parse_type
+
+if TYPE_CHECKING:
+    from kvm_vmx.compare.trees import Tree
 
 ENTRY = re.compile(
     r"\bEVMCS1_FIELD\(\s*([A-Z]\w*)\s*,\s*(\w+)\s*,"
@@ -16,21 +21,21 @@ SIZES = {"u8": 1, "u16": 2, "u32": 4, "u64": 8, "uint": 4, "int": 4, "ulong": 8,
 DEEPEST = 16  # structures in one another
 
 
-def field_table(tree) -> dict[str, tuple[str, str]]:
+def field_table(tree: "Tree") -> dict[str, tuple[str, str]]:
     """Each VMCS field of the table: its member and its clean group."""
-    found = {}
+    found: dict[str, tuple[str, str]] = {}
     for path, text in tree.files.items():
         if "EVMCS1_FIELD" in text and "svm" not in path:
-            for name, member, group in ENTRY.findall(tree.file(path).active.text):
+            for name, member, group in ENTRY.findall(tree.present(path).active.text):
                 found.setdefault(name, (member, group))
     return found
 
 
-def layout(tree) -> tuple[dict[str, tuple[int, int]], int]:
+def layout(tree: "Tree") -> tuple[dict[str, tuple[int, int]], int]:
     """Each member of struct hv_enlightened_vmcs: offset and size; and the size of it all."""
     for path, text in tree.files.items():
         if "struct hv_enlightened_vmcs" in text and STRUCT.search(text):
-            active = tree.file(path).active.text
+            active = tree.present(path).active.text
             reader = MemberReader(active)
             place = STRUCT.search(active)
             if place:
@@ -47,7 +52,8 @@ class MemberReader:
 
     def __init__(self, text: str):
         self.text = text
-        self.known, self.depth = {}, 0
+        self.known: dict[str, tuple[int, int]] = {}
+        self.depth = 0
 
     def close(self, at: int) -> int:
         """Where the brace that is open at a place is closed."""
@@ -71,19 +77,21 @@ class MemberReader:
                 self.known[name] = self.extent(inside, hit[1] == "union", packed)
         return self.known[name]
 
-    def structure(self, inside) -> tuple[dict[str, tuple[int, int]], int]:
+    def structure(self, inside: list[Token]) -> tuple[dict[str, tuple[int, int]], int]:
         """The members of a structure, and its size."""
         members, size, _ = self.place(inside, False, False)
         return members, size
 
-    def extent(self, inside, union: bool, packed: bool) -> tuple[int, int]:
+    def extent(self, inside: list[Token], union: bool, packed: bool) -> tuple[int, int]:
         """Size and alignment of what stands between braces."""
         _, size, align = self.place(inside, union, packed)
         return size, align
 
-    def place(self, inside, union: bool, packed: bool):
+    def place(self, inside: list[Token], union: bool,
+              packed: bool) -> tuple[dict[str, tuple[int, int]], int, int]:
         """Walk the members; bits share the storage unit of their type."""
-        members, offset, widest, end, bits = {}, 0, 1, 0, (0, 0)
+        members: dict[str, tuple[int, int]] = {}
+        offset, widest, end, bits = 0, 1, 0, (0, 0)
         for name, size, align, width in self.members(inside):
             align = 1 if packed else align
             if width and bits[0] == size and bits[1] + width <= 8 * size:
@@ -98,7 +106,7 @@ class MemberReader:
                 offset += size
         return members, -(-end // widest) * widest, widest
 
-    def members(self, inside):
+    def members(self, inside: list[Token]) -> Iterator[tuple[str, int, int, int]]:
         """(name, size, alignment, width in bits) of each declared member."""
         at = 0
         while at < len(inside):
@@ -113,7 +121,7 @@ class MemberReader:
             elif part:
                 yield from self.plain(part)
 
-    def nested(self, part):
+    def nested(self, part: list[Token]) -> tuple[str, int, int, int]:
         """A structure or union declared where it is used."""
         first = next(n for n, token in enumerate(part) if token.text == "{")
         last = max((n for n, token in enumerate(part) if token.text == "}"), default=len(part))
@@ -127,7 +135,7 @@ class MemberReader:
         self.depth -= 1
         return (names[0] if names else f"({part[0].offset})", size, align, 0)
 
-    def plain(self, part):
+    def plain(self, part: list[Token]) -> Iterator[tuple[str, int, int, int]]:
         """`type a, b[2];` or `type a : 3;`"""
         commas = [n for n, token in enumerate(part) if token.text == ","]
         ends = (n for n, token in enumerate(part) if token.text in (",", "[", ":"))
@@ -140,7 +148,7 @@ class MemberReader:
                 yield words[0], size * behind(words, "[", 1), align, behind(words, ":", 0)
 
 
-def behind(words, mark: str, otherwise: int) -> int:
+def behind(words: list[str], mark: str, otherwise: int) -> int:
     """The number behind a mark, where there is one."""
     following = words[words.index(mark) + 1:] if mark in words else []
     return int(following[0], 0) if following and NUMBER.fullmatch(following[0]) else otherwise

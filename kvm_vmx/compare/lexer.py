@@ -35,9 +35,10 @@ class Token(NamedTuple):
     offset: int
 
 
-def tokens(source: str, pattern=C, start: int = 0, end: int | None = None) -> list[Token]:
+def tokens(source: str, pattern: re.Pattern[str] = C, start: int = 0,
+           end: int | None = None) -> list[Token]:
     """The tokens of a piece of source; what fits no rule is an operator of one character."""
-    found = []
+    found: list[Token] = []
     position = start
     end = len(source) if end is None else end
     match = pattern.match
@@ -47,7 +48,7 @@ def tokens(source: str, pattern=C, start: int = 0, end: int | None = None) -> li
             found.append(Token("op", source[position], position))
             position += 1
             continue
-        if hit.lastgroup != "skip":
+        if hit.lastgroup and hit.lastgroup != "skip":
             found.append(Token(hit.lastgroup, hit.group(), position))
         position = hit.end()
     return found

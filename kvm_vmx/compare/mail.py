@@ -13,7 +13,9 @@ import email.utils
 import os
 import re
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from email.message import Message
 from typing import NamedTuple
 
 from kvm_vmx.console import Trouble, told
@@ -93,7 +95,8 @@ class Patch:
 
     def missing(self) -> list[tuple[Hunk, int]]:
         """Each hunk before which others are not quoted, with the net lines of these."""
-        found, shift = {}, {}
+        found: dict[int, tuple[Hunk, int]] = {}
+        shift: dict[str, int] = {}
         for hunk in self.hunks:
             gap = hunk.new[0] - hunk.old[0] - shift.get(hunk.file, 0)
             if gap:
@@ -126,7 +129,7 @@ def content(path: str, cure: str = "give a mail or a patch") -> bytes:
     return data
 
 
-def messages(data: bytes):
+def messages(data: bytes) -> Iterator[tuple[str, str, str, str]]:
     """(subject, author, date, text) of each message of a file."""
     parts = [part for part in MAILBOX.split(data) if part.strip()]
     for part in parts:
@@ -134,10 +137,11 @@ def messages(data: bytes):
             yield "", "", "", readable(part.decode("utf-8", "replace"))
             continue
         mail = email.message_from_bytes(part, policy=email.policy.compat32)
-        yield (*(plain(header(mail, name)) for name in ("Subject", "From", "Date")), body(mail))
+        subject, author, date = (plain(header(mail, name)) for name in ("Subject", "From", "Date"))
+        yield subject, author, date, body(mail)
 
 
-def header(mail, name: str) -> str:
+def header(mail: Message, name: str) -> str:
     """One header, decoded, its folds undone."""
     from email.header import decode_header, make_header
 
@@ -149,13 +153,15 @@ def header(mail, name: str) -> str:
     return " ".join(text.partition("\t[")[0].split())
 
 
-def body(mail) -> str:
+def body(mail: Message) -> str:
     """The text of a message: of all its parts that are text."""
     found = []
     for part in mail.walk():
         if part.get_content_maintype() != "text":
             continue
-        data = part.get_payload(decode=True) or b""
+        data = part.get_payload(decode=True)
+        if not isinstance(data, bytes):     # it says that it is text, and has parts
+            data = b""
         try:
             found.append(data.decode(part.get_content_charset() or "utf-8", "replace"))
         except LookupError:
@@ -163,10 +169,11 @@ def body(mail) -> str:
     return readable("\n".join(found))
 
 
-def quoted(text: str):
+def quoted(text: str) -> Iterator[tuple[int, int, str, bool]]:
     """(number, depth, what is said) of each line; two lines that ran together are two again."""
     for number, row in enumerate(text.split("\n")[:MOST_LINES], 1):
-        marks = QUOTE.match(row)[0]
+        hit = QUOTE.match(row)
+        marks = hit[0] if hit else ""
         depth = min(marks.count(">"), DEEPEST)
         row = row[len(marks):]
         parts = JOINED.split(row) if depth else [row]
@@ -185,9 +192,14 @@ class MailState:
     def __init__(self, subject: str, author: str, date: str):
         self.subject, self.date = subject, date
         self.authors = {0: name_of(author)}
-        self.patches, self.patch, self.hunk, self.depth = [], None, None, -1
-        self.files, self.over, self.said, self.insertions = ["", ""], set(), [], None
-        self.before = []
+        self.patches: list[Patch] = []
+        self.patch: Patch | None = None
+        self.hunk: Hunk | None = None
+        self.depth = -1
+        self.files = ["", ""]
+        self.over: set[int] = set()     # depths at which a signature began
+        self.insertions: int | None = None
+        self.before: list[tuple[int, int, str]] = []
 
     def take(self, number: int, depth: int, text: str, joined: bool) -> None:
         """One line of the message."""
@@ -203,9 +215,9 @@ class MailState:
         if self.hunk is None:
             self.before.append((number, depth, text))
         elif depth == self.depth:
-            self.line(number, text, joined)
+            self.line(self.hunk, number, text, joined)
         elif depth < self.depth and depth not in self.over:
-            self.remark(number, depth, text)
+            self.remark(self.hunk, number, depth, text)
 
     def opened(self, depth: int, text: str) -> bool:
         """Whether a line begins a patch or names its files."""
@@ -226,10 +238,10 @@ class MailState:
             self.hunk = None
         return True
 
-    def begin(self, depth: int) -> None:
+    def begin(self, depth: int) -> Patch:
         """A patch begins at a depth."""
         if self.patch is not None and not self.patch.hunks:
-            return
+            return self.patch
         author = self.authors.get(depth, "") or (self.authors[0] if depth == 0 else "")
         self.patch = Patch(self.subject, author, self.date, insertions=self.insertions)
         self.patches.append(self.patch)
@@ -241,24 +253,23 @@ class MailState:
                 else:
                     said.append(Remark(self.authors.get(other, ""), number, 0, text))
         self.before = []
+        return self.patch
 
     def header(self, number: int, depth: int, text: str) -> bool:
         """Whether a line is the header of a hunk."""
         hit = HUNK.match(text)
         if not hit:
             return False
-        if self.patch is None:
-            self.begin(depth)
+        patch = self.patch or self.begin(depth)
         self.depth = depth
         old, olds, new, news = (int(part) if part else 1 for part in hit.groups()[:4])
         file = self.files[1] or self.files[0]
         self.hunk = Hunk(file, (old, olds), (new, news), hit[5].strip(), number)
-        self.patch.hunks.append(self.hunk)
+        patch.hunks.append(self.hunk)
         return True
 
-    def line(self, number: int, text: str, joined: bool) -> None:
+    def line(self, hunk: Hunk, number: int, text: str, joined: bool) -> None:
         """A line at the patch's depth: of the hunk, or behind it."""
-        hunk = self.hunk
         if hunk.full or text[:1] == "\\":
             return
         if text.rstrip() == "--" and text[:3] == "-- ":
@@ -275,9 +286,9 @@ class MailState:
             hunk.notes.append(f"line {number} holds two lines of the patch")
         hunk.lines.append(HunkLine(text[:1] or " ", text[1:], number))
 
-    def remark(self, number: int, depth: int, text: str) -> None:
+    def remark(self, hunk: Hunk, number: int, depth: int, text: str) -> None:
         """A line of somebody who answers."""
-        hunk, author = self.hunk, self.authors.get(depth, "")
+        author = self.authors.get(depth, "")
         if CUT.match(text.strip()):
             hunk.notes.append(f"{author or 'somebody'} cut the quote at line {number}")
             return

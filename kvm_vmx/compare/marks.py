@@ -20,7 +20,12 @@ import hashlib
 import json
 import pathlib
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
+
+from kvm_vmx.compare.units import Unit
+from kvm_vmx.console import Trouble
+from kvm_vmx.streams import plain
 
 FILE = pathlib.Path(__file__).with_name("marks_4.19.json")
 SHAPE = re.compile(r"# C([-~+])\s*(?:(\d+) statements?: )?(.*)", re.S)
@@ -36,7 +41,7 @@ class Pin(NamedTuple):
     port: int
     digest: str
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.kind}{self.kernel}/{self.port} {self.digest}"
 
 
@@ -55,8 +60,8 @@ class Mark:
     reason: str
     trailing: bool
     count: int = 0
-    choice: tuple = ()
-    sizes: tuple | None = None
+    choice: tuple[Pin, ...] = ()
+    sizes: tuple[tuple[int, int], ...] | None = None
 
     @property
     def fault(self) -> str:
@@ -72,8 +77,10 @@ class Mark:
 
 def read_mark(text: str, line: int, place: int, pin: str = "") -> Mark:
     """A mark out of its comment; place < 0 says that a statement stands before it."""
-    kind, count, rest = SHAPE.match(text).groups()
-    rest = " ".join(rest.split())
+    hit = SHAPE.match(text)
+    assert hit  # whoever calls has looked for a kind
+    kind, count = hit[1], hit[2]
+    rest = " ".join(hit[3].split())
     held = read_pin(pin) if pin[:1] == kind else None
     what, colon, reason = rest.rpartition(": ") if kind == "-" and not held \
         else rest.partition(": ")
@@ -84,23 +91,27 @@ def read_mark(text: str, line: int, place: int, pin: str = "") -> Mark:
 
 def read_pin(text: str) -> Pin:
     """A pin as the file of pins has it."""
-    kind, kernel, port, digest = PIN.fullmatch(text).groups()
-    return Pin(kind, int(kernel), int(port), digest)
+    hit = PIN.fullmatch(text)
+    if hit is None:
+        raise Trouble(f"{plain(text)[:40]} is no pin of a mark: {CURE}")
+    return Pin(hit[1], int(hit[2]), int(hit[3]), hit[4])
 
 
 def pins() -> dict[str, list[str]]:
     """{function: its marks' pins, "" for one without}: what the port was last compared with."""
-    return json.loads(FILE.read_text())
+    found: dict[str, list[str]] = json.loads(FILE.read_text())
+    return found
 
 
-def pin(kind: str, kernel_units, port_units, whole=()) -> Pin:
+def pin(kind: str, kernel_units: Sequence[Unit], port_units: Sequence[Unit],
+        whole: Sequence[Unit] = ()) -> Pin:
     """The pin of a mark of these statements; `whole` are the units of the port's function."""
     where = "" if kernel_units else place(whole, port_units)
     return Pin(kind, len(kernel_units), len(port_units), digest(
         [spelled(unit) for unit in kernel_units], [spelled(unit) for unit in port_units], where))
 
 
-def spelled(unit) -> str:
+def spelled(unit: Unit) -> str:
     """A statement as the digest takes it: with its blocks' headers, and the extent of its own."""
     if unit.kind == "decl":
         return repr(unit.key)
@@ -111,7 +122,7 @@ def spelled(unit) -> str:
     return f"{unit.key!r}{unit.inside or ''}{''.join(around)}"
 
 
-def place(whole, units) -> str:
+def place(whole: Sequence[Unit], units: Sequence[Unit]) -> str:
     """Where some units of a function stand: behind which statement, and the how-manieth of those
     words. Declarations stand nowhere: they may be hoisted."""
     if all(unit.kind == "decl" for unit in units):
@@ -125,7 +136,7 @@ def place(whole, units) -> str:
     return f"{before.count(before[-1])} {before[-1]!r}" if before else "first"
 
 
-def digest(kernel, port, where: str = "") -> str:
+def digest(kernel: Sequence[str], port: Sequence[str], where: str = "") -> str:
     """Six digits over the spelled statements of both sides, and where they stand."""
     text = f"[{', '.join(kernel)}]|[{', '.join(port)}]{where}"
     return hashlib.blake2s(text.encode(), digest_size=3).hexdigest()

@@ -1,18 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What a declaration at the top level or in a structure declares: names, types, dimensions."""
 
+from collections.abc import Callable, Iterator
+
 from kvm_vmx.compare.declarations import sizes, split
 from kvm_vmx.compare.expressions import parse
-from kvm_vmx.compare.types import DROPPED, INTEGERS, parse_type
+from kvm_vmx.compare.lexer import Token
+from kvm_vmx.compare.types import DROPPED, INTEGERS, Syntax, SyntaxPart, parse_type
 
 SILENT = {"__ro_after_init", "__percpu", "__read_mostly", "static", "const", "volatile"}
 ATTRIBUTES = DROPPED | {"__noclone", "__always_inline", "__ro_after_init", "__percpu", "noinline"}
 
 
-def declared(part, folded=lambda tree: tree):
+def declared(part: list[Token],
+             folded: Callable[[Syntax], SyntaxPart] = lambda tree: tree
+             ) -> Iterator[tuple[str, Syntax]]:
     """(name, (type, dimensions)) of each name that a declaration declares; bits are a dimension."""
     parts = split(part, ",")
-    kind = []
+    kind: list[Token] = []
     for n, piece in enumerate(parts):
         colon = next((i for i, token in enumerate(piece) if token.text == ":"), len(piece))
         left, bits = piece[:colon], piece[colon + 1:]
@@ -35,7 +40,7 @@ def declared(part, folded=lambda tree: tree):
         yield left[names[-1]].text, (parse_type(words), many + more)
 
 
-def pointer(left, at: int):
+def pointer(left: list[Token], at: int) -> Iterator[tuple[str, Syntax]]:
     """A pointer to a function: what it returns and takes, whatever its parameters are called."""
     names = [token.text for token in left[at:] if token.kind == "id"]
     close = next((i for i in range(at, len(left)) if left[i].text == ")"), len(left))

@@ -7,13 +7,18 @@ shown as its text of the kernel beside the lines that define it here.
 
 import fnmatch
 import re
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from kvm_vmx import rendering, words
 from kvm_vmx.compare.lexer import C, tokens
 from kvm_vmx.compare.patch_places import PatchPlaces, Spot
 from kvm_vmx.console import Trouble
 from kvm_vmx.streams import plain
+
+if TYPE_CHECKING:
+    from kvm_vmx.compare.port import Port
+    from kvm_vmx.compare.trees import Tree
 
 PLACE = re.compile(r"(.*[^:]):(\d{1,9})")
 LONGEST = 400  # lines of a thing
@@ -27,9 +32,10 @@ class Thing(NamedTuple):
     port: Spot | None
 
 
-def chosen(names, port, tree) -> tuple[list[str], list[Thing]]:
+def chosen(names: Iterable[str], port: "Port", tree: "Tree") -> tuple[list[str], list[Thing]]:
     """The functions and the things that some names ask for; Trouble for one that is neither."""
-    functions, things = {}, []
+    functions: dict[str, None] = {}
+    things: list[Thing] = []
     for name in names:
         found = named(name, port, tree)
         if found:
@@ -41,7 +47,7 @@ def chosen(names, port, tree) -> tuple[list[str], list[Thing]]:
     return list(functions), things
 
 
-def named(name: str, port, tree) -> list[str]:
+def named(name: str, port: "Port", tree: "Tree") -> list[str]:
     """The functions of the port that a name, a glob or a place is of."""
     if name in port.subjects:
         return [name]
@@ -55,7 +61,7 @@ def named(name: str, port, tree) -> list[str]:
     return at_place(hit[1], int(hit[2]), port, tree) if hit else []
 
 
-def at_place(file: str, line: int, port, tree) -> list[str]:
+def at_place(file: str, line: int, port: "Port", tree: "Tree") -> list[str]:
     """The function around a line of a file of either side; a file may be given by its end."""
     found = [ours for ours, subject in port.subjects.items()
              if ends(subject.function.path, file)
@@ -63,8 +69,8 @@ def at_place(file: str, line: int, port, tree) -> list[str]:
     for path in tree.files if not found else ():
         if not ends(path, file):
             continue
-        for name in tree.file(path).names():
-            function = tree.file(path).function(name)
+        for name in tree.present(path).names():
+            function = tree.present(path).defined(name)
             if function.line <= line <= function.end:
                 found += [ours for ours, subject in port.subjects.items()
                           if (subject.kernel_name, subject.kernel_file) == (name, path)]
@@ -79,7 +85,7 @@ def ends(path: str, file: str) -> bool:
     return f"/{path}".endswith("/" + file.removeprefix("./"))
 
 
-def unknown(name: str, port) -> str:
+def unknown(name: str, port: "Port") -> str:
     """What to say of a name that nothing has."""
     if PLACE.fullmatch(name):
         return f"no function of the port or of its kernel files stands at {plain(name)}: give " \
@@ -88,7 +94,7 @@ def unknown(name: str, port) -> str:
     return f"the port has no function {plain(name)}: {hint}"
 
 
-def thing_of(name: str, port, tree) -> Thing | None:
+def thing_of(name: str, port: "Port", tree: "Tree") -> Thing | None:
     """A macro, a table, a structure or a variable by its name."""
     if not re.fullmatch(r"[A-Za-z_]\w*", name):
         return None
@@ -100,13 +106,13 @@ def thing_of(name: str, port, tree) -> Thing | None:
     return Thing(name, kernel, ours) if kernel or ours else None
 
 
-def first(spots) -> Spot | None:
+def first(spots: Iterable[Spot]) -> Spot | None:
     """The first one with a body, or the first of all."""
     found = list(spots)
     return next((spot for spot in found if "\n" in spot.text), found[0] if found else None)
 
 
-def as_json(things) -> list[dict]:
+def as_json(things: Iterable[Thing]) -> list[dict[str, object]]:
     """Things for programs."""
     return [{"name": thing.name, **{
         side: spot and {"file": spot.path, "line": spot.line, "text": spot.text}
@@ -136,9 +142,10 @@ def here(row: str, name: str) -> bool:
     return any(re.match(r"\s*" + rule.format(re.escape(name)), row) for rule in HERE)
 
 
-def whole(rows, line: int) -> str:
+def whole(rows: Sequence[str], line: int) -> str:
     """The text of what begins at a line: to the end of its braces, its line or its statement."""
-    first, found, depth = rows[line - 1], [], 0
+    first, depth = rows[line - 1], 0
+    found: list[str] = []
     deep = len(first) - len(first.lstrip())
     for row in rows[line - 1:line - 1 + LONGEST]:
         if found and first.rstrip().endswith(":") and row.strip() \
@@ -152,7 +159,7 @@ def whole(rows, line: int) -> str:
     return "\n".join(found).rstrip()
 
 
-def show(things) -> None:
+def show(things: Iterable[Thing]) -> None:
     """Things in two columns: the kernel's text and the port's."""
     from rich.table import Table
 

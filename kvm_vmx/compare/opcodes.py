@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from kvm_vmx.compare.expressions import parse
 from kvm_vmx.compare.lexer import C, tokens
+from kvm_vmx.compare.types import Syntax
 
 WHY = "the instruction: a function of asm/vmx_insn.h"
 
@@ -20,14 +21,14 @@ class AsmShape(NamedTuple):
     what it gives back (CF or ZF, a register, nothing), and what it clobbers."""
 
     function: str
-    template: tuple
-    inputs: tuple = ()
+    template: tuple[str, ...]
+    inputs: tuple[str, ...] = ()
     memory: bool = False
     result: str = ""
-    clobbers: tuple = ("cc",)
+    clobbers: tuple[str, ...] = ("cc",)
 
 
-def guarded(name: str) -> tuple:
+def guarded(name: str) -> tuple[str, ...]:
     """The template of an instruction whose fault is forgiven while the machine reboots."""
     return ("__ex", "(", name, ")")
 
@@ -48,7 +49,7 @@ INSTRUCTIONS = (
 
 
 @functools.cache
-def meaning(key) -> tuple | None:
+def meaning(key: Syntax) -> Syntax | None:
     """The tree of the call that an asm unit stands for, with its assignment; None if unknown."""
     words = list(key[1:])
     if words[:3] not in (["asm", "volatile", "("], ["__asm__", "__volatile__", "("]) \
@@ -63,7 +64,7 @@ def meaning(key) -> tuple | None:
     return None
 
 
-def matched(known: AsmShape, parts) -> tuple | None:
+def matched(known: AsmShape, parts: list[list[list[str]]]) -> Syntax | None:
     """The call of one instruction, if the parts of an asm statement are its shape."""
     if len(parts) != 4 or tuple(word for each in parts[0] for word in each) != known.template:
         return None
@@ -85,7 +86,7 @@ def matched(known: AsmShape, parts) -> tuple | None:
     return ("=", "=", outputs[0][1], call)
 
 
-def pairs(part):
+def pairs(part: list[list[str]]) -> list[tuple[str, Syntax]] | None:
     """(constraint, tree of its operand) of each operand; None if one is no such thing."""
     found = []
     for words in part:
@@ -99,14 +100,15 @@ def pairs(part):
     return found
 
 
-def operands(words):
+def operands(words: list[str]) -> list[list[str]]:
     """The words of one part of an asm statement, cut at its commas."""
     return [each for each in cut(words, ",") if each] if words else []
 
 
-def cut(words, separator: str):
+def cut(words: list[str], separator: str) -> list[list[str]]:
     """Words cut at a separator that stands in no brackets."""
-    pieces, depth = [[]], 0
+    pieces: list[list[str]] = [[]]
+    depth = 0
     for word in words:
         depth += (word == "(") - (word == ")")
         if word == separator and not depth:

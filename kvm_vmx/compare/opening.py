@@ -7,6 +7,7 @@ read of a tarball is kept in the cache, by the tarball's name, size and time.
 
 import errno
 import hashlib
+import io
 import json
 import lzma
 import os
@@ -16,9 +17,10 @@ import stat
 import subprocess
 import tarfile
 import zlib
+from collections.abc import Mapping
 
 from kvm_vmx.compare import xz
-from kvm_vmx.compare.tarball import Forward, Member, members
+from kvm_vmx.compare.tarball import Member, forward, members
 from kvm_vmx.compare.trees import Tree
 from kvm_vmx.console import Trouble
 from kvm_vmx.progress import working
@@ -51,7 +53,7 @@ class TreeError(Trouble):
     """What is wrong with a tree, in one line that names the cure."""
 
 
-def open_tree(spec: str, config=None) -> Tree:
+def open_tree(spec: str, config: Mapping[str, int] | None = None) -> Tree:
     """The tree that a directory, a tarball or GITDIR@REV holds."""
     path = pathlib.Path(spec)
     try:
@@ -96,7 +98,7 @@ def around(path: pathlib.Path) -> str:
     return ""
 
 
-def title(spec: str, files) -> str:
+def title(spec: str, files: Mapping[str, str]) -> str:
     """The tree's name with the version that its Makefile says, for people to read."""
     number = version_of(files.get("Makefile", ""))
     return f"{plain(spec)} ({number})" if number else plain(spec)
@@ -124,7 +126,7 @@ def read_directory(root: pathlib.Path) -> dict[str, str]:
     return files
 
 
-def read_file(path: pathlib.Path, budget) -> str:
+def read_file(path: pathlib.Path, budget: "Budget") -> str:
     """The text of one file; nothing that could block or never end is read."""
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
@@ -142,10 +144,10 @@ def read_file(path: pathlib.Path, budget) -> str:
 class Budget:
     """How much of a tree may still be read."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.left = MOST_OF_ALL
 
-    def take(self, name, size: int) -> None:
+    def take(self, name: object, size: int) -> None:
         """Count a file; TreeError where it or all of them are larger than any kernel's."""
         if size > MOST_OF_A_FILE:
             raise TreeError(f"cannot read {name}: {size:,} bytes, and no source of a kernel has "
@@ -187,12 +189,12 @@ def read_git(gitdir: str, revision: str) -> dict[str, str]:
     files, at = {}, 0
     for name in names:
         end = blobs.find(b"\n", at)
-        head = blobs[at:end].split() if end >= 0 else []
-        if len(head) != 3:
+        about = blobs[at:end].split() if end >= 0 else []
+        if len(about) != 3:
             raise TreeError(f"{name} is missing from {gitdir}@{revision}: fetch it first")
-        size = int(head[2])
-        files[name] = blobs[end + 1:end + 1 + size].decode("utf-8", "replace")
-        at = end + size + 2
+        length = int(about[2])
+        files[name] = blobs[end + 1:end + 1 + length].decode("utf-8", "replace")
+        at = end + length + 2
     return files
 
 
@@ -223,7 +225,8 @@ def cached(path: pathlib.Path) -> dict[str, str]:
 def read_blocks(path: pathlib.Path) -> dict[str, str]:
     """The wanted files of a tarball, out of the blocks that can have any; nothing where it is not
     known which, or where anything is wrong: whoever reads all of it says what."""
-    files, budget = {}, Budget()
+    files: dict[str, str] = {}
+    budget = Budget()
     if path.suffix != ".xz":
         return files
     try:
@@ -232,10 +235,17 @@ def read_blocks(path: pathlib.Path) -> dict[str, str]:
                 name = member.name.removeprefix("./").partition("/")[2]
                 if member.isfile() and WANTED.fullmatch(name):
                     budget.take(name, member.size)
-                    files[name] = archive.extractfile(member).read().decode("utf-8", "replace")
+                    files[name] = text_of(archive, member)
     except (*BROKEN, OSError, TreeError, xz.Odd):
         return {}
     return files
+
+
+def text_of(archive: tarfile.TarFile, member: tarfile.TarInfo) -> str:
+    """The text of a file in a tarball."""
+    file = archive.extractfile(member)
+    assert file  # it is a plain one
+    return file.read().decode("utf-8", "replace")
 
 
 def read_tarball(path: pathlib.Path) -> dict[str, str]:
@@ -248,8 +258,8 @@ def read_tarball(path: pathlib.Path) -> dict[str, str]:
                 unpacker = subprocess.Popen(
                     ["xz", "-dc", "-T0"], stdin=raw, stdout=subprocess.PIPE,
                     stderr=subprocess.DEVNULL, bufsize=1 << 20, pipesize=1 << 20)
-                archive = tarfile.open(fileobj=Forward(unpacker.stdout), mode="r:",
-                                       tarinfo=Member)
+                assert isinstance(unpacker.stdout, io.BufferedReader)
+                archive = forward(unpacker.stdout)
             else:
                 archive = tarfile.open(fileobj=raw, mode="r|*", tarinfo=Member)
             with archive:
@@ -263,8 +273,7 @@ def read_tarball(path: pathlib.Path) -> dict[str, str]:
                     name = member.name.removeprefix("./").partition("/")[2]
                     if member.isfile() and WANTED.fullmatch(name):
                         budget.take(f"{name} of {path}", member.size)
-                        text = archive.extractfile(member).read()
-                        files[name] = text.decode("utf-8", "replace")
+                        files[name] = text_of(archive, member)
             if unpacker and unpacker.wait():
                 raise EOFError("the archive ends too early")
     except BROKEN as error:
@@ -275,5 +284,6 @@ def read_tarball(path: pathlib.Path) -> dict[str, str]:
         if unpacker:
             unpacker.kill()
             unpacker.wait()
-            unpacker.stdout.close()
+            if unpacker.stdout:
+                unpacker.stdout.close()
     return files

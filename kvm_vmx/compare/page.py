@@ -4,16 +4,23 @@
 import html
 import pathlib
 import string
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from kvm_vmx import frame
 from kvm_vmx.compare import page_text, page_units
-from kvm_vmx.compare.build_record import generated, machine_code
+from kvm_vmx.compare.build_record import Became, generated, machine_code
 from kvm_vmx.compare.opening import version_of
+from kvm_vmx.compare.page_text import Said
 from kvm_vmx.compare.path import PARTS
-from kvm_vmx.compare.rows import CLASSES
+from kvm_vmx.compare.report import Pair, Report
+from kvm_vmx.compare.rows import CLASSES, Row
 from kvm_vmx.compare.scope import scope
 from kvm_vmx.compare.views import (
     COUNTED, path_summary, percent, place, summary, told_config, whole_rows)
+
+if TYPE_CHECKING:
+    from kvm_vmx.compare.pairing import Units
 
 STYLE = pathlib.Path(__file__).with_name("page.css")
 SCRIPT = pathlib.Path(__file__).with_name("page.js")
@@ -24,6 +31,7 @@ MEANING = {
     "same": "the same", "idiom": "by idiom", "adapted": "adapted", "omitted": "left out",
     "added": "ours", "moved": "moved", "unexplained": "unexplained",
 }
+Compared = TypeVar("Compared")     # a function as a page has it
 ALIKE = {"same", "idiom", "moved", "inactive"}
 BODY = string.Template("""<header class="page">
 <h1>kvm_vmx beside $tree</h1>
@@ -52,7 +60,7 @@ $data
 <footer id="place" hidden></footer>""")
 
 
-def page(report, units=None) -> str:
+def page(report: Report, units: "Units | None" = None) -> str:
     """The whole page as text; `units` are those besides the functions."""
     paths = dict.fromkeys(pair.port.path for pair in report.pairs)
     made, no_c = generated(paths)
@@ -91,22 +99,24 @@ def page(report, units=None) -> str:
                       style=f"{STYLE.read_text()}\n{column_rules()}")
 
 
-def grouped(pairs) -> list[tuple[str, list]]:
+def grouped(pairs: Sequence[Pair]) -> list[tuple[str, list[Pair]]]:
     """(title, functions): the compared functions in parts."""
     return in_parts(pairs, lambda pair: pair.kernel.name if pair.kernel else pair.name,
                     lambda pair: pair.kernel.path if pair.kernel else pair.port.path)
 
 
-def in_parts(items, name_of, path_of) -> list[tuple[str, list]]:
+def in_parts(items: Sequence[Compared], name_of: Callable[[Compared], str],
+             path_of: Callable[[Compared], str]) -> list[tuple[str, list[Compared]]]:
     """(title, items): the parts of the path as README has them, eVMCS first, then the rest of
     each kernel file."""
     by_name = {name_of(item): item for item in items}
-    found, seen = [], set()
+    found: list[tuple[str, list[Compared]]] = []
+    seen: set[int] = set()
     for part in PARTS:
         here = [by_name[name] for name in part.functions.split() if name in by_name]
         seen.update(id(item) for item in here)
         found.append((part.name, here))
-    rest = {}
+    rest: dict[str, list[Compared]] = {}
     for item in items:
         if id(item) not in seen:
             rest.setdefault(path_of(item), []).append(item)
@@ -114,9 +124,9 @@ def in_parts(items, name_of, path_of) -> list[tuple[str, list]]:
     return [(title, here) for title, here in found if here]
 
 
-def column_rules(columns=COLUMNS) -> str:
+def column_rules(columns: Sequence[tuple[str, str]] = COLUMNS) -> str:
     """How many columns the grid has: one rule for each set of boxes that are ticked."""
-    rules = []
+    rules: list[tuple[int, str]] = []
     for chosen in range(1 << len(columns)):
         names = [name for n, (name, _) in enumerate(columns) if chosen >> n & 1]
         ticked = "".join(f":has(#show-{name}:checked)" for name in names)
@@ -124,7 +134,8 @@ def column_rules(columns=COLUMNS) -> str:
     return "\n".join(rule for _, rule in sorted(rules))
 
 
-def tools(columns=COLUMNS, shown=frozenset(SHOWN), only="only what differs") -> str:
+def tools(columns: Sequence[tuple[str, str]] = COLUMNS, shown: Collection[str] = frozenset(SHOWN),
+          only: str = "only what differs") -> str:
     """The search, and the boxes that show and hide columns and rows."""
     boxes = ['<input type="search" id="find" placeholder="name or text" aria-label="search">'
              '<span id="found" role="status"></span>']
@@ -139,7 +150,7 @@ def tools(columns=COLUMNS, shown=frozenset(SHOWN), only="only what differs") -> 
     return "\n".join(boxes)
 
 
-def bar(pair) -> str:
+def bar(pair: Pair | page_units.PageSection) -> str:
     """A function's statements by class, as a strip."""
     totals = pair.totals
     parts = (f'<i class="{name}" style="flex:{totals[name]}"></i>'
@@ -147,14 +158,14 @@ def bar(pair) -> str:
     return f'<span class="bar">{"".join(parts)}</span>'
 
 
-def entry(pair) -> str:
+def entry(pair: Pair) -> str:
     """A function's row in the table at the top; the script adds places and strip."""
     return (f'<tr><td><a href="#{pair.name}">{pair.name}</a></td><td></td><td></td><td></td>'
             f'<td class="n">{percent(pair.fidelity)}</td>'
             f'<td class="n">{pair.totals["unexplained"] or ""}</td></tr>')
 
 
-def unit_entry(part) -> str:
+def unit_entry(part: page_units.PageSection) -> str:
     """A section of units in the table at the top."""
     return (f'<tr><td><a href="#{html.escape(part.id)}">{html.escape(part.title)}</a></td>'
             "<td></td><td></td><td></td>"
@@ -162,9 +173,9 @@ def unit_entry(part) -> str:
             f'<td class="n">{part.totals["unexplained"] or ""}</td></tr>')
 
 
-def out_of_scope(report) -> str:
+def out_of_scope(report: Report) -> str:
     """What the kernel's files hold beside it, by reason."""
-    reasons = {}
+    reasons: dict[str, list[str]] = {}
     for found in scope(report) if report.whole else ():
         if found.reason:
             reasons.setdefault(found.reason, []).append(found.name)
@@ -175,11 +186,11 @@ def out_of_scope(report) -> str:
             f"<table><tbody>{rows}</tbody></table></details>") if count else ""
 
 
-def section(pair, report, made, code) -> str:
+def section(pair: Pair, report: Report, made: Became, code: Became) -> str:
     """One function: its header, and a grid of its rows."""
     alike = " alike" if all(row.kind in ALIKE for row in pair.rows) else ""
     file = report.tree.file(pair.kernel.path) if pair.kernel else None
-    said = (page_text.kernel_comments(pair.kernel, file.rows) if file else {},
+    said = (page_text.kernel_comments(pair.kernel, file.rows) if pair.kernel and file else {},
             page_text.port_comments(pair.port, report.port.files[pair.port.path].rows))
     rows = "\n".join(grid_row(row, pair, said, made, code) for row in whole_rows(pair.shown))
     return (f'<section id="{pair.name}" class="function{alike}"><details open><summary>'
@@ -189,7 +200,7 @@ def section(pair, report, made, code) -> str:
             f'<div class="rows">\n{rows}\n</div></details></section>')
 
 
-def grid_row(row, pair, said, made, code) -> str:
+def grid_row(row: Row, pair: Pair, said: tuple[Said, Said], made: Became, code: Became) -> str:
     """One statement in all columns."""
     assert row.kind in CLASSES
     lines = dict.fromkeys(
@@ -206,6 +217,6 @@ def grid_row(row, pair, said, made, code) -> str:
     return f'<div class="row {row.kind}">{inside}</div>'
 
 
-def behind(lines, path: str, found) -> str:
+def behind(lines: Iterable[int], path: str, found: Became) -> str:
     """What some lines of the port became."""
     return "\n".join(html.escape(text) for line in lines for text in found.get((path, line), ()))

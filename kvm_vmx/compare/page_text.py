@@ -4,8 +4,11 @@
 import functools
 import html
 import re
+from collections.abc import Iterable, Sequence
+from typing import Protocol, TypeAlias
 
-from kvm_vmx.compare.rows import WORD
+from kvm_vmx.compare.rows import WORD, Row
+from kvm_vmx.compare.units import Function, Unit
 from kvm_vmx.compare.views import depth
 
 # Short marks of their own for what is coloured: there are tens of thousands.
@@ -15,19 +18,28 @@ MARK = re.compile(r"# C[-~+:]")
 NEUTRAL = {"->": ".", "&&": "and", "||": "or", "!": "not"}
 PLAIN = re.compile(r"\W|cdef|static|struct|inline|noexcept|nogil|if|return|_t$")
 MOST = 40  # lines of comments before one statement
+Said: TypeAlias = dict[int, list[str]]      # by the line of a statement: the comments before it
+
+
+class Highlighter(Protocol):
+    """What is used of a lexer of Pygments."""
+
+    def get_tokens(self, text: str) -> Iterable[tuple[object, str]]:
+        """The kind and the text of each token."""
 
 
 @functools.cache
-def lexers():
+def lexers() -> dict[str, Highlighter]:
     """The lexers of both languages."""
-    from pygments.lexers import CLexer, CythonLexer
+    # Pygments has no types of its own
+    from pygments.lexers import CLexer, CythonLexer  # type: ignore[import-untyped]
 
     return {"c": CLexer(ensurenl=False, stripnl=False),
             "cython": CythonLexer(ensurenl=False, stripnl=False)}
 
 
 @functools.lru_cache(maxsize=20_000)
-def coloured(text: str, language: str, loud: frozenset = frozenset()) -> str:
+def coloured(text: str, language: str, loud: frozenset[str] = frozenset()) -> str:
     """A statement as markup: its colours, and the words in `loud` emphasised."""
     found = []
     for kind, part in lexers()[language].get_tokens(text):
@@ -39,7 +51,7 @@ def coloured(text: str, language: str, loud: frozenset = frozenset()) -> str:
     return "".join(found)
 
 
-def different(row) -> tuple[frozenset, frozenset]:
+def different(row: Row) -> tuple[frozenset[str], frozenset[str]]:
     """The words of each side that the other one has not, where both sides have statements."""
     if row.kind not in ("adapted", "unexplained", "idiom") or not row.kernel or not row.port:
         return frozenset(), frozenset()
@@ -52,7 +64,7 @@ def different(row) -> tuple[frozenset, frozenset]:
     return one, other
 
 
-def statements(units, language: str, loud, comments) -> str:
+def statements(units: Iterable[Unit], language: str, loud: frozenset[str], comments: Said) -> str:
     """The statements of one side, a line each, what is said before them in front."""
     found = []
     for unit in units:
@@ -63,9 +75,9 @@ def statements(units, language: str, loud, comments) -> str:
     return "\n".join(found)
 
 
-def kernel_comments(function, rows) -> dict[int, list[str]]:
+def kernel_comments(function: Function, rows: Sequence[str]) -> Said:
     """{line of a statement: the comments before it and on it} of a function of the kernel."""
-    found, last = {}, function.line - 1
+    found: Said = {}
     first = function.line - 2
     while first >= 0 and rows[first].lstrip().startswith(("/*", "*", "//")) \
             and function.line - first < MOST:
@@ -81,9 +93,10 @@ def kernel_comments(function, rows) -> dict[int, list[str]]:
     return found
 
 
-def port_comments(function, rows) -> dict[int, list[str]]:
+def port_comments(function: Function, rows: Sequence[str]) -> Said:
     """Likewise of the port; its marks are the notes of their rows."""
-    found, last, skip = {}, function.line, False
+    found: Said = {}
+    last, skip = function.line, False
     for line in sorted({unit.line for unit in function.units}):
         said = []
         for row in rows[last:line - 1]:

@@ -7,11 +7,15 @@ when it is opened or searched.
 
 import collections
 import html
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from kvm_vmx import frame
 from kvm_vmx.compare.rows import ALIKE, CLASSES
 from kvm_vmx.compare.views import percent
+
+if TYPE_CHECKING:
+    from kvm_vmx.compare.assembly import Block
+    from kvm_vmx.compare.pairing import UnitRow, Units
 
 TITLES = {
     "constant": "constants", "macro": "macros", "member": "members of structures",
@@ -24,6 +28,9 @@ TITLES = {
 FIRST = ("field", "table", "key", "parameter", "variable", "macro", "constant")
 LONGEST = 400  # characters of one unit
 
+# class, line, text, [(file, line, text) of the port], why
+DrawnRow: TypeAlias = tuple[int, int, str, list[tuple[int, int, str]], int]
+
 
 class PageSection(NamedTuple):
     """One section: its place in the page's address, its title, its rows as the script has them."""
@@ -31,10 +38,10 @@ class PageSection(NamedTuple):
     id: str
     title: str
     place: str
-    rows: list
+    rows: list[DrawnRow]
 
     @property
-    def totals(self) -> collections.Counter:
+    def totals(self) -> collections.Counter[str]:
         """How many rows of each class."""
         return collections.Counter(CLASSES[row[0]] for row in self.rows)
 
@@ -48,14 +55,14 @@ class PageSection(NamedTuple):
 class Drawn:
     """The units of a comparison as groups of sections, and the data that they are drawn from."""
 
-    def __init__(self, units):
-        self.whys, self.files = {"": 0}, {}
-        self.groups = []
+    def __init__(self, units: "Units | None"):
+        self.whys, self.files = {"": 0}, dict[str, int]()
+        self.groups: list[tuple[str, list[PageSection]]] = []
         if units is None:
             return
         blocks = [self.block(block) for block in units.blocks]
         self.groups.append(("assembly", blocks))
-        found = {}
+        found: dict[tuple[bool, str], dict[str, list[DrawnRow]]] = {}
         for row in units.rows:
             path = row.fact.path
             of = found.setdefault((row.kernel is None, path), {})
@@ -68,24 +75,24 @@ class Drawn:
                 for kind, rows in sorted(kinds.items(), key=lambda item: order(item[0]))]))
         self.groups = [(title, parts) for title, parts in self.groups if parts]
 
-    def row(self, row) -> list:
-        """[class, line, text, [[file, line, text] of the port], why]"""
+    def row(self, row: "UnitRow") -> DrawnRow:
+        """The row of one unit."""
         theirs = row.kernel
-        return [CLASSES.index(row.kind), theirs.line if theirs else 0,
+        return (CLASSES.index(row.kind), theirs.line if theirs else 0,
                 theirs.text[:LONGEST] if theirs else "",
-                [[self.number(self.files, fact.path), fact.line, fact.text[:LONGEST]]
-                 for fact in row.port], self.number(self.whys, row.why)]
+                [(self.number(self.files, fact.path), fact.line, fact.text[:LONGEST])
+                 for fact in row.port], self.number(self.whys, row.why))
 
-    def block(self, block) -> PageSection:
+    def block(self, block: "Block") -> PageSection:
         """The assembly of one function, an instruction a row."""
-        rows = [[CLASSES.index(row.kind), n if row.kernel else 0, row.kernel,
-                 [[self.number(self.files, block.port), n, row.port]] if row.port else [],
-                 self.number(self.whys, row.why)] for n, row in enumerate(block.rows, 1)]
+        rows = [(CLASSES.index(row.kind), n if row.kernel else 0, row.kernel,
+                 [(self.number(self.files, block.port), n, row.port)] if row.port else [],
+                 self.number(self.whys, row.why)) for n, row in enumerate(block.rows, 1)]
         return PageSection(f"{block.name}/assembly", f"assembly of {block.name}()",
                            f"{block.kernel}:{block.line}", rows)
 
     @staticmethod
-    def number(known: dict, text: str) -> int:
+    def number(known: dict[str, int], text: str) -> int:
         """A text's number: the texts that many rows share are written once."""
         return known.setdefault(text, len(known))
 
@@ -101,7 +108,7 @@ class Drawn:
             "rows": {part.id: part.rows for part in self.parts}}) if self.groups else ""
 
 
-def order(kind: str) -> tuple:
+def order(kind: str) -> tuple[int, str]:
     """Tables and switches first, then the rest by name."""
     return FIRST.index(kind) if kind in FIRST else len(FIRST), kind
 

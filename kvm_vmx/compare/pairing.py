@@ -10,17 +10,20 @@ import collections
 import dataclasses
 import functools
 import re
+from collections.abc import Iterable, Iterator
 
 from kvm_vmx.compare import assembly, scope
 from kvm_vmx.compare.folding import same_number
 from kvm_vmx.compare.facts import Fact
-from kvm_vmx.compare.held import CURE, RULES, grouped, held, reason, rules, sorted_
+from kvm_vmx.compare.held import (
+    CURE, RULES, Digests, HeldRecord, Side, grouped, held, reason, rules, sorted_)
 from kvm_vmx.compare.integers import TYPES
 from kvm_vmx.compare.kernelfacts import ALONE, WORD, KernelFacts, extremes
 from kvm_vmx.compare.lacking import ABSENT, Lacking, named
 from kvm_vmx.compare.portfacts import PortFacts
 from kvm_vmx.compare.preprocessor import CONFIG
 from kvm_vmx.compare.renaming import known_names
+from kvm_vmx.compare.report import Report
 from kvm_vmx.compare.rows import ALIKE
 from kvm_vmx.compare.unify import unify
 
@@ -34,7 +37,7 @@ class UnitRow:
 
     kind: str
     kernel: Fact | None
-    port: list
+    port: list[Fact]
     why: str = ""
 
     @property
@@ -42,7 +45,7 @@ class UnitRow:
         """The fact that names the row."""
         return self.kernel or self.port[0]
 
-    def __str__(self):
+    def __str__(self) -> str:
         places = [f"{fact.path}:{fact.line}" for fact in (self.kernel, *self.port) if fact]
         return f"{self.fact.kind} {self.fact.name}  {' '.join(places)}: {self.why}"
 
@@ -50,8 +53,8 @@ class UnitRow:
 class Units:
     """All units of a tree and of the port but the functions that a report compares."""
 
-    def __init__(self, report, facts: PortFacts | None = None, record: dict | None = None,
-                 kernel: KernelFacts | None = None):
+    def __init__(self, report: Report, facts: PortFacts | None = None,
+                 record: HeldRecord | None = None, kernel: KernelFacts | None = None):
         self.report, self.port = report, facts or PortFacts(report.port)
         self.record = held() if record is None else record
         self.ported = {(pair.kernel.path, pair.kernel.name) for pair in report.pairs
@@ -62,7 +65,7 @@ class Units:
             self.lacking.known(self.port))
 
     @functools.cached_property
-    def now(self) -> dict:
+    def now(self) -> dict[Side, Digests]:
         """The digests of both sides, as the record has them."""
         return {"kernel": grouped(self.kernel.facts), "port": grouped(self.port.facts)}
 
@@ -79,7 +82,7 @@ class Units:
                  if row.kind in ALIKE for unit in row.kernel)
         return set(WORD.findall(" ".join(texts)))
 
-    def is_held(self, side: str, fact: Fact) -> bool:
+    def is_held(self, side: Side, fact: Fact) -> bool:
         """Whether a fact is what was read."""
         key = f"{fact.kind} {fact.name}"
         known = self.record[side].get(fact.path, {}).get(key, "")
@@ -89,7 +92,7 @@ class Units:
     def branched(self) -> set[tuple[str, str]]:
         """The functions with an #if inside: another configuration gives them other statements."""
         return {(fact.path, fact.name) for fact in self.kernel.facts
-                if fact.kind == "function" and "# " in fact.value}
+                if fact.kind == "function" and "# " in str(fact.value)}
 
     @functools.cached_property
     def blocks(self) -> list[assembly.Block]:
@@ -100,9 +103,9 @@ class Units:
                                 rules()["assembly"], self.record.get("assembly", {}))
         return [self.lacking.block(block) for block in found]
 
-    def theirs(self, paths):
+    def theirs(self, paths: Iterable[str]) -> Iterator[UnitRow]:
         """A row for each fact of some files of the kernel."""
-        taken = set()
+        taken: set[tuple[str, str]] = set()
         for fact in (fact for path in paths for fact in self.kernel.by_file[path]):
             key = fact.kind, fact.name
             if fact.kind in ("function", "attributes"):
@@ -143,7 +146,7 @@ class Units:
             why = UNUSED if topic == scope.ELSEWHERE else topic
         return self.checked(UnitRow("omitted", fact, [], why))
 
-    def beside(self, fact: Fact, beside) -> UnitRow:
+    def beside(self, fact: Fact, beside: Iterable[Fact]) -> UnitRow:
         """A fact of the kernel beside those of its name in the port."""
         if all(self.agree(fact, other) for other in beside):
             if fact.kind == "parameter":
@@ -156,7 +159,7 @@ class Units:
         """Whether two facts say the same."""
         return equal(one.value, other.value)
 
-    def gone(self, paths):
+    def gone(self, paths: Iterable[str]) -> Iterator[UnitRow]:
         """What v4.19 has in some files and the tree has not."""
         usual = self.report.tree.config == CONFIG
         for path in paths:
@@ -172,7 +175,7 @@ class Units:
                 yield UnitRow("unexplained", Fact(kind, name, path, 1, 1, "", ""), [],
                               "v4.19 has it, and this tree has not")
 
-    def ours(self):
+    def ours(self) -> Iterator[UnitRow]:
         """The facts of the port that no file of the kernel has."""
         for key, facts in self.port.by_name.items():
             if key not in self.kernel.by_name or key[0] in ALONE:
@@ -180,7 +183,7 @@ class Units:
                     if fact.kind != "attributes":
                         yield self.checked(UnitRow("added", None, [fact], reason("added", fact)))
 
-    def lost(self):
+    def lost(self) -> Iterator[UnitRow]:
         """What the port had when it was compared, and has no more."""
         for path in self.port.sources:
             now = self.now["port"].get(path, {})
@@ -192,9 +195,8 @@ class Units:
 
     def checked(self, row: UnitRow) -> UnitRow:
         """A row that needs a reason and what was read, or an unexplained one."""
-        changed = [fact for fact, side in ((row.kernel, "kernel"),
-                                           *((fact, "port") for fact in row.port))
-                   if fact is not None and not self.is_held(side, fact)]
+        changed = [row.kernel] if row.kernel and not self.is_held("kernel", row.kernel) else []
+        changed += [fact for fact in row.port if not self.is_held("port", fact)]
         if changed:
             known = self.record["kernel" if changed[0] is row.kernel else "port"]
             new = f"{row.fact.kind} {row.fact.name}" not in known.get(changed[0].path, {})
@@ -209,12 +211,12 @@ class Units:
         return row
 
     @property
-    def totals(self) -> collections.Counter:
+    def totals(self) -> collections.Counter[str]:
         """How many rows of each class."""
         return collections.Counter(row.kind for row in self.rows)
 
     @property
-    def loose(self) -> list:
+    def loose(self) -> list[UnitRow | str]:
         """The unexplained rows, those of assembly as text."""
         return [*(row for row in self.rows if row.kind == "unexplained"),
                 *(f"assembly {block.name}  {block.kernel}:{block.line} {block.port}: "
@@ -222,7 +224,7 @@ class Units:
                   for block in self.blocks for row in block.loose)]
 
 
-def equal(one, other) -> bool:
+def equal(one: object, other: object) -> bool:
     """Whether two values are equal: numbers as C sees them, types by width, trees by the idioms."""
     if isinstance(one, int) and isinstance(other, int):
         return same_number(one, other)
@@ -238,9 +240,10 @@ def equal(one, other) -> bool:
     return one == other
 
 
-def recorded(report, facts: PortFacts) -> dict:
+def recorded(report: Report, facts: PortFacts) -> HeldRecord:
     """What HELD holds of a tree and the port: the tree under every configuration's extremes."""
-    tree, known = report.tree, {}
+    tree = report.tree
+    known: Digests = {}
     units = Units(report, facts, {"kernel": {}, "port": {}})
     branched = units.branched
     same = {(row.kernel.path, f"{row.kernel.kind} {row.kernel.name}") for row in units.rows
@@ -263,12 +266,12 @@ def recorded(report, facts: PortFacts) -> dict:
         fact for fact in facts.facts if fact.kind != "attributes")),
         "assembly": {block.name: block.digest for block in units.blocks},
         "locals": {
-            "kernel": {pair.name: known_names(pair.kernel) for pair in report.pairs},
+            "kernel": {pair.name: known_names(pair.kernel) for pair in report.pairs if pair.kernel},
             "port": {pair.name: known_names(pair.port) for pair in report.pairs}},
         "foreign": sorted({name for fact in units.kernel.facts for name in named(fact.value)}
                           & {*facts.names().defined} - {*units.kernel.names().defined}),
-        "homes": {pair.name: pair.kernel.path for pair in report.pairs if pair.kernel.path
-                  != report.port.subjects[pair.name].kernel_file},
+        "homes": {pair.name: pair.kernel.path for pair in report.pairs if pair.kernel
+                  and pair.kernel.path != report.port.subjects[pair.name].kernel_file},
         "alike": {path: {item.name: units.kernel.alike(path, item.name) for item in top.items
                          if item.kind == "function" and (path, item.name) not in units.ported
                          and top.file.function(item.name)}

@@ -7,14 +7,22 @@ or not taken up. Without a tree the port alone is looked at, statement by statem
 
 import dataclasses
 import functools
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from kvm_vmx.compare.patch_alike import loosen, matched, nearest, related, renaming, spoken, worth
 from kvm_vmx.compare.patch_fate import KINDS, Fate
-from kvm_vmx.compare.patch_lines import sides
-from kvm_vmx.compare.patch_places import PatchPlaces, Spot
+from kvm_vmx.compare.patch_lines import Statement, sides
+from kvm_vmx.compare.patch_places import PatchPlaces, Spot, moved_to, spot_of
 from kvm_vmx.compare.patch_port import beside_port
-from kvm_vmx.compare.report import Report
-from kvm_vmx.compare.rows import likeness
+from kvm_vmx.compare.port import Port
+from kvm_vmx.compare.report import Pair, Report
+from kvm_vmx.compare.rows import Row, likeness
+from kvm_vmx.compare.units import Function, Unit
+
+if TYPE_CHECKING:
+    from kvm_vmx.compare.mail import Hunk, Patch
+    from kvm_vmx.compare.trees import Tree
 
 NEAR = 16    # statements around a hunk's that one of it may have become
 SKIPPED = ("#endif", "#else")
@@ -24,27 +32,38 @@ SKIPPED = ("#endif", "#else")
 class Looked:
     """One hunk with the fates of its statements, in the order of the mail."""
 
-    patch: object
-    hunk: object
-    fates: list
+    patch: "Patch"
+    hunk: "Hunk"
+    fates: list[Fate]
 
 
 class Comparison:
     """Patches beside a tree, which may be None, and the port."""
 
-    def __init__(self, patches, port, tree=None, before=None):
+    def __init__(self, patches: "list[Patch]", port: Port, tree: "Tree | None" = None,
+                 before: "Comparison | None" = None):
         self.port, self.tree, self.patches = port, tree, patches
         self.ours = {subject.kernel_name: subject for subject in port.subjects.values()
                      if not subject.ours}
         self.places = PatchPlaces(tree, port)
-        self.pairs, self.homes, self.words, self.rows = {}, {}, {}, {}
+        self.pairs: dict[str, Pair] = {}
+        # by a function of the patch and its file: the tree's, and how it is known
+        self.homes: dict[tuple[str, str], tuple[Function | None, str]] = {}
+        self.words: dict[tuple[str, str], set[str]] = {}
+        self.rows: dict[int, Row] = {}  # by the id of the tree's unit
         if before is not None:  # of the same port and tree: what it found is still so
             self.places, self.pairs, self.rows = before.places, before.pairs, before.rows
             self.homes, self.words = before.homes, before.words
         self.hunks = [self.look(patch, hunk) for patch in patches for hunk in patch.hunks]
 
+    @property
+    def kernel(self) -> "Tree":
+        """The tree, for who has seen that there is one."""
+        assert self.tree
+        return self.tree
+
     @functools.cached_property
-    def fates(self) -> list:
+    def fates(self) -> list[Fate]:
         """Every statement's fate."""
         return [fate for looked in self.hunks for fate in looked.fates]
 
@@ -66,10 +85,10 @@ class Comparison:
         missing = sum(fate.kind in ("not taken up", "changed") for fate in plus)
         return missing + still > there + len(minus) - still
 
-    def look(self, patch, hunk) -> Looked:
+    def look(self, patch: "Patch", hunk: "Hunk") -> Looked:
         """The fates of one hunk's statements."""
         old, new = sides(hunk)
-        fates = []
+        fates: list[Fate] = []
         for side, sign in ((old, "-"), (new, "+")):
             names = dict.fromkeys(statement.function for statement in side)
             for name in names:
@@ -85,7 +104,7 @@ class Comparison:
         return Looked(patch, hunk, fates)
 
     @staticmethod
-    def reviewed(patch, hunk, fate) -> None:
+    def reviewed(patch: "Patch", hunk: "Hunk", fate: Fate) -> None:
         """Note what somebody said of a statement that did not stay as it was."""
         if fate.kind == "same" or fate.statement.sign != "+":
             return
@@ -95,7 +114,7 @@ class Comparison:
         if fate.remark and fate.kind == "changed":
             fate.kind = "changed after review"
 
-    def home(self, name: str, hunk, part):
+    def home(self, name: str, hunk: "Hunk", part: list[Statement]) -> tuple[Function | None, str]:
         """The tree's function that one of the patch stands for, and how it is known."""
         if not self.tree:
             return None, ""
@@ -109,16 +128,19 @@ class Comparison:
             self.homes[name, hunk.file] = found, why
         return self.homes[name, hunk.file]
 
-    def by_statements(self, hunk, part):
+    def by_statements(self, hunk: "Hunk", part: list[Statement]) -> Function | None:
         """The one function of a file that has all that a hunk leaves or removes, where its header
         names none: diff cuts long ones, and says none without -p."""
         before = [item.unit.key for item in part if item.sign != "+"]
-        file = self.tree.file(hunk.file)
-        fit = [name for name in file.names() if before
-               and set(before) <= {unit.key for unit in file.function(name).units}] if file else []
-        return file.function(fit[0]) if len(fit) == 1 else None
+        file = self.kernel.file(hunk.file)
+        if file is None or not before:
+            return None
+        functions = [file.defined(name) for name in file.names()]
+        fit = [each for each in functions if set(before) <= {unit.key for unit in each.units}]
+        return fit[0] if len(fit) == 1 else None
 
-    def by_body(self, name: str, hunk, part):
+    def by_body(self, name: str, hunk: "Hunk",
+                part: list[Statement]) -> tuple[Function | None, str]:
         """The function of the tree whose body is most like that of one it does not have."""
         words = spoken(item.unit.text for item in part[1:])
         best, score = None, 0.6
@@ -131,24 +153,24 @@ class Comparison:
                 best, score = (path, other), ratio
         if best is None:
             return None, ""
-        found = self.tree.file(best[0]).function(best[1])
+        found = self.kernel.present(best[0]).defined(best[1])
         return found, f"{name}() is {best[1]}()"
 
-    def functions(self, file: str):
+    def functions(self, file: str) -> Iterator[tuple[str, str]]:
         """(path, name) of each function in a file's folder of the tree."""
         folder = file.rpartition("/")[0]
-        for path in self.tree.files:
+        for path in self.kernel.files:
             if path.rpartition("/")[0] == folder and "svm" not in path:
-                for name in self.tree.file(path).names():
+                for name in self.kernel.present(path).names():
                     yield path, name
 
-    def spoken_in(self, path: str, name: str) -> set:
+    def spoken_in(self, path: str, name: str) -> set[str]:
         """The long words of a function of the tree."""
         if (path, name) not in self.words:
-            self.words[path, name] = spoken([self.tree.file(path).body(name)])
+            self.words[path, name] = spoken([self.kernel.present(path).body(name)])
         return self.words[path, name]
 
-    def within(self, hunk, name: str, part, sign: str):
+    def within(self, hunk: "Hunk", name: str, part: list[Statement], sign: str) -> Iterator[Fate]:
         """The fates of the statements of one function."""
         home, why = self.home(name, hunk, part)
         if home is None:
@@ -179,7 +201,8 @@ class Comparison:
                 self.place(fate, home, unit)
             yield fate
 
-    def otherwise(self, hunk, item, free, why: str, home, block):
+    def otherwise(self, hunk: "Hunk", item: Statement, free: list[Unit], why: str, home: Function,
+                  block: Unit | None) -> tuple[Fate, Unit | None]:
         """A statement that the tree's function does not have as it is."""
         if item.unit.kind == "def":
             head = home.units[0]
@@ -195,12 +218,12 @@ class Comparison:
                  and block is not None and unit.parent is block]
         if len(alone) == 1 and item.unit.kind in ("return", "goto"):
             return Fate(item, "changed"), alone[0]
-        near, unit = nearest(item.unit, [unit for unit in free if unit.key != item.unit.key])
+        near, like = nearest(item.unit, [unit for unit in free if unit.key != item.unit.key])
         if near > 0.5:
-            return Fate(item, "changed"), unit
+            return Fate(item, "changed"), like
         return self.elsewhere(hunk, item, home)
 
-    def elsewhere(self, hunk, item, home):
+    def elsewhere(self, hunk: "Hunk", item: Statement, home: Function) -> tuple[Fate, Unit | None]:
         """A statement that another function of the tree may have, under the same condition."""
         words = spoken([item.unit.text])
         called = item.unit.key[1] if item.unit.kind == "call" else None
@@ -210,7 +233,7 @@ class Comparison:
             few = len(words - there) <= 1 if called is None else called[-1] in there
             if name == home.name or not few:
                 continue
-            other = self.tree.file(path).function(name)
+            other = self.kernel.present(path).defined(name)
             for unit in other.units:
                 if above is not None and (unit.parent is None or unit.parent.key != above.key):
                     continue
@@ -224,16 +247,15 @@ class Comparison:
                     return fate, None
         return Fate(item, "not taken up"), None
 
-    def outside(self, hunk, item) -> Fate:
+    def outside(self, hunk: "Hunk", item: Statement) -> Fate:
         """The fate of what stands in no function."""
-        home = self.tree.function(item.function, hunk.file) \
-            if self.tree and item.function and item.text.startswith("#") else None
-        unit = next((unit for unit in home.units if unit.key == ("#", item.text)), None) \
-            if home else None
-        if unit is not None:
-            fate = Fate(item, "same" if item.sign == "+" else "not taken up")
-            self.place(fate, home, unit)
-            return fate
+        if self.tree and item.function and item.text.startswith("#") \
+                and (home := self.tree.function(item.function, hunk.file)):
+            for unit in home.units:
+                if unit.key == ("#", item.text):
+                    fate = Fate(item, "same" if item.sign == "+" else "not taken up")
+                    self.place(fate, home, unit)
+                    return fate
         kernel, port, same = self.places.find(hunk, item)
         there = kernel if self.tree else port
         if item.sign == "-":
@@ -244,30 +266,29 @@ class Comparison:
             "changed" if there else "not taken up"
         return Fate(item, kind, kernel, port, where)
 
-    def place(self, fate, home, unit) -> None:
+    def place(self, fate: Fate, home: Function, unit: Unit) -> None:
         """Fill in the tree's statement and what stands for it in the port."""
         fate.kernel, fate.unit, fate.home = spot_of(home, unit), unit, home
         row = self.row(home, unit)
         if row is not None:
             found = row.port[0] if row.port else None
-            subject = self.ours.get(home.name)
             text = "\n".join(each.text for each in row.port)
-            fate.port = Spot(subject.function.path, found.line if found else 0, text,
+            fate.port = Spot(self.ours[home.name].function.path, found.line if found else 0, text,
                              "" if row.kind == "same" else row.kind, row.why)
 
-    def row(self, home, unit):
+    def row(self, home: Function, unit: Unit) -> Row | None:
         """The row of the comparison that a statement of the tree stands in."""
         subject = self.ours.get(home.name)
         if subject is None:
             return None
         if home.name not in self.pairs:
-            pair = Report(self.port, self.tree, only=()).pair(subject.function.name, subject)
+            pair = Report(self.port, self.kernel, only=()).pair(subject.function.name, subject)
             self.pairs[home.name] = pair
             self.rows.update({id(each): row for row in pair.rows for each in row.kernel})
         return self.rows.get(id(unit))
 
 
-def with_blocks(fates, comparison) -> None:
+def with_blocks(fates: list[Fate], comparison: Comparison) -> None:
     """A header that did not stay goes where the first statement of its block went."""
     for fate in fates:
         if fate.kind not in ("not taken up", "changed") or fate.statement.sign != "+" \
@@ -276,17 +297,8 @@ def with_blocks(fates, comparison) -> None:
         inside = next((other for other in fates if other.unit is not None and other.unit.parent
                        is not None and other.statement.unit.parent is fate.statement.unit
                        and other.unit.parent.key == fate.statement.unit.key), None)
-        if inside is not None:
+        block = inside and inside.unit and inside.unit.parent
+        if inside and inside.home and block:
             away = inside.why.startswith("to ")
             fate.kind, fate.why = ("moved", inside.why.partition(",")[0]) if away else ("same", "")
-            comparison.place(fate, inside.home, inside.unit.parent)
-
-
-def spot_of(function, unit) -> Spot:
-    """Where a statement of a function stands."""
-    return Spot(function.path, unit.line, unit.text)
-
-
-def moved_to(hunk, spot) -> str:
-    """A word where something stands in another file than the patch had it in."""
-    return f"to {spot.path}" if spot and hunk.file and spot.path != hunk.file else ""
+            comparison.place(fate, inside.home, block)

@@ -2,15 +2,19 @@
 """Which statements of a patch are which of a function: by tree, by names, by words."""
 
 import difflib
+from collections.abc import Iterable
 
+from kvm_vmx.compare.patch_lines import Statement
 from kvm_vmx.compare.rows import WORD, likeness
+from kvm_vmx.compare.types import Syntax
+from kvm_vmx.compare.units import Unit
 
 LONG = 3  # letters of a word that says something
 
 
-def matched(part, units) -> dict:
+def matched(part: list[Statement], units: list[Unit]) -> dict[int, Unit]:
     """{id(statement): the unit it is}: the longest runs of both that are alike."""
-    found = {}
+    found: dict[int, Unit] = {}
     match = difflib.SequenceMatcher(
         None, [item.unit.key for item in part], [unit.key for unit in units], False)
     for block in match.get_matching_blocks():
@@ -19,7 +23,7 @@ def matched(part, units) -> dict:
     return found
 
 
-def loosen(part, found, units) -> None:
+def loosen(part: list[Statement], found: dict[int, Unit], units: list[Unit]) -> None:
     """Take back headers that agree where nothing in their blocks does, not even in kind."""
     for item in reversed(part):
         unit = found.get(id(item))
@@ -30,20 +34,21 @@ def loosen(part, found, units) -> None:
             del found[id(item)]
 
 
-def spoken(texts) -> set:
+def spoken(texts: Iterable[str]) -> set[str]:
     """The words of some statements that say something."""
     return {word for text in texts for word in WORD.findall(text) if len(word) >= LONG}
 
 
-def worth(unit) -> bool:
+def worth(unit: Unit) -> bool:
     """Whether a statement says enough to be known elsewhere."""
     return unit.kind not in ("decl", "else", "return", "break", "continue", "goto") \
         and unit.kind not in ("if", "elif") and len(spoken([unit.text])) >= 2
 
 
-def nearest(unit, units):
+def nearest(unit: Unit, units: Iterable[Unit]) -> tuple[float, Unit | None]:
     """The unit of the same kind whose words are most alike, and how much so."""
-    words, best, found = spoken([unit.text]), 0.0, None
+    words, best = spoken([unit.text]), 0.0
+    found: Unit | None = None
     for other in units:
         if unit.kind == other.kind == "decl" and unit.key[2] == other.key[2]:
             return 1.0, other
@@ -54,15 +59,15 @@ def nearest(unit, units):
     return best, found
 
 
-def renaming(old, new):
+def renaming(old: Syntax, new: Syntax) -> list[tuple[str, str]] | None:
     """The one name that is another where two trees differ in nothing else; None otherwise."""
-    names = set()
+    names: set[tuple[str, str]] = set()
     if old == new or not differing(old, new, names) or len(names) != 1:
         return None
     return sorted(names)
 
 
-def differing(old, new, names: set) -> bool:
+def differing(old: object, new: object, names: set[tuple[str, str]]) -> bool:
     """Whether two trees differ in names alone; these are collected."""
     if old == new:
         return True
@@ -75,10 +80,11 @@ def differing(old, new, names: set) -> bool:
     return all(differing(a, b, names) for a, b in zip(old[1:], new[1:]))
 
 
-def related(old, new, above) -> bool:
+def related(old: Syntax, new: Syntax, above: Unit | None) -> bool:
     """Whether two statements do the same under the same condition in other words: they call the
     same function, or give a member of the same name the same value."""
     if old[0] == "call":
         return old[:2] == new[:2]
-    return above is not None and old[0] == new[0] == "=" and old[1::2] == new[1::2] \
-        and old[2][0] == new[2][0] == "." and old[2][2] == new[2][2]
+    return above is not None and bool(
+        old[0] == new[0] == "=" and old[1::2] == new[1::2]
+        and old[2][0] == new[2][0] == "." and old[2][2] == new[2][2])

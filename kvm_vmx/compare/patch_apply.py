@@ -4,6 +4,7 @@
 import json
 import pathlib
 import subprocess
+from typing import TYPE_CHECKING
 
 from kvm_vmx.compare.patch import Comparison
 from kvm_vmx.compare.port import Port
@@ -11,10 +12,14 @@ from kvm_vmx.compare.skeleton import Skeleton
 from kvm_vmx.console import DIFFERS, HOLDS, Trouble, print_json
 from kvm_vmx.streams import plain
 
+if TYPE_CHECKING:
+    from kvm_vmx.compare.mail import Patch
+    from kvm_vmx.compare.trees import Tree
+
 PINS = "kvm_vmx/compare/marks_4.19.json"
 
 
-def apply(patches, tree, directory: str, as_json: bool) -> int:
+def apply(patches: "list[Patch]", tree: "Tree", directory: str, as_json: bool) -> int:
     """Change the port in a directory; 0 where nothing is left to a hand, 1 otherwise."""
     root = checkout(directory)
     port = Port(root / "kvm_vmx" / "l1", pins_of(root))
@@ -62,10 +67,15 @@ def checkout(directory: str) -> pathlib.Path:
     return root
 
 
-def pins_of(root: pathlib.Path) -> dict:
+def pins_of(root: pathlib.Path) -> dict[str, list[str]]:
     """The pins of a checkout's marks."""
     try:
-        return json.loads((root / PINS).read_text())
+        found = json.loads((root / PINS).read_text())
+        if not isinstance(found, dict) or not all(
+                isinstance(pins, list) and all(isinstance(pin, str) for pin in pins)
+                for pins in found.values()):
+            raise ValueError("it holds no lists of pins by function")
+        return found
     except (OSError, ValueError) as error:
         raise Trouble(f"cannot read {PINS} there: {error}: give a whole checkout") from error
 
@@ -73,7 +83,8 @@ def pins_of(root: pathlib.Path) -> dict:
 def keep_pins(root: pathlib.Path, before: Port) -> None:
     """Keep each pin with its mark: the marks that were written have none."""
     after = Port(root / "kvm_vmx" / "l1", {})
-    pins, held = pins_of(root), {}
+    pins = pins_of(root)
+    held: dict[str, list[tuple[str, str, str]]] = {}
     for name, subject in before.subjects.items():
         held[name] = [(mark.kind, mark.what, mark.reason) for mark in subject.function.marks]
     for name in list(pins):

@@ -1,12 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """`compare --patch`: a mailed patch beside v4.19 and the port, and what of a newer one to port."""
 
+import argparse
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
 from kvm_vmx.console import DIFFERS, HOLDS, Trouble, check_writable, print_json, write_text
 from kvm_vmx.progress import working
 from kvm_vmx.streams import plain
 
+if TYPE_CHECKING:
+    from kvm_vmx.compare.skeleton import Skeleton
+    from kvm_vmx.compare.trees import Tree
 
-def configure(command) -> None:
+# opens --tree, with what --config says and whether --nearest will do
+Opener: TypeAlias = "Callable[[str | None, list[str], bool], Tree]"
+
+
+def configure(command: argparse.ArgumentParser) -> None:
     """The options of a patch."""
     command.add_argument("--patch", metavar="FILE",
                          help="a mail, an mbox or a patch: as mailed, in the tree, in the port")
@@ -14,7 +25,7 @@ def configure(command) -> None:
                          help="with --patch: write the change into a checkout of this project")
 
 
-def tree_of(args, opened):
+def tree_of(args: argparse.Namespace, opened: Opener) -> "Tree | None":
     """The tree to compare with, as `opened` opens it; None where none is named and none found."""
     from kvm_vmx.compare.found import default_tree
     from kvm_vmx.compare.opening import TreeError
@@ -27,7 +38,7 @@ def tree_of(args, opened):
     return opened(args.tree, args.config, args.nearest)
 
 
-def execute(args, opened) -> int:
+def execute(args: argparse.Namespace, opened: Opener) -> int:
     """Compare a patch."""
     from kvm_vmx.compare import mail, patch_view
     from kvm_vmx.compare.patch import Comparison
@@ -74,7 +85,7 @@ def execute(args, opened) -> int:
         else HOLDS
 
 
-def show_skeleton(skeleton) -> None:
+def show_skeleton(skeleton: "Skeleton") -> None:
     """The change of the port as a diff, and what is left to do by hand."""
     print("\nthe change of the port:\n" if skeleton.edits else "\nnothing of it is in the port.")
     for line in skeleton.diff():

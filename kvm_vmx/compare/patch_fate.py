@@ -3,8 +3,10 @@
 
 import dataclasses
 
+from kvm_vmx.compare.mail import Remark
 from kvm_vmx.compare.patch_lines import Statement
 from kvm_vmx.compare.patch_places import Spot
+from kvm_vmx.compare.units import Function, Unit
 
 KINDS = ("same", "renamed", "moved", "changed", "changed after review", "not taken up")
 
@@ -18,6 +20,6 @@ class Fate:
     kernel: Spot | None = None
     port: Spot | None = None
     why: str = ""
-    remark: object = None
-    unit: object = None
-    home: object = None
+    remark: Remark | None = None
+    unit: Unit | None = None
+    home: Function | None = None

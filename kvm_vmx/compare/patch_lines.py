@@ -3,13 +3,18 @@
 
 import dataclasses
 import re
+from typing import TYPE_CHECKING
 
 from kvm_vmx.compare.csource import title
 from kvm_vmx.compare.cstatements import StatementReader
 from kvm_vmx.compare.declarations import signature_key
 from kvm_vmx.compare.expressions import parse
 from kvm_vmx.compare.lexer import C, Lines, tokens
+from kvm_vmx.compare.types import Syntax
 from kvm_vmx.compare.units import Unit
+
+if TYPE_CHECKING:
+    from kvm_vmx.compare.mail import Hunk
 
 LABEL = re.compile(r"\w+:\s*$")
 COMMENT = re.compile(r'/\*.*?\*/|//.*|("(?:\\.|[^"\\])*")')
@@ -36,7 +41,7 @@ class Piece(StatementReader):
     """Reads statements of a piece of a function: what closes or continues a block that began
     before it is passed over."""
 
-    def statement(self, parent):
+    def statement(self, parent: Unit | None) -> None:
         """One statement, if one begins here."""
         word = self.text()
         if word == "}":
@@ -49,10 +54,10 @@ class Piece(StatementReader):
             super().statement(parent)
 
 
-def sides(hunk) -> tuple[list[Statement], list[Statement]]:
+def sides(hunk: "Hunk") -> tuple[list[Statement], list[Statement]]:
     """The statements of the old and of the new side, what is on both without its sign."""
     old, new = (Side(hunk, drop).found for drop in "+-")
-    waiting = {}
+    waiting: dict[tuple[str, Syntax], list[Statement]] = {}
     for statement in old:
         if statement.sign == "-":
             waiting.setdefault((statement.function, statement.unit.key), []).append(statement)
@@ -66,16 +71,16 @@ def sides(hunk) -> tuple[list[Statement], list[Statement]]:
 class Side:
     """One side of a hunk, cut into functions and what stands between them."""
 
-    def __init__(self, hunk, drop: str):
+    def __init__(self, hunk: "Hunk", drop: str):
         self.lines = [line for line in hunk.lines if line.sign != drop]
         self.rows = uncommented([line.text for line in self.lines])
-        self.found = []
+        self.found: list[Statement] = []
         heading, kind = title(hunk.heading.rstrip("{").rstrip())
         self.table = hunk.heading.endswith("{") and kind != "function"
         self.function = "" if self.table else heading if kind == "function" else ""
-        self.body, self.pending = [], []
-        if self.table:
-            self.pending = []
+        # the lines of the function's body, and those that wait for their end
+        self.body: list[int] = []
+        self.pending: list[int] = []
         for n, row in enumerate(self.rows):
             self.take(n, row)
         self.flush()
@@ -189,7 +194,7 @@ class Side:
         if not balanced(text) or not text.rstrip().endswith((",", "}", ";")):
             return
         hit = ENTRY.search(text)
-        key = ("entry", *hit.groups()) if hit else \
+        key: Syntax = ("entry", *hit.groups()) if hit else \
             ("top", *(token.text for token in tokens(text, C)))
         if text.strip():
             self.add(Unit(key, 0, 0, " ".join(text.split())), self.pending[0], n, "", top=True)
@@ -213,7 +218,8 @@ def balanced(text: str) -> bool:
 
 def uncommented(rows: list[str]) -> list[str]:
     """The lines without comments, even one that began before them or that a cut leaves open."""
-    found, inside = [], False
+    found: list[str] = []
+    inside = False
     for n, row in enumerate(rows):
         if not inside and n < 8 and "*/" in row and "/*" not in row.partition("*/")[0] \
                 and all(row_[:1] in " \t" or not row_ for row_ in rows[:n + 1]):

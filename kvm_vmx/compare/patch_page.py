@@ -3,11 +3,19 @@
 
 import html
 import pathlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from kvm_vmx import frame
 from kvm_vmx.compare.page_text import coloured
 from kvm_vmx.compare.patch_fate import KINDS
 from kvm_vmx.compare.patch_view import AHEAD, summary
+
+if TYPE_CHECKING:
+    from kvm_vmx.compare.mail import Remark
+    from kvm_vmx.compare.patch import Comparison, Looked
+    from kvm_vmx.compare.patch_fate import Fate
+    from kvm_vmx.compare.patch_places import Spot
 
 STYLE = pathlib.Path(__file__).with_name("patch_page.css")
 CLASSES = {"same": "same", "renamed": "moved", "moved": "moved", "changed": "changed",
@@ -15,12 +23,14 @@ CLASSES = {"same": "same", "renamed": "moved", "moved": "moved", "changed": "cha
 AUTHORS = 6     # colours of those who speak
 
 
-def page(comparison, tree: str) -> str:
+def page(comparison: "Comparison", tree: str) -> str:
     """The whole page as text."""
     body = [f"<header><h1>{text(title(comparison))}</h1>"]
     body += [f"<p>{text(line)}</p>" for line in summary(comparison, tree)]
     body.append(f'<p class="key">{"".join(key(comparison))}</p></header><main>')
-    authors, last, gaps = {}, None, {}
+    authors: dict[str, int] = {}
+    gaps: dict[int, int] = {}
+    last = None
     for looked in comparison.hunks:
         if looked.patch is not last:
             last, gaps = looked.patch, {id(hunk): net for hunk, net in looked.patch.missing()}
@@ -32,7 +42,7 @@ def page(comparison, tree: str) -> str:
     return frame.page(title(comparison), "\n".join(body), style=STYLE.read_text())
 
 
-def title(comparison) -> str:
+def title(comparison: "Comparison") -> str:
     """What the page is of."""
     return comparison.patches[0].subject or "a patch beside the port"
 
@@ -42,14 +52,15 @@ def text(words: str) -> str:
     return html.escape(words, quote=False)
 
 
-def key(comparison):
+def key(comparison: "Comparison") -> Iterator[str]:
     """What the colours mean, with how many statements of each."""
     for kind in KINDS:
         word = AHEAD[kind] if comparison.newer else kind
         yield f'<span class="{CLASSES[kind]}">{word} {comparison.totals[kind]}</span>'
 
 
-def hunk_of(looked, tree: str, newer: bool, gap, authors) -> str:
+def hunk_of(looked: "Looked", tree: str, newer: bool, gap: int | None,
+            authors: dict[str, int]) -> str:
     """One hunk."""
     hunk, waiting = looked.hunk, list(looked.hunk.remarks)
     notes = "".join(f"<li>{text(note)}</li>" for note in (
@@ -69,7 +80,7 @@ def hunk_of(looked, tree: str, newer: bool, gap, authors) -> str:
     return "\n".join([*parts, "</div></section>"])
 
 
-def row(fate, newer: bool) -> str:
+def row(fate: "Fate", newer: bool) -> str:
     """One statement in three columns."""
     name, statement = CLASSES[fate.kind], fate.statement
     word = "" if fate.kind == "same" else AHEAD[fate.kind] if newer else fate.kind
@@ -80,7 +91,7 @@ def row(fate, newer: bool) -> str:
     return "".join(f'<div class="cell {name}">{cell}</div>' for cell in cells)
 
 
-def spot(found, language: str) -> str:
+def spot(found: "Spot | None", language: str) -> str:
     """A statement of one side with its place."""
     if found is None:
         return ""
@@ -89,7 +100,7 @@ def spot(found, language: str) -> str:
     return f"<small>{text(place)}</small>{coloured(found.text, language)}{why}"
 
 
-def remark(said, authors) -> str:
+def remark(said: "Remark", authors: dict[str, int]) -> str:
     """What somebody said, in the colour of who it was."""
     number = authors.setdefault(said.author, len(authors) % AUTHORS)
     return (f'<blockquote class="by{number}"><cite>{text(said.author or "somebody")}, line '

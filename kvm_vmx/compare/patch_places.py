@@ -3,12 +3,20 @@
 
 import functools
 import re
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from kvm_vmx.compare.layout import field_table
 from kvm_vmx.compare.lexer import C, tokens
 from kvm_vmx.compare.patch_lines import uncommented
 from kvm_vmx.compare.rows import likeness
+from kvm_vmx.compare.units import Function, Unit
+
+if TYPE_CHECKING:
+    from kvm_vmx.compare.mail import Hunk
+    from kvm_vmx.compare.patch_lines import Statement
+    from kvm_vmx.compare.port import Port
+    from kvm_vmx.compare.trees import Tree
 
 LONGEST = 12  # lines of a declaration
 MOST = 400  # places of a name that are looked at
@@ -24,19 +32,28 @@ class Spot(NamedTuple):
     why: str = ""
 
 
+# The tree's and the port's, and whether the tree's, or without one the port's, is the same.
+Places: TypeAlias = tuple[Spot | None, Spot | None, bool]
+
+
 class PatchPlaces:
     """Finds what stands in no function by its name."""
 
-    def __init__(self, tree, port):
+    def __init__(self, tree: "Tree | None", port: "Port"):
         self.tree, self.port = tree, port
 
-    def find(self, hunk, item) -> tuple[Spot | None, Spot | None, bool]:
-        """The tree's and the port's, and whether the tree's, or without one the port's, is the
-        same."""
+    @property
+    def kernel(self) -> "Tree":
+        """The tree, for who has seen that there is one."""
+        assert self.tree
+        return self.tree
+
+    def find(self, hunk: "Hunk", item: "Statement") -> Places:
+        """Where what a statement says stands."""
         key = item.unit.key
         if key[0] == "entry":
             return self.entry(*key[2:])
-        words = key[1:]
+        words: tuple[str, ...] = key[1:]
         name = name_of(words)
         if key[1:2] == ("#",) and words[1:2] not in (("define",), ("undef",)):
             return self.line(hunk, item)
@@ -51,7 +68,7 @@ class PatchPlaces:
                 best, score = Spot(path, line, " ".join(text.split())), ratio
         return best, ours, score == 2.0
 
-    def line(self, hunk, item):
+    def line(self, hunk: "Hunk", item: "Statement") -> Places:
         """A line of the preprocessor that defines nothing: is it in the file?"""
         if not self.tree:
             return None, None, False
@@ -65,14 +82,14 @@ class PatchPlaces:
     @functools.cache
     def rows(self, path: str) -> list[str]:
         """The lines of a file of the tree."""
-        return self.tree.files.get(path, "").split("\n")
+        return self.kernel.files.get(path, "").split("\n")
 
-    def pieces(self, name: str):
+    def pieces(self, name: str) -> Iterator[tuple[str, int, str]]:
         """(path, line, text) of what begins in column 0 with a name in it, VMX's files first."""
         word, count = re.compile(rf"\b{re.escape(name)}\b"), 0
-        order = sorted(self.tree.files, key=lambda path: ("vmx" not in path, "svm" in path, path))
+        order = sorted(self.kernel.files, key=lambda path: ("vmx" not in path, "svm" in path, path))
         for path in order if name else ():
-            if name not in self.tree.files[path]:
+            if name not in self.kernel.files[path]:
                 continue
             rows = self.rows(path)
             for n, row in enumerate(rows):
@@ -80,13 +97,13 @@ class PatchPlaces:
                     count += 1
                     yield path, n + 1, piece(rows, n)
 
-    def entry(self, field: str, member: str, group: str):
+    def entry(self, field: str, member: str, group: str) -> Places:
         """A row of the field table."""
         ours = self.table.get(field)
         spot = Spot("include/asm/evmcs_fields.h", ours[2],
                     f"EVMCS_FIELD({field}, {ours[0]}, {ours[1]})") if ours else None
         if not self.tree:
-            return None, spot, bool(ours) and ours[:2] == (member, group)
+            return None, spot, ours is not None and ours[:2] == (member, group)
         theirs = self.theirs.get(field)
         if theirs is None:
             return None, spot, False
@@ -95,20 +112,20 @@ class PatchPlaces:
                 theirs == (member, group))
 
     @functools.cached_property
-    def theirs(self) -> dict:
+    def theirs(self) -> dict[str, tuple[str, str]]:
         """The tree's field table."""
-        return field_table(self.tree)
+        return field_table(self.kernel)
 
     def place_of(self, field: str) -> tuple[str, int]:
         """Where the tree's table has a field."""
-        for path, text in self.tree.files.items():
+        for path, text in self.kernel.files.items():
             hit = re.search(rf"EVMCS1_FIELD\({field},", text)
             if hit:
                 return path, text.count("\n", 0, hit.start()) + 1
         return "", 0
 
     @functools.cached_property
-    def table(self) -> dict:
+    def table(self) -> dict[str, tuple[str, str, int]]:
         """The port's field table: {field: (member, group, line in the header or 0)}."""
         from kvm_vmx import fields
 
@@ -146,7 +163,7 @@ class PatchPlaces:
         return None
 
 
-def name_of(words) -> str:
+def name_of(words: tuple[str, ...]) -> str:
     """The name that a declaration or a #define is of."""
     if words[:2] == ("#", "define"):
         return words[2] if len(words) > 2 else ""
@@ -158,7 +175,7 @@ def name_of(words) -> str:
                  and not word.startswith("__")), "")
 
 
-def piece(rows, n: int) -> str:
+def piece(rows: Sequence[str], n: int) -> str:
     """What begins at a line, up to its end."""
     found = []
     for row in rows[n:n + LONGEST]:
@@ -167,3 +184,13 @@ def piece(rows, n: int) -> str:
                 and row.rstrip().endswith((";", "{")):
             break
     return " ".join(uncommented(found))
+
+
+def spot_of(function: Function, unit: Unit) -> Spot:
+    """Where a statement of a function stands."""
+    return Spot(function.path, unit.line, unit.text)
+
+
+def moved_to(hunk: "Hunk", spot: Spot | None) -> str:
+    """A word where something stands in another file than the patch had it in."""
+    return f"to {spot.path}" if spot and hunk.file and spot.path != hunk.file else ""

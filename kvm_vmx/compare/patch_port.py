@@ -1,18 +1,27 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A patch's statements beside the port alone: without a tree, or of a function the tree lacks."""
 
-from kvm_vmx.compare.align import SEQUENCES
-from kvm_vmx.compare.marks import Mark
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 from kvm_vmx.compare.patch_alike import nearest, spoken
 from kvm_vmx.compare.patch_fate import Fate
+from kvm_vmx.compare.patch_lines import Statement
 from kvm_vmx.compare.patch_places import Spot
+from kvm_vmx.compare.port import Subject
 from kvm_vmx.compare.rows import likeness
+from kvm_vmx.compare.sequences import SEQUENCES
 from kvm_vmx.compare.unify import unify
+from kvm_vmx.compare.units import Function, Unit
+
+if TYPE_CHECKING:
+    from kvm_vmx.compare.patch import Comparison
 
 ALIKE = 0.3  # of the words of C and of Cython
 
 
-def beside_port(comparison, name: str, part, sign: str):
+def beside_port(comparison: "Comparison", name: str, part: list[Statement],
+                sign: str) -> Iterator[Fate]:
     """The fates of some statements of one function of a patch."""
     subject, why = subject_of(comparison, name, part)
     wanted = [item for item in part if item.sign == sign]
@@ -26,7 +35,7 @@ def beside_port(comparison, name: str, part, sign: str):
     found = agreeing(part, subject.function.units)
     for item in wanted:
         unit = found.get(id(item))
-        spot = unit and Spot(subject.function.path, unit.line, unit.text)
+        spot = Spot(subject.function.path, unit.line, unit.text) if unit else None
         if sign == "-":
             yield Fate(item, "not taken up" if unit else "same", port=spot,
                        why="it still stands" if unit else "gone there too")
@@ -37,20 +46,21 @@ def beside_port(comparison, name: str, part, sign: str):
             yield otherwise(item, subject.function, found, why)
 
 
-def otherwise(item, function, found, why: str):
+def otherwise(item: Statement, function: Function, found: dict[int, Unit], why: str) -> Fate:
     """A statement that the port's function does not have as it is."""
     taken = {id(unit) for unit in found.values()}
     free = [unit for unit in function.units if id(unit) not in taken]
     near, unit = nearest(item.unit, free)
     if item.unit.kind == "def":
         near, unit = 1.0, function.units[0]
-    if near > ALIKE:
+    if unit is not None and near > ALIKE:
         return Fate(item, "changed", port=Spot(function.path, unit.line, unit.text),
                     why=why if item.unit.kind == "def" else "")
     return Fate(item, "not taken up")
 
 
-def subject_of(comparison, name: str, part):
+def subject_of(comparison: "Comparison", name: str,
+               part: list[Statement]) -> tuple[Subject | None, str]:
     """What of the port a function stands for: by its name, or by its words if it is whole."""
     if name in comparison.ours:
         return comparison.ours[name], ""
@@ -66,9 +76,10 @@ def subject_of(comparison, name: str, part):
     return best, f"{name}() is {best.kernel_name}()" if best else ""
 
 
-def agreeing(part, units) -> dict:
+def agreeing(part: list[Statement], units: list[Unit]) -> dict[int, Unit]:
     """{id(statement): the port's unit}: each behind the last one where that is possible."""
-    found, at = {}, 0
+    found: dict[int, Unit] = {}
+    at = 0
     for item in part:
         order = [*range(at, len(units)), *range(at)]
         place = next((n for n in order if agrees(item.unit, units, n)), None)
@@ -78,12 +89,12 @@ def agreeing(part, units) -> dict:
     return found
 
 
-def agrees(unit, units, n: int) -> bool:
+def agrees(unit: Unit, units: list[Unit], n: int) -> bool:
     """Whether a statement of C and the port's from a place on mean the same."""
     if unit.kind == "def":
         return n == 0 and units[0].key[1:] == unit.key[1:]
     if unify(unit.key, units[n].key, set()):
         return True
     return any(rule.fits([unit], units[n:n + len(rule.port)]) for rule in SEQUENCES
-               if len(rule.c) == 1 and rule.c[0][0] == unit.kind and n + len(rule.port)
-               <= len(units) and not any(isinstance(each, Mark) for each in units[n:n + 3]))
+               if len(rule.c) == 1 and rule.c[0][0] == unit.kind
+               and n + len(rule.port) <= len(units))

@@ -2,10 +2,20 @@
 """A compared patch as text in three columns and as JSON."""
 
 import textwrap
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from kvm_vmx import rendering
 from kvm_vmx.compare.patch_fate import KINDS
 from kvm_vmx.streams import plain
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from kvm_vmx.compare.mail import Remark
+    from kvm_vmx.compare.patch import Comparison, Looked
+    from kvm_vmx.compare.patch_fate import Fate
+    from kvm_vmx.compare.patch_places import Spot
 
 SIGNS = {"same": "=", "renamed": "→", "moved": "↕", "changed": "~", "changed after review": "~",
          "not taken up": "-"}
@@ -16,9 +26,9 @@ AHEAD = {"same": "there already", "renamed": "there already, by another name",
         "changed after review": "to change", "not taken up": "to do"}
 
 
-def counted(totals, newer: bool) -> str:
+def counted(totals: Mapping[str, int], newer: bool) -> str:
     """How many statements of each kind, in words."""
-    words = {}
+    words: dict[str, int] = {}
     for kind in KINDS:
         if totals[kind]:
             word = AHEAD[kind] if newer else kind
@@ -26,7 +36,7 @@ def counted(totals, newer: bool) -> str:
     return ", ".join(f"{count} {word}" for word, count in words.items()) or "none"
 
 
-def heading(looked) -> str:
+def heading(looked: "Looked") -> str:
     """What a hunk is of, and what of it is not there."""
     hunk = looked.hunk
     told = [hunk.cut, *hunk.notes]
@@ -34,7 +44,7 @@ def heading(looked) -> str:
     return f"@@ {plain(hunk.heading or '(no function)')}  {plain(hunk.file)}:{hunk.new[0]}{more}"
 
 
-def spot(found, text: str = "") -> str:
+def spot(found: "Spot | None", text: str = "") -> str:
     """A statement of one side with its place, shorter where it says what `text` says."""
     if found is None:
         return ""
@@ -44,9 +54,10 @@ def spot(found, text: str = "") -> str:
     return "\n".join(part for part in (place, "(the same)" if same else found.text, how) if part)
 
 
-def show(comparison, tree: str) -> None:
+def show(comparison: "Comparison", tree: str) -> None:
     """Every hunk in three columns, then what it comes to."""
-    terminal, last, gaps = rendering.console(), None, {}
+    terminal, last = rendering.console(), None
+    gaps: dict[int, int] = {}
     for looked in comparison.hunks:
         if looked.patch is not last:
             last, gaps = looked.patch, {id(hunk): net for hunk, net in looked.patch.missing()}
@@ -61,11 +72,11 @@ def show(comparison, tree: str) -> None:
         print(line)
 
 
-def show_hunk(terminal, looked, tree: str, newer: bool) -> None:
+def show_hunk(terminal: "Console", looked: "Looked", tree: str, newer: bool) -> None:
     """One hunk: its statements, and each remark behind the statements that it is of."""
     print(heading(looked))
     waiting = list(looked.hunk.remarks)
-    rows = []
+    rows: list[Fate] = []
     for fate in looked.fates:
         while waiting and waiting[0].number < fate.statement.number:
             show_rows(terminal, rows, tree, newer)
@@ -78,7 +89,7 @@ def show_hunk(terminal, looked, tree: str, newer: bool) -> None:
     print()
 
 
-def show_rows(terminal, fates, tree: str, newer: bool) -> None:
+def show_rows(terminal: "Console", fates: "list[Fate]", tree: str, newer: bool) -> None:
     """Some statements in three columns."""
     from rich.table import Table
     from rich.text import Text
@@ -100,7 +111,7 @@ def show_rows(terminal, fates, tree: str, newer: bool) -> None:
     terminal.print(grid)
 
 
-def show_remark(remark) -> None:
+def show_remark(remark: "Remark") -> None:
     """What somebody said, with who it was."""
     print(f"      {plain(remark.author or 'somebody')}, line {remark.number}:")
     for line in remark.text.split("\n"):
@@ -108,7 +119,7 @@ def show_remark(remark) -> None:
             print(f"      | {part}".rstrip())
 
 
-def summary(comparison, tree: str) -> list[str]:
+def summary(comparison: "Comparison", tree: str) -> list[str]:
     """What the patches come to, in a few lines."""
     fates, hunks = comparison.fates, [looked.hunk for looked in comparison.hunks]
     cut = sum(max(hunk.new[1] - hunk.quoted("-"), 0) for hunk in hunks)
@@ -125,7 +136,7 @@ def summary(comparison, tree: str) -> list[str]:
     return lines
 
 
-def as_json(comparison, tree: str) -> dict:
+def as_json(comparison: "Comparison", tree: str) -> dict[str, object]:
     """The comparison for programs."""
     return {
         "schema": "kvm_vmx.patch/1", "tree": tree, "newer": comparison.newer,
@@ -139,7 +150,7 @@ def as_json(comparison, tree: str) -> dict:
     }
 
 
-def hunk_json(looked) -> dict:
+def hunk_json(looked: "Looked") -> dict[str, object]:
     """One hunk for programs."""
     hunk = looked.hunk
     return {
@@ -157,12 +168,12 @@ def hunk_json(looked) -> dict:
     }
 
 
-def remark_json(remark) -> dict:
+def remark_json(remark: "Remark") -> dict[str, object]:
     """One remark for programs."""
     return {"author": remark.author, "line": remark.number, "text": remark.text}
 
 
-def spot_json(found):
+def spot_json(found: "Spot | None") -> dict[str, object] | None:
     """One place for programs."""
-    return found and {"file": found.path, "line": found.line, "text": found.text,
-                      "how": found.how, "why": found.why}
+    return {"file": found.path, "line": found.line, "text": found.text,
+            "how": found.how, "why": found.why} if found else None

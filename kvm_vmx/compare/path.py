@@ -7,9 +7,10 @@ that is neither there nor in a part's `out` is missing, and the table cannot be 
 
 import pathlib
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from kvm_vmx.compare.port import Port
+from kvm_vmx.compare.port import Port, Subject
 
 BEGIN, END = "<!-- the path: begin -->", "<!-- the path: end -->"
 
@@ -120,7 +121,7 @@ PARTS = (
 )
 
 
-def ported(port: Port) -> dict[str, object]:
+def ported(port: Port) -> dict[str, Subject]:
     """{kernel name: what stands for it in the port}, without what is ours."""
     return {subject.kernel_name: subject for subject in port.subjects.values()
             if not subject.ours}
@@ -134,7 +135,7 @@ def missing(port: Port) -> list[str]:
            if name in here]
 
 
-def table(port: Port, statements: dict) -> str:
+def table(port: Port, statements: Mapping[str, Sequence[int]]) -> str:
     """The README's table, in Markdown. statements: {kernel name: its statements that are alike,
     adapted and left out}, as the last comparison found them."""
     loose = missing(port)
@@ -165,17 +166,17 @@ def table(port: Port, statements: dict) -> str:
     return "\n".join(rows)
 
 
-def counted(names, statements: dict) -> str:
+def counted(names: Iterable[str], statements: Mapping[str, Sequence[int]]) -> str:
     """The statements of some functions, added up by class."""
     return ", ".join(str(sum(statements[name][n] for name in names)) for n in range(3))
 
 
-def briefly(files) -> str:
+def briefly(files: Iterable[str]) -> str:
     """The names of some kernel files, without their folders."""
     return ", ".join(f"`{pathlib.PurePath(file).name}`" for file in files)
 
 
-def renewed(text: str, port: Port, statements: dict) -> str:
+def renewed(text: str, port: Port, statements: Mapping[str, Sequence[int]]) -> str:
     """A README with the table that its sources and the last comparison give."""
     return re.sub(f"(?<={re.escape(BEGIN)}\n).*?(?={re.escape(END)})",
                   lambda _: table(port, statements) + "\n", text, count=1, flags=re.S)

@@ -3,11 +3,14 @@
 
 from kvm_vmx.compare import marks
 from kvm_vmx.compare.align import named_units
+from kvm_vmx.compare.marks import Mark
 from kvm_vmx.compare.port import Port
-from kvm_vmx.compare.report import Report
+from kvm_vmx.compare.report import Pair, Report
+from kvm_vmx.compare.rows import Row
+from kvm_vmx.compare.trees import Tree
 
 
-def pinned_anew(port: Port, tree) -> tuple[Report, list[str]]:
+def pinned_anew(port: Port, tree: Tree) -> tuple[Report, list[str]]:
     """The port against the tree, each mark without a fitting pin pinned to what nothing else
     explains beside it; and a line for each that a reader should look at."""
     told = []
@@ -21,13 +24,13 @@ def pinned_anew(port: Port, tree) -> tuple[Report, list[str]]:
     return report, told
 
 
-def repin(port: Port, tree, pair) -> list[str]:
+def repin(port: Port, tree: Tree, pair: Pair) -> list[str]:
     """Pin the marks of one function, if one fits nowhere; a line for each that is new or other."""
     if not any(row.mark for row in pair.rows if row.kind == "unexplained"):
         return []
     held = {mark: mark.pin for mark in pair.port.marks}
     report = Report(port, tree, only=())
-    best = None
+    best = None     # the fewest that nothing explains, and the pins with which that is so
     for how in ("digest", "size", "any"):
         for mark in held:
             mark.pin = None
@@ -41,13 +44,14 @@ def repin(port: Port, tree, pair) -> list[str]:
         loose = again.totals["unexplained"]
         if best is None or loose < best[0]:
             best = loose, found
+    assert best
     for mark in held:
         mark.choice, mark.sizes, mark.pin = (), None, best[1].get(mark)
     return [f"{pair.port.path}:{mark.line}: {mark.what}: {mark.reason}: {mark.pin}"
             for mark in held if mark.pin and mark.pin not in held.values()]
 
 
-def named(mark, row) -> bool:
+def named(mark: Mark, row: Row) -> bool:
     """Whether a mark names its one statement itself, so that nobody need read it anew."""
     return mark.kind == "-" and [unit.key for unit in row.kernel] == named_units(mark)
 

@@ -4,9 +4,11 @@
 import copy
 import dataclasses
 import pathlib
+from collections.abc import Mapping, Sequence
 
 from kvm_vmx.compare import marks
 from kvm_vmx.compare.pysource import KERNEL_FILE, PortFile
+from kvm_vmx.compare.types import Syntax
 from kvm_vmx.compare.units import Function, Unit
 
 L1 = pathlib.Path(__file__).parents[1] / "l1"
@@ -30,17 +32,17 @@ class Subject:
 class Port:
     """The ported files under one directory."""
 
-    def __init__(self, root: pathlib.Path = L1, pins: dict | None = None):
+    def __init__(self, root: pathlib.Path = L1, pins: Mapping[str, Sequence[str]] | None = None):
         self.root = root
         pins = marks.pins() if pins is None else pins
-        self.files = {}
+        self.files: dict[str, PortFile] = {}
         for path in sorted([*root.rglob("*.pyx"), *root.rglob("*.pxd")]):
             source = path.read_text()
             head = source.split("\n", 2)
             if len(head) > 1 and KERNEL_FILE.match(head[1]):
                 name = str(path.relative_to(root.parents[1]))
                 self.files[name] = PortFile(name, source, pins)
-        self.subjects = {}
+        self.subjects: dict[str, Subject] = {}
         for file in self.files.values():
             for name, (function, *_) in file.functions.items():
                 self.subjects[name] = self.subject(file, name, function)
@@ -57,7 +59,8 @@ class Port:
         return Subject(function, kernel_name, file.kernel_file[name])
 
 
-def with_labels(subject: Subject, kernel: Function, subjects) -> tuple[Function, list[str]]:
+def with_labels(subject: Subject, kernel: Function,
+                subjects: Mapping[str, Subject]) -> tuple[Function, list[str]]:
     """A function together with those that stand for its labels, and the names of these."""
     name = subject.function.name
     labels = [unit.key[1] for unit in kernel.units if unit.kind == "label"]
@@ -87,7 +90,7 @@ def with_labels(subject: Subject, kernel: Function, subjects) -> tuple[Function,
     return whole, [f"{name}_{label}" for label in parts]
 
 
-def falling(units, label: str) -> list:
+def falling(units: list[Unit], label: str) -> list[Unit]:
     """The units before a label: a jump to it at their end is what falls into it, and where they
     just end there is the return that C has not."""
     last = units[-1]
@@ -98,21 +101,21 @@ def falling(units, label: str) -> list:
     return units
 
 
-def declared(function: Function) -> dict:
+def declared(function: Function) -> dict[str, Syntax]:
     """The types of a function's parameters and locals by name."""
     found = {part[2]: part[1] for part in function.units[0].key[2:] if part[0] == "decl"}
     return found | {unit.key[2]: unit.key[1] for unit in function.units if unit.kind == "decl"}
 
 
-def named(function: Function) -> tuple:
+def named(function: Function) -> Syntax:
     """A function's parameters as the arguments of a call that hands on what is called the same."""
     return tuple(("name", part[2]) for part in function.units[0].key[2:] if part[0] == "decl")
 
 
-def jumps(units, name: str, labels):
+def jumps(units: list[Unit], name: str, labels: Mapping[str, Syntax]) -> list[Unit]:
     """The units with each call of a label's function as the goto that it is, if the function
     that calls it ends there and hands on what is called the same: `labels` has the parameters."""
-    result = []
+    result: list[Unit] = []
     for n, unit in enumerate(units):
         tree = unit.key[1] if unit.kind == "return" and unit.key[1] else unit.key
         after = units[n + 1] if n + 1 < len(units) else None

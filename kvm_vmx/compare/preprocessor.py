@@ -6,6 +6,7 @@ Nothing is included or expanded: what the configuration does not name is undefin
 
 import collections
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
 CONFIG = {
@@ -35,8 +36,8 @@ class Active(NamedTuple):
     """A file with its inactive lines and directives blanked, each offset where it was."""
 
     text: str
-    inactive: frozenset
-    conditions: tuple
+    inactive: frozenset[int]
+    conditions: tuple[Condition, ...]
 
 
 def blank(text: str) -> str:
@@ -44,15 +45,18 @@ def blank(text: str) -> str:
     return re.sub(r"[^\n]", " ", text)
 
 
-def preprocess(source: str, config=None) -> Active:
+def preprocess(source: str, config: Mapping[str, int] | None = None) -> Active:
     """Evaluate the conditions of a file; comments are blanked on the way."""
     config = CONFIG if config is None else config
     source = HIDDEN.sub(lambda hit: hit[0] if hit[0][0] == '"' else blank(hit[0]), source)
-    stack = []  # one [active, some branch was taken, the surroundings are active] an #if
-    pieces, inactive, conditions = [], set(), []
+    # one [active, some branch was taken, the surroundings are active] an #if
+    stack: list[list[bool]] = []
+    pieces: list[str] = []
+    inactive: set[int] = set()
+    conditions: list[Condition] = []
     end, line = 0, 1
 
-    def emit(text):
+    def emit(text: str) -> None:
         nonlocal line
         lines = text.count("\n")
         if not stack or stack[-1][0]:
@@ -90,7 +94,7 @@ def preprocess(source: str, config=None) -> Active:
     return Active("".join(pieces), frozenset(inactive), tuple(conditions))
 
 
-def truth(word: str, rest: str, config) -> bool:
+def truth(word: str, rest: str, config: Mapping[str, int]) -> bool:
     """The value of one condition."""
     if word != "if":
         name = rest.split()[0] if rest.split() else ""
@@ -103,7 +107,7 @@ def truth(word: str, rest: str, config) -> bool:
         return False
 
 
-def either(terms, config):
+def either(terms: collections.deque[str], config: Mapping[str, int]) -> int:
     """`a || b`"""
     value = both(terms, config)
     while terms[0] == "||":
@@ -113,7 +117,7 @@ def either(terms, config):
     return value
 
 
-def both(terms, config):
+def both(terms: collections.deque[str], config: Mapping[str, int]) -> int:
     """`a && b`"""
     value = relation(terms, config)
     while terms[0] == "&&":
@@ -123,7 +127,7 @@ def both(terms, config):
     return value
 
 
-def relation(terms, config):
+def relation(terms: collections.deque[str], config: Mapping[str, int]) -> int:
     """`a == b` and its kin"""
     value = atom(terms, config)
     compare = {
@@ -136,7 +140,7 @@ def relation(terms, config):
     return value
 
 
-def atom(terms, config):
+def atom(terms: collections.deque[str], config: Mapping[str, int]) -> int:
     """A name, a number, defined(X), IS_ENABLED(X), !a, (a)"""
     term = terms.popleft()
     if term == "!":

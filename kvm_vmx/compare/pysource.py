@@ -2,14 +2,15 @@
 """The functions of a Cython file of the port, with their statements and marks."""
 
 import re
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from kvm_vmx.compare.declarations import CLOSE, OPEN, signature_key, sizes, split
 from kvm_vmx.compare.expressions import parse
 from kvm_vmx.compare.terms import name
-from kvm_vmx.compare.lexer import CYTHON, Lines, tokens
+from kvm_vmx.compare.lexer import CYTHON, Lines, Token, tokens
 from kvm_vmx.compare.marks import Mark, read_mark
-from kvm_vmx.compare.types import parse_type
+from kvm_vmx.compare.types import Syntax, parse_type
 from kvm_vmx.compare.units import Function, Unit
 
 KERNEL_FILE = re.compile(r"# C: ([\w/.-]+\.[ch])\b")
@@ -23,14 +24,14 @@ OPENERS = {"if", "elif", "else", "for", "while", "try", "finally", "with"}
 class Logical(NamedTuple):
     """One logical line: its tokens and its indentation."""
 
-    tokens: list
+    tokens: list[Token]
     indent: int
 
 
 class PortFile:
     """One .pyx or .pxd of the port: its functions, and the kernel file each is of."""
 
-    def __init__(self, path: str, source: str, pins=None):
+    def __init__(self, path: str, source: str, pins: Mapping[str, Sequence[str]] | None = None):
         self.path, self.source, self.pins = path, source, pins or {}
         self.lines = Lines(source)
         self.rows = source.split("\n")
@@ -38,12 +39,13 @@ class PortFile:
         self.comments = comments(source, self.lines)
         self.origins = [(n, hit[1]) for n, row in enumerate(self.rows, 1)
                         if (hit := KERNEL_FILE.match(row))]
-        self.functions = {}
-        self.kernel_file = {}
-        self.kernel_name = {}
+        # by name: the function, and between which logical lines it stands
+        self.functions: dict[str, tuple[Function, int, int]] = {}
+        self.kernel_file: dict[str, str] = {}
+        self.kernel_name: dict[str, str] = {}
         self.read_functions()
 
-    def read_functions(self):
+    def read_functions(self) -> None:
         """Cut the file into functions at the lines that begin in column 0."""
         heads = [n for n, line in enumerate(self.logical) if line.indent == 0]
         heads.append(len(self.logical))
@@ -64,7 +66,7 @@ class PortFile:
             function.units = self.units(head, after)
             self.add_marks(function)
 
-    def add_marks(self, function):
+    def add_marks(self, function: Function) -> None:
         """The marks in a function, and those right above its first line."""
         first = function.line
         while self.rows[first - 2].startswith("#") and first > 4:
@@ -81,7 +83,7 @@ class PortFile:
                 function.marks.append(self.mark(line, text, function))
         self.kernel_file[function.name] = file
 
-    def mark(self, line: int, text: str, function) -> Mark:
+    def mark(self, line: int, text: str, function: Function) -> Mark:
         """One mark, with the comment lines that continue it."""
         alone = self.rows[line - 1].lstrip().startswith("#")
         last = line
@@ -98,7 +100,7 @@ class PortFile:
         """The kernel file that the nearest `# C: path` in column 0 above a line names."""
         return next((path for place, path in reversed(self.origins) if place < line), "")
 
-    def text(self, part) -> str:
+    def text(self, part: list[Token]) -> str:
         """The source of some tokens, white space and comments folded."""
         begin, end = part[0].offset, part[-1].offset + len(part[-1].text)
         first, last = self.lines.at(begin), self.lines.at(end)
@@ -110,9 +112,9 @@ class PortFile:
 
     def units(self, head: int, after: int) -> list[Unit]:
         """The statements of the function whose logical lines run from head to after."""
-        found = []
+        found: list[Unit] = []
         self.emit(found, cython_signature(self.logical[head].tokens), self.logical[head].tokens)
-        blocks = []  # (indent of the header, its unit)
+        blocks: list[tuple[int, Unit]] = []  # (indent of the header, its unit)
         for line in self.logical[head + 1:after]:
             while blocks and line.indent <= blocks[-1][0]:
                 blocks.pop()
@@ -122,7 +124,8 @@ class PortFile:
                 blocks.append((line.indent, opener))
         return found
 
-    def emit(self, found, key, part, parent=None, silent="") -> Unit:
+    def emit(self, found: list[Unit], key: Syntax, part: list[Token], parent: Unit | None = None,
+             silent: str = "") -> Unit:
         """Append one unit."""
         first = self.lines.at(part[0].offset)
         last = self.lines.at(part[-1].offset)
@@ -130,7 +133,7 @@ class PortFile:
         found.append(unit)
         return unit
 
-    def statement(self, found, part, parent):
+    def statement(self, found: list[Unit], part: list[Token], parent: Unit | None) -> Unit | None:
         """One logical line; the unit of a block's header is returned."""
         word = part[0].text
         if word in OPENERS:
@@ -155,10 +158,10 @@ class PortFile:
             self.emit(found, parse(part, True), part, parent)
         return None
 
-    def declare(self, found, part, parent):
+    def declare(self, found: list[Unit], part: list[Token], parent: Unit | None) -> None:
         """cdef: one declaration a name, one assignment for each initial value."""
         pieces = split(part[1:], ",")
-        kind = []
+        kind: list[Token] = []
         for n, piece in enumerate(pieces):
             equal = next((i for i, token in enumerate(piece) if token.text == "="), len(piece))
             left = piece[:equal]
@@ -175,7 +178,7 @@ class PortFile:
                 self.emit(found, ("=", "=", ("name", title), value), piece[word:], parent)
 
 
-def colon_of(part) -> int:
+def colon_of(part: list[Token]) -> int:
     """Where the colon of a block's header stands."""
     depth = 0
     for n, token in enumerate(part):
@@ -185,7 +188,7 @@ def colon_of(part) -> int:
     return len(part)
 
 
-def header_key(part):
+def header_key(part: list[Token]) -> Syntax:
     """The tree of a block's header."""
     word = part[0].text
     if word in ("if", "elif", "while", "with"):
@@ -203,7 +206,7 @@ def header_key(part):
     return (word,)
 
 
-def cython_signature(part):
+def cython_signature(part: list[Token]) -> Syntax:
     """("def", what it returns, its parameters) of a cdef function's header."""
     end = next(n for n in reversed(range(len(part))) if part[n].text == ")")
     return signature_key(part[1:end + 1])
@@ -211,7 +214,8 @@ def cython_signature(part):
 
 def logical_lines(source: str, lines: Lines) -> list[Logical]:
     """The file's tokens by logical line: brackets and backslashes join physical ones."""
-    found, depth, line = [], 0, 0
+    found: list[Logical] = []
+    depth = line = 0
     for token in tokens(source, CYTHON):
         here = lines.at(token.offset)
         if depth == 0 and here != line:

@@ -7,17 +7,25 @@ the old names, if as many went as came; where that explains all of it, only the 
 
 import dataclasses
 import re
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from typing import TYPE_CHECKING
 
-from kvm_vmx.compare.held import held
+from kvm_vmx.compare.held import Side, held
 from kvm_vmx.compare.toplevel import short
+from kvm_vmx.compare.types import Syntax, SyntaxPart
+from kvm_vmx.compare.units import Function, Unit
+
+if TYPE_CHECKING:
+    from kvm_vmx.compare.rows import Row
 
 
 MEMBERS = {".", "->"}  # before a member's name
 
 
-def own_names(function) -> list[str]:
+def own_names(function: Function) -> list[str]:
     """The parameters, locals and labels of a function, in order."""
-    found = []
+    found: list[str] = []
     for unit in function.units:
         if unit.kind == "def":
             found.extend(part[2] for part in unit.key[2:] if part[0] == "decl")
@@ -26,9 +34,9 @@ def own_names(function) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def by_use(function) -> list[str]:
+def by_use(function: Function) -> list[str]:
     """The same names in the order in which statements use them first, whatever they are."""
-    places = {}
+    places: dict[str, int] = {}
     for unit in function.units:
         if unit.kind != "decl":
             for name in uses(unit.key):
@@ -36,7 +44,7 @@ def by_use(function) -> list[str]:
     return sorted(own_names(function), key=lambda name: places.get(name, len(places)))
 
 
-def uses(tree):
+def uses(tree: SyntaxPart) -> Iterator[str]:
     """The names in a tree that may be a function's own, in order."""
     if not isinstance(tree, tuple) or not tree:
         return
@@ -55,14 +63,14 @@ def uses(tree):
             yield tree[2]
 
 
-def known_names(function) -> str:
+def known_names(function: Function) -> str:
     """What is held of a function's own names: them, and their places in the order of use."""
     names = own_names(function)
     order = " ".join(str(names.index(name)) for name in by_use(function))
     return f"{' '.join(names)}|{order}"
 
 
-def as_known(name: str, side: str, function):
+def as_known(name: str, side: Side, function: Function) -> Function:
     """A function under the own names, and with the declarations in the order, that are held of
     it; itself where these are its own."""
     text = held().get("locals", {}).get(side, {}).get(name)
@@ -74,7 +82,7 @@ def as_known(name: str, side: str, function):
     return in_order(renamed(function, renames(function, known, order)), known)
 
 
-def renames(function, known: list[str], order: list[str]) -> dict[str, str]:
+def renames(function: Function, known: list[str], order: list[str]) -> dict[str, str]:
     """{a name that came: the one that went}, in the order of their use; nothing where the
     counts differ."""
     now, then = by_use(function), [known[int(place)] for place in order]
@@ -83,9 +91,10 @@ def renames(function, known: list[str], order: list[str]) -> dict[str, str]:
     return dict(zip(came, went)) if len(came) == len(went) else {}
 
 
-def renamed(function, names: dict[str, str]):
+def renamed(function: Function, names: dict[str, str]) -> Function:
     """A function with some of its own names exchanged."""
-    units, new = [], {}
+    units: list[Unit] = []
+    new: dict[int, Unit] = {}
     types = {unit.key[1][1] for unit in function.units if unit.kind == "decl"}
     for unit in function.units:
         other = dataclasses.replace(unit, key=exchanged(unit.key, names, types),
@@ -95,7 +104,7 @@ def renamed(function, names: dict[str, str]):
     return dataclasses.replace(function, units=units)
 
 
-def in_order(function, known: list[str]):
+def in_order(function: Function, known: list[str]) -> Function:
     """A function with plain declarations that stand in a row in the order that is known."""
     units, at = list(function.units), 0
     while at < len(units):
@@ -110,7 +119,8 @@ def in_order(function, known: list[str]):
     return dataclasses.replace(function, units=units)
 
 
-def exchanged(tree, names, types=frozenset()):
+def exchanged(tree: SyntaxPart, names: Mapping[str, str],
+              types: AbstractSet[str] = frozenset()) -> SyntaxPart:
     """A tree with names exchanged; a member's name is none of the function's own."""
     if not isinstance(tree, tuple) or not tree:
         return tree
@@ -132,7 +142,7 @@ def exchanged(tree, names, types=frozenset()):
     return tuple(exchanged(part, names, types) for part in tree)
 
 
-def note(rows) -> None:
+def note(rows: "Iterable[Row]") -> None:
     """Say in the rows of declarations and labels what is called otherwise."""
     for row in rows:
         if row.kind == "same" and len(row.kernel) == len(row.port) == 1:
@@ -143,14 +153,14 @@ def note(rows) -> None:
                     row.kind, row.why = "idiom", f"renamed: {name} has another name"
 
 
-def alike(functions, words: str = "") -> str:
+def alike(functions: Iterable[Function], words: str = "") -> str:
     """A digest of what a function does, as each of some configurations has it, and of `words` that
     stand in it besides."""
     texts = [text for function in functions for text in (*told(function), "||")]
     return short(*texts, words)
 
 
-def told(function) -> list[str]:
+def told(function: Function) -> list[str]:
     """What a function does: own names by their place, declarations in any order."""
     places = {name: f"${n}" for n, name in enumerate(by_use(function))}
     kinds = {unit.key[2]: unit.key[1] for unit in function.units if unit.kind == "decl"}
@@ -162,7 +172,7 @@ def told(function) -> list[str]:
     return [*declared, "|", *rest]
 
 
-def sized(tree, kinds):
+def sized(tree: SyntaxPart, kinds: Mapping[str, Syntax]) -> SyntaxPart:
     """A tree with the size of a variable as that of its type: both may be called the same."""
     if not isinstance(tree, tuple) or not tree:
         return tree
@@ -171,7 +181,7 @@ def sized(tree, kinds):
     return tuple(sized(part, kinds) for part in tree)
 
 
-def depth(unit) -> int:
+def depth(unit: Unit) -> int:
     """How many blocks a statement stands in."""
     count = 0
     while unit.parent is not None:

@@ -4,6 +4,8 @@
 import collections
 import dataclasses
 import functools
+from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 from kvm_vmx.compare import rows as rows_, within
 from kvm_vmx.compare.port import Port, Subject, with_labels
@@ -11,6 +13,9 @@ from kvm_vmx.compare.preprocessor import CONFIG
 from kvm_vmx.compare.renaming import as_known, note
 from kvm_vmx.compare.toplevel import is_held
 from kvm_vmx.compare.units import Function, Unit
+
+if TYPE_CHECKING:
+    from kvm_vmx.compare.trees import Tree
 
 
 @dataclasses.dataclass(eq=False)
@@ -20,19 +25,19 @@ class Pair:
     name: str
     kernel: Function | None
     port: Function
-    rows: list
+    rows: list[rows_.Row]
     ours: str = ""
 
     @functools.cached_property
-    def shown(self) -> list:
+    def shown(self) -> list[rows_.Row]:
         """The rows as a reader sees them: those of a mark apart, where statements are alike."""
         void = self.port.units[0].key[1][1:] == ("void", 0)
         return within.split(self.rows, void) if self.kernel else self.rows
 
     @property
-    def totals(self) -> collections.Counter:
+    def totals(self) -> collections.Counter[str]:
         """How many statements of the kernel are of each class; of ours, how many of the port."""
-        count = collections.Counter()
+        count: collections.Counter[str] = collections.Counter()
         for row in self.shown:
             count[row.kind] += rows_.weight(row)
         return count
@@ -52,14 +57,14 @@ class Pair:
 class Report:
     """All functions of the port against one tree."""
 
-    def __init__(self, port: Port, tree, only=None):
+    def __init__(self, port: Port, tree: "Tree", only: Collection[str] | None = None):
         self.port, self.tree = port, tree
         self.whole = only is None
-        self.pairs, self.usual = [], None
-        self.own = {}
-        covered = set()
+        self.pairs: list[Pair] = []
+        self.usual: Report | None = None    # the same under the port's own configuration
+        self.own: dict[str, str] = {}
         for name, subject in port.subjects.items():
-            if name in covered or self.part_of(name):
+            if self.part_of(name):
                 continue
             if subject.ours and not self.known(subject):
                 self.own[name] = subject.ours
@@ -112,7 +117,9 @@ class Report:
             self.usual = Report(self.port, type(self.tree)(self.tree.title, self.tree.files),
                                 only=())
         kernel = self.usual.tree.function(subject.kernel_name, subject.kernel_file)
-        if kernel is None or not is_held(kernel.name, self.usual.tree.file(kernel.path)):
+        file = self.usual.tree.file(kernel.path) if kernel else None
+        if kernel is None or file is None or pair.kernel is None \
+                or not is_held(kernel.name, file):
             return pair
         known = self.usual.pair(pair.name, subject)
         if known.totals["unexplained"]:
@@ -133,7 +140,8 @@ class Report:
         void = port.units[0].key[1][1:] == ("void", 0)
         return Pair(name, kernel, port, rows_.compare(kernel, port, void))
 
-    def dressed(self, kernel: Function, port: Function, subject: Subject):
+    def dressed(self, kernel: Function, port: Function,
+                subject: Subject) -> tuple[Function, Function]:
         """Both sides with what only the surroundings say: the stub of another configuration."""
         stub = self.tree.stub(kernel)
         if stub is not None:
@@ -149,7 +157,8 @@ class Report:
     def totals(self) -> dict[str, int]:
         """How many statements of each class in all: those of the kernel add up to `statements`
         where nothing is unexplained, those that are ours stand beside."""
-        count = sum((pair.totals for pair in self.pairs), collections.Counter())
+        count: collections.Counter[str] = sum(
+            (pair.totals for pair in self.pairs), collections.Counter())
         return {name: count[name] for name in rows_.CLASSES}
 
     @property

@@ -3,10 +3,14 @@
 
 import dataclasses
 import re
+from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 
 from kvm_vmx.compare import idioms
 from kvm_vmx.compare.align import Alignment, Step
 from kvm_vmx.compare.marks import CURE, Mark
+from kvm_vmx.compare.types import Syntax
+from kvm_vmx.compare.units import Function, Unit
 
 CLASSES = ("same", "idiom", "adapted", "omitted", "added", "moved", "inactive", "unexplained")
 ALIKE = ("same", "idiom", "moved")
@@ -20,8 +24,8 @@ class Row:
     """Statements of the kernel beside what stands for them in the port, and why."""
 
     kind: str
-    kernel: list
-    port: list
+    kernel: list[Unit]
+    port: list[Unit]
     why: str = ""
     mark: Mark | None = None
 
@@ -36,7 +40,7 @@ def weight(row: Row) -> int:
     return max(len(row.port), 1) if loose else len(row.port) if row.kind == "added" else theirs
 
 
-def compare(kernel, port, void: bool) -> list[Row]:
+def compare(kernel: Function, port: Function, void: bool) -> list[Row]:
     """The rows of one function: kernel and port are its two sides."""
     for units in (kernel.units, port.units):
         count_inside(units)
@@ -48,7 +52,7 @@ def compare(kernel, port, void: bool) -> list[Row]:
     return add_inactive(rows, kernel)
 
 
-def count_inside(units):
+def count_inside(units: list[Unit]) -> None:
     """Note with each header how many statements its block holds; declarations may be hoisted."""
     for unit in units:
         unit.inside = 0
@@ -66,31 +70,31 @@ def row_of(step: Step) -> Row:
     if step.how == "idiom":
         reasons = sorted(idioms.NAMES.get(name, name) for name in step.used)
         return Row("idiom", step.kernel, step.port, "; ".join(reasons))
-    if step.how in MARKED:
-        mark = step.mark
+    mark = step.mark
+    if mark is not None and step.how in MARKED:
         text = f"{mark.what}: {mark.reason}" if mark.what else mark.reason
-        return Row(MARKED[step.how], step.kernel, step.port, text, step.mark)
-    if step.how == "stale":
-        fault = step.mark.fault or f"the mark fits no statement here: {CURE}"
-        text = f"line {step.mark.line}: {fault}: {step.mark.what}"
-        return Row("unexplained", [], [], text, step.mark)
+        return Row(MARKED[step.how], step.kernel, step.port, text, mark)
+    if mark is not None:
+        fault = mark.fault or f"the mark fits no statement here: {CURE}"
+        text = f"line {mark.line}: {fault}: {mark.what}"
+        return Row("unexplained", [], [], text, mark)
     unit = (step.kernel or step.port)[0]
     if unit.silent:
         return Row("idiom", step.kernel, step.port, idioms.NAMES[unit.silent])
     return Row("unexplained", step.kernel, step.port)
 
 
-def check_blocks(rows):
+def check_blocks(rows: list[Row]) -> None:
     """Statements that agree must stand in blocks that agree too."""
     owner = {id(unit): row for row in rows for unit in (*row.kernel, *row.port)}
 
-    def transparent(unit):
+    def transparent(unit: Unit) -> bool:
         row = owner[id(unit)]
         one_sided = not row.kernel or not row.port
-        directive = row.kernel and row.kernel[0].kind == "#"
-        return row.kind in ("omitted", "added") or directive or (one_sided and unit.silent)
+        directive = bool(row.kernel) and row.kernel[0].kind == "#"
+        return row.kind in ("omitted", "added") or directive or (one_sided and bool(unit.silent))
 
-    def block(unit):
+    def block(unit: Unit) -> Unit | None:
         parent = unit.parent
         while parent is not None and transparent(parent):
             parent = parent.parent
@@ -107,26 +111,28 @@ def check_blocks(rows):
         row.why = "the same words in another block"
 
 
-def agree(theirs, ours, owner, block) -> bool:
+def agree(theirs: Unit | None, ours: Unit | None, owner: dict[int, Row],
+          block: Callable[[Unit], Unit | None]) -> bool:
     """Whether two blocks are one: the same row, past those whose extent a mark's pin holds."""
     while theirs is not None or ours is not None:
         mine = owner[id(ours)] if ours is not None else None
         its = owner[id(theirs)] if theirs is not None else None
-        if mine is its:  # of an idiom's several headers the first holds the block
+        if mine is not None and mine is its:
+            # of an idiom's several headers the first holds the block
             return mine.kind != "idiom" or ours is next(
                 (unit for unit in mine.port if unit.kind in HEADERS), mine.port[0])
-        if its is not None and its.kind == "adapted":
+        if theirs is not None and its is not None and its.kind == "adapted":
             theirs = block(theirs)
-        elif mine is not None and mine.kind == "adapted":
+        elif ours is not None and mine is not None and mine.kind == "adapted":
             ours = block(ours)
         else:
             return False
     return True
 
 
-def pair_moved(rows):
+def pair_moved(rows: list[Row]) -> list[Row]:
     """Declarations that stand elsewhere in the function: C declares where Cython may not."""
-    waiting = {}
+    waiting: dict[Syntax, Row] = {}
     declared = set()
     for row in rows:
         if len(row.kernel) == 1 and row.kernel[0].kind == "decl":
@@ -145,13 +151,13 @@ def pair_moved(rows):
     return kept
 
 
-def pair_gaps(rows):
+def pair_gaps(rows: list[Row]) -> list[Row]:
     """What nothing explains, side by side where the words are alike."""
-    result, gap = [], []
+    result: list[Row] = []
+    gap: list[Row] = []
     for row in [*rows, None]:
-        loose = row is not None and row.kind == "unexplained" and not row.why \
-            and bool(row.kernel) != bool(row.port)
-        if loose:
+        if row is not None and row.kind == "unexplained" and not row.why \
+                and bool(row.kernel) != bool(row.port):
             gap.append(row)
             continue
         result.extend(joined(gap))
@@ -161,19 +167,19 @@ def pair_gaps(rows):
     return result
 
 
-def joined(gap):
+def joined(gap: list[Row]) -> Iterator[Row]:
     """The rows of one gap, each of the kernel with the port's most alike behind the last."""
     left = [row for row in gap if row.kernel]
     right = [row for row in gap if row.port]
     words = {id(row): set(WORD.findall((row.kernel or row.port)[0].text)) for row in gap}
     taken = 0
     for row in left:
-        best, place = 0.5, None
+        best, place = 0.5, -1
         for n in range(taken, len(right)):
             ratio = likeness(words[id(row)], words[id(right[n])])
             if ratio > best:
                 best, place = ratio, n
-        if place is not None:
+        if place >= 0:
             yield from right[taken:place]
             row.port = right[place].port
             taken = place + 1
@@ -181,20 +187,21 @@ def joined(gap):
     yield from right[taken:]
 
 
-def likeness(one: set, other: set) -> float:
+def likeness(one: AbstractSet[str], other: AbstractSet[str]) -> float:
     """The share of the words that two statements have in common."""
     return 2 * len(one & other) / ((len(one) + len(other)) or 1)
 
 
-def hint(rows):
+def hint(rows: list[Row]) -> list[Row]:
     """Say with each run of unexplained rows which mark it lacks, and what pins that."""
-    run, before = [], None
+    run: list[Row] = []
+    before: Row | None = None
     for row in [*rows, None]:
         loose = row is not None and row.kind == "unexplained" and not row.why
-        if loose and not run and before and begins_together(before, row):
+        if row and loose and not run and before and begins_together(before, row):
             run.append(before)
         before = row
-        if loose or (run and row is not None and silent(row)):
+        if row and (loose or (run and silent(row))):
             run.append(row)
             continue
         while run and silent(run[-1]):
@@ -210,7 +217,7 @@ def hint(rows):
     return rows
 
 
-def counted(theirs, ours) -> str:
+def counted(theirs: list[Unit], ours: list[Unit]) -> str:
     """How many statements of each side."""
     return " and ".join(f"{len(units)} of {side}" for units, side in
                         ((theirs, "the kernel"), (ours, "the port")) if units)
@@ -230,10 +237,10 @@ def silent(row: Row) -> bool:
     return row.kind == "idiom" and len(units) == 1 and bool(units[0].silent)
 
 
-def add_inactive(rows, kernel):
+def add_inactive(rows: list[Row], kernel: Function) -> list[Row]:
     """The lines that the configuration leaves out, where they stand."""
     waiting = list(kernel.inactive)
-    result = []
+    result: list[Row] = []
     for row in rows:
         line = row.kernel[0].line if row.kernel else 0
         while waiting and line > waiting[0].line:

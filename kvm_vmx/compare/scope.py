@@ -5,7 +5,10 @@ The reasons are data: the first pattern that fits a function's name tells why it
 """
 
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from kvm_vmx.compare.report import Report
 
 NESTED = "nested VMX inside L1"
 APIC = "the in-kernel APIC"
@@ -55,7 +58,7 @@ class ScopeEntry(NamedTuple):
     reason: str
 
 
-def scope(report) -> list[ScopeEntry]:
+def scope(report: "Report") -> list[ScopeEntry]:
     """Every function of the files in scope, in the kernel's order, and what is ported of others."""
     ported = {}
     for pair in report.pairs:

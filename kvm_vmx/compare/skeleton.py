@@ -8,13 +8,17 @@ behind the statement that it follows. What has no spelling becomes a mark that n
 import difflib
 import keyword
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from kvm_vmx.compare.cythonize import Cannot, Printer
+from kvm_vmx.compare.mail import Hunk
+from kvm_vmx.compare.patch import Comparison, Looked
 from kvm_vmx.compare.patch_alike import matched
-from kvm_vmx.compare.patch_lines import sides
-from kvm_vmx.compare.port import L1
+from kvm_vmx.compare.patch_lines import Statement, sides
+from kvm_vmx.compare.port import L1, Port, Subject
 from kvm_vmx.compare.scope import reason
+from kvm_vmx.compare.units import Function, Unit
 
 PLAIN = ("same", "idiom", "moved")
 INDENT = 4
@@ -24,7 +28,7 @@ HEADS = ("if", "elif", "else", "while", "for", "each")
 NAME, TEXT = re.compile(r"[A-Za-z_]\w*"), re.compile(r'"(?:\\.|[^"\\])*"|#.*')
 
 
-def known_names(port) -> set[str]:
+def known_names(port: Port) -> set[str]:
     """Every name of the port, and of the headers that it includes."""
     root = L1.parents[1]
     files = [*port.root.rglob("*.p[yx][xd]"), *L1.rglob("*.pxd"), *(root / "include").rglob("*.h"),
@@ -38,22 +42,25 @@ class Edit(NamedTuple):
     path: str
     first: int
     end: int
-    rows: tuple
+    rows: tuple[str, ...]
 
 
 class Skeleton:
     """The edits of the port that a comparison's patches ask for, and what is left to a hand."""
 
-    def __init__(self, comparison):
+    def __init__(self, comparison: Comparison):
         self.comparison, self.port = comparison, comparison.port
         self.known = known_names(self.port)
         self.printer = Printer(self.known)
-        self.edits, self.by_hand, self.marks, self.scope = [], [], {}, {}
+        self.edits: list[Edit] = []
+        self.by_hand: list[str] = []
+        self.marks: dict[str, list[int]] = {}   # by function: the lines behind which marks go
+        self.scope: dict[str, str] = {}         # by function: why it is not ported
         self.declared = set(keyword.kwlist) | {"cdef", "range"}
         for looked in comparison.hunks:
             self.hunk(looked)
 
-    def hunk(self, looked) -> None:
+    def hunk(self, looked: Looked) -> None:
         """The edits of one hunk."""
         old, new = sides(looked.hunk)
         for item in (*old, *new):
@@ -65,7 +72,7 @@ class Skeleton:
             if any(item.sign != " " for part in parts for item in part):
                 self.function(looked.hunk, name, *parts)
 
-    def function(self, hunk, name: str, old, new) -> None:
+    def function(self, hunk: Hunk, name: str, old: list[Statement], new: list[Statement]) -> None:
         """The edits of one function."""
         home, _ = self.comparison.home(name, hunk, new or old)
         subject = self.comparison.ours.get(home.name if home else name)
@@ -84,7 +91,7 @@ class Skeleton:
 
     def diff(self) -> list[str]:
         """The edits as a unified diff."""
-        found = []
+        found: list[str] = []
         for path in dict.fromkeys(edit.path for edit in self.edits):
             found += difflib.unified_diff(self.port.files[path].source.split("\n"),
                                           self.text(path), f"a/{path}", f"b/{path}", lineterm="")
@@ -103,15 +110,19 @@ class Skeleton:
 class Body:
     """One function of the port that a hunk changes."""
 
-    def __init__(self, skeleton, home, subject, old, new):
+    def __init__(self, skeleton: Skeleton, home: Function, subject: Subject, old: list[Statement],
+                 new: list[Statement]):
         self.skeleton, self.home, self.subject = skeleton, home, subject
         self.old, self.new = old, new
         self.path = subject.function.path
         self.rows = skeleton.port.files[self.path].rows
         self.was, self.now = matched(old, home.units), matched(new, home.units)
-        self.place, self.unspelled, self.swapped = {}, set(), {}
+        # each by the id of a statement of the patch, or of its unit
+        self.place: dict[int, tuple[int, int]] = {}
+        self.unspelled: set[int] = set()
+        self.swapped: dict[int, Unit] = {}
 
-    def lines(self, found, item):
+    def lines(self, found: dict[int, Unit], item: Statement) -> list[Unit] | None:
         """The port's units that stand for an item of the patch as it is, or None."""
         unit = found.get(id(item))
         row = self.skeleton.comparison.row(self.home, unit) if unit is not None else None
@@ -127,14 +138,14 @@ class Body:
             if id(item) not in self.swapped:
                 self.remove(item)
         self.blocks()
-        pending = {}
+        pending: dict[tuple[int, bool], list[str]] = {}
         for item in self.new:
             if item.sign == "+" and id(item) not in self.swapped:
                 self.add(item, pending)
         for (line, _), rows in pending.items():
             self.skeleton.edits.append(Edit(self.path, line + 1, line + 1, tuple(filled(rows))))
 
-    def swap(self, item, came) -> None:
+    def swap(self, item: Statement, came: list[Statement]) -> None:
         """A removed header and the added one in its place are one edit: the block stays."""
         ours = self.lines(self.was, item)
         other = next((new for new in came if new.unit.kind == item.unit.kind in HEADS
@@ -169,7 +180,7 @@ class Body:
         row = self.rows[line - 1]
         return len(row) - len(row.lstrip())
 
-    def remove(self, item) -> None:
+    def remove(self, item: Statement) -> None:
         """Take out what stands for a removed statement, where nothing else stands with it."""
         ours = self.lines(self.was, item)
         where = f"{self.path}:{ours[0].line}" if ours else self.path
@@ -180,13 +191,13 @@ class Body:
         row = self.skeleton.comparison.row(self.home, unit) if unit is not None else None
         if row is not None and row.kind == "omitted":
             self.skeleton.by_hand.append(f"{where}: left out already: {item.text}")
-        elif not alone or item.unit.kind in (*HEADS, "def"):
+        elif ours is None or not alone or item.unit.kind in (*HEADS, "def"):
             self.skeleton.by_hand.append(f"{where}: remove {item.text}")
         else:
             for each in ours:
                 self.skeleton.edits.append(Edit(self.path, each.line, each.end + 1, ()))
 
-    def add(self, item, pending) -> None:
+    def add(self, item: Statement, pending: dict[tuple[int, bool], list[str]]) -> None:
         """Spell an added statement and put it behind what it follows."""
         if item.unit.kind == "def":
             self.skeleton.by_hand.append(f"{self.path}:{self.subject.function.line}: "
@@ -221,14 +232,17 @@ class Body:
         values = [unit.end for unit in units if unit.kind == "=" and unit.line == last]
         return max([last, *values])
 
-    def anchor(self, item) -> tuple[int, int]:
+    def anchor(self, item: Statement) -> tuple[int, int]:
         """The line that an added statement goes behind, and its indentation."""
         at = self.new.index(item)
-        known = [(n, self.lines(self.now, other)) for n, other in enumerate(self.new)
-                 if other.sign == " " or id(other) in self.swapped]
-        known = [(n, [self.swapped[id(self.new[n])]] if id(self.new[n]) in self.swapped else ours)
-                 for n, ours in known if ours or id(self.new[n]) in self.swapped]
-        known = [(n, ours) for n, ours in known if self.new[n].unit.kind not in ("decl", "def")]
+        known: list[tuple[int, list[Unit]]] = []
+        for n, other in enumerate(self.new):
+            swapped = self.swapped.get(id(other))
+            if swapped is None and other.sign != " ":
+                continue
+            ours = self.lines(self.now, other) if swapped is None else [swapped]
+            if ours and other.unit.kind not in ("decl", "def"):
+                known.append((n, ours))
         if not known:
             return self.head(), INDENT * max(item.tabs, 1)
         near, ours = min(known, key=lambda pair: (abs(pair[0] - at), pair[0]))
@@ -239,7 +253,7 @@ class Body:
         return min(unit.line for unit in known[0][1]) - 1, indent
 
 
-def filled(rows):
+def filled(rows: list[str]) -> Iterator[str]:
     """Some lines, with `pass` in a block that holds no statement."""
     for n, row in enumerate(rows):
         yield row

@@ -6,6 +6,8 @@ each, and for each block of what it passes over, takes as long as the unpacking 
 """
 
 import tarfile
+from collections.abc import Iterator
+from typing import Protocol, Self
 
 LONGEST_NAME = 1 << 20  # of a member of a tarball, in bytes
 DESCRIBING = {tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME,
@@ -17,10 +19,20 @@ NAME, SIZE, SUM, TYPE, PREFIX = (
 BLANK = sum(b" " * 8)   # what the sum of a header counts for the sum itself
 
 
+class ForwardStream(Protocol):
+    """What can be read on."""
+
+    def read(self, size: int, /) -> bytes:
+        """The next bytes."""
+
+    def readinto(self, buffer: memoryview, /) -> int | None:
+        """Put the next bytes there; how many they are."""
+
+
 class Forward:
     """A stream as a file that can only be gone forward in."""
 
-    def __init__(self, stream):
+    def __init__(self, stream: ForwardStream):
         self.stream, self.at = stream, 0
         self.waste = memoryview(bytearray(AT_ONCE))
 
@@ -49,7 +61,7 @@ class Member(tarfile.TarInfo):
     """A member of a tarball; what describes it is read into memory, and so has a limit."""
 
     @classmethod
-    def frombuf(cls, buf, encoding, errors):
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
         """A member by its header: of a plain file no more than its name and its size."""
         if buf[TYPE] == PLAIN and len(buf) == tarfile.BLOCKSIZE and buf[SIZE].isdigit():
             said = buf[SUM].strip(b" \0")
@@ -61,14 +73,24 @@ class Member(tarfile.TarInfo):
                 return member
         return super().frombuf(buf, encoding, errors)
 
-    def _proc_member(self, archive):
+    def _proc_member(self, archive: tarfile.TarFile) -> Self:
         if self.size > LONGEST_NAME and self.type in DESCRIBING:
             raise tarfile.ReadError(f"a header of {self.size:,} bytes")
-        return super()._proc_member(archive)
+        # what tarfile calls for a subclass to change is in no stub
+        member: Self = super()._proc_member(archive)  # type: ignore[misc]
+        return member
 
 
-def members(archive):
+def forward(stream: ForwardStream) -> tarfile.TarFile:
+    """An archive that is not packed, to be read from its beginning to its end."""
+    # the stubs ask for a file that is written as well
+    archive: tarfile.TarFile = tarfile.open(  # type: ignore[call-overload]
+        fileobj=Forward(stream), mode="r:", tarinfo=Member)
+    return archive
+
+
+def members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     """The members one after another; none is kept."""
     while (member := archive.next()) is not None:
-        archive.members.clear()
+        archive.members.clear()  # type: ignore[attr-defined]  # documented, and in no stub
         yield member

@@ -3,7 +3,7 @@
 
 import keyword
 
-from kvm_vmx.compare.types import SUFFIX_TYPES
+from kvm_vmx.compare.types import SUFFIX_TYPES, Syntax
 
 # Strength of the binary operators, loosest first.
 C_BINARY = {
@@ -32,12 +32,12 @@ def name(text: str) -> str:
     return CONSTANTS.get(text, text)
 
 
-def step(tree):
+def step(tree: Syntax) -> Syntax:
     """`x++` where nobody looks at its value is `x += 1`."""
     return ("=", tree[1], tree[2], ("num", 1)) if tree[0] == "post" else tree
 
 
-def membership(left, right):
+def membership(left: Syntax, right: Syntax) -> Syntax:
     """`x in (a, b)`, spelled out."""
     if right[0] != "tuple":
         raise Unparsed
@@ -47,7 +47,7 @@ def membership(left, right):
     return tree
 
 
-def number(text: str):
+def number(text: str) -> Syntax:
     """A number by its value; a suffix is the cast that it stands for."""
     digits = text.rstrip("uUlL")
     suffix = text[len(digits):].lower()

@@ -7,14 +7,17 @@ branches of its #if in it, so that its digest is the same under every configurat
 
 import hashlib
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from kvm_vmx.compare import csource
 from kvm_vmx.compare.declarations import split
 from kvm_vmx.compare.expressions import parse
+from kvm_vmx.compare.folding import Definition
 from kvm_vmx.compare.held import held
 from kvm_vmx.compare.lexer import C, Token, tokens
 from kvm_vmx.compare.preprocessor import DIRECTIVE, HIDDEN, blank
+from kvm_vmx.compare.types import Syntax
 
 SCAN = re.compile(r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])+\'|[{};()]')
 WORDS = re.compile(r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])+\'|\w+|[^\w\s]')
@@ -70,13 +73,14 @@ class TopLevel:
     """The items of a C file, in order."""
 
     def __init__(self, file: csource.CFile):
-        self.file, self.active, self.known = file, file.active, None
+        self.file, self.active = file, file.active
+        self.known: dict[str, Definition] | None = None  # what its names stand for
         self.stripped = HIDDEN.sub(lambda hit: hit[0] if hit[0][0] == '"' else blank(hit[0]),
                                    file.source)
         self.inactive = self.active.inactive
         self.items = [*self.macros(), *self.conditions(), *self.definitions()]
 
-    def macros(self):
+    def macros(self) -> Iterator[Item]:
         """#define, active or not: the latter ones are told apart by their kind."""
         begin, line = 0, 1
         for hit in DIRECTIVE.finditer(self.stripped):
@@ -96,11 +100,12 @@ class TopLevel:
             yield Item(kind, found[1], line, line + hit[0].count("\n"), hit[0],
                        f"({found[3]}) {body}" if found[2] else body)
 
-    def conditions(self):
+    def conditions(self) -> Iterator[Item]:
         """#if outside functions: each text with how often it stands there."""
         spans = sorted((self.file.lines.at(place.open), self.file.lines.at(place.close))
                        for place in self.file.places.values())
-        count, at = {}, 0
+        count: dict[str, list[int]] = {}
+        at = 0
         for condition in self.active.conditions:
             while at < len(spans) and spans[at][1] < condition.line:
                 at += 1
@@ -114,7 +119,7 @@ class TopLevel:
         for text, lines in count.items():
             yield Item("condition", text, lines[0], lines[0], f"{text} {len(lines)}")
 
-    def definitions(self):
+    def definitions(self) -> Iterator[Item]:
         """What braces and semicolons end."""
         text = self.active.text
         depth = brackets = 0
@@ -145,7 +150,7 @@ class TopLevel:
         """Whether the brace behind a header ends the item: a function's."""
         return csource.title(header)[1] == "function" and not header.rstrip().endswith("=")
 
-    def item(self, begin: int, opened: int | None, end: int):
+    def item(self, begin: int, opened: int | None, end: int) -> Iterator[Item]:
         """One item, and what stands before it without a semicolon of its own."""
         text = self.active.text
         if opened is not None:
@@ -219,7 +224,7 @@ def enumerators(inner: str) -> list[tuple[str, list[Token]]]:
     return found
 
 
-def entries(inner: str):
+def entries(inner: str) -> list[Syntax]:
     """The tree of each entry of an initialiser that begins with its brace."""
     tree = parse(tokens(inner, C))
     return list(tree[1:]) if tree[0] == "init" else [tree]

@@ -1,7 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Types as C and Cython spell them, and the one spelling they are compared by."""
 
+from typing import Any, TypeAlias
+
 from kvm_vmx.compare.lexer import Token
+
+# What a tree holds: by its kind a word, a number, a tree or None. Each kind has its own order of
+# them, and who reads a tree knows it by its kind; no type says which is where.
+SyntaxPart: TypeAlias = Any
+# A tree of C or Cython: its kind, then its parts.
+Syntax: TypeAlias = tuple[SyntaxPart, ...]
 
 SUFFIX_TYPES = {
     "u": "u32", "l": "long", "ul": "ulong", "lu": "ulong", "ll": "s64", "ull": "u64", "llu": "u64",
@@ -47,7 +55,7 @@ def is_type(tokens: list[Token]) -> bool:
     return True
 
 
-def parse_type(tokens: list[Token]):
+def parse_type(tokens: list[Token]) -> Syntax:
     """The tree of a type: ("type", base, stars), alike for `struct x *` and `x_t *`."""
     stars = sum({"*": 1, "**": 2}.get(token.text, 0) for token in tokens)
     words = [token.text for token in tokens if token.kind == "id" and token.text not in DROPPED]

@@ -3,10 +3,12 @@
 
 import functools
 import itertools
+from collections.abc import Iterable
 
 from kvm_vmx.compare import idioms
 from kvm_vmx.compare.expressions import parse
 from kvm_vmx.compare.lexer import C, CYTHON, tokens
+from kvm_vmx.compare.types import Syntax, SyntaxPart
 
 CAST = "cast"
 KEPT = 1 << 17  # pairs of statements: trees of several versions ask the same
@@ -16,7 +18,7 @@ NARROW = {"u8", "u16", "bint", "s8", "s16", "char", "uchar", "short", "ushort"}
 class IdiomRule:
     """An idiom of expressions with its patterns as trees."""
 
-    def __init__(self, idiom, c, cython):
+    def __init__(self, idiom: idioms.Idiom, c: Syntax, cython: Syntax):
         self.why, self.c, self.cython = idiom.why, c, cython
 
 
@@ -26,13 +28,13 @@ EXPRESSIONS = tuple(
 )
 
 
-def bind(pattern, tree, bound: dict) -> bool:
+def bind(pattern: object, tree: object, bound: dict[str, SyntaxPart]) -> bool:
     """Match a pattern, noting what its variables stand for."""
     if not isinstance(pattern, tuple):
         return pattern == tree
     if pattern[0] == "name" and pattern[1].startswith("$"):
         if pattern[1] in bound:
-            return bound[pattern[1]] == tree
+            return bool(bound[pattern[1]] == tree)
         bound[pattern[1]] = tree
         return True
     if not isinstance(tree, tuple) or not tree:
@@ -47,7 +49,7 @@ def bind(pattern, tree, bound: dict) -> bool:
     return len(pattern) == len(tree) and all(bind(a, b, bound) for a, b in zip(pattern, tree))
 
 
-def unify(c, p, used: set, truth: bool = False) -> bool:
+def unify(c: object, p: object, used: set[str], truth: bool = False) -> bool:
     """Whether the tree of C and the tree of Cython agree; the reasons it took go to `used`.
 
     `truth` says that nobody asks more of the value than whether it is 0.
@@ -57,7 +59,7 @@ def unify(c, p, used: set, truth: bool = False) -> bool:
     if not isinstance(p, tuple) or not isinstance(c, tuple) or not p or not c:
         return False
     if len(c) == len(p) and c[0] == p[0]:
-        mine = set()
+        mine: set[str] = set()
         if all(unify(a, b, mine, only) for a, b, only in zip(c, p, truths(p, truth))):
             used |= mine
             return True
@@ -72,7 +74,9 @@ def unify(c, p, used: set, truth: bool = False) -> bool:
             used |= mine
             return True
     for rule in candidates(c[0], p[0], callee(c), callee(p)):
-        in_c, in_p, mine = {}, {}, {rule.why}
+        in_c: dict[str, SyntaxPart] = {}
+        in_p: dict[str, SyntaxPart] = {}
+        mine = {rule.why}
         if bind(rule.cython, p, in_p) and bind(rule.c, c, in_c) and all(
             unify(in_c[name], in_p[name], mine) for name in in_c if name in in_p
         ):
@@ -82,13 +86,13 @@ def unify(c, p, used: set, truth: bool = False) -> bool:
 
 
 @functools.lru_cache(KEPT)
-def agreement(c, p, truth: bool) -> frozenset | None:
+def agreement(c: Syntax, p: Syntax, truth: bool) -> frozenset[str] | None:
     """The reasons for which two statements agree, none if they are equal; None if they do not."""
-    used = set()
+    used: set[str] = set()
     return frozenset(used) if unify(c, p, used, truth) else None
 
 
-def truths(tree, truth: bool):
+def truths(tree: Syntax, truth: bool) -> Iterable[bool]:
     """For each item of a tree, whether only its truth counts."""
     kind = tree[0]
     if kind in ("if", "elif", "while", "until") or tree[:2] == ("un", "not"):
@@ -102,7 +106,7 @@ def truths(tree, truth: bool):
     return itertools.repeat(False)
 
 
-def callee(tree) -> str:
+def callee(tree: Syntax) -> str:
     """The name of the function that a call calls."""
     return tree[1][1] if tree[0] == "call" and tree[1][0] == "name" else ""
 

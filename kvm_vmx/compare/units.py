@@ -2,6 +2,12 @@
 """A unit: what one row of a comparison holds of one side, a statement or a part of one."""
 
 import dataclasses
+from typing import TYPE_CHECKING
+
+from kvm_vmx.compare.types import Syntax
+
+if TYPE_CHECKING:
+    from kvm_vmx.compare.marks import Mark
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -12,7 +18,7 @@ class Unit:
     of the block that it heads.
     """
 
-    key: tuple
+    key: Syntax
     line: int
     end: int
     text: str
@@ -23,7 +29,8 @@ class Unit:
     @property
     def kind(self) -> str:
         """The first item of the tree."""
-        return self.key[0]
+        kind: str = self.key[0]
+        return kind
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -34,8 +41,8 @@ class Function:
     path: str
     line: int
     end: int
-    units: list = dataclasses.field(default_factory=list)
-    marks: list = dataclasses.field(default_factory=list)
-    inactive: list = dataclasses.field(default_factory=list)
+    units: list[Unit] = dataclasses.field(default_factory=list)
+    marks: "list[Mark]" = dataclasses.field(default_factory=list)
+    inactive: list[Unit] = dataclasses.field(default_factory=list)
     condition: str = ""
     header: str = ""

@@ -1,24 +1,32 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The units besides functions as text in columns and as JSON."""
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 from kvm_vmx.compare.rows import CLASSES
 from kvm_vmx.compare.views import SIGNS
 from kvm_vmx.console import print_columns
+
+if TYPE_CHECKING:
+    from kvm_vmx.compare.assembly import Block
+    from kvm_vmx.compare.facts import Fact
+    from kvm_vmx.compare.pairing import Units
 
 COUNTED = ("same", "idiom", "adapted", "omitted", "unexplained")
 HEADS = ("same", "idiom", "adapted", "left out", "unexplained")
 MOST = 40  # rows that are told one by one
 
 
-def table(units) -> list[tuple[str, ...]]:
+def table(units: "Units") -> list[tuple[str, ...]]:
     """One row a file of the kernel, one for what is ours, and the totals."""
-    count = {}
+    count: dict[str, dict[str, int]] = {}
     for row in units.rows:
         path = row.kernel.path if row.kernel else "ours"
         of = count.setdefault(path, dict.fromkeys((*CLASSES, "units"), 0))
         of[row.kind] += 1
         of["units"] += 1
-    rows = [("file of the kernel", "units", *HEADS, "ours")]
+    rows: list[tuple[str, ...]] = [("file of the kernel", "units", *HEADS, "ours")]
     for path, of in count.items():
         rows.append((path, str(of["units"]), *(str(of[name] or "·") for name in COUNTED),
                      str(of["added"] or "·")))
@@ -32,7 +40,7 @@ def table(units) -> list[tuple[str, ...]]:
     return rows
 
 
-def show_loose(units) -> None:
+def show_loose(units: "Units") -> None:
     """A line for each row that nothing explains, as many as a reader looks through."""
     loose = units.loose
     if loose:
@@ -43,7 +51,7 @@ def show_loose(units) -> None:
         print(f"?  and {len(loose) - MOST:,} more: --json has all")
 
 
-def as_json(units) -> dict:
+def as_json(units: "Units") -> dict[str, object]:
     """The units for programs."""
     totals = units.totals
     return {"totals": {name: totals[name] for name in CLASSES}, "rows": [
@@ -55,7 +63,7 @@ def as_json(units) -> dict:
                   for row in block.rows]} for block in units.blocks]}
 
 
-def show_assembly(blocks, only_diff: bool) -> None:
+def show_assembly(blocks: "Iterable[Block]", only_diff: bool) -> None:
     """The assembly of some functions, an instruction a line on both sides."""
     for block in blocks:
         print_columns([(f"assembly of {block.name}()  {block.kernel}:{block.line}", "", block.port),
@@ -66,6 +74,6 @@ def show_assembly(blocks, only_diff: bool) -> None:
         print()
 
 
-def place(fact) -> dict | None:
+def place(fact: "Fact | None") -> dict[str, object] | None:
     """Where a fact stands, and its text."""
     return {"file": fact.path, "line": fact.line, "text": fact.text} if fact else None

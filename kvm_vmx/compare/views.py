@@ -3,10 +3,19 @@
 
 import dataclasses
 import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from kvm_vmx.compare.path import PARTS
 from kvm_vmx.compare.preprocessor import CONFIG
-from kvm_vmx.compare.rows import ALIKE, CLASSES
+from kvm_vmx.compare.rows import ALIKE, CLASSES, Row
+from kvm_vmx.compare.units import Function, Unit
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from kvm_vmx.compare.report import Pair, Report
+    from kvm_vmx.compare.trees import Tree
 
 SIGNS = {
     "same": "=", "idiom": "≈", "adapted": "~", "omitted": "-", "added": "+", "moved": "↕",
@@ -27,14 +36,14 @@ def percent(share: tuple[int, int]) -> str:
     return f"{100 * share[0] / share[1]:.1f} %" if share[1] else "-"
 
 
-def place(function) -> str:
+def place(function: Function | None) -> str:
     """Where a function stands."""
     return f"{function.path}:{function.line}" if function else "-"
 
 
-def table(report) -> list[tuple[str, ...]]:
+def table(report: "Report") -> list[tuple[str, ...]]:
     """One row a function, and the totals: the kernel's statements, and of the port what is ours."""
-    rows = [("function", "kernel", "port", *HEADS, "alike")]
+    rows: list[tuple[str, ...]] = [("function", "kernel", "port", *HEADS, "alike")]
     for pair in report.pairs:
         counts = (str(pair.totals[name] or "·") for name in COUNTED)
         rows.append((pair.name, place(pair.kernel), place(pair.port), *counts,
@@ -45,9 +54,9 @@ def table(report) -> list[tuple[str, ...]]:
     return rows
 
 
-def files(report) -> list[tuple[str, ...]]:
+def files(report: "Report") -> list[tuple[str, ...]]:
     """One row a file of the port, with the share that is same or idiom."""
-    shares = {}
+    shares: dict[str, list[int]] = {}
     for pair in report.pairs:
         known = shares.setdefault(pair.port.path, [0, 0, 0, 0])
         alike, every = pair.fidelity
@@ -55,13 +64,14 @@ def files(report) -> list[tuple[str, ...]]:
         known[1] += alike
         known[2] += every
         known[3] += pair.totals["unexplained"]
-    rows = [("file of the port", "functions", "statements", "alike", "unexplained")]
+    rows: list[tuple[str, ...]] = [
+        ("file of the port", "functions", "statements", "alike", "unexplained")]
     for path, (count, alike, every, loose) in shares.items():
         rows.append((path, str(count), str(every), percent((alike, every)), str(loose)))
     return rows
 
 
-def summary(report) -> str:
+def summary(report: "Report") -> str:
     """What the totals say, in one sentence: every number is of statements of the kernel."""
     totals = report.totals
     alike, every = report.fidelity
@@ -71,7 +81,7 @@ def summary(report) -> str:
             f"{alike} alike ({percent((alike, every))}){apart}; {totals['added']} more are ours")
 
 
-def path_share(report) -> tuple[int, int]:
+def path_share(report: "Report") -> tuple[int, int]:
     """Of the path that README names, the statements that are alike, and all of them."""
     names = {name for part in PARTS for name in part.functions.split()}
     shares = [pair.fidelity for pair in report.pairs
@@ -79,7 +89,7 @@ def path_share(report) -> tuple[int, int]:
     return sum(share[0] for share in shares), sum(share[1] for share in shares)
 
 
-def path_summary(report) -> str:
+def path_summary(report: "Report") -> str:
     """What the path's statements came to, in one sentence."""
     alike, every = path_share(report)
     return (f"the path from vmx_init() to vmx_exit(): {every} statements, {alike} alike "
@@ -87,14 +97,14 @@ def path_summary(report) -> str:
             f"({percent((every - alike, every))})")
 
 
-def text_of(units) -> str:
+def text_of(units: Iterable[Unit]) -> str:
     """The statements of one side of a row, one a line with its number, indented by depth."""
     return "\n".join(f"{unit.line:>5}  {'  ' * depth(unit)}{unit.text}" for unit in units)
 
 
-def whole_rows(rows) -> list:
+def whole_rows(rows: Iterable[Row]) -> list[Row]:
     """The rows for people: a declaration and its value, where both sides have both, are one."""
-    result = []
+    result: list[Row] = []
     for row in rows:
         last = result[-1] if result else None
         if last is not None and row.kind == last.kind == "same" and goes_on(last, row):
@@ -106,7 +116,7 @@ def whole_rows(rows) -> list:
     return result
 
 
-def goes_on(last, row) -> bool:
+def goes_on(last: Row, row: Row) -> bool:
     """Whether a row's statements are the values of the declarations in the row before."""
     return all(
         one[-1].kind == "decl" and two[0].kind == "=" and one[-1].line == two[0].line
@@ -114,13 +124,13 @@ def goes_on(last, row) -> bool:
         for one, two in ((last.kernel, row.kernel), (last.port, row.port)))
 
 
-def together(declared, value):
+def together(declared: Unit, value: Unit) -> Unit:
     """A declaration with its value, as it is written."""
     text = declared.text + value.text[value.text.index("=") - 1:]
     return dataclasses.replace(declared, text=text, end=value.end)
 
 
-def depth(unit) -> int:
+def depth(unit: Unit) -> int:
     """How many blocks a statement stands in."""
     count = 0
     while unit.parent is not None:
@@ -128,7 +138,7 @@ def depth(unit) -> int:
     return min(count, 8)
 
 
-def print_pair(console, pair, only_diff: bool) -> None:
+def print_pair(console: "Console", pair: "Pair", only_diff: bool) -> None:
     """One function in two columns."""
     from rich.table import Table
     from rich.text import Text
@@ -152,11 +162,11 @@ def print_pair(console, pair, only_diff: bool) -> None:
     console.print(f"{counts}   alike {percent(pair.fidelity)} of {pair.statements} statements\n")
 
 
-def asked_for(tree) -> dict[str, int]:
+def asked_for(tree: "Tree") -> dict[str, int]:
     """The symbols of the configuration that a file of the tree names, or that `compare` gives a
     value itself: a .config says ten thousand more."""
     given = [name for name in tree.config if name not in CONFIG]
-    named = set()
+    named: set[str] = set()
     if len(given) > MANY:
         for text in tree.files.values():
             named.update(SYMBOL.findall(text))
@@ -164,12 +174,12 @@ def asked_for(tree) -> dict[str, int]:
             if name in CONFIG or len(given) <= MANY or name in named}
 
 
-def told_config(tree) -> str:
+def told_config(tree: "Tree") -> str:
     """The configuration as words."""
     return " ".join(f"{name}={value}" for name, value in asked_for(tree).items())
 
 
-def as_json(report) -> dict:
+def as_json(report: "Report") -> dict[str, object]:
     """The report for programs."""
     return {
         "schema": "kvm_vmx.compare/2",
@@ -200,6 +210,6 @@ def as_json(report) -> dict:
     }
 
 
-def where(function):
+def where(function: Function | None) -> dict[str, object] | None:
     """A function's file and line."""
     return {"file": function.path, "line": function.line} if function else None

@@ -6,18 +6,22 @@ stand on both sides in the same order and in the same blocks.
 """
 
 import dataclasses
+from collections.abc import Iterator
 
 from kvm_vmx.compare.align import Alignment
 from kvm_vmx.compare.idioms import NAMES
+from kvm_vmx.compare.marks import Mark
+from kvm_vmx.compare.rows import Row
+from kvm_vmx.compare.units import Unit
 
 DEPEND = {"else", "elif", "break", "continue", "fallthrough", "label", "goto", "#", "stub"}
 PAIRED = {"same", "idiom"}
 
 
-def split(rows, void: bool) -> list:
+def split(rows: list[Row], void: bool) -> list[Row]:
     """The rows with each adapted one of several statements cut into what is alike and what is
     not; nothing of its mark is lost."""
-    found = []
+    found: list[Row] = []
     for row in rows:
         if row.kind == "adapted" and row.kernel and row.port \
                 and len(row.kernel) + len(row.port) > 2:
@@ -27,9 +31,10 @@ def split(rows, void: bool) -> list:
     return settled(found)
 
 
-def pieces(row, void: bool):
+def pieces(row: Row, void: bool) -> Iterator[Row]:
     """The rows of one mark: pairs that agree, and the statements between them."""
-    kernel, port = [], []
+    kernel: list[Unit] = []
+    port: list[Unit] = []
     for step in Alignment(row.kernel, row.port, [], void).steps:
         one = (*step.kernel, *step.port)
         if step.how in PAIRED and not any(unit.silent or unit.kind in DEPEND for unit in one):
@@ -44,23 +49,22 @@ def pieces(row, void: bool):
     yield from rest(row, kernel, port)
 
 
-def rest(row, kernel, port):
+def rest(row: Row, kernel: list[Unit], port: list[Unit]) -> Iterator[Row]:
     """What of a mark has no pair."""
     if kernel or port:
         yield dataclasses.replace(row, kernel=kernel, port=port)
 
 
-def settled(rows) -> list:
+def settled(rows: list[Row]) -> list[Row]:
     """The rows in which no pair of a mark stands in other blocks than its counterpart; what came
     apart for nothing is one row again, and a mark's reason stands with its first."""
     owner = {id(unit): row for row in rows for unit in (*row.kernel, *row.port)}
-    loose = True
-    while loose:
-        loose = [row for row in rows if row.mark and row.kind in PAIRED
-                 and not beside(row.kernel[0].parent, row.port[0].parent, owner)]
-        for row in loose:
-            row.kind, row.why = "adapted", full(row.mark)
-    found, said = [], set()
+    while loose := [(row, row.mark) for row in rows if row.mark and row.kind in PAIRED
+                    and not beside(row.kernel[0].parent, row.port[0].parent, owner)]:
+        for row, mark in loose:
+            row.kind, row.why = "adapted", full(mark)
+    found: list[Row] = []
+    said: set[Mark | None] = set()
     for row in rows:
         last = found[-1] if found else None
         again = row.mark and row.kind == "adapted" and row.mark in said
@@ -74,12 +78,12 @@ def settled(rows) -> list:
     return found
 
 
-def full(mark) -> str:
+def full(mark: Mark) -> str:
     """What a mark says."""
     return f"{mark.what}: {mark.reason}" if mark.what else mark.reason
 
 
-def beside(theirs, ours, owner) -> bool:
+def beside(theirs: Unit | None, ours: Unit | None, owner: dict[int, Row]) -> bool:
     """Whether two headers are none, or one pair."""
     if theirs is None or ours is None:
         return theirs is ours

@@ -11,14 +11,17 @@ import io
 import lzma
 import os
 import tarfile
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import BinaryIO, NamedTuple, TypeVar
 
-from kvm_vmx.compare.tarball import Forward, Member, members
+from kvm_vmx.compare.tarball import Member, forward, members
 
 HEADER = FOOTER = 12
 PEEK = 1 << 18          # bytes of a block in which its first member is looked for
 MOST_OF_A_BLOCK = 64 << 20
 THREADS = min(os.cpu_count() or 1, 4)
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 FEW = 4                 # blocks: fewer are read one after another
 
 
@@ -46,7 +49,7 @@ def number(data: bytes, at: int) -> tuple[int, int]:
             return value, at
 
 
-def blocks(file) -> list[XzBlock]:
+def blocks(file: BinaryIO) -> list[XzBlock]:
     """The blocks of a file with one stream, by the index at its end."""
     end = file.seek(0, os.SEEK_END)
     file.seek(max(end - FOOTER, 0))
@@ -70,7 +73,7 @@ def blocks(file) -> list[XzBlock]:
     return found
 
 
-def unpacked(file, block: XzBlock, most: int = -1) -> bytes:
+def unpacked(file: BinaryIO, block: XzBlock, most: int = -1) -> bytes:
     """What a block holds, or the beginning of it; a whole one is held to its checksum."""
     decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ)
     packed = block.packed + -block.packed % 4 if most < 0 else min(block.packed, most)
@@ -101,7 +104,7 @@ def folders(name: str) -> list[str]:
     return name.removeprefix("./").rstrip("/").split("/")[1:-1]
 
 
-def can_hold(name: str, other: str, roots) -> bool:
+def can_hold(name: str, other: str, roots: Iterable[str]) -> bool:
     """Whether a wanted file can stand between two members."""
     common = os.path.commonprefix([folders(name), folders(other)])
     place = "/".join(common)
@@ -110,21 +113,23 @@ def can_hold(name: str, other: str, roots) -> bool:
         for root in roots)
 
 
-def walked(names) -> bool:
+def walked(names: list[str]) -> bool:
     """Whether the members come as a walk through a tree has them: no folder a second time."""
     tops = [(folders(name) or [""])[0] for name in names]
     left = [top for n, top in enumerate(tops) if n and tops[n - 1] != top and top]
     return len(left) == len(set(left))
 
 
-def by_few(pool, function, items):
+def by_few(pool: concurrent.futures.ThreadPoolExecutor, function: Callable[[Task], Result],
+           items: list[Task]) -> Iterator[tuple[Task, Result]]:
     """(item, result) in order, with no more results at once than there are threads."""
     for begin in range(0, len(items), THREADS):
         some = items[begin:begin + THREADS]
         yield from zip(some, pool.map(function, some))
 
 
-def chosen(path, roots, limit: int):
+def chosen(path: str | os.PathLike[str], roots: Iterable[str],
+           limit: int) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
     """(member, its archive) of the blocks in which a wanted file can lie; Odd where the archive is
     not one of which that is known."""
     with open(path, "rb") as file:
@@ -133,7 +138,8 @@ def chosen(path, roots, limit: int):
                 or max(block.size for block in every) > MOST_OF_A_BLOCK \
                 or any(block.size % tarfile.BLOCKSIZE for block in every[:-1]):
             raise Odd("few blocks, or large ones")
-        heads, starts = [], []
+        heads: list[bytes] = []
+        starts: list[tuple[int, str]] = []
         for block in every:
             data = unpacked(file, block, PEEK)
             found = first_header(data) or first_header(data := unpacked(file, block))
@@ -149,7 +155,6 @@ def chosen(path, roots, limit: int):
         with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
             for n, data in by_few(pool, lambda n: unpacked(file, every[n]), wanted):
                 rest = heads[n + 1] if n + 1 < len(every) else b""
-                stream = Forward(io.BytesIO(data[starts[n][0]:] + rest))
-                with tarfile.open(fileobj=stream, mode="r:", tarinfo=Member) as archive:
+                with forward(io.BytesIO(data[starts[n][0]:] + rest)) as archive:
                     for member in members(archive):
                         yield member, archive

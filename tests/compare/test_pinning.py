@@ -9,6 +9,7 @@ from kvm_vmx.compare import marks, pinning, report, trees
 from kvm_vmx.compare.align import named_units
 from kvm_vmx.compare.port import Port
 from kvm_vmx.compare.pysource import PortFile
+from kvm_vmx.console import Trouble
 
 CONFIG = {"CONFIG_HYPERV": 1}
 
@@ -32,6 +33,13 @@ def repinned(name, change_c=("", ""), change_port=("", "")):
 # Two of the marks name their statements and have no pin in the text: they are given one as well.
 BEFORE = ["-1/0 30bfae", "-1/0 1fd43b", "~2/1 49c01e", "-1/0 f78ad7", "-1/0 612e4c",
           "+0/1 49a0bd"]
+
+
+@pytest.mark.parametrize("pin", ["-", "-1 30bfae", "-1/0 30bfaeff", "-one/0 30bfae"])
+def test_what_is_no_pin_is_told_as_that(pin):
+    """A checkout's file of pins is a file of its user's."""
+    with pytest.raises(Trouble, match=f"^{pin} is no pin of a mark: "):
+        marks.read_mark("# C- hinge: it has none", 1, 1, pin)
 
 
 def test_pins_that_fit_stay():

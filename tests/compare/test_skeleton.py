@@ -15,7 +15,7 @@ from patches import VMX, command, compared, patch_of, tree_with
 from kvm_vmx import host
 from kvm_vmx.compare import marks
 from kvm_vmx.compare.cythonize import Cannot, Printer
-from kvm_vmx.compare.patch_apply import checkout
+from kvm_vmx.compare.patch_apply import PINS, checkout, pins_of
 from kvm_vmx.compare.port import Port
 from kvm_vmx.compare.report import Report
 from kvm_vmx.compare.skeleton import Skeleton
@@ -162,6 +162,15 @@ def test_systematic_changes_follow_or_are_told(tmp_path, tree_v419, request):
         _, skeleton, port = applied(place, patch_of(tree_v419.files[VMX], new), tree_v419)
         report = Report(port, tree_with(tree_v419, new), {name})
         assert skeleton.told() or report.totals["unexplained"] == 0, (name, skeleton.diff())
+
+
+@pytest.mark.parametrize("text", ["", "[", "[]", "3", '{"f": 3}', '{"f": "+0/1 49a0bd"}',
+                                  '{"f": [3]}', '{"f": [null]}'])
+def test_a_checkout_with_other_pins_is_told(tmp_path, text):
+    (tmp_path / PINS).parent.mkdir(parents=True)
+    (tmp_path / PINS).write_text(text)
+    with pytest.raises(Trouble, match=f"^cannot read {PINS} there: .*: give a whole checkout$"):
+        pins_of(tmp_path)
 
 
 def test_apply_changes_a_checkout_and_nothing_else(tmp_path, tree_v419):
