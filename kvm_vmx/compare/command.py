@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from kvm_vmx import rendering, streams
 from kvm_vmx.console import (
-    DIFFERS, HOLDS, Trouble, add_command, check_writable, print_columns, print_json,
+    DIFFERS, HOLDS, Commands, Trouble, add_command, check_writable, print_columns, print_json,
     write_text,
 )
 from kvm_vmx.compare import kconfig, names, patch_command
@@ -43,7 +43,7 @@ example:
 NUMBER = re.compile(r"[0-9]{1,18}")
 
 
-def configure(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def configure(commands: Commands) -> None:
     """Add `compare` to the command line."""
     command = add_command(commands, sys.modules[__name__], "compare", EXAMPLE)
     command.add_argument("function", nargs="*", default=[], metavar="NAME",

@@ -18,7 +18,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from kvm_vmx.console import (
-    DIFFERS, HOLDS, Trouble, add_command, check_writable, print_columns, print_json, write_text)
+    DIFFERS, HOLDS, Commands, Trouble, add_command, check_writable, print_columns, print_json,
+    write_text)
 from kvm_vmx.compare.command import opened
 from kvm_vmx.progress import working
 from kvm_vmx.streams import plain
@@ -37,7 +38,7 @@ example:
 """
 
 
-def configure(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def configure(commands: Commands) -> None:
     """Add `drift` to the command line."""
     command = add_command(commands, sys.modules[__name__], "drift", EXAMPLE)
     command.add_argument("old", help="a kernel tree: a directory, a tarball, or GITDIR@REV")
