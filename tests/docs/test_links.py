@@ -65,6 +65,13 @@ def test_all_pages_are_looked_at():
     assert sum(len(links(page.read_text(encoding="utf-8"))) for page in PAGES) > 100
 
 
+def test_the_site_leads_to_every_page_of_docs():
+    nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
+    named = re.findall(r": ([\w-]+\.md)$", nav, re.M)
+    assert len(named) == len(set(named)) and {path.name for path in ROOT.glob("docs/*.md")} <= set(
+        named)
+
+
 @pytest.mark.parametrize("text, wrong", [
     ("[a](LICENSE)", []), ("[a](none.md)", ["none.md: no such file"]),
     ("`[a](none.md)`", []), ("```\n[a](none.md)\n```", []), ("[a](https://x.org/none)", []),
