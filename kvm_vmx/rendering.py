@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console as Console
 
 COLOURS = ("auto", "always", "never")
 # What a column keeps where there is little room, and what stands between two.

@@ -2,9 +2,9 @@
 """A lesson as a page of a terminal: at most 100 columns, the same for the same run."""
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from rich import box
-from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -13,16 +13,19 @@ from kvm_vmx import rendering
 from kvm_vmx.lessons.record import Cell, Record
 from kvm_vmx.lessons.sources import Line
 
+if TYPE_CHECKING:
+    from kvm_vmx.rendering import Console
+
 STYLES = {"": "", "good": "green", "bad": "bold red", "hot": "yellow", "dim": "dim"}
 WIDEST = 100
 
 
-def heading(out: Console, text: str) -> None:
+def heading(out: "Console", text: str) -> None:
     """The title of a part."""
     out.print(Text(f"\n{text}", style="bold"))
 
 
-def paragraph(out: Console, text: str) -> None:
+def paragraph(out: "Console", text: str) -> None:
     """Indented text, wrapped."""
     out.print(Padding(Text(text), (0, 0, 0, 2), expand=False))
 
@@ -46,7 +49,7 @@ def show(record: Record, lines: Sequence[Line], check: bool, verdicts: Sequence[
     print("\n".join(line.rstrip() for line in text.get().splitlines()))
 
 
-def write(out: Console, record: Record, lines: Sequence[Line], check: bool,
+def write(out: "Console", record: Record, lines: Sequence[Line], check: bool,
           verdicts: Sequence[str]) -> None:
     """Part by part."""
     out.print(Text(f"{record.name}: {record.title}", style="bold reverse"))
@@ -83,7 +86,7 @@ def write(out: Console, record: Record, lines: Sequence[Line], check: bool,
             show_line(out, line, check)
 
 
-def show_line(out: Console, line: Line, check: bool) -> None:
+def show_line(out: "Console", line: Line, check: bool) -> None:
     """A line of the kernel and the one of the port that stands for it; whether the run has
     executed that is part of the answer."""
     place = f"{line.kernel_file}:{line.kernel_line}" if line.kernel_line else line.kernel_file
