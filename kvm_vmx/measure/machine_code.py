@@ -3,6 +3,7 @@
 
 import ctypes
 import functools
+import sys
 from typing import NamedTuple
 
 from kvm_vmx.console import Trouble, need
@@ -31,6 +32,7 @@ class Instruction(NamedTuple):
 def decoder():
     """capstone for x86-64; Trouble names what to install."""
     capstone = need("capstone", "asm")
+    need("capstone.x86", "asm")
     made = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
     made.detail = True
     return made
@@ -38,9 +40,10 @@ def decoder():
 
 def decode(address: int) -> Instruction:
     """The instruction at an address of this process."""
-    capstone, x86 = need("capstone", "asm"), need("capstone.x86", "asm")
     code = ctypes.string_at(address, LONGEST_INSTRUCTION)
     (raw,) = decoder().disasm(code, address, 1)
+    capstone = sys.modules["capstone"]
+    x86 = capstone.x86
     target, memory = None, ()
     for operand in raw.operands:
         if raw.group(capstone.CS_GRP_JUMP) and operand.type == x86.X86_OP_IMM:
@@ -53,6 +56,7 @@ def decode(address: int) -> Instruction:
 
 def ranges(path: str, name: str) -> list[range]:
     """Where a function stands in memory: its body first, then what the compiler split off."""
+    need("capstone", "asm")     # a decoder that is there already may be withheld since
     base = load_base(path)
     found = [(".cold" in raw, range(base + value, base + value + size))
              for value, size, raw, _ in symbols(path)[1] if size and demangle(raw) == name]
