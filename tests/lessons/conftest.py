@@ -6,10 +6,29 @@ import pytest
 import schemed
 from browser import Browser
 
-from kvm_vmx import cli
-from kvm_vmx.lessons import NAMES, load
+from kvm_vmx import cli, host
+from kvm_vmx.lessons import NAMES, load, stale
 from kvm_vmx.lessons.page import lesson_page
 from kvm_vmx.lessons.sources import resolve
+
+
+@pytest.fixture(scope="session", autouse=True)
+def found_once():
+    """The shortest program of a plan is the same each time, and costs as much as all other lessons
+    together: it is looked for once. Who has another search of his own puts it in its place."""
+    search, found = stale.shortest, {}
+
+    def shortest(letters, fails, seed):
+        key = repr(fails.__self__.plan), seed, host.has("hypothesis")
+        if key not in found:
+            found[key] = search(letters, fails, seed)
+        program, how = found[key]
+        fails(program)                      # the machine is left as the search leaves it
+        return list(program), how
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stale, "shortest", shortest)
+        yield
 
 
 @pytest.fixture
