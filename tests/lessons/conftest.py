@@ -34,7 +34,7 @@ def found_once():
 @pytest.fixture
 def said(capsys):
     """said(argument, ...): what a command prints, in this process, where a lesson's own run is all
-    that it takes; that a process of its own prints the same is for the golden pages to show."""
+    that it takes; that a process of its own prints the same is for some golden pages to show."""
     def say(*arguments):
         capsys.readouterr()
         status = cli.main(list(map(str, arguments)))
