@@ -92,22 +92,31 @@ ANEW = """
 """
 
 
+# A window that has got another width has told the page of it.
+TOLD = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+
+
 @pytest.fixture
-def shown(browser, course):
-    """shown(page): it is loaded in that width, or made as new where it stands there already;
-    nothing but the page itself was fetched, nothing complained."""
+def shown(browser, course, soak):
+    """shown(page): it is loaded in that width, or made as new where it stands there already, in
+    another width as well, unless it is a soak; nothing but the page itself was fetched, nothing
+    complained."""
     opened = []
 
     def show(name, width=1600, scheme="light"):
         page = course / f"{name}.html"
         opened.append(page.as_uri())
         browser.media(scheme)
-        if browser.stands != (page, width):
+        if browser.stands == (page, width):
+            browser.evaluate(ANEW)
+        elif browser.stands and browser.stands[0] == page and not soak:
+            browser.size(width)
+            browser.evaluate(TOLD)
+            browser.evaluate(ANEW)
+        else:
             browser.size(width)
             browser.open(page)
-            browser.stands = page, width
-        else:
-            browser.evaluate(ANEW)
+        browser.stands = page, width
         return browser
 
     yield show
