@@ -15,6 +15,7 @@ import os
 import pathlib
 import re
 import shutil
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -117,10 +118,19 @@ def is_being_made(path: pathlib.Path) -> bool:
 
 def bytes_of(path: pathlib.Path) -> int:
     """How much room something takes; links are not followed."""
-    total = 0
-    for place in (path, *path.rglob("*")) if path.is_dir() else (path,):
+    total, waiting = 0, [os.fspath(path)]
+    while waiting:
+        here = waiting.pop()
         try:
-            total += place.lstat().st_size if not place.is_dir() else 0
+            if stat.S_ISDIR(os.lstat(here).st_mode) or here == os.fspath(path) and path.is_dir():
+                with os.scandir(here) as inside:
+                    for entry in inside:
+                        if entry.is_dir(follow_symlinks=False):
+                            waiting.append(entry.path)
+                        else:
+                            total += entry.stat(follow_symlinks=False).st_size
+            else:
+                total += os.lstat(here).st_size
         except OSError:
             continue        # it has gone meanwhile
     return total

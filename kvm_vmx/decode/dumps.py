@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Reads what dump_vmcs() prints: of v4.19 to 6.12, as a log or a mail has it, and Xen's twin."""
 
+import functools
 import quopri
 import re
 from typing import NamedTuple
@@ -94,16 +95,17 @@ ENDED = re.compile(
 Section = list[tuple[re.Pattern[str], list[str]]]
 
 
-def _compiled(section: dict[str, str]) -> Section:
-    return [(re.compile(text.replace("#", NUMBER)), names.split())
-            for text, names in section.items()]
-
-
-SECTIONS = {"Guest": _compiled(GUEST), "Host": _compiled(HOST), "Control": _compiled(CONTROL)}
-# Where no line says which section it is, only these tell themselves.
-TELLING = [(pattern, names) for pattern, names in SECTIONS["Guest"] + SECTIONS["Control"]
-           if names[0] in ("GUEST_RFLAGS", "GUEST_INTERRUPTIBILITY_INFO", "GUEST_CR0", "GUEST_CR4",
-                           "GUEST_ACTIVITY_STATE") or pattern in dict(SECTIONS["Control"])]
+@functools.cache
+def sections() -> dict[str, Section]:
+    """The patterns of each section; most who import this read no dump, so that they are made here.
+    "" is for a text where no line says which section it is: only these lines tell themselves."""
+    found = {name: [(re.compile(text.replace("#", NUMBER)), names.split())
+                    for text, names in section.items()]
+             for name, section in (("Guest", GUEST), ("Host", HOST), ("Control", CONTROL))}
+    found[""] = [(pattern, names) for pattern, names in found["Guest"]
+                 if names[0] in ("GUEST_RFLAGS", "GUEST_INTERRUPTIBILITY_INFO", "GUEST_CR0",
+                                 "GUEST_CR4", "GUEST_ACTIVITY_STATE")] + found["Control"]
+    return found
 
 
 class Dump(NamedTuple):
@@ -164,9 +166,9 @@ def _one(text: str) -> tuple[dict[str, int], list[str]]:
     found: dict[str, int] = {}
     notes: list[str] = []
     if len(parts) == 1:
-        _fill(TELLING, text, found, notes)
+        _fill(sections()[""], text, found, notes)
     for name, body in zip(parts[1::2], parts[2::2]):
-        _fill(SECTIONS[name], body, found, notes)
+        _fill(sections()[name], body, found, notes)
         if name == "Guest" and (hit := EFFECTIVE.search(body)):
             notes.append(f"the guest's EFER is {int(hit[1], 16):#x} ({hit[2]}), which the VMCS "
                          "does not have")

@@ -28,7 +28,7 @@ import pathlib
 import re
 import stat
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 
 from kvm_vmx.abi import constants
 from kvm_vmx.l0.cpuid_dump import Four, Leaves, check_leaves, is_whole, read_cpuid, rows
@@ -75,14 +75,13 @@ class Profile:
         return rows(self.cpuid)
 
 
-def _parse(where: str, text: str, base: Profile | None = None) -> Profile:
+def _parse(where: str, text: str) -> Profile:
     """The profile that a file's text describes; ValueError with one line that names the key."""
     try:
         data = tomllib.loads(text)
         reader = Reader(where, data)
         reader.read()
-        if base is None and "base" in data:
-            base = _named(data["base"])
+        base = _named(data["base"]) if "base" in data else None
     except RecursionError:
         raise ValueError(f"{where}: nested too deep: give a profile in TOML") from None
     except ValueError as error:
@@ -133,23 +132,29 @@ def _check_complete(profile: Profile) -> None:
             f"{profile.name}: {missing[0]} is missing: give it, or a base such as kvm-6.12")
 
 
-def _shipped() -> dict[str, Profile]:
-    """The profiles of the package by name."""
-    folder = importlib.resources.files("kvm_vmx") / "profiles"
-    texts = {file.name.removesuffix(".toml"): file.read_text(encoding="utf-8")
-             for file in folder.iterdir() if file.name.endswith(".toml")}
-    found: dict[str, Profile] = {}
+class _Shipped(Mapping[str, Profile]):
+    """The profiles of the package by name, each read when somebody asks for it."""
 
-    def load(name: str) -> Profile:
-        if name not in found:
-            base = tomllib.loads(texts[name]).get("base")
-            found[name] = _parse(name, texts[name], load(base) if base else None)
-        return found[name]
+    def __init__(self) -> None:
+        self._files = {file.name.removesuffix(".toml"): file
+                       for file in (importlib.resources.files("kvm_vmx") / "profiles").iterdir()
+                       if file.name.endswith(".toml")}
+        self._read: dict[str, Profile] = {}
 
-    return {name: load(name) for name in sorted(texts)}
+    def __getitem__(self, name: str) -> Profile:
+        if name not in self._read:
+            text = self._files[name].read_text(encoding="utf-8")
+            self._read[name] = _parse(name, text)
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._files))
+
+    def __len__(self) -> int:
+        return len(self._files)
 
 
-PROFILES = _shipped()
+PROFILES: Mapping[str, Profile] = _Shipped()
 
 
 def _named(name: str) -> Profile:

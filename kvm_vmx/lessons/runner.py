@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A student's function on many inputs, run as a script: nothing that it starts outlives this.
 
-The order is JSON on standard input: path, function, parameters, inputs, and the limits: seconds a
-call, seconds in all, bytes of memory. Each line that is written is [kind, value]: "value" or
-"raised" for an input, in order; "broken", "memory", "endless", "slow" say what stopped it. The
-answers that are expected do not come here.
+The order is JSON on standard input: path, function, parameters, values, each as JSON, inputs as
+numbers of values, and the limits: seconds a call, seconds in all, bytes of memory. Each line that
+is written is [kind, value]: "value" or "raised" for an input, in order; "broken", "memory",
+"endless", "slow" say what stopped it. The answers that are expected do not come here.
 """
 
 import ctypes
@@ -30,7 +30,8 @@ class Order(TypedDict):
     path: str
     function: str
     parameters: list[str]
-    inputs: list[list[object]]
+    values: list[str]           # each as JSON, and an input as numbers of these
+    inputs: list[list[int]]
     seconds: float
     total: float
     memory: int
@@ -128,7 +129,8 @@ def work(order: Order, out: int) -> None:
         if function is None or why:
             say("broken", why)
             return
-        for given in order["inputs"]:
+        for numbers in order["inputs"]:
+            given = [json.loads(order["values"][n]) for n in numbers]   # nobody else's to change
             say(*one(function, given, order["path"]))
     except MemoryError:         # said when all is given back that the student's code has taken
         full = True

@@ -37,7 +37,12 @@ def call(path: str, function: str, inputs: Sequence[Sequence[object]],
     if why := refused(path):
         return [], why
     given = [list(one) for one in inputs]
-    order = {"path": os.path.abspath(path), "function": function, "inputs": given,
+    # a table that all inputs have is written once
+    values = {id(value): value for one in given for value in one}
+    number = {identity: n for n, identity in enumerate(values)}
+    order = {"path": os.path.abspath(path), "function": function,
+             "values": [json.dumps(value) for value in values.values()],
+             "inputs": [[number[id(value)] for value in one] for one in given],
              "parameters": list(parameters) or ["_"] * max(map(len, given), default=0),
              "seconds": seconds, "total": in_all, "memory": MEMORY << 20}
     results, stop, words = [], "ended", None

@@ -3,6 +3,7 @@
 
 import ctypes
 import functools
+import sys
 from typing import Any, NamedTuple, TypeAlias
 
 from kvm_vmx.console import Trouble, need
@@ -34,6 +35,7 @@ class Instruction(NamedTuple):
 def decoder() -> Any:
     """capstone for x86-64; Trouble names what to install."""
     capstone = need("capstone", "asm")
+    need("capstone.x86", "asm")
     made = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
     made.detail = True
     return made
@@ -41,9 +43,10 @@ def decoder() -> Any:
 
 def decode(address: int) -> Instruction:
     """The instruction at an address of this process."""
-    capstone, x86 = need("capstone", "asm"), need("capstone.x86", "asm")
     code = ctypes.string_at(address, LONGEST_INSTRUCTION)
     (raw,) = decoder().disasm(code, address, 1)
+    capstone = sys.modules["capstone"]
+    x86 = capstone.x86
     target: int | None = None
     memory: Operand = ()
     for operand in raw.operands:
@@ -57,6 +60,7 @@ def decode(address: int) -> Instruction:
 
 def ranges(path: str, name: str) -> list[range]:
     """Where a function stands in memory: its body first, then what the compiler split off."""
+    need("capstone", "asm")     # a decoder that is there already may be withheld since
     base = load_base(path)
     found = [(".cold" in raw, range(base + value, base + value + size))
              for value, size, raw, _ in symbols(path)[1] if size and demangle(raw) == name]

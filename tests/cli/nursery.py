@@ -73,8 +73,8 @@ def limit(memory) -> None:
 
 
 def differs_at_start(env) -> bool:
-    """Would an interpreter start otherwise with it? That the package is found is seen to, and
-    each encoding has its nursery."""
+    """Would an interpreter start otherwise with it? That the package is found is seen to, and so
+    is the encoding."""
     def early(one):
         return {name: value for name, value in one.items()
                 if name.startswith(AT_START) and name not in ("PYTHONPATH", ENCODING)}
@@ -84,7 +84,7 @@ def differs_at_start(env) -> bool:
 def of_nursery(command, message, timeout, text, encoding, given):
     """One command line by a child of the nursery: files stand for its pipes."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        nursery = opened(encoding)
+        nursery = opened(encoding is not None)
         socket.send_fds(nursery, [message], [(given or out).fileno(), err.fileno()])
         nursery.settimeout(30)
         pid = json.loads(nursery.recv(LARGEST))
@@ -108,20 +108,20 @@ _lock = threading.Lock()
 _open = {}
 
 
-def opened(encoding):
-    """This process's end of the socket to its nursery of an encoding, started once."""
-    if (os.getpid(), encoding) not in _open:
+def opened(encoded):
+    """This process's end of the socket to its nursery, started once; there is another one for who
+    names no encoding."""
+    if (os.getpid(), encoded) not in _open:
         here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        said = {} if encoding is None else {ENCODING: encoding}
         rest = {name: value for name, value in os.environ.items() if name != ENCODING}
         child = subprocess.Popen(
             [sys.executable, __file__, str(there.fileno())], pass_fds=[there.fileno()],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,       # nor can its children seek
-            env={**rest, **said, "PYTHONPATH": str(PACKAGE)})
+            env={**rest, **({ENCODING: "utf-8"} if encoded else {}), "PYTHONPATH": str(PACKAGE)})
         there.close()
-        _open[os.getpid(), encoding] = here
+        _open[os.getpid(), encoded] = here
         atexit.register(closed, here, child)
-    return _open[os.getpid(), encoding]
+    return _open[os.getpid(), encoded]
 
 
 def closed(here, child):
@@ -168,6 +168,11 @@ def become(arguments, cwd, env, memory, without, first, files):
     limit(memory)
     os.environ.clear()
     os.environ.update(env)
+    if ENCODING in env:
+        name, _, errors = env[ENCODING].partition(":")
+        for stream in (sys.stdin, sys.stdout):
+            stream.reconfigure(encoding=name, errors=errors or "strict")
+        sys.stderr.reconfigure(encoding=name, errors="backslashreplace")
     gc.enable()
     if arguments[:1] == ["-c"]:
         sys.argv = ["-c", *arguments[2:]]
@@ -179,6 +184,35 @@ def become(arguments, cwd, env, memory, without, first, files):
     assert not used & set(without) and not (first and _early["proc"]), (used, _early["proc"])
     exec(first, {})
     runpy.run_module("kvm_vmx", run_name="__main__", alter_sys=True)
+
+
+def end(status):
+    """What an interpreter does at its end, but for taking apart all that it has: for that it would
+    copy each page that it shares with the nursery. Programs of -c do, which are about that."""
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None and not stream.closed:
+                stream.flush()
+        except (OSError, ValueError):
+            status = 120        # Python's own for this
+    os._exit(status)
+
+
+def status_of(program, *given):
+    """The exit status of an interpreter that runs this."""
+    try:
+        program(*given)
+    except SystemExit as stop:
+        if stop.code is None or isinstance(stop.code, int):
+            return (stop.code or 0) & 0xFF
+        print(stop.code, file=sys.stderr)
+        return 1
+    except Exception:
+        sys.excepthook(*sys.exc_info())
+        return 1
+    return 0
 
 
 def main():
@@ -198,7 +232,10 @@ def main():
     gc.freeze()
     _early["open"] = False
     (message, files) = serve(socket.socket(fileno=int(sys.argv[1])))
-    become(*message, files)
+    if message[0][:1] == ["-c"]:
+        become(*message, files)
+    else:
+        end(status_of(become, *message, files))
 
 
 if __name__ == "__main__":

@@ -48,6 +48,8 @@ def check_trouble(done, cure):
     assert len(lines) == 1 and lines[0].startswith("kvm-vmx") and cure in lines[0]
 
 
+@pytest.mark.soak
+@pytest.mark.sweep(4)
 @pytest.mark.parametrize("options, cure", BAD.values(), ids=BAD)
 @pytest.mark.parametrize("form", [[], ["--json"]], ids=["page", "json"])
 def test_run(folder, options, cure, form):

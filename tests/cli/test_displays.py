@@ -32,6 +32,7 @@ LONG = {
     "measure accessors": "tier 0: accessors", "decode memory.img": "searching",
 }
 AS_ANOTHER = {"compare --tree tree --html page.html", "compare --tree tree",
+              "lesson all --html course",
               "kernel run nowhere", "compare --patch patch.mbox --tree tree"}
 NEEDS = {"drift git v1..HEAD": ("git",),
          "measure accessors": ("capstone",)}

@@ -67,13 +67,16 @@ EXITS = (1, 2, 3, 9, 10, 11, 12, 99, 100, 101, 102, 103, 110, 111, 199, 200, 300
 
 
 def test_every_length_of_guest_ends_as_it_ends(kvm, soak):
-    """Each in a soak; else those about the ends of stretches, and every seventh."""
+    """Each in a soak; else those about the ends of stretches, with each other number of exits and
+    what is about their own."""
     by_trap = kvm.machine._kernel.by_trap
     lengths = range(1, 301, 11) if by_trap else range(1, 301) if soak else sorted(
-        {*range(1, 301, 7), *range(1, 13), *range(96, 113), *range(198, 203)})
+        {*range(1, 301, 29), *range(1, 13), *range(96, 113), *range(198, 203)})
     for length in lengths:
         code = bytes.fromhex(cpuids(length) + "f4")
-        for exits in EXITS[:: 5 if by_trap else 1]:
+        near = [exits for exits in EXITS if abs(exits - length) < 2]
+        for exits in EXITS[::5] if by_trap else EXITS if soak else {
+                *EXITS[length % 3::3], *near}:
             found = by_command(kvm, code, exits)
             # decided by what the guest is: its CPUIDs, and HLT if there is an exit left for it
             done = min(length, exits)
@@ -83,12 +86,14 @@ def test_every_length_of_guest_ends_as_it_ends(kvm, soak):
             assert found == by_api(kvm, code, exits), (length, exits)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("name", ENDS)
-def test_every_end_at_every_boundary(kvm, name):
+def test_every_end_at_every_boundary(kvm, name, soak):
+    """Each end at every second length, the next one at those between; all of them in a soak."""
     tail, own, reason = ENDS[name]
     lengths = (0, 1, 10, 99) if kvm.machine._kernel.by_trap else \
         (0, 1, 2, 8, 9, 10, 11, 49, 50, 97, 98, 99, 100, 101, 109, 110, 111, 198, 199, 200, 300)
-    for length in lengths:
+    for length in lengths if soak else lengths[[*ENDS].index(name) % 2::2]:
         code = bytes.fromhex(cpuids(length) + tail)
         for exits in (length + own - 1, length + own, length + own + 1, 500, 1_000, 10_000):
             if exits < 1:

@@ -51,8 +51,15 @@ def check(done, packages):
     return None
 
 
+# What is long, and much like another that needs no extra either.
+LONG = {"measure scale", "lesson all --html course"}
+
+
+@pytest.mark.soak
 @pytest.mark.parametrize("command, lacks", COMMANDS.items())
-def test_without_any_extra(command, lacks, tmp_path):
+def test_without_any_extra(command, lacks, tmp_path, soak):
+    if command in LONG and not soak:
+        pytest.skip("long: --soak")
     assert check(without(PACKAGES, command, tmp_path), PACKAGES) == lacks
     assert lacks is None or os.listdir(tmp_path) == []
 

@@ -3,9 +3,8 @@
 
 import pathlib
 import re
-import subprocess
-import sys
 
+import nursery
 import pytest
 import readme
 from command import ENVIRONMENT
@@ -25,22 +24,24 @@ def counted(text):
     return [line.rstrip() for line in text.strip().split("\n") if not line.startswith(TIME)]
 
 
-def run(*arguments):
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True,
-                          timeout=120, env=BY_CALL)
+def printed(done):
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def run(*arguments):
+    return printed(nursery.run(arguments, env=BY_CALL))
 
 
 def test_the_sample_is_what_the_main_job_prints():
     sample = re.search(r"^\$ kvm-vmx run\n(.*?)^```", README, re.M | re.S)[1]
     assert TIME in sample
-    assert counted(sample) == counted(run("-m", "kvm_vmx", "run"))
+    assert counted(sample) == counted(run("run"))
 
 
 def test_the_example_in_python_runs():
     example = re.search(r"^```python\n(.*?)^```", README, re.M | re.S)[1]
-    out = run("-c", example).split("\n")
+    out = printed(nursery.python(example, env=BY_CALL)).split("\n")
     assert "exits=10000" in out[0] and out[1].endswith("0xffff")
     assert "KVM: vmx: using Hyper-V Enlightened VMCS" in out
 
@@ -48,7 +49,7 @@ def test_the_example_in_python_runs():
 def test_every_command_is_there():
     commands = {line for line in re.findall(r"`kvm-vmx (\w+)", README)}
     assert {"run", "fields", "keys", "conform", "measure", "compare"} <= commands
-    known = run("-m", "kvm_vmx", "--help")
+    known = run("--help")
     assert [name for name in commands if not re.search(rf"\b{name}\b", known)] == []
 
 

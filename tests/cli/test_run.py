@@ -81,13 +81,13 @@ def test_json_keeps_log_and_verdict_off_standard_output():
 
 @pytest.mark.parametrize("policy", ["never", "random", "random(7)", "commit_on_success"])
 def test_no_result_depends_on_the_cache_policy(policy):
-    report = kvm_vmx_json("run", "--exits", 2_000, "--cache-policy", policy)
+    report = kvm_vmx_json("run", "--exits", 500, "--cache-policy", policy)
     assert report["modes"]["evmcs"]["per_exit"]["vmread"] == 0
     assert report["modes"]["vmcs"]["per_exit"]["vmread"] == 7
 
 
 def test_the_other_profile_runs_as_well():
-    report = kvm_vmx_json("run", "--exits", 2_000, "--profile", "tlfs-strict")
+    report = kvm_vmx_json("run", "--exits", 500, "--profile", "tlfs-strict")
     assert report["modes"]["evmcs"]["enable_evmcs"] is True
 
 
@@ -128,7 +128,7 @@ def test_a_guest_that_ends_early_reports_fewer_exits(tmp_path, code, reason):
 
 
 def test_more_cpus_change_nothing(report):
-    wide = kvm_vmx_json("run", "--exits", 2_000, "--cpus", 64)
+    wide = kvm_vmx_json("run", "--exits", 500, "--cpus", 64)
     for mode in "vmcs", "evmcs":
         assert wide["modes"][mode]["per_exit"] == report["modes"][mode]["per_exit"]
 

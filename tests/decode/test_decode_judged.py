@@ -41,9 +41,11 @@ def seen(why):
     return why is not None and why.id not in IN_MEMORY | AT_ENTRY | NOT_SEEN
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("case", DATA["cases"])
-def test_every_vector_as_fields_and_as_a_page(hardware, enlightened, case):
-    for base, changes, expected, label in DATA["cases"][case][::4]:
+def test_every_vector_as_fields_and_as_a_page(hardware, enlightened, case, soak):
+    """Every eighth of each kind; all in a soak."""
+    for base, changes, expected, label in DATA["cases"][case][::1 if soak else 8]:
         fields = fields_of(base, changes)
         why = why_plain(hardware, fields)
         found = decode(whole(fields), **CONFIG)

@@ -31,6 +31,7 @@ class Browser:
         self.number, self.session, self.buffer = 0, None, b""
         self.requests, self.errors, self.loaded = [], [], False
         self.stands = None      # which page, and how wide, for who keeps account of it
+        self.worn = None        # the colour scheme and the medium
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self.session = self.call(
             "Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
@@ -96,6 +97,9 @@ class Browser:
 
     def media(self, scheme="light", medium=""):
         """light or dark; medium print is the page on paper."""
+        if self.worn == (scheme, medium):
+            return
+        self.worn = scheme, medium
         self.call("Emulation.setEmulatedMedia", media=medium,
                   features=[{"name": "prefers-color-scheme", "value": scheme},
                             {"name": "prefers-reduced-motion", "value": "reduce"}])

@@ -2,6 +2,7 @@
 """The course in a real browser where there is one: keys, slider, sizes, colours."""
 
 import functools
+import json
 
 import pytest
 
@@ -10,6 +11,8 @@ from kvm_vmx.lessons.page import lesson_page
 
 pytestmark = pytest.mark.host("browser")
 PAGES = (*NAMES, "index")
+# On these the keyboard's keys are pressed, each time.
+PRESSED = NAMES[::7]
 # The least contrast of text that may be read (WCAG 2.1, level AA).
 CONTRAST = 4.5
 FAINTEST = """
@@ -83,6 +86,22 @@ STATE = """
 
 # All tests of a page follow one another, and one load serves those of one width.
 of_each = functools.partial(pytest.mark.parametrize, "name", scope="module")
+# The layout is the same from 1000 pixels on: a soak looks at more widths.
+WIDTHS = (1600, 400), (1600, 400, 1000, 1280)
+
+
+def pytest_generate_tests(metafunc):
+    """A test of a width has them all in a soak."""
+    if "width" in metafunc.fixturenames:
+        soak = metafunc.config.getoption("--soak")
+        metafunc.parametrize("width", WIDTHS[soak], scope="module")
+
+
+def for_a_soak(soak, name, width):
+    """A wide window has room: without a soak every third page is looked at there, and all in a
+    narrow one."""
+    if not soak and width == WIDTHS[0][0] and PAGES.index(name) % 3:
+        pytest.skip("there is more room: --soak")
 
 
 def expected(browser):
@@ -91,63 +110,67 @@ def expected(browser):
         "run.steps.map((step) => [step.caption, step.rows.map((row) => row.map(([t]) => t))])")
 
 
-# What is seen of each step on the way there and back, by keys that the page's own listener gets.
-WALK = """
-["ArrowRight", "ArrowLeft"].map((key) => run.steps.map(() => {
-  document.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
+# What is seen after each of these: keys that the page's own listener gets, and anything else that
+# a reader does, as JavaScript.
+SEEN = """
+(%s).map((one) => {
+  if (one.includes("(") || one.includes("=")) new Function(one)();
+  else document.dispatchEvent(new KeyboardEvent("keydown", {key: one, bubbles: true}));
   return %s;
-}))
-""" % STATE.strip()
+})
+"""
+# What moves the picture without a key, and which step that leads to, of the last.
+BY_HAND = (
+    ("slider.value = {last}; slider.dispatchEvent(new Event('input'))", -1),
+    *((f"document.getElementById('{button}').click()", step)
+      for button, step in (("first", 0), ("next", 1), ("back", 0), ("last", -1))),
+    ("document.querySelector('.hit[data-step=\"1\"]')"
+     ".dispatchEvent(new MouseEvent('click', {{bubbles: true}}))", 1))
 
 
+@pytest.mark.soak
 @of_each(NAMES)
-def test_keys_slider_and_buttons_move_the_picture(shown, name):
+def test_keys_slider_and_buttons_move_the_picture(shown, soak, name):
+    """Those of the keyboard are no others: they are pressed on each page in a soak."""
     browser = shown(name)
     steps = expected(browser)
     last = len(steps) - 1
     seen = {}
 
-    def check(step, state=None):
-        state = state or browser.evaluate(STATE)
+    def check(step, state):
         assert state["step"] == step and state["count"] == f"{step + 1} of {last + 1}"
         assert [state["caption"], state["rows"]] == steps[step]
         assert seen.setdefault(step, state["moving"]) == state["moving"]
 
-    check(0)
-    browser.press("ArrowLeft")
-    check(0)
-    there, back = browser.evaluate(WALK)
-    for step, state in enumerate(there, 1):
-        check(min(step, last), state)
-    for step, state in enumerate(back, 1):
-        check(max(last - step, 0), state)
-    for step in (1, 2):                      # those of the keyboard are no others
-        browser.press("ArrowRight")
-        check(min(step, last))
-    browser.press("End")
-    browser.press("ArrowRight")
-    check(last)
-    browser.press("Home")
-    check(0)
-    browser.press("End")
-    check(last)
-    browser.press("ArrowLeft")
-    check(last - 1)
+    check(0, browser.evaluate(STATE))
+    wanted = [("ArrowLeft", 0), *(("ArrowRight", min(n, last)) for n in range(1, last + 2)),
+              *(("ArrowLeft", max(n, 0)) for n in range(last - 1, -2, -1)),
+              ("End", last), ("ArrowRight", last), ("Home", 0), ("End", last),
+              ("ArrowLeft", last - 1),
+              *((how.format(last=last), step if step >= 0 else last) for how, step in BY_HAND)]
+    found = browser.evaluate(SEEN % (json.dumps([how for how, _ in wanted]), STATE.strip()))
+    for (_, step), state in zip(wanted, found, strict=True):
+        check(step, state)
     assert len({str(moving) for moving in seen.values()}) == len(steps)
 
-    browser.evaluate("slider.focus()")       # the slider's own keys, once each
-    browser.press("Home")
-    check(0)
-    browser.press("ArrowRight")
-    check(1)
-    browser.evaluate(f"slider.value = {last}; slider.dispatchEvent(new Event('input'))")
-    check(last)
-    for button, step in (("first", 0), ("next", 1), ("back", 0), ("last", last)):
-        browser.evaluate(f"document.getElementById('{button}').click()")
-        check(step)
-    browser.evaluate("document.querySelector('.hit[data-step=\"1\"]')"
-                     ".dispatchEvent(new MouseEvent('click', {bubbles: true}))")
-    check(1)
+    if not soak and name not in PRESSED:
+        return
+    for focus in ("document.activeElement.blur()", "slider.focus()"):    # the slider has its own
+        browser.evaluate(focus)
+        for key, step in (("Home", 0), ("ArrowLeft", 0), ("ArrowRight", 1),
+                          ("ArrowRight", min(2, last)), ("End", last), ("ArrowRight", last),
+                          ("ArrowLeft", last - 1)):
+            browser.press(key)
+            check(step, browser.evaluate(STATE))
+
+
+# At its first step, its second and its last.
+STEPWISE = """
+[window.slider ? run.steps.length - 1 : 0].flatMap((last) => [0, 1, last].map((at) => {
+  if (last) show(Math.min(at, last));
+  return %s;
+}))
+"""
 
 
 @of_each(PAGES)
@@ -158,9 +181,7 @@ def test_all_text_can_be_read(shown, name):
         browser.media(scheme)
         paper = browser.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (paper == "rgb(255, 255, 255)") == (scheme == "light")
-        for key in ("Home", "ArrowRight", "End"):
-            browser.press(key)
-            ratio, where = browser.evaluate(FAINTEST)
+        for ratio, where in browser.evaluate(STEPWISE % FAINTEST.strip()):
             assert ratio >= CONTRAST, (scheme, where)
 
 
@@ -182,15 +203,14 @@ def test_the_answer_is_folded_until_it_is_asked_for(shown, name):
     assert browser.evaluate(STATE)["rows"] == runs[0]
 
 
+@pytest.mark.soak
 @of_each(PAGES)
-@pytest.mark.parametrize("width", [1600, 400])
-def test_nothing_overflows(shown, name, width):
+def test_nothing_overflows(shown, soak, name, width):
+    for_a_soak(soak, name, width)
     browser = shown(name, width)
     browser.evaluate("document.querySelectorAll('details').forEach((fold) => fold.open = true)")
-    for key in ("Home", "End"):
-        browser.press(key)
-        assert browser.evaluate("innerWidth") == width
-        assert browser.evaluate(OUTSIDE) == [0]
+    assert browser.evaluate("innerWidth") == width
+    assert browser.evaluate(STEPWISE % OUTSIDE.strip()) == [[0]] * 3
 
 
 # Of each step: where all stands that a reader looks at, and what sticks out of its cell, of its
@@ -236,30 +256,26 @@ run.steps.map((_, at) => {
 """
 
 
-# The layout is the same from 1000 pixels on: a soak looks at all widths.
-WIDTHS = (400, 1280), (400, 1000, 1280, 1600)
-
-
 @pytest.mark.soak
 @of_each(NAMES)
-def test_nothing_moves_under_the_slider(shown, soak, name):
+def test_nothing_moves_under_the_slider(shown, soak, name, width):
     """Nor when the answer is opened: captions, pictures, columns and rows are where they were; and
     with the slider at the top of a window of 800 pixels, the lesson's own picture is in it."""
-    for width in WIDTHS[soak]:
-        browser = shown(name, width)
-        found = browser.evaluate(PLACES)
-        player, picture, words = browser.evaluate(
-            "['.player', 'figure > svg', '#caption'].map((name) => {"
-            " const at = document.querySelector(name).getBoundingClientRect();"
-            " return [at.top, at.bottom]; })")
-        assert picture[0] - player[1] <= words[1] - words[0] + 40
-        assert picture[1] - player[0] <= 800
-        browser.evaluate("document.querySelector('summary').click()")
-        browser.evaluate("new Promise((done) => setTimeout(done, 50))")
-        found += browser.evaluate(PLACES)
-        assert [outside for _, outside in found if outside] == []
-        for places, _ in found:
-            assert places == found[0][0]
+    for_a_soak(soak, name, width)
+    browser = shown(name, width)
+    found = browser.evaluate(PLACES)
+    player, picture, words = browser.evaluate(
+        "['.player', 'figure > svg', '#caption'].map((name) => {"
+        " const at = document.querySelector(name).getBoundingClientRect();"
+        " return [at.top, at.bottom]; })")
+    assert picture[0] - player[1] <= words[1] - words[0] + 40
+    assert picture[1] - player[0] <= 800
+    browser.evaluate("document.querySelector('summary').click()")
+    browser.evaluate("new Promise((done) => setTimeout(done, 50))")
+    found += browser.evaluate(PLACES)
+    assert [outside for _, outside in found if outside] == []
+    for places, _ in found:
+        assert places == found[0][0]
 
 
 # What another run has of longer words: a bug's symptoms; of a soak, each case and some seeds.

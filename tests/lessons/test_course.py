@@ -190,15 +190,14 @@ def test_the_index(taught):
         assert page.scripts == []
 
 
-def test_the_whole_course(tmp_path):
+def test_the_whole_course(tmp_path, course):
     """By the command: the same bytes for the same seed, every link leads somewhere."""
-    done = kvm_vmx("lesson", "all", "--html", tmp_path / "a")
+    done = kvm_vmx("lesson", "all", "--html", tmp_path / "a/b", "-c")
     assert done.returncode == 0 and done.stderr == ""
-    assert str(tmp_path / "a/index.html") in done.stdout
-    assert cli.main(["lesson", "all", "--html", str(tmp_path / "b/c")]) == 0
-    pages = {path.name: path.read_text() for path in (tmp_path / "a").iterdir()}
+    assert str(tmp_path / "a/b/index.html") in done.stdout
+    pages = {path.name: path.read_text() for path in (tmp_path / "a/b").iterdir()}
     assert set(pages) == {"index.html", "glossary.html", *(f"{name}.html" for name in NAMES)}
-    assert pages == {path.name: path.read_text() for path in (tmp_path / "b/c").iterdir()}
+    assert pages == {path.name: path.read_text() for path in course.iterdir()}
     for text in pages.values():
         assert {link.partition("#")[0] for link in Reader(text).links} <= set(pages)
 

@@ -27,6 +27,7 @@ import test_stale
 import test_table
 import test_vmcs
 
+from kvm_vmx import Machine, cli
 from kvm_vmx.lessons import NAMES, errata, load
 from kvm_vmx.lessons.bug_cases import ENCLS_SLOT
 
@@ -43,8 +44,11 @@ GONE = {
     "assist_not_zeroed": {"bug": {"assist_not_zeroed"}}, "memset_size": {"bug": {"memset_size"}},
     "clean_after_failure": {"bug": {"clean_after_failure"}},
 }
-# One that two lessons show; each costs a build of the port, and the others come in a soak.
-SHORT = ("stale_assist",)
+# Where they are in an assist page.
+ENLIGHTEN_VMENTRY, CURRENT_NESTED_VMCS = 40, 48
+# Each way costs a build of the port, and comes in a soak; beside it this one, which two lessons
+# show, can be mended from without.
+FROM_WITHOUT = "stale_assist"
 RUN = """
 import contextlib, io, json, sys
 from kvm_vmx import cli
@@ -57,13 +61,6 @@ for options in runs:
     told.append([status, out.getvalue(), err.getvalue()])
 print(json.dumps(told))
 """
-
-
-def pytest_generate_tests(metafunc):
-    """Each way to mend one in a soak, the short list else."""
-    if "way" in metafunc.fixturenames:
-        soak = metafunc.config.getoption("--soak")
-        metafunc.parametrize("way", list(mended.MENDS) if soak else SHORT)
 
 
 @pytest.fixture(scope="module")
@@ -264,24 +261,61 @@ def told_of_a_miss(found, where):
 @pytest.mark.skipif(os.environ.get("KVM_VMX_INSN") == "trap",
                     reason="the mended port runs by call, whatever the suite does")
 @pytest.mark.soak
+@pytest.mark.parametrize("way", mended.MENDS)
 def test_every_lesson_on_a_port_with_one_erratum_mended(way, tree, mend, soak, tmp_path):
+    if not soak:
+        pytest.skip("a build of the port: --soak")
     mend(way)
     erratum = mended.MENDS[way].get("erratum", way)
     runs = list(wanted(soak, erratum))
-    # withheld, on a terminal: of the short run what the erratum shows in, as the pages have all
-    shut = runs if soak else [options for options in runs if options[0] in GONE.get(erratum, {})]
     told = tree.runs(RUN, json.dumps([
-        *([*options, "-c", "--json"] for options in runs), *shut,
+        *([*options, "-c", "--json"] for options in runs), *runs,
         ["all", "--html", str(tmp_path / "all")]]))
+    judge(way, erratum, runs, told, runs)
+    assert {path.stem for path in (tmp_path / "all").iterdir()} == {"index", "glossary", *NAMES}
+
+
+def judge(way, erratum, runs, told, shut):
+    """What was told of the runs with their answers, then of some withheld, then of pages."""
     for options, found in zip(runs, told):
         check(way, options, *found)
     # nothing but a status
-    for options, (status, out, err) in zip(shut, told[len(runs):]):
+    for options, (status, out, err) in zip(shut, told[len(runs):-1], strict=True):
         gone = "\nNothing of it here\n" in out
         assert err == "" and status == int(gone) and "Traceback" not in out, (erratum, options)
     status, out, err = told[-1]
     assert err == "" and status == int("mended" in out), (erratum, out)
-    assert {path.stem for path in (tmp_path / "all").iterdir()} == {"index", "glossary", *NAMES}
+
+
+@pytest.fixture
+def mended_from_without(monkeypatch):
+    """A page that is reset when its CPU goes offline, by whoever takes it offline."""
+    offline = Machine.offline
+
+    def mended_offline(machine, cpu):
+        offline(machine, cpu)
+        if machine.module and machine.module.enable_evmcs:
+            at = machine.assist_page_gpa(cpu)
+            machine.memory.write(at + ENLIGHTEN_VMENTRY, bytes(1))
+            machine.memory.write(at + CURRENT_NESTED_VMCS, bytes(8))
+
+    monkeypatch.setattr(Machine, "offline", mended_offline)
+
+
+def test_lessons_on_a_port_that_is_mended_from_without(mended_from_without, capsys, tmp_path):
+    """The lessons that show it, each case."""
+    way, page = FROM_WITHOUT, tmp_path / "page"
+    shut = [options for options in wanted(False, way) if options[0] in GONE[way]]
+    told = []
+    for options in (*([*options, "-c", "--json"] for options in shut), *shut,
+                    ["reload", "--case", "offline", "--html", str(page)]):
+        status = cli.main(["lesson", *options])
+        told.append((status, *capsys.readouterr()))
+    judge(way, way, shut, told, shut)
+    gone = {(options[0], options[2]) for options, (status, *_) in zip(shut, told)
+            if status and options[1] == "--case"}
+    assert gone == {(name, case) for name, cases in GONE[way].items() for case in cases}
+    assert told[-1][0] == 1 and page.exists()
 
 
 def test_the_port_as_it_is_has_all_of_them(said):

@@ -35,10 +35,17 @@ def neutral(name, text):
     return text
 
 
+# Of these a process of its own prints the golden page, each time.
+ALONE = NAMES[::6]
+
+
+@pytest.mark.soak
 @pytest.mark.parametrize("name", NAMES)
-def test_the_golden_page(name, request):
-    """A variant with its answer, character by character."""
-    text = neutral(name, page(name, "-c", "--seed", SEED))
+def test_the_golden_page(name, request, said, soak):
+    """A variant with its answer, character by character; by a command of its own some of them, and
+    all in a soak."""
+    line = name, "-c", "--seed", SEED
+    text = neutral(name, page(*line) if soak or name in ALONE else said("lesson", *line))
     path = GOLDEN / f"{name}.txt"
     if request.config.getoption("--golden"):
         path.write_text(text)

@@ -166,10 +166,10 @@ def test_a_cheats_script_scores_no_more_than_chance(key, said_json):
 
 @pytest.mark.soak
 def test_answers_differ_from_sheet_to_sheet(soak):
-    """At least 20 of 40, and no single answer is the same on all; of every second of the quick ones
-    without a soak."""
+    """At least 20 of 40, and no single answer is the same on all; of some of the quick ones without
+    a soak."""
     few = set(NAMES) - SLOW | {"reload", "hotplug", "bug"}
-    for lesson in NAMES if soak else sorted(few - {"history"})[::2]:
+    for lesson in NAMES if soak else sorted(few - {"history"})[::4]:
         different, seen = set(), {}
         for seed in range(1, 41):
             run = sheets.graded(load(lesson).run(seed))

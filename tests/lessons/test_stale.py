@@ -6,14 +6,12 @@ import itertools
 import json
 import os
 import re
-import subprocess
-import sys
 
 import needed
 import pytest
 import replay
 import rules
-from command import ENVIRONMENT, kvm_vmx
+from command import kvm_vmx
 
 from kvm_vmx import Machine, cli
 from kvm_vmx.lessons import mistakes, shrink, stale
@@ -194,10 +192,7 @@ def test_a_case_by_its_name(quick):
 
 def test_without_hypothesis_one_line_is_another(tmp_path):
     """What is printed is the same otherwise; nothing is left behind in either way."""
-    code = ("import sys; sys.modules['hypothesis'] = None; from kvm_vmx.cli import main; "
-            "sys.exit(main(['lesson', 'stale', '-c', '--json']))")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
-                          cwd=tmp_path, env=ENVIRONMENT, timeout=120)
+    done = kvm_vmx("lesson", "stale", "-c", "--json", cwd=tmp_path, without=["hypothesis"])
     assert done.returncode == 0 and done.stderr == ""
     without = json.loads(done.stdout)
     with_it = json.loads(kvm_vmx("lesson", "stale", "-c", "--json", cwd=tmp_path).stdout)

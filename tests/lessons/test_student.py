@@ -161,7 +161,16 @@ def test_what_the_process_is_given_has_no_answers(tmp_path, monkeypatch):
     path.write_text(LOOKUP)
     monkeypatch.setattr(student, "run", lambda order, patience: orders.append(order) or "")
     student.judge(str(path), "lookup", ("a",), [((1,), 4711, "one")], "the table")
-    assert "4711" not in orders[0] and json.loads(orders[0])["inputs"] == [[1]]
+    order = json.loads(orders[0])
+    assert "4711" not in orders[0] and (order["inputs"], order["values"]) == ([[0]], ["1"])
+
+
+def test_each_input_is_its_own(tmp_path):
+    """A function that changes what it is given changes nothing of the next input."""
+    path, table = tmp_path / "mine.py", [3, 4]
+    path.write_text("def f(n, table):\n    table.append(n)\n    return table\n")
+    assert student.call(str(path), "f", [(1, table), (2, table), (1, [])]) == (
+        [("value", [3, 4, 1]), ("value", [3, 4, 2]), ("value", [1])], "")
 
 
 @pytest.mark.parametrize("path, words", [

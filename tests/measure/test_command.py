@@ -113,7 +113,7 @@ def brief(monkeypatch):
     """Tier 2 with so few processes and rounds that only its shape can be judged."""
     monkeypatch.setattr(paired, "PROCESSES",
                         {"accesses": (2, 40), "exits": (2, 4), "entries": (2, 20),
-                         "traps": (2, 4)})
+                         "traps": (2, 2)})
     monkeypatch.setattr(scale, "THREAD_ROUNDS", 2)
     monkeypatch.setattr(scale, "THREAD_EXITS", 2_000)
     monkeypatch.setattr(scaling, "run_timed", lambda report, progress: None)  # test_scaling.py

@@ -47,7 +47,7 @@ def test_the_guest_boots_from_its_first_sector(vmx, tmp_path):
 
 
 def test_each_has_a_figure_or_a_reason():
-    done = peers("--exits", "2000", "--rounds", "1", "--json")
+    done = peers("--exits", "500", "--rounds", "1", "--json")
     found = json.loads(done.stdout)
     assert found["schema"] == "kvm_vmx.peers/1" and len(found["rows"]) == 4
     for row in found["rows"]:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import needed
+import nursery
 import pytest
 
 pytestmark = pytest.mark.long
@@ -71,7 +72,8 @@ def test_the_benchmarks_are_those_that_are_described():
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_benchmark_runs(script, tmp_path):
-    done = run("-c", IN_PROCESS, PERF, script.removesuffix(".py"), cwd=tmp_path)
+    done = nursery.python(IN_PROCESS, PERF, script.removesuffix(".py"), cwd=tmp_path,
+                          env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr
     names = done.stdout.split()
     assert len(names) >= 5 and len(set(names)) == len(names)
