@@ -97,6 +97,7 @@ EDGES = sorted({0, 3, 255, *BITS, *(255 ^ bit for bit in BITS)})
 
 @pytest.mark.soak
 @pytest.mark.case("PRT-11")
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("no_page", [(), (0,), (1,), (0, 1)], ids=str)
 @pytest.mark.parametrize("signature", ["right", "wrong", "no hypervisor bit"])
 def test_every_combination(kernel, leaves, signature, no_page, soak):

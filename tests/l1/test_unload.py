@@ -153,7 +153,7 @@ def test_the_key_is_off_after_it(machine):
 
 @pytest.mark.needs("hyperv")
 @pytest.mark.case("PRT-35")
-@pytest.mark.sweep(3)
+@pytest.mark.sweep(6)
 @pytest.mark.parametrize("order", list(itertools.product([False, True], repeat=3)), ids=str)
 def test_each_reload_is_what_its_parameter_says(each_machine, order):
     for enlightened in order:
@@ -207,12 +207,12 @@ def test_machines_leak_nothing_either():
 
     # malloc() takes its heap for large blocks only once such a one was freed: that is no leak, and
     # does not come twice
-    rounds(100)
+    rounds(50)
     grown = []
     for _ in range(2):
         gc.collect()
         start = resident()
-        rounds(300)
+        rounds(150)
         gc.collect()
         grown.append(resident() - start)
     assert min(grown) < 512 << 10

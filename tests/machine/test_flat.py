@@ -91,6 +91,7 @@ with Machine(cpus=1, insn=sys.argv[1]) as machine:
 
 
 @pytest.mark.soak
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("insn", ["call", "trap"])
 @pytest.mark.parametrize("how", ["stopped", "alarms", pytest.param(
     "debugger", marks=pytest.mark.host("debugger"))])
