@@ -184,7 +184,6 @@ PLACES = {
 @contextlib.contextmanager
 def uncollected():
     """Python looks through nothing that it allocated before: that is not the text's."""
-    gc.collect()
     gc.disable()
     try:
         yield
