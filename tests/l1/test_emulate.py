@@ -188,6 +188,7 @@ def test_a_page_that_nobody_maps_is_a_page_fault(kvm):
 
 
 # OUTS: prefixes, opcode, width; how many elements; backwards.
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("size, code", [(1, "6e"), (2, "666f"), (4, "6f"), (4, "486f")])
 @pytest.mark.parametrize("count, backwards", [(None, False), (1, False), (3, False), (3, True)])
 def test_string_output_comes_element_by_element(kvm, size, code, count, backwards):

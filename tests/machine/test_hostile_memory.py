@@ -132,6 +132,7 @@ def stored(vm):
     return int.from_bytes(vm.memory.read(0x3000, 8), "little")
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("enlightened", [False, True], ids=["vmcs", "evmcs"])
 @pytest.mark.parametrize("what", COUNTERS)
 def test_no_store_is_lost_while_its_page_moves(kernel, what, enlightened):
