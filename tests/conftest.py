@@ -110,18 +110,21 @@ class Numbered(list):
 
 def pytest_collection_finish(session):
     """A worker of xdist keeps to itself that a setup or a teardown has passed, which nobody is told
-    of but a report of times: that is two of five messages a test."""
+    of but a report of times, and with -q that a test begins: that is three of five messages."""
     config = session.config
     if not hasattr(config, "workerinput") or config.getoption("xmlpath", None) \
             or config.getoption("durations", None):
         return
     for plugin in config.pluginmanager.get_plugins():
         if type(plugin).__name__ == "WorkerInteractor":
-            plugin.sendevent = functools.partial(sent, plugin.sendevent)
+            plugin.sendevent = functools.partial(
+                sent, plugin.sendevent, config.getoption("verbose") < 0)
 
 
-def sent(send, name, **words):
+def sent(send, quiet, name, **words):
     """Send an event to who runs the workers, if it is one to be told."""
+    if quiet and name == "logstart":
+        return
     report = words.get("data", {}) if name == "testreport" else {}
     if report.get("outcome") != "passed" or report.get("when") == "call":
         send(name, **words)
@@ -209,6 +212,13 @@ def pytest_runtest_setup(item):
 def soak(request):
     """Is this the long run?"""
     return request.config.getoption("--soak")
+
+
+@pytest.fixture(scope="module")
+def frozen():
+    """What others have made and hold is not looked through by each gc.collect() of this file."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", params=["port", "v4.19", "6.1", "6.12"])

@@ -5,7 +5,8 @@ from kvm_vmx.abi.types cimport EEXIST, EFAULT, EINVAL, ENOMEM, PAGE_SIZE, likely
 from kvm_vmx.l1.kvm_cache_regs cimport kvm_x86_ops
 from kvm_vmx.l1.kvm_host cimport kvm_t, kvm_vcpu_t
 from kvm_vmx.l1.kvm_main cimport kvm_flush_remote_tlbs
-from kvm_vmx.l1.linux.mm cimport __get_free_page, free_page, is_page, kfree, kmalloc
+from kvm_vmx.l1.linux.mm cimport (
+    __get_free_page, clear_pages, free_page, is_page, kfree, kmalloc)
 from libc.string cimport memcpy
 
 cdef enum:
@@ -96,9 +97,9 @@ cdef u64 *entry_of(kvm_t *kvm, u64 gpa, int how) noexcept nogil:
 
 cdef int build_guest_memory(kvm_t *kvm, u64 size) noexcept nogil:
     # size bytes of zeroed memory at GPA 0, read-write-execute, write-back.
-    cdef u64 gpa = 0
+    cdef u64 gpa = 0, row = 0
     cdef u64 *entry
-    cdef ulong page
+    cdef ulong page, first = 0
 
     if size == 0 or size & (PAGE_SIZE - 1):
         return -EINVAL
@@ -109,12 +110,19 @@ cdef int build_guest_memory(kvm_t *kvm, u64 size) noexcept nogil:
     kvm.arch.memory_size = size
     while gpa < size:
         entry = entry_of(kvm, gpa, BUILD)
-        page = __get_free_page(GFP_KERNEL | __GFP_ZERO) if entry else 0
+        page = __get_free_page(GFP_KERNEL) if entry else 0
         if not page:
             free_guest_memory(kvm)
             return -ENOMEM
         entry[0] = __pa(<void *>page) | EPT_RWX | EPT_WRITE_BACK | EPT_IGNORE_PAT
+        if row and page != first + row:
+            clear_pages(<void *>first, row)
+            row = 0
+        if not row:
+            first = page
+        row += PAGE_SIZE
         gpa += PAGE_SIZE
+    clear_pages(<void *>first, row)
     return 0
 
 

@@ -23,7 +23,7 @@ from kvm_vmx.compare.renaming import own_names
 from kvm_vmx.compare.report import Report
 
 LEAST = 5_000  # edits of each side that --soak makes, if there are as many
-SHORT = 2  # slices of each side in a plain run
+SHORT = 1  # slices of each side in a plain run
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,11 @@
 """What threads in a kernel share with each other, with the process, and with the next kernel."""
 
 import os
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 
+import nursery
 
 from kvm_vmx import ExitReason
 from kvm_vmx.kernel.kernel import Kernel
@@ -102,13 +101,12 @@ def test_a_thread_that_goes_leaves_the_other_one_s_watch(image):
 
 
 def test_a_child_of_fork_ends_whatever_a_thread_was_doing(image):
-    found = subprocess.run([sys.executable, "-c", FORKS, image], capture_output=True, text=True,
-                           timeout=60)
+    found = nursery.python(FORKS, image, timeout=60)
     assert found.stdout.split() == ["7"] * 3, found.stderr
 
 
 def test_memory_that_is_read_while_its_kernel_closes(image):
-    found = subprocess.run([sys.executable, "-c", CLOSES, image], capture_output=True, text=True)
+    found = nursery.python(CLOSES, image)
     assert found.returncode == 0, found.stderr
 
 

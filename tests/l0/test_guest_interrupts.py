@@ -309,7 +309,7 @@ def test_the_timer_that_l1_has_set_up(guest, vector):
     assert g.run().intr_info == INTERRUPTED | vector
 
 
-@pytest.mark.sweep(16)
+@pytest.mark.sweep(32)
 @pytest.mark.parametrize("code, flags, tick, pin", [
     *(("ebfe", flags, tick, pin) for flags in (2, 2 | IF)
       for tick, pin in ((None, PIN), (None, PIN | EXT_INTR), (0xEC, PIN))),

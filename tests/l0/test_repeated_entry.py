@@ -219,7 +219,7 @@ BETWEEN = [behind_a_clean_bit, dirty, one_group, events, registers_of_l1, transl
 def test_ends_as_in_full(between, enlightened, lints, soak):
     """And where somebody watches is told the same."""
     rng = random.Random(f"{between.__name__} {enlightened}")
-    for _ in range((10 if lints else 20) * (50 if soak else 1)):
+    for _ in range((500 if lints else 1000) if soak else 4 if lints else 8):
         pair = Pair(enlightened, rng, lints)
         for _ in range(4):
             # so many that the short way is open

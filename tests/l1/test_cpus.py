@@ -310,6 +310,7 @@ def running(each_machine, vcpu, exits):
     return thread, result
 
 
+@pytest.mark.sweep(2)
 @ENLIGHTENED
 def test_a_vcpu_leaves_a_cpu_where_another_one_runs(each_machine, enlightened):
     """VMCLEAR by IPI: the guest that runs there exits for the interrupt and goes on."""
@@ -347,6 +348,7 @@ def test_a_guest_without_exits_is_interrupted(each_machine, enlightened):
     assert counted(result[0]) == {1: 1}
 
 
+@pytest.mark.sweep(2)
 @ENLIGHTENED
 def test_every_cpu_runs_at_once(each_machine, enlightened):
     kvm = each_machine.insmod(enlightened_vmcs=enlightened)
@@ -366,6 +368,7 @@ def test_every_cpu_runs_at_once(each_machine, enlightened):
     assert each_machine.lints == [] and each_machine.warnings == 0
 
 
+@pytest.mark.sweep(2)
 @ENLIGHTENED
 def test_two_threads_swap_their_cpus(each_machine, enlightened):
     """Each VMCLEARs its VMCS on the CPU where the other one runs; none may wait for ever."""

@@ -97,6 +97,7 @@ EDGES = sorted({0, 3, 255, *BITS, *(255 ^ bit for bit in BITS)})
 
 @pytest.mark.soak
 @pytest.mark.case("PRT-11")
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("no_page", [(), (0,), (1,), (0, 1)], ids=str)
 @pytest.mark.parametrize("signature", ["right", "wrong", "no hypervisor bit"])
 def test_every_combination(kernel, leaves, signature, no_page, soak):
@@ -123,6 +124,7 @@ def test_every_combination(kernel, leaves, signature, no_page, soak):
     assert on == (len(versions) - 1 if decides else 0)
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.case("PRT-14")
 @pytest.mark.parametrize("top, found", [
     (0, False), (0x40000004, False), (0x40000005, True), (0x40000009, True), (0x4000FFFF, True),
@@ -137,6 +139,7 @@ def test_the_highest_leaf_must_lie_in_the_range_of_hypervisors(kernel, leaves, t
         assert ("Hypervisor detected: Microsoft Hyper-V" in machine.dmesg) == found
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("features", [0, 0x20, 0x40, 0x60, 0x813, 0x873, 0xFFFFEEFF])
 def test_without_hypercalls_and_vp_indices_no_cpu_has_a_page(kernel, leaves, features):
     table = cpuid(leaves, features=features)
@@ -152,6 +155,7 @@ def test_only_bit_14_of_the_hints_counts(kernel, leaves, hints):
         check(machine, Platform(table, (0, 1)), (0, 1), hints)
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("online, without", [
     *((n, missing) for n in (1, 3) for missing in range(n)), (2, 2), (2, 3), (5, 4),
 ])

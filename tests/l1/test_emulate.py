@@ -57,6 +57,7 @@ WRITES = {
 }
 
 
+@pytest.mark.sweep(4)
 @pytest.mark.parametrize("name", WRITES)
 def test_a_write_is_whole_when_it_is_told(kernel, kvm, name):
     code, size, data = WRITES[name]
@@ -89,6 +90,7 @@ READS = {
 }
 
 
+@pytest.mark.sweep(4)
 @pytest.mark.parametrize("answer", (None, 0x7F, 0x8182838485868788))
 @pytest.mark.parametrize("name", READS)
 def test_a_read_finds_the_answer_or_all_ones(kernel, kvm, name, answer):
@@ -124,7 +126,7 @@ def modrm(register, base, index=None, scale=0, displacement=None):
     return rex, text + (displacement or 0).to_bytes(width, "little", signed=True)
 
 
-@pytest.mark.sweep(4)
+@pytest.mark.sweep(8)
 @pytest.mark.parametrize("base", range(16))
 def test_every_register_as_base_as_index_and_as_data(kvm, base):
     for index, displacement in itertools.product((None, 1, 7, 9, 13), (None, 16, -32, 0x1000)):
@@ -186,6 +188,7 @@ def test_a_page_that_nobody_maps_is_a_page_fault(kvm):
 
 
 # OUTS: prefixes, opcode, width; how many elements; backwards.
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("size, code", [(1, "6e"), (2, "666f"), (4, "6f"), (4, "486f")])
 @pytest.mark.parametrize("count, backwards", [(None, False), (1, False), (3, False), (3, True)])
 def test_string_output_comes_element_by_element(kvm, size, code, count, backwards):

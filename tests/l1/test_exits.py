@@ -72,6 +72,7 @@ HANDLED = [
 LEFT_LATER = {"MOV to CR0"}
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("name, code, handlers, exits, handled", HANDLED,
                          ids=[row[0] for row in HANDLED])
 def test_exits_that_kvm_handles(anywhere, name, code, handlers, exits, handled):

@@ -10,6 +10,8 @@ import text
 from kvm_vmx import Machine
 from kvm_vmx.machine.guests import CPUID_LOOP
 
+pytestmark = pytest.mark.usefixtures("frozen")
+
 PAGE = 4096
 # struct hv_vp_assist_page: the two fields that vmx.c writes, and one that later kernels do
 ENLIGHTEN_VMENTRY, CURRENT_NESTED_VMCS = slice(40, 44), slice(48, 56)
@@ -153,7 +155,7 @@ def test_the_key_is_off_after_it(machine):
 
 @pytest.mark.needs("hyperv")
 @pytest.mark.case("PRT-35")
-@pytest.mark.sweep(3)
+@pytest.mark.sweep(6)
 @pytest.mark.parametrize("order", list(itertools.product([False, True], repeat=3)), ids=str)
 def test_each_reload_is_what_its_parameter_says(each_machine, order):
     for enlightened in order:
@@ -207,12 +209,12 @@ def test_machines_leak_nothing_either():
 
     # malloc() takes its heap for large blocks only once such a one was freed: that is no leak, and
     # does not come twice
-    rounds(100)
+    rounds(50)
     grown = []
     for _ in range(2):
         gc.collect()
         start = resident()
-        rounds(300)
+        rounds(150)
         gc.collect()
         grown.append(resident() - start)
     assert min(grown) < 512 << 10

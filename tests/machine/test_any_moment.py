@@ -13,7 +13,7 @@ from kvm_vmx import Machine, MachineError
 from kvm_vmx.machine.guests import CPUID_LOOP
 from kvm_vmx.machine.static_keys import StaticKeys
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("frozen")]
 
 
 class Struck(BaseException):
@@ -136,7 +136,7 @@ def is_open(machine):
 
 @pytest.mark.parametrize("name", CALLS)
 def test_a_machine_survives_an_exception_at_any_bytecode(name, face, soak):
-    """At each with --soak; else at every 17th of them, which falls anywhere in time, and at
+    """At each with --soak; else at every 31st of them, which falls anywhere in time, and at
     fewer of those calls that take long."""
     if name == "keys" and not face.is_port:
         pytest.skip("the free-standing keys are the port's")
@@ -152,7 +152,7 @@ def test_a_machine_survives_an_exception_at_any_bytecode(name, face, soak):
     for machine in filter(None, (first.machine, Machine.current())):
         machine.close()
     world, nth = anew(), 1
-    step = 1 if soak else SELDOM.get(name, 17)
+    step = 1 if soak else SELDOM.get(name, 31)
     while strike(lambda: CALLS[name](world), nth):
         if name == "boot":
             # what was booted and never reached its caller is gone with the exception

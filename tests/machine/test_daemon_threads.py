@@ -52,6 +52,5 @@ def test_the_interpreter_ends(faulthandler, insn, guest, cpus, where):
 def test_the_interpreter_ends_beside_a_tree_s_kernel(kernel, guest, where):
     if kernel.is_port:
         pytest.skip("the port's are above")
-    done = subprocess.run([sys.executable, "-c", LEFT, kernel.image, guest, "2", where],
-                          capture_output=True, text=True, timeout=60)
+    done = nursery.python(LEFT, kernel.image, guest, 2, where, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "ends\n", "")

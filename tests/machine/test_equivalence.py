@@ -99,7 +99,7 @@ def same(code, **options):
     return first
 
 
-@pytest.mark.sweep(4)
+@pytest.mark.sweep(8)
 @pytest.mark.parametrize("profile", ["kvm-6.12", "tlfs-strict"])
 @pytest.mark.parametrize("name", GUESTS)
 def test_a_guest_cannot_tell(kernel, name, profile):

@@ -211,7 +211,7 @@ def own_failures(kernel, point, step, enlightened, every):
         n += 1 if every or n < 3 else n
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(4)
 @pytest.mark.parametrize("enlightened", [False, True])
 @pytest.mark.parametrize("point", ["page", "kmalloc", "vmalloc", "msr"])
 @pytest.mark.parametrize("step", STEPS)

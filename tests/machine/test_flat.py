@@ -14,6 +14,8 @@ from command import started
 from kvm_vmx import Machine, host
 from kvm_vmx.machine.guests import CPUID_LOOP
 
+pytestmark = pytest.mark.usefixtures("frozen")
+
 
 def held():
     """Bytes of memory, mappings and descriptors of this process."""
@@ -91,6 +93,7 @@ with Machine(cpus=1, insn=sys.argv[1]) as machine:
 
 
 @pytest.mark.soak
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("insn", ["call", "trap"])
 @pytest.mark.parametrize("how", ["stopped", "alarms", pytest.param(
     "debugger", marks=pytest.mark.host("debugger"))])

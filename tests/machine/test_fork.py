@@ -177,6 +177,7 @@ STATES = {
 }
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("state", STATES)
 def test_a_fork_while_another_thread_is_inside(machine, state):
     """Whatever it is doing, and whatever the child then tries."""

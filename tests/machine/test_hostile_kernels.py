@@ -3,9 +3,8 @@
 by its own function's name, or goes on, and the process loads the next one."""
 
 import re
-import subprocess
-import sys
 
+import nursery
 import pytest
 from images import image_of
 
@@ -103,8 +102,7 @@ def image(request):
 
 def lives(image, code, seed=0, **names):
     """The lines of a process that runs this code, and lives to load the kernel once more."""
-    done = subprocess.run([sys.executable, "-c", START + code.format(**names) + END, image,
-                           str(seed)], capture_output=True, text=True, timeout=300)
+    done = nursery.python(START + code.format(**names) + END, image, seed, timeout=300)
     assert done.returncode == 0 and done.stdout.endswith("lives\n"), \
         (done.returncode, done.stdout[-300:], done.stderr[-600:])
     return done.stdout.splitlines()[:-1]

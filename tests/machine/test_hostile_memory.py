@@ -3,11 +3,10 @@
 lives; and a page that moves beside a guest loses none of its stores."""
 
 import random
-import subprocess
-import sys
 import threading
 import time
 
+import nursery
 import pytest
 
 from kvm_vmx import Machine, MachineError
@@ -27,7 +26,7 @@ WALKS = {
 
 def lives(code):
     """What a process prints that runs this code, and does not die of it."""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = nursery.python(code, timeout=60)
     assert done.returncode == 0, (done.returncode, done.stderr[-600:])
     return done.stdout
 
@@ -133,6 +132,7 @@ def stored(vm):
     return int.from_bytes(vm.memory.read(0x3000, 8), "little")
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("enlightened", [False, True], ids=["vmcs", "evmcs"])
 @pytest.mark.parametrize("what", COUNTERS)
 def test_no_store_is_lost_while_its_page_moves(kernel, what, enlightened):

@@ -95,6 +95,7 @@ def form(request):
     return Form(name, image_of(TREES[name], request) if name in TREES else None)
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("enlightened", [False, True], ids=["vmcs", "evmcs"])
 @pytest.mark.parametrize("guest", GUESTS)
 def test_ctrl_c_answers_at_once(guest, enlightened, form, soak):

@@ -77,7 +77,10 @@ NAMES = {
 @pytest.mark.soak
 @pytest.mark.parametrize("name", NAMES)
 def test_from_a_folder_of_any_name(tmp_path, name, soak):
-    """The command, which does nothing more with its own place, of three of them and in a soak."""
+    """The command, which does nothing more with its own place, of three of them and in a soak,
+    which has those names, too, that no list of mappings writes in its own way."""
+    if name in ("quotes", "percent", "dash") and not soak:
+        pytest.skip("a soak has more names")
     folder = tmp_path / NAMES[name]
     folder.mkdir()
     copy(folder)

@@ -15,6 +15,7 @@ PIN, EXTERNAL_INTERRUPTS, EXTERNAL_INTERRUPT = 0x4000, 1, 1
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("enlightened", [False, True])
 def test_the_timer_of_l1_ends_a_slice(kernel, enlightened):
     with kernel(cpus=1) as m:

@@ -51,7 +51,7 @@ def start(machine, enlightened, cpu=0, code=CPUID_LOOP):
     return vcpu
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(4)
 @pytest.mark.parametrize("profile", ["kvm-6.12", "tlfs-strict"])
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("enlightened, expected", [(False, VMCS), (True, EVMCS)])

@@ -3,9 +3,8 @@
 
 import itertools
 import os
-import subprocess
-import sys
 
+import nursery
 import pytest
 
 from kvm_vmx import Machine
@@ -17,7 +16,7 @@ def test_tracing_beside_a_running_vcpu_is_refused_and_the_process_lives(kernel, 
     if not kernel.is_port and insn == "call":
         pytest.skip("a tree's own KVM has its instructions trap")
     options = {"insn": insn} if kernel.is_port else {"kernel": os.fspath(kernel.image)}
-    done = subprocess.run([sys.executable, "-c", f"""
+    done = nursery.python(f"""
 import threading, time
 from kvm_vmx import Machine, MachineError
 machine = Machine(cpus=2, **{options!r})
@@ -45,7 +44,7 @@ while done < 10 or refused < 10:
 stop.append(True)
 thread.join()
 machine.close()
-"""], capture_output=True, text=True, timeout=120)
+""")
     assert done.returncode == 0, (done.returncode, done.stderr[-500:])
 
 

@@ -55,33 +55,33 @@ def test_one_register_as_field_and_operand(machine):
     assert machine.cpu(0).vmread(GUEST_RSP).value == GUEST_RSP
 
 
-def memory_forms():
-    """Encoder of an opcode, and the registers by which it reaches an address: each way there is."""
-    for base in REGISTERS:
-        for disp in (None, 0, 127, -128, 128, -129, 1 << 20, -(1 << 20)):
-            if base != RDX:
-                yield pytest.param(
-                    lambda opcode, b=base, d=disp: rex(RDX, b) + opcode + at(RDX, b, d),
-                    lambda to, b=base, d=disp: {b: to - (d or 0)}, id=f"base {base}, {disp}")
-    for index in REGISTERS:
-        for scale in (1, 2, 4, 8):
-            if index not in (RDX, RAX):
-                yield pytest.param(
-                    lambda opcode, i=index, s=scale:
-                        rex(RDX, RAX, i) + opcode + indexed(RDX, RAX, i, s, -64),
-                    lambda to, i=index, s=scale: {RAX: to + 64 - 0x110 * s, i: 0x110},
-                    id=f"index {index} by {scale}")
+def based(base):
+    """(encoder of an opcode, registers by which it reaches an address) of each displacement."""
+    for disp in (None, 0, 127, -128, 128, -129, 1 << 20, -(1 << 20)):
+        yield (lambda opcode: rex(RDX, base) + opcode + at(RDX, base, disp),
+               lambda to: {base: to - (disp or 0)})
 
 
-@pytest.mark.parametrize("encode, registers", list(memory_forms()))
-def test_every_memory_form(machine, encode, registers):
-    words = (ctypes.c_uint64 * 4)(0, VALUE, 0, 0)
-    setup = {**registers(ctypes.addressof(words) + 8), RDX: GUEST_RSP}
-    execute(machine, encode(b"\x0f\x79"), setup)
-    assert machine.cpu(0).vmread(GUEST_RSP).value == VALUE
-    words[1] = 0
-    _, flags = execute(machine, encode(b"\x0f\x78"), setup)
-    assert list(words) == [0, VALUE, 0, 0] and flags == 0
+def scaled(index):
+    """Likewise of each scale."""
+    for scale in (1, 2, 4, 8):
+        yield (lambda opcode: rex(RDX, RAX, index) + opcode + indexed(RDX, RAX, index, scale, -64),
+               lambda to: {RAX: to + 64 - 0x110 * scale, index: 0x110})
+
+
+@pytest.mark.parametrize("forms, register", [
+    *((based, base) for base in REGISTERS if base != RDX),
+    *((scaled, index) for index in REGISTERS if index not in (RDX, RAX))])
+def test_every_memory_form(machine, forms, register):
+    for n, (encode, registers) in enumerate(forms(register)):
+        words = (ctypes.c_uint64 * 4)(0, VALUE, 0, 0)
+        setup = {**registers(ctypes.addressof(words) + 8), RDX: GUEST_RSP}
+        machine.cpu(0).vmwrite(GUEST_RSP, 0)
+        execute(machine, encode(b"\x0f\x79"), setup)
+        assert machine.cpu(0).vmread(GUEST_RSP).value == VALUE, n
+        words[1] = 0
+        _, flags = execute(machine, encode(b"\x0f\x78"), setup)
+        assert list(words) == [0, VALUE, 0, 0] and flags == 0, n
 
 
 def test_an_address_that_counts_from_the_next_instruction(machine):

@@ -95,33 +95,40 @@ def checkout(tmp_path_factory):
     return found
 
 
-def test_nothing_changed_nothing_is_built_by_an_editable_install_either(checkout):
+@pytest.mark.soak
+def test_nothing_changed_nothing_is_built_by_an_editable_install_either(checkout, soak):
+    """The editable install, which asks the same, in a soak."""
     # the first build of a checkout that lacked nothing was the second already
     assert not checkout.lacked or checkout.build("setup.py", "build_ext", "--inplace") == set()
-    assert checkout.build("-c", EDITABLE) == set()
+    assert not soak or checkout.build("-c", EDITABLE) == set()
 
 
-def test_a_cython_that_was_installed_anew_builds_nothing(checkout, tmp_path):
-    """As pip does for each build of its own: the files are younger, and the same."""
+@pytest.mark.soak
+def test_a_cython_that_was_installed_anew_builds_nothing(checkout, tmp_path, soak):
+    """As pip does for each build of its own: the files are younger, and the same. The build in
+    place asks in the plain run, the editable install in a soak."""
     import Cython
 
     shutil.copytree(pathlib.Path(Cython.__file__).parent, tmp_path / "Cython",
                     copy_function=shutil.copyfile, ignore=shutil.ignore_patterns("Tests"))
-    assert checkout.build("-c", EDITABLE, PYTHONPATH=str(tmp_path)) == set()
-
-
-def test_a_header_builds_what_includes_it(checkout):
-    header = "include/asm/host_rsp.h"
-    includers = checkout.includers(header)
-    assert PORT in includers and len(includers) < 30
-    checkout.edit(header, "/* changed */\n")
-    assert checkout.build("setup.py", "build_ext", "--inplace") == includers
+    asked = ("-c", EDITABLE) if soak else ("setup.py", "build_ext", "--inplace")
+    assert checkout.build(*asked, PYTHONPATH=str(tmp_path)) == set()
 
 
 @pytest.mark.soak
-def test_a_line_of_the_port_builds_one_module(checkout, soak):
-    """Of its memory, which is as deep in it and translated sooner; in a soak of vmx.c's, too."""
-    for module in [SMALL, PORT] if soak else [SMALL]:
+def test_a_header_builds_what_includes_it_and_a_line_its_module(checkout, soak):
+    """Both in one build, by a line of the port's memory, which is as deep in it and translated
+    sooner; in a soak each by itself, of vmx.c a line, too."""
+    header = "include/asm/host_rsp.h"
+    includers = checkout.includers(header)
+    assert PORT in includers and SMALL not in includers and len(includers) < 30
+    checkout.edit(header, "/* changed */\n")
+    if not soak:
+        checkout.edit(f"{SMALL}.pyx", "# changed\n")
+        assert checkout.build(*documented()) == includers | {SMALL}
+        return
+    assert checkout.build("setup.py", "build_ext", "--inplace") == includers
+    for module in (SMALL, PORT):
         checkout.edit(f"{module}.pyx", "# changed\n")
         assert checkout.build(*documented()) == {module}
 

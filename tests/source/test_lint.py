@@ -43,6 +43,11 @@ def test_cython_lint_finds_nothing(held):
 
 
 @pytest.mark.host("cython_lint")
-def test_cython_lint_would_find_something(tmp_path):
-    (tmp_path / "bad.pyx").write_text("from libc.stdint cimport int8_t\n\ndef f(x={}): pass\n")
-    assert len(lines("cython_lint.cython_lint", "--no-pycodestyle", str(tmp_path / "bad.pyx"))) >= 2
+def test_cython_lint_would_find_something(tmp_path, held):
+    bad = "from libc.stdint cimport int8_t\n\ndef f(x={}): pass\n"
+    found = held(sys.version, *map(metadata.version, ("cython_lint", "Cython")), bad)
+    (tmp_path / "bad.pyx").write_text(bad)
+    if found.digest() not in found:
+        assert len(lines("cython_lint.cython_lint", "--no-pycodestyle",
+                         str(tmp_path / "bad.pyx"))) >= 2
+    found.keep()

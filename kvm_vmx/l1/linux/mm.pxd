@@ -14,6 +14,7 @@ cdef page_t *alloc_page(int gfp) noexcept nogil
 cdef ulong __get_free_page(int gfp) noexcept nogil
 cdef void free_pages(ulong address, int order) noexcept nogil
 cdef void free_page(ulong address) noexcept nogil
+cdef void clear_pages(void *first, u64 size) noexcept nogil
 cdef void *__vmalloc(ulong size, int gfp) noexcept nogil
 cdef void vfree_pages(void *address) noexcept nogil
 cdef void *kmalloc(size_t size, int gfp) noexcept nogil

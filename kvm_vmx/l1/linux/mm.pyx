@@ -10,6 +10,13 @@ from libc.string cimport memset
 cdef enum:
     MAX_ORDER = 20
     NO_FRAME = 0
+    # bytes from which it is worth asking the host for fresh pages
+    MANY_PAGES = 8 * 4096
+
+cdef extern from "sys/mman.h" nogil:
+    enum:
+        MADV_REMOVE
+    int madvise(void *address, size_t length, int advice)
 
 # A free block of an order is found by its first frame; frame 0 is never handed out.
 cdef u32 free_head[MAX_ORDER + 1]
@@ -133,6 +140,13 @@ cdef void free_pages(ulong address, int order) noexcept nogil:
 
 cdef void free_page(ulong address) noexcept nogil:
     free_pages(address, 0)
+
+
+cdef void clear_pages(void *first, u64 size) noexcept nogil:
+    # Pages in a row become zero. The host takes many of them back: one that is not touched again
+    # costs nothing, and one that is comes as zeros.
+    if size < MANY_PAGES or madvise(first, size, MADV_REMOVE) != 0:
+        memset(first, 0, size)
 
 
 cdef void *__vmalloc(ulong size, int gfp) noexcept nogil:
