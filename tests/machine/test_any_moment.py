@@ -13,7 +13,7 @@ from kvm_vmx import Machine, MachineError
 from kvm_vmx.machine.guests import CPUID_LOOP
 from kvm_vmx.machine.static_keys import StaticKeys
 
-pytestmark = [pytest.mark.long, pytest.mark.usefixtures("frozen")]
+pytestmark = pytest.mark.long
 
 
 class Struck(BaseException):
