@@ -2,6 +2,7 @@
 """How a guest starts: 64-bit mode, whole gigabytes mapped as they are, flat segments, code at
 0x1000. What is mapped behind the memory is a device's: MMIO."""
 
+import functools
 from typing import Any
 
 from kvm_vmx.abi import constants
@@ -55,9 +56,15 @@ def fill(target: Any, code: bytes, memory: int) -> None:
     for i in range(gigabytes):
         directory = base + (2 + i) * PAGE
         target.write(base + PAGE + 8 * i, _entry(directory))
-        # to the directory's end: what lies behind the memory is a device's
-        target.write(directory, b"".join(
-            _entry(i * GIGABYTE + n * LARGE_PAGE, LARGE) for n in range(512)))
+        target.write(directory, _directory(i))
+
+
+@functools.cache
+def _directory(gigabyte: int) -> bytes:
+    """The page directory of a whole gigabyte, as each guest has it: what of that lies behind its
+    memory is a device's."""
+    return b"".join(
+        _entry(gigabyte * GIGABYTE + n * LARGE_PAGE, LARGE) for n in range(512))
 
 
 def _entry(address: int, flags: int = 0) -> bytes:
