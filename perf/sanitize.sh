@@ -33,7 +33,7 @@ if test $what = threads; then
   TSAN_OPTIONS+=" exitcode=66 history_size=4"
   rm -f "$root"/report*
   LD_PRELOAD=$(gcc -print-file-name=libtsan.so) "$python" -P -m pytest -q -p no:cacheprovider \
-    tests/machine/test_{hotplug_under_load,misuse,pending,trace_beside}.py \
+    tests/machine/test_{hotplug_under_load,daemon_threads,misuse,pending,trace_beside}.py \
     tests/l0/test_flags_race.py tests/l1/test_cpus.py || status=$?
   cat "$root"/report* 2>/dev/null && exit 1
   exit "${status:-0}"
