@@ -214,14 +214,14 @@ def test_a_machine_survives_an_exception_at_any_bytecode(name, face, soak):
 
 @pytest.mark.parametrize("part", PARTS)
 def test_every_public_call_can_be_broken_off(part, face, soak):
-    """At each of its bytecodes with --soak, else at one in a hundred."""
+    """At each of its bytecodes with --soak, else every other call at one in 150."""
     if not face.is_port and not soak:
         pytest.skip("a soak of a tree's")
     boot, total = Machine if face.is_port else face, 0
     world = World(boot=boot)
     calls = calls_of(world, part)
     world.machine.close()
-    for what, call in calls.items():
+    for what, call in list(calls.items())[::1 if soak else 2]:
         # which of them, another one of each call
         nths = itertools.count(1) if soak else \
             itertools.count(random.Random(what).randrange(1, 40), 150)
