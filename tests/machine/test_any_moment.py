@@ -229,6 +229,8 @@ def test_every_public_call_can_be_broken_off(part, face, soak):
             struck = broken_off(call, lambda: World(boot=boot), nths, what in ENDINGS)
         except BaseException as error:
             error.add_note(f"in {what}")
+            if machine := Machine.current():
+                machine.close()
             raise
         total += struck
         print(f"{what}: {struck} bytecodes")
