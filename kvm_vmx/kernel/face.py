@@ -13,6 +13,7 @@ from kvm_vmx.kernel import key_sites
 from kvm_vmx.kernel.image import FAIL_POINTS, Image
 from kvm_vmx.machine.cpu import Cpu
 from kvm_vmx.machine.fields import fields
+from kvm_vmx.machine.kernel import bound_cpu
 from kvm_vmx.machine.machine import no_name
 from kvm_vmx.machine.partition import Partition
 from kvm_vmx.machine.refusal import Refusal
@@ -108,8 +109,7 @@ class Face(Unique):
 
     def _bound_cpu(self) -> int | None:
         """The CPU of the innermost `with m.cpu(n)` of this thread, or None."""
-        stack = getattr(self._binding, "stack", None)
-        return stack[-1] if stack else None
+        return bound_cpu(self._binding)
 
     def _processor(self, n: int) -> "Processor":
         return self.partition.processor(n)

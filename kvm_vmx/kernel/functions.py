@@ -2,18 +2,19 @@
 """The functions of a tree's own KVM by their names, for a thread that runs as a CPU."""
 
 import bisect
-import contextlib
 import ctypes
 import functools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kvm_vmx.errors import MachineError, Unique
-from kvm_vmx.kernel.guest import PAGE, KernelVcpu, KernelVm
+from kvm_vmx.kernel.guest import KernelVcpu, KernelVm
+from kvm_vmx.kernel.image import Lent
 from kvm_vmx.kernel.image_file import Elf
 from kvm_vmx.kernel.signatures import CType, Signature, Signatures
+from kvm_vmx.machine.gate import Together
 from kvm_vmx.machine.line_table import NoLines
 from kvm_vmx.machine.port_functions import ON_CURRENT_VMCS
 from kvm_vmx.words import NEAREST, meant
@@ -171,12 +172,12 @@ class KernelFunctions(Unique):
         self._module.check_loaded()
         kernel._online(cpu)
         call = StandinCall(address)
-        with contextlib.ExitStack() as held:
+        with Together() as held:
             for n, (argument, (what, kind)) in enumerate(zip(arguments, signature.arguments)):
                 call.argument[n] = self._converted(f"{name}(): {what}", argument, kind, held) \
                     & (1 << 64) - 1
                 if isinstance(argument, KernelVcpu) and not call.vcpu:
-                    held.enter_context(argument._alone())
+                    held.enter(argument._alone())
                     call.vcpu = argument.address
             if name.startswith(ON_CURRENT_VMCS) and not call.vcpu and not kernel.image.per_cpu(
                     "current_vmcs", cpu):
@@ -186,7 +187,7 @@ class KernelFunctions(Unique):
         return result_of(signature.result, call.result)
 
     def _converted(self, what: str, argument: Any, kind: CType,
-                   held: contextlib.ExitStack) -> int:
+                   held: Together) -> int:
         """What the function gets for an argument; held gives back what was lent for it."""
         if not kind.pointer:
             if not isinstance(argument, int):
@@ -213,7 +214,7 @@ class KernelFunctions(Unique):
                              " a bytearray or an address that the kernel has told")
         return address
 
-    def _buffer(self, what: str, argument: Any, kind: CType, held: contextlib.ExitStack) -> int:
+    def _buffer(self, what: str, argument: Any, kind: CType, held: Together) -> int:
         if VCPU in kind.first or VM in kind.first:
             wanted = "Vcpu" if VCPU in kind.first else "Vm"
             raise TypeError(f"{what} is {kind.text}: give a {wanted}, not {argument!r}")
@@ -225,20 +226,4 @@ class KernelFunctions(Unique):
         if view.readonly or len(view) < max(kind.target_size, 1):
             raise ValueError(f"{what} points to {kind.target_size or 1} bytes or more, which the "
                              f"function may write: give a bytearray of them")
-        return held.enter_context(self._lent(view))
-
-    @contextlib.contextmanager
-    def _lent(self, view: memoryview) -> Iterator[int]:
-        """Pages of the kernel's with the bytes of a buffer, which gets them back: what is written
-        behind them is L1's, and nothing of Python's."""
-        image = self._kernel.image
-        count = -(-len(view) // PAGE)
-        gpa = image.call("standin_user_pages", count)
-        if not gpa:
-            raise MemoryError(f"L1 has no {len(view)} bytes left: give the kernel more memory")
-        where = image.memory + gpa
-        ctypes.memmove(where, bytes(view), len(view))
-        yield where
-        # not where the kernel has died: nobody asks for its pages
-        view[:] = ctypes.string_at(where, len(view))
-        image.call("standin_free_user_pages", gpa, count)
+        return held.enter(Lent(self._kernel.image, view))

@@ -3,9 +3,9 @@
 
 import ctypes
 import errno
+import itertools
 import os
 import struct
-import threading
 from collections import Counter
 from collections.abc import ItemsView, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -79,7 +79,7 @@ class KernelVm(Unique):
         self.vcpus: list[KernelVcpu] = []
         self._gate = Gate()
         # one that is closed keeps its number until the VM goes
-        self.ids, self.creates = 0, threading.Lock()
+        self.ids = itertools.count()
         image = self.kernel.image
         self.fd = image.call("standin_ioctl", -1, ioctls.CREATE_VM, 0)
         if self.fd < 0:
@@ -171,16 +171,7 @@ class KernelVm(Unique):
     def _end(self) -> None:
         """What destroy() does, or the rest of it where an exception has cut it short."""
         self.alive = False
-        image = self.kernel.image
-        while self.vcpus:
-            cpu = self.vcpus[0].cpu
-            image.call("standin_close", self.vcpus[0].fd,
-                       cpu=cpu if self.kernel.is_online(cpu) else ANY)
-            del self.vcpus[0]
-        image.call("standin_close", self.fd)
-        if (base := self._held) is not None:
-            self._held = None
-            image.call("standin_free_user_pages", base, self.memory.size // PAGE)
+        self.kernel.image.close_vm(self)
         if self in self.module.vms:
             self.module.vms.remove(self)
 
@@ -230,9 +221,7 @@ class KernelVcpu(VcpuFace):
     def __init__(self, vm: KernelVm, cpu: int) -> None:
         self.vm, self.kernel, self._cpu = vm, vm.kernel, vm.kernel._numbered(cpu)
         self._busy = Busy("the vCPU")
-        with vm.creates:
-            self.fd = vm.ioctl(vm.fd, ioctls.CREATE_VCPU, vm.ids, "create_vcpu", cpu)
-            vm.ids += 1
+        self.fd = vm.ioctl(vm.fd, ioctls.CREATE_VCPU, next(vm.ids), "create_vcpu", cpu)
         try:
             self._set_up(cpu)
         except BaseException:

@@ -157,7 +157,8 @@ static void image_exited(void)
 {
 	bool ends = false;
 
-	the_image->all_exits++;
+	/* of whoever has the turn, and looked at by who has not */
+	__atomic_store_n(&the_image->all_exits, the_image->all_exits + 1, __ATOMIC_RELAXED);
 	if (the_image->preempt_at && !--the_image->preempt_at)
 		the_image->resched();
 	if (running->last != EPT_VIOLATION_EXIT)

@@ -33,6 +33,13 @@ struct image_site {
 	u32 length;
 };
 
+/* Where user space has L1's memory a second time: below every address of the kernel's memory. */
+#ifdef __SANITIZE_THREAD__	/* which has its own there */
+#define USER_SPACE 0x4000000000UL
+#else
+#define USER_SPACE 0x100000000000UL
+#endif
+
 struct image {
 	struct host host;
 	struct vmlinux vmlinux;

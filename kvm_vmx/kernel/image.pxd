@@ -9,6 +9,7 @@ cdef extern from "kvm_vmx/kernel/host_side.h" nogil:
         IMAGE_REASONS
         IMAGE_SITES
         INSN_LENGTH_MAX
+    const ulong USER_SPACE
     ctypedef struct host_t "struct host":
         ulong memory
         ulong memory_size
@@ -105,6 +106,9 @@ cdef class Image:
     cdef readonly object died
     # what is mapped: (address, size) each
     cdef list mapped
+    # of what is open in the kernel: files, and pages of user space {GPA: how many}
+    cdef list files
+    cdef dict lent
     cdef bint trapping
     cdef int wakes
 
@@ -117,3 +121,6 @@ cdef class Image:
     cdef int forget(self) except -1
     cdef int copy(self, void *to, const void *source, size_t size) except -1
     cdef int enter(self, image_call_t *call, str name, ulong depth) except -1
+    cdef int keep(self, str name, long first, long second, long ret) except -1
+    cdef int close_file(self, long fd, int cpu=*) except -1
+    cdef int take_back(self, long gpa) except -1

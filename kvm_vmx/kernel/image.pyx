@@ -20,6 +20,7 @@ from kvm_vmx.trap.engine cimport Stacks, thread_stacks, trap_bind, trap_binding,
 
 from kvm_vmx import host
 from kvm_vmx.errors import KernelBug, MachineError
+from kvm_vmx.kernel import ioctls
 from kvm_vmx.kernel.image_file import elf_of
 from kvm_vmx.trap import engine as trap
 from kvm_vmx.words import unknown
@@ -50,9 +51,6 @@ cdef enum:
     PER_CPU_CHUNKS = 256 << 10
     STRUCT_PAGE = 64
 
-# where user space has L1's memory a second time: below every address of the kernel's
-cdef ulong USER = 0x100000000000
-
 # seconds
 PATIENCE = 30.0
 
@@ -60,6 +58,9 @@ PATIENCE = 30.0
 ANY = -1
 BUSY = ("the machine is in use (a vCPU runs, or another thread is inside): wait until that call "
         "has returned")
+
+# Commands that open a file.
+OPENING = (ioctls.CREATE_VM, ioctls.CREATE_VCPU)
 
 FAIL_POINTS = ("page", "kmalloc", "vmalloc", "msr", "hypercall")
 
@@ -129,7 +130,8 @@ cdef class Image:
     def __cinit__(self, Partition partition not None, path):
         self.partition = partition
         self.owner = this_process()
-        self.mapped, self.patience, self.wakes = [], PATIENCE, -1
+        self.mapped, self.files, self.lent = [], [], {}
+        self.patience, self.wakes = PATIENCE, -1
         self.elf = elf_of(path)
         self.image = <image_t *>calloc(1, sizeof(image_t))
         if self.image == NULL:
@@ -203,11 +205,11 @@ cdef class Image:
         host_table.memory_size = size = self.partition.memory.mem.size
         host_table.pages = self.map(up(size / PAGE * STRUCT_PAGE))
         user = mremap(<void *>host_table.memory, 0, size, MREMAP_MAYMOVE | MREMAP_FIXED,
-                      <void *><ulong>USER)
+                      <void *>USER_SPACE)
         if user == <void *>MAP_FAILED:
             raise MachineError(f"no place for user space: {os.strerror(errno)}")
-        self.mapped.append((<ulong>USER, size))
-        host_table.user = USER
+        self.mapped.append((USER_SPACE, size))
+        host_table.user = USER_SPACE
         host_table.page_kind = <unsigned char *>calloc(1, size / PAGE)
         host_table.user_frame = <unsigned int *>calloc(sizeof(unsigned int), size / PAGE)
         if "__asan_load8_noabort" in self.elf.symbols:
@@ -360,7 +362,62 @@ cdef class Image:
         call.arg[0], call.arg[1], call.arg[2] = first, second, third
         call.where = cpu
         self.enter(&call, name, 0)
+        self.keep(name, first, second, call.ret)
         return call.ret
+
+    cdef int keep(self, str name, long first, long second, long ret) except -1:
+        # What is open is known with the call that opens it: an exception that strikes whoever has
+        # asked for it comes later.
+        if name == "standin_ioctl":
+            if ret >= 0 and second in OPENING:
+                self.files.append(ret)
+        elif name == "standin_user_pages":
+            if ret:
+                self.lent[ret] = first
+        elif name == "standin_close" and first in self.files:
+            self.files.remove(first)
+        elif name == "standin_free_user_pages":
+            self.lent.pop(first, None)
+        return 0
+
+    cdef int close_file(self, long fd, int cpu=ANY) except -1:
+        cdef bint online = cpu >= 0 and self.word("__cpu_online_mask") >> cpu & 1
+
+        self.call("standin_close", fd, cpu=cpu if online else ANY)
+        return 0
+
+    cdef int take_back(self, long gpa) except -1:
+        self.call("standin_free_user_pages", gpa, self.lent[gpa])
+        return 0
+
+    def close_vm(self, vm) -> None:
+        """Close a KernelVm's files, those of its vCPUs first, and take its memory back: all of it,
+        or what an earlier call has left. One step of Python's."""
+        while vm.vcpus:
+            self.close_file(vm.vcpus[0].fd, vm.vcpus[0]._cpu)
+            del vm.vcpus[0]
+        if vm.fd >= 0:
+            self.close_file(vm.fd)
+            vm.fd = -1
+        if vm._held is not None:
+            self.take_back(vm._held)
+            vm._held = None
+
+    def close_rest(self) -> None:
+        """Close what nobody knows of any more, as the end of a process would."""
+        while self.files:
+            self.close_file(self.files[len(self.files) - 1])
+        for gpa in list(self.lent):
+            self.take_back(gpa)
+
+    def suspend(self) -> tuple[int, str]:
+        """Suspend to memory, lose what the processors had, resume: 0 or a negative errno, and
+        which of both it is of. One step of Python's: a kernel that sleeps can do nothing else."""
+        ret = self.call("standin_suspend", cpu=0)
+        if ret:
+            return ret, "suspend"
+        self.partition.reset()
+        return self.call("standin_resume", cpu=0), "resume"
 
     def run(self, long fd, long command, int cpu, exits=None, ulong depth=0) -> RunOfVcpu:
         """One ioctl as a CPU, with depth bytes of its stack in use, whose task has a signal after
@@ -484,7 +541,7 @@ cdef class Image:
     @property
     def user(self) -> int:
         """Where user space has GPA 0."""
-        return USER
+        return USER_SPACE
 
     def take_pages(self, int order) -> int | None:
         """The GPA of a block of pages that the kernel hands out, zeroed, or None."""
@@ -555,6 +612,32 @@ cdef class Image:
             text = record.text.decode(errors="replace")
             lines.append(f"{text} in {self.function(record.ip)}" if record.ip else text)
         return lines
+
+
+cdef class Lent:
+    """`with` it pages of the kernel's have the bytes of a buffer, which gets them back: what is
+    written behind them is L1's, and nothing of Python's."""
+
+    cdef Image image
+    cdef unsigned char[::1] view
+    cdef long gpa
+
+    def __cinit__(self, Image image not None, view):
+        self.image, self.view = image, view
+
+    def __enter__(self):
+        self.gpa = self.image.call("standin_user_pages", up(len(self.view)) // PAGE)
+        if not self.gpa:
+            raise MemoryError(
+                f"L1 has no {len(self.view)} bytes left: give the kernel more memory")
+        memcpy(<void *><ulong>(self.image.memory + self.gpa), &self.view[0], len(self.view))
+        return self.image.memory + self.gpa
+
+    def __exit__(self, *_):
+        # nobody asks a kernel that has died for its pages
+        if self.image.died is None and self.gpa in self.image.lent:
+            memcpy(&self.view[0], <void *><ulong>(self.image.memory + self.gpa), len(self.view))
+            self.image.take_back(self.gpa)
 
 
 cdef class Alone:

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from kvm_vmx.conditions import Finding
-from kvm_vmx.errors import MachineError, Unique
+from kvm_vmx.errors import KernelBug, MachineError, Unique
 from kvm_vmx.kernel.build import build
 from kvm_vmx.kernel.face import Face, told
 from kvm_vmx.kernel.functions import KernelFunctions
@@ -121,6 +121,7 @@ class KernelModule(Unique):
         with self.kernel._alone():
             for vm in list(self.vms):
                 vm._end()
+            self.kernel.image.close_rest()
             self.kernel.image.call("standin_rmmod")
 
 
@@ -343,10 +344,17 @@ class Kernel(Face):
         if not isinstance(online, int) or not 1 <= online <= self.possible_cpus:
             raise ValueError(f"{cpus} CPUs: give a number from 1 to {self.possible_cpus}")
         with self._alone():
-            end()
-            log, self._module = self.dmesg, None
-            self.image.unload()
-            self._boot(online)
+            try:
+                end()
+                log, self._module = self.dmesg, None
+                self.image.unload()
+                self._boot(online)
+            except KernelBug:
+                raise
+            except BaseException:
+                # one that has ended does nothing more, and the next has not all that it needs
+                self.image.unload()
+                raise
         return log
 
     def suspend(self) -> None:
@@ -354,12 +362,9 @@ class Kernel(Face):
         operations are called, the processors lose their state, memory stays, and all that comes
         back. OSError with the errno of a CPU that did not."""
         with self._alone():
-            for function in ("standin_suspend", "standin_resume"):
-                ret = self.image.call(function, cpu=0)
-                if ret:
-                    raise failed(ret, function.removeprefix("standin_"), self)
-                if function == "standin_suspend":
-                    self.partition.reset()
+            ret, what = self.image.suspend()
+            if ret:
+                raise failed(ret, what, self)
 
     def fail(self, point: str, nth: int = 1) -> None:
         """Let the nth step of a kind fail from now on (page, kmalloc, vmalloc, msr,

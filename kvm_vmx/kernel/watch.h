@@ -52,9 +52,10 @@ static void watch_next(bool soon)
 static void watch_tick(int number, siginfo_t *info, void *context)
 {
 	unsigned long rip = ((ucontext_t *)context)->uc_mcontext.gregs[REG_RIP];
-	bool stuck = the_image->all_exits == watched.seen;
+	u64 exits = __atomic_load_n(&the_image->all_exits, __ATOMIC_RELAXED);
+	bool stuck = exits == watched.seen;
 
-	watched.seen = the_image->all_exits;
+	watched.seen = exits;
 	if (stuck && rip >= watched.start && rip < watched.end)
 		host_die("a loop without an end", rip);
 	watch_next(stuck);
@@ -99,7 +100,7 @@ static void watch_begin(struct watch *watch, unsigned long start, unsigned long 
 	watched.start = start;
 	watched.end = end;
 	watched.timer = watch->timer;
-	watched.seen = the_image->all_exits;
+	watched.seen = __atomic_load_n(&the_image->all_exits, __ATOMIC_RELAXED);
 	watched.patience.tv_sec = (time_t)patience;
 	watched.patience.tv_nsec = (long)((patience - (double)watched.patience.tv_sec) * 1e9);
 	watch_next(false);

@@ -145,6 +145,31 @@ cdef class Building(Way):
         self.gate.building_lock.release()
 
 
+@cython.no_gc
+cdef class Together:
+    """Ways in that one `with` leaves together, the last one first; what is dropped without being
+    left drops each of them. contextlib.ExitStack is Python's: an exception may come between what
+    it enters and its knowing, or stay in it with all that it holds."""
+
+    cdef list ways
+
+    def __cinit__(self):
+        self.ways = []
+
+    def enter(self, way):
+        """Enter one more: what it gives."""
+        found = way.__enter__()
+        self.ways.append(way)
+        return found
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        while self.ways:
+            self.ways.pop().__exit__(None, None, None)
+
+
 cdef class Busy:
     """A lock of one object that nobody waits for either."""
 

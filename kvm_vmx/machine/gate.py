@@ -6,6 +6,7 @@ from kvm_vmx.machine.kernel import (
     Busy as Busy,
     Changing as Changing,
     Gate as Gate,
+    Together as Together,
     Use as Use,
     Using as Using,
     Way as Way,

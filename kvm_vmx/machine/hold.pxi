@@ -36,16 +36,32 @@ cdef class Hold:
 
 cdef class Bound:
     """`with` a CPU of a machine: the thread's calls of the port go there. Entered and left in C,
-    so that no exception can leave a thread bound."""
+    and what is dropped without being left is left then: no exception can leave a thread bound."""
 
     cdef public object machine
     cdef public int index
+    cdef object __weakref__
 
     def __enter__(self) -> "Self":
         binding = self.machine._binding
-        binding.stack = getattr(binding, "stack", ()) + (self.index,)
+        binding.stack = getattr(binding, "stack", ()) + (weakref.ref(self),)
         return self
 
     def __exit__(self, *_):
-        binding = self.machine._binding
-        binding.stack = binding.stack[:len(binding.stack) - 1]
+        cdef list left = [there for there in self.machine._binding.stack if there() is not None]
+        cdef int i = len(left) - 1
+
+        while i >= 0 and left[i]() is not self:
+            i -= 1
+        if i >= 0:
+            # and what was broken off above it
+            self.machine._binding.stack = tuple(left[:i])
+
+
+def bound_cpu(binding) -> int | None:
+    """The CPU that the calling thread is bound to: of the innermost `with` that is not left."""
+    for there in reversed(getattr(binding, "stack", ())):
+        bound = there()
+        if bound is not None:
+            return bound.index
+    return None

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import threading
+import weakref
 
 cimport cython
 from cpython.exc cimport PyErr_CheckSignals
@@ -262,13 +263,36 @@ cdef class Kernel(KernelModules):
         """What the kernel does on CPU 0 before a restart, or before another begins by kexec."""
         self.enter(0, <void *>kernel_kexec if kexec else <void *>kernel_restart)
 
-    def sleep(self) -> int:
-        """Suspend to memory; 0 or a negative errno. Nothing but wake() may follow."""
-        return <int>self.enter(0, <void *>suspend_enter)
+    def suspend(self) -> tuple[int, str]:
+        """Suspend to memory, lose what the processors had, resume: 0 or a negative errno, and
+        which of both it is of. One step of Python's: a kernel that sleeps can do nothing else."""
+        cdef int ret = <int>self.enter(0, <void *>suspend_enter)
 
-    def wake(self) -> int:
-        """Resume; 0 or the errno of a CPU that did not come back."""
-        return <int>self.enter(0, <void *>suspend_leave)
+        if ret:
+            return ret, "suspend"
+        self.partition.reset()
+        return <int>self.enter(0, <void *>suspend_leave), "resume"
+
+    def followed_by_another(self, machine, int online, str how) -> list[str]:
+        """End by a "restart", "kexec" or "crash", and boot another kernel on the partition, which
+        is the machine's from then on: this one's log. One step of Python's, as suspend()."""
+        cdef Kernel another
+
+        if how == "crash":
+            self.crash(0)
+        elif how == "kexec":
+            self.end(kexec=True)
+        else:
+            if not self.oopsed:
+                self.end()
+            self.partition.reset()
+        log = self.log()
+        self.abandon()
+        self.partition.memory.hand_out_by(None)
+        machine._kernel = another = Kernel(self.partition)
+        another.boot(online)
+        self.partition.memory.hand_out_by(another)
+        return log
 
     def abandon(self) -> None:
         """This kernel is no more, whatever it held: another may begin on the partition."""

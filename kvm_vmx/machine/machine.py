@@ -17,7 +17,7 @@ from kvm_vmx.errors import Unique, counted, kernel_error
 from kvm_vmx.machine import detection, failures
 from kvm_vmx.machine.cpu import Cpu
 from kvm_vmx.machine.gate import Gate
-from kvm_vmx.machine.kernel import TIMER_VECTOR, Kernel, MachineError
+from kvm_vmx.machine.kernel import TIMER_VECTOR, Kernel, MachineError, bound_cpu
 from kvm_vmx.machine.lints import Lint
 from kvm_vmx.machine.module import Module
 from kvm_vmx.machine.options import (
@@ -204,8 +204,7 @@ class Machine(Pictured, Unique):
 
     def _bound_cpu(self) -> int | None:
         """The CPU of the innermost `with m.cpu(n)` of this thread, or None."""
-        stack = getattr(self._binding, "stack", None)
-        return stack[-1] if stack else None
+        return bound_cpu(self._binding)
 
     @property
     def dmesg(self) -> list[str]:
@@ -326,19 +325,14 @@ class Machine(Pictured, Unique):
         VMs, vCPUs and pages of the old kernel are gone. A kernel that has hit a BUG is cut off.
         Returns the log of the kernel that has ended; MachineError where another thread is
         inside."""
-        return self._next_kernel(cpus, self._restart)
+        return self._next_kernel(cpus, "restart")
 
     def kexec(self, cpus: int | None = None, *, crash: bool = False) -> list[str]:
         """Start another kernel from this one, which nothing resets: it finds each processor, its
         synthetic MSRs and memory as hyperv_cleanup() and v4.19's shutdown leave them. crash is
         kdump's way: nobody is asked, each CPU clears the VMCSs that it has loaded and leaves VMX
         operation; the only one for a kernel that has hit a BUG. Otherwise as reboot()."""
-        def end() -> None:
-            if crash:
-                self._kernel.crash(0)
-            else:
-                self._kernel.end(kexec=True)
-        return self._next_kernel(cpus, end)
+        return self._next_kernel(cpus, "crash" if crash else "kexec")
 
     def suspend(self) -> None:
         """Suspend L1 to memory and wake it up: all CPUs but the first go offline, KVM leaves VMX
@@ -346,34 +340,18 @@ class Machine(Pictured, Unique):
         with the errno of a CPU that did not; MachineError where another thread is inside."""
         self.check_open()
         with self._gate.change():
-            ret = self._kernel.sleep()
+            ret, what = self._kernel.suspend()
             if ret:
-                raise kernel_error(ret, "suspend", self._kernel)
-            self._partition.reset()
-            ret = self._kernel.wake()
-            if ret:
-                raise kernel_error(ret, "resume", self._kernel)
+                raise kernel_error(ret, what, self._kernel)
 
-    def _restart(self) -> None:
-        if not self._kernel.oopsed:
-            self._kernel.end()
-        self._partition.reset()
-
-    def _next_kernel(self, cpus: int | None, end: Callable[[], None]) -> list[str]:
+    def _next_kernel(self, cpus: int | None, how: str) -> list[str]:
         """End this kernel and boot another; the old one's log."""
         self.check_open()
         online = self.cpus if cpus is None else cpus
         if not isinstance(online, int) or not 1 <= online <= self.possible_cpus:
             raise ValueError(f"{cpus} CPUs: give a number from 1 to {self.possible_cpus}")
         with self._gate.change():
-            end()
-            log = self._kernel.log()
-            self._kernel.abandon()
-            self.memory.hand_out_by(None)
-            self._kernel = Kernel(self._partition)
-            self._kernel.boot(online)
-            self.memory.hand_out_by(self._kernel)
-        return log
+            return self._kernel.followed_by_another(self, online, how)
 
     def online(self, cpu: int) -> None:
         """Bring a CPU online; OSError with the kernel's errno."""

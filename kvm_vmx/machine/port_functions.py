@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The port's functions by their kernel names, for a thread that runs as a CPU."""
 
-import contextlib
 import ctypes
 import functools
 import importlib
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 from kvm_vmx import l1
 from kvm_vmx.abi.constants import X86_CR4_VMXE
 from kvm_vmx.errors import Unique
+from kvm_vmx.machine.gate import Together
 from kvm_vmx.machine.kernel import MachineError, call_function
 from kvm_vmx.words import NEAREST, meant
 
@@ -97,13 +97,13 @@ def functions(module: Any) -> dict[str, PortFunction]:
     return found
 
 
-def convert_argument(name: str, argument: Any, kind: str, held: contextlib.ExitStack) -> int:
+def convert_argument(name: str, argument: Any, kind: str, held: Together) -> int:
     """What a function of the port gets for an argument of Python's: a number, or where a vCPU is;
     the vCPU is this call's alone until held ends."""
     if kind.endswith(VCPU):
         if not hasattr(argument, "vmcs_gpa"):
             raise TypeError(f"{name}(): give a Vcpu, not {argument!r}")
-        address: int = held.enter_context(argument.used()).address
+        address: int = held.enter(argument.used()).address
         return address
     if not isinstance(argument, int):
         raise TypeError(f"{name}(): {argument!r} is no number")
@@ -151,8 +151,8 @@ class PortFunctions(Unique):
                 raise MachineError(f"{name}() needs a CPU: call it inside `with machine.cpu(n):`")
             if len(arguments) != len(function.arguments):
                 raise TypeError(f"{name}() takes {len(function.arguments)} arguments")
-            with contextlib.ExitStack() as held:
-                held.enter_context(self._guard())
+            with Together() as held:
+                held.enter(self._guard())
                 self._check()
                 values = tuple(convert_argument(name, argument, kind, held)
                                for argument, kind in zip(arguments, function.arguments))

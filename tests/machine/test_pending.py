@@ -87,20 +87,21 @@ def test_a_flush_waits_for_no_more_than_a_moment(storm, insn):
         for thread in threads:
             thread.start()
         waits, until = [], time.monotonic() + 0.15
+        of_the_vcpu = time.pthread_getcpuclockid(threads[0].ident)
         while time.monotonic() < until or len(waits) < 6:
-            start = time.monotonic()
+            start = time.clock_gettime(of_the_vcpu)
             try:
                 vm.move_page(0x3000)
             except MachineError as error:
                 assert "in use" in str(error)
-            waits.append(time.monotonic() - start)
+            waits.append(time.clock_gettime(of_the_vcpu) - start)
             time.sleep(0.005)
         stop.append(True)
         for thread in threads:
             thread.join()
         # an IPI that is lost costs the time until run() ends by itself, and the storm loses most;
-        # a busy host makes some wait
-        assert statistics.median(waits) < 1, sorted(waits)
+        # on a busy host its thread goes on while the other one waits for a processor
+        assert statistics.median(waits) < 0.1, sorted(waits)
 
 
 def test_no_interrupt_is_lost_between_threads(kernel):
