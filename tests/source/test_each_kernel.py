@@ -40,6 +40,7 @@ def fixtures_of_each(path):
     return found
 
 
+@functools.cache
 def asked():
     """{(file below tests/, test): whether each L1 is asked}."""
     return {(str(path.relative_to("tests")), one.name): bool(
