@@ -130,11 +130,11 @@ class Kernel(Face):
     made of the tree. One per process at a time; it may stand beside a Machine.
 
     cpus online CPUs of possible_cpus; profile, cpuid, msrs, maxphyaddr, enforce_cpuid,
-    cache_policy, seed, strict, lints, no_assist_page, fail, unfinished and memory are as for Machine. Privileged
-    instructions of KVM's text trap, or go through the kernel's table of paravirtual operations. A
-    kernel that dies raises KernelBug in one line, with the function in which it did; it can only
-    be closed or restarted then, or crash. So does one that goes on for patience seconds of
-    processor time without a VM exit; 0 waits.
+    cache_policy, seed, strict, lints, no_assist_page, fail, unfinished and memory are as for
+    Machine. Privileged instructions of KVM's text trap, or go through the kernel's table of
+    paravirtual operations. A kernel that dies raises KernelBug in one line, with the function in
+    which it did; it can only be closed or restarted then, or crash. So does one that goes on for
+    patience seconds of processor time without a VM exit; 0 waits.
     """
 
     def __init__(self, image: str | os.PathLike[str], cpus: int = 1, *,
