@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from kvm_vmx.abi.numbers import ExitReason
 from kvm_vmx.errors import MachineError, Shown, Unique, counted
 from kvm_vmx.kernel import key_sites
-from kvm_vmx.kernel.image import FAIL_POINTS, Image
+from kvm_vmx.kernel.image import Image
 from kvm_vmx.machine.cpu import Cpu
 from kvm_vmx.machine.fields import fields
 from kvm_vmx.machine.kernel import bound_cpu
@@ -133,9 +133,7 @@ class Face(Unique):
     @property
     def failures_left(self) -> dict[str, int]:
         """{fail point: steps still to come} of what fail() asked for and has not struck yet."""
-        found = {point: self.image.left(point) for point in FAIL_POINTS}
-        found["preempt"] = self.image.preempt_left
-        return {point: left for point, left in found.items() if left}
+        return self.image.failures_left()
 
     @property
     def counters(self) -> dict[str, int]:

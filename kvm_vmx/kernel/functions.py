@@ -226,4 +226,5 @@ class KernelFunctions(Unique):
         if view.readonly or len(view) < max(kind.target_size, 1):
             raise ValueError(f"{what} points to {kind.target_size or 1} bytes or more, which the "
                              f"function may write: give a bytearray of them")
-        return held.enter(Lent(self._kernel.image, view))
+        lent: int = held.enter(Lent(self._kernel.image, view))
+        return lent

@@ -10,9 +10,12 @@
 /* The kernel is compiled for a stack of 8-byte words; what libc is compiled for is more. */
 #define FROM_KERNEL __attribute__((force_align_arg_pointer))
 
-/* A step that the host itself lets fail, after those that the stand-ins ask for. */
-enum { FAIL_HYPERCALL = NR_FAIL_POINTS, NR_IMAGE_FAIL_POINTS };
+/* Instructions that the host lets fail, after the steps that the stand-ins ask for. */
+enum { FAIL_MSR = NR_FAIL_POINTS, FAIL_ONE_MSR, FAIL_HYPERCALL, NR_IMAGE_FAIL_POINTS };
 #define HYPERCALL_HAS_NO_MEMORY 0x0b
+
+/* So many instructions that have failed are kept. */
+#define IMAGE_STRUCK 16
 
 #define LOG_RECORDS 1024
 #define LOG_TEXT 256
@@ -40,6 +43,12 @@ struct image_site {
 #define USER_SPACE 0x100000000000UL
 #endif
 
+/* An instruction that has failed as it was told: of an MSR, or a hypercall with its control word. */
+struct struck {
+	u32 cpu, number;
+	bool write, call;
+};
+
 struct image {
 	struct host host;
 	struct vmlinux vmlinux;
@@ -47,6 +56,9 @@ struct image {
 	struct image_site sites[IMAGE_SITES];
 	int nr_sites;
 	unsigned long fail[NR_IMAGE_FAIL_POINTS];
+	u32 one_msr;			/* the one of FAIL_ONE_MSR */
+	struct struck struck[IMAGE_STRUCK];
+	u32 nr_struck;
 	struct log_record *records;
 	u64 log_end;
 	void (*kick)(void);

@@ -9,6 +9,14 @@ cdef extern from "kvm_vmx/kernel/host_side.h" nogil:
         IMAGE_REASONS
         IMAGE_SITES
         INSN_LENGTH_MAX
+        FAIL_PAGE
+        FAIL_KMALLOC
+        FAIL_VMALLOC
+        FAIL_MSR
+        FAIL_ONE_MSR
+        FAIL_HYPERCALL
+        NR_IMAGE_FAIL_POINTS
+        IMAGE_STRUCK
     const ulong USER_SPACE
     ctypedef struct host_t "struct host":
         ulong memory
@@ -36,13 +44,21 @@ cdef extern from "kvm_vmx/kernel/host_side.h" nogil:
         u64 ip
         u8 code[16]
         u32 length
+    ctypedef struct struck_t "struct struck":
+        u32 cpu
+        u32 number
+        bint write
+        bint call
     ctypedef struct image_t "struct image":
         host_t host
         vmlinux_t vmlinux
         int (*exception)(long long *regs, unsigned int vector) noexcept nogil
         image_site sites[256]
         int nr_sites
-        ulong fail[5]
+        ulong fail[NR_IMAGE_FAIL_POINTS]
+        u32 one_msr
+        struck_t struck[IMAGE_STRUCK]
+        u32 nr_struck
         log_record *records
         u64 log_end
         void (*kick)() noexcept nogil
@@ -104,6 +120,8 @@ cdef class Image:
     cdef process_t owner
     cdef readonly object elf
     cdef readonly object died
+    # how fail() named the one MSR
+    cdef str one_msr
     # what is mapped: (address, size) each
     cdef list mapped
     # of what is open in the kernel: files, and pages of user space {GPA: how many}

@@ -22,8 +22,8 @@ from kvm_vmx import host
 from kvm_vmx.errors import KernelBug, MachineError
 from kvm_vmx.kernel import ioctls
 from kvm_vmx.kernel.image_file import elf_of
+from kvm_vmx.machine.failures import msr_of_point
 from kvm_vmx.trap import engine as trap
-from kvm_vmx.words import unknown
 
 cdef extern from "unistd.h" nogil:
     int pause()
@@ -62,7 +62,8 @@ BUSY = ("the machine is in use (a vCPU runs, or another thread is inside): wait 
 # Commands that open a file.
 OPENING = (ioctls.CREATE_VM, ioctls.CREATE_VCPU)
 
-FAIL_POINTS = ("page", "kmalloc", "vmalloc", "msr", "hypercall")
+FAIL_POINTS = {"page": FAIL_PAGE, "kmalloc": FAIL_KMALLOC, "vmalloc": FAIL_VMALLOC, "msr": FAIL_MSR,
+               "hypercall": FAIL_HYPERCALL}
 
 
 class RunOfVcpu(NamedTuple):
@@ -166,9 +167,9 @@ cdef class Image:
             memcpy(<void *>at, &data[0], len(section.data))
         return 0
 
-    def boot(self, int online, without_assist=()) -> None:
-        """Map it and bring its CPUs 0 to online - 1 up, some without a VP assist page;
-        MachineError where there is no place for it, or another one is loaded."""
+    def boot(self, int online, without_assist=(), fail=None) -> None:
+        """Map it and bring its CPUs 0 to online - 1 up, some without a VP assist page, while fail
+        {point: nth} holds; MachineError where there is no place for it, or another is loaded."""
         global the_image, _loaded
 
         check_process(self.owner)
@@ -179,6 +180,8 @@ cdef class Image:
             self.lay_out(online)
             for cpu in without_assist:
                 self.image.host.without_assist |= <ulong>1 << <int>cpu
+            for point, nth in (fail or {}).items():
+                self.fail(point, nth)
             ret = self.call("standin_boot")
             if ret:
                 raise MachineError(f"the kernel does not boot: {os.strerror(-ret)}")
@@ -560,29 +563,38 @@ cdef class Image:
             start <= address < start + size for start, size in self.mapped)
 
     def fail(self, point, nth) -> None:
-        """Let the nth step of a kind from now on fail; 0 takes it back."""
+        """Let the nth step of a kind from now on fail, or "msr:NAME" of one MSR; 0 takes it back."""
         self.check()
-        if point not in FAIL_POINTS:
-            raise ValueError(unknown("step that fails", point, FAIL_POINTS))
+        msr = msr_of_point(point, FAIL_POINTS)
         if not isinstance(nth, int) or not 0 <= int(nth) < 1 << 31:
             raise ValueError(f"step {nth}: give a number of 1 or more, or 0 to take it back")
-        self.image.fail[FAIL_POINTS.index(point)] = nth
+        if msr is None:
+            self.image.fail[<int>FAIL_POINTS[point]] = nth
+        else:
+            self.image.one_msr, self.one_msr = msr, point
+            self.image.fail[<int>FAIL_ONE_MSR] = nth
 
-    def left(self, str point) -> int:
-        """How many steps of a kind are to come before one fails, or 0."""
+    def failures_left(self) -> dict[str, int]:
+        """The steps still to come before each failure that has been asked for."""
         self.check()
-        return self.image.fail[FAIL_POINTS.index(point)]
+        left = {point: self.image.fail[<int>number] for point, number in FAIL_POINTS.items()}
+        if self.one_msr is not None:
+            left[self.one_msr] = self.image.fail[<int>FAIL_ONE_MSR]
+        left["preempt"] = self.image.preempt_at
+        return {point: count for point, count in left.items() if count}
+
+    def failures_struck(self) -> list[tuple[int, str, int]]:
+        """(CPU, instruction, MSR or control word) of those that have failed as they were told."""
+        cdef struck_t *struck = self.image.struck
+
+        return [(struck[i].cpu, "hypercall" if struck[i].call else
+                 "WRMSR" if struck[i].write else "RDMSR", struck[i].number)
+                for i in range(self.image.nr_struck)]
 
     def preempt(self, u64 nth) -> None:
         """Let the task lose its CPU at its nth VM exit from now; 0 takes it back."""
         self.check()
         self.image.preempt_at = nth
-
-    @property
-    def preempt_left(self) -> int:
-        """How many VM exits are to come before it does, or 0."""
-        self.check()
-        return self.image.preempt_at
 
     def events(self, int cpu) -> list[dict]:
         """The last event of the guest on a CPU, and what its delivery met."""

@@ -11,18 +11,41 @@
 #include <sys/mman.h>
 #include <ucontext.h>
 
+static void keep_struck(u32 number, bool write, bool call)
+{
+	if (the_image->nr_struck == IMAGE_STRUCK)
+		return;
+	the_image->struck[the_image->nr_struck++] = (struct struck){
+		this_virt_cpu()->index, number, write, call };
+}
+
+/* Both count, where both were asked for. */
+static bool msr_strikes(u32 msr, bool write)
+{
+	bool found = msr == the_image->one_msr && host_fail(FAIL_ONE_MSR);
+
+	found |= host_fail(FAIL_MSR);
+	if (found)
+		keep_struck(msr, write, false);
+	return found;
+}
+
 static FROM_KERNEL int host_read_msr(unsigned int msr, unsigned long long *value)
 {
 	u64 found = 0;
-	insn_t status = this_virt_cpu()->ops->rdmsr(this_virt_cpu(), msr, &found);
+	insn_t status;
 
+	if (msr_strikes(msr, false))
+		return 1;
+	status = this_virt_cpu()->ops->rdmsr(this_virt_cpu(), msr, &found);
 	*value = found;
 	return status != INSN_OK;
 }
 
 static FROM_KERNEL int host_write_msr(unsigned int msr, unsigned long long value)
 {
-	return this_virt_cpu()->ops->wrmsr(this_virt_cpu(), msr, value) != INSN_OK;
+	return msr_strikes(msr, true) ||
+	       this_virt_cpu()->ops->wrmsr(this_virt_cpu(), msr, value) != INSN_OK;
 }
 
 static FROM_KERNEL void host_cpuid(unsigned int *regs)
@@ -69,6 +92,7 @@ static FROM_KERNEL void host_write_dr(int dr, unsigned long value)
 static FROM_KERNEL int host_vmcall(unsigned long long *regs)
 {
 	if (host_fail(FAIL_HYPERCALL)) {
+		keep_struck(regs[GPR_RCX], false, true);
 		regs[0] = HYPERCALL_HAS_NO_MEMORY;
 		return 0;
 	}

@@ -17,7 +17,7 @@ from kvm_vmx.kernel.face import Face, told
 from kvm_vmx.kernel.functions import KernelFunctions
 from kvm_vmx.kernel.guest import KernelVm, failed
 from kvm_vmx.kernel.image import PATIENCE, Alone, Image, but
-from kvm_vmx.machine import detection
+from kvm_vmx.machine import detection, failures
 from kvm_vmx.machine.kernel import TIMER_VECTOR
 from kvm_vmx.machine.lints import Lint
 from kvm_vmx.machine.options import L1, HyperV
@@ -38,7 +38,8 @@ MEMORY_BASE, MEMORY_PER_CPU = 256 << 20, 64 << 10
 # What Machine() has and an image takes, too.
 OPTIONS = frozenset((
     "profile", "possible_cpus", "memory", "msrs", "cpuid", "maxphyaddr", "enforce_cpuid",
-    "cache_policy", "seed", "strict", "lints", "faults", "patience", "no_assist_page"))
+    "cache_policy", "seed", "strict", "lints", "faults", "patience", "no_assist_page", "fail",
+    "unfinished"))
 
 
 def is_image(path: Path) -> bool:
@@ -130,11 +131,11 @@ class Kernel(Face):
     made of the tree. One per process at a time; it may stand beside a Machine.
 
     cpus online CPUs of possible_cpus; profile, cpuid, msrs, maxphyaddr, enforce_cpuid,
-    cache_policy, seed, strict, lints, no_assist_page and memory are as for Machine. Privileged
-    instructions of KVM's text trap, or go through the kernel's table of paravirtual operations. A
-    kernel that dies raises KernelBug in one line, with the function in which it did; it can only
-    be closed or restarted then, or crash. So does one that goes on for patience seconds of
-    processor time without a VM exit; 0 waits.
+    cache_policy, seed, strict, lints, no_assist_page, fail, unfinished and memory are as for
+    Machine. Privileged instructions of KVM's text trap, or go through the kernel's table of
+    paravirtual operations. A kernel that dies raises KernelBug in one line, with the function in
+    which it did; it can only be closed or restarted then, or crash. So does one that goes on for
+    patience seconds of processor time without a VM exit; 0 waits.
     """
 
     def __init__(self, image: str | os.PathLike[str], cpus: int = 1, *,
@@ -143,14 +144,15 @@ class Kernel(Face):
                  cpuid: Any = None, maxphyaddr: int | None = None,
                  enforce_cpuid: bool | None = None, cache_policy: str = "always", seed: int = 0,
                  strict: bool = False, lints: bool = False, faults: Iterable[str] = (),
-                 patience: float = PATIENCE, no_assist_page: Iterable[int] = ()) -> None:
+                 patience: float = PATIENCE, no_assist_page: Iterable[int] = (),
+                 fail: Mapping[str, int] | None = None, unfinished: bool = False) -> None:
         if (before := vars(self).get("image")) is not None and before.is_open:
             # what it has would be lost, and it could not be closed any more
             raise MachineError("this Machine is open: close() it first, or boot another one then")
         # what it is to be is looked at as any Machine's
         HyperV(seed=seed)
         l1 = L1(possible_cpus=possible_cpus, memory=memory,
-                no_assist_page=no_assist_page).checked(cpus)
+                no_assist_page=no_assist_page, fail=fail).checked(cpus)
         assert l1.possible_cpus is not None
         possible, memory = l1.possible_cpus, l1.memory
         if possible > MOST_CPUS:
@@ -162,17 +164,17 @@ class Kernel(Face):
             self.memory, possible, profile=profile, cache_policy=cache_policy, seed=seed,
             strict=strict, cpuid=cpuid, msrs=msrs, maxphyaddr=maxphyaddr,
             enforce_cpuid=enforce_cpuid, lints=lints, insn="call", tick=TIMER_VECTOR,
-            faults=faults)
+            faults=faults, unfinished=unfinished)
         self._trapped = trap.counts(possible)
         self._binding = threading.local()
         self._file, self._patience = Path(image), patience
         self._without = list(l1.no_assist_page)
-        self._boot(cpus)
+        self._boot(cpus, l1.fail)
 
-    def _boot(self, cpus: int) -> None:
+    def _boot(self, cpus: int, fail: Mapping[str, int] | None = None) -> None:
         self.image = Image(self.partition, self._file)
         self.image.patience = self._patience
-        self.image.boot(cpus, self._without)
+        self.image.boot(cpus, self._without, fail)
         self.memory.hand_out_by(self.image)
 
     def __enter__(self) -> "Kernel":
@@ -367,8 +369,8 @@ class Kernel(Face):
                 raise failed(ret, what, self)
 
     def fail(self, point: str, nth: int = 1) -> None:
-        """Let the nth step of a kind fail from now on (page, kmalloc, vmalloc, msr,
-        hypercall); 0 takes it back."""
+        """Let the nth step of a kind fail from now on, as Machine.fail() has it: page, kmalloc,
+        vmalloc, hypercall, msr, and msr:NAME or msr:NUMBER; 0 takes it back."""
         self.image.fail(point, nth)
 
     def perf_guest_events(self, host: int, guest: int) -> None:
@@ -403,6 +405,6 @@ class Kernel(Face):
     def lints(self) -> list[Lint]:
         """What L0 noticed and let pass, and why enlightened VMCSs that were asked for are not
         used."""
-        found = self.partition.lints()
+        found = self.partition.lints() + failures.lints(self.image)
         module: Any = self.module
         return found + detection.lints(module) if self._watched else found

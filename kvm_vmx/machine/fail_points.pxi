@@ -15,17 +15,13 @@ cdef class KernelFailPoints(KernelCalls):
 
     def fail(self, point, nth) -> None:
         """Let the nth step of a kind fail, counted from now; 0 takes it back."""
-        kind, _, name = str(point).partition(":")
-        if point not in FAIL_STEPS and point not in FAIL_INSTRUCTIONS and not (
-                kind == "msr" and name):
-            raise ValueError(unknown("fail point", point, (*FAIL_STEPS, *FAIL_INSTRUCTIONS)) +
-                             ", and msr:NAME or msr:NUMBER for one MSR")
+        msr = msr_of_point(point, (*FAIL_STEPS, *FAIL_INSTRUCTIONS))
         if not 0 <= nth < 1 << 31:
             raise ValueError(f"the {nth}th step: give 1 for the next one, or 0 for none")
         if point in FAIL_STEPS:
             fail_nth(FAIL_STEPS[point], nth)
-        elif name:
-            failing_msr(msr_number(name))
+        elif msr is not None:
+            failing_msr(msr)
             failing_nth(self.partition.partition, FAIL_ONE_MSR, nth)
             self.one_msr = point
         else:

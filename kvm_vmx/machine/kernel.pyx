@@ -64,13 +64,12 @@ from kvm_vmx.machine.partition cimport (
     _MADE, Partition, check_process, is_foreign, process_t, refusal_of, this_process)
 from kvm_vmx.trap.engine cimport Stacks, thread_stacks, trap_bind, trap_unbind
 
-from kvm_vmx.machine.failures import msr_number
+from kvm_vmx.machine.failures import msr_of_point
 from kvm_vmx import host
 from kvm_vmx.machine import sections
 from kvm_vmx.machine.refusal import Refusal
 from kvm_vmx.trap import engine as trap
 from kvm_vmx.errors import KernelBug, MachineError
-from kvm_vmx.words import unknown
 
 cdef extern from "linux/cpu.h" nogil:
     """

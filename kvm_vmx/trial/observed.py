@@ -128,7 +128,7 @@ class Life:
             vcpu.run(exits=3)
         finally:
             if not self.kernel.oopsed:
-                self.reached = not self.kernel.image.left(point)
+                self.reached = point not in self.kernel.failures_left
                 self.kernel.fail(point, 0)
                 if self.kernel.module is not None:
                     self.kernel.module.rmmod()

@@ -49,12 +49,12 @@ def test_a_second_boot_is_refused_whoever_asks():
         works(another)
 
 
-def test_of_many_threads_that_boot_at_once_one_does():
+def test_of_many_threads_that_boot_at_once_one_does(face):
     kept, refused = [], []
 
     def boot():
         try:
-            kept.append(Machine())
+            kept.append(face())
         except MachineError as error:
             refused.append(error)
 
@@ -65,7 +65,7 @@ def test_of_many_threads_that_boot_at_once_one_does():
         thread.join()
     assert len(kept) == 1 and len(refused) == 11
     works(kept[0])
-    kept[0].close()
+    kept.pop().close()
 
 
 class Interrupted(BaseException):
@@ -77,6 +77,18 @@ FAILURES = {
     "no such point": dict(fail={"page": 1, "fire": 1}),
     "no memory": dict(memory=4096, cpus=64), "no vmalloc": dict(fail={"vmalloc": 1}),
 }
+
+
+@pytest.mark.parametrize("how", FAILURES)
+def test_a_boot_that_fails_of_any_kernel_leaves_nothing(kernel, how):
+    kept = None
+    try:
+        kernel(**FAILURES[how]).close()
+    except (KernelBug, MachineError, MemoryError, OSError, ValueError) as error:
+        kept = error
+    with kernel() as machine:
+        works(machine)
+    assert kept is not None or how in ("msr", "page", "no vmalloc")
 
 
 @pytest.mark.parametrize("how", ["raises", "interrupted", *FAILURES])
@@ -137,18 +149,18 @@ def test_a_machine_that_failed_is_found_by_the_collector_while_another_boots(mon
     machine.close()
 
 
-def test_a_closed_machine_that_goes_late_closes_no_other():
-    first = Machine()
+def test_a_closed_machine_that_goes_late_closes_no_other(face):
+    first = face()
     first.close()
-    with Machine() as second:
+    with face() as second:
         first.close()
         del first
         gc.collect()
         works(second)
 
 
-def test_nothing_of_a_machine_is_copied_or_pickled():
-    with Machine() as machine:
+def test_nothing_of_a_machine_is_copied_or_pickled(face):
+    with face() as machine:
         kvm = machine.insmod()
         vcpu = kvm.create_vm(code=CPUID_LOOP).create_vcpu()
         for thing in (machine, kvm, vcpu.vm, vcpu, machine.cpu(0)):

@@ -37,9 +37,9 @@ def test_a_vcpu_takes_at_most_24_kib(enlightened):
         assert (resident() - before) / VCPUS <= 24 << 10
 
 
-def one_exit(cpus, vcpus, enlightened):
+def one_exit(boot, cpus, vcpus, enlightened):
     """The instructions of L1 and L2 that one steady exit executes."""
-    with Machine(cpus=cpus) as machine:
+    with boot(cpus=cpus) as machine:
         vm = machine.insmod(enlightened_vmcs=enlightened).create_vm(code=CPUID_LOOP)
         made = [vm.create_vcpu(cpu=n % cpus) for n in range(vcpus)]
         for vcpu in made:
@@ -54,8 +54,9 @@ def one_exit(cpus, vcpus, enlightened):
 
 
 @pytest.mark.parametrize("enlightened", [False, True])
-def test_an_exit_costs_the_same_on_every_size(enlightened):
-    few = one_exit(1, 1, enlightened)
+def test_an_exit_costs_the_same_on_every_size(kernel, enlightened):
+    few = one_exit(kernel, 1, 1, enlightened)
     assert few["exits"] == 1 and few["vmresume"] == 1
     for cpus, vcpus in ((1, 64), (64, 64), (4096, 1)):
-        assert one_exit(cpus, vcpus, enlightened) == few
+        if kernel.is_port or cpus <= 64:        # a word of a kernel's own has a bit a CPU
+            assert one_exit(kernel, cpus, vcpus, enlightened) == few

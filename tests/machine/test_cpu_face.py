@@ -23,8 +23,8 @@ SETTABLE = {
 
 
 @pytest.fixture
-def machine():
-    with Machine(cpus=2) as machine:
+def machine(face):
+    with face(cpus=2) as machine:
         yield machine
 
 
@@ -79,8 +79,13 @@ def test_what_nobody_sets_is_refused(machine, name):
         setattr(machine.cpu(0), name, 1)
 
 
-def test_what_an_instruction_may_not_share(machine):
+def test_what_an_instruction_may_not_share():
     """While another thread runs a guest there, a CPU executes nothing; it is watched."""
+    with Machine(cpus=2) as machine:
+        refused_beside_a_run(machine)
+
+
+def refused_beside_a_run(machine):
     vcpu = machine.insmod().create_vm(code=CPUID_LOOP).create_vcpu(cpu=0)
     ended, cpu = threading.Event(), machine.cpu(0)
     attempts = {"vmptrst": cpu.vmptrst, "cr2": lambda: setattr(cpu, "cr2", 1)}

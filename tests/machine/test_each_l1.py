@@ -146,8 +146,8 @@ def test_the_fault_that_a_guest_dies_of_is_told(kernel):
 
 
 def test_an_option_of_the_port_is_refused(image):
-    with pytest.raises(ValueError, match="a kernel's own KVM has no option 'unfinished': give "):
-        Machine(kernel=image, unfinished=True)
+    with pytest.raises(ValueError, match="a kernel's own KVM has no option 'insn': give "):
+        Machine(kernel=image, insn="call")
     with pytest.raises(BuildError, match="no kernel tree '/nowhere'"):
         Machine(kernel="/nowhere")
 
@@ -163,6 +163,20 @@ def test_an_interrupt_goes_through_l1_s_own_gate(kernel):
                 summary = vcpu.run(exits=1, stack_depth=depth)
                 assert summary.reasons[ExitReason.EXTERNAL_INTERRUPT] == 1
                 assert machine.cpu(0).pending_interrupt is None
+
+
+@pytest.mark.parametrize("mode", [False, True], ids=["vmcs", "evmcs"])
+def test_a_guest_runs_on_shadow_pages(kernel, mode):
+    """Without EPT the first page fault is an exit; the port says that it has no such tables."""
+    with kernel(cpus=1) as machine:
+        if kernel.is_port:
+            with pytest.raises(OSError, match="without EPT"):
+                machine.insmod(enlightened_vmcs=mode, ept=False)
+            return
+        vcpu = machine.insmod(enlightened_vmcs=mode, ept=False).create_vm(CPUID_LOOP).create_vcpu()
+        reasons = vcpu.run(exits=50).reasons
+        assert reasons.keys() == {ExitReason.EXCEPTION_NMI, ExitReason.CPUID}
+        assert reasons[ExitReason.EXCEPTION_NMI] < 5 and machine.warnings == 0
 
 
 def test_vms_of_any_size_come_and_go(image):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """fork(): in the child every machine of the parent's is dead, and the parent goes on unharmed."""
 
+import functools
 import multiprocessing
 import os
 import signal
@@ -11,11 +12,13 @@ import time
 
 import nursery
 import pytest
+from images import image_of
 
 from kvm_vmx import Machine, MachineError
 from kvm_vmx.machine.guests import CPUID_LOOP
 from kvm_vmx.machine.memory import PhysicalMemory
 from kvm_vmx.machine.partition import Partition
+from kvm_vmx.testing.kernels import TREES, L1Kind
 
 pytestmark = pytest.mark.long
 # again: incq 0x3000; xor %eax, %eax; cpuid; jmp again
@@ -58,6 +61,14 @@ def machine(insn):
 @pytest.fixture(params=["call", "trap"])
 def insn(request):
     return request.param
+
+
+@pytest.fixture(params=["call", "trap", *TREES])
+def boot(request):
+    """Boots the port in each form, and a kernel's own KVM."""
+    if request.param in TREES:
+        return L1Kind(request.param, image_of(TREES[request.param], request))
+    return functools.partial(Machine, insn=request.param)
 
 
 def uses(machine, vcpu):
@@ -148,12 +159,9 @@ def test_a_bare_partition_too():
     assert processor.cpuid(0)[0] > 0
 
 
-def test_a_child_boots_a_machine_of_its_own(machine):
-    vcpu = machine.insmod().create_vm(code=COUNTER).create_vcpu()
-    vcpu.run(exits=10)
-
+def test_a_child_boots_a_machine_of_its_own(boot):
     def child():
-        with Machine(cpus=1, insn=machine._partition.by_trap and "trap" or "call") as own:
+        with boot(cpus=1) as own:
             kvm = own.insmod()
             other = kvm.create_vm(code=COUNTER).create_vcpu()
             assert other.run(exits=7).exits == 7 and kvm.enable_evmcs
@@ -162,10 +170,13 @@ def test_a_child_boots_a_machine_of_its_own(machine):
             kvm.rmmod()
             own.insmod(enlightened_vmcs=False)
 
-    assert in_child(child) == 0
-    vcpu.run(exits=10)
-    count = int.from_bytes(vcpu.vm.memory.read(0x3000, 8), "little")
-    assert count == 20
+    with boot(cpus=2) as machine:
+        vcpu = machine.insmod().create_vm(code=COUNTER).create_vcpu()
+        vcpu.run(exits=10)
+        assert in_child(child) == 0
+        vcpu.run(exits=10)
+        count = int.from_bytes(vcpu.vm.memory.read(0x3000, 8), "little")
+        assert count == 20
 
 
 STATES = {
@@ -238,8 +249,13 @@ def test_a_fork_while_another_thread_loads_and_unloads(machine):
     assert statuses == [0] * 8 and failures == []
 
 
-def test_a_fork_by_a_signal_handler_while_a_vcpu_runs(machine):
-    vcpu = machine.insmod().create_vm(code=CPUID_LOOP).create_vcpu()
+def test_a_fork_by_a_signal_handler_while_a_vcpu_runs(boot):
+    with boot(cpus=2) as machine:
+        forks_in_a_run(machine.insmod().create_vm(code=CPUID_LOOP).create_vcpu())
+
+
+def forks_in_a_run(vcpu):
+    """A signal handler forks while the vCPU runs."""
     statuses = []
 
     def handler(*_):
@@ -249,7 +265,7 @@ def test_a_fork_by_a_signal_handler_while_a_vcpu_runs(machine):
     try:
         threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGUSR1]).start()
         while not statuses:
-            vcpu.run(exits=20_000)
+            vcpu.run(exits=2_000)
     finally:
         signal.signal(signal.SIGUSR1, before)
     assert statuses == [0] and vcpu.run(exits=3).exits == 3

@@ -3,7 +3,7 @@
 
 import pytest
 
-from kvm_vmx import FAULTS, Machine, fields
+from kvm_vmx import FAULTS, fields
 from kvm_vmx.l0.profile import POLICIES, PROFILES
 from kvm_vmx.machine.guests import CPUID_LOOP
 
@@ -106,6 +106,6 @@ def test_every_fault_is_a_policy_with_its_source_and_off_in_the_shipped_profiles
 @pytest.mark.parametrize(("faults", "said"), [
     (["launch_trusts"], "no fault 'launch_trusts': there are leaves_error_unwritten"),
     ("launch_trusts_clean", "give a list")])
-def test_a_fault_that_is_none(faults, said):
+def test_a_fault_that_is_none(face, faults, said):
     with pytest.raises(ValueError, match=said):
-        Machine(cpus=1, faults=faults)
+        face(cpus=1, faults=faults)

@@ -3,7 +3,7 @@
 
 import pytest
 
-from kvm_vmx import Machine, MachineError
+from kvm_vmx import MachineError
 from kvm_vmx.machine.partition import PhysicalMemory
 
 
@@ -116,8 +116,8 @@ def test_a_size_that_is_none(machine, size):
         machine.memory.alloc(size)
 
 
-def test_no_memory_and_a_failing_step():
-    with Machine(cpus=1, memory=4 << 20) as machine:
+def test_no_memory_and_a_failing_step(face):
+    with face(cpus=1, memory=4 << 20) as machine:
         with pytest.raises(MemoryError, match="boot it with more memory"):
             machine.memory.alloc(4 << 20)
         machine.fail("page")

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from kvm_vmx import ExitReason, Machine, MachineError
+from kvm_vmx import ExitReason, MachineError
 
 pytestmark = pytest.mark.long
 # again: mov $100000, %ecx; 1: loop 1b; mov $0, %eax; cpuid; jmp again
@@ -23,8 +23,8 @@ def interrupts(summary):
             if reason != ExitReason.EPT_VIOLATION}
 
 
-def test_each_vector_waits_beside_the_others():
-    with Machine(cpus=1) as machine:
+def test_each_vector_waits_beside_the_others(kernel):
+    with kernel(cpus=1) as machine:
         cpu = machine.cpu(0)
         for vector in (0x31, 0xe5, 0x80, 0x3f, 0x40):
             cpu.pending_interrupt = vector
@@ -33,8 +33,8 @@ def test_each_vector_waits_beside_the_others():
         assert cpu.pending_interrupt is None
 
 
-def test_a_saved_processor_has_them_all():
-    with Machine(cpus=1) as machine:
+def test_a_saved_processor_has_them_all(kernel):
+    with kernel(cpus=1) as machine:
         cpu = machine.cpu(0)
         for vector in (0x31, 0xe5, 0x80):
             cpu.pending_interrupt = vector
@@ -63,10 +63,9 @@ STORMS = {
 
 
 @pytest.mark.sweep(6)
-@pytest.mark.parametrize("insn", ["call", "trap"])
 @pytest.mark.parametrize("storm", STORMS)
-def test_a_flush_waits_for_no_more_than_a_moment(storm, insn):
-    with Machine(cpus=2, insn=insn) as machine:
+def test_a_flush_waits_for_no_more_than_a_moment(kernel, storm):
+    with kernel(cpus=2) as machine:
         vm = machine.insmod().create_vm(code=SELDOM, memory=1 << 20)
         vcpu = vm.create_vcpu(cpu=0)
         stop, cpu = [], machine.cpu(0)
@@ -126,13 +125,13 @@ def test_no_interrupt_is_lost_between_threads(kernel):
         assert cpu.pending_interrupt is None
 
 
-def test_a_saved_processor_is_of_its_profile():
+def test_a_saved_processor_is_of_its_profile(kernel):
     """Another CPUID is another processor, even where the VMCS revision is the same."""
-    with Machine(cpus=1, profile="kvm-6.12") as machine:
+    with kernel(cpus=1, profile="kvm-6.12") as machine:
         blob = machine.cpu(0).save()
         machine.cpu(0).restore(blob)
     for profile in ("ice-lake", "tlfs-strict"):
-        with Machine(cpus=1, profile=profile) as machine:
+        with kernel(cpus=1, profile=profile) as machine:
             before = machine.cpu(0).save()
             with pytest.raises(ValueError, match="profile"):
                 machine.cpu(0).restore(blob)

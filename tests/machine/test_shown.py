@@ -150,8 +150,8 @@ def test_in_a_child_of_fork_each_is_its_parent_s(any_vcpu):
     shown(things)
 
 
-def test_beside_a_run(machine, vcpu):
-    ended = threading.Event()
+def test_beside_a_run(any_vcpu):
+    vcpu, ended = any_vcpu, threading.Event()
 
     def run():
         try:

@@ -54,6 +54,6 @@ struct host {
 enum { SLEEP_OPEN = 1, SLEEP_QUIET = 2 };
 
 /* The steps that can be made to fail. */
-enum { FAIL_PAGE, FAIL_KMALLOC, FAIL_VMALLOC, FAIL_MSR, NR_FAIL_POINTS };
+enum { FAIL_PAGE, FAIL_KMALLOC, FAIL_VMALLOC, NR_FAIL_POINTS };
 
 #endif

@@ -56,18 +56,18 @@ static int cpu_comes(unsigned int cpu)
 {
 	unsigned long long index;
 
-	host->read_msr(HV_X64_MSR_VP_INDEX, &index);
+	rdmsrl(HV_X64_MSR_VP_INDEX, index);
 	if (!hv_vp_assist_page[cpu] && !(host->without_assist >> cpu & 1))
 		hv_vp_assist_page[cpu] = (void *)get_zeroed_page(GFP_KERNEL);
 	if (hv_vp_assist_page[cpu])
-		host->write_msr(HV_X64_MSR_VP_ASSIST_PAGE, __pa(hv_vp_assist_page[cpu]) | 1);
+		wrmsrl(HV_X64_MSR_VP_ASSIST_PAGE, __pa(hv_vp_assist_page[cpu]) | 1);
 	return 0;
 }
 
 static int cpu_goes(unsigned int cpu)
 {
 	if (hv_vp_assist_page[cpu])
-		host->write_msr(HV_X64_MSR_VP_ASSIST_PAGE, 0);
+		wrmsrl(HV_X64_MSR_VP_ASSIST_PAGE, 0);
 	return 0;
 }
 
@@ -195,3 +195,12 @@ void standin_hyperv_wakes(void)
 void set_hv_tscchange_cb(void (*callback)(void)) { }
 void clear_hv_tscchange_cb(void) { }
 void hyperv_stop_tsc_emulation(void) { }
+
+/* L1 is no guest of a KVM, whose page faults would have another reason, and its memory is not
+ * encrypted: shadow paging asks. */
+u32 standin_pf_reason(void) { return 0; }
+int standin_same_memory(unsigned long address, int pages) { return 0; }
+asm(".globl kvm_read_and_reset_pf_reason\n.set kvm_read_and_reset_pf_reason, standin_pf_reason\n"
+    ".globl kvm_read_and_reset_apf_flags\n.set kvm_read_and_reset_apf_flags, standin_pf_reason\n"
+    ".globl set_memory_decrypted\n.set set_memory_decrypted, standin_same_memory\n"
+    ".globl set_memory_encrypted\n.set set_memory_encrypted, standin_same_memory\n");

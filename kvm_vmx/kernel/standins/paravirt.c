@@ -50,12 +50,12 @@ static void pv_cpuid(unsigned int *eax, unsigned int *ebx, unsigned int *ecx, un
 static int rdmsr_or_fault(unsigned int msr, unsigned long long *value)
 {
 	*value = 0;
-	return host->fail(FAIL_MSR) || host->read_msr(msr, value);
+	return host->read_msr(msr, value);
 }
 
 static int wrmsr_or_fault(unsigned int msr, unsigned int low, unsigned int high)
 {
-	return host->fail(FAIL_MSR) || host->write_msr(msr, (u64)high << 32 | low);
+	return host->write_msr(msr, (u64)high << 32 | low);
 }
 
 static u64 pv_read_msr(unsigned int msr)
