@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console as Console
+    from rich.console import ConsoleOptions as ConsoleOptions
 
 COLOURS = ("auto", "always", "never")
 # What a column keeps where there is little room, and what stands between two.

@@ -9,7 +9,7 @@ from rich.text import Text
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions
+    from kvm_vmx.rendering import Console, ConsoleOptions
 
 LEAST = 12  # columns that are left for text, however deep it stands
 

@@ -161,16 +161,16 @@ def bar(pair: Pair | page_units.PageSection) -> str:
 def entry(pair: Pair) -> str:
     """A function's row in the table at the top; the script adds places and strip."""
     return (f'<tr><td><a href="#{pair.name}">{pair.name}</a></td><td></td><td></td><td></td>'
-            f'<td class="n">{percent(pair.fidelity)}</td>'
-            f'<td class="n">{pair.totals["unexplained"] or ""}</td></tr>')
+            f'<td class=n>{percent(pair.fidelity)}</td>'
+            f'<td class=n>{pair.totals["unexplained"] or ""}</td></tr>')
 
 
 def unit_entry(part: page_units.PageSection) -> str:
     """A section of units in the table at the top."""
     return (f'<tr><td><a href="#{html.escape(part.id)}">{html.escape(part.title)}</a></td>'
             "<td></td><td></td><td></td>"
-            f'<td class="n">{percent(part.fidelity)}</td>'
-            f'<td class="n">{part.totals["unexplained"] or ""}</td></tr>')
+            f'<td class=n>{percent(part.fidelity)}</td>'
+            f'<td class=n>{part.totals["unexplained"] or ""}</td></tr>')
 
 
 def out_of_scope(report: Report) -> str:

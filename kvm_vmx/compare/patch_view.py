@@ -10,7 +10,7 @@ from kvm_vmx.compare.patch_fate import KINDS
 from kvm_vmx.streams import plain
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from kvm_vmx.rendering import Console
 
     from kvm_vmx.compare.mail import Remark
     from kvm_vmx.compare.patch import Comparison, Looked

@@ -12,7 +12,7 @@ from kvm_vmx.compare.rows import ALIKE, CLASSES, Row
 from kvm_vmx.compare.units import Function, Unit
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from kvm_vmx.rendering import Console
 
     from kvm_vmx.compare.report import Pair, Report
     from kvm_vmx.compare.trees import Tree

@@ -58,6 +58,8 @@ class Tree:
     def file(self, path):
         return CFile(path, self.files[path])
 
+    present = file
+
 
 def source(data, folder):
     """A file of a kernel's sources."""

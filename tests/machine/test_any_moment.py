@@ -214,17 +214,17 @@ def test_a_machine_survives_an_exception_at_any_bytecode(name, face, soak):
 
 @pytest.mark.parametrize("part", PARTS)
 def test_every_public_call_can_be_broken_off(part, face, soak):
-    """At each of its bytecodes with --soak, else every other call at one in 150."""
+    """At each of its bytecodes with --soak, else every eighth call at one in 300."""
     if not face.is_port and not soak:
         pytest.skip("a soak of a tree's")
     boot, total = Machine if face.is_port else face, 0
     world = World(boot=boot)
     calls = calls_of(world, part)
     world.machine.close()
-    for what, call in list(calls.items())[::1 if soak else 2]:
+    for what, call in list(calls.items())[::1 if soak else 8]:
         # which of them, another one of each call
         nths = itertools.count(1) if soak else \
-            itertools.count(random.Random(what).randrange(1, 40), 150)
+            itertools.count(random.Random(what).randrange(1, 40), 300)
         try:
             struck = broken_off(call, lambda: World(boot=boot), nths, what in ENDINGS)
         except BaseException as error:
