@@ -214,6 +214,13 @@ def soak(request):
     return request.config.getoption("--soak")
 
 
+@pytest.fixture(scope="module")
+def frozen():
+    """What others have made and hold is not looked through by each gc.collect() of this file."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session", params=["port", "v4.19", "6.1", "6.12"])
 def kernel(request):
     """Boots each kind of L1 in turn, with kernel(cpus=2) as machine: the port, and the own KVM of

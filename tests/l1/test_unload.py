@@ -10,6 +10,8 @@ import text
 from kvm_vmx import Machine
 from kvm_vmx.machine.guests import CPUID_LOOP
 
+pytestmark = pytest.mark.usefixtures("frozen")
+
 PAGE = 4096
 # struct hv_vp_assist_page: the two fields that vmx.c writes, and one that later kernels do
 ENLIGHTEN_VMENTRY, CURRENT_NESTED_VMCS = slice(40, 44), slice(48, 56)

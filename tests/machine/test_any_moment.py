@@ -17,7 +17,7 @@ from kvm_vmx import Machine, MachineError
 from kvm_vmx.machine.guests import CPUID_LOOP
 from kvm_vmx.machine.static_keys import StaticKeys
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("frozen")]
 
 
 class Struck(BaseException):

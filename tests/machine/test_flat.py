@@ -14,6 +14,8 @@ from command import started
 from kvm_vmx import Machine, host
 from kvm_vmx.machine.guests import CPUID_LOOP
 
+pytestmark = pytest.mark.usefixtures("frozen")
+
 
 def held():
     """Bytes of memory, mappings and descriptors of this process."""
