@@ -115,11 +115,12 @@ static __always_inline unsigned long asm_vmread(unsigned long field)
 	u64 value, *at;
 	insn_t status;
 
-	/* taken here and not in front of a loop: what is around a read stays the same code */
+	/* Taken here and not in front of a loop: what is around a read stays the same code. "=m": the
+	 * place is somebody else's to write from here on, and nothing is in it yet. */
 	__asm__ __volatile__("lea %1, %0" : "=r"(at), "=m"(value));
 	status = VMX_STATUS_OF(vmread, (field, at), field, at);
 	if (unlikely(status != INSN_OK)) {
-		insn_failed(status);
+		insn_failed(status);	/* a fault ends the kernel here */
 		WRITE_ONCE(value, 0);
 	}
 	return value;

@@ -9,6 +9,7 @@ from test_equivalence import GUESTS, MEMORY
 from kvm_vmx import Machine, fields
 from kvm_vmx.trap import engine as trap
 
+
 def everything(insn, enlightened, code):
     """All that a guest, its user space and whoever counts can see."""
     with Machine(cpus=2, insn=insn) as machine:
@@ -37,6 +38,23 @@ def test_a_guest_and_its_counts_are_the_same(name, enlightened):
     stay = trap.probe()
     assert trapped[3] == {name: 0 if name in stay else trapped[1][name] for name in trapped[3]}
     assert set(call[3].values()) == {0}
+
+
+def test_a_vmread_that_fails_reads_zero():
+    """Whatever the read before it found: __vmcs_readl() does not look whether one failed."""
+    def reads(insn):
+        with Machine(cpus=1, insn=insn) as machine:
+            kvm = machine.insmod(enlightened_vmcs=False)
+            vcpu = kvm.create_vm(code=b"\xf4", memory=64 << 10).create_vcpu(cpu=0)
+            port, rsp, unknown = kvm.port, 0x681C, 0x6FFE
+            machine.cpu(0).vmptrld(vcpu.vmcs_gpa)
+            with machine.cpu(0):
+                port.vmcs_write64(rsp, 0xDEADBEEFDEADBEEF)
+                return [f(at) for at in (rsp, unknown, rsp, unknown)
+                        for f in (port.vmcs_read64, port.vmcs_readl)]
+
+    found = [0xDEADBEEFDEADBEEF] * 2 + [0] * 2
+    assert reads("call") == reads("trap") == found * 2
 
 
 ENCODINGS = [int(row["encoding"], 16) for row in fields()] + [0x6FFE, 0xFFFF, 1 << 32]
