@@ -78,7 +78,7 @@ class KernelVm(Unique):
         self.module, self.kernel = module, module.kernel
         self.vcpus: list[KernelVcpu] = []
         self._gate = Gate()
-        # one that is closed keeps its number until the VM goes
+        # one that is closed, or that could not be made, keeps its number until the VM goes
         self.ids = itertools.count()
         image = self.kernel.image
         self.fd = image.call("standin_ioctl", -1, ioctls.CREATE_VM, 0)

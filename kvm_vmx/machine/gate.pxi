@@ -166,8 +166,12 @@ cdef class Together:
         return self
 
     def __exit__(self, *_):
-        while self.ways:
-            self.ways.pop().__exit__(None, None, None)
+        if self.ways:
+            # one that raises keeps the others from nothing
+            try:
+                self.ways.pop().__exit__(None, None, None)
+            finally:
+                self.__exit__()
 
 
 cdef class Busy:
