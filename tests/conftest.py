@@ -219,6 +219,11 @@ def frozen():
     """What others have made and hold is not looked through by each gc.collect() of this file."""
     gc.collect()
     gc.freeze()
+    yield
+    # what of it was dropped is found again
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", params=["port", "v4.19", "6.1", "6.12"])

@@ -181,7 +181,8 @@ def resident():
 
 
 def test_a_thousand_rounds_leak_nothing(kernel):
-    """Pages, objects, and the process's own memory: a leaked page a round would be 4 MB."""
+    """Pages, objects, and the process's own memory: a leaked page a round would be 4 MB. Sixty of
+    a tree's, whose memory is L1's: the process has it as it is touched."""
     warm, many = (200, 1000) if kernel.is_port else (20, 60)
     with kernel(cpus=2) as machine:
         if not kernel.is_port:
@@ -202,8 +203,8 @@ def test_a_thousand_rounds_leak_nothing(kernel):
         start = resident()
         rounds(many)
         gc.collect()
-        # a tree's goes round in L1's memory, which becomes the process's as it is touched
-        assert resident() - start < 512 << 10 or not kernel.is_port
+        if kernel.is_port:
+            assert resident() - start < 512 << 10
 
 
 def test_machines_leak_nothing_either(kernel):

@@ -45,4 +45,6 @@ def compiler():
 @pytest.fixture
 def held(request):
     """held(*how): the contents of which this test has found before that they hold, judged so."""
-    return lambda *how: Held(getattr(request.config, "cache", None), request.node.name, *how)
+    judge = request.node.path.read_text(encoding="utf-8")
+    return lambda *how: Held(
+        getattr(request.config, "cache", None), request.node.name, judge, *how)
