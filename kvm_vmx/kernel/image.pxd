@@ -112,6 +112,15 @@ cdef extern from "kvm_vmx/kernel/watch.h" nogil:
     void watch_end(watch_t *watch)
 
 
+cdef enum:
+    # text and data, pages, user space, shadow, CPUs
+    MAPPINGS = 5
+
+cdef struct mapping_t:
+    ulong start
+    ulong size
+
+
 cdef class Image:
     cdef image_t *image
     # seconds of processor time that the kernel may go without a VM exit; 0: any
@@ -122,15 +131,18 @@ cdef class Image:
     cdef readonly object died
     # how fail() named the one MSR
     cdef str one_msr
-    # what is mapped: (address, size) each
-    cdef list mapped
+    # what is mapped, and the text that traps, or 0: not Python's, as the collector empties lists
+    # before their owner ends
+    cdef mapping_t[MAPPINGS] mapped
+    cdef int nr_mapped
+    cdef ulong trapping
     # of what is open in the kernel: files, and pages of user space {GPA: how many}
     cdef list files
     cdef dict lent
-    cdef bint trapping
     cdef int wakes
 
     cdef ulong map(self, ulong size, ulong at=*) except 0
+    cdef void has_mapped(self, ulong at, ulong size) noexcept
     cdef int put(self, section, ulong at) except -1
     cdef int lay_out(self, int online) except -1
     cdef int find_sites(self) except -1

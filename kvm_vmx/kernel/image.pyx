@@ -84,15 +84,15 @@ def but(cpu: int) -> int:
 _heard = threading.local()
 
 
-# The one that is loaded.
-cdef Image _loaded = None
+# The one that is loaded, as long as somebody holds it: its end unloads it.
+cdef void *_loaded = NULL
 
 
 def _in_child():
     # The parent's: none of it is of use here, and it lies where another one would.
-    if _loaded is not None:
+    if _loaded != NULL:
         crowd_forget()
-        _loaded.forget()
+        (<Image>_loaded).forget()
 
 
 os.register_at_fork(after_in_child=_in_child)
@@ -131,7 +131,7 @@ cdef class Image:
     def __cinit__(self, Partition partition not None, path):
         self.partition = partition
         self.owner = this_process()
-        self.mapped, self.files, self.lent = [], [], {}
+        self.files, self.lent = [], {}
         self.patience, self.wakes = PATIENCE, -1
         self.elf = elf_of(path)
         self.image = <image_t *>calloc(1, sizeof(image_t))
@@ -139,9 +139,9 @@ cdef class Image:
             raise MemoryError("no memory for an image")
 
     def __dealloc__(self):
-        if not is_foreign(self.owner):
-            self.forget()
         if self.image != NULL:
+            if not is_foreign(self.owner):
+                self.forget()
             free(self.image.records)
             free(self.image.host.page_kind)
             free(self.image.host.user_frame)
@@ -157,8 +157,12 @@ cdef class Image:
             raise MachineError(
                 f"no {size} bytes of address space{f' at {at:#x}' if at else ''}: "
                 f"{os.strerror(errno)}; use another process")
-        self.mapped.append((<ulong>found, size))
+        self.has_mapped(<ulong>found, size)
         return <ulong>found
+
+    cdef void has_mapped(self, ulong at, ulong size) noexcept:
+        self.mapped[self.nr_mapped].start, self.mapped[self.nr_mapped].size = at, size
+        self.nr_mapped += 1
 
     cdef int put(self, section, ulong at) except -1:
         cdef const unsigned char[::1] data = section.data
@@ -175,7 +179,7 @@ cdef class Image:
         check_process(self.owner)
         if the_image != NULL:
             raise MachineError("another kernel is loaded in this process: close it first")
-        the_image, _loaded = self.image, self
+        the_image, _loaded = self.image, <void *>self
         try:
             self.lay_out(online)
             for cpu in without_assist:
@@ -211,7 +215,7 @@ cdef class Image:
                       <void *>USER_SPACE)
         if user == <void *>MAP_FAILED:
             raise MachineError(f"no place for user space: {os.strerror(errno)}")
-        self.mapped.append((USER_SPACE, size))
+        self.has_mapped(USER_SPACE, size)
         host_table.user = USER_SPACE
         host_table.page_kind = <unsigned char *>calloc(1, size / PAGE)
         host_table.user_frame = <unsigned int *>calloc(sizeof(unsigned int), size / PAGE)
@@ -288,7 +292,7 @@ cdef class Image:
             raise MachineError("this system lets no memory be made executable")
         if not self.trapping:
             trap.add_text(start, end, hosts=True)
-            self.trapping = True
+            self.trapping = start
         return 0
 
     def reload_module(self) -> None:
@@ -320,14 +324,13 @@ cdef class Image:
                 the_image = NULL
                 turn_end()
         if self.trapping:
-            trap.del_text(self.elf.symbols["image_text"])
-            self.trapping = False
-        # the collector may have taken the list before
-        for address, size in self.mapped or ():
-            munmap(<void *><ulong>address, size)
-        self.mapped = []
-        if _loaded is self:
-            _loaded = None
+            trap.del_text(self.trapping)
+            self.trapping = 0
+        while self.nr_mapped:
+            self.nr_mapped -= 1
+            munmap(<void *>self.mapped[self.nr_mapped].start, self.mapped[self.nr_mapped].size)
+        if _loaded == <void *>self:
+            _loaded = NULL
         return 0
 
     def unload(self) -> None:
@@ -557,10 +560,13 @@ cdef class Image:
     def owns(self, ulong address) -> bool:
         """Is an address the kernel's: of its text and data, its CPUs', its memory?"""
         cdef ulong memory = self.image.host.memory
+        cdef int i
 
         self.check_open()
-        return memory <= address < memory + self.image.host.memory_size or any(
-            start <= address < start + size for start, size in self.mapped)
+        for i in range(self.nr_mapped):
+            if address - self.mapped[i].start < self.mapped[i].size:
+                return True
+        return address - memory < self.image.host.memory_size
 
     def fail(self, point, nth) -> None:
         """Let the nth step of a kind from now on fail, or "msr:NAME" of one MSR; 0 takes it back."""

@@ -241,6 +241,18 @@ def test_every_public_call_can_be_broken_off(part, face, soak):
     assert total > len(calls) // 4
 
 
+def test_one_that_nobody_holds_ends_though_its_del_is_broken_off(face, soak):
+    """What is raised in __del__ goes nowhere: what that had left is the collector's."""
+    for nth in itertools.count(1, 1 if soak else 17):
+        held = [face(cpus=1)]
+        there = strike(held.clear, nth)
+        gc.collect()
+        face(cpus=1).close()
+        if not there:
+            break
+    assert nth > 20
+
+
 def test_what_a_deep_call_began_is_undone():
     """RecursionError strikes where the stack ends: inside whatever is called there."""
     def deep(depth, call):
