@@ -118,21 +118,18 @@ def is_being_made(path: pathlib.Path) -> bool:
 
 def bytes_of(path: pathlib.Path) -> int:
     """How much room something takes; links are not followed."""
-    total, waiting = 0, [os.fspath(path)]
+    total, top = 0, os.fspath(path)
+    waiting = [top]
     while waiting:
         here = waiting.pop()
         try:
-            if stat.S_ISDIR(os.lstat(here).st_mode) or here == os.fspath(path) and path.is_dir():
-                with os.scandir(here) as inside:
-                    for entry in inside:
-                        if entry.is_dir(follow_symlinks=False):
-                            waiting.append(entry.path)
-                        else:
-                            total += entry.stat(follow_symlinks=False).st_size
+            found = os.lstat(here)
+            if stat.S_ISDIR(found.st_mode) or here == top and path.is_dir():
+                waiting += [os.path.join(here, name) for name in os.listdir(here)]
             else:
-                total += os.lstat(here).st_size
+                total += found.st_size
         except OSError:
-            continue        # it has gone meanwhile
+            continue        # it alone has gone meanwhile, and nothing beside it
     return total
 
 

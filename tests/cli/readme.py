@@ -21,12 +21,19 @@ CURES = re.compile(
 BROUGHT = re.compile(r"kvm-vmx (?:kernel|try|boot|lesson \./|run --kernel|measure loop --kernel)\b")
 
 
-def commands() -> list[str]:
-    """Every kvm-vmx command line of README: of its blocks, its tables and its text, each once."""
+def pasted() -> list[str]:
+    """Every kvm-vmx line of README's blocks, whole, as a reader pastes it; where a block has a
+    prompt, the other lines are what is printed."""
     found = []
     for language, block in BLOCK.findall(README):
-        found += [] if language else re.findall(r"^(?:\$ |\.venv/bin/)?(kvm-vmx .*?)(?:\s{2,}.*)?$",
-                                                block, re.M)
+        begin = r"\$ " if re.search(r"^\$ ", block, re.M) else r"(?:\.venv/bin/)?"
+        found += [] if language else re.findall(rf"^{begin}(kvm-vmx .*)$", block, re.M)
+    return list(dict.fromkeys(found))
+
+
+def commands() -> list[str]:
+    """Every kvm-vmx command line of README: of its blocks, its tables and its text, each once."""
+    found = [re.sub(r"\s+# .*", "", line) for line in pasted()]
     found += re.findall(r"`(kvm-vmx [^`]*)`", BLOCK.sub("", README))
     return list(dict.fromkeys(found))
 
@@ -42,7 +49,7 @@ def words(command: str) -> list[str]:
     tree = os.environ.get("KVM_VMX_TREE_4_19")
     if tree:
         command = command.replace("~/linux@v4.19", shlex.quote(tree))
-    return [os.path.expanduser(word) for word in shlex.split(command)[1:]]
+    return [os.path.expanduser(word) for word in shlex.split(command, comments=True)[1:]]
 
 
 def wrong(done) -> str:

@@ -6,12 +6,14 @@ import io
 import json
 import os
 import pathlib
+import shutil
 import tarfile
 
 import pytest
 import schemed
 
 from kvm_vmx import cli, host
+from kvm_vmx.about.cache import bytes_of
 
 VMX = "linux-4.19/arch/x86/kvm/vmx.c"
 MAKEFILE = "VERSION = 4\nPATCHLEVEL = 19\nSUBLEVEL = 7\n"
@@ -94,6 +96,26 @@ def test_clear_removes_what_is_its_own_and_nothing_else(home, capsys, monkeypatc
     assert all(not store["entries"] for store in cache(capsys)["stores"])
     assert cli.main(["cache", "clear"]) == 0
     assert "trees: 0 removed, 0 bytes" in capsys.readouterr().out
+
+
+def test_what_goes_during_the_scan_takes_nothing_else_along(tmp_path, monkeypatch):
+    """A build that ends meanwhile removes files; those beside them are counted all the same."""
+    for folder in (tmp_path, tmp_path / "inner", tmp_path / "inner/gone"):
+        folder.mkdir(exist_ok=True)
+        for number in range(10):
+            (folder / f"{number}").write_bytes(bytes(1000))
+    assert bytes_of(tmp_path) == 30_000
+    listed = os.listdir
+
+    def listdir(path):
+        names = sorted(listed(path))
+        os.unlink(os.path.join(path, names[0]))
+        if "gone" in names:
+            shutil.rmtree(tmp_path / "inner/gone")
+        return names
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    assert bytes_of(tmp_path) == 18_000
 
 
 def test_a_relative_cache_home_is_none(monkeypatch):

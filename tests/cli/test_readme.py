@@ -61,12 +61,20 @@ def test_each_row_of_the_commands_can_be_copied():
     assert [row for row in readme.commands() if "TREE" in row] == []
 
 
-@pytest.mark.parametrize("command", readme.commands())
+@pytest.mark.parametrize("command", list(dict.fromkeys([*readme.pasted(), *readme.commands()])))
 def test_every_command_parses(command, capsys):
     try:
         parser().parse_args(readme.words(command))
     except SystemExit:
         pytest.fail(capsys.readouterr().err)
+
+
+def test_what_explains_a_line_is_a_comment():
+    """Where a command takes names, an explanation would parse, too."""
+    blocks = [block for language, block in readme.BLOCK.findall(README)
+              if not language and re.search("^kvm-vmx ", block, re.M)]
+    assert len(blocks) > 2
+    assert re.findall(r"^(?!\$).*\S {2,}[^# \n].*", "".join(blocks), re.M) == []
 
 
 def test_what_a_kernel_build_lacks_is_named(monkeypatch):

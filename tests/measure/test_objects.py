@@ -2,8 +2,11 @@
 """An exit of the port beside one of v4.19's own objects, step by step; the kernel before the
 patch."""
 
+import contextlib
 import difflib
+import io
 import json
+import pathlib
 import re
 
 import needed
@@ -11,7 +14,7 @@ import pytest
 import schemed
 from images import image_of
 
-from kvm_vmx import cli, host
+from kvm_vmx import build_info, cli, host
 from kvm_vmx.errors import BuildError
 from kvm_vmx.kernel import before, build
 from kvm_vmx.measure import objects, stepped
@@ -19,6 +22,7 @@ from kvm_vmx.measure.report import Report
 from kvm_vmx.measure.stepped import SteppedInsn, Sum
 
 pytestmark = pytest.mark.long
+ROOT = pathlib.Path(__file__).parents[2]
 KEY = re.compile(r"enable_evmcs|evmcs_|current_evmcs|CONFIG_HYPERV")
 
 
@@ -33,6 +37,21 @@ def exits(request, image):
     """(mode, the port's exit, the kernel's)."""
     on = objects.MODES[request.param]
     return request.param, objects.of_port(on), objects.of_kernel(image, on)
+
+
+@pytest.fixture
+def told():
+    """told(row, column): what docs/kernel.md says there, of the compiler that it names."""
+    page = (ROOT / "docs/kernel.md").read_text()
+    (named,) = re.findall(r"(gcc \d+), v4.19 as it is configured here:$", page, re.M)
+    if not build_info.compiler.startswith(f"{named}."):
+        pytest.skip(f"the page counts what {named} made: this is {build_info.compiler}")
+
+    def cell(row, column):
+        (line,) = re.findall(rf"^\| {re.escape(row)}[^|]* \|(.*) \|$", page, re.M)
+        return line.split("|")[column].strip()
+
+    return cell
 
 
 def often(steps, mnemonic):
@@ -66,6 +85,37 @@ def test_the_port_executes_no_more_than_the_kernel(exits):
         row.kernel.instructions for row in both)
     assert sum(row.kernel.instructions for row in report.beside) == stepped.total(
         kernel).instructions
+
+
+def test_the_pages_tell_what_is_counted(exits, told):
+    mode, *sides = exits
+    column = list(objects.MODES).index(mode)
+    for name, steps in zip(("the port, opcodes alone", "v4.19's own objects"), sides, strict=True):
+        found = stepped.total(steps)
+        assert told(name, column) == f"{found.instructions:g} ({found.loads:g}, {found.stores:g})"
+    both = [row for row in objects.compared(mode, *sides) if row.ratio is not None]
+    port, kernel = (sum(getattr(row, side).instructions for row in both)
+                    for side in ("port", "kernel"))
+    assert told("of them in functions that both execute", column) == f"{kernel:g}"
+    assert told("port to kernel", column) == f"{port / kernel:.2f} times"
+    assert re.search(rf"\b{port / kernel:.2f}(?: times)? \({mode}\)",
+                     (ROOT / "README.md").read_text())
+
+
+KEY_ROWS = {"before": "before the patch", "no-hyperv": "without CONFIG_HYPERV",
+            "hyperv": "with it, the key off"}
+
+
+def test_the_pages_tell_what_the_key_adds_to_the_port_s_exit(image, told):
+    found = {config: stepped.total(objects.of_port(False, config)).instructions
+             for config in KEY_ROWS}
+    for config, row in KEY_ROWS.items():
+        added = f" ({found[config] - found['before']:+g})" if config != "before" else ""
+        assert told(row, 1) == f"{found[config]:g}{added}"
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    (kernel,) = re.findall(r"\(\+(\d+)\)", told(KEY_ROWS["hyperv"], 0))
+    added = found["hyperv"] - found["before"]
+    assert f"the key, off, adds {kernel} to v4.19's own exit and {added:g} to the port's" in readme
 
 
 def test_an_accessor_is_what_the_kernel_s_is(exits):
@@ -145,19 +195,33 @@ def test_it_is_told_as_json(mode):
     assert [row["ratio"] for row in found["beside"]] == [0.67, None]
 
 
-@pytest.mark.soak
-def test_the_whole_command_counts_the_key(image, soak, capsys):
-    """The mail's three cycles: what the key adds to an exit, on the kernel's own code."""
-    if not soak:
+@pytest.fixture(scope="module")
+def key_rows(image, request):
+    """What the whole command counts by VMCS, of the kernel and of the port."""
+    if not request.config.getoption("--soak"):
         pytest.skip("builds two kernels: --soak")
-    tree = host.find("tree-4.19")
-    assert cli.main(["measure", "loop", "--kernel", str(tree), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    schemed.strict(found)
-    rows = {row["name"]: row["value"] for row in found["rows"]
-            if row["table"].endswith("the key off")}
-    for side in ("kernel", "port"):
-        added = rows[f"the {side}, the key off"] - rows[f"the {side}, before the patch"]
-        # a NOP an access, and the test that is no key
-        assert 8 <= added <= 20, side
+    tree, out = host.find("tree-4.19"), io.StringIO()
+    with contextlib.redirect_stdout(out):
+        assert cli.main(["measure", "loop", "--kernel", str(tree), "--json"]) == 0
     assert build.is_compiled(str(tree))
+    found = json.loads(out.getvalue())
+    schemed.strict(found)
+    return {row["name"]: row["value"] for row in found["rows"]
+            if row["table"].endswith("the key off")}
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("side", ["kernel", "port"])
+def test_the_whole_command_counts_the_key(key_rows, side):
+    """The mail's three cycles: what the key adds to an exit, on the kernel's own code."""
+    added = key_rows[f"the {side}, the key off"] - key_rows[f"the {side}, before the patch"]
+    # a NOP an access, and the test that is no key
+    assert 8 <= added <= 20
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("row", KEY_ROWS.values())
+def test_the_pages_tell_what_the_whole_command_counts(key_rows, told, row):
+    for column, side in enumerate(("kernel", "port")):
+        counted = key_rows[f"the {side}, {row.replace('with it, ', '')}"]
+        assert told(row, column).split()[0] == f"{counted:g}"
