@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 
 import corpus
 import l0
@@ -46,15 +47,18 @@ class Twice(ctypes.Structure):
 
 
 class Fetched(l0.Replayed):
-    """An L0 that tells what it reads, compiled once a content."""
+    """An L0 that tells what it reads, compiled once a content, by each of two sessions that lack it
+    at once in a folder of its own."""
 
     def __init__(self, to):
         made = to / "fetched.so"
         if not made.exists():
-            self.compile(to, made)
+            with tempfile.TemporaryDirectory(dir=to) as own:
+                os.replace(self.compile(pathlib.Path(own)), made)
         super().__init__(made, l0.loaded(made))
 
-    def compile(self, to, made):
+    def compile(self, to):
+        """The library, of files in a folder that nobody else writes to."""
         (to / "scene.h").write_text(l0.scene())
         for source, flags in (
                 (l0.ROOT / "build/cython/kvm_vmx/l0/hyperv.c",
@@ -66,8 +70,8 @@ class Fetched(l0.Replayed):
             subprocess.run([*COMMON, *flags, str(source), "-o", f"{to / source.stem}.o"],
                            check=True)
         subprocess.run(["gcc", "-shared", "-pthread", "-Wl,--wrap=memcpy,--wrap=memcmp",
-                        f"{to}/hyperv.o", f"{to}/l0.o", "-o", f"{made}.new"], check=True)
-        os.replace(f"{made}.new", made)
+                        f"{to}/hyperv.o", f"{to}/l0.o", "-o", f"{to}/fetched.so"], check=True)
+        return to / "fetched.so"
 
     @functools.cached_property
     def functions(self):

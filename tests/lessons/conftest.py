@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The course as files, and a browser that shows them."""
 
+import contextlib
+
 import needed
 import pytest
 import schemed
@@ -11,23 +13,35 @@ from kvm_vmx.lessons import NAMES, load, stale
 from kvm_vmx.lessons.page import lesson_page
 from kvm_vmx.lessons.sources import resolve
 
+# What remembering() has found.
+FOUND = {}
 
-@pytest.fixture(scope="session", autouse=True)
-def found_once():
+
+@contextlib.contextmanager
+def remembering():
     """The shortest program of a plan is the same each time, and costs as much as all other lessons
-    together: it is looked for once. Who has another search of his own puts it in its place."""
-    search, found = stale.shortest, {}
+    together: it is looked for once a session."""
+    search = stale.shortest
 
     def shortest(letters, fails, seed):
         key = repr(fails.__self__.plan), seed, host.has("hypothesis")
-        if key not in found:
-            found[key] = search(letters, fails, seed)
-        program, how = found[key]
+        if key not in FOUND:
+            FOUND[key] = search(letters, fails, seed)
+        program, how = FOUND[key]
         fails(program)                      # the machine is left as the search leaves it
         return list(program), how
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stale, "shortest", shortest)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def found_once():
+    """A file of this folder remembers, and no other folder's (a fixture of scope package would be
+    of the session, as no folder of tests is a package); what is made for the session before a file
+    begins does so for itself. Who has another search of his own puts it in its place."""
+    with remembering():
         yield
 
 
@@ -55,7 +69,8 @@ def said_json(said):
 def course(tmp_path_factory):
     """The pages, with the answers."""
     path = tmp_path_factory.mktemp("course")
-    assert cli.main(["lesson", "all", "--html", str(path), "-c"]) == 0
+    with remembering():
+        assert cli.main(["lesson", "all", "--html", str(path), "-c"]) == 0
     return path
 
 
@@ -63,7 +78,8 @@ def course(tmp_path_factory):
 def handout(tmp_path_factory):
     """The same pages for students, as the command writes them, and each lesson's record."""
     path = tmp_path_factory.mktemp("handout")
-    records = {name: load(name).run(1) for name in NAMES}
+    with remembering():
+        records = {name: load(name).run(1) for name in NAMES}
     for name, record in records.items():
         (path / f"{name}.html").write_text(lesson_page(record, resolve(record.kernel), False),
                                            encoding="utf-8")

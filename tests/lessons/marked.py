@@ -60,6 +60,21 @@ from kvm_vmx.lessons import NAMES, load, sources
 sources.port()
 for name in NAMES:
     load(name)
+
+
+def apart(read):
+    # the lines that detect ends with are of its first L1; the second one is booted to be read
+    def unseen(dice):
+        told = os.environ.pop("REACHED")
+        try:
+            return read(dice)
+        finally:
+            os.environ["REACHED"] = told
+    return unseen
+
+
+detect = load("detect")
+detect.second = apart(detect.second)
 for n, line in enumerate(json.loads(sys.argv[1])):
     child = os.fork()
     if not child:

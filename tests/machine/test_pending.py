@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Pending interrupts are a bit a vector: none takes another one's place."""
 
+import functools
 import statistics
 import threading
 import time
 
 import pytest
+from images import image_of
 
-from kvm_vmx import ExitReason, MachineError
+from kvm_vmx import ExitReason, Machine, MachineError
+from kvm_vmx.testing.kernels import TREES, L1Kind
 
 pytestmark = pytest.mark.long
 # again: mov $100000, %ecx; 1: loop 1b; mov $0, %eax; cpuid; jmp again
@@ -62,10 +65,18 @@ STORMS = {
 }
 
 
-@pytest.mark.sweep(6)
+@pytest.fixture(params=["call", "trap", *TREES])
+def boot(request):
+    """Boots the port in each form, and a kernel's own KVM."""
+    if request.param in TREES:
+        return L1Kind(request.param, image_of(TREES[request.param], request))
+    return functools.partial(Machine, insn=request.param)
+
+
+@pytest.mark.sweep(7)
 @pytest.mark.parametrize("storm", STORMS)
-def test_a_flush_waits_for_no_more_than_a_moment(kernel, storm):
-    with kernel(cpus=2) as machine:
+def test_a_flush_waits_for_no_more_than_a_moment(boot, storm):
+    with boot(cpus=2) as machine:
         vm = machine.insmod().create_vm(code=SELDOM, memory=1 << 20)
         vcpu = vm.create_vcpu(cpu=0)
         stop, cpu = [], machine.cpu(0)
