@@ -162,8 +162,10 @@ class Face(Unique):
 
     @property
     def trace(self) -> "list[TraceRecord]":
-        """The instructions traced, on all CPUs in their order, each with its outcome."""
-        return self.partition.trace
+        """The instructions traced, on all CPUs in their order, each with its outcome. MachineError
+        as of start_trace()."""
+        with self._alone():
+            return self.partition.trace
 
     def keys(self) -> list[dict[str, Any]]:
         """Every static-branch site of the loaded modules, from the kernel's own jump table: key,

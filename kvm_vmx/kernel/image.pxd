@@ -98,6 +98,7 @@ cdef extern from "kvm_vmx/kernel/host_side.h" nogil:
                        percpu_area_t *area)
     bint crowd_alone()
     void crowd_together()
+    bint crowd_has_anyone()
     bint crowd_is_gone()
     void crowd_revive()
     void crowd_forget()

@@ -107,13 +107,17 @@ cdef void await_threads() noexcept:
     cdef int turns = 0
 
     with nogil:
-        while crowd.inside and turns < 5000 and not crowd_is_gone():
+        while turns < 5000 and crowd_has_anyone() and not crowd_is_gone():
             turns += 1
             usleep(1000)
 
 
 def _at_exit():
-    if the_image != NULL and crowd.inside:
+    cdef bint inside = False
+
+    with nogil:
+        inside = the_image != NULL and crowd_has_anyone()
+    if inside:
         crowd.ends = True
         await_threads()
 

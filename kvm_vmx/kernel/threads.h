@@ -199,6 +199,17 @@ static void crowd_together(void)
 	turn_end();
 }
 
+/* Is anybody inside, as whoever has not come in may ask? */
+static bool crowd_has_anyone(void)
+{
+	bool inside;
+
+	turn_begin();
+	inside = crowd.inside;
+	turn_end();
+	return inside;
+}
+
 /* Whoever is inside a kernel that has died comes out soon: true once nobody is. */
 static bool crowd_is_gone(void)
 {
