@@ -21,7 +21,7 @@ import time
 PERF = pathlib.Path(__file__).resolve().parent
 FOLDER = PERF / "baselines"
 BENCHMARKS = sorted(path.stem.removeprefix("bench_") for path in PERF.glob("bench_*.py"))
-NAMES = (*BENCHMARKS, "measure", "run")
+NAMES = (*BENCHMARKS, "measure", "sample")
 # What a warmed-up loop needs: values of a process.
 VALUES = 3
 
@@ -57,7 +57,7 @@ def measure(folder: pathlib.Path, tier: int = 2) -> int:
     return done.returncode
 
 
-def run(folder: pathlib.Path) -> int:
+def sample(folder: pathlib.Path) -> int:
     """The main job as README shows it."""
     done = subprocess.run([sys.executable, "-m", "kvm_vmx", "run"], stdout=subprocess.PIPE,
                           text=True)
@@ -85,8 +85,8 @@ def main(arguments) -> int:
         load, start = os.getloadavg()[0], time.monotonic()
         if name == "measure":
             status = measure(args.folder, args.tier)
-        elif name == "run":
-            status = run(args.folder)
+        elif name == "sample":
+            status = sample(args.folder)
         else:
             status = bench(name, args.folder, args.processes)
         took = time.monotonic() - start

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """perf/: every benchmark runs from another folder, and pyperf can store and compare them."""
 
+import datetime
 import importlib.util
 import os
 import pathlib
@@ -99,6 +100,16 @@ def test_baselines_can_be_loaded():
         if path.name == "figures.json":     # every row, as measure --json prints them
             continue
         assert pyperf.BenchmarkSuite.load(str(path)).get_benchmarks()
+
+
+def test_each_benchmark_has_its_baseline_and_all_are_of_one_day(monkeypatch):
+    monkeypatch.syspath_prepend(PERF)
+    baseline = importlib.import_module("baseline")
+    names = {path.stem.removeprefix("bench_") for path in PERF.glob("bench_*.py")}
+    assert names < set(baseline.NAMES) and len(set(baseline.NAMES)) == len(baseline.NAMES)
+    days = {name: pyperf.BenchmarkSuite.load(str(PERF / f"baselines/{name}.json"))
+            .get_dates()[0].date() for name in names}
+    assert max(days.values()) - min(days.values()) <= datetime.timedelta(1), days
 
 
 def test_an_exit_is_timed_wherever_its_text_lies(tmp_path):
