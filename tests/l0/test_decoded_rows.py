@@ -5,13 +5,14 @@ import random
 
 import pytest
 from guest import CODE
-from on_board import OnBoard
+from on_board import PAGE, STANDS, TABLE, OnBoard
 from random_insn import PAGES, SIZE, State
 from random_program import COUNTER, PASSES, counter, program
 
 SEED = 1611
 NAMES = {"rax": 0, "rcx": 1, "rdx": 2, "rbx": 3, "rsp": 4, "rsi": 6, "rdi": 7}
 TF_RF = 1 << 8 | 1 << 16
+NX, EFER = 1 << 63, 0xC0000080
 
 
 def loop(value, at, end):
@@ -83,6 +84,29 @@ def test_a_fill_does_not_overtake_its_own_code():
             done += most
         found.append(board.state())
     assert same(found[0], found[1]) and found[0].rip != start
+
+
+@pytest.mark.parametrize("is_code", [True, False])
+def test_a_page_that_a_row_reads_is_not_code_for_that(is_code):
+    """A loop that is known by its second turn reads a page and at last jumps to it: that its
+    address translates for a read says nothing of a fetch (SDM 3A 4.6.1)."""
+    registers = [0] * 16
+    registers[NAMES["rbx"]], registers[NAMES["rcx"]] = PAGES + PAGE, EFER
+    # RDMSR; OR $NXE, EAX; WRMSR; MOV $20, ECX; XOR EAX, EAX
+    begin = bytes.fromhex("0f32" "0d00080000" "0f30" "b914000000" "31c0")
+    # 1: MOV (RBX), RDX; DEC ECX; JS to where RBX points; JMP 1b
+    turn = bytes.fromhex("488b13" "ffc9" "0f88")
+    there = PAGES + PAGE - CODE - len(begin + turn) - 4
+    code = begin + turn + there.to_bytes(4, "little") + bytes.fromhex("ebf3")
+    # there: INC EAX; UD2
+    memory = bytes(PAGE) + bytes.fromhex("ffc00f0b") + bytes(SIZE - PAGE - 4)
+    board = OnBoard()
+    begun(board, code, State(tuple(registers), CODE, 2, memory))
+    board.memory.write_u64(TABLE + PAGE + 8 * ((PAGES >> 12) + 1 & 511),
+                           PAGES + PAGE | 7 | (0 if is_code else NX))
+    assert board.processor.run(1000) == STANDS
+    found = board.state()
+    assert (found.rip - PAGES - PAGE, found.registers[0]) == ((2, 1) if is_code else (0, 0))
 
 
 @pytest.mark.soak

@@ -300,10 +300,15 @@ def test_the_launch_state_and_a_shadow_vmcs():
 
 def test_state_of_memory_and_of_the_current_vmcs(plain):
     assert why_plain(plain, {"VMCS_LINK_POINTER": VMCS_A}).id == "link_current"
-    plain.memory.write_u64(0x11000, 1)
-    plain.memory.write_u64(0x11008, 3)
+
+
+@pytest.mark.parametrize("wrong", range(4))
+def test_the_first_wrong_entry_of_four_is_named(plain, wrong):
+    """SDM 3C 26.3.1.6: bit 1 of a PDPTE that is present is reserved."""
+    for entry in range(4):
+        plain.memory.write_u64(0x11000 + 8 * entry, 3 if entry >= wrong else 1)
     why = why_plain(plain, {**PAE, "GUEST_CR3": 0x11000})
-    assert why.id == "pdptes" and "entry 1" in why.sentence and "0x3" in why.sentence
+    assert why.id == "pdptes" and f"entry {wrong}" in why.sentence and "0x3" in why.sentence
 
 
 ELSEWHERE = {"assist_page_missing", "machine_stopped", "evmcs_active", "not_launched", "launched",

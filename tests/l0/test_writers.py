@@ -5,7 +5,7 @@ than it knows."""
 import re
 
 import pytest
-from world import ALL_CLEAN, EVMCS, ROOT, World
+from world import ALL_CLEAN, EVMCS, FIELDS, ROOT, VMCS_A, World
 
 from kvm_vmx import Machine
 from kvm_vmx.machine.guests import CPUID_LOOP
@@ -134,6 +134,19 @@ def test_a_later_store_of_another_value_is_not_put_down_to_the_one_before():
     world.put(EVMCS, "cr4_read_shadow", 0x20)
     world.cpu.vmresume()
     assert world.partition.lints()[0].writer == "Python, between entries 2 and 3"
+
+
+def test_a_field_that_nobody_has_written_yet_has_no_writer():
+    """A VMCS as VMCLEAR leaves it is refused for a field of it; a VMWRITE then has a name."""
+    world = World(lints=True)
+    assert world.cpu.vmclear(VMCS_A).ok and world.cpu.vmptrld(VMCS_A).ok
+    refusal = world.cpu.vmlaunch().why
+    (lint,) = world.partition.lints()
+    assert (lint, lint.field) == ("entry_refused", refusal.field)
+    assert "Python" not in lint.writer and "line" not in lint.writer
+    assert world.cpu.vmwrite(FIELDS[lint.field], 0).ok
+    assert world.cpu.vmlaunch().why == refusal
+    assert world.partition.lints()[-1].writer.startswith("Python")
 
 
 def test_without_lints_nobody_is_told():
