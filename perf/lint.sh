@@ -18,7 +18,7 @@ if command -v cppcheck >/dev/null; then
     --suppress=unknownMacro --suppress=shiftTooManyBitsSigned --suppress=toomanyconfigs \
     --max-configs=4 \
     kvm_vmx/trap/*.h include/linux/*.h include/asm/*.h kvm_vmx/l0/*.h kvm_vmx/l0/*/*.h \
-    kvm_vmx/l1/bench/*.h tests/fuzz/*.h tests/machine/*.h
+    kvm_vmx/kernel/*.h kvm_vmx/l1/bench/*.h tests/fuzz/*.h tests/machine/*.h
 fi
 
 # Of the C that Cython makes only what stands in our own files counts: its own helpers, and the
@@ -35,7 +35,7 @@ found() { grep -E "^(include|kvm_vmx)/.*-Wanalyzer" | grep -v "l1/vmx.pyx:.*NULL
 echo '#include <stdlib.h>
 int f(void) { int *p = malloc(4); free(p); return *p; }' |
   gcc "${flags[@]}" -x c - 2>&1 | grep -q Wanalyzer-use-after-free
-for source in build/cython/kvm_vmx/{trap/engine,machine/kernel,machine/partition,l0/hyperv}.c \
+for source in build/cython/kvm_vmx/{trap/engine,machine/kernel,machine/partition,kernel/image,l0/hyperv}.c \
   build/cython/kvm_vmx/l1/{linux/cpu,linux/jump_label,linux/mm,linux/fault,mmu,vmx,x86}.c; do
   gcc "${flags[@]}" "$source" 2>&1 | found || true
 done
