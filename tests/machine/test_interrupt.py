@@ -162,6 +162,22 @@ def test_a_signal_before_the_guest_runs_is_not_lost(kernel):
             signal.signal(signal.SIGALRM, before)
 
 
+def test_a_signal_that_has_ended_a_run_is_none_of_the_next_one_s(kernel):
+    """Nor is the interrupt that was to end it, where it had ended already."""
+    with kernel(cpus=1) as machine:
+        vcpu = machine.insmod().create_vm(code=CPUID_LOOP).create_vcpu()
+        vcpu.run(exits=1)       # its page is mapped
+        before = signal.signal(signal.SIGALRM, raising)
+        try:
+            for n in range(100):
+                with pytest.raises(Rang):
+                    signal.setitimer(signal.ITIMER_REAL, 5e-5 + n % 30 * 1e-6)
+                    vcpu.run()
+                assert vcpu.run(exits=2).reasons == {10: 2}
+        finally:
+            signal.signal(signal.SIGALRM, before)
+
+
 def test_who_waits_for_signals_is_told_of_them_still(kernel):
     """The wake-up descriptor of an event loop is there again, and nothing was kept from it."""
     ours, theirs = socket.socketpair()
@@ -184,6 +200,25 @@ def test_who_waits_for_signals_is_told_of_them_still(kernel):
         signal.set_wakeup_fd(before)
         ours.close()
         theirs.close()
+
+
+def test_who_waits_is_told_of_a_signal_as_a_run_ends(kernel):
+    """Of each once, wherever in a short run it comes, or between two."""
+    ours, theirs = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    rings, times = [], 200
+    before = signal.set_wakeup_fd(theirs)
+    try:
+        with kernel(cpus=1) as machine:
+            vcpu = machine.insmod().create_vm(code=CPUID_LOOP).create_vcpu()
+            for n in range(times):
+                with ringing(1e-6 + n % 50 * 2e-6, lambda *_: rings.append(1)):
+                    while len(rings) == n:
+                        vcpu.run(exits=1)
+        assert os.read(ours, 2 * times) == bytes([signal.SIGALRM]) * times
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(ours)
+        os.close(theirs)
 
 
 def test_a_handler_may_run_a_vcpu_of_its_own(kernel):
