@@ -14,7 +14,6 @@ from kvm_vmx.abi.numbers import ExitReason
 from kvm_vmx.errors import MachineError, Shown, Unique, counted
 from kvm_vmx.kernel import ioctls
 from kvm_vmx.kernel.face import VcpuFace
-from kvm_vmx.kernel.ending_runs import ending_runs
 from kvm_vmx.kernel.image import ANY, RunOfVcpu
 from kvm_vmx.machine import ending, long_mode
 from kvm_vmx.machine.gate import Busy, Gate, Using
@@ -358,16 +357,14 @@ class KernelVcpu(VcpuFace):
     def _until(self, exits: int | None, stack_depth: int) -> RunOfVcpu:
         """KVM_RUN until so many exits, as often as a signal whose handler returns ends it."""
         image, done = self.kernel.image, RunOfVcpu(0, 0, self._cpu, Counter())
-        with ending_runs(image) as signalled:
-            while True:
-                left = None if exits is None else exits - done.exits
-                one = image.run(self.fd, ioctls.RUN, self._online(), left, stack_depth)
-                done = RunOfVcpu(one.ret, done.exits + one.exits, one.cpu,
-                                 done.reasons + one.reasons)
-                # where the CPU has gone, the kernel has given the task another one
-                self._cpu = one.cpu
-                if not signalled() or one.ret != -errno.EINTR or done.exits == exits:
-                    return done
+        while True:
+            left = None if exits is None else exits - done.exits
+            one = image.run(self.fd, ioctls.RUN, self._online(), left, stack_depth)
+            done = RunOfVcpu(one.ret, done.exits + one.exits, one.cpu, done.reasons + one.reasons)
+            # where the CPU has gone, the kernel has given the task another one
+            self._cpu = one.cpu
+            if one.ret != -errno.EINTR or done.exits == exits:
+                return done
 
     def run(self, exits: int | None = None, *, stack_depth: int = 0) -> ExitSummary:
         """Run until so many VM exits, or until KVM hands one to user space, stack_depth bytes (up

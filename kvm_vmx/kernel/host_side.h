@@ -6,7 +6,6 @@
 #ifndef KVM_VMX_KERNEL_HOST_SIDE_H
 #define KVM_VMX_KERNEL_HOST_SIDE_H
 
-#include <kvm_vmx/kernel/ending_runs.h>
 #include <kvm_vmx/kernel/instructions.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -163,7 +162,7 @@ static void image_exited(void)
 		the_image->resched();
 	if (running->last != EPT_VIOLATION_EXIT)
 		ends = ++running->exits == running->exits_until;
-	if (ends || signal_waits())
+	if (ends || is_signalled(running))
 		the_image->kick();
 }
 
@@ -179,6 +178,9 @@ struct image_call {
 	int cpu;			/* where it ended */
 	u64 exits, exits_until;
 	u64 reasons[IMAGE_REASONS];
+	/* told of whom a signal ends, or NULL: none does */
+	void (*kick_from)(void (*how)(void *whom), void *whom);
+	void (*kick_till)(const void *whom);
 };
 
 static void do_call(void *arg)
@@ -186,6 +188,8 @@ static void do_call(void *arg)
 	struct image_call *call = arg;
 
 	the_image->begin(&the_image->host, call->where);
+	if (is_signalled(running))
+		the_image->kick();
 	call->ret = ((long (*)(long, long, long, long))call->function)(
 		call->arg[0], call->arg[1], call->arg[2], call->arg[3]);
 	the_image->end();
@@ -205,7 +209,14 @@ static int image_enter(unsigned long stack, struct image_call *call)
 	if (ret)
 		return ret;
 	crowd_become(call->where < 0 ? 0 : call->where);
+	if (call->kick_from)
+		call->kick_from(signal_thread, running);
 	ret = call_until_oops(&running->task, do_call, call);
+	if (call->kick_till)
+		call->kick_till(running);
+	/* nobody is in a guest here, so that none is to leave it */
+	if (is_signalled(running))
+		irq_forget(this_virt_cpu(), RESCHEDULE_VECTOR);
 	if (ret)
 		__asm__ __volatile__("fninit\n\tldmxcsr %0\n\tcld" : : "m"(mxcsr));
 	call->cpu = running->cpu;

@@ -81,6 +81,8 @@ cdef extern from "kvm_vmx/kernel/host_side.h" nogil:
         u64 exits
         u64 exits_until
         u64 reasons[80]
+        void (*kick_from)(void (*how)(void *whom) noexcept nogil, void *whom) noexcept nogil
+        void (*kick_till)(const void *whom) noexcept nogil
     ctypedef struct crowd_t "struct crowd":
         bint dead
         bint ends
@@ -89,8 +91,6 @@ cdef extern from "kvm_vmx/kernel/host_side.h" nogil:
     crowd_t crowd
     image_t *the_image
     ulong this_thread()
-    void wake_by(int fd)
-    bint has_signal_come()
     u64 image_idt[256][2]
     void image_fill(image_t *image)
     int image_enter(ulong stack, image_call_t *call)
@@ -140,7 +140,6 @@ cdef class Image:
     # of what is open in the kernel: files, and pages of user space {GPA: how many}
     cdef list files
     cdef dict lent
-    cdef int wakes
 
     cdef ulong map(self, ulong size, ulong at=*) except 0
     cdef void has_mapped(self, ulong at, ulong size) noexcept

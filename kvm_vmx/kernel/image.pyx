@@ -14,6 +14,8 @@ from libc.string cimport memcpy, memset
 from kvm_vmx.abi.types cimport u64, ulong
 from kvm_vmx.abi.virt_cpu cimport virt_cpu, virt_cpu_ops
 from kvm_vmx.machine.chain cimport chain_events
+from kvm_vmx.machine.kernel cimport (
+    SLICE_EXITS, kick_begin, kick_check, kick_end, kick_from, kick_handles, kick_till)
 from kvm_vmx.machine.partition cimport (
     Partition, Processor, check_process, is_foreign, this_process)
 from kvm_vmx.trap.engine cimport Stacks, thread_stacks, trap_bind, trap_binding, trap_unbind
@@ -136,7 +138,7 @@ cdef class Image:
         self.partition = partition
         self.owner = this_process()
         self.files, self.lent = [], {}
-        self.patience, self.wakes = PATIENCE, -1
+        self.patience = PATIENCE
         self.elf = elf_of(path)
         self.image = <image_t *>calloc(1, sizeof(image_t))
         if self.image == NULL:
@@ -431,13 +433,23 @@ cdef class Image:
 
     def run(self, long fd, long command, int cpu, exits=None, ulong depth=0) -> RunOfVcpu:
         """One ioctl as a CPU, with depth bytes of its stack in use, whose task has a signal after
-        so many VM exits."""
+        so many VM exits, or once one comes that Python handles: it has been when this returns."""
         cdef image_call_t call
+        cdef bint kicked = kick_begin()
 
         memset(&call, 0, sizeof(call))
         call.arg[0], call.arg[1], call.where = fd, command, cpu
         call.exits_until = 0 if exits is None else exits
-        self.enter(&call, "standin_ioctl", depth)
+        try:
+            if kicked:
+                call.kick_from, call.kick_till = kick_from, kick_till
+            elif kick_handles():
+                call.exits_until = min(call.exits_until or SLICE_EXITS, <u64>SLICE_EXITS)
+            self.enter(&call, "standin_ioctl", depth)
+        finally:
+            if kicked:
+                kick_end()
+        kick_check()
         return RunOfVcpu(call.ret, call.exits, call.cpu, Counter({
             number: call.reasons[number] for number in range(IMAGE_REASONS)
             if call.reasons[number]}))
@@ -479,21 +491,6 @@ cdef class Image:
     def said(self) -> list[str]:
         """What the kernel logged in this thread's last call."""
         return _heard.lines
-
-    @property
-    def wakes_by(self) -> int:
-        """The descriptor that ends this thread's calls once it can be read, or -1."""
-        return self.wakes
-
-    @wakes_by.setter
-    def wakes_by(self, int fd):
-        self.wakes = fd
-        wake_by(fd)
-
-    @property
-    def signalled(self) -> bool:
-        """Whether it has ended the last one."""
-        return has_signal_come()
 
     def read_user(self, ulong at, size_t size) -> bytes:
         """Bytes of user space, whose pages stay where they are meanwhile; MachineError as of

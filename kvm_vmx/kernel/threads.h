@@ -89,6 +89,25 @@ static void crowd_interrupted(void)
 	}
 }
 
+/* To a guest, whose first boundary finds a signal that has come before. */
+static void guest_begin(struct image_thread *me)
+{
+	pthread_mutex_lock(&crowd.lock);
+	me->in_guest = true;
+	if (is_signalled(me))
+		kick_guest(me, RESCHEDULE_VECTOR);
+	end_turn();
+	pthread_mutex_unlock(&crowd.lock);
+}
+
+static void guest_end(struct image_thread *me)
+{
+	pthread_mutex_lock(&crowd.lock);
+	wait_for_turn();
+	me->in_guest = false;
+	pthread_mutex_unlock(&crowd.lock);
+}
+
 /* L2 runs beside whoever has the turn. */
 static insn_t crowd_vmentry(struct virt_cpu *cpu, u64 *regs, int launch)
 {
@@ -102,11 +121,9 @@ static insn_t crowd_vmentry(struct virt_cpu *cpu, u64 *regs, int launch)
 		return crowd.under->vmentry(cpu, regs, launch);
 	now = crowd.cpus[me->cpu].reasons;
 	memcpy(before, now, sizeof(before));
-	me->in_guest = true;
-	turn_end();
+	guest_begin(me);
 	status = crowd.under->vmentry(cpu, regs, launch);
-	turn_begin();
-	me->in_guest = false;
+	guest_end(me);
 	if (crowd.dead)
 		crowd_leave();
 	me->last = NOWHERE;

@@ -19,10 +19,13 @@
 #define TASK_STACK (64 << 10)		/* what a thread has of one, as the trap engine gives it */
 #define NOWHERE (-1)
 
-/* A thread that has called the image. All of it but its guest's is read and written in turn. */
+/* A thread that has called the image. All of it but its guest's is read and written in turn; what
+ * is looked at without one, to signal it, under the lock as well. */
 struct image_thread {
 	struct task_struct task;	/* what the trap engine knows of it */
-	bool used, in_guest, asleep;
+	bool used, asleep;
+	bool in_guest;			/* its CPU stays that one meanwhile */
+	bool signalled;			/* its call is to end at its next VM exit */
 	bool open;			/* asleep, and its CPU takes interrupts */
 	bool quiet;			/* asleep where it has let go of all that RCU protects */
 	int number;
@@ -110,6 +113,22 @@ static void kick_guest(const struct image_thread *thread, u32 vector)
 {
 	if (thread->in_guest)
 		irq_raise(crowd.cpus[thread->cpu].processor, vector);
+}
+
+/* A signal for a thread, by one that has no turn and waits for none. */
+static void signal_thread(void *whom)
+{
+	struct image_thread *thread = whom;
+
+	pthread_mutex_lock(&crowd.lock);
+	__atomic_store_n(&thread->signalled, true, __ATOMIC_RELAXED);
+	kick_guest(thread, RESCHEDULE_VECTOR);
+	pthread_mutex_unlock(&crowd.lock);
+}
+
+static bool is_signalled(const struct image_thread *thread)
+{
+	return __atomic_load_n(&thread->signalled, __ATOMIC_RELAXED);
 }
 
 /* The kernel has died, of this thread or of another one: every thread leaves it. */

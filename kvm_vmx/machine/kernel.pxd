@@ -29,6 +29,17 @@ cdef struct cpu_role:
     cpu_role *before
     cpu_role *behind
 
+# How far a run goes before the handlers of its signals get a turn, where nothing kicks it.
+cdef enum:
+    SLICE_EXITS = 2_000
+
+cdef bint kick_begin() except -1
+cdef int kick_end() except -1
+cdef int kick_check() except -1
+cdef bint kick_handles() except -1
+cdef void kick_from(void (*how)(void *whom) noexcept nogil, void *whom) noexcept nogil
+cdef void kick_till(const void *whom) noexcept nogil
+
 cdef void task_init(task_struct *task, int number, u64 depth) noexcept nogil
 
 

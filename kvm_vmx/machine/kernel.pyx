@@ -13,10 +13,10 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport EBUSY, ESHUTDOWN, EFAULT, EINTR, ENXIO, errno
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
-from posix.fcntl cimport O_CLOEXEC, O_NONBLOCK, F_SETFL, fcntl
-from posix.unistd cimport close, getpid, read, write
+from posix.fcntl cimport O_CLOEXEC, O_NONBLOCK
+from posix.unistd cimport close, read, write
 
-from kvm_vmx.abi.asm cimport LOCAL_TIMER_VECTOR
+from kvm_vmx.abi.asm cimport LOCAL_TIMER_VECTOR, RESCHEDULE_VECTOR
 from kvm_vmx.abi.hyperv_tlfs cimport hv_vp_assist_page as hv_vp_assist_page_t
 from kvm_vmx.abi.linux cimport (
     GFP_KERNEL, __GFP_ZERO, jump_entry_t, module_t, spin_lock, spin_lock_init, spin_trylock,
@@ -24,7 +24,7 @@ from kvm_vmx.abi.linux cimport (
 from kvm_vmx.abi.processor cimport X86_TRAP_GP
 from kvm_vmx.abi.types cimport PAGE_SIZE, u8, u32, u64, ulong
 from kvm_vmx.abi.virt_cpu cimport (
-    GPR_RAX, GPR_RCX, INSN_MAKE_FAULT, INSN_OK, insn_t, virt_cpu, virt_cpu_ops)
+    GPR_RAX, GPR_RCX, INSN_MAKE_FAULT, INSN_OK, insn_t, irq_forget, virt_cpu, virt_cpu_ops)
 from kvm_vmx.l0.state cimport (
     L0_NR_EXIT_REASONS, l0_chain, l0_partition, l0_refusal, l0_vp)
 from kvm_vmx.machine.chain cimport chain_events
@@ -110,8 +110,6 @@ TIMER_VECTOR = LOCAL_TIMER_VECTOR
 
 cdef enum:
     ANY_CPU = -1        # whichever is free
-    # How far a run goes before the handlers of its signals get a turn, where nothing kicks it.
-    SLICE_EXITS = 2_000
 
 
 # Extension modules whose text may trap: they stay loaded for good.

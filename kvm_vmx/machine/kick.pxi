@@ -3,14 +3,12 @@
 #
 # Python's own handler writes into a pipe; the thread that reads there marks the task and sends its
 # CPU an interrupt, which ends the guest's run at its next instruction. An exit costs nothing for
-# it.
+# it. How that is done whoever runs the vCPU says: the port, or a tree's kernel.
 
 cdef extern from *:
     """
     #include <pthread.h>
     #include <signal.h>
-    #include <sys/syscall.h>
-    #include <unistd.h>
 
     /* A thread that takes no signal: they are for whoever waits for them. */
     static int start_thread(void *(*function)(void *))
@@ -31,8 +29,6 @@ cdef extern from *:
         return ret;
     }
 
-    static int thread_id(void) { return syscall(SYS_gettid); }
-
     /* A flag that two threads see without a lock. */
     #define flag_is_set(flag) __atomic_load_n(&(flag), __ATOMIC_ACQUIRE)
     #define set_flag(flag) __atomic_store_n(&(flag), 1, __ATOMIC_RELEASE)
@@ -40,7 +36,15 @@ cdef extern from *:
     bint flag_is_set(bint flag) nogil
     void set_flag(bint flag) nogil
     int start_thread(void *(*function)(void *) noexcept nogil) nogil
-    int thread_id() nogil
+
+cdef extern from "poll.h" nogil:
+    enum:
+        POLLIN
+    cdef struct pollfd:
+        int fd
+        short events
+        short revents
+    int poll(pollfd *fds, unsigned long count, int timeout)
 
 cdef extern from "sched.h" nogil:
     int sched_yield()
@@ -49,8 +53,8 @@ cdef extern from "unistd.h" nogil:
     int pipe2(int fds[2], int flags)
 
 cdef spinlock_t kick_lock
-cdef task_struct *kick_target = NULL
-cdef int kick_target_cpu
+cdef void (*kick_how)(void *whom) noexcept nogil
+cdef void *kick_target = NULL
 cdef bint kick_pending = False      # a signal came while there was no target
 cdef bint kick_watched = False
 cdef bint kick_waits = False        # the thread has come to where it waits
@@ -59,37 +63,48 @@ cdef int kick_depth = 0             # runs within runs: a handler may run a vCPU
 cdef int kick_outer = -1            # where signals were told of before, and still are
 
 
-cdef void *watch(void *unused) noexcept nogil:
+# Whether signals have come, which whoever was told before is told of: under the lock.
+cdef bint take_signals() noexcept nogil:
     cdef char numbers[64]
-    cdef ssize_t count
+    cdef ssize_t count = read(kick_pipe[0], numbers, sizeof(numbers))
+
+    if count > 0 and kick_outer >= 0:
+        write(kick_outer, numbers, count)
+    return count > 0
+
+
+cdef void kick() noexcept nogil:
     global kick_pending
 
+    kick_pending = kick_target == NULL
+    if kick_target != NULL:
+        kick_how(kick_target)
+
+
+cdef void *watch(void *unused) noexcept nogil:
+    cdef pollfd ask
+    cdef int found
+
+    ask.fd, ask.events = kick_pipe[0], POLLIN
     while True:
-        count = read(kick_pipe[0], numbers, sizeof(numbers))
-        if count < 0 and errno == EINTR:
+        found = poll(&ask, 1, -1)
+        if found < 0 and errno == EINTR:
             continue
-        if count <= 0:
+        if found != 1 or ask.revents != POLLIN:
             return NULL
-        if not flag_is_set(kick_waits):
-            set_flag(kick_waits)
-            continue
-        if kick_outer >= 0:
-            write(kick_outer, numbers, count)
         spin_lock(&kick_lock)
-        kick_pending = kick_target == NULL
-        if kick_target != NULL:
-            kick_target.sigpending = 1
-            smp_send_reschedule(kick_target_cpu)
+        if take_signals() and flag_is_set(kick_waits):
+            kick()
         spin_unlock(&kick_lock)
+        set_flag(kick_waits)
 
 
 cdef bint start_watching() noexcept:
     global kick_watched
 
-    if pipe2(kick_pipe, O_CLOEXEC):
+    # a handler never waits, nor does who takes what another one may have taken
+    if pipe2(kick_pipe, O_CLOEXEC | O_NONBLOCK):
         return False
-    # a handler never waits
-    fcntl(kick_pipe[1], F_SETFL, O_NONBLOCK)
     kick_watched = write(kick_pipe[1], "", 1) == 1 and start_thread(watch) == 0
     # what it does first is no part of the run that comes
     while kick_watched and not flag_is_set(kick_waits):
@@ -106,14 +121,18 @@ cdef bint start_watching() noexcept:
 cdef bint kick_begin() except -1:
     global kick_depth, kick_outer
 
-    if thread_id() != getpid() or not (kick_watched or start_watching()):
+    if not kick_handles() or not (kick_watched or start_watching()):
         return False
     if kick_depth == 0:
+        # whoever takes a signal knows whom to tell
+        spin_lock(&kick_lock)
         try:
             kick_outer = signal.set_wakeup_fd(kick_pipe[1], warn_on_full_buffer=False)
         except ValueError:
             # no thread of Python's that handles signals
             return False
+        finally:
+            spin_unlock(&kick_lock)
     kick_depth += 1
     try:
         # those that came before the pipe was in place
@@ -127,21 +146,27 @@ cdef bint kick_begin() except -1:
 cdef int kick_end() except -1:
     global kick_depth, kick_outer
 
+    # a handler that has forked comes back in a child as well, where nothing is left to end
+    if kick_depth == 0:
+        return 0
     kick_depth -= 1
     if kick_depth == 0:
         give_back()
+        # those that the thread has not taken yet
+        spin_lock(&kick_lock)
+        while take_signals():
+            pass
+        kick_outer = -1
+        spin_unlock(&kick_lock)
     return 0
 
 
 cdef int give_back() except -1:
     # What was closed meanwhile is told nothing more.
-    global kick_outer
-
     try:
         signal.set_wakeup_fd(kick_outer)
     except (OSError, ValueError):
         signal.set_wakeup_fd(-1)
-    kick_outer = -1
     return 0
 
 
@@ -156,22 +181,22 @@ cdef bint kick_handles() except -1:
     return threading.get_ident() == threading.main_thread().ident
 
 
-# Whom to kick.
-cdef void kick_from(task_struct *task, int cpu) noexcept nogil:
-    global kick_target, kick_target_cpu, kick_pending
+# Whom to kick, and how; at once where a signal has come already.
+cdef void kick_from(void (*how)(void *whom) noexcept nogil, void *whom) noexcept nogil:
+    global kick_how, kick_target, kick_pending
 
     spin_lock(&kick_lock)
     if kick_pending:
-        task.sigpending = 1
+        how(whom)
     kick_pending = False
-    kick_target, kick_target_cpu = task, cpu
+    kick_how, kick_target = how, whom
     spin_unlock(&kick_lock)
 
 
-cdef void kick_till(const task_struct *task) noexcept nogil:
+cdef void kick_till(const void *whom) noexcept nogil:
     global kick_target
 
-    if kick_target == task:
+    if kick_target == whom:
         spin_lock(&kick_lock)
         kick_target = NULL
         spin_unlock(&kick_lock)
@@ -179,7 +204,7 @@ cdef void kick_till(const task_struct *task) noexcept nogil:
 
 def _kick_in_child():
     # The watching thread is not there, and the pipe is the parent's.
-    global kick_watched, kick_depth, kick_target, kick_pending, kick_waits
+    global kick_watched, kick_depth, kick_target, kick_pending, kick_waits, kick_outer
 
     spin_lock_init(&kick_lock)
     kick_target, kick_pending, kick_waits = NULL, False, False
@@ -187,6 +212,7 @@ def _kick_in_child():
         kick_depth = 0
         with contextlib.suppress(ValueError):
             give_back()
+    kick_outer = -1
     if kick_watched:
         kick_watched = False
         close(kick_pipe[0])

@@ -62,7 +62,16 @@ cdef void role_leaves(cpu_role *role) noexcept nogil:
     spin_unlock(&inside_lock)
 
 
-# Whoever is a CPU is kicked out of its guest; True where another thread still is one.
+# Out of its guest, and to look at what is asked of its task.
+cdef void kick_role(void *whom) noexcept nogil:
+    cdef cpu_role *role = <cpu_role *>whom
+
+    role.task.sigpending = 1
+    if 0 <= role.cpu < nr_cpu_ids():
+        smp_send_reschedule(role.cpu)
+
+
+# Whoever is a CPU is kicked; True where another thread still is one.
 cdef bint kick_others() noexcept nogil:
     cdef cpu_role *role
     cdef bint others = False
@@ -72,9 +81,7 @@ cdef bint kick_others() noexcept nogil:
     while role:
         if role.thread != ends:
             others = True
-            role.task.sigpending = 1
-            if 0 <= role.cpu < nr_cpu_ids():
-                smp_send_reschedule(role.cpu)
+            kick_role(role)
         role = role.before
     spin_unlock(&inside_lock)
     return others
@@ -116,7 +123,7 @@ cdef int role_begin(cpu_role *role, int cpu, int number, u64 depth, int how) noe
     ret = cpu_hold(cpu, &role.task, &role.binding) if how == HELD else \
         cpu_bind(cpu, &role.task, &role.binding)
     if ret == 0 and how == KICKED:
-        kick_from(&role.task, cpu)
+        kick_from(kick_role, role)
     elif ret:
         if role.by_trap:
             trap_unbind(&role.traps)
@@ -129,6 +136,10 @@ cdef void call_and_unbind(void *arg) noexcept nogil:
 
     if role.fn:
         role.fn(role.arg)
+    kick_till(role)
+    # it is out of its guest: an interrupt that comes late brings nobody else out of another one
+    if role.task.sigpending:
+        irq_forget(cpu_area(role.cpu).virt_cpu, RESCHEDULE_VECTOR)
     # with what other CPUs have asked of this one, which may hit a BUG as well
     cpu_unbind(&role.binding)
 
@@ -136,8 +147,8 @@ cdef void call_and_unbind(void *arg) noexcept nogil:
 cdef int role_end(cpu_role *role) noexcept nogil:
     cdef int ret = call_until_oops(&role.task, call_and_unbind, role)
 
-    kick_till(&role.task)
     if ret:
+        kick_till(role)
         cpu_unbind_oops(&role.binding)
     if role.by_trap:
         cpuid_traps_no_more(&role.task)
