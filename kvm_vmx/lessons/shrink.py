@@ -41,8 +41,10 @@ def by_hypothesis(letters: Sequence[str], fails: Callable[[list[str]], bool],
         lambda program: [*program, letters[0]])
     with tempfile.TemporaryDirectory() as home:
         set_hypothesis_home_dir(home)
+        # its explanations trace each line from the first failure on, and nobody reads them
         settings = hypothesis.settings(
             database=None, deadline=None, max_examples=1000,
+            phases=(hypothesis.Phase.generate, hypothesis.Phase.shrink),
             suppress_health_check=list(hypothesis.HealthCheck))
         try:
             found: list[str] = hypothesis.find(
