@@ -69,16 +69,26 @@ def move(pages: list[int], pool: int) -> None:
         memory(new, 1, FIXED)
 
 
-def drawn(enlightened: bool, draws: int) -> list[float]:
-    """Nanoseconds of an exit at each draw."""
+@functools.cache
+def tick() -> float:
+    """Nanoseconds of a tick; from here on the process stays on one CPU."""
     from kvm_vmx import Machine
     from kvm_vmx.measure.child import calibrate, settle
     from kvm_vmx.measure.loops import loaded
-    from kvm_vmx.measure.rounds import Loops
 
     settle()
+    with Machine(cpus=1, insn="call") as machine, loaded(machine) as world:
+        return 1e9 / calibrate(world)["tsc_hz"]
+
+
+def drawn(enlightened: bool, draws: int) -> list[float]:
+    """Nanoseconds of an exit at each draw."""
+    from kvm_vmx import Machine
+    from kvm_vmx.measure.loops import loaded
+    from kvm_vmx.measure.rounds import Loops
+
+    ns = tick() / EXITS
     with Machine(cpus=1, insn="call") as machine, loaded(machine, "hyperv", enlightened) as world:
-        ns = 1e9 / calibrate(world)["tsc_hz"] / EXITS
         pages, pool, found = text(), memory(None, POOL), []
         for _ in range(draws):
             move(pages, pool)

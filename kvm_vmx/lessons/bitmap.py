@@ -11,7 +11,8 @@ from kvm_vmx.abi.constants import (
     MSR_IA32_SYSENTER_CS, MSR_IA32_SYSENTER_EIP, MSR_IA32_SYSENTER_ESP, MSR_IA32_TSC,
     MSR_KERNEL_GS_BASE, MSR_LSTAR, MSR_STAR, MSR_SYSCALL_MASK)
 from kvm_vmx.abi.numbers import ExitReason
-from kvm_vmx.lessons.record import Cell, NothingShown, Picture, Record, UNDO, choice, other_seed
+from kvm_vmx.lessons.record import (
+    TRACED, UNDO, Cell, NothingShown, Picture, Record, choice, other_seed)
 from kvm_vmx.lessons.student import judge
 
 TITLE = "the MSR bitmap: exit or not"
@@ -81,7 +82,7 @@ def film(accesses: Sequence[Access]) -> tuple[list[list[int]], bytes]:
     with Machine(cpus=1) as machine:
         kvm = machine.insmod(enlightened_vmcs=False)
         vcpu = kvm.create_vm(code=CPUID + code).create_vcpu()
-        machine.start_trace()
+        machine.start_trace(TRACED)
         end = vcpu.run(exits=3 * len(accesses) + 3)
         if end.reason != "HLT":
             raise NothingShown(f"L2 ends by {end.reason}: {UNDO}")

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from kvm_vmx import KernelBug, Machine, fields
 from kvm_vmx.lessons.evmcs import assist_page
-from kvm_vmx.lessons.record import Named
+from kvm_vmx.lessons.record import TRACED, Named
 from kvm_vmx.machine.fields import other_members
 from kvm_vmx.machine.guests import CPUID_LOOP, HALT
 from kvm_vmx.machine.lints import Lint
@@ -279,7 +279,7 @@ def stale_assist(dice: Random) -> Found:
                 machine.online(cpu)
             _, vcpu = guest(machine, False, cpu, HALT, SMALLEST_GUEST)
             own = vcpu.vmcs_gpa
-            machine.start_trace()
+            machine.start_trace(TRACED)
             seen.append((f"enlightened_vmcs=0: a guest that halts, on cpu {cpu}", ran(vcpu, 1)))
             entered = next(record for record in machine.trace
                            if record.instruction == "vmlaunch").operands[0]

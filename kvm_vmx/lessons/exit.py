@@ -6,7 +6,8 @@ from random import Random
 from typing import NamedTuple
 
 from kvm_vmx import Machine
-from kvm_vmx.lessons.record import Cell, NothingShown, Picture, Record, UNDO, choice, other_seed
+from kvm_vmx.lessons.record import (
+    TRACED, UNDO, Cell, NothingShown, Picture, Record, choice, other_seed)
 from kvm_vmx.lessons.student import judge
 from kvm_vmx.machine import steps
 from kvm_vmx.machine.steps import Moment
@@ -78,7 +79,7 @@ def counted(kinds: list[str]) -> int:
     with Machine(cpus=1) as machine:
         vcpu = machine.insmod(enlightened_vmcs=False).create_vm(code=code(kinds)).create_vcpu()
         vcpu.run(exits=1)
-        machine.start_trace()
+        machine.start_trace(TRACED)
         vcpu.run(exits=len(kinds) + 1)
         names = [record.instruction for record in machine.trace]
     entries = [n for n, name in enumerate(names) if name == "vmresume"]

@@ -5,7 +5,8 @@ from typing import Any, TypeAlias
 
 from kvm_vmx import KernelBug, Machine
 from kvm_vmx.abi.constants import HV_X64_MSR_VP_ASSIST_PAGE, X86_CR4_VMXE
-from kvm_vmx.lessons.record import Cell, Named, Picture, Record, Wanted, choice, other_cases
+from kvm_vmx.lessons.record import (
+    TRACED, Cell, Named, Picture, Record, Wanted, choice, other_cases)
 from kvm_vmx.machine.guests import CPUID_LOOP
 from kvm_vmx.machine.vcpu import Vcpu
 
@@ -74,7 +75,7 @@ class Grid:
                 self.order.append(name)
             mine = counts[record.cpu]
             mine[name] = mine.get(name, 0) + 1
-        self.machine.start_trace()
+        self.machine.start_trace(TRACED)
         return [", ".join(f"{count} {name}" if count > 1 else name for name, count in mine.items())
                 for mine in counts]
 
@@ -147,7 +148,7 @@ def drive(case: str, before: list[ScriptStep], coming: list[ScriptStep], after: 
     """The script; what the CPU that comes up says of itself, and what becomes of the vCPU. The
     picture ends before that, and a copy of it goes on."""
     with Machine(cpus=CPUS, possible_cpus=NEW + 1) as machine:
-        machine.start_trace()
+        machine.start_trace(TRACED)
         machine.insmod(enlightened_vmcs=case != "plain")
         grid = Grid(machine, picture)
         grid.draw("the module is loaded")

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from random import Random
 
 from kvm_vmx import Machine
-from kvm_vmx.lessons.record import Cell, NothingShown, Picture, Record, UNDO, choice, other_seed
+from kvm_vmx.lessons.record import (
+    TRACED, UNDO, Cell, NothingShown, Picture, Record, choice, other_seed)
 from kvm_vmx.lessons.student import judge
 from kvm_vmx.machine.fields import fields
 from kvm_vmx.machine.trace import TraceRecord
@@ -55,7 +56,7 @@ def traced(names: list[str], enlightened: bool) -> list[TraceRecord]:
         # a first exit is special: the one of a CPUID in front of the program
         vcpu = kvm.create_vm(code=code(["cpuid", *names])).create_vcpu()
         vcpu.run(exits=1)
-        machine.start_trace()
+        machine.start_trace(TRACED)
         vcpu.run(exits=len(names))
         records = machine.trace
     entries = [n for n, record in enumerate(records) if record.instruction == "vmresume"]

@@ -13,6 +13,8 @@ SEEDS = 1 << 64
 Wanted: TypeAlias = tuple[str, str] | tuple[str, str, bool]
 # by name, what JSON can say
 Named: TypeAlias = dict[str, Any]
+# The instructions of a CPU that a trace keeps: ten times what any lesson has between two looks.
+TRACED = 4096
 # Why a run may show nothing, and the cure.
 UNDO = "the port or L0 has been changed; undo that, build, and run this again"
 

@@ -4,7 +4,8 @@
 from kvm_vmx import KernelBug, Machine, fields
 from kvm_vmx.abi.constants import MSR_IA32_VMX_BASIC
 from kvm_vmx.lessons.evmcs import assist_page
-from kvm_vmx.lessons.record import Cell, Named, Picture, Record, choice, other_cases, other_seed
+from kvm_vmx.lessons.record import (
+    TRACED, Cell, Named, Picture, Record, choice, other_cases, other_seed)
 from kvm_vmx.machine.guests import CPUID_LOOP, HALT
 from kvm_vmx.machine.outcome import VMfailValid
 from kvm_vmx.machine.vcpu import Vcpu
@@ -110,7 +111,7 @@ def miss(watch: PageWatch, plan: ReloadPlan) -> int:
 
 def enter(machine: Machine, vcpu: Vcpu) -> Named:
     """Run the vCPU, and see which VMCS its first entry took and how that ended."""
-    machine.start_trace()
+    machine.start_trace(TRACED)
     try:
         ended = vcpu.run(exits=1).reason
     except KernelBug:

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The shortest program that still fails: by hypothesis where it is installed, or by trying."""
 
+import contextlib
 import itertools
 import random
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from kvm_vmx.lessons.record import UNDO, NothingShown
 from kvm_vmx import host
@@ -39,10 +40,12 @@ def by_hypothesis(letters: Sequence[str], fails: Callable[[list[str]], bool],
 
     programs = st.lists(st.sampled_from(letters), max_size=2 * LONGEST).map(
         lambda program: [*program, letters[0]])
-    with tempfile.TemporaryDirectory() as home:
+    with tempfile.TemporaryDirectory() as home, no_sources():
         set_hypothesis_home_dir(home)
+        # its explanations trace each line from the first failure on, and nobody reads them
         settings = hypothesis.settings(
             database=None, deadline=None, max_examples=1000,
+            phases=(hypothesis.Phase.generate, hypothesis.Phase.shrink),
             suppress_health_check=list(hypothesis.HealthCheck))
         try:
             found: list[str] = hypothesis.find(
@@ -52,3 +55,20 @@ def by_hypothesis(letters: Sequence[str], fails: Callable[[list[str]], bool],
             raise NothingShown(f"no program that was tried fails: {UNDO}") from error
         finally:
             set_hypothesis_home_dir(None)
+
+
+@contextlib.contextmanager
+def no_sources() -> Iterator[None]:
+    """Hypothesis draws what stands as a constant in the sources of a checkout's modules, and parses
+    them all for it: a second, and then chance depends on what else is loaded."""
+    from hypothesis.internal.conjecture import providers
+
+    gather = getattr(providers, "_get_local_constants", None)
+    if gather is None:              # another version's
+        yield
+        return
+    providers._get_local_constants = lambda: providers._local_constants
+    try:
+        yield
+    finally:
+        providers._get_local_constants = gather

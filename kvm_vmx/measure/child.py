@@ -22,8 +22,7 @@ Timed: TypeAlias = dict[str, Any]
 COUNTED_OPS = 100
 COUNTED_FLIPS = 10
 ACCESS_OPS, EXIT_OPS, ENTRY_OPS, TRAP_OPS = 1_600, 1_000, 100, 10
-WARM_UP_SECONDS = 0.1
-CALIBRATION_NS = 200_000_000
+SETTLING = 300      # milliseconds of a process: a third to warm up, the rest to calibrate its clock
 CHAIN_OPS, ADDITIONS = 1_000, 16
 MCL_CURRENT = 1
 
@@ -82,21 +81,21 @@ def counted() -> list[tuple[str, int]]:
     return order
 
 
-def settle() -> None:
+def settle(ms: int = SETTLING) -> None:
     """Stay on one CPU, in memory, and let its clock rise."""
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     ctypes.CDLL(None).mlockall(MCL_CURRENT)
-    end = time.monotonic() + WARM_UP_SECONDS
+    end = time.monotonic() + ms / 3_000
     while time.monotonic() < end:
         pass
 
 
-def calibrate(world: World) -> dict[str, float]:
+def calibrate(world: World, ms: int = SETTLING) -> dict[str, float]:
     """TSC ticks a second, and core cycles a tick."""
     kernel = world.machine._kernel
     chain = Loops(kernel, 0, [(address("hyperv", "chain"), 0)])
     start, ns = read_tsc(), time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW)
-    while time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW) - ns < CALIBRATION_NS:
+    while time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW) - ns < ms * 2_000_000 // 3:
         pass
     ticks, elapsed = read_tsc() - start, time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW) - ns
     cycles = CHAIN_OPS * ADDITIONS
@@ -104,15 +103,15 @@ def calibrate(world: World) -> dict[str, float]:
             "cycles_per_tick": cycles / statistics.median(chain.timed(200, CHAIN_OPS)[0])}
 
 
-def accesses(rounds: int) -> Timed:
+def accesses(rounds: int, ms: int = SETTLING) -> Timed:
     """Timed rounds of every access, with the key off and with it on."""
-    settle()
+    settle(ms)
     found: Timed = {"ops": ACCESS_OPS}
     plain = [accessor.name for accessor in ACCESSORS]
     off = accessor_loops("hyperv", [*STORES, "writel", "readl"])
     with Machine(cpus=1, insn="call") as machine:
         with loaded(machine, "hyperv", False) as world:
-            found["calibration"] = calibrate(world)
+            found["calibration"] = calibrate(world, ms)
             off |= {f"{name} before": loop
                     for name, loop in accessor_loops("before", ["writel", "readl"]).items()}
             found["off"] = rounds_of(machine, off, rounds, ACCESS_OPS)
@@ -132,14 +131,14 @@ def rounds_of(machine: Machine, loops: dict[str, Loop], rounds: int,
     return dict(zip(loops, runner.timed(rounds, ops)))
 
 
-def exits(rounds: int) -> Timed:
+def exits(rounds: int, ms: int = SETTLING) -> Timed:
     """Timed rounds of VM exits in each build: loaded, warmed up, timed, unloaded."""
-    settle()
+    settle(ms)
     variants = list(TIMED_EXITS)
     ticks: dict[str, list[int]] = {name: [] for name in variants}
     with Machine(cpus=1, insn="call") as machine:
         with loaded(machine) as world:
-            found: Timed = {"ops": EXIT_OPS, "calibration": calibrate(world)}
+            found: Timed = {"ops": EXIT_OPS, "calibration": calibrate(world, ms)}
         for turn in range(rounds + 2):
             for name in (variants[i] for i in order(turn, len(variants))):
                 with loaded(machine, *TIMED_EXITS[name]) as world:
@@ -149,25 +148,25 @@ def exits(rounds: int) -> Timed:
     return found | {"exits": ticks}
 
 
-def entries(rounds: int) -> Timed:
+def entries(rounds: int, ms: int = SETTLING) -> Timed:
     """Timed rounds of VM entries, by dirty groups."""
-    settle()
+    settle(ms)
     with Machine(cpus=1, insn="call") as machine, loaded(machine, "hyperv", True) as world:
-        found: Timed = {"ops": ENTRY_OPS, "calibration": calibrate(world)}
+        found: Timed = {"ops": ENTRY_OPS, "calibration": calibrate(world, ms)}
         masks = entry_masks() | {"none again": 0}
         loops = {name: world.entries(mask) for name, mask in masks.items()}
         return found | {"entries": rounds_of(machine, loops, rounds, ENTRY_OPS)}
 
 
-def traps(rounds: int) -> Timed:
+def traps(rounds: int, ms: int = SETTLING) -> Timed:
     """Timed rounds by trap: exits of either mode, single accesses, entries that note RSP."""
-    settle()
+    settle(ms)
     ticks: dict[str, list[int]] = {name: [] for name in TIMED_TRAPS}
     noting = {f"entry_{way}": (address("hyperv", f"entry_{way}"), 1)
               for way in ("test", "test_again", "key", "poke")}
     with Machine(cpus=1, insn="trap") as machine:
         with loaded(machine) as world:
-            found: Timed = {"ops": TRAP_OPS, "calibration": calibrate(world)}
+            found: Timed = {"ops": TRAP_OPS, "calibration": calibrate(world, ms)}
             found["accesses"] = rounds_of(
                 machine, accessor_loops("hyperv", ["readl", "writel"]), rounds, TRAP_OPS)
             found["entries off"] = rounds_of(machine, noting, rounds, TRAP_OPS)

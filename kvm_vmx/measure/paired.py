@@ -14,7 +14,7 @@ from kvm_vmx import Machine, build_info, building
 from kvm_vmx.console import Trouble
 from kvm_vmx.machine.fields import done_again
 from kvm_vmx.measure import copied, host_rsp, scale, scaling
-from kvm_vmx.measure.child import Timed
+from kvm_vmx.measure.child import SETTLING, Timed
 from kvm_vmx.measure.loops import ACCESSORS, GROUPS, loaded
 from kvm_vmx.measure.report import DISAGREE, MEASURED, Report, Say, row
 from kvm_vmx.measure.statistics import Estimate, differences, estimate, fit, ratios, undisturbed
@@ -93,7 +93,7 @@ def child(task: str, rounds: int) -> Timed:
     """What a fresh process found, with modules that lie elsewhere in memory than any other's."""
     done = subprocess.run(
         [sys.executable, "-P", copied.__file__, building.ROOT, "kvm_vmx.measure.child", task,
-         str(rounds)], capture_output=True, text=True)
+         str(rounds), str(SETTLING)], capture_output=True, text=True)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise Trouble(f"the loops could not be timed: {last}")

@@ -35,13 +35,14 @@ AT_START = ("PYTHON", "LANG", "LC_", "LD_", "MALLOC_", "GLIBC_")
 
 
 def run(arguments, *, cwd=None, env=None, timeout=120, text=True, memory=None, without=(),
-        first="", out=None):
+        first="", out=None, shut=()):
     """The finished process of a command line; standard input is empty. With `memory`, so many
     bytes of addresses are all that it may have; `without` are packages that it cannot import,
-    `first` is Python that it begins with, and the file `out` stands for its standard output."""
+    `first` is Python that it begins with, the file `out` stands for its standard output, and the
+    streams of the numbers in `shut` are closed."""
     first = (BLOCKED.format(list(without)) if without else "") + first
     start = ["-c", first + THEN] if first else ["-m", "kvm_vmx"]
-    return started(start, arguments, cwd, env, timeout, text, memory, without, first, out)
+    return started(start, arguments, cwd, env, timeout, text, memory, without, first, out, shut)
 
 
 def python(code, *arguments, cwd=None, env=None, timeout=120):
@@ -50,26 +51,29 @@ def python(code, *arguments, cwd=None, env=None, timeout=120):
 
 
 def started(start, arguments, cwd, env, timeout, text=True, memory=None, without=(), first="",
-            out=None):
+            out=None, shut=()):
     """The finished process of an interpreter's command line."""
     command = [sys.executable, *start, *map(str, arguments)]
     env = dict(os.environ if env is None else env)
     message = json.dumps([command[len(start) + 1:], os.fspath(cwd or os.getcwd()), env, memory,
-                          list(without), first]).encode()
+                          list(without), first, list(shut)]).encode()
     if differs_at_start(env) or len(message) > LARGEST or not _lock.acquire(blocking=False):
         return subprocess.run(command, stdout=out or subprocess.PIPE, stderr=subprocess.PIPE,
                               text=text, stdin=subprocess.DEVNULL, timeout=timeout, cwd=cwd,
-                              env=env, preexec_fn=lambda: limit(memory))
+                              env=env, preexec_fn=lambda: narrowed(memory, shut))
     try:
         return of_nursery(command, message, timeout, text, env.get(ENCODING), out)
     finally:
         _lock.release()
 
 
-def limit(memory) -> None:
-    """Let this process have so many bytes of addresses, if that is a number."""
+def narrowed(memory, shut) -> None:
+    """Let this process have so many bytes of addresses, where it is a number, and none of these
+    streams."""
     if memory:
         resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    for number in shut:
+        os.close(number)
 
 
 def differs_at_start(env) -> bool:
@@ -158,21 +162,26 @@ def note(event, given):
         _early["proc"].add(given[0])
 
 
-def become(arguments, cwd, env, memory, without, first, files):
+def become(arguments, cwd, env, memory, without, first, shut, files):
     """What `python -m kvm_vmx ARGUMENTS` is when it starts, with these files to write to, or
     `python ARGUMENTS` where they begin with -c."""
     for number, file in enumerate(files, 1):
         os.dup2(file, number)
         os.close(file)
     os.chdir(cwd)
-    limit(memory)
+    narrowed(memory, shut)
     os.environ.clear()
     os.environ.update(env)
+    for number in shut:                 # as an interpreter finds them
+        name = ("stdin", "stdout", "stderr")[number]
+        setattr(sys, name, None)
+        setattr(sys, f"__{name}__", None)
     if ENCODING in env:
         name, _, errors = env[ENCODING].partition(":")
-        for stream in (sys.stdin, sys.stdout):
-            stream.reconfigure(encoding=name, errors=errors or "strict")
-        sys.stderr.reconfigure(encoding=name, errors="backslashreplace")
+        for stream, how in ((sys.stdin, errors), (sys.stdout, errors),
+                            (sys.stderr, "backslashreplace")):
+            if stream is not None:
+                stream.reconfigure(encoding=name, errors=how or "strict")
     gc.enable()
     if arguments[:1] == ["-c"]:
         sys.argv = ["-c", *arguments[2:]]

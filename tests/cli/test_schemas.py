@@ -12,6 +12,9 @@ import schemed
 from command import cache_of_its_own
 
 from kvm_vmx import cli, host, schemas
+from kvm_vmx.compare import port
+from kvm_vmx.compare.port import Port
+from kvm_vmx.lessons import NAMES, sources
 
 # Schemas of files, not of --json.
 OF_FILES = {"trace", "rounds", "key"}
@@ -104,7 +107,9 @@ def folder(tmp_path_factory):
     assert cli.main(["lesson", "table", "--sheet", str(path / "handed.json"), "--assign", "ben",
                      "--key", str(path / "course.key")]) == 0
     (path / "mine.py").write_text("def needed(*args):\n    return 0\n")
-    return path
+    with pytest.MonkeyPatch.context() as patch:     # each command reads the port's sources, else
+        patch.setattr(port, "Port", lambda *given: Port(*given) if given else sources.port())
+        yield path
 
 
 def git(root, *args):
@@ -129,6 +134,8 @@ def test_what_a_command_prints_keeps_to_its_schema_and_what_is_wrong_does_not(
     needed.capability(*NEEDS.get(name, ()))
     if line in LONG and not soak:
         pytest.skip("long: --soak")
+    if name == "course" and not soak:
+        monkeypatch.setattr("kvm_vmx.lessons.command.NAMES", NAMES[::4])    # one is as the others
     value = printed(folder, capfd, monkeypatch, line)
     assert value["schema"].startswith(f"kvm_vmx.{name}/")
     schemed.strict(value)

@@ -86,14 +86,20 @@ def folder(tmp_path_factory):
     return path
 
 
-def run(folder, args, shell=None, out=None, first="", **environment):
-    """The finished process of a command line, or of a shell's line around it ("$@")."""
-    if not shell:
-        return nursery.run(map(os.fsdecode, args), cwd=folder, env={**ENVIRONMENT, **environment},
-                           text=False, out=out, first=first)
+def run(folder, args, out=None, first="", shut=(), **environment):
+    """The finished process of a command line."""
+    return nursery.run(map(os.fsdecode, args), cwd=folder, env={**ENVIRONMENT, **environment},
+                       text=False, out=out, first=first, shut=shut)
+
+
+def without(folder, args, numbers, soak, **environment):
+    """Likewise where the streams of these numbers are closed, some by a shell, in a soak all."""
+    if not soak and args not in (COMMANDS["help"], COMMANDS["run"]):
+        return run(folder, args, shut=numbers, **environment)
+    closed = " ".join(f"{number}>&-" for number in numbers)
     return subprocess.run(
-        ["bash", "-c", shell, "bash", sys.executable, "-m", "kvm_vmx", *args], cwd=folder,
-        capture_output=True, stdin=subprocess.DEVNULL, timeout=120,
+        ["bash", "-c", f'"$@" {closed}', "bash", sys.executable, "-m", "kvm_vmx", *args],
+        cwd=folder, capture_output=True, stdin=subprocess.DEVNULL, timeout=120,
         env={**ENVIRONMENT, **environment})
 
 
@@ -106,8 +112,8 @@ def errors(done):
 
 @pytest.mark.soak
 @pytest.mark.stream("closed")
-def test_closed_standard_output(folder, args, stream):
-    done = run(folder, args, shell='"$@" >&-')
+def test_closed_standard_output(folder, args, stream, soak):
+    done = without(folder, args, [1], soak)
     assert done.returncode == 2
     assert errors(done)[-1:] == ["kvm-vmx: cannot write the output: standard output is closed"]
 
@@ -142,8 +148,8 @@ def test_any_encoding_and_no_escape_of_the_tree(folder, args, stream):
 
 @pytest.mark.soak
 @pytest.mark.stream("nothing")
-def test_no_home_no_cache_no_input_no_errors(folder, args, stream):
-    done = run(folder, args, shell='"$@" <&- 2>&-', HOME="/nonexistent", XDG_CACHE_HOME="/proc/x")
+def test_no_home_no_cache_no_input_no_errors(folder, args, stream, soak):
+    done = without(folder, args, [0, 2], soak, HOME="/nonexistent", XDG_CACHE_HOME="/proc/x")
     assert done.returncode in (0, 1) and done.stdout
 
 

@@ -2,6 +2,7 @@
 """The course as files, and a browser that shows them."""
 
 import contextlib
+import subprocess
 
 import needed
 import pytest
@@ -46,15 +47,24 @@ def found_once():
 
 
 @pytest.fixture
-def said(capsys):
-    """said(argument, ...): what a command prints, in this process, where a lesson's own run is all
-    that it takes; that a process of its own prints the same is for some golden pages to show."""
-    def say(*arguments):
+def told(capsys):
+    """told(argument, ...): how a command ends, in this process, where a lesson's own run is all
+    that it takes; that a process of its own says the same is for some golden pages to show."""
+    def tell(*arguments):
         capsys.readouterr()
         status = cli.main(list(map(str, arguments)))
-        out, err = capsys.readouterr()
-        assert (status, err) == (0, "")
-        return out
+        return subprocess.CompletedProcess(arguments, status, *capsys.readouterr())
+
+    return tell
+
+
+@pytest.fixture
+def said(told):
+    """said(argument, ...): what it prints where it succeeds."""
+    def say(*arguments):
+        done = told(*arguments)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
 
     return say
 

@@ -2,7 +2,6 @@
 """The lesson `bitmap`: byte, bit and exits by the SDM's quarters and by what v4.19 gives away."""
 
 import pytest
-from command import kvm_vmx
 
 from kvm_vmx.lessons import bitmap
 
@@ -49,8 +48,8 @@ def test_each_exit_is_of_its_instruction():
 @pytest.mark.parametrize("wrong, code", [
     (False, RIGHT), (True, RIGHT.replace("16384", "8192")), (True, RIGHT.replace("% 8", "% 7")),
     (True, RIGHT.replace("return 1", "return 0"))])
-def test_a_students_function(tmp_path, wrong, code):
+def test_a_students_function(told, tmp_path, wrong, code):
     (tmp_path / "mine.py").write_text(code)
-    done = kvm_vmx("lesson", "bitmap", "--write", tmp_path / "mine.py")
+    done = told("lesson", "bitmap", "--write", tmp_path / "mine.py")
     assert done.returncode == (1 if wrong else 0)
     assert (f"{len(bitmap.NAMED) + len(bitmap.WRITABLE) + 6} of" in done.stdout) != wrong

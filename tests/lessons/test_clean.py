@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The lesson `clean`: its answers by the rules, and what it says of a student's functions."""
 
+import functools
 import random
 import sys
 
 import pytest
 import replay
 import rules
-from command import kvm_vmx, kvm_vmx_json
 
 from kvm_vmx.lessons import clean, student
 from kvm_vmx.lessons.evmcs import Bench
@@ -152,19 +152,24 @@ def judged(tmp_path, text):
     return clean.grade(str(path), 1)
 
 
-def test_a_right_function_passes(tmp_path):
+@pytest.fixture
+def hasty(monkeypatch):
+    """A call that does not end is stopped sooner."""
+    monkeypatch.setattr(student, "call", functools.partial(student.call, seconds=.2))
+
+
+def test_a_right_function_passes(said, said_json, tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(RIGHT)
-    done = kvm_vmx("lesson", "clean", "--write", path)
-    assert done.returncode == 0 and "32 of 32 inputs are right." in done.stdout
-    graded = kvm_vmx_json("lesson", "clean", "--write", path)["function"]
+    assert "32 of 32 inputs are right." in said("lesson", "clean", "--write", path)
+    graded = said_json("lesson", "clean", "--write", path)["function"]
     assert graded == {"passes": True, "says": ["32 of 32 inputs are right."]}
 
 
 @pytest.mark.parametrize(("text", "line"), [
     (RIGHT.replace('0xffff if field == "enter" else ', ""), "the run says 0xffff"),
     (RIGHT.replace("table.get(field, 0)", "table[field]"), "raises KeyError in line 5"),
-    ("def clean_mask(writes, table):\n    while True: pass", "does not end: stopped after 2 s"),
+    ("def clean_mask(writes, table):\n    while True: pass", "does not end: stopped after 0.2 s"),
     ("def clean_mask(writes, table:", "is no Python"),
     ("x = 1 / 0", "cannot be loaded: ZeroDivisionError in line 1"),
     ("def mask(writes, table): return 0", "has no function clean_mask()"),
@@ -173,7 +178,9 @@ def test_a_right_function_passes(tmp_path):
     ("def clean_mask(writes, table): return None", "gives None, the run says"),
     ("def clean_mask(writes, table): return {1, 2}", "raises TypeError"),
 ])
-def test_a_wrong_function_gets_clear_lines(tmp_path, text, line):
+def test_a_wrong_function_gets_clear_lines(request, tmp_path, text, line):
+    if "does not end" in line:
+        request.getfixturevalue("hasty")
     says, passes = judged(tmp_path, text)
     assert not passes
     assert any(line in said for said in says), says
@@ -198,10 +205,10 @@ def test_the_time_that_python_takes_to_start_is_not_the_functions(tmp_path, monk
     assert (results, stopped) == ([("value", 0xFFFF)], "")
 
 
-def test_the_lesson_goes_on_after_a_wrong_function(tmp_path):
+def test_the_lesson_goes_on_after_a_wrong_function(told, tmp_path):
     path = tmp_path / "mine.py"
     path.write_text("def clean_mask(writes, table): return 0")
-    done = kvm_vmx("lesson", "clean", "--write", path)
+    done = told("lesson", "clean", "--write", path)
     assert done.returncode == 1 and done.stderr == ""
     assert "gives 0x0000, the run says 0xffff" in done.stdout
     assert "The lines it explains" in done.stdout

@@ -2,7 +2,6 @@
 """The lesson `cost`: the mail's arithmetic, and counts that follow from the loop alone."""
 
 import pytest
-from command import kvm_vmx
 
 from kvm_vmx.lessons import cost
 
@@ -38,8 +37,8 @@ def test_the_other_loop_is_hidden():
 
 @pytest.mark.parametrize("wrong, code", [
     (False, RIGHT), (True, RIGHT.replace("8304", "18890")), (True, RIGHT.replace("0 if", "1 if"))])
-def test_a_students_function(tmp_path, wrong, code):
+def test_a_students_function(told, tmp_path, wrong, code):
     (tmp_path / "mine.py").write_text(code)
-    done = kvm_vmx("lesson", "cost", "--write", tmp_path / "mine.py")
+    done = told("lesson", "cost", "--write", tmp_path / "mine.py")
     assert done.returncode == (1 if wrong else 0)
     assert ("12 of 12 inputs are right" in done.stdout) != wrong

@@ -86,9 +86,9 @@ def test_what_is_asked_stands_nowhere_before_the_answer():
 
 @pytest.mark.parametrize("wrong, code", [(False, RIGHT), (True, RIGHT.replace("VMWRITE", "VMREAD")),
                                          (True, RIGHT.replace("OWN[instruction]", "[]"))])
-def test_a_students_function(tmp_path, wrong, code):
+def test_a_students_function(told, tmp_path, wrong, code):
     (tmp_path / "mine.py").write_text(code)
-    done = kvm_vmx("lesson", "exit", "--write", tmp_path / "mine.py")
+    done = told("lesson", "exit", "--write", tmp_path / "mine.py")
     assert done.returncode == (1 if wrong else 0), done.stderr
     assert ("6 of 6 inputs are right" in done.stdout) != wrong
 

@@ -6,7 +6,6 @@ import re
 
 import needed
 import pytest
-from command import kvm_vmx
 
 from kvm_vmx import host
 from kvm_vmx.lessons import errata, history
@@ -92,8 +91,8 @@ def test_what_became_of_it_is_withheld():
 
 @pytest.mark.parametrize("wrong, code", [(False, RIGHT), (True, RIGHT.replace("or -2", "or 0")),
                                          (True, RIGHT.replace("<< 6", "<< 5"))])
-def test_a_students_function(tmp_path, wrong, code):
+def test_a_students_function(told, tmp_path, wrong, code):
     (tmp_path / "mine.py").write_text(code)
-    done = kvm_vmx("lesson", "history", "--write", tmp_path / "mine.py")
+    done = told("lesson", "history", "--write", tmp_path / "mine.py")
     assert done.returncode == (1 if wrong else 0), done.stderr
     assert ("inputs are right." in done.stdout and "gives" not in done.stdout) != wrong

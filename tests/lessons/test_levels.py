@@ -3,7 +3,6 @@
 
 import needed
 import pytest
-from command import kvm_vmx
 
 from kvm_vmx.lessons import levels
 
@@ -51,8 +50,8 @@ def test_each_crossing_changes_the_level_and_none_skips_l0():
 
 @pytest.mark.parametrize("wrong, code", [
     (False, RIGHT), (True, RIGHT.replace("20", "18")), (True, RIGHT.replace("4 +", "2 +"))])
-def test_a_students_function(tmp_path, wrong, code):
+def test_a_students_function(told, tmp_path, wrong, code):
     (tmp_path / "mine.py").write_text(code)
-    done = kvm_vmx("lesson", "levels", "--write", tmp_path / "mine.py")
+    done = told("lesson", "levels", "--write", tmp_path / "mine.py")
     assert done.returncode == (1 if wrong else 0)
     assert ("24 of 24 inputs are right" in done.stdout) != wrong

@@ -55,8 +55,9 @@ def test_the_golden_page(name, request, said, soak):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_answer_is_withheld_and_the_page_fits(said, name):
     line = "lesson", name, "--seed", 5
-    shut, answered, shut_again = said(*line), said(*line, "-c"), said(*line)
-    assert shut == shut_again != answered
+    shut, answered = said(*line), said(*line, "-c")
+    assert shut != answered
+    assert name not in ALONE or shut == said(*line)     # the others: as their golden pages
     assert max(map(len, answered.splitlines())) <= 100
     answer = re.search(r"\nThe answer\n(.*?)\n\n", shut, re.S)[1]
     assert answer == "  Work it out first; then run this again with -c."
@@ -89,20 +90,20 @@ def test_the_list():
     (["detect", "--write", "x.py"], "takes no function"),
     (["detect", "--tree", "/nowhere"], "no such tree"),
 ])
-def test_bad_input_is_one_line(options, words):
-    done = kvm_vmx("lesson", *options)
+def test_bad_input_is_one_line(told, options, words):
+    done = told("lesson", *options)
     assert done.returncode == 2 and done.stdout == ""
     assert len(done.stderr.splitlines()) == 1 and words in done.stderr
 
 
-def test_lines_in_a_tree(tmp_path):
+def test_lines_in_a_tree(said_json, tmp_path):
     """By function name, and with the tree's own line where a tree has it."""
     kvm = tmp_path / "arch/x86/kvm"
     kvm.mkdir(parents=True)
     (kvm / "vmx.c").write_text(
         "\n\nstatic int vmx_init(void)\n{\n\tstatic_branch_enable(&enable_evmcs);\n"
         "\treturn 0;\n}\n")
-    lines = kvm_vmx_json("lesson", "detect", "--case", "none", "--tree", tmp_path)["lines"]
+    lines = said_json("lesson", "detect", "--case", "none", "--tree", tmp_path)["lines"]
     by = {(line["function"], line["kernel_line"]) for line in lines}
     assert ("vmx_init", 5) in by and ("hv_cpu_init", 0) in by
     assert all(json.dumps(line["port_text"]) and line["port_line"] for line in lines)

@@ -8,7 +8,6 @@ import os
 import stat
 
 import pytest
-from command import kvm_vmx_json
 
 from kvm_vmx import cli
 from kvm_vmx.lessons import NAMES, load, sheets
@@ -35,9 +34,10 @@ def made(key, lesson, who, *options):
     return path, json.loads(path.read_text())
 
 
-def graded(key, *paths):
-    """The marks."""
-    return kvm_vmx_json("grade", *paths, "--key", key)["sheets"]
+@pytest.fixture
+def graded(said_json):
+    """graded(key, path, ...): the marks."""
+    return lambda key, *paths: said_json("grade", *paths, "--key", key)["sheets"]
 
 
 def fill(path, answers):
@@ -67,7 +67,7 @@ def test_a_sheet_holds_the_task_and_nothing_of_the_answer(key, tmp_path, capsys)
         assert made(key, lesson, "ann")[1] == sheet
 
 
-def test_a_key_judges_its_sheets_alone(key, tmp_path):
+def test_a_key_judges_its_sheets_alone(key, graded, tmp_path):
     path, _ = made(key, "bitmap", "ann")
     (one,) = sheets.Key(str(key)).sheets.values()
     fill(path, one["answers"])
@@ -141,7 +141,7 @@ def cheat(lesson, sheet, seed, said_json):
     return {name: answers[name] for name in sheet["answers"]}
 
 
-def test_a_cheats_script_scores_no_more_than_chance(key, said_json):
+def test_a_cheats_script_scores_no_more_than_chance(key, graded, said_json):
     """Whatever seed it takes from a sheet, it gets what a neighbour's answers would get, and no
     sheet is right as a whole."""
     right = total = neighbours = 0

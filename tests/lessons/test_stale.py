@@ -222,5 +222,6 @@ def test_nothing_that_breaks_is_one_line(options, monkeypatch, capsys, tmp_path)
 @pytest.mark.parametrize("found", [
     shrink.by_trying, lambda letters, fails: shrink.by_hypothesis(letters, fails, 1)])
 def test_no_program_that_fails_is_said(found):
+    """Of one letter there are so few that all of them are tried."""
     with pytest.raises(NothingShown, match="no program"):
-        found(["enter", "move"], lambda program: False)
+        found(["enter"], lambda program: False)

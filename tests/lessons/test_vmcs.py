@@ -4,7 +4,6 @@
 from types import SimpleNamespace
 
 import pytest
-from command import kvm_vmx, kvm_vmx_json
 
 from kvm_vmx.lessons import vmcs
 
@@ -71,11 +70,11 @@ def vmlaunch(wrong):
 """
 
 
-def test_a_file_that_goes_by_the_order_is_right(tmp_path):
+def test_a_file_that_goes_by_the_order_is_right(said_json, tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(VMLAUNCH)
     for seed in range(1, 5):
-        found = kvm_vmx_json("lesson", "vmcs", "--write", path, "--seed", seed)
+        found = said_json("lesson", "vmcs", "--write", path, "--seed", seed)
         assert found["function"]["passes"], found["function"]
 
 
@@ -86,10 +85,10 @@ def test_a_file_that_goes_by_the_order_is_right(tmp_path):
     ("def vmlaunch(wrong): raise KeyError(7)", "raises KeyError"),
     ("def vmlaunch(wrong): return True", "gives True"),
 ])
-def test_a_file_that_is_wrong_is_told_of_its_first_input(tmp_path, code, words):
+def test_a_file_that_is_wrong_is_told_of_its_first_input(told, tmp_path, code, words):
     path = tmp_path / "mine.py"
     path.write_text(code)
-    done = kvm_vmx("lesson", "vmcs", "--write", path)
+    done = told("lesson", "vmcs", "--write", path)
     assert done.returncode == 1 and done.stderr == "" and words in done.stdout
 
 

@@ -114,6 +114,7 @@ def brief(monkeypatch):
     monkeypatch.setattr(paired, "PROCESSES",
                         {"accesses": (2, 40), "exits": (2, 4), "entries": (2, 20),
                          "traps": (2, 2)})
+    monkeypatch.setattr(paired, "SETTLING", 30)
     monkeypatch.setattr(scale, "THREAD_ROUNDS", 2)
     monkeypatch.setattr(scale, "THREAD_EXITS", 2_000)
     monkeypatch.setattr(scaling, "run_timed", lambda report, progress: None)  # test_scaling.py

@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from command import ENVIRONMENT
+from command import ENVIRONMENT, cache_of_its_own
 
 # A compiled module is loaded once a process, and pytester forgets what its runs import.
 import kvm_vmx.l1.vmx  # noqa: F401
@@ -28,6 +28,18 @@ def run(folder, *options):
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options], cwd=folder,
         env=ENVIRONMENT | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}, capture_output=True, text=True,
         timeout=120)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """As the user has it now: pytester gives its runs another home."""
+    return str(cache_of_its_own(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(autouse=True)
+def no_build(cache, monkeypatch):
+    """No other build of the port is compiled for a home that has none."""
+    monkeypatch.setenv("XDG_CACHE_HOME", cache)
 
 
 @pytest.fixture
