@@ -111,7 +111,9 @@ def test_counts_are_whole_where_it_is_stopped_and_looked_at(how, insn, soak):
                 child.send_signal(signal.SIGSTOP)
                 child.send_signal(signal.SIGCONT)
             elif how == "debugger":
-                subprocess.run([host.find("debugger"), "-nx", "-batch", "-p", str(child.pid),
+                # it is only to stop it: no symbols
+                subprocess.run([host.find("debugger"), "-nx", "-batch", "-iex",
+                                "set auto-solib-add off", "-p", str(child.pid),
                                 "-ex", "detach"], capture_output=True, timeout=120)
         _, error = child.communicate(timeout=1200)
         assert (child.returncode, error) == (0, "")
