@@ -119,6 +119,7 @@ def pytest_collection_finish(session):
         if type(plugin).__name__ == "WorkerInteractor":
             plugin.sendevent = functools.partial(
                 sent, plugin.sendevent, config.getoption("verbose") < 0)
+            config.pluginmanager.register(Brief())
 
 
 def sent(send, quiet, name, **words):
@@ -128,6 +129,19 @@ def sent(send, quiet, name, **words):
     report = words.get("data", {}) if name == "testreport" else {}
     if report.get("outcome") != "passed" or report.get("when") == "call":
         send(name, **words)
+
+
+class Brief:
+    """What a worker makes of a report that is told, or not: of one that has passed no words to
+    select it by, which its test has had, and of one that nobody is told of nothing."""
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_report_to_serializable(self, report):
+        if report.outcome == "passed" and report.when in ("setup", "teardown"):
+            return {"outcome": "passed", "when": report.when}
+        if report.outcome == "passed":
+            report.keywords = {}
+        return None
 
 
 def needs(item):
