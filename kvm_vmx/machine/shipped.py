@@ -13,7 +13,7 @@ def _shipped(name: str, unfinished: bool) -> Profile:
     return build(name, unfinished=unfinished)
 
 
-def profile_of(name: Any, *, unfinished: bool, faults: Any, **changes: Any) -> Profile:
+def profile_of(name: Any, *, unfinished: bool = False, faults: Any = (), **changes: Any) -> Profile:
     """What build() makes of a name and of what changes it."""
     if type(name) is str and name in PROFILES and faults == () \
             and all(change is None for change in changes.values()):
