@@ -157,6 +157,7 @@ def table():
                 if name == wanted)
 
 
+@functools.cache
 def protection(page):
     """How a page of this process is mapped, as mprotect() takes it."""
     with open("/proc/self/maps") as maps:
