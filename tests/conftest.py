@@ -36,17 +36,27 @@ def pytest_configure(config):
     for name in ("COLUMNS", "LINES"):
         os.environ.pop(name, None)
         os.unsetenv(name)
-    # how long an example takes is the machine's affair
-    with contextlib.suppress(ImportError):
-        from hypothesis import settings
-
-        settings.register_profile("any machine", deadline=None)
-        settings.load_profile("any machine")
     build = config.getoption("--build")
     if build != "hyperv":
         from kvm_vmx import Machine
 
         Machine.insmod = functools.partialmethod(Machine.insmod, config=build)
+
+
+def pytest_pycollect_makemodule(module_path):
+    """Before the first file that has hypothesis, which takes long to import."""
+    if b"hypothesis" in module_path.read_bytes():
+        patient()
+
+
+@functools.cache
+def patient():
+    """How long an example of hypothesis takes is the machine's affair."""
+    with contextlib.suppress(ImportError):
+        from hypothesis import settings
+
+        settings.register_profile("any machine", deadline=None)
+        settings.load_profile("any machine")
 
 
 @pytest.hookimpl(optionalhook=True)
