@@ -209,6 +209,9 @@ def test_a_thousand_rounds_leak_nothing(kernel):
 
 @pytest.mark.soak
 def test_machines_leak_nothing_either(kernel, soak):
+    if not soak and kernel.name not in ("port", "6.12"):
+        pytest.skip("a soak of this tree's: what loads one loads each")
+
     def rounds(count):
         for n in range(count):
             with kernel(cpus=3) as machine:

@@ -45,12 +45,12 @@ def one_exit(boot, cpus, vcpus, enlightened):
         for vcpu in made:
             vcpu.run(exits=10)
         counts = []
-        for exits in (100, 300):
+        for exits in (20, 60):
             before = dict(machine.counters)
             made[-1].run(exits=exits)
             counts.append({name: value - before[name]
                            for name, value in machine.counters.items()})
-        return {name: (value - counts[0][name]) / 200 for name, value in counts[1].items()}
+        return {name: (value - counts[0][name]) / 40 for name, value in counts[1].items()}
 
 
 @pytest.mark.parametrize("enlightened", [False, True])
