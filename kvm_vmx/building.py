@@ -7,14 +7,11 @@ of it.
 """
 
 import contextlib
-import hashlib
 import importlib.util
 import os
 import pathlib
-import platform
 import re
 import shlex
-import subprocess
 import sys
 import sysconfig
 import tempfile
@@ -115,8 +112,11 @@ def abi() -> list[tuple[str, str]]:
 
 def unfit() -> str | None:
     """Why nothing can be built for this platform, in a line, or None."""
-    if sys.platform == "linux" and platform.machine() == "x86_64" and sys.maxsize > 1 << 32:
+    if sys.platform == "linux" and os.uname().machine == "x86_64" and sys.maxsize > 1 << 32:
         return None
+    # long to import, and no matter where all is well; others have no os.uname()
+    import platform
+
     bits = 64 if sys.maxsize > 1 << 32 else 32
     return (f"kvm_vmx needs x86-64 Linux and a Python of 64 bits: this is {sys.platform} on "
             f"{platform.machine() or 'an unknown machine'}, {bits} bits")
@@ -159,6 +159,9 @@ def sources() -> tuple[pathlib.Path, pathlib.Path]:
 
 def compiled(config: str) -> pathlib.Path:
     """The file of another build of the port, out of the cache, or compiled into it."""
+    # long to import, and few have another build
+    import hashlib
+
     text, include = sources()
     name = name_of(config)
     source = text.read_text().replace(f'"{PORT}"', f'"{name}"').replace(
@@ -245,6 +248,8 @@ def compiler(name: str, config: str, include: pathlib.Path) -> list[str]:
 
 def compile_into(target: pathlib.Path, source: str, command: list[str], config: str) -> None:
     """Compile C text; the target appears whole or not at all, whoever else makes it too."""
+    import subprocess
+
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         text, made = pathlib.Path(folder, "vmx.c"), pathlib.Path(folder, "vmx.so")
         text.write_text(source)

@@ -14,7 +14,6 @@ import os
 import pathlib
 import re
 import shutil
-import subprocess
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -108,6 +107,9 @@ def _debugger() -> str | None:
     program = shutil.which("gdb")
     if program is None:
         return None
+    # long to import, and of all capabilities for this one alone
+    import subprocess
+
     done = subprocess.run([program, "-nx", "-batch", "-ex", "run", "--args", "true"],
                           capture_output=True, text=True, timeout=60)
     return program if "exited normally" in done.stdout else None

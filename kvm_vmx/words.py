@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What is said of a name that nothing has: those that there are, and the one that was meant."""
 
-import difflib
 from collections.abc import Iterable
 
 # names that a line can list beside the one that was meant
@@ -12,6 +11,9 @@ ALIKE = 0.6
 
 def near(word: object, known: Iterable[str], most: int = 1) -> list[str]:
     """The known names that look like a word, the most alike first; letters' case counts little."""
+    # long to import, and asked for where something is wrong
+    import difflib
+
     names = {name.casefold(): name for name in map(str, known)}
     found = difflib.get_close_matches(str(word).casefold()[:100], names, most, ALIKE)
     return [names[name] for name in found]

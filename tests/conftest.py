@@ -36,17 +36,27 @@ def pytest_configure(config):
     for name in ("COLUMNS", "LINES"):
         os.environ.pop(name, None)
         os.unsetenv(name)
-    # how long an example takes is the machine's affair
-    with contextlib.suppress(ImportError):
-        from hypothesis import settings
-
-        settings.register_profile("any machine", deadline=None)
-        settings.load_profile("any machine")
     build = config.getoption("--build")
     if build != "hyperv":
         from kvm_vmx import Machine
 
         Machine.insmod = functools.partialmethod(Machine.insmod, config=build)
+
+
+def pytest_pycollect_makemodule(module_path):
+    """Before the first file that has hypothesis, which takes long to import."""
+    if b"hypothesis" in module_path.read_bytes():
+        patient()
+
+
+@functools.cache
+def patient():
+    """How long an example of hypothesis takes is the machine's affair."""
+    with contextlib.suppress(ImportError):
+        from hypothesis import settings
+
+        settings.register_profile("any machine", deadline=None)
+        settings.load_profile("any machine")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -119,6 +129,7 @@ def pytest_collection_finish(session):
         if type(plugin).__name__ == "WorkerInteractor":
             plugin.sendevent = functools.partial(
                 sent, plugin.sendevent, config.getoption("verbose") < 0)
+            config.pluginmanager.register(Brief())
 
 
 def sent(send, quiet, name, **words):
@@ -128,6 +139,19 @@ def sent(send, quiet, name, **words):
     report = words.get("data", {}) if name == "testreport" else {}
     if report.get("outcome") != "passed" or report.get("when") == "call":
         send(name, **words)
+
+
+class Brief:
+    """What a worker makes of a report that is told, or not: of one that has passed no words to
+    select it by, which its test has had, and of one that nobody is told of nothing."""
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_report_to_serializable(self, report):
+        if report.outcome == "passed" and report.when in ("setup", "teardown"):
+            return {"outcome": "passed", "when": report.when}
+        if report.outcome == "passed":
+            report.keywords = {}
+        return None
 
 
 def needs(item):

@@ -14,9 +14,15 @@ def image_of(capability, request):
     """The image of a tree; compiling one takes minutes, which only --soak has."""
     needed.capability(capability, "kernel-build")
     tree = host.find(capability)
-    if not build.is_compiled(tree) and not request.config.getoption("--soak"):
+    if not is_compiled(tree) and not request.config.getoption("--soak"):
         pytest.skip(f"{tree} is not compiled yet: kvm-vmx kernel build {tree}")
     return image(tree)
+
+
+@functools.cache
+def is_compiled(tree):
+    """That looks at each file of a tree that is a directory: once a process, too."""
+    return build.is_compiled(tree)
 
 
 @functools.cache

@@ -10,9 +10,9 @@ from kvm_vmx.abi.constants import MSR_IA32_VMX_CR4_FIXED1, X86_CR4_OSXSAVE
 from kvm_vmx.abi.numbers import ExitReason, Field
 from kvm_vmx.boot import devices
 from kvm_vmx.l0.cpuid_dump import Leaves
-from kvm_vmx.l0.profile import build
 from kvm_vmx.machine.device_bus import Bus
 from kvm_vmx.machine.partition import Partition, PhysicalMemory
+from kvm_vmx.machine.shipped import profile_of
 from kvm_vmx.machine.whole import WholeProcessor
 from kvm_vmx.words import unknown
 
@@ -166,7 +166,7 @@ class Board:
 def board_leaves(profile: str, cpus: int) -> Leaves:
     """Leaves of a profile with what a board has and an L1 of Python's has not: the local APIC, in
     leaf 0xb the IDs, of one core a processor, and without a hypervisor the extended state."""
-    leaves = build(profile).cpuid
+    leaves = profile_of(profile).cpuid
     eax, ebx, ecx, edx = leaves[1]
     highest, vendor = leaves[0][0], leaves[0][1:]
     found: Leaves = {}
@@ -182,7 +182,7 @@ def board_leaves(profile: str, cpus: int) -> Leaves:
 
 def board_msrs(profile: str) -> dict[int, int]:
     """The MSRs that go with these leaves: L2's CR4 may have OSXSAVE where there is XSAVE."""
-    found = build(profile)
+    found = profile_of(profile)
     if found.cpuid[1][2] & HYPERVISOR:
         return {}
     return {MSR_IA32_VMX_CR4_FIXED1: found.msrs[MSR_IA32_VMX_CR4_FIXED1] | X86_CR4_OSXSAVE}

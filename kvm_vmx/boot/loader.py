@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """From a file to a processor at its first instruction: multiboot, ELF 64, flat."""
 
+import functools
 import os
 import pathlib
 import struct
@@ -117,10 +118,15 @@ def identity_tables(board: Board, at: int = PAGE_TABLES) -> int:
     write(at, at + 0x1000 | 7)
     for n in range(gigabytes):
         write(at + 0x1000 + 8 * n, at + 0x2000 + n * 0x1000 | 7)
-        board.memory.write(at + 0x2000 + n * 0x1000, b"".join(
-            (n * long_mode.GIGABYTE + i * long_mode.LARGE_PAGE | 0x87).to_bytes(8, "little")
-            for i in range(512)))
+        board.memory.write(at + 0x2000 + n * 0x1000, _gigabyte(n))
     return at
+
+
+@functools.cache
+def _gigabyte(n: int) -> bytes:
+    """The page directory of the nth GByte, as it is."""
+    return b"".join((n * long_mode.GIGABYTE + i * long_mode.LARGE_PAGE | 0x87).to_bytes(8, "little")
+                    for i in range(512))
 
 
 def boot_long(board: Board, rip: int) -> None:

@@ -27,12 +27,12 @@ from kvm_vmx.trap.engine cimport check_executed, trap_ops
 from kvm_vmx import host
 from kvm_vmx.abi.numbers import Field
 from kvm_vmx.errors import MachineError
-from kvm_vmx.l0.profile import build
 from kvm_vmx.machine.lints import ConformanceError, Lint, from_record, of_profile
 from kvm_vmx.machine.outcome import (
     Fault, Outcome, Stopped, VMfailInvalid, VMfailValid, VMsucceed,
 )
 from kvm_vmx.machine.refusal import Refusal
+from kvm_vmx.machine.shipped import profile_of
 from kvm_vmx.machine.span import order_of, span
 from kvm_vmx.machine.trace import TraceRecord
 from kvm_vmx.machine.writer import Writer, at_address, at_line
@@ -164,9 +164,9 @@ cdef class Partition:
             raise ValueError(f"timer vector {tick!r}: give 16 to 255, or None")
         self.by_trap = trap.chosen(insn)
         self.memory = memory
-        self.profile = build(
-            profile, cpuid, msrs, maxphyaddr, enforce_cpuid, unfinished=unfinished,
-            faults=faults)
+        self.profile = profile_of(
+            profile, cpuid=cpuid, msrs=msrs, maxphyaddr=maxphyaddr, enforce_cpuid=enforce_cpuid,
+            unfinished=unfinished, faults=faults)
         self.cache_policy, seed = parse_cache_policy(cache_policy, seed)
         number = cache_policy_number(self.cache_policy)
         numbers.leaf = NULL

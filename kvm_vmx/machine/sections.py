@@ -89,8 +89,10 @@ def loaded(path: str) -> Loaded:
 
 def kernel_proper() -> list[str]:
     """The files of L1 that are no loadable module and execute instructions that may trap."""
+    # a list, as another thread may import; a program has a thousand modules, of which few are these
+    names = sorted(name for name in list(sys.modules) if name.startswith("kvm_vmx.l1."))
     return [
-        str(module.__file__) for name, module in sorted(sys.modules.items())
-        if name.startswith("kvm_vmx.l1.") and hasattr(module, "__pyx_capi__")
-        and "vmx_module" not in module.__pyx_capi__ and loaded(str(module.__file__)).key
+        str(module.__file__) for module in map(sys.modules.__getitem__, names)
+        if hasattr(module, "__pyx_capi__") and "vmx_module" not in module.__pyx_capi__
+        and loaded(str(module.__file__)).key
     ]

@@ -7,6 +7,7 @@ reads (fetched.h); nothing depends on when another thread runs. Nor what an inst
 changed, where another processor unmaps its operand between two of its looks.
 """
 
+import bisect
 import ctypes
 import functools
 import hashlib
@@ -81,11 +82,16 @@ class Fetched(l0.Replayed):
         return sorted((int(line[0], 16), line[2]) for line in map(str.split, told.splitlines())
                       if len(line) == 3 and line[1] in "tT")
 
+    @functools.cached_property
+    def moved(self):
+        """How far the loader has moved them."""
+        at, = (at for at, name in self.functions if name == "fuzz_one")
+        return ctypes.cast(self.library.fuzz_one, ctypes.c_void_p).value - at
+
     def name(self, address):
         """The function that an address lies in."""
-        at, _ = min(self.functions, key=lambda one: one[1] != "fuzz_one")
-        address += at - ctypes.cast(self.library.fuzz_one, ctypes.c_void_p).value
-        found = max(one for one in self.functions if one[0] <= address)[1]
+        behind = bisect.bisect(self.functions, address - self.moved, key=lambda one: one[0])
+        found = self.functions[behind - 1][1]
         return re.sub(r"^__pyx_f_.*?_hyperv_|^__pyx_f_.*?6hyperv_", "", found)
 
     def readers(self):

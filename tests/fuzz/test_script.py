@@ -74,7 +74,7 @@ def test_an_input_that_takes_too_long_is_told(body, name):
         [sys.executable, "-c", "import time, guided, surfaces\n"
          f"def slow(data, folder):\n {body}\n"
          "surfaces.SURFACES['slow'], surfaces.SEEDS['slow'] = slow, [b'an input']\n"
-         f"guided.PATIENCE = {.2 if name == 'SIGPROF' else .01}\nguided.main('slow', '1')"],
+         f"guided.PATIENCE = {.05 if name == 'SIGPROF' else .01}\nguided.main('slow', '1')"],
         text=True, capture_output=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
     assert done.returncode == 1 and done.stderr.startswith("slow: b'an input'\n")
     assert f"Impatient: signal {name}" in done.stderr.splitlines()[-1]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A guest of real machine code on one L1 processor, under a plain VMCS and under an eVMCS."""
 
+import functools
 from typing import NamedTuple
 
 from world import BASE, FIELDS, TABLE, World
@@ -72,6 +73,12 @@ def gate_32(handler, selector=8, kind=0xE, dpl=0, present=1):
     """A 32-bit gate of the IDT."""
     return (handler & 0xFFFF | selector << 16 | kind << 40 | dpl << 45 | present << 47
             | (handler >> 16) << 48).to_bytes(8, "little")
+
+
+@functools.cache
+def ept_table(n, flags):
+    """The last table of the nth two MByte, identity."""
+    return b"".join((n << 21 | i << 12 | flags).to_bytes(8, "little") for i in range(512))
 
 
 class Guest:
@@ -168,8 +175,7 @@ class Guest:
         for n in range(size >> 21):
             table = EPT + 0x3000 + 0x1000 * n
             self.write(EPT + 0x2000 + 8 * n, table | 7)
-            self.memory.write(table, b"".join(
-                (n << 21 | i << 12 | flags).to_bytes(8, "little") for i in range(512)))
+            self.memory.write(table, ept_table(n, flags))
         return EPT | 0x1E
 
     def ept_entry(self, gpa):

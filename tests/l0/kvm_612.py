@@ -121,21 +121,28 @@ static u32 adjusted(u32 required, u32 optional, u32 index)
 /* What each bit of a word lets through that nothing does, and what each two bits of it do. */
 static void offers(const char *name, size_t offset)
 {
+	static u32 msrs[0x1000], codes[0x10000];
 	struct kvm_vcpu_hv none = { NULL, 1 }, some;
+	size_t nr_msrs = 0, nr_codes = 0;
 
+	for (u32 msr = 0x40000000; msr < 0x40001000; msr++)
+		if (!hv_check_msr_access(&none, msr))
+			msrs[nr_msrs++] = msr;
+	for (u32 code = 0; code < 0x10000; code++)
+		if (!hv_check_hypercall_access(&none, code))
+			codes[nr_codes++] = code;
 	for (int one = 0; one < 32; one++) {
 		for (int two = one; two < 32; two++) {
 			u32 mask = 1u << one | 1u << two;
 
 			some = none;
 			*(u32 *)((char *)&some + offset) = mask;
-			for (u32 msr = 0x40000000; msr < 0x40001000; msr++)
-				if (hv_check_msr_access(&some, msr) && !hv_check_msr_access(&none, msr))
-					printf("access %s %x msr %x\\n", name, mask, msr);
-			for (u32 code = 0; code < 0x10000; code++)
-				if (hv_check_hypercall_access(&some, code) &&
-				    !hv_check_hypercall_access(&none, code))
-					printf("access %s %x call %x\\n", name, mask, code);
+			for (size_t i = 0; i < nr_msrs; i++)
+				if (hv_check_msr_access(&some, msrs[i]))
+					printf("access %s %x msr %x\\n", name, mask, msrs[i]);
+			for (size_t i = 0; i < nr_codes; i++)
+				if (hv_check_hypercall_access(&some, codes[i]))
+					printf("access %s %x call %x\\n", name, mask, codes[i]);
 		}
 	}
 }

@@ -4,6 +4,7 @@ check that each is to meet; and rows with a seeded fault, each of which its test
 
 import contextlib
 import ctypes
+import functools
 import json
 import mmap
 import struct
@@ -138,6 +139,7 @@ ALL_ONES = (1 << 64) - 1
 WRITE = mmap.PROT_READ | mmap.PROT_WRITE
 
 
+@functools.cache
 def table():
     """Where the rows are in this process; 0 where the symbols of the module were stripped."""
     path = hyperv.__file__
@@ -155,6 +157,7 @@ def table():
                 if name == wanted)
 
 
+@functools.cache
 def protection(page):
     """How a page of this process is mapped, as mprotect() takes it."""
     with open("/proc/self/maps") as maps:

@@ -11,7 +11,7 @@ from guest import *
 from kvm_vmx.machine.outcome import Stopped
 
 FAR, NEAR = 0xE00000, 0xE00000 - 64 * 4096
-STEPS, SOAK = 1_000_000, 10_000_000
+STEPS, SOAK = 300_000, 10_000_000
 ROUNDS = 100        # with fewer nothing has been tried
 SMAP = 1 << 21
 

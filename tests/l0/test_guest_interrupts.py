@@ -309,12 +309,15 @@ def test_the_timer_that_l1_has_set_up(guest, vector):
     assert g.run().intr_info == INTERRUPTED | vector
 
 
+INTERRUPTIBLE = 2 | IF
+
+
 @pytest.mark.sweep(32)
 @pytest.mark.parametrize("code, flags, tick, pin", [
-    *(("ebfe", flags, tick, pin) for flags in (2, 2 | IF)
+    *(("ebfe", flags, tick, pin) for flags in (2, INTERRUPTIBLE)
       for tick, pin in ((None, PIN), (None, PIN | EXT_INTR), (0xEC, PIN))),
     # an instruction with a prefix takes four times as long
-    ("f3ebfd", 2, None, PIN | EXT_INTR), ("f3ebfd", 2 | IF, 0xEC, PIN)])
+    ("f3ebfd", 2, None, PIN | EXT_INTR), ("f3ebfd", INTERRUPTIBLE, 0xEC, PIN)])
 def test_no_exit_that_nobody_asked_for(guest, code, flags, tick, pin):
     """More than two slices of time: no exit, no interrupt; a stop and an interrupt still end it."""
     g = guest(code, options=dict(tick=tick), GUEST_RFLAGS=flags, PIN_BASED_VM_EXEC_CONTROL=pin,

@@ -66,6 +66,8 @@ def two_nans(one, other, at):
 
 def differing(a, b):
     """The bytes of memory that are not the same."""
+    if a.memory == b.memory:
+        return []
     return [n for n in range(len(a.memory)) if a.memory[n] != b.memory[n]]
 
 

@@ -55,6 +55,20 @@ GROUP_BITS = {
 BASE = {FIELDS[name]: int(value, 16) for name, value in DATA["base"].items()}
 
 
+def _base_page():
+    """An eVMCS of BASE."""
+    page = bytearray(4096)
+    values = {"revision_id": 1} | {member: BASE[FIELDS[encoding]] for encoding, member, _ in TABLE
+                                   if FIELDS[encoding] in BASE}
+    for member, value in values.items():
+        offset, size = LAYOUT[member]
+        page[offset:offset + size] = value.to_bytes(size, "little")
+    return bytes(page)
+
+
+BASE_PAGE = _base_page()
+
+
 def config_a_msrs():
     """The capability MSRs of the configuration that the vectors were made for."""
     low = {"pin": 0x16, "proc": 0x401E172, "exit": 0x36DFF, "entry": 0x11FF}
@@ -103,18 +117,15 @@ class World:
 
     def plain(self, page=VMCS_A, **changes):
         """Make the VMCS at page current and write BASE, changed, into it."""
+        vmwrite = self.cpu.vmwrite
         assert self.cpu.vmclear(page).ok and self.cpu.vmptrld(page).ok
         for field, value in {**BASE, **{FIELDS[k]: v for k, v in changes.items()}}.items():
-            assert self.cpu.vmwrite(field, value).ok
+            assert vmwrite(field, value).ok
 
     def enlighten(self, page=EVMCS, cpu=None, assist=ASSIST, **changes):
         """Fill an eVMCS with BASE, changed, and let the next entry use it."""
         cpu = cpu or self.cpu
-        self.memory.write(page, bytes(4096))
-        self.put(page, "revision_id", 1)
-        for encoding, member, _ in TABLE:
-            if FIELDS[encoding] in BASE:
-                self.put(page, member, BASE[FIELDS[encoding]])
+        self.memory.write(page, BASE_PAGE)
         for name, value in changes.items():
             self.put(page, name, value)
         assert cpu.wrmsr(0x40000073, assist | 1).ok

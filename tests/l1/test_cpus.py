@@ -293,11 +293,11 @@ def test_a_switch_between_vcpus_of_one_cpu_needs_no_vmclear(each_machine, enligh
 
 
 def long_of(machine):
-    """Exits that take some tenths of a second at least: by trap one is some hundred times as slow,
-    and under a kernel's own KVM each takes turns with other threads besides."""
+    """Exits that take long enough for another thread to come: by trap one is some hundred times as
+    slow, and under a kernel's own KVM each takes turns with other threads besides."""
     if not isinstance(machine, Machine):
-        return 3_000
-    return 50_000 if os.environ.get("KVM_VMX_INSN") == "trap" else 2_000_000
+        return 2_000
+    return 20_000 if os.environ.get("KVM_VMX_INSN") == "trap" else 600_000
 
 
 def counted(summary):

@@ -3,6 +3,7 @@
 machine closes, and another one boots. A signal handler that raises, and Ctrl-C, strike so."""
 
 import collections
+import functools
 import gc
 import itertools
 import random
@@ -32,7 +33,8 @@ TURNS = 8
 
 
 def strike(call, nth):
-    """Call, with an exception before its nth bytecode; False where it has fewer."""
+    """Call, with an exception before its nth bytecode; how many it has where that are fewer, or
+    None where it was struck."""
     left, turns = nth, collections.Counter()
 
     def trace(frame, event, _):
@@ -59,7 +61,7 @@ def strike(call, nth):
     finally:
         sys.settrace(None)
         sys.unraisablehook = hook
-    return left <= 0
+    return None if left <= 0 else nth - left
 
 
 class World:
@@ -162,21 +164,30 @@ def is_open(machine):
     return True
 
 
+@functools.cache
+def held_by(boot):
+    """What the kernel of a machine may have with no module in it."""
+    with boot(cpus=2) as machine:
+        before = machine.allocations
+        machine.insmod().create_vm(code=CPUID_LOOP).create_vcpu()
+        machine.module.rmmod()
+        # a tree's kernel has a pool of pages from then on
+        return before, machine.allocations
+
+
 def broken_off(call, anew, nths, once):
-    """How many bytecodes of a call of a world were struck, one after the other, and whether the
-    last one was there: each time the machine is whole, or closed. once: a world for each."""
+    """How many bytecodes of a call of a world were struck, one after the other, and how many it has
+    where one of nths was none of them, else None: each time the machine is whole, or closed. once:
+    a world for each."""
     first = anew()
     call(first)          # what is made at the first use, and kept, is no part of it
     for machine in filter(None, (first.machine, Machine.current())):
         machine.close()
-    with first.boot(cpus=2) as machine:
-        held = [machine.allocations]
-        machine.insmod().create_vm(code=CPUID_LOOP).create_vcpu()
-        machine.module.rmmod()
-        held.append(machine.allocations)    # a tree's kernel has a pool of pages from then on
-    world, struck = anew(), 0
+    held = held_by(first.boot)
+    world, struck, there = anew(), 0, None
     for nth in nths:
-        if not strike(lambda: call(world), nth):
+        there = strike(lambda: call(world), nth)
+        if there is not None:
             break
         struck += 1
         if is_open(world.machine):
@@ -194,7 +205,7 @@ def broken_off(call, anew, nths, once):
     ended(world, held) if is_open(world.machine) else world.machine.close()
     with world.boot() as another:
         assert another.insmod().create_vm(code=CPUID_LOOP).create_vcpu().run(exits=3).exits == 3
-    return struck
+    return struck, there
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -206,8 +217,8 @@ def test_a_machine_survives_an_exception_at_any_bytecode(name, face, soak):
     if not face.is_port and not soak and name not in ("rmmod", "insmod"):
         pytest.skip("a soak of a tree's")
     boot, step = Machine if face.is_port else face, 1 if soak else SELDOM.get(name, 31)
-    struck = broken_off(CALLS[name], lambda: World(name != "insmod", boot),
-                        itertools.count(1, step), name in ONCE)
+    struck, _ = broken_off(CALLS[name], lambda: World(name != "insmod", boot),
+                           itertools.count(1, step), name in ONCE)
     print(f"{name}: {struck} bytecodes")
     assert struck * step > 10
 
@@ -222,13 +233,14 @@ def test_every_public_call_can_be_broken_off(part, face, soak):
     calls = calls_of(world, part)
     world.machine.close()
     for what, call in calls.items():
-        # which of them, another one of each call: the nth, or where it has fewer the half of that
+        # which of them, another one of each call: the nth, counted round where it has fewer
         nth = random.Random(what).randrange(1, 100)
         try:
-            struck = broken_off(call, lambda: World(boot=boot),
-                                itertools.count(1) if soak else [nth], what in ENDINGS)
-            while not soak and not struck and (nth := nth // 2):
-                struck = broken_off(call, lambda: World(boot=boot), [nth], what in ENDINGS)
+            struck, there = broken_off(call, lambda: World(boot=boot),
+                                       itertools.count(1) if soak else [nth], what in ENDINGS)
+            if there and not soak:
+                struck, _ = broken_off(call, lambda: World(boot=boot), [1 + nth % there],
+                                       what in ENDINGS)
         except BaseException as error:
             error.add_note(f"in {what}")
             if machine := Machine.current():
@@ -248,7 +260,7 @@ def test_one_that_nobody_holds_ends_though_its_del_is_broken_off(face, soak):
         there = strike(held.clear, nth)
         gc.collect()
         face(cpus=1).close()
-        if not there:
+        if there is not None:
             break
     assert nth > 20
 
@@ -282,11 +294,13 @@ def iter_frames():
         frame = frame.f_back
 
 
-def test_a_thread_whose_with_was_broken_is_bound_to_no_cpu():
+def test_a_thread_whose_with_was_broken_is_bound_to_no_cpu(soak):
+    """At each bytecode with --soak, else at every seventh."""
     world = World()
-    nth = 1
-    while strike(world.port, nth):
-        nth += 1
+    for nth in itertools.count(1, 1 if soak else 7):
+        if strike(world.port, nth) is not None:
+            break
+    assert nth > 100
     world.machine.offline(0)
     world.vcpu.cpu = 1
     world.machine.module.rmmod()

@@ -305,6 +305,7 @@ def guest_of_its_own(exits):
         return machine.insmod().create_vm(code=CPUID_LOOP).create_vcpu().run(exits=exits).exits
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
 def test_a_pool_of_processes_beside_an_open_machine(machine, method):
     vcpu = machine.insmod().create_vm(code=CPUID_LOOP).create_vcpu()

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 
+import nursery
 import pytest
 from trapping import CPUID_LOOP
 
@@ -90,8 +91,7 @@ def test_an_unknown_one_is_one_line(monkeypatch):
     with pytest.raises(ValueError, match="no capability 'warp': there are cpuid-faulting,"):
         Machine(cpus=1)
     for command in ("run", "measure", "conform"):
-        done = subprocess.run([sys.executable, "-m", "kvm_vmx", command], capture_output=True,
-                              text=True, cwd=ROOT)
+        done = nursery.run([command], cwd=ROOT)
         assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
         assert "no capability 'warp'" in done.stderr
 
@@ -118,7 +118,7 @@ with Machine(cpus=2, insn="call") as machine:
 @pytest.mark.both("text-writing")
 def test_text_that_may_not_be_written(withheld):
     """It is said in one line by each form, there is a way, and no machine is left half made."""
-    done = subprocess.run([sys.executable, "-c", TEXT], capture_output=True, text=True, cwd=ROOT)
+    done = nursery.python(TEXT, cwd=ROOT)
     assert done.stderr == ""
     first, second, third, last = done.stdout.splitlines()
     assert second == "call no-jump-label True 9 False" and last == "2"

@@ -14,10 +14,10 @@ import kvm_vmx
 
 PACKAGE = pathlib.Path(kvm_vmx.__file__).resolve().parent
 SEEN = """
-import json, os, sys
+import json, os, runpy, sys
 from kvm_vmx import Machine
 import kvm_vmx
-for insn in sys.argv[1:]:
+for insn in sys.argv[1].split(","):
     with Machine(insn=insn) as m:
         kvm = m.insmod()
         vm = kvm.create_vm(code=b"\\xb8\\0\\0\\0\\0\\x0f\\xa2\\xeb\\xf7")
@@ -26,7 +26,11 @@ for insn in sys.argv[1:]:
         traps = m.traps["vmresume"]
     print(json.dumps([os.fsencode(kvm_vmx.__file__).hex(), exits, traps > 0, len(keys),
                       sorted({key["key"] for key in keys})]))
+del sys.argv[1]
+if sys.argv[1:]:
+    runpy.run_module("kvm_vmx", run_name="__main__", alter_sys=True)
 """
+COMMAND = "run", "--exits", "50", "--json"
 
 
 def copy(to):
@@ -41,30 +45,28 @@ def copy(to):
                     ignore=shutil.ignore_patterns("*.pyx", "*.c"))
 
 
-def python(folder, *arguments, code=None):
+def python(folder, code, *arguments):
     """A new process that finds the package in folder alone."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     return subprocess.run(
-        [sys.executable, *(["-c", code] if code else []), *arguments], cwd="/", timeout=120,
+        [sys.executable, "-c", code, *arguments], cwd="/", timeout=120,
         capture_output=True, text=True, env=environment | {"PYTHONPATH": str(folder)})
 
 
 def runs_from(folder, command=True):
-    """By call and by trap, as a library and as a command."""
+    """By call and by trap, as a library and, where that is asked for, as a command."""
     insns = "call", "trap"
-    done = python(folder, *insns, code=SEEN)
+    done = python(folder, SEEN, ",".join(insns), *COMMAND[:4 * command])
     assert done.returncode == 0, done.stderr
-    for insn, line in zip(insns, done.stdout.splitlines(), strict=True):
+    lines = done.stdout.splitlines()
+    for insn, line in zip(insns, lines[:2], strict=True):
         place, exits, trapped, sites, names = json.loads(line)
         assert bytes.fromhex(place).startswith(os.fsencode(os.path.abspath(folder)))
         assert (exits, trapped) == (9, insn == "trap")
         # the names come from the symbols at the places where the loader put them
         assert sites > 10 and "enable_evmcs" in names and "?" not in names
-    if not command:
-        return
-    done = python(folder, "-m", "kvm_vmx", "run", "--exits", "50", "--json")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["modes"]["evmcs"]["enable_evmcs"] is True
+    rest = "\n".join(lines[2:])
+    assert json.loads(rest)["modes"]["evmcs"]["enable_evmcs"] is True if command else not rest
 
 
 NAMES = {
@@ -141,7 +143,7 @@ sys.addaudithook(hook)
 
 @pytest.mark.parametrize("insn", ["call", "trap"])
 def test_without_proc(insn):
-    done = python(PACKAGE.parent, insn, code=NO_PROC + SEEN)
+    done = python(PACKAGE.parent, NO_PROC + SEEN, insn)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)[1] == 9
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from command import started
 
 HERE = pathlib.Path(__file__).parent
 CALLS = re.findall(r"[A-Z]\w+", re.search(
@@ -17,10 +18,21 @@ CALLS = re.findall(r"[A-Z]\w+", re.search(
 ONCE_ALONE = ("MPROTECT", "ARCH_PRCTL")
 
 SESSION = """
-import ctypes, gc, itertools, sys
+import ctypes, gc, os, signal, sys
 from kvm_vmx import KernelBug, Machine, MachineError
 from kvm_vmx.machine.guests import CPUID_LOOP
-what, most, *counts = map(int, sys.argv[1:])
+# each line is a session, in a child that nothing was refused to before
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        break
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+else:
+    sys.exit()
+signal.alarm(3600)
+without, *numbers = line.split(";")
+os.environ["KVM_VMX_WITHOUT"] = without
+what, most, *counts = map(int, numbers)
 ours = ctypes.CDLL(None)
 value = lambda name: ctypes.c_int.in_dll(ours, "refuse_" + name)
 
@@ -91,14 +103,27 @@ def library(tmp_path_factory):
     return target
 
 
+@pytest.fixture(scope="module")
+def sessions(library, tmp_path_factory):
+    """A process that the library is in, which makes a child for each session; what these say."""
+    said = tmp_path_factory.mktemp("refused") / "said"
+    with said.open("w") as error, started(
+            [sys.executable, "-c", SESSION], text=True, stdin=subprocess.PIPE, bufsize=1,
+            stdout=subprocess.PIPE, stderr=error,
+            env=os.environ | {"LD_PRELOAD": str(library)}) as process:
+        yield process, said
+        process.stdin.close()
+        assert process.wait(60) == 0
+
+
 @pytest.mark.host("compiler")
 @pytest.mark.parametrize("what", CALLS)
-def test_each_call_refused(library, what, soak):
-    environment = os.environ | {"LD_PRELOAD": str(library)}
+def test_each_call_refused(sessions, what, soak):
+    process, said = sessions
+    without = os.environ.get("KVM_VMX_WITHOUT", "")
     if what == "ARCH_PRCTL":
-        environment["KVM_VMX_WITHOUT"] = "fsgsbase,cpuid-faulting"
-    counts = ["1"] if what in ONCE_ALONE else ["1", str(1 << 30)]
-    done = subprocess.run(
-        [sys.executable, "-c", SESSION, str(CALLS.index(what)), "1000" if soak else "2", *counts],
-        capture_output=True, text=True, timeout=3600, env=environment)
-    assert done.returncode == 0, (done.returncode, done.stderr[-600:])
+        without = "fsgsbase,cpuid-faulting"
+    counts = (1,) if what in ONCE_ALONE else (1, 1 << 30)
+    print(without, CALLS.index(what), 1000 if soak else 2, *counts, sep=";", file=process.stdin)
+    status = process.stdout.readline()
+    assert status == "0\n", (status, said.read_text()[-600:])

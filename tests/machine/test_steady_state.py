@@ -9,7 +9,7 @@ from each import write_field
 
 from kvm_vmx.machine.guests import CPUID_LOOP
 
-WARM_UP, N = 200, 300
+WARM_UP, N = 50, 100
 CPUID_EXIT = 10
 ALL_CLEAN = 0xFFFF
 # what v4.19 executes at one CPUID exit and its entry; everything else is zero

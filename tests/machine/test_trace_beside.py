@@ -25,7 +25,7 @@ stop, refused, done = [], 0, 0
 def run():
     while not stop:
         try:
-            vcpu.run(exits=20_000)
+            vcpu.run(exits=2_000)
         except MachineError:
             pass
 thread = threading.Thread(target=run)

@@ -307,7 +307,7 @@ def storm(traps):
 
 @pytest.mark.both("cpuid-faulting")
 def test_no_instruction_is_lost_or_doubled_under_random_signals(soak):
-    traps = 1_000_000 if soak else 40_000
+    traps = 1_000_000 if soak else 20_000
     counters, trapped, exits, regs, received, work = storm(traps)
     assert sum(trapped.values()) >= traps and work > 0
     assert own_traps(counters, trapped)

@@ -18,7 +18,7 @@ from kvm_vmx.machine.outcome import VMfailInvalid, VMfailValid, VMsucceed
 hypothesis, st = needed.module("hypothesis"), needed.module("hypothesis.strategies")
 given, settings = hypothesis.given, hypothesis.settings
 WRITTEN_BACK = set(json.loads((ROOT / "tests/data/write_back.json").read_text())["written_back"])
-CHEAP = settings(max_examples=60, deadline=None,
+CHEAP = settings(max_examples=40, deadline=None,
                  suppress_health_check=list(hypothesis.HealthCheck))
 POLICIES = ("always", "never", "random(1)", "random(2)")
 
@@ -115,7 +115,7 @@ class Stumbles(Enlightened):
 @pytest.mark.parametrize("policy", ["always", "random(1)"])
 @pytest.mark.case("P07")
 def test_p07_failed_entries_leave_no_trace(policy):
-    @settings(CHEAP, max_examples=30)
+    @settings(CHEAP, max_examples=20)
     @given(programs)
     def holds(program):
         # what a failed entry says stands in the page: only the last entry's words are compared
@@ -146,7 +146,7 @@ class Moves(Enlightened):
 
 
 @pytest.mark.rule("R73")
-@settings(CHEAP, max_examples=25)
+@settings(CHEAP, max_examples=12)
 @given(programs)
 @pytest.mark.case("P08")
 def test_p08_save_and_restore_leave_no_trace(program):
@@ -168,7 +168,7 @@ class MovesInside(Moves):
 
 @pytest.mark.rule("R73")
 @pytest.mark.case("P08")
-@settings(CHEAP, max_examples=25)
+@settings(CHEAP, max_examples=12)
 @given(programs)
 def test_p08_save_and_restore_inside_l2_leave_no_trace(program):
     assert Enlightened().execute(program) == MovesInside().execute(program)
@@ -192,7 +192,7 @@ def looked_through():
 
 
 @pytest.mark.rule("K12", "R35", "R59")
-@settings(CHEAP, max_examples=40)
+@settings(CHEAP, max_examples=25)
 @given(st.integers(0, 1 << 32), st.integers(0, (1 << 32) - 1), st.booleans())
 @pytest.mark.case("P11")
 def test_p11_what_l0_writes(seed, clean, launch):
@@ -309,7 +309,7 @@ steps = st.lists(st.tuples(
     st.sampled_from([*InstructionModel.PAGES, VMCS_A + 1]), st.integers(0, 3)), max_size=40)
 
 
-@settings(CHEAP, max_examples=150)
+@settings(CHEAP, max_examples=100)
 @given(steps)
 @pytest.mark.case("P13")
 def test_p13_every_instruction_has_one_outcome(sequence):
@@ -336,7 +336,7 @@ def test_p13_every_instruction_has_one_outcome(sequence):
 
 
 @pytest.mark.rule("R66", "R67", "K11")
-@settings(CHEAP, max_examples=60)
+@settings(CHEAP, max_examples=40)
 @given(st.lists(st.tuples(
     st.sampled_from([0, 0x1FFF, 0xC0000000, 0xC0000100, 0xC0001FFF]), st.booleans(), st.booleans(),
     st.sampled_from([0, 1, 2, 3, 4, 11, None]), st.booleans(), st.booleans()), max_size=25))
@@ -374,7 +374,7 @@ class Neighbour(Enlightened):
 
 
 @pytest.mark.rule("R20", "R30")
-@settings(CHEAP, max_examples=30)
+@settings(CHEAP, max_examples=20)
 @given(st.lists(programs, min_size=2, max_size=4), st.randoms(use_true_random=False))
 @pytest.mark.case("P15")
 def test_p15_processors_do_not_interfere(several, rng):
@@ -391,7 +391,7 @@ def test_p15_processors_do_not_interfere(several, rng):
 
 
 @pytest.mark.rule("R31", "K3")
-@settings(CHEAP, max_examples=30)
+@settings(CHEAP, max_examples=20)
 @given(programs, st.randoms(use_true_random=False))
 @pytest.mark.case("P15")
 def test_p15_an_evmcs_may_move_between_processors(program, rng):
