@@ -8,7 +8,8 @@ import tarfile
 
 import pytest
 
-from kvm_vmx.compare import opening, xz
+from kvm_vmx import xz
+from kvm_vmx.compare import opening
 from kvm_vmx.compare.opening import TreeError, read_blocks, read_tarball
 
 BLOCK = 1 << 14

@@ -5,9 +5,15 @@ A kernel's has a hundred thousand, of which a few are wanted. What the standard 
 each, and for each block of what it passes over, takes as long as the unpacking itself.
 """
 
+import lzma
 import tarfile
+import zlib
 from collections.abc import Iterator
 from typing import Protocol, Self
+
+# What reading one raises that is not whole.
+BROKEN = (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error)
+MOST_UNPACKED = 16 << 30    # a release of Linux unpacks to 2 GB
 
 LONGEST_NAME = 1 << 20  # of a member of a tarball, in bytes
 DESCRIBING = {tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME,

@@ -14,7 +14,7 @@ import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, NamedTuple, TypeVar
 
-from kvm_vmx.compare.tarball import Member, forward, members
+from kvm_vmx.tarball import MOST_UNPACKED, Member, forward, members
 
 HEADER = FOOTER = 12
 PEEK = 1 << 18          # bytes of a block in which its first member is looked for
@@ -128,13 +128,13 @@ def by_few(pool: concurrent.futures.ThreadPoolExecutor, function: Callable[[Task
         yield from zip(some, pool.map(function, some))
 
 
-def chosen(path: str | os.PathLike[str], roots: Iterable[str],
-           limit: int) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
+def chosen(path: str | os.PathLike[str], roots: Iterable[str]
+           ) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
     """(member, its archive) of the blocks in which a wanted file can lie; Odd where the archive is
     not one of which that is known."""
     with open(path, "rb") as file:
         every = blocks(file)
-        if len(every) < FEW or sum(block.size for block in every) > limit \
+        if len(every) < FEW or sum(block.size for block in every) > MOST_UNPACKED \
                 or max(block.size for block in every) > MOST_OF_A_BLOCK \
                 or any(block.size % tarfile.BLOCKSIZE for block in every[:-1]):
             raise Odd("few blocks, or large ones")
