@@ -21,7 +21,7 @@ from kvm_vmx.compare.trees import Tree
 from kvm_vmx.console import Trouble
 from kvm_vmx.progress import working
 from kvm_vmx.streams import plain, readable
-from kvm_vmx.tarball import BROKEN, MOST_UNPACKED, Member, forward, members
+from kvm_vmx.tarball import BROKEN, MOST_UNPACKED, Member, forward, members, path_of
 from kvm_vmx import host, xz
 
 WANTED = re.compile(
@@ -227,7 +227,7 @@ def read_blocks(path: pathlib.Path) -> dict[str, str]:
     try:
         with working(f"reading {plain(path.name)}"):
             for member, archive in xz.chosen(path, ROOTS):
-                name = member.name.removeprefix("./").partition("/")[2]
+                name = path_of(member)
                 if member.isfile() and WANTED.fullmatch(name):
                     budget.take(name, member.size)
                     files[name] = text_of(archive, member)
@@ -265,7 +265,7 @@ def read_tarball(path: pathlib.Path) -> dict[str, str]:
                     if unpacked > MOST_UNPACKED:
                         raise TreeError(f"cannot read {path}: it unpacks to more than "
                                         f"{MOST_UNPACKED:,} bytes: give a kernel's tarball")
-                    name = member.name.removeprefix("./").partition("/")[2]
+                    name = path_of(member)
                     if member.isfile() and WANTED.fullmatch(name):
                         budget.take(f"{name} of {path}", member.size)
                         files[name] = text_of(archive, member)
