@@ -182,13 +182,19 @@ class BuildExt(build_ext):
                     old.unlink()
 
     def write_record(self):
-        """Leave behind what `compare` shows of the build: see kvm_vmx/compare/build_record.py."""
-        record = module_of(HERE / "kvm_vmx" / "compare" / "build_record.py")
+        """Leave behind what `compare` shows of the build: see kvm_vmx/compare/build_record.py. One
+        that is younger than all that it is made of is the same again."""
         paths = [str(path.relative_to(HERE)) for path in sorted(
             [*(HERE / "kvm_vmx" / "l1").rglob("*.pyx"), *(HERE / "kvm_vmx" / "l1").rglob("*.pxd")])]
         target = pathlib.Path(self.get_ext_fullpath("kvm_vmx.compare.built")).parent / "built.json"
+        maker = HERE / "kvm_vmx" / "compare" / "build_record.py"
+        sources = [maker, *(HERE / path for path in paths), *(
+            path for path in (HERE / "build/cython/kvm_vmx/l1").rglob("*.c"))]
+        if target.exists() and target.stat().st_mtime_ns > max(
+                path.stat().st_mtime_ns for path in sources):
+            return
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(json.dumps(record.record(paths, HERE), separators=(",", ":")))
+        target.write_text(json.dumps(module_of(maker).record(paths, HERE), separators=(",", ":")))
 
     def build_extension(self, ext):
         # Whoever builds in an empty folder, as pip does, begins with what stands in place.

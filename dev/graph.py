@@ -17,7 +17,7 @@ SUFFIXES = {".py", ".pyx", ".pxd", ".pxi", ".h"}
 FLOORS = [
     ["include"],
     ["words", "streams", "errors", "host", "frame", "rendering", "progress", "console", "evidence",
-     "conditions", "building", "build_info", "schemas"],
+     "conditions", "building", "build_info", "schemas", "tarball", "xz"],
     ["abi"],
     ["l1", "l0", "profiles"],
     ["trap"],

@@ -4,23 +4,24 @@
 What the host does in a selftest needs KVM and is not linked; symbols of it stay unresolved.
 """
 
+import concurrent.futures
 import hashlib
 import os
 import pathlib
 import shutil
 import subprocess
 
-from kvm_vmx import host
+from kvm_vmx import host, tarball, xz
 
 SUITE = "tools/testing/selftests/kvm"
 # of the library, what guest code may call; a tree has those that its release knows
 LIBRARY = ("lib/x86_64/vmx.c", "lib/x86_64/hyperv.c", "lib/ucall_common.c", "lib/x86_64/ucall.c",
            "lib/string_override.c", "lib/guest_sprintf.c", "lib/x86_64/apic.c",
            "lib/x86_64/svm.c", "lib/x86_64/processor.c", "lib/x86_64/handlers.S")
-# of a tarball, what a build reads
-WANTED = ("*/include/uapi", "*/tools/include",
-          "*/tools/arch/x86/include", "*/tools/testing/selftests/kvm",
-          "*/tools/testing/selftests/*.h", "*/tools/testing/selftests/rseq")
+# of a tarball, what a build reads, and what tells its version
+WANTED = ("Makefile", "arch/x86/include/uapi", "include/uapi", "tools/include",
+          "tools/arch/x86/include", "tools/testing/selftests/kvm", "tools/testing/selftests/rseq",
+          "tools/testing/selftests/*.h")
 # The suite's own flags, without warnings.
 FLAGS = ("-std=gnu99", "-O2", "-g", "-w", "-fno-builtin-memcmp", "-fno-builtin-memcpy",
          "-fno-builtin-memset", "-fno-builtin-strnlen", "-fno-stack-protector", "-fno-PIE",
@@ -70,8 +71,8 @@ def tree_at(place: str | os.PathLike[str], cache: pathlib.Path) -> pathlib.Path:
     if not (unpacked / SUITE).is_dir():
         new = cache / f"tree.{os.getpid()}"
         new.mkdir(parents=True, exist_ok=True)
-        run(["tar", "-xf", str(place), "-C", str(new), "--strip-components=1", "--wildcards",
-             *WANTED], place.name)
+        if not xz.unpack(place, WANTED, new):
+            run(["tar", "-xf", str(place), "-C", str(new), *tarball.only(WANTED)], place.name)
         try:
             new.replace(unpacked)
         except OSError:
@@ -120,16 +121,19 @@ def build(tree: str | os.PathLike[str], test: str, cache: str | os.PathLike[str]
         tree / "tools/include", tree / "tools/arch/x86/include", *headers(tree, cache),
         suite / "include", suite / "include/x86_64", suite.parent, suite)]
     compiler = os.environ.get("CC", "gcc").split()
-    objects = []
     (cache / "objects").mkdir(parents=True, exist_ok=True)
-    for source in files:
+
+    def compiled(source: pathlib.Path) -> str:
         kind = ["-ffreestanding"] if source.name == "string_override.c" else []
         own = source == files[0]
         target = cache / "objects" / f"{'test-' if own else ''}{source.stem}.o"
         if own or not target.is_file():
             run([*compiler, *FLAGS, *kind, *include, "-c", str(source), "-o", str(target)],
                 source.name)
-        objects.append(str(target))
+        return str(target)
+
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        objects = list(pool.map(compiled, files))
     made = program.with_suffix(".new")
     run([*LINK, "-e", "main", "-o", str(made), *objects], test)
     made.replace(program)

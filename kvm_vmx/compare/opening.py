@@ -9,23 +9,20 @@ import errno
 import hashlib
 import io
 import json
-import lzma
 import os
 import pathlib
 import re
 import stat
 import subprocess
 import tarfile
-import zlib
 from collections.abc import Mapping
 
-from kvm_vmx.compare import xz
-from kvm_vmx.compare.tarball import Member, forward, members
 from kvm_vmx.compare.trees import Tree
 from kvm_vmx.console import Trouble
 from kvm_vmx.progress import working
 from kvm_vmx.streams import plain, readable
-from kvm_vmx import host
+from kvm_vmx.tarball import BROKEN, MOST_UNPACKED, Member, forward, members, path_of
+from kvm_vmx import host, xz
 
 WANTED = re.compile(
     r"arch/x86/kvm/(?:[\w-]+/)*[\w-]+\.[ch]"
@@ -42,11 +39,9 @@ ROOTS = ("arch/x86/kvm", "arch/x86/hyperv", "arch/x86/kernel", "arch/x86/include
          "arch/x86/include/uapi/asm", "include/asm-generic", "include/hyperv", "include/linux",
          "include/uapi/linux", "kernel", "lib/test_static_keys.c", "virt/kvm", "Makefile")
 TARBALL = host.TARBALL
-BROKEN = (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error)
 
-# What no kernel comes near: the largest file that is read has 0.4 MB, all of them 6 MB, and a
-# release unpacks to 2 GB.
-MOST_OF_A_FILE, MOST_OF_ALL, MOST_UNPACKED = 4 << 20, 64 << 20, 16 << 30
+# What no kernel comes near: the largest file that is read has 0.4 MB, all of them 6 MB.
+MOST_OF_A_FILE, MOST_OF_ALL = 4 << 20, 64 << 20
 
 
 class TreeError(Trouble):
@@ -231,8 +226,8 @@ def read_blocks(path: pathlib.Path) -> dict[str, str]:
         return files
     try:
         with working(f"reading {plain(path.name)}"):
-            for member, archive in xz.chosen(path, ROOTS, MOST_UNPACKED):
-                name = member.name.removeprefix("./").partition("/")[2]
+            for member, archive in xz.chosen(path, ROOTS):
+                name = path_of(member)
                 if member.isfile() and WANTED.fullmatch(name):
                     budget.take(name, member.size)
                     files[name] = text_of(archive, member)
@@ -270,7 +265,7 @@ def read_tarball(path: pathlib.Path) -> dict[str, str]:
                     if unpacked > MOST_UNPACKED:
                         raise TreeError(f"cannot read {path}: it unpacks to more than "
                                         f"{MOST_UNPACKED:,} bytes: give a kernel's tarball")
-                    name = member.name.removeprefix("./").partition("/")[2]
+                    name = path_of(member)
                     if member.isfile() and WANTED.fullmatch(name):
                         budget.take(f"{name} of {path}", member.size)
                         files[name] = text_of(archive, member)

@@ -254,14 +254,15 @@ def build(tree: str, config: str | None = None, report: Report = lambda what: No
     """
     if sanitize:
         return patched(tree, config, {}, report, sanitize=True)
-    to, image = place(tree, config)
-    if image.exists():
-        return image
-    toolchain.check()
-    with _alone(to):
-        if not image.exists():
-            _compiled(tree, config, to, report)
-            _linked(to, image, report)
+    with source.read_once(tree):
+        to, image = place(tree, config)
+        if image.exists():
+            return image
+        toolchain.check()
+        with _alone(to):
+            if not image.exists():
+                _compiled(tree, config, to, report)
+                _linked(to, image, report)
     return image
 
 

@@ -8,7 +8,7 @@ import shutil
 import stat
 import subprocess
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -101,6 +101,29 @@ def entries(tree: str) -> Iterator[Entry]:
         raise BuildError(f"no kernel tree {tree!r}: give a directory, a tarball or GITDIR@REV")
 
 
+# What was read of the trees that a build is about.
+_read: dict[str, list[Entry]] = {}
+
+
+@contextlib.contextmanager
+def read_once(tree: str) -> Iterator[None]:
+    """Meanwhile what is read of TREE for its key stays for its copy: of a tarball, unpacking is
+    most of both."""
+    _read[tree] = []
+    try:
+        yield
+    finally:
+        _read.pop(tree, None)
+
+
+def _entries(tree: str) -> Iterable[Entry]:
+    if tree not in _read:
+        return entries(tree)
+    if not _read[tree]:
+        _read[tree] = list(entries(tree))
+    return _read[tree]
+
+
 def _stamp(tree: str) -> str | None:
     """What tells without a look inside that a tree is as it was; None: nothing does."""
     top, at, revision = tree.rpartition("@")
@@ -148,7 +171,7 @@ def key_of(tree: str, stamps: Path) -> str:
     if kept is not None and kept.exists():
         return kept.read_text()
     sums = sorted((path, hashlib.sha256(link.encode() or data).hexdigest())
-                  for path, data, link in entries(tree))
+                  for path, data, link in _entries(tree))
     if not any(path == "arch/x86/kvm/Makefile" for path, _ in sums):
         raise BuildError(f"{tree} is no kernel tree: it has no arch/x86/kvm/Makefile")
     key = hashlib.sha256(repr(sums).encode()).hexdigest()[:24]
@@ -163,7 +186,7 @@ def copy(tree: str, to: Path) -> None:
     an archive may have lost them."""
     shutil.rmtree(to, ignore_errors=True)
     top = to.resolve()
-    for path, data, link in entries(tree):
+    for path, data, link in _entries(tree):
         target = top / path
         if top not in target.resolve().parents:
             raise BuildError(f"{tree} holds {path}, which lies outside of it")
@@ -174,3 +197,4 @@ def copy(tree: str, to: Path) -> None:
         target.write_bytes(data)
         if data[:2] == b"#!" and path.startswith(PROGRAMS):
             target.chmod(target.stat().st_mode | stat.S_IXUSR)
+    _read.pop(tree, None)

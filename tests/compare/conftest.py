@@ -2,11 +2,13 @@
 """What the tests of the comparison share: snippets read, and kernel trees where there are any."""
 
 import functools
+import itertools
 
 import needed
 import pytest
 from repositories import repository  # noqa: F401
 
+from kvm_vmx.compare import page as pages
 from kvm_vmx.compare import pairing, port
 from kvm_vmx.compare.drift import Drift, ported_statements
 from kvm_vmx.compare.opening import TreeError, open_tree
@@ -19,7 +21,8 @@ from kvm_vmx import host
 
 @pytest.fixture(scope="session", autouse=True)
 def read_once():
-    """Each text of the port is read once: nobody here changes what was read of it."""
+    """Each text of the port is read once, and the code that it became: nobody here changes what
+    was read of them."""
     known, plain_file, plain_facts = {}, port.PortFile, pairing.PortFacts
 
     def read(path, source, pins=None):
@@ -38,7 +41,33 @@ def read_once():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(port, "PortFile", read)
         patch.setattr(pairing, "PortFacts", facts)
+        patch.setattr(pages, "machine_code", functools.cache(pages.machine_code))
         yield
+
+
+@pytest.fixture(scope="session")
+def window(tmp_path_factory):
+    """window(page, script, width): what a script finds of the page's text, in one browser for all
+    tests. What the page waits for comes at once, and nothing but the page is fetched."""
+    needed.capability("browser")
+    from browser import Browser
+
+    folder = tmp_path_factory.mktemp("window")
+    browser = Browser(folder / "profile")
+    browser.call("Emulation.setVirtualTimePolicy", policy="advance")
+    pages = itertools.count()
+
+    def told(text, script, width=1280):
+        path = folder / f"{next(pages)}.html"
+        path.write_text(text)
+        browser.size(width)
+        browser.open(path)
+        found = browser.evaluate(script)
+        assert browser.requests == [path.as_uri()] and browser.errors == []
+        return found
+
+    yield told
+    browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from command import ENVIRONMENT
 from kvm_vmx.compare.csource import CFile
 from kvm_vmx.compare.layout import field_table, layout
 from kvm_vmx.compare.opening import MOST_OF_A_FILE, MOST_OF_ALL
+from kvm_vmx.compare.port import Port
 from kvm_vmx.compare.trees import Tree
 
 pytestmark = pytest.mark.long
@@ -255,16 +256,27 @@ def test_a_square_is_told_from_a_line_on_a_machine_that_is_busy(power, square, d
     assert grows_as_a_square(time_of, LONG, SHORT) == square
 
 
-@pytest.mark.parametrize("text", [
+STRANGE = [
     "#if " + " && ".join(["defined(A)"] * MANY) + "\n", "#if " + "!" * MANY + "1\n",
     "#if " + "(" * MANY + "\n", "#if 1 << 999999999999\n", "#if 9 ** 9 ** 9\n", "#if 1/0\n",
     "#if " + "9" * MANY + "\n", "#if A" + "(" * MANY,
     "void deep(void) {" + "(" * MANY + ")" * MANY + ";}",
-    "void deep(void) {" + "{" * MANY + "}" * MANY + ";}", "/*"])
-def test_strange_text_is_no_trouble(tree, text):
-    (tree / "virt/kvm/strange.c").write_text(text)
-    (tree / VMX).write_text(text + "\n" + SOURCE)
+    "void deep(void) {" + "{" * MANY + "}" * MANY + ";}", "/*"]
+
+
+@pytest.mark.parametrize("text", STRANGE)
+def test_strange_text_is_read(text):
+    assert CFile("a.c", text) is not None
+
+
+def test_strange_text_is_no_trouble(tree):
+    """All of it in one tree, in files of its own and before functions that are compared."""
+    names = [subject.kernel_name for subject in Port().subjects.values()
+             if subject.kernel_file == VMX]
+    for n, (text, name) in enumerate(zip(STRANGE, names[:len(STRANGE)], strict=True)):
+        (tree / f"virt/kvm/strange{n}.c").write_text(text)
+        (tree / f"arch/x86/kvm/strange{n}.c").write_text(
+            text + "\n" + SOURCE.replace("vmx_exit", name))
     start = time.monotonic()
     done = compare(tree)
     assert done.returncode in (0, 1) and done.stderr == b"" and time.monotonic() - start < SOON
-    assert CFile("a.c", text) is not None

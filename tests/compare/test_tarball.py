@@ -8,7 +8,7 @@ import tarfile
 
 import pytest
 
-from kvm_vmx.compare.tarball import Forward, Member, members
+from kvm_vmx.tarball import Forward, Member, members
 
 LONG = "linux-6.1/" + "d" * 60 + "/" + "e" * 60 + "/" + "f" * 30 + ".c"
 

@@ -8,8 +8,10 @@ import tarfile
 
 import pytest
 
-from kvm_vmx.compare import opening, xz
+from kvm_vmx import xz
+from kvm_vmx.compare import opening
 from kvm_vmx.compare.opening import TreeError, read_blocks, read_tarball
+from kvm_vmx.tarball import only
 
 BLOCK = 1 << 14
 KERNEL = ["Makefile", "arch/x86/kvm/vmx.c", "arch/x86/kvm/vmx/nested.c", "arch/x86/hyperv/nested.c",
@@ -17,7 +19,7 @@ KERNEL = ["Makefile", "arch/x86/kvm/vmx.c", "arch/x86/kvm/vmx/nested.c", "arch/x
 FILLED = ["arch/arm/boot", "drivers/gpu/drm", "drivers/net", "fs/ext4", "sound/soc", "tools/perf"]
 
 
-def packed(path, names, block=BLOCK):
+def packed(path, names, block=BLOCK, links=()):
     """A tarball of some files in this order, each of chance's bytes, in blocks of xz."""
     chance, made = random.Random(1), io.BytesIO()
     with tarfile.open(fileobj=made, mode="w") as archive:
@@ -26,6 +28,8 @@ def packed(path, names, block=BLOCK):
             noise = chance.randbytes(chance.randrange(3000)).hex()
             text = f"/* {name} */\n{noise}".encode()
             member.size = len(text)
+            if name in links:
+                member.size, member.type, member.linkname = 0, tarfile.SYMTYPE, "kvm_main.c"
             archive.addfile(member, io.BytesIO(text))
     done = subprocess.run(["xz", "-0", f"--block-size={block}", "-c"], input=made.getvalue(),
                           capture_output=True, check=True)
@@ -100,3 +104,24 @@ def test_where_a_wanted_file_can_lie():
             ("l/lib/a.c", "l/lib/z.c", True),
             ("l/arch/x86/kvmx/a.c", "l/arch/x86/kvmx/b.c", False)):
         assert xz.can_hold(one, other, roots) is can, (one, other)
+
+
+@pytest.mark.host("xz")
+def test_what_is_named_is_unpacked_as_tar_does(tarball, tmp_path):
+    """Out of few blocks; what is no plain file of the tree, or no such tarball, is left to tar."""
+    wanted = ("Makefile", "virt/kvm", "drivers/net/file1*.c", "arch/x86/*/vmx.c", "fs/none")
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    subprocess.run(["tar", "-xf", tarball, "-C", whole, *only(wanted[:-1])], check=True)
+    assert xz.unpack(tarball, wanted, tmp_path / "blocks")
+    one, other = ({str(path.relative_to(folder)): path.read_bytes()
+                   for path in folder.rglob("*") if path.is_file()}
+                  for folder in (whole, tmp_path / "blocks"))
+    assert one == other
+    assert set(one) == {"Makefile", "virt/kvm/kvm_main.c", "arch/x86/kvm/vmx.c",
+                        *(f"drivers/net/file{n}.c" for n in (1, *range(10, 20)))}
+    assert not xz.unpack(packed(tmp_path / "one.tar.xz", walk(), 1 << 26), wanted, tmp_path / "no")
+    for odd in ("virt/kvm/link.c", "virt/kvm/../../../evil.c"):
+        path = packed(tmp_path / "odd.tar.xz", sorted([*walk(), odd]), links={"virt/kvm/link.c"})
+        assert not xz.unpack(path, wanted, tmp_path / "no")
+    assert not (tmp_path / "no").exists()

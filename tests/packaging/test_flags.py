@@ -2,7 +2,9 @@
 """Flags: the port and L0 are compiled as a kernel is, all else as whoever builds it says."""
 
 import concurrent.futures
+import functools
 import importlib.util
+import json
 import os
 import pathlib
 import re
@@ -48,29 +50,40 @@ HARDENED = {"__stack_chk_fail", "__strcpy_chk", "endbr64"}
 
 def made(module, cflags, tmp_path):
     """What of HARDENED stands in the object that C becomes with the flags that a module gets."""
-    environ = {"CFLAGS": cflags}
-    source, target = tmp_path / "probe.c", tmp_path / "probe.o"
+    flags = building.flags(module, {"CFLAGS": cflags})
+    return compiled_with(tmp_path, *cflags.split(), *flags)
+
+
+@functools.cache
+def compiled_with(folder, *flags):
+    """The same of some flags: modules of one class have the same."""
+    source, target = folder / "probe.c", folder / "probe.o"
     source.write_text(PROBE)
-    subprocess.run(["gcc", *cflags.split(), *building.flags(module, environ), "-fPIC", "-w",
-                    "-ffat-lto-objects", "-c", str(source), "-o", str(target)], check=True)
+    subprocess.run(["gcc", *flags, "-fPIC", "-w", "-ffat-lto-objects", "-c", str(source),
+                    "-o", str(target)], check=True)
     shown = subprocess.run(["objdump", "-dr", str(target)], check=True, capture_output=True,
                            text=True).stdout
     return {word for word in HARDENED if word in shown}
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("flags")
+
+
 @pytest.mark.host("objdump")
 @pytest.mark.parametrize("module", ["kvm_vmx.l1.vmx", "kvm_vmx.l1.linux.cpu", "kvm_vmx.l0.hyperv"])
-def test_no_distribution_hardens_the_kernel(module, tmp_path):
-    assert made(module, FEDORA, tmp_path) == set()
-    assert made(module, DEBIAN, tmp_path) == set()
+def test_no_distribution_hardens_the_kernel(module, folder):
+    assert made(module, FEDORA, folder) == set()
+    assert made(module, DEBIAN, folder) == set()
 
 
 @pytest.mark.host("objdump")
 @pytest.mark.parametrize("module", ["kvm_vmx.machine.kernel", "kvm_vmx.trap.engine",
                                     "kvm_vmx._cyutility"])
-def test_a_distribution_hardens_all_else(module, tmp_path):
-    assert made(module, FEDORA, tmp_path) == HARDENED
-    assert made(module, DEBIAN, tmp_path) == HARDENED - {"endbr64"}
+def test_a_distribution_hardens_all_else(module, folder):
+    assert made(module, FEDORA, folder) == HARDENED
+    assert made(module, DEBIAN, folder) == HARDENED - {"endbr64"}
 
 
 def test_each_module_is_of_a_class_and_the_kernel_ends_with_its_own_flags():
@@ -99,26 +112,48 @@ def file_as_module(name, path):
     return found
 
 
-@pytest.mark.parametrize("system, machine", [
-    ("linux", "aarch64"), ("darwin", "x86_64"), ("win32", "AMD64"), ("linux", "i686")])
-def test_another_platform_is_told_in_one_line(system, machine, tmp_path):
-    """By setup.py itself, told that it runs elsewhere; nothing is written before."""
+PLATFORMS = [("linux", "aarch64"), ("darwin", "x86_64"), ("win32", "AMD64"), ("linux", "i686")]
+# Each in a child of its own, of one process that has imported what all of them do.
+ELSEWHERE = """
+import json, os, platform, runpy, sys, setuptools
+from setuptools.command import build_ext
+for system, machine in json.loads(sys.argv[1]):
+    print("on", system, machine, file=sys.stderr, flush=True)
+    if not (child := os.fork()):
+        sys.platform, platform.machine = system, lambda: machine
+        sys.argv = ["setup.py", "-q", "build_ext", "--inplace"]
+        runpy.run_path("setup.py", run_name="__main__")
+        sys.exit()
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    print("status", status, file=sys.stderr, flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def elsewhere(folder):
+    """(system, machine): what setup.py says, told that it runs there; and its folder."""
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy2(ROOT / name, tmp_path)
+        shutil.copy2(ROOT / name, folder)
     for name in ("__init__.py", "cli.py", "building.py", "build_info.pyx"):
-        pathlib.Path(tmp_path, "kvm_vmx").mkdir(exist_ok=True)
-        shutil.copy2(ROOT / "kvm_vmx" / name, tmp_path / "kvm_vmx")
-    done = subprocess.run(
-        [sys.executable, "-c", "import platform, runpy, sys, setuptools\n"
-         "from setuptools.command import build_ext\n"
-         f"sys.platform, platform.machine = {system!r}, lambda: {machine!r}\n"
-         "sys.argv = ['setup.py', '-q', 'build_ext', '--inplace']\n"
-         "runpy.run_path('setup.py', run_name='__main__')"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    (line,) = [line for line in done.stderr.splitlines() if "error" in line]
-    assert done.returncode == 1 and "Traceback" not in done.stderr
+        pathlib.Path(folder, "kvm_vmx").mkdir(exist_ok=True)
+        shutil.copy2(ROOT / "kvm_vmx" / name, folder / "kvm_vmx")
+    done = subprocess.run([sys.executable, "-c", ELSEWHERE, json.dumps(PLATFORMS)], cwd=folder,
+                          capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    said = re.findall(r"^on (\w+) (\w+)\n(.*?)^status (\d+)\n", done.stderr, re.M | re.S)
+    return {(system, machine): (text, int(status))
+            for system, machine, text, status in said}, folder
+
+
+@pytest.mark.parametrize("system, machine", PLATFORMS)
+def test_another_platform_is_told_in_one_line(system, machine, elsewhere):
+    """By setup.py itself, told that it runs elsewhere; nothing is written before."""
+    said, folder = elsewhere
+    text, status = said[system, machine]
+    (line,) = [line for line in text.splitlines() if "error" in line]
+    assert status == 1 and "Traceback" not in text
     assert line.startswith("error: kvm_vmx needs x86-64 Linux") and machine in line
-    assert not list(tmp_path.rglob("*.so")) and not list(tmp_path.rglob("build/cython/**/*.c"))
+    assert not list(folder.rglob("*.so")) and not list(folder.rglob("build/cython/**/*.c"))
 
 
 def test_without_a_compiler_another_build_says_what_it_takes(tmp_path):
@@ -176,8 +211,11 @@ def test_no_module_asks_python_for_more_than_the_stable_abi():
     """None of Python's own names: those with an underscore, but for what the ABI itself lists."""
     listed = {"_Py_Dealloc", "_Py_NoneStruct", "_Py_TrueStruct", "_Py_FalseStruct",
               "_PyObject_GC_New", "_PyObject_CallFunction_SizeT", "_PyObject_CallMethod_SizeT"}
-    for path in sorted((ROOT / "kvm_vmx").rglob("*.abi3.so")):
-        shown = subprocess.run(["objdump", "-T", str(path)], check=True, capture_output=True,
-                               text=True).stdout
-        own = {line.split()[-1] for line in shown.splitlines() if "*UND*" in line}
-        assert not {name for name in own if name.startswith("_Py")} - listed, path.name
+    modules = sorted(map(str, (ROOT / "kvm_vmx").rglob("*.abi3.so")))
+    shown = subprocess.run(["objdump", "-T", *modules], check=True, capture_output=True,
+                           text=True).stdout
+    asked = re.split(r"^(\S+):\s+file format .*$", shown, flags=re.M)
+    assert asked[1::2] == modules
+    for path, text in zip(modules, asked[2::2]):
+        own = {line.split()[-1] for line in text.splitlines() if "*UND*" in line}
+        assert own and not {name for name in own if name.startswith("_Py")} - listed, path

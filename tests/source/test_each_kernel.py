@@ -16,6 +16,7 @@ IMAGE = "image_of"
 REASONS = tomllib.loads(tree.text("tests/data/port_alone.toml"))
 
 
+@functools.cache
 def functions(path):
     """The functions of a file, on its top level."""
     return [node for node in ast.parse(tree.text(path)).body if isinstance(node, ast.FunctionDef)]
@@ -23,6 +24,11 @@ def functions(path):
 
 def is_fixture(function):
     return any("fixture" in ast.unparse(one) for one in function.decorator_list)
+
+
+def looks_for_an_image(function):
+    return any(IMAGE == getattr(node, "id", getattr(node, "attr", None))
+               for node in ast.walk(function))
 
 
 def asks(function):
@@ -34,7 +40,7 @@ def asks(function):
 def fixtures_of_each(path):
     """The fixtures that a file's tests reach a tree's own KVM by."""
     found, fixtures = set(EACH), [one for one in functions(path) if is_fixture(one)]
-    found |= {one.name for one in fixtures if IMAGE in ast.unparse(one)}
+    found |= {one.name for one in fixtures if looks_for_an_image(one)}
     while more := {one.name for one in fixtures if asks(one) & found} - found:
         found |= more
     return found
@@ -44,7 +50,7 @@ def fixtures_of_each(path):
 def asked():
     """{(file below tests/, test): whether each L1 is asked}."""
     return {(str(path.relative_to("tests")), one.name): bool(
-                asks(one) & fixtures_of_each(path) or IMAGE in ast.unparse(one))
+                asks(one) & fixtures_of_each(path) or looks_for_an_image(one))
             for path in tree.under(*FOLDERS, suffixes={".py"}) if path.name.startswith("test_")
             for one in functions(path) if one.name.startswith("test_")}
 

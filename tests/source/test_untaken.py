@@ -37,6 +37,8 @@ def test_every_race_is_of_a_function_that_there_is():
     compiled = "".join(path.read_text() for folder, end in (
         ("build/cython", "c"), ("include", "h"), ("kvm_vmx", "h"))
         for path in sorted((tree.ROOT / folder).rglob(f"*.{end}")))
-    missing = {race for race in races
-               if not re.search(re.escape(race).replace(r"\*", r"\w*"), compiled)}
+    # of one with a star, what stands behind that is rarer than what stands before it
+    missing = {race for race in races if race not in compiled and not (
+        "*" in race and race.partition("*")[2] in compiled
+        and re.search(re.escape(race).replace(r"\*", r"\w*"), compiled))}
     assert len(races) > 20 and missing == ELSEWHERE

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The project's tree as the source tests see it: tracked files, their text, function bodies."""
 
+import functools
 import pathlib
 import re
 import subprocess
@@ -13,16 +14,17 @@ CYTHON = {".pyx", ".pxd"}
 BUILT = {"build", "dist", ".venv", "__pycache__", ".hypothesis", ".pytest_cache"}
 
 
-def tracked() -> list[pathlib.Path]:
+@functools.cache
+def tracked() -> tuple[pathlib.Path, ...]:
     """Every file that the project keeps, relative to ROOT."""
     if (ROOT / ".git").exists():
         out = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)
-        return [pathlib.Path(name) for name in out.stdout.decode().split("\0") if name]
+        return tuple(pathlib.Path(name) for name in out.stdout.decode().split("\0") if name)
     files = (path.relative_to(ROOT) for path in ROOT.rglob("*") if path.is_file())
-    return [
+    return tuple(
         path for path in files
         if not BUILT & set(path.parts) and path.suffix != ".so" and ".egg-info" not in str(path)
-    ]
+    )
 
 
 def under(*folders, suffixes=CODE) -> list[pathlib.Path]:
@@ -33,6 +35,7 @@ def under(*folders, suffixes=CODE) -> list[pathlib.Path]:
     ]
 
 
+@functools.cache
 def text(path) -> str:
     """The text of a tracked file."""
     return (ROOT / path).read_text(encoding="utf-8")

@@ -5,10 +5,16 @@ A kernel's has a hundred thousand, of which a few are wanted. What the standard 
 each, and for each block of what it passes over, takes as long as the unpacking itself.
 """
 
+import lzma
+import re
 import tarfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
 from typing import Protocol, Self
 
+# What reading one raises that is not whole.
+BROKEN = (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error)
+MOST_UNPACKED = 16 << 30    # a release of Linux unpacks to 2 GB
 LONGEST_NAME = 1 << 20  # of a member of a tarball, in bytes
 DESCRIBING = {tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME,
               tarfile.GNUTYPE_LONGLINK}
@@ -17,6 +23,23 @@ PLAIN = b"0"
 NAME, SIZE, SUM, TYPE, PREFIX = (
     slice(0, 100), slice(124, 135), slice(148, 156), slice(156, 157), slice(345, 500))
 BLANK = sum(b" " * 8)   # what the sum of a header counts for the sum itself
+
+
+def path_of(member: tarfile.TarInfo) -> str:
+    """Where a member stands in the tree that is packed."""
+    return member.name.removeprefix("./").partition("/")[2]
+
+
+def named(names: Iterable[str]) -> re.Pattern[str]:
+    """What is called so, or lies in a folder that is; a star is for all that has no slash."""
+    return re.compile("(?:%s)(?:/.*)?" % "|".join(
+        re.escape(name).replace(r"\*", "[^/]*") for name in names))
+
+
+def only(names: Iterable[str]) -> list[str]:
+    """How GNU tar is told the same."""
+    return ["--strip-components=1", "--wildcards", "--no-wildcards-match-slash",
+            *(f"*/{name}" for name in names)]
 
 
 class ForwardStream(Protocol):

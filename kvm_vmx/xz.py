@@ -10,14 +10,17 @@ import concurrent.futures
 import io
 import lzma
 import os
+import pathlib
 import tarfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import BinaryIO, NamedTuple, TypeVar
 
-from kvm_vmx.compare.tarball import Member, forward, members
+from kvm_vmx.tarball import (BROKEN, MOST_UNPACKED, Member, forward, members, named,
+                             path_of)
 
 HEADER = FOOTER = 12
-PEEK = 1 << 18          # bytes of a block in which its first member is looked for
+# Bytes of a block in which its first member is looked for, and then all of it.
+PEEKS = (1 << 16, 1 << 19, 1 << 22, -1)
 MOST_OF_A_BLOCK = 64 << 20
 THREADS = min(os.cpu_count() or 1, 4)
 Task = TypeVar("Task")
@@ -99,6 +102,15 @@ def first_header(data: bytes) -> tuple[int, str] | None:
     return None
 
 
+def first_member(file: BinaryIO, block: XzBlock) -> tuple[bytes, tuple[int, str]]:
+    """The beginning of a block, as far as its first header, and what that is."""
+    for most in PEEKS:
+        data = unpacked(file, block, most)
+        if found := first_header(data):
+            return data, found
+    raise Odd("a block without a member")
+
+
 def folders(name: str) -> list[str]:
     """The folders that a member stands in, without the archive's own."""
     return name.removeprefix("./").rstrip("/").split("/")[1:-1]
@@ -128,23 +140,20 @@ def by_few(pool: concurrent.futures.ThreadPoolExecutor, function: Callable[[Task
         yield from zip(some, pool.map(function, some))
 
 
-def chosen(path: str | os.PathLike[str], roots: Iterable[str],
-           limit: int) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
+def chosen(path: str | os.PathLike[str], roots: Iterable[str]
+           ) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
     """(member, its archive) of the blocks in which a wanted file can lie; Odd where the archive is
     not one of which that is known."""
     with open(path, "rb") as file:
         every = blocks(file)
-        if len(every) < FEW or sum(block.size for block in every) > limit \
+        if len(every) < FEW or sum(block.size for block in every) > MOST_UNPACKED \
                 or max(block.size for block in every) > MOST_OF_A_BLOCK \
                 or any(block.size % tarfile.BLOCKSIZE for block in every[:-1]):
             raise Odd("few blocks, or large ones")
         heads: list[bytes] = []
         starts: list[tuple[int, str]] = []
         for block in every:
-            data = unpacked(file, block, PEEK)
-            found = first_header(data) or first_header(data := unpacked(file, block))
-            if found is None:
-                raise Odd("a block without a member")
+            data, found = first_member(file, block)
             heads.append(data[:found[0]])
             starts.append(found)
         names = [name for _, name in starts]
@@ -158,3 +167,26 @@ def chosen(path: str | os.PathLike[str], roots: Iterable[str],
                 with forward(io.BytesIO(data[starts[n][0]:] + rest)) as archive:
                     for member in members(archive):
                         yield member, archive
+
+
+def unpack(path: str | os.PathLike[str], names: Sequence[str],
+           to: str | os.PathLike[str]) -> bool:
+    """Unpack what is named, as tarball.only() says, out of the blocks that can have any; False,
+    with nothing done, where it is not known which, or there is more than plain files."""
+    wanted, files = named(names), {}
+    try:
+        for member, archive in chosen(path, names):
+            name = path_of(member)
+            if not wanted.fullmatch(name) or member.isdir():
+                continue
+            file = archive.extractfile(member) if member.isfile() else None
+            if file is None or ".." in name.split("/"):
+                return False
+            files[name] = file.read()
+    except (*BROKEN, OSError, Odd):
+        return False
+    for name, data in files.items():
+        target = pathlib.Path(to, name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+    return True
