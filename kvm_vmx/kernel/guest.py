@@ -359,10 +359,8 @@ class KernelVcpu(VcpuFace):
         image, done = self.kernel.image, RunOfVcpu(0, 0, self._cpu, Counter())
         while True:
             left = None if exits is None else exits - done.exits
-            one = image.run(self.fd, ioctls.RUN, self._online(), left, stack_depth)
+            one = image.run(self.fd, ioctls.RUN, self._online(), left, stack_depth, self)
             done = RunOfVcpu(one.ret, done.exits + one.exits, one.cpu, done.reasons + one.reasons)
-            # where the CPU has gone, the kernel has given the task another one
-            self._cpu = one.cpu
             if one.ret != -errno.EINTR or done.exits == exits:
                 return done
 

@@ -212,13 +212,13 @@ static int image_enter(unsigned long stack, struct image_call *call)
 	if (call->kick_from)
 		call->kick_from(signal_thread, running);
 	ret = call_until_oops(&running->task, do_call, call);
+	if (ret)
+		__asm__ __volatile__("fninit\n\tldmxcsr %0\n\tcld" : : "m"(mxcsr));
 	if (call->kick_till)
 		call->kick_till(running);
 	/* nobody is in a guest here, so that none is to leave it */
 	if (is_signalled(running))
 		irq_forget(this_virt_cpu(), RESCHEDULE_VECTOR);
-	if (ret)
-		__asm__ __volatile__("fninit\n\tldmxcsr %0\n\tcld" : : "m"(mxcsr));
 	call->cpu = running->cpu;
 	call->exits = running->exits;
 	memcpy(call->reasons, running->reasons, sizeof(call->reasons));

@@ -431,14 +431,16 @@ cdef class Image:
         self.partition.reset()
         return self.call("standin_resume", cpu=0), "resume"
 
-    def run(self, long fd, long command, int cpu, exits=None, ulong depth=0) -> RunOfVcpu:
+    def run(self, long fd, long command, int cpu, exits=None, ulong depth=0,
+            vcpu=None) -> RunOfVcpu:
         """One ioctl as a CPU, with depth bytes of its stack in use, whose task has a signal after
-        so many VM exits, or once one comes that Python handles: it has been when this returns."""
+        so many VM exits, or once one comes that Python handles: it has been when this returns.
+        A vCPU is told the CPU where that was, though the handler raises."""
         cdef image_call_t call
         cdef bint kicked = kick_begin()
 
         memset(&call, 0, sizeof(call))
-        call.arg[0], call.arg[1], call.where = fd, command, cpu
+        call.arg[0], call.arg[1], call.where, call.cpu = fd, command, cpu, -1
         call.exits_until = 0 if exits is None else exits
         try:
             if kicked:
@@ -449,6 +451,9 @@ cdef class Image:
         finally:
             if kicked:
                 kick_end()
+            # where the CPU has gone, the kernel has given the task another one
+            if vcpu is not None and call.cpu >= 0:
+                vcpu._cpu = call.cpu
         kick_check()
         return RunOfVcpu(call.ret, call.exits, call.cpu, Counter({
             number: call.reasons[number] for number in range(IMAGE_REASONS)

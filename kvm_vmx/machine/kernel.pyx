@@ -4,9 +4,9 @@
 import atexit
 import contextlib
 import os
-import signal
 import threading
 import weakref
+from signal import set_wakeup_fd
 
 cimport cython
 from cpython.exc cimport PyErr_CheckSignals

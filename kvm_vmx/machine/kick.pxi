@@ -52,6 +52,10 @@ cdef extern from "sched.h" nogil:
 cdef extern from "unistd.h" nogil:
     int pipe2(int fds[2], int flags)
 
+cdef extern from "Python.h":
+    bint PyGC_Disable()
+    bint PyGC_Enable()
+
 cdef spinlock_t kick_lock
 cdef void (*kick_how)(void *whom) noexcept nogil
 cdef void *kick_target = NULL
@@ -84,6 +88,7 @@ cdef void kick() noexcept nogil:
 cdef void *watch(void *unused) noexcept nogil:
     cdef pollfd ask
     cdef int found
+    cdef bint ended             # another one watches, by another pipe
 
     ask.fd, ask.events = kick_pipe[0], POLLIN
     while True:
@@ -93,18 +98,25 @@ cdef void *watch(void *unused) noexcept nogil:
         if found != 1 or ask.revents != POLLIN:
             return NULL
         spin_lock(&kick_lock)
-        if take_signals() and flag_is_set(kick_waits):
+        ended = ask.fd != kick_pipe[0]
+        if not ended and take_signals() and flag_is_set(kick_waits):
             kick()
         spin_unlock(&kick_lock)
+        if ended:
+            return NULL
         set_flag(kick_waits)
 
 
 cdef bint start_watching() noexcept:
-    global kick_watched
+    global kick_watched, kick_waits
+    cdef int ends[2]
 
     # a handler never waits, nor does who takes what another one may have taken
-    if pipe2(kick_pipe, O_CLOEXEC | O_NONBLOCK):
+    if pipe2(ends, O_CLOEXEC | O_NONBLOCK):
         return False
+    spin_lock(&kick_lock)
+    kick_pipe[0], kick_pipe[1], kick_waits = ends[0], ends[1], False
+    spin_unlock(&kick_lock)
     kick_watched = write(kick_pipe[1], "", 1) == 1 and start_thread(watch) == 0
     # what it does first is no part of the run that comes
     while kick_watched and not flag_is_set(kick_waits):
@@ -116,23 +128,39 @@ cdef bint start_watching() noexcept:
     return kick_watched
 
 
+# Signals are told of by the pipe from now on; False where that cannot be.
+cdef bint take_over() except -1:
+    global kick_outer, kick_watched
+    # a collection would run what is Python's, which may want the lock
+    cdef bint collects = PyGC_Disable()
+
+    # whoever takes a signal knows whom to tell
+    spin_lock(&kick_lock)
+    try:
+        kick_outer = set_wakeup_fd(kick_pipe[1], warn_on_full_buffer=False)
+    except ValueError:
+        # no thread of Python's that handles signals
+        return False
+    except OSError:
+        # somebody has closed all files that are open: the next run has a pipe of its own
+        kick_watched = False
+        return False
+    finally:
+        spin_unlock(&kick_lock)
+        if collects:
+            PyGC_Enable()
+    return True
+
+
 # From begin to end a signal that Python handles kicks the vCPU that this thread runs. False: this
 # thread is not the one that handles them, or nobody can watch. Raises what a handler raises.
 cdef bint kick_begin() except -1:
-    global kick_depth, kick_outer
+    global kick_depth
 
     if not kick_handles() or not (kick_watched or start_watching()):
         return False
-    if kick_depth == 0:
-        # whoever takes a signal knows whom to tell
-        spin_lock(&kick_lock)
-        try:
-            kick_outer = signal.set_wakeup_fd(kick_pipe[1], warn_on_full_buffer=False)
-        except ValueError:
-            # no thread of Python's that handles signals
-            return False
-        finally:
-            spin_unlock(&kick_lock)
+    if kick_depth == 0 and not take_over():
+        return False
     kick_depth += 1
     try:
         # those that came before the pipe was in place
@@ -146,12 +174,14 @@ cdef bint kick_begin() except -1:
 cdef int kick_end() except -1:
     global kick_depth, kick_outer
 
+    # while another thread forks the pipe is this run's still, and the child gives it back
+    if kick_depth == 1:
+        give_back()
     # a handler that has forked comes back in a child as well, where nothing is left to end
     if kick_depth == 0:
         return 0
     kick_depth -= 1
     if kick_depth == 0:
-        give_back()
         # those that the thread has not taken yet
         spin_lock(&kick_lock)
         while take_signals():
@@ -162,11 +192,16 @@ cdef int kick_end() except -1:
 
 
 cdef int give_back() except -1:
-    # What was closed meanwhile is told nothing more.
+    global kick_outer
+
     try:
-        signal.set_wakeup_fd(kick_outer)
+        set_wakeup_fd(kick_outer)
     except (OSError, ValueError):
-        signal.set_wakeup_fd(-1)
+        # what was closed meanwhile is told nothing more
+        spin_lock(&kick_lock)
+        kick_outer = -1
+        spin_unlock(&kick_lock)
+        set_wakeup_fd(-1)
     return 0
 
 

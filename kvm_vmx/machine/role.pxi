@@ -131,15 +131,19 @@ cdef int role_begin(cpu_role *role, int cpu, int number, u64 depth, int how) noe
     return ret
 
 
+# It is out of its guest: an interrupt that comes late brings nobody else out of another one.
+cdef void kick_no_more(const cpu_role *role) noexcept nogil:
+    kick_till(role)
+    if role.task.sigpending:
+        irq_forget(cpu_area(role.cpu).virt_cpu, RESCHEDULE_VECTOR)
+
+
 cdef void call_and_unbind(void *arg) noexcept nogil:
     cdef cpu_role *role = <cpu_role *>arg
 
     if role.fn:
         role.fn(role.arg)
-    kick_till(role)
-    # it is out of its guest: an interrupt that comes late brings nobody else out of another one
-    if role.task.sigpending:
-        irq_forget(cpu_area(role.cpu).virt_cpu, RESCHEDULE_VECTOR)
+    kick_no_more(role)
     # with what other CPUs have asked of this one, which may hit a BUG as well
     cpu_unbind(&role.binding)
 
@@ -148,7 +152,7 @@ cdef int role_end(cpu_role *role) noexcept nogil:
     cdef int ret = call_until_oops(&role.task, call_and_unbind, role)
 
     if ret:
-        kick_till(role)
+        kick_no_more(role)
         cpu_unbind_oops(&role.binding)
     if role.by_trap:
         cpuid_traps_no_more(&role.task)
