@@ -16,7 +16,7 @@ from kvm_vmx.machine.shipped import profile_of
 from kvm_vmx.machine.whole import WholeProcessor
 from kvm_vmx.words import unknown
 
-SLICE = 2_000_000       # instructions of one processor before the clock is looked at
+SLICE = 400_000         # instructions of one processor before the clock is looked at
 TURN = 2_000            # and where several take turns
 CLOCKS = ("virtual", "host")
 NAP = 0.01              # no longer without a look at signals and limits, in seconds

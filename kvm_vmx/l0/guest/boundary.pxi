@@ -3,7 +3,7 @@
 
 cdef enum:
     # A slice of time: without an exit for so long, L1's timer fires, or L2 is stopped.
-    SLICE = 1 << 24
+    SLICE = 1 << 18
 
 cdef extern from *:
     """
