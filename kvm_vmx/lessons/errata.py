@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The errata of v4.19 that the port keeps, from errata.toml, and docs/errata.md printed of them."""
 
+import functools
 import pathlib
 import textwrap
 import tomllib
@@ -42,6 +43,7 @@ class Erratum(NamedTuple):
     upstream: str = ""
 
 
+@functools.cache
 def load() -> dict[str, Erratum]:
     """{name: Erratum}, in the order of the file."""
     table = tomllib.loads(pathlib.Path(__file__).with_name("errata.toml").read_text())

@@ -71,20 +71,22 @@ def lesson_page(record: Record, lines: Sequence[Line], check: bool, *, course: b
         section("What the emulator leaves out", paragraphs([record.leaves_out]))
         if record.leaves_out else "",
         "" if record.secret else shown,
-        "</main>\n", frame.data("data", as_data(record, check))])
+        "</main>\n", frame.data("data", as_data(record, drawn, check))])
     return frame.page(f"{record.name}: {record.title}", body, style=STYLE.read_text(),
                       script=SCRIPT.read_text())
 
 
-def as_data(record: Record, check: bool) -> dict[str, object]:
+def as_data(record: Record, drawn: list[Figure], check: bool) -> dict[str, object]:
     """What the script needs: the runs, the one with the answer last where there is one."""
-    runs = [record.picture, *([record.solved] if check and record.solved else [])]
+    runs = [(record.picture, drawn)]
+    if check and record.solved:
+        runs.append((record.solved, figures(record, record.solved)))
     return {"columns": record.picture.columns, "runs": [{
         "steps": [{"caption": step.caption,
                    "rows": [[[cell.text, cell.kind, form(cell.text)] for cell in row]
                             for row in step.rows]} for step in picture.steps],
-        "figures": [figure.as_json(len(runs) > 1) for figure in figures(record, picture)],
-    } for picture in runs]}
+        "figures": [figure.as_json(len(runs) > 1) for figure in shown],
+    } for picture, shown in runs]}
 
 
 def head(record: Record) -> str:

@@ -11,6 +11,8 @@ import time
 from kvm_vmx import host
 
 PATIENCE = 60
+# One window of one site: no page makes or keeps a process for another one.
+FRUGAL = "--disable-features=ProactivelySwapBrowsingInstance,BackForwardCache,RenderDocument"
 KEYS = {"ArrowLeft": 37, "ArrowRight": 39, "Home": 36, "End": 35}
 
 
@@ -23,7 +25,7 @@ class Browser:
         self.process = subprocess.Popen(
             ["bash", "-c", f'exec "$0" "$@" 3<&{to_read} 4>&{to_write}', host.find("browser"),
              "--headless",
-             "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe",
+             "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", FRUGAL,
              f"--user-data-dir={profile}", "about:blank"],
             pass_fds=(to_read, to_write), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         os.close(to_read)

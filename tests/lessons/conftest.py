@@ -109,8 +109,10 @@ def browser(tmp_path_factory):
 ANEW = """
 (async () => {
   const folds = [...document.querySelectorAll("details[open]")];
-  folds.forEach((fold) => { fold.open = false; });
-  if (folds.length) await new Promise((done) => setTimeout(done, 50));
+  await Promise.all(folds.map((fold) => new Promise((done) => {
+    fold.addEventListener("toggle", done, {once: true});
+    fold.open = false;
+  })));
   document.activeElement.blur();
   if (window.slider) show(0);
   scrollTo(0, 0);

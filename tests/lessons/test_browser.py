@@ -5,69 +5,15 @@ import functools
 import json
 
 import pytest
+from contrast import CONTRAST, FAINTEST
 
 from kvm_vmx.lessons import NAMES, load
 from kvm_vmx.lessons.page import lesson_page
 
-pytestmark = pytest.mark.host("browser")
+pytestmark = [pytest.mark.host("browser"), pytest.mark.long]
 PAGES = (*NAMES, "index")
 # On these the keyboard's keys are pressed, each time.
 PRESSED = NAMES[::7]
-# The least contrast of text that may be read (WCAG 2.1, level AA).
-CONTRAST = 4.5
-FAINTEST = """
-(() => {
-  const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
-  const mixed = new Map();
-  const over = (colours) => {
-    const name = colours.join(";");
-    if (mixed.has(name)) return mixed.get(name);
-    canvas.clearRect(0, 0, 1, 1);
-    for (const [colour, alpha] of colours) {
-      canvas.globalAlpha = alpha; canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
-    }
-    mixed.set(name, [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3));
-    return mixed.get(name);
-  };
-  const light = (rgb) => rgb.map((one) => one / 255)
-    .map((one) => one <= 0.03928 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, one, n) => sum + one * [0.2126, 0.7152, 0.0722][n], 0);
-  const below = (element) => {
-    const found = [];
-    for (; element; element = element.parentElement) {
-      found.unshift([getComputedStyle(element).backgroundColor, 1]);
-    }
-    return [["white", 1], ...found];
-  };
-  const shapes = new Map([...document.querySelectorAll("svg")].map((svg) => [svg,
-    [...svg.querySelectorAll("rect, circle")].map((one) => {
-      const {fill, opacity} = getComputedStyle(one);
-      return {one, fill, opacity: Number(opacity), at: one.getBoundingClientRect()};
-    }).filter(({fill}) => fill !== "none")]));
-  // what a picture has painted under the middle of a word
-  const painted = (svg, word) => {
-    const {left, right, top, bottom} = word.getBoundingClientRect();
-    const x = (left + right) / 2, y = (top + bottom) / 2;
-    return shapes.get(svg).filter(({one, at}) =>
-      at.left < x && x < at.right && at.top < y && y < at.bottom
-        && one.compareDocumentPosition(word) & Node.DOCUMENT_POSITION_FOLLOWING)
-      .map(({fill, opacity}) => [fill, opacity]);
-  };
-  let faintest = [99, ""];
-  for (const element of document.body.querySelectorAll("*")) {
-    const text = [...element.childNodes].filter((node) => node.nodeType === 3)
-      .map((node) => node.data).join("").trim();
-    if (!text || element.closest(":disabled, script") || !element.getClientRects().length) continue;
-    const style = getComputedStyle(element), svg = element.closest("svg");
-    const behind = [...below(svg || element), ...(svg ? painted(svg, element) : [])];
-    const a = light(over(behind)) + 0.05;
-    const b = light(over([...behind, [svg ? style.fill : style.color, 1]])) + 0.05;
-    const ratio = Math.max(a, b) / Math.min(a, b);
-    if (ratio < faintest[0]) faintest = [ratio, `${element.outerHTML.slice(0, 120)}`];
-  }
-  return faintest;
-})()
-"""
 # What sticks out of the window, and of its own box.
 OUTSIDE = """
 [document.scrollingElement.scrollWidth - document.documentElement.clientWidth,
@@ -76,11 +22,22 @@ OUTSIDE = """
            && element.getBoundingClientRect().right > document.documentElement.clientWidth + 0.5)
    .map((element) => element.outerHTML.slice(0, 120))]
 """
+# Open the answer, or close it; the fold tells of itself later.
+TURN = """
+new Promise((done) => {
+  const summary = document.querySelector("summary");
+  summary.parentElement.addEventListener("toggle", done, {once: true});
+  summary.click();
+}).then(() => true)
+"""
+# The step that is shown; a picture is a number, each time the same.
 STATE = """
 ({step: Number(slider.value), count: document.getElementById("count").textContent,
   caption: document.getElementById("caption").textContent,
   rows: [...state.rows].map((row) => [...row.cells].map((cell) => cell.textContent)),
-  moving: [...document.querySelectorAll("figure svg .moving")].map((one) => one.innerHTML)})
+  moving: ((picture, known = window.known ||= []) =>
+    known.includes(picture) ? known.indexOf(picture) : known.push(picture) - 1)(
+      [...document.querySelectorAll("figure svg .moving")].map((one) => one.innerHTML).join())})
 """
 
 
@@ -151,7 +108,7 @@ def test_keys_slider_and_buttons_move_the_picture(shown, soak, name):
     found = browser.evaluate(SEEN % (json.dumps([how for how, _ in wanted]), STATE.strip()))
     for (_, step), state in zip(wanted, found, strict=True):
         check(step, state)
-    assert len({str(moving) for moving in seen.values()}) == len(steps)
+    assert len(set(seen.values())) == len(steps)
 
     if not soak and name not in PRESSED:
         return
@@ -181,7 +138,7 @@ def test_all_text_can_be_read(shown, name):
         browser.media(scheme)
         paper = browser.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (paper == "rgb(255, 255, 255)") == (scheme == "light")
-        for ratio, where in browser.evaluate(STEPWISE % FAINTEST.strip()):
+        for ratio, where in browser.evaluate(FAINTEST):
             assert ratio >= CONTRAST, (scheme, where)
 
 
@@ -190,16 +147,13 @@ def test_the_answer_is_folded_until_it_is_asked_for(shown, name):
     browser = shown(name)
     visible = "document.querySelector('#answer details p').checkVisibility()"
     assert not browser.evaluate(visible)
-    wait = "new Promise((done) => setTimeout(done, 50))"     # a fold tells of itself later
-    browser.evaluate("document.querySelector('summary').click()")
-    browser.evaluate(wait)
+    browser.evaluate(TURN)
     browser.press("End")
     assert browser.evaluate(visible)
     runs = browser.evaluate("data.runs.map((run) => run.steps.at(-1).rows"
                             ".map((row) => row.map(([text]) => text)))")
     assert browser.evaluate(STATE)["rows"] == runs[-1]
-    browser.evaluate("document.querySelector('summary').click()")
-    browser.evaluate(wait)
+    browser.evaluate(TURN)
     assert browser.evaluate(STATE)["rows"] == runs[0]
 
 
@@ -270,8 +224,7 @@ def test_nothing_moves_under_the_slider(shown, soak, name, width):
         " return [at.top, at.bottom]; })")
     assert picture[0] - player[1] <= words[1] - words[0] + 40
     assert picture[1] - player[0] <= 800
-    browser.evaluate("document.querySelector('summary').click()")
-    browser.evaluate("new Promise((done) => setTimeout(done, 50))")
+    browser.evaluate(TURN)
     found += browser.evaluate(PLACES)
     assert [outside for _, outside in found if outside] == []
     for places, _ in found:
@@ -292,8 +245,7 @@ def test_nothing_sticks_out_in_another_run(browser, soak, tmp_path):
     for name, seed, case in OTHERS[soak]:
         (tmp_path / "page.html").write_text(lesson_page(load(name).run(seed, case), [], True))
         browser.open(tmp_path / "page.html")
-        browser.evaluate("document.querySelector('summary').click()")
-        browser.evaluate("new Promise((done) => setTimeout(done, 50))")
+        browser.evaluate(TURN)
         wrong |= {(name, seed, case, *out) for _, out in browser.evaluate(PLACES) if out}
     assert wrong == set()
 

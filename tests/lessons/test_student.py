@@ -15,6 +15,7 @@ from command import kvm_vmx, kvm_vmx_json, started
 
 from kvm_vmx.lessons import clean, student, table
 
+pytestmark = pytest.mark.long
 LOOKUP = """
 def lookup(encoding, table):
     slot = (encoding << 6 | encoding >> 10) & 0xffff
