@@ -55,6 +55,7 @@ def symbols(path: str) -> tuple[list[int], list[tuple[int, int, str, int]]]:
     return [entry[0] for entry in found], found
 
 
+@functools.lru_cache(maxsize=1 << 14)
 def name_of(path: str, address: int) -> str:
     """The function or variable of a loaded module that an address lies in; "?" if stripped."""
     addresses, found = symbols(path)

@@ -342,7 +342,7 @@ def test_a_signal_stops_a_guest_that_computes():
         "import signal, sys, time; sys.path.insert(0, sys.argv[1])\n"
         "from guest import Guest\n"
         "g = Guest('plain', 'ebfe')\n"
-        "signal.setitimer(signal.ITIMER_REAL, 0.2)\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0.05)\n"
         "signal.signal(signal.SIGALRM, signal.default_int_handler)\n"
         "try:\n"
         "    g.cpu.vmlaunch()\n"

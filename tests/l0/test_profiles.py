@@ -141,6 +141,23 @@ def test_a_bad_file_is_one_line_that_names_the_key(tmp_path, text, words):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("unfinished", [False, True])
+@pytest.mark.parametrize("name", PROFILES)
+def test_each_partition_has_a_profile_of_its_own(name, unfinished):
+    def profile():
+        return World(vmx=False, profile=name, unfinished=unfinished).partition.profile
+
+    whole = build(name, unfinished=unfinished)
+    mine = profile()
+    assert mine == whole
+    for numbers in (mine.cpuid, mine.msrs, mine.policies):
+        numbers.clear()
+    assert profile() == whole
+    # what is no number is refused behind one that is
+    with pytest.raises(ValueError, match="maxphyaddr is 46.0"):
+        World(vmx=False, profile=name, maxphyaddr=46.0)
+
+
 def test_files_that_cannot_be_read(tmp_path):
     os.mkfifo(tmp_path / "fifo.toml")
     (tmp_path / "folder.toml").mkdir()

@@ -28,7 +28,7 @@ for vcpu in vcpus:
     threading.Thread(target=target, daemon=True).start()
 while machine.counters["exits"] < 10 and where != "cpu" and guest != "ebfe":
     time.sleep(0.01)
-time.sleep(0.1)
+time.sleep(0.03)
 print("ends")
 """
 

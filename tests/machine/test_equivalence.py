@@ -151,7 +151,7 @@ def skips(draw):
 GUEST = st.builds(
     lambda parts, end: looped(b"".join(parts) + end),
     st.lists(PLAIN | EXITING | skips(), max_size=20), EXITING)
-QUIET = settings(max_examples=25, deadline=None, derandomize=True,
+QUIET = settings(max_examples=15, deadline=None, derandomize=True,
                  suppress_health_check=list(HealthCheck))
 
 

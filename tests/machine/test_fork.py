@@ -263,7 +263,7 @@ def forks_in_a_run(vcpu):
 
     before = signal.signal(signal.SIGUSR1, handler)
     try:
-        threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGUSR1]).start()
+        threading.Timer(0.02, os.kill, [os.getpid(), signal.SIGUSR1]).start()
         while not statuses:
             vcpu.run(exits=2_000)
     finally:
