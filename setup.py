@@ -174,11 +174,12 @@ class BuildExt(build_ext):
             (pathlib.Path(self.build_lib) / "kvm_vmx/l1/vmx.c").write_text(bare(text))
 
     def forget_old(self):
-        """A module that an older tree had, and this one has not, would be found before a .py."""
+        """A module that an older tree had, and this one has not or under another name, would be
+        found before a .py, or before the one that is made now."""
         for room in (HERE / "kvm_vmx", pathlib.Path(self.build_lib) / "kvm_vmx"):
-            made = {room.parent.joinpath(*one.name.split(".")) for one in self.extensions}
+            made = {room.parent / self.get_ext_filename(one.name) for one in self.extensions}
             for old in room.rglob("*.so"):
-                if old.with_name(old.name.partition(".")[0]) not in made:
+                if old not in made:
                     old.unlink()
 
     def write_record(self):
@@ -204,10 +205,6 @@ class BuildExt(build_ext):
             there.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(here, there)
         super().build_extension(ext)
-        # one of another name, that an older build left there, would be found first
-        for old in here.parent.glob(f"{ext.name.rpartition('.')[2]}.*.so"):
-            if old.name != here.name:
-                old.unlink()
 
 
 if __name__ == "__main__":

@@ -193,17 +193,23 @@ def test_every_module_is_of_the_stable_abi_and_stands_there_once():
 
 
 def test_a_module_that_no_source_makes_any_more_is_removed(tmp_path, monkeypatch):
-    """Python would take it before a .py that bears its name now."""
+    """Python would take it before a .py that bears its name now, or before the one of the stable
+    ABI; nor is it in a wheel of a folder that was built before."""
     setup = file_as_module("setup", ROOT / "setup.py")
     monkeypatch.setattr(setup, "HERE", tmp_path)
-    room = tmp_path / "kvm_vmx/machine"
-    room.mkdir(parents=True)
-    for name in ("kernel.abi3.so", "gate.abi3.so", "gate.cpython-311-x86_64-linux-gnu.so"):
-        (room / name).touch()
-    build = types.SimpleNamespace(build_lib=str(tmp_path / "nowhere"), extensions=[
-        types.SimpleNamespace(name="kvm_vmx.machine.kernel")])
+    rooms = [tmp_path / "kvm_vmx/machine", tmp_path / "build/lib/kvm_vmx/machine"]
+    for room in rooms:
+        room.mkdir(parents=True)
+        for name in ("kernel.abi3.so", "kernel.cpython-311-x86_64-linux-gnu.so", "gate.abi3.so",
+                     "gate.cpython-311-x86_64-linux-gnu.so"):
+            (room / name).touch()
+    build = types.SimpleNamespace(
+        build_lib=str(tmp_path / "build/lib"),
+        extensions=[types.SimpleNamespace(name="kvm_vmx.machine.kernel")],
+        get_ext_filename=lambda name: f"{name.replace('.', '/')}.abi3.so")
     setup.BuildExt.forget_old(build)
-    assert [path.name for path in room.iterdir()] == ["kernel.abi3.so"]
+    for room in rooms:
+        assert [path.name for path in room.iterdir()] == ["kernel.abi3.so"]
 
 
 @pytest.mark.host("objdump")
