@@ -14,6 +14,7 @@ import datetime
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import time
@@ -33,6 +34,7 @@ def bench(name: str, folder: pathlib.Path, processes: int) -> int:
     status = called(PERF / f"bench_{name}.py", "--quiet", f"--processes={processes}",
                     f"--values={VALUES}", "--warmups=1", "-o", made)
     if status == 0:
+        anonymous(made)
         made.replace(folder / f"{name}.json")
     return status
 
@@ -45,6 +47,7 @@ def measure(folder: pathlib.Path, tier: int = 2) -> int:
          made], stdout=subprocess.PIPE, text=True)
     if not done.stdout:
         return done.returncode
+    anonymous(made)
     made.replace(folder / "measure.json")
     # the ticks of every round: much, and of no use without the processes
     made.with_name(f"{made.name}.rounds").unlink(missing_ok=True)
@@ -64,6 +67,11 @@ def sample(folder: pathlib.Path) -> int:
     if done.returncode == 0:
         (folder / "run.txt").write_text(done.stdout, encoding="utf-8")
     return done.returncode
+
+
+def anonymous(path: pathlib.Path) -> None:
+    """Where the interpreter lay is nobody's affair."""
+    path.write_text(re.sub(r'"python_executable": ?"[^"]*", ?', "", path.read_text()))
 
 
 def called(*command) -> int:
