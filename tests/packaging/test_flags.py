@@ -121,6 +121,7 @@ for system, machine in json.loads(sys.argv[1]):
     print("on", system, machine, file=sys.stderr, flush=True)
     if not (child := os.fork()):
         sys.platform, platform.machine = system, lambda: machine
+        os.uname = lambda: os.uname_result((system, "", "", "", machine))
         sys.argv = ["setup.py", "-q", "build_ext", "--inplace"]
         runpy.run_path("setup.py", run_name="__main__")
         sys.exit()
