@@ -54,15 +54,20 @@ def window(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("window")
     browser = Browser(folder / "profile")
-    browser.call("Emulation.setVirtualTimePolicy", policy="advance")
     pages = itertools.count()
+
+    def time(policy):
+        browser.call("Emulation.setVirtualTimePolicy", policy=policy)
 
     def told(text, script, width=1280):
         path = folder / f"{next(pages)}.html"
         path.write_text(text)
+        # where it may, the browser lets time pass as fast as it can: all the time
+        time("advance")
         browser.size(width)
         browser.open(path)
         found = browser.evaluate(script)
+        time("pause")
         assert browser.requests == [path.as_uri()] and browser.errors == []
         return found
 
