@@ -15,6 +15,7 @@ import shlex
 import sys
 import sysconfig
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from types import ModuleType
 
@@ -157,11 +158,17 @@ def sources() -> tuple[pathlib.Path, pathlib.Path]:
                      "python setup.py build_ext --inplace")
 
 
+# The first to ask for Python's own configuration leaves it half read to the others.
+_reading = threading.Lock()
+
+
 def compiled(config: str) -> pathlib.Path:
     """The file of another build of the port, out of the cache, or compiled into it."""
     # long to import, and few have another build
     import hashlib
 
+    with _reading:
+        sysconfig.get_config_vars()
     text, include = sources()
     name = name_of(config)
     source = text.read_text().replace(f'"{PORT}"', f'"{name}"').replace(

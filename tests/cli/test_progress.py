@@ -78,7 +78,7 @@ class OnATerminal:
         return self.child.wait(1), out
 
 
-LONG = {"never exits": (["--exits", 1_000], SPIN), "many exits": (["--exits", 10**12], None),
+LONG = {"never exits": (["--exits", 1_000_000], SPIN), "many exits": (["--exits", 10**12], None),
         "computes": (["--exits", 10_000], COMPUTES),
         "by trap": (["--exits", 10_000_000, "--insn", "trap"], None)}
 
