@@ -437,11 +437,12 @@ cdef class Image:
         so many VM exits, or once one comes that Python handles: it has been when this returns.
         A vCPU is told the CPU where that was, though the handler raises."""
         cdef image_call_t call
-        cdef bint kicked = kick_begin()
+        cdef bint kicked
 
         memset(&call, 0, sizeof(call))
         call.arg[0], call.arg[1], call.where, call.cpu = fd, command, cpu, -1
         call.exits_until = 0 if exits is None else exits
+        kicked = kick_begin()
         try:
             if kicked:
                 call.kick_from, call.kick_till = kick_from, kick_till

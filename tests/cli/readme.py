@@ -76,7 +76,7 @@ def run(program: list[str], python: list[str], folder: pathlib.Path, **environme
         line = [*program, *words(command)] if command.startswith("kvm-vmx") else [
             *python, "-c", example()]
         done = subprocess.run(line, cwd=folder, capture_output=True, text=True,
-                              stdin=subprocess.DEVNULL, timeout=300,
+                              stdin=subprocess.DEVNULL, timeout=600,
                               env={**os.environ, **environment})
         found[command] = time.monotonic() - begin, done, wrong(done)
     return found
