@@ -8,6 +8,7 @@ import importlib
 import os
 import sys
 
+import lengths
 import needed
 import pytest
 
@@ -27,6 +28,7 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     # The locale C is answered in ASCII; tests read UTF-8, whatever locale they are run in.
     os.environ.setdefault("PYTHONIOENCODING", "utf-8")
+    lengths.soaks = config.getoption("--soak")
     # Tests start Python a thousand times, which compiles the package each time where it keeps none.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
@@ -266,14 +268,11 @@ def kernel(request):
 def face(request):
     """As kernel, of the port and of one tree: for what Python says before any kernel is asked,
     which is the same on each."""
-    from images import image_of
+    from images import compiled, image_of
 
-    from kvm_vmx.kernel import build
     from kvm_vmx.testing.kernels import TREES, L1Kind
 
     if request.param == "port":
         return L1Kind("port")
-    there = [name for name, tree in TREES.items()
-             if host.has(tree) and host.has("kernel-build") and build.is_compiled(host.find(tree))]
-    name = (there or ["v4.19"])[0]
+    name = (compiled() or ["v4.19"])[0]
     return L1Kind(name, image_of(TREES[name], request))

@@ -8,6 +8,7 @@ import pytest
 import needed
 from kvm_vmx import host
 from kvm_vmx.kernel import build
+from kvm_vmx.testing.kernels import TREES
 
 
 def image_of(capability, request):
@@ -23,6 +24,12 @@ def image_of(capability, request):
 def is_compiled(tree):
     """That looks at each file of a tree that is a directory: once a process, too."""
     return build.is_compiled(tree)
+
+
+def compiled():
+    """The names of the trees that are here and compiled."""
+    return [name for name, tree in TREES.items()
+            if host.has(tree) and host.has("kernel-build") and is_compiled(host.find(tree))]
 
 
 @functools.cache

@@ -114,9 +114,10 @@ EVERY = 16          # in the plain run, of what nobody names
 
 
 def some(numbers, named, turn, soak):
-    """What is named of these numbers, and of all others each one in a soak, else those whose turn
-    it is: by one row after the other they all are."""
-    return numbers if soak else sorted({*named, *numbers[turn % EVERY::EVERY]})
+    """What is named of these numbers and what is beside it, its high half and the next indexes; and
+    of all others each one in a soak, else those whose turn it is."""
+    beside = {place for n in named for place in (n, n ^ 1, n - 2, n + 2) if place in numbers}
+    return numbers if soak else sorted(beside | {*numbers[turn % EVERY::EVERY]})
 
 
 @pytest.mark.soak

@@ -2,6 +2,7 @@
 """The lesson `clean`: its answers by the rules, and what it says of a student's functions."""
 
 import functools
+import inspect
 import random
 import sys
 
@@ -154,7 +155,8 @@ def judged(tmp_path, text):
 
 @pytest.fixture
 def hasty(monkeypatch):
-    """A call that does not end is stopped sooner."""
+    """A call that does not end is stopped sooner than after the 2 s that are its time."""
+    assert inspect.signature(student.call).parameters["seconds"].default == 2
     monkeypatch.setattr(student, "call", functools.partial(student.call, seconds=.2))
 
 

@@ -30,7 +30,7 @@ GUESTS = {
     "rdtsc": bytes.fromhex("0f31ebfc"), "nops": b"\x90" * 4000 + b"\xe9" + (-4005).to_bytes(
         4, "little", signed=True),
     **{f"{n} between exits": code for n, code in LOOP_OF.items()},
-    # slow: so many instructions as L1's timer lets pass are seconds of work
+    # slow: instructions that take long, so that fewer of them make the time until L1's timer
     # again: fxsave 0x3000; fxrstor 0x3000; jmp again
     "fxsave": bytes.fromhex("0fae042500300000" "0fae0c2500300000" "ebee"),
     # again: fninit; fnstcw 0x3000; fldcw 0x3000; jmp again
@@ -129,6 +129,28 @@ def test_ctrl_c_answers_at_once(guest, enlightened, form, soak):
         # and the machine is whole
         vcpu.vm.destroy()
         assert kvm.create_vm(code=b"\xf4").create_vcpu().run().reason == "HLT"
+
+
+def test_a_signal_ends_a_run_before_the_timer_does(form):
+    """It is no work of L1's timer: one ends amid a slice of time, whose length each jump counts."""
+    def passed(run):
+        before = machine.counters["l2_instructions"]
+        run()
+        return machine.counters["l2_instructions"] - before
+
+    def a_slice():
+        assert vcpu.run(exits=1).reasons == {1: 1}        # an external interrupt
+
+    def one_that_is_ended():
+        with ringing(0.01, raising), pytest.raises(Rang):
+            vcpu.run()
+
+    with form() as machine:
+        vcpu = machine.insmod().create_vm(code=b"\xeb\xfe").create_vcpu()
+        vcpu.run(exits=2)       # its page is mapped
+        long = passed(a_slice)
+        assert long == passed(a_slice) > 0
+        assert any(passed(one_that_is_ended) % long for _ in range(10))
 
 
 def test_a_handler_that_returns_lets_the_run_go_on(form):

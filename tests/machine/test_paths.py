@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 
+import lengths
 import pytest
 
 import kvm_vmx
@@ -45,18 +46,20 @@ def copy(to):
                     ignore=shutil.ignore_patterns("*.pyx", "*.c"))
 
 
-def python(folder, code, *arguments):
+def python(folder, *arguments):
     """A new process that finds the package in folder alone."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     return subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd="/", timeout=120,
+        [sys.executable, *arguments], cwd="/", timeout=120,
         capture_output=True, text=True, env=environment | {"PYTHONPATH": str(folder)})
 
 
-def runs_from(folder, command=True):
-    """By call and by trap, as a library and, where that is asked for, as a command."""
-    insns = "call", "trap"
-    done = python(folder, SEEN, ",".join(insns), *COMMAND[:4 * command])
+def runs_from(folder, command="in turn"):
+    """By call and by trap, as a library and as a command: in a process of its own, or in turn in
+    that of the library, or not at all."""
+    insns, own = ("call", "trap"), lengths.soaks or command == "alone"
+    behind = COMMAND if command == "in turn" and not own else ()
+    done = python(folder, "-c", SEEN, ",".join(insns), *behind)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     for insn, line in zip(insns, lines[:2], strict=True):
@@ -66,7 +69,12 @@ def runs_from(folder, command=True):
         # the names come from the symbols at the places where the loader put them
         assert sites > 10 and "enable_evmcs" in names and "?" not in names
     rest = "\n".join(lines[2:])
-    assert json.loads(rest)["modes"]["evmcs"]["enable_evmcs"] is True if command else not rest
+    if own:
+        assert not rest
+        done = python(folder, "-m", "kvm_vmx", *COMMAND)
+        assert done.returncode == 0, done.stderr
+        rest = done.stdout
+    assert json.loads(rest)["modes"]["evmcs"]["enable_evmcs"] is True if rest else not command
 
 
 NAMES = {
@@ -86,7 +94,8 @@ def test_from_a_folder_of_any_name(tmp_path, name, soak):
     folder = tmp_path / NAMES[name]
     folder.mkdir()
     copy(folder)
-    runs_from(folder, soak or name in ("letters", "newline", "bytes that are no text"))
+    runs_from(folder, {"bytes that are no text": "alone", "letters": "in turn",
+                       "newline": "in turn"}.get(name, ""))
 
 
 def test_through_a_symbolic_link_to_the_folder(tmp_path):
@@ -143,7 +152,7 @@ sys.addaudithook(hook)
 
 @pytest.mark.parametrize("insn", ["call", "trap"])
 def test_without_proc(insn):
-    done = python(PACKAGE.parent, NO_PROC + SEEN, insn)
+    done = python(PACKAGE.parent, "-c", NO_PROC + SEEN, insn)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)[1] == 9
 

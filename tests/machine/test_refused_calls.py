@@ -16,6 +16,8 @@ CALLS = re.findall(r"[A-Z]\w+", re.search(
     r"enum \{(.*?)\}", (HERE / "refused_calls.h").read_text(), re.S)[1])
 # What a thread that has to go back to what it was cannot do without.
 ONCE_ALONE = ("MPROTECT", "ARCH_PRCTL")
+# Made where a machine is by trap, and by the first run of a process that handles signals.
+BY_TRAP, BY_THE_FIRST = ("SIGALTSTACK", "SIGACTION"), ("THREAD", "PIPE")
 
 SESSION = """
 import ctypes, gc, os, signal, sys
@@ -30,7 +32,7 @@ for line in sys.stdin:
 else:
     sys.exit()
 signal.alarm(3600)
-without, *numbers = line.split(";")
+without, insns, afresh, *numbers = line.split(";")
 os.environ["KVM_VMX_WITHOUT"] = without
 what, most, *counts = map(int, numbers)
 ours = ctypes.CDLL(None)
@@ -75,23 +77,39 @@ def whole(insn):
         vcpu = machine.insmod().create_vm(code=CPUID_LOOP, memory=1 << 16).create_vcpu()
         assert vcpu.run(exits=5).exits == 5
 
-for insn in ("call", "trap"):
+def refuse(insn, count, nth):
+    print(insn, count, nth, file=sys.stderr)
+    value("made").value, value("count").value, value("nth").value = 0, count, nth
+    machine = attempt(lambda: Machine(cpus=2, insn=insn))
+    if machine:
+        session(machine)
+        attempt(machine.close)
+    machine = None
+    assert value("made").value, "was never made"
     whole(insn)
-    value("what").value, value("made").value = what, 0
+
+def made_by(insn):
+    whole(insn)
+    value("made").value = 0
     machine = Machine(cpus=2, insn=insn)
     session(machine)
     machine.close()
     made = value("made").value
+    assert made or insn not in insns.split(","), "is never made"
+    return made
+
+value("what").value = what
+for insn in ("call", "trap"):
+    made = 1 if afresh else made_by(insn)
     for count in counts:
         for nth in range(1, made + 1, max(1, made // most)):
-            print(insn, count, nth, file=sys.stderr)
-            value("made").value, value("count").value, value("nth").value = 0, count, nth
-            machine = attempt(lambda: Machine(cpus=2, insn=insn))
-            if machine:
-                session(machine)
-                attempt(machine.close)
-            machine = None
-            whole(insn)
+            if not afresh:
+                refuse(insn, count, nth)
+            elif child := os.fork():
+                assert os.waitpid(child, 0)[1] == 0
+            else:
+                refuse(insn, count, nth)
+                sys.exit()
 """
 
 
@@ -124,6 +142,8 @@ def test_each_call_refused(sessions, what, soak):
     if what == "ARCH_PRCTL":
         without = "fsgsbase,cpuid-faulting"
     counts = (1,) if what in ONCE_ALONE else (1, 1 << 30)
-    print(without, CALLS.index(what), 1000 if soak else 2, *counts, sep=";", file=process.stdin)
+    insns = "trap" if what in BY_TRAP else "call,trap"
+    print(without, insns, "afresh" if what in BY_THE_FIRST else "", CALLS.index(what),
+          1000 if soak else 2, *counts, sep=";", file=process.stdin)
     status = process.stdout.readline()
     assert status == "0\n", (status, said.read_text()[-600:])

@@ -180,9 +180,10 @@ def test_the_starts_enter(world):
         assert outcome_of(world, start) == "ENTER"
 
 
+@pytest.mark.soak
 @pytest.mark.case("P12")
-def test_random_vmcss_near_base(world):
-    seen = compare(world, 11, 3000)
+def test_random_vmcss_near_base(world, soak):
+    seen = compare(world, *((1, 6000) if soak else (11, 3000)))
     assert {"CTL7", "HST8", "GST", "GST/2", "GST/4", "MSR/2", "ENTER"} <= set(seen)
 
 
@@ -195,8 +196,9 @@ def test_a_hundred_thousand_random_vmcss(world, soak):
     assert min(seen[name] for name in ("CTL7", "HST8", "GST", "GST/2", "GST/4", "ENTER")) > 50
 
 
+@pytest.mark.soak
 @pytest.mark.case("P12")
-def test_the_same_through_an_evmcs(world):
+def test_the_same_through_an_evmcs(world, soak):
     """Where every changed field has a place in it, and no control lacks its field."""
     from test_entry_vectors import MEMBERS, is_covered
 
@@ -206,8 +208,9 @@ def test_the_same_through_an_evmcs(world):
     fill(other.memory)
     fresh = other.cpu.save()
     processor, rng, tried = processor_of(other), random.Random(3), 0
+    count = 3000 if soak else 1500
     processor.current_vmcs, processor.vm_functions = NONE, 1
-    for _ in range(1500):
+    for _ in range(count):
         changes = near(rng, rng.choice(STARTS))
         texts = {name: hex(value) for name, value in changes.items()}
         if not set(changes) <= set(MEMBERS) or not is_covered("BASE", texts):
@@ -227,4 +230,4 @@ def test_the_same_through_an_evmcs(world):
             got = {0x80000021: f"GST/{why}" if why else "GST",
                    0x80000022: f"MSR/{why}"}.get(reason, "ENTER")
         assert got == expected, texts
-    assert tried > 750
+    assert tried > count / 2

@@ -7,6 +7,7 @@ import random
 
 import needed
 import pytest
+from lengths import either
 from l1_program import GUEST, PROGRAMMABLE, Enlightened, Plain, values_of
 from world import (
     ALL_CLEAN, ASSIST, BASE, EVMCS, FIELDS, GROUP_BITS, LAYOUT, ROOT, VMCS_A, VMCS_B, VMXON, World,
@@ -18,7 +19,7 @@ from kvm_vmx.machine.outcome import VMfailInvalid, VMfailValid, VMsucceed
 hypothesis, st = needed.module("hypothesis"), needed.module("hypothesis.strategies")
 given, settings = hypothesis.given, hypothesis.settings
 WRITTEN_BACK = set(json.loads((ROOT / "tests/data/write_back.json").read_text())["written_back"])
-CHEAP = settings(max_examples=40, deadline=None,
+CHEAP = settings(max_examples=either(40, 60), deadline=None,
                  suppress_health_check=list(hypothesis.HealthCheck))
 POLICIES = ("always", "never", "random(1)", "random(2)")
 
@@ -115,7 +116,7 @@ class Stumbles(Enlightened):
 @pytest.mark.parametrize("policy", ["always", "random(1)"])
 @pytest.mark.case("P07")
 def test_p07_failed_entries_leave_no_trace(policy):
-    @settings(CHEAP, max_examples=20)
+    @settings(CHEAP, max_examples=either(20, 30))
     @given(programs)
     def holds(program):
         # what a failed entry says stands in the page: only the last entry's words are compared
@@ -146,7 +147,7 @@ class Moves(Enlightened):
 
 
 @pytest.mark.rule("R73")
-@settings(CHEAP, max_examples=12)
+@settings(CHEAP, max_examples=either(12, 25))
 @given(programs)
 @pytest.mark.case("P08")
 def test_p08_save_and_restore_leave_no_trace(program):
@@ -168,7 +169,7 @@ class MovesInside(Moves):
 
 @pytest.mark.rule("R73")
 @pytest.mark.case("P08")
-@settings(CHEAP, max_examples=12)
+@settings(CHEAP, max_examples=either(12, 25))
 @given(programs)
 def test_p08_save_and_restore_inside_l2_leave_no_trace(program):
     assert Enlightened().execute(program) == MovesInside().execute(program)
@@ -192,7 +193,7 @@ def looked_through():
 
 
 @pytest.mark.rule("K12", "R35", "R59")
-@settings(CHEAP, max_examples=25)
+@settings(CHEAP, max_examples=either(25, 40))
 @given(st.integers(0, 1 << 32), st.integers(0, (1 << 32) - 1), st.booleans())
 @pytest.mark.case("P11")
 def test_p11_what_l0_writes(seed, clean, launch):
@@ -309,7 +310,7 @@ steps = st.lists(st.tuples(
     st.sampled_from([*InstructionModel.PAGES, VMCS_A + 1]), st.integers(0, 3)), max_size=40)
 
 
-@settings(CHEAP, max_examples=100)
+@settings(CHEAP, max_examples=either(100, 150))
 @given(steps)
 @pytest.mark.case("P13")
 def test_p13_every_instruction_has_one_outcome(sequence):
@@ -336,7 +337,7 @@ def test_p13_every_instruction_has_one_outcome(sequence):
 
 
 @pytest.mark.rule("R66", "R67", "K11")
-@settings(CHEAP, max_examples=40)
+@settings(CHEAP, max_examples=either(40, 60))
 @given(st.lists(st.tuples(
     st.sampled_from([0, 0x1FFF, 0xC0000000, 0xC0000100, 0xC0001FFF]), st.booleans(), st.booleans(),
     st.sampled_from([0, 1, 2, 3, 4, 11, None]), st.booleans(), st.booleans()), max_size=25))
@@ -374,7 +375,7 @@ class Neighbour(Enlightened):
 
 
 @pytest.mark.rule("R20", "R30")
-@settings(CHEAP, max_examples=20)
+@settings(CHEAP, max_examples=either(20, 30))
 @given(st.lists(programs, min_size=2, max_size=4), st.randoms(use_true_random=False))
 @pytest.mark.case("P15")
 def test_p15_processors_do_not_interfere(several, rng):
@@ -391,7 +392,7 @@ def test_p15_processors_do_not_interfere(several, rng):
 
 
 @pytest.mark.rule("R31", "K3")
-@settings(CHEAP, max_examples=20)
+@settings(CHEAP, max_examples=either(20, 30))
 @given(programs, st.randoms(use_true_random=False))
 @pytest.mark.case("P15")
 def test_p15_an_evmcs_may_move_between_processors(program, rng):
