@@ -119,9 +119,8 @@ def folders(name: str) -> list[str]:
 def can_hold(name: str, other: str, roots: Iterable[str]) -> bool:
     """Whether a wanted file can stand between two members."""
     common = os.path.commonprefix([folders(name), folders(other)])
-    place = "/".join(common)
     return not common or any(
-        place == root or root.startswith(f"{place}/") or place.startswith(f"{root}/")
+        all(named([wanted]).fullmatch(folder) for folder, wanted in zip(common, root.split("/")))
         for root in roots)
 
 

@@ -106,9 +106,23 @@ def test_where_a_wanted_file_can_lie():
         assert xz.can_hold(one, other, roots) is can, (one, other)
 
 
+def test_where_what_a_star_names_can_lie():
+    """It stands for a part of one name: all that named() takes can lie there."""
+    roots = ("arch/x86/*/vmx.c", "tools/testing/*.h", "drivers/n*t", "*/core.c")
+    for place, can in (
+            ("arch/x86/kvm", True), ("arch/x86", True), ("arch/x86/kvm/vmx", False),
+            ("arch/arm/kvm", False), ("tools/testing", True), ("tools/testing/kvm", False),
+            ("tools/testing/odd.h", True), ("tools/perf", False), ("drivers/net/wan", True),
+            ("drivers/gpu", False), ("fs", True), ("fs/ext4", False)):
+        assert xz.can_hold(f"l/{place}/a.c", f"l/{place}/z.c", roots) is can, place
+
+
 @pytest.mark.host("xz")
-def test_what_is_named_is_unpacked_as_tar_does(tarball, tmp_path):
+def test_what_is_named_is_unpacked_as_tar_does(tmp_path):
     """Out of few blocks; what is no plain file of the tree, or no such tarball, is left to tar."""
+    # what the star names stands in a block between two others of its folder
+    beside = [f"arch/x86/kvm/{letter}{n}.c" for letter in "aw" for n in range(16)]
+    tarball = packed(tmp_path / "linux.tar.xz", sorted([*walk(), *beside]))
     wanted = ("Makefile", "virt/kvm", "drivers/net/file1*.c", "arch/x86/*/vmx.c", "fs/none")
     whole = tmp_path / "whole"
     whole.mkdir()
