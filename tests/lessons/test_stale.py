@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import re
+import sys
 
 import needed
 import pytest
@@ -225,3 +226,20 @@ def test_no_program_that_fails_is_said(found):
     """Of one letter there are so few that all of them are tried."""
     with pytest.raises(NothingShown, match="no program"):
         found(["enter"], lambda program: False)
+
+
+@pytest.mark.parametrize("lacks", ["_get_local_constants", "_local_constants", "providers", ""])
+def test_no_version_of_hypothesis_has_to_read_sources(lacks, monkeypatch):
+    """What keeps it from reading them is left undone where one has other parts, as 6.100 has."""
+    from hypothesis.internal import conjecture
+    from hypothesis.internal.conjecture import providers
+
+    if lacks == "providers":
+        monkeypatch.setitem(sys.modules, providers.__name__, None)
+        monkeypatch.delattr(conjecture, "providers")
+    elif lacks:
+        monkeypatch.delattr(providers, lacks)
+    before = dict(vars(providers))
+    with shrink.no_sources():
+        assert (vars(providers) == before) is bool(lacks)
+    assert vars(providers) == before
