@@ -117,11 +117,13 @@ def read_once(tree: str) -> Iterator[None]:
 
 
 def _entries(tree: str) -> Iterable[Entry]:
-    if tree not in _read:
+    # another thread's copy of the same tree may forget it meanwhile
+    kept = _read.get(tree)
+    if kept is None:
         return entries(tree)
-    if not _read[tree]:
-        _read[tree] = list(entries(tree))
-    return _read[tree]
+    if not kept:
+        kept[:] = entries(tree)
+    return kept
 
 
 def _stamp(tree: str) -> str | None:
