@@ -2,8 +2,10 @@
 """Build the extension modules, one a .pyx; kvm_vmx/building.py has the flags of each."""
 
 import gc
+import hashlib
 import importlib.util
 import json
+import math
 import os
 import pathlib
 import re
@@ -101,8 +103,11 @@ def translate(extensions):
 
     # pip brings the same Cython anew for each build of its own: the version tells another one
     cythons = pathlib.Path(Dependencies.__file__).parents[1]
+    now = digests()
+    others = other_than_translated(now)
     Dependencies.DependencyTree.timestamp = lambda _, name: (
-        0 if cythons in pathlib.Path(name).parents else os.path.getmtime(name))
+        0 if cythons in pathlib.Path(name).parents
+        else math.inf if os.path.abspath(name) in others else os.path.getmtime(name))
     # What Cython makes lives to its end: looking for what does not takes as long as its work.
     gc.disable()
     Options.emit_code_comments = False
@@ -115,6 +120,28 @@ def translate(extensions):
     for one in extensions:
         one.sources = texts.get(one.name, one.sources)
     write_shared()
+    translated().write_text(json.dumps(now))
+
+
+def translated():
+    """Where it is noted what the sources held of which there is C."""
+    return HERE / "build" / "cython" / "sources.json"
+
+
+def digests():
+    """What the sources of Cython hold, by path."""
+    return {str(path.relative_to(HERE)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted((HERE / "kvm_vmx").rglob("*.p[yx][xd]"))}
+
+
+def other_than_translated(now):
+    """The sources that hold something else since, whatever their time says: one that was put back
+    may have its old time."""
+    try:
+        before = json.loads(translated().read_text())
+    except (OSError, ValueError):
+        return set()
+    return {str(HERE / name) for name, digest in now.items() if before.get(name) != digest}
 
 
 def stamp():

@@ -22,6 +22,7 @@ HEADER = FOOTER = 12
 # Bytes of a block in which its first member is looked for, and then all of it.
 PEEKS = (1 << 16, 1 << 19, 1 << 22, -1)
 MOST_OF_A_BLOCK = 64 << 20
+MOST_WANTED = 256 << 20     # kept in memory until all is known to be whole
 THREADS = min(os.cpu_count() or 1, 4)
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -119,9 +120,8 @@ def folders(name: str) -> list[str]:
 def can_hold(name: str, other: str, roots: Iterable[str]) -> bool:
     """Whether a wanted file can stand between two members."""
     common = os.path.commonprefix([folders(name), folders(other)])
-    place = "/".join(common)
     return not common or any(
-        place == root or root.startswith(f"{place}/") or place.startswith(f"{root}/")
+        all(named([wanted]).fullmatch(folder) for folder, wanted in zip(common, root.split("/")))
         for root in roots)
 
 
@@ -172,15 +172,17 @@ def chosen(path: str | os.PathLike[str], roots: Iterable[str]
 def unpack(path: str | os.PathLike[str], names: Sequence[str],
            to: str | os.PathLike[str]) -> bool:
     """Unpack what is named, as tarball.only() says, out of the blocks that can have any; False,
-    with nothing done, where it is not known which, or there is more than plain files."""
-    wanted, files = named(names), {}
+    with nothing done, where it is not known which, or there is more than plain files, or than
+    is kept in memory."""
+    wanted, files, left = named(names), {}, MOST_WANTED
     try:
         for member, archive in chosen(path, names):
             name = path_of(member)
             if not wanted.fullmatch(name) or member.isdir():
                 continue
+            left -= tarfile.BLOCKSIZE + len(name) + member.size
             file = archive.extractfile(member) if member.isfile() else None
-            if file is None or ".." in name.split("/"):
+            if file is None or ".." in name.split("/") or left < 0:
                 return False
             files[name] = file.read()
     except (*BROKEN, OSError, Odd):

@@ -18,7 +18,7 @@ SUITE = "tools/testing/selftests/kvm"
 LIBRARY = ("lib/x86_64/vmx.c", "lib/x86_64/hyperv.c", "lib/ucall_common.c", "lib/x86_64/ucall.c",
            "lib/string_override.c", "lib/guest_sprintf.c", "lib/x86_64/apic.c",
            "lib/x86_64/svm.c", "lib/x86_64/processor.c", "lib/x86_64/handlers.S")
-# of a tarball, what a build reads, and what tells its version
+# of a tarball, what a build reads; `cache` shows the version that the Makefile has
 WANTED = ("Makefile", "arch/x86/include/uapi", "include/uapi", "tools/include",
           "tools/arch/x86/include", "tools/testing/selftests/kvm", "tools/testing/selftests/rseq",
           "tools/testing/selftests/*.h")

@@ -117,11 +117,13 @@ def read_once(tree: str) -> Iterator[None]:
 
 
 def _entries(tree: str) -> Iterable[Entry]:
-    if tree not in _read:
+    # another thread's copy of the same tree may forget it meanwhile
+    kept = _read.get(tree)
+    if kept is None:
         return entries(tree)
-    if not _read[tree]:
-        _read[tree] = list(entries(tree))
-    return _read[tree]
+    if not kept:
+        kept[:] = entries(tree)
+    return kept
 
 
 def _stamp(tree: str) -> str | None:
@@ -144,18 +146,24 @@ def _stamp_of_directory(tree: str) -> str:
     lines, left = [f"directory {os.path.realpath(tree)}"], [""]
     while left:
         inside = left.pop()
-        room, whole = os.path.join(tree, inside), not inside or inside.startswith(WHOLE)
-        rooms, files = [], []
+        room = os.path.join(tree, inside)
+        whole = not inside or inside.startswith((*WHOLE, "arch/x86"))
+        rooms, files, found = [], [], []
         # one that cannot be read is left to who reads it
-        with contextlib.suppress(OSError), os.scandir(room) as found:
-            for entry in found:
-                name = entry.name
-                if entry.is_dir():
-                    if name != ".git" and not entry.is_symlink():
+        with contextlib.suppress(OSError), os.scandir(room) as listed:
+            found = list(listed)
+        for entry in found:
+            name = entry.name
+            try:
+                # a link is a file, wherever it leads
+                if entry.is_dir(follow_symlinks=False):
+                    if name != ".git":
                         rooms.append(name)
                 elif name.startswith(NAMES) or whole and is_needed(inside + name):
                     now = entry.stat(follow_symlinks=False)
                     files.append(f"{room}{name} {now.st_size} {now.st_mtime_ns}\n")
+            except OSError:     # what has gone since is as if it had never been
+                continue
         lines += sorted(files)
         left += [f"{inside}{name}/" for name in sorted(rooms, reverse=True)]
     return hashlib.sha256("".join(lines).encode()).hexdigest()

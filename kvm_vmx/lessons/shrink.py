@@ -61,13 +61,13 @@ def by_hypothesis(letters: Sequence[str], fails: Callable[[list[str]], bool],
 def no_sources() -> Iterator[None]:
     """Hypothesis draws what stands as a constant in the sources of a checkout's modules, and parses
     them all for it: a second, and then chance depends on what else is loaded."""
-    from hypothesis.internal.conjecture import providers
-
-    gather = getattr(providers, "_get_local_constants", None)
-    if gather is None:              # another version's
+    try:
+        from hypothesis.internal.conjecture import providers
+        gather, kept = providers._get_local_constants, providers._local_constants
+    except (ImportError, AttributeError):   # another version's
         yield
         return
-    providers._get_local_constants = lambda: providers._local_constants
+    providers._get_local_constants = lambda: kept
     try:
         yield
     finally:

@@ -5,6 +5,7 @@ import io
 import random
 import subprocess
 import tarfile
+import tracemalloc
 
 import pytest
 
@@ -106,9 +107,23 @@ def test_where_a_wanted_file_can_lie():
         assert xz.can_hold(one, other, roots) is can, (one, other)
 
 
+def test_where_what_a_star_names_can_lie():
+    """It stands for a part of one name: all that named() takes can lie there."""
+    roots = ("arch/x86/*/vmx.c", "tools/testing/*.h", "drivers/n*t", "*/core.c")
+    for place, can in (
+            ("arch/x86/kvm", True), ("arch/x86", True), ("arch/x86/kvm/vmx", False),
+            ("arch/arm/kvm", False), ("tools/testing", True), ("tools/testing/kvm", False),
+            ("tools/testing/odd.h", True), ("tools/perf", False), ("drivers/net/wan", True),
+            ("drivers/gpu", False), ("fs", True), ("fs/ext4", False)):
+        assert xz.can_hold(f"l/{place}/a.c", f"l/{place}/z.c", roots) is can, place
+
+
 @pytest.mark.host("xz")
-def test_what_is_named_is_unpacked_as_tar_does(tarball, tmp_path):
+def test_what_is_named_is_unpacked_as_tar_does(tmp_path):
     """Out of few blocks; what is no plain file of the tree, or no such tarball, is left to tar."""
+    # what the star names stands in a block between two others of its folder
+    beside = [f"arch/x86/kvm/{letter}{n}.c" for letter in "aw" for n in range(16)]
+    tarball = packed(tmp_path / "linux.tar.xz", sorted([*walk(), *beside]))
     wanted = ("Makefile", "virt/kvm", "drivers/net/file1*.c", "arch/x86/*/vmx.c", "fs/none")
     whole = tmp_path / "whole"
     whole.mkdir()
@@ -125,3 +140,30 @@ def test_what_is_named_is_unpacked_as_tar_does(tarball, tmp_path):
         path = packed(tmp_path / "odd.tar.xz", sorted([*walk(), odd]), links={"virt/kvm/link.c"})
         assert not xz.unpack(path, wanted, tmp_path / "no")
     assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.host("xz")
+@pytest.mark.parametrize("wanted, fits", [("drivers/net", True), ("tools", False)])
+def test_no_more_is_unpacked_than_memory_has(tmp_path, wanted, fits):
+    """A hole is as long as its member says, in a tarball of some KB."""
+    path, made, size = tmp_path / "linux.tar.xz", bytearray(), tarfile.BLOCKSIZE
+    for name in walk():
+        member = tarfile.TarInfo(f"linux-6.1/{name}")
+        member.size = size
+        header = bytearray(member.tobuf(tarfile.GNU_FORMAT))
+        if name.startswith("tools"):
+            # one piece of data at the end of 32 MiB
+            header[156:157] = tarfile.GNUTYPE_SPARSE
+            header[386:410] = b"%011o\0%011o\0" % ((32 << 20) - size, size)
+            header[483:495] = b"%011o\0" % (32 << 20)
+            header[148:156] = b" " * 8
+            header[148:156] = b"%06o\0 " % sum(header)
+        made += header + bytes(size)
+    done = subprocess.run(["xz", "-0", f"--block-size={BLOCK}", "-c"], input=made + bytes(2 * size),
+                          capture_output=True, check=True)
+    path.write_bytes(done.stdout)
+    tracemalloc.start()
+    assert xz.unpack(path, [wanted], tmp_path / "to") is fits
+    assert tracemalloc.get_traced_memory()[1] < 400 << 20
+    tracemalloc.stop()
+    assert (tmp_path / "to").exists() is fits

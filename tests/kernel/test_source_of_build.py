@@ -61,3 +61,22 @@ def test_nothing_of_a_tree_is_kept_longer(tarball, reads, tmp_path):
     with source.read_once(tarball):
         source.key_of(tarball, tmp_path / "stamps")
     assert copied(tarball, tmp_path / "copy") == FILES and reads.count(tarball) == 2
+
+
+class Forgotten(dict):
+    """What is kept goes right behind each look, as another thread's copy has it go."""
+
+    def __contains__(self, tree):
+        return self.pop(tree, None) is not None
+
+    def get(self, tree, otherwise=None):
+        return self.pop(tree, otherwise)
+
+
+def test_two_threads_of_one_tree(tarball, monkeypatch, tmp_path):
+    alone = source.key_of(tarball, tmp_path / "stamps")
+    monkeypatch.setattr(source, "_read", Forgotten())
+    with source.read_once(tarball):
+        assert source.key_of(tarball, tmp_path / "others") == alone
+        assert copied(tarball, tmp_path / "copy") == FILES
+        assert not list(source._read)

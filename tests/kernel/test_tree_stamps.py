@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What of a tree that is a directory is looked at, to know whether it is as it was."""
 
+import contextlib
 import os
 
 import pytest
@@ -9,7 +10,10 @@ from kvm_vmx.kernel import source
 
 FILES = ("Makefile", "arch/x86/kvm/Makefile", "arch/x86/kvm/vmx.c", "drivers/net/Kconfig",
          "drivers/net/card.c", "include/linux/kvm.h", "Documentation/kvm.rst", ".git/config",
-         "arch/x86/kvm-more.h", "arch/x86/kvm/svm.c")
+         "arch/x86/kvm-more.h", "arch/x86/kvm/svm.c", "arch/x86_more/um/include/asm.h",
+         "arch/x86_more/um/run.c", "arch/arm/include/asm.h")
+
+GOING = ("a.c", "z.c")
 
 
 @pytest.fixture
@@ -61,3 +65,43 @@ def test_a_link_to_a_folder_is_not_followed(tree, read_anew):
     (tree / "lib").mkdir()
     (tree / "lib/nowhere.h").symlink_to("nothing")
     assert read_anew() and not read_anew()
+
+
+def test_where_a_link_to_a_folder_leads_is_seen(tree, read_anew):
+    (tree / "scripts").unlink()
+    (tree / "scripts").symlink_to("drivers")
+    assert read_anew() and not read_anew()
+
+
+@pytest.mark.parametrize("name", ["include/linux/a.h", "include/linux/z.h", "include/linux/z/z.h"])
+def test_a_link_that_leads_round_hides_nothing(tree, read_anew, name):
+    """Whichever of them the folder has first."""
+    for one in ("a.h", "z.h", "z/z.h"):
+        (tree / "include/linux" / one).parent.mkdir(exist_ok=True)
+        (tree / "include/linux" / one).write_text(one)
+    (tree / "include/linux/loop.h").symlink_to("loop.h")
+    assert read_anew() and not read_anew()
+    (tree / name).write_text("other")
+    assert read_anew() and not read_anew()
+
+
+def test_a_file_that_goes_meanwhile_hides_nothing(tree, monkeypatch):
+    """The stamp is that of the tree without it."""
+    real, room = os.scandir, tree / "arch/x86/kvm"
+
+    @contextlib.contextmanager
+    def listed(path):
+        with real(path) as found:
+            names = list(found)
+        for name in GOING:
+            (room / name).unlink()
+        yield iter(names)
+
+    without = source._stamp(str(tree))
+    for name in GOING:
+        (room / name).touch()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", lambda path: (
+            listed if path == f"{room}/" else real)(path))
+        assert source._stamp(str(tree)) == without
+    assert not any((room / name).exists() for name in GOING)

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import re
+import sys
 
 import needed
 import pytest
@@ -226,3 +227,21 @@ def test_no_program_that_fails_is_said(found, soak):
     """Of one letter there are so few that all of them are tried; of two, hypothesis tries some."""
     with pytest.raises(NothingShown, match="no program"):
         found(["enter", "move"] if soak else ["enter"], lambda program: False)
+
+
+@pytest.mark.parametrize("lacks", ["_get_local_constants", "_local_constants", "providers", ""])
+def test_no_version_of_hypothesis_has_to_read_sources(lacks, monkeypatch):
+    """What keeps it from reading them is left undone where one has other parts, as 6.100 has."""
+    from hypothesis.internal import conjecture
+    from hypothesis.internal.conjecture import providers
+
+    if lacks == "providers":
+        monkeypatch.setitem(sys.modules, providers.__name__, None)
+        monkeypatch.delattr(conjecture, "providers")
+    elif lacks:
+        monkeypatch.delattr(providers, lacks)
+    before = dict(vars(providers))
+    whole = not lacks and {"_get_local_constants", "_local_constants"} <= before.keys()
+    with shrink.no_sources():
+        assert (vars(providers) != before) is whole
+    assert vars(providers) == before

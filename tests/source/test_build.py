@@ -2,6 +2,7 @@
 """What an edit builds again: the documented loop, by what is asked of the compiler, not by time."""
 
 import importlib.util
+import json
 import os
 import pathlib
 import re
@@ -14,6 +15,7 @@ import pytest
 import tree
 
 from kvm_vmx import building, cli
+from kvm_vmx.compare import build_record
 
 pytestmark = pytest.mark.long
 
@@ -154,6 +156,19 @@ def test_an_edit_builds_its_own_and_nothing_else(checkout, tmp_path):
     # a checkout that lacked something has it then
     if built("once") != expected():
         assert built("again") == expected()
+
+
+def test_a_source_that_is_put_back_with_its_old_time_is_built_again(checkout):
+    """And what compare is left to show of it is what it holds."""
+    source = checkout.root / f"{SMALL}.pyx"
+    checkout.build(*documented())
+    for line in ("# an older text\n", "# one older still\n"):
+        checkout.edit(source, line)
+        os.utime(source, (1, 1))
+        assert checkout.build(*documented()) == {SMALL}
+        record = json.loads((checkout.root / build_record.RECORD).read_text())
+        assert record["sources"][f"{SMALL}.pyx"] == build_record.digest(source)
+    assert checkout.build(*documented()) == set()
 
 
 def test_another_build_of_the_port_is_made_once_and_again_after_an_edit(
