@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 
+import needed
 import pytest
 from command import started
 
@@ -18,6 +19,7 @@ CALLS = re.findall(r"[A-Z]\w+", re.search(
 ONCE_ALONE = ("MPROTECT", "ARCH_PRCTL")
 # Made where a machine is by trap, and by the first run of a process that handles signals.
 BY_TRAP, BY_THE_FIRST = ("SIGALTSTACK", "SIGACTION"), ("THREAD", "PIPE")
+OF_FILES = ("MEMFD", "FTRUNCATE")
 
 SESSION = """
 import ctypes, gc, os, signal, sys
@@ -138,6 +140,8 @@ def sessions(library, tmp_path_factory):
 @pytest.mark.parametrize("what", CALLS)
 def test_each_call_refused(sessions, what, soak):
     process, said = sessions
+    if what in OF_FILES:
+        needed.capability("memfd")
     without = os.environ.get("KVM_VMX_WITHOUT", "")
     if what == "ARCH_PRCTL":
         without = "fsgsbase,cpuid-faulting"
