@@ -131,7 +131,7 @@ def translated():
 def digests():
     """What the sources of Cython hold, by path."""
     return {str(path.relative_to(HERE)): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted((HERE / "kvm_vmx").rglob("*.p[yx][xd]"))}
+            for path in sorted((HERE / "kvm_vmx").rglob("*.p[yx][xdi]"))}
 
 
 def other_than_translated(now):

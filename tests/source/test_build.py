@@ -168,6 +168,10 @@ def test_a_source_that_is_put_back_with_its_old_time_is_built_again(checkout):
         assert checkout.build(*documented()) == {SMALL}
         record = json.loads((checkout.root / build_record.RECORD).read_text())
         assert record["sources"][f"{SMALL}.pyx"] == build_record.digest(source)
+    part = checkout.root / "kvm_vmx/trap/single_step.pxi"
+    checkout.edit(part, "# an older text\n")
+    os.utime(part, (1, 1))
+    assert checkout.build(*documented()) == {"kvm_vmx/trap/engine"}
     assert checkout.build(*documented()) == set()
 
 
